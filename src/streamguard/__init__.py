@@ -1,0 +1,1 @@
+"""Resumable, honest, self-healing LLM chat streams for ASGI applications."""

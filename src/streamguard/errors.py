@@ -1,0 +1,116 @@
+"""Every exception streamguard raises.
+
+```
+StreamGuardError
+├── ConfigurationError        wrong use, found when constructing or decorating
+│   └── NotStartedError       a guard was used outside its lifespan
+├── FaultError                a failure that has a structured `Fault`; web turns it into an answer
+├── CursorInvalidError        a cursor that is not one of ours
+├── InvalidPartError          an item the stream's protocol cannot carry
+│   └── EventTooLargeError    an event, or the held closing parts, over the byte limit
+├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
+└── StoreError                the stream store could not do what was asked
+    ├── StoreUnavailableError it did not answer in time, or refused to
+    └── StoreCorruptError     it answered with something this version cannot read
+```
+
+None of them inherits `OSError` or `TimeoutError`: under ASGI 2.4 Starlette takes an `OSError` raised while
+a body is streaming for a client that left, so the failure would vanish.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .faults import Fault
+
+__all__ = [
+    "ConfigurationError",
+    "CursorInvalidError",
+    "EventTooLargeError",
+    "FaultError",
+    "InvalidPartError",
+    "NotStartedError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreUnavailableError",
+    "StreamGuardError",
+    "StreamLimitError",
+]
+
+
+class StreamGuardError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class ConfigurationError(StreamGuardError):
+    """The guard, a decorator or a setting was used in a way that can never work; the text names the fix."""
+
+
+class NotStartedError(ConfigurationError):
+    """A guard was used before its lifespan began or after it ended."""
+
+
+class FaultError(StreamGuardError):
+    """A failure with its structured description.
+
+    `fault` is the very object that is logged, sent to the client and counted.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"{fault.code}: {fault.message}")
+        self.fault = fault
+
+
+class CursorInvalidError(StreamGuardError):
+    """A cursor from outside is malformed or oversized. `cursor_bytes` is its length, never its text."""
+
+    def __init__(self, message: str, *, cursor_bytes: int) -> None:
+        super().__init__(message)
+        self.cursor_bytes = cursor_bytes
+
+
+class InvalidPartError(StreamGuardError):
+    """An endpoint yielded something its protocol cannot carry. `protocol` names it."""
+
+    def __init__(self, message: str, *, protocol: str) -> None:
+        super().__init__(message)
+        self.protocol = protocol
+
+
+class EventTooLargeError(InvalidPartError):
+    """An event is larger than `max_event_bytes`; sizes are in bytes."""
+
+    def __init__(self, *, protocol: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"an event of {size_bytes} bytes is over the limit of {limit_bytes} bytes (max_event_bytes)",
+            protocol=protocol,
+        )
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class StreamLimitError(StreamGuardError):
+    """A stream passed one of its limits. `limit` is the setting's name, `code` the fault it becomes."""
+
+    def __init__(self, message: str, *, limit: str, code: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.code = code
+
+
+class StoreError(StreamGuardError):
+    """The stream store failed. `operation` is the contract method that was called."""
+
+    def __init__(self, message: str, *, operation: str) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class StoreUnavailableError(StoreError):
+    """The store did not answer in time or refused the operation; what was asked may or may not have happened."""
+
+
+class StoreCorruptError(StoreError):
+    """The store holds a record this version cannot read (another format version, or damaged)."""

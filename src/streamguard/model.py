@@ -1,0 +1,210 @@
+"""The words of streamguard as types: keys, events, cursors, outcomes, the stream's state machine, the observer.
+
+Nothing here touches a socket, a clock or a store.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from .errors import CursorInvalidError
+
+if TYPE_CHECKING:
+    from .faults import Fault
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MAX_CURSOR_BYTES",
+    "MAX_SEQ",
+    "Cursor",
+    "Event",
+    "EventKind",
+    "Observation",
+    "Observer",
+    "Outcome",
+    "Persisted",
+    "QuotaState",
+    "SessionKey",
+    "StreamRef",
+    "StreamState",
+    "Usage",
+    "new_message_id",
+    "new_stream_id",
+]
+
+FORMAT_VERSION: Final = 1
+"""The version written into every stored record, so that old and new workers can share a store."""
+
+MAX_SEQ: Final = 2**53 - 1
+"""The highest event number: what a double, and so a Lua number and a JavaScript client, holds exactly."""
+
+MAX_CURSOR_BYTES: Final = 64
+"""A cursor of ours has at most 43 bytes; anything past this is refused unread."""
+
+
+class Outcome(StrEnum):
+    """How a stream ended. Decided once, by its seal."""
+
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    """A user's decision."""
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The server's: shutdown, a dead worker, a lost lease."""
+
+
+class Persisted(StrEnum):
+    """What is known of saving the reply. Mutable after the end: a later success is seen by status and resume."""
+
+    YES = "yes"
+    PENDING = "pending"
+    NO = "no"
+    NOT_ASKED = "not_asked"
+
+
+class QuotaState(StrEnum):
+    """What is known of settling the stream's reservation."""
+
+    SETTLED = "settled"
+    PENDING = "pending"
+    NONE = "none"
+
+
+class StreamState(StrEnum):
+    """A stream's life: open → sealed → closed, never backwards, never skipping the seal."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    CLOSED = "closed"
+
+    def may_become(self, other: StreamState) -> bool:
+        """Whether one step leads from this state to `other`; staying is always legal (every step repeats)."""
+        order = (StreamState.OPEN, StreamState.SEALED, StreamState.CLOSED)
+        return order.index(other) - order.index(self) in (0, 1)
+
+
+class EventKind(StrEnum):
+    """What a logged event is; one letter, because it is stored with every event."""
+
+    DATA = "d"
+    """A payload of the stream's protocol."""
+    NOTICE = "n"
+    """A `Fault` as JSON; each protocol has its own wire form for it."""
+    CLOSING = "c"
+    """A closing part of the protocol, written between seal and terminal record."""
+    TERMINAL = "t"
+    """The one last item: a `Terminal` as JSON."""
+
+
+class Event(NamedTuple):
+    """One logged item. A named tuple, not a dataclass: millions are made, and it is 4× cheaper to build."""
+
+    seq: int
+    """Contiguous from 1 within its stream."""
+    kind: EventKind
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """One conversation of one owner: the key of everything, so a foreign session is structurally unknown."""
+
+    owner: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRef:
+    """Names one stream of one session."""
+
+    key: SessionKey
+    stream_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a stream consumed, in the host's units (usually tokens)."""
+
+    amounts: Mapping[str, int] = field(default_factory=dict)
+
+
+_STREAM_ID = re.compile(r"[0-9a-f]{24}")
+_CURSOR = re.compile(r"1\.([0-9a-f]{24})\.(0|[1-9][0-9]{0,15})")
+
+
+def new_stream_id() -> str:
+    """A fresh stream id: 24 lower-case hex digits, 96 random bits, never reused."""
+    return secrets.token_hex(12)
+
+
+def new_message_id() -> str:
+    """A fresh message id: `msg_` and 24 lower-case hex digits."""
+    return f"msg_{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position in a stream, self-describing: version, stream and the last event seen.
+
+    On the wire, in the SSE `id` field, it is `1.<stream id>.<seq>`: printable ASCII without spaces, because
+    `eventsource` in Node cannot send other ids back. It carries no secret: whoever presents one must own the stream.
+    """
+
+    stream_id: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"1.{self.stream_id}.{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read a cursor from outside.
+
+        Raises:
+            CursorInvalidError: it is longer than `MAX_CURSOR_BYTES` or not of our form.
+        """
+        if len(text) > MAX_CURSOR_BYTES:
+            raise CursorInvalidError(
+                f"a cursor has at most {MAX_CURSOR_BYTES} bytes; send back the last SSE id exactly as received",
+                cursor_bytes=len(text),
+            )
+        match = _CURSOR.fullmatch(text)
+        if match is None or int(match[2]) > MAX_SEQ:
+            raise CursorInvalidError(
+                "not a cursor of this service; send back the last SSE id exactly as received", cursor_bytes=len(text)
+            )
+        return cls(match[1], int(match[2]))
+
+
+def is_stream_id(text: str) -> bool:
+    """Whether `text` has the form `new_stream_id` gives."""
+    return _STREAM_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One thing that happened, as told to every `Observer`.
+
+    `name` is one of the constants in `streamguard.telemetry`; `fields` holds scalars only, never message
+    contents, tokens or user text.
+    """
+
+    name: str
+    ref: StreamRef | None = None
+    message_id: str | None = None
+    request_id: str | None = None
+    fault: Fault | None = None
+    error: BaseException | None = None
+    """The exception behind it, for sinks that keep stack traces. Its text may hold a provider's words."""
+    fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """A telemetry sink. Called on the event loop, so it must not block; what it raises is contained and counted."""
+
+    def __call__(self, observation: Observation, /) -> None: ...

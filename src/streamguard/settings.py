@@ -1,0 +1,101 @@
+"""Every number streamguard goes by, with its unit in its name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Settings"]
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Times in seconds, sizes in bytes. Immutable; wrong combinations are refused when constructed.
+
+    Raises:
+        pydantic.ValidationError: a value is out of range, unknown, or contradicts another.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "streamguard"
+    """Prefix of every Redis key, so that applications can share a Redis."""
+
+    lease_seconds: Seconds = 15.0
+    """How long a silent writer keeps its stream before another worker may take it over."""
+    heartbeat_seconds: Seconds = 5.0
+    """How often a writer renews its leases; at most half of `lease_seconds`."""
+    sweep_seconds: Seconds = 5.0
+    """How often a worker looks for streams whose lease ran out."""
+    keep_alive_seconds: Seconds = 15.0
+    """A quiet connection gets an SSE comment this often."""
+
+    registration_seconds: Seconds = 0.5
+    """How long a request waits for the store before its stream runs unlogged (or fails)."""
+    append_deadline_seconds: Seconds = 2.0
+    """How long an event waits for its append before its stream goes on from memory (or fails)."""
+    command_seconds: Seconds = 1.0
+    """How long one store round trip may take before it counts as failed and is retried."""
+
+    save_visible_seconds: Seconds = 3.0
+    """How long closing parts wait for the save before they go out with `persisted: pending`."""
+    save_total_seconds: Seconds = 30.0
+    """How long one attempt at saving, retries included, may take."""
+
+    headers_after_seconds: Seconds = 5.0
+    """When the first item takes longer, 200 and keep-alives go out and later failures are in-band."""
+    first_item_seconds: Seconds = 60.0
+    stall_seconds: Seconds = 120.0
+    max_stream_seconds: Seconds = 1800.0
+    drain_seconds: Seconds = 20.0
+    """How long open streams may go on after SIGTERM before they are ended as `interrupted`."""
+    replace_wait_seconds: Seconds = 5.0
+    """How long `on_conflict="replace"` waits for the old stream's end before it takes it over."""
+
+    finished_ttl_seconds: Seconds = 3600.0
+    """How long a finished stream's log is kept."""
+    live_ttl_seconds: Seconds = 3600.0
+    """TTL of a live stream's keys; appends (once a minute) and heartbeats refresh it."""
+    replay_after_finish_seconds: SecondsOrNone = 30.0
+    """How long a finished stream is replayed in full to a client that sends no cursor."""
+    outbox_retention_seconds: Seconds = 604_800.0
+
+    max_event_bytes: Bytes = 1_048_576
+    max_stream_bytes: Bytes = 67_108_864
+    max_stream_events: Count = 500_000
+    max_request_bytes: Bytes = 4_194_304
+    viewer_backlog_bytes: Bytes = 1_048_576
+    """How far a viewer may fall behind a live stream before it is dropped (it can resume)."""
+    viewer_send_seconds: Seconds = 30.0
+    """How long one write to a viewer may hang before the viewer is dropped."""
+    memory_store_bytes: Bytes = 268_435_456
+    """What `memory://` keeps in all; past it, the oldest finished streams are forgotten."""
+
+    max_streams_per_owner: Count = 8
+    max_viewers_per_owner: Count = 64
+    """Per process."""
+    max_resumes_per_minute: Count = 60
+    """Per owner and process."""
+
+    breaker_probe_seconds: Seconds = 1.0
+    """How often an unreachable store is tried again while the breaker is open."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Origins, besides the request's own host, that may call state-changing routes with cookies."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be at most half of lease_seconds, or one late beat loses a stream")
+        if self.live_ttl_seconds < 4 * self.lease_seconds:
+            raise ValueError(
+                "live_ttl_seconds must be at least four times lease_seconds, or a log ends before its orphan is found"
+            )
+        if self.max_event_bytes > self.max_stream_bytes:
+            raise ValueError("max_event_bytes must not be over max_stream_bytes")
+        return self

@@ -1,0 +1,91 @@
+"""The contract of a client protocol: items ↔ payloads ↔ SSE blocks, in pure bytes.
+
+A *payload* is what is logged for one event, in the protocol's own form: a JSON part for `ui-message`, text for
+`plain`, a whole SSE block for `opaque`. The runtime never looks inside one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from ..faults import Fault
+from ..model import Event, Outcome
+
+__all__ = ["Encoder", "WireProtocol"]
+
+
+class Encoder(ABC):
+    """Turns one stream's items into payloads, in order. One per stream; not thread-safe.
+
+    `held` collects closing parts: the first closing part and whatever follows it. They stay out of the log until
+    the stream's end is decided.
+    """
+
+    held: list[bytes]
+
+    @abstractmethod
+    def begin(self) -> Sequence[bytes]:
+        """Payloads before the first item."""
+
+    @abstractmethod
+    def encode(self, item: object) -> Sequence[bytes]:
+        """The data payloads of one item; none when it was a closing part or is not complete yet.
+
+        Raises:
+            InvalidPartError: the protocol cannot carry it; what came before stays valid.
+            EventTooLargeError: a payload, or all held closing parts together, is over the byte limit.
+        """
+
+    @abstractmethod
+    def finish(self) -> Sequence[bytes]:
+        """Data payloads that complete the stream at its natural end; fills `held` with the default closing parts if
+        the items brought none."""
+
+    @abstractmethod
+    def abandon(self) -> Sequence[bytes]:
+        """Data payloads that leave the client's state tidy when the stream ends otherwise (an open text part's end).
+
+        A half-received block is discarded."""
+
+
+class WireProtocol(ABC):
+    """One client protocol. Stateless; one instance serves every stream."""
+
+    name: ClassVar[str]
+    media_type: ClassVar[str] = "text/event-stream"
+    headers: ClassVar[dict[str, str]] = {}
+    """Response headers of this protocol, besides the ones every stream has."""
+    ids_by_default: ClassVar[bool] = True
+    """Whether blocks carry `id:` without the client asking."""
+    terminal_visible: ClassVar[bool] = True
+    """Whether the terminal record has a wire form; if not, whoever has the event before it has everything."""
+
+    @abstractmethod
+    def encoder(self, *, message_id: str, max_event_bytes: int) -> Encoder:
+        """A new stream's encoder."""
+
+    @abstractmethod
+    def frame(self, event: Event, cursor: str | None) -> bytes:
+        """The SSE bytes of a logged event: whole blocks, the last with `id: <cursor>` inside its data block.
+
+        Empty when the event has no wire form.
+        """
+
+    @abstractmethod
+    def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
+        """The SSE bytes that tell a client of a failure outside any log (a failed resume under `?errors=stream`, a
+        viewer cut off, degraded mode)."""
+
+    @abstractmethod
+    def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
+        """The `CLOSING` payloads a stream of this outcome ends with, between its notices and its terminal record.
+
+        `held` are the protocol's own closing parts; only a completed stream sends them. The fault itself is
+        logged as a notice before them.
+        """
+
+    @abstractmethod
+    def text(self, events: Iterable[Event]) -> str:
+        """The reply's readable text, for a download."""
