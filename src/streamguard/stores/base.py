@@ -338,11 +338,14 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    def watch(self, ref: StreamRef, on_hint: Callable[[Hint], None]) -> AbstractAsyncContextManager[None]:
+    def watch(
+        self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
+    ) -> AbstractAsyncContextManager[None]:
         """While entered, `on_hint` is called (on the event loop, never concurrently) for appends, stop requests, seals,
         takeovers and closes of the stream made after entering, by any process.
 
-        `on_hint` must not raise or block.
+        With `data=False` appends are left out: what a stream's own writer listens to. After a lost connection every
+        watcher gets an empty hint. `on_hint` must not raise or block.
         """
 
     # -- the writer's claim -----------------------------------------------------------------------------------------
