@@ -30,10 +30,12 @@ __all__ = [
     "Persisted",
     "QuotaState",
     "SessionKey",
+    "Signal",
     "StreamRef",
     "StreamState",
     "Usage",
     "new_message_id",
+    "is_stream_id",
     "new_stream_id",
 ]
 
@@ -186,15 +188,40 @@ def is_stream_id(text: str) -> bool:
     return _STREAM_ID.fullmatch(text) is not None
 
 
+class Signal(StrEnum):
+    """The name of an `Observation`: what logs, Sentry, metrics and audit call the thing that happened."""
+
+    STREAM_OPENED = "streamguard.stream_opened"
+    STREAM_ENDED = "streamguard.stream_ended"
+    """Fields: outcome, persisted, quota, events, bytes, seconds, degraded."""
+    STREAM_DEGRADED = "streamguard.stream_degraded"
+    STREAM_SUPERSEDED = "streamguard.stream_superseded"
+    STREAM_RESUMED = "streamguard.stream_resumed"
+    RESUME_EMPTY = "streamguard.resume_empty"
+    """204: fields `reason` is `none` or `finished`."""
+    RESUME_REFUSED = "streamguard.resume_refused"
+    STOP_REQUESTED = "streamguard.stop_requested"
+    SESSION_ERASED = "streamguard.session_erased"
+    FAULT = "streamguard.fault"
+    """A fault that reached, or would have reached, a client. Each fault is observed once."""
+    VIEWER_CUT = "streamguard.viewer_cut"
+    ORPHAN_SETTLED = "streamguard.orphan_settled"
+    BREAKER_OPENED = "streamguard.breaker_opened"
+    BREAKER_CLOSED = "streamguard.breaker_closed"
+    STORE_WARNING = "streamguard.store_warning"
+    DRAIN_STARTED = "streamguard.drain_started"
+    DRAIN_ENDED = "streamguard.drain_ended"
+    TASK_RESTARTED = "streamguard.task_restarted"
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One thing that happened, as told to every `Observer`.
 
-    `name` is one of the constants in `streamguard.telemetry`; `fields` holds scalars only, never message
-    contents, tokens or user text.
+    `fields` holds scalars only, never message contents, tokens or user text.
     """
 
-    name: str
+    name: Signal
     ref: StreamRef | None = None
     message_id: str | None = None
     request_id: str | None = None
