@@ -1,0 +1,107 @@
+"""What every test gets: a backend, a Redis of its own on request, and guards that fail a test for what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+import streamguard
+
+from .harness.redis import DATABASES, RedisServer
+
+_TASK_GRACE_SECONDS = 0.5
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--loop", choices=["asyncio", "uvloop"], default="asyncio", help="event loop of the async tests (asyncio)"
+    )
+
+
+@pytest.fixture(scope="session")
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """asyncio only: redis-py's asyncio client does not run under trio. `--loop=uvloop` runs the tests on uvloop."""
+    return "asyncio", {"use_uvloop": request.config.getoption("--loop") == "uvloop"}
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The run's shared Redis, for reading and writing only; whoever stops or breaks one takes `own_redis`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _database_numbers() -> Iterator[int]:
+    return itertools.cycle(range(1, DATABASES))
+
+
+@pytest.fixture
+def redis_database(redis_server: RedisServer, _database_numbers: Iterator[int]) -> Iterator[int]:
+    """The number of an empty database of the shared Redis; afterwards every key left in it must have a TTL."""
+    database = next(_database_numbers)
+    client = redis_server.client(database)
+    client.flushdb()
+    yield database
+    immortal = redis_server.keys_without_ttl(database)
+    client.flushdb()
+    assert not immortal, f"keys without a TTL: {immortal[:10]}"
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer, redis_database: int) -> str:
+    """URL of an empty database of the shared Redis; afterwards every key left in it must have a TTL."""
+    return redis_server.database_url(redis_database)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Callable[..., RedisServer]]:
+    """Starts a Redis for this test alone, to be stopped, killed, paused or restarted: `own_redis(aof=True)`.
+
+    Those still answering at the end must hold no key without a TTL; all are killed.
+    """
+    servers: list[RedisServer] = []
+
+    def start(*, aof: bool = False, config: dict[str, str] | None = None) -> RedisServer:
+        server = RedisServer(aof=aof, config=config)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    immortal: list[bytes] = []
+    for server in servers:
+        if server.running:
+            server.resume()
+            immortal += server.keys_without_ttl()
+        server.close()
+    assert not immortal, f"keys without a TTL: {immortal[:10]}"
+
+
+@pytest.fixture(autouse=True)
+def _async_guards(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Turns the guards below on for async tests; they come first, so they are torn down after all other fixtures."""
+    if "anyio_backend" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("_no_task_survives")
+    # Only calls made from the package's own code count, so that tests may use subprocesses and files on the loop.
+    with blockbuster_ctx(scanned_modules=streamguard):
+        yield
+
+
+@pytest.fixture
+async def _no_task_survives() -> AsyncIterator[None]:
+    """Fails a test after which an asyncio task still runs. Tasks that are just ending get half a second."""
+    yield
+    # anyio's test runner has two tasks of its own: one that runs tests and fixtures, one that waits for the result.
+    left = {task for task in asyncio.all_tasks() if "TestRunner." not in getattr(task.get_coro(), "__qualname__", "")}
+    if left:
+        _, left = await asyncio.wait(left, timeout=_TASK_GRACE_SECONDS)
+    for task in left:
+        task.cancel()
+    assert not left, f"tasks that survived the test: {left}"

@@ -1,0 +1,1 @@
+"""What the tests run the package against: real servers, real processes, real sockets. Nothing here is a mock."""

