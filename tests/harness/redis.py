@@ -107,7 +107,7 @@ class RedisServer:
         return self._process is not None and self._process.poll() is None
 
     def client(self, database: int = 0) -> redis.Redis:
-        """A plain synchronous client for assertions: bytes in, bytes out, one second per command, no retry. Closed by `close`."""
+        """A plain synchronous client for assertions: bytes in and out, one second per command, no retry."""
         if database not in self._clients:
             self._clients[database] = redis.Redis(
                 host="127.0.0.1",
