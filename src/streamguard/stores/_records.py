@@ -1,0 +1,173 @@
+"""What `MemoryStore` keeps per session and stream, and the rules by which a stream's record changes.
+
+Pure: no clock is read, nothing is looked up, nobody is told. `now` and every `*_until` are on the store's clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..model import FORMAT_VERSION, EventKind, Persisted, QuotaState, SessionKey, StreamRef, StreamState
+from .base import Close, Lost, NewStream, Seal, Status, StreamMeta, Terminal
+
+__all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
+
+EVENT_BYTES: Final = 100
+"""What an event takes besides its payload: a tuple, a bytes header and a list slot are 97 bytes on CPython 3.11."""
+
+STREAM_BYTES: Final = 2048
+"""What a stream takes besides its events: its record, ids and index entries, rounded up."""
+
+
+@dataclass(slots=True, eq=False)
+class SessionEntry:
+    """A session's pointers. It expires no earlier than any of its streams."""
+
+    key: SessionKey
+    streams: dict[str, StreamEntry] = field(default_factory=dict)
+    active_id: str | None = None
+    last_id: str | None = None
+    ordinal: int = 0
+    """How many streams were registered in it."""
+    expires_at: float = -math.inf
+    looked_at: float = math.inf
+    """When the store's sweep comes by; never after `expires_at`."""
+
+    @property
+    def active(self) -> StreamEntry | None:
+        return None if self.active_id is None else self.streams.get(self.active_id)
+
+    @property
+    def last(self) -> StreamEntry | None:
+        return None if self.last_id is None else self.streams.get(self.last_id)
+
+
+@dataclass(slots=True, eq=False)
+class StreamEntry:
+    """One stream's record and log. `seal` is set exactly when the state is not open; `closed_at` when it is closed."""
+
+    new: NewStream
+    ordinal: int
+    epoch: int
+    ttl_seconds: float
+    """What an append that refreshes renews its life by."""
+    state: StreamState = StreamState.OPEN
+    events: list[tuple[EventKind, bytes]] = field(default_factory=list)
+    """Event `n` is at index `n - 1`: a log in memory is never trimmed."""
+    size_bytes: int = STREAM_BYTES
+    lease_until: float = -math.inf
+    expires_at: float = -math.inf
+    looked_at: float = math.inf
+    """When the store's sweep comes by; never after `expires_at`."""
+    stop_requested: bool = False
+    lost: bool = False
+    seal: Seal | None = None
+    persisted: Persisted = Persisted.NOT_ASKED
+    quota: QuotaState = QuotaState.NONE
+    owed: bytes | None = None
+    """The outbox payload left by `close`."""
+    closed_at: float | None = None
+
+    @property
+    def ref(self) -> StreamRef:
+        return self.new.ref
+
+    @property
+    def last_seq(self) -> int:
+        return len(self.events)
+
+    def append(self, epoch: int, first_seq: int, events: Sequence[tuple[EventKind, bytes]]) -> Status:
+        """Add what is not there yet. Content already there is not compared: under one epoch there is one writer."""
+        if epoch != self.epoch:
+            return Status.FENCED
+        if self.state is not StreamState.OPEN:
+            return Status.SEALED
+        if self.lost:
+            return Status.LOST
+        present = len(self.events) + 1 - first_seq
+        if present < 0:
+            return Status.GAP
+        if present >= len(events):
+            return Status.DUPLICATE
+        self._extend(events[present:] if present else events)
+        return Status.OK
+
+    def decide(self, epoch: int, seal: Seal) -> Status:
+        """Seal the stream, unless it is sealed: the first seal stands, whoever asks."""
+        if self.seal is not None:
+            return Status.SEALED
+        if epoch != self.epoch:
+            return Status.FENCED
+        if self.lost:
+            return Status.LOST
+        if seal.last_seq != self.last_seq:
+            return Status.GAP
+        self.seal = seal
+        self.state = StreamState.SEALED
+        return Status.OK
+
+    def close(self, close: Close, now: float) -> Status:
+        """Add the closing events and the terminal record to a sealed stream."""
+        if close.epoch != self.epoch:
+            return Status.FENCED
+        if self.state is StreamState.CLOSED:
+            return Status.DUPLICATE
+        if self.state is StreamState.OPEN:
+            return Status.NOT_SEALED
+        self._extend(close.events)
+        self.owed = close.owed
+        self._end(close.terminal, now)
+        return Status.OK
+
+    def lose(self, lost: Lost, now: float) -> Status:
+        """Declare the log lost and, with a terminal, end it. `DUPLICATE` when it ended so before."""
+        if lost.epoch != self.epoch:
+            return Status.FENCED
+        if self.state is not StreamState.OPEN:
+            return Status.DUPLICATE if self.lost else Status.SEALED
+        self.lost = True
+        if lost.terminal is None:
+            self.lease_until = now + lost.lease_seconds
+        else:
+            self.seal = Seal(lost.terminal.outcome, self.last_seq, lost.terminal.fault)
+            self._end(lost.terminal, now)
+        return Status.OK
+
+    def meta(self, now: float) -> StreamMeta:
+        """A snapshot."""
+        new = self.new
+        return StreamMeta(
+            ref=new.ref,
+            message_id=new.message_id,
+            protocol=new.protocol,
+            binding=new.binding,
+            fingerprint=new.fingerprint,
+            ordinal=self.ordinal,
+            epoch=self.epoch,
+            state=self.state,
+            last_seq=self.last_seq,
+            first_seq=1,
+            lease_seconds=self.lease_until - now,
+            stop_requested=self.stop_requested,
+            lost=self.lost,
+            seal=self.seal,
+            persisted=self.persisted,
+            quota=self.quota,
+            created_at=new.created_at,
+            closed_seconds=None if self.closed_at is None else now - self.closed_at,
+            format_version=FORMAT_VERSION,
+        )
+
+    def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
+        self.events.extend(events)
+        self.size_bytes += EVENT_BYTES * len(events) + sum([len(data) for _, data in events])
+
+    def _end(self, terminal: Terminal, now: float) -> None:
+        self._extend([(EventKind.TERMINAL, terminal.to_json())])
+        self.state = StreamState.CLOSED
+        self.persisted = terminal.persisted
+        self.quota = terminal.quota
+        self.closed_at = now
