@@ -23,6 +23,7 @@ Matches = bytes | Callable[[bytes], bool]
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _CHUNK_BYTES: Final = 262_144
 _CALL_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.05
 _DRAIN_SECONDS: Final = 5.0
 _REMEMBERED_BYTES: Final = 4_194_304
 
@@ -79,8 +80,8 @@ class FaultProxy:
     once. `lose_reply` and `lose_request` are traps for single exchanges. All methods may be called from any thread
     and return once the change is in force, so nothing needs a pause after them. Use as a context manager.
 
-    A trap sees requests as bytes, so it holds for request-reply protocols (Redis, HTTP); a request, or a pipeline
-    that was written at once, may arrive in several reads.
+    A trap sees requests as bytes, so it suits request-reply protocols (Redis, HTTP). A long request or pipeline may
+    arrive in several reads, and a server may answer its beginning before its end has come: match on what comes first.
     """
 
     def __init__(self, port: int) -> None:
@@ -283,13 +284,18 @@ class FaultProxy:
     async def _swallow(link: _Link, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         """Read the rest of the replies and forget them.
 
-        Before a connection is cut the server is told that no more comes, and closes once it has carried out all it got.
+        Before a connection is cut, the rest of a long pipeline gets through: replies must have paused. Then the server
+        is told that no more comes, and closes once it has carried out all it got.
         """
         cutting = link.fate is _Fate.REPLY_LOST
-        if cutting:
-            link.draining = True
-            server.write_eof()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS if cutting else None):
+            while True:
+                async with asyncio.timeout(_PAUSE_SECONDS if cutting else None):
+                    if not await reader.read(_CHUNK_BYTES):
+                        return
+        link.draining = True
+        server.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
                 while await reader.read(_CHUNK_BYTES):
                     pass

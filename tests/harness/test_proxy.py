@@ -84,14 +84,15 @@ def test_a_lost_reply_leaves_the_command_applied_once(
 def test_a_lost_reply_loses_the_replies_of_its_whole_pipeline(
     proxy: FaultProxy, client: redis.Redis, redis_server: RedisServer, redis_database: int
 ) -> None:
-    proxy.lose_reply(lambda request: request.count(b"INCR") == 2_000)
+    proxy.lose_reply(lambda request: request.startswith(b"*3\r\n$6\r\nINCRBY"))
+    client.ping()
     pipeline = client.pipeline(transaction=False)
-    for _ in range(2_000):
+    for _ in range(20_000):
         pipeline.incr("counter")
     pipeline.expire("counter", 60)
     with pytest.raises(redis.exceptions.ConnectionError):
         pipeline.execute()
-    assert redis_server.client(redis_database).get("counter") == b"2000"
+    assert redis_server.client(redis_database).get("counter") == b"20000"
 
 
 def test_a_withheld_reply_is_a_timeout(
