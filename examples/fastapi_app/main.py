@@ -1,0 +1,125 @@
+"""A chat endpoint whose answers survive: FastAPI, streamguard and one page of plain JavaScript.
+
+Run it with `python main.py` (or `uvicorn main:app`) and open http://127.0.0.1:8000/. Everything is optional:
+
+- `STREAMGUARD_URL`: where streams are logged; default `memory://`, several workers need `redis://…`.
+- `STREAMGUARD_SETTINGS`: `streamguard.Settings` as JSON.
+- `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`: a real model instead of the scripted one.
+- `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 30.
+- `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
+- `SENTRY_DSN`: report faults to Sentry.
+- `HOST`, `PORT`: where `python main.py` listens; default 127.0.0.1:8000.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import sentry_sdk
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from openai import AsyncOpenAI
+from pydantic import BaseModel, Field
+from starlette.requests import HTTPConnection
+
+from streamguard import Settings, StreamGuard, anonymous
+
+sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
+
+import model as scripted
+
+STATIC = Path(__file__).resolve().parent / "static"
+GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "30")) / 1000
+TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
+OPENAI_MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    # Nothing but our own files: what a model writes can never run, load or send anything.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+if dsn := os.environ.get("SENTRY_DSN"):
+    # Local variables and request bodies hold what users wrote; faults are told apart by their tags, not by content.
+    sentry_sdk.init(dsn=dsn, include_local_variables=False, max_request_body_size="never", send_default_pii=False)
+
+
+class Part(BaseModel):
+    type: str
+    text: str = ""
+
+
+class Message(BaseModel):
+    id: str = ""
+    role: Literal["system", "user", "assistant"]
+    parts: list[Part] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if part.type == "text")
+
+
+class ChatBody(BaseModel):
+    """What AI SDK's `DefaultChatTransport` posts; its other fields (`trigger`, `messageId`) are not needed here."""
+
+    id: str
+    messages: Annotated[list[Message], Field(min_length=1)]
+
+    @property
+    def prompt(self) -> str:
+        return next((message.text for message in reversed(self.messages) if message.role == "user"), "")
+
+
+async def owner(connection: HTTPConnection) -> str | None:
+    """Who is asking: a signed cookie, given out on the first visit; in tests the header `X-User`."""
+    if TRUST_X_USER and (user := connection.headers.get("x-user")):
+        return user
+    return await anonymous(connection)
+
+
+guard = StreamGuard(
+    os.environ.get("STREAMGUARD_URL", "memory://"),
+    authenticate=owner,
+    settings=Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", "{}")),
+)
+app = FastAPI(title="streamguard demo", lifespan=guard.lifespan)
+openai = AsyncOpenAI() if os.environ.get("OPENAI_API_KEY") else None
+
+
+@app.post("/api/chat")
+@guard.stream(session="body.id")
+async def chat(body: ChatBody) -> AsyncIterator[str]:
+    if openai is None or scripted.is_command(body.prompt):
+        async for piece in scripted.answer(body.prompt, gap_seconds=GAP_SECONDS):
+            yield piece
+        return
+    async with await openai.chat.completions.create(
+        model=OPENAI_MODEL,
+        messages=[{"role": message.role, "content": message.text} for message in body.messages],
+        stream=True,
+    ) as chunks:
+        async for chunk in chunks:
+            if chunk.choices and (piece := chunk.choices[0].delta.content):
+                yield piece
+
+
+guard.install(app, "/api/chat")
+
+
+@app.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+
+
+app.mount("/static", StaticFiles(directory=STATIC))
+
+if __name__ == "__main__":
+    uvicorn.run(app, host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "8000")))

@@ -1,0 +1,123 @@
+"""A scripted model: the same prompt always gives the same answer, so failures and resumes can be compared.
+
+Prompts that start with `!` provoke failures: `!crash`, `!hang`, `!long N`, `!error-first`, `!slow N`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+
+import anyio
+
+OPENINGS = (
+    "A stream is a promise kept one piece at a time.",
+    "Think of a letter that is read aloud while it is still being written.",
+    "Every answer has a beginning, a middle and, if all goes well, an end.",
+    "Water finds its way around a stone; a stream finds its way around a lost connection.",
+)
+SENTENCES = (
+    "Each piece is written down before it is sent, so nothing you have seen can be forgotten.",
+    "When the page reloads, the reader returns with a bookmark and goes on from there.",
+    "The writer does not stop because one reader left the room.",
+    "Two readers of the same answer see the same words in the same order – déjà vu, by design.",
+    "If the end never comes, somebody notices, and says so.",
+    "Silence is not an ending; an ending is written down like everything else.",
+    "A half answer is shown as a half answer, never as a whole one.",
+    "Whoever presses Stop decides, and the decision reaches every worker.",
+    "Ordinary text goes through untouched: 東京, Ω, <b>tags</b>, “quotes” and even 🌊.",
+    "What was lost is reported; what was kept is repeated word for word.",
+)
+CLOSING = "That is the end of this answer."
+
+_COMMAND = re.compile(r"!(crash|hang|error-first|long|slow)(?:\s+(\d{1,6}))?\s*")
+_MAX_PIECES = 100_000
+
+
+class ModelBrokeError(Exception):
+    """What the scripted model raises; its text stands for a provider's words, which no client may ever see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a prompt makes the model do: its pieces, seconds between them, and what happens after the last."""
+
+    pieces: tuple[str, ...]
+    gap_seconds: float
+    ending: str = "end"
+    """`end`, `crash` or `hang`."""
+
+
+def is_command(prompt: str) -> bool:
+    """Whether `prompt` is one of the `!…` commands."""
+    return _COMMAND.fullmatch(prompt) is not None
+
+
+def script(prompt: str, *, gap_seconds: float) -> Script:
+    """The script for `prompt`; equal prompts give equal scripts. `gap_seconds` is the usual pause between pieces."""
+    command = _COMMAND.fullmatch(prompt)
+    if command is None:
+        return Script(tuple(_answer(prompt)), gap_seconds)
+    name, number = command[1], int(command[2] or 0)
+    if name == "crash":
+        return Script(tuple(islice(_words(prompt), 12)), gap_seconds, ending="crash")
+    if name == "hang":
+        return Script(tuple(islice(_words(prompt), 12)), gap_seconds, ending="hang")
+    if name == "error-first":
+        return Script((), gap_seconds, ending="crash")
+    if name == "long":
+        return Script(tuple(islice(_words(prompt), max(1, min(number or 500, _MAX_PIECES)))), gap_seconds)
+    return Script(tuple(_answer(prompt)), (number or 500) / 1000)
+
+
+async def answer(prompt: str, *, gap_seconds: float) -> AsyncIterator[str]:
+    """The scripted model's answer, piece by piece.
+
+    Raises:
+        ModelBrokeError: the prompt asked for it.
+    """
+    plan = script(prompt, gap_seconds=gap_seconds)
+    for piece in plan.pieces:
+        yield piece
+        await anyio.sleep(plan.gap_seconds)
+    if plan.ending == "crash":
+        raise ModelBrokeError("upstream said: tenant 4711, key sk-secret, node 10.0.0.7")
+    if plan.ending == "hang":
+        await anyio.sleep_forever()
+
+
+def _answer(prompt: str) -> Iterator[str]:
+    """A whole answer: at least 48 pieces, whole sentences, and an ending that says so."""
+    for number, piece in enumerate(_words(prompt), start=1):
+        yield piece
+        if number >= 48 and piece.endswith("."):
+            break
+    yield from _split(f"\n\n{CLOSING}")
+
+
+def _words(prompt: str) -> Iterator[str]:
+    """An endless answer: an opening, then all sentences round after round, each round in an order of its own."""
+    quoted = " ".join(prompt.split())[:60]
+    opening = _ordered(OPENINGS, prompt, 0)[0]
+    yield from _split(f"You said “{quoted}”. {opening}" if quoted else opening)
+    number = 0
+    for turn in count(1):
+        for sentence in _ordered(SENTENCES, prompt, turn):
+            number += 1
+            yield from _split(("\n\n" if number % 3 == 0 else " ") + sentence)
+
+
+def _ordered(sentences: tuple[str, ...], prompt: str, turn: int) -> list[str]:
+    """The sentences in an order that depends on nothing but the prompt and the turn."""
+    return sorted(
+        sentences,
+        key=lambda sentence: hashlib.sha256(f"{turn}:{prompt}:{sentence}".encode(errors="surrogatepass")).digest(),
+    )
+
+
+def _split(text: str) -> list[str]:
+    """Pieces the way models send them: a word with the space before it."""
+    return re.findall(r"\s*\S+", text)

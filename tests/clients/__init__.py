@@ -1,0 +1,1 @@
+"""Real JavaScript clients against the example application on a real server."""

@@ -1,0 +1,199 @@
+"""A headless Chromium, driven over chromedriver's W3C WebDriver interface (https://www.w3.org/TR/webdriver2/)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import httpx
+import pytest
+
+from ..harness.waiting import wait_until
+
+__all__ = ["Browser", "Element"]
+
+_INSTALL: Final = "no chromium with chromedriver found: `apt-get install chromium chromium-driver`"
+_FLAGS: Final = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=900,800",
+)
+_ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
+"""The key that marks an element in WebDriver's JSON; fixed by the specification."""
+_START_SECONDS: Final = 15.0
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+
+def _program(*names: str) -> str:
+    """The first of `names` on PATH. Skips the test when there is none; with `CI=true` fails it."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(_INSTALL)
+    pytest.skip(_INSTALL)
+
+
+class Browser:
+    """One browser with a fresh profile. Use as a context manager; every call is bounded in time."""
+
+    def __init__(self) -> None:
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._profile = tempfile.TemporaryDirectory(prefix="streamguard-chromium-", ignore_cleanup_errors=True)
+        self._http = httpx.Client(trust_env=False, timeout=_START_SECONDS)
+        self._session = ""
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self, url: str) -> None:
+        """Go to `url` and wait for its load event."""
+        self._call("POST", "url", {"url": url})
+
+    def reload(self) -> None:
+        self._call("POST", "refresh", {})
+
+    def find(self, selector: str) -> Element:
+        """The first element that matches the CSS selector, waited for.
+
+        Raises:
+            AssertionError: there is none within five seconds.
+        """
+        return wait_until(lambda: next(iter(self.find_all(selector)), None), description=f"{selector} appears")
+
+    def find_all(self, selector: str) -> list[Element]:
+        """Every element that matches the CSS selector now."""
+        found = self._call("POST", "elements", {"using": "css selector", "value": selector})
+        assert isinstance(found, list)
+        return [Element(self, reference[_ELEMENT]) for reference in found]
+
+    def script(self, source: str, *arguments: Json) -> Json:
+        """The JSON value that the function body `source` returns in the page."""
+        return self._call("POST", "execute/sync", {"script": source, "args": list(arguments)})
+
+    def screenshot(self) -> str:
+        """A PNG of the window, in base64."""
+        png = self._call("GET", "screenshot")
+        assert isinstance(png, str)
+        return png
+
+    def severe_console_messages(self) -> list[str]:
+        """Errors on the console since the last call: uncaught exceptions, refused content, failed requests."""
+        entries = self._call("POST", "se/log", {"type": "browser"})
+        assert isinstance(entries, list)
+        return [str(entry["message"]) for entry in entries if entry["level"] == "SEVERE"]
+
+    def close(self) -> None:
+        """End browser and driver; may be called twice."""
+        if self._session:
+            session, self._session = self._session, ""
+            self._http.delete(session)
+        self._http.close()
+        if self._driver is not None:
+            self._driver.terminate()
+            try:
+                self._driver.wait(5)
+            except subprocess.TimeoutExpired:
+                self._driver.kill()
+                self._driver.wait(5)
+            self._driver = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        self._profile.cleanup()
+
+    def _start(self) -> None:
+        chromium = _program("chromium", "chromium-browser", "google-chrome")
+        self._log = tempfile.TemporaryFile()
+        self._driver = subprocess.Popen(
+            [_program("chromedriver"), "--port=0"],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        port = wait_until(self._port, description="chromedriver names its port", timeout=_START_SECONDS)
+        options = {
+            "binary": chromium,
+            "args": [*_FLAGS, f"--user-data-dir={Path(self._profile.name)}"],
+        }
+        answer = self._http.post(
+            f"http://127.0.0.1:{port}/session",
+            json={
+                "capabilities": {
+                    "alwaysMatch": {
+                        "browserName": "chrome",
+                        "goog:chromeOptions": options,
+                        "goog:loggingPrefs": {"browser": "ALL"},
+                        "timeouts": {"script": 5000, "pageLoad": 10000, "implicit": 0},
+                    }
+                }
+            },
+        ).json()["value"]
+        assert "sessionId" in answer, answer
+        self._session = f"http://127.0.0.1:{port}/session/{answer['sessionId']}"
+
+    def _port(self) -> int | None:
+        assert self._log is not None
+        self._log.seek(0)
+        match = re.search(rb"started successfully on port (\d+)", self._log.read())
+        return int(match[1]) if match else None
+
+    def _call(self, method: str, command: str, body: Mapping[str, Json] | None = None) -> Json:
+        answer = self._http.request(method, f"{self._session}/{command}", json=body)
+        value: Json = answer.json()["value"]
+        assert answer.is_success, f"{method} {command}: {value}"
+        return value
+
+
+class Element:
+    """One element of the page."""
+
+    def __init__(self, browser: Browser, reference: str) -> None:
+        self._browser = browser
+        self._path = f"element/{reference}"
+
+    @property
+    def text(self) -> str:
+        """The text as it is in the document, visible or not."""
+        return str(self._browser._call("GET", f"{self._path}/property/textContent"))
+
+    def attribute(self, name: str) -> str | None:
+        value = self._browser._call("GET", f"{self._path}/attribute/{name}")
+        return None if value is None else str(value)
+
+    @property
+    def displayed(self) -> bool:
+        return bool(self._browser._call("GET", f"{self._path}/displayed"))
+
+    def click(self) -> None:
+        self._browser._call("POST", f"{self._path}/click", {})
+
+    def type(self, text: str) -> None:
+        """Press the keys that write `text`; a line feed is Enter."""
+        self._browser._call("POST", f"{self._path}/value", {"text": text.replace("\n", "\ue007")})
