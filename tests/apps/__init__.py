@@ -1,0 +1,1 @@
+"""Applications that test workers serve."""
