@@ -1,0 +1,35 @@
+"""What users test their own parts with: conformance suites for the contracts they may implement.
+
+Importing this package needs nothing extra; the suites themselves need pytest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ._stream_store import StreamStoreSuite
+
+__all__ = ["StreamStoreSuite"]
+
+_SUITES: Final = {"StreamStoreSuite": "streamguard.testing._stream_store"}
+"""Where each suite is; imported when first asked for, because it needs pytest."""
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+
+    def __getattr__(name: str) -> object:
+        if name not in _SUITES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            pytest = import_module("pytest")
+        except ImportError as exc:
+            raise ConfigurationError(f"{__name__}.{name} needs pytest: `pip install pytest`") from exc
+        # pytest explains failed assertions only in modules it was told of before they are imported.
+        pytest.register_assert_rewrite(_SUITES[name])
+        suite: object = getattr(import_module(_SUITES[name]), name)
+        globals()[name] = suite
+        return suite

@@ -1,0 +1,240 @@
+"""Clauses of the store contract about leases, epochs and stop requests."""
+# ruff: noqa: S101 - assertions are what a suite is made of
+
+from __future__ import annotations
+
+import asyncio
+
+from ...model import StreamState
+from ...stores.base import AppendReply, Status, StopReply, StreamStore
+from .clauses import Clauses
+from .steps import (
+    LONG_SECONDS,
+    a_seal,
+    beat,
+    begin,
+    closing,
+    end,
+    is_due,
+    log,
+    losing,
+    meta,
+    new_stream,
+    payloads,
+    put,
+    seal,
+    tombstone,
+    try_register,
+    unknown_ref,
+)
+
+
+class ClaimClauses(Clauses):
+    async def test_a_heartbeat_renews_the_lease(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        assert await beat(store, ref, lease=LONG_SECONDS) == AppendReply(Status.OK, 0, False)
+        assert LONG_SECONDS / 2 < (await meta(store, ref)).lease_seconds <= LONG_SECONDS
+        await self.advance(self.short_seconds * 1.5)
+        assert not await is_due(store, ref)
+        assert (await store.take(ref, lease_seconds=60)).status is Status.LEASED
+
+    async def test_a_heartbeat_under_an_older_epoch_is_fenced_and_renews_nothing(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        await store.take(ref, lease_seconds=self.short_seconds, force=True)
+        assert await beat(store, ref, epoch=1) == AppendReply(Status.FENCED, 1, False)
+        await self.advance(self.short_seconds * 1.5)
+        assert await is_due(store, ref)
+        assert (await meta(store, ref)).lease_seconds < 0
+
+    async def test_a_heartbeat_of_an_unknown_stream_makes_nothing(self, store: StreamStore) -> None:
+        ref = unknown_ref()
+        assert await beat(store, ref) == AppendReply(Status.GONE, 0, False)
+        assert await store.meta(ref) is None
+        await self.advance(self.short_seconds)
+        assert not await is_due(store, ref)
+
+    async def test_a_sealed_stream_keeps_its_lease_by_heartbeat(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        await seal(store, ref)
+        assert (await beat(store, ref)).status is Status.OK
+        await self.advance(self.short_seconds * 1.5)
+        assert not await is_due(store, ref)
+
+    async def test_a_closed_stream_has_no_lease_to_renew(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await end(store, ref)
+        assert await beat(store, ref, lease=self.short_seconds) == AppendReply(Status.SEALED, 1, False)
+        await self.advance(self.short_seconds * 1.5)
+        assert not await is_due(store, ref)
+
+    async def test_heartbeats_are_answered_in_order_each_on_its_own(self, store: StreamStore) -> None:
+        first, second = await begin(store), await begin(store)
+        await put(store, second, 1, b"a")
+        claims = [(first, 1), (unknown_ref(), 1), (second, 7), (second, 1)]
+        replies = await store.heartbeat(claims, lease_seconds=60, ttl_seconds=60)
+        assert [reply[:2] for reply in replies] == [
+            (Status.OK, 0),
+            (Status.GONE, 0),
+            (Status.FENCED, 1),
+            (Status.OK, 1),
+        ]
+        assert await store.heartbeat([], lease_seconds=60, ttl_seconds=60) == []
+
+    async def test_a_heartbeat_renews_the_life_of_its_stream_and_session(self, store: StreamStore) -> None:
+        """A model may be silent for longer than the log lives."""
+        ref = await begin(store, ttl=self.short_seconds)
+        await put(store, ref, 1, b"a")
+        await beat(store, ref, ttl=LONG_SECONDS)
+        await self.advance(self.short_seconds * 1.5)
+        assert payloads(await log(store, ref)) == [b"a"]
+        assert (await store.session(ref.key)).active_id == ref.stream_id
+        assert (await put(store, ref, 2, b"b")).status is Status.OK
+
+    # -- taking --------------------------------------------------------------------------------------------------------
+
+    async def test_a_running_lease_is_not_taken(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        reply = await store.take(ref, lease_seconds=60)
+        assert reply.status is Status.LEASED
+        assert reply.meta is not None
+        assert reply.meta.ref == ref
+        assert (await meta(store, ref)).epoch == 1
+
+    async def test_an_expired_lease_is_taken_with_a_higher_epoch(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        await put(store, ref, 1, b"a")
+        await self.advance(self.short_seconds * 1.5)
+        reply = await store.take(ref, lease_seconds=LONG_SECONDS)
+        assert reply.status is Status.OK
+        assert reply.meta is not None
+        assert (reply.meta.epoch, reply.meta.last_seq, reply.meta.state) == (2, 1, StreamState.OPEN)
+        assert reply.meta.lease_seconds > LONG_SECONDS / 2
+        assert not await is_due(store, ref)
+        assert (await store.take(ref, lease_seconds=60)).status is Status.LEASED
+        assert (await store.session(ref.key)).active_id == ref.stream_id
+
+    async def test_force_takes_a_running_lease(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        reply = await store.take(ref, lease_seconds=60, force=True)
+        assert reply.status is Status.OK
+        assert reply.meta is not None
+        assert reply.meta.epoch == 2
+
+    async def test_taking_from_another_epoch_than_expected_is_fenced(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        assert (await store.take(ref, lease_seconds=60, expected_epoch=2, force=True)).status is Status.FENCED
+        assert (await meta(store, ref)).epoch == 1
+        assert (await store.take(ref, lease_seconds=60, expected_epoch=1, force=True)).status is Status.OK
+        assert (await store.take(ref, lease_seconds=60, expected_epoch=1, force=True)).status is Status.FENCED
+        assert (await meta(store, ref)).epoch == 2
+
+    async def test_of_many_that_race_to_take_one_wins(self, store: StreamStore) -> None:
+        for _ in range(5):
+            ref = await begin(store)
+            takes = [store.take(ref, lease_seconds=60, expected_epoch=1, force=True) for _ in range(5)]
+            statuses = [reply.status for reply in await asyncio.gather(*takes)]
+            assert sorted(statuses) == sorted([Status.OK] + [Status.FENCED] * 4)
+
+    async def test_whoever_lost_the_stream_can_do_nothing_to_it(self, store: StreamStore) -> None:
+        new = new_stream()
+        ref = new.ref
+        await try_register(store, new)
+        await put(store, ref, 1, b"a")
+        await store.take(ref, lease_seconds=60, force=True)
+        assert (await put(store, ref, 2, b"stale")).status is Status.FENCED
+        assert (await beat(store, ref)).status is Status.FENCED
+        assert await store.seal(ref, 1, a_seal(1)) == (Status.FENCED, None)
+        assert (await store.lose(losing(new))).status is Status.FENCED
+        assert (await store.lose(losing(new, terminal=tombstone()))).status is Status.FENCED
+        await seal(store, ref, 1, epoch=2)
+        assert (await store.close(closing(ref, b"stale", epoch=1))).status is Status.FENCED
+        assert payloads(await log(store, ref)) == [b"a"]
+        assert (await store.close(closing(ref, epoch=2))).status is Status.OK
+        assert (await store.close(closing(ref, b"stale", epoch=1))).status is Status.FENCED
+        assert (await meta(store, ref)).last_seq == 2
+
+    async def test_a_sealed_stream_is_taken_and_closed(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        await seal(store, ref)
+        await self.advance(self.short_seconds * 1.5)
+        reply = await store.take(ref, lease_seconds=60)
+        assert reply.status is Status.OK
+        assert reply.meta is not None
+        assert (reply.meta.state, reply.meta.epoch) == (StreamState.SEALED, 2)
+        assert reply.meta.seal == a_seal()
+        assert (await store.close(closing(ref, epoch=2))).status is Status.OK
+
+    async def test_a_closed_stream_is_not_taken(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await end(store, ref)
+        reply = await store.take(ref, lease_seconds=60, force=True)
+        assert reply.status is Status.SEALED
+        assert reply.meta is not None
+        assert (reply.meta.state, reply.meta.epoch) == (StreamState.CLOSED, 1)
+
+    async def test_an_unknown_stream_is_not_taken(self, store: StreamStore) -> None:
+        ref = unknown_ref()
+        assert await store.take(ref, lease_seconds=60, force=True) == (Status.GONE, None)
+        assert await store.meta(ref) is None
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    async def test_a_stop_is_seen_by_the_writer(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        assert await store.request_stop(ref) is StopReply.REQUESTED
+        assert await store.request_stop(ref) is StopReply.REQUESTED
+        assert (await meta(store, ref)).stop_requested
+        assert await put(store, ref, 1, b"a") == AppendReply(Status.OK, 1, True)
+        assert await beat(store, ref) == AppendReply(Status.OK, 1, True)
+
+    async def test_a_stop_past_the_lease_is_the_callers_to_carry_out(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        await self.advance(self.short_seconds * 1.5)
+        assert await store.request_stop(ref) is StopReply.EXPIRED
+
+    async def test_what_ended_is_not_stopped(self, store: StreamStore) -> None:
+        sealed, closed = await begin(store), await begin(store)
+        await seal(store, sealed)
+        await end(store, closed)
+        for ref in (sealed, closed, unknown_ref()):
+            assert await store.request_stop(ref) is StopReply.ENDED
+        assert not (await meta(store, sealed)).stop_requested
+
+    # -- finding orphans -----------------------------------------------------------------------------------------------
+
+    async def test_due_gives_streams_past_their_lease_oldest_first(self, store: StreamStore) -> None:
+        third = await begin(store, lease=self.short_seconds)
+        first = await begin(store, lease=self.short_seconds / 4)
+        second = await begin(store, lease=self.short_seconds / 2)
+        running = await begin(store)
+        await self.advance(self.short_seconds * 1.5)
+        due = await store.due(limit=100_000)
+        assert [ref for ref in due if ref in (first, second, third, running)] == [first, second, third]
+
+    async def test_due_is_limited(self, store: StreamStore) -> None:
+        for _ in range(3):
+            await begin(store, lease=self.short_seconds / 4)
+        await self.advance(self.short_seconds)
+        assert len(await store.due(limit=2)) == 2
+
+    async def test_due_gives_what_is_not_closed_and_nothing_else(self, store: StreamStore) -> None:
+        short = self.short_seconds / 2
+        lost = new_stream()
+        sealed, closed = await begin(store, lease=short), await begin(store, lease=short)
+        await seal(store, sealed)
+        await end(store, closed)
+        await store.lose(losing(lost, lease=short))
+        await self.advance(self.short_seconds)
+        due = await store.due(limit=100_000)
+        assert sealed in due
+        assert lost.ref in due
+        assert closed not in due
+
+    async def test_due_stops_naming_what_vanished(self, store: StreamStore) -> None:
+        vanished = await begin(store, lease=self.short_seconds / 4, ttl=self.short_seconds)
+        erased = await begin(store, lease=self.short_seconds / 4)
+        await store.erase(erased.key, mark_seconds=60)
+        await self.advance(self.short_seconds * 1.5)
+        assert not await is_due(store, vanished)
+        assert not await is_due(store, erased)

@@ -1,0 +1,324 @@
+"""Clauses of the store contract about appending, reading and watching."""
+# ruff: noqa: S101 - assertions are what a suite is made of
+
+from __future__ import annotations
+
+import asyncio
+
+from ...model import Event, EventKind
+from ...stores.base import Append, AppendReply, Hint, Status, StreamStore
+from .clauses import Clauses
+from .steps import (
+    EVERYTHING,
+    Hints,
+    begin,
+    closing,
+    data,
+    end,
+    log,
+    losing,
+    meta,
+    new_stream,
+    payloads,
+    put,
+    seal,
+    tombstone,
+    try_register,
+    unknown_ref,
+)
+
+
+class LogClauses(Clauses):
+    async def test_events_are_read_as_they_were_appended(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        events = [
+            (EventKind.DATA, b"plain"),
+            (EventKind.NOTICE, b'{"code":"x"}'),
+            (EventKind.DATA, b"\x00\r\n\xff\xe2\x80\xa8"),
+            (EventKind.DATA, b""),
+            (EventKind.CLOSING, b"x" * 100_000),
+        ]
+        assert await store.append([Append(ref, 1, 1, events, False)]) == [AppendReply(Status.OK, 5, False)]
+        assert await log(store, ref) == [Event(seq, kind, body) for seq, (kind, body) in enumerate(events, 1)]
+        record = await meta(store, ref)
+        assert (record.first_seq, record.last_seq) == (1, 5)
+
+    async def test_events_keep_their_order_whatever_the_batches(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        expected = [b"%d" % number for number in range(1, 2301)]
+        for first, last in ((1, 1), (2, 9), (10, 11), (12, 2211), (2212, 2300)):
+            reply = await put(store, ref, first, *expected[first - 1 : last])
+            assert reply == AppendReply(Status.OK, last, False)
+        found = await log(store, ref)
+        assert [event.seq for event in found] == list(range(1, 2301))
+        assert payloads(found) == expected
+
+    async def test_an_append_repeated_is_a_success_and_changes_nothing(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a", b"b")
+        assert await put(store, ref, 1, b"a", b"b") == AppendReply(Status.DUPLICATE, 2, False)
+        await put(store, ref, 3, b"c")
+        assert await put(store, ref, 1, b"a", b"b") == AppendReply(Status.DUPLICATE, 3, False)
+        assert payloads(await log(store, ref)) == [b"a", b"b", b"c"]
+
+    async def test_of_an_overlapping_append_only_the_rest_is_added(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a", b"b")
+        assert await put(store, ref, 2, b"b", b"c", b"d") == AppendReply(Status.OK, 4, False)
+        assert payloads(await log(store, ref)) == [b"a", b"b", b"c", b"d"]
+
+    async def test_an_event_never_changes(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"first")
+        assert (await put(store, ref, 1, b"other")).status is Status.DUPLICATE
+        assert (await put(store, ref, 1, b"other", b"second")).status is Status.OK
+        assert payloads(await log(store, ref)) == [b"first", b"second"]
+
+    async def test_a_gap_is_refused(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        assert await put(store, ref, 2, b"b") == AppendReply(Status.GAP, 0, False)
+        await put(store, ref, 1, b"a")
+        assert await put(store, ref, 3, b"c") == AppendReply(Status.GAP, 1, False)
+        assert payloads(await log(store, ref)) == [b"a"]
+
+    async def test_an_append_under_an_older_epoch_is_fenced(self, store: StreamStore) -> None:
+        """Also one that is there already: its writer must learn that it lost the stream."""
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        await store.take(ref, lease_seconds=60, force=True)
+        for first_seq in (1, 2, 3):
+            assert await put(store, ref, first_seq, b"stale") == AppendReply(Status.FENCED, 1, False)
+        assert payloads(await log(store, ref)) == [b"a"]
+        assert (await put(store, ref, 2, b"b", epoch=2)).status is Status.OK
+
+    async def test_an_append_under_an_epoch_nobody_took_is_fenced(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        assert (await put(store, ref, 1, b"a", epoch=2)).status is Status.FENCED
+        assert await log(store, ref) == []
+
+    async def test_nothing_is_appended_after_the_seal(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        await seal(store, ref, 1)
+        assert await put(store, ref, 2, b"b") == AppendReply(Status.SEALED, 1, False)
+        assert payloads(await log(store, ref)) == [b"a"]
+
+    async def test_nothing_is_appended_after_the_close(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await end(store, ref)
+        assert await put(store, ref, 2, b"b") == AppendReply(Status.SEALED, 1, False)
+        assert len(await log(store, ref)) == 1
+
+    async def test_the_epoch_is_checked_before_the_state(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await store.take(ref, lease_seconds=60, force=True)
+        await seal(store, ref, epoch=2)
+        assert (await put(store, ref, 1, b"stale")).status is Status.FENCED
+
+    async def test_nothing_is_appended_to_a_lost_log(self, store: StreamStore) -> None:
+        new = new_stream()
+        await try_register(store, new)
+        await put(store, new.ref, 1, b"a")
+        await store.lose(losing(new))
+        assert await put(store, new.ref, 2, b"b") == AppendReply(Status.LOST, 1, False)
+        assert payloads(await log(store, new.ref)) == [b"a"]
+
+    async def test_an_append_never_makes_a_stream(self, store: StreamStore) -> None:
+        ref = unknown_ref()
+        assert await put(store, ref, 1, b"a", refresh=True) == AppendReply(Status.GONE, 0, False)
+        assert await store.meta(ref) is None
+        assert await log(store, ref) == []
+
+    async def test_a_batch_is_answered_in_order_each_on_its_own(self, store: StreamStore) -> None:
+        first, second, fenced = [await begin(store) for _ in range(3)]
+        await store.take(fenced, lease_seconds=60, force=True)
+        replies = await store.append(
+            [
+                Append(first, 1, 1, data(b"1a"), False),
+                Append(fenced, 1, 1, data(b"x"), False),
+                Append(unknown_ref(), 1, 1, data(b"x"), True),
+                Append(second, 1, 1, data(b"2a", b"2b"), True),
+                Append(first, 1, 2, data(b"1b"), True),
+                Append(second, 1, 9, data(b"x"), False),
+            ]
+        )
+        assert [reply[:2] for reply in replies] == [
+            (Status.OK, 1),
+            (Status.FENCED, 0),
+            (Status.GONE, 0),
+            (Status.OK, 2),
+            (Status.OK, 2),
+            (Status.GAP, 2),
+        ]
+        assert payloads(await log(store, first)) == [b"1a", b"1b"]
+        assert payloads(await log(store, second)) == [b"2a", b"2b"]
+
+    async def test_an_empty_batch_has_no_replies(self, store: StreamStore) -> None:
+        assert await store.append([]) == []
+
+    async def test_an_append_can_renew_the_life_of_its_stream_and_session(self, store: StreamStore) -> None:
+        ref = await begin(store, ttl=self.short_seconds * 4)
+        await self.advance(self.short_seconds * 2.5)
+        await put(store, ref, 1, b"a", refresh=True)
+        await self.advance(self.short_seconds * 2.5)
+        assert payloads(await log(store, ref)) == [b"a"]
+        assert (await put(store, ref, 2, b"b")).status is Status.OK
+        assert (await store.session(ref.key)).active_id == ref.stream_id
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def test_reading_starts_after_the_cursor(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, *[b"%d" % number for number in range(1, 13)])
+        assert [event.seq for event in await log(store, ref, 9)] == [10, 11, 12]
+        assert [event.seq for event in await log(store, ref, 1)] == list(range(2, 13))
+
+    async def test_past_the_end_there_is_nothing_to_read(self, store: StreamStore) -> None:
+        """The caller compares its cursor with the record: nothing to read and a cursor ahead are told apart there."""
+        ref = await begin(store)
+        assert await log(store, ref) == []
+        await put(store, ref, 1, b"a")
+        assert await log(store, ref, 1) == []
+        assert await log(store, ref, 2**53 - 1) == []
+        assert (await meta(store, ref)).last_seq == 1
+
+    async def test_a_read_is_bounded_in_bytes(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, *[b"x" * 1000 for _ in range(1000)])
+        found = await store.read(ref, 10, max_bytes=20_000)
+        assert [event.seq for event in found] == list(range(11, 11 + len(found)))
+        assert 1 <= sum(len(event.data) for event in found) <= 80_000
+
+    async def test_a_read_gives_at_least_one_event(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"x" * 50_000, b"y" * 50_000)
+        assert [event.seq for event in await store.read(ref, 0, max_bytes=1)][:1] == [1]
+        assert [event.seq for event in await store.read(ref, 1, max_bytes=1)] == [2]
+
+    async def test_reading_on_gives_every_event_once(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, *[b"x" * (number % 300) for number in range(500)])
+        found: list[Event] = []
+        while page := await store.read(ref, len(found), max_bytes=5_000):
+            found += page
+        assert [event.seq for event in found] == list(range(1, 501))
+        assert found == await store.read(ref, 0, max_bytes=EVERYTHING)
+
+    # -- watching ------------------------------------------------------------------------------------------------------
+
+    async def test_a_watcher_is_told_of_appends(self, store: StreamStore) -> None:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints):
+            await put(store, ref, 1, b"a", b"b")
+            await put(store, ref, 2, b"b", b"c")
+            await hints.until(lambda seen: reaches(seen, 3), description="a hint of event 3")
+        for hint in hints.seen:
+            expected = [b"a", b"b", b"c"][hint.first_seq - 1 :]
+            assert payloads(hint.events) == expected[: len(hint.events)]
+
+    async def test_every_watcher_is_told_and_only_of_its_stream(self, store: StreamStore) -> None:
+        ref, other = await begin(store), await begin(store)
+        first, second, third = Hints(), Hints(), Hints()
+        async with store.watch(ref, first), store.watch(ref, second), store.watch(other, third):
+            await put(store, ref, 1, b"a")
+            await put(store, other, 1, b"other")
+            for hints in (first, second, third):
+                await hints.until(lambda seen: reaches(seen, 1), description="a hint of event 1")
+        assert b"other" not in [body for hint in first.seen + second.seen for body in payloads(hint.events)]
+        assert b"a" not in [body for hint in third.seen for body in payloads(hint.events)]
+
+    async def test_who_watches_then_reads_misses_nothing(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        marks = {seq: asyncio.Event() for seq in (1, 60, 120, 180, 240)}
+
+        async def write() -> None:
+            for seq in range(1, 301):
+                if seq in marks:
+                    marks[seq].set()
+                await put(store, ref, seq, b"%d" % seq)
+                await asyncio.sleep(0)
+
+        async def view() -> None:
+            hints = Hints()
+            async with store.watch(ref, hints):
+                read = len(await log(store, ref))
+                await hints.until(
+                    lambda seen: covers(seen, read, 300), description=f"hints of every event after {read}"
+                )
+
+        writer = asyncio.create_task(write())
+        viewers = []
+        for mark in marks.values():
+            await mark.wait()
+            viewers.append(asyncio.create_task(view()))
+        await asyncio.gather(writer, *viewers)
+
+    async def test_a_writer_watches_without_its_appends(self, store: StreamStore) -> None:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints, data=False):
+            await put(store, ref, 1, b"a")
+            await store.request_stop(ref)
+            await hints.until(lambda seen: any(hint.stop_requested for hint in seen), description="the stop")
+        assert not [hint for hint in hints.seen if hint.events]
+
+    async def test_a_watcher_is_told_of_a_stop(self, store: StreamStore) -> None:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints):
+            await store.request_stop(ref)
+            await hints.until(lambda seen: any(hint.stop_requested for hint in seen), description="the stop")
+
+    async def test_a_watcher_is_told_of_a_takeover(self, store: StreamStore) -> None:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints, data=False):
+            await store.take(ref, lease_seconds=60, force=True)
+            await hints.until(bool, description="a hint of the takeover")
+
+    async def test_a_watcher_is_told_of_a_seal_and_a_close(self, store: StreamStore) -> None:
+        for with_data in (True, False):
+            ref, sealing, ending = await begin(store), Hints(), Hints()
+            async with store.watch(ref, sealing, data=with_data):
+                await seal(store, ref)
+                await sealing.until(bool, description="a hint of the seal")
+            async with store.watch(ref, ending, data=with_data):
+                await store.close(closing(ref, b"end"))
+                await ending.until(bool, description="a hint of the close")
+
+    async def test_a_watcher_is_told_of_a_lost_log(self, store: StreamStore) -> None:
+        new, hints = new_stream(), Hints()
+        await try_register(store, new)
+        async with store.watch(new.ref, hints, data=False):
+            await store.lose(losing(new, terminal=tombstone()))
+            await hints.until(bool, description="a hint of the tombstone")
+
+    async def test_a_watcher_is_told_of_an_erasure(self, store: StreamStore) -> None:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints):
+            await store.erase(ref.key, mark_seconds=60)
+            await hints.until(lambda seen: [hint for hint in seen if not hint.events] != [], description="a hint")
+
+    async def test_a_watcher_that_left_is_told_nothing(self, store: StreamStore) -> None:
+        ref, left, stayed = await begin(store), Hints(), Hints()
+        async with store.watch(ref, stayed):
+            async with store.watch(ref, left):
+                await put(store, ref, 1, b"a")
+                await left.until(lambda seen: reaches(seen, 1), description="a hint of event 1")
+            told = len(left.seen)
+            await put(store, ref, 2, b"b")
+            await stayed.until(lambda seen: reaches(seen, 2), description="a hint of event 2")
+        assert len(left.seen) == told
+
+    async def test_watching_an_unknown_stream_waits_for_it(self, store: StreamStore) -> None:
+        new, hints = new_stream(), Hints()
+        async with store.watch(new.ref, hints):
+            await try_register(store, new)
+            await put(store, new.ref, 1, b"a")
+            await hints.until(lambda seen: reaches(seen, 1), description="a hint of event 1")
+
+
+def reaches(seen: list[Hint], seq: int) -> bool:
+    return any(hint.first_seq + len(hint.events) > seq for hint in seen if hint.events)
+
+
+def covers(seen: list[Hint], after_seq: int, last_seq: int) -> bool:
+    told = {hint.first_seq + index for hint in seen for index in range(len(hint.events))}
+    return told >= set(range(after_seq + 1, last_seq + 1))

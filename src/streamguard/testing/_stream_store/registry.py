@@ -1,0 +1,240 @@
+"""Clauses of the store contract about sessions, registration and owners' slots."""
+# ruff: noqa: S101 - assertions are what a suite is made of
+
+from __future__ import annotations
+
+import asyncio
+
+from ...model import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
+from ...stores.base import NewStream, Registered, SessionRecord, Status, StopReply, StreamStore
+from .clauses import Clauses
+from .steps import (
+    LONG_SECONDS,
+    a_seal,
+    beat,
+    begin,
+    closing,
+    end,
+    fresh_key,
+    log,
+    meta,
+    new_stream,
+    occupied,
+    put,
+    registered,
+    seal,
+    try_register,
+)
+
+
+class RegistryClauses(Clauses):
+    async def test_a_started_store_answers_a_ping(self, store: StreamStore) -> None:
+        await store.ping()
+
+    async def test_starting_gives_texts_for_the_operator(self, store: StreamStore) -> None:
+        warnings = await store.start()
+        assert [warning for warning in warnings if not warning.strip()] == []
+
+    async def test_an_unknown_session_has_no_streams(self, store: StreamStore) -> None:
+        assert await store.session(fresh_key()) == SessionRecord(None, None, None, None)
+
+    async def test_an_unknown_stream_has_no_record(self, store: StreamStore) -> None:
+        assert await store.meta(new_stream().ref) is None
+
+    async def test_a_registered_stream_has_a_complete_record(self, store: StreamStore) -> None:
+        new = NewStream(
+            StreamRef(fresh_key(), new_stream_id()), "msg_1", "ui-message", "chat \u2028", "f" * 64, 1_700_000_000.25
+        )
+        record = registered(await try_register(store, new, lease=LONG_SECONDS))
+        assert (record.ref, record.message_id, record.protocol) == (new.ref, "msg_1", "ui-message")
+        assert (record.binding, record.fingerprint, record.created_at) == ("chat \u2028", "f" * 64, 1_700_000_000.25)
+        assert (record.ordinal, record.epoch, record.state) == (1, 1, StreamState.OPEN)
+        assert (record.last_seq, record.first_seq) == (0, 1)
+        assert (record.stop_requested, record.lost, record.seal, record.closed_seconds) == (False, False, None, None)
+        assert (record.persisted, record.quota) == (Persisted.NOT_ASKED, QuotaState.NONE)
+        assert record.format_version == FORMAT_VERSION
+        assert LONG_SECONDS / 2 < record.lease_seconds <= LONG_SECONDS
+        found = await meta(store, new.ref)
+        assert (found.message_id, found.epoch, found.binding) == (record.message_id, record.epoch, record.binding)
+
+    async def test_a_registered_stream_is_its_sessions_active_and_last(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        session = await store.session(ref.key)
+        assert (session.active_id, session.last_id) == (ref.stream_id, ref.stream_id)
+        assert session.active is not None
+        assert session.last is not None
+        assert session.active.ref == session.last.ref == ref
+
+    async def test_registering_again_gives_the_same_answer(self, store: StreamStore) -> None:
+        new = new_stream()
+        first = registered(await try_register(store, new))
+        await put(store, new.ref, 1, b"a")
+        again = registered(await try_register(store, new))
+        assert (again.ref, again.ordinal, again.epoch) == (first.ref, first.ordinal, first.epoch)
+        assert again.last_seq == 1
+
+    async def test_an_open_stream_occupies_its_session(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        rival = new_stream(ref.key)
+        assert occupied(await try_register(store, rival)).ref == ref
+        assert await store.meta(rival.ref) is None
+        assert (await store.session(ref.key)).last_id == ref.stream_id
+
+    async def test_an_open_stream_occupies_its_session_past_its_lease(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        await self.advance(self.short_seconds * 1.5)
+        record = occupied(await try_register(store, new_stream(ref.key)))
+        assert record.ref == ref
+        assert record.lease_seconds < 0
+
+    async def test_a_sealed_stream_gives_way(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await seal(store, ref)
+        second = registered(await try_register(store, new_stream(ref.key)))
+        session = await store.session(ref.key)
+        assert (session.active_id, session.last_id) == (second.ref.stream_id, second.ref.stream_id)
+
+    async def test_a_closed_stream_gives_way(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await end(store, ref)
+        registered(await try_register(store, new_stream(ref.key)))
+
+    async def test_a_vanished_stream_gives_way(self, store: StreamStore) -> None:
+        ref = await begin(store, ttl=self.short_seconds, lease=self.short_seconds)
+        await self.advance(self.short_seconds * 1.5)
+        record = registered(await try_register(store, new_stream(ref.key)))
+        assert record.epoch == 1
+
+    async def test_ordinals_count_a_sessions_streams(self, store: StreamStore) -> None:
+        key = fresh_key()
+        ordinals = []
+        for _ in range(3):
+            record = registered(await try_register(store, new_stream(key)))
+            occupied(await try_register(store, new_stream(key)))
+            await end(store, record.ref)
+            ordinals.append(record.ordinal)
+        assert ordinals == [1, 2, 3]
+
+    async def test_of_two_registrations_at_once_one_wins(self, store: StreamStore) -> None:
+        for _ in range(10):
+            key = fresh_key()
+            answers = await asyncio.gather(*(try_register(store, new_stream(key)) for _ in range(2)))
+            winners = [answer.meta.ref for answer in answers if type(answer) is Registered]
+            assert len(winners) == 1
+            assert [answer.meta.ref for answer in answers] == winners * 2
+            assert (await store.session(key)).active_id == winners[0].stream_id
+
+    async def test_refused_registrations_leave_nothing_behind(self, store: StreamStore) -> None:
+        ref = await begin(store, ttl=self.short_seconds, lease=self.short_seconds / 4)
+        rivals = [new_stream(ref.key) for _ in range(100)]
+        for rival in rivals:
+            await try_register(store, rival, lease=self.short_seconds / 4, ttl=self.short_seconds)
+        assert [await store.meta(rival.ref) for rival in rivals] == [None] * 100
+        await self.advance(self.short_seconds * 1.5)
+        due = await store.due(limit=100_000)
+        assert not [rival.ref for rival in rivals if rival.ref in due]
+        assert await store.session(ref.key) == SessionRecord(None, None, None, None)
+
+    async def test_another_owners_stream_does_not_exist(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"secret")
+        foreign = StreamRef(SessionKey(ref.key.owner + "x", ref.key.session_id), ref.stream_id)
+        assert await store.session(foreign.key) == SessionRecord(None, None, None, None)
+        assert await store.meta(foreign) is None
+        assert await log(store, foreign) == []
+        assert (await put(store, foreign, 2, b"intruder")).status is Status.GONE
+        assert (await beat(store, foreign)).status is Status.GONE
+        assert (await store.take(foreign, lease_seconds=1, force=True)).status is Status.GONE
+        assert await store.request_stop(foreign) is StopReply.ENDED
+        assert await store.seal(foreign, 1, a_seal(1)) == (Status.GONE, None)
+        assert (await store.close(closing(foreign))).status is Status.GONE
+        assert (await meta(store, ref)).last_seq == 1
+
+    async def test_any_text_is_an_id(self, store: StreamStore) -> None:
+        """Separators, braces, control characters and Unicode in ids neither break a key nor meet another's."""
+        keys = [
+            SessionKey("a:b", "c"),
+            SessionKey("a", "b:c"),
+            SessionKey("{a}", "b"),
+            SessionKey("a", "{b}"),
+            SessionKey("a}", "{b"),
+            SessionKey("a*", "b?"),
+            SessionKey("a\r\nb", "c\0"),
+            SessionKey("\u2028é", "😀" * 64),
+            SessionKey("a/", "%2F"),
+            SessionKey("a", "b" * 256),
+        ]
+        unique = new_stream_id()
+        refs = [await begin(store, SessionKey(f"{unique}{key.owner}", key.session_id)) for key in keys]
+        for number, ref in enumerate(refs):
+            await put(store, ref, 1, b"%d" % number)
+        assert [(await log(store, ref))[0].data for ref in refs] == [b"%d" % number for number in range(len(refs))]
+        assert [(await store.session(ref.key)).active_id for ref in refs] == [ref.stream_id for ref in refs]
+
+    # -- life times ----------------------------------------------------------------------------------------------------
+
+    async def test_an_abandoned_stream_and_its_session_vanish(self, store: StreamStore) -> None:
+        ref = await begin(store, ttl=self.short_seconds)
+        await put(store, ref, 1, b"a")
+        await self.advance(self.short_seconds * 1.5)
+        assert await store.meta(ref) is None
+        assert await log(store, ref) == []
+        assert await store.session(ref.key) == SessionRecord(None, None, None, None)
+        assert (await put(store, ref, 2, b"b")).status is Status.GONE
+
+    async def test_a_session_outlives_its_finished_streams(self, store: StreamStore) -> None:
+        ref = await begin(store, ttl=self.short_seconds * 2)
+        await end(store, ref, retention=LONG_SECONDS)
+        await self.advance(self.short_seconds * 3)
+        session = await store.session(ref.key)
+        assert session.last is not None
+        assert session.last.ref == ref
+
+    async def test_a_pointer_may_outlive_its_stream(self, store: StreamStore) -> None:
+        ref = await begin(store, ttl=LONG_SECONDS)
+        await end(store, ref, retention=self.short_seconds)
+        await self.advance(self.short_seconds * 1.5)
+        assert await store.session(ref.key) == SessionRecord(None, None, ref.stream_id, None)
+
+    # -- owners' slots -------------------------------------------------------------------------------------------------
+
+    async def test_an_owner_has_so_many_slots(self, store: StreamStore) -> None:
+        owner = fresh_key().owner
+        streams = [new_stream_id() for _ in range(3)]
+        answers = [await store.admit(owner, s, limit=2, lease_seconds=LONG_SECONDS) for s in streams]
+        assert answers == [True, True, False]
+        assert await store.admit(fresh_key().owner, streams[2], limit=2, lease_seconds=LONG_SECONDS)
+
+    async def test_admitting_a_stream_again_is_free(self, store: StreamStore) -> None:
+        owner, stream = fresh_key().owner, new_stream_id()
+        answers = [await store.admit(owner, stream, limit=1, lease_seconds=LONG_SECONDS) for _ in range(3)]
+        assert answers == [True, True, True]
+
+    async def test_a_refused_stream_takes_no_slot(self, store: StreamStore) -> None:
+        owner, first, second = fresh_key().owner, new_stream_id(), new_stream_id()
+        await store.admit(owner, first, limit=1, lease_seconds=LONG_SECONDS)
+        assert not await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
+        assert not await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
+
+    async def test_a_dismissed_stream_frees_its_slot(self, store: StreamStore) -> None:
+        owner, first, second = fresh_key().owner, new_stream_id(), new_stream_id()
+        await store.admit(owner, first, limit=1, lease_seconds=LONG_SECONDS)
+        await store.dismiss(owner, second)
+        assert not await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
+        await store.dismiss(owner, first)
+        assert await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
+
+    async def test_a_slot_ends_with_its_lease(self, store: StreamStore) -> None:
+        owner = fresh_key().owner
+        await store.admit(owner, new_stream_id(), limit=1, lease_seconds=self.short_seconds)
+        await self.advance(self.short_seconds * 1.5)
+        assert await store.admit(owner, new_stream_id(), limit=1, lease_seconds=LONG_SECONDS)
+
+    async def test_a_heartbeat_renews_its_streams_slot(self, store: StreamStore) -> None:
+        new = new_stream()
+        owner = new.ref.key.owner
+        await store.admit(owner, new.ref.stream_id, limit=1, lease_seconds=self.short_seconds)
+        await try_register(store, new)
+        await beat(store, new.ref, lease=LONG_SECONDS)
+        await self.advance(self.short_seconds * 1.5)
+        assert not await store.admit(owner, new_stream_id(), limit=1, lease_seconds=LONG_SECONDS)

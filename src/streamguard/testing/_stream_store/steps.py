@@ -1,0 +1,193 @@
+"""The steps the store suite's clauses are written in."""
+# ruff: noqa: S101 - assertions are what a suite is made of
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from ...faults import Fault, FaultCode
+from ...model import (
+    Event,
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    new_message_id,
+    new_stream_id,
+)
+from ...stores.base import (
+    Append,
+    AppendReply,
+    Close,
+    Hint,
+    Lost,
+    NewStream,
+    Occupied,
+    Registered,
+    Seal,
+    Status,
+    StreamMeta,
+    StreamStore,
+    Terminal,
+)
+
+LONG_SECONDS = 60.0
+"""A lease or TTL that outlasts any test."""
+
+WAIT_SECONDS = 5.0
+"""How long a hint may take."""
+
+EVERYTHING = 1 << 30
+
+
+def fresh_key() -> SessionKey:
+    """A session nobody used: suites may share one store."""
+    return SessionKey(f"owner-{new_stream_id()}", "session")
+
+
+def new_stream(key: SessionKey | None = None, *, created_at: float | None = None) -> NewStream:
+    return NewStream(
+        ref=StreamRef(key or fresh_key(), new_stream_id()),
+        message_id=new_message_id(),
+        protocol="plain",
+        binding="suite",
+        fingerprint="",
+        created_at=time.time() if created_at is None else created_at,
+    )
+
+
+def unknown_ref(key: SessionKey | None = None) -> StreamRef:
+    return StreamRef(key or fresh_key(), new_stream_id())
+
+
+async def try_register(
+    store: StreamStore, new: NewStream, *, lease: float = LONG_SECONDS, ttl: float = LONG_SECONDS
+) -> Registered | Occupied:
+    return await store.register(new, lease_seconds=lease, ttl_seconds=ttl)
+
+
+def registered(answer: Registered | Occupied) -> StreamMeta:
+    match answer:
+        case Registered(meta):
+            return meta
+        case Occupied(meta):
+            raise AssertionError(f"the session should have been free, but {meta.ref.stream_id} occupies it")
+
+
+def occupied(answer: Registered | Occupied) -> StreamMeta:
+    match answer:
+        case Occupied(meta):
+            return meta
+        case Registered(meta):
+            raise AssertionError(f"the session should have been occupied, but {meta.ref.stream_id} was registered")
+
+
+async def begin(
+    store: StreamStore, key: SessionKey | None = None, *, lease: float = LONG_SECONDS, ttl: float = LONG_SECONDS
+) -> StreamRef:
+    """Register a new stream."""
+    return registered(await try_register(store, new_stream(key), lease=lease, ttl=ttl)).ref
+
+
+def data(*payloads: bytes) -> list[tuple[EventKind, bytes]]:
+    return [(EventKind.DATA, payload) for payload in payloads]
+
+
+async def put(
+    store: StreamStore, ref: StreamRef, first_seq: int, *payloads: bytes, epoch: int = 1, refresh: bool = False
+) -> AppendReply:
+    (reply,) = await store.append([Append(ref, epoch, first_seq, data(*payloads), refresh)])
+    return reply
+
+
+async def beat(
+    store: StreamStore, ref: StreamRef, *, epoch: int = 1, lease: float = LONG_SECONDS, ttl: float = LONG_SECONDS
+) -> AppendReply:
+    (reply,) = await store.heartbeat([(ref, epoch)], lease_seconds=lease, ttl_seconds=ttl)
+    return reply
+
+
+async def log(store: StreamStore, ref: StreamRef, after_seq: int = 0) -> list[Event]:
+    return await store.read(ref, after_seq, max_bytes=EVERYTHING)
+
+
+async def meta(store: StreamStore, ref: StreamRef) -> StreamMeta:
+    found = await store.meta(ref)
+    assert found is not None, f"stream {ref.stream_id} should exist"
+    return found
+
+
+def a_seal(last_seq: int = 0, outcome: Outcome = Outcome.COMPLETED) -> Seal:
+    return Seal(outcome, last_seq)
+
+
+def a_terminal(outcome: Outcome = Outcome.COMPLETED, *, reason: str | None = None) -> Terminal:
+    fault = None if outcome is Outcome.COMPLETED else Fault.of(FaultCode.INTERRUPTED, actions=("retry",))
+    return Terminal(outcome, Persisted.PENDING, QuotaState.SETTLED, new_message_id(), fault, reason)
+
+
+async def seal(store: StreamStore, ref: StreamRef, last_seq: int = 0, *, epoch: int = 1) -> None:
+    status, _ = await store.seal(ref, epoch, a_seal(last_seq))
+    assert status is Status.OK
+
+
+def closing(
+    ref: StreamRef,
+    *payloads: bytes,
+    epoch: int = 1,
+    retention: float = LONG_SECONDS,
+    terminal: Terminal | None = None,
+    owed: bytes | None = None,
+) -> Close:
+    events = [(EventKind.CLOSING, payload) for payload in payloads]
+    return Close(ref, epoch, events, terminal or a_terminal(), retention, owed)
+
+
+async def end(store: StreamStore, ref: StreamRef, last_seq: int = 0, *, retention: float = LONG_SECONDS) -> None:
+    """Seal and close a stream of epoch 1."""
+    await seal(store, ref, last_seq)
+    reply = await store.close(closing(ref, retention=retention))
+    assert reply.status is Status.OK
+
+
+def losing(new: NewStream, *, epoch: int = 1, lease: float = LONG_SECONDS, terminal: Terminal | None = None) -> Lost:
+    return Lost(new, epoch, lease, LONG_SECONDS, terminal)
+
+
+def tombstone(outcome: Outcome = Outcome.COMPLETED) -> Terminal:
+    return a_terminal(outcome, reason="log_lost")
+
+
+async def is_due(store: StreamStore, ref: StreamRef) -> bool:
+    return ref in await store.due(limit=100_000)
+
+
+def payloads(events: Sequence[Event] | Sequence[tuple[EventKind, bytes]]) -> list[bytes]:
+    return [event[-1] for event in events]
+
+
+@dataclass
+class Hints:
+    """Collects what a watcher is told."""
+
+    seen: list[Hint] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, hint: Hint) -> None:
+        self.seen.append(hint)
+        self._arrived.set()
+
+    async def until(self, predicate: Callable[[list[Hint]], bool], *, description: str) -> None:
+        """Wait until the hints so far satisfy `predicate`."""
+        with anyio.move_on_after(WAIT_SECONDS):
+            while not predicate(self.seen):
+                self._arrived.clear()
+                await self._arrived.wait()
+        assert predicate(self.seen), f"not within {WAIT_SECONDS} s: {description}; hints were {self.seen}"

@@ -1,0 +1,148 @@
+"""The memory store against the contract, and what only it promises: memory stays bounded, nobody is called inline."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+
+import pytest
+
+from streamguard.model import EventKind, StreamRef
+from streamguard.stores.base import Append, StreamStore
+from streamguard.stores.memory import MemoryStore
+from streamguard.testing import StreamStoreSuite
+from streamguard.testing._stream_store.steps import Hints, begin, data, end, log, payloads, put
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """A clock that stands until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TestMemoryStore(StreamStoreSuite):
+    clock: Clock
+
+    @pytest.fixture
+    def store(self) -> StreamStore:
+        self.clock = Clock()
+        return MemoryStore(clock=self.clock)
+
+    async def advance(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+
+class TestMemoryStoreOnRealTime(StreamStoreSuite):
+    """The suite as users run it on a store without a clock to turn."""
+
+    short_seconds = 0.05
+
+    @pytest.fixture
+    def store(self) -> StreamStore:
+        return MemoryStore()
+
+
+# -- what only a store in memory promises ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def finished(store: StreamStore, *, payload_bytes: int) -> StreamRef:
+    ref = await begin(store)
+    await put(store, ref, 1, b"x" * payload_bytes)
+    await end(store, ref, 1)
+    return ref
+
+
+async def test_past_its_limit_the_streams_that_finished_first_are_forgotten() -> None:
+    store = MemoryStore(max_bytes=100_000)
+    running = await begin(store)
+    await put(store, running, 1, b"x" * 20_000)
+    refs = [await finished(store, payload_bytes=20_000) for _ in range(10)]
+    kept = [ref for ref in refs if await store.meta(ref) is not None]
+    assert kept == refs[-len(kept) :]
+    assert 2 <= len(kept) <= 4
+    assert len(await log(store, running)) == 1
+    session = await store.session(refs[0].key)
+    assert (session.last_id, session.last) == (refs[0].stream_id, None)
+
+
+async def test_running_streams_are_kept_whatever_their_size() -> None:
+    store = MemoryStore(max_bytes=1)
+    ref = await begin(store)
+    for seq in range(1, 11):
+        await put(store, ref, seq, b"x" * 1000)
+    assert len(await log(store, ref)) == 10
+
+
+@pytest.mark.parametrize("ended", ["expired", "erased", "crowded out"])
+async def test_a_forgotten_log_is_freed(clock: Clock, ended: str) -> None:
+    store = MemoryStore(clock=clock, max_bytes=1_000_000)
+    refs = [await finished(store, payload_bytes=200_000) for _ in range(3)]
+    if ended == "expired":
+        clock.now += 3600
+    for ref in refs:
+        if ended == "erased":
+            await store.erase(ref.key, mark_seconds=1)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot()
+        later = [await finished(store, payload_bytes=200_000) for _ in range(40)]
+        clock.now += 3600
+        await store.due(limit=1)
+        gc.collect()
+        growth = sum(change.size_diff for change in tracemalloc.take_snapshot().compare_to(before, "filename"))
+    finally:
+        tracemalloc.stop()
+    assert [await store.meta(ref) for ref in refs + later] == [None] * 43
+    assert growth < 100_000
+
+
+async def test_nobody_is_called_inside_a_step() -> None:
+    store = MemoryStore()
+    ref, hints = await begin(store), Hints()
+    async with store.watch(ref, hints):
+        await put(store, ref, 1, b"a")
+        assert hints.seen == []
+        await hints.until(bool, description="the append's hint")
+
+
+async def test_a_hint_under_way_does_not_reach_a_watcher_that_left() -> None:
+    store = MemoryStore()
+    ref, hints = await begin(store), Hints()
+    async with store.watch(ref, hints):
+        await put(store, ref, 1, b"a")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert hints.seen == []
+
+
+async def test_what_a_watcher_is_told_does_not_change_afterwards() -> None:
+    store = MemoryStore()
+    ref, hints = await begin(store), Hints()
+    batch = data(b"a")
+    async with store.watch(ref, hints):
+        await store.append([Append(ref, 1, 1, batch, False)])
+        batch.append((EventKind.DATA, b"b"))
+        await hints.until(bool, description="the append's hint")
+    assert payloads(hints.seen[0].events) == [b"a"]
+    assert payloads(await log(store, ref)) == [b"a"]
+
+
+async def test_it_needs_nothing_and_warns_of_nothing() -> None:
+    store = MemoryStore()
+    assert await store.start() == []
+    ref = await begin(store)
+    await store.aclose()
+    assert await store.meta(ref) is not None
+    assert not store.shared
