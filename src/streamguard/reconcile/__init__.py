@@ -1,0 +1,1 @@
+"""Background healing: what dead workers left behind."""

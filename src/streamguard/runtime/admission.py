@@ -1,0 +1,225 @@
+"""How a stream comes to be: the owner's limit, registration, and what happens when the session already has one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ..errors import FaultError, StoreError, StoreUnavailableError
+from ..faults import Fault, FaultCode, Phase
+from ..model import Observation, Outcome, Signal, StreamRef, StreamState, new_stream_id
+from ..settings import Settings
+from ..stores.base import Registered, Seal, Status, StopReply, StreamMeta, StreamStore
+from .breaker import Breaker
+from .finalise import new_stream_of
+from .stream import LiveStream, StreamRequest
+
+__all__ = ["Admission", "interrupted"]
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 8
+"""Rounds of register-and-clear-the-way before a session counts as contended."""
+RETRY_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.25
+
+
+class Admission:
+    """Registers new streams and clears the way for them.
+
+    `make` builds the local stream; `count` says how many an owner has in this process; `settle` runs an orphan's end
+    in the runtime's own task once it is sealed.
+    """
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        make: Callable[[StreamRequest, StreamRef, float], LiveStream],
+        count: Callable[[str], int],
+        settle: Callable[[StreamMeta, Outcome], None],
+        observe: Callable[[Observation], None],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._make = make
+        self._count = count
+        self._settle = settle
+        self._observe = observe
+
+    async def open(self, request: StreamRequest) -> LiveStream | StreamMeta:
+        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request.
+
+        Raises:
+            FaultError: `limit_streams`, `conflict_active`, or `store_unavailable` under `on_store_failure="fail"`.
+
+        Cancelling it may leave a registration without a producer, which is found when its lease runs out.
+        """
+        ref = StreamRef(request.key, new_stream_id())
+        stream = self._make(request, ref, time.time())
+        limit = self._settings.max_streams_per_owner
+        owner = request.key.owner
+        if self._breaker.open:
+            return self._without_store(stream)
+        try:
+            admitted = await self._budgeted(
+                lambda: self._store.admit(owner, ref.stream_id, limit=limit, lease_seconds=self._settings.lease_seconds)
+            )
+            if not admitted:
+                raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
+            joined = await self._register(stream)
+        except StoreError:
+            self._breaker.exhausted()
+            return self._without_store(stream)
+        except BaseException:
+            await self._dismiss(owner, ref.stream_id)
+            raise
+        if joined is not None:
+            await self._dismiss(owner, ref.stream_id)
+            return joined
+        stream.registered = True
+        return stream
+
+    async def _register(self, stream: LiveStream) -> StreamMeta | None:
+        """Register, clearing the way as the policy says. Returns the stream to join instead, if any."""
+        request = stream.request
+        new = new_stream_of(stream)
+        settings = self._settings
+        for _ in range(ATTEMPTS):
+            result = await self._budgeted(
+                lambda: self._store.register(
+                    new, lease_seconds=settings.lease_seconds, ttl_seconds=settings.live_ttl_seconds
+                )
+            )
+            if isinstance(result, Registered):
+                return None
+            meta = result.meta
+            if meta.lease_seconds <= 0:
+                await self.take_over(meta, stopped=meta.stop_requested)
+            elif request.on_conflict == "join" and request.fingerprint and request.fingerprint == meta.fingerprint:
+                return meta
+            elif request.on_conflict == "replace":
+                await self._replace(meta)
+            else:
+                break
+        raise self._fault(request, FaultCode.CONFLICT_ACTIVE, retry_after_seconds=2)
+
+    async def take_over(self, meta: StreamMeta, *, stopped: bool, force: bool = False) -> bool:
+        """Become the owner of an expired stream (or any, with `force`), seal it, and have its end run.
+
+        Returns whether it is sealed now, by this worker or another.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        outcome = Outcome.STOPPED if stopped else Outcome.INTERRUPTED
+        reply = await self._store.take(
+            meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
+        )
+        if reply.status is not Status.OK or reply.meta is None:
+            return reply.status in (Status.SEALED, Status.GONE)
+        taken = reply.meta
+        if taken.state is StreamState.OPEN and not taken.lost:
+            fault = None if stopped else interrupted(taken)
+            status, _ = await self._store.seal(taken.ref, taken.epoch, Seal(outcome, taken.last_seq, fault))
+            if status not in (Status.OK, Status.SEALED):
+                return False
+        self._settle(taken, outcome)
+        return True
+
+    async def _replace(self, meta: StreamMeta) -> None:
+        """End the session's stream by a stop, and by force if its writer does not end it in time."""
+        reply = await self._store.request_stop(meta.ref)
+        if reply is StopReply.ENDED:
+            return
+        if reply is StopReply.REQUESTED and await self.wait_sealed(meta.ref, self._settings.replace_wait_seconds):
+            return
+        current = await self._store.meta(meta.ref)
+        if current is not None and current.state is StreamState.OPEN:
+            await self.take_over(current, stopped=True, force=True)
+
+    async def wait_sealed(self, ref: StreamRef, timeout_seconds: float, *, closed: bool = False) -> bool:
+        """Wait until a stream of any worker is sealed (or closed). False when the time was up."""
+        changed = asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout_seconds), self._store.watch(ref, lambda _: changed.set(), data=False):
+                while True:
+                    meta = await self._store.meta(ref)
+                    if meta is None or meta.state is StreamState.CLOSED:
+                        return True
+                    if meta.state is StreamState.SEALED and not closed:
+                        return True
+                    try:
+                        async with asyncio.timeout(POLL_SECONDS):
+                            await changed.wait()
+                    except TimeoutError:
+                        continue
+                    changed.clear()
+        except TimeoutError:
+            return False
+
+    def _without_store(self, stream: LiveStream) -> LiveStream:
+        """Run unlogged, or refuse, as the stream's policy says. The owner's limit is what this process knows."""
+        request = stream.request
+        if request.on_store_failure == "fail":
+            raise self._fault(request, FaultCode.STORE_UNAVAILABLE, retry_after_seconds=5, phase=Phase.REGISTRATION)
+        if self._count(request.key.owner) >= self._settings.max_streams_per_owner:
+            raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
+        stream.degrade("registration")
+        return stream
+
+    async def _budgeted(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step until the registration budget is spent.
+
+        Raises:
+            StoreUnavailableError: it was.
+        """
+        try:
+            async with asyncio.timeout(self._settings.registration_seconds):
+                while True:
+                    try:
+                        return await step()
+                    except StoreUnavailableError:
+                        self._breaker.stumbled()
+                        await asyncio.sleep(RETRY_SECONDS)
+        except TimeoutError as exc:
+            raise StoreUnavailableError(
+                f"no registration within {self._settings.registration_seconds} s (registration_seconds)",
+                operation="register",
+            ) from exc
+
+    async def _dismiss(self, owner: str, stream_id: str) -> None:
+        """Give the owner's slot back; if the store fails, the slot expires with its lease."""
+        try:
+            await self._store.dismiss(owner, stream_id)
+        except StoreError:
+            self._breaker.stumbled()
+
+    def _fault(
+        self, request: StreamRequest, code: FaultCode, *, retry_after_seconds: int, phase: Phase | None = None
+    ) -> FaultError:
+        fault = Fault.of(
+            code,
+            phase=phase,
+            retry_after_seconds=retry_after_seconds,
+            session_id=request.key.session_id,
+            request_id=request.request_id,
+        )
+        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
+        return FaultError(fault)
+
+
+def interrupted(meta: StreamMeta) -> Fault:
+    """What viewers of a stream whose writer died are told."""
+    return Fault.of(
+        FaultCode.INTERRUPTED,
+        reason="writer_lost",
+        session_id=meta.ref.key.session_id,
+        stream_id=meta.ref.stream_id,
+        message_id=meta.message_id,
+    )

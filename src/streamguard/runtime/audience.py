@@ -1,0 +1,99 @@
+"""The viewers of a process, and the feeds that are kept for them of streams other processes write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from ..model import StreamRef, StreamState
+from ..settings import Settings
+from ..stores.base import StreamMeta, StreamStore
+from ..wire import protocol_named
+from ..wire.base import WireProtocol
+from .feed import Feed
+from .follower import Follower
+from .viewer import Viewer
+
+__all__ = ["Audience"]
+
+
+class Audience:
+    """Makes viewers. However many watch one remote stream, one follower serves them, for as long as one is left."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        settings: Settings,
+        *,
+        local: Callable[[StreamRef], Feed | None],
+        start: Callable[[Callable[[], Coroutine[None, None, None]]], None],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._local = local
+        self._start = start
+        self._followers: dict[StreamRef, tuple[Feed, asyncio.Task[None] | None]] = {}
+        self.viewers: set[Viewer] = set()
+
+    def resume(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
+        """A viewer of any stream, after event `after_seq`: of this process's own feed if it has one."""
+        ref = meta.ref
+        protocol = protocol_named(meta.protocol)
+        feed = self._local(ref)
+        if feed is None and ref in self._followers:
+            feed = self._followers[ref][0]
+        if feed is None and meta.state is not StreamState.CLOSED:
+            feed = Feed(protocol, ref.stream_id, start=meta.last_seq, limit_bytes=self._settings.viewer_backlog_bytes)
+            viewer = self.viewer(ref, protocol, feed, after_seq, ids=ids)
+            self.follow(ref, feed)
+            return viewer
+        return self.viewer(ref, protocol, feed, after_seq, ids=ids)
+
+    def viewer(self, ref: StreamRef, protocol: WireProtocol, feed: Feed | None, after_seq: int, *, ids: bool) -> Viewer:
+        """A viewer of a feed, or with None of a closed stream's log."""
+        viewer = Viewer(
+            store=self._store,
+            ref=ref,
+            protocol=protocol,
+            feed=feed,
+            position=after_seq,
+            ids=ids,
+            now=asyncio.get_running_loop().time(),
+            on_close=self._closed,
+        )
+        self.viewers.add(viewer)
+        return viewer
+
+    def follow(self, ref: StreamRef, feed: Feed) -> None:
+        """Extend a feed from the store for as long as it has viewers."""
+        if not feed.ended and feed.viewers and ref not in self._followers:
+            self._followers[ref] = (feed, None)
+
+            async def run() -> None:
+                await self._following(ref, feed)
+
+            self._start(run)
+
+    def cut_all(self, reason: str) -> None:
+        """Cut every viewer that does not have its stream's end yet."""
+        for viewer in list(self.viewers):
+            if viewer.feed is None or not viewer.feed.complete:
+                viewer.drop(reason)
+
+    async def _following(self, ref: StreamRef, feed: Feed) -> None:
+        self._followers[ref] = (feed, asyncio.current_task())
+        try:
+            if feed.viewers:
+                await Follower(self._store, ref, feed, poll_seconds=self._settings.heartbeat_seconds).run()
+        finally:
+            del self._followers[ref]
+            feed.end(complete=False)
+
+    def _closed(self, viewer: Viewer) -> None:
+        self.viewers.discard(viewer)
+        feed = viewer.feed
+        if feed is None or feed.viewers:
+            return
+        followed, task = self._followers.get(viewer.ref, (None, None))
+        if followed is feed and task is not None:
+            task.cancel()

@@ -1,0 +1,76 @@
+"""Whether the store is worth asking: open after a budget was exhausted, closed again by a successful probe."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from ..errors import StoreError
+from ..model import Observation, Signal
+from ..stores.base import StreamStore
+
+__all__ = ["Breaker"]
+
+
+class Breaker:
+    """Remembers that the store was found unreachable, so that later requests skip the wait.
+
+    No request ever probes: `run` does, every `probe_seconds` while open, so a returning store is noticed without
+    anybody waiting for it.
+    """
+
+    def __init__(
+        self,
+        store: StreamStore,
+        *,
+        probe_seconds: float,
+        observe: Callable[[Observation], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._probe_seconds = probe_seconds
+        self._observe = observe
+        self._clock = clock
+        self._opened = asyncio.Event()
+        self._outage_ended = -math.inf
+        self._on_close: list[Callable[[], None]] = []
+
+    @property
+    def open(self) -> bool:
+        return self._opened.is_set()
+
+    @property
+    def healthy_seconds(self) -> float:
+        """How long the store has been answering since the last outage; infinite when there was none, 0 while open."""
+        return 0.0 if self.open else self._clock() - self._outage_ended
+
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the event loop each time an outage ends."""
+        self._on_close.append(callback)
+
+    def stumbled(self) -> None:
+        """One store call failed. Not yet an outage, but reconcilers count healthy time from here."""
+        self._outage_ended = self._clock()
+
+    def exhausted(self) -> None:
+        """A whole budget was spent on the store without success: open."""
+        self._outage_ended = self._clock()
+        if not self.open:
+            self._opened.set()
+            self._observe(Observation(Signal.BREAKER_OPENED))
+
+    async def run(self) -> None:
+        """Probe while open, for ever."""
+        while True:
+            await self._opened.wait()
+            await asyncio.sleep(self._probe_seconds)
+            try:
+                await self._store.ping()
+            except StoreError:
+                continue
+            self._outage_ended = self._clock()
+            self._opened.clear()
+            self._observe(Observation(Signal.BREAKER_CLOSED))
+            for callback in self._on_close:
+                callback()

@@ -1,0 +1,172 @@
+"""The recent events of one stream in this process, shared by every viewer of it.
+
+One append-only list and a wake for all readers, instead of a queue each: measured at 0.07 µs per event and reader
+against 2-3 µs. The window is bounded in bytes; whoever is behind it reads the store until they catch up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from ..model import Event, EventKind
+from ..wire.base import WireProtocol
+
+if TYPE_CHECKING:
+    from ..faults import Fault
+    from .viewer import Viewer
+
+__all__ = ["Feed"]
+
+CHUNK_BYTES: Final = 65_536
+"""Most that one `send` carries, unless a single event is larger."""
+
+
+class Feed:
+    """A window of a stream's events: those in `(base, visible]` may be shown.
+
+    Invariants: `len(events) == emitted - base`; `base <= visible <= emitted`; only visible events are ever dropped
+    from the window; `frames` holds the default wire form of the first `len(frames)` events of the window.
+    """
+
+    __slots__ = (
+        "_cursor_prefix",
+        "_event_bytes",
+        "_limit",
+        "_waiters",
+        "base",
+        "complete",
+        "end_fault",
+        "ended",
+        "events",
+        "frames",
+        "last_id",
+        "protocol",
+        "stream_id",
+        "viewers",
+        "visible",
+    )
+
+    def __init__(self, protocol: WireProtocol, stream_id: str, *, start: int, limit_bytes: int) -> None:
+        self.protocol = protocol
+        self.stream_id = stream_id
+        self.base = start
+        """Number of the last event before the window."""
+        self.visible = start
+        """Number of the last event that may be shown: it is in the log, or the stream is degraded."""
+        self.events: list[tuple[EventKind, bytes]] = []
+        self.frames: list[bytes] = []
+        self.last_id: int | None = None
+        """Once the log is lost: the last event that carries an id."""
+        self.ended = False
+        self.complete = False
+        """Ended, and what is visible ends with the stream's own end."""
+        self.end_fault: Fault | None = None
+        """Why viewers are cut, when it ended incomplete."""
+        self.viewers: set[Viewer] = set()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._event_bytes = 0
+        self._limit = limit_bytes
+        self._cursor_prefix = f"1.{stream_id}."
+
+    @property
+    def emitted(self) -> int:
+        """Number of the last event in the window, visible or not."""
+        return self.base + len(self.events)
+
+    def push(self, kind: EventKind, data: bytes) -> int:
+        """Add an event, not visible yet. Returns its number."""
+        self.events.append((kind, data))
+        self._event_bytes += len(data)
+        return self.base + len(self.events)
+
+    def show(self, up_to: int) -> None:
+        """Make events up to number `up_to` visible and wake every waiting viewer."""
+        if up_to > self.visible:
+            self.visible = up_to
+            if self._event_bytes > 2 * self._limit:
+                self._trim()
+            self.wake()
+
+    def drop_hidden(self) -> None:
+        """Forget events that were never shown (their writer lost the stream)."""
+        hidden = self.emitted - self.visible
+        if hidden:
+            for _, data in self.events[-hidden:]:
+                self._event_bytes -= len(data)
+            del self.events[-hidden:]
+
+    def end(self, *, complete: bool, fault: Fault | None = None) -> None:
+        """Nothing more will come. Idempotent: the first end stands."""
+        if not self.ended:
+            self.ended = True
+            self.complete = complete
+            self.end_fault = fault
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake every waiting viewer."""
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def waiter(self) -> asyncio.Future[None]:
+        """A future that the next change resolves. One per viewer: cancelling a shared one would cancel them all."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def forget(self, waiter: asyncio.Future[None]) -> None:
+        """Drop a waiter whose viewer was cancelled or woken otherwise."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
+        """Events `first`…`last`, which must be in the window."""
+        return self.events[first - self.base - 1 : last - self.base]
+
+    def frame(self, seq: int, *, ids: bool) -> bytes:
+        """The wire form of event `seq` of the window."""
+        kind, data = self.events[seq - self.base - 1]
+        named = ids and (self.last_id is None or seq <= self.last_id)
+        return self.protocol.frame(Event(seq, kind, data), f"{self._cursor_prefix}{seq}" if named else None)
+
+    def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
+        """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
+        number of its last event."""
+        index = after - self.base
+        stop = self.visible - self.base
+        if ids == self.protocol.ids_by_default:
+            frames = self.frames
+            for seq in range(self.base + len(frames) + 1, self.visible + 1):
+                frames.append(self.frame(seq, ids=ids))
+            if stop - index == 1:
+                return frames[index], after + 1
+            end, size = index, 0
+            while end < stop and (size := size + len(frames[end])) <= CHUNK_BYTES:
+                end += 1
+            end = max(end, index + 1)
+            return b"".join(frames[index:end]), self.base + end
+        parts: list[bytes] = []
+        seq, size = after, 0
+        while seq < self.visible and size < CHUNK_BYTES:
+            seq += 1
+            part = self.frame(seq, ids=ids)
+            size += len(part)
+            parts.append(part)
+        return b"".join(parts), seq
+
+    def _trim(self) -> None:
+        shown = self.visible - self.base
+        drop, size = 0, self._event_bytes
+        while drop < shown and size > self._limit:
+            size -= len(self.events[drop][1])
+            drop += 1
+        del self.events[:drop]
+        del self.frames[:drop]
+        self.base += drop
+        self._event_bytes = size

@@ -1,0 +1,344 @@
+"""A stream's end: seal, save, settle, close — once, in the runtime's own task, each step safe to repeat.
+
+Whoever holds the epoch runs it: the producer's worker for its own streams (`finalise`), any worker for a stream it took
+over (`settle_orphan`). The first seal decides; everything after writes what was sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from ..errors import StoreError
+from ..faults import Fault
+from ..model import EventKind, Observation, Outcome, Persisted, QuotaState, Signal, StreamRef
+from ..settings import Settings
+from ..stores.base import AppendReply, Close, Lost, NewStream, Seal, Status, StreamMeta, StreamStore, Terminal
+from ..wire import protocol_named
+from ..wire.base import WireProtocol
+from .breaker import Breaker
+from .stream import Ending, LiveStream
+
+__all__ = ["Finaliser", "Finishing", "Settled", "new_stream_of"]
+
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 0.1
+MAX_RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What saving and settling came to, for the terminal record."""
+
+    persisted: Persisted = Persisted.NOT_ASKED
+    quota: QuotaState = QuotaState.NONE
+    notices: tuple[Fault, ...] = ()
+    owed: bytes | None = None
+
+
+class Finishing(Protocol):
+    """Saves the sealed reply and settles its usage, between seal and close. Must be safe to repeat."""
+
+    async def __call__(self, ref: StreamRef, seal: Seal, /) -> Settled: ...
+
+
+async def nothing_to_do(_: StreamRef, __: Seal) -> Settled:
+    """Neither a message store nor a quota is configured."""
+    return Settled()
+
+
+def new_stream_of(stream: LiveStream) -> NewStream:
+    """The registration of a stream produced here."""
+    return NewStream(
+        ref=stream.ref,
+        message_id=stream.message_id,
+        protocol=stream.protocol.name,
+        binding=stream.request.binding,
+        fingerprint=stream.request.fingerprint,
+        created_at=stream.created_at,
+    )
+
+
+class Finaliser:
+    """Runs the steps of a stream's end. Holds no state of its own but its collaborators."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        observe: Callable[[Observation], None],
+        finishing: Finishing = nothing_to_do,
+        give_up: Callable[[], bool],
+        on_superseded: Callable[[LiveStream], None],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._observe = observe
+        self._finishing = finishing
+        self._give_up = give_up
+        """Whether retries against an unreachable store should end (the drain is over)."""
+        self._on_superseded = on_superseded
+
+    async def finalise(self, stream: LiveStream, ending: Ending) -> None:
+        """End a stream produced here. On return its viewers have their end; with an unreachable store it keeps
+        retrying to write it until the drain ends.
+
+        Cancelling it leaves the stream to whoever finds its lease expired.
+        """
+        tidy(stream, ending)
+        await self._flushed(stream)
+        if stream.superseded:
+            self._end_superseded(stream)
+            return
+        if stream.degraded:
+            await self._end_degraded(stream, ending)
+            return
+        proposal = Seal(
+            ending.outcome,
+            stream.feed.emitted,
+            ending.fault,
+            stream.consumed,
+            tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else (),
+        )
+        deadline = asyncio.get_running_loop().time() + self._settings.append_deadline_seconds
+        status, seal = await self._seal(stream, proposal, deadline)
+        if status is Status.FENCED or not stream.owned():
+            self._on_superseded(stream)
+            self._end_superseded(stream)
+            return
+        if status is None:
+            self._breaker.exhausted()
+            self._show_local_end(stream, ending, proposal.held)
+            await self._seal_late(stream, proposal)
+            return
+        if seal is None:
+            stream.degrade("log_gone" if status is Status.GONE else "log_behind")
+            await self._end_degraded(stream, ending)
+            return
+        stream.seal = seal
+        settled = await self._finishing(stream.ref, seal)
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        reply = await self._retry(lambda: self._store.close(close), deadline=self._deadline())
+        if reply is None:
+            self._breaker.exhausted()
+            self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held)
+            await self._retry(lambda: self._store.close(close), deadline=None)
+            self._ended(stream, seal.outcome, settled, seal.fault)
+            return
+        self._show_closed(stream, close, reply)
+        self._ended(stream, seal.outcome, settled, seal.fault)
+
+    async def settle_orphan(self, meta: StreamMeta, outcome: Outcome, fault: Fault | None) -> bool:
+        """End a stream whose epoch the caller has just raised. Returns False when it was lost to yet another worker.
+
+        Raises:
+            StoreError: the store failed; the lease taken runs out and the stream is found again.
+        """
+        protocol = protocol_named(meta.protocol)
+        if meta.lost:
+            terminal = Terminal(outcome, meta.persisted, meta.quota, meta.message_id, fault, "log_lost")
+            reply = await self._store.lose(
+                Lost(_new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
+            )
+            return reply.status in (Status.OK, Status.DUPLICATE)
+        seal = meta.seal
+        if seal is None:
+            status, seal = await self._store.seal(meta.ref, meta.epoch, Seal(outcome, meta.last_seq, fault))
+            if seal is None or status not in (Status.OK, Status.SEALED):
+                return False
+        settled = await self._finishing(meta.ref, seal)
+        reply = await self._store.close(self.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled))
+        return reply.status in (Status.OK, Status.DUPLICATE)
+
+    def closing(
+        self,
+        ref: StreamRef,
+        protocol: WireProtocol,
+        epoch: int,
+        message_id: str,
+        seal: Seal,
+        settled: Settled,
+    ) -> Close:
+        """What `close` writes for a seal: result notices, the fault, the protocol's closing parts, the terminal."""
+        events: list[tuple[EventKind, bytes]] = [(EventKind.NOTICE, notice.to_json()) for notice in settled.notices]
+        events += end_events(protocol, seal.outcome, seal.fault, seal.held)
+        terminal = Terminal(seal.outcome, settled.persisted, settled.quota, message_id, seal.fault)
+        return Close(ref, epoch, events, terminal, self._settings.finished_ttl_seconds, settled.owed)
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    async def _flushed(self, stream: LiveStream) -> None:
+        """Wait until every event is acknowledged, or the stream is degraded or superseded."""
+        feed = stream.feed
+        stream.urgent = True
+        while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
+            await feed.waiter()
+
+    async def _seal(self, stream: LiveStream, proposal: Seal, deadline: float) -> tuple[Status | None, Seal | None]:
+        """Seal until the deadline. A None status means that the store could not be reached."""
+        while True:
+            answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=deadline)
+            if answer is None:
+                return None, None
+            status, seal = answer
+            if status is not Status.GAP:
+                return status, seal
+            # An older snapshot came back between the last append and the seal: append again what it lacks.
+            meta = await self._retry(lambda: self._store.meta(stream.ref), deadline=deadline)
+            if meta is None or not stream.rewind(meta.last_seq):
+                return status, None
+            stream.resubmit()
+            await self._flushed(stream)
+            if stream.degraded or stream.superseded:
+                return status, None
+
+    async def _seal_late(self, stream: LiveStream, proposal: Seal) -> None:
+        """Its viewers have their end; write it when the store is back. The log itself is whole."""
+        answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=None)
+        status, seal = answer or (Status.FENCED, None)
+        if status is Status.FENCED:
+            self._ended(stream, proposal.outcome, Settled(), proposal.fault)
+            return
+        if seal is None:  # the log is gone or behind: say so with a tombstone
+            await self._tombstone(stream, Ending(proposal.outcome, proposal.fault))
+            return
+        stream.seal = seal
+        settled = await self._finishing(stream.ref, seal)
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        await self._retry(lambda: self._store.close(close), deadline=None)
+        self._ended(stream, seal.outcome, settled, seal.fault)
+
+    async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
+        held = stream.encoder.held if ending.outcome is Outcome.COMPLETED else []
+        self._show_local_end(stream, ending, tuple(held))
+        await self._tombstone(stream, ending)
+
+    async def _tombstone(self, stream: LiveStream, ending: Ending) -> None:
+        """One terminal record with the real outcome, and nothing else, for a log that is not the whole stream."""
+        if not stream.disowned:
+            terminal = Terminal(
+                ending.outcome,
+                Persisted.NOT_ASKED,
+                QuotaState.NONE,
+                stream.message_id,
+                ending.fault,
+                "log_lost",
+            )
+            lost = Lost(new_stream_of(stream), stream.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
+            reply = await self._retry(lambda: self._store.lose(lost), deadline=None)
+            if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
+                stream.disowned = True
+        self._ended(stream, ending.outcome, Settled(), ending.fault)
+
+    def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes]) -> None:
+        """Give this process's viewers the stream's end, without ids: it is not in the log."""
+        feed = stream.feed
+        if feed.ended:
+            return
+        if feed.last_id is None:
+            feed.last_id = feed.visible
+        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held):
+            feed.push(kind, data)
+        terminal = Terminal(
+            ending.outcome, Persisted.NOT_ASKED, QuotaState.NONE, stream.message_id, ending.fault, "log_lost"
+        )
+        feed.push(EventKind.TERMINAL, terminal.to_json())
+        feed.show(feed.emitted)
+        feed.end(complete=True)
+        stream.finish()
+
+    def _show_closed(self, stream: LiveStream, close: Close, reply: AppendReply) -> None:
+        feed = stream.feed
+        if reply.status in (Status.OK, Status.DUPLICATE):
+            for kind, data in close.events:
+                feed.push(kind, data)
+            feed.push(EventKind.TERMINAL, close.terminal.to_json())
+            stream.acked = feed.emitted
+            feed.show(feed.emitted)
+            feed.end(complete=True)
+            stream.finish()
+            return
+        if reply.status is Status.FENCED:
+            self._on_superseded(stream)
+            self._end_superseded(stream)
+            return
+        # The log vanished between seal and close (erased, or the store came back empty).
+        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), ())
+
+    def _end_superseded(self, stream: LiveStream) -> None:
+        """Its viewers go on with what the new owner writes (the runtime follows it for them)."""
+        stream.finish()
+
+    def _ended(self, stream: LiveStream, outcome: Outcome, settled: Settled, fault: Fault | None) -> None:
+        if not stream.finished:
+            stream.finish()
+        self._observe(
+            Observation(
+                Signal.STREAM_ENDED,
+                ref=stream.ref,
+                message_id=stream.message_id,
+                request_id=stream.request_id,
+                fault=fault,
+                fields={
+                    "outcome": outcome,
+                    "persisted": settled.persisted,
+                    "quota": settled.quota,
+                    "events": stream.feed.emitted,
+                    "bytes": stream.bytes,
+                    "seconds": time.time() - stream.created_at,
+                    "degraded": stream.degraded,
+                },
+            )
+        )
+
+    # -- retrying ---------------------------------------------------------------------------------------------------
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._settings.append_deadline_seconds
+
+    async def _retry(self, step: Callable[[], Awaitable[T]], *, deadline: float | None) -> T | None:
+        """Repeat `step` while the store fails: until `deadline`, or without one until the drain gives up.
+
+        Returns None when the time was up.
+        """
+        loop = asyncio.get_running_loop()
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                return await step()
+            except StoreError:
+                self._breaker.stumbled()
+            if self._give_up() or (deadline is not None and loop.time() + pause >= deadline):
+                return None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_RETRY_SECONDS)
+
+
+def end_events(
+    protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]
+) -> list[tuple[EventKind, bytes]]:
+    """The fault as a notice, then the protocol's closing parts."""
+    events: list[tuple[EventKind, bytes]] = []
+    if fault is not None and outcome is not Outcome.COMPLETED:
+        events.append((EventKind.NOTICE, fault.to_json()))
+    events += [(EventKind.CLOSING, payload) for payload in protocol.closing(outcome, fault, held)]
+    return events
+
+
+def tidy(stream: LiveStream, ending: Ending) -> None:
+    """Leave the client's state tidy when the stream did not end by itself: an open text part gets its end."""
+    if ending.outcome is Outcome.COMPLETED or stream.superseded or stream.feed.emitted == 0:
+        return
+    for payload in stream.encoder.abandon():
+        stream.emit(EventKind.DATA, payload, bounded=False)
+
+
+def _new_stream_of_meta(meta: StreamMeta) -> NewStream:
+    return NewStream(meta.ref, meta.message_id, meta.protocol, meta.binding, meta.fingerprint, meta.created_at)

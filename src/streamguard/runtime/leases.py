@@ -1,0 +1,94 @@
+"""Heartbeats: every lease of this process renewed in one round trip, and lost logs declared when the store is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ..errors import StoreError
+from ..settings import Settings
+from ..stores.base import Lost, Status, StreamStore
+from .breaker import Breaker
+from .finalise import new_stream_of
+from .stream import LiveStream
+
+__all__ = ["Leases"]
+
+BATCH: Final = 500
+
+
+class Leases:
+    """Renews what this process claims, every `heartbeat_seconds`, or at once when `kick`ed."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        streams: Callable[[], Iterable[LiveStream]],
+        on_stop: Callable[[LiveStream], None],
+        on_fenced: Callable[[LiveStream], None],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._streams = streams
+        self._on_stop = on_stop
+        self._on_fenced = on_fenced
+        self._kicked = asyncio.Event()
+        breaker.when_closed(self.kick)
+
+    def kick(self) -> None:
+        """Beat now: a hint says that something changed, or the store came back."""
+        self._kicked.set()
+
+    async def run(self) -> None:
+        """Beat for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.heartbeat_seconds):
+                    await self._kicked.wait()
+            except TimeoutError:
+                pass
+            self._kicked.clear()
+            if self._breaker.open:
+                continue
+            try:
+                await self.beat()
+            except StoreError:
+                self._breaker.stumbled()
+
+    async def beat(self) -> None:
+        """Renew every claim once.
+
+        Raises:
+            StoreError: the store failed; some claims may not be renewed.
+        """
+        settings = self._settings
+        mine = [s for s in self._streams() if s.registered and not (s.degraded or s.superseded)]
+        for start in range(0, len(mine), BATCH):
+            batch = mine[start : start + BATCH]
+            replies = await self._store.heartbeat(
+                [(s.ref, s.epoch) for s in batch],
+                lease_seconds=settings.lease_seconds,
+                ttl_seconds=settings.live_ttl_seconds,
+            )
+            for stream, reply in zip(batch, replies, strict=True):
+                if stream.degraded or stream.superseded or stream.finished:
+                    continue
+                if reply.status in (Status.FENCED, Status.SEALED):
+                    self._on_fenced(stream)
+                elif reply.status in (Status.GONE, Status.LOST):
+                    stream.degrade("log_gone")
+                elif reply.stop_requested:
+                    self._on_stop(stream)
+        for stream in [s for s in self._streams() if s.degraded and not s.disowned]:
+            reply = await self._store.lose(
+                Lost(new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None)
+            )
+            if reply.status in (Status.FENCED, Status.SEALED, Status.GONE):
+                stream.disowned = True
+            elif reply.stop_requested:
+                self._on_stop(stream)

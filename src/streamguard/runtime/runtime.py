@@ -1,0 +1,447 @@
+"""The runtime of one process: owns every producer, the writer, the leases and the viewers' feeds.
+
+Its task group is opened by the guard's lifespan. Clients come and go without touching it: a producer ends by itself,
+by a stop, by a limit, by losing its stream to another worker, or by the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..errors import FaultError, NotStartedError, StoreError
+from ..faults import Fault, FaultCode, Severity
+from ..model import Observation, Observer, Outcome, SessionKey, Signal, StreamRef
+from ..settings import Settings
+from ..stores.base import Hint, StreamMeta, StreamStore
+from .admission import Admission, interrupted
+from .audience import Audience
+from .breaker import Breaker
+from .feed import Feed
+from .finalise import Finaliser
+from .leases import Leases
+from .producer import fault_of, produce
+from .sessions import Sessions
+from .stream import Ending, LiveStream, StreamRequest
+from .viewer import Viewer
+from .watchdog import Watchdog
+from .writer import Writer
+
+__all__ = ["Health", "Runtime"]
+
+RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+"""Pauses before a crashed background task runs again; the last one repeats."""
+FINISH_SECONDS: Final = 5.0
+"""After the drain: how long finalisers may go on before they are given up."""
+LISTEN_RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the process knows of itself."""
+
+    ready: bool
+    """The store answers and new streams are admitted."""
+    reasons: tuple[str, ...]
+    streams: int
+    viewers: int
+    degraded_streams: int
+    draining: bool
+
+
+class Runtime:
+    """Runs streams. Enter it once, in the event loop it is to live in; leaving it drains.
+
+    Every method is for that loop's tasks only.
+    """
+
+    def __init__(self, store: StreamStore, settings: Settings, observers: Sequence[Observer] = ()) -> None:
+        self.store = store
+        self.settings = settings
+        self._observers = tuple(observers)
+        self._streams: dict[StreamRef, LiveStream] = {}
+        self._failing: dict[str, int] = {}
+        self._one_ended = asyncio.Event()
+        self._group: TaskGroup | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._draining = False
+        self._given_up = False
+        self._warnings: tuple[str, ...] = ()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._group is not None:
+            raise NotStartedError("a runtime is entered once; make a new guard for another lifespan")
+        loop = asyncio.get_running_loop()
+        self.breaker = Breaker(
+            self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=loop.time
+        )
+        self.writer = Writer(
+            self.store,
+            self.breaker,
+            self.settings,
+            on_stop=self._stop_local,
+            on_fenced=self._supersede,
+            clock=loop.time,
+        )
+        self.finaliser = Finaliser(
+            self.store,
+            self.breaker,
+            self.settings,
+            observe=self.observe,
+            give_up=lambda: self._given_up,
+            on_superseded=self._supersede,
+        )
+        self.admission = Admission(
+            self.store,
+            self.breaker,
+            self.settings,
+            make=self._make,
+            count=self._count,
+            settle=self.settle_soon,
+            observe=self.observe,
+        )
+        self.audience = Audience(self.store, self.settings, local=self._feed_of, start=self._start)
+        self.sessions = Sessions(self.store, self.breaker, self.settings, self.admission, local=self.local)
+        self._leases = Leases(
+            self.store,
+            self.breaker,
+            self.settings,
+            streams=lambda: list(self._streams.values()),
+            on_stop=self._stop_local,
+            on_fenced=self._supersede,
+        )
+        watchdog = Watchdog(
+            self.settings,
+            streams=self._streams.values,
+            viewers=lambda: self.audience.viewers,
+            abandon=self._abandon,
+            observe=self.observe,
+        )
+        self._warnings = tuple(await self.store.start())
+        for warning in self._warnings:
+            self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        self._group = await anyio.create_task_group().__aenter__()
+        self.supervise("writer", self.writer.run)
+        self.supervise("breaker", self.breaker.run)
+        self.supervise("leases", self._leases.run)
+        self.supervise("watchdog", watchdog.run)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        group = self._group
+        if group is None:
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.drain()
+        finally:
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):
+                await self.store.aclose()
+
+    def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run `run` for as long as the runtime lives; if it fails it is logged, counted and run again."""
+        self._running().start_soon(self._supervised, name, run)
+
+    async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        crashes = 0
+        while True:
+            try:
+                await run()
+            except Exception as exc:  # noqa: BLE001 -- one crash must not end the process's other streams
+                self._failing[name] = crashes = crashes + 1
+                self.observe(Observation(Signal.TASK_RESTARTED, error=exc, fields={"task": name, "crashes": crashes}))
+                await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
+            else:
+                return
+
+    def observe(self, observation: Observation) -> None:
+        """Tell every observer. What one raises is contained."""
+        for observer in self._observers:
+            with suppress(Exception):
+                observer(observation)
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    async def drain(self) -> None:
+        """Admit nothing more, let streams end for up to `drain_seconds`, then end them as interrupted.
+
+        On return every stream has its terminal, or its retries were given up, and no viewer is left. Idempotent;
+        cancelling a caller does not cancel the drain.
+        """
+        if self._drain is None:
+            self._draining = True
+            self._drain = asyncio.get_running_loop().create_task(self._drained(), name="streamguard-drain")
+        await asyncio.shield(self._drain)
+
+    async def _drained(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.observe(Observation(Signal.DRAIN_STARTED, fields={"streams": len(self._streams)}))
+        patience = self.settings.drain_seconds - min(1.0, self.settings.drain_seconds * 0.1)
+        await self._all_ended(loop.time() + patience)
+        for stream in list(self._streams.values()):
+            fault = self._fault(stream, FaultCode.SHUTTING_DOWN)
+            stream.cancel(Ending(Outcome.INTERRUPTED, fault))
+        await self._all_ended(loop.time() + FINISH_SECONDS)
+        self._given_up = True
+        self.audience.cut_all("drained")
+        await self._all_ended(loop.time() + self.settings.command_seconds + 1.0)
+        self.observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams)}))
+
+    async def _all_ended(self, deadline: float) -> None:
+        """Wait for this process's streams, and what is retried for them, until a deadline in loop time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while self._streams:
+                    self._one_ended.clear()
+                    await self._one_ended.wait()
+
+    # -- streams ------------------------------------------------------------------------------------------------------
+
+    async def open(self, request: StreamRequest) -> LiveStream | StreamMeta:
+        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request.
+
+        Raises:
+            FaultError: `shutting_down`, `limit_streams`, `conflict_active`, or `store_unavailable`.
+        """
+        self._running()
+        if self._draining:
+            raise FaultError(
+                Fault.of(
+                    FaultCode.SHUTTING_DOWN,
+                    severity=Severity.ERROR,
+                    retry_after_seconds=1,
+                    session_id=request.key.session_id,
+                    request_id=request.request_id,
+                )
+            )
+        opened = await self.admission.open(request)
+        if isinstance(opened, LiveStream):
+            self._streams[opened.ref] = opened
+            if not opened.degraded:
+                self._running().start_soon(self._listen, opened)
+            self.observe(
+                Observation(
+                    Signal.STREAM_OPENED,
+                    ref=opened.ref,
+                    message_id=opened.message_id,
+                    request_id=opened.request_id,
+                    fields={"protocol": opened.protocol.name, "binding": request.binding, "degraded": opened.degraded},
+                )
+            )
+        return opened
+
+    def launch(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
+        """Start producing, under the caller's context variables. Returns at once."""
+        self._running().start_soon(self._run, stream, items)
+
+    async def reject(self, stream: LiveStream, error: BaseException) -> None:
+        """The endpoint failed before it had anything to iterate: end the stream so."""
+        await self._end(stream, Ending(Outcome.FAILED, fault_of(error, stream), error))
+
+    async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
+        stream.producer = asyncio.current_task()
+        if stream.cancelling is None:
+            ending = await produce(stream, items)
+        else:
+            ending = stream.cancelling
+        stream.producer = None
+        with anyio.CancelScope(shield=True):
+            await self._end(stream, ending)
+
+    async def _end(self, stream: LiveStream, ending: Ending) -> None:
+        """Finalise once; whoever comes second does nothing."""
+        if stream.finalising:
+            return
+        stream.finalising = True
+        if ending.outcome is Outcome.STOPPED:
+            stream.begin()
+        fault = ending.fault
+        if fault is not None:
+            if stream.feed.emitted == 0:
+                stream.failed_first(fault, ending.error)
+            else:
+                stream.fault, stream.failure = fault, ending.error
+            self.observe(
+                Observation(
+                    Signal.FAULT,
+                    ref=stream.ref,
+                    message_id=stream.message_id,
+                    request_id=stream.request_id,
+                    fault=fault,
+                    error=ending.error,
+                    fields={"outcome": ending.outcome},
+                )
+            )
+        try:
+            await self.finaliser.finalise(stream, ending)
+        finally:
+            stream.finish()
+            self._streams.pop(stream.ref, None)
+            self._one_ended.set()
+            if not stream.feed.ended and not stream.superseded:
+                stream.feed.end(complete=False)
+            if stream.registered:
+                with suppress(StoreError):
+                    await self.store.dismiss(stream.ref.key.owner, stream.ref.stream_id)
+
+    def _start(self, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        self._running().start_soon(run)
+
+    def _feed_of(self, ref: StreamRef) -> Feed | None:
+        stream = self._streams.get(ref)
+        return None if stream is None or stream.superseded else stream.feed
+
+    def _make(self, request: StreamRequest, ref: StreamRef, created_at: float) -> LiveStream:
+        return LiveStream(
+            request,
+            ref,
+            settings=self.settings,
+            created_at=created_at,
+            now=asyncio.get_running_loop().time(),
+            submit=self.writer.submit,
+            on_degraded=self._degraded,
+        )
+
+    def _degraded(self, stream: LiveStream, reason: str) -> None:
+        """Tell the client once that this stream cannot be resumed, or end it, as its policy says."""
+        if stream.request.on_store_failure == "fail" and stream.registered:
+            fault = self._fault(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
+            stream.cancel(Ending(Outcome.FAILED, fault))
+        else:
+            fault = self._fault(stream, FaultCode.NOT_RESUMABLE, reason=reason)
+            stream.announce(fault)
+            self.observe(
+                Observation(
+                    Signal.FAULT,
+                    ref=stream.ref,
+                    message_id=stream.message_id,
+                    request_id=stream.request_id,
+                    fault=fault,
+                )
+            )
+        self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
+
+    def _fault(
+        self, stream: LiveStream, code: FaultCode, *, severity: Severity | None = None, reason: str | None = None
+    ) -> Fault:
+        return Fault.of(
+            code,
+            severity=severity,
+            reason=reason,
+            session_id=stream.ref.key.session_id,
+            stream_id=stream.ref.stream_id,
+            message_id=stream.message_id,
+            request_id=stream.request_id,
+        )
+
+    def _abandon(self, stream: LiveStream) -> None:
+        """The producer does not heed its cancellation: end the stream without it."""
+        self._running().start_soon(self._end, stream, stream.cancelling or Ending(Outcome.INTERRUPTED, None))
+
+    def _stop_local(self, stream: LiveStream) -> None:
+        if not stream.stopped:
+            stream.stopped = True
+            stream.cancel(Ending(Outcome.STOPPED, None))
+
+    def _supersede(self, stream: LiveStream) -> None:
+        """Another worker owns the stream: end its producer, and let its viewers follow the new owner."""
+        if stream.superseded or stream.disowned:
+            return
+        stream.supersede()
+        self.observe(Observation(Signal.STREAM_SUPERSEDED, ref=stream.ref, message_id=stream.message_id))
+        if not stream.owned():
+            self.audience.follow(stream.ref, stream.feed)
+
+    async def _listen(self, stream: LiveStream) -> None:
+        """Hear stop requests and takeovers of a stream while its model is quiet."""
+
+        def on_hint(hint: Hint) -> None:
+            if hint.stop_requested:
+                self._stop_local(stream)
+            elif not stream.finalising:
+                self._leases.kick()
+
+        while not stream.finished:
+            try:
+                async with self.store.watch(stream.ref, on_hint, data=False):
+                    await stream.ended()
+            except StoreError:
+                await asyncio.sleep(LISTEN_RETRY_SECONDS)
+
+    def _count(self, owner: str) -> int:
+        return sum(1 for ref in self._streams if ref.key.owner == owner)
+
+    def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
+        """Run the end of a stream this process took over, in the runtime's own task."""
+        self._running().start_soon(self._settle, meta, outcome)
+
+    async def _settle(self, meta: StreamMeta, outcome: Outcome) -> None:
+        fault = interrupted(meta) if outcome is Outcome.INTERRUPTED else None
+        with suppress(StoreError):  # its lease runs out again, and a sweep finds it
+            if await self.finaliser.settle_orphan(meta, outcome, fault):
+                self.observe(
+                    Observation(
+                        Signal.ORPHAN_SETTLED,
+                        ref=meta.ref,
+                        message_id=meta.message_id,
+                        fault=fault,
+                        fields={"outcome": outcome, "epoch": meta.epoch},
+                    )
+                )
+                await self.store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
+
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    def view(self, stream: LiveStream, *, ids: bool) -> Viewer:
+        """A viewer of a stream produced here, from its start."""
+        return self.audience.viewer(stream.ref, stream.protocol, stream.feed, 0, ids=ids)
+
+    def resume_view(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
+        """A viewer of any stream of the store, after an event."""
+        return self.audience.resume(meta, after_seq, ids=ids)
+
+    def local(self, key: SessionKey) -> list[LiveStream]:
+        """The streams of a session that this process produces, oldest first."""
+        return [stream for ref, stream in self._streams.items() if ref.key == key]
+
+    def health(self) -> Health:
+        """What the process knows of itself. Never waits."""
+        reasons = []
+        if self._group is None:
+            reasons.append("not_started")
+        elif self.breaker.open:
+            reasons.append("store_unreachable")
+        if self._draining:
+            reasons.append("draining")
+        degraded = sum(1 for stream in self._streams.values() if stream.degraded)
+        if degraded:
+            reasons.append("degraded_streams")
+        reasons += [f"task_restarted:{name}" for name in sorted(self._failing)]
+        return Health(
+            ready=self._group is not None and not self._draining and not self.breaker.open,
+            reasons=tuple(reasons),
+            streams=len(self._streams),
+            viewers=len(self.audience.viewers) if self._group is not None else 0,
+            degraded_streams=degraded,
+            draining=self._draining,
+        )
+
+    def _running(self) -> TaskGroup:
+        if self._group is None:
+            raise NotStartedError(
+                "this guard is not running: pass `lifespan=guard.lifespan` to your app, "
+                "or use `async with guard:` in your own lifespan"
+            )
+        return self._group

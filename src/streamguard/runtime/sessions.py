@@ -1,0 +1,180 @@
+"""What is asked of a session from outside its streams: resume, stop, status, download, erasure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ..errors import FaultError, StoreError
+from ..faults import Fault, FaultCode, Phase
+from ..model import Cursor, Outcome, SessionKey, StreamRef, StreamState
+from ..settings import Settings
+from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
+from ..wire import protocol_named
+from .admission import Admission
+from .breaker import Breaker
+from .resume import Nothing, Resumed, refused, resolve
+from .stream import Ending, LiveStream
+
+__all__ = ["Sessions"]
+
+RAW_BYTES: Final = 262_144
+RETRY_AFTER_SECONDS: Final = 2
+
+
+class Sessions:
+    """Answers about sessions. Every method raises `FaultError` with `store_unavailable` when the store does not answer.
+
+    `local` finds the streams of a session that this process produces.
+    """
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        admission: Admission,
+        *,
+        local: Callable[[SessionKey], list[LiveStream]],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._admission = admission
+        self._local = local
+
+    async def resume(self, key: SessionKey, cursor: Cursor | None) -> Resumed | Nothing:
+        """What a returning client gets: the resume table, from "store unreachable" down.
+
+        Raises:
+            FaultError: `store_unavailable` (503), or `resume_failed` (409, 410) with the reason.
+        """
+        with self._asking(key, Phase.RESUME):
+            record = await self._store.session(key)
+            named: StreamMeta | None = None
+            if cursor is not None:
+                for meta in (record.active, record.last):
+                    if meta is not None and meta.ref.stream_id == cursor.stream_id:
+                        named = meta
+                if named is None:
+                    named = await self._store.meta(StreamRef(key, cursor.stream_id))
+        for stream in self._local(key):
+            asked = cursor.stream_id if cursor is not None else record.active_id or stream.ref.stream_id
+            if stream.degraded and stream.ref.stream_id == asked:
+                # This process knows before the store does (it is told with the next heartbeat).
+                if cursor is not None and named is not None and cursor.seq > named.last_seq:
+                    break
+                raise refused(key, asked, "not_registered")
+        return resolve(key, cursor, record, named, self._settings)
+
+    async def status(self, key: SessionKey) -> SessionRecord:
+        """The session's active and last stream."""
+        with self._asking(key, Phase.REQUEST):
+            return await self._store.session(key)
+
+    async def stop(self, key: SessionKey) -> StreamMeta | LiveStream | None:
+        """Stop the session's active stream, wherever it runs. None when there is none to stop.
+
+        Returns once the stop is decided or its writer was told, not when the stream has ended.
+        """
+        unlogged = [stream for stream in self._local(key) if stream.degraded and not stream.finalising]
+        for stream in unlogged:
+            stream.stopped = True
+            stream.cancel(Ending(Outcome.STOPPED, None))
+        if unlogged:
+            return unlogged[-1]
+        with self._asking(key, Phase.REQUEST):
+            meta = (await self._store.session(key)).active
+            if meta is None or meta.state is not StreamState.OPEN:
+                return None
+            reply = await self._store.request_stop(meta.ref)
+            if reply is StopReply.ENDED:
+                return None
+            if reply is StopReply.EXPIRED:
+                current = await self._store.meta(meta.ref)
+                if current is not None:
+                    await self._admission.take_over(current, stopped=True)
+            return meta
+
+    async def raw(self, key: SessionKey, stream_id: str) -> tuple[StreamMeta, AsyncIterator[str]]:
+        """The logged text of a stream, as far as it goes.
+
+        Raises:
+            FaultError: `not_found` when this owner's session has no such stream.
+        """
+        with self._asking(key, Phase.REQUEST):
+            meta = await self._store.meta(StreamRef(key, stream_id))
+        if meta is None:
+            raise FaultError(Fault.of(FaultCode.NOT_FOUND, session_id=key.session_id))
+        return meta, self._text(meta)
+
+    async def _text(self, meta: StreamMeta) -> AsyncIterator[str]:
+        protocol = protocol_named(meta.protocol)
+        position = 0
+        while position < meta.last_seq:
+            events = await self._store.read(meta.ref, position, max_bytes=RAW_BYTES)
+            if not events:
+                return
+            position = events[-1].seq
+            yield protocol.text(events)
+            await asyncio.sleep(0)
+
+    async def erase(self, key: SessionKey) -> None:
+        """End the session's streams, wait until their writers are done, and delete everything of it.
+
+        Raises:
+            FaultError: also when a writer did not end in time; then nothing was deleted.
+        """
+        patience = self._settings.save_total_seconds
+        await self.stop(key)
+        try:
+            async with asyncio.timeout(patience):
+                for stream in self._local(key):
+                    await stream.ended()
+        except TimeoutError:
+            raise self._undrained(key) from None
+        with self._asking(key, Phase.REQUEST):
+            record = await self._store.session(key)
+            for meta in (record.active, record.last):
+                if meta is None or meta.state is StreamState.CLOSED:
+                    continue
+                if meta.lease_seconds <= 0:
+                    await self._admission.take_over(meta, stopped=True)
+                if not await self._admission.wait_sealed(meta.ref, patience, closed=True):
+                    raise self._undrained(key)
+            await self._store.erase(key, mark_seconds=self._settings.outbox_retention_seconds)
+
+    @contextmanager
+    def _asking(self, key: SessionKey, phase: Phase) -> Iterator[None]:
+        """Turn the store's failures into the fault a client gets; while the breaker is open, without asking."""
+        if self._breaker.open:
+            raise self._unavailable(key, phase)
+        try:
+            yield
+        except StoreError as exc:
+            self._breaker.stumbled()
+            raise self._unavailable(key, phase) from exc
+
+    def _unavailable(self, key: SessionKey, phase: Phase) -> FaultError:
+        return FaultError(
+            Fault.of(
+                FaultCode.STORE_UNAVAILABLE,
+                phase=phase,
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                session_id=key.session_id,
+            )
+        )
+
+    def _undrained(self, key: SessionKey) -> FaultError:
+        return FaultError(
+            Fault.of(
+                FaultCode.STORE_UNAVAILABLE,
+                phase=Phase.REQUEST,
+                message="The conversation is still being written. Please try again.",
+                reason="not_drained",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+                session_id=key.session_id,
+            )
+        )

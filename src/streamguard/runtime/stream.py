@@ -1,0 +1,379 @@
+"""A stream produced in this process: its events, what is acknowledged of them, and how it is ending."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, NamedTuple
+
+from ..errors import EventTooLargeError, StreamLimitError
+from ..faults import Fault, FaultCode
+from ..model import EventKind, Outcome, SessionKey, StreamRef, Usage
+from ..settings import Settings
+from ..stores.base import Append, Seal
+from ..wire.base import Encoder, WireProtocol
+from .feed import Feed
+
+__all__ = ["Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
+
+OnConflict = Literal["reject", "replace", "join"]
+OnStoreFailure = Literal["continue", "fail"]
+
+PENDING_BYTES: Final = 1_048_576
+"""A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""
+COMMIT_BYTES: Final = 262_144
+"""Most of one stream in one commit, so that a large burst does not hold up the others' events."""
+REFRESH_SECONDS: Final = 60.0
+"""Appends renew TTLs this often: measured, doing it each time costs about 2 µs of Redis per event."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What the edge asks of the runtime: one new stream."""
+
+    key: SessionKey
+    protocol: WireProtocol
+    binding: str
+    message_id: str
+    fingerprint: str = ""
+    """Equal for equal requests; empty when the stream cannot be joined."""
+    on_conflict: OnConflict = "reject"
+    on_store_failure: OnStoreFailure = "continue"
+    request_id: str | None = None
+    first_item_seconds: float | None = None
+    """None: the setting of the same name; so with the next two."""
+    stall_seconds: float | None = None
+    max_stream_seconds: float | None = None
+
+
+class FirstItem(Enum):
+    """What became of a stream's first event."""
+
+    READY = "ready"
+    """It may be shown."""
+    LATE = "late"
+    """The time passed; the stream goes on."""
+    FAILED = "failed"
+    """The stream ended before it had one."""
+
+
+class Ending(NamedTuple):
+    """How a stream is about to end; its seal decides."""
+
+    outcome: Outcome
+    fault: Fault | None
+    error: BaseException | None = None
+
+
+class LiveStream:
+    """One stream and its writer's view of it.
+
+    Invariants: `acked <= feed.emitted`; without degradation `feed.visible` never passes what the store
+    acknowledged. Only the writer moves `acked`; only the producer's task emits, but for notices.
+    """
+
+    def __init__(
+        self,
+        request: StreamRequest,
+        ref: StreamRef,
+        *,
+        settings: Settings,
+        created_at: float,
+        now: float,
+        submit: Callable[[LiveStream], None],
+        on_degraded: Callable[[LiveStream, str], None],
+    ) -> None:
+        self.request = request
+        self.ref = ref
+        self.protocol = request.protocol
+        self.message_id = request.message_id
+        self.request_id = request.request_id
+        self.created_at = created_at
+        """Unix time."""
+        self.settings = settings
+        self.epoch = 1
+        self.registered = False
+        self.degraded = False
+        """Its log is not the whole stream: later events carry no id."""
+        self.degraded_reason: str | None = None
+        self.superseded = False
+        """Another worker owns it: nothing may be appended, saved or settled here any more."""
+        self.disowned = False
+        """Superseded while degraded: its viewers, told that it is not resumable, still get the answer; nothing of it
+        is written."""
+        self.feed = Feed(
+            request.protocol, ref.stream_id, start=0, limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES)
+        )
+        self.encoder: Encoder = request.protocol.encoder(
+            message_id=request.message_id, max_event_bytes=settings.max_event_bytes
+        )
+        self.acked = 0
+        """The log's last event, as far as the store said."""
+        self.first_pending_at: float | None = None
+        """Loop time since which an event waits for its append."""
+        self.urgent = True
+        """The next commit should not wait for company: a first event, or the end."""
+        self.refreshed_at = now
+        self.opened_at = now
+        self.last_item_at = now
+        self.items = 0
+        self.bytes = 0
+        self.producer: asyncio.Task[None] | None = None
+        self.cancelling: Ending | None = None
+        """Why the producer was cancelled, if it was."""
+        self.cancelled_at: float | None = None
+        self.finalising = False
+        self.seal: Seal | None = None
+        self.failure: BaseException | None = None
+        """What the endpoint raised."""
+        self.fault: Fault | None = None
+        """The structured form of how it failed."""
+        self.stopped = False
+        """A stop was asked; the seal decides whether it came in time."""
+        self.finished = False
+        """Finalised, as far as this process can."""
+        self._began = False
+        self._announcement: Fault | None = None
+        self._first: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._done = asyncio.Event()
+        self._usage: dict[str, int] = {}
+        self._submit = submit
+        self._on_degraded = on_degraded
+        self._pending_bytes = 0
+
+    # -- what the producer does -------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Emit what comes before the first item; later calls do nothing."""
+        if not self._began:
+            self._began = True
+            for payload in self.encoder.begin():
+                self.emit(EventKind.DATA, payload)
+            if self._announcement is not None:
+                self.emit(EventKind.NOTICE, self._announcement.to_json())
+
+    def announce(self, fault: Fault) -> None:
+        """Tell this process's viewers of a fault that cannot be logged; before the first item, right after `begin`."""
+        if self._began:
+            self.emit(EventKind.NOTICE, fault.to_json())
+        else:
+            self._announcement = fault
+
+    def emit(self, kind: EventKind, payload: bytes, *, bounded: bool = True) -> None:
+        """Number an event and hand it to the writer. `bounded=False` is for what tidies up a stream past its limits.
+
+        Raises:
+            EventTooLargeError: the payload is over `max_event_bytes`.
+            StreamLimitError: the stream would grow past its size or event count.
+        """
+        size = len(payload)
+        settings = self.settings
+        if size > settings.max_event_bytes:
+            raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
+        if kind is EventKind.DATA and bounded:
+            self.bytes += size
+            if self.bytes > settings.max_stream_bytes:
+                raise StreamLimitError(
+                    f"stream {self.ref.stream_id} passed {settings.max_stream_bytes} bytes (max_stream_bytes)",
+                    limit="max_stream_bytes",
+                    code=FaultCode.TOO_LONG,
+                )
+            if self.feed.emitted >= settings.max_stream_events:
+                raise StreamLimitError(
+                    f"stream {self.ref.stream_id} passed {settings.max_stream_events} events (max_stream_events)",
+                    limit="max_stream_events",
+                    code=FaultCode.TOO_LONG,
+                )
+        seq = self.feed.push(kind, payload)
+        if self.degraded:
+            self.feed.show(seq)
+            self._show_first()
+            return
+        self._pending_bytes += size
+        if self.first_pending_at is None:
+            self.first_pending_at = asyncio.get_running_loop().time()
+            self._submit(self)
+
+    async def room(self) -> None:
+        """Wait until the log has caught up enough for more."""
+        while self._pending_bytes > PENDING_BYTES and not self.degraded and not self.superseded:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def owned(self) -> bool:
+        """Whether this process may still write the stream; may change at every await."""
+        return not self.superseded
+
+    @property
+    def crowded(self) -> bool:
+        return self._pending_bytes > PENDING_BYTES
+
+    def cancel(self, ending: Ending) -> None:
+        """End the producer early. The first reason stands; a stream past its producer is left alone."""
+        if self.cancelling is not None or self.finalising:
+            return
+        self.cancelling = ending
+        self.cancelled_at = asyncio.get_running_loop().time()
+        self._wake_room()
+        if self.producer is not None:
+            self.producer.cancel()
+
+    # -- what the writer does ---------------------------------------------------------------------------------------
+
+    def next_append(self, now: float) -> Append | None:
+        """What the next commit should carry for this stream; None when nothing waits."""
+        if self.degraded or self.superseded:
+            return None
+        last = self.feed.emitted
+        if last <= self.acked:
+            return None
+        events = self.feed.payloads(self.acked + 1, last)
+        if self._pending_bytes > COMMIT_BYTES:
+            size = 0
+            for index, (_, data) in enumerate(events):
+                size += len(data)
+                if size >= COMMIT_BYTES:
+                    events = events[: index + 1]
+                    break
+        refresh = now - self.refreshed_at >= REFRESH_SECONDS
+        if refresh:
+            self.refreshed_at = now
+        return Append(self.ref, self.epoch, self.acked + 1, events, refresh)
+
+    def acknowledge(self, last_seq: int, now: float) -> None:
+        """Events up to `last_seq` are in the log: show them."""
+        feed = self.feed
+        for _, data in feed.payloads(self.acked + 1, last_seq):
+            self._pending_bytes -= len(data)
+        self.acked = last_seq
+        self.urgent = False
+        if last_seq > feed.visible:
+            feed.show(last_seq)
+        else:
+            feed.wake()
+        if feed.emitted > last_seq:
+            self.first_pending_at = now
+        else:
+            self.first_pending_at = None
+        self._show_first()
+        if self._room is not None and self._pending_bytes <= PENDING_BYTES:
+            self._wake_room()
+
+    def rewind(self, last_seq: int) -> bool:
+        """An older snapshot of the log ends at `last_seq`: have the writer append what follows again.
+
+        Returns whether the events are still at hand.
+        """
+        if last_seq < self.feed.base:
+            return False
+        for _, data in self.feed.payloads(last_seq + 1, self.acked):
+            self._pending_bytes += len(data)
+        self.acked = last_seq
+        return True
+
+    def resubmit(self) -> None:
+        """Have the writer look at the stream again, after `rewind`."""
+        self.first_pending_at = asyncio.get_running_loop().time()
+        self._submit(self)
+
+    def degrade(self, reason: str) -> None:
+        """Go on without the log: what waits, and all that follows, is shown without ids."""
+        if self.degraded or self.superseded:
+            return
+        self.degraded = True
+        self.degraded_reason = reason
+        self.feed.last_id = self.feed.visible
+        self.first_pending_at = None
+        self._pending_bytes = 0
+        self._on_degraded(self, reason)
+        self.feed.show(self.feed.emitted)
+        self.feed.wake()
+        self._wake_room()
+        self._show_first()
+
+    def supersede(self) -> None:
+        """Another worker owns the stream: stop producing; what was never logged was never said.
+
+        A degraded stream was said without being logged: it goes on for its viewers, disowned.
+        """
+        if self.degraded:
+            self.disowned = True
+            return
+        if self.superseded:
+            return
+        self.superseded = True
+        self.first_pending_at = None
+        self._pending_bytes = 0
+        self.feed.drop_hidden()
+        self.cancel(Ending(Outcome.INTERRUPTED, None))
+        self._wake_room()
+        self.feed.wake()
+
+    # -- what the edge sees -----------------------------------------------------------------------------------------
+
+    async def first(self, timeout_seconds: float) -> FirstItem:
+        """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
+        if self.feed.visible == 0 and not self.finished and self.fault is None:
+            loop = asyncio.get_running_loop()
+            self._first = loop.create_future()
+            timer = loop.call_later(timeout_seconds, self._show_first, True)
+            try:
+                await self._first
+            finally:
+                timer.cancel()
+                self._first = None
+        if self.feed.visible > 0:
+            return FirstItem.READY
+        if self.fault is not None:
+            return FirstItem.FAILED
+        if self.finished:
+            return FirstItem.READY
+        self.begin()
+        return FirstItem.LATE
+
+    async def ended(self) -> None:
+        """Wait until the stream is finalised. Any number of waiters; cancelling one changes nothing."""
+        await self._done.wait()
+
+    def finish(self) -> None:
+        """The stream is finalised as far as this process can."""
+        self.finished = True
+        self.encoder.held.clear()
+        self._done.set()
+        self._show_first(True)
+
+    def failed_first(self, fault: Fault, error: BaseException | None) -> None:
+        """Record how it failed, and tell whoever waits for the first event."""
+        self.fault = fault
+        self.failure = error
+        self._show_first(True)
+
+    def notice(self, fault: Fault) -> None:
+        """Log a non-fatal notice, in order with the items. Ignored once the stream is ending."""
+        if not self.finalising and not self.superseded:
+            self.begin()
+            self.emit(EventKind.NOTICE, fault.to_json())
+
+    def usage(self, **amounts: int) -> None:
+        """Add to what the stream consumed, by unit."""
+        for unit, amount in amounts.items():
+            if type(amount) is not int or not 0 <= amount < 2**53:
+                raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
+            self._usage[unit] = self._usage.get(unit, 0) + amount
+
+    @property
+    def consumed(self) -> Usage | None:
+        return Usage(dict(self._usage)) if self._usage else None
+
+    def _show_first(self, anyway: bool = False) -> None:
+        first = self._first
+        if first is not None and not first.done() and (anyway or self.feed.visible > 0):
+            first.set_result(None)
+
+    def _wake_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)

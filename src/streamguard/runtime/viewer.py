@@ -1,0 +1,212 @@
+"""One response reading one stream: replay by range while behind the window, then the shared feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import StoreError, StreamGuardError
+from ..faults import Fault, FaultCode, Phase, Severity
+from ..model import Cursor, EventKind, StreamRef
+from ..stores.base import StreamStore
+from ..wire.base import WireProtocol
+from ..wire.sse import KEEP_ALIVE
+from .feed import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from .feed import Feed
+
+__all__ = ["Viewer", "ViewerCutError"]
+
+
+class ViewerCutError(StreamGuardError):
+    """The response must end without a clean end of body, so that its client knows it does not have everything.
+
+    `frame` goes out first; it may be empty.
+    """
+
+    def __init__(self, reason: str, frame: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frame = frame
+
+
+class Viewer:
+    """Delivers one stream, from a position to its terminal, in chunks ready to send.
+
+    Not shared and not thread-safe. Cancelling `next` loses nothing: the position only moves with what it returned.
+    """
+
+    __slots__ = (
+        "_cut",
+        "_keep_alive_due",
+        "_on_close",
+        "_over",
+        "_read_bytes",
+        "_store",
+        "_waiter",
+        "feed",
+        "ids",
+        "last_at",
+        "on_drop",
+        "position",
+        "protocol",
+        "ref",
+        "sending_since",
+    )
+
+    def __init__(
+        self,
+        *,
+        store: StreamStore,
+        ref: StreamRef,
+        protocol: WireProtocol,
+        feed: Feed | None,
+        position: int,
+        ids: bool,
+        now: float,
+        on_close: Callable[[Viewer], None],
+    ) -> None:
+        self._store = store
+        self.ref = ref
+        self.protocol = protocol
+        self.feed = feed
+        self.position = position
+        """The last event delivered."""
+        self.ids = ids
+        self.last_at = now
+        """Loop time of the last chunk handed out."""
+        self.sending_since: float | None = None
+        """Loop time at which the response began the write it is in; the response sets it."""
+        self.on_drop: Callable[[], None] | None = None
+        """Cancels the response's hanging write; the response sets it."""
+        self._on_close = on_close
+        self._cut: str | None = None
+        self._over = False
+        self._keep_alive_due = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._read_bytes = CHUNK_BYTES
+        if feed is not None:
+            feed.viewers.add(self)
+
+    async def next(self) -> bytes:
+        """The next chunk: whole SSE blocks, about 64 KiB at most, or a keep-alive. Empty exactly when the stream's
+        end went out and nothing follows.
+
+        Raises:
+            ViewerCutError: the rest cannot be delivered on this connection.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._cut is not None:
+                raise ViewerCutError(self._cut)
+            if self._over:
+                return b""
+            feed = self.feed
+            if feed is None or self.position < feed.base:
+                chunk = await self._replay()
+                if chunk:
+                    self.last_at = loop.time()
+                    return chunk
+                continue
+            if self.position < feed.visible:
+                chunk, self.position = feed.take(self.position, ids=self.ids)
+                if not chunk:  # a terminal record without a wire form
+                    continue
+                self.last_at = loop.time()
+                self._keep_alive_due = False
+                return chunk
+            if feed.ended:
+                if feed.complete:
+                    self._over = True
+                    return b""
+                fault = feed.end_fault
+                frame = b"" if fault is None else self.protocol.fault_frame(fault)
+                raise ViewerCutError(str(fault.code) if fault else "ended", frame)
+            if self._keep_alive_due:
+                self._keep_alive_due = False
+                self.last_at = loop.time()
+                return KEEP_ALIVE
+            self._waiter = waiter = feed.waiter()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                if not waiter.done() or waiter.cancelled():
+                    feed.forget(waiter)
+
+    async def _replay(self) -> bytes:
+        """Up to 64 KiB of the log after the position; empty when its events have no wire form or it ended."""
+        try:
+            events = await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
+        except StoreError as exc:
+            raise ViewerCutError(
+                "store_unavailable",
+                self.protocol.fault_frame(
+                    Fault.of(
+                        FaultCode.STORE_UNAVAILABLE,
+                        phase=Phase.RESUME,
+                        severity=Severity.FATAL,
+                        session_id=self.ref.key.session_id,
+                        stream_id=self.ref.stream_id,
+                    )
+                ),
+            ) from exc
+        if not events or events[0].seq != self.position + 1:
+            raise ViewerCutError(
+                "trimmed", self.protocol.fault_frame(self._gone("trimmed" if events else "stream_gone"))
+            )
+        parts: list[bytes] = []
+        for event in events:
+            cursor = str(Cursor(self.ref.stream_id, event.seq)) if self.ids else None
+            parts.append(self.protocol.frame(event, cursor))
+            if event.kind is EventKind.TERMINAL:
+                self._over = True
+        self.position = events[-1].seq
+        return b"".join(parts)
+
+    def _gone(self, reason: str) -> Fault:
+        return Fault.of(
+            FaultCode.RESUME_FAILED,
+            severity=Severity.FATAL,
+            reason=reason,
+            session_id=self.ref.key.session_id,
+            stream_id=self.ref.stream_id,
+        )
+
+    def keep_alive(self) -> None:
+        """Have a waiting `next` return a keep-alive."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._keep_alive_due = True
+            waiter.set_result(None)
+            if self.feed is not None:
+                self.feed.forget(waiter)
+
+    def cut(self, reason: str) -> None:
+        """Make `next` raise `ViewerCutError(reason)`, now if it waits. For use from another task."""
+        if self._cut is None:
+            self._cut = reason
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+            if self.feed is not None:
+                self.feed.forget(waiter)
+
+    def drop(self, reason: str) -> None:
+        """Cut the viewer although it hangs in a write."""
+        self.cut(reason)
+        if self.on_drop is not None:
+            self.on_drop()
+
+    def close(self) -> None:
+        """Leave the stream. Idempotent; never waits."""
+        on_close, self._on_close = self._on_close, _nothing
+        if self.feed is not None:
+            self.feed.viewers.discard(self)
+        on_close(self)
+
+
+def _nothing(_: Viewer) -> None:
+    """What a closed viewer calls."""

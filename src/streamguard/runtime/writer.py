@@ -1,0 +1,157 @@
+"""The process's one writer: every dirty stream's new events, in one round trip, over and over.
+
+Group commit without a timer: while one commit is under way, events gather for the next. Only past
+`BUSY_STREAMS` or `BUSY_EVENTS` may it pause for up to `PAUSE_SECONDS`, because then syscalls dominate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import StoreError
+from ..settings import Settings
+from ..stores.base import Append, AppendReply, Status, StreamStore
+from .breaker import Breaker
+from .stream import LiveStream
+
+__all__ = ["Writer"]
+
+BUSY_STREAMS: Final = 50
+BUSY_EVENTS: Final = 200
+PAUSE_SECONDS: Final = 0.005
+RETRY_SECONDS: Final = 0.05
+COMMIT_STREAMS: Final = 500
+"""Streams in one commit at most: its replies must arrive well within the command timeout."""
+
+
+class Writer:
+    """Commits dirty streams in order over the store's dedicated connection.
+
+    `on_stop` and `on_fenced` are told what replies say about a stream; they must not block.
+    """
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        on_stop: Callable[[LiveStream], None],
+        on_fenced: Callable[[LiveStream], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._deadline = settings.append_deadline_seconds
+        self._on_stop = on_stop
+        self._on_fenced = on_fenced
+        self._clock = clock
+        self._dirty: dict[LiveStream, None] = {}
+        self._wake: asyncio.Future[None] | None = None
+        self._committed_at = 0.0
+
+    def submit(self, stream: LiveStream) -> None:
+        """The stream has events to commit. Repeats are free."""
+        self._dirty[stream] = None
+        wake = self._wake
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    async def run(self) -> None:
+        """Commit for ever. Cancelling it leaves the last commit in doubt, which retries resolve."""
+        while True:
+            if not self._dirty:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                self._wake = None
+            await self._gather()
+            await self._commit()
+
+    async def _gather(self) -> None:
+        """Let a busy process's events gather for a moment, unless one of them should not wait."""
+        waiting = self._committed_at + PAUSE_SECONDS - self._clock()
+        if waiting <= 0 or not self._busy():
+            return
+        loop = asyncio.get_running_loop()
+        while (waiting := self._committed_at + PAUSE_SECONDS - self._clock()) > 0:
+            if any(stream.urgent for stream in self._dirty):
+                return
+            self._wake = wake = loop.create_future()
+            timer = loop.call_later(waiting, _resolve, wake)
+            try:
+                await wake
+            finally:
+                timer.cancel()
+                self._wake = None
+
+    def _busy(self) -> bool:
+        if len(self._dirty) > BUSY_STREAMS:
+            return True
+        return sum(stream.feed.emitted - stream.acked for stream in self._dirty) > BUSY_EVENTS
+
+    async def _commit(self) -> None:
+        now = self._clock()
+        streams: list[LiveStream] = []
+        batch: list[Append] = []
+        rest: dict[LiveStream, None] = {}
+        for stream in self._dirty:
+            if len(batch) == COMMIT_STREAMS:
+                rest[stream] = None
+            elif (append := stream.next_append(now)) is not None:
+                streams.append(stream)
+                batch.append(append)
+        self._dirty = rest
+        if not batch:
+            return
+        self._committed_at = now
+        try:
+            replies = await self._store.append(batch)
+        except StoreError:
+            self._breaker.stumbled()
+            self._failed(streams)
+            await asyncio.sleep(RETRY_SECONDS)
+            return
+        now = self._clock()
+        for stream, append, reply in zip(streams, batch, replies, strict=True):
+            self._settle(stream, append, reply, now)
+        if any(reply.status is Status.REFUSED for reply in replies):
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _failed(self, streams: list[LiveStream]) -> None:
+        now = self._clock()
+        for stream in streams:
+            since = stream.first_pending_at
+            if since is not None and now - since >= self._deadline:
+                self._breaker.exhausted()
+                stream.degrade("append_deadline")
+            else:
+                self._dirty[stream] = None
+
+    def _settle(self, stream: LiveStream, append: Append, reply: AppendReply, now: float) -> None:
+        if stream.degraded or stream.superseded:
+            return
+        match reply.status:
+            case Status.OK | Status.DUPLICATE:
+                stream.acknowledge(append.first_seq + len(append.events) - 1, now)
+                if stream.feed.emitted > stream.acked:
+                    self._dirty[stream] = None
+                if reply.stop_requested:
+                    self._on_stop(stream)
+            case Status.REFUSED:
+                self._failed([stream])
+            case Status.GAP:
+                if stream.rewind(reply.last_seq):
+                    self._dirty[stream] = None
+                else:
+                    stream.degrade("log_behind")
+            case Status.FENCED | Status.SEALED:
+                self._on_fenced(stream)
+            case _:
+                stream.degrade("log_gone")
+
+
+def _resolve(wake: asyncio.Future[None]) -> None:
+    if not wake.done():
+        wake.set_result(None)
