@@ -1,0 +1,325 @@
+"""The only module that imports redis: addresses, connections, scripts sent by digest, driver errors.
+
+redis-py's client classes are not used, only its connections: they bring TLS, AUTH and unix sockets, while commands
+are packed here and many go out in one write. Departures from redis-py's defaults, each for a reason it showed when
+measured at 8.1:
+
+1. nothing is retried: a retried `XADD` whose reply was lost writes twice;
+2. one deadline covers a whole exchange, connecting and waiting for the connection included: redis-py's own starts
+   anew for each reply;
+3. replies are read in batches, since redis-py spends more on each reply's timeout than the reply costs;
+4. RESP2: nothing of RESP3 is needed, and connecting takes one round trip less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+
+from hiredis import pack_command
+from redis._parsers import _AsyncHiredisParser  # no public name; the dependency is capped below the next major
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import Connection as TCPConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ChildDeadlockedError,
+    IncorrectPolicyType,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+)
+
+from ..errors import ConfigurationError, StoreCorruptError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from .redis_scripts import Scripts
+
+__all__ = ["Address", "Command", "CommandError", "Lanes", "Link", "Reply", "checked", "mapped_errors"]
+
+CommandError: TypeAlias = RedisError
+"""An error reply, as it stands among the others."""
+
+Reply: TypeAlias = "bytes | int | CommandError | list[Reply] | None"
+"""What Redis answers under RESP2."""
+
+_pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
+"""The stub says a tuple of one."""
+
+_DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
+"""Everything redis-py raises; a timeout is an OSError."""
+
+_WRONG_SERVER: Final = (ReadOnlyError, BusyLoadingError, MasterDownError)
+"""Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
+
+_OPTIONS: Final = frozenset(
+    {
+        "connection_class",
+        "db",
+        "host",
+        "password",
+        "path",
+        "port",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+        "username",
+    }
+)
+
+
+@contextmanager
+def mapped_errors(operation: str) -> Iterator[None]:
+    """Turns whatever the driver raises into `StoreUnavailableError`. Its text names no host, key or credential."""
+    try:
+        yield
+    except TimeoutError as exc:
+        raise StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation) from exc
+    except _DRIVER_ERRORS as exc:
+        raise StoreUnavailableError(
+            f"{operation}: Redis could not be used ({type(exc).__name__})", operation=operation
+        ) from exc
+
+
+def checked(operation: str, replies: Sequence[Reply]) -> None:
+    """Raises for the first error among `replies`.
+
+    Raises:
+        StoreCorruptError: a key holds another type than ours.
+        StoreUnavailableError: Redis refused, for any other reason.
+    """
+    for reply in replies:
+        if isinstance(reply, CommandError):
+            if str(reply).startswith("WRONGTYPE"):
+                raise StoreCorruptError(
+                    f"{operation}: a key of this namespace was written by something else", operation=operation
+                ) from reply
+            raise StoreUnavailableError(
+                f"{operation}: Redis refused ({reply.status_code or type(reply).__name__})", operation=operation
+            ) from reply
+
+
+class Command(NamedTuple):
+    """A packed command, and the script it calls, to be loaded when the server does not know it."""
+
+    packed: bytes
+    script: str | None = None
+
+    @classmethod
+    def of(cls, *args: str | bytes | int) -> Command:
+        """A plain command."""
+        return cls(_pack(args))
+
+
+class Address:
+    """Where Redis is and how to log in. Its `str` holds no credential."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
+        repeats the URL, since a password with a slash in it ends up in the strangest places."""
+        scheme = url.partition("://")[0]
+        if scheme in ("redis+cluster", "redis+sentinel"):
+            raise ConfigurationError(
+                f"{scheme}:// is not supported yet in this version; use redis://, rediss:// or unix://"
+            )
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ConfigurationError("a Redis URL begins with redis://, rediss:// or unix://")
+        try:
+            self._options: dict[str, object] = dict(parse_url(url))
+            port = self._options.get("port", 6379)
+        except ValueError:
+            raise ConfigurationError(
+                f"this {scheme}:// URL cannot be read; percent-encode special characters in the password"
+            ) from None
+        unknown = sorted(self._options.keys() - _OPTIONS)
+        if unknown:
+            raise ConfigurationError(
+                f"a Redis URL takes the options db and ssl_…; {', '.join(unknown)} has no meaning here"
+            )
+        if scheme == "unix":
+            if "path" not in self._options:
+                raise ConfigurationError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
+            self._text = f"unix://{self._options['path']}"
+        else:
+            self._text = f"{scheme}://{self._options.get('host', 'localhost')}:{port}"
+
+    def __str__(self) -> str:
+        return self._text
+
+    def connection(self, parser: _BatchParser, *, connect_seconds: float) -> AbstractConnection:
+        """A connection, not yet connected, that reads through `parser`."""
+        options = dict(self._options)
+        make = options.pop("connection_class", TCPConnection)
+        if "path" not in options:
+            options["socket_keepalive"] = True
+        connection: AbstractConnection = make(  # type: ignore[operator] # one of redis-py's connection classes
+            **options,
+            socket_timeout=None,  # `Link` has its own deadline
+            socket_connect_timeout=connect_seconds,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            decode_responses=False,
+            protocol=2,
+            driver_info=None,  # CLIENT SETINFO: two more round trips and one more command to allow
+            parser_class=lambda socket_read_size: parser,
+        )
+        return connection
+
+
+class _BatchParser(_AsyncHiredisParser):
+    """Reads many replies in one call, errors among them, so that one deadline covers them all."""
+
+    _reader: Any  # hiredis.Reader while connected; the base class declares None
+
+    def __init__(self) -> None:
+        super().__init__(socket_read_size=65_536)
+        self.wanted = 0
+        """How many replies the next read must bring; 0 for redis-py's own handshake."""
+        self.greedy = False
+        """Bring those too that arrived besides."""
+
+    async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:
+        if not self.wanted:
+            return await super().read_response(disable_decoding, push_request)
+        replies: list[Reply] = []
+        while self.greedy or len(replies) < self.wanted:
+            found = self._reader.gets()
+            if found is not NOT_ENOUGH_DATA:
+                replies.append(found)
+            elif len(replies) < self.wanted:
+                await self.read_from_socket()  # type: ignore[no-untyped-call] # redis-py
+            else:
+                break
+        return replies
+
+
+class Link:
+    """One connection. It is dropped, by redis-py, whenever a write or read is broken off in the middle."""
+
+    def __init__(self, address: Address, *, connect_seconds: float) -> None:
+        self._parser = _BatchParser()
+        self._connection = address.connection(self._parser, connect_seconds=connect_seconds)
+        self.turn: Final = asyncio.Lock()
+        """Held by whoever exchanges commands and replies; given on in the order asked."""
+        self.waiting = 0
+        """How many hold it or wait for it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as known."""
+        return bool(self._connection.is_connected)
+
+    async def connect(self) -> None:
+        """Connect, if not connected; a connection the server has closed meanwhile is replaced."""
+        if self.connected and await self._connection.can_read():
+            await self.drop()
+        if not self.connected:
+            await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py
+
+    async def drop(self) -> None:
+        """Close the connection without waiting for the peer."""
+        await self._connection.disconnect(nowait=True)
+
+    async def exchange(self, packed: Sequence[bytes]) -> list[Reply]:
+        """Send all in one write; their replies, in order. The caller has the turn."""
+        await self.connect()
+        await self._connection.send_packed_command(b"".join(packed))
+        replies = await self._read(len(packed), greedy=False)
+        if any(isinstance(reply, _WRONG_SERVER) for reply in replies):
+            await self.drop()
+        return replies
+
+    async def send(self, packed: bytes) -> bool:
+        """Send without waiting for an answer, unless not connected (then False)."""
+        if not self.connected:
+            return False
+        await self._connection.send_packed_command(packed)
+        return True
+
+    async def receive(self) -> list[Reply]:
+        """Wait for a message; it and all that came with it. Breaking it off drops the connection."""
+        return await self._read(1, greedy=True)
+
+    async def _read(self, wanted: int, *, greedy: bool) -> list[Reply]:
+        self._parser.wanted, self._parser.greedy = wanted, greedy
+        try:
+            replies: list[Reply] = await self._connection.read_response()
+        finally:
+            self._parser.wanted = 0
+        return replies
+
+
+class Lanes:
+    """A fixed number of connections, opened when needed. With one, commands run strictly in the order asked."""
+
+    def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
+        self._links = [Link(address, connect_seconds=command_seconds) for _ in range(count)]
+        self._scripts = scripts
+        self._seconds = command_seconds
+        self._closed = False
+
+    def script(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()) -> Command:
+        """A call of the script `name`."""
+        return Command(_pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
+
+    async def run(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
+        """The replies to `commands`, error replies among them, sent in one write over one connection.
+
+        A script the server does not know is loaded and called again, and only that. Cancelling drops the connection;
+        what was sent may still be carried out.
+
+        Raises:
+            StoreUnavailableError: no connection, or no answer within the command timeout.
+        """
+        if self._closed:
+            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+        if not commands:
+            return []
+        with mapped_errors(operation):
+            async with asyncio.timeout(self._seconds):
+                # The first of the least busy, so that a second connection is made only under load.
+                link = min(self._links, key=_waiting)
+                link.waiting += 1
+                try:
+                    async with link.turn:
+                        replies = await link.exchange([command.packed for command in commands])
+                        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+                        if unknown:
+                            await self._repeat(link, commands, replies, unknown)
+                        return replies
+                finally:
+                    link.waiting -= 1
+
+    async def _repeat(
+        self, link: Link, commands: Sequence[Command], replies: list[Reply], unknown: Sequence[int]
+    ) -> None:
+        names = {name for n in unknown if (name := commands[n].script) is not None}
+        loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
+        again = await link.exchange([*loads, *(commands[n].packed for n in unknown)])
+        for n, reply in zip(unknown, again[len(loads) :], strict=True):
+            replies[n] = reply
+
+    async def load_scripts(self) -> None:
+        """Load all scripts, to spare the first stream the round trip."""
+        sources: Mapping[str, str] = self._scripts.sources
+        checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
+
+    async def aclose(self) -> None:
+        """Close all connections; later calls are refused."""
+        self._closed = True
+        for link in self._links:
+            with mapped_errors("aclose"):
+                await link.drop()
+
+
+def _waiting(link: Link) -> int:
+    return link.waiting

@@ -1,0 +1,38 @@
+-- Writes a sealed stream's last events and its terminal record, and closes it.
+-- KEYS: meta, log, session, streams
+-- ARGV: epoch, stream id, retention (ms), persisted, quota, '1' with an outbox payload, the payload,
+--       then kind and payload of each event, the terminal record last
+-- Reply: {status, last event, stop flag}
+--@include status
+--@include time
+--@include extend
+--@include newer
+--@include tell
+local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'p', 'w')
+if not m[1] then return {GONE, 0, 0} end
+if newer(m[1]) then return {CORRUPT, 0, 0} end
+local last, stop, at = tonumber(m[4]), tonumber(m[5]), now()
+if m[2] ~= ARGV[1] then return {FENCED, last, stop} end
+if m[3] == 'c' then return {DUPLICATE, last, stop} end
+if m[3] == 'o' then return {NOT_SEALED, last, stop} end
+local hint = {struct.pack('>BI8', stop, last + 1)}
+for i = 8, #ARGV, 2 do
+  last = last + 1
+  if last == 1 then
+    redis.call('XADD', KEYS[2], '1-0', ARGV[i], ARGV[i + 1])
+  elseif not redis.call('XADD', KEYS[2], 'NOMKSTREAM', last .. '-0', ARGV[i], ARGV[i + 1]) then
+    return {GONE, 0, stop}
+  end
+  hint[#hint + 1] = ARGV[i] .. struct.pack('>I4', #ARGV[i + 1])
+  hint[#hint + 1] = ARGV[i + 1]
+end
+redis.call('HSET', KEYS[1], 's', 'c', 'n', last, 'z', at, 'y', ARGV[4], 'q', ARGV[5], 't', ARGV[3])
+if ARGV[6] == '1' then redis.call('HSET', KEYS[1], 'j', ARGV[7]) end
+if redis.call('HGET', KEYS[3], 'active') == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+extend(KEYS[3], ARGV[3])
+extend(KEYS[4], ARGV[3])
+if tonumber(m[6]) > at then redis.call('PUBLISH', KEYS[1] .. ':d', table.concat(hint)) end
+tell(KEYS[1], stop)
+return {OK, last, stop}

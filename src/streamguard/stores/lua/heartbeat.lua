@@ -1,0 +1,19 @@
+-- Renews a writer's lease and the TTLs of its stream's keys.
+-- KEYS: meta, log, session, streams
+-- ARGV: epoch, lease (ms), TTL (ms)
+-- Reply: {status, last event, stop flag}
+--@include status
+--@include time
+--@include extend
+local m = redis.call('HMGET', KEYS[1], 'e', 's', 'n', 'x', 'p')
+if not m[1] then return {GONE, 0, 0} end
+local last, stop = tonumber(m[3]), tonumber(m[5])
+if m[1] ~= ARGV[1] then return {FENCED, last, stop} end
+if m[2] == 'c' then return {SEALED, last, stop} end
+local log = redis.call('PEXPIRE', KEYS[2], ARGV[3])
+if log == 0 and last > 0 and m[4] == '0' then return {GONE, 0, stop} end
+redis.call('HSET', KEYS[1], 'd', now() + ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+extend(KEYS[3], ARGV[3])
+extend(KEYS[4], ARGV[3])
+return {OK, last, stop}

@@ -1,0 +1,39 @@
+-- Makes a stream its session's active one, unless an unsealed stream is.
+-- KEYS: meta, log, session, streams, note of who watched before
+-- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms), created at,
+--       then the identity fields as name and value pairs
+-- Reply: {OK, snapshot}, {LEASED, id and snapshot of the stream in the way} or {CORRUPT}
+-- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
+--@include status
+--@include time
+--@include extend
+--@include newer
+--@include snapshot
+local at = now()
+local known = redis.call('HGET', KEYS[1], 'v')
+if known then
+  if newer(known) then return {CORRUPT} end
+  return {OK, snapshot(KEYS[1], KEYS[2], at)}
+end
+local active = redis.call('HGET', KEYS[3], 'active')
+if active then
+  local meta = ARGV[1] .. active
+  local found = redis.call('HMGET', meta, 'v', 's')
+  if found[1] and newer(found[1]) then return {CORRUPT} end
+  if found[2] == 'o' then return {LEASED, active, snapshot(meta, ARGV[2] .. active, at)} end
+end
+local ordinal = redis.call('HINCRBY', KEYS[3], 'ordinal', 1)
+redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', ARGV[3], 'created', ARGV[6])
+-- The fields append reads come first: Redis searches a small hash from its beginning.
+redis.call('HSET', KEYS[1], 'e', 1, 's', 'o', 'n', 0, 'x', 0, 'p', 0,
+  'w', redis.call('GET', KEYS[5]) or 0, 't', ARGV[5], 'd', at + ARGV[4],
+  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', ARGV[6], 'y', 'not_asked', 'q', 'none', unpack(ARGV, 7))
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+-- What `erase` has to find. Streams that expired leave it here, a few at a time.
+for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
+  if redis.call('EXISTS', ARGV[1] .. id) == 0 then redis.call('ZREM', KEYS[4], id) end
+end
+redis.call('ZADD', KEYS[4], ordinal, ARGV[3])
+extend(KEYS[3], ARGV[5])
+extend(KEYS[4], ARGV[5])
+return {OK, snapshot(KEYS[1], KEYS[2], at)}

@@ -1,0 +1,400 @@
+"""The stream store on Redis 6.2 or later (or a compatible server): one Lua script per step.
+
+A process holds at most four connections: one that carries appends and heartbeats in order, two for everything else,
+and one that listens for hints. Layout, TTLs and the commands used: `docs/reference/redis.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final, cast
+
+from ..errors import StoreCorruptError, StoreUnavailableError
+from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
+from ._redis import Address, Command, CommandError, Lanes, Reply, checked
+from .base import (
+    Append,
+    AppendReply,
+    Close,
+    Hint,
+    Lost,
+    NewStream,
+    Occupied,
+    Registered,
+    Seal,
+    SessionRecord,
+    Status,
+    StopReply,
+    StreamMeta,
+    StreamStore,
+    TakeReply,
+)
+from .redis_keys import Keys
+from .redis_leases import LeaseIndex, milliseconds
+from .redis_records import (
+    STATUSES,
+    decode_events,
+    decode_meta,
+    decode_seal,
+    flatten,
+    identity,
+    newer_format,
+    pack_held,
+    seal_json,
+    tombstone_json,
+    usage_json,
+)
+from .redis_scripts import Scripts
+from .redis_start import inspect_server
+from .redis_watch import WATCHED_SECONDS, Feed
+
+__all__ = ["RedisStore"]
+
+_PROBE_MS: Final = 10_000
+
+_FIRST_READ: Final = 16
+_LARGEST_READ: Final = 1024
+"""How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
+
+_REFUSED: Final = AppendReply(Status.REFUSED, 0, False)
+
+
+class RedisStore(StreamStore):
+    """Streams in Redis, shared by every process that uses the same server and namespace.
+
+    Losing Redis's memory (a restart without AOF, a failover to a lagging replica) loses streams; they are reported as
+    gone, never papered over.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "streamguard",
+        command_seconds: float = 1.0,
+        scripts: Scripts | None = None,
+    ) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`; credentials percent-encoded.
+            namespace: What every key begins with; letters, digits, `_` and `-`.
+            command_seconds: How long one call may take in all before it counts as failed, in seconds.
+            scripts: Other Lua than this version's, for tests of tests.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        self._address = Address(url)
+        self._keys = Keys(namespace)
+        chosen = scripts or Scripts.load()
+        self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
+        self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
+        self._leases = LeaseIndex(self._lanes, self._keys)
+        self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
+
+    async def start(self) -> list[str]:
+        """Connect and load the scripts. Warns of an unreachable or old server and of an eviction policy."""
+        try:
+            await self._lanes.load_scripts()
+            return await inspect_server(self._lanes, str(self._address))
+        except StoreUnavailableError as exc:
+            return [f"{exc} at {self._address}: streams cannot be resumed until it answers"]
+
+    async def aclose(self) -> None:
+        """Close every connection; later calls raise `StoreUnavailableError`."""
+        await self._feed.aclose()
+        await self._lanes.aclose()
+        await self._commits.aclose()
+
+    async def ping(self) -> None:
+        """Write a key, since a replica or a full server would answer a mere PING."""
+        await self._ask("ping", Command.of("SET", self._keys.probe(), "1", "PX", _PROBE_MS))
+
+    async def _ask(self, operation: str, *commands: Command) -> list[Reply]:
+        replies = await self._lanes.run(operation, commands)
+        checked(operation, replies)
+        return replies
+
+    async def _call(
+        self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()
+    ) -> Reply:
+        return (await self._ask(operation, self._lanes.script(script, keys, args)))[0]
+
+    # -- the registry ---------------------------------------------------------------------------------------------
+
+    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
+        return await self._leases.admit(owner, stream_id, limit=limit, lease_seconds=lease_seconds)
+
+    async def dismiss(self, owner: str, stream_id: str) -> None:
+        await self._ask("dismiss", Command.of("ZREM", self._keys.owner(owner), stream_id))
+
+    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
+        keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
+        deadline, reply = await self._ask(
+            "register",
+            self._leases.renewal(new.ref, lease_seconds),
+            self._lanes.script(
+                "register",
+                (keys.meta, keys.log, keys.session, keys.streams, keys.early),
+                (
+                    session.meta_prefix,
+                    session.log_prefix,
+                    new.ref.stream_id,
+                    milliseconds(lease_seconds),
+                    milliseconds(ttl_seconds),
+                    repr(new.created_at),
+                    *identity(new),
+                ),
+            ),
+        )
+        status, *rest = _items(reply)
+        if self._status(status, new.ref, "register") is Status.OK:
+            return Registered(_present(decode_meta(new.ref, rest[0], "register"), new.ref, "register"))
+        await self._leases.remove([(new.ref, deadline)])
+        other = StreamRef(new.ref.key, _text(rest[0]))
+        return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
+
+    async def session(self, key: SessionKey) -> SessionRecord:
+        keys = self._keys.session(key)
+        reply = await self._call("session", "session", (keys.session,), (keys.meta_prefix, keys.log_prefix))
+        ids_and_records = _items(reply)
+
+        def pointer(at: int) -> tuple[str | None, StreamMeta | None]:
+            if ids_and_records[at] is None:
+                return None, None
+            stream_id = _text(ids_and_records[at])
+            return stream_id, decode_meta(StreamRef(key, stream_id), ids_and_records[at + 1], "session")
+
+        active_id, active = pointer(0)
+        last_id, last = pointer(2)
+        return SessionRecord(active_id, active, last_id, last)
+
+    async def meta(self, ref: StreamRef) -> StreamMeta | None:
+        keys = self._keys.stream(ref)
+        return decode_meta(ref, await self._call("meta", "meta", (keys.meta, keys.log)), "meta")
+
+    # -- the log --------------------------------------------------------------------------------------------------
+
+    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+        commands = []
+        for ref, epoch, first_seq, events, refresh in batch:
+            keys = self._keys.stream(ref)
+            commands.append(
+                self._commits.script(
+                    "append",
+                    (keys.meta, keys.log, keys.session, keys.streams) if refresh else (keys.meta, keys.log),
+                    (epoch, first_seq, *flatten(events)),
+                )
+            )
+        return [_append_reply(reply) for reply in await self._commits.run("append", commands)]
+
+    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
+        log = self._keys.stream(ref).log
+        events: list[Event] = []
+        size, count = 0, _FIRST_READ
+        while True:
+            start = f"({after_seq}-0" if not events else f"({events[-1].seq}-0"
+            (reply,) = await self._ask("read", Command.of("XRANGE", log, start, "+", "COUNT", count))
+            found = decode_events(ref, reply, "read")
+            for event in found:
+                if events and size + len(event.data) > max_bytes:
+                    return events
+                events.append(event)
+                size += len(event.data)
+            if len(found) < count or size >= max_bytes:
+                return events
+            average = size // len(events) + 1
+            count = max(1, min(_LARGEST_READ, (max_bytes - size) // average + 1))
+
+    def watch(
+        self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
+    ) -> AbstractAsyncContextManager[None]:
+        return self._feed.watch(ref, on_hint, data=data)
+
+    async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
+        lasting = milliseconds(WATCHED_SECONDS)
+        keys = [self._keys.stream(ref) for ref in refs]
+        await self._ask("watch", *(self._lanes.script("watch", (key.meta, key.early), (lasting,)) for key in keys))
+
+    # -- the writer's claim ---------------------------------------------------------------------------------------
+
+    async def heartbeat(
+        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+    ) -> list[AppendReply]:
+        commands = []
+        for ref, epoch in claims:
+            keys = self._keys.stream(ref)
+            commands.append(
+                self._commits.script(
+                    "heartbeat",
+                    (keys.meta, keys.log, keys.session, keys.streams),
+                    (epoch, milliseconds(lease_seconds), milliseconds(ttl_seconds)),
+                )
+            )
+        answers = [_append_reply(reply) for reply in await self._commits.run("heartbeat", commands)]
+        renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
+        # The claims are renewed now. The index and the owners' slots follow, since only what was not fenced may move
+        # them and they are on other cluster slots; an entry that stays behind is corrected by `due`.
+        with suppress(StoreUnavailableError):
+            await self._lanes.run("heartbeat", self._leases.renewals(renewed, lease_seconds))
+        return answers
+
+    async def take(
+        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+    ) -> TakeReply:
+        keys = self._keys.stream(ref)
+        expected = "" if expected_epoch is None else expected_epoch
+        reply = await self._call(
+            "take", "take", (keys.meta, keys.log), (milliseconds(lease_seconds), expected, "1" if force else "")
+        )
+        number, *rest = _items(reply)
+        status = self._status(number, ref, "take")
+        if status is Status.OK:
+            # The old writer's entry may have been removed; without one nobody would find this stream again.
+            await self._ask("take", self._leases.renewal(ref, lease_seconds))
+        return TakeReply(status, decode_meta(ref, rest[0], "take") if rest else None)
+
+    async def request_stop(self, ref: StreamRef) -> StopReply:
+        answer = _text(await self._call("request_stop", "stop", (self._keys.stream(ref).meta,)))
+        if answer == "newer":
+            raise newer_format(ref, "request_stop")
+        return StopReply(answer)
+
+    async def due(self, *, limit: int) -> list[StreamRef]:
+        return await self._leases.due(limit)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
+        reply = await self._call(
+            "seal",
+            "seal",
+            (self._keys.stream(ref).meta,),
+            (epoch, seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)),
+        )
+        number, *fields = _items(reply)
+        return self._status(number, ref, "seal"), decode_seal(ref, fields, "seal") if fields else None
+
+    async def close(self, close: Close) -> AppendReply:
+        keys = self._keys.stream(close.ref)
+        reply = await self._call(
+            "close",
+            "close",
+            (keys.meta, keys.log, keys.session, keys.streams),
+            (
+                close.epoch,
+                close.ref.stream_id,
+                milliseconds(close.retention_seconds),
+                close.terminal.persisted,
+                close.terminal.quota,
+                "" if close.owed is None else "1",
+                close.owed or b"",
+                *flatten(close.events),
+                "t",
+                close.terminal.to_json(),
+            ),
+        )
+        return await self._ended(close.ref, reply, "close")
+
+    async def lose(self, lost: Lost) -> AppendReply:
+        new, terminal = lost.new, lost.terminal
+        keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
+        ending: tuple[str | bytes, ...] = ("", "", "", "", "")
+        if terminal is not None:
+            ending = ("1", terminal.to_json(), tombstone_json(terminal), terminal.persisted, terminal.quota)
+        declare = self._lanes.script(
+            "lose",
+            (keys.meta, keys.log, keys.session, keys.streams, keys.early, session.erased),
+            (
+                lost.epoch,
+                new.ref.stream_id,
+                milliseconds(lost.lease_seconds),
+                milliseconds(lost.retention_seconds),
+                repr(new.created_at),
+                *ending,
+                session.meta_prefix,
+                *identity(new),
+            ),
+        )
+        if terminal is None:
+            _, reply = await self._ask("lose", self._leases.renewal(new.ref, lost.lease_seconds), declare)
+            return self._written(new.ref, reply, "lose")
+        (reply,) = await self._ask("lose", declare)
+        return await self._ended(new.ref, reply, "lose")
+
+    async def _ended(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
+        answer = self._written(ref, reply, operation)
+        if answer.status in (Status.OK, Status.DUPLICATE):
+            # The stream is closed, whatever becomes of its entry: `due` removes one that is left over.
+            with suppress(StoreUnavailableError):
+                await self._leases.remove([(ref, None)])
+        return answer
+
+    async def mark(
+        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+    ) -> Status:
+        fields: list[str] = []
+        if persisted is not None:
+            fields += ("y", persisted)
+        if quota is not None:
+            fields += ("q", quota)
+        return self._status(await self._call("mark", "mark", (self._keys.stream(ref).meta,), fields), ref, "mark")
+
+    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
+        keys = self._keys.session(key)
+        number, *ids = _items(
+            await self._call(
+                "erase",
+                "erase",
+                (keys.session, keys.streams, keys.erased),
+                (keys.meta_prefix, keys.log_prefix, milliseconds(mark_seconds)),
+            )
+        )
+        if number == len(STATUSES):
+            raise StoreCorruptError(
+                "erase: a stream of this session was written by a later version of streamguard; upgrade this process",
+                operation="erase",
+            )
+        await self._leases.remove([(StreamRef(key, _text(stream_id)), None) for stream_id in ids])
+
+    # -- replies --------------------------------------------------------------------------------------------------
+
+    def _status(self, number: Reply, ref: StreamRef, operation: str) -> Status:
+        if not isinstance(number, int):
+            raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
+        if number == len(STATUSES):
+            raise newer_format(ref, operation)
+        return STATUSES[number]
+
+    def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
+        self._status(_items(reply)[0], ref, operation)
+        return _append_reply(reply)
+
+
+def _append_reply(reply: Reply) -> AppendReply:
+    if isinstance(reply, CommandError):
+        return _REFUSED
+    status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give
+    return AppendReply(STATUSES[status], last_seq, stop == 1)
+
+
+def _items(reply: Reply) -> list[Reply]:
+    if not isinstance(reply, list):
+        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
+    return reply
+
+
+def _text(reply: Reply) -> str:
+    if not isinstance(reply, bytes):
+        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
+    return reply.decode("utf-8", "surrogatepass")
+
+
+def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamMeta:
+    if meta is None:
+        raise StoreCorruptError(f"{operation}: the record of stream {ref.stream_id} vanished", operation=operation)
+    return meta

@@ -1,0 +1,137 @@
+"""Deadlines across sessions: the sharded index of leases, and owners' running streams.
+
+A stream's record and its entry in the index lie on different cluster slots, so no script touches both. An entry is
+written before the record and removed after it; in between, and after any crash, it may be wrong, so `due` believes
+the record alone and corrects the entry, provided nobody moved it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..errors import StoreCorruptError
+from ..model import StreamRef
+from ._redis import Command, Lanes, Reply, checked
+from .redis_keys import Keys, decode_member, encode_member
+
+__all__ = ["LeaseIndex", "milliseconds"]
+
+_INDEX_TTL_MS: Final = 8 * 86_400_000
+"""Longer than any stream is kept with work owed (`outbox_retention_seconds`, a week); every write renews it."""
+
+_OWNER_TTL_MS: Final = 86_400_000
+
+_STALE_ALLOWANCE: Final = 64
+"""How many entries beyond the limit a sweep looks at in each shard, so that wrong ones do not hide right ones."""
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, at least one: Redis deletes a key that is given none."""
+    return max(1, round(seconds * 1000))
+
+
+class LeaseIndex:
+    """The index entries and owners' slots of one store."""
+
+    def __init__(self, lanes: Lanes, keys: Keys) -> None:
+        self._lanes = lanes
+        self._keys = keys
+
+    async def _ask(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
+        replies = await self._lanes.run(operation, commands)
+        checked(operation, replies)
+        return replies
+
+    def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
+        """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
+        return self._entries(self._keys.lease_shard(ref), [ref], lease_seconds)
+
+    def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float) -> Command:
+        members = [encode_member(ref) for ref in refs]
+        return self._lanes.script("renew", (shard,), ("", milliseconds(lease_seconds), _INDEX_TTL_MS, *members))
+
+    def renewals(self, refs: Sequence[StreamRef], lease_seconds: float) -> list[Command]:
+        """As `renewal` for many, and their owners' slots too where they have one."""
+        by_shard: dict[bytes, list[StreamRef]] = {}
+        by_owner: dict[str, list[str]] = {}
+        for ref in refs:
+            by_shard.setdefault(self._keys.lease_shard(ref), []).append(ref)
+            by_owner.setdefault(ref.key.owner, []).append(ref.stream_id)
+        lease = milliseconds(lease_seconds)
+        return [
+            *(self._entries(shard, some, lease_seconds) for shard, some in by_shard.items()),
+            *(
+                self._lanes.script("renew", (self._keys.owner(owner),), ("XX", lease, _OWNER_TTL_MS, *ids))
+                for owner, ids in by_owner.items()
+            ),
+        ]
+
+    async def remove(self, entries: Sequence[tuple[StreamRef, Reply]]) -> None:
+        """Remove entries: whatever their deadline where None is given, else only if it is still that one."""
+        if not entries:
+            return
+        commands = []
+        for ref, deadline in entries:
+            shard, member = self._keys.lease_shard(ref), encode_member(ref)
+            if isinstance(deadline, int):
+                commands.append(self._lanes.script("settle", (shard,), (member, deadline, "")))
+            else:
+                commands.append(Command.of("ZREM", shard, member))
+        await self._ask("close", commands)
+
+    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
+        """See `StreamStore.admit`."""
+        (reply,) = await self._ask(
+            "admit",
+            [
+                self._lanes.script(
+                    "admit",
+                    (self._keys.owner(owner),),
+                    (stream_id, limit, milliseconds(lease_seconds), _OWNER_TTL_MS),
+                )
+            ],
+        )
+        return reply == 1
+
+    async def due(self, limit: int) -> list[StreamRef]:
+        """See `StreamStore.due`. Entries that are wrong are corrected on the way."""
+        shards = self._keys.lease_shards()
+        listed = await self._ask(
+            "due", [self._lanes.script("due", (shard,), (limit + _STALE_ALLOWANCE,)) for shard in shards]
+        )
+        entries = [
+            (int(score), shard, member)
+            for shard, reply in zip(shards, listed, strict=True)
+            for member, score in _pairs(reply)
+        ]
+        entries.sort()
+        found: list[StreamRef] = []
+        for start in range(0, len(entries), limit + _STALE_ALLOWANCE):
+            if len(found) >= limit:
+                break
+            found += await self._verify(entries[start : start + limit + _STALE_ALLOWANCE])
+        return found[:limit]
+
+    async def _verify(self, entries: Sequence[tuple[int, bytes, bytes]]) -> list[StreamRef]:
+        refs = [decode_member(member) for _, _, member in entries]
+        keys = [self._keys.stream(ref) for ref in refs]
+        replies = await self._ask("due", [self._lanes.script("lease", (key.meta, key.log)) for key in keys])
+        found, corrections = [], []
+        for (score, shard, member), ref, reply in zip(entries, refs, replies, strict=True):
+            state, deadline = reply if isinstance(reply, list) else (None, None)
+            if state == b"due":
+                found.append(ref)
+            elif state != b"newer" and isinstance(deadline, bytes):
+                truth = deadline if state == b"running" else b""
+                corrections.append(self._lanes.script("settle", (shard,), (member, score, truth)))
+        if corrections:
+            await self._ask("due", corrections)
+        return found
+
+
+def _pairs(reply: Reply) -> list[tuple[bytes, bytes]]:
+    if not isinstance(reply, list):
+        raise StoreCorruptError("due: Redis gave an unexpected answer", operation="due")
+    flat = [piece for piece in reply if isinstance(piece, bytes)]
+    return list(zip(flat[::2], flat[1::2], strict=True))

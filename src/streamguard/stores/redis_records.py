@@ -1,0 +1,268 @@
+"""What the Redis store writes, as bytes, and back: records, seals, held parts, hints, log entries.
+
+Pure: no connection here. `docs/reference/redis.md` describes the same fields for operators.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
+
+from ..errors import StoreCorruptError
+from ..faults import Fault
+from ..model import FORMAT_VERSION, Event, EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
+from ._redis import Reply
+from .base import Hint, NewStream, Seal, Status, StreamMeta, Terminal
+
+__all__ = [
+    "META_FIELDS",
+    "STATUSES",
+    "decode_events",
+    "decode_hint",
+    "decode_meta",
+    "decode_seal",
+    "flatten",
+    "identity",
+    "pack_held",
+    "seal_json",
+    "tombstone_json",
+    "usage_json",
+]
+
+STATUSES: Final = (
+    Status.OK,
+    Status.DUPLICATE,
+    Status.FENCED,
+    Status.GAP,
+    Status.SEALED,
+    Status.GONE,
+    Status.LEASED,
+    Status.NOT_SEALED,
+    Status.LOST,
+)
+"""By the numbers of `lua/include/status.lua`; one past them stands for a record of a later format."""
+
+META_FIELDS: Final = (
+    "v",  # format version
+    "mi",  # message id
+    "pr",  # protocol
+    "bi",  # binding
+    "fp",  # request fingerprint
+    "o",  # ordinal
+    "e",  # epoch
+    "s",  # state: o(pen), s(ealed), c(losed)
+    "n",  # last event
+    "d",  # lease deadline, ms on the server's clock
+    "p",  # stop asked for
+    "x",  # log lost
+    "g",  # seal: outcome and fault, JSON
+    "gl",  # seal: last event
+    "u",  # seal: usage, JSON
+    "h",  # seal: held closing parts, packed
+    "y",  # persisted
+    "q",  # quota
+    "c",  # created at, the writer's clock
+    "z",  # closed at, ms on the server's clock
+)
+"""The record's fields a snapshot holds. Besides these: owner `ow` and session `se` in clear, the TTL appends renew `t`,
+watched until `w`, outbox payload `j`."""
+
+_STATES: Final = {b"o": StreamState.OPEN, b"s": StreamState.SEALED, b"c": StreamState.CLOSED}
+_KINDS: Final = {kind.encode(): kind for kind in EventKind}
+_LENGTH: Final = struct.Struct(">I")
+_HINT: Final = struct.Struct(">BQ")
+_HINTED: Final = struct.Struct(">cI")
+
+
+def _text(value: Reply) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError("a required field is missing")
+    return value.decode("utf-8", "surrogatepass")
+
+
+def _number(value: Reply) -> int:
+    if isinstance(value, int):
+        return value
+    return int(_text(value))
+
+
+def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | None:
+    """The record in a script's `snapshot` of `ref`; None for no record.
+
+    Raises:
+        StoreCorruptError: a later version wrote it, or it is damaged.
+    """
+    if reply is None:
+        return None
+    try:
+        if not isinstance(reply, list):
+            raise TypeError("not a snapshot")
+        *values, length, now = reply
+        f = dict(zip(META_FIELDS, values, strict=True))
+        version = _number(f["v"])
+        if version > FORMAT_VERSION:
+            raise newer_format(ref, operation)
+        last, at = _number(f["n"]), _number(now)
+        return StreamMeta(
+            ref=ref,
+            message_id=_text(f["mi"]),
+            protocol=_text(f["pr"]),
+            binding=_text(f["bi"]),
+            fingerprint=_text(f["fp"]),
+            ordinal=_number(f["o"]),
+            epoch=_number(f["e"]),
+            state=_STATES[_text(f["s"]).encode()],
+            last_seq=last,
+            first_seq=last - _number(length) + 1,
+            lease_seconds=(_number(f["d"]) - at) / 1000,
+            stop_requested=f["p"] == b"1",
+            lost=f["x"] == b"1",
+            seal=None if f["g"] is None else decode_seal(ref, (f["g"], f["gl"], f["u"], f["h"]), operation),
+            persisted=Persisted(_text(f["y"])),
+            quota=QuotaState(_text(f["q"])),
+            created_at=float(_text(f["c"])),
+            closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,
+            format_version=version,
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise _damaged(ref, "record", operation) from exc
+
+
+def newer_format(ref: StreamRef, operation: str) -> StoreCorruptError:
+    """The error for a record a later version wrote; nothing was changed."""
+    return StoreCorruptError(
+        f"stream {ref.stream_id} was written by a later version of streamguard; upgrade this process",
+        operation=operation,
+    )
+
+
+def _damaged(ref: StreamRef, what: str, operation: str) -> StoreCorruptError:
+    return StoreCorruptError(f"the stored {what} of stream {ref.stream_id} cannot be read", operation=operation)
+
+
+def identity(new: NewStream) -> list[str | bytes]:
+    """The fields that never change, as name and value pairs; owner and session are there for operators."""
+    return [
+        "mi",
+        new.message_id,
+        "pr",
+        new.protocol,
+        "bi",
+        new.binding,
+        "fp",
+        new.fingerprint,
+        "ow",
+        new.ref.key.owner.encode("utf-8", "surrogatepass"),
+        "se",
+        new.ref.key.session_id.encode("utf-8", "surrogatepass"),
+    ]
+
+
+# -- seals ------------------------------------------------------------------------------------------------------------
+
+
+def _seal_json(outcome: Outcome, fault: Fault | None) -> bytes:
+    body: dict[str, object] = {"outcome": outcome}
+    if fault is not None:
+        body["fault"] = fault.as_dict()
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def seal_json(seal: Seal) -> bytes:
+    """The field `g`: outcome and fault."""
+    return _seal_json(seal.outcome, seal.fault)
+
+
+def tombstone_json(terminal: Terminal) -> bytes:
+    """The field `g` of a lost stream, whose terminal record decides how it ended."""
+    return _seal_json(terminal.outcome, terminal.fault)
+
+
+def usage_json(usage: Usage | None) -> bytes:
+    """The field `u`; empty when nothing is known."""
+    return b"" if usage is None else json.dumps(dict(usage.amounts), separators=(",", ":")).encode()
+
+
+def pack_held(parts: Iterable[bytes]) -> bytes:
+    """The field `h`: each part after its length, four bytes big-endian."""
+    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+
+
+def _unpack_held(packed: bytes) -> tuple[bytes, ...]:
+    parts, at = [], 0
+    while at < len(packed):
+        (size,) = _LENGTH.unpack_from(packed, at)
+        at += 4
+        if at + size > len(packed):
+            raise ValueError("held parts are cut off")
+        parts.append(packed[at : at + size])
+        at += size
+    return tuple(parts)
+
+
+def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal:
+    """The seal in the fields `g`, `gl`, `u` and `h`.
+
+    Raises:
+        StoreCorruptError: they are damaged.
+    """
+    try:
+        seal, last_seq, usage, held = fields
+        body = json.loads(_text(seal))
+        return Seal(
+            outcome=Outcome(body["outcome"]),
+            last_seq=_number(last_seq),
+            fault=Fault.from_dict(body["fault"]) if "fault" in body else None,
+            usage=Usage(json.loads(usage)) if isinstance(usage, bytes) and usage else None,
+            held=_unpack_held(held) if isinstance(held, bytes) else (),
+        )
+    except (KeyError, TypeError, ValueError, struct.error) as exc:
+        raise _damaged(ref, "seal", operation) from exc
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def flatten(events: Iterable[tuple[EventKind, bytes]]) -> list[str | bytes]:
+    """Events as script arguments: kind and payload in turn."""
+    return [piece for event in events for piece in event]
+
+
+def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
+    """The events in an `XRANGE` reply.
+
+    Raises:
+        StoreCorruptError: an entry is not one of ours.
+    """
+    if not isinstance(reply, list):
+        raise _damaged(ref, "log", operation)
+    events = []
+    entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; tried below
+    try:
+        for entry_id, (kind, data) in entries:
+            events.append(Event(int(entry_id[:-2]), _KINDS[kind], data))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise _damaged(ref, "log", operation) from exc
+    return events
+
+
+def decode_hint(payload: bytes) -> Hint:
+    """A published hint. Later versions may append to it; what cannot be read is an empty hint.
+
+    Layout: a byte with the stop flag, the number of the first event in eight bytes big-endian, then per event its
+    kind letter, its length in four bytes and its payload.
+    """
+    try:
+        stop, first_seq = _HINT.unpack_from(payload)
+        events: list[tuple[EventKind, bytes]] = []
+        at = _HINT.size
+        while at < len(payload):
+            kind, size = _HINTED.unpack_from(payload, at)
+            at += _HINTED.size
+            events.append((_KINDS[kind], payload[at : at + size]))
+            at += size
+    except (KeyError, struct.error):
+        return Hint(0, (), False)
+    return Hint(first_seq, events, stop == 1)
