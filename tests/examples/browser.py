@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import httpx
 import pytest
@@ -54,8 +54,8 @@ class Browser:
 
     def __init__(self) -> None:
         self._driver: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-        self._profile = tempfile.TemporaryDirectory(prefix="streamguard-chromium-", ignore_cleanup_errors=True)
+        self._directory = tempfile.TemporaryDirectory(prefix="streamguard-chromium-", ignore_cleanup_errors=True)
+        self._log = Path(self._directory.name, "chromedriver.log")
         self._http = httpx.Client(trust_env=False, timeout=_START_SECONDS)
         self._session = ""
 
@@ -85,7 +85,7 @@ class Browser:
         Raises:
             AssertionError: there is none within five seconds.
         """
-        return wait_until(lambda: next(iter(self.find_all(selector)), None), description=f"{selector} appears")
+        return wait_until(lambda: self.find_all(selector), description=f"{selector} appears")[0]
 
     def find_all(self, selector: str) -> list[Element]:
         """Every element that matches the CSS selector now."""
@@ -123,25 +123,16 @@ class Browser:
                 self._driver.kill()
                 self._driver.wait(5)
             self._driver = None
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        self._profile.cleanup()
+        self._directory.cleanup()
 
     def _start(self) -> None:
         chromium = _program("chromium", "chromium-browser", "google-chrome")
-        self._log = tempfile.TemporaryFile()
-        self._driver = subprocess.Popen(
-            [_program("chromedriver"), "--port=0"],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        with self._log.open("wb") as log:
+            self._driver = subprocess.Popen(
+                [_program("chromedriver"), "--port=0"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
         port = wait_until(self._port, description="chromedriver names its port", timeout=_START_SECONDS)
-        options = {
-            "binary": chromium,
-            "args": [*_FLAGS, f"--user-data-dir={Path(self._profile.name)}"],
-        }
+        options = {"binary": chromium, "args": [*_FLAGS, f"--user-data-dir={self._directory.name}/profile"]}
         answer = self._http.post(
             f"http://127.0.0.1:{port}/session",
             json={
@@ -159,9 +150,7 @@ class Browser:
         self._session = f"http://127.0.0.1:{port}/session/{answer['sessionId']}"
 
     def _port(self) -> int | None:
-        assert self._log is not None
-        self._log.seek(0)
-        match = re.search(rb"started successfully on port (\d+)", self._log.read())
+        match = re.search(rb"started successfully on port (\d+)", self._log.read_bytes())
         return int(match[1]) if match else None
 
     def _call(self, method: str, command: str, body: Mapping[str, Json] | None = None) -> Json:

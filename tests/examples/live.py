@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import httpx
 
 from ..harness.redis import free_port
 from ..harness.waiting import wait_until
 
-__all__ = ["EXAMPLE", "LiveExample", "chat_body"]
+__all__ = ["EXAMPLE", "LiveExample", "chat_body", "scripted_answer"]
 
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "fastapi_app"
 
@@ -31,6 +32,12 @@ def chat_body(session: str, prompt: str) -> dict[str, object]:
         "messages": [{"id": "m1", "role": "user", "parts": [{"type": "text", "text": prompt}]}],
         "trigger": "submit-message",
     }
+
+
+def scripted_answer(prompt: str) -> str:
+    """What the scripted model says to `prompt` before it ends, breaks or hangs, in one piece."""
+    script = runpy.run_path(str(EXAMPLE / "model.py"))["script"]
+    return "".join(script(prompt, gap_seconds=0).pieces)
 
 
 class LiveExample:
@@ -50,7 +57,8 @@ class LiveExample:
             "DEMO_TRUST_X_USER": "1",
             **(environment or {}),
         }
-        self._log: IO[bytes] | None = None
+        self._directory = tempfile.TemporaryDirectory(prefix="streamguard-example-", ignore_cleanup_errors=True)
+        self._log = Path(self._directory.name, "output.log")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -68,22 +76,19 @@ class LiveExample:
         Raises:
             AssertionError: it ended, or does not answer within 20 seconds; the message has its output.
         """
-        self._log = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error::DeprecationWarning:streamguard", str(EXAMPLE / "main.py")],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(EXAMPLE / "main.py")],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         wait_until(self._ready, description=f"the example answers on {self.url}", timeout=_START_SECONDS)
 
     def output(self) -> str:
         """What the process has written to its standard output and error so far."""
-        if self._log is None:
-            return ""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def close(self) -> None:
         """SIGTERM, and SIGKILL if that is not enough; may be called twice."""
@@ -96,9 +101,7 @@ class LiveExample:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(_END_SECONDS)
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        self._directory.cleanup()
 
     def _ready(self) -> bool:
         assert self._process is not None

@@ -1,0 +1,108 @@
+"""Runs the `*.test.mjs` files with Node against the example application; each is one test here.
+
+By hand: `npm ci` in this directory, then `pytest tests/clients`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+from ..examples.live import LiveExample, scripted_answer
+from ..harness.redis import RedisServer, free_port
+
+pytestmark = pytest.mark.timeout(180)  # the first test may have to install the packages
+
+HERE: Final = Path(__file__).parent
+PROMPTS: Final = ("Tell me of streams", "!crash", "!slow 50")
+
+_INSTALL_NODE: Final = "no Node.js 20 or later found: `apt-get install nodejs npm`, or see https://nodejs.org/"
+_INSTALL_PACKAGES: Final = f"the packages could not be installed: `npm ci` in {HERE.name}/"
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The path of `node`, with the locked packages installed. Skips without it; with `CI=true` fails."""
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found is None or npm is None:
+        _give_up(_INSTALL_NODE)
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20).stdout
+    if int(version.removeprefix("v").split(".")[0]) < 20:
+        _give_up(_INSTALL_NODE)
+    # npm writes this file last: older than the lock file means missing, half installed or out of date.
+    installed, lock = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        npm_ci = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, capture_output=True, timeout=150)
+        if npm_ci.returncode != 0:
+            _give_up(f"{_INSTALL_PACKAGES}\n{npm_ci.stderr.decode(errors='replace')[-2000:]}")
+        installed.touch()
+    return found
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module", params=["memory", "redis"])
+def live(request: pytest.FixtureRequest) -> Iterator[LiveExample]:
+    """The example with an in-memory log, and with one in Redis."""
+    environment = {}
+    if request.param == "redis":
+        redis_server: RedisServer = request.getfixturevalue("redis_server")
+        environment["STREAMGUARD_URL"] = redis_server.database_url(0)
+    with LiveExample(environment=environment) as example:
+        yield example
+
+
+@pytest.fixture(scope="session")
+def without_store() -> Iterator[LiveExample]:
+    """The example with a Redis that nobody runs."""
+    with LiveExample(environment={"STREAMGUARD_URL": f"redis://127.0.0.1:{free_port()}/0"}) as example:
+        yield example
+
+
+def _run(node: str, script: str, environment: dict[str, str]) -> None:
+    """Run a file of node:test tests.
+
+    Raises:
+        AssertionError: one of them failed, or none ran; the message has the report.
+    """
+    ran = subprocess.run(
+        [node, "--test-reporter=tap", str(HERE / script)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    counted = {name: int(number) for name, number in re.findall(r"^# (pass|fail|skipped) (\d+)$", ran.stdout, re.M)}
+    report = f"{ran.stdout[-8000:]}\n{ran.stderr[-4000:]}"
+    assert ran.returncode == 0, report
+    assert counted.get("pass", 0) > 0, report
+    assert counted.get("fail") == counted.get("skipped") == 0, report
+
+
+@pytest.mark.parametrize("script", ["use_chat", "component", "event_source", "strict_schemas"])
+def test_client(script: str, node: str, live: LiveExample, without_store: LiveExample) -> None:
+    answers = json.dumps({prompt: scripted_answer(prompt) for prompt in PROMPTS})
+    environment = {"APP_URL": live.url, "APP_WITHOUT_STORE_URL": without_store.url, "ANSWERS": answers}
+    _run(node, f"{script}.test.mjs", environment)
+
+
+def test_page_modules(node: str) -> None:
+    """The example page's parser and resume loop, without a server or a browser."""
+    _run(node, "page.test.mjs", {})
+
+
+def test_every_script_is_run() -> None:
+    scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
+    assert scripts == {"use_chat", "component", "event_source", "strict_schemas", "page"}
