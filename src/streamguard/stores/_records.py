@@ -30,6 +30,7 @@ class SessionEntry:
     streams: dict[str, StreamEntry] = field(default_factory=dict)
     active_id: str | None = None
     last_id: str | None = None
+    last_created_at: float = -math.inf
     ordinal: int = 0
     """How many streams were registered in it."""
     expires_at: float = -math.inf
@@ -53,7 +54,7 @@ class StreamEntry:
     ordinal: int
     epoch: int
     ttl_seconds: float
-    """What an append that refreshes renews its life by."""
+    """What an append that refreshes renews its life by: the last one its writer gave."""
     state: StreamState = StreamState.OPEN
     events: list[tuple[EventKind, bytes]] = field(default_factory=list)
     """Event `n` is at index `n - 1`: a log in memory is never trimmed."""

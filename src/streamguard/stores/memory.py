@@ -115,6 +115,7 @@ class MemoryStore(StreamStore):
         stream = StreamEntry(new, ordinal=session.ordinal, epoch=1, ttl_seconds=ttl_seconds)
         stream.lease_until = now + lease_seconds
         session.active_id = session.last_id = new.ref.stream_id
+        session.last_created_at = new.created_at
         self._keep(session, stream)
         self._expire_in(stream, ttl_seconds, now)
         return Registered(stream.meta(now))
@@ -196,6 +197,7 @@ class MemoryStore(StreamStore):
         else:
             status = Status.OK
             stream.lease_until = now + lease_seconds
+            stream.ttl_seconds = ttl_seconds
             self._expire_in(stream, ttl_seconds, now)
             slots = self._slots.get(ref.key.owner)
             if slots is not None and ref.stream_id in slots:
@@ -275,14 +277,12 @@ class MemoryStore(StreamStore):
         if status is Status.OK:
             self._charge(stream.size_bytes - size_bytes)
             session = self._session_entry(ref.key)
-            newest = session.last
-            unrivalled = newest is None or newest.new.created_at <= stream.new.created_at
-            if unrivalled:
-                session.last_id = ref.stream_id
-            if lost.terminal is None:
-                if unrivalled:
+            if session.last_id == ref.stream_id or session.last_created_at <= lost.new.created_at:
+                session.last_id, session.last_created_at = ref.stream_id, lost.new.created_at
+                if lost.terminal is None:
                     session.active_id = ref.stream_id
-                self._expire_in(stream, max(lost.retention_seconds, stream.ttl_seconds), now)
+            if lost.terminal is None:
+                self._expire_in(stream, lost.retention_seconds, now)
             else:
                 self._end(stream, lost.retention_seconds, now)
             self._watchers.tell(stream, after_seq=last_seq)
@@ -336,7 +336,7 @@ class MemoryStore(StreamStore):
 
     def _erased_since(self, key: SessionKey, created_at: float, now: float) -> bool:
         erased_at, until = self._erased.get(key, (-math.inf, -math.inf))
-        return until > now and erased_at >= created_at
+        return until > now and erased_at > created_at
 
     def _keep(self, session: SessionEntry, stream: StreamEntry) -> None:
         key = _key(stream.ref)
