@@ -1,1 +1,48 @@
-"""wire"""
+"""Client protocols: pure bytes on one side, logged events on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..errors import ConfigurationError
+from .base import Encoder, WireProtocol
+from .folding import MessageFold, UIMessage, fold
+from .opaque import OpaqueProtocol
+from .plain import PlainProtocol
+from .sse import KEEP_ALIVE, EventParser, SseEvent, encode_block, encode_comment
+from .ui_message import UIMessageProtocol
+
+__all__ = [
+    "KEEP_ALIVE",
+    "Encoder",
+    "EventParser",
+    "MessageFold",
+    "OpaqueProtocol",
+    "PlainProtocol",
+    "SseEvent",
+    "UIMessage",
+    "UIMessageProtocol",
+    "WireProtocol",
+    "encode_block",
+    "encode_comment",
+    "fold",
+    "protocol_named",
+]
+
+_PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
+    protocol.name: protocol for protocol in (UIMessageProtocol(), PlainProtocol(), OpaqueProtocol())
+}
+
+
+def protocol_named(name: str) -> WireProtocol:
+    """The protocol of that name: `ui-message`, `plain` or `opaque`.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        return _PROTOCOLS[name]
+    except KeyError:
+        known = ", ".join(sorted(_PROTOCOLS))
+        raise ConfigurationError(f"there is no protocol {name!r}; known are: {known}") from None

@@ -1,0 +1,24 @@
+"""What a client is told of a stream that did not complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..faults import REGISTRY, Fault, FaultCode
+from ..model import Outcome
+
+__all__ = ["reason_of"]
+
+_CODES: Final[Mapping[Outcome, FaultCode]] = {
+    Outcome.STOPPED: FaultCode.STOPPED,
+    Outcome.INTERRUPTED: FaultCode.INTERRUPTED,
+}
+
+
+def reason_of(outcome: Outcome, fault: Fault | None) -> tuple[FaultCode, str]:
+    """Code and safe text of the fault, or, where none is known, the registry's word for such an outcome."""
+    if fault is not None:
+        return fault.code, fault.message
+    code = _CODES.get(outcome, FaultCode.INTERNAL)
+    return code, REGISTRY[code].message

@@ -1,0 +1,190 @@
+"""JSON as parts hold it, and reading JSON that breaks off: what a tool's input is while it still streams in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Final, TypeAlias, Union
+
+from .sse import encode_text
+
+__all__ = ["Json", "Part", "given", "joined", "partial_json", "text_of"]
+
+Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - it is recursive
+Part: TypeAlias = dict[str, Json]
+
+_ANY_JSON: Final = frozenset({"input", "output", "inputSchemaInput"})
+"""Fields in which null is a value, not the lack of one."""
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_ESCAPE_BEGUN: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_RUN: Final = re.compile(r"[-+.0-9eE]+")
+_WORD_RUN: Final = re.compile(r"[a-z]+")
+_WORDS: Final[dict[str, Json]] = {"true": True, "false": False, "null": None}
+
+
+def given(part: Part, *names: str) -> Part:
+    """Those of the named fields that `part` has."""
+    return {name: part[name] for name in names if name in part and (part[name] is not None or name in _ANY_JSON)}
+
+
+def text_of(part: Part, name: str) -> str:
+    """A field that is a string; empty when it is missing or something else."""
+    value = part.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def joined(pieces: Sequence[str]) -> str:
+    """Deltas put together, with surrogate pairs that two of them share made whole."""
+    return encode_text("".join(pieces)).decode()
+
+
+def partial_json(text: str) -> tuple[Json] | None:
+    """The value a prefix of a JSON text already stands for, in a tuple of one; None when there is none yet.
+
+    Strings, words and numbers that break off count as far as they go; a key without its value does not.
+    Text that no JSON text begins with gives None as well.
+    """
+    reader = _Reader(text)
+    try:
+        value = reader.value()
+        reader.end()
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+class _Reader:
+    """Recursive descent over one text; `broken` once the text ended before the value did."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._broken = False
+
+    def _ended(self) -> bool:
+        return self._broken
+
+    def end(self) -> None:
+        if self._peek() and not self._broken:
+            raise ValueError("something follows the value")
+
+    def value(self) -> tuple[Json] | None:
+        char = self._peek()
+        if not char:
+            self._broken = True
+            return None
+        if char == "{":
+            return (self._object(),)
+        if char == "[":
+            return (self._array(),)
+        if char == '"':
+            return (self._string(),)
+        if char in "-0123456789":
+            return self._number()
+        return (self._word(),)
+
+    def _peek(self) -> str:
+        """The next character that is no space; empty at the end."""
+        space = _SPACE.match(self._text, self._at)
+        if space is not None:
+            self._at = space.end()
+        return self._text[self._at : self._at + 1]
+
+    def _accept(self, char: str) -> bool:
+        """Whether `char` comes next, which is then read. At the end of the text, no, and the text is broken off."""
+        found = self._peek()
+        self._broken = self._broken or not found
+        if found == char:
+            self._at += 1
+            return True
+        return False
+
+    def _object(self) -> dict[str, Json]:
+        self._at += 1
+        out: dict[str, Json] = {}
+        if self._accept("}"):
+            return out
+        while self._peek():
+            if self._peek() != '"':
+                raise ValueError("a key is a string")
+            key = self._string()
+            if self._ended() or not self._expect(":"):
+                return out
+            value = self.value()
+            if value is not None:
+                out[key] = value[0]
+            if self._ended() or self._accept("}") or not self._expect(","):
+                return out
+        self._broken = True
+        return out
+
+    def _array(self) -> list[Json]:
+        self._at += 1
+        out: list[Json] = []
+        if self._accept("]"):
+            return out
+        while self._peek():
+            value = self.value()
+            if value is not None:
+                out.append(value[0])
+            if self._ended() or self._accept("]") or not self._expect(","):
+                return out
+        self._broken = True
+        return out
+
+    def _expect(self, char: str) -> bool:
+        """Read `char`; False when the text ends instead.
+
+        Raises:
+            ValueError: something else comes next.
+        """
+        if self._accept(char):
+            return True
+        if self._broken:
+            return False
+        raise ValueError(f"{char} must come next")
+
+    def _string(self) -> str:
+        match = _STRING.match(self._text, self._at)
+        if match is None:
+            raise ValueError("no string")
+        self._at = match.end()
+        rest = self._text[self._at : self._at + 7]
+        if rest.startswith('"'):
+            self._at += 1
+        elif not rest or _ESCAPE_BEGUN.fullmatch(rest):
+            self._broken = True
+        else:
+            raise ValueError("a string with what JSON strings cannot hold")
+        return str(json.loads(match[0] + '"'))
+
+    def _number(self) -> tuple[Json] | None:
+        run = _NUMBER_RUN.match(self._text, self._at)
+        number = _NUMBER.match(self._text, self._at)
+        if run is not None and run.end() == len(self._text):
+            self._broken = True
+        elif run is None or number is None or run.end() != number.end():
+            raise ValueError("no number")
+        if number is None:
+            return None
+        self._at = number.end()
+        value: Json = json.loads(number[0])
+        return (value,)
+
+    def _word(self) -> Json:
+        run = _WORD_RUN.match(self._text, self._at)
+        if run is None:
+            raise ValueError("no value")
+        self._at = run.end()
+        if run[0] in _WORDS:
+            return _WORDS[run[0]]
+        if self._at == len(self._text):
+            for word, value in _WORDS.items():
+                if word.startswith(run[0]):
+                    self._broken = True
+                    return value
+        raise ValueError("no value")

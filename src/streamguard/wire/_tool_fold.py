@@ -1,0 +1,147 @@
+"""The tool calls of a message, as `folding` builds them up; see its module for the source and the departures."""
+
+from __future__ import annotations
+
+from ._json import Json, Part, given, joined, partial_json, text_of
+
+__all__ = ["ToolFold"]
+
+
+class ToolFold:
+    """Keeps the tool parts of a message's list of parts, which it shares with its owner."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+        self._inputs: dict[str, list[str]] = {}  # call id: the input's text, in the pieces it came in
+        for part in self._step():
+            if _is_tool(part) and part.get("state") == "input-streaming":
+                self._inputs[text_of(part, "toolCallId")] = [text_of(part, "rawInput")]
+
+    def add(self, kind: str, chunk: Part) -> None:
+        """Take in one `tool-…` part."""
+        call_id = text_of(chunk, "toolCallId")
+        if kind == "tool-input-start":
+            self._inputs[call_id] = []
+            self._begin(chunk, "input-streaming", given(chunk, "inputEncoding"))
+        elif kind == "tool-input-delta":
+            if call_id in self._inputs:
+                self._inputs[call_id].append(text_of(chunk, "inputTextDelta"))
+        elif kind == "tool-input-available":
+            self._begin(chunk, "input-available", given(chunk, "input"))
+        elif kind == "tool-input-error":
+            begun = next((part for part in self._step() if _is_call(part, call_id)), None)
+            dynamic = bool(chunk.get("dynamic")) if begun is None else begun["type"] == "dynamic-tool"
+            # The client takes no new title from it.
+            untitled = {name: value for name, value in chunk.items() if name != "title"}
+            self._begin({**untitled, "dynamic": dynamic}, "output-error", given(chunk, "input", "errorText"))
+        elif kind == "tool-approval-response":
+            self._approve(chunk)
+        else:
+            part = self._invocation(call_id)
+            if part is not None:
+                self._settle_one(part)
+                _answer(kind, part, chunk)
+
+    def reset_step(self) -> None:
+        """Drop every part of the current step, not only the tools'."""
+        del self._parts[len(self._parts) - len(self._step()) :]
+        self._inputs.clear()
+
+    def settle(self) -> None:
+        """Bring inputs that still stream in up to what has come."""
+        for part in self._parts:
+            if _is_tool(part):
+                self._settle_one(part)
+
+    def _settle_one(self, part: Part) -> None:
+        pieces = self._inputs.get(text_of(part, "toolCallId"))
+        if part.get("state") != "input-streaming" or not pieces:
+            return
+        raw = joined(pieces)
+        part["rawInput"] = raw
+        value = (raw,) if part.get("inputEncoding") == "text" else partial_json(raw)
+        if value is None:
+            part.pop("input", None)
+        else:
+            part["input"] = value[0]
+
+    def _step(self) -> list[Part]:
+        """The parts of the current step."""
+        for index in range(len(self._parts) - 1, -1, -1):
+            if self._parts[index].get("type") == "step-start":
+                return self._parts[index + 1 :]
+        return self._parts[:]
+
+    def _begin(self, chunk: Part, state: str, values: Part) -> None:
+        """A call as its own chunk names it: the current step's part of that call, or a new one."""
+        call_id, name = text_of(chunk, "toolCallId"), text_of(chunk, "toolName")
+        dynamic = bool(chunk.get("dynamic"))
+        for part in self._step():
+            if _is_call(part, call_id) and (part["type"] == "dynamic-tool") is dynamic:
+                break
+        else:
+            part = {"type": "", "toolCallId": call_id}
+            self._parts.append(part)
+        part["type"] = "dynamic-tool" if dynamic else f"tool-{name}"
+        if dynamic:
+            part["toolName"] = name
+        part.update(given(chunk, "title"))
+        _update(part, state, chunk, values)
+
+    def _invocation(self, call_id: str) -> Part | None:
+        """The call in this step, else the last one of that id."""
+        for part in (*self._step(), *reversed(self._parts)):
+            if _is_call(part, call_id):
+                return part
+        return None
+
+    def _approve(self, chunk: Part) -> None:
+        for part in self._parts:
+            approval = part.get("approval")
+            if _is_tool(part) and isinstance(approval, dict) and approval.get("id") == chunk.get("approvalId"):
+                part["approval"] = {**approval, **given(chunk, "approved", "reason")}
+                part["state"] = "approval-responded"
+                part.update(given(chunk, "providerExecuted"))
+                if chunk.get("providerMetadata") is not None:
+                    part["callProviderMetadata"] = chunk["providerMetadata"]
+                return
+
+
+def _answer(kind: str, part: Part, chunk: Part) -> None:
+    if kind == "tool-output-available":
+        _update(part, "output-available", chunk, given(part, "input") | given(chunk, "output", "preliminary"))
+    elif kind == "tool-output-error":
+        kept = ("input",) if part["type"] == "dynamic-tool" else ("input", "rawInput")
+        _update(part, "output-error", chunk, given(part, *kept) | given(chunk, "errorText"))
+    elif kind == "tool-output-denied":
+        part["state"] = "output-denied"
+    elif kind == "tool-approval-request":
+        approval: dict[str, Json] = {"id": chunk.get("approvalId"), **given(chunk, "inputSchemaInput", "signature")}
+        if chunk.get("approvalDescriptor") is not None:
+            approval["descriptor"] = chunk["approvalDescriptor"]
+        if chunk.get("reason") is not None:
+            approval["requestReason"] = chunk["reason"]
+        if chunk.get("isAutomatic") is True:
+            approval["isAutomatic"] = True
+        part.update({"state": "approval-requested", "approval": approval})
+
+
+def _update(part: Part, state: str, chunk: Part, values: Part) -> None:
+    """Enter `state` with exactly `values` of what depends on the state."""
+    for name in ("input", "output", "errorText", "rawInput", "inputEncoding", "preliminary"):
+        part.pop(name, None)
+    part.update(given(chunk, "toolMetadata", "providerExecuted"))
+    if chunk.get("providerMetadata") is not None:
+        which = "result" if state.startswith("output-") else "call"
+        part[f"{which}ProviderMetadata"] = chunk["providerMetadata"]
+    part.update(values)
+    part["state"] = state
+
+
+def _is_tool(part: Part) -> bool:
+    kind = text_of(part, "type")
+    return kind.startswith("tool-") or kind == "dynamic-tool"
+
+
+def _is_call(part: Part, call_id: str) -> bool:
+    return _is_tool(part) and part.get("toolCallId") == call_id

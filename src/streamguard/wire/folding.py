@@ -1,0 +1,175 @@
+"""Folding the parts of a UI message stream into the message AI SDK's own client would hold.
+
+Source: `processUIMessageStream` and `createStreamingUIMessageState` of the npm package `ai` 7.0.173. Departures:
+
+1. A part that refers to one that never began is left out, where the client raises: a fold is made to save what
+   there is. (`UIMessageEncoder` lets no such text or reasoning part through.)
+2. Halves of a surrogate pair in two deltas are joined, as JavaScript's strings do by themselves; a lone half becomes
+   U+FFFD, since databases refuse it.
+3. A tool input that still streams in is read as far as it goes when somebody looks, not at each delta.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ._json import Json, Part, given, joined, text_of
+from ._tool_fold import ToolFold
+
+__all__ = ["Json", "MessageFold", "UIMessage", "fold"]
+
+# Parts of the message that are parts of the stream, with the fields they keep.
+_COPIED: Final[Mapping[str, tuple[str, ...]]] = {
+    "file": ("mediaType", "url", "providerMetadata"),
+    "reasoning-file": ("mediaType", "url", "providerMetadata"),
+    "source-url": ("sourceId", "url", "title", "providerMetadata"),
+    "source-document": ("sourceId", "mediaType", "title", "filename", "providerMetadata"),
+    "custom": ("kind", "providerMetadata"),
+    "steering-message": ("id", "parts"),
+}
+_UNMERGED_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
+
+
+@dataclass(frozen=True, slots=True)
+class UIMessage:
+    """An assistant message in AI SDK's own form. What it holds is never shared with a fold."""
+
+    id: str
+    parts: tuple[Part, ...] = ()
+    metadata: Json = None
+    """None when it has none."""
+    role: str = field(default="assistant", init=False)
+
+    def as_dict(self) -> dict[str, Json]:
+        """As `useChat` takes it; without metadata the key is left out."""
+        out: dict[str, Json] = {"id": self.id, "role": self.role}
+        if self.metadata is not None:
+            out["metadata"] = self.metadata
+        out["parts"] = list(self.parts)
+        return out
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Json]) -> UIMessage:
+        """Read what `as_dict` gave, or what a client sent back.
+
+        Raises:
+            ValueError: not an assistant message.
+        """
+        message_id, parts = raw.get("id"), raw.get("parts")
+        if raw.get("role") != "assistant" or not isinstance(message_id, str) or not isinstance(parts, list):
+            raise ValueError("an assistant message has an id, the role assistant and parts")
+        checked: list[Part] = []
+        for part in parts:
+            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+                raise ValueError("each part of a message is an object with a type")
+            checked.append(part)
+        return cls(message_id, tuple(checked), raw.get("metadata"))
+
+
+def fold(message_id: str, payloads: Iterable[bytes], previous: UIMessage | None = None) -> UIMessage:
+    """The message that `previous` becomes through `payloads`: parts as JSON, closing parts included.
+
+    Raises:
+        ValueError: a payload is not a JSON object.
+    """
+    folding = MessageFold(message_id, previous)
+    for payload in payloads:
+        folding.add(payload)
+    return folding.message()
+
+
+class MessageFold:
+    """Folds part by part; `message` may be asked at any point. Not thread-safe."""
+
+    def __init__(self, message_id: str, previous: UIMessage | None = None) -> None:
+        self._id = message_id
+        self._parts: list[Part] = [] if previous is None else [copy.deepcopy(part) for part in previous.parts]
+        self._metadata: Json = None if previous is None else copy.deepcopy(previous.metadata)
+        # Texts grow piece by piece: joining at each delta would cost the square of a long answer.
+        self._growing: dict[tuple[str, str], tuple[Part, list[str]]] = {}
+        self._tools = ToolFold(self._parts)
+
+    def add(self, payload: bytes) -> None:
+        """Take in one part. One of an unknown type changes nothing.
+
+        Raises:
+            ValueError: it is not a JSON object.
+        """
+        part = json.loads(payload)
+        if not isinstance(part, dict):
+            raise ValueError("a part is a JSON object")
+        kind = text_of(part, "type")
+        if kind in _COPIED:
+            self._parts.append({"type": kind, **given(part, *_COPIED[kind])})
+        elif kind.startswith("data-"):
+            self._data(part)
+        elif kind.startswith("tool-"):
+            self._tools.add(kind, part)
+        elif kind.startswith(("text-", "reasoning-")):
+            self._span(kind, part)
+        elif kind == "start-step":
+            self._parts.append({"type": "step-start"})
+        elif kind == "reset-step":
+            self._tools.reset_step()
+            self._growing.clear()
+        elif kind in ("start", "finish", "message-metadata"):
+            self._id = text_of(part, "messageId") or self._id
+            if part.get("messageMetadata") is not None:
+                self._metadata = _merged(self._metadata, part["messageMetadata"])
+
+    def message(self) -> UIMessage:
+        """The message so far, independent of what is added later."""
+        for part, pieces in self._growing.values():
+            part["text"] = joined(pieces)
+        self._tools.settle()
+        return UIMessage(self._id, tuple(copy.deepcopy(self._parts)), copy.deepcopy(self._metadata))
+
+    def _span(self, kind: str, chunk: Part) -> None:
+        """A text or reasoning part's start, delta or end."""
+        what, _, step = kind.partition("-")
+        key = (what, text_of(chunk, "id"))
+        if step == "start":
+            self._settle(key)
+            part: Part = {"type": what, "text": "", "state": "streaming", **given(chunk, "providerMetadata")}
+            if what == "reasoning":
+                part["id"] = key[1]
+            self._parts.append(part)
+            self._growing[key] = (part, [])
+        elif key in self._growing:
+            part, pieces = self._growing[key]
+            part.update(given(chunk, "providerMetadata"))
+            if step == "delta":
+                pieces.append(text_of(chunk, "delta"))
+            else:
+                part.update({"state": "done", **given(chunk, "citations")})
+                self._settle(key)
+
+    def _settle(self, key: tuple[str, str]) -> None:
+        if key in self._growing:
+            part, pieces = self._growing.pop(key)
+            part["text"] = joined(pieces)
+
+    def _data(self, chunk: Part) -> None:
+        if chunk.get("transient"):
+            return
+        if chunk.get("id") is not None:
+            for part in self._parts:
+                if part.get("type") == chunk["type"] and part.get("id") == chunk["id"]:
+                    part["data"] = chunk.get("data")
+                    return
+        self._parts.append(chunk)
+
+
+def _merged(base: Json, over: Json) -> Json:
+    """`over` merged into `base`: objects key by key and deeply, everything else replaced."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    out = dict(base)
+    for key, value in over.items():
+        if key not in _UNMERGED_KEYS:
+            out[key] = _merged(base.get(key), value)
+    return out

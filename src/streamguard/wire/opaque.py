@@ -1,0 +1,149 @@
+"""Any SSE stream, passed on block by block and byte for byte. No JSON is parsed.
+
+Without ids, what a client gets of a completed stream is what the host sent. With ids (`frame` with a cursor):
+
+1. `id: <cursor>` becomes the first line of each block with data, unless the block sets an id itself: then the
+   upstream's wins, for it would win in the client too.
+2. A block without data loses its blank line and so melts into the next one, because the OpenAI Python SDK dispatches
+   an event with empty data for each blank line once it saw an id. Its `event` lines go too: they named nothing.
+3. A byte order mark is taken off: it counts only as the very first bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final
+
+from ..errors import EventTooLargeError, InvalidPartError
+from ..faults import Fault, Severity
+from ..model import Event, EventKind, Outcome
+from ._closing import reason_of
+from .base import Encoder, WireProtocol
+from .sse import BOM, Block, BlockSplitter, block_data, encode_block, encode_comment, encode_text
+
+__all__ = ["OpaqueEncoder", "OpaqueProtocol"]
+
+PROTOCOL: Final = "opaque"
+
+_NOTICE: Final = EventKind.NOTICE
+_TERMINAL: Final = EventKind.TERMINAL
+
+_DONE: Final = b"[DONE]"
+_LINE: Final = re.compile(rb"([^\r\n]+)(?:\r\n|\n|\r|\Z)")
+_EVENT_LINE: Final = re.compile(rb"event(?::|\Z)")
+_ENDS_BLOCK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)\Z")
+
+
+class OpaqueEncoder(Encoder):
+    """Chunks of an SSE body, cut anywhere, to whole blocks; `[DONE]` and all after it are held."""
+
+    def __init__(self, *, max_event_bytes: int) -> None:
+        self.held: list[bytes] = []
+        self._held_bytes = 0
+        self._max_bytes = max_event_bytes
+        self._splitter = BlockSplitter(max_block_bytes=max_event_bytes)
+
+    def begin(self) -> Sequence[bytes]:
+        return ()
+
+    def encode(self, item: object) -> Sequence[bytes]:
+        if isinstance(item, str):
+            chunk = encode_text(item)
+        elif isinstance(item, (bytes, bytearray, memoryview)):
+            chunk = bytes(item)
+        else:
+            raise InvalidPartError(
+                f"an opaque endpoint yields SSE text as bytes or str, not {type(item).__name__}", protocol=PROTOCOL
+            )
+        return self._take(self._splitter.feed(chunk))
+
+    def finish(self) -> Sequence[bytes]:
+        blocks, rest = self._splitter.close()
+        out = self._take(blocks)
+        if rest:
+            # Clients drop an unfinished block. It is passed on all the same, but as a closing part: should the
+            # stream not count as completed after all, an error block after it would melt into it.
+            self._hold(rest)
+        return out
+
+    def abandon(self) -> Sequence[bytes]:
+        self._splitter.discard()
+        return ()
+
+    def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
+        out: list[bytes] = []
+        for block in blocks:
+            if self.held or (_DONE in block.raw and _is_done(block)):
+                self._hold(block.raw)
+            else:
+                out.append(block.raw)
+        return out
+
+    def _hold(self, payload: bytes) -> None:
+        self._held_bytes += len(payload)
+        if self._held_bytes > self._max_bytes:
+            raise EventTooLargeError(protocol=PROTOCOL, size_bytes=self._held_bytes, limit_bytes=self._max_bytes)
+        self.held.append(payload)
+
+
+class OpaqueProtocol(WireProtocol):
+    """The base of every pass-through: a returned `StreamingResponse`, an upstream's body, blocks made by the host."""
+
+    name: ClassVar[str] = PROTOCOL
+    ids_by_default: ClassVar[bool] = False
+    terminal_visible: ClassVar[bool] = False
+
+    def encoder(self, *, message_id: str, max_event_bytes: int) -> OpaqueEncoder:
+        return OpaqueEncoder(max_event_bytes=max_event_bytes)
+
+    def frame(self, event: Event, cursor: str | None) -> bytes:
+        kind = event.kind
+        if kind is _TERMINAL:
+            return b""
+        if kind is _NOTICE:
+            return _notice_comment(event.data)
+        if cursor is None:
+            return event.data
+        raw = event.data.removeprefix(BOM) if event.seq == 1 else event.data
+        block = Block.of(raw)
+        if not block.has_data:
+            return _without_blank_line(raw)
+        if block.has_id or _ENDS_BLOCK.search(raw[-4:]) is None:
+            return raw
+        return b"id: " + cursor.encode() + b"\n" + raw
+
+    def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
+        if fault.severity is Severity.WARNING:
+            return _notice_comment(fault.to_json())
+        return encode_block(_error_json(fault.code, fault.message), event="error", event_id=cursor)
+
+    def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
+        if outcome is Outcome.COMPLETED:
+            return held
+        return (encode_block(_error_json(*reason_of(outcome, fault)), event="error"),)
+
+    def text(self, events: Iterable[Event]) -> str:
+        """The blocks themselves: what is text in them, only the upstream's own protocol knows."""
+        kinds = (EventKind.DATA, EventKind.CLOSING)
+        return b"".join(event.data for event in events if event.kind in kinds).decode("utf-8", "replace")
+
+
+def _is_done(block: Block) -> bool:
+    data = block_data(block.raw.removeprefix(BOM))
+    return data is not None and data.strip() == _DONE
+
+
+def _without_blank_line(raw: bytes) -> bytes:
+    lines = [match[1] for match in _LINE.finditer(raw)]
+    return b"".join(line + b"\n" for line in lines if _EVENT_LINE.match(line) is None)
+
+
+def _notice_comment(fault_json: bytes) -> bytes:
+    return encode_comment("streamguard " + fault_json.decode())
+
+
+def _error_json(code: str, message: str) -> str:
+    body = {"type": "error", "error": {"type": "streamguard_error", "code": code, "message": message}}
+    return json.dumps(body, separators=(",", ":"))

@@ -1,0 +1,110 @@
+"""Text over plain SSE: a reply's text as unnamed events, everything else under an event name of its own.
+
+What an `EventSource` sees: `message` events whose `data`, put together, is the reply; `streamguard.notice` and
+`streamguard.error` (a `Fault` as JSON; the second when the reply broke off); and one `streamguard.end` with the
+terminal record as JSON.
+
+SSE cannot carry a CR: in the reply's text each CR and CRLF becomes LF.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final
+
+from ..errors import EventTooLargeError, InvalidPartError
+from ..faults import Fault, Severity
+from ..model import Event, EventKind, Outcome
+from .base import Encoder, WireProtocol
+from .sse import encode_block, encode_text
+
+__all__ = ["PlainEncoder", "PlainProtocol"]
+
+PROTOCOL: Final = "plain"
+
+_DATA: Final = EventKind.DATA
+_NOTICE: Final = EventKind.NOTICE
+_CLOSING: Final = EventKind.CLOSING
+
+
+class PlainEncoder(Encoder):
+    """Text deltas to UTF-8, with LF as the only line end and no surrogates.
+
+    A CRLF, or a surrogate pair, that two deltas share is treated as one. Half a pair waits for the next delta.
+    """
+
+    def __init__(self, *, max_event_bytes: int) -> None:
+        self.held: list[bytes] = []
+        self._max_bytes = max_event_bytes
+        self._after_cr = False
+        self._half = ""
+
+    def begin(self) -> Sequence[bytes]:
+        return ()
+
+    def encode(self, item: object) -> Sequence[bytes]:
+        if not isinstance(item, str):
+            raise InvalidPartError(f"a plain endpoint yields str, not {type(item).__name__}", protocol=PROTOCOL)
+        text = self._half + item if self._half else item
+        if not text:
+            return ()
+        half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+        after_cr = self._after_cr
+        if half:
+            text = text[:-1]
+        if text:
+            if after_cr:
+                text = text.removeprefix("\n")
+            after_cr = text.endswith("\r")
+            if "\r" in text:
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+        payload = encode_text(text)
+        if len(payload) > self._max_bytes:
+            raise EventTooLargeError(protocol=PROTOCOL, size_bytes=len(payload), limit_bytes=self._max_bytes)
+        self._half = half
+        self._after_cr = after_cr
+        return (payload,) if payload else ()
+
+    def finish(self) -> Sequence[bytes]:
+        half, self._half = self._half, ""
+        return (encode_text(half),) if half else ()
+
+    def abandon(self) -> Sequence[bytes]:
+        return self.finish()
+
+
+class PlainProtocol(WireProtocol):
+    """Text deltas as `data:`; see the module's description for the rest."""
+
+    name: ClassVar[str] = PROTOCOL
+
+    def encoder(self, *, message_id: str, max_event_bytes: int) -> PlainEncoder:
+        return PlainEncoder(max_event_bytes=max_event_bytes)
+
+    def frame(self, event: Event, cursor: str | None) -> bytes:
+        kind = event.kind
+        if kind is _DATA or kind is _CLOSING:
+            data = event.data
+            if b"\n" in data:
+                data = data.replace(b"\n", b"\ndata: ")
+            if cursor is None:
+                return b"data: " + data + b"\n\n"
+            return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
+        if kind is _NOTICE:
+            # Not through `Fault`: a newer worker's notice may have a code this version does not know.
+            fatal = json.loads(event.data).get("severity") == Severity.FATAL
+            name = "streamguard.error" if fatal else "streamguard.notice"
+        else:
+            name = "streamguard.end"
+        return encode_block(event.data, event=name, event_id=cursor)
+
+    def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
+        name = "streamguard.notice" if fault.severity is Severity.WARNING else "streamguard.error"
+        return encode_block(fault.to_json(), event=name, event_id=cursor)
+
+    def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
+        return held if outcome is Outcome.COMPLETED else ()
+
+    def text(self, events: Iterable[Event]) -> str:
+        return b"".join(event.data for event in events if event.kind in (_DATA, _CLOSING)).decode("utf-8", "replace")

@@ -1,0 +1,303 @@
+"""Server-sent events in pure bytes: an incremental parser, a block splitter and an encoder.
+
+Source: WHATWG HTML, "Server-sent events", sections "Parsing an event stream" and "Interpreting an event stream"
+(https://html.spec.whatwg.org/multipage/server-sent-events.html). One addition, because every buffer has a size: an
+event or block over `max_event_bytes` is an error instead of growing without end.
+
+Lines end with CR, LF or CRLF and nothing else: U+2028, U+0085, form feed and the like are text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from ..errors import EventTooLargeError, InvalidPartError
+
+__all__ = [
+    "BOM",
+    "KEEP_ALIVE",
+    "MAX_EVENT_BYTES",
+    "Block",
+    "BlockSplitter",
+    "EventParser",
+    "SseEvent",
+    "block_data",
+    "encode_block",
+    "encode_comment",
+    "encode_text",
+]
+
+BOM: Final = b"\xef\xbb\xbf"
+
+KEEP_ALIVE: Final = b": hb\n"
+"""The comment that keeps a quiet connection open. One newline only: a blank line after any id makes the OpenAI
+Python SDK dispatch an event with empty data, which it then fails to parse."""
+
+MAX_EVENT_BYTES: Final = 1_048_576
+"""How large an event or block may be unless the caller says otherwise, in bytes."""
+
+_PROTOCOL: Final = "sse"
+_EOL: Final = re.compile(rb"\r\n|\n|\r")
+_RETRY: Final = re.compile(rb"[0-9]{1,15}")  # longer than 15 digits is no time anyone waits
+
+
+def encode_text(text: str) -> bytes:
+    """`text` as UTF-8, whatever it holds: halves of a surrogate pair that met are joined, lone ones become U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+# -- parsing ----------------------------------------------------------------------------------------------------------
+
+
+class SseEvent(NamedTuple):
+    """One dispatched event."""
+
+    data: str
+    event: str
+    """Its name; `message` when the stream gave none."""
+    last_event_id: str
+    """The last id the stream set, in this block or before."""
+
+
+class EventParser:
+    """Turns the bytes of one event stream, in any chunking, into the events a browser would dispatch.
+
+    What is left when the stream ends without a blank line is dropped, with its id, as the specification asks: simply
+    stop feeding. Not thread-safe.
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_event_bytes
+        self._at_start = True
+        self._skip_lf = False
+        self._line: list[bytes] = []  # the unfinished line, in pieces
+        self._line_bytes = 0
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._event = b""
+        self._id = b""
+        self.last_event_id = ""
+        """What a reconnecting client sends as `Last-Event-ID`; set by blank lines only."""
+        self.retry_ms: int | None = None
+        """The reconnection time the stream asked for last, in milliseconds."""
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The events that `chunk` completes.
+
+        Raises:
+            EventTooLargeError: the unfinished event is over the limit; the parser is of no use afterwards.
+        """
+        if self._at_start:
+            self._line.append(chunk)
+            chunk = b"".join(self._line)
+            self._line.clear()
+            if len(chunk) < len(BOM) and BOM.startswith(chunk):
+                self._line.append(chunk)
+                return []
+            self._at_start = False
+            chunk = chunk.removeprefix(BOM)
+        if not chunk:
+            return []
+        if self._skip_lf:
+            chunk = chunk.removeprefix(b"\n")
+        # A CR ends its line at once; if its LF comes with the next chunk, that LF belongs to it.
+        self._skip_lf = chunk.endswith(b"\r") if chunk else False
+        lines = _EOL.split(chunk)
+        rest = lines.pop()
+        events: list[SseEvent] = []
+        for line in lines:
+            if self._line:
+                self._line.append(line)
+                line = b"".join(self._line)
+                self._line.clear()
+            if line:
+                self._field(line)
+            else:
+                self._dispatch(events)
+        if rest:
+            self._line.append(rest)
+        self._line_bytes = len(rest) if lines else self._line_bytes + len(rest)
+        self._check(self._line_bytes + self._data_bytes)
+        return events
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise EventTooLargeError(protocol=_PROTOCOL, size_bytes=size, limit_bytes=self._max_bytes)
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._data_bytes += len(value) + 1
+        elif name == b"event":
+            self._event = value
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value
+        elif name == b"retry" and _RETRY.fullmatch(value):
+            self.retry_ms = int(value)
+
+    def _dispatch(self, events: list[SseEvent]) -> None:
+        self.last_event_id = self._id.decode("utf-8", "replace")
+        if self._data:
+            self._check(self._data_bytes)
+            data = b"\n".join(self._data).decode("utf-8", "replace")
+            name = self._event.decode("utf-8", "replace") or "message"
+            events.append(SseEvent(data, name, self.last_event_id))
+            self._data.clear()
+            self._data_bytes = 0
+        self._event = b""
+
+
+# -- splitting into blocks --------------------------------------------------------------------------------------------
+
+# A CR is a line end of its own only when the byte after it is known not to be LF.
+_END: Final = rb"(?:\r\n|\n|\r(?=[^\n]))"
+_BLANK_LINE: Final = re.compile(_END + _END)
+_LEADING_END: Final = re.compile(_END)
+_HAS_DATA: Final = re.compile(rb"(?:\A|[\r\n])data(?=[:\r\n]|\Z)")
+_HAS_ID: Final = re.compile(rb"(?:\A|[\r\n])id(?::[^\0\r\n]*)?(?=[\r\n]|\Z)")
+
+
+class Block(NamedTuple):
+    """One block of an event stream, byte for byte, its terminating blank line included."""
+
+    raw: bytes
+    has_data: bool
+    """Whether a client dispatches an event for it."""
+    has_id: bool
+    """Whether it sets the client's last id."""
+
+    @classmethod
+    def of(cls, raw: bytes) -> Block:
+        """Look at one block. A byte order mark must have been taken off."""
+        return cls(raw, _HAS_DATA.search(raw) is not None, _HAS_ID.search(raw) is not None)
+
+
+class BlockSplitter:
+    """Cuts the bytes of one event stream, in any chunking, into blocks without changing any.
+
+    Everything that `feed` returned, and then what `close` returns, is the input. A block that ends in a bare CR is
+    told from one that ends in CRLF by the next byte, so it is returned with the next chunk, or by `close`.
+    A byte order mark at the start belongs to the first block. Not thread-safe.
+    """
+
+    def __init__(self, *, max_block_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_block_bytes
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._at_start = True
+
+    def feed(self, chunk: bytes) -> list[Block]:
+        """The blocks that `chunk` completes.
+
+        Raises:
+            EventTooLargeError: a block, or the unfinished one, is over the limit; the splitter is of no use afterwards.
+        """
+        self._buffer += chunk
+        blocks = self._cut()
+        self._check(len(self._buffer))
+        return blocks
+
+    def close(self) -> tuple[list[Block], bytes]:
+        """The last block, if all it lacked was the certainty that nothing follows, and the unfinished rest.
+
+        Clients drop the rest.
+        """
+        rest = bytes(self._buffer)
+        if not rest.endswith(b"\r"):
+            self._buffer.clear()
+            return [], rest
+        # Whatever may follow is not LF: put such a byte there to let the rule of `_END` decide, and take it off again.
+        self._buffer += b"x"
+        blocks = self._cut()
+        del self._buffer[-1:]
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return blocks, rest
+
+    def discard(self) -> None:
+        """Forget the unfinished block."""
+        self._buffer.clear()
+        self._scanned = 0
+
+    def _cut(self) -> list[Block]:
+        buffer = self._buffer
+        if self._at_start and len(buffer) < len(BOM) and BOM.startswith(buffer):
+            return []
+        blocks: list[Block] = []
+        start = 0
+        while True:
+            head = start + len(BOM) if self._at_start and buffer.startswith(BOM) else start
+            # The longest blank line, CRLF CRLF, may have begun four bytes before what is new; counting the byte that
+            # decides about a CR, five.
+            match = _LEADING_END.match(buffer, head) or _BLANK_LINE.search(buffer, max(head, self._scanned - 5))
+            if match is None:
+                break
+            end = match.end()
+            self._check(end - start)
+            raw = bytes(buffer[start:end])
+            blocks.append(Block.of(raw[head - start :])._replace(raw=raw))
+            start = self._scanned = end
+            self._at_start = False
+        del buffer[:start]
+        self._scanned = len(buffer)
+        return blocks
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise EventTooLargeError(protocol=_PROTOCOL, size_bytes=size, limit_bytes=self._max_bytes)
+
+
+def block_data(raw: bytes) -> bytes | None:
+    """The data of one block as a client would join it, or None when it has no data line."""
+    lines = [line for line in _EOL.split(raw) if line == b"data" or line.startswith(b"data:")]
+    if not lines:
+        return None
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+
+
+# -- encoding ---------------------------------------------------------------------------------------------------------
+
+
+def encode_block(
+    data: bytes | str, *, event: str | None = None, event_id: str | None = None, retry_ms: int | None = None
+) -> bytes:
+    """One block with its blank line. Each CR, LF or CRLF in `data` starts a new `data:` line, and reads back as LF.
+
+    Raises:
+        InvalidPartError: `event` or `event_id` holds CR, LF, NUL or half a surrogate pair, so it could not be
+            read back (and might inject lines); or `retry_ms` is negative.
+    """
+    out: list[bytes] = []
+    if event_id is not None:
+        out += (b"id: ", _single_line("id", event_id), b"\n")
+    if event is not None:
+        out += (b"event: ", _single_line("event", event), b"\n")
+    if retry_ms is not None:
+        if retry_ms < 0:
+            raise InvalidPartError(f"retry is a time in milliseconds from 0, not {retry_ms}", protocol=_PROTOCOL)
+        out.append(b"retry: %d\n" % retry_ms)
+    for line in _EOL.split(encode_text(data) if isinstance(data, str) else data):
+        out += (b"data: ", line, b"\n")
+    out.append(b"\n")
+    return b"".join(out)
+
+
+def encode_comment(text: str) -> bytes:
+    """`text` as comment lines, each with its one newline and no blank line after them (see `KEEP_ALIVE`)."""
+    return b"".join(b": " + line + b"\n" for line in _EOL.split(encode_text(text)))
+
+
+def _single_line(field: str, value: str) -> bytes:
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise InvalidPartError(f"an SSE {field} cannot hold CR, LF or NUL", protocol=_PROTOCOL)
+    try:
+        return value.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidPartError(f"an SSE {field} must be encodable as UTF-8", protocol=_PROTOCOL) from exc
