@@ -1,0 +1,85 @@
+"""The Python samples of a page, run as one program, and a server in this process for the application they make.
+
+A page whose samples import streamguard is a whole program. On other pages they are fragments, run after the preamble.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from ..harness.waiting import wait_until
+
+__all__ = ["PAGES", "PROGRAMS", "ROOT", "blocks", "run_page", "serving"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PAGES: Final = [
+    str(page.relative_to(ROOT))
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if "```python" in page.read_text()
+]
+"""Every page with a Python sample, as a path from the project's directory."""
+
+_FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<language>[a-z]+)[^\n]*\n(?P<body>.*?)^(?P=indent)```$", re.M | re.S)
+
+
+def blocks(page: str, language: str) -> Iterator[tuple[int, str]]:
+    """The line number and the text of each fenced block of one language."""
+    text = (ROOT / page).read_text()
+    for fence in _FENCE.finditer(text):
+        if fence["language"] == language:
+            yield text.count("\n", 0, fence.start("body")) + 1, textwrap.dedent(fence["body"])
+
+
+PROGRAMS: Final = [
+    page for page in PAGES if any("from streamguard import" in text for _, text in blocks(page, "python"))
+]
+"""The pages whose samples are a whole program."""
+
+
+@contextmanager
+def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
+    """Run a page's Python samples in order, in one module: a later sample may use what an earlier one made.
+
+    The Redis that samples name by its usual address is replaced by `redis_url`.
+    """
+    module = ModuleType("sample_" + re.sub(r"\W", "_", page))
+    if page not in PROGRAMS:
+        preamble = importlib.import_module("tests.docs.preamble")
+        vars(module).update({name: getattr(preamble, name) for name in preamble.__all__})
+    sys.modules[module.__name__] = module  # annotations are resolved through it
+    try:
+        for line, source in blocks(page, "python"):
+            source = source.replace("redis://localhost:6379/0", redis_url)
+            # Blank lines in front make tracebacks point at the page's own line.
+            exec(compile("\n" * (line - 1) + source, str(ROOT / page), "exec"), vars(module))
+        yield module
+    finally:
+        del sys.modules[module.__name__]
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[int]:
+    """Serve `app` with uvicorn in a thread of this process; gives the port."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run, name="documentation-server")
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive(), description="the sample's server listens")
+        assert server.started, "the sample's lifespan failed"
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive(), "the sample's server did not end"

@@ -1,0 +1,108 @@
+"""The reference pages' tables, made from the package. `python -m tests.docs.tables` writes them into the pages."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from annotated_types import Ge, Gt
+from pydantic.fields import FieldInfo
+
+from streamguard.faults import REGISTRY
+from streamguard.settings import Settings
+
+__all__ = ["ROOT", "TABLES", "read_table", "write_tables"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+_BEGIN: Final = "<!-- generated table: python -m tests.docs.tables -->"
+_END: Final = "<!-- end of generated table -->"
+
+
+def _rows(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def fault_table() -> str:
+    """Every fault code and what the registry says of it."""
+    rows = [
+        (
+            f"`{code.value}`",
+            str(spec.status),
+            f"`{spec.phase.value}`",
+            spec.severity.value,
+            "yes" if spec.retryable else "no",
+            spec.message,
+        )
+        for code, spec in REGISTRY.items()
+    ]
+    return _rows(("code", "status", "phase", "severity", "retryable", "message"), rows)
+
+
+def settings_table() -> str:
+    """Every setting, its default and the first paragraph under it in the source."""
+    notes = _attribute_notes(Settings)
+    rows = [
+        (f"`{name}`", _default(field), _range(field), notes.get(name, ""))
+        for name, field in Settings.model_fields.items()
+    ]
+    return _rows(("setting", "default", "range", "meaning"), rows)
+
+
+def _default(field: FieldInfo) -> str:
+    default: object = field.get_default()
+    if isinstance(default, int | float):
+        return f"{default:,.0f}" if default >= 1 and default == int(default) else f"{default:g}"
+    return f"`{default}`" if default else "none"
+
+
+def _range(field: FieldInfo) -> str:
+    for bound in field.metadata:
+        if isinstance(bound, Gt):
+            return f"over {bound.gt}"
+        if isinstance(bound, Ge):
+            return f"{bound.ge} or more"
+    pattern = next((bound.pattern for bound in field.metadata if hasattr(bound, "pattern")), None)
+    return f"`{pattern}`" if pattern else ""
+
+
+def _attribute_notes(cls: type) -> dict[str, str]:
+    """The docstrings under a class's attributes, each as one line."""
+    (definition,) = ast.parse(inspect.getsource(cls)).body
+    assert isinstance(definition, ast.ClassDef)
+    notes = {}
+    for field, note in zip(definition.body, definition.body[1:], strict=False):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant) and isinstance(note.value.value, str):
+            notes[field.target.id] = " ".join(note.value.value.split())
+    return notes
+
+
+TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
+    {"docs/reference/faults.md": fault_table, "docs/reference/settings.md": settings_table}
+)
+"""Each page with a generated table, and what makes it."""
+
+
+def read_table(page: str) -> str:
+    """The table as it stands in a page."""
+    return (ROOT / page).read_text().partition(_BEGIN)[2].partition(_END)[0].strip()
+
+
+def write_tables() -> None:
+    """Replace the table of each page by what the package says now."""
+    for page, make in TABLES.items():
+        before, begin, rest = (ROOT / page).read_text().partition(_BEGIN)
+        _, end, after = rest.partition(_END)
+        assert end, f"{page} lacks its markers"
+        (ROOT / page).write_text(f"{before}{begin}\n\n{make()}\n\n{end}{after}")
+
+
+if __name__ == "__main__":
+    write_tables()

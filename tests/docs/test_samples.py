@@ -1,0 +1,56 @@
+"""Every Python sample runs, every application made by one answers a chat, and the README shows what it really says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ..harness.sse import Ending, post_chat, resume, ui_text
+from .samples import PAGES, PROGRAMS, ROOT, blocks, run_page, serving
+
+pytestmark = pytest.mark.anyio
+
+
+def _without_ids(text: str) -> str:
+    text = re.sub(r"\b1\.[0-9a-f]{24}\.", "1.STREAM.", text)
+    return re.sub(r"msg_[0-9a-f]{24}", "msg_MESSAGE", text)
+
+
+def _cookies(headers: dict[str, str]) -> dict[str, str]:
+    return {"Cookie": headers["set-cookie"].partition(";")[0]} if "set-cookie" in headers else {}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in PROGRAMS])
+async def test_fragments_run(page: str, redis_url: str) -> None:
+    with run_page(page, redis_url=redis_url):
+        pass
+
+
+@pytest.mark.parametrize("page", PROGRAMS)
+async def test_programs_answer_a_chat_and_resume_it(page: str, redis_url: str) -> None:
+    with run_page(page, redis_url=redis_url) as module, serving(module.app) as port:
+        async with post_chat(port, "docs", "Hello") as whole:
+            events = await whole.read_rest()
+            assert whole.status == 200, bytes(whole.body)
+            assert whole.ending is Ending.CLEAN
+            assert events[-1].data == "[DONE]"
+            assert ui_text(events)
+        async with resume(port, "docs", events[1].id, headers=_cookies(whole.headers)) as rest:
+            assert await rest.read_rest() == events[2:]
+
+
+async def test_the_readme_shows_what_its_example_answers(redis_url: str) -> None:
+    shown = "".join(text for _, text in blocks("README.md", "console"))
+    with run_page("README.md", redis_url=redis_url) as module, serving(module.app) as port:
+        async with post_chat(port, "c1", "Hello") as response:
+            await response.read_rest()
+        body = bytes(response.body).decode()
+    assert _without_ids(body).strip() in _without_ids(shown)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """mkdocs checks its own pages; the README and the changelog are ours to check."""
+    for name in ("README.md", "CHANGELOG.md"):
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / name).read_text()):
+            assert (ROOT / target).exists(), f"{name} links to {target}"
