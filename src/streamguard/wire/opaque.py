@@ -21,7 +21,7 @@ from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
 from .base import Encoder, WireProtocol
-from .sse import BOM, Block, BlockSplitter, block_data, encode_block, encode_comment, encode_text
+from .sse import BOM, Block, BlockSplitter, encode_block, encode_comment, encode_text
 
 __all__ = ["OpaqueEncoder", "OpaqueProtocol"]
 
@@ -75,7 +75,7 @@ class OpaqueEncoder(Encoder):
     def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
         out: list[bytes] = []
         for block in blocks:
-            if self.held or (_DONE in block.raw and _is_done(block)):
+            if self.held or (_DONE in block.raw and block.data.strip() == _DONE):
                 self._hold(block.raw)
             else:
                 out.append(block.raw)
@@ -107,7 +107,7 @@ class OpaqueProtocol(WireProtocol):
         if cursor is None:
             return event.data
         raw = event.data.removeprefix(BOM) if event.seq == 1 else event.data
-        block = Block.of(raw)
+        block = Block(raw)
         if not block.has_data:
             return _without_blank_line(raw)
         if block.has_id or _ENDS_BLOCK.search(raw[-4:]) is None:
@@ -128,11 +128,6 @@ class OpaqueProtocol(WireProtocol):
         """The blocks themselves: what is text in them, only the upstream's own protocol knows."""
         kinds = (EventKind.DATA, EventKind.CLOSING)
         return b"".join(event.data for event in events if event.kind in kinds).decode("utf-8", "replace")
-
-
-def _is_done(block: Block) -> bool:
-    data = block_data(block.raw.removeprefix(BOM))
-    return data is not None and data.strip() == _DONE
 
 
 def _without_blank_line(raw: bytes) -> bytes:
