@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness.redis import RedisServer
+from tests.harness.workers import Worker
+
+APP = "tests.apps.chat:application"
+
+FAST: dict[str, object] = {
+    "lease_seconds": 1.0,
+    "heartbeat_seconds": 0.25,
+    "sweep_seconds": 0.3,
+    "replay_after_finish_seconds": 1.0,
+    "max_streams_per_owner": 10_000,
+    "max_viewers_per_owner": 10_000,
+    "max_resumes_per_minute": 1_000_000,
+    "breaker_probe_seconds": 0.1,
+    "drain_seconds": 2.0,
+}
+"""Settings of workers under test: everything that waits, waits briefly."""
+
+
+def environment(url: str, **settings: object) -> dict[str, str]:
+    """What a worker of `tests.apps.chat` needs."""
+    return {"STREAMGUARD_URL": url, "STREAMGUARD_SETTINGS": json.dumps({**FAST, **settings})}
+
+
+@pytest.fixture(scope="module")
+def shared_redis() -> Iterator[RedisServer]:
+    """A Redis for one module; afterwards every key left in it must have a TTL."""
+    with RedisServer() as server:
+        yield server
+        immortal = server.keys_without_ttl()
+        assert not immortal, f"keys without a TTL: {immortal[:10]}"
+
+
+@pytest.fixture(scope="module")
+def pair(shared_redis: RedisServer) -> Iterator[tuple[Worker, Worker]]:
+    """Two worker processes on one Redis, for a module's tests that break neither."""
+    env = environment(shared_redis.url)
+    with Worker(APP, env=env) as first, Worker(APP, env=env) as second:
+        yield first, second
+
+
+@pytest.fixture
+def worker() -> Iterator[Callable[..., Worker]]:
+    """Starts workers for one test alone: `worker(url, lease_seconds=…)`."""
+    started: list[Worker] = []
+
+    def start(url: str, *, app: str = APP, env: dict[str, str] | None = None, **settings: object) -> Worker:
+        return launch(url, app=app, env=env, **settings)
+
+    def launch(url: str, *, app: str, env: dict[str, str] | None, **settings: object) -> Worker:
+        server = settings.pop("server", "uvicorn")
+        graceful = settings.pop("graceful_seconds", None)
+        one = Worker(
+            app,
+            env={**environment(url, **settings), **(env or {})},
+            server=server,  # type: ignore[arg-type]
+            graceful_seconds=graceful,  # type: ignore[arg-type]
+        )
+        started.append(one)
+        one.start()
+        return one
+
+    yield start
+    for one in started:
+        one.close()
