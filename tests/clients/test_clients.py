@@ -16,8 +16,9 @@ from typing import Final, NoReturn
 
 import pytest
 
-from ..examples.live import LiveExample, scripted_answer
+from ..examples.live import example, scripted_answer
 from ..harness.redis import RedisServer, free_port
+from ..harness.workers import Worker
 
 pytestmark = pytest.mark.timeout(180)  # the first test may have to install the packages
 
@@ -54,21 +55,21 @@ def _give_up(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="module", params=["memory", "redis"])
-def live(request: pytest.FixtureRequest) -> Iterator[LiveExample]:
+def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
     """The example with an in-memory log, and with one in Redis."""
-    environment = {}
+    url = "memory://"
     if request.param == "redis":
         redis_server: RedisServer = request.getfixturevalue("redis_server")
-        environment["STREAMGUARD_URL"] = redis_server.database_url(0)
-    with LiveExample(environment=environment) as example:
-        yield example
+        url = redis_server.database_url(0)
+    with example(STREAMGUARD_URL=url) as worker:
+        yield worker
 
 
-@pytest.fixture(scope="session")
-def without_store() -> Iterator[LiveExample]:
+@pytest.fixture(scope="module")
+def without_store() -> Iterator[Worker]:
     """The example with a Redis that nobody runs."""
-    with LiveExample(environment={"STREAMGUARD_URL": f"redis://127.0.0.1:{free_port()}/0"}) as example:
-        yield example
+    with example(STREAMGUARD_URL=f"redis://127.0.0.1:{free_port()}/0") as worker:
+        yield worker
 
 
 def _run(node: str, script: str, environment: dict[str, str]) -> None:
@@ -92,7 +93,7 @@ def _run(node: str, script: str, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("script", ["use_chat", "component", "event_source", "strict_schemas"])
-def test_client(script: str, node: str, live: LiveExample, without_store: LiveExample) -> None:
+def test_client(script: str, node: str, live: Worker, without_store: Worker) -> None:
     answers = json.dumps({prompt: scripted_answer(prompt) for prompt in PROMPTS})
     environment = {"APP_URL": live.url, "APP_WITHOUT_STORE_URL": without_store.url, "ANSWERS": answers}
     _run(node, f"{script}.test.mjs", environment)

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -108,6 +109,34 @@ class Browser:
         entries = self._call("POST", "se/log", {"type": "browser"})
         assert isinstance(entries, list)
         return [str(entry["message"]) for entry in entries if entry["level"] == "SEVERE"]
+
+    def cookies(self) -> dict[str, str]:
+        """The cookies of the page shown, by name."""
+        found = self._call("GET", "cookie")
+        assert isinstance(found, list)
+        return {str(cookie["name"]): str(cookie["value"]) for cookie in found}
+
+    def tab(self) -> str:
+        """The handle of the tab that calls go to."""
+        return str(self._call("GET", "window"))
+
+    @contextmanager
+    def in_tab(self, handle: str) -> Iterator[None]:
+        """Within the block, calls go to this tab."""
+        before = self.tab()
+        self._call("POST", "window", {"handle": handle})
+        try:
+            yield
+        finally:
+            self._call("POST", "window", {"handle": before})
+
+    @contextmanager
+    def new_tab(self) -> Iterator[None]:
+        """Open a tab, which stays open; within the block, calls go to it."""
+        opened = self._call("POST", "window/new", {"type": "tab"})
+        assert isinstance(opened, dict)
+        with self.in_tab(opened["handle"]):
+            yield
 
     def close(self) -> None:
         """End browser and driver; may be called twice."""

@@ -1,0 +1,165 @@
+"""The example's endpoint, users, providers and telemetry, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ..harness.redis import free_port
+from ..harness.waiting import wait_until
+from ..harness.workers import Worker
+from .live import EXAMPLE, chat_body, example, scripted_answer
+from .outside import outside
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Worker]:
+    with example(gap_ms=1) as worker:
+        yield worker
+
+
+@pytest.fixture
+def visitor(live: Worker) -> Iterator[httpx.Client]:
+    """A browser's cookie jar, before the first visit."""
+    with httpx.Client(base_url=live.url, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def session() -> str:
+    return uuid.uuid4().hex
+
+
+def _text(stream: str) -> str:
+    parts = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
+    return "".join(part["delta"] for part in parts if part["type"] == "text-delta")
+
+
+@pytest.mark.parametrize("prompt", ["Hello", "!long 123", "!slow 2"])
+def test_it_answers_in_ui_message_parts(visitor: httpx.Client, session: str, prompt: str) -> None:
+    answer = visitor.post("/api/chat", json=chat_body(session, prompt))
+    assert answer.status_code == 200
+    assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+    assert _text(answer.text) == scripted_answer(prompt)
+    assert answer.text.count('"text-delta"') >= 40
+
+
+def test_the_last_question_is_answered(visitor: httpx.Client, session: str) -> None:
+    body = chat_body(session, "first") | {
+        "messages": [
+            {"id": "1", "role": "user", "parts": [{"type": "text", "text": "first"}]},
+            {"id": "2", "role": "assistant", "parts": [{"type": "step-start"}, {"type": "text", "text": "x"}]},
+            {"id": "3", "role": "user", "parts": [{"type": "text", "text": "sec"}, {"type": "text", "text": "ond"}]},
+        ]
+    }
+    assert _text(visitor.post("/api/chat", json=body).text) == scripted_answer("second")
+
+
+@pytest.mark.parametrize("body", [{}, {"id": "a"}, {"id": "a", "messages": []}, {"id": 1, "messages": "x"}])
+def test_a_body_of_another_shape_is_refused(visitor: httpx.Client, body: dict[str, object]) -> None:
+    assert visitor.post("/api/chat", json=body).status_code == 422
+
+
+def test_a_visitor_is_known_by_a_cookie_that_cannot_be_made_up(visitor: httpx.Client, session: str) -> None:
+    visitor.post("/api/chat", json=chat_body(session, "Hello"))
+    (cookie,) = visitor.cookies.jar
+    assert cookie.value is not None
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    mine = visitor.get(f"/api/chat/{session}").json()
+    assert mine["last"]["outcome"] == "completed"
+
+    forged = {cookie.name: cookie.value[:-2] + ("aa" if cookie.value[-2:] != "aa" else "bb")}
+    for cookies, headers in ((None, None), (None, {"x-user": "somebody"}), (forged, None)):
+        with httpx.Client(base_url=visitor.base_url, trust_env=False, cookies=cookies, headers=headers) as other:
+            assert other.get(f"/api/chat/{session}").json()["last"] is None
+
+
+def test_the_header_counts_only_where_it_is_trusted(session: str) -> None:
+    with example(gap_ms=1, DEMO_TRUST_X_USER="") as worker:
+        header = {"x-user": "mallory"}
+        with httpx.Client(base_url=worker.url, trust_env=False, headers=header) as first:
+            first.post("/api/chat", json=chat_body(session, "Hello"))
+            assert first.get(f"/api/chat/{session}").json()["last"] is not None
+        with httpx.Client(base_url=worker.url, trust_env=False, headers=header) as second:
+            assert second.get(f"/api/chat/{session}").json()["last"] is None
+
+
+def test_a_silent_model_ends_as_stalled(session: str) -> None:
+    with example(gap_ms=1, STREAMGUARD_SETTINGS='{"stall_seconds": 0.3}') as worker:
+        stream = httpx.post(f"{worker.url}/api/chat", json=chat_body(session, "!hang"), trust_env=False).text
+    assert _text(stream) == scripted_answer("!hang")
+    assert '"code":"stalled"' in stream
+    assert stream.rstrip().endswith("data: [DONE]")
+
+
+def test_the_page_may_load_and_reach_nothing_but_this_server(visitor: httpx.Client) -> None:
+    page = visitor.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    files = sorted(path for path in (EXAMPLE / "static").iterdir() if path.name != "index.html")
+    for path in files:
+        served = visitor.get(f"/static/{path.name}")
+        assert served.content == path.read_bytes()
+        assert "javascript" in served.headers["content-type"] or path.suffix != ".mjs"
+    for path in [*files, EXAMPLE / "static" / "index.html"]:
+        source = path.read_text()
+        assert "innerHTML" not in source
+        assert "://" not in source.replace("http://www.w3.org/2000/svg", "").replace("https://html.spec.whatwg.org", "")
+
+
+def test_with_a_key_a_real_model_answers_and_the_commands_still_fail(session: str) -> None:
+    with outside() as world, example(OPENAI_API_KEY="sk-test", OPENAI_BASE_URL=world.openai_url) as worker:
+        answer = httpx.post(f"{worker.url}/api/chat", json=chat_body(session, "Hello"), trust_env=False)
+        assert _text(answer.text) == "Real models speak too."
+        (request,) = world.completions
+        assert request["messages"] == [{"role": "user", "content": "Hello"}]
+        assert request["stream"] is True
+        refused = httpx.post(f"{worker.url}/api/chat", json=chat_body(session, "!error-first"), trust_env=False)
+        assert refused.json()["error"]["phase"] == "provider"
+        assert len(world.completions) == 1
+
+
+def test_sentry_hears_of_a_fault_without_its_content(session: str) -> None:
+    prompt = f"a question nobody else may read {uuid.uuid4()}"
+    body = chat_body(session, "!crash")
+    assert isinstance(body["messages"], list)
+    body["messages"].insert(0, {"id": "0", "role": "user", "parts": [{"type": "text", "text": prompt}]})
+    with outside() as world, example(gap_ms=1, SENTRY_DSN=world.sentry_dsn) as worker:
+        httpx.post(f"{worker.url}/api/chat", json=body, trust_env=False)
+        (event,) = wait_until(world.events, description="Sentry hears of the crash", timeout=10)
+        assert isinstance(event["tags"], dict)
+        assert event["tags"]["phase"] == "provider"
+        assert event["tags"]["code"] == "provider_error"
+        everything = "\n".join(world.envelopes)
+        assert prompt not in everything
+        assert scripted_answer("!crash") not in everything
+
+
+def test_python_main_py_serves_it_from_any_directory() -> None:
+    port = free_port()
+    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "STREAMGUARD_URL": "memory://"}
+    with subprocess.Popen(
+        [sys.executable, str(EXAMPLE / "main.py")], cwd="/", env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+
+            def served() -> bool:
+                assert process.poll() is None
+                try:
+                    return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            wait_until(served, description="the page is served", timeout=15)
+        finally:
+            process.terminate()
+            process.wait(10)

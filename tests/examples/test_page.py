@@ -1,0 +1,254 @@
+"""The example's page in a headless Chromium."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ..harness.proxy import FaultProxy
+from ..harness.waiting import wait_until
+from ..harness.workers import Worker
+from .browser import Browser
+from .live import example, scripted_answer
+
+pytestmark = pytest.mark.timeout(90)
+
+PROMPT = "How does a stream survive?"
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Worker]:
+    with example(gap_ms=30) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+class Page:
+    """The page with one chat open, seen the way its reader sees it."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.chat_id = uuid.uuid4().hex
+        self.open()
+
+    def open(self) -> None:
+        # Another chat in the address alone would not load the page anew.
+        self.browser.open("about:blank")
+        self.browser.open(f"{self.url}/#{self.chat_id}")
+        self.browser.find("#prompt")
+
+    def ask(self, prompt: str) -> None:
+        self.browser.find("#prompt").type(f"{prompt}\n")
+
+    def press(self, label: str) -> None:
+        buttons = wait_until(
+            lambda: [button for button in self.browser.find_all("button") if button.displayed and button.text == label],
+            description=f"a button {label}",
+        )
+        buttons[-1].click()
+
+    @property
+    def answer(self) -> str:
+        """The last answer's text."""
+        return str(
+            self.browser.script(
+                "return [...document.querySelectorAll('[data-role=assistant] .text')].at(-1)?.textContent ?? ''"
+            )
+        )
+
+    @property
+    def state(self) -> str:
+        """The last answer's state."""
+        return str(
+            self.browser.script("return [...document.querySelectorAll('[data-role=assistant]')].at(-1)?.dataset.state")
+        )
+
+    @property
+    def note(self) -> str:
+        """What stands under the last answer."""
+        return str(self.browser.script("return [...document.querySelectorAll('.note')].at(-1)?.textContent"))
+
+    @property
+    def banners(self) -> list[str]:
+        """The codes of the faults shown."""
+        return [str(banner.attribute("data-code")) for banner in self.browser.find_all("#banners [role=alert]")]
+
+    def wait_for(self, state: str, *, timeout: float = 15) -> None:
+        wait_until(lambda: self.state == state, description=f"the answer is {state}", timeout=timeout)
+
+    def wait_for_text(self, characters: int = 20) -> str:
+        """Wait until the answer has begun, and give what is there."""
+        return wait_until(
+            lambda: self.answer if len(self.answer) > characters else "", description="the answer begins", timeout=10
+        )
+
+    def messages(self) -> int:
+        return len(self.browser.find_all("#log .message"))
+
+
+@pytest.fixture
+def page(browser: Browser, live: Worker) -> Iterator[Page]:
+    page = Page(browser, live.url)
+    browser.severe_console_messages()
+    yield page
+    # Refused requests are written to the console by the browser itself; anything else is a mistake of the page.
+    mistakes = [text for text in browser.severe_console_messages() if "Failed to load resource" not in text]
+    assert mistakes == []
+
+
+def test_a_question_is_answered(page: Page) -> None:
+    page.ask(PROMPT)
+    page.wait_for("streaming")
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(PROMPT)
+    assert page.banners == []
+    assert page.messages() == 2
+
+
+def test_an_answer_survives_reloads_in_mid_stream(page: Page) -> None:
+    """Twice: at once after sending, and in the middle of the text."""
+    page.ask(PROMPT)
+    page.wait_for("streaming")
+    page.browser.reload()
+    half = page.wait_for_text()
+    assert half != scripted_answer(PROMPT)
+    page.browser.reload()
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(PROMPT)
+    assert page.messages() == 2
+
+    page.browser.reload()
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(PROMPT)
+    assert page.messages() == 2
+
+
+def test_stop_keeps_what_was_written_and_says_who_stopped_it(page: Page) -> None:
+    page.ask("!slow 60")
+    page.wait_for_text()
+    page.press("Stop")
+    page.wait_for("stopped")
+    assert page.note == "Stopped by you"
+    assert page.banners == []
+    stopped = page.answer
+    assert scripted_answer("!slow 60").startswith(stopped)
+    assert stopped != scripted_answer("!slow 60")
+    page.browser.reload()
+    page.wait_for("stopped")
+    assert page.answer == stopped
+
+
+def test_a_crash_shows_a_banner_and_marks_the_answer_as_failed(page: Page) -> None:
+    page.ask("!crash")
+    page.wait_for("failed")
+    assert page.banners == ["provider_error"]
+    assert page.answer == scripted_answer("!crash")
+    assert page.note.startswith("Failed – The model failed while answering.")
+    assert "sk-secret" not in str(page.browser.script("return document.documentElement.outerHTML"))
+    page.press("×")
+    assert page.banners == []
+    page.press("Ask again")
+    page.wait_for("failed")
+    assert page.messages() == 2
+
+
+def test_a_crash_before_the_first_piece_shows_a_banner_too_and_after_a_reload_still_a_failure(page: Page) -> None:
+    page.press("!error-first")
+    page.wait_for("failed")
+    assert page.banners == ["provider_error"]
+    page.browser.reload()
+    page.wait_for("failed")
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(PROMPT)
+
+
+def test_an_answer_that_ended_while_nobody_looked_is_found_again(browser: Browser) -> None:
+    """Also when the server no longer replays it without a cursor."""
+    with example(gap_ms=10, STREAMGUARD_SETTINGS='{"replay_after_finish_seconds": 0}') as worker:
+        page = Page(browser, worker.url)
+        page.ask(PROMPT)
+        page.wait_for("streaming")
+        cookies = browser.cookies()
+        browser.open("about:blank")
+
+        def ended() -> bool:
+            status = httpx.get(f"{worker.url}/api/chat/{page.chat_id}", cookies=cookies, trust_env=False).json()
+            return status["active"] is None and status["last"]["outcome"] == "completed"
+
+        wait_until(ended, description="the answer ends without a reader", timeout=10)
+        page.open()
+        page.wait_for("completed")
+        assert page.answer == scripted_answer(PROMPT)
+
+
+def test_a_cut_connection_is_restored_by_itself(browser: Browser, live: Worker) -> None:
+    with FaultProxy(live.port) as proxy:
+        page = Page(browser, f"http://127.0.0.1:{proxy.port}")
+        page.ask(PROMPT)
+        page.wait_for_text()
+        proxy.refuse()
+        page.wait_for("reconnecting")
+        proxy.forward()
+        page.wait_for("completed")
+        assert page.answer == scripted_answer(PROMPT)
+        assert page.banners == []
+
+
+def test_a_lost_connection_is_said_and_can_be_restored_by_hand(browser: Browser, live: Worker) -> None:
+    with FaultProxy(live.port) as proxy:
+        page = Page(browser, f"http://127.0.0.1:{proxy.port}")
+        page.ask(PROMPT)
+        half = page.wait_for_text()
+        proxy.refuse()
+        page.wait_for("lost", timeout=40)
+        assert page.banners == ["connection_lost"]
+        assert page.answer.startswith(half)
+        proxy.forward()
+        page.press("Reconnect")
+        page.wait_for("completed")
+        assert page.answer == scripted_answer(PROMPT)
+        assert page.banners == []
+
+
+def test_a_second_tab_reads_along(page: Page) -> None:
+    with page.browser.new_tab():
+        page.open()
+        assert page.messages() == 0
+        reader = page.browser.tab()
+    page.ask(PROMPT)
+    page.wait_for("streaming")
+    with page.browser.in_tab(reader):
+        page.wait_for("completed")
+        assert page.answer == scripted_answer(PROMPT)
+    page.wait_for("completed")
+
+
+def test_a_new_chat_leaves_the_old_answer_behind(page: Page) -> None:
+    page.ask("!slow 100")
+    page.wait_for_text(5)
+    page.press("New chat")
+    assert page.messages() == 0
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(PROMPT)
+    assert page.messages() == 2
+
+
+def test_text_is_text_and_never_markup(page: Page) -> None:
+    prompt = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    page.ask(prompt)
+    page.wait_for("completed")
+    assert page.answer == scripted_answer(prompt)
+    assert prompt[:20] in page.answer
+    assert page.browser.script("return document.querySelectorAll('#log img, #log script').length") == 0
+    assert page.browser.script("return document.title") == "streamguard demo"
