@@ -1,4 +1,4 @@
-"""A client that loses its connection anywhere, and comes back to the other worker, has exactly what was said (I1-I3)."""
+"""A client that loses its connection anywhere and comes back to the other worker has exactly what was said (I1-I3)."""
 
 from __future__ import annotations
 

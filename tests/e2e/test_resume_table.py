@@ -46,8 +46,8 @@ def stream_of(events: list[SseEvent]) -> str:
     return events[0].id.split(".")[1]
 
 
-async def finished(worker: Worker, session: str, n: int = 5, **script: object) -> list[SseEvent]:
-    async with post(worker, session, n=n, **script) as stream:
+async def finished(worker: Worker, session: str, n: int = 5) -> list[SseEvent]:
+    async with post(worker, session, n=n) as stream:
         events = await stream.read_rest()
         assert stream.ending is Ending.CLEAN
     return events
@@ -185,6 +185,7 @@ async def test_foreign_sessions_are_like_sessions_that_never_were(workers: tuple
     async with post(first, session, n=5, gate=session, gate_at=3) as stream:
         seen = await stream.read_events(3)
         stream_id = stream_of(seen)
+        cursor = f"1.{stream_id}.2"
 
         def ask(name: str, method: str, tail: str, headers: dict[str, str] | None = None) -> httpx.Response:
             url = f"{other.url}/api/chat/{name}{tail}"
@@ -192,9 +193,9 @@ async def test_foreign_sessions_are_like_sessions_that_never_were(workers: tuple
 
         requests: list[tuple[str, str, dict[str, str]]] = [
             ("GET", "/stream", {}),
-            ("GET", "/stream", {"Last-Event-ID": seen[1].id}),
-            ("GET", f"/stream?cursor={seen[1].id}", {}),
-            ("GET", "/stream?errors=stream", {"Last-Event-ID": seen[1].id}),
+            ("GET", "/stream", {"Last-Event-ID": cursor}),
+            ("GET", f"/stream?cursor={cursor}", {}),
+            ("GET", "/stream?errors=stream", {"Last-Event-ID": cursor}),
             ("POST", "/stop", {}),
             ("GET", "", {}),
             ("GET", f"/streams/{stream_id}/raw", {}),
