@@ -6,6 +6,7 @@ Run it with `python main.py` (or `uvicorn main:app`) and open http://127.0.0.1:8
 - `STREAMGUARD_SETTINGS`: `streamguard.Settings` as JSON.
 - `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`: a real model instead of the scripted one.
 - `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 30.
+- `DEMO_SECRET`: signs the visitors' cookies; several workers need the same one.
 - `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
 - `SENTRY_DSN`: report faults to Sentry.
 - `HOST`, `PORT`: where `python main.py` listens; default 127.0.0.1:8000.
@@ -26,9 +27,9 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
-from streamguard import Settings, StreamGuard, anonymous
+from streamguard import Anonymous, Settings, StreamGuard
 
 sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
 
@@ -36,6 +37,7 @@ import model as scripted
 
 STATIC = Path(__file__).resolve().parent / "static"
 GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "30")) / 1000
+VISITORS = Anonymous(os.environ.get("DEMO_SECRET"))
 TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
 OPENAI_MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 PAGE_HEADERS = {
@@ -82,7 +84,7 @@ async def owner(connection: HTTPConnection) -> str | None:
     """Who is asking: a signed cookie, given out on the first visit; in tests the header `X-User`."""
     if TRUST_X_USER and (user := connection.headers.get("x-user")):
         return user
-    return await anonymous(connection)
+    return await VISITORS(connection)
 
 
 guard = StreamGuard(
@@ -115,8 +117,12 @@ guard.install(app, "/api/chat")
 
 
 @app.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+async def page(request: Request) -> FileResponse:
+    response = FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+    # The first answer would bring the cookie too, but whoever reloads before it begins must be the same visitor.
+    if cookie := (await VISITORS(request)).set_cookie:
+        response.headers.append("set-cookie", cookie)
+    return response
 
 
 app.mount("/static", StaticFiles(directory=STATIC))
