@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -71,9 +69,3 @@ async def test_async_tests_can_use_it(redis_url: str) -> None:
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         await client.set("k", "v", ex=60)
         assert await client.get("k") == b"v"
-
-
-@pytest.mark.anyio
-async def test_blocking_outside_the_package_is_allowed() -> None:
-    assert asyncio.get_running_loop().is_running()
-    time.sleep(0.001)
