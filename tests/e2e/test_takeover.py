@@ -1,0 +1,183 @@
+"""A worker that freezes or dies: another ends its stream, once, and the frozen one can add nothing (I4, I5, I10)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from streamguard.stores.redis_scripts import Scripts
+from tests.harness.proxy import FaultProxy
+from tests.harness.redis import RedisServer
+from tests.harness.sse import Ending, SseEvent, resume, ui_text
+from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.workers import Worker
+
+from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
+from .test_redis_faults import log_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
+    proxies: list[FaultProxy] = []
+
+    def start(server: RedisServer) -> FaultProxy:
+        proxy = FaultProxy(server.port)
+        proxies.append(proxy)
+        proxy.__enter__()
+        return proxy
+
+    yield start
+    for proxy in proxies:
+        proxy.close()
+
+
+def faults(events: list[SseEvent]) -> list[str]:
+    parts = [json.loads(event.data) for event in events if event.data.startswith("{")]
+    return [part["data"]["code"] for part in parts if part["type"] == "data-streamguard-error"]
+
+
+def terminals(server: RedisServer, stream_id: str) -> list[dict[str, object]]:
+    """The terminal records of a log; nothing may follow one."""
+    fields = [entry for _, entry in log_of(server.client(), stream_id)]
+    found = [json.loads(entry[b"t"]) for entry in fields if b"t" in entry]
+    assert not found or b"t" in fields[-1]
+    return found
+
+
+async def test_a_frozen_worker_adds_nothing_after_its_lease(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    server = own_redis()
+    frozen, other = worker(server.url), worker(server.url)
+    session = new_session()
+    async with post(frozen, session, n=10, gate=session, gate_at=5) as local:
+        seen = await local.read_events(7)
+        stream_id = local.headers["x-stream-id"]
+        async with resume(other.port, session, headers=USER) as remote:
+            frozen.pause()
+            watched = await remote.read_rest()
+            assert remote.ending is Ending.CLEAN
+        assert watched[: len(seen)] == seen
+        assert faults(watched) == ["interrupted"]
+        assert watched[-1].data == "[DONE]"
+        log = log_of(server.client(), stream_id)
+        frozen.resume()
+        open_gate(frozen, session)
+        rest = await local.read_rest()
+        assert local.ending is Ending.CLEAN
+        # Its own viewer reaches the one terminal too, the other worker's.
+        assert seen + rest == watched
+    await wait_until_async(lambda: f"finally {session}" in trace(frozen), description="the fenced model was ended")
+    assert log_of(server.client(), stream_id) == log
+    (terminal,) = terminals(server, stream_id)
+    assert terminal["outcome"] == "interrupted"
+    assert f"completed {session}" not in trace(frozen)
+    assert raw_post(frozen, session, n=3).status_code == 200
+
+
+async def test_a_post_takes_over_an_expired_stream(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    """Without waiting for a sweep."""
+    server = own_redis()
+    dead, other = worker(server.url, sweep_seconds=600.0), worker(server.url, sweep_seconds=600.0)
+    session = new_session()
+    async with post(dead, session, n=10, gate=session, gate_at=5) as stream:
+        await stream.read_events(7)
+        stream_id = stream.headers["x-stream-id"]
+        dead.kill()
+    assert status(other, session)["active"]["stream_id"] == stream_id
+
+    def accepted() -> bool:
+        answer = raw_post(other, session, n=2)
+        assert answer.status_code in (200, 409)
+        return answer.status_code == 200
+
+    wait_until(accepted, description="the lease has run out")
+    wait_until(lambda: terminals(server, stream_id), description="the dead worker's stream has its terminal")
+    (terminal,) = terminals(server, stream_id)
+    assert terminal["outcome"] == "interrupted"
+
+
+STEPS = {
+    "streaming": (None, None),
+    "before the seal": ("request", "seal"),
+    "after the seal": ("reply", "seal"),
+    "before the close": ("request", "close"),
+    "after the close": ("reply", "close"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_worker_killed_at_any_step_of_the_end(
+    step: str,
+    own_redis: Callable[..., RedisServer],
+    proxied: Callable[..., FaultProxy],
+    worker: Callable[..., Worker],
+) -> None:
+    server = own_redis()
+    proxy = proxied(server)
+    dying, other = worker(proxy.redis_url(), command_seconds=30.0), worker(server.url)
+    session = new_session()
+    what, script = STEPS[step]
+    if script is not None:
+        digest = Scripts.load().digests[script]
+        marker = digest if isinstance(digest, bytes) else str(digest).encode()
+        if what == "request":
+            proxy.lose_request(lambda request: marker in request, times=1000)
+        else:
+            proxy.lose_reply(lambda request: marker in request, cut=False)
+    async with post(dying, session, n=6, gate=session, gate_at=4) as stream:
+        seen = await stream.read_events(6)
+        stream_id = stream.headers["x-stream-id"]
+        async with resume(other.port, session, headers=USER) as remote:
+            await remote.read_events(6)
+            if script is not None:
+                open_gate(dying, session)
+                await wait_until_async(
+                    lambda: proxy.requests_lost or proxy.replies_lost, description=f"the worker is {step}"
+                )
+            dying.kill()
+            watched = seen + await remote.read_rest()
+            assert remote.ending is Ending.CLEAN
+    (terminal,) = terminals(server, stream_id)
+    natural = step in ("after the seal", "before the close", "after the close")
+    assert terminal["outcome"] == ("completed" if natural else "interrupted")
+    assert watched[-1].data == "[DONE]"
+    if natural:
+        assert ui_text(watched) == expected_text(6)
+        assert faults(watched) == []
+    else:
+        assert faults(watched) == ["interrupted"]
+    assert status(other, session)["active"] is None
+    assert raw_post(other, session, n=2).status_code == 200
+    assert get(other, session, seen[-1].id).status_code == 200
+
+
+async def test_a_new_post_need_not_wait_for_a_sealed_stream(
+    own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
+) -> None:
+    """Its end is decided; whoever closes it clears the pointer only if it is still its own."""
+    server = own_redis()
+    proxy = proxied(server)
+    dying = worker(proxy.redis_url(), command_seconds=30.0)
+    other = worker(server.url)
+    session = new_session()
+    digest = Scripts.load().digests["seal"]
+    marker = digest if isinstance(digest, bytes) else str(digest).encode()
+    proxy.lose_reply(lambda request: marker in request, cut=False)
+    async with post(dying, session, n=3) as stream:
+        await wait_until_async(lambda: proxy.replies_lost, description="the stream is sealed")
+        dying.kill()
+        first_id = stream.headers["x-stream-id"]
+    async with post(other, session, n=4, gate=session, gate_at=2) as second:
+        assert second.status == 200
+        await second.read_events(4)
+        await wait_until_async(lambda: terminals(server, first_id), description="the first stream was closed")
+        assert status(other, session)["active"]["stream_id"] == second.headers["x-stream-id"]
+        open_gate(other, session)
+        await second.read_rest()
