@@ -1,16 +1,51 @@
-"""The Redis store against the contract, on a real Redis."""
+"""The Redis store against the contract, on a real Redis, and what only it promises: TTLs, two processes, refusals."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from streamguard.stores.base import StreamStore
+from streamguard.errors import StoreCorruptError, StoreUnavailableError
+from streamguard.model import EventKind, Persisted, SessionKey, StreamRef, StreamState
+from streamguard.stores.base import Append, AppendReply, Close, Status, StopReply, StreamStore
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_keys import Keys, encode_member
+from streamguard.stores.redis_scripts import Scripts
 from streamguard.testing import StreamStoreSuite
+from streamguard.testing._stream_store.steps import (
+    a_seal,
+    a_terminal,
+    beat,
+    begin,
+    closing,
+    end,
+    fresh_key,
+    log,
+    losing,
+    meta,
+    new_stream,
+    payloads,
+    put,
+    registered,
+    seal,
+    tombstone,
+    try_register,
+)
+
+from ..harness.redis import RedisServer
+from ..harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis_url)
+    assert await store.start() == []
+    yield store
+    await store.aclose()
 
 
 class TestRedisStore(StreamStoreSuite):
@@ -22,3 +57,399 @@ class TestRedisStore(StreamStoreSuite):
         assert await store.start() == []
         yield store
         await store.aclose()
+
+
+# -- keys expire ------------------------------------------------------------------------------------------------------
+
+
+async def test_every_key_has_a_ttl_after_each_step(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    def check(step: str) -> None:
+        assert not redis_server.keys_without_ttl(redis_database), f"after {step}"
+        assert redis_server.client(redis_database).dbsize() > 0
+
+    key = fresh_key()
+    await store.ping()
+    check("ping")
+    await store.admit(key.owner, "0" * 24, limit=1, lease_seconds=1)
+    check("admit")
+    new = new_stream(key)
+    async with store.watch(new.ref, lambda hint: None):
+        check("watch before registration")
+        ref = registered(await try_register(store, new)).ref
+        check("register")
+        await put(store, ref, 1, b"a")
+        check("append")
+    await put(store, ref, 2, b"b", refresh=True)
+    check("append that refreshes")
+    await beat(store, ref)
+    check("heartbeat")
+    await store.take(ref, lease_seconds=5, force=True)
+    check("take")
+    await store.request_stop(ref)
+    check("stop")
+    await seal(store, ref, 2, epoch=2)
+    check("seal")
+    await store.close(closing(ref, b"z", epoch=2, owed=b"{}"))
+    check("close")
+    await store.mark(ref, persisted=Persisted.YES)
+    check("mark")
+    lost = new_stream(key)
+    await store.lose(losing(lost))
+    check("lose")
+    await store.lose(losing(lost, terminal=tombstone()))
+    check("tombstone")
+    await store.due(limit=10)
+    check("due")
+    await store.erase(key, mark_seconds=60)
+    check("erase")
+
+
+async def test_closing_keeps_the_session_as_long_as_its_longest_stream(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client, key = redis_server.client(redis_database), fresh_key()
+    ref = await begin(store, key, ttl=50)
+    keys = Keys("streamguard").stream(ref)
+    await seal(store, ref)
+    await store.close(closing(ref, retention=5000))
+    assert client.pttl(keys.meta) > 4_000_000
+    assert client.pttl(keys.log) > 4_000_000
+    assert client.pttl(keys.session) > 4_000_000
+    await end(store, await begin(store, key, ttl=50), retention=50)
+    assert client.pttl(keys.session) > 4_000_000
+    assert client.pttl(keys.streams) > 4_000_000
+
+
+async def test_a_session_forgets_the_names_of_streams_that_expired(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client, key = redis_server.client(redis_database), fresh_key()
+    streams = Keys("streamguard").session(key).streams
+    for _ in range(5):
+        ref = await begin(store, key)
+        await end(store, ref)
+        client.delete(Keys("streamguard").stream(ref).meta)
+    last = await begin(store, key)
+    assert client.zrange(streams, 0, -1) == [last.stream_id.encode()]
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+async def test_two_processes_see_each_other(store: RedisStore, redis_url: str) -> None:
+    other = RedisStore(redis_url)
+    try:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        assert payloads(await log(other, ref)) == [b"a"]
+        assert (await other.take(ref, lease_seconds=5, force=True)).status is Status.OK
+        assert (await put(store, ref, 2, b"b")).status is Status.FENCED
+        assert (await put(other, ref, 2, b"c", epoch=2)).status is Status.OK
+        assert payloads(await log(store, ref)) == [b"a", b"c"]
+    finally:
+        await other.aclose()
+
+
+async def test_namespaces_share_a_server_without_meeting(store: RedisStore, redis_url: str) -> None:
+    other = RedisStore(redis_url, namespace="another")
+    try:
+        ref = await begin(store, lease=0.01)
+        assert await other.meta(ref) is None
+        assert (await other.session(ref.key)).last_id is None
+        await asyncio.sleep(0.02)
+        assert await other.due(limit=10) == []
+        assert await store.due(limit=10) == [ref]
+    finally:
+        await other.aclose()
+
+
+async def test_at_most_four_connections_and_two_more_for_viewers(own_redis: Callable[[], RedisServer]) -> None:
+    server = own_redis()
+    client = server.client()
+
+    def others() -> int:
+        return len(client.client_list()) - 1
+
+    store = RedisStore(server.url)
+    try:
+        await store.start()
+        refs = [await begin(store) for _ in range(20)]
+        await asyncio.gather(*(put(store, ref, 1, b"a") for ref in refs))
+        before = others()
+        watches = [store.watch(ref, lambda hint: None) for ref in refs]
+        await asyncio.gather(*(watch.__aenter__() for watch in watches))
+        await asyncio.gather(*(store.read(ref, 0, max_bytes=100) for ref in refs * 5))
+        assert others() <= before + 2
+        assert others() <= 4
+        await asyncio.gather(*(watch.__aexit__(None, None, None) for watch in watches))
+    finally:
+        await store.aclose()
+    await wait_until_async(lambda: others() == 0, description="all connections are closed")
+
+
+# -- the log ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_evicted_log_is_never_recreated(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client, keys = redis_server.client(redis_database), Keys("streamguard")
+    ref = await begin(store, lease=0.01)
+    await put(store, ref, 1, b"a")
+    client.delete(keys.stream(ref).log)
+    assert await put(store, ref, 2, b"b") == AppendReply(Status.GONE, 0, False)
+    assert await put(store, ref, 1, b"a") == AppendReply(Status.GONE, 0, False)
+    assert (await beat(store, ref, lease=0.01)).status is Status.GONE
+    found = await meta(store, ref)
+    assert (found.first_seq, found.last_seq) == (2, 1)
+    await asyncio.sleep(0.02)
+    assert await store.due(limit=10) == []
+    assert client.zcard(keys.lease_shard(ref)) == 0
+    assert not client.exists(keys.stream(ref).log)
+    await seal(store, ref, 1)
+    assert (await store.close(closing(ref))).status is Status.GONE
+    assert (await meta(store, ref)).state is StreamState.SEALED
+
+
+async def test_a_long_log_is_read_in_pieces_that_fit(store: RedisStore) -> None:
+    ref = await begin(store)
+    sent = [b"%d" % number * (number % 7 + 1) for number in range(3000)]
+    for start in range(0, 3000, 500):
+        await put(store, ref, start + 1, *sent[start : start + 500])
+    assert payloads(await log(store, ref)) == sent
+    found = await store.read(ref, 1000, max_bytes=10_000)
+    assert payloads(found) == sent[1000 : 1000 + len(found)]
+    assert 10_000 - 28 < sum(map(len, payloads(found))) <= 10_000
+
+
+async def test_a_log_trimmed_by_hand_says_where_it_begins(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    await put(store, ref, 1, *(b"%d" % number for number in range(10)))
+    redis_server.client(redis_database).xtrim(Keys("streamguard").stream(ref).log, maxlen=4, approximate=False)
+    assert (await meta(store, ref)).first_seq == 7
+    assert [event.seq for event in await log(store, ref)] == [7, 8, 9, 10]
+
+
+async def test_nothing_is_published_unless_someone_watches(own_redis: Callable[[], RedisServer]) -> None:
+    server = own_redis()
+    store = RedisStore(server.url)
+
+    def published() -> int:
+        stats = server.client().info("commandstats").get("cmdstat_publish", {"calls": 0})
+        calls: int = stats["calls"]
+        return calls
+
+    try:
+        ref = await begin(store)
+        async with store.watch(ref, lambda hint: None, data=False):
+            await put(store, ref, 1, b"a")
+            assert published() == 0
+        async with store.watch(ref, lambda hint: None):
+            await put(store, ref, 2, b"b")
+            assert published() == 1
+    finally:
+        await store.aclose()
+
+
+# -- records of other versions ----------------------------------------------------------------------------------------
+
+
+async def test_a_record_of_a_later_version_is_reported_and_left_alone(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client = redis_server.client(redis_database)
+    ref = await begin(store, lease=0.01)
+    await put(store, ref, 1, b"a")
+    keys = Keys("streamguard").stream(ref)
+    client.hset(keys.meta, "v", "2")
+    before = client.hgetall(keys.meta)
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.meta(ref),
+        lambda: store.session(ref.key),
+        lambda: begin(store, ref.key),
+        lambda: store.take(ref, lease_seconds=1),
+        lambda: store.request_stop(ref),
+        lambda: store.seal(ref, 1, a_seal(1)),
+        lambda: store.close(closing(ref)),
+        lambda: store.mark(ref, persisted=Persisted.YES),
+        lambda: store.erase(ref.key, mark_seconds=1),
+    ]
+    for step in steps:
+        with pytest.raises(StoreCorruptError, match="later version"):
+            await step()
+    await asyncio.sleep(0.02)
+    assert await store.due(limit=10) == []
+    assert client.hgetall(keys.meta) == before
+    assert client.xlen(keys.log) == 1
+    assert client.zcard(Keys("streamguard").lease_shard(ref)) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("s", "?"), ("n", "many"), ("y", "perhaps"), ("g", "{}"), ("g", "]"), ("v", ""), ("c", "now")]
+)
+async def test_a_damaged_record_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int, field: str, value: str
+) -> None:
+    ref = await begin(store)
+    redis_server.client(redis_database).hset(Keys("streamguard").stream(ref).meta, field, value)
+    with pytest.raises(StoreCorruptError):
+        await store.meta(ref)
+
+
+async def test_damaged_held_parts_are_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    await seal(store, ref)
+    for damage in (b"\0", b"\0\0\0\5abc"):
+        redis_server.client(redis_database).hset(Keys("streamguard").stream(ref).meta, "h", damage)
+        with pytest.raises(StoreCorruptError, match="seal"):
+            await store.meta(ref)
+
+
+async def test_a_foreign_entry_in_a_log_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    redis_server.client(redis_database).xadd(Keys("streamguard").stream(ref).log, {"who": "knows"}, id="1-0")
+    with pytest.raises(StoreCorruptError, match="log"):
+        await log(store, ref)
+    redis_server.client(redis_database).expire(Keys("streamguard").stream(ref).log, 5)
+
+
+async def test_a_key_of_another_type_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    redis_server.client(redis_database).set(Keys("streamguard").stream(ref).meta, "text", ex=5)
+    with pytest.raises(StoreCorruptError, match="something else"):
+        await store.meta(ref)
+
+
+async def test_a_foreign_member_in_the_lease_index_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    shard = Keys("streamguard").lease_shards()[0]
+    client = redis_server.client(redis_database)
+    for member in ("!", "bm8gbGlzdA==", "MQ=="):
+        client.delete(shard)
+        client.zadd(shard, {member: 1})
+        client.expire(shard, 5)
+        with pytest.raises(StoreCorruptError):
+            await store.due(limit=1)
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_server_refuses_single_appends(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    store = RedisStore(server.url)
+    try:
+        one, two = await begin(store), await begin(store)
+        server.client().config_set("maxmemory", "1")
+        refused = AppendReply(Status.REFUSED, 0, False)
+        items = [Append(ref, 1, 1, [(EventKind.DATA, b"a")], False) for ref in (one, two)]
+        assert await store.append(items) == [refused, refused]
+        with pytest.raises(StoreUnavailableError, match="OOM"):
+            await store.ping()
+        server.client().config_set("maxmemory", "0")
+        assert [reply.status for reply in await store.append(items)] == [Status.OK, Status.OK]
+        await store.ping()
+    finally:
+        await store.aclose()
+
+
+async def test_a_replica_refuses_and_the_next_call_connects_anew(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    store = RedisStore(server.url)
+    client = server.client()
+    try:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        connected = client.info("stats")["total_connections_received"]
+        client.replicaof("127.0.0.1", "1")
+        assert (await put(store, ref, 2, b"b")).status is Status.REFUSED
+        with pytest.raises(StoreUnavailableError, match="READONLY"):
+            await store.ping()
+        client.replicaof("NO", "ONE")
+        assert (await put(store, ref, 2, b"b")).status is Status.OK
+        assert client.info("stats")["total_connections_received"] > connected
+    finally:
+        await store.aclose()
+
+
+# -- the lease index --------------------------------------------------------------------------------------------------
+
+
+async def test_wrong_index_entries_are_corrected_on_the_way(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client, keys = redis_server.client(redis_database), Keys("streamguard")
+    closed, running, gone = await begin(store), await begin(store), await begin(store)
+    await end(store, closed)
+    await store.erase(gone.key, mark_seconds=5)
+    members = {ref: keys.lease_shard(ref) for ref in (closed, running, gone)}
+    for ref, shard in members.items():
+        client.zadd(shard, {encode_member(ref): 1})
+        client.expire(shard, 60)
+    assert await store.due(limit=10) == []
+    assert client.zscore(members[closed], encode_member(closed)) is None
+    assert client.zscore(members[gone], encode_member(gone)) is None
+    assert (client.zscore(members[running], encode_member(running)) or 0) > 1e12
+
+
+async def test_a_refused_registration_leaves_no_entry(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    second = new_stream(ref.key)
+    await try_register(store, second)
+    client = redis_server.client(redis_database)
+    assert sum(client.zcard(shard) for shard in Keys("streamguard").lease_shards()) == 1
+
+
+# -- a test of the tests ----------------------------------------------------------------------------------------------
+
+
+async def test_a_changed_line_of_lua_is_run(redis_url: str) -> None:
+    broken = Scripts.load().replacing("append", "if m[1] ~= ARGV[1] then", "if false then")
+    store = RedisStore(redis_url, scripts=broken)
+    try:
+        ref = await begin(store)
+        assert (await put(store, ref, 1, b"a", epoch=7)).status is Status.OK
+    finally:
+        await store.aclose()
+    with pytest.raises(ValueError, match="0 times"):
+        broken.replacing("append", "no such line", "")
+
+
+async def test_after_closing_every_call_is_refused(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    await store.start()
+    await store.aclose()
+    await store.aclose()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await store.ping()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        async with store.watch(StreamRef(SessionKey("o", "s"), "0" * 24), lambda hint: None):
+            pytest.fail("entered")
+
+
+async def test_stopping_a_stream_whose_writer_is_late_says_so(store: RedisStore) -> None:
+    ref = await begin(store, lease=0.01)
+    await asyncio.sleep(0.02)
+    assert await store.request_stop(ref) is StopReply.EXPIRED
+
+
+async def test_what_is_owed_is_kept_with_the_record(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    await seal(store, ref)
+    await store.close(Close(ref, 1, (), a_terminal(), 60, b'{"save":1}'))
+    assert redis_server.client(redis_database).hget(Keys("streamguard").stream(ref).meta, "j") == b'{"save":1}'

@@ -14,9 +14,11 @@ measured at 8.1:
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from urllib.parse import urlsplit
 
 from hiredis import pack_command
 from redis._parsers import _AsyncHiredisParser  # no public name; the dependency is capped below the next major
@@ -57,6 +59,8 @@ _DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError
 
 _WRONG_SERVER: Final = (ReadOnlyError, BusyLoadingError, MasterDownError)
 """Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
+
+_DATABASE: Final = re.compile(r"/?[0-9]*")
 
 _OPTIONS: Final = frozenset(
     {
@@ -136,9 +140,13 @@ class Address:
         try:
             self._options: dict[str, object] = dict(parse_url(url))
             port = self._options.get("port", 6379)
+            # redis-py takes a database it cannot read for 0.
+            if scheme != "unix" and _DATABASE.fullmatch(urlsplit(url).path) is None:
+                raise ValueError("the path is not a database number")
         except ValueError:
             raise ConfigurationError(
-                f"this {scheme}:// URL cannot be read; percent-encode special characters in the password"
+                f"this {scheme}:// URL cannot be read; "
+                "its form is scheme://user:password@host:port/database, with special characters percent-encoded"
             ) from None
         unknown = sorted(self._options.keys() - _OPTIONS)
         if unknown:

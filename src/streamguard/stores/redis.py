@@ -151,10 +151,11 @@ class RedisStore(StreamStore):
                 ),
             ),
         )
-        status, *rest = _items(reply)
-        if self._status(status, new.ref, "register") is Status.OK:
+        number, *rest = _items(reply)
+        if number == 0:
             return Registered(_present(decode_meta(new.ref, rest[0], "register"), new.ref, "register"))
         await self._leases.remove([(new.ref, deadline)])
+        self._status(number, new.ref, "register")
         other = StreamRef(new.ref.key, _text(rest[0]))
         return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
 
@@ -376,6 +377,8 @@ class RedisStore(StreamStore):
 
 
 def _append_reply(reply: Reply) -> AppendReply:
+    if isinstance(reply, int):
+        return AppendReply(Status.OK, reply, False)
     if isinstance(reply, CommandError):
         return _REFUSED
     status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give

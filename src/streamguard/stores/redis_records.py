@@ -265,4 +265,4 @@ def decode_hint(payload: bytes) -> Hint:
             at += size
     except (KeyError, struct.error):
         return Hint(0, (), False)
-    return Hint(first_seq, events, stop == 1)
+    return Hint(first_seq, tuple(events), stop == 1)

@@ -1,0 +1,224 @@
+"""Addresses, logging in, and what a caller sees of the driver: never its exceptions, never a credential."""
+
+from __future__ import annotations
+
+import inspect
+import ssl
+import subprocess
+import traceback
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import redis.exceptions
+
+from streamguard.errors import ConfigurationError, StoreUnavailableError
+from streamguard.stores._redis import Address, mapped_errors
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_scripts import Scripts
+from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
+
+from ..harness.redis import RedisServer, free_port
+
+pytestmark = pytest.mark.anyio
+
+DRIVER_ERRORS = [
+    error
+    for _, error in inspect.getmembers(redis.exceptions, inspect.isclass)
+    if issubclass(error, Exception) and error.__module__ == "redis.exceptions"
+]
+
+
+def _admin(server: RedisServer, *words: str) -> None:
+    server.client().execute_command(*words)  # type: ignore[no-untyped-call] # redis-py
+
+
+# -- addresses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost", "redis://localhost:6379"),
+        ("redis://user:secret@example.org:7000/3", "redis://example.org:7000"),
+        ("rediss://:se%2Fcret@example.org?ssl_cert_reqs=none", "rediss://example.org:6379"),
+        ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock"),
+        ("unix://user:secret@/run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+async def test_an_address_shows_no_credential(url: str, shown: str) -> None:
+    assert str(Address(url)) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:6379",
+        "http://:hunter2@localhost",
+        "redis://:hunter2/hunter2@localhost:6379",
+        "redis://:hunter2@localhost:port",
+        "redis://:hunter2@localhost:99999",
+        "redis://:hunter2@[::1",
+        "redis://:hunter2@localhost/?db=hunter2",
+        "redis://:hunter2@localhost/zero",
+        "redis://:hunter2@localhost?decode_responses=hunter2",
+        "redis://:hunter2@localhost?socket_timeout=1",
+        "redis://:hunter2@localhost?protocol=3",
+        "unix://",
+        "redis+cluster://:hunter2@localhost",
+        "redis+sentinel://:hunter2@localhost/hunter2",
+    ],
+)
+async def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStore(url)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_cluster_and_sentinel_are_refused_by_name() -> None:
+    for scheme in ("redis+cluster", "redis+sentinel"):
+        with pytest.raises(ConfigurationError, match="not supported yet"):
+            Address(f"{scheme}://localhost")
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [*DRIVER_ERRORS, OSError, TimeoutError, ssl.SSLError, ConnectionResetError])
+async def test_every_driver_error_becomes_ours(error: type[Exception]) -> None:
+    raised = error("0 host:1")  # the form that redirections must have
+    with pytest.raises(StoreUnavailableError) as caught, mapped_errors("append"):
+        raise raised
+    assert caught.value.operation == "append"
+    assert caught.value.__cause__ is raised
+
+
+async def test_the_driver_still_has_errors_to_map() -> None:
+    assert len(DRIVER_ERRORS) > 20
+
+
+async def test_our_own_mistakes_are_not_mapped() -> None:
+    with pytest.raises(KeyError), mapped_errors("append"):
+        raise KeyError("mistake")
+
+
+async def test_a_wrong_password_is_not_repeated_anywhere(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    server.client().config_set("requirepass", "right")
+    try:
+        store = RedisStore(f"redis://:hunter2@127.0.0.1:{server.port}")
+        assert "hunter2" not in repr(store)
+        (warning,) = await store.start()
+        assert "hunter2" not in warning
+        for call in (store.ping, lambda: begin(store)):
+            with pytest.raises(StoreUnavailableError) as caught:
+                await call()
+            assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+        await store.aclose()
+        right = RedisStore(f"redis://:right@127.0.0.1:{server.port}")
+        assert await right.start() == []
+        await _works(right)
+        await right.aclose()
+    finally:
+        _admin(server, "AUTH", "right")
+        server.client().config_set("requirepass", "")
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+async def _works(store: RedisStore) -> None:
+    ref, hints = await begin(store), Hints()
+    async with store.watch(ref, hints):
+        await put(store, ref, 1, b"a")
+        await hints.until(bool, description="the append's hint")
+    assert payloads(await log(store, ref)) == [b"a"]
+
+
+async def test_a_unix_socket_works(own_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
+    own_redis(config={"unixsocket": str(tmp_path / "redis.sock")})
+    store = RedisStore(f"unix://{tmp_path / 'redis.sock'}?db=1")
+    assert await store.start() == []
+    await _works(store)
+    await store.aclose()
+
+
+async def test_tls_works_and_the_certificate_is_checked(own_redis: Callable[..., RedisServer], tmp_path: Path) -> None:
+    key, certificate, port = tmp_path / "key.pem", tmp_path / "certificate.pem", free_port()
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    own_redis(
+        config={
+            "tls-port": str(port),
+            "tls-cert-file": str(certificate),
+            "tls-key-file": str(key),
+            "tls-auth-clients": "no",
+        }
+    )
+    store = RedisStore(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}")
+    assert await store.start() == []
+    await _works(store)
+    await store.aclose()
+    suspicious = RedisStore(f"rediss://127.0.0.1:{port}")
+    with pytest.raises(StoreUnavailableError):
+        await suspicious.ping()
+    await suspicious.aclose()
+
+
+async def test_an_account_limited_to_the_documented_commands_suffices(own_redis: Callable[..., RedisServer]) -> None:
+    """The list is the one in docs/reference/redis.md."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+    (rule,) = [line for line in page.read_text().splitlines() if line.startswith("ACL SETUSER")]
+    server = own_redis()
+    _admin(server, *rule.replace("<password>", "secret").split())
+    store = RedisStore(f"redis://streamguard:secret@127.0.0.1:{server.port}")
+    assert await store.start() == []
+    await store.ping()
+    await _works(store)
+    await store.aclose()
+
+
+async def test_a_server_that_evicts_is_a_warning(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis(config={"maxmemory-policy": "allkeys-lru"})
+    store = RedisStore(server.url)
+    (warning,) = await store.start()
+    assert "allkeys-lru" in warning
+    assert "noeviction" in warning
+    await store.aclose()
+
+
+async def test_a_server_that_hides_its_facts_is_no_warning(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    _admin(server, "ACL", "SETUSER", "quiet", "on", ">secret", "~*", "&*", "+@all", "-info")
+    store = RedisStore(f"redis://quiet:secret@127.0.0.1:{server.port}")
+    assert await store.start() == []
+    await store.aclose()
+
+
+# -- scripts ----------------------------------------------------------------------------------------------------------
+
+
+async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
+    directory = resources.files("streamguard.stores") / "lua"
+    names = {file.name.removesuffix(".lua") for file in directory.iterdir() if file.name.endswith(".lua")}
+    assert names == set(Scripts.load().sources)
+    for name in names:
+        lines = (directory / f"{name}.lua").read_text().splitlines()
+        heading = [
+            line for number, line in enumerate(lines) if all(one.startswith("-- ") for one in lines[: number + 1])
+        ]
+        assert any(line.startswith("-- KEYS: ") for line in heading), name
+        assert any(line.startswith("-- ARGV: ") for line in heading), name
+        assert any(line.startswith("-- Reply: ") for line in heading), name
+    for name, source in Scripts.load().sources.items():
+        assert "--@" not in source, name
+        assert "@META" not in source, name

@@ -1,0 +1,100 @@
+"""Keys: no id from outside in them, no two things under one, and back from the lease index what went in."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamguard.errors import StoreCorruptError
+from streamguard.model import SessionKey, StreamRef, new_stream_id
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_keys import Keys, decode_member, encode_member
+from streamguard.testing._stream_store.steps import begin, log, meta, payloads, put
+
+from ..harness.redis import RedisServer
+
+HOSTILE = [
+    "a",
+    "a:b",
+    ":",
+    "{}",
+    "{a}",
+    "}{",
+    "*",
+    "?[x]",
+    "a\0b",
+    "a\r\nb",
+    " ",
+    "%2F",
+    "..",
+    "é",
+    "e\u0301",
+    "🌍" * 64,
+    "x" * 256,
+    "\ud800",
+]
+
+anything = st.text(st.characters(), max_size=300)  # lone surrogates too
+refs = st.builds(StreamRef, st.builds(SessionKey, anything, anything), st.from_regex(r"[0-9a-f]{24}", fullmatch=True))
+
+
+def all_keys(ref: StreamRef) -> list[bytes]:
+    keys = Keys("ns")
+    return [*keys.session(ref.key), *keys.stream(ref), keys.owner(ref.key.owner), keys.lease_shard(ref)]
+
+
+@given(refs)
+def test_keys_hold_nothing_but_digests_and_our_own_ids(ref: StreamRef) -> None:
+    for key in all_keys(ref):
+        assert re.fullmatch(
+            rb"ns:\{([A-Za-z0-9_-]{22}|o\.[A-Za-z0-9_-]{22}|lease\.\d+)\}(:[sixml]:?([0-9a-f]{24}(:[cdw])?)?)?", key
+        ), key
+
+
+@given(refs)
+def test_the_keys_of_a_session_share_a_hash_tag(ref: StreamRef) -> None:
+    keys = [*Keys("ns").session(ref.key), *Keys("ns").stream(ref)]
+    assert len({key[key.index(b"{") : key.index(b"}")] for key in keys}) == 1
+
+
+@given(refs)
+def test_the_lease_index_gives_back_what_went_in(ref: StreamRef) -> None:
+    member = encode_member(ref)
+    assert re.fullmatch(rb"[A-Za-z0-9_=-]+", member)
+    assert decode_member(member) == ref
+
+
+@pytest.mark.parametrize("member", [b"", b"!", b"W10=", b"e30=", b"WzEsMl0="])
+def test_a_member_that_is_not_ours_is_reported(member: bytes) -> None:
+    with pytest.raises(StoreCorruptError):
+        decode_member(member)
+
+
+def test_owner_and_session_are_never_mistaken_for_each_other() -> None:
+    pairs = {(owner, session) for owner in [*HOSTILE, ""] for session in [*HOSTILE, ""]}
+    pairs |= {("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc")}
+    assert len({Keys("ns").session(SessionKey(*pair)).session for pair in pairs}) == len(pairs)
+    assert len({Keys("ns").owner(owner) for owner in HOSTILE}) == len(HOSTILE)
+    assert Keys("a").session(SessionKey("o", "s")) != Keys("b").session(SessionKey("o", "s"))
+
+
+@pytest.mark.anyio
+async def test_hostile_ids_live_side_by_side(redis_url: str, redis_server: RedisServer, redis_database: int) -> None:
+    store = RedisStore(redis_url)
+    keys = [SessionKey(owner, session) for owner in HOSTILE for session in HOSTILE[:6]]
+    refs = [await begin(store, key) for key in keys]
+    for number, ref in enumerate(refs):
+        assert await store.admit(ref.key.owner, ref.stream_id, limit=6, lease_seconds=60)
+        await put(store, ref, 1, b"%d" % number)
+    for number, ref in enumerate(refs):
+        assert payloads(await log(store, ref)) == [b"%d" % number]
+        assert (await meta(store, ref)).ordinal == 1
+    assert not await store.admit(HOSTILE[3], new_stream_id(), limit=6, lease_seconds=60)
+    for key in redis_server.client(redis_database).scan_iter(count=1000):
+        assert re.fullmatch(rb"[A-Za-z0-9_.:{}-]+", key)
+    record = redis_server.client(redis_database).hgetall(Keys("streamguard").stream(refs[-1]).meta)
+    assert record[b"ow"] == HOSTILE[-1].encode("utf-8", "surrogatepass")
+    await store.aclose()
