@@ -88,9 +88,9 @@ class FaultProxy:
         self.connections = 0
         """How many connections were accepted."""
         self.requests_bytes = 0
-        """How many bytes reached the server."""
+        """How many bytes were passed on to the server."""
         self.replies_bytes = 0
-        """How many bytes reached a client."""
+        """How many bytes were passed on to clients."""
         self.replies_lost = 0
         """How many replies `lose_reply` has swallowed."""
         self.requests_lost = 0
@@ -251,9 +251,9 @@ class FaultProxy:
                 self.requests_lost += 1
                 raise _CutError
             if not link.draining:
+                self.requests_bytes += len(chunk)
                 server.write(chunk)
                 await server.drain()
-                self.requests_bytes += len(chunk)
         # The client sends no more but may still read: its connection ends when the server closes.
         if not link.draining:
             server.write_eof()
@@ -276,9 +276,9 @@ class FaultProxy:
                 self.replies_lost += 1
                 await self._swallow(link, reader, server)
                 raise _CutError
+            self.replies_bytes += len(chunk)
             link.client.write(chunk)
             await link.client.drain()
-            self.replies_bytes += len(chunk)
 
     @staticmethod
     async def _swallow(link: _Link, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
