@@ -1,0 +1,453 @@
+"""What the AI SDK's client would get, and what an endpoint may yield."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, field_serializer
+
+from streamguard.errors import EventTooLargeError, InvalidPartError
+from streamguard.faults import Fault, FaultCode, Severity
+from streamguard.model import Event, EventKind, Outcome
+from streamguard.wire.folding import fold
+from streamguard.wire.ui_message import UIMessageEncoder, UIMessageProtocol
+
+from .chunking import independent_events
+
+PROTOCOL = UIMessageProtocol()
+CURSOR = "1.0123456789abcdef01234567.5"
+LIMIT = 1_048_576
+
+
+def encoder(limit: int = LIMIT) -> UIMessageEncoder:
+    return PROTOCOL.encoder(message_id="msg_1", max_event_bytes=limit)
+
+
+def parsed(payloads: Iterable[bytes]) -> list[dict[str, object]]:
+    return [json.loads(payload) for payload in payloads]
+
+
+def sent(*items: object) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """What is logged, and what is held, when a stream of these items ends by itself."""
+    enc = encoder()
+    out = [*enc.begin()]
+    for item in items:
+        out += enc.encode(item)
+    out += enc.finish()
+    return parsed(out), parsed(enc.held)
+
+
+def types(parts: Sequence[dict[str, object]]) -> list[str]:
+    return [f"{part['type']} {part['id']}" if "id" in part else str(part["type"]) for part in parts]
+
+
+def frames(data: bytes) -> list[dict[str, object] | str]:
+    return [e.data if e.data == "[DONE]" else json.loads(e.data) for e in independent_events(data)]
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def test_strings_become_one_text_part() -> None:
+    assert sent("Hel", "", "lo") == (
+        [
+            {"type": "start", "messageId": "msg_1"},
+            {"type": "text-start", "id": "t0"},
+            {"type": "text-delta", "id": "t0", "delta": "Hel"},
+            {"type": "text-delta", "id": "t0", "delta": "lo"},
+            {"type": "text-end", "id": "t0"},
+        ],
+        [{"type": "finish"}],
+    )
+
+
+def test_a_stream_of_nothing_still_starts_and_finishes() -> None:
+    assert sent() == ([{"type": "start", "messageId": "msg_1"}], [{"type": "finish"}])
+
+
+hostile = ["a\rb\nc\r\nd", "\u2028\u2029\x85", "\0", "\ud800", 'quote " \\ end', "data: x\n\nid: 9\n\n", "[DONE]", "𝄞"]
+
+
+@pytest.mark.parametrize("text", hostile)
+def test_hostile_text_arrives_whole_and_injects_nothing(text: str) -> None:
+    enc = encoder()
+    for payload in enc.encode(text):
+        frame = PROTOCOL.frame(Event(1, EventKind.DATA, payload), CURSOR)
+        (event,) = independent_events(frame)
+        assert (event.id, event.event) == (CURSOR, "message")
+    assert event.json() == {"type": "text-delta", "id": "t0", "delta": text}
+
+
+@given(st.lists(st.text(st.characters() | st.sampled_from("\ud83d\ude00\r\n\0\u2028"), max_size=8)))
+def test_any_text_arrives(pieces: list[str]) -> None:
+    enc = encoder()
+    payloads = [payload for piece in pieces for payload in enc.encode(piece)]
+    stream = b"".join(PROTOCOL.frame(Event(i, EventKind.DATA, data), "c") for i, data in enumerate(payloads, 1))
+    parts = frames(stream)
+    assert "".join(str(p["delta"]) for p in parts if isinstance(p, dict) and "delta" in p) == "".join(pieces)
+
+
+def test_text_for_a_download_joins_what_two_deltas_share() -> None:
+    enc = encoder()
+    payloads = [p for item in ("a\ud83d", "\ude00", {"type": "start-step"}, "b\ud800") for p in enc.encode(item)]
+    payloads.append(b'{"type":"reasoning-delta","id":"r","delta":"no"}')
+    events = [Event(i, EventKind.DATA, payload) for i, payload in enumerate(payloads, 1)]
+    events += [Event(90, EventKind.NOTICE, b"{}"), Event(91, EventKind.TERMINAL, b"{}")]
+    assert PROTOCOL.text(events) == "a😀b\ufffd"
+
+
+# -- the host's parts -------------------------------------------------------------------------------------------------
+
+
+class Part(BaseModel):
+    type: str
+    tool_call_id: str = Field(serialization_alias="toolCallId")
+    output: object = None
+    title: str | None = None
+
+
+@dataclasses.dataclass
+class Delta:
+    type: str
+    id: str
+    delta: str
+    providerMetadata: dict[str, object] | None = None  # noqa: N815 - the wire's name
+
+
+class Kind(str, enum.Enum):  # noqa: UP042 - `str()` of such a one is its name, which must not reach the wire
+    STEP = "start-step"
+
+
+def test_models_and_dataclasses_are_parts() -> None:
+    logged, _ = sent(
+        Part(type="tool-output-available", tool_call_id="c", output={"at": datetime(2026, 1, 1, tzinfo=UTC)}),
+        Delta("reasoning-delta", "r", "hm"),
+        {"type": Kind.STEP},
+    )
+    assert logged[1:] == [
+        {"type": "tool-output-available", "toolCallId": "c", "output": {"at": "2026-01-01T00:00:00Z"}},
+        {"type": "reasoning-start", "id": "r"},
+        {"type": "reasoning-delta", "id": "r", "delta": "hm"},
+        {"type": "start-step"},
+        {"type": "reasoning-end", "id": "r"},
+        {"type": "finish-step"},
+    ]
+
+
+def test_absent_fields_are_left_out_and_null_stays_where_it_is_a_value() -> None:
+    logged, _ = sent(
+        {"type": "source-url", "sourceId": "s", "url": "u", "title": None},
+        {"type": "tool-output-available", "toolCallId": "c", "output": None},
+        {"type": "data-x", "data": None, "id": None, "transient": True},
+    )
+    assert logged[1:] == [
+        {"type": "source-url", "sourceId": "s", "url": "u"},
+        {"type": "tool-output-available", "toolCallId": "c", "output": None},
+        {"type": "data-x", "data": None, "transient": True},
+    ]
+
+
+class Undumpable(BaseModel):
+    type: str = "start-step"
+
+    @field_serializer("type")
+    def _never(self, value: str) -> str:
+        raise ValueError(value)
+
+
+cyclic: dict[str, object] = {"type": "data-x"}
+cyclic["data"] = cyclic
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b"bytes",
+        bytearray(b"x"),
+        memoryview(b"x"),
+        None,
+        7,
+        ["text"],
+        Delta,
+        {},
+        {"type": 5},
+        {"type": "ping"},
+        {"type": "x" * 100_000},
+        {"type": "reasoning"},
+        {"type": "data"},
+        {"type": "text-delta", "id": "t"},
+        {"type": "text-delta", "id": 5, "delta": "x"},
+        {"type": "text-start", "id": None},
+        {"type": "data-x", "id": "i"},
+        {"type": "data-x", "data": 1, "transient": "yes"},
+        {"type": "file", "url": "u"},
+        {"type": "tool-approval-response", "approvalId": "a", "approved": 1},
+        {"type": "text-start", "id": "t", "providerMetadata": []},
+        {"type": "data-x", "data": float("nan")},
+        {"type": "data-x", "data": object()},
+        {"type": "data-x", "data": {(1, 2): 3}},
+        cyclic,
+        Undumpable(),
+    ],
+    ids=lambda item: ascii(item)[:40],
+)
+def test_what_a_client_would_refuse_is_refused_here(item: object) -> None:
+    enc = encoder()
+    before = enc.encode("kept")
+    with pytest.raises(InvalidPartError) as caught:
+        enc.encode(item)
+    assert caught.value.protocol == "ui-message"
+    assert len(str(caught.value)) < 200
+    assert parsed(before)[0]["type"] == "text-start"
+    assert parsed(enc.abandon()) == [{"type": "text-end", "id": "t0"}]
+
+
+def test_an_error_part_has_two_keys_only() -> None:
+    _, held = sent({"type": "error", "errorText": "x", "code": "y", "detail": {}})
+    assert held == [{"type": "error", "errorText": "x"}]
+
+
+@pytest.mark.parametrize("reason", ["interrupted", "unknown", ""])
+def test_a_finish_reason_some_client_refuses_becomes_other(reason: str) -> None:
+    assert sent({"type": "finish", "finishReason": reason})[1] == [{"type": "finish", "finishReason": "other"}]
+
+
+def test_a_good_finish_reason_and_metadata_stay() -> None:
+    finish = {"type": "finish", "finishReason": "tool-calls", "messageMetadata": {"n": 1}}
+    assert sent(finish, "late") == (
+        [{"type": "start", "messageId": "msg_1"}],
+        [
+            finish,
+            {"type": "text-start", "id": "t0"},
+            {"type": "text-delta", "id": "t0", "delta": "late"},
+            {"type": "text-end", "id": "t0"},
+        ],
+    )
+
+
+def test_a_hosts_start_keeps_its_metadata_and_not_its_id() -> None:
+    logged, _ = sent({"type": "start", "messageId": "theirs", "messageMetadata": {"m": 1}}, {"type": "start"})
+    assert logged == [
+        {"type": "start", "messageId": "msg_1"},
+        {"type": "message-metadata", "messageMetadata": {"m": 1}},
+    ]
+
+
+def test_lone_surrogates_in_parts_survive() -> None:
+    payload = encoder().encode({"type": "data-x", "data": "\ud83d€"})[0]
+    assert json.loads(payload)["data"] == "\ud83d€"
+
+
+# -- which parts are open ---------------------------------------------------------------------------------------------
+
+
+def test_explicit_text_closes_what_strings_opened() -> None:
+    logged, _ = sent("a", {"type": "text-start", "id": "t1"}, "b", {"type": "text-end", "id": "t1"})
+    assert types(logged) == [
+        "start",
+        "text-start t0",
+        "text-delta t0",
+        "text-end t0",
+        "text-start t1",
+        "text-start t2",
+        "text-delta t2",
+        "text-end t2",
+        "text-end t1",
+    ]
+
+
+@pytest.mark.parametrize("part", [{"type": "data-x", "data": 1}, {"type": "source-url", "sourceId": "s", "url": "u"}])
+def test_asides_leave_the_text_open(part: dict[str, object]) -> None:
+    logged, _ = sent("a", part, "b")
+    assert [t.split()[0] for t in types(logged)].count("text-start") == 1
+
+
+def test_a_tool_call_between_two_texts_stays_between_them() -> None:
+    logged, held = sent("a", {"type": "tool-input-available", "toolCallId": "c", "toolName": "n", "input": {}}, "b")
+    message = fold("msg_1", [json.dumps(part).encode() for part in logged + held])
+    assert [part["type"] for part in message.parts] == ["text", "tool-n", "text"]
+
+
+def test_ends_and_deltas_of_parts_that_are_not_open_do_no_harm() -> None:
+    logged, _ = sent(
+        {"type": "text-end", "id": "x"},
+        {"type": "text-delta", "id": "x", "delta": "a"},
+        {"type": "text-start", "id": "x"},
+        {"type": "text-end", "id": "x"},
+    )
+    assert types(logged)[1:] == ["text-start x", "text-delta x", "text-end x", "text-start x", "text-end x"]
+
+
+def test_every_part_is_closed_before_a_step_or_the_stream_ends() -> None:
+    logged, held = sent(
+        {"type": "start-step"},
+        "a",
+        {"type": "reasoning-start", "id": "r"},
+        {"type": "finish-step"},
+        {"type": "reasoning-end", "id": "r"},
+        {"type": "text-start", "id": "x"},
+        {"type": "finish"},
+        {"type": "text-end", "id": "x"},
+    )
+    assert types(logged)[1:] == [
+        *("start-step", "text-start t0", "text-delta t0", "text-end t0"),
+        *("reasoning-start r", "reasoning-end r", "finish-step", "text-start x", "text-end x"),
+    ]
+    assert types(held) == ["finish"]
+
+
+def test_a_reset_step_forgets_its_parts() -> None:
+    logged, _ = sent({"type": "start-step"}, "a", {"type": "reset-step"}, "b")
+    assert types(logged)[4:] == ["reset-step", "text-start t0", "text-delta t0", "text-end t0", "finish-step"]
+
+
+def test_a_stream_broken_off_is_left_tidy() -> None:
+    enc = encoder()
+    enc.encode("a")
+    enc.encode({"type": "reasoning-start", "id": "r"})
+    enc.encode({"type": "text-start", "id": "x"})
+    assert types(parsed(enc.abandon())) == ["reasoning-end r", "text-end x"]
+    assert enc.abandon() == []
+
+
+def test_what_was_opened_after_the_first_closing_part_is_not_closed_in_the_log() -> None:
+    enc = encoder()
+    assert types(parsed(enc.encode({"type": "abort", "reason": "r"}))) == []
+    assert list(enc.encode("late")) == []
+    assert list(enc.abandon()) == []
+
+
+ids = st.sampled_from(["t0", "t1", "x"])
+spans = st.builds(
+    lambda what, step, part_id: {
+        "type": f"{what}-{step}",
+        "id": part_id,
+        **({"delta": "d"} if step == "delta" else {}),
+    },
+    st.sampled_from(["text", "reasoning"]),
+    st.sampled_from(["start", "delta", "end"]),
+    ids,
+)
+others = st.sampled_from(["start", "start-step", "finish-step", "finish", "abort"]).map(lambda kind: {"type": kind})
+any_items = st.lists(st.text("ab", max_size=2) | spans | others, max_size=20)
+
+
+@given(any_items, st.integers(0, 20))
+def test_no_client_ever_meets_a_part_that_is_not_open(items: list[object], broken_at: int) -> None:
+    """In versions 5 and 6 `finish-step` forgets open parts, so the check does too."""
+    enc = encoder()
+    parts = parsed(enc.begin())
+    for item in items[:broken_at]:
+        parts += parsed(enc.encode(item))
+    if broken_at < len(items):
+        parts += parsed(enc.abandon())
+    else:
+        parts += parsed(enc.finish()) + parsed(enc.held)
+    open_parts: set[tuple[str, object]] = set()
+    assert [part["type"] for part in parts].count("start") == 1
+    for part in parts:
+        what, _, step = str(part["type"]).partition("-")
+        key = (what, part.get("id"))
+        if part["type"] == "finish-step":
+            assert not open_parts
+        elif what in ("text", "reasoning"):
+            assert (key in open_parts) is (step != "start")
+            if step == "start":
+                open_parts.add(key)
+            elif step == "end":
+                open_parts.remove(key)
+    assert not open_parts
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_over_the_limit_is_refused_and_leaves_no_trace() -> None:
+    # ledger: S0-22
+    enc = encoder(200)
+    with pytest.raises(EventTooLargeError) as caught:
+        enc.encode("x" * 200)
+    assert caught.value.limit_bytes == 200
+    assert caught.value.size_bytes > 200
+    with pytest.raises(EventTooLargeError):
+        enc.encode({"type": "reasoning-delta", "id": "r", "delta": "x" * 200})
+    assert enc.abandon() == []
+    assert types(parsed(enc.encode("ok"))) == ["text-start t0", "text-delta t0"]
+    with pytest.raises(EventTooLargeError):
+        enc.encode("x" * 200)
+
+
+def test_held_parts_are_bounded_together() -> None:
+    enc = encoder(200)
+    enc.encode({"type": "finish"})
+    enc.encode({"type": "data-x", "data": "x" * 100})
+    with pytest.raises(EventTooLargeError):
+        enc.encode({"type": "data-x", "data": "x" * 100})
+    assert sum(map(len, enc.held)) <= 200
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+FAULT = Fault.of(FaultCode.PROVIDER_ERROR, stream_id="s")
+WARNING = Fault.of(FaultCode.NOT_RESUMABLE)
+
+
+@pytest.mark.parametrize("kind", [EventKind.DATA, EventKind.CLOSING])
+def test_parts_are_framed_with_their_id_inside(kind: EventKind) -> None:
+    event = Event(5, kind, b'{"type":"start-step"}')
+    assert PROTOCOL.frame(event, CURSOR) == b"id: " + CURSOR.encode() + b'\ndata: {"type":"start-step"}\n\n'
+    assert PROTOCOL.frame(event, None) == b'data: {"type":"start-step"}\n\n'
+
+
+def test_the_terminal_is_done() -> None:
+    event = Event(9, EventKind.TERMINAL, b'{"outcome":"completed"}')
+    assert PROTOCOL.frame(event, CURSOR) == b"id: " + CURSOR.encode() + b"\ndata: [DONE]\n\n"
+    assert PROTOCOL.frame(event, None) == b"data: [DONE]\n\n"
+
+
+def notice(fault: Fault) -> dict[str, object]:
+    return {"type": "data-streamguard-error", "id": fault.fault_id, "transient": True, "data": fault.as_dict()}
+
+
+def test_a_notice_is_a_transient_data_part_with_a_stable_id() -> None:
+    event = Event(5, EventKind.NOTICE, FAULT.to_json())
+    assert frames(PROTOCOL.frame(event, CURSOR)) == [notice(FAULT)]
+    assert PROTOCOL.frame(event, CURSOR) == PROTOCOL.frame(event, CURSOR)
+    assert independent_events(PROTOCOL.frame(event, CURSOR))[0].id == CURSOR
+
+
+def test_a_notice_with_a_code_of_a_newer_version_passes() -> None:
+    raw = json.dumps({**FAULT.as_dict(), "code": "of_the_future"}).encode()
+    (part,) = frames(PROTOCOL.frame(Event(5, EventKind.NOTICE, raw), None))
+    assert isinstance(part, dict)
+    assert part["id"] == FAULT.fault_id
+
+
+def test_a_warning_outside_the_log_is_the_data_part_alone() -> None:
+    assert frames(PROTOCOL.fault_frame(WARNING)) == [notice(WARNING)]
+
+
+@pytest.mark.parametrize("severity", [Severity.ERROR, Severity.FATAL])
+def test_a_failure_outside_the_log_ends_the_clients_stream(severity: Severity) -> None:
+    fault = Fault.of(FaultCode.RESUME_FAILED, severity=severity)
+    data = PROTOCOL.fault_frame(fault, CURSOR)
+    assert frames(data) == [notice(fault), {"type": "error", "errorText": fault.message}, "[DONE]"]
+    assert {event.id for event in independent_events(data)} == {CURSOR}
+
+
+def test_closing_parts() -> None:
+    held = (b'{"type":"finish"}',)
+    assert PROTOCOL.closing(Outcome.COMPLETED, None, held) == held
+    assert parsed(PROTOCOL.closing(Outcome.STOPPED, FAULT, held)) == [{"type": "abort"}]
+    for outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
+        error = {"type": "error", "errorText": FAULT.message}
+        assert parsed(PROTOCOL.closing(outcome, FAULT, held)) == [error]
+        (unknown,) = parsed(PROTOCOL.closing(outcome, None, held))
+        assert unknown.keys() == {"type", "errorText"}
