@@ -1,0 +1,256 @@
+"""Slow viewers, shutdown, leaks, silence and threads, in real worker processes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+
+import httpx
+import pytest
+from anyio import create_task_group, to_thread
+
+from tests.harness.redis import RedisServer
+from tests.harness.sse import Ending, EventReader, SseConnection, SseEvent, resume, ui_text
+from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.workers import Worker
+
+from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
+from .test_takeover import faults, terminals
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+MIB = 1 << 20
+
+
+def probe(worker: Worker) -> dict[str, int]:
+    counts: dict[str, int] = httpx.get(f"{worker.url}/_probe", timeout=10.0, trust_env=False).json()
+    return counts
+
+
+def health(worker: Worker) -> dict[str, object]:
+    body: dict[str, object] = httpx.get(f"{worker.url}/api/chat/health/streaming", timeout=10.0, trust_env=False).json()
+    return body
+
+
+async def test_a_viewer_that_never_reads_a_large_stream_is_dropped(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    server = own_redis()
+    one = worker(server.url, max_stream_bytes=200 * MIB)
+    other = worker(server.url)
+    session, size, n = new_session(), 65_536, 1_100
+    script = json.dumps({"id": session, "n": n, "size": size, "gate": session}).encode()
+    before = probe(one)["rss_bytes"]
+    with socket.create_connection(("127.0.0.1", one.port)) as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = f"POST /api/chat HTTP/1.1\r\nHost: x\r\nX-User: ann\r\nContent-Length: {len(script)}\r\n"
+        stuck.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + script)
+        await wait_until_async(lambda: status(one, session)["active"], description="the stream is open")
+        read = {"local": 0, "remote": 0}
+        heights: list[int] = []
+
+        async def follow(name: str, stream: SseConnection) -> None:
+            while (event := await stream.next_event()) is not None:
+                if '"text-delta"' in event.data:
+                    read[name] += len(json.loads(event.data)["delta"])
+                    if name == "local" and read[name] % (64 * size) == 0:
+                        heights.append((await to_thread.run_sync(probe, one))["rss_bytes"])
+                stream.events.clear()
+                stream.body.clear()
+            assert stream.ending is Ending.CLEAN
+
+        async with (
+            resume(one.port, session, headers=USER) as local,
+            resume(other.port, session, headers=USER) as remote,
+            create_task_group() as readers,
+        ):
+            readers.start_soon(follow, "local", local)
+            readers.start_soon(follow, "remote", remote)
+            open_gate(one, session)
+        assert read == {"local": n * size, "remote": n * size}
+        growth = max(heights) - before
+        assert growth < 48 * MIB, f"grew by {growth / MIB:.0f} MiB for a stream of {n * size / MIB:.0f}"
+        await wait_until_async(
+            lambda: health(one)["viewers"] == 0, description="the stuck viewer was dropped", timeout=20
+        )
+        received = b""
+        stuck.settimeout(10)
+        while data := _receive(stuck):
+            received = (received + data)[-64:]
+        assert not received.endswith(b"0\r\n\r\n"), "a dropped viewer must not see a clean end"
+    assert status(other, session)["last"]["outcome"] == "completed"
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1 << 20)
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize("base_http_middleware", [False, True], ids=["plain", "under-BaseHTTPMiddleware"])
+@pytest.mark.parametrize(
+    ("server_kind", "graceful_seconds"),
+    [("uvicorn", None), ("uvicorn", 1), ("hypercorn", None)],
+    ids=["uvicorn", "uvicorn-graceful-1", "hypercorn"],
+)
+async def test_shutdown_ends_streams_with_a_terminal(
+    server_kind: str,
+    graceful_seconds: int | None,
+    base_http_middleware: bool,
+    own_redis: Callable[..., RedisServer],
+    worker: Callable[..., Worker],
+) -> None:
+    server = own_redis()
+    env = {"CHAT_BASE_HTTP_MIDDLEWARE": "1"} if base_http_middleware else {}
+    going = worker(server.url, env=env, server=server_kind, graceful_seconds=graceful_seconds)
+    other = worker(server.url)
+    hanging, ending = new_session(), new_session()
+    async with (
+        post(going, hanging, n=10, gate=hanging, gate_at=5) as stream,
+        post(going, ending, n=40, gap_ms=10) as short,
+    ):
+        seen = await stream.read_events(7)
+        await short.read_events(3)
+        going.terminate()
+        rest = await stream.read_rest()
+        finished = short.events + await short.read_rest()
+        # Whoever has the terminal may end cleanly; whoever has not must not.
+        for view, events in ((stream, seen + rest), (short, finished)):
+            done = bool(events) and events[-1].data == "[DONE]"
+            assert done or view.ending is not Ending.CLEAN
+        cursor = stream.cursor
+    exit_code = await _exit(going)
+    assert exit_code in (0, -15), going.log()
+    (terminal,) = terminals(server, stream.headers["x-stream-id"])
+    assert terminal["outcome"] == "interrupted"
+    fault = terminal["fault"]
+    assert isinstance(fault, dict)
+    assert (fault["phase"], fault["retryable"]) == ("shutdown", True)
+    tail = get(other, hanging, cursor)
+    events = seen + rest + (_events(tail) if tail.status_code == 200 else [])
+    assert [_number(event) for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].data == "[DONE]"
+    assert faults(events) == ["shutting_down"]
+    if graceful_seconds is None and server_kind == "uvicorn":
+        assert ui_text(finished) == expected_text(40), "a stream that ends within the drain ends by itself"
+    again = get(other, ending, short.cursor)
+    whole = finished + (_events(again) if again.status_code == 200 else [])
+    assert whole[-1].data == "[DONE]"
+    assert [_number(event) for event in whole] == list(range(1, len(whole) + 1))
+
+
+async def _exit(worker: Worker) -> int:
+    await wait_until_async(lambda: not worker.alive, description="the worker has ended", timeout=20)
+    return worker.wait_exit(1)
+
+
+def _events(answer: httpx.Response) -> list[SseEvent]:
+    return EventReader().feed(answer.content)
+
+
+def _number(event: SseEvent) -> int:
+    assert event.id is not None
+    return int(event.id.rsplit(".", 1)[1])
+
+
+async def test_draining_refuses_new_streams(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    server = own_redis()
+    one = worker(server.url, drain_seconds=20.0)
+    session = new_session()
+    async with (
+        post(one, session, n=10, gate=session, gate_at=5) as stream,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await stream.read_events(7)
+        # A connection made before the signal: uvicorn accepts no new ones after it.
+        kept = await client.get(f"{one.url}/api/chat/health/ready")
+        assert kept.status_code == 200
+        gate = client.post(f"{one.url}/gate/{session}")
+        one.terminate()
+        await wait_until_async(lambda: "streamguard.drain_started" in one.log(), description="the drain has begun")
+        await gate
+        assert ui_text(stream.events + await stream.read_rest()) == expected_text(10)
+    assert await _exit(one) in (0, -15)
+
+
+async def test_connecting_and_dropping_leaves_nothing_behind(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    server = own_redis()
+    one = worker(server.url)
+    client = server.client()
+    for _ in range(20):
+        await _connect_and_drop(one)
+    await _settled(one)
+    before, connections = probe(one), len(client.client_list())
+    for _ in range(1_000):
+        await _connect_and_drop(one)
+    await _settled(one)
+    after = probe(one)
+    await wait_until_async(
+        lambda: probe(one)["tasks"] <= before["tasks"] and probe(one)["open_files"] <= before["open_files"],
+        description=f"tasks and files are back from {after} to {before}",
+    )
+    assert probe(one)["threads"] <= before["threads"]
+    assert len(client.client_list()) <= connections
+    assert not server.keys_without_ttl()
+
+
+async def _connect_and_drop(worker: Worker) -> None:
+    """Two connections, dropped with their streams under way: one POST and one resume."""
+    session = new_session()
+    async with post(worker, session, n=3, gap_ms=1) as stream:
+        await stream.read_events(1)
+        async with resume(worker.port, session, headers=USER) as again:
+            assert again.status == 200
+
+
+async def _settled(worker: Worker) -> None:
+    await wait_until_async(
+        lambda: health(worker)["streams"] == 0 and health(worker)["viewers"] == 0, description="all streams have ended"
+    )
+
+
+async def test_a_silent_model_keeps_its_log(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    """Heartbeats renew it: nothing is appended for several times the TTL."""
+    server = own_redis()
+    one = worker(server.url, lease_seconds=0.4, heartbeat_seconds=0.1, live_ttl_seconds=1.6)
+    client = server.client()
+    session = new_session()
+    async with post(one, session, n=10, gate=session, gate_at=5) as stream:
+        seen = await stream.read_events(7)
+        log = next(
+            key for key in client.scan_iter(f"*{stream.headers['x-stream-id']}*") if client.type(key) == b"stream"
+        )
+        idle = wait_until(
+            lambda: client.object("idletime", log) >= 4, description="the log was not written for 4 s", timeout=15
+        )
+        assert idle
+        assert client.exists(log)
+        open_gate(one, session)
+        events = seen + await stream.read_rest()
+    assert ui_text(events) == expected_text(10)
+    assert all(event.id for event in events)
+
+
+async def test_a_sync_generator_completes_without_its_client(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+) -> None:
+    one = worker(own_redis().url)
+    for _ in range(3):
+        raw_post(one, new_session(), path="/api/threaded", n=2)
+    threads = probe(one)["threads"]
+    session = new_session()
+    async with post(one, session, path="/api/threaded", n=200) as stream:
+        await stream.read_events(1)
+    await wait_until_async(lambda: f"finally {session}" in trace(one), description="the generator was closed")
+    assert f"completed {session}" in trace(one)
+    answer = get(one, session)
+    assert ui_text(_events(answer)) == expected_text(200)
+    await wait_until_async(lambda: probe(one)["threads"] <= threads, description="its thread is gone")
