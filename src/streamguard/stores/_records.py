@@ -130,9 +130,8 @@ class StreamEntry:
         if self.state is not StreamState.OPEN:
             return Status.DUPLICATE if self.lost else Status.SEALED
         self.lost = True
-        if lost.terminal is None:
-            self.lease_until = now + lost.lease_seconds
-        else:
+        self.lease_until = now + lost.lease_seconds
+        if lost.terminal is not None:
             self.seal = Seal(lost.terminal.outcome, self.last_seq, lost.terminal.fault)
             self._end(lost.terminal, now)
         return Status.OK

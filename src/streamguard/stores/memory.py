@@ -277,12 +277,12 @@ class MemoryStore(StreamStore):
         if status is Status.OK:
             self._charge(stream.size_bytes - size_bytes)
             session = self._session_entry(ref.key)
-            if session.last_id == ref.stream_id or session.last_created_at <= lost.new.created_at:
+            if session.last is None or session.last_created_at <= lost.new.created_at:
                 session.last_id, session.last_created_at = ref.stream_id, lost.new.created_at
                 if lost.terminal is None:
                     session.active_id = ref.stream_id
             if lost.terminal is None:
-                self._expire_in(stream, lost.retention_seconds, now)
+                self._expire_in(stream, max(lost.retention_seconds, stream.expires_at - now), now)
             else:
                 self._end(stream, lost.retention_seconds, now)
             self._watchers.tell(stream, after_seq=last_seq)
@@ -336,7 +336,7 @@ class MemoryStore(StreamStore):
 
     def _erased_since(self, key: SessionKey, created_at: float, now: float) -> bool:
         erased_at, until = self._erased.get(key, (-math.inf, -math.inf))
-        return until > now and erased_at > created_at
+        return until > now and erased_at >= created_at
 
     def _keep(self, session: SessionEntry, stream: StreamEntry) -> None:
         key = _key(stream.ref)

@@ -1,0 +1,296 @@
+"""The rules by which Hypothesis drives two stores: everything a writer, a viewer, a user or a reconciler may do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from streamguard.faults import Fault, FaultCode
+from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, Usage
+from streamguard.stores.base import (
+    Append,
+    Close,
+    Lost,
+    NewStream,
+    Registered,
+    Seal,
+    SessionRecord,
+    Status,
+    StopReply,
+    StreamStore,
+    TakeReply,
+)
+
+from .promises import PromiseBrokenError
+from .twins import HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
+
+__all__ = ["Twins"]
+
+WHICH = st.integers(0, MOST_STREAMS - 1)
+"""Which stream: 0 is the newest."""
+SESSION = st.integers(0, len(SESSIONS) - 1)
+LEASE = st.sampled_from([HOUR, HOUR, TINY])
+EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
+"""How far the writer's epoch is from the stream's."""
+OUTCOME = st.sampled_from(Outcome)
+AGE = st.sampled_from([-1000.0, 1000.0])
+"""Seconds between the start of the example and a stream's creation, so before or after any erasure in it."""
+
+some_stream = precondition(lambda self: self.streams)
+
+
+class Twins(TwinStores):
+    # -- registering -----------------------------------------------------------------------------------------------
+
+    @rule(session=SESSION, lease=LEASE, age=AGE)
+    def register(self, session: int, lease: float, age: float) -> None:
+        self.do_register(self.conceive(session, age), lease)
+
+    @some_stream
+    @rule(which=WHICH, lease=LEASE)
+    def register_again(self, which: int, lease: float) -> None:
+        self.do_register(self.pick(which), lease)
+
+    def do_register(self, new: NewStream, lease: float) -> None:
+        if self.meta(new.ref) is not None:
+            self.postponed.add(new.ref)
+        self.step(lambda store: store.register(new, lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY)
+        self.after(waits=lease == TINY)
+
+    @precondition(lambda self: len(self.streams) < MOST_STREAMS - 1)
+    @rule(session=SESSION)
+    def register_two_at_once(self, session: int) -> None:
+        def register(new: NewStream) -> Callable[[StreamStore], Awaitable[object]]:
+            async def call(store: StreamStore) -> object:
+                answer = await store.register(new, lease_seconds=HOUR, ttl_seconds=HOUR)
+                return answer.meta.ref, type(answer) is Registered
+
+            return call
+
+        self.race(*[register(self.conceive(session, 0.0)) for _ in range(2)])
+
+    # -- the log ---------------------------------------------------------------------------------------------------
+
+    @some_stream
+    @rule(
+        which=WHICH,
+        epoch=EPOCH,
+        offset=st.sampled_from([1, 1, 1, 1, 0, -1, -2, 2]),
+        count=st.integers(1, 3),
+        refresh=st.booleans(),
+    )
+    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool) -> None:
+        """In order, repeated, overlapping or with a gap. What is there is repeated as it was: one epoch, one writer."""
+        ref = self.pick(which).ref
+        first_seq = max(1, self.last_seq(ref) + offset)
+        there = [event[1:] for event in self.log(ref)[first_seq - 1 :]]
+        item = Append(ref, self.epoch(ref, epoch), first_seq, (there + self.events(count))[:count], refresh)
+        (reply,) = self.step(lambda store: store.append([item]))
+        self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
+        self.after()
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def lose_the_last_reply_and_ask_again(self) -> None:
+        assert self.last is not None
+        call, answer, waits = self.last
+        before = {ref: seen.log for ref, seen in self.promises.streams.items()}
+        again = self.step(call, waits=waits)
+        # A takeover repeated is another takeover.
+        if type(answer) is not TakeReply:
+            self.promises.repeated(status_of(answer), status_of(again))
+        self.after(waits=waits)
+        if {ref: seen.log for ref, seen in self.promises.streams.items()} != before:
+            raise PromiseBrokenError("retry", "a repeated write changed a log")
+
+    @some_stream
+    @rule(which=WHICH, after_seq=st.integers(0, 12), max_bytes=st.integers(1, 12))
+    def read(self, which: int, after_seq: int, max_bytes: int) -> None:
+        ref = self.pick(which).ref
+        expected = list(self.log(ref)[after_seq:])
+        found = self.bench.run(self.bench.redis.read(ref, after_seq, max_bytes=max_bytes))
+        if found != expected[: len(found)] or bool(found) != bool(expected):
+            raise PromiseBrokenError("I9", f"after {after_seq} there is {expected}, read gave {found}")
+
+    @some_stream
+    @rule(which=WHICH)
+    def come_as_somebody_else(self, which: int) -> None:
+        ref = self.pick(which).ref
+        foreign = StreamRef(SessionKey("eve", ref.key.session_id), ref.stream_id)
+
+        async def look(store: StreamStore) -> object:
+            return (
+                await store.meta(foreign),
+                await store.session(foreign.key),
+                await store.read(foreign, 0, max_bytes=1000),
+                await store.request_stop(foreign),
+                await store.take(foreign, lease_seconds=HOUR, force=True),
+            )
+
+        nothing: object = (
+            None,
+            SessionRecord(None, None, None, None),
+            [],
+            StopReply.ENDED,
+            TakeReply(Status.GONE, None),
+        )
+        if self.bench.run(look_at(self.bench.redis, look)) != nothing:
+            raise PromiseBrokenError("I12", "somebody else learnt of a stream")
+        self.after()
+
+    # -- the writer's claim ----------------------------------------------------------------------------------------
+
+    @some_stream
+    @rule(which=WHICH, epoch=EPOCH, lease=LEASE)
+    def heartbeat(self, which: int, epoch: int, lease: float) -> None:
+        ref = self.pick(which).ref
+        claim = (ref, self.epoch(ref, epoch))
+        (reply,) = self.step(
+            lambda store: store.heartbeat([claim], lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY
+        )
+        self.promises.answered(*claim, reply.status)
+        self.after(waits=lease == TINY)
+
+    @some_stream
+    @rule(which=WHICH)
+    def stop(self, which: int) -> None:
+        ref = self.pick(which).ref
+        self.step(lambda store: store.request_stop(ref))
+        self.after()
+
+    @some_stream
+    @rule(which=WHICH, lease=LEASE, expected=st.sampled_from([None, None, 0, -1]), force=st.booleans())
+    def take(self, which: int, lease: float, expected: int | None, force: bool) -> None:
+        ref = self.pick(which).ref
+        epoch = None if expected is None else self.epoch(ref, expected)
+        self.step(
+            lambda store: store.take(ref, lease_seconds=lease, expected_epoch=epoch, force=force), waits=lease == TINY
+        )
+        self.after(waits=lease == TINY)
+
+    @some_stream
+    @rule(which=WHICH, force=st.booleans())
+    def take_twice_at_once(self, which: int, force: bool) -> None:
+        ref = self.pick(which).ref
+        epoch = self.epoch(ref, 0)
+
+        def take(store: StreamStore) -> Awaitable[object]:
+            return store.take(ref, lease_seconds=HOUR, expected_epoch=epoch, force=force)
+
+        self.race(take, take)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    @some_stream
+    @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, offset=st.sampled_from([0, 0, 0, 0, -1, 1]))
+    def seal(self, which: int, epoch: int, outcome: Outcome, offset: int) -> None:
+        ref = self.pick(which).ref
+        seal = self.a_seal(ref, outcome, offset)
+        at = self.epoch(ref, epoch)
+        status, _ = self.step(lambda store: store.seal(ref, at, seal))
+        self.promises.answered(ref, at, status)
+        self.after()
+
+    @some_stream
+    @rule(which=WHICH)
+    def seal_twice_at_once(self, which: int) -> None:
+        ref = self.pick(which).ref
+        at = self.epoch(ref, 0)
+        stopped, completed = [self.a_seal(ref, outcome, 0) for outcome in (Outcome.STOPPED, Outcome.COMPLETED)]
+        self.race(lambda store: store.seal(ref, at, stopped), lambda store: store.seal(ref, at, completed))
+
+    def a_seal(self, ref: StreamRef, outcome: Outcome, offset: int) -> Seal:
+        last_seq = max(0, self.last_seq(ref) + offset)
+        if outcome is Outcome.COMPLETED:
+            return Seal(outcome, last_seq, usage=Usage({"tokens": last_seq}), held=(b"[DONE]", b"\x00\xff"))
+        return Seal(outcome, last_seq, fault=Fault.of(FaultCode.INTERRUPTED))
+
+    @some_stream
+    @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, count=st.integers(0, 2), owed=st.booleans())
+    def close(self, which: int, epoch: int, outcome: Outcome, count: int, owed: bool) -> None:
+        self.do_close(self.a_close(self.pick(which).ref, epoch, outcome, count, b"owed" if owed else None))
+        self.after()
+
+    @some_stream
+    @rule(which=WHICH)
+    def seal_and_close(self, which: int) -> None:
+        """The whole end at once, so that streams often reach it."""
+        ref = self.pick(which).ref
+        at, seal = self.epoch(ref, 0), self.a_seal(ref, Outcome.COMPLETED, 0)
+        self.step(lambda store: store.seal(ref, at, seal))
+        self.after()
+        self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
+        self.after()
+
+    @some_stream
+    @rule(which=WHICH)
+    def close_twice_at_once(self, which: int) -> None:
+        close = self.a_close(self.pick(which).ref, 0, Outcome.COMPLETED, 1, None)
+        self.race(lambda store: store.close(close), lambda store: store.close(close))
+
+    def a_close(self, ref: StreamRef, epoch: int, outcome: Outcome, count: int, owed: bytes | None) -> Close:
+        events = self.events(count, EventKind.CLOSING)
+        return Close(ref, self.epoch(ref, epoch), events, self.terminal(outcome), HOUR, owed)
+
+    def do_close(self, close: Close, *, waits: bool = False) -> None:
+        reply = self.step(lambda store: store.close(close), waits=waits)
+        self.promises.answered(close.ref, close.epoch, reply.status)
+
+    @some_stream
+    @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, lease=LEASE, ends=st.booleans())
+    def lose(self, which: int, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
+        self.do_lose(self.pick(which), epoch, outcome, lease, ends)
+
+    @rule(session=SESSION, age=AGE, lease=LEASE, ends=st.booleans())
+    def lose_what_was_never_registered(self, session: int, age: float, lease: float, ends: bool) -> None:
+        self.do_lose(self.conceive(session, age), 0, Outcome.COMPLETED, lease, ends)
+
+    def do_lose(self, new: NewStream, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
+        terminal = self.terminal(outcome, lost=True) if ends else None
+        lost = Lost(new, self.epoch(new.ref, epoch), lease, HOUR, terminal)
+        reply = self.step(lambda store: store.lose(lost), waits=lease == TINY)
+        if reply.status is not Status.OK:
+            self.postponed.add(new.ref)
+        self.promises.answered(new.ref, lost.epoch, reply.status)
+        self.after(waits=lease == TINY)
+
+    @some_stream
+    @rule(
+        which=WHICH,
+        persisted=st.sampled_from([None, *Persisted]),
+        quota=st.sampled_from([None, *QuotaState]),
+    )
+    def mark(self, which: int, persisted: Persisted | None, quota: QuotaState | None) -> None:
+        ref = self.pick(which).ref
+        self.step(lambda store: store.mark(ref, persisted=persisted, quota=quota))
+        self.after()
+
+    @rule(session=SESSION)
+    def erase(self, session: int) -> None:
+        self.step(lambda store: store.erase(SESSIONS[session], mark_seconds=HOUR))
+        self.after()
+
+    # -- expiry ----------------------------------------------------------------------------------------------------
+
+    @some_stream
+    @rule(which=WHICH)
+    def let_a_finished_stream_expire(self, which: int) -> None:
+        close = self.a_close(self.pick(which).ref, 0, Outcome.COMPLETED, 0, None)
+        self.do_close(close._replace(retention_seconds=TINY), waits=True)
+        self.after(waits=True)
+        self.last = None
+
+    @some_stream
+    @rule(which=WHICH)
+    def let_an_abandoned_stream_expire(self, which: int) -> None:
+        ref = self.pick(which).ref
+        claim = (ref, self.epoch(ref, 0))
+        self.step(lambda store: store.heartbeat([claim], lease_seconds=HOUR, ttl_seconds=TINY), waits=True)
+        self.after(waits=True)
+        self.last = None
+
+
+async def look_at(store: StreamStore, look: Callable[[StreamStore], Awaitable[object]]) -> object:
+    return await look(store)

@@ -1,0 +1,273 @@
+"""Drives a memory store and a Redis store side by side; the rules are in `rules`.
+
+Each rule does one thing to both, checks the promises on Redis alone, and then compares: the replies, and everything
+the two show. Time does not pass in a rule unless it says so: leases and TTLs are an hour, or a millisecond that
+the rule then waits out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine
+
+from streamguard.faults import Fault, FaultCode
+from streamguard.model import Event, EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef
+from streamguard.stores.base import (
+    NewStream,
+    Occupied,
+    Registered,
+    SessionRecord,
+    Status,
+    StreamMeta,
+    StreamStore,
+    TakeReply,
+    Terminal,
+)
+from streamguard.stores.memory import MemoryStore
+
+from .promises import Promises, Seen
+
+__all__ = ["HOUR", "MOST_STREAMS", "SESSIONS", "TINY", "Bench", "TwinStores", "status_of"]
+
+T = TypeVar("T")
+
+HOUR = 3600.0
+TINY = 0.001
+MOST_STREAMS = 8
+CATCH_UP_SECONDS = 1.0
+
+SESSIONS = (SessionKey("ann", "s1"), SessionKey("ann", "s2"), SessionKey("bob", "s1"))
+
+WHICH = st.integers(0, MOST_STREAMS - 1)
+"""Which stream: 0 is the newest."""
+LEASE = st.sampled_from([HOUR, HOUR, TINY])
+EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
+"""How far the writer's epoch is from the stream's."""
+OUTCOME = st.sampled_from(Outcome)
+AGE = st.sampled_from([-1000.0, 1000.0])
+"""Seconds between the start of the example and a stream's creation, so before or after any erasure in it."""
+
+
+class Clock:
+    """The memory store's clock; it stands unless a rule turns it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Everything a store shows, without the times that differ between two stores."""
+
+    streams: dict[StreamRef, Seen]
+    sessions: dict[SessionKey, SessionRecord]
+    due: frozenset[StreamRef]
+
+
+class Bench:
+    """What all examples of one run share: an event loop and the Redis store."""
+
+    def __init__(self, redis_store: StreamStore, clear: Callable[[], object]) -> None:
+        self._runner = asyncio.Runner()
+        self.redis = redis_store
+        self.clear = clear
+        self.run(self.redis.start())
+
+    def run(self, step: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(step)
+
+    def close(self) -> None:
+        self.run(self.redis.aclose())
+        self._runner.close()
+
+
+def timeless(reply: object) -> object:
+    """A reply without the times that differ between two stores."""
+    match reply:
+        case StreamMeta():
+            return replace(
+                reply,
+                lease_seconds=1.0 if reply.lease_seconds > 0 else -1.0,
+                closed_seconds=None if reply.closed_seconds is None else 0.0,
+            )
+        case Registered(meta):
+            return ("registered", timeless(meta))
+        case Occupied(meta):
+            return ("occupied", timeless(meta))
+        case TakeReply(status, meta):
+            return (status, timeless(meta))
+        case SessionRecord():
+            return replace(
+                reply,
+                active=timeless(reply.active),  # type: ignore[arg-type] # a meta stays one
+                last=timeless(reply.last),  # type: ignore[arg-type] # a meta stays one
+            )
+        case Seen(meta, log):
+            return Seen(timeless(meta), log)  # type: ignore[arg-type] # a meta stays one
+        case dict():
+            return {key: timeless(value) for key, value in reply.items()}
+        case _:
+            return reply
+
+
+async def show(store: StreamStore, refs: list[StreamRef]) -> Shown:
+    metas = await asyncio.gather(*(store.meta(ref) for ref in refs))
+    logs = await asyncio.gather(*(store.read(ref, 0, max_bytes=1 << 20) for ref in refs))
+    sessions = await asyncio.gather(*(store.session(key) for key in SESSIONS))
+    due = await store.due(limit=100)
+    streams = {ref: Seen(meta, tuple(log)) for ref, meta, log in zip(refs, metas, logs, strict=True)}
+    return Shown(streams, dict(zip(SESSIONS, sessions, strict=True)), frozenset(due))
+
+
+def status_of(reply: object) -> Status | None:
+    match reply:
+        case (Status() as status, *_) | [(Status() as status, *_)] | (Status() as status):
+            return status
+        case _:
+            return None
+
+
+def won(answer: object) -> bool:
+    """Whether this is the answer of whoever came first in a race."""
+    match answer:
+        case (StreamRef(), first):
+            return bool(first)
+        case _:
+            return status_of(answer) is Status.OK
+
+
+class TwinStores(RuleBasedStateMachine):
+    bench: ClassVar[Bench]
+    compares: ClassVar[bool] = True
+    """Whether Redis is held against memory too, or against the promises alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench.clear()
+        self.clock = Clock()
+        self.memory = MemoryStore(clock=self.clock)
+        self.began_at = time.time()
+        self.promises = Promises()
+        self.streams: list[NewStream] = []
+        self.payloads = 0
+        self.postponed: set[StreamRef] = set()
+        """Streams that `due` may name late, by a lease: a writer's repeated or refused call may move the index entry,
+        which no script can keep in step with the record, since they are on different cluster slots."""
+        self.last: tuple[Callable[[StreamStore], Awaitable[object]], object, bool] | None = None
+        """The last step, its answer, and whether it waits; None when repeating it means something else."""
+
+    # -- one step on both ------------------------------------------------------------------------------------------
+
+    def step(self, call: Callable[[StreamStore], Awaitable[T]], *, waits: bool = False) -> T:
+        """Do `call` to both and compare the answers. Returns Redis's. With `waits`, a millisecond passes after it."""
+
+        async def both() -> tuple[T, T]:
+            return await call(self.bench.redis), await call(self.memory)
+
+        answer, expected = self.bench.run(both())
+        self.last = (call, answer, waits)
+        self.expect(answer, expected)
+        if waits:
+            self.clock.now += 1
+        return answer
+
+    def race(self, *calls: Callable[[StreamStore], Awaitable[object]]) -> None:
+        """Do all `calls` to Redis at once, and to memory one after the other, the winner's first."""
+
+        async def at_once() -> list[object]:
+            return await asyncio.gather(*(call(self.bench.redis) for call in calls))
+
+        answers = self.bench.run(at_once())
+        self.last = None
+        order = sorted(range(len(calls)), key=lambda index: not won(answers[index]))
+
+        async def in_turn() -> dict[int, object]:
+            return {index: await calls[index](self.memory) for index in order}
+
+        expected = self.bench.run(in_turn())
+        for index, answer in enumerate(answers):
+            self.expect(answer, expected[index])
+        self.after()
+
+    def expect(self, answer: object, expected: object) -> None:
+        if self.compares:
+            assert timeless(answer) == timeless(expected), f"Redis answered {answer}, memory {expected}"
+
+    def after(self, *, waits: bool = False) -> None:
+        """Look at everything: first for broken promises, then for differences."""
+        refs = [new.ref for new in self.streams]
+        deadline = time.monotonic() + CATCH_UP_SECONDS
+        expected = self.bench.run(show(self.memory, refs))
+        while True:
+            shown = self.bench.run(show(self.bench.redis, refs))
+            caught_up = self.same_times(shown, expected, self.postponed)
+            # Redis's clock cannot be turned: what memory has forgotten already expires there in a millisecond.
+            if not waits or caught_up or time.monotonic() > deadline:
+                break
+        self.promises.observed(shown.streams, shown.sessions)
+        if self.compares:
+            for what in ("streams", "sessions"):
+                actual, wanted = timeless(getattr(shown, what)), timeless(getattr(expected, what))
+                assert actual == wanted, f"Redis shows {actual}, memory {wanted}"
+            self.postponed &= expected.due
+            assert shown.due | self.postponed == expected.due, f"Redis has due {shown.due}, memory {expected.due}"
+
+    @staticmethod
+    def same_times(shown: Shown, expected: Shown, postponed: set[StreamRef]) -> bool:
+        def times(one: Shown) -> list[object]:
+            metas = [seen.meta for seen in one.streams.values()]
+            known = [record.last_id is not None for record in one.sessions.values()]
+            return [*known, *(None if meta is None else meta.lease_seconds > 0 for meta in metas)]
+
+        return times(shown) == times(expected) and shown.due >= expected.due - postponed
+
+    # -- choosing --------------------------------------------------------------------------------------------------
+
+    def conceive(self, session: int, age: float) -> NewStream:
+        if len(self.streams) == MOST_STREAMS:
+            return self.streams[session]
+        number = len(self.streams) + 1
+        new = NewStream(
+            ref=StreamRef(SESSIONS[session], f"{number:024x}"),
+            message_id=f"msg_{number}",
+            protocol="plain",
+            binding="twins",
+            fingerprint="" if number % 2 else "f" * 64,
+            created_at=self.began_at + age + number,
+        )
+        self.streams.append(new)
+        return new
+
+    def pick(self, which: int) -> NewStream:
+        return self.streams[-1 - which % len(self.streams)]
+
+    def meta(self, ref: StreamRef) -> StreamMeta | None:
+        return self.promises.streams[ref].meta if ref in self.promises.streams else None
+
+    def epoch(self, ref: StreamRef, offset: int) -> int:
+        meta = self.meta(ref)
+        return max(1, (1 if meta is None else meta.epoch) + offset)
+
+    def log(self, ref: StreamRef) -> tuple[Event, ...]:
+        return self.promises.streams[ref].log if ref in self.promises.streams else ()
+
+    def last_seq(self, ref: StreamRef) -> int:
+        return len(self.log(ref))
+
+    def events(self, count: int, kind: EventKind = EventKind.DATA) -> list[tuple[EventKind, bytes]]:
+        self.payloads += count
+        return [(kind, b"%d" % number) for number in range(self.payloads - count, self.payloads)]
+
+    @staticmethod
+    def terminal(outcome: Outcome, *, lost: bool = False) -> Terminal:
+        fault = None if outcome is Outcome.COMPLETED else Fault.of(FaultCode.INTERRUPTED)
+        return Terminal(outcome, Persisted.PENDING, QuotaState.SETTLED, "msg", fault, "log_lost" if lost else None)
