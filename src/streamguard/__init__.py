@@ -1,1 +1,54 @@
 """Resumable, honest, self-healing LLM chat streams for ASGI applications."""
+
+from .errors import (
+    ConfigurationError,
+    CursorInvalidError,
+    EventTooLargeError,
+    FaultError,
+    InvalidPartError,
+    NotStartedError,
+    StoreCorruptError,
+    StoreError,
+    StoreUnavailableError,
+    StreamGuardError,
+    StreamLimitError,
+)
+from .faults import Fault, FaultCode, Phase, Severity
+from .guard import Endpoint, StreamGuard
+from .model import Cursor, Observation, Observer, Outcome, Persisted, QuotaState, Signal
+from .settings import Settings
+from .web.identity import Anonymous, Authenticate, Identity, anonymous
+from .web.run import Run
+
+__all__ = [
+    "Anonymous",
+    "Authenticate",
+    "ConfigurationError",
+    "Cursor",
+    "CursorInvalidError",
+    "Endpoint",
+    "EventTooLargeError",
+    "Fault",
+    "FaultCode",
+    "FaultError",
+    "Identity",
+    "InvalidPartError",
+    "NotStartedError",
+    "Observation",
+    "Observer",
+    "Outcome",
+    "Persisted",
+    "Phase",
+    "QuotaState",
+    "Run",
+    "Settings",
+    "Severity",
+    "Signal",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreUnavailableError",
+    "StreamGuard",
+    "StreamGuardError",
+    "StreamLimitError",
+    "anonymous",
+]

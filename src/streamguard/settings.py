@@ -81,6 +81,8 @@ class Settings(BaseModel):
     """Per process."""
     max_resumes_per_minute: Count = 60
     """Per owner and process."""
+    max_sync_streams: Count = 40
+    """Sync generators running at once, each in a thread of its own, per process; past it 503."""
 
     breaker_probe_seconds: Seconds = 1.0
     """How often an unreachable store is tried again while the breaker is open."""

@@ -1,0 +1,313 @@
+"""`StreamGuard`: the one object that ties everything together, and the only one that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Final, Self
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from .errors import ConfigurationError, NotStartedError
+from .faults import Fault, FaultCode
+from .model import Observation, Signal
+from .reconcile.orphans import OrphanSweep
+from .runtime import OnConflict, OnStoreFailure, Runtime
+from .settings import Settings
+from .stores.base import StreamStore
+from .stores.memory import MemoryStore
+from .stores.redis import RedisStore
+from .telemetry import SentryObserver, StructlogObserver
+from .web.endpoint import GuardedEndpoint, StreamOptions
+from .web.exchange import CutLayer
+from .web.gate import Gate, Ids, fault_response
+from .web.headers import request_id_of
+from .web.identity import Anonymous, Authenticate
+from .web.route import GuardRoute
+from .web.routes import Routes
+from .web.selector import SelectorSource
+from .web.signals import ShutdownSignals
+
+__all__ = ["Endpoint", "StreamGuard"]
+
+Endpoint = Callable[..., Awaitable[Response]]
+"""What `@guard.stream` makes of an endpoint: something any Starlette-based framework can register."""
+
+
+class _NotGiven:
+    """No `authenticate` at all, which None would not say."""
+
+
+_NOT_GIVEN: Final = _NotGiven()
+
+
+class StreamGuard:
+    """Guards the streaming endpoints of one application.
+
+    Args:
+        url: where streams are logged. `memory://` needs nothing and serves one process; `redis://`, `rediss://` and
+            `unix://` serve many.
+        authenticate: names the owner of a request, or None for nobody (401). For applications without users:
+            `authenticate=anonymous`.
+        settings: every number; the defaults otherwise.
+
+    Raises:
+        ConfigurationError: `authenticate` is missing, or the URL cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str = "memory://",
+        *,
+        authenticate: Authenticate | _NotGiven = _NOT_GIVEN,
+        settings: Settings | None = None,
+    ) -> None:
+        if isinstance(authenticate, _NotGiven) or not callable(authenticate):
+            raise ConfigurationError(
+                "StreamGuard needs authenticate=…, a function that names the owner of a request; "
+                "if your application has no users, say so: authenticate=anonymous"
+            )
+        self._url = url
+        self._settings = settings or Settings()
+        self._authenticate = authenticate
+        self._open_store()  # nothing is connected yet: a URL that cannot be used is found here
+        self._gate = Gate(self._settings, authenticate, self._running)
+        self._routes = Routes(self._gate)
+        self._runtime: Runtime | None = None
+        self._signals: ShutdownSignals | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._app: ASGIApp | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Start: for a lifespan of your own, `async with guard:`.
+
+        Raises:
+            ConfigurationError: it runs already.
+        """
+        if self._runtime is not None:
+            raise ConfigurationError(
+                "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
+                "`async with guard:`, in the outermost application"
+            )
+        store = self._open_store()
+        runtime = self._runtime = Runtime(store, self._settings, (StructlogObserver(), SentryObserver()))
+        try:
+            await runtime.__aenter__()
+        except BaseException:
+            self._runtime = None
+            raise
+        runtime.supervise("orphans", OrphanSweep(runtime).run)
+        self._warn(runtime, store)
+        self._signals = ShutdownSignals(self._begin_drain)
+        self._signals.install()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Drain, then stop."""
+        runtime, signals = self._runtime, self._signals
+        if runtime is None:
+            return
+        try:
+            await runtime.__aexit__(exc_type, exc, traceback)
+        finally:
+            if signals is not None:
+                signals.restore()
+            self._runtime = self._signals = self._draining = None
+
+    def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
+        """The guard's life as an application's lifespan: `FastAPI(lifespan=guard.lifespan)`.
+
+        Inside a lifespan of your own, `async with guard:` or `async with guard.lifespan(app):`.
+        """
+        return _Lifespan(self)
+
+    async def drain(self) -> None:
+        """Admit no new streams, let running ones end for `drain_seconds`, then end them as interrupted.
+
+        SIGTERM and SIGINT begin it by themselves, as does the lifespan's end. Idempotent. On return every stream has
+        its terminal record; cancelling the call does not undo it.
+
+        Raises:
+            NotStartedError: the guard is not running.
+        """
+        await self._running().drain()
+
+    def _begin_drain(self) -> None:
+        if self._runtime is not None and self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._runtime.drain())
+
+    def _running(self) -> Runtime:
+        if self._runtime is None:
+            raise NotStartedError(
+                "this guard is not running: pass lifespan=guard.lifespan to your application, "
+                "or write `async with guard:` in your own lifespan"
+            )
+        return self._runtime
+
+    def _open_store(self) -> StreamStore:
+        scheme, separator, rest = self._url.partition("://")
+        if separator and scheme == "memory":
+            if rest:
+                raise ConfigurationError("memory:// takes nothing after it")
+            return MemoryStore(max_bytes=self._settings.memory_store_bytes)
+        if separator and (scheme in ("redis", "rediss", "unix") or scheme.startswith("redis+")):
+            return RedisStore(
+                self._url, namespace=self._settings.namespace, command_seconds=self._settings.command_seconds
+            )
+        raise ConfigurationError("a guard's URL begins with memory://, redis://, rediss:// or unix://")
+
+    def _warn(self, runtime: Runtime, store: StreamStore) -> None:
+        """Tell the operator of combinations that lose streams or visitors."""
+        workers = os.environ.get("WEB_CONCURRENCY", "")
+        if not store.shared and workers.isascii() and workers.isdigit() and int(workers) > 1:
+            warning = "memory:// serves one process, but WEB_CONCURRENCY names more; use redis://"
+            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        if store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
+            warning = (
+                "authenticate=anonymous signs cookies with a secret of this process's own: other workers and the next "
+                "start will not know its visitors; use authenticate=Anonymous(secret=…)"
+            )
+            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+
+    # -- endpoints ----------------------------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        session: SelectorSource | None = None,
+        *,
+        protocol: str | None = None,
+        on_conflict: OnConflict = "reject",
+        on_store_failure: OnStoreFailure = "continue",
+        message_id: SelectorSource | None = None,
+        ids: bool | None = None,
+        first_item_seconds: float | None = None,
+        stall_seconds: float | None = None,
+        max_stream_seconds: float | None = None,
+        binding: str | None = None,
+    ) -> Callable[[Callable[..., object]], Endpoint]:
+        """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
+
+        The endpoint may be an async or sync generator function, or a function, async or not, that returns an iterator
+        or a `StreamingResponse`. It takes what it took before, and a `run: Run` if it wants one.
+
+        Args:
+            session: the conversation's id: `"body.id"`, or a callable whose parameters are named like the endpoint's.
+                None, or an id that is missing, gives each request a session of its own.
+            protocol: `ui-message`, `plain` or `opaque`. By default what is yielded is `ui-message`, and a returned
+                response is passed on as `opaque`.
+            on_conflict: when the session is already receiving an answer, `reject` (409), `replace` it, or `join` it
+                if the request is the same one.
+            on_store_failure: `continue` unlogged when the store cannot be reached, or `fail`.
+            message_id: the reply's id, found like the session's; a fresh one otherwise.
+            ids: whether events carry ids on this endpoint's own answer; the protocol's default otherwise.
+            first_item_seconds: overrides the setting of that name, in seconds; so do the next two.
+            stall_seconds: silence between items.
+            max_stream_seconds: the whole stream.
+            binding: the stable name of this endpoint's configuration; `module:qualified name` otherwise.
+
+        Raises:
+            ConfigurationError: when decorating, if something can never work; the text names the fix.
+        """
+        options = StreamOptions(
+            session=session,
+            message_id=message_id,
+            protocol=protocol,
+            on_conflict=on_conflict,
+            on_store_failure=on_store_failure,
+            ids=ids,
+            binding=binding,
+            first_item_seconds=first_item_seconds,
+            stall_seconds=stall_seconds,
+            max_stream_seconds=max_stream_seconds,
+        )
+        options.check()
+
+        def decorate(endpoint: Callable[..., object]) -> Endpoint:
+            # Classes defined beside the endpoint inside a function are found through that function's variables.
+            caller = sys._getframe(1)  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
+            local_names = caller.f_locals if caller.f_locals is not caller.f_globals else {}
+            guarded_endpoint = GuardedEndpoint(self._gate, endpoint, options, local_names)
+
+            async def guarded(*args: object, **kwargs: object) -> Response:
+                return await guarded_endpoint(args, kwargs)
+
+            guarded_endpoint.signature.dress(guarded, endpoint)
+            return guarded
+
+        return decorate
+
+    # -- routes -------------------------------------------------------------------------------------------------------
+
+    def install(self, app: Starlette, prefix: str) -> None:
+        """Add the guard's routes under `prefix` to a Starlette or FastAPI application, before it starts.
+
+        Also wraps the application in an outermost layer that has a response which was cut short end as a broken
+        connection, whatever middlewares are used.
+
+        Raises:
+            ConfigurationError: the prefix is not a plain path, or the application has started.
+        """
+        if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
+            raise ConfigurationError(
+                "install needs a plain path such as '/api/chat', with a slash first, none last and no parameters, "
+                f"not {prefix!r}"
+            )
+        _add_outermost_layer(app)
+        app.router.routes.append(GuardRoute(prefix, self._routes, beside=lambda: app.router.routes))
+
+    @property
+    def app(self) -> ASGIApp:
+        """The routes alone as an ASGI application, with the guard's life as its lifespan: to serve, or to mount."""
+        if self._app is None:
+            app = Starlette(
+                routes=[GuardRoute("", self._routes)], lifespan=self.lifespan, exception_handlers={404: _not_found}
+            )
+            _add_outermost_layer(app)
+            self._app = app
+        return self._app
+
+
+class _Lifespan(AbstractAsyncContextManager[None]):
+    """A guard's life, giving nothing: Starlette takes what a lifespan gives for the application's state."""
+
+    def __init__(self, guard: StreamGuard) -> None:
+        self._guard = guard
+
+    async def __aenter__(self) -> None:
+        await self._guard.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._guard.__aexit__(exc_type, exc, traceback)
+
+
+def _add_outermost_layer(app: Starlette) -> None:
+    """Outside everything, error pages included: Starlette builds its stack when first called."""
+    if app.middleware_stack is not None:
+        raise ConfigurationError("install the guard before the application starts")
+    build = app.build_middleware_stack
+    if getattr(build, "is_streamguard", False):
+        return
+
+    def build_with_layer() -> ASGIApp:
+        return CutLayer(build())
+
+    build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
+    app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    ids = Ids(request_id_of(request.headers.get("x-request-id")))
+    return fault_response(ids.complete(Fault.of(FaultCode.NOT_FOUND)), ids.headers())

@@ -1,0 +1,93 @@
+"""Observations as log events: constants with fields, never contents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from ..faults import Severity
+from ..model import Observation, Signal
+from .safety import error_fields, short_hash
+
+__all__ = ["StructlogObserver"]
+
+_LEVELS: Final[Mapping[Signal, int]] = {
+    Signal.STREAM_DEGRADED: logging.WARNING,
+    Signal.STREAM_SUPERSEDED: logging.WARNING,
+    Signal.ORPHAN_SETTLED: logging.WARNING,
+    Signal.BREAKER_OPENED: logging.ERROR,
+    Signal.STORE_WARNING: logging.WARNING,
+    Signal.TASK_RESTARTED: logging.ERROR,
+    Signal.STREAM_RESUMED: logging.DEBUG,
+    Signal.RESUME_EMPTY: logging.DEBUG,
+    Signal.VIEWER_CUT: logging.DEBUG,
+}
+"""Everything else is INFO; a fault's severity decides for itself."""
+
+_SEVERITIES: Final = {
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+    Severity.FATAL: logging.ERROR,
+}
+
+
+class StructlogObserver:
+    """Logs every observation to the structlog logger `streamguard`, in whatever way the host configured structlog.
+
+    Where it configured nothing, events go to the standard library's logger of that name instead: structlog's own
+    default prints everything to standard output. Owners appear as hashes. A client's mistake is logged as a warning.
+    """
+
+    def __init__(self) -> None:
+        self._structlog = structlog.get_logger("streamguard")
+        self._standard = logging.getLogger("streamguard")
+
+    def __call__(self, observation: Observation) -> None:
+        """Log one observation."""
+        level = _level_of(observation)
+        if structlog.is_configured():
+            self._structlog.log(level, str(observation.name), **_fields_of(observation))
+        elif self._standard.isEnabledFor(level):
+            fields = _fields_of(observation)
+            text = " ".join(f"{name}={value}" for name, value in fields.items())
+            self._standard.log(level, "%s %s", observation.name, text, extra={"streamguard": fields})
+
+
+def _level_of(observation: Observation) -> int:
+    fault = observation.fault
+    if fault is None:
+        return _LEVELS.get(observation.name, logging.INFO)
+    level = _SEVERITIES[fault.severity]
+    return logging.WARNING if 400 <= fault.status < 500 else level
+
+
+def _fields_of(observation: Observation) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    fault, ref = observation.fault, observation.ref
+    if ref is not None:
+        fields["owner_hash"] = short_hash(ref.key.owner)
+        fields["session_id"] = ref.key.session_id
+        fields["stream_id"] = ref.stream_id
+    if fault is not None:
+        for name in ("session_id", "stream_id", "message_id", "request_id"):
+            value = getattr(fault, name)
+            if value is not None:
+                fields[name] = value
+        fields["code"] = str(fault.code)
+        fields["phase"] = str(fault.phase)
+        fields["severity"] = str(fault.severity)
+        fields["status"] = fault.status
+        fields["fault_id"] = fault.fault_id
+        if fault.reason is not None:
+            fields["reason"] = fault.reason
+    if observation.message_id is not None:
+        fields["message_id"] = observation.message_id
+    if observation.request_id is not None:
+        fields["request_id"] = observation.request_id
+    fields.update(observation.fields)
+    if observation.error is not None:
+        fields.update(error_fields(observation.error))
+    return fields

@@ -1,0 +1,41 @@
+"""What may be said of an owner or an exception where others can read it."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from typing import Final
+
+from ..errors import ConfigurationError, InvalidPartError, StoreError, StreamLimitError
+
+__all__ = ["class_name", "error_fields", "short_hash"]
+
+_OURS: Final = (ConfigurationError, InvalidPartError, StreamLimitError)
+"""Their texts are our own and hold no content, only names, types and sizes."""
+
+
+def short_hash(text: str) -> str:
+    """16 hex digits that tell owners and sessions apart without naming them: the start of their SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def class_name(error: BaseException) -> str:
+    """`module.Class`, without the module for built-in ones."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def error_fields(error: BaseException) -> dict[str, str | int | None]:
+    """An exception without its text, which may hold a provider's words or a user's: class, place, safe attributes."""
+    fields: dict[str, str | int | None] = {"error": class_name(error)}
+    if error.__traceback__ is not None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        fields["error_at"] = f"{last.filename}:{last.lineno} in {last.name}"
+    if isinstance(error, _OURS):
+        fields["error_text"] = str(error)
+    if isinstance(error, StoreError):
+        fields["operation"] = error.operation
+    cause = error.__cause__
+    if cause is not None:
+        fields["cause"] = class_name(cause)
+    return fields

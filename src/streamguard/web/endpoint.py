@@ -1,0 +1,322 @@
+"""A decorated endpoint: what is decided when decorating, and how one request becomes a stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..errors import ConfigurationError, FaultError
+from ..faults import Fault, FaultCode
+from ..model import SessionKey
+from ..runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure, StreamRequest
+from ..stores.base import StreamMeta
+from ..wire import WireProtocol, protocol_named
+from .exchange import exchange_of
+from .gate import Gate, Ids, fault_response
+from .headers import RawHeaders, request_id_of, stream_headers
+from .items import Answer, Items, default_protocol
+from .limits import ViewerSlot
+from .response import StreamResponse
+from .run import Run
+from .selector import Selector, SelectorSource, checked_message_id, checked_session_id
+from .signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointKind, EndpointSignature
+
+__all__ = ["GuardedEndpoint", "StreamOptions", "wants_ids"]
+
+_OURS: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers of a passed-on response that say how its own body would have been framed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """The arguments of `@guard.stream`."""
+
+    session: SelectorSource | None
+    message_id: SelectorSource | None
+    protocol: str | None
+    on_conflict: OnConflict
+    on_store_failure: OnStoreFailure
+    ids: bool | None
+    binding: str | None
+    first_item_seconds: float | None
+    stall_seconds: float | None
+    max_stream_seconds: float | None
+
+    def check(self) -> None:
+        """Raises `ConfigurationError` for a value that no endpoint could have."""
+        if self.on_conflict not in ("reject", "replace", "join"):
+            raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
+        if self.on_store_failure not in ("continue", "fail"):
+            raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
+        for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
+                raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A request that may start a stream."""
+
+    request: StreamRequest
+    slot: ViewerSlot
+    items: Items
+
+
+class GuardedEndpoint:
+    """One endpoint under one guard.
+
+    Raises:
+        ConfigurationError: when constructed, if it can never work: not a callable, a selector that names no
+            parameter, an unknown protocol.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        endpoint: Callable[..., object],
+        options: StreamOptions,
+        local_names: Mapping[str, object],
+    ) -> None:
+        options.check()
+        self._gate = gate
+        self._endpoint = endpoint
+        self._options = options
+        self.signature = signature = EndpointSignature.read(endpoint, local_names)
+        self._protocol = protocol_named(options.protocol or default_protocol(signature))
+        self._session = None if options.session is None else Selector(options.session, "session", signature)
+        self._message_id = None if options.message_id is None else Selector(options.message_id, "message_id", signature)
+        gate.protocols.add(self._protocol.name)
+
+    async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
+        """Answer one request: the stream, or the failure that came before it.
+
+        Raises:
+            HTTPException: the endpoint's own, raised before its first item.
+            ConfigurationError: the endpoint or the guard is used in a way that cannot work.
+        """
+        arguments, request, injected = self._bind(args, dict(kwargs))
+        ids = Ids(request_id_of(request.headers.get("x-request-id")))
+        exchange = exchange_of(request.scope)
+        exchange.headers = ids.headers()
+        if request.method == "HEAD":
+            return _headless(stream_headers(self._protocol.media_type, self._protocol.headers) + ids.headers())
+        try:
+            admitted = await self._admit(arguments, request, ids)
+        except FaultError as exc:
+            return fault_response(self._gate.refused(exc.fault, ids), ids.headers())
+        try:
+            opened = await self._gate.runtime.open(admitted.request)
+        except FaultError as exc:  # the runtime has observed it
+            return fault_response(ids.complete(exc.fault), ids.headers())
+        if isinstance(opened, StreamMeta):
+            return self._joined(opened, admitted.slot, request, ids)
+        ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
+        exchange.headers = ids.headers()
+        answer = admitted.items.launch(self._gate.runtime, opened)
+        return await self._started(opened, answer, admitted.slot, request, injected, ids)
+
+    # -- before the stream --------------------------------------------------------------------------------------------
+
+    def _bind(
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[dict[str, object], Request, Response | None]:
+        """The endpoint's arguments but for `run`, its request, and the response whose headers were injected."""
+        signature = self.signature
+        request = kwargs.pop(REQUEST_PARAMETER, None)
+        injected = kwargs.pop(RESPONSE_PARAMETER, None)
+        if request is None and signature.request is None and args and isinstance(args[-1], Request):
+            *rest, request = args  # Starlette's plain endpoints get the request as their one argument
+            args = tuple(rest)
+        visible = signature.inner.replace(
+            parameters=[parameter for name, parameter in signature.inner.parameters.items() if name != signature.run]
+        )
+        try:
+            bound = visible.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise ConfigurationError(f"{signature.name} was called with arguments it does not take: {exc}") from exc
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        if signature.request is not None:
+            request = arguments[signature.request]
+        if signature.response is not None:
+            injected = arguments[signature.response]
+        if not isinstance(request, Request):
+            raise ConfigurationError(
+                f"{signature.name} was called without a request: register what @guard.stream returns, as "
+                "@app.post(…) above @guard.stream(…) does"
+            )
+        return arguments, request, injected if isinstance(injected, Response) else None
+
+    async def _admit(self, arguments: dict[str, object], request: Request, ids: Ids) -> _Admitted:
+        """Everything up to registration.
+
+        Raises:
+            FaultError: it is refused.
+        """
+        gate, options = self._gate, self._options
+        length = request.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > gate.settings.max_request_bytes:
+            raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
+        identity = await gate.owner(request)
+        ids.set_cookie = identity.set_cookie
+        found = None if self._session is None else await self._session.find(arguments, request)
+        ids.session_id = checked_session_id(found)
+        exchange_of(request.scope).headers = ids.headers()
+        named = None if self._message_id is None else await self._message_id.find(arguments, request)
+        message_id = checked_message_id(named)
+        slot = gate.viewers.take(identity)
+        sync_slot = gate.sync_streams.take() if self.signature.kind is EndpointKind.SYNC_GENERATOR else None
+        joinable = options.on_conflict == "join"
+        return _Admitted(
+            StreamRequest(
+                key=SessionKey(str(identity), ids.session_id),
+                protocol=self._protocol,
+                binding=options.binding or self.signature.name,
+                message_id=message_id,
+                fingerprint=await self._fingerprint(request) if joinable else "",
+                on_conflict=options.on_conflict,
+                on_store_failure=options.on_store_failure,
+                request_id=ids.request_id,
+                first_item_seconds=options.first_item_seconds,
+                stall_seconds=options.stall_seconds,
+                max_stream_seconds=options.max_stream_seconds,
+            ),
+            slot,
+            Items(
+                self.signature,
+                lambda run: self._call(arguments, run),
+                self._protocol,
+                named=options.protocol is not None,
+                sync_streams=gate.sync_streams,
+                sync_slot=sync_slot,
+            ),
+        )
+
+    async def _fingerprint(self, request: Request) -> str:
+        """SHA-256 of method, path and body; empty, so never equal to another, for a body that was consumed unkept."""
+        try:
+            body = await request.body()
+        except RuntimeError:
+            return ""
+        if len(body) > self._gate.settings.max_request_bytes:
+            raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
+        path = request.scope.get("raw_path") or request.scope["path"].encode()
+        return hashlib.sha256(b"\0".join((request.method.encode(), path, body))).hexdigest()
+
+    def _call(self, arguments: dict[str, object], run: Run) -> object:
+        if self.signature.run is not None:
+            arguments = {**arguments, self.signature.run: run}
+        bound = self.signature.inner.bind_partial()
+        bound.arguments.update({name: arguments[name] for name in self.signature.inner.parameters if name in arguments})
+        return self._endpoint(*bound.args, **bound.kwargs)
+
+    # -- with a stream ------------------------------------------------------------------------------------------------
+
+    def _joined(self, meta: StreamMeta, slot: ViewerSlot, request: Request, ids: Ids) -> Response:
+        """A view of the running stream of an equal request."""
+        ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
+        exchange_of(request.scope).headers = ids.headers()
+        protocol = protocol_named(meta.protocol)
+        runtime = self._gate.runtime
+        show_ids = self._shows_ids(protocol, request)
+        return StreamResponse(
+            runtime,
+            lambda: runtime.resume_view(meta, 0, ids=show_ids),
+            slot,
+            status_code=200,
+            headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),
+        )
+
+    async def _started(
+        self,
+        stream: LiveStream,
+        answer: Answer | None,
+        slot: ViewerSlot,
+        request: Request,
+        injected: Response | None,
+        ids: Ids,
+    ) -> Response:
+        """The answer to the request that started `stream`, once it is known whether it begins."""
+        returned = await answer.wait(stream) if answer is not None else None
+        if returned is not None and not (answer is not None and answer.streams):
+            await self._settled(stream)
+            slot.release()
+            return returned
+        if await stream.first(self._gate.settings.headers_after_seconds) is FirstItem.FAILED:
+            await self._settled(stream)
+            slot.release()
+            if isinstance(stream.failure, (HTTPException, ConfigurationError)):
+                raise stream.failure
+            fault = stream.fault or Fault.of(FaultCode.INTERNAL)
+            return fault_response(ids.complete(fault), ids.headers(), work_started=True)
+        runtime = self._gate.runtime
+        show_ids = self._shows_ids(stream.protocol, request)
+        status_code, headers, background = self._head(stream, returned, injected, ids)
+        return StreamResponse(
+            runtime,
+            lambda: runtime.view(stream, ids=show_ids),
+            slot,
+            status_code=status_code,
+            headers=headers,
+            stream=stream,
+            background=background,
+        )
+
+    async def _settled(self, stream: LiveStream) -> None:
+        """Wait a moment for the stream's end, so that a retry at once does not meet it."""
+        with anyio.move_on_after(self._gate.settings.registration_seconds):
+            await stream.ended()
+
+    def _head(
+        self, stream: LiveStream, returned: Response | None, injected: Response | None, ids: Ids
+    ) -> tuple[int, RawHeaders, BackgroundTask | None]:
+        """Status, headers and background task: ours, and what the host added to a response of its own."""
+        protocol = stream.protocol
+        headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
+        if stream.degraded:
+            headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
+        status_code, background = 200, None
+        if injected is not None:
+            status_code = injected.status_code or 200
+            headers = _merged(headers, injected.raw_headers)
+        if returned is not None:
+            status_code, background = returned.status_code, returned.background
+            own_type = self._options.protocol is None
+            headers = _merged(headers, returned.raw_headers, own_type=own_type)
+        return status_code, headers, background
+
+    def _shows_ids(self, protocol: WireProtocol, request: Request) -> bool:
+        default = protocol.ids_by_default if self._options.ids is None else self._options.ids
+        return wants_ids(request, default=default)
+
+
+def wants_ids(request: Request, *, default: bool) -> bool:
+    """Whether this client's blocks carry ids: `?ids=1` and `?ids=0` decide, else `default`."""
+    return {"1": True, "true": True, "0": False, "false": False}.get(request.query_params.get("ids", ""), default)
+
+
+def _merged(ours: RawHeaders, theirs: RawHeaders, *, own_type: bool = False) -> RawHeaders:
+    """Their headers added to ours. Ours win where both have one, but for the content type of bytes passed on."""
+    if own_type and any(name == b"content-type" for name, _ in theirs):
+        ours = [line for line in ours if line[0] != b"content-type"]
+    taken = {name for name, _ in ours if name != b"set-cookie"} | _OURS
+    return ours + [line for line in theirs if line[0] not in taken]
+
+
+def _headless(headers: RawHeaders) -> Response:
+    response = Response(status_code=200)
+    response.raw_headers = headers
+    return response
+
+
+AwaitableResponse = Awaitable[Response]
+"""What a decorated endpoint gives its framework."""

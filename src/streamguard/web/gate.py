@@ -1,0 +1,119 @@
+"""What every request of a guard passes through: the settings, the running runtime, identity and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from ..errors import FaultError
+from ..faults import Fault, FaultCode
+from ..model import Observation, Signal
+from ..runtime import Runtime
+from ..settings import Settings
+from ..wire import WireProtocol, protocol_named
+from .headers import RawHeaders, id_headers
+from .identity import Authenticate, Identity, identify
+from .limits import ResumeRate, ViewerSlots
+from .sync import SyncStreams
+
+__all__ = ["Gate", "Ids", "fault_response"]
+
+DEFAULT_PROTOCOL: Final = "ui-message"
+
+
+@dataclass(slots=True)
+class Ids:
+    """What is known so far of whom an answer is for; grows while a request is being admitted."""
+
+    request_id: str
+    session_id: str | None = None
+    stream_id: str | None = None
+    message_id: str | None = None
+    set_cookie: str | None = None
+
+    def headers(self) -> RawHeaders:
+        """The id headers, and the cookie if the identity came with one."""
+        headers = id_headers(
+            request_id=self.request_id,
+            session_id=self.session_id,
+            stream_id=self.stream_id,
+            message_id=self.message_id,
+        )
+        if self.set_cookie is not None:
+            headers.append((b"set-cookie", self.set_cookie.encode("latin-1")))
+        return headers
+
+    def complete(self, fault: Fault) -> Fault:
+        """The fault with the ids it lacks."""
+        return replace(
+            fault,
+            request_id=fault.request_id or self.request_id,
+            session_id=fault.session_id or self.session_id,
+            stream_id=fault.stream_id or self.stream_id,
+            message_id=fault.message_id or self.message_id,
+        )
+
+
+class Gate:
+    """Shared by the decorated endpoints and the routes of one guard. `runtime` gives the one that runs."""
+
+    def __init__(self, settings: Settings, authenticate: Authenticate, runtime: Callable[[], Runtime]) -> None:
+        self.settings = settings
+        self.viewers = ViewerSlots(settings.max_viewers_per_owner)
+        self.resumes = ResumeRate(settings.max_resumes_per_minute)
+        self.sync_streams = SyncStreams(settings.max_sync_streams)
+        self.protocols: set[str] = set()
+        """Names of the protocols that decorated endpoints speak."""
+        self._authenticate = authenticate
+        self._runtime = runtime
+
+    @property
+    def runtime(self) -> Runtime:
+        """The running runtime.
+
+        Raises:
+            NotStartedError: the guard's lifespan has not begun, or is over.
+        """
+        return self._runtime()
+
+    async def owner(self, connection: HTTPConnection) -> Identity:
+        """Who is asking.
+
+        Raises:
+            FaultError: `unauthenticated`.
+            ConfigurationError: `authenticate` gave something that cannot name an owner.
+        """
+        identity = await identify(self._authenticate, connection)
+        if identity is None:
+            raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED))
+        return identity
+
+    def refused(self, fault: Fault, ids: Ids, *, signal: Signal = Signal.FAULT) -> Fault:
+        """Observe a fault of a request that never reached a stream, and give it back with its ids."""
+        fault = ids.complete(fault)
+        self.runtime.observe(Observation(signal, request_id=ids.request_id, message_id=ids.message_id, fault=fault))
+        return fault
+
+    def fault_protocol(self) -> WireProtocol:
+        """The protocol in which to tell of a failure that belongs to no stream: the endpoints', if they share one."""
+        name = next(iter(self.protocols)) if len(self.protocols) == 1 else DEFAULT_PROTOCOL
+        return protocol_named(name)
+
+
+def fault_response(fault: Fault, headers: RawHeaders, *, work_started: bool = False) -> Response:
+    """The HTTP answer of a failure: its status and its envelope.
+
+    `work_started` tells OpenAI's and Anthropic's SDKs not to send the request again by themselves.
+    """
+    response = Response(fault.envelope(), status_code=fault.status, media_type="application/json")
+    more = [(b"cache-control", b"no-store"), *headers]
+    if fault.status in (429, 503):
+        more.append((b"retry-after", str(fault.retry_after_seconds or 1).encode()))
+    if work_started:
+        more.append((b"x-should-retry", b"false"))
+    response.raw_headers.extend(more)
+    return response

@@ -1,0 +1,81 @@
+"""The response headers that name things, and which of them a browser's script may read."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+from urllib.parse import quote
+
+__all__ = [
+    "EXPOSED",
+    "RawHeaders",
+    "expose",
+    "id_headers",
+    "request_id_of",
+    "stream_headers",
+]
+
+RawHeaders = list[tuple[bytes, bytes]]
+"""Header lines as ASGI has them: lower-case names, latin-1 bytes."""
+
+EXPOSED: Final = (
+    "X-Request-Id",
+    "X-Session-Id",
+    "X-Stream-Id",
+    "X-Message-Id",
+    "X-Resume-Reason",
+    "X-Streamguard-Notice",
+    "Retry-After",
+)
+_EXPOSE_VALUE: Final = ", ".join(EXPOSED).encode()
+_EXPOSE_NAME: Final = b"access-control-expose-headers"
+
+_SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
+_PLAIN: Final = re.compile(r"[!-$&-~]*")
+_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+def request_id_of(incoming: str | None) -> str:
+    """The caller's `X-Request-Id` if it is short and harmless, else a fresh one: `req_` and 24 hex digits."""
+    if incoming is not None and _SANE_REQUEST_ID.fullmatch(incoming):
+        return incoming
+    return f"req_{secrets.token_hex(12)}"
+
+
+def header_value(text: str) -> bytes:
+    """Printable ASCII as it is; anything else percent-encoded as UTF-8, `%` included, so that decoding is exact."""
+    return text.encode() if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE).encode()
+
+
+def id_headers(
+    *, request_id: str, session_id: str | None = None, stream_id: str | None = None, message_id: str | None = None
+) -> RawHeaders:
+    """The ids a response carries, always in the same order, and the permission to read them across origins."""
+    headers: RawHeaders = [(b"x-request-id", request_id.encode())]
+    for name, value in ((b"x-session-id", session_id), (b"x-stream-id", stream_id), (b"x-message-id", message_id)):
+        if value is not None:
+            headers.append((name, header_value(value)))
+    headers.append((_EXPOSE_NAME, _EXPOSE_VALUE))
+    return headers
+
+
+def stream_headers(media_type: str, protocol_headers: dict[str, str]) -> RawHeaders:
+    """What every SSE response carries besides its ids: no cache, proxy or compressor may hold it back."""
+    headers: RawHeaders = [
+        (b"content-type", media_type.encode()),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    ]
+    return headers + [(name.lower().encode(), value.encode()) for name, value in protocol_headers.items()]
+
+
+def expose(headers: RawHeaders) -> RawHeaders:
+    """Our names merged into the host's `Access-Control-Expose-Headers`: its CORS middleware replaces the header."""
+    lines = [value for name, value in headers if name == _EXPOSE_NAME]
+    if lines in ([_EXPOSE_VALUE], [b"*"]):
+        return headers
+    named = [part.strip() for line in lines for part in line.decode("latin-1").split(",")]
+    known = {name.lower() for name in named}
+    merged = ", ".join([*filter(None, named), *(name for name in EXPOSED if name.lower() not in known)])
+    return [line for line in headers if line[0] != _EXPOSE_NAME] + [(_EXPOSE_NAME, merged.encode("latin-1"))]

@@ -1,0 +1,137 @@
+"""The response through which one client views one stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+import anyio
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ..model import Observation, Signal
+from ..runtime import LiveStream, Runtime, Viewer, ViewerCutError
+from .exchange import exchange_of
+from .headers import RawHeaders
+from .limits import ViewerSlot
+
+__all__ = ["StreamResponse"]
+
+FAIR_BYTES: Final = 8_192
+"""A chunk this large may be followed at once by another: give other tasks a turn. Smaller ones took all there was."""
+OBSERVED_ELSEWHERE: Final = frozenset({"disconnect", "slow"})
+
+
+class _Left(Enum):
+    """How the delivery ended."""
+
+    DONE = "the terminal went out"
+    CUT = "there is more, but not on this connection"
+    GONE = "the client left"
+
+
+class StreamResponse(Response):
+    """Sends a stream from some position to its terminal.
+
+    Who cancels whom: the terminal ends the delivery and with it the watch for a disconnect; a disconnect, or the
+    runtime dropping a viewer that does not read, ends the delivery; none of them touches the stream. Only a stream
+    whose terminal went out gets the final body message.
+
+    With `stream`, the call lasts until that stream is finalised, also after the client left: a framework closes what
+    it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        view: Callable[[], Viewer],
+        slot: ViewerSlot,
+        *,
+        status_code: int,
+        headers: RawHeaders,
+        stream: LiveStream | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.background = background
+        self.body = b""
+        self.raw_headers = headers
+        self._runtime = runtime
+        self._view = view
+        self._slot = slot
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        try:
+            try:
+                viewer = self._view()
+                exchange.cut = True  # until the terminal went out; whatever breaks this call leaves it so
+                try:
+                    left = await self._deliver(viewer, receive, send)
+                finally:
+                    viewer.on_drop = None
+                    viewer.close()
+                if left is _Left.DONE:
+                    exchange.cut = False
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            finally:
+                self._slot.release()
+            if self._stream is not None:
+                await self._stream.ended()
+        except asyncio.CancelledError:
+            await self._outlive_drain()
+            raise
+        if self.background is not None:
+            await self.background()
+
+    async def _deliver(self, viewer: Viewer, receive: Receive, send: Send) -> _Left:
+        left = _Left.CUT
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                nonlocal left
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                left = _Left.GONE
+                group.cancel_scope.cancel()
+
+            viewer.on_drop = group.cancel_scope.cancel
+            group.start_soon(watch)
+            try:
+                left = await self._send_all(viewer, send)
+            except OSError:  # ASGI 2.4: how `send` tells that the client left
+                left = _Left.GONE
+            group.cancel_scope.cancel()
+        return left
+
+    async def _send_all(self, viewer: Viewer, send: Send) -> _Left:
+        time = asyncio.get_running_loop().time
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            while chunk := await viewer.next():
+                viewer.sending_since = time()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                viewer.sending_since = None
+                if len(chunk) >= FAIR_BYTES:
+                    await asyncio.sleep(0)
+        except ViewerCutError as exc:
+            if exc.reason not in OBSERVED_ELSEWHERE:
+                self._runtime.observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": exc.reason}))
+            if exc.frame:
+                await send({"type": "http.response.body", "body": exc.frame, "more_body": True})
+            return _Left.CUT
+        return _Left.DONE
+
+    async def _outlive_drain(self) -> None:
+        """Cancelled by a server that shuts down: last until the drain has ended the stream, within its bound.
+
+        uvicorn's graceful timeout cancels requests and begins the lifespan's shutdown at the same moment, so the
+        producer still runs then, with whatever it borrowed.
+        """
+        if self._stream is not None and self._runtime.draining:
+            with anyio.move_on_after(self._runtime.settings.drain_seconds, shield=True):
+                await self._stream.ended()

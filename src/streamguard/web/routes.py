@@ -1,0 +1,298 @@
+"""What each route answers; see the table in the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ..errors import CursorInvalidError, FaultError, NotStartedError
+from ..faults import Fault, FaultCode
+from ..model import MAX_SEQ, Cursor, Observation, SessionKey, Signal, StreamRef, is_stream_id
+from ..runtime import Nothing, Resumed
+from ..stores.base import StreamMeta
+from ..wire import protocol_named
+from .endpoint import wants_ids
+from .exchange import exchange_of
+from .gate import Gate, Ids, fault_response
+from .headers import RawHeaders, request_id_of, stream_headers
+from .origin import check_origin
+from .paths import RouteName, Target, decoded
+from .response import StreamResponse
+from .selector import checked_session_id
+
+__all__ = ["Routes"]
+
+RETRY_MS: Final = 3000
+"""How long a native EventSource waits before it comes back after a failure that may pass."""
+NO_STREAM: Final = "0" * 24
+"""Stands for the stream in the end cursor of a failure that concerns none."""
+
+
+class Routes:
+    """Answers every request that `paths` recognises."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def __call__(self, target: Target, request: Request) -> Response:
+        """The answer; failures are answers too.
+
+        Raises:
+            NotStartedError: the guard is not running (health answers that itself).
+        """
+        ids = Ids(request_id_of(request.headers.get("x-request-id")))
+        exchange_of(request.scope).headers = ids.headers()
+        if request.method == "OPTIONS":
+            return self._allowed(target, ids, 204)
+        if request.method not in target.route.methods:
+            return self._allowed(target, ids, 405)
+        if target.route in (RouteName.LIVE, RouteName.READY, RouteName.STREAMING):
+            return self._health(target.route, ids)
+        if target.route is RouteName.RESUME:
+            return await self._resume(target, request, ids)
+        try:
+            return await self._about_session(target, request, ids)
+        except FaultError as exc:
+            return fault_response(self._gate.refused(exc.fault, ids), ids.headers())
+
+    def _allowed(self, target: Target, ids: Ids, status_code: int) -> Response:
+        allow = (b"allow", ", ".join((*target.route.methods, "OPTIONS")).encode())
+        if status_code == 405:
+            fault = Fault.of(FaultCode.REQUEST_INVALID, status=405, reason="method_not_allowed")
+            return fault_response(ids.complete(fault), [*ids.headers(), allow])
+        return _empty([*ids.headers(), allow])
+
+    # -- resume -------------------------------------------------------------------------------------------------------
+
+    async def _resume(self, target: Target, request: Request, ids: Ids) -> Response:
+        in_stream = request.query_params.get("errors") == "stream"
+        cursor: Cursor | None = None
+        try:
+            cursor = _cursor_of(request)
+            if in_stream and cursor is not None and cursor.seq == MAX_SEQ:
+                # The end cursor of a failure told below. Before authentication: a browser that must not come
+                # back would otherwise be told so for ever.
+                return _empty([*ids.headers(), (b"x-resume-reason", b"finished")])
+            return await self._resumed(target, request, cursor, ids)
+        except FaultError as exc:
+            fault = self._gate.refused(exc.fault, ids, signal=Signal.RESUME_REFUSED)
+            if in_stream:
+                return self._fault_in_stream(fault, cursor, ids)
+            return fault_response(fault, ids.headers())
+
+    async def _resumed(self, target: Target, request: Request, cursor: Cursor | None, ids: Ids) -> Response:
+        gate = self._gate
+        key = await self._key(target, request, ids)
+        gate.resumes.spend(key.owner)
+        slot = gate.viewers.take(key.owner)
+        runtime = gate.runtime
+        found = await runtime.sessions.resume(key, cursor)
+        match found:
+            case Nothing():
+                runtime.observe(
+                    Observation(
+                        Signal.RESUME_EMPTY,
+                        ref=None if found.meta is None else found.meta.ref,
+                        request_id=ids.request_id,
+                        fields={"reason": found.reason},
+                    )
+                )
+                _name_stream(ids, found.meta)
+                return _empty([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
+            case Resumed(meta, after_seq):
+                runtime.observe(
+                    Observation(
+                        Signal.STREAM_RESUMED,
+                        ref=meta.ref,
+                        message_id=meta.message_id,
+                        request_id=ids.request_id,
+                        fields={"after_seq": after_seq, "state": meta.state, "protocol": meta.protocol},
+                    )
+                )
+                _name_stream(ids, meta)
+                protocol = protocol_named(meta.protocol)
+                headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
+                if request.method == "HEAD":
+                    return _bare(200, headers)
+                # Who has a cursor was sent ids, and goes on needing them.
+                show_ids = wants_ids(request, default=protocol.ids_by_default or cursor is not None)
+                return StreamResponse(
+                    runtime,
+                    lambda: runtime.resume_view(meta, after_seq, ids=show_ids),
+                    slot,
+                    status_code=200,
+                    headers=headers,
+                )
+
+    def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: Ids) -> Response:
+        """A failure for a native EventSource, which gives up for good on any other status than 200.
+
+        One that may pass has it come back with the cursor it had; one that stays gives it an end cursor, which is
+        answered 204: the only way to have an EventSource stop by itself.
+        """
+        protocol = self._gate.fault_protocol()
+        end: str | None = None
+        retry_ms = RETRY_MS
+        if fault.retryable:
+            retry_ms = max(RETRY_MS, 1000 * (fault.retry_after_seconds or 0))
+        else:
+            end = str(Cursor(cursor.stream_id if cursor is not None else NO_STREAM, MAX_SEQ))
+        # `retry` inside the first data block: a block of its own would be an event without data to some clients.
+        body = f"retry: {retry_ms}\n".encode() + protocol.fault_frame(fault, end)
+        response = Response(body, status_code=200)
+        response.raw_headers.extend(stream_headers(protocol.media_type, protocol.headers) + ids.headers())
+        return response
+
+    # -- everything else about a session ------------------------------------------------------------------------------
+
+    async def _about_session(self, target: Target, request: Request, ids: Ids) -> Response:
+        changes = request.method in ("POST", "DELETE")
+        if changes:
+            check_origin(request, self._gate.settings.cors_origins)
+        key = await self._key(target, request, ids)
+        if target.route is RouteName.STOP:
+            return await self._stop(key, ids)
+        if target.route is RouteName.RAW:
+            return await self._raw(key, target, request, ids)
+        if changes:
+            await self._gate.runtime.sessions.erase(key)
+            self._observe(Signal.SESSION_ERASED, None, ids)
+            return _empty(ids.headers())
+        record = await self._gate.runtime.sessions.status(key)
+        body = {
+            "session_id": key.session_id,
+            "active": _status(record.active_id, record.active),
+            "last": _status(record.last_id, record.last),
+            "quota": None,
+        }
+        return _json(body, 200, ids.headers())
+
+    async def _stop(self, key: SessionKey, ids: Ids) -> Response:
+        stopped = await self._gate.runtime.sessions.stop(key)
+        if stopped is None:
+            return _empty(ids.headers())
+        ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
+        self._observe(Signal.STOP_REQUESTED, stopped.ref, ids)
+        body = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
+        return _json(body, 202, ids.headers())
+
+    async def _raw(self, key: SessionKey, target: Target, request: Request, ids: Ids) -> Response:
+        if not is_stream_id(target.stream):
+            raise FaultError(Fault.of(FaultCode.NOT_FOUND))
+        meta, text = await self._gate.runtime.sessions.raw(key, target.stream)
+        _name_stream(ids, meta)
+        headers: RawHeaders = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-disposition", f'attachment; filename="{meta.ref.stream_id}.txt"'.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+            *ids.headers(),
+        ]
+        if request.method == "HEAD":
+            return _bare(200, headers)
+        response = StreamingResponse(_as_bytes(text))
+        response.raw_headers = headers
+        return response
+
+    async def _key(self, target: Target, request: Request, ids: Ids) -> SessionKey:
+        """Whose session the path names.
+
+        Raises:
+            FaultError: `unauthenticated`, or `session_invalid`.
+        """
+        identity = await self._gate.owner(request)
+        ids.session_id = checked_session_id(decoded(target.session))
+        exchange_of(request.scope).headers = ids.headers()
+        return SessionKey(str(identity), ids.session_id)
+
+    def _observe(self, signal: Signal, ref: StreamRef | None, ids: Ids) -> None:
+        session = {} if ref is not None else {"session_id": ids.session_id}
+        self._gate.runtime.observe(
+            Observation(signal, ref=ref, message_id=ids.message_id, request_id=ids.request_id, fields=session)
+        )
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    def _health(self, route: RouteName, ids: Ids) -> Response:
+        """Unauthenticated: it names no owner, session or stream."""
+        if route is RouteName.LIVE:
+            return _json({"status": "ok"}, 200, ids.headers())
+        try:
+            health = self._gate.runtime.health()
+        except NotStartedError:
+            return _json({"status": "not_started", "reasons": ["not_started"]}, 503, ids.headers())
+        reasons = list(health.reasons)
+        if route is RouteName.READY:
+            status = "ready" if health.ready else "not_ready"
+            return _json({"status": status, "reasons": reasons}, 200 if health.ready else 503, ids.headers())
+        status = "draining" if health.draining else "degraded" if reasons else "ok"
+        body = {
+            "status": status,
+            "reasons": reasons,
+            "streams": health.streams,
+            "degraded_streams": health.degraded_streams,
+            "viewers": health.viewers,
+        }
+        return _json(body, 200, ids.headers())
+
+
+def _cursor_of(request: Request) -> Cursor | None:
+    """Where the client is. `Last-Event-ID` wins: an EventSource that reconnects still has the old `?cursor=`.
+
+    Raises:
+        FaultError: `cursor_invalid`.
+    """
+    text = request.headers.get("last-event-id") or request.query_params.get("cursor")
+    if not text:
+        return None
+    try:
+        return Cursor.parse(text)
+    except CursorInvalidError as exc:
+        raise FaultError(Fault.of(FaultCode.CURSOR_INVALID)) from exc
+
+
+def _name_stream(ids: Ids, meta: StreamMeta | None) -> None:
+    if meta is not None:
+        ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
+
+
+def _status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object] | None:
+    """One stream of a session's status; a stream whose record is gone has only its id."""
+    if stream_id is None:
+        return None
+    if meta is None:
+        return dict.fromkeys(("message_id", "outcome", "persisted", "quota", "cursor")) | {"stream_id": stream_id}
+    return {
+        "stream_id": stream_id,
+        "message_id": meta.message_id,
+        "outcome": None if meta.seal is None else meta.seal.outcome,
+        "persisted": meta.persisted,
+        "quota": meta.quota,
+        "cursor": None if meta.lost else str(Cursor(stream_id, meta.last_seq)),
+    }
+
+
+def _json(body: Mapping[str, object], status_code: int, headers: RawHeaders) -> Response:
+    content = json.dumps(body, separators=(",", ":"))
+    response = Response(content, status_code=status_code, media_type="application/json")
+    response.raw_headers.extend([(b"cache-control", b"no-store"), *headers])
+    return response
+
+
+def _empty(headers: RawHeaders) -> Response:
+    return _bare(204, [(b"cache-control", b"no-store"), *headers])
+
+
+def _bare(status_code: int, headers: RawHeaders) -> Response:
+    response = Response(status_code=status_code)
+    response.raw_headers = headers
+    return response
+
+
+async def _as_bytes(text: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    async for piece in text:
+        yield piece.encode("utf-8", "replace")

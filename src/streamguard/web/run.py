@@ -1,0 +1,135 @@
+"""`Run`: what an endpoint may know of, and do to, the stream it is producing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from ..faults import Fault, FaultCode, Phase, Severity
+from ..runtime import LiveStream
+from .sync import ThreadedIterator
+
+__all__ = ["Run"]
+
+MAX_USAGE: Final = 2**53 - 1
+
+
+class Run:
+    """The handle of one stream, inside its endpoint: declare a parameter `run: Run`.
+
+    Its methods may be called from any thread. From a sync generator they take effect in order with its items.
+    """
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._iterator: ThreadedIterator | None = None
+
+    @property
+    def session_id(self) -> str:
+        """The conversation."""
+        return self._stream.ref.key.session_id
+
+    @property
+    def owner(self) -> str:
+        """Whose it is, as `authenticate` said."""
+        return self._stream.ref.key.owner
+
+    @property
+    def stream_id(self) -> str:
+        """This reply's stream."""
+        return self._stream.ref.stream_id
+
+    @property
+    def message_id(self) -> str:
+        """The id under which clients know the reply."""
+        return self._stream.message_id
+
+    @property
+    def request_id(self) -> str | None:
+        """The request that started it."""
+        return self._stream.request_id
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its user stopped it. Async endpoints are cancelled then; sync ones may look here and return."""
+        return self._stream.stopped
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a client that loses its connection can come back to it: false once its log is lost."""
+        return not self._stream.degraded
+
+    def notice(
+        self,
+        code: FaultCode | str | Fault,
+        *,
+        message: str | None = None,
+        phase: Phase | None = None,
+        reason: str | None = None,
+        retryable: bool | None = None,
+        actions: tuple[str, ...] = (),
+    ) -> None:
+        """Tell the client something without ending the stream. It is logged, so a late resumer sees it too.
+
+        Args:
+            code: one of `FaultCode`, or a `Fault` made elsewhere, which is sent as it is (a fatal one
+                as an error: only its end ends a stream).
+            message: safe to show; the code's own text otherwise.
+            phase: where it happened; the code's own phase otherwise.
+            reason: a short machine-readable word.
+            retryable: whether asking again may help.
+            actions: names of what the user could do, for your own client.
+
+        Raises:
+            ValueError: there is no such code.
+        """
+        if isinstance(code, Fault):
+            fault = code
+            if fault.severity is Severity.FATAL:
+                fault = replace(fault, severity=Severity.ERROR)
+        else:
+            fault = Fault.of(
+                FaultCode(code),
+                severity=Severity.WARNING,
+                message=message,
+                phase=phase,
+                reason=reason,
+                retryable=retryable,
+                actions=actions,
+            )
+        fault = replace(
+            fault,
+            session_id=self.session_id,
+            stream_id=self.stream_id,
+            message_id=self.message_id,
+            request_id=self.request_id,
+        )
+        self._on_loop(lambda: self._stream.notice(fault))
+
+    def usage(self, **amounts: int) -> None:
+        """Add to what the reply consumed, by unit: `run.usage(input_tokens=812, output_tokens=40)`.
+
+        Raises:
+            ValueError: an amount is not an integer from 0 to 2**53-1.
+        """
+        for unit, amount in amounts.items():
+            if type(amount) is not int or not 0 <= amount <= MAX_USAGE:
+                raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
+        self._on_loop(lambda: self._stream.usage(**amounts))
+
+    def driven_by(self, iterator: ThreadedIterator) -> None:
+        """The endpoint is a sync generator, run by `iterator`. Not for endpoints to call."""
+        self._iterator = iterator
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._loop_thread:
+            call()
+        elif self._iterator is not None and self._iterator.runs_in_this_thread():
+            self._iterator.post(call)
+        else:
+            self._loop.call_soon_threadsafe(call)

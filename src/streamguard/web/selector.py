@@ -1,0 +1,109 @@
+"""Where a session's or message's id comes from: `"body.id"`, or a callable of the endpoint's arguments."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+from uuid import UUID
+
+from starlette.requests import Request
+
+from ..errors import ConfigurationError, FaultError
+from ..faults import Fault, FaultCode
+from ..model import new_message_id
+from .signature import EndpointSignature
+
+__all__ = ["Selector", "SelectorSource", "checked_message_id", "checked_session_id"]
+
+SelectorSource = str | Callable[..., object | Awaitable[object]]
+"""`"parameter.attribute"` (attributes of objects, keys of mappings), or a callable, sync or async, whose parameters
+are named like the endpoint's own, or `request`."""
+
+MAX_ID_BYTES: Final = 256
+
+
+class Selector:
+    """Finds a value among an endpoint's arguments; checked against its signature when constructed.
+
+    Raises:
+        ConfigurationError: it names a parameter the endpoint does not have.
+    """
+
+    def __init__(self, source: SelectorSource, option: str, signature: EndpointSignature) -> None:
+        self._path: list[str] = []
+        self._function: Callable[..., object | Awaitable[object]] | None = None
+        known = {name for name in signature.inner.parameters if name != signature.run} | {"request"}
+        if callable(source):
+            self._function = source
+            self._names = [
+                name
+                for name, parameter in inspect.signature(source).parameters.items()
+                if parameter.default is inspect.Parameter.empty or name in known
+            ]
+        else:
+            first, *self._path = source.split(".")
+            self._names = [first]
+        unknown = [name for name in self._names if name not in known]
+        if unknown or not all(part.isidentifier() for part in [*self._names, *self._path]):
+            raise ConfigurationError(
+                f"{option} of {signature.name} needs {', '.join(map(repr, unknown)) or repr(source)}, "
+                f"but the endpoint's parameters are: {', '.join(sorted(known))}"
+            )
+
+    async def find(self, arguments: Mapping[str, object], request: Request) -> object:
+        """The value for one request; None where something on the way is None or missing."""
+        values = [request if name == "request" and name not in arguments else arguments[name] for name in self._names]
+        if self._function is None:
+            return _walk(values[0], self._path)
+        found = self._function(**dict(zip(self._names, values, strict=True)))
+        return await found if inspect.isawaitable(found) else found
+
+
+def _walk(value: object, path: list[str]) -> object:
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+    return value
+
+
+def checked_session_id(value: object) -> str:
+    """A session id from outside as text; a fresh one (`ses_` and 24 hex digits) for None.
+
+    Raises:
+        FaultError: `session_invalid`, unless it is 1 to 256 bytes of UTF-8 without control characters, and neither
+            `.` nor `..`, which URLs swallow.
+    """
+    if value is None:
+        return f"ses_{secrets.token_hex(12)}"
+    text = str(value) if isinstance(value, (UUID, int)) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _sane(text) or text in (".", ".."):
+        raise FaultError(Fault.of(FaultCode.SESSION_INVALID))
+    return str(text)
+
+
+def checked_message_id(value: object) -> str:
+    """A host's message id as text; a fresh one for None.
+
+    Raises:
+        FaultError: `request_invalid`, under the same rules as for a session's.
+    """
+    if value is None:
+        return new_message_id()
+    text = str(value) if isinstance(value, UUID) else value
+    if not isinstance(text, str) or not _sane(text):
+        raise FaultError(Fault.of(FaultCode.REQUEST_INVALID, reason="message_id"))
+    return str(text)
+
+
+def _sane(text: str) -> bool:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return 0 < size <= MAX_ID_BYTES and not any(_is_control(character) for character in text)
+
+
+def _is_control(character: str) -> bool:
+    """C0, DEL, C1, and the two Unicode line separators."""
+    return character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029"

@@ -1,0 +1,55 @@
+"""Hearing SIGTERM and SIGINT before the server does: it reaches the lifespan's shutdown only after streams close."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+__all__ = ["ShutdownSignals"]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class ShutdownSignals:
+    """While installed, `begin` is called on the event loop at the first word of a shutdown; the server hears it too.
+
+    Only in the main thread, and only where a handler is there to be chained: without one the signal ends the process
+    at once, and it is not ours to change that.
+    """
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
+        self._installed: dict[signal.Signals, tuple[Callable[..., object], object]] = {}
+
+    def install(self) -> None:
+        """Chain in front of the present handlers. Called on the event loop."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            before = signal.getsignal(number)
+            if not callable(before):
+                continue
+
+            def chained(
+                received: int, frame: FrameType | None, before: Callable[[int, FrameType | None], object] = before
+            ) -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(self._begin)
+                before(received, frame)
+
+            signal.signal(number, chained)
+            self._installed[number] = (chained, before)
+
+    def restore(self) -> None:
+        """Put the former handlers back, unless somebody has chained in front of ours since."""
+        installed, self._installed = self._installed, {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, (chained, before) in installed.items():
+            if signal.getsignal(number) is chained:
+                signal.signal(number, before)  # type: ignore[arg-type]
