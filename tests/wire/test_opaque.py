@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
@@ -61,6 +61,7 @@ def test_without_ids_a_completed_stream_is_the_hosts_bytes(body: bytes, at: list
 
 
 @given(event_stream_bytes)
+@example(b"\n\xef\xbb\xbfdata: 1\nid: 7\ndata: 2\n\n")
 def test_with_ids_the_events_are_the_same(body: bytes) -> None:
     plain, with_ids = EventParser(), EventParser()
     data, held = logged(body)
@@ -70,6 +71,8 @@ def test_with_ids_the_events_are_the_same(body: bytes) -> None:
 
 
 @given(event_stream_bytes)
+@example(b"\r\xef\xbb\xbf")
+@example(b"\n\xef\xbb\xbfdata: 1\nid: 7\ndata: 2\n\n")
 def test_with_ids_no_blank_line_comes_without_data(body: bytes) -> None:
     data, held = logged(body)
     for block in BlockSplitter().feed(stream(data, held, ids=True)):

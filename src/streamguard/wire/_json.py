@@ -17,11 +17,11 @@ Part: TypeAlias = dict[str, Json]
 _ANY_JSON: Final = frozenset({"input", "output", "inputSchemaInput"})
 """Fields in which null is a value, not the lack of one."""
 
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _ESCAPE_BEGUN: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NUMBER_RUN: Final = re.compile(r"[-+.0-9eE]+")
+_NUMBER_BEGUN: Final = re.compile(r"-|\.|[eE][-+]?")
 _WORD_RUN: Final = re.compile(r"[a-z]+")
 _WORDS: Final[dict[str, Json]] = {"true": True, "false": False, "null": None}
 
@@ -89,10 +89,9 @@ class _Reader:
 
     def _peek(self) -> str:
         """The next character that is no space; empty at the end."""
-        space = _SPACE.match(self._text, self._at)
-        if space is not None:
-            self._at = space.end()
-        return self._text[self._at : self._at + 1]
+        while (char := self._text[self._at : self._at + 1]) and char in " \t\n\r":
+            self._at += 1
+        return char
 
     def _accept(self, char: str) -> bool:
         """Whether `char` comes next, which is then read. At the end of the text, no, and the text is broken off."""
@@ -150,9 +149,8 @@ class _Reader:
 
     def _string(self) -> str:
         match = _STRING.match(self._text, self._at)
-        if match is None:
-            raise ValueError("no string")
-        self._at = match.end()
+        begun = '"' if match is None else match[0]
+        self._at += len(begun)
         rest = self._text[self._at : self._at + 7]
         if rest.startswith('"'):
             self._at += 1
@@ -160,14 +158,16 @@ class _Reader:
             self._broken = True
         else:
             raise ValueError("a string with what JSON strings cannot hold")
-        return str(json.loads(match[0] + '"'))
+        return str(json.loads(begun + '"'))
 
     def _number(self) -> tuple[Json] | None:
         run = _NUMBER_RUN.match(self._text, self._at)
         number = _NUMBER.match(self._text, self._at)
-        if run is not None and run.end() == len(self._text):
+        run_end = self._at if run is None else run.end()
+        rest = self._text[self._at if number is None else number.end() : run_end]
+        if run_end == len(self._text) and (not rest or _NUMBER_BEGUN.fullmatch(rest)):
             self._broken = True
-        elif run is None or number is None or run.end() != number.end():
+        elif rest or number is None:
             raise ValueError("no number")
         if number is None:
             return None

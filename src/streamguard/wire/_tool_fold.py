@@ -12,20 +12,22 @@ class ToolFold:
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
-        self._inputs: dict[str, list[str]] = {}  # call id: the input's text, in the pieces it came in
-        for part in self._step():
+        # By call id: the call whose input streams in, and the input's text in the pieces it came in.
+        self._inputs: dict[str, tuple[Part, list[str]]] = {}
+        for part in parts:
             if _is_tool(part) and part.get("state") == "input-streaming":
-                self._inputs[text_of(part, "toolCallId")] = [text_of(part, "rawInput")]
+                raw = text_of(part, "rawInput")
+                self._inputs[text_of(part, "toolCallId")] = (part, [raw] if raw else [])
 
     def add(self, kind: str, chunk: Part) -> None:
         """Take in one `tool-…` part."""
         call_id = text_of(chunk, "toolCallId")
         if kind == "tool-input-start":
-            self._inputs[call_id] = []
-            self._begin(chunk, "input-streaming", given(chunk, "inputEncoding"))
+            self._settle_one(call_id)
+            self._inputs[call_id] = (self._begin(chunk, "input-streaming", given(chunk, "inputEncoding")), [])
         elif kind == "tool-input-delta":
             if call_id in self._inputs:
-                self._inputs[call_id].append(text_of(chunk, "inputTextDelta"))
+                self._inputs[call_id][1].append(text_of(chunk, "inputTextDelta"))
         elif kind == "tool-input-available":
             self._begin(chunk, "input-available", given(chunk, "input"))
         elif kind == "tool-input-error":
@@ -39,7 +41,7 @@ class ToolFold:
         else:
             part = self._invocation(call_id)
             if part is not None:
-                self._settle_one(part)
+                self._settle_one(call_id)
                 _answer(kind, part, chunk)
 
     def reset_step(self) -> None:
@@ -49,12 +51,11 @@ class ToolFold:
 
     def settle(self) -> None:
         """Bring inputs that still stream in up to what has come."""
-        for part in self._parts:
-            if _is_tool(part):
-                self._settle_one(part)
+        for call_id in self._inputs:
+            self._settle_one(call_id)
 
-    def _settle_one(self, part: Part) -> None:
-        pieces = self._inputs.get(text_of(part, "toolCallId"))
+    def _settle_one(self, call_id: str) -> None:
+        part, pieces = self._inputs.get(call_id, ({}, []))
         if part.get("state") != "input-streaming" or not pieces:
             return
         raw = joined(pieces)
@@ -72,7 +73,7 @@ class ToolFold:
                 return self._parts[index + 1 :]
         return self._parts[:]
 
-    def _begin(self, chunk: Part, state: str, values: Part) -> None:
+    def _begin(self, chunk: Part, state: str, values: Part) -> Part:
         """A call as its own chunk names it: the current step's part of that call, or a new one."""
         call_id, name = text_of(chunk, "toolCallId"), text_of(chunk, "toolName")
         dynamic = bool(chunk.get("dynamic"))
@@ -87,6 +88,7 @@ class ToolFold:
             part["toolName"] = name
         part.update(given(chunk, "title"))
         _update(part, state, chunk, values)
+        return part
 
     def _invocation(self, call_id: str) -> Part | None:
         """The call in this step, else the last one of that id."""

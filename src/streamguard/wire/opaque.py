@@ -6,7 +6,7 @@ Without ids, what a client gets of a completed stream is what the host sent. Wit
    upstream's wins, for it would win in the client too.
 2. A block without data loses its blank line and so melts into the next one, because the OpenAI Python SDK dispatches
    an event with empty data for each blank line once it saw an id. Its `event` lines go too: they named nothing.
-3. A byte order mark is taken off: it counts only as the very first bytes.
+3. A byte order mark at the start is taken off: it counts only as the very first bytes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ class OpaqueProtocol(WireProtocol):
             return _notice_comment(event.data)
         if cursor is None:
             return event.data
-        raw = event.data.removeprefix(BOM) if event.seq == 1 else event.data
+        raw = event.data
+        if raw.startswith(BOM):
+            # Further on it makes its line one of no meaning; as a comment the line stays so, wherever a resume begins.
+            raw = raw.removeprefix(BOM) if event.seq == 1 else b":" + raw
         block = Block(raw)
         if not block.has_data:
             return _without_blank_line(raw)

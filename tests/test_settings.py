@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+from typing import get_type_hints
+
+import pytest
+from pydantic import ValidationError
+
+from streamguard.settings import Settings
+
+
+def test_the_defaults_agree_with_each_other() -> None:
+    settings = Settings()
+    assert settings.heartbeat_seconds * 2 <= settings.lease_seconds
+    assert settings.max_event_bytes <= settings.max_stream_bytes
+    assert settings.viewer_backlog_bytes >= settings.max_event_bytes
+
+
+def test_every_number_carries_its_unit() -> None:
+    for name, kind in get_type_hints(Settings, include_extras=False).items():
+        if kind is float:
+            assert name.endswith("_seconds")
+        elif kind is int:
+            assert name.startswith("max_") or name.endswith("_bytes")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings().__setattr__("lease_seconds", 1)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n in Settings.model_fields if n.endswith(("_seconds", "_bytes")) or n.startswith("max_"))
+)
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "soon", None], ids=str)
+def test_impossible_values_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({name: value})
+
+
+@pytest.mark.parametrize("name", sorted(n for n in Settings.model_fields if n.endswith("_seconds")))
+def test_only_the_replay_window_may_be_zero(name: str) -> None:
+    if name == "replay_after_finish_seconds":
+        assert Settings.model_validate({name: 0}).replay_after_finish_seconds == 0
+    else:
+        with pytest.raises(ValidationError):
+            Settings.model_validate({name: 0})
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"heartbeat_seconds": 8}, "heartbeat_seconds"),
+        ({"lease_seconds": 4}, "heartbeat_seconds"),
+        ({"live_ttl_seconds": 59}, "live_ttl_seconds"),
+        ({"max_stream_bytes": 1000}, "max_event_bytes"),
+    ],
+)
+def test_contradictions_are_refused(values: dict[str, float], word: str) -> None:
+    with pytest.raises(ValidationError, match=word):
+        Settings.model_validate(values)
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="lease_second"):
+        Settings.model_validate({"lease_second": 1})
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "{x}", "a:b", "x" * 33, "ключ", "a\n"])
+def test_a_namespace_cannot_break_a_key(namespace: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(namespace=namespace)
