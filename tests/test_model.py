@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamguard.errors import CursorInvalidError
@@ -21,6 +21,7 @@ STREAM = "0123456789abcdef01234567"
 # -- cursors -----------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.builds(new_stream_id), st.integers(0, MAX_SEQ))
 def test_a_cursor_reads_back(stream_id: str, seq: int) -> None:
     text = str(Cursor(stream_id, seq))
@@ -75,6 +76,7 @@ def test_hostile_cursors_are_refused_without_being_repeated(text: str) -> None:
     assert len(text) < 4 or text not in str(caught.value)
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.text(max_size=80))
 def test_any_text_is_a_cursor_of_ours_or_refused(text: str) -> None:
     try:
@@ -110,6 +112,7 @@ def test_every_step_of_a_streams_life() -> None:
     assert legal == {(opened, opened), (opened, sealed), (sealed, sealed), (sealed, closed), (closed, closed)}
 
 
+@settings(deadline=None)  # a busy machine is not a failure
 @given(st.lists(st.sampled_from(StreamState)))
 def test_whatever_is_asked_a_stream_only_goes_forward_and_never_skips_its_seal(asked: list[StreamState]) -> None:
     state, visited = StreamState.OPEN, [StreamState.OPEN]

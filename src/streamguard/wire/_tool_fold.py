@@ -77,12 +77,11 @@ class ToolFold:
         """A call as its own chunk names it: the current step's part of that call, or a new one."""
         call_id, name = text_of(chunk, "toolCallId"), text_of(chunk, "toolName")
         dynamic = bool(chunk.get("dynamic"))
-        for part in self._step():
-            if _is_call(part, call_id) and (part["type"] == "dynamic-tool") is dynamic:
-                break
-        else:
-            part = {"type": "", "toolCallId": call_id}
-            self._parts.append(part)
+        new: Part = {"toolCallId": call_id}
+        calls = (part for part in self._step() if _is_call(part, call_id))
+        part = next((part for part in calls if (part["type"] == "dynamic-tool") is dynamic), new)
+        if part is new:
+            self._parts.append(new)
         part["type"] = "dynamic-tool" if dynamic else f"tool-{name}"
         if dynamic:
             part["toolName"] = name
