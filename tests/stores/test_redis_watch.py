@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from streamguard.errors import StoreUnavailableError
 from streamguard.model import EventKind, StreamRef
 from streamguard.stores import redis_watch
 from streamguard.stores.base import Hint
@@ -32,7 +33,7 @@ def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[RedisStore]:
     """The writer: straight to Redis."""
-    store = RedisStore(redis_url)
+    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
     await store.start()
     yield store
     await store.aclose()
@@ -41,7 +42,7 @@ async def store(redis_url: str) -> AsyncIterator[RedisStore]:
 @pytest.fixture
 async def remote(proxy: FaultProxy, redis_database: int) -> AsyncIterator[RedisStore]:
     """Another process, behind the proxy."""
-    store = RedisStore(proxy.redis_url(redis_database), command_seconds=0.5)
+    store = RedisStore(proxy.redis_url(redis_database), command_seconds=2)
     await store.start()
     yield store
     await store.aclose()
@@ -88,6 +89,28 @@ async def test_a_lost_connection_is_repaired_by_an_empty_hint(
             )
             await hints[2].until(bool, description="a later watcher's hint")
         assert EMPTY not in hints[2].seen
+
+
+async def test_after_a_long_outage_old_and_new_watchers_are_served(
+    store: RedisStore, remote: RedisStore, proxy: FaultProxy
+) -> None:
+    ref, old, new = await begin(store), Hints(), Hints()
+    async with remote.watch(ref, old):
+        proxy.refuse()
+        for _ in range(3):  # each waits for an attempt of the reader's that fails
+            with pytest.raises(StoreUnavailableError):
+                async with remote.watch(ref, new):
+                    pytest.fail("entered")
+        proxy.forward()
+        await old.until(lambda seen: EMPTY in seen, description="the repair hint")
+        async with remote.watch(ref, new):
+            await put(store, ref, 1, b"a")
+            for some in (old, new):
+                await some.until(lambda seen: seen[-1:] == [hint_of(1, b"a")], description="hints flow again")
+
+
+def hint_of(seq: int, payload: bytes) -> Hint:
+    return Hint(seq, ((EventKind.DATA, payload),), False)
 
 
 async def test_a_connection_that_died_silently_is_found(

@@ -28,12 +28,9 @@ from redis.asyncio.connection import Connection as TCPConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    BusyLoadingError,
     ChildDeadlockedError,
     IncorrectPolicyType,
-    MasterDownError,
     NoScriptError,
-    ReadOnlyError,
     RedisClusterException,
     RedisError,
 )
@@ -57,7 +54,9 @@ _pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_com
 _DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
 """Everything redis-py raises; a timeout is an OSError."""
 
-_WRONG_SERVER: Final = (ReadOnlyError, BusyLoadingError, MasterDownError)
+_CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
+
+_WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
 """Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
 
 _DATABASE: Final = re.compile(r"/?[0-9]*")
@@ -103,13 +102,18 @@ def checked(operation: str, replies: Sequence[Reply]) -> None:
     """
     for reply in replies:
         if isinstance(reply, CommandError):
-            if str(reply).startswith("WRONGTYPE"):
+            code = _code(reply)
+            if code == "WRONGTYPE":
                 raise StoreCorruptError(
                     f"{operation}: a key of this namespace was written by something else", operation=operation
                 ) from reply
-            raise StoreUnavailableError(
-                f"{operation}: Redis refused ({reply.status_code or type(reply).__name__})", operation=operation
-            ) from reply
+            raise StoreUnavailableError(f"{operation}: Redis refused ({code})", operation=operation) from reply
+
+
+def _code(error: CommandError) -> str:
+    """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
+    found = _CODE.search(str(error))
+    return found[0] if found else error.status_code or type(error).__name__
 
 
 class Command(NamedTuple):
@@ -187,6 +191,7 @@ class _BatchParser(_AsyncHiredisParser):
     """Reads many replies in one call, errors among them, so that one deadline covers them all."""
 
     _reader: Any  # hiredis.Reader while connected; the base class declares None
+    _stream: Any  # asyncio.StreamReader, likewise
 
     def __init__(self) -> None:
         super().__init__(socket_read_size=65_536)
@@ -194,6 +199,10 @@ class _BatchParser(_AsyncHiredisParser):
         """How many replies the next read must bring; 0 for redis-py's own handshake."""
         self.greedy = False
         """Bring those too that arrived besides."""
+
+    async def can_read(self) -> bool:
+        # A connection that was reset, rather than closed, is not at its end but holds an exception.
+        return self._stream.exception() is not None or bool(await super().can_read())
 
     async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:
         if not self.wanted:
@@ -240,9 +249,9 @@ class Link:
     async def exchange(self, packed: Sequence[bytes]) -> list[Reply]:
         """Send all in one write; their replies, in order. The caller has the turn."""
         await self.connect()
-        await self._connection.send_packed_command(b"".join(packed))
+        await self._send(b"".join(packed))
         replies = await self._read(len(packed), greedy=False)
-        if any(isinstance(reply, _WRONG_SERVER) for reply in replies):
+        if any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies):
             await self.drop()
         return replies
 
@@ -250,8 +259,15 @@ class Link:
         """Send without waiting for an answer, unless not connected (then False)."""
         if not self.connected:
             return False
-        await self._connection.send_packed_command(packed)
+        await self._send(packed)
         return True
+
+    async def _send(self, packed: bytes) -> None:
+        try:
+            await self._connection.send_packed_command(packed)
+        except RuntimeError as exc:
+            # What uvloop raises for writing to a transport that the peer has reset; asyncio has an OSError for it.
+            raise ConnectionResetError("the connection was lost before writing") from exc
 
     async def receive(self) -> list[Reply]:
         """Wait for a message; it and all that came with it. Breaking it off drops the connection."""

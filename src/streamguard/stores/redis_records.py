@@ -263,6 +263,8 @@ def decode_hint(payload: bytes) -> Hint:
             at += _HINTED.size
             events.append((_KINDS[kind], payload[at : at + size]))
             at += size
+        if at > len(payload):
+            return Hint(0, (), False)
     except (KeyError, struct.error):
         return Hint(0, (), False)
     return Hint(first_seq, tuple(events), stop == 1)

@@ -219,8 +219,10 @@ class Feed:
             self._unconfirmed[name] = left
             return
         self._unconfirmed.pop(name, None)
-        if name in self._channels:
-            self._channels[name].settled.set()
+        channel = self._channels.get(name)
+        if channel is not None:
+            channel.error = None
+            channel.settled.set()
         if not self._unconfirmed and self._connections > 1:
             self._connections = 1
             self._repair.set()

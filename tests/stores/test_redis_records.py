@@ -1,0 +1,165 @@
+"""What Redis holds, read back: seals and hints survive, what is damaged or newer is reported and left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamguard.errors import StoreCorruptError
+from streamguard.faults import Fault, FaultCode
+from streamguard.model import EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
+from streamguard.stores.base import Hint, Seal
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_keys import Keys
+from streamguard.stores.redis_records import decode_hint, decode_seal, pack_held, seal_json, usage_json
+from streamguard.testing._stream_store.steps import a_seal, begin, closing, log, put, seal
+
+from ..harness.redis import RedisServer
+
+REF = StreamRef(SessionKey("o", "s"), "0" * 24)
+
+faults = st.builds(
+    Fault.of,
+    st.sampled_from(FaultCode),
+    message=st.text(st.characters()),
+    actions=st.lists(st.text(max_size=5)).map(tuple),
+    retry_after_seconds=st.none() | st.integers(0, 100),
+)
+seals = st.builds(
+    Seal,
+    st.sampled_from(Outcome),
+    st.integers(0, 2**53 - 1),
+    st.none() | faults,
+    st.none() | st.builds(Usage, st.dictionaries(st.text(), st.integers())),
+    st.lists(st.binary()).map(tuple),
+)
+events = st.lists(st.tuples(st.sampled_from(EventKind), st.binary()))
+
+
+@given(seals)
+def test_a_seal_survives_the_trip(sealed: Seal) -> None:
+    fields = [seal_json(sealed), b"%d" % sealed.last_seq, usage_json(sealed.usage), pack_held(sealed.held)]
+    assert decode_seal(REF, fields, "meta") == sealed
+
+
+@given(st.booleans(), st.integers(0, 2**53 - 1), events)
+def test_a_hint_survives_the_trip(stop: bool, first_seq: int, told: list[tuple[EventKind, bytes]]) -> None:
+    payload = struct.pack(">BQ", stop, first_seq)
+    payload += b"".join(struct.pack(">cI", kind.encode(), len(data)) + data for kind, data in told)
+    assert decode_hint(payload) == Hint(first_seq, tuple(told), stop)
+
+
+@given(st.binary())
+def test_a_hint_that_cannot_be_read_is_an_empty_one_or_what_it_says(payload: bytes) -> None:
+    hint = decode_hint(payload)
+    assert len(payload) >= 9 or hint == Hint(0, (), False)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5, 12])
+def test_a_hint_that_is_cut_off_is_an_empty_one(cut: int) -> None:
+    whole = struct.pack(">BQ", 0, 1) + struct.pack(">cI", b"d", 5) + b"hello"
+    assert decode_hint(whole[:-cut]) == Hint(0, (), False)
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis_url, command_seconds=5)  # this machine may be busy
+    await store.start()
+    yield store
+    await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_record_of_a_later_version_is_reported_and_left_alone(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client = redis_server.client(redis_database)
+    ref = await begin(store, lease=0.01)
+    await put(store, ref, 1, b"a")
+    keys = Keys("streamguard").stream(ref)
+    client.hset(keys.meta, "v", "2")
+    before = client.hgetall(keys.meta)
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.meta(ref),
+        lambda: store.session(ref.key),
+        lambda: begin(store, ref.key),
+        lambda: store.take(ref, lease_seconds=1),
+        lambda: store.request_stop(ref),
+        lambda: store.seal(ref, 1, a_seal(1)),
+        lambda: store.close(closing(ref)),
+        lambda: store.mark(ref, persisted=Persisted.YES),
+        lambda: store.erase(ref.key, mark_seconds=1),
+    ]
+    for step in steps:
+        with pytest.raises(StoreCorruptError, match="later version"):
+            await step()
+    await asyncio.sleep(0.02)
+    assert await store.due(limit=10) == []
+    assert client.hgetall(keys.meta) == before
+    assert client.xlen(keys.log) == 1
+    assert client.zcard(Keys("streamguard").lease_shard(ref)) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("s", "?"), ("n", "many"), ("y", "perhaps"), ("g", "{}"), ("g", "]"), ("v", ""), ("c", "now")]
+)
+@pytest.mark.anyio
+async def test_a_damaged_record_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int, field: str, value: str
+) -> None:
+    ref = await begin(store)
+    redis_server.client(redis_database).hset(Keys("streamguard").stream(ref).meta, field, value)
+    with pytest.raises(StoreCorruptError):
+        await store.meta(ref)
+
+
+@pytest.mark.anyio
+async def test_damaged_held_parts_are_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    await seal(store, ref)
+    for damage in (b"\0", b"\0\0\0\5abc"):
+        redis_server.client(redis_database).hset(Keys("streamguard").stream(ref).meta, "h", damage)
+        with pytest.raises(StoreCorruptError, match="seal"):
+            await store.meta(ref)
+
+
+@pytest.mark.anyio
+async def test_a_foreign_entry_in_a_log_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    redis_server.client(redis_database).xadd(Keys("streamguard").stream(ref).log, {"who": "knows"}, id="1-0")
+    with pytest.raises(StoreCorruptError, match="log"):
+        await log(store, ref)
+    redis_server.client(redis_database).expire(Keys("streamguard").stream(ref).log, 5)
+
+
+@pytest.mark.anyio
+async def test_a_key_of_another_type_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    redis_server.client(redis_database).set(Keys("streamguard").stream(ref).meta, "text", ex=5)
+    with pytest.raises(StoreCorruptError, match="something else"):
+        await store.meta(ref)
+
+
+@pytest.mark.anyio
+async def test_a_foreign_member_in_the_lease_index_is_reported(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    shard = Keys("streamguard").lease_shards()[0]
+    client = redis_server.client(redis_database)
+    for member in ("!", "bm8gbGlzdA==", "MQ=="):
+        client.delete(shard)
+        client.zadd(shard, {member: 1})
+        client.expire(shard, 5)
+        with pytest.raises(StoreCorruptError):
+            await store.due(limit=1)
