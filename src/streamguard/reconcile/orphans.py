@@ -10,8 +10,10 @@ import asyncio
 import random
 from typing import Final
 
-from ..errors import StoreError
+from ..errors import ConfigurationError, StoreError
 from ..runtime import Runtime
+from ..stores.base import StreamMeta
+from ..wire import protocol_named
 
 __all__ = ["OrphanSweep"]
 
@@ -25,10 +27,13 @@ class OrphanSweep:
         self._runtime = runtime
 
     async def run(self) -> None:
-        """Sweep for ever. After an outage of the store it holds back for one lease: live writers renew first."""
+        """Sweep until the drain. After an outage of the store, and after the start, it holds back for one lease: live
+        writers renew first."""
         settings = self._runtime.settings
         while True:
             await asyncio.sleep(settings.sweep_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
+            if self._runtime.draining:
+                return
             if self._runtime.breaker.healthy_seconds < settings.lease_seconds:
                 continue
             try:
@@ -45,7 +50,20 @@ class OrphanSweep:
         store = self._runtime.store
         taken = 0
         for ref in await store.due(limit=BATCH):
+            if self._runtime.owns(ref):
+                continue  # late, but alive: its next heartbeat renews the lease
             meta = await store.meta(ref)
-            if meta is not None and await self._runtime.admission.take_over(meta, stopped=meta.stop_requested):
+            if meta is None or not _can_end(meta):
+                continue
+            if await self._runtime.admission.take_over(meta, stopped=meta.stop_requested):
                 taken += 1
         return taken
+
+
+def _can_end(meta: StreamMeta) -> bool:
+    """Whether this version knows the stream's protocol, and so the closing parts; else a newer worker ends it."""
+    try:
+        protocol_named(meta.protocol)
+    except ConfigurationError:
+        return False
+    return True

@@ -29,8 +29,8 @@ POLL_SECONDS: Final = 0.25
 class Admission:
     """Registers new streams and clears the way for them.
 
-    `make` builds the local stream; `count` says how many an owner has in this process; `settle` runs an orphan's end
-    in the runtime's own task once it is sealed.
+    `make` builds the local stream; `count` says how many an owner has in this process, `owns` whether a stream is one
+    of them; `settle` runs an orphan's end in the runtime's own task once it is sealed.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Admission:
         *,
         make: Callable[[StreamRequest, StreamRef, float], LiveStream],
         count: Callable[[str], int],
+        owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
         observe: Callable[[Observation], None],
     ) -> None:
@@ -49,6 +50,7 @@ class Admission:
         self._settings = settings
         self._make = make
         self._count = count
+        self._owns = owns
         self._settle = settle
         self._observe = observe
 
@@ -73,8 +75,10 @@ class Admission:
             if not admitted:
                 raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
             joined = await self._register(stream)
-        except StoreError:
+        except StoreUnavailableError:
             self._breaker.exhausted()
+            return self._without_store(stream)
+        except StoreError:  # this session's record cannot be read; other sessions' can
             return self._without_store(stream)
         except BaseException:
             await self._dismiss(owner, ref.stream_id)
@@ -99,9 +103,9 @@ class Admission:
             if isinstance(result, Registered):
                 return None
             meta = result.meta
-            if meta.lease_seconds <= 0:
+            if meta.lease_seconds <= 0 and not self._owns(meta.ref):
                 await self.take_over(meta, stopped=meta.stop_requested)
-            elif request.on_conflict == "join" and request.fingerprint and request.fingerprint == meta.fingerprint:
+            elif request.on_conflict == "join" and request.fingerprint == meta.fingerprint != "" and not meta.lost:
                 return meta
             elif request.on_conflict == "replace":
                 await self._replace(meta)
@@ -130,6 +134,8 @@ class Admission:
             if status not in (Status.OK, Status.SEALED):
                 return False
         self._settle(taken, outcome)
+        if taken.lost:  # it cannot be sealed, so only its tombstone frees the session
+            return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds)
         return True
 
     async def _replace(self, meta: StreamMeta) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 from ..model import StreamRef, StreamState
 from ..settings import Settings
@@ -26,13 +26,16 @@ class Audience:
         settings: Settings,
         *,
         local: Callable[[StreamRef], Feed | None],
-        start: Callable[[Callable[[], Coroutine[None, None, None]]], None],
+        start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._store = store
         self._settings = settings
         self._local = local
         self._start = start
-        self._followers: dict[StreamRef, tuple[Feed, asyncio.Task[None] | None]] = {}
+        self._feeds: dict[StreamRef, Feed] = {}
+        """The followed feed that the next viewer of a stream joins."""
+        self._followed: dict[Feed, asyncio.Task[None] | None] = {}
+        """Each followed feed's task, None until it runs."""
         self.viewers: set[Viewer] = set()
 
     def resume(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
@@ -40,8 +43,8 @@ class Audience:
         ref = meta.ref
         protocol = protocol_named(meta.protocol)
         feed = self._local(ref)
-        if feed is None and ref in self._followers:
-            feed = self._followers[ref][0]
+        if feed is None:
+            feed = self._feeds.get(ref)
         if feed is None and meta.state is not StreamState.CLOSED:
             feed = Feed(protocol, ref.stream_id, start=meta.last_seq, limit_bytes=self._settings.viewer_backlog_bytes)
             viewer = self.viewer(ref, protocol, feed, after_seq, ids=ids)
@@ -66,13 +69,15 @@ class Audience:
 
     def follow(self, ref: StreamRef, feed: Feed) -> None:
         """Extend a feed from the store for as long as it has viewers."""
-        if not feed.ended and feed.viewers and ref not in self._followers:
-            self._followers[ref] = (feed, None)
+        if feed.ended or not feed.viewers or feed in self._followed:
+            return
+        self._feeds.setdefault(ref, feed)
+        self._followed[feed] = None
 
-            async def run() -> None:
-                await self._following(ref, feed)
+        async def run() -> None:
+            await self._following(ref, feed)
 
-            self._start(run)
+        self._start(run)
 
     def cut_all(self, reason: str) -> None:
         """Cut every viewer that does not have its stream's end yet."""
@@ -81,19 +86,35 @@ class Audience:
                 viewer.drop(reason)
 
     async def _following(self, ref: StreamRef, feed: Feed) -> None:
-        self._followers[ref] = (feed, asyncio.current_task())
         try:
-            if feed.viewers:
-                await Follower(self._store, ref, feed, poll_seconds=self._settings.heartbeat_seconds).run()
+            if feed in self._followed:
+                self._followed[feed] = asyncio.current_task()
+                await Follower(
+                    self._store,
+                    ref,
+                    feed,
+                    poll_seconds=self._settings.heartbeat_seconds,
+                    patience_seconds=self._settings.append_deadline_seconds,
+                ).run()
         finally:
-            del self._followers[ref]
-            feed.end(complete=False)
+            self._leave(ref, feed)
+
+    def _leave(self, ref: StreamRef, feed: Feed) -> asyncio.Task[None] | None:
+        """Follow a feed no longer; who comes now gets a new one. Returns the task that did."""
+        if self._feeds.get(ref) is feed:
+            del self._feeds[ref]
+        task = self._followed.pop(feed, None)
+        feed.end(complete=False)
+        return task
 
     def _closed(self, viewer: Viewer) -> None:
         self.viewers.discard(viewer)
         feed = viewer.feed
         if feed is None or feed.viewers:
             return
-        followed, task = self._followers.get(viewer.ref, (None, None))
-        if followed is feed and task is not None:
-            task.cancel()
+        if feed in self._followed:
+            task = self._leave(viewer.ref, feed)
+            if task is not None:
+                task.cancel()
+        if feed.ended:
+            feed.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from ..errors import StoreError
@@ -33,7 +32,11 @@ class Breaker:
         self._observe = observe
         self._clock = clock
         self._opened = asyncio.Event()
-        self._outage_ended = -math.inf
+        self._passing = asyncio.Event()
+        """Set while closed, and for good once `release`d."""
+        self._passing.set()
+        self._released = False
+        self._outage_ended = clock()
         self._on_close: list[Callable[[], None]] = []
 
     @property
@@ -42,7 +45,7 @@ class Breaker:
 
     @property
     def healthy_seconds(self) -> float:
-        """How long the store has been answering since the last outage; infinite when there was none, 0 while open."""
+        """How long the store has been answering, as far as this process has seen; 0 while open."""
         return 0.0 if self.open else self._clock() - self._outage_ended
 
     def when_closed(self, callback: Callable[[], None]) -> None:
@@ -58,7 +61,18 @@ class Breaker:
         self._outage_ended = self._clock()
         if not self.open:
             self._opened.set()
+            if not self._released:
+                self._passing.clear()
             self._observe(Observation(Signal.BREAKER_OPENED))
+
+    async def passed(self) -> None:
+        """Wait until there is some use in asking the store again: the breaker is closed, or nobody waits any more."""
+        await self._passing.wait()
+
+    def release(self) -> None:
+        """Hold up nobody any more: the process ends."""
+        self._released = True
+        self._passing.set()
 
     async def run(self) -> None:
         """Probe while open, for ever."""
@@ -71,6 +85,7 @@ class Breaker:
                 continue
             self._outage_ended = self._clock()
             self._opened.clear()
+            self._passing.set()
             self._observe(Observation(Signal.BREAKER_CLOSED))
             for callback in self._on_close:
                 callback()

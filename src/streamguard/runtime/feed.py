@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..model import Event, EventKind
+from ..stores.base import Terminal
 from ..wire.base import WireProtocol
 
 if TYPE_CHECKING:
@@ -21,6 +22,18 @@ __all__ = ["Feed"]
 
 CHUNK_BYTES: Final = 65_536
 """Most that one `send` carries, unless a single event is larger."""
+
+
+EVENT_BYTES: Final = 200
+"""What an event takes besides its payload: its tuple, its bytes object and its cached frame, rounded up."""
+
+LOG_LOST: Final = "log_lost"
+"""The terminal record's reason when the log before it is not the whole stream."""
+
+
+def is_tombstone(terminal: bytes) -> bool:
+    """Whether a terminal record ends a log that is not the whole stream."""
+    return Terminal.from_json(terminal).reason == LOG_LOST
 
 
 class Feed:
@@ -78,7 +91,7 @@ class Feed:
     def push(self, kind: EventKind, data: bytes) -> int:
         """Add an event, not visible yet. Returns its number."""
         self.events.append((kind, data))
-        self._event_bytes += len(data)
+        self._event_bytes += len(data) + EVENT_BYTES
         return self.base + len(self.events)
 
     def show(self, up_to: int) -> None:
@@ -86,7 +99,7 @@ class Feed:
         if up_to > self.visible:
             self.visible = up_to
             if self._event_bytes > 2 * self._limit:
-                self._trim()
+                self._trim(self._limit)
             self.wake()
 
     def drop_hidden(self) -> None:
@@ -94,7 +107,7 @@ class Feed:
         hidden = self.emitted - self.visible
         if hidden:
             for _, data in self.events[-hidden:]:
-                self._event_bytes -= len(data)
+                self._event_bytes -= len(data) + EVENT_BYTES
             del self.events[-hidden:]
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
@@ -160,11 +173,15 @@ class Feed:
             parts.append(part)
         return b"".join(parts), seq
 
-    def _trim(self) -> None:
+    def clear(self) -> None:
+        """Forget what was shown: nobody reads the window any more."""
+        self._trim(0)
+
+    def _trim(self, limit: int) -> None:
         shown = self.visible - self.base
         drop, size = 0, self._event_bytes
-        while drop < shown and size > self._limit:
-            size -= len(self.events[drop][1])
+        while drop < shown and size > limit:
+            size -= len(self.events[drop][1]) + EVENT_BYTES
             drop += 1
         del self.events[:drop]
         del self.frames[:drop]

@@ -20,6 +20,7 @@ from ..stores.base import AppendReply, Close, Lost, NewStream, Seal, Status, Str
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from .breaker import Breaker
+from .feed import LOG_LOST
 from .stream import Ending, LiveStream
 
 __all__ = ["Finaliser", "Finishing", "Settled", "new_stream_of"]
@@ -132,30 +133,34 @@ class Finaliser:
             await self._retry(lambda: self._store.close(close), deadline=None)
             self._ended(stream, seal.outcome, settled, seal.fault)
             return
-        self._show_closed(stream, close, reply)
-        self._ended(stream, seal.outcome, settled, seal.fault)
+        self._show_closed(stream, close, reply, seal.held)
+        if stream.owned():
+            self._ended(stream, seal.outcome, settled, seal.fault)
 
-    async def settle_orphan(self, meta: StreamMeta, outcome: Outcome, fault: Fault | None) -> bool:
-        """End a stream whose epoch the caller has just raised. Returns False when it was lost to yet another worker.
+    async def settle_orphan(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
+        """End a stream whose epoch the caller has just raised. Returns how it ended, by its seal, or None when it was
+        lost to yet another worker.
 
         Raises:
             StoreError: the store failed; the lease taken runs out and the stream is found again.
+            ConfigurationError: its protocol is not known here.
         """
         protocol = protocol_named(meta.protocol)
         if meta.lost:
-            terminal = Terminal(outcome, meta.persisted, meta.quota, meta.message_id, fault, "log_lost")
+            terminal = Terminal(proposed.outcome, meta.persisted, meta.quota, meta.message_id, proposed.fault, LOG_LOST)
             reply = await self._store.lose(
                 Lost(_new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
             )
-            return reply.status in (Status.OK, Status.DUPLICATE)
+            return proposed if reply.status in (Status.OK, Status.DUPLICATE) else None
         seal = meta.seal
         if seal is None:
-            status, seal = await self._store.seal(meta.ref, meta.epoch, Seal(outcome, meta.last_seq, fault))
-            if seal is None or status not in (Status.OK, Status.SEALED):
-                return False
+            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
+            _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
+            if seal is None:
+                return None
         settled = await self._finishing(meta.ref, seal)
         reply = await self._store.close(self.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled))
-        return reply.status in (Status.OK, Status.DUPLICATE)
+        return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
 
     def closing(
         self,
@@ -216,6 +221,9 @@ class Finaliser:
         self._ended(stream, seal.outcome, settled, seal.fault)
 
     async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
+        if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
+            ending = stream.overruled
+            stream.fault = ending.fault
         held = stream.encoder.held if ending.outcome is Outcome.COMPLETED else []
         self._show_local_end(stream, ending, tuple(held))
         await self._tombstone(stream, ending)
@@ -229,7 +237,7 @@ class Finaliser:
                 QuotaState.NONE,
                 stream.message_id,
                 ending.fault,
-                "log_lost",
+                LOG_LOST,
             )
             lost = Lost(new_stream_of(stream), stream.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
             reply = await self._retry(lambda: self._store.lose(lost), deadline=None)
@@ -247,14 +255,14 @@ class Finaliser:
         for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held):
             feed.push(kind, data)
         terminal = Terminal(
-            ending.outcome, Persisted.NOT_ASKED, QuotaState.NONE, stream.message_id, ending.fault, "log_lost"
+            ending.outcome, Persisted.NOT_ASKED, QuotaState.NONE, stream.message_id, ending.fault, LOG_LOST
         )
         feed.push(EventKind.TERMINAL, terminal.to_json())
         feed.show(feed.emitted)
         feed.end(complete=True)
         stream.finish()
 
-    def _show_closed(self, stream: LiveStream, close: Close, reply: AppendReply) -> None:
+    def _show_closed(self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes]) -> None:
         feed = stream.feed
         if reply.status in (Status.OK, Status.DUPLICATE):
             for kind, data in close.events:
@@ -270,7 +278,7 @@ class Finaliser:
             self._end_superseded(stream)
             return
         # The log vanished between seal and close (erased, or the store came back empty).
-        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), ())
+        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held)
 
     def _end_superseded(self, stream: LiveStream) -> None:
         """Its viewers go on with what the new owner writes (the runtime follows it for them)."""
@@ -319,6 +327,8 @@ class Finaliser:
                 return None
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_SECONDS)
+            if deadline is None:
+                await self._breaker.passed()
 
 
 def end_events(

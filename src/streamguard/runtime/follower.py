@@ -14,65 +14,74 @@ from ..errors import StoreError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import EventKind, StreamRef
 from ..stores.base import Hint, StreamStore
-from .feed import CHUNK_BYTES, Feed
+from .feed import CHUNK_BYTES, Feed, is_tombstone
 
 __all__ = ["Follower"]
 
 READ_BYTES: Final = 4 * CHUNK_BYTES
+RETRY_SECONDS: Final = 0.1
+PENDING_HINTS: Final = 256
 
 
 class Follower:
     """Extends a feed from the store until the stream's terminal record, or until it cannot any more."""
 
-    def __init__(self, store: StreamStore, ref: StreamRef, feed: Feed, *, poll_seconds: float) -> None:
+    def __init__(
+        self, store: StreamStore, ref: StreamRef, feed: Feed, *, poll_seconds: float, patience_seconds: float
+    ) -> None:
         self.ref = ref
         self.feed = feed
         self._store = store
         self._poll_seconds = poll_seconds
         """How long without a hint before the range is read anyway."""
+        self._patience_seconds = patience_seconds
+        """How long the store may fail before the viewers are cut."""
+        self._failing_since: float | None = None
         self._hinted = asyncio.Event()
         self._hints: list[Hint] = []
 
     async def run(self) -> None:
         """Follow to the end. On return the feed has ended; cancelling it leaves the feed as it is."""
-        try:
-            async with self._store.watch(self.ref, self._on_hint):
-                await self._follow()
-        except StoreError:
-            self._fail(FaultCode.STORE_UNAVAILABLE, None)
+        loop = asyncio.get_running_loop()
+        while not self.feed.ended:
+            try:
+                async with self._store.watch(self.ref, self._on_hint):
+                    await self._follow()
+            except StoreError:
+                if self._failing_since is None:
+                    self._failing_since = loop.time()
+                if loop.time() - self._failing_since >= self._patience_seconds:
+                    self._fail(FaultCode.STORE_UNAVAILABLE, None)
+                else:
+                    await asyncio.sleep(RETRY_SECONDS)
 
     def _on_hint(self, hint: Hint) -> None:
+        if len(self._hints) == PENDING_HINTS:
+            self._hints = [Hint(0, (), False)]  # too far behind them: read the range
         self._hints.append(hint)
         self._hinted.set()
 
     async def _follow(self) -> None:
-        read = True
-        while not self._over():
-            if read:
-                await self._catch_up()
-                if self._over():
-                    return
+        await self._catch_up()
+        while not self.feed.ended:
             try:
                 async with asyncio.timeout(self._poll_seconds):
                     await self._hinted.wait()
             except TimeoutError:
-                read = True
-                if not await self._alive():
-                    return
+                await self._catch_up()
                 continue
             self._hinted.clear()
             hints, self._hints = self._hints, []
-            read = not self._extend_by(hints)
-
-    def _over(self) -> bool:
-        return self.feed.ended
+            if not self._extend_by(hints):
+                await self._catch_up()
 
     async def _catch_up(self) -> None:
         """Read what the log has after the feed's end."""
         while not self.feed.ended:
             events = await self._store.read(self.ref, self.feed.emitted, max_bytes=READ_BYTES)
             if not events:
-                await self._alive()
+                await self._check_alive()
+                self._failing_since = None
                 return
             if events[0].seq != self.feed.emitted + 1:
                 self._fail(FaultCode.RESUME_FAILED, "trimmed")
@@ -80,19 +89,15 @@ class Follower:
             self._extend([(event.kind, event.data) for event in events])
             await asyncio.sleep(0)
 
-    async def _alive(self) -> bool:
-        """Whether more can come; ends the feed if not."""
+    async def _check_alive(self) -> None:
+        """End the feed if no more can come."""
         meta = await self._store.meta(self.ref)
         if meta is None:
             self._fail(FaultCode.RESUME_FAILED, "stream_gone")
-            return False
-        if meta.lost:
+        elif meta.lost:
             self._fail(FaultCode.RESUME_FAILED, "not_registered")
-            return False
-        if meta.last_seq < self.feed.emitted:
+        elif meta.last_seq < self.feed.emitted:
             self._fail(FaultCode.RESUME_FAILED, "cursor_ahead")
-            return False
-        return True
 
     def _extend_by(self, hints: list[Hint]) -> bool:
         """Extend the feed by what the hints carry. False when the range must be read instead."""
@@ -107,12 +112,14 @@ class Follower:
 
     def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
         feed = self.feed
-        last = None
-        for last, data in events:
-            feed.push(last, data)
+        for kind, data in events:
+            if kind is EventKind.TERMINAL:
+                if is_tombstone(data):  # a clean end here would make half an answer look whole
+                    self._fail(FaultCode.RESUME_FAILED, "not_registered")
+                    break
+                feed.end(complete=True)
+            feed.push(kind, data)
         feed.show(feed.emitted)
-        if last is EventKind.TERMINAL:
-            feed.end(complete=True)
 
     def _fail(self, code: FaultCode, reason: str | None) -> None:
         self.feed.end(

@@ -78,10 +78,12 @@ class Leases:
             for stream, reply in zip(batch, replies, strict=True):
                 if stream.degraded or stream.superseded or stream.finished:
                     continue
-                if reply.status in (Status.FENCED, Status.SEALED):
+                if reply.status is Status.FENCED:
                     self._on_fenced(stream)
-                elif reply.status in (Status.GONE, Status.LOST):
+                elif reply.status is Status.GONE:
                     stream.degrade("log_gone")
+                elif reply.status is Status.SEALED:
+                    continue  # under our own epoch: our own close, whose reply is still on its way
                 elif reply.stop_requested:
                     self._on_stop(stream)
         for stream in [s for s in self._streams() if s.degraded and not s.disowned]:

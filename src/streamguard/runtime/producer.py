@@ -50,17 +50,26 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
             for payload in encoder.finish():
                 stream.emit(EventKind.DATA, payload)
             return Ending(Outcome.COMPLETED, None)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None:
-            while task.uncancel():
-                pass
-        if stream.cancelling is None:
+    except asyncio.CancelledError as exc:
+        cancelled = _uncancelled()
+        if stream.cancelling is None and cancelled:
             return Ending(Outcome.INTERRUPTED, _about(stream, FaultCode.SHUTTING_DOWN))
+        if stream.cancelling is None:  # not this task: something the endpoint waited for was cancelled
+            return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     except Exception as exc:  # noqa: BLE001 -- whatever an endpoint raises ends its stream, and only that
         if stream.cancelling is None:
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     return stream.cancelling
+
+
+def _uncancelled() -> bool:
+    """Take back every cancellation of the present task. Returns whether there was one."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return False
+    while task.uncancel():
+        pass
+    return True
 
 
 def _about(stream: LiveStream, code: FaultCode, **more: object) -> Fault:

@@ -7,13 +7,12 @@ by a stop, by a limit, by losing its stream to another worker, or by the drain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
 import anyio
-from anyio.abc import TaskGroup
 
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
@@ -29,14 +28,13 @@ from .leases import Leases
 from .producer import fault_of, produce
 from .sessions import Sessions
 from .stream import Ending, LiveStream, StreamRequest
+from .tasks import Tasks
 from .viewer import Viewer
 from .watchdog import Watchdog
 from .writer import Writer
 
 __all__ = ["Health", "Runtime"]
 
-RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
-"""Pauses before a crashed background task runs again; the last one repeats."""
 FINISH_SECONDS: Final = 5.0
 """After the drain: how long finalisers may go on before they are given up."""
 LISTEN_RETRY_SECONDS: Final = 1.0
@@ -65,20 +63,24 @@ class Runtime:
         self.store = store
         self.settings = settings
         self._observers = tuple(observers)
+        self.observer_errors = 0
+        """How many calls of an observer raised."""
         self._streams: dict[StreamRef, LiveStream] = {}
-        self._failing: dict[str, int] = {}
+        self._opening = 0
+        """Admissions under way."""
         self._one_ended = asyncio.Event()
-        self._group: TaskGroup | None = None
+        self._tasks = Tasks(observe=self.observe)
+        self._entered = False
         self._drain: asyncio.Task[None] | None = None
         self._draining = False
         self._given_up = False
-        self._warnings: tuple[str, ...] = ()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._group is not None:
+        if self._entered:
             raise NotStartedError("a runtime is entered once; make a new guard for another lifespan")
+        self._entered = True
         loop = asyncio.get_running_loop()
         self.breaker = Breaker(
             self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=loop.time
@@ -105,10 +107,11 @@ class Runtime:
             self.settings,
             make=self._make,
             count=self._count,
+            owns=self.owns,
             settle=self.settle_soon,
             observe=self.observe,
         )
-        self.audience = Audience(self.store, self.settings, local=self._feed_of, start=self._start)
+        self.audience = Audience(self.store, self.settings, local=self._feed_of, start=self._tasks.start)
         self.sessions = Sessions(self.store, self.breaker, self.settings, self.admission, local=self.local)
         self._leases = Leases(
             self.store,
@@ -125,10 +128,9 @@ class Runtime:
             abandon=self._abandon,
             observe=self.observe,
         )
-        self._warnings = tuple(await self.store.start())
-        for warning in self._warnings:
+        for warning in await self.store.start():
             self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
-        self._group = await anyio.create_task_group().__aenter__()
+        await self._tasks.open()
         self.supervise("writer", self.writer.run)
         self.supervise("breaker", self.breaker.run)
         self.supervise("leases", self._leases.run)
@@ -136,39 +138,27 @@ class Runtime:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        group = self._group
-        if group is None:
-            return
         try:
             with anyio.CancelScope(shield=True):
                 await self.drain()
         finally:
-            group.cancel_scope.cancel()
-            await group.__aexit__(None, None, None)
-            with anyio.CancelScope(shield=True):
-                await self.store.aclose()
+            try:
+                await self._tasks.close()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.store.aclose()
 
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` for as long as the runtime lives; if it fails it is logged, counted and run again."""
-        self._running().start_soon(self._supervised, name, run)
-
-    async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        crashes = 0
-        while True:
-            try:
-                await run()
-            except Exception as exc:  # noqa: BLE001 -- one crash must not end the process's other streams
-                self._failing[name] = crashes = crashes + 1
-                self.observe(Observation(Signal.TASK_RESTARTED, error=exc, fields={"task": name, "crashes": crashes}))
-                await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
-            else:
-                return
+        self._tasks.supervise(name, run)
 
     def observe(self, observation: Observation) -> None:
-        """Tell every observer. What one raises is contained."""
+        """Tell every observer. What one raises is contained, and counted in `observer_errors`."""
         for observer in self._observers:
-            with suppress(Exception):
+            try:
                 observer(observation)
+            except Exception:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
+                self.observer_errors += 1
 
     @property
     def draining(self) -> bool:
@@ -179,8 +169,12 @@ class Runtime:
 
         On return every stream has its terminal, or its retries were given up, and no viewer is left. Idempotent;
         cancelling a caller does not cancel the drain.
+
+        Raises:
+            NotStartedError: the runtime is not running.
         """
         if self._drain is None:
+            _ = self._tasks.group
             self._draining = True
             self._drain = asyncio.get_running_loop().create_task(self._drained(), name="streamguard-drain")
         await asyncio.shield(self._drain)
@@ -195,6 +189,10 @@ class Runtime:
             stream.cancel(Ending(Outcome.INTERRUPTED, fault))
         await self._all_ended(loop.time() + FINISH_SECONDS)
         self._given_up = True
+        self.breaker.release()
+        for stream in list(self._streams.values()):
+            if stream.acked < stream.feed.emitted and not stream.finished:
+                stream.degrade("drained")
         self.audience.cut_all("drained")
         await self._all_ended(loop.time() + self.settings.command_seconds + 1.0)
         self.observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams)}))
@@ -203,7 +201,7 @@ class Runtime:
         """Wait for this process's streams, and what is retried for them, until a deadline in loop time."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while self._streams:
+                while self._streams or self._opening:
                     self._one_ended.clear()
                     await self._one_ended.wait()
 
@@ -215,40 +213,56 @@ class Runtime:
         Raises:
             FaultError: `shutting_down`, `limit_streams`, `conflict_active`, or `store_unavailable`.
         """
-        self._running()
+        _ = self._tasks.group
         if self._draining:
-            raise FaultError(
-                Fault.of(
-                    FaultCode.SHUTTING_DOWN,
-                    severity=Severity.ERROR,
-                    retry_after_seconds=1,
-                    session_id=request.key.session_id,
-                    request_id=request.request_id,
-                )
-            )
-        opened = await self.admission.open(request)
-        if isinstance(opened, LiveStream):
+            raise self._refusal(request)
+        self._opening += 1
+        try:
+            opened = await self.admission.open(request)
+            if isinstance(opened, StreamMeta):
+                return opened
             self._streams[opened.ref] = opened
-            if not opened.degraded:
-                self._running().start_soon(self._listen, opened)
-            self.observe(
-                Observation(
-                    Signal.STREAM_OPENED,
-                    ref=opened.ref,
-                    message_id=opened.message_id,
-                    request_id=opened.request_id,
-                    fields={"protocol": opened.protocol.name, "binding": request.binding, "degraded": opened.degraded},
-                )
+        finally:
+            self._opening -= 1
+            self._one_ended.set()
+        if not opened.degraded:
+            self._tasks.start(self._listen, opened)
+        self.observe(
+            Observation(
+                Signal.STREAM_OPENED,
+                ref=opened.ref,
+                message_id=opened.message_id,
+                request_id=opened.request_id,
+                fields={"protocol": opened.protocol.name, "binding": request.binding, "degraded": opened.degraded},
             )
+        )
+        if self.draining:  # it began while this stream was being registered
+            refusal = self._refusal(request)
+            self._tasks.start_shielded(self._end, opened, Ending(Outcome.INTERRUPTED, refusal.fault))
+            raise refusal
         return opened
+
+    def _refusal(self, request: StreamRequest) -> FaultError:
+        fault = Fault.of(
+            FaultCode.SHUTTING_DOWN,
+            severity=Severity.ERROR,
+            retry_after_seconds=1,
+            session_id=request.key.session_id,
+            request_id=request.request_id,
+        )
+        return FaultError(fault)
 
     def launch(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         """Start producing, under the caller's context variables. Returns at once."""
-        self._running().start_soon(self._run, stream, items)
+        self._tasks.start(self._run, stream, items)
 
     async def reject(self, stream: LiveStream, error: BaseException) -> None:
-        """The endpoint failed before it had anything to iterate: end the stream so."""
-        await self._end(stream, Ending(Outcome.FAILED, fault_of(error, stream), error))
+        """The endpoint failed before it had anything to iterate: end the stream so, and wait for it.
+
+        Cancelling it does not keep the stream from its end.
+        """
+        self._tasks.start_shielded(self._end, stream, Ending(Outcome.FAILED, fault_of(error, stream), error))
+        await stream.ended()
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         stream.producer = asyncio.current_task()
@@ -257,8 +271,7 @@ class Runtime:
         else:
             ending = stream.cancelling
         stream.producer = None
-        with anyio.CancelScope(shield=True):
-            await self._end(stream, ending)
+        await self._tasks.shielded(self._end, stream, ending)
 
     async def _end(self, stream: LiveStream, ending: Ending) -> None:
         """Finalise once; whoever comes second does nothing."""
@@ -273,17 +286,7 @@ class Runtime:
                 stream.failed_first(fault, ending.error)
             else:
                 stream.fault, stream.failure = fault, ending.error
-            self.observe(
-                Observation(
-                    Signal.FAULT,
-                    ref=stream.ref,
-                    message_id=stream.message_id,
-                    request_id=stream.request_id,
-                    fault=fault,
-                    error=ending.error,
-                    fields={"outcome": ending.outcome},
-                )
-            )
+            self._observe_fault(stream, fault, ending)
         try:
             await self.finaliser.finalise(stream, ending)
         finally:
@@ -296,8 +299,9 @@ class Runtime:
                 with suppress(StoreError):
                     await self.store.dismiss(stream.ref.key.owner, stream.ref.stream_id)
 
-    def _start(self, run: Callable[[], Coroutine[None, None, None]]) -> None:
-        self._running().start_soon(run)
+    def owns(self, ref: StreamRef) -> bool:
+        """Whether this process is the stream's writer, as far as it knows."""
+        return self._feed_of(ref) is not None
 
     def _feed_of(self, ref: StreamRef) -> Feed | None:
         stream = self._streams.get(ref)
@@ -316,22 +320,28 @@ class Runtime:
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:
         """Tell the client once that this stream cannot be resumed, or end it, as its policy says."""
+        self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
         if stream.request.on_store_failure == "fail" and stream.registered:
             fault = self._fault(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
-            stream.cancel(Ending(Outcome.FAILED, fault))
+            if not stream.overrule(Ending(Outcome.FAILED, fault)):
+                return  # observed when it ends so
         else:
             fault = self._fault(stream, FaultCode.NOT_RESUMABLE, reason=reason)
             stream.announce(fault)
-            self.observe(
-                Observation(
-                    Signal.FAULT,
-                    ref=stream.ref,
-                    message_id=stream.message_id,
-                    request_id=stream.request_id,
-                    fault=fault,
-                )
+        self._observe_fault(stream, fault, None)
+
+    def _observe_fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
+        self.observe(
+            Observation(
+                Signal.FAULT,
+                ref=stream.ref,
+                message_id=stream.message_id,
+                request_id=stream.request_id,
+                fault=fault,
+                error=None if ending is None else ending.error,
+                fields={} if ending is None else {"outcome": ending.outcome},
             )
-        self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
+        )
 
     def _fault(
         self, stream: LiveStream, code: FaultCode, *, severity: Severity | None = None, reason: str | None = None
@@ -347,8 +357,8 @@ class Runtime:
         )
 
     def _abandon(self, stream: LiveStream) -> None:
-        """The producer does not heed its cancellation: end the stream without it."""
-        self._running().start_soon(self._end, stream, stream.cancelling or Ending(Outcome.INTERRUPTED, None))
+        """There is no producer, or it does not heed its cancellation: end the stream without it."""
+        self._tasks.start_shielded(self._end, stream, stream.cancelling or Ending(Outcome.INTERRUPTED, None))
 
     def _stop_local(self, stream: LiveStream) -> None:
         if not stream.stopped:
@@ -370,7 +380,7 @@ class Runtime:
         def on_hint(hint: Hint) -> None:
             if hint.stop_requested:
                 self._stop_local(stream)
-            elif not stream.finalising:
+            elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
                 self._leases.kick()
 
         while not stream.finished:
@@ -381,23 +391,24 @@ class Runtime:
                 await asyncio.sleep(LISTEN_RETRY_SECONDS)
 
     def _count(self, owner: str) -> int:
-        return sum(1 for ref in self._streams if ref.key.owner == owner)
+        return sum(1 for ref, stream in self._streams.items() if ref.key.owner == owner and not stream.finished)
 
     def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """Run the end of a stream this process took over, in the runtime's own task."""
-        self._running().start_soon(self._settle, meta, outcome)
+        self._tasks.start(self._settle, meta, outcome)
 
     async def _settle(self, meta: StreamMeta, outcome: Outcome) -> None:
-        fault = interrupted(meta) if outcome is Outcome.INTERRUPTED else None
+        proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
         with suppress(StoreError):  # its lease runs out again, and a sweep finds it
-            if await self.finaliser.settle_orphan(meta, outcome, fault):
+            sealed = await self.finaliser.settle_orphan(meta, proposed)
+            if sealed is not None:
                 self.observe(
                     Observation(
                         Signal.ORPHAN_SETTLED,
                         ref=meta.ref,
                         message_id=meta.message_id,
-                        fault=fault,
-                        fields={"outcome": outcome, "epoch": meta.epoch},
+                        fault=sealed.fault,
+                        fields={"outcome": sealed.outcome, "epoch": meta.epoch},
                     )
                 )
                 await self.store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
@@ -406,7 +417,10 @@ class Runtime:
 
     def view(self, stream: LiveStream, *, ids: bool) -> Viewer:
         """A viewer of a stream produced here, from its start."""
-        return self.audience.viewer(stream.ref, stream.protocol, stream.feed, 0, ids=ids)
+        viewer = self.audience.viewer(stream.ref, stream.protocol, stream.feed, 0, ids=ids)
+        if stream.superseded:
+            self.audience.follow(stream.ref, stream.feed)
+        return viewer
 
     def resume_view(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
         """A viewer of any stream of the store, after an event."""
@@ -419,7 +433,8 @@ class Runtime:
     def health(self) -> Health:
         """What the process knows of itself. Never waits."""
         reasons = []
-        if self._group is None:
+        running = self._tasks.running
+        if not running:
             reasons.append("not_started")
         elif self.breaker.open:
             reasons.append("store_unreachable")
@@ -428,20 +443,12 @@ class Runtime:
         degraded = sum(1 for stream in self._streams.values() if stream.degraded)
         if degraded:
             reasons.append("degraded_streams")
-        reasons += [f"task_restarted:{name}" for name in sorted(self._failing)]
+        reasons += [f"task_restarted:{name}" for name in sorted(self._tasks.crashes)]
         return Health(
-            ready=self._group is not None and not self._draining and not self.breaker.open,
+            ready=running and not self._draining and not self.breaker.open,
             reasons=tuple(reasons),
             streams=len(self._streams),
-            viewers=len(self.audience.viewers) if self._group is not None else 0,
+            viewers=len(self.audience.viewers) if running else 0,
             degraded_streams=degraded,
             draining=self._draining,
         )
-
-    def _running(self) -> TaskGroup:
-        if self._group is None:
-            raise NotStartedError(
-                "this guard is not running: pass `lifespan=guard.lifespan` to your app, "
-                "or use `async with guard:` in your own lifespan"
-            )
-        return self._group

@@ -79,12 +79,18 @@ class Sessions:
 
         Returns once the stop is decided or its writer was told, not when the stream has ended.
         """
-        unlogged = [stream for stream in self._local(key) if stream.degraded and not stream.finalising]
-        for stream in unlogged:
-            stream.stopped = True
-            stream.cancel(Ending(Outcome.STOPPED, None))
+        running = [stream for stream in self._local(key) if not stream.finalising]
+        unlogged = [stream for stream in running if stream.degraded]
         if unlogged:
-            return unlogged[-1]
+            return _stopped(unlogged)
+        try:
+            return await self._stop_logged(key)
+        except FaultError:
+            if not running:
+                raise
+            return _stopped(running)  # its seal will say so, if the store returns
+
+    async def _stop_logged(self, key: SessionKey) -> StreamMeta | None:
         with self._asking(key, Phase.REQUEST):
             meta = (await self._store.session(key)).active
             if meta is None or meta.state is not StreamState.OPEN:
@@ -178,3 +184,10 @@ class Sessions:
                 session_id=key.session_id,
             )
         )
+
+
+def _stopped(streams: list[LiveStream]) -> LiveStream:
+    for stream in streams:
+        stream.stopped = True
+        stream.cancel(Ending(Outcome.STOPPED, None))
+    return streams[-1]

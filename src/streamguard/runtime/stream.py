@@ -123,6 +123,8 @@ class LiveStream:
         self.producer: asyncio.Task[None] | None = None
         self.cancelling: Ending | None = None
         """Why the producer was cancelled, if it was."""
+        self.overruled: Ending | None = None
+        """What became of a natural end whose log failed in the last moment, under `on_store_failure="fail"`."""
         self.cancelled_at: float | None = None
         self.finalising = False
         self.seal: Seal | None = None
@@ -135,6 +137,7 @@ class LiveStream:
         self.finished = False
         """Finalised, as far as this process can."""
         self._began = False
+        self._failed_first = False
         self._announcement: Fault | None = None
         self._first: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -153,25 +156,28 @@ class LiveStream:
             for payload in self.encoder.begin():
                 self.emit(EventKind.DATA, payload)
             if self._announcement is not None:
-                self.emit(EventKind.NOTICE, self._announcement.to_json())
+                self.emit(EventKind.NOTICE, self._announcement.to_json(), bounded=False)
 
     def announce(self, fault: Fault) -> None:
         """Tell this process's viewers of a fault that cannot be logged; before the first item, right after `begin`."""
         if self._began:
-            self.emit(EventKind.NOTICE, fault.to_json())
+            self.emit(EventKind.NOTICE, fault.to_json(), bounded=False)
         else:
             self._announcement = fault
 
     def emit(self, kind: EventKind, payload: bytes, *, bounded: bool = True) -> None:
-        """Number an event and hand it to the writer. `bounded=False` is for what tidies up a stream past its limits.
+        """Number an event and hand it to the writer. `bounded=False` is for what the runtime itself has to say.
+        Of a stream that another worker owns, nothing is said any more.
 
         Raises:
             EventTooLargeError: the payload is over `max_event_bytes`.
             StreamLimitError: the stream would grow past its size or event count.
         """
+        if self.superseded:
+            return
         size = len(payload)
         settings = self.settings
-        if size > settings.max_event_bytes:
+        if bounded and size > settings.max_event_bytes:
             raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
         if kind is EventKind.DATA and bounded:
             self.bytes += size
@@ -221,6 +227,13 @@ class LiveStream:
         if self.producer is not None:
             self.producer.cancel()
 
+    def overrule(self, ending: Ending) -> bool:
+        """End the stream so because its log failed. Returns whether its producer was through already."""
+        self.cancel(ending)
+        if self.finalising:
+            self.overruled = ending
+        return self.finalising
+
     # -- what the writer does ---------------------------------------------------------------------------------------
 
     def next_append(self, now: float) -> Append | None:
@@ -267,7 +280,7 @@ class LiveStream:
 
         Returns whether the events are still at hand.
         """
-        if last_seq < self.feed.base:
+        if not self.feed.base <= last_seq <= self.acked:
             return False
         for _, data in self.feed.payloads(last_seq + 1, self.acked):
             self._pending_bytes += len(data)
@@ -316,7 +329,7 @@ class LiveStream:
 
     async def first(self, timeout_seconds: float) -> FirstItem:
         """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
-        if self.feed.visible == 0 and not self.finished and self.fault is None:
+        if self.feed.visible == 0 and not self.finished and not self._failed_first:
             loop = asyncio.get_running_loop()
             self._first = loop.create_future()
             timer = loop.call_later(timeout_seconds, self._show_first, True)
@@ -325,11 +338,9 @@ class LiveStream:
             finally:
                 timer.cancel()
                 self._first = None
-        if self.feed.visible > 0:
-            return FirstItem.READY
-        if self.fault is not None:
+        if self._failed_first:  # even when its end is visible by now
             return FirstItem.FAILED
-        if self.finished:
+        if self.feed.visible > 0 or self.finished:
             return FirstItem.READY
         self.begin()
         return FirstItem.LATE
@@ -349,6 +360,7 @@ class LiveStream:
         """Record how it failed, and tell whoever waits for the first event."""
         self.fault = fault
         self.failure = error
+        self._failed_first = True
         self._show_first(True)
 
     def notice(self, fault: Fault) -> None:

@@ -12,7 +12,7 @@ from ..model import Cursor, EventKind, StreamRef
 from ..stores.base import StreamStore
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
-from .feed import CHUNK_BYTES
+from .feed import CHUNK_BYTES, is_tombstone
 
 if TYPE_CHECKING:
     from .feed import Feed
@@ -43,7 +43,6 @@ class Viewer:
         "_keep_alive_due",
         "_on_close",
         "_over",
-        "_read_bytes",
         "_store",
         "_waiter",
         "feed",
@@ -86,7 +85,6 @@ class Viewer:
         self._over = False
         self._keep_alive_due = False
         self._waiter: asyncio.Future[None] | None = None
-        self._read_bytes = CHUNK_BYTES
         if feed is not None:
             feed.viewers.add(self)
 
@@ -105,7 +103,7 @@ class Viewer:
                 return b""
             feed = self.feed
             if feed is None or self.position < feed.base:
-                chunk = await self._replay()
+                chunk = await self._replay(None if feed is None else feed.last_id)
                 if chunk:
                     self.last_at = loop.time()
                     return chunk
@@ -136,8 +134,13 @@ class Viewer:
                 if not waiter.done() or waiter.cancelled():
                     feed.forget(waiter)
 
-    async def _replay(self) -> bytes:
-        """Up to 64 KiB of the log after the position; empty when its events have no wire form or it ended."""
+    async def _replay(self, last_id: int | None) -> bytes:
+        """Up to 64 KiB of the log after the position; empty when its events have no wire form or it ended.
+
+        Past `last_id`, if there is one, the stream is not in the log: whoever fell behind there has lost it.
+        """
+        if last_id is not None and self.position >= last_id:
+            raise ViewerCutError("slow")
         try:
             events = await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
         except StoreError as exc:
@@ -159,11 +162,17 @@ class Viewer:
             )
         parts: list[bytes] = []
         for event in events:
+            if last_id is not None and event.seq > last_id:
+                break
+            if event.kind is EventKind.TERMINAL:
+                if is_tombstone(event.data):
+                    break
+                self._over = True
             cursor = str(Cursor(self.ref.stream_id, event.seq)) if self.ids else None
             parts.append(self.protocol.frame(event, cursor))
-            if event.kind is EventKind.TERMINAL:
-                self._over = True
-        self.position = events[-1].seq
+            self.position = event.seq
+        if not parts:  # a tombstone: what came before it was not the whole stream
+            raise ViewerCutError("not_registered", self.protocol.fault_frame(self._gone("not_registered")))
         return b"".join(parts)
 
     def _gone(self, reason: str) -> Fault:
@@ -183,6 +192,11 @@ class Viewer:
             waiter.set_result(None)
             if self.feed is not None:
                 self.feed.forget(waiter)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether somebody cut it, though its response may not have noticed yet."""
+        return self._cut is not None
 
     def cut(self, reason: str) -> None:
         """Make `next` raise `ViewerCutError(reason)`, now if it waits. For use from another task."""

@@ -39,7 +39,7 @@ class Watchdog:
         self._streams = streams
         self._viewers = viewers
         self._abandon = abandon
-        """Ends a stream whose producer does not heed its cancellation."""
+        """Ends a stream that has no producer yet, or one that does not heed its cancellation."""
         self._observe = observe
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class Watchdog:
         if stream.finalising:
             return
         if stream.cancelled_at is not None:
-            if now - stream.cancelled_at > CANCEL_GRACE_SECONDS:
+            if stream.producer is None or now - stream.cancelled_at > CANCEL_GRACE_SECONDS:
                 self._abandon(stream)
             return
         request, settings = stream.request, self._settings
@@ -91,6 +91,8 @@ class Watchdog:
 
     def _look_at_viewer(self, viewer: Viewer, now: float) -> None:
         since = viewer.sending_since
+        if viewer.was_cut:
+            return
         if since is not None:
             behind = viewer.feed is not None and viewer.position < viewer.feed.base
             if now - since > (STUCK_SECONDS if behind else self._settings.viewer_send_seconds):

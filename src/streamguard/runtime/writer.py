@@ -113,6 +113,9 @@ class Writer:
             self._failed(streams)
             await asyncio.sleep(RETRY_SECONDS)
             return
+        except Exception:
+            self._failed(streams)  # or they would wait for ever; what it was is the supervisor's to tell
+            raise
         now = self._clock()
         for stream, append, reply in zip(streams, batch, replies, strict=True):
             self._settle(stream, append, reply, now)

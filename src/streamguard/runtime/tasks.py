@@ -1,0 +1,112 @@
+"""The tasks of a runtime: background ones that run again when they crash, and one-off ones whose crash is contained.
+
+All are in one task group, so none outlives the runtime; and none can end it, so one stream's accident is no other's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVarTuple
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..errors import NotStartedError
+from ..faults import Fault, FaultCode
+from ..model import Observation, Signal
+
+__all__ = ["Tasks"]
+
+Args = TypeVarTuple("Args")
+
+RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+"""Pauses before a crashed background task runs again; the last one repeats."""
+
+
+class Tasks:
+    """Owns the task group. Entered once; used only in between."""
+
+    def __init__(self, *, observe: Callable[[Observation], None]) -> None:
+        self._observe = observe
+        self._group: TaskGroup | None = None
+        self._shields: set[anyio.CancelScope] = set()
+        self._closing = False
+        self.crashes: dict[str, int] = {}
+        """How often each background task was started again."""
+
+    @property
+    def running(self) -> bool:
+        return self._group is not None
+
+    async def open(self) -> None:
+        """Open the group, in the task that will close it."""
+        self._group = await anyio.create_task_group().__aenter__()
+
+    async def close(self) -> None:
+        """Cancel what still runs, shielded work too, and wait for it."""
+        group = self.group
+        self._closing = True
+        group.cancel_scope.cancel()
+        for scope in self._shields:
+            scope.cancel()
+        await group.__aexit__(None, None, None)
+        self._group = None
+
+    def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run `run` until it returns; if it fails it is observed, counted and run again."""
+        self.group.start_soon(self._supervised, name, run)
+
+    def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """Run `run` once, under the caller's context variables. What it raises is observed, and no more."""
+        self.group.start_soon(self._contained, run, args, False)
+
+    def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """As `start`, but only `close` cancels it, and not before the drain: what ends a stream."""
+        self.group.start_soon(self._contained, run, args, True)
+
+    async def shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """Do `run` in the present task, cancelled by nothing but `close`."""
+        with anyio.CancelScope(shield=True) as scope:
+            if self._closing:
+                scope.cancel()
+            self._shields.add(scope)
+            try:
+                await run(*args)
+            finally:
+                self._shields.discard(scope)
+
+    @property
+    def group(self) -> TaskGroup:
+        """The open group.
+
+        Raises:
+            NotStartedError: it is not open.
+        """
+        if self._group is None:
+            raise NotStartedError(
+                "this guard is not running: pass `lifespan=guard.lifespan` to your app, "
+                "or use `async with guard:` in your own lifespan"
+            )
+        return self._group
+
+    async def _contained(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], shielded: bool) -> None:
+        try:
+            if shielded:
+                await self.shielded(run, *args)
+            else:
+                await run(*args)
+        except Exception as exc:  # noqa: BLE001 -- one stream's accident must not end the process's other streams
+            self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+
+    async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        crashes = 0
+        while True:
+            try:
+                await run()
+            except Exception as exc:  # noqa: BLE001 -- as above
+                self.crashes[name] = crashes = crashes + 1
+                self._observe(Observation(Signal.TASK_RESTARTED, error=exc, fields={"task": name, "crashes": crashes}))
+                await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
+            else:
+                return

@@ -1,0 +1,314 @@
+"""A runtime without any web around it: a model the test speaks for, viewers read to their end, what was observed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from streamguard.faults import FaultCode
+from streamguard.model import Cursor, EventKind, Observation, SessionKey, Signal, StreamRef, StreamState, new_message_id
+from streamguard.runtime import (
+    LiveStream,
+    OnConflict,
+    OnStoreFailure,
+    Resumed,
+    Runtime,
+    StreamRequest,
+    Viewer,
+    ViewerCutError,
+)
+from streamguard.settings import Settings
+from streamguard.stores.base import StreamMeta, StreamStore, Terminal
+from streamguard.wire import KEEP_ALIVE, protocol_named
+
+from ..harness.sse import EventReader, SseEvent
+from ..harness.waiting import wait_until_async
+
+__all__ = [
+    "KEY",
+    "Model",
+    "Reading",
+    "Worker",
+    "closed",
+    "leftovers",
+    "log_of",
+    "payloads",
+    "quick",
+    "read",
+    "saying",
+    "terminals",
+    "working",
+]
+
+KEY = SessionKey("ana", "chat-1")
+
+
+def quick(**overrides: object) -> Settings:
+    """Settings at a pace for tests; `overrides` by name."""
+    values: dict[str, object] = {
+        "lease_seconds": 0.4,
+        "heartbeat_seconds": 0.1,
+        "sweep_seconds": 0.1,
+        "registration_seconds": 0.3,
+        "append_deadline_seconds": 0.5,
+        "command_seconds": 0.3,
+        "drain_seconds": 0.3,
+        "replace_wait_seconds": 0.3,
+        "breaker_probe_seconds": 0.05,
+        "live_ttl_seconds": 60.0,
+        "save_total_seconds": 2.0,
+    }
+    return Settings.model_validate(values | overrides)
+
+
+class Model:
+    """An endpoint whose items the test gives one by one; called, it is the iterator the runtime drives."""
+
+    def __init__(self, *items: object) -> None:
+        self._queue: asyncio.Queue[object] = asyncio.Queue()
+        self._end = object()
+        self.started = asyncio.Event()
+        self.left = asyncio.Event()
+        """Its generator is over, whatever ended it."""
+        self.calls = 0
+        self.say(*items)
+
+    def say(self, *items: object) -> None:
+        """Yield these."""
+        for item in items:
+            self._queue.put_nowait(item)
+
+    def end(self) -> None:
+        """Return."""
+        self._queue.put_nowait(self._end)
+
+    def fail(self, error: BaseException) -> None:
+        """Raise."""
+        self._queue.put_nowait(error)
+
+    async def __call__(self) -> AsyncIterator[object]:
+        self.calls += 1
+        self.started.set()
+        try:
+            while (item := await self._queue.get()) is not self._end:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            self.left.set()
+
+
+def saying(*items: object) -> Model:
+    """A model that says these and ends."""
+    model = Model(*items)
+    model.end()
+    return model
+
+
+@dataclass
+class Reading:
+    """What a client of one response has."""
+
+    events: list[SseEvent] = field(default_factory=list)
+    keep_alives: int = 0
+    over: bool = False
+    """It ended clean."""
+    cut: str | None = None
+    """It was cut, and why."""
+    chunks: int = 0
+    reader: EventReader = field(default_factory=EventReader)
+
+    @property
+    def text(self) -> str:
+        """What the model said, under the plain protocol."""
+        return "".join(event.data for event in self.events if event.event == "message")
+
+    @property
+    def ids(self) -> list[int]:
+        """The numbers of the events that had one."""
+        return [Cursor.parse(event.id).seq for event in self.events if event.id is not None]
+
+    def named(self, name: str) -> list[dict[str, object]]:
+        """The JSON of the events of this SSE name."""
+        return [json.loads(event.data) for event in self.events if event.event == name]
+
+    @property
+    def notices(self) -> list[tuple[str, str]]:
+        """Code and reason of each notice and fault."""
+        faults = self.named("streamguard.notice") + self.named("streamguard.error")
+        return [(str(fault["code"]), str(fault.get("reason"))) for fault in faults]
+
+    @property
+    def outcome(self) -> str | None:
+        """The outcome its terminal record tells."""
+        ends = self.named("streamguard.end")
+        return str(ends[-1]["outcome"]) if ends else None
+
+    def take(self, chunk: bytes) -> None:
+        self.chunks += 1
+        if chunk == KEEP_ALIVE:
+            self.keep_alives += 1
+        self.events += self.reader.feed(chunk)
+
+
+async def read(
+    viewer: Viewer, into: Reading | None = None, *, until: Callable[[Reading], bool] | None = None
+) -> Reading:
+    """Read a viewer to its end, or `until` it has enough; only the former closes it."""
+    reading = into or Reading()
+    async with asyncio.timeout(10):
+        while until is None or not until(reading):
+            try:
+                chunk = await viewer.next()
+            except ViewerCutError as exc:
+                reading.take(exc.frame)
+                reading.cut = exc.reason
+                break
+            if not chunk:
+                reading.over = True
+                break
+            reading.take(chunk)
+        else:
+            return reading
+    viewer.close()
+    return reading
+
+
+class Worker:
+    """One process's runtime, as far as a test sees it."""
+
+    def __init__(self, runtime: Runtime, observed: list[Observation]) -> None:
+        self.runtime = runtime
+        self.observed = observed
+
+    def request(
+        self,
+        key: SessionKey = KEY,
+        *,
+        protocol: str = "plain",
+        fingerprint: str = "",
+        on_conflict: OnConflict = "reject",
+        on_store_failure: OnStoreFailure = "continue",
+        first_item_seconds: float | None = None,
+        stall_seconds: float | None = None,
+        max_stream_seconds: float | None = None,
+    ) -> StreamRequest:
+        return StreamRequest(
+            key=key,
+            protocol=protocol_named(protocol),
+            binding="chat",
+            message_id=new_message_id(),
+            fingerprint=fingerprint,
+            on_conflict=on_conflict,
+            on_store_failure=on_store_failure,
+            request_id="req-1",
+            first_item_seconds=first_item_seconds,
+            stall_seconds=stall_seconds,
+            max_stream_seconds=max_stream_seconds,
+        )
+
+    async def open(self, request: StreamRequest | None = None) -> LiveStream:
+        opened = await self.runtime.open(request or self.request())
+        assert isinstance(opened, LiveStream)
+        return opened
+
+    async def start(
+        self, model: Callable[[], AsyncIterator[object]], request: StreamRequest | None = None
+    ) -> LiveStream:
+        """A stream that `model` speaks in."""
+        stream = await self.open(request)
+        self.runtime.launch(stream, model)
+        return stream
+
+    def view(self, stream: LiveStream, *, ids: bool = True) -> Viewer:
+        return self.runtime.view(stream, ids=ids)
+
+    async def watch(self, stream: LiveStream) -> Reading:
+        """What a first response's client gets."""
+        return await read(self.view(stream))
+
+    async def tell(self, model: Callable[[], AsyncIterator[object]], request: StreamRequest | None = None) -> Reading:
+        """Start a stream and read it to its end."""
+        return await self.watch(await self.start(model, request))
+
+    async def resume(self, key: SessionKey = KEY, cursor: Cursor | None = None) -> Viewer:
+        """A viewer for a client that returns; fails when there is nothing to resume."""
+        found = await self.runtime.sessions.resume(key, cursor)
+        assert isinstance(found, Resumed), found
+        return self.runtime.resume_view(found.meta, found.after_seq, ids=True)
+
+    def signals(self, *names: Signal) -> list[Observation]:
+        return [observation for observation in self.observed if observation.name in names]
+
+    def faults(self) -> list[FaultCode]:
+        """The codes of every fault observed, in order."""
+        return [seen.fault.code for seen in self.signals(Signal.FAULT) if seen.fault is not None]
+
+    async def idle(self) -> None:
+        """Wait until no stream is left here."""
+        await wait_until_async(lambda: self.runtime.health().streams == 0, description="every stream has ended")
+
+
+@asynccontextmanager
+async def working(store: StreamStore, settings: Settings | None = None, *, clean: bool = True) -> AsyncIterator[Worker]:
+    """A worker for as long as the block runs. `clean`: at its end nothing of any stream or viewer is left in it."""
+    observed: list[Observation] = []
+    runtime = Runtime(store, settings or quick(), [observed.append])
+    async with runtime:
+        yield Worker(runtime, observed)
+    if clean:
+        assert leftovers(runtime) == {}
+
+
+def leftovers(runtime: Runtime) -> dict[str, int]:
+    """Per-stream state that a runtime without streams and viewers should not have."""
+    sizes = {
+        "streams": len(runtime._streams),
+        "dirty": len(runtime.writer._dirty),
+        "viewers": len(runtime.audience.viewers),
+        "feeds": len(runtime.audience._feeds),
+        "followed": len(runtime.audience._followed),
+        "shields": len(runtime._tasks._shields),
+    }
+    return {name: size for name, size in sizes.items() if size}
+
+
+async def log_of(store: StreamStore, ref: StreamRef) -> list[tuple[int, EventKind, bytes]]:
+    """The whole log of a stream."""
+    log: list[tuple[int, EventKind, bytes]] = []
+    while events := await store.read(ref, len(log), max_bytes=1_000_000):
+        log += events
+    return log
+
+
+def payloads(log: Iterable[tuple[int, EventKind, bytes]], kind: EventKind = EventKind.DATA) -> list[bytes]:
+    """The payloads of one kind of event."""
+    return [data for _, found, data in log if found is kind]
+
+
+def terminals(log: Iterable[tuple[int, EventKind, bytes]]) -> list[Terminal]:
+    """The terminal records of a log; there should be one, at its end."""
+    return [Terminal.from_json(data) for data in payloads(log, EventKind.TERMINAL)]
+
+
+async def closed(store: StreamStore, ref: StreamRef) -> StreamMeta:
+    """Wait until a stream is closed in the store, and check its log: contiguous numbers, one terminal, at the end."""
+
+    metas: list[StreamMeta] = []
+
+    async def found() -> bool:
+        meta = await store.meta(ref)
+        if meta is not None and meta.state is StreamState.CLOSED:
+            metas.append(meta)
+        return bool(metas)
+
+    await wait_until_async(found, description=f"stream {ref.stream_id} is closed")
+    meta = metas[0]
+    log = await log_of(store, ref)
+    assert [seq for seq, _, _ in log] == list(range(1, meta.last_seq + 1))
+    assert [kind for _, kind, _ in log].count(EventKind.TERMINAL) == 1
+    assert log[-1][1] is EventKind.TERMINAL
+    return meta
