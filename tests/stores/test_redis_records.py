@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from streamguard.errors import StoreCorruptError
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
+from streamguard.stores._redis import Reply
 from streamguard.stores.base import Hint, Seal
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
-from streamguard.stores.redis_records import decode_hint, decode_seal, pack_held, seal_json, usage_json
+from streamguard.stores.redis_records import decode_hint, decode_seal, items, pack_held, seal_json, text, usage_json
 from streamguard.testing._stream_store.steps import a_seal, begin, closing, log, put, seal
 
 from ..harness.redis import RedisServer
@@ -64,6 +65,13 @@ def test_a_hint_that_cannot_be_read_is_an_empty_one_or_what_it_says(payload: byt
 def test_a_hint_that_is_cut_off_is_an_empty_one(cut: int) -> None:
     whole = struct.pack(">BQ", 0, 1) + struct.pack(">cI", b"d", 5) + b"hello"
     assert decode_hint(whole[:-cut]) == Hint(0, (), False)
+
+
+@pytest.mark.parametrize("read", [items, text])
+def test_a_script_that_answers_something_else_is_reported(read: Callable[[Reply], object]) -> None:
+    for reply in (None, 3):
+        with pytest.raises(StoreCorruptError, match="unexpected"):
+            read(reply)
 
 
 @pytest.fixture

@@ -39,9 +39,11 @@ from .redis_records import (
     decode_seal,
     flatten,
     identity,
+    items,
     newer_format,
     pack_held,
     seal_json,
+    text,
     tombstone_json,
     usage_json,
 )
@@ -151,23 +153,23 @@ class RedisStore(StreamStore):
                 ),
             ),
         )
-        number, *rest = _items(reply)
+        number, *rest = items(reply)
         if number == 0:
             return Registered(_present(decode_meta(new.ref, rest[0], "register"), new.ref, "register"))
         await self._leases.remove([(new.ref, deadline)])
         self._status(number, new.ref, "register")
-        other = StreamRef(new.ref.key, _text(rest[0]))
+        other = StreamRef(new.ref.key, text(rest[0]))
         return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
 
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._keys.session(key)
         reply = await self._call("session", "session", (keys.session,), (keys.meta_prefix, keys.log_prefix))
-        ids_and_records = _items(reply)
+        ids_and_records = items(reply)
 
         def pointer(at: int) -> tuple[str | None, StreamMeta | None]:
             if ids_and_records[at] is None:
                 return None, None
-            stream_id = _text(ids_and_records[at])
+            stream_id = text(ids_and_records[at])
             return stream_id, decode_meta(StreamRef(key, stream_id), ids_and_records[at + 1], "session")
 
         active_id, active = pointer(0)
@@ -252,7 +254,7 @@ class RedisStore(StreamStore):
         reply = await self._call(
             "take", "take", (keys.meta, keys.log), (milliseconds(lease_seconds), expected, "1" if force else "")
         )
-        number, *rest = _items(reply)
+        number, *rest = items(reply)
         status = self._status(number, ref, "take")
         if status is Status.OK:
             # The old writer's entry may have been removed; without one nobody would find this stream again.
@@ -260,7 +262,7 @@ class RedisStore(StreamStore):
         return TakeReply(status, decode_meta(ref, rest[0], "take") if rest else None)
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        answer = _text(await self._call("request_stop", "stop", (self._keys.stream(ref).meta,)))
+        answer = text(await self._call("request_stop", "stop", (self._keys.stream(ref).meta,)))
         if answer == "newer":
             raise newer_format(ref, "request_stop")
         return StopReply(answer)
@@ -277,7 +279,7 @@ class RedisStore(StreamStore):
             (self._keys.stream(ref).meta,),
             (epoch, seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)),
         )
-        number, *fields = _items(reply)
+        number, *fields = items(reply)
         return self._status(number, ref, "seal"), decode_seal(ref, fields, "seal") if fields else None
 
     async def close(self, close: Close) -> AppendReply:
@@ -347,7 +349,7 @@ class RedisStore(StreamStore):
 
     async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
         keys = self._keys.session(key)
-        number, *ids = _items(
+        number, *ids = items(
             await self._call(
                 "erase",
                 "erase",
@@ -360,7 +362,7 @@ class RedisStore(StreamStore):
                 "erase: a stream of this session was written by a later version of streamguard; upgrade this process",
                 operation="erase",
             )
-        await self._leases.remove([(StreamRef(key, _text(stream_id)), None) for stream_id in ids])
+        await self._leases.remove([(StreamRef(key, text(stream_id)), None) for stream_id in ids])
 
     # -- replies --------------------------------------------------------------------------------------------------
 
@@ -372,7 +374,7 @@ class RedisStore(StreamStore):
         return STATUSES[number]
 
     def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
-        self._status(_items(reply)[0], ref, operation)
+        self._status(items(reply)[0], ref, operation)
         return _append_reply(reply)
 
 
@@ -383,18 +385,6 @@ def _append_reply(reply: Reply) -> AppendReply:
         return _REFUSED
     status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give
     return AppendReply(STATUSES[status], last_seq, stop == 1)
-
-
-def _items(reply: Reply) -> list[Reply]:
-    if not isinstance(reply, list):
-        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
-    return reply
-
-
-def _text(reply: Reply) -> str:
-    if not isinstance(reply, bytes):
-        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
-    return reply.decode("utf-8", "surrogatepass")
 
 
 def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamMeta:

@@ -25,8 +25,11 @@ __all__ = [
     "decode_seal",
     "flatten",
     "identity",
+    "items",
+    "newer_format",
     "pack_held",
     "seal_json",
+    "text",
     "tombstone_json",
     "usage_json",
 ]
@@ -74,6 +77,28 @@ _KINDS: Final = {kind.encode(): kind for kind in EventKind}
 _LENGTH: Final = struct.Struct(">I")
 _HINT: Final = struct.Struct(">BQ")
 _HINTED: Final = struct.Struct(">cI")
+
+
+def items(reply: Reply) -> list[Reply]:
+    """A script's answer that is a list.
+
+    Raises:
+        StoreCorruptError: it is something else.
+    """
+    if not isinstance(reply, list):
+        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
+    return reply
+
+
+def text(reply: Reply) -> str:
+    """A script's answer that is text.
+
+    Raises:
+        StoreCorruptError: it is something else.
+    """
+    if not isinstance(reply, bytes):
+        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
+    return reply.decode("utf-8", "surrogatepass")
 
 
 def _text(value: Reply) -> str:
