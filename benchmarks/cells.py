@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -47,7 +46,7 @@ class TargetResult:
     """One cell on one target: a `Measured` per round."""
 
     rounds: list[Measured] = field(default_factory=list)
-    commands: Counter[str] | None = None
+    commands: dict[str, int] | None = None
     """Commands sent to Redis in the counting run, by name."""
     commands_per_event: float | None = None
 
@@ -167,7 +166,7 @@ def run_cells(
         servers = {target: stack.enter_context(ServerProcess(target, redis_process)) for target in targets}
         second = stack.enter_context(ServerProcess(Target.REDIS, redis_process)) if Target.REDIS in targets else None
         for server in servers.values():
-            for protocol in Protocol:
+            for protocol in {cell.protocol for cell in cells}:
                 _run_once(Cell("warm", "", Kind.TOGETHER, 20, 200, protocol=protocol), server, None)
         results = []
         for cell in cells:
@@ -221,5 +220,5 @@ def _count(cell: Cell, server: ServerProcess, result: TargetResult) -> None:
     if measured.problems:
         result.rounds.append(measured)
         return
-    result.commands = sent.counts
+    result.commands = dict(sent.counts.most_common())
     result.commands_per_event = sent.counts.total() / cell.delivered

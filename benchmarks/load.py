@@ -265,7 +265,7 @@ class _Run:
             else:
                 readings.append(reading)
         if problems:
-            return Measured(problems=[f"{len(problems)} responses were wrong", *problems[:5]])
+            return Measured(problems=[f"{len(problems)} responses were wrong", *problems[:3]])
         readings = readings[len(self.unmeasured) :]
         return self._figures(readings)
 

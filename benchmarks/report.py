@@ -54,7 +54,7 @@ class Mark:
 
     name: str
     value: float | None
-    """None when the cell was not run or was invalid."""
+    """None when the cell was not run, or was invalid; then the mark counts as missed."""
     bound: float
     at_least: bool
     asserted: bool
@@ -219,7 +219,7 @@ def as_markdown(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row]
         f"- {result.cell.name} on {target}: {problem}"
         for result in results
         for target, measured in result.targets.items()
-        for problem in measured.problems
+        for problem in dict.fromkeys(measured.problems)
     ]
     if problems:
         lines += ["", "Invalid cells, whose figures are left out:", "", *problems]
@@ -228,7 +228,7 @@ def as_markdown(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row]
         name = mark.name if mark.asserted else f"*aim:* {mark.name}"
         value = "–" if mark.value is None else _number(mark.value, 2)
         sign = "≥" if mark.at_least else "≤"
-        verdict = "not measured" if mark.value is None else "pass" if mark.passed else "**fail**"
+        verdict = "no figure" if mark.value is None else "pass" if mark.passed else "**fail**"
         lines.append(f"| {name} | {sign} {mark.bound:g} | {value} | {verdict} |")
     lines += ["", *(f"- {name}: {value}" for name, value in facts.items())]
     return "\n".join(lines) + "\n"

@@ -58,7 +58,7 @@ class Transcript:
         raw = b"".join(self.chunks)
         name = f"stream {expected.stream}"
         if not raw.startswith(b"HTTP/1.1 200 "):
-            return f"{name}: {raw[:300].decode(errors='replace')!r}"
+            return f"{name}: {raw[:30].decode(errors='replace')!r} … {raw[-200:].decode(errors='replace')!r}"
         if not raw.endswith(_LAST_CHUNK):
             return f"{name}: the response broke off: {raw[-200:].decode(errors='replace')!r}"
         made: list[int] = []
@@ -77,9 +77,12 @@ class Transcript:
         if expected.guarded:
             if _END[expected.protocol] not in raw:
                 return f"{name}: no end in band: {raw[-300:].decode(errors='replace')!r}"
-            ids = [int(number) for number in _ID.findall(raw)]
-            if len(ids) < expected.events or ids != sorted(set(ids)):
-                return f"{name}: {len(ids)} ids for {expected.events} events, or out of order"
+            blocks = [block for block in raw.split(b"\n\n") if PIECE.search(block)]
+            ids = [int(found[1]) for block in blocks if (found := _ID.search(block))]
+            if len(ids) != expected.events or ids != sorted(set(ids)):
+                return (
+                    f"{name}: {len(ids)} of {expected.events} events have an id, or not in order: they were not logged"
+                )
         return Reading(made, arrived, self.asked, self.times[-1])
 
 

@@ -1,0 +1,74 @@
+"""One tiny run of the real thing: every event arrives, logged, and the report has its shape. Nothing is timed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks.__main__ import main
+from benchmarks.monitor import SentCommands
+from benchmarks.plan import Sizes
+
+from ..harness.redis import RedisServer, redis_binary
+
+TINY = Sizes(
+    rounds=1,
+    burst_events=40,
+    burst_streams=3,
+    one_by_one=2,
+    paced_streams=4,
+    paced_gap_seconds=0.02,
+    paced_events=80,
+    short_streams=2,
+    viewers=3,
+    viewers_gap_seconds=0.02,
+    viewers_events=80,
+    replay_events=60,
+    replays=2,
+    idle_streams=3,
+    ui_message=True,
+)
+
+
+@pytest.mark.timeout(180)
+def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    redis_binary()  # skips, or fails in CI, with the install command
+    cells = ["burst-1", "burst-many-ui", "viewers-elsewhere", "replay", "idle"]
+
+    code = main(["--only", *cells, "--out", str(tmp_path)], sizes=TINY)
+
+    printed = capsys.readouterr()
+    assert code == 0, printed.out + printed.err
+    table = (tmp_path / "report.md").read_text()
+    assert table in printed.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {cell["name"] for cell in report["cells"]} == set(cells)
+    for cell in report["cells"]:
+        for measured in cell["results"].values():
+            assert len(measured["rounds"]) == 1
+            assert measured["rounds"][0]["problems"] == []
+    by_name = {cell["name"]: cell["results"] for cell in report["cells"]}
+    for target in ("bare", "memory", "redis"):
+        assert by_name["burst-1"][target]["rounds"][0]["events"] == 2 * 40
+        assert by_name["burst-many-ui"][target]["rounds"][0]["events"] == 3 * 40
+        assert by_name["replay"][target]["rounds"][0]["events"] == 2 * 60
+    assert by_name["burst-1"]["redis"]["commands"]["evalsha"] > 0
+    assert {mark["name"] for mark in report["marks"] if mark["asserted"]} >= {"paced: server CPU, × bare"}
+    assert all(row["figures"] for row in report["rows"])
+
+
+def test_an_unknown_cell_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "burst", "--out", str(tmp_path)]) == 2
+    assert "burst-many" in capsys.readouterr().out
+
+
+def test_only_what_clients_send_is_counted_as_sent(redis_server: RedisServer, redis_database: int) -> None:
+    client = redis_server.client(redis_database)
+    client.ping()
+
+    with SentCommands(redis_server.port) as sent:
+        client.eval("for i = 1, 5 do redis.call('SET', KEYS[1], i, 'PX', 10000) end", 1, "k")
+        client.set("k", 1, px=10_000)
+
+    assert sent.counts == {"eval": 1, "set": 1}
