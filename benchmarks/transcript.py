@@ -80,9 +80,7 @@ class Transcript:
             blocks = [block for block in raw.split(b"\n\n") if PIECE.search(block)]
             ids = [int(found[1]) for block in blocks if (found := _ID.search(block))]
             if len(ids) != expected.events or ids != sorted(set(ids)):
-                return (
-                    f"{name}: {len(ids)} of {expected.events} events have an id, or not in order: they were not logged"
-                )
+                return f"{name}: only {len(ids)} of {expected.events} events were logged (have ids, in order)"
         return Reading(made, arrived, self.asked, self.times[-1])
 
 
