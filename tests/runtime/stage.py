@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -305,7 +305,8 @@ async def closed(store: StreamStore, ref: StreamRef) -> StreamMeta:
             metas.append(meta)
         return bool(metas)
 
-    await wait_until_async(found, description=f"stream {ref.stream_id} is closed")
+    is_closed: Callable[[], Awaitable[bool] | bool] = found
+    await wait_until_async(is_closed, description=f"stream {ref.stream_id} is closed")
     meta = metas[0]
     log = await log_of(store, ref)
     assert [seq for seq, _, _ in log] == list(range(1, meta.last_seq + 1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import anyio
+
 from ..model import StreamRef, StreamState
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
@@ -34,8 +36,8 @@ class Audience:
         self._start = start
         self._feeds: dict[StreamRef, Feed] = {}
         """The followed feed that the next viewer of a stream joins."""
-        self._followed: dict[Feed, asyncio.Task[None] | None] = {}
-        """Each followed feed's task, None until it runs."""
+        self._followed: dict[Feed, anyio.CancelScope] = {}
+        """What ends the following of each followed feed."""
         self.viewers: set[Viewer] = set()
 
     def resume(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
@@ -72,10 +74,12 @@ class Audience:
         if feed.ended or not feed.viewers or feed in self._followed:
             return
         self._feeds.setdefault(ref, feed)
-        self._followed[feed] = None
+        self._followed[feed] = scope = anyio.CancelScope()
 
         async def run() -> None:
-            await self._following(ref, feed)
+            # Not by cancelling the task: anyio would take that for the whole group's end.
+            with scope:
+                await self._following(ref, feed)
 
         self._start(run)
 
@@ -87,25 +91,24 @@ class Audience:
 
     async def _following(self, ref: StreamRef, feed: Feed) -> None:
         try:
-            if feed in self._followed:
-                self._followed[feed] = asyncio.current_task()
-                await Follower(
-                    self._store,
-                    ref,
-                    feed,
-                    poll_seconds=self._settings.heartbeat_seconds,
-                    patience_seconds=self._settings.append_deadline_seconds,
-                ).run()
+            await Follower(
+                self._store,
+                ref,
+                feed,
+                poll_seconds=self._settings.heartbeat_seconds,
+                patience_seconds=self._settings.append_deadline_seconds,
+            ).run()
         finally:
             self._leave(ref, feed)
 
-    def _leave(self, ref: StreamRef, feed: Feed) -> asyncio.Task[None] | None:
-        """Follow a feed no longer; who comes now gets a new one. Returns the task that did."""
+    def _leave(self, ref: StreamRef, feed: Feed) -> None:
+        """Follow a feed no longer; who comes now gets a new one."""
         if self._feeds.get(ref) is feed:
             del self._feeds[ref]
-        task = self._followed.pop(feed, None)
+        scope = self._followed.pop(feed, None)
+        if scope is not None:
+            scope.cancel()
         feed.end(complete=False)
-        return task
 
     def _closed(self, viewer: Viewer) -> None:
         self.viewers.discard(viewer)
@@ -113,8 +116,6 @@ class Audience:
         if feed is None or feed.viewers:
             return
         if feed in self._followed:
-            task = self._leave(viewer.ref, feed)
-            if task is not None:
-                task.cancel()
+            self._leave(viewer.ref, feed)
         if feed.ended:
             feed.clear()

@@ -6,6 +6,7 @@ All are in one task group, so none outlives the runtime; and none can end it, so
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVarTuple
 
@@ -96,7 +97,9 @@ class Tasks:
                 await self.shielded(run, *args)
             else:
                 await run(*args)
-        except Exception as exc:  # noqa: BLE001 -- one stream's accident must not end the process's other streams
+        except (Exception, asyncio.CancelledError) as exc:
+            if _is_over(exc):
+                raise
             self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
 
     async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -104,9 +107,17 @@ class Tasks:
         while True:
             try:
                 await run()
-            except Exception as exc:  # noqa: BLE001 -- as above
+            except (Exception, asyncio.CancelledError) as exc:
+                if _is_over(exc):
+                    raise
                 self.crashes[name] = crashes = crashes + 1
                 self._observe(Observation(Signal.TASK_RESTARTED, error=exc, fields={"task": name, "crashes": crashes}))
                 await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
             else:
                 return
+
+
+def _is_over(error: BaseException) -> bool:
+    """Whether `error` is the group's own cancellation. A stray `CancelledError` is a crash like any other, and must not
+    leave its task: anyio would cancel the whole group for it."""
+    return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -math.inf
