@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import sentry_sdk
 import uvicorn
@@ -34,6 +34,9 @@ from streamguard import Anonymous, Settings, StreamGuard
 sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
 
 import model as scripted
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageParam
 
 STATIC = Path(__file__).resolve().parent / "static"
 GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "30")) / 1000
@@ -103,14 +106,13 @@ async def chat(body: ChatBody) -> AsyncIterator[str]:
         async for piece in scripted.answer(body.prompt, gap_seconds=GAP_SECONDS):
             yield piece
         return
+    messages = [{"role": message.role, "content": message.text} for message in body.messages]
     async with await openai.chat.completions.create(
-        model=OPENAI_MODEL,
-        messages=[{"role": message.role, "content": message.text} for message in body.messages],
-        stream=True,
+        model=OPENAI_MODEL, messages=cast("list[ChatCompletionMessageParam]", messages), stream=True
     ) as chunks:
         async for chunk in chunks:
-            if chunk.choices and (piece := chunk.choices[0].delta.content):
-                yield piece
+            if chunk.choices and (text := chunk.choices[0].delta.content):
+                yield text
 
 
 guard.install(app, "/api/chat")
