@@ -72,6 +72,7 @@ def test_with_ids_the_events_are_the_same(body: bytes) -> None:
 
 @given(event_stream_bytes)
 @example(b"\r\xef\xbb\xbf")
+@example(b"\xef\xbb\xbf\xef\xbb\xbf")
 @example(b"\n\xef\xbb\xbfdata: 1\nid: 7\ndata: 2\n\n")
 def test_with_ids_no_blank_line_comes_without_data(body: bytes) -> None:
     data, held = logged(body)

@@ -106,10 +106,10 @@ class OpaqueProtocol(WireProtocol):
             return _notice_comment(event.data)
         if cursor is None:
             return event.data
-        raw = event.data
+        raw = event.data.removeprefix(BOM) if event.seq == 1 else event.data
         if raw.startswith(BOM):
-            # Further on it makes its line one of no meaning; as a comment the line stays so, wherever a resume begins.
-            raw = raw.removeprefix(BOM) if event.seq == 1 else b":" + raw
+            # Here it makes its line one of no meaning; as a comment the line stays so, wherever a resume begins.
+            raw = b":" + raw
         block = Block(raw)
         if not block.has_data:
             return _without_blank_line(raw)
