@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import sentry_sdk
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
 from starlette.requests import HTTPConnection, Request
 
-from streamguard import Anonymous, Settings, StreamGuard
+from streamguard import Anonymous, Fault, FaultCode, Settings, StreamGuard
 
 sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
 
@@ -116,6 +117,13 @@ async def chat(body: ChatBody) -> AsyncIterator[str]:
 
 
 guard.install(app, "/api/chat")
+
+
+@app.exception_handler(RequestValidationError)
+async def invalid(_request: Request, _error: RequestValidationError) -> Response:
+    # FastAPI's own answer repeats what was sent, and fails with 500 on half a surrogate pair.
+    fault = Fault.of(FaultCode.REQUEST_INVALID, status=422)
+    return Response(fault.envelope(), fault.status, media_type="application/json")
 
 
 @app.get("/", include_in_schema=False)

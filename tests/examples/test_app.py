@@ -64,9 +64,18 @@ def test_the_last_question_is_answered(visitor: httpx.Client, session: str) -> N
     assert _text(visitor.post("/api/chat", json=body).text) == scripted_answer("second")
 
 
-@pytest.mark.parametrize("body", [{}, {"id": "a"}, {"id": "a", "messages": []}, {"id": 1, "messages": "x"}])
-def test_a_body_of_another_shape_is_refused(visitor: httpx.Client, body: dict[str, object]) -> None:
-    assert visitor.post("/api/chat", json=body).status_code == 422
+@pytest.mark.parametrize("body", ["{}", "[", '{"id":"a","messages":[]}', '{"id":1,"messages":"\\ud800 secret"}'])
+def test_a_body_of_another_shape_is_refused_and_not_repeated(visitor: httpx.Client, body: str) -> None:
+    refused = visitor.post("/api/chat", content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["code"] == "request_invalid"
+    assert "secret" not in refused.text
+
+
+def test_half_a_surrogate_pair_is_answered_like_any_text(visitor: httpx.Client, session: str) -> None:
+    body = json.dumps(chat_body(session, "half \ud83c"))
+    answer = visitor.post("/api/chat", content=body, headers={"content-type": "application/json"})
+    assert _text(answer.text) == scripted_answer("half \ud83c")
 
 
 def test_a_visitor_is_known_by_a_cookie_that_cannot_be_made_up(visitor: httpx.Client, session: str) -> None:

@@ -191,6 +191,24 @@ def test_an_answer_that_ended_while_nobody_looked_is_found_again(browser: Browse
         assert page.answer == scripted_answer(PROMPT)
 
 
+def test_a_restarted_server_leaves_an_interrupted_answer(browser: Browser) -> None:
+    with example(gap_ms=30, STREAMGUARD_SETTINGS='{"drain_seconds": 0.2}') as worker:
+        page = Page(browser, worker.url)
+        page.ask("!slow 100")
+        half = page.wait_for_text()
+        worker.terminate()
+        page.wait_for("interrupted")
+        assert page.banners == ["shutting_down"]
+        assert page.answer.startswith(half)
+        assert page.note.startswith("Interrupted – ")
+        worker.wait_exit(10)
+        worker.start()
+        page.press("Ask again")
+        page.wait_for("streaming")
+        page.press("Stop")
+        page.wait_for("stopped")
+
+
 def test_a_cut_connection_is_restored_by_itself(browser: Browser, live: Worker) -> None:
     with FaultProxy(live.port) as proxy:
         page = Page(browser, f"http://127.0.0.1:{proxy.port}")
