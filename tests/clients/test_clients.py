@@ -23,10 +23,11 @@ from ..harness.workers import Worker
 pytestmark = pytest.mark.timeout(180)  # the first test may have to install the packages
 
 HERE: Final = Path(__file__).parent
+SCRIPTS: Final = ("component", "event_source", "strict_schemas", "use_chat")
 PROMPTS: Final = ("Tell me of streams", "!crash", "!slow 50")
 
 _INSTALL_NODE: Final = "no Node.js 20 or later found: `apt-get install nodejs npm`, or see https://nodejs.org/"
-_INSTALL_PACKAGES: Final = f"the packages could not be installed: `npm ci` in {HERE.name}/"
+_INSTALL_PACKAGES: Final = "the packages could not be installed: `npm ci --prefix tests/clients`"
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +93,7 @@ def _run(node: str, script: str, environment: dict[str, str]) -> None:
     assert counted.get("fail") == counted.get("skipped") == 0, report
 
 
-@pytest.mark.parametrize("script", ["use_chat", "component", "event_source", "strict_schemas"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_client(script: str, node: str, live: Worker, without_store: Worker) -> None:
     answers = json.dumps({prompt: scripted_answer(prompt) for prompt in PROMPTS})
     environment = {"APP_URL": live.url, "APP_WITHOUT_STORE_URL": without_store.url, "ANSWERS": answers}
@@ -106,4 +107,4 @@ def test_page_modules(node: str) -> None:
 
 def test_every_script_is_run() -> None:
     scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    assert scripts == {"use_chat", "component", "event_source", "strict_schemas", "page"}
+    assert scripts == {*SCRIPTS, "page"}
