@@ -93,6 +93,8 @@ class Promises:
         terminals = [event.seq for event in now.log if event.kind is EventKind.TERMINAL]
         if terminals not in ([], [len(now.log)]) or bool(terminals) != (now.meta.state is StreamState.CLOSED):
             raise PromiseBrokenError("I4", f"a stream that is {now.meta.state} has terminals {terminals}")
+        if now.meta.state is not StreamState.OPEN and now.meta.seal is None:
+            raise PromiseBrokenError("I4", f"a stream is {now.meta.state} without a seal")
         if before.meta is not None:
             self._record(before.meta, now.meta)
             if ref in self._untouchable and (before.log, before.meta.seal) != (now.log, now.meta.seal):

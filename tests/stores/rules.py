@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, Usage
@@ -44,6 +44,11 @@ some_stream = precondition(lambda self: self.streams)
 class Twins(TwinStores):
     # -- registering -----------------------------------------------------------------------------------------------
 
+    @initialize()
+    def begin(self) -> None:
+        for session in range(len(SESSIONS)):
+            self.do_register(self.conceive(session, 0.0), HOUR)
+
     @rule(session=SESSION, lease=LEASE, age=AGE)
     def register(self, session: int, lease: float, age: float) -> None:
         self.do_register(self.conceive(session, age), lease)
@@ -80,8 +85,9 @@ class Twins(TwinStores):
         offset=st.sampled_from([1, 1, 1, 1, 0, -1, -2, 2]),
         count=st.integers(1, 3),
         refresh=st.booleans(),
+        reply_lost=st.booleans(),
     )
-    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool) -> None:
+    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool, reply_lost: bool = False) -> None:
         """In order, repeated, overlapping or with a gap. What is there is repeated as it was: one epoch, one writer."""
         ref = self.pick(which).ref
         first_seq = max(1, self.last_seq(ref) + offset)
@@ -90,6 +96,8 @@ class Twins(TwinStores):
         (reply,) = self.step(lambda store: store.append([item]))
         self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
         self.after()
+        if reply_lost:
+            self.lose_the_last_reply_and_ask_again()
 
     @precondition(lambda self: self.last is not None)
     @rule()
@@ -180,6 +188,27 @@ class Twins(TwinStores):
             return store.take(ref, lease_seconds=HOUR, expected_epoch=epoch, force=force)
 
         self.race(take, take)
+
+    @some_stream
+    @rule(which=WHICH, ended=st.booleans(), does=st.sampled_from(["append", "beat", "seal", "close", "lose"]))
+    def return_superseded(self, which: int, ended: bool, does: str) -> None:
+        """A stalled writer comes back after another took its stream, and perhaps decided its end."""
+        ref = self.pick(which).ref
+        self.step(lambda store: store.take(ref, lease_seconds=HOUR, force=True))
+        self.after()
+        if ended:
+            self.seal(which, 0, Outcome.INTERRUPTED, 0)
+        match does:
+            case "append":
+                self.append(which, -1, 1, 1, False)
+            case "beat":
+                self.heartbeat(which, -1, HOUR)
+            case "seal":
+                self.seal(which, -1, Outcome.COMPLETED, 0)
+            case "close":
+                self.close(which, -1, Outcome.COMPLETED, 1, False)
+            case _:
+                self.lose(which, -1, Outcome.COMPLETED, HOUR, True)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

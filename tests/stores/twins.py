@@ -40,7 +40,7 @@ T = TypeVar("T")
 HOUR = 3600.0
 TINY = 0.001
 MOST_STREAMS = 8
-CATCH_UP_SECONDS = 1.0
+CATCH_UP_SECONDS = 0.3
 
 SESSIONS = (SessionKey("ann", "s1"), SessionKey("ann", "s2"), SessionKey("bob", "s1"))
 
@@ -248,7 +248,10 @@ class TwinStores(RuleBasedStateMachine):
         return new
 
     def pick(self, which: int) -> NewStream:
-        return self.streams[-1 - which % len(self.streams)]
+        """The newest recorded stream for 0, an older one for more; the highest number picks among the others too."""
+        recorded = [new for new in self.streams if self.meta(new.ref) is not None]
+        pool = recorded if recorded and which < MOST_STREAMS - 1 else self.streams
+        return pool[-1 - which % len(pool)]
 
     def meta(self, ref: StreamRef) -> StreamMeta | None:
         return self.promises.streams[ref].meta if ref in self.promises.streams else None

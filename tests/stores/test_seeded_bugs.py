@@ -1,0 +1,142 @@
+"""The test of the state machine: one changed line in a script, and it must find the promise that line breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_scripts import Scripts
+
+from ..harness.redis import RedisServer
+from .promises import PromiseBrokenError
+from .rules import Twins
+from .twins import Bench
+
+pytestmark = pytest.mark.timeout(90)
+
+EXAMPLES = 300
+"""Every bug was found within the first 60 when this was written."""
+
+
+class Bug(NamedTuple):
+    script: str
+    line: str
+    changed: str
+    promises: frozenset[str]
+    """What breaks; where there are two, the order of steps decides which is seen first."""
+
+
+BUGS = {
+    "the record counts an event that is not there": Bug(
+        "append", "call('HSET', KEYS[1], 'n', last)", "call('HSET', KEYS[1], 'n', last + 1)", frozenset({"I1"})
+    ),
+    "an append leaves its last event out": Bug(
+        "append",
+        "for i = 2 * (last + 1 - first) + 3, #ARGV, 2 do",
+        "for i = 2 * (last + 1 - first) + 3, #ARGV - 2, 2 do",
+        frozenset({"I2"}),
+    ),
+    "a repeated append is added again": Bug(
+        "append",
+        "for i = 2 * (last + 1 - first) + 3, #ARGV, 2 do",
+        "for i = 3, #ARGV, 2 do",
+        frozenset({"retry", "I1", "I2"}),
+    ),
+    "a superseded writer appends": Bug(
+        "append",
+        "if m[1] ~= ARGV[1] then return {FENCED, last, stop} end",
+        "if tonumber(m[1]) < tonumber(ARGV[1]) then return {FENCED, last, stop} end",
+        frozenset({"I5"}),
+    ),
+    "a superseded writer seals": Bug(
+        "seal",
+        "if m[2] ~= ARGV[1] then return {FENCED} end",
+        "if tonumber(m[2]) < tonumber(ARGV[1]) then return {FENCED} end",
+        frozenset({"I5"}),
+    ),
+    "a superseded writer closes": Bug(
+        "close",
+        "if m[2] ~= ARGV[1] then return {FENCED, last, stop} end",
+        "if tonumber(m[2]) < tonumber(ARGV[1]) then return {FENCED, last, stop} end",
+        frozenset({"I5"}),
+    ),
+    "the second seal stands": Bug("seal", "if m[3] ~= 'o' then", "if m[3] == 'c' then", frozenset({"seal", "I5"})),
+    "a stream is closed twice": Bug(
+        "close",
+        "if m[3] == 'c' then return {DUPLICATE, last, stop} end",
+        "",
+        frozenset({"I4"}),
+    ),
+    "an open stream is closed": Bug(
+        "close",
+        "if m[3] == 'o' then return {NOT_SEALED, last, stop} end",
+        "",
+        frozenset({"I4"}),
+    ),
+    "events follow the terminal record": Bug(
+        "append",
+        "if m[2] ~= 'o' then return {SEALED, last, stop} end",
+        "",
+        frozenset({"I4"}),
+    ),
+    "a late close clears the next stream's pointer": Bug(
+        "close",
+        "if redis.call('HGET', KEYS[3], 'active') == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end",
+        "redis.call('HDEL', KEYS[3], 'active')",
+        frozenset({"pointer"}),
+    ),
+}
+
+
+@pytest.fixture
+def bench_with(redis_server: RedisServer, redis_database: int) -> Iterator[Callable[[Scripts], Bench]]:
+    benches: list[Bench] = []
+
+    def build(scripts: Scripts) -> Bench:
+        store = RedisStore(redis_server.database_url(redis_database), command_seconds=5, scripts=scripts)
+        benches.append(Bench(store, redis_server.client(redis_database).flushdb))
+        return benches[-1]
+
+    yield build
+    for bench in benches:
+        bench.close()
+
+
+def run(bench: Bench, *, compares: bool) -> None:
+    machine = seed(1)(type("BoundTwins", (Twins,), {"bench": bench, "compares": compares}))
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+            report_multiple_bugs=False,
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_broken_promise_is_seen_without_anything_to_compare_with(
+    bench_with: Callable[[Scripts], Bench], name: str
+) -> None:
+    bug = BUGS[name]
+    bench = bench_with(Scripts.load().replacing(bug.script, bug.line, bug.changed))
+    with pytest.raises(PromiseBrokenError) as broken:
+        run(bench, compares=False)
+    assert broken.value.promise in bug.promises
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_changed_line_makes_the_stores_differ(bench_with: Callable[[Scripts], Bench], name: str) -> None:
+    bug = BUGS[name]
+    bench = bench_with(Scripts.load().replacing(bug.script, bug.line, bug.changed))
+    with pytest.raises(AssertionError, match=r"Redis (answered|shows|has)|I1|I2|I4|I5|retry|pointer|seal"):
+        run(bench, compares=True)
