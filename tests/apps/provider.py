@@ -94,7 +94,10 @@ guard = StreamGuard(
     settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
 )
 app = FastAPI(lifespan=guard.lifespan)
-client = AsyncOpenAI(api_key="none", base_url="https://provider.invalid/v1", max_retries=0)
+# openai 3 brings an HTTP client of its own that respx does not know; it takes httpx as well.
+client = AsyncOpenAI(
+    api_key="none", base_url="https://provider.invalid/v1", max_retries=0, http_client=httpx.AsyncClient()
+)
 
 
 @app.post("/api/chat")

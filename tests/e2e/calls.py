@@ -47,7 +47,11 @@ def raw_post(
 ) -> httpx.Response:
     """POST a script and read the whole response."""
     return httpx.post(
-        worker.url + path, json={"id": session, **script}, headers={"X-User": user}, timeout=20.0, trust_env=False
+        worker.url + path,
+        content=json.dumps({"id": session, **script}),  # in ASCII, so that lone surrogates survive
+        headers={"X-User": user, "Content-Type": "application/json"},
+        timeout=20.0,
+        trust_env=False,
     )
 
 

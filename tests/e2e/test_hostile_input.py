@@ -35,7 +35,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Worker]:
 def decode(body: bytes) -> list[ServerSentEvent]:
     """By a parser that shares nothing with ours."""
     decoder = SSEDecoder()
-    lines = body.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = body.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]
     return [event for line in lines if (event := decoder.decode(line)) is not None]
 
 
@@ -198,6 +198,6 @@ def test_the_id_of_a_request_is_not_reflected_raw(target: Worker) -> None:
     answer = raw_post(target, "s", text="x")
     assert answer.headers["x-request-id"]
     evil = httpx.get(
-        f"{target.url}/api/chat/s/stream", headers={**USER, "X-Request-Id": "é" * 300 + "<x>"}, trust_env=False
+        f"{target.url}/api/chat/s/stream", headers={**USER, "X-Request-Id": "e" * 300 + "<x>"}, trust_env=False
     )
     assert "<x>" not in evil.headers["x-request-id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from anyio import create_task_group, to_thread
 
 from tests.harness.redis import RedisServer
-from tests.harness.sse import Ending, EventReader, SseConnection, SseEvent, resume, ui_text
+from tests.harness.sse import Ending, EventReader, SseEvent, resume, ui_text
 from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
 
@@ -47,28 +48,32 @@ async def test_a_viewer_that_never_reads_a_large_stream_is_dropped(
         head = f"POST /api/chat HTTP/1.1\r\nHost: x\r\nX-User: ann\r\nContent-Length: {len(script)}\r\n"
         stuck.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + script)
         await wait_until_async(lambda: status(one, session)["active"], description="the stream is open")
-        read = {"local": 0, "remote": 0}
         heights: list[int] = []
 
-        async def follow(name: str, stream: SseConnection) -> None:
-            while (event := await stream.next_event()) is not None:
-                if '"text-delta"' in event.data:
-                    read[name] += len(json.loads(event.data)["delta"])
-                    if name == "local" and read[name] % (64 * size) == 0:
-                        heights.append((await to_thread.run_sync(probe, one))["rss_bytes"])
-                stream.events.clear()
-                stream.body.clear()
-            assert stream.ending is Ending.CLEAN
+        def follow(watched: Worker, taken: list[bytes]) -> None:
+            """Read a whole response as bytes, in a thread: parsing this much would be slower than the server."""
+            request = f"GET /api/chat/{session}/stream HTTP/1.1\r\nHost: x\r\nX-User: ann\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", watched.port), timeout=30) as connection:
+                connection.sendall(request.encode())
+                while data := connection.recv(1 << 20):
+                    taken.append(data)
+                    if len(taken) % 200 == 0 and watched is one:
+                        heights.append(probe(one)["rss_bytes"])
+                    if data.endswith(b"\r\n0\r\n\r\n"):
+                        return
 
-        async with (
-            resume(one.port, session, headers=USER) as local,
-            resume(other.port, session, headers=USER) as remote,
-            create_task_group() as readers,
-        ):
-            readers.start_soon(follow, "local", local)
-            readers.start_soon(follow, "remote", remote)
+        local: list[bytes] = []
+        remote: list[bytes] = []
+        async with create_task_group() as readers:
+            readers.start_soon(to_thread.run_sync, follow, one, local)
+            readers.start_soon(to_thread.run_sync, follow, other, remote)
+            await wait_until_async(lambda: local and remote, description="both viewers are attached")
             open_gate(one, session)
-        assert read == {"local": n * size, "remote": n * size}
+        for taken in (local, remote):
+            whole = b"".join(taken)
+            assert whole.endswith(b"0\r\n\r\n")
+            assert whole.count(b'"text-delta"') == n
+            assert whole.count(b"xxxxxxxx") == sum((size - len(f"w{number} ")) // 8 for number in range(n))
         growth = max(heights) - before
         assert growth < 48 * MIB, f"grew by {growth / MIB:.0f} MiB for a stream of {n * size / MIB:.0f}"
         await wait_until_async(
@@ -115,7 +120,7 @@ async def test_shutdown_ends_streams_with_a_terminal(
         await short.read_events(3)
         going.terminate()
         rest = await stream.read_rest()
-        finished = short.events + await short.read_rest()
+        finished = list(short.events) + await short.read_rest()
         # Whoever has the terminal may end cleanly; whoever has not must not.
         for view, events in ((stream, seen + rest), (short, finished)):
             done = bool(events) and events[-1].data == "[DONE]"
@@ -153,28 +158,6 @@ def _events(answer: httpx.Response) -> list[SseEvent]:
 def _number(event: SseEvent) -> int:
     assert event.id is not None
     return int(event.id.rsplit(".", 1)[1])
-
-
-async def test_draining_refuses_new_streams(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
-) -> None:
-    server = own_redis()
-    one = worker(server.url, drain_seconds=20.0)
-    session = new_session()
-    async with (
-        post(one, session, n=10, gate=session, gate_at=5) as stream,
-        httpx.AsyncClient(trust_env=False) as client,
-    ):
-        await stream.read_events(7)
-        # A connection made before the signal: uvicorn accepts no new ones after it.
-        kept = await client.get(f"{one.url}/api/chat/health/ready")
-        assert kept.status_code == 200
-        gate = client.post(f"{one.url}/gate/{session}")
-        one.terminate()
-        await wait_until_async(lambda: "streamguard.drain_started" in one.log(), description="the drain has begun")
-        await gate
-        assert ui_text(stream.events + await stream.read_rest()) == expected_text(10)
-    assert await _exit(one) in (0, -15)
 
 
 async def test_connecting_and_dropping_leaves_nothing_behind(
@@ -228,10 +211,8 @@ async def test_a_silent_model_keeps_its_log(
         log = next(
             key for key in client.scan_iter(f"*{stream.headers['x-stream-id']}*") if client.type(key) == b"stream"
         )
-        idle = wait_until(
-            lambda: client.object("idletime", log) >= 4, description="the log was not written for 4 s", timeout=15
-        )
-        assert idle
+        long = time.monotonic() + 4.0
+        wait_until(lambda: time.monotonic() > long, description="2.5 times the TTL has passed", timeout=10)
         assert client.exists(log)
         open_gate(one, session)
         events = seen + await stream.read_rest()
