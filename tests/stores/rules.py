@@ -39,6 +39,7 @@ AGE = st.sampled_from([-1000.0, 1000.0])
 """Seconds between the start of the example and a stream's creation, so before or after any erasure in it."""
 
 some_stream = precondition(lambda self: self.streams)
+some_open_stream = precondition(lambda self: self.open_streams())
 
 
 class Twins(TwinStores):
@@ -87,17 +88,19 @@ class Twins(TwinStores):
         refresh=st.booleans(),
         reply_lost=st.booleans(),
     )
-    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool, reply_lost: bool = False) -> None:
+    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool, reply_lost: bool) -> None:
+        self.do_append(self.pick(which).ref, epoch, offset, count, refresh=refresh)
+        if reply_lost:
+            self.lose_the_last_reply_and_ask_again()
+
+    def do_append(self, ref: StreamRef, epoch: int, offset: int, count: int, *, refresh: bool) -> None:
         """In order, repeated, overlapping or with a gap. What is there is repeated as it was: one epoch, one writer."""
-        ref = self.pick(which).ref
         first_seq = max(1, self.last_seq(ref) + offset)
         there = [event[1:] for event in self.log(ref)[first_seq - 1 :]]
         item = Append(ref, self.epoch(ref, epoch), first_seq, (there + self.events(count))[:count], refresh)
         (reply,) = self.step(lambda store: store.append([item]))
         self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
         self.after()
-        if reply_lost:
-            self.lose_the_last_reply_and_ask_again()
 
     @precondition(lambda self: self.last is not None)
     @rule()
@@ -153,7 +156,9 @@ class Twins(TwinStores):
     @some_stream
     @rule(which=WHICH, epoch=EPOCH, lease=LEASE)
     def heartbeat(self, which: int, epoch: int, lease: float) -> None:
-        ref = self.pick(which).ref
+        self.do_beat(self.pick(which).ref, epoch, lease)
+
+    def do_beat(self, ref: StreamRef, epoch: int, lease: float) -> None:
         claim = (ref, self.epoch(ref, epoch))
         (reply,) = self.step(
             lambda store: store.heartbeat([claim], lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY
@@ -189,33 +194,43 @@ class Twins(TwinStores):
 
         self.race(take, take)
 
-    @some_stream
-    @rule(which=WHICH, ended=st.booleans(), does=st.sampled_from(["append", "beat", "seal", "close", "lose"]))
-    def return_superseded(self, which: int, ended: bool, does: str) -> None:
-        """A stalled writer comes back after another took its stream, and perhaps decided its end."""
-        ref = self.pick(which).ref
+    @some_open_stream
+    @rule(which=WHICH, does=st.sampled_from(["append", "beat", "seal", "close", "lose"]))
+    def return_superseded(self, which: int, does: str) -> None:
+        """A stalled writer comes back after another took its stream and, where it would close, decided the end."""
+        ref = self.open_streams()[which % len(self.open_streams())]
         self.step(lambda store: store.take(ref, lease_seconds=HOUR, force=True))
         self.after()
-        if ended:
-            self.seal(which, 0, Outcome.INTERRUPTED, 0)
         match does:
             case "append":
-                self.append(which, -1, 1, 1, False)
+                self.do_append(ref, -1, 1, 1, refresh=True)
             case "beat":
-                self.heartbeat(which, -1, HOUR)
+                self.do_beat(ref, -1, HOUR)
             case "seal":
-                self.seal(which, -1, Outcome.COMPLETED, 0)
+                self.do_seal(ref, -1, Outcome.COMPLETED, 0)
             case "close":
-                self.close(which, -1, Outcome.COMPLETED, 1, False)
+                self.do_seal(ref, 0, Outcome.INTERRUPTED, 0)
+                self.do_close(self.a_close(ref, -1, Outcome.COMPLETED, 1, None))
             case _:
-                self.lose(which, -1, Outcome.COMPLETED, HOUR, True)
+                self.do_lose(self.named(ref), -1, Outcome.COMPLETED, HOUR, True)
+
+    @some_open_stream
+    @rule(which=WHICH)
+    def close_late(self, which: int) -> None:
+        """Sealed, its session moved on, and only then closed."""
+        ref = self.open_streams()[which % len(self.open_streams())]
+        self.do_seal(ref, 0, Outcome.COMPLETED, 0)
+        self.do_register(self.conceive(SESSIONS.index(ref.key), 0.0), HOUR)
+        self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     @some_stream
     @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, offset=st.sampled_from([0, 0, 0, 0, -1, 1]))
     def seal(self, which: int, epoch: int, outcome: Outcome, offset: int) -> None:
-        ref = self.pick(which).ref
+        self.do_seal(self.pick(which).ref, epoch, outcome, offset)
+
+    def do_seal(self, ref: StreamRef, epoch: int, outcome: Outcome, offset: int) -> None:
         seal = self.a_seal(ref, outcome, offset)
         at = self.epoch(ref, epoch)
         status, _ = self.step(lambda store: store.seal(ref, at, seal))
@@ -240,18 +255,14 @@ class Twins(TwinStores):
     @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, count=st.integers(0, 2), owed=st.booleans())
     def close(self, which: int, epoch: int, outcome: Outcome, count: int, owed: bool) -> None:
         self.do_close(self.a_close(self.pick(which).ref, epoch, outcome, count, b"owed" if owed else None))
-        self.after()
 
     @some_stream
     @rule(which=WHICH)
     def seal_and_close(self, which: int) -> None:
         """The whole end at once, so that streams often reach it."""
         ref = self.pick(which).ref
-        at, seal = self.epoch(ref, 0), self.a_seal(ref, Outcome.COMPLETED, 0)
-        self.step(lambda store: store.seal(ref, at, seal))
-        self.after()
+        self.do_seal(ref, 0, Outcome.COMPLETED, 0)
         self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
-        self.after()
 
     @some_stream
     @rule(which=WHICH)
@@ -266,6 +277,7 @@ class Twins(TwinStores):
     def do_close(self, close: Close, *, waits: bool = False) -> None:
         reply = self.step(lambda store: store.close(close), waits=waits)
         self.promises.answered(close.ref, close.epoch, reply.status)
+        self.after(waits=waits)
 
     @some_stream
     @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, lease=LEASE, ends=st.booleans())
@@ -308,7 +320,6 @@ class Twins(TwinStores):
     def let_a_finished_stream_expire(self, which: int) -> None:
         close = self.a_close(self.pick(which).ref, 0, Outcome.COMPLETED, 0, None)
         self.do_close(close._replace(retention_seconds=TINY), waits=True)
-        self.after(waits=True)
         self.last = None
 
     @some_stream

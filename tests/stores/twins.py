@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import Event, EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef
+from streamguard.model import Event, EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from streamguard.stores.base import (
     NewStream,
     Occupied,
@@ -252,6 +252,13 @@ class TwinStores(RuleBasedStateMachine):
         recorded = [new for new in self.streams if self.meta(new.ref) is not None]
         pool = recorded if recorded and which < MOST_STREAMS - 1 else self.streams
         return pool[-1 - which % len(pool)]
+
+    def named(self, ref: StreamRef) -> NewStream:
+        return next(new for new in self.streams if new.ref == ref)
+
+    def open_streams(self) -> list[StreamRef]:
+        metas = [seen.meta for seen in self.promises.streams.values()]
+        return [meta.ref for meta in metas if meta is not None and meta.state is StreamState.OPEN and not meta.lost]
 
     def meta(self, ref: StreamRef) -> StreamMeta | None:
         return self.promises.streams[ref].meta if ref in self.promises.streams else None
