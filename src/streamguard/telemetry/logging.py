@@ -27,6 +27,8 @@ _LEVELS: Final[Mapping[Signal, int]] = {
 }
 """Everything else is INFO; a fault's severity decides for itself."""
 
+_FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED})
+"""Where a fault is told of for the first time; elsewhere it is only mentioned again."""
 _SEVERITIES: Final = {
     Severity.WARNING: logging.WARNING,
     Severity.ERROR: logging.ERROR,
@@ -58,7 +60,7 @@ class StructlogObserver:
 
 def _level_of(observation: Observation) -> int:
     fault = observation.fault
-    if fault is None:
+    if fault is None or observation.name not in _FAULTS:
         return _LEVELS.get(observation.name, logging.INFO)
     level = _SEVERITIES[fault.severity]
     return logging.WARNING if 400 <= fault.status < 500 else level

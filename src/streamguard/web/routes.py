@@ -264,15 +264,13 @@ def _status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object]
     """One stream of a session's status; a stream whose record is gone has only its id."""
     if stream_id is None:
         return None
-    if meta is None:
-        return dict.fromkeys(("message_id", "outcome", "persisted", "quota", "cursor")) | {"stream_id": stream_id}
     return {
         "stream_id": stream_id,
-        "message_id": meta.message_id,
-        "outcome": None if meta.seal is None else meta.seal.outcome,
-        "persisted": meta.persisted,
-        "quota": meta.quota,
-        "cursor": None if meta.lost else str(Cursor(stream_id, meta.last_seq)),
+        "message_id": meta and meta.message_id,
+        "outcome": meta and meta.seal and meta.seal.outcome,
+        "persisted": meta and meta.persisted,
+        "quota": meta and meta.quota,
+        "cursor": str(Cursor(stream_id, meta.last_seq)) if meta is not None and not meta.lost else None,
     }
 
 

@@ -1,0 +1,85 @@
+"""A real uvicorn in the test's own event loop, so that a test can hold an endpoint at a point of its choosing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import httpx
+import uvicorn
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
+
+from streamguard import Settings, StreamGuard
+from tests.harness.waiting import wait_until_async
+
+__all__ = ["USER", "Gate", "calling", "make_guard", "serving", "user_of"]
+
+USER = {"X-User": "ann"}
+
+
+async def user_of(connection: HTTPConnection) -> str | None:
+    """Tests say who they are."""
+    return connection.headers.get("x-user")
+
+
+def make_guard(**settings: object) -> StreamGuard:
+    """A guard on memory whose owner is `X-User`; `settings` override the defaults."""
+    return StreamGuard(authenticate=user_of, settings=Settings.model_validate(settings))
+
+
+class Gate:
+    """Where an endpoint waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def wait(self) -> None:
+        self.reached.set()
+        await self._opened.wait()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, *, graceful_seconds: int | None = None) -> AsyncIterator[int]:
+    """Serve `app` on a free port of 127.0.0.1 while entered; gives the port."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, lifespan="on", log_config=None, ws="none", access_log=False, timeout_graceful_shutdown=graceful_seconds
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await wait_until_async(lambda: server.started or task.done(), description="the server has started")
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(SystemExit):
+            await task
+        listener.close()
+
+
+@asynccontextmanager
+async def calling(app: ASGIApp, guard: StreamGuard, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that gets whole answers of `app`, without a server, while `guard` runs."""
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        guard,
+        httpx.AsyncClient(transport=transport, base_url="http://chat.example", headers={**USER, **headers}) as client,
+    ):
+        yield client
