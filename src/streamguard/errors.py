@@ -9,9 +9,16 @@ StreamGuardError
 ├── InvalidPartError          an item the stream's protocol cannot carry
 │   └── EventTooLargeError    an event, or the held closing parts, over the byte limit
 ├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
-└── StoreError                the stream store could not do what was asked
-    ├── StoreUnavailableError it did not answer in time, or refused to
-    └── StoreCorruptError     it answered with something this version cannot read
+├── StoreError                the stream store could not do what was asked
+│   ├── StoreUnavailableError it did not answer in time, or refused to
+│   └── StoreCorruptError     it answered with something this version cannot read
+└── MessageStoreError         the message store could not do what was asked
+    ├── MessageNotFoundError      no such session or message for this owner
+    ├── MessageConflictError      the same message is stored with other content
+    ├── MessageForbiddenError     the session belongs to somebody else
+    ├── MessageInvalidError       the store cannot hold this message, now or ever
+    ├── MessageUnavailableError   the database refused or cannot be reached; asking again may help
+    └── MessageTimeoutError       no answer in time; it may or may not have happened
 ```
 
 None of them inherits `OSError` or `TimeoutError`: under ASGI 2.4 Starlette takes an `OSError` raised while
@@ -31,6 +38,13 @@ __all__ = [
     "EventTooLargeError",
     "FaultError",
     "InvalidPartError",
+    "MessageConflictError",
+    "MessageForbiddenError",
+    "MessageInvalidError",
+    "MessageNotFoundError",
+    "MessageStoreError",
+    "MessageTimeoutError",
+    "MessageUnavailableError",
     "NotStartedError",
     "StoreCorruptError",
     "StoreError",
@@ -114,3 +128,44 @@ class StoreUnavailableError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The store holds a record this version cannot read (another format version, or damaged)."""
+
+
+class MessageStoreError(StreamGuardError):
+    """The message store failed. `operation` is the contract method that was called.
+
+    `retryable` says whether the same call may succeed later. The text never holds a message's content.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, operation: str) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class MessageNotFoundError(MessageStoreError):
+    """No such session, or no such message in it, for this owner."""
+
+
+class MessageConflictError(MessageStoreError):
+    """A message of that id is stored with other content, or is not what this one continues. What is stored stays."""
+
+
+class MessageForbiddenError(MessageStoreError):
+    """The session belongs to somebody else. Only a host's own store can tell; ours see a session that never was."""
+
+
+class MessageInvalidError(MessageStoreError):
+    """The store cannot hold this message (an id too long, text its encoding refuses); asking again never helps."""
+
+
+class MessageUnavailableError(MessageStoreError):
+    """The database cannot be reached or refused (read-only, out of space, deadlock); asking again may help."""
+
+    retryable = True
+
+
+class MessageTimeoutError(MessageStoreError):
+    """No answer in time. The step may or may not have happened; it is safe to ask again."""
+
+    retryable = True

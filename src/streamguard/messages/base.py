@@ -1,0 +1,165 @@
+"""The contract of the message store: what was said in a session, saved once.
+
+Every method is one atomic step, safe to repeat: a caller whose reply was lost asks again and gets the same answer.
+`MemoryMessageStore` is the executable specification; `streamguard.testing.MessageStoreSuite` checks any other store.
+
+Errors mean the same in every adapter; see `streamguard.errors.MessageStoreError` and below it. A driver's exception
+never comes through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from ..model import Outcome, SessionKey
+from ..wire.folding import Json
+
+__all__ = ["MAX_ID_BYTES", "Appended", "Message", "MessageStatus", "MessageStore", "Role", "StoredMessage"]
+
+MAX_ID_BYTES: Final = 256
+"""Longest owner, session, message or stream id, in bytes of UTF-8; longer ones are refused as invalid."""
+
+
+class Role(StrEnum):
+    """Who says a message."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+
+
+class MessageStatus(StrEnum):
+    """What is known of a stored message."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    """A reply that was stopped, failed or interrupted; see its outcome."""
+    UNANSWERED = "unanswered"
+    """A user's message whose reply never came to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to store.
+
+    `parts` are AI SDK UI message parts, JSON objects; text is `{"type": "text", "text": …}`.
+    """
+
+    message_id: str
+    role: Role
+    parts: tuple[Mapping[str, Json], ...]
+    metadata: Mapping[str, Json] | None = None
+    stream_id: str | None = None
+    """The stream that said it; None for messages that no stream said (a user's)."""
+    continues: str | None = None
+    """The stream that last wrote the stored message this one replaces, when it continues one."""
+    outcome: Outcome | None = None
+    """How its stream ended; None without a stream."""
+    usage: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def status(self) -> MessageStatus:
+        """`PARTIAL` for a stream that did not complete, else `COMPLETE`."""
+        return MessageStatus.COMPLETE if self.outcome in (None, Outcome.COMPLETED) else MessageStatus.PARTIAL
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of everything that makes two messages the same content: role, parts, metadata, outcome."""
+        content = [self.role, list(self.parts), self.metadata, self.outcome]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=dict)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message as it is stored."""
+
+    message: Message
+    position: int
+    """Its place in the session, contiguous from 1; continuing a message keeps it."""
+    status: MessageStatus
+    streams: tuple[str, ...]
+    """Every stream that wrote it, oldest first."""
+    created_at: float
+    """Unix time, on the store's clock; so is the next."""
+    updated_at: float
+
+
+class Appended(StrEnum):
+    """What `append` did."""
+
+    CREATED = "created"
+    CONTINUED = "continued"
+    DUPLICATE = "duplicate"
+    """It was there already, with the same content. A success."""
+
+
+class MessageStore(ABC):
+    """Sessions and their messages.
+
+    Every method may raise `MessageUnavailableError` or `MessageTimeoutError`, after which the step may or may not have
+    happened, and `MessageInvalidError` for an id over `MAX_ID_BYTES` or content the store cannot hold. Cancelling a
+    call leaves the same doubt. None retries by itself.
+    """
+
+    async def start(self) -> list[str]:
+        """Connect, if that needs doing. Returns warnings for the operator. Must not raise for an unreachable
+        database."""
+        return []
+
+    async def aclose(self) -> None:  # noqa: B027 -- not every store has something to release
+        """Release what this object opened. Nothing stored is touched."""
+
+    @abstractmethod
+    async def open_session(self, key: SessionKey) -> bool:
+        """Create the session unless it is there. Returns whether it was created. One atomic step: of two that race,
+        one creates.
+
+        Raises:
+            MessageForbiddenError: the store holds this session for another owner (a host's own store, where session
+                ids are global). Ours key sessions by owner and never raise it.
+        """
+
+    @abstractmethod
+    async def append(self, key: SessionKey, message: Message) -> Appended:
+        """Store a message, once.
+
+        - No message of that id: created at the session's next position (`continues` must be None).
+        - One that this `stream_id` has written (None counts as one): `DUPLICATE` if the digest is that of what it
+          wrote, else a conflict, also after a later stream continued it.
+        - One that `continues` wrote last: parts, metadata, outcome, usage and status are replaced, `stream_id` joins
+          `streams`: `CONTINUED`. In any other case: a conflict.
+
+        Raises:
+            MessageNotFoundError: the session does not exist (it was never opened, or has been deleted).
+            MessageConflictError: see above; nothing was changed.
+        """
+
+    @abstractmethod
+    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+        """One message.
+
+        Raises:
+            MessageNotFoundError: no such session or message for this owner.
+        """
+
+    @abstractmethod
+    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        """Up to `limit` (1…1000) messages past position `after`, in order. Empty for a session that does not exist."""
+
+    @abstractmethod
+    async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
+        """Set a message's status; its content stays.
+
+        Raises:
+            MessageNotFoundError: no such session or message for this owner.
+        """
+
+    @abstractmethod
+    async def delete_session(self, key: SessionKey) -> None:
+        """Delete the session and every message of it. Deleting what is not there is fine."""
