@@ -93,8 +93,12 @@ async def test_authenticate_may_be_sync_or_async_and_pass_on_an_identity() -> No
     assert visitor.set_cookie is not None
 
 
-@pytest.mark.parametrize("owner", ["", 7, "x" * 513, "\ud800"])
-async def test_an_owner_that_cannot_be_one_is_a_configuration_error(owner: object) -> None:
-    authenticate: Authenticate = lambda _: owner  # type: ignore[assignment,return-value]  # noqa: E731
-    with pytest.raises(ConfigurationError):
+@pytest.mark.parametrize("owner", ["", "x" * 513, "\ud800"])
+async def test_a_name_that_cannot_be_an_owners_is_nobody(owner: str) -> None:
+    assert await identify(lambda _: owner, connection()) is None
+
+
+async def test_an_owner_that_is_no_text_is_a_configuration_error() -> None:
+    authenticate: Authenticate = lambda _: 7  # type: ignore[assignment,return-value]  # noqa: E731
+    with pytest.raises(ConfigurationError, match=r"str\(\)"):
         await identify(authenticate, connection())

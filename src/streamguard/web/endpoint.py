@@ -90,7 +90,8 @@ class GuardedEndpoint:
         self._gate = gate
         self._endpoint = endpoint
         self._options = options
-        self.signature = signature = EndpointSignature.read(endpoint, local_names)
+        signature = EndpointSignature.read(endpoint, local_names)
+        self.signature: EndpointSignature = signature
         self._protocol = protocol_named(options.protocol or default_protocol(signature))
         self._session = None if options.session is None else Selector(options.session, "session", signature)
         self._message_id = None if options.message_id is None else Selector(options.message_id, "message_id", signature)

@@ -63,9 +63,9 @@ class Gate:
 
     def __init__(self, settings: Settings, authenticate: Authenticate, runtime: Callable[[], Runtime]) -> None:
         self.settings = settings
-        self.viewers = ViewerSlots(settings.max_viewers_per_owner)
-        self.resumes = ResumeRate(settings.max_resumes_per_minute)
-        self.sync_streams = SyncStreams(settings.max_sync_streams)
+        self.viewers: ViewerSlots = ViewerSlots(settings.max_viewers_per_owner)
+        self.resumes: ResumeRate = ResumeRate(settings.max_resumes_per_minute)
+        self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
         self.protocols: set[str] = set()
         """Names of the protocols that decorated endpoints speak."""
         self._authenticate = authenticate

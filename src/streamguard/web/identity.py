@@ -67,7 +67,7 @@ class Anonymous:
         self._secret = None if secret is None else secret.encode()
         self._cookie = cookie
         self._max_age_seconds = max_age_seconds
-        self.random_secret = secret is None
+        self.random_secret: bool = secret is None
         """Whether the secret is this process's own."""
 
     async def __call__(self, connection: HTTPConnection) -> Identity:
@@ -96,23 +96,23 @@ anonymous: Final = Anonymous()
 
 
 async def identify(authenticate: Authenticate, connection: HTTPConnection) -> Identity | None:
-    """Who is asking, in one shape.
+    """Who is asking, in one shape. Nobody, if the name is empty, not text, or over 512 bytes of UTF-8.
 
     Raises:
-        ConfigurationError: `authenticate` gave something that cannot name an owner.
+        ConfigurationError: `authenticate` gave neither a `str` nor None.
     """
     answer = authenticate(connection)
     owner = await answer if inspect.isawaitable(answer) else answer
-    if owner is None:
+    if owner is None or owner == "":
         return None
-    if not owner or not isinstance(owner, str):
+    if not isinstance(owner, str):
         raise ConfigurationError(
-            f"authenticate must give a non-empty str or None, not {type(owner).__name__}; convert ids with str()"
+            f"authenticate must give a str or None, not {type(owner).__name__}; convert ids with str()"
         )
     try:
         size = len(owner.encode())
-    except UnicodeEncodeError:
-        size = MAX_OWNER_BYTES + 1
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
     if size > MAX_OWNER_BYTES:
-        raise ConfigurationError(f"an owner has at most {MAX_OWNER_BYTES} bytes of UTF-8; authenticate gave more")
+        return None
     return owner if isinstance(owner, Identity) else Identity(owner)

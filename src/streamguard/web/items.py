@@ -49,7 +49,7 @@ class Answer:
 
     def __init__(self) -> None:
         self._known = asyncio.get_running_loop().create_future()
-        self.streams = False
+        self.streams: bool = False
         """The response is a stream's: its status and headers count, its body goes through the log."""
         self._response: Response | None = None
 

@@ -30,7 +30,7 @@ class GuardRoute(BaseRoute):
         beside: Callable[[], Iterable[BaseRoute]] = tuple,
     ) -> None:
         self.prefix = prefix
-        self.path_format = prefix + "/{session}"
+        self.path_format: str = prefix + "/{session}"
         self._answer = answer
         self._beside = beside
 

@@ -63,7 +63,12 @@ class Selector:
 
 def _walk(value: object, path: list[str]) -> object:
     for part in path:
-        value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+        if isinstance(value, dict):
+            value = value.get(part)
+        else:
+            found = getattr(value, part, None)
+            # Starlette's requests and query parameters are mappings too; there the attribute is what one means.
+            value = value.get(part) if found is None and isinstance(value, Mapping) else found
     return value
 
 

@@ -48,7 +48,7 @@ class SyncStreams:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self.running = 0
+        self.running: int = 0
 
     def take(self) -> SyncSlot:
         """The right to run one more.
