@@ -33,6 +33,8 @@ __all__ = [
     "Reading",
     "Worker",
     "closed",
+    "declared_lost",
+    "expired",
     "leftovers",
     "log_of",
     "payloads",
@@ -313,3 +315,28 @@ async def closed(store: StreamStore, ref: StreamRef) -> StreamMeta:
     assert [kind for _, kind, _ in log].count(EventKind.TERMINAL) == 1
     assert log[-1][1] is EventKind.TERMINAL
     return meta
+
+
+async def expired(store: StreamStore, ref: StreamRef) -> None:
+    """Wait until a stream's lease ran out."""
+
+    async def found() -> bool:
+        return ref in await store.due(limit=100)
+
+    is_due: Callable[[], Awaitable[bool] | bool] = found
+    await wait_until_async(is_due, description=f"the lease of {ref.stream_id} ran out")
+
+
+async def declared_lost(store: StreamStore, ref: StreamRef) -> StreamMeta:
+    """Wait until the store knows that a stream's log is lost."""
+    metas: list[StreamMeta] = []
+
+    async def found() -> bool:
+        meta = await store.meta(ref)
+        if meta is not None and meta.lost:
+            metas.append(meta)
+        return bool(metas)
+
+    is_lost: Callable[[], Awaitable[bool] | bool] = found
+    await wait_until_async(is_lost, description=f"the log of {ref.stream_id} is declared lost")
+    return metas[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -20,7 +19,22 @@ from streamguard.stores.redis import RedisStore
 from ..harness.waiting import wait_until, wait_until_async
 from .conftest import Stores
 from .lines import Line
-from .stage import KEY, Model, Reading, Worker, closed, log_of, payloads, quick, read, saying, terminals, working
+from .stage import (
+    KEY,
+    Model,
+    Reading,
+    Worker,
+    closed,
+    declared_lost,
+    expired,
+    log_of,
+    payloads,
+    quick,
+    read,
+    saying,
+    terminals,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -143,12 +157,7 @@ async def test_two_takeovers_one_wins(stores: Stores, look: StreamStore, sealed:
             await wait_until_async(lambda: dead.waiting["close"], description="sealed")
         dead.broken = {"heartbeat", "append", "close"}
         dead.let_go("close")
-
-        async def is_due() -> bool:
-            return stream.ref in await look.due(limit=10)
-
-        due: Callable[[], object] = is_due
-        await wait_until_async(due, description="its lease ran out")
+        await expired(look, stream.ref)
         taken = await asyncio.gather(OrphanSweep(two.runtime).sweep(), OrphanSweep(three.runtime).sweep())
         assert sorted(taken) == [0, 1]
         meta = await closed(look, stream.ref)
@@ -293,10 +302,8 @@ async def test_an_orphan_lost_to_a_third_worker_is_left_to_it(memory: MemoryStor
         await stream.first(5)
         if step == "lose":
             stream.degrade("test")
+            await declared_lost(memory, stream.ref)
         meta = await memory.meta(stream.ref)
-        while step == "lose" and (meta is None or not meta.lost):
-            await asyncio.sleep(0.01)
-            meta = await memory.meta(stream.ref)
         assert meta is not None
 
         async def steal() -> None:

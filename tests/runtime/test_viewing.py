@@ -182,14 +182,27 @@ async def test_a_long_outage_cuts_remote_viewers_and_says_why(memory: MemoryStor
         model.end()
 
 
-async def test_a_replay_that_fails_is_cut(memory: MemoryStore) -> None:
+async def test_a_replay_outlives_a_short_outage(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(line) as worker:
         await worker.tell(saying("a"))
         viewer = await worker.resume()
         line.errors["read"] = [StoreUnavailableError("gone", operation="read")]
+        assert (await read(viewer)).ids == [1, 2]
+
+
+async def test_a_replay_that_keeps_failing_is_cut(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(line, quick(append_deadline_seconds=0.2)) as worker:
+        await worker.tell(saying("a"))
+        viewer, other = await worker.resume(), await worker.resume()
+        line.broken = {"read"}
         reading = await read(viewer)
-    assert (reading.cut, reading.notices) == ("store_unavailable", [("store_unavailable", "None")])
+        assert (reading.cut, reading.notices) == ("store_unavailable", [("store_unavailable", "None")])
+        waiting = asyncio.create_task(read(other))
+        await wait_until_async(lambda: line.calls["read"] > 4, description="it tries again")
+        other.cut("disconnect")
+        assert (await waiting).cut == "disconnect"
 
 
 async def test_a_log_that_vanishes_under_its_viewers_cuts_them(memory: MemoryStore) -> None:

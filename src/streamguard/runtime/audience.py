@@ -64,6 +64,7 @@ class Audience:
             position=after_seq,
             ids=ids,
             now=asyncio.get_running_loop().time(),
+            patience_seconds=self._settings.append_deadline_seconds,
             on_close=self._closed,
         )
         self.viewers.add(viewer)

@@ -62,18 +62,18 @@ class Feed:
     )
 
     def __init__(self, protocol: WireProtocol, stream_id: str, *, start: int, limit_bytes: int) -> None:
-        self.protocol = protocol
-        self.stream_id = stream_id
-        self.base = start
+        self.protocol: WireProtocol = protocol
+        self.stream_id: str = stream_id
+        self.base: int = start
         """Number of the last event before the window."""
-        self.visible = start
+        self.visible: int = start
         """Number of the last event that may be shown: it is in the log, or the stream is degraded."""
         self.events: list[tuple[EventKind, bytes]] = []
         self.frames: list[bytes] = []
         self.last_id: int | None = None
         """Once the log is lost: the last event that carries an id."""
-        self.ended = False
-        self.complete = False
+        self.ended: bool = False
+        self.complete: bool = False
         """Ended, and what is visible ends with the stream's own end."""
         self.end_fault: Fault | None = None
         """Why viewers are cut, when it ended incomplete."""

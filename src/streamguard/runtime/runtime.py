@@ -63,7 +63,7 @@ class Runtime:
         self.store = store
         self.settings = settings
         self._observers = tuple(observers)
-        self.observer_errors = 0
+        self.observer_errors: int = 0
         """How many calls of an observer raised."""
         self._streams: dict[StreamRef, LiveStream] = {}
         self._opening = 0
@@ -82,10 +82,10 @@ class Runtime:
             raise NotStartedError("a runtime is entered once; make a new guard for another lifespan")
         self._entered = True
         loop = asyncio.get_running_loop()
-        self.breaker = Breaker(
+        self.breaker: Breaker = Breaker(
             self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=loop.time
         )
-        self.writer = Writer(
+        self.writer: Writer = Writer(
             self.store,
             self.breaker,
             self.settings,
@@ -93,7 +93,7 @@ class Runtime:
             on_fenced=self._supersede,
             clock=loop.time,
         )
-        self.finaliser = Finaliser(
+        self.finaliser: Finaliser = Finaliser(
             self.store,
             self.breaker,
             self.settings,
@@ -101,7 +101,7 @@ class Runtime:
             give_up=lambda: self._given_up,
             on_superseded=self._supersede,
         )
-        self.admission = Admission(
+        self.admission: Admission = Admission(
             self.store,
             self.breaker,
             self.settings,
@@ -111,8 +111,8 @@ class Runtime:
             settle=self.settle_soon,
             observe=self.observe,
         )
-        self.audience = Audience(self.store, self.settings, local=self._feed_of, start=self._tasks.start)
-        self.sessions = Sessions(self.store, self.breaker, self.settings, self.admission, local=self.local)
+        self.audience: Audience = Audience(self.store, self.settings, local=self._feed_of, start=self._tasks.start)
+        self.sessions: Sessions = Sessions(self.store, self.breaker, self.settings, self.admission, local=self.local)
         self._leases = Leases(
             self.store,
             self.breaker,
@@ -193,8 +193,8 @@ class Runtime:
         for stream in list(self._streams.values()):
             if stream.acked < stream.feed.emitted and not stream.finished:
                 stream.degrade("drained")
-        self.audience.cut_all("drained")
         await self._all_ended(loop.time() + self.settings.command_seconds + 1.0)
+        self.audience.cut_all("drained")
         self.observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams)}))
 
     async def _all_ended(self, deadline: float) -> None:

@@ -87,39 +87,39 @@ class LiveStream:
     ) -> None:
         self.request = request
         self.ref = ref
-        self.protocol = request.protocol
-        self.message_id = request.message_id
-        self.request_id = request.request_id
+        self.protocol: WireProtocol = request.protocol
+        self.message_id: str = request.message_id
+        self.request_id: str | None = request.request_id
         self.created_at = created_at
         """Unix time."""
         self.settings = settings
         self.epoch = 1
         self.registered = False
-        self.degraded = False
+        self.degraded: bool = False
         """Its log is not the whole stream: later events carry no id."""
         self.degraded_reason: str | None = None
-        self.superseded = False
+        self.superseded: bool = False
         """Another worker owns it: nothing may be appended, saved or settled here any more."""
-        self.disowned = False
+        self.disowned: bool = False
         """Superseded while degraded: its viewers, told that it is not resumable, still get the answer; nothing of it
         is written."""
-        self.feed = Feed(
+        self.feed: Feed = Feed(
             request.protocol, ref.stream_id, start=0, limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES)
         )
         self.encoder: Encoder = request.protocol.encoder(
             message_id=request.message_id, max_event_bytes=settings.max_event_bytes
         )
-        self.acked = 0
+        self.acked: int = 0
         """The log's last event, as far as the store said."""
         self.first_pending_at: float | None = None
         """Loop time since which an event waits for its append."""
-        self.urgent = True
+        self.urgent: bool = True
         """The next commit should not wait for company: a first event, or the end."""
-        self.refreshed_at = now
+        self.refreshed_at: float = now
         self.opened_at = now
         self.last_item_at = now
         self.items = 0
-        self.bytes = 0
+        self.bytes: int = 0
         self.producer: asyncio.Task[None] | None = None
         self.cancelling: Ending | None = None
         """Why the producer was cancelled, if it was."""
@@ -134,7 +134,7 @@ class LiveStream:
         """The structured form of how it failed."""
         self.stopped = False
         """A stop was asked; the seal decides whether it came in time."""
-        self.finished = False
+        self.finished: bool = False
         """Finalised, as far as this process can."""
         self._began = False
         self._failed_first = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreError, StreamGuardError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..model import Cursor, EventKind, StreamRef
+from ..model import Cursor, Event, EventKind, StreamRef
 from ..stores.base import StreamStore
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .feed import Feed
 
 __all__ = ["Viewer", "ViewerCutError"]
+
+RETRY_SECONDS: Final = 0.1
 
 
 class ViewerCutError(StreamGuardError):
@@ -43,6 +45,7 @@ class Viewer:
         "_keep_alive_due",
         "_on_close",
         "_over",
+        "_patience_seconds",
         "_store",
         "_waiter",
         "feed",
@@ -65,21 +68,24 @@ class Viewer:
         position: int,
         ids: bool,
         now: float,
+        patience_seconds: float,
         on_close: Callable[[Viewer], None],
     ) -> None:
         self._store = store
-        self.ref = ref
-        self.protocol = protocol
-        self.feed = feed
-        self.position = position
+        self.ref: StreamRef = ref
+        self.protocol: WireProtocol = protocol
+        self.feed: Feed | None = feed
+        self.position: int = position
         """The last event delivered."""
-        self.ids = ids
-        self.last_at = now
+        self.ids: bool = ids
+        self.last_at: float = now
         """Loop time of the last chunk handed out."""
         self.sending_since: float | None = None
         """Loop time at which the response began the write it is in; the response sets it."""
         self.on_drop: Callable[[], None] | None = None
         """Cancels the response's hanging write; the response sets it."""
+        self._patience_seconds = patience_seconds
+        """How long a replay may wait for a store that fails."""
         self._on_close = on_close
         self._cut: str | None = None
         self._over = False
@@ -141,21 +147,7 @@ class Viewer:
         """
         if last_id is not None and self.position >= last_id:
             raise ViewerCutError("slow")
-        try:
-            events = await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
-        except StoreError as exc:
-            raise ViewerCutError(
-                "store_unavailable",
-                self.protocol.fault_frame(
-                    Fault.of(
-                        FaultCode.STORE_UNAVAILABLE,
-                        phase=Phase.RESUME,
-                        severity=Severity.FATAL,
-                        session_id=self.ref.key.session_id,
-                        stream_id=self.ref.stream_id,
-                    )
-                ),
-            ) from exc
+        events = await self._read()
         if not events or events[0].seq != self.position + 1:
             raise ViewerCutError(
                 "trimmed", self.protocol.fault_frame(self._gone("trimmed" if events else "stream_gone"))
@@ -174,6 +166,27 @@ class Viewer:
         if not parts:  # a tombstone: what came before it was not the whole stream
             raise ViewerCutError("not_registered", self.protocol.fault_frame(self._gone("not_registered")))
         return b"".join(parts)
+
+    async def _read(self) -> Sequence[Event]:
+        """The log after the position, however often the store fails within the patience there is."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience_seconds
+        while True:
+            try:
+                return await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
+            except StoreError as exc:
+                if self._cut is not None:
+                    raise ViewerCutError(self._cut) from exc
+                if loop.time() >= deadline:
+                    fault = Fault.of(
+                        FaultCode.STORE_UNAVAILABLE,
+                        phase=Phase.RESUME,
+                        severity=Severity.FATAL,
+                        session_id=self.ref.key.session_id,
+                        stream_id=self.ref.stream_id,
+                    )
+                    raise ViewerCutError(str(fault.code), self.protocol.fault_frame(fault)) from exc
+            await asyncio.sleep(RETRY_SECONDS)
 
     def _gone(self, reason: str) -> Fault:
         return Fault.of(

@@ -1,0 +1,340 @@
+"""A session that is occupied: reject, replace, join, and taking over a stream whose writer is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from streamguard.errors import FaultError, StoreCorruptError, StoreUnavailableError
+from streamguard.faults import FaultCode
+from streamguard.model import Outcome, SessionKey, Signal
+from streamguard.runtime import OnConflict
+from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeReply
+from streamguard.stores.memory import MemoryStore
+
+from ..harness.waiting import wait_until_async
+from .conftest import Stores
+from .lines import Line
+from .stage import KEY, Model, Worker, closed, declared_lost, expired, log_of, quick, read, saying, terminals, working
+
+pytestmark = pytest.mark.anyio
+
+
+async def conflict(worker: Worker, **request: object) -> None:
+    with pytest.raises(FaultError) as refused:
+        await worker.open(worker.request(**request))  # type: ignore[arg-type]
+    fault = refused.value.fault
+    assert (fault.status, fault.code) == (409, FaultCode.CONFLICT_ACTIVE)
+    assert fault.retry_after_seconds
+
+
+async def test_reject(stores: Stores) -> None:
+    """The second POST is refused, on either worker; afterwards its owner's slot is free again."""
+    async with working(stores(), quick(max_streams_per_owner=2)) as one, working(stores()) as two:
+        model = Model("a")
+        stream = await one.start(model)
+        for _ in range(3):
+            await conflict(one)
+            await conflict(two)
+        model.end()
+        assert (await one.watch(stream)).outcome == "completed"
+        await one.idle()
+        assert (await two.tell(saying("b"))).text == "b"
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_replace(stores: Stores, look: StreamStore, where: str) -> None:
+    async with working(stores()) as one, working(stores()) as two:
+        model = Model("a")
+        old = await one.start(model)
+        await old.first(5)
+        watching = asyncio.create_task(one.watch(old))
+        worker = one if where == "same" else two
+        new = await worker.start(saying("b"), worker.request(on_conflict="replace"))
+        assert (await worker.watch(new)).text == "b"
+        assert (await watching).outcome == "stopped"
+        ordinals = [(await closed(look, stream.ref)).ordinal for stream in (old, new)]
+        assert ordinals == [1, 2]
+
+
+async def test_replace_by_force(memory: MemoryStore) -> None:
+    """The old writer does not end in time: its epoch is raised, and it is sealed as stopped."""
+    line = Line(memory)
+    async with working(line) as one, working(memory, quick(replace_wait_seconds=0.3)) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        line.deaf = True
+        line.broken = {"append", "listen", "seal"}
+        line.hold("heartbeat")
+        watching = asyncio.create_task(one.watch(old))
+        new = await two.start(saying("b"), two.request(on_conflict="replace"))
+        assert (await two.watch(new)).text == "b"
+        meta = await closed(memory, old.ref)
+        assert meta.seal is not None
+        assert (meta.seal.outcome, meta.epoch) == (Outcome.STOPPED, 2)
+        line.broken = set()
+        line.deaf = False
+        line.let_go("heartbeat")
+        assert (await watching).outcome == "stopped"
+
+
+async def test_replace_of_one_that_ends_meanwhile(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(memory) as one, working(line) as two:
+        model = Model("a")
+        old = await one.start(model)
+        await old.first(5)
+
+        async def end() -> None:
+            model.end()
+            await one.idle()
+
+        line.before["request_stop"] = end
+        assert (await two.tell(saying("b"), two.request(on_conflict="replace"))).text == "b"
+        meta = await closed(memory, old.ref)
+        assert meta.seal is not None
+        assert meta.seal.outcome is Outcome.COMPLETED
+
+
+async def test_replace_of_one_whose_record_vanishes(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(memory) as one, working(line) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+
+        async def erase() -> None:
+            await memory.erase(KEY, mark_seconds=0.001)
+
+        line.before["meta"] = erase
+        assert (await two.tell(saying("b"), two.request(on_conflict="replace"))).text == "b"
+        await wait_until_async(lambda: old.degraded, description="the old writer is told")
+        one.runtime._stop_local(old)
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+async def test_join(stores: Stores, where: str) -> None:
+    """An equal request gets the running stream, from its start; any other is refused."""
+    async with working(stores()) as one, working(stores()) as two:
+        model = Model("a")
+        stream = await one.start(model, one.request(fingerprint="f" * 64))
+        await stream.first(5)
+        worker = one if where == "same" else two
+        joined = await worker.runtime.open(worker.request(fingerprint="f" * 64, on_conflict="join"))
+        assert isinstance(joined, StreamMeta)
+        assert joined.ref == stream.ref
+        reading = asyncio.create_task(read(worker.runtime.resume_view(joined, 0, ids=True)))
+        await conflict(worker, fingerprint="e" * 64, on_conflict="join")
+        await conflict(worker, fingerprint="", on_conflict="join")
+        await conflict(worker, fingerprint="f" * 64, on_conflict="reject")
+        model.say("b")
+        model.end()
+        assert (await reading).ids == [1, 2, 3]
+
+
+async def test_a_stream_without_a_fingerprint_or_log_is_not_joined(memory: MemoryStore) -> None:
+    async with working(memory) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await conflict(worker, fingerprint="", on_conflict="join")
+        model.end()
+        await stream.ended()
+        await worker.idle()
+        other = await worker.start(Model("a"), worker.request(fingerprint="f" * 64))
+        await other.first(5)
+        other.degrade("test")
+        await declared_lost(memory, other.ref)
+        await conflict(worker, fingerprint="f" * 64, on_conflict="join")
+        await worker.runtime.sessions.stop(KEY)
+
+
+@pytest.mark.parametrize("policy", ["reject", "replace", "join"])
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_post_takes_over_an_expired_stream(
+    stores: Stores, look: StreamStore, policy: OnConflict, stopped: bool
+) -> None:
+    """At once, whatever the policy: no sweep has to come by first."""
+    dead = Line(look)
+    async with working(dead, clean=False) as one, working(stores()) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        if stopped:
+            dead.deaf = True
+            dead.broken = {"heartbeat", "seal", "append"}
+            await look.request_stop(old.ref)
+        dead.down = True
+        await expired(look, old.ref)
+        remote = asyncio.create_task(read(await two.resume()))
+        new = await two.start(saying("b"), two.request(on_conflict=policy))
+        assert (await two.watch(new)).text == "b"
+        meta = await closed(look, old.ref)
+        assert meta.seal is not None
+        assert meta.seal.outcome is (Outcome.STOPPED if stopped else Outcome.INTERRUPTED)
+        assert (await remote).outcome == meta.seal.outcome
+        dead.down = False
+        dead.deaf = False
+        dead.broken = set()
+        await wait_until_async(lambda: old.finished, description="the old writer noticed")
+
+
+async def test_a_post_takes_over_an_expired_lost_stream(memory: MemoryStore) -> None:
+    """It cannot be sealed; its tombstone frees the session, and the POST waits for it."""
+    dead = Line(memory)
+    async with working(dead, clean=False) as one, working(memory) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        old.degrade("test")
+        await declared_lost(memory, old.ref)
+        dead.down = True
+        await expired(memory, old.ref)
+        assert (await two.tell(saying("b"))).text == "b"
+        assert (await closed(memory, old.ref)).lost
+        (terminal,) = terminals(await log_of(memory, old.ref))
+        assert (terminal.outcome, terminal.reason) == (Outcome.INTERRUPTED, "log_lost")
+        dead.down = False
+        await wait_until_async(lambda: old.disowned, description="the old writer noticed")
+        await one.runtime.sessions.stop(KEY)
+
+
+async def meta_of(store: StreamStore, key: SessionKey) -> StreamMeta:
+    active = (await store.session(key)).active
+    assert active is not None
+    return active
+
+
+async def test_this_processs_own_late_stream_is_not_taken_over(memory: MemoryStore) -> None:
+    """Its heartbeats were late, but it lives: a POST meets a running stream."""
+    line = Line(memory)
+    async with working(line) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await stream.first(5)
+        line.hold("heartbeat")
+        await expired(memory, stream.ref)
+        await conflict(worker)
+        line.let_go("heartbeat")
+        model.end()
+        assert (await worker.watch(stream)).outcome == "completed"
+
+
+async def test_the_loser_of_a_takeover_reads_again(memory: MemoryStore) -> None:
+    """Two POSTs find an expired stream: one takes it, the other then meets what the first one started."""
+    dead = Line(memory)
+    async with working(dead, clean=False) as one, working(memory) as two, working(memory) as three:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        await expired(memory, old.ref)
+        models = [Model("b"), Model("b")]
+        opened = await asyncio.gather(
+            *(worker.start(model) for worker, model in zip((two, three), models, strict=True)), return_exceptions=True
+        )
+        (refused,) = [answer for answer in opened if isinstance(answer, FaultError)]
+        assert refused.fault.code is FaultCode.CONFLICT_ACTIVE
+        for model in models:
+            model.end()
+        dead.down = False
+        await wait_until_async(lambda: old.finished, description="the old writer noticed")
+
+
+@pytest.mark.parametrize("answer", [Status.FENCED, Status.GAP])
+async def test_a_session_contended_for_ever_is_refused(memory: MemoryStore, answer: Status) -> None:
+    line = Line(memory)
+    dead = Line(memory)
+    async with working(dead, clean=False) as one, working(line) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        await expired(memory, old.ref)
+        if answer is Status.FENCED:
+            line.answers["take"] = [TakeReply(Status.FENCED, None)] * 20
+        else:
+            meta = await meta_of(memory, KEY)
+            line.answers["take"] = [TakeReply(Status.OK, meta)] * 20
+            line.answers["seal"] = [(Status.GAP, None)] * 20
+        await conflict(two)
+        line.answers.clear()
+        dead.down = False
+        await one.runtime.sessions.stop(KEY)
+
+
+async def test_a_store_that_fails_during_a_takeover_degrades_the_new_stream(memory: MemoryStore) -> None:
+    line = Line(memory)
+    dead = Line(memory)
+    async with working(dead, clean=False) as one, working(line) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        await expired(memory, old.ref)
+        line.errors["take"] = [StoreUnavailableError("no", operation="take")]
+        assert (await two.tell(saying("b"))).ids == []
+        await two.idle()
+        dead.down = False
+
+
+async def test_a_settlement_that_fails_is_left_to_the_sweep(memory: MemoryStore) -> None:
+    line = Line(memory)
+    dead = Line(memory)
+    async with working(dead, clean=False) as one, working(line) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        await expired(memory, old.ref)
+        line.errors["close"] = [StoreUnavailableError("no", operation="close")]
+        assert (await two.tell(saying("b"))).text == "b"
+        assert two.signals(Signal.ORPHAN_SETTLED) == []
+        assert two.signals(Signal.TASK_RESTARTED) == []
+        dead.down = False
+        await wait_until_async(lambda: old.finished, description="the old writer noticed")
+
+
+async def test_an_accident_while_settling_is_contained(memory: MemoryStore) -> None:
+    """A protocol of a newer version, say: no other stream of this process hears of it."""
+    line = Line(memory)
+    dead = Line(memory)
+    async with working(dead, clean=False) as one, working(line) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        memory._streams[(KEY.owner, KEY.session_id, old.ref.stream_id)].new = new_protocol(memory, old.ref.stream_id)
+        await expired(memory, old.ref)
+        assert (await two.tell(saying("b"))).text == "b"
+        (seen,) = two.signals(Signal.FAULT)
+        assert seen.fault is not None
+        assert seen.fault.code is FaultCode.INTERNAL
+        assert "no protocol" in str(seen.error)
+        dead.down = False
+        await wait_until_async(lambda: old.finished, description="the old writer noticed")
+
+
+def new_protocol(memory: MemoryStore, stream_id: str) -> NewStream:
+    return replace(memory._streams[(KEY.owner, KEY.session_id, stream_id)].new, protocol="of-tomorrow")
+
+
+async def test_cancelled_admissions_give_their_slot_back(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(line, quick(max_streams_per_owner=1, registration_seconds=5.0)) as worker:
+        line.hold("register")
+        opening = asyncio.create_task(worker.open())
+        await wait_until_async(lambda: line.waiting["register"], description="it registers")
+        opening.cancel()
+        await asyncio.wait([opening])
+        line.let_go("register")
+        assert (await worker.tell(saying("a"))).text == "a"
+
+
+async def test_a_slot_that_cannot_be_given_back_expires(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(line) as one, working(memory) as two:
+        model = Model("a")
+        stream = await two.start(model)
+        await stream.first(5)
+        line.errors["dismiss"] = [StoreUnavailableError("no", operation="dismiss")]
+        await conflict(one)
+        model.end()
+        await stream.ended()
+        line.errors["dismiss"] = [StoreUnavailableError("no", operation="dismiss")]
+        line.errors["register"] = [StoreCorruptError("damaged", operation="register")]
+        assert (await one.tell(saying("b"))).ids == []
+        await one.idle()

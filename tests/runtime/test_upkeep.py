@@ -1,0 +1,248 @@
+"""What keeps a process whole: observers that raise, tasks that crash, memory that must not grow."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from streamguard.errors import StoreUnavailableError
+from streamguard.model import Observation, SessionKey, Signal
+from streamguard.runtime import LiveStream, Runtime, StreamRequest
+from streamguard.runtime.tasks import Tasks
+from streamguard.stores.memory import MemoryStore
+from streamguard.wire import protocol_named
+
+from ..harness.waiting import wait_until_async
+from .conftest import Stores
+from .lines import Line
+from .stage import KEY, Model, Worker, closed, leftovers, quick, read, saying, working
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_observers_that_raise_hurt_nobody(memory: MemoryStore) -> None:
+    """ledger: S2-ISSUE-1. A sink that always raises: the stream goes on, other sinks hear, it is counted."""
+    heard: list[Observation] = []
+
+    def broken(_: Observation) -> None:
+        raise RuntimeError("this sink is broken")
+
+    runtime = Runtime(memory, quick(), [broken, heard.append, broken])
+    async with runtime:
+        worker = Worker(runtime, heard)
+        reading = await worker.tell(saying("a", RuntimeError("and so is the model")))
+        assert (reading.text, reading.outcome) == ("a", "failed")
+        await worker.idle()
+    assert {seen.name for seen in heard} >= {Signal.STREAM_OPENED, Signal.FAULT, Signal.STREAM_ENDED}
+    assert runtime.observer_errors == 2 * len(heard)
+
+
+async def test_the_stores_warnings_are_told(memory: MemoryStore) -> None:
+    line = Line(memory)
+    line.warnings = ["evicts live streams"]
+    async with working(line) as worker:
+        (warning,) = worker.signals(Signal.STORE_WARNING)
+        assert warning.fields == {"warning": "evicts live streams"}
+
+
+@pytest.mark.parametrize(("name", "operation"), [("writer", "append"), ("leases", "heartbeat"), ("breaker", "ping")])
+async def test_crashed_background_tasks_start_again(memory: MemoryStore, name: str, operation: str) -> None:
+    """ledger: S2-ISSUE-2. Observed and in the health, and what they had in hand is not forgotten."""
+    line = Line(memory)
+    line.errors[operation] = [ZeroDivisionError("a bug"), ZeroDivisionError("again")]
+    async with working(line) as worker:
+        if name == "breaker":
+            worker.runtime.breaker.exhausted()
+        model = Model("a")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: len(worker.signals(Signal.TASK_RESTARTED)) == 2, description="two crashes")
+        assert f"task_restarted:{name}" in worker.runtime.health().reasons
+        crashes = [(seen.fields["task"], seen.fields["crashes"]) for seen in worker.signals(Signal.TASK_RESTARTED)]
+        assert crashes == [(name, 1), (name, 2)]
+        await wait_until_async(lambda: not worker.runtime.breaker.open, description="the store is used")
+        model.end()
+        assert (await worker.watch(stream)).text == "a"
+
+
+async def test_a_writer_that_crashes_for_ever_degrades_its_streams(memory: MemoryStore) -> None:
+    line = Line(memory)
+    line.errors["append"] = [ZeroDivisionError("a bug")] * 50
+    async with working(line, quick(append_deadline_seconds=0.3)) as worker:
+        reading = await worker.tell(saying("a"))
+        assert (reading.text, reading.ids, reading.over) == ("a", [], True)
+
+
+async def test_a_crash_while_one_stream_ends_leaves_the_others_alone(memory: MemoryStore) -> None:
+    """Its viewers are cut, never shown a clean end; a sweep finds it."""
+    line = Line(memory)
+    async with working(line) as worker:
+        other_model = Model("x")
+        other = await worker.start(other_model, worker.request(SessionKey("ana", "other")))
+        await other.first(5)
+        line.errors["seal"] = [ZeroDivisionError("a bug")]
+        reading = await worker.tell(saying("a"))
+        assert (reading.cut, reading.text) == ("ended", "a")
+        other_model.end()
+        assert (await worker.watch(other)).outcome == "completed"
+        assert any(isinstance(seen.error, ZeroDivisionError) for seen in worker.signals(Signal.FAULT))
+
+
+async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
+    """anyio ends a whole group for one task that ends cancelled; ours must not."""
+    observed: list[Observation] = []
+    tasks = Tasks(observe=observed.append)
+    ran = asyncio.Event()
+    turns = 0
+
+    async def cancelled() -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async def supervised() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            await cancelled()
+        ran.set()
+
+    await tasks.open()
+    tasks.start(cancelled)
+    tasks.start_shielded(cancelled)
+    tasks.supervise("once", supervised)
+    await asyncio.wait_for(ran.wait(), 5)
+    assert not tasks.group.cancel_scope.cancel_called
+    tasks.supervise("for ever", asyncio.Event().wait)  # type: ignore[arg-type] # it never returns
+    tasks.start(asyncio.Event().wait)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert [seen.name for seen in observed].count(Signal.FAULT) == 2
+    assert tasks.crashes == {"once": 1}
+
+
+async def test_listeners_try_again(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamguard.runtime import runtime  # noqa: PLC0415
+
+    monkeypatch.setattr(runtime, "LISTEN_RETRY_SECONDS", 0.01)
+    line = Line(memory)
+    line.errors["listen"] = [StoreUnavailableError("no", operation="watch")] * 3
+    async with working(line, quick(heartbeat_seconds=5.0, lease_seconds=10.0)) as worker:
+        stream = await worker.start(Model("a"))
+        await wait_until_async(lambda: line.calls["listen"] == 4, description="it listens")
+        await memory.request_stop(stream.ref)
+        assert (await worker.watch(stream)).outcome == "stopped"
+
+
+async def test_the_process_forgets_ended_streams(memory: MemoryStore) -> None:
+    """10,000 streams, watched and unwatched, leave nothing behind: no entry, no task, no stream object."""
+    small = MemoryStore(max_bytes=2_000_000)
+    async with working(small, quick(max_streams_per_owner=100_000, heartbeat_seconds=5, lease_seconds=10)) as worker:
+        await worker.tell(saying("warm", "up"))
+        await worker.idle()
+        tasks = len(asyncio.all_tasks())
+        for batch in range(50):
+            streams = [
+                await worker.start(saying("a"), worker.request(SessionKey(f"o{batch}", f"s{n}"))) for n in range(200)
+            ]
+            for stream in streams[:20]:
+                assert (await read(worker.view(stream))).over
+            for stream in streams:
+                await stream.ended()
+        await worker.idle()
+        await wait_until_async(lambda: len(asyncio.all_tasks()) <= tasks, description="every task ended")
+        assert leftovers(worker.runtime) == {}
+        assert small._slots == {}
+        del streams, stream
+        worker.observed.clear()
+        gc.collect()
+        assert sum(isinstance(thing, LiveStream) for thing in gc.get_objects()) == 0
+
+
+async def test_a_large_stream_with_a_viewer_that_never_reads(memory: MemoryStore) -> None:
+    """The window stays bounded, another viewer gets every event, the stuck one is dropped."""
+    piece = "x" * 100_000
+    settings = quick(viewer_backlog_bytes=500_000, viewer_send_seconds=5.0, keep_alive_seconds=0.1)
+    async with working(MemoryStore(), settings) as worker:
+        model = Model()
+        stream = await worker.start(model)
+        stuck = worker.view(stream)
+        dropped = asyncio.Event()
+        stuck.on_drop = dropped.set
+        stuck.sending_since = asyncio.get_running_loop().time() - 1.0
+        reading = asyncio.create_task(worker.watch(stream))
+        most = 0
+        for _ in range(200):
+            model.say(piece)
+            await asyncio.sleep(0)
+            most = max(most, stream.feed._event_bytes)
+        model.end()
+        seen = await reading
+        assert (seen.over, len(seen.text)) == (True, 20_000_000)
+        assert most < 4_000_000
+        await asyncio.wait_for(dropped.wait(), 5)
+        stuck.close()
+        assert stream.feed.events == [], "nobody reads it any more"
+
+
+async def test_health(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(line) as worker:
+        assert worker.runtime.health().reasons == ()
+        model = Model("a")
+        stream = await worker.start(model)
+        viewer = worker.view(stream)
+        health = worker.runtime.health()
+        assert (health.ready, health.streams, health.viewers, health.degraded_streams) == (True, 1, 1, 0)
+        stream.degrade("test")
+        line.broken = {"ping"}
+        worker.runtime.breaker.exhausted()
+        worker.runtime.breaker.exhausted()
+        health = worker.runtime.health()
+        assert (health.ready, health.degraded_streams) == (False, 1)
+        assert health.reasons == ("store_unreachable", "degraded_streams")
+        assert worker.runtime.breaker.healthy_seconds == 0
+        viewer.close()
+        line.broken = set()
+        model.end()
+        await worker.idle()
+        await wait_until_async(lambda: worker.runtime.health().ready, description="the breaker closed")
+
+
+async def test_failing_heartbeats_are_tried_again(memory: MemoryStore) -> None:
+    line = Line(memory)
+    line.errors["heartbeat"] = [StoreUnavailableError("no", operation="heartbeat")] * 2
+    async with working(line) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: line.calls["heartbeat"] >= 3, description="the third passes")
+        model.end()
+        assert (await worker.watch(stream)).outcome == "completed"
+
+
+async def test_a_heartbeat_answered_after_its_stream_ended(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(line) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        line.hold("heartbeat", after=True)
+        await wait_until_async(lambda: line.waiting["heartbeat"], description="a heartbeat is under way")
+        model.end()
+        assert (await worker.watch(stream)).outcome == "completed"
+        await memory.erase(KEY, mark_seconds=1)
+        line.let_go("heartbeat")
+        await worker.idle()
+        assert not stream.degraded
+
+
+async def test_outcomes_reach_every_store(stores: Stores) -> None:
+    """The runtime asks nothing of a store but the contract: the same on each."""
+    async with working(stores()) as worker:
+        stream = await worker.open(
+            StreamRequest(KEY, protocol_named("ui-message"), "chat", "msg_" + "0" * 24, request_id=None)
+        )
+        worker.runtime.launch(stream, saying("a"))
+        assert (await worker.watch(stream)).over
+        meta = await closed(worker.runtime.store, stream.ref)
+        assert (meta.message_id, meta.binding, meta.protocol) == ("msg_" + "0" * 24, "chat", "ui-message")
