@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,7 +21,7 @@ class Settings(BaseModel):
         pydantic.ValidationError: a value is out of range, unknown, or contradicts another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "streamguard"
     """Prefix of every Redis key, so that applications can share a Redis."""
@@ -50,8 +50,11 @@ class Settings(BaseModel):
     headers_after_seconds: Seconds = 5.0
     """When the first item takes longer, 200 and keep-alives go out and later failures are in-band."""
     first_item_seconds: Seconds = 60.0
+    """How long an endpoint may take to its first item before its stream fails (`provider_timeout`)."""
     stall_seconds: Seconds = 120.0
+    """How long an endpoint may be silent between two items before its stream fails (`stalled`)."""
     max_stream_seconds: Seconds = 1800.0
+    """How long a stream may take in all before it fails (`too_long`)."""
     drain_seconds: Seconds = 20.0
     """How long open streams may go on after SIGTERM before they are ended as `interrupted`."""
     replace_wait_seconds: Seconds = 5.0
@@ -64,11 +67,16 @@ class Settings(BaseModel):
     replay_after_finish_seconds: SecondsOrNone = 30.0
     """How long a finished stream is replayed in full to a client that sends no cursor."""
     outbox_retention_seconds: Seconds = 604_800.0
+    """How long an erased session is remembered as erased, so that no late write brings it back."""
 
     max_event_bytes: Bytes = 1_048_576
+    """Size of one encoded item; a larger one fails its stream (`event_too_large`)."""
     max_stream_bytes: Bytes = 67_108_864
+    """Size of all events of a stream together; past it the stream fails (`too_long`)."""
     max_stream_events: Count = 500_000
+    """How many events a stream may have; past it the stream fails (`too_long`)."""
     max_request_bytes: Bytes = 4_194_304
+    """Size of a guarded endpoint's request body; a larger one is refused (`payload_too_large`)."""
     viewer_backlog_bytes: Bytes = 1_048_576
     """How far a viewer may fall behind a live stream before it is dropped (it can resume)."""
     viewer_send_seconds: Seconds = 30.0
@@ -77,10 +85,11 @@ class Settings(BaseModel):
     """What `memory://` keeps in all; past it, the oldest finished streams are forgotten."""
 
     max_streams_per_owner: Count = 8
+    """Answers being written for one owner at once, in all processes; one more is refused (`limit_streams`)."""
     max_viewers_per_owner: Count = 64
-    """Per process."""
+    """Connections on which one owner reads at once, per process; one more is refused (`limit_viewers`)."""
     max_resumes_per_minute: Count = 60
-    """Per owner and process."""
+    """Resume requests per owner and process; more are refused (`limit_rate`)."""
     max_sync_streams: Count = 40
     """Sync generators running at once, each in a thread of its own, per process; past it 503."""
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -71,8 +72,8 @@ class Keys:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         # An instance's own caches: a method cache would keep every store alive.
-        self.session = lru_cache(_CACHED_STREAMS)(self._session)
-        self.stream = lru_cache(_CACHED_STREAMS)(self._stream)
+        self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
+        self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
 
     def _session(self, key: SessionKey) -> SessionKeys:
         prefix = f"{self._namespace}:{{{_digest(self._namespace, key.owner, key.session_id)}}}:".encode()

@@ -79,7 +79,7 @@ class EventParser:
         self._data_bytes = 0
         self._event = b""
         self._id = b""
-        self.last_event_id = ""
+        self.last_event_id: str = ""
         """What a reconnecting client sends as `Last-Event-ID`; set by blank lines only."""
         self.retry_ms: int | None = None
         """The reconnection time the stream asked for last, in milliseconds."""
