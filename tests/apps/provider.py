@@ -94,9 +94,12 @@ guard = StreamGuard(
     settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
 )
 app = FastAPI(lifespan=guard.lifespan)
-# openai 3 brings an HTTP client of its own that respx does not know; it takes httpx as well.
+# openai 3 brings an HTTP client of its own that respx does not know; at run time it takes httpx's as well.
 client = AsyncOpenAI(
-    api_key="none", base_url="https://provider.invalid/v1", max_retries=0, http_client=httpx.AsyncClient()
+    api_key="none",
+    base_url="https://provider.invalid/v1",
+    max_retries=0,
+    http_client=httpx.AsyncClient(),  # type: ignore[arg-type, unused-ignore] # openai 3's annotation names its own only
 )
 
 
