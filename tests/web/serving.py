@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
@@ -54,8 +54,14 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Port(int):
+    """Where a server listens, and how to have it shut down before its fixture does."""
+
+    stop: Callable[[], None]
+
+
 @asynccontextmanager
-async def serving(app: ASGIApp, *, graceful_seconds: int | None = None) -> AsyncIterator[int]:
+async def serving(app: ASGIApp, *, graceful_seconds: int | None = None) -> AsyncIterator[Port]:
     """Serve `app` on a free port of 127.0.0.1 while entered; gives the port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -63,12 +69,18 @@ async def serving(app: ASGIApp, *, graceful_seconds: int | None = None) -> Async
         app, lifespan="on", log_config=None, ws="none", access_log=False, timeout_graceful_shutdown=graceful_seconds
     )
     server = _Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await wait_until_async(lambda: server.started or task.done(), description="the server has started")
-        yield listener.getsockname()[1]
+        port = Port(listener.getsockname()[1])
+        port.stop = stop
+        yield port
     finally:
-        server.should_exit = True
+        stop()
         with contextlib.suppress(SystemExit):
             await task
         listener.close()
