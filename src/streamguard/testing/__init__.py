@@ -5,6 +5,7 @@ Importing this package needs nothing extra; the suites themselves need pytest.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +29,10 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
             pytest = import_module("pytest")
         except ImportError as exc:
             raise ConfigurationError(f"{__name__}.{name} needs pytest: `pip install pytest`") from exc
-        # pytest explains failed assertions only in modules it was told of before they are imported.
-        pytest.register_assert_rewrite(_SUITES[name])
+        # pytest explains failed assertions only in modules it was told of before they are imported; told later, as when
+        # someone imported a suite's parts first, it warns.
+        if _SUITES[name] not in sys.modules:
+            pytest.register_assert_rewrite(_SUITES[name])
         suite: object = getattr(import_module(_SUITES[name]), name)
         globals()[name] = suite
         return suite
