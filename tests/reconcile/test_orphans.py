@@ -18,7 +18,7 @@ from streamguard.stores.memory import MemoryStore
 from ..harness.waiting import wait_until_async
 from ..runtime.conftest import Stores, look, memory, stores
 from ..runtime.lines import Line
-from ..runtime.stage import KEY, Model, Worker, closed, expired, log_of, quick, read, saying, terminals, working
+from ..runtime.stage import KEY, Model, Worker, closed, dying, expired, log_of, quick, read, saying, terminals, working
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ async def orphaned(worker: Worker, line: Line, store: StreamStore, model: Model,
 async def dead(look: StreamStore) -> AsyncIterator[tuple[Worker, Line]]:
     """A worker that loses its store, and its line; at the end the line is mended, so that the worker can leave."""
     line = Line(look)
-    async with working(line, clean=False) as worker:
+    async with working(line, dying(), clean=False) as worker:
         yield worker, line
         line.down = False
         line.let_go("close")
@@ -119,7 +119,7 @@ async def test_what_was_sealed_stands(look: StreamStore, stores: Stores, dead: t
 
 async def test_a_lost_stream_gets_its_tombstone(memory: MemoryStore) -> None:
     line = Line(memory)
-    async with working(line, clean=False) as worker, working(memory) as healthy:
+    async with working(line, dying(), clean=False) as worker, working(memory) as healthy:
         stream = await worker.start(Model("a"))
         await stream.first(5)
         stream.degrade("test")
@@ -135,7 +135,8 @@ async def test_a_lost_stream_gets_its_tombstone(memory: MemoryStore) -> None:
 
 
 async def test_live_streams_are_left_alone(stores: Stores) -> None:
-    async with working(stores()) as one, working(stores()) as two:
+    steady = quick(lease_seconds=0.5, heartbeat_seconds=0.05)
+    async with working(stores(), steady) as one, working(stores()) as two:
         model = Model("a")
         stream = await one.start(model)
         two.runtime.supervise("sweep", OrphanSweep(two.runtime).run)
@@ -162,7 +163,7 @@ async def test_this_processs_own_late_streams_are_left_alone(memory: MemoryStore
 
 async def test_protocols_of_tomorrow_are_left_to_newer_workers(memory: MemoryStore) -> None:
     line = Line(memory)
-    async with working(line, clean=False) as worker, working(memory) as healthy:
+    async with working(line, dying(), clean=False) as worker, working(memory) as healthy:
         stream = await orphaned(worker, line, memory, Model("a"))
         entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         known, entry.new = entry.new, replace(entry.new, protocol="of-tomorrow")
@@ -175,7 +176,7 @@ async def test_protocols_of_tomorrow_are_left_to_newer_workers(memory: MemorySto
 
 async def test_a_stream_that_vanishes_meanwhile(memory: MemoryStore) -> None:
     line, other = Line(memory), Line(memory)
-    async with working(line, clean=False) as worker, working(other) as healthy:
+    async with working(line, dying(), clean=False) as worker, working(other) as healthy:
         stream = await orphaned(worker, line, memory, Model("a"))
 
         async def erase() -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "Worker",
     "closed",
     "declared_lost",
+    "dying",
     "expired",
     "leftovers",
     "log_of",
@@ -54,16 +55,21 @@ def quick(**overrides: object) -> Settings:
         "lease_seconds": 0.4,
         "heartbeat_seconds": 0.1,
         "sweep_seconds": 0.1,
-        "registration_seconds": 0.3,
-        "append_deadline_seconds": 0.5,
+        "registration_seconds": 0.25,
+        "append_deadline_seconds": 0.4,
         "command_seconds": 0.3,
-        "drain_seconds": 0.3,
+        "drain_seconds": 0.1,
         "replace_wait_seconds": 0.3,
         "breaker_probe_seconds": 0.05,
         "live_ttl_seconds": 60.0,
         "save_total_seconds": 2.0,
     }
     return Settings.model_validate(values | overrides)
+
+
+def dying() -> Settings:
+    """Settings of a worker that is going to fall silent: its lease is soon over."""
+    return quick(lease_seconds=0.15, heartbeat_seconds=0.05)
 
 
 class Model:

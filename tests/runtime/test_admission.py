@@ -17,7 +17,21 @@ from streamguard.stores.memory import MemoryStore
 from ..harness.waiting import wait_until_async
 from .conftest import Stores
 from .lines import Line
-from .stage import KEY, Model, Worker, closed, declared_lost, expired, log_of, quick, read, saying, terminals, working
+from .stage import (
+    KEY,
+    Model,
+    Worker,
+    closed,
+    declared_lost,
+    dying,
+    expired,
+    log_of,
+    quick,
+    read,
+    saying,
+    terminals,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +76,8 @@ async def test_replace(stores: Stores, look: StreamStore, where: str) -> None:
 async def test_replace_by_force(memory: MemoryStore) -> None:
     """The old writer does not end in time: its epoch is raised, and it is sealed as stopped."""
     line = Line(memory)
-    async with working(line) as one, working(memory, quick(replace_wait_seconds=0.3)) as two:
+    patient = quick(lease_seconds=10.0, heartbeat_seconds=0.1)
+    async with working(line, patient) as one, working(memory, quick(replace_wait_seconds=0.1)) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         line.deaf = True
@@ -149,14 +164,15 @@ async def test_a_stream_without_a_fingerprint_or_log_is_not_joined(memory: Memor
         await worker.runtime.sessions.stop(KEY)
 
 
-@pytest.mark.parametrize("policy", ["reject", "replace", "join"])
-@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize(
+    ("policy", "stopped"), [("reject", False), ("replace", False), ("join", False), ("reject", True)]
+)
 async def test_a_post_takes_over_an_expired_stream(
     stores: Stores, look: StreamStore, policy: OnConflict, stopped: bool
 ) -> None:
     """At once, whatever the policy: no sweep has to come by first."""
     dead = Line(look)
-    async with working(dead, clean=False) as one, working(stores()) as two:
+    async with working(dead, dying(), clean=False) as one, working(stores()) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         if stopped:
@@ -181,7 +197,7 @@ async def test_a_post_takes_over_an_expired_stream(
 async def test_a_post_takes_over_an_expired_lost_stream(memory: MemoryStore) -> None:
     """It cannot be sealed; its tombstone frees the session, and the POST waits for it."""
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(memory) as two:
+    async with working(dead, dying(), clean=False) as one, working(memory) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         old.degrade("test")
@@ -221,7 +237,7 @@ async def test_this_processs_own_late_stream_is_not_taken_over(memory: MemorySto
 async def test_the_loser_of_a_takeover_reads_again(memory: MemoryStore) -> None:
     """Two POSTs find an expired stream: one takes it, the other then meets what the first one started."""
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(memory) as two, working(memory) as three:
+    async with working(dead, dying(), clean=False) as one, working(memory) as two, working(memory) as three:
         old = await one.start(Model("a"))
         await old.first(5)
         dead.down = True
@@ -242,7 +258,7 @@ async def test_the_loser_of_a_takeover_reads_again(memory: MemoryStore) -> None:
 async def test_a_session_contended_for_ever_is_refused(memory: MemoryStore, answer: Status) -> None:
     line = Line(memory)
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(line) as two:
+    async with working(dead, dying(), clean=False) as one, working(line) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         dead.down = True
@@ -262,7 +278,7 @@ async def test_a_session_contended_for_ever_is_refused(memory: MemoryStore, answ
 async def test_a_store_that_fails_during_a_takeover_degrades_the_new_stream(memory: MemoryStore) -> None:
     line = Line(memory)
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(line) as two:
+    async with working(dead, dying(), clean=False) as one, working(line) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         dead.down = True
@@ -276,7 +292,7 @@ async def test_a_store_that_fails_during_a_takeover_degrades_the_new_stream(memo
 async def test_a_settlement_that_fails_is_left_to_the_sweep(memory: MemoryStore) -> None:
     line = Line(memory)
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(line) as two:
+    async with working(dead, dying(), clean=False) as one, working(line) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         dead.down = True
@@ -293,7 +309,7 @@ async def test_an_accident_while_settling_is_contained(memory: MemoryStore) -> N
     """A protocol of a newer version, say: no other stream of this process hears of it."""
     line = Line(memory)
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(line) as two:
+    async with working(dead, dying(), clean=False) as one, working(line) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         dead.down = True

@@ -26,6 +26,7 @@ from .stage import (
     Worker,
     closed,
     declared_lost,
+    dying,
     expired,
     log_of,
     payloads,
@@ -147,7 +148,7 @@ async def test_our_own_close_is_no_takeover(memory: MemoryStore) -> None:
 async def test_two_takeovers_one_wins(stores: Stores, look: StreamStore, sealed: bool) -> None:
     """ledger: I4. Two workers find the same orphan: one terminal, and a second sweep changes nothing."""
     dead = Line(look)
-    async with working(dead, clean=False) as one, working(stores()) as two, working(stores()) as three:
+    async with working(dead, dying(), clean=False) as one, working(stores()) as two, working(stores()) as three:
         model = Model("a")
         stream = await one.start(model)
         await stream.first(5)
@@ -320,3 +321,48 @@ async def test_an_orphan_lost_to_a_third_worker_is_left_to_it(memory: MemoryStor
         await memory.erase(KEY, mark_seconds=60)
         await wait_until_async(lambda: stream.finished or stream.degraded, description="it is told")
         await one.runtime.sessions.stop(KEY)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_an_epoch_lost_before_any_seal(memory: MemoryStore, late: bool) -> None:
+    """The new owner has not sealed yet: the old writer's seal is refused, in time or after an outage."""
+    line = Line(memory)
+    line.broken = {"listen", "ping"} | ({"seal"} if late else set())
+    async with working(line, quick(lease_seconds=12.0, heartbeat_seconds=6.0)) as one, working(memory) as two:
+        if not late:
+            line.hold("seal")
+        stream = await one.start(saying("a"))
+        reading = asyncio.create_task(one.watch(stream))
+        if late:
+            assert (await reading).outcome == "completed"
+        else:
+            await wait_until_async(lambda: line.waiting["seal"], description="it is about to seal")
+        reply = await memory.take(stream.ref, lease_seconds=5.0, force=True)
+        assert reply.meta is not None
+        line.broken = set()
+        line.let_go("seal")
+        await one.idle()
+        assert stream.superseded is not late
+        two.runtime.settle_soon(reply.meta, Outcome.INTERRUPTED)
+        assert (await reading).outcome == ("completed" if late else "interrupted")
+        (terminal,) = terminals(await log_of(memory, (await closed(memory, stream.ref)).ref))
+        assert terminal.outcome is Outcome.INTERRUPTED
+
+
+async def test_a_sealed_stream_lost_while_its_close_hangs(memory: MemoryStore) -> None:
+    """A heartbeat tells first: from then on the feed is the follower's, and the close has no say in it."""
+    line = Line(memory)
+    async with working(line) as one, working(memory) as two:
+        line.hold("close")
+        stream = await one.start(saying("a"))
+        reading = asyncio.create_task(one.watch(stream))
+        await wait_until_async(lambda: line.waiting["close"], description="it is sealed")
+        reply = await memory.take(stream.ref, lease_seconds=5.0, force=True)
+        assert reply.meta is not None
+        await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
+        line.broken = {"close"}
+        line.let_go("close")
+        two.runtime.settle_soon(reply.meta, Outcome.INTERRUPTED)
+        seen = await reading
+        assert (seen.outcome, seen.ids) == ("completed", [1, 2])
+        await one.idle()

@@ -16,7 +16,7 @@ from streamguard.stores.memory import MemoryStore
 from ..harness.waiting import wait_until_async
 from .conftest import Stores
 from .lines import Line
-from .stage import KEY, Model, closed, expired, quick, saying, working
+from .stage import KEY, Model, closed, dying, expired, quick, saying, working
 
 pytestmark = pytest.mark.anyio
 
@@ -81,7 +81,7 @@ async def test_stop_that_comes_just_too_late(memory: MemoryStore) -> None:
 @pytest.mark.parametrize("vanishes", [False, True])
 async def test_stop_of_an_expired_stream_seals_it_here(memory: MemoryStore, vanishes: bool) -> None:
     dead, line = Line(memory), Line(memory)
-    async with working(dead, clean=False) as one, working(line) as two:
+    async with working(dead, dying(), clean=False) as one, working(line) as two:
         stream = await one.start(Model("a"))
         await stream.first(5)
         dead.down = True
@@ -159,7 +159,7 @@ async def test_erase_ends_a_running_stream_first(stores: Stores, look: StreamSto
 async def test_erase_of_an_orphan(memory: MemoryStore) -> None:
     """Sealed by a worker that died before it closed: the erasing worker closes it first."""
     dead = Line(memory)
-    async with working(dead, clean=False) as one, working(memory) as two:
+    async with working(dead, dying(), clean=False) as one, working(memory) as two:
         dead.hold("close")
         stream = await one.start(saying("a"))
         await wait_until_async(lambda: dead.waiting["close"], description="it is sealed")

@@ -127,6 +127,9 @@ class Finaliser:
         settled = await self._finishing(stream.ref, seal)
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
         reply = await self._retry(lambda: self._store.close(close), deadline=self._deadline())
+        if not stream.owned():  # its feed is the follower's already
+            self._end_superseded(stream)
+            return
         if reply is None:
             self._breaker.exhausted()
             self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held)
@@ -248,8 +251,6 @@ class Finaliser:
     def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes]) -> None:
         """Give this process's viewers the stream's end, without ids: it is not in the log."""
         feed = stream.feed
-        if feed.ended:
-            return
         if feed.last_id is None:
             feed.last_id = feed.visible
         for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held):
@@ -285,8 +286,6 @@ class Finaliser:
         stream.finish()
 
     def _ended(self, stream: LiveStream, outcome: Outcome, settled: Settled, fault: Fault | None) -> None:
-        if not stream.finished:
-            stream.finish()
         self._observe(
             Observation(
                 Signal.STREAM_ENDED,
