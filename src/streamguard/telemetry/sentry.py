@@ -67,7 +67,7 @@ class SentryObserver:
         if fault is None or not _worth_capturing(fault) or fault.fault_id in self._captured:
             return
         client = sentry_sdk.get_client()
-        if not client.is_active():
+        if not client.is_active() or client.transport is None:  # not initialised, or without a DSN
             return
         self._captured[fault.fault_id] = None
         if len(self._captured) > REMEMBERED_FAULTS:

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from streamguard import ConfigurationError, Fault, FaultCode, Observation, Severity, Signal, StoreUnavailableError
+from streamguard.model import SessionKey, StreamRef
+from streamguard.telemetry import StructlogObserver
+from streamguard.telemetry.safety import short_hash
+
+REF = StreamRef(SessionKey("ann@example.org", "s"), "a" * 24)
+
+
+@pytest.fixture
+def entries() -> Iterator[list[dict[str, object]]]:
+    """What is logged through a structlog that the host has configured."""
+    capture = LogCapture()
+    structlog.configure(processors=[capture])
+    yield capture.entries  # type: ignore[misc]
+    structlog.reset_defaults()
+
+
+def failed(error: RuntimeError) -> RuntimeError:
+    try:
+        raise error
+    except RuntimeError as caught:
+        return caught
+
+
+def test_an_event_is_its_constant_with_ids_and_fields(entries: list[dict[str, object]]) -> None:
+    StructlogObserver()(
+        Observation(
+            Signal.STREAM_OPENED,
+            ref=REF,
+            message_id="m",
+            request_id="r",
+            fields={"protocol": "plain", "degraded": False},
+        )
+    )
+    assert entries == [
+        {
+            "event": "streamguard.stream_opened",
+            "log_level": "info",
+            "owner_hash": short_hash("ann@example.org"),
+            "session_id": "s",
+            "stream_id": "a" * 24,
+            "message_id": "m",
+            "request_id": "r",
+            "protocol": "plain",
+            "degraded": False,
+        }
+    ]
+
+
+def test_a_fault_is_logged_without_anybodys_words(entries: list[dict[str, object]]) -> None:
+    fault = Fault.of(FaultCode.PROVIDER_ERROR, session_id="s", reason="why")
+    error = failed(RuntimeError("the prompt was: secret"))
+    error.__cause__ = LookupError("secret")
+    StructlogObserver()(Observation(Signal.FAULT, ref=REF, fault=fault, error=error))
+    (entry,) = entries
+    assert "secret" not in str(entry)
+    assert (entry["log_level"], entry["code"], entry["phase"], entry["reason"]) == (
+        "error",
+        "provider_error",
+        "provider",
+        "why",
+    )
+    assert (entry["error"], entry["cause"]) == ("RuntimeError", "LookupError")
+    assert "test_logging.py" in str(entry["error_at"])
+
+
+def test_what_we_wrote_ourselves_may_be_read(entries: list[dict[str, object]]) -> None:
+    observer = StructlogObserver()
+    observer(Observation(Signal.FAULT, error=ConfigurationError("name the fix")))
+    observer(Observation(Signal.FAULT, error=StoreUnavailableError("redis://password@", operation="append")))
+    assert entries[0]["error_text"] == "name the fix"
+    assert entries[1]["operation"] == "append"
+    assert entries[1]["error"] == "streamguard.errors.StoreUnavailableError"
+    assert "password" not in str(entries[1])
+
+
+@pytest.mark.parametrize(
+    ("code", "severity", "level"),
+    [
+        (FaultCode.UNAUTHENTICATED, None, "warning"),
+        (FaultCode.LIMIT_RATE, None, "warning"),
+        (FaultCode.STORE_UNAVAILABLE, None, "error"),
+        (FaultCode.INTERNAL, None, "error"),
+        (FaultCode.NOT_RESUMABLE, None, "warning"),
+        (FaultCode.INTERNAL, Severity.WARNING, "warning"),
+    ],
+)
+def test_levels_of_faults(
+    entries: list[dict[str, object]], code: FaultCode, severity: Severity | None, level: str
+) -> None:
+    StructlogObserver()(Observation(Signal.FAULT, fault=Fault.of(code, severity=severity)))
+    assert entries[0]["log_level"] == level
+
+
+@pytest.mark.parametrize(
+    ("signal", "level"),
+    [(Signal.STREAM_ENDED, "info"), (Signal.BREAKER_OPENED, "error"), (Signal.STREAM_RESUMED, "debug")],
+)
+def test_levels_of_events(entries: list[dict[str, object]], signal: Signal, level: str) -> None:
+    """An end that mentions its fault is not a second error."""
+    StructlogObserver()(Observation(signal, fault=Fault.of(FaultCode.INTERNAL)))
+    assert entries[0]["log_level"] == level
+
+
+def test_without_a_configured_structlog_the_standard_library_is_used(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    structlog.reset_defaults()
+    with caplog.at_level(logging.INFO, "streamguard"):
+        StructlogObserver()(Observation(Signal.STREAM_OPENED, ref=REF))
+        StructlogObserver()(Observation(Signal.STREAM_RESUMED, ref=REF))
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("streamguard", logging.INFO)
+    assert "streamguard.stream_opened" in record.getMessage()
+    assert "session_id=s" in record.getMessage()
+    assert capsys.readouterr().out == ""

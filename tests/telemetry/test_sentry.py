@@ -1,0 +1,210 @@
+"""A real Sentry client that sends to a server on the loopback: what would leave the machine is read from the wire."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from streamguard import Fault, FaultCode, Observation, Severity, Signal
+from streamguard.model import SessionKey, StreamRef
+from streamguard.telemetry import SentryObserver
+from streamguard.telemetry.safety import short_hash
+
+REF = StreamRef(SessionKey("ann@example.org", "session of ann"), "a" * 24)
+SECRETS = ("the prompt", "ann@example.org", "session of ann", "breadcrumb", "secret", "hunter2")
+
+
+class Receiver:
+    """Takes envelopes, as a Sentry server would."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+        received = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                received.append(body.decode())
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *args: object) -> None:
+                """Not to standard error."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.dsn = f"http://key@127.0.0.1:{self._server.server_port}/1"
+
+    def events(self) -> list[dict[str, Any]]:
+        """The error events received, once the client has sent what it has."""
+        sentry_sdk.flush(5)
+        events = []
+        for body in self.bodies:
+            lines = body.splitlines()
+            for header, payload in zip(lines[1::2], lines[2::2], strict=False):
+                if json.loads(header)["type"] == "event":
+                    events.append(json.loads(payload))
+        return events
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Sentry as a host might have initialised it, with everything on that leaks."""
+    one = Receiver()
+    sentry_sdk.init(
+        dsn=one.dsn,
+        attach_stacktrace=True,
+        include_local_variables=True,
+        release="1",
+        debug=False,
+    )
+    with sentry_sdk.isolation_scope():
+        sentry_sdk.add_breadcrumb(message="breadcrumb with the prompt")
+        sentry_sdk.set_user({"email": "ann@example.org"})
+        sentry_sdk.set_context("request", {"data": "secret"})
+        yield one
+    sentry_sdk.get_client().close(0)
+    sentry_sdk.init()
+    one.close()
+
+
+def provider_failed() -> Exception:
+    password = "hunter2"  # a local variable
+    try:
+        raise RuntimeError(f"the prompt was: secret {password}")
+    except RuntimeError as error:
+        error.__cause__ = LookupError("secret")
+        return error
+
+
+def observation(fault: Fault, error: Exception | None = None, **fields: str) -> Observation:
+    return Observation(Signal.FAULT, ref=REF, message_id="m", request_id="r", fault=fault, error=error, fields=fields)
+
+
+def test_a_fault_is_captured_with_tags_and_without_content(receiver: Receiver) -> None:
+    fault = Fault.of(FaultCode.PROVIDER_ERROR, session_id="session of ann")
+    SentryObserver()(observation(fault, provider_failed(), outcome="failed"))
+    (event,) = receiver.events()
+    assert event["level"] == "fatal"
+    assert event["tags"] == {"phase": "provider", "code": "provider_error", "outcome": "failed"}
+    assert event["fingerprint"] == ["streamguard", "provider", "RuntimeError"]
+    context = event["contexts"]["streamguard"]
+    assert context["session_hash"] == short_hash("session of ann")
+    assert context["owner_hash"] == short_hash("ann@example.org")
+    assert (context["stream_id"], context["message_id"], context["request_id"]) == ("a" * 24, "m", "r")
+    (exception,) = event["exception"]["values"]
+    assert (exception["type"], exception["mechanism"]["type"]) == ("RuntimeError", "streamguard")
+    assert exception["stacktrace"]["frames"][-1]["function"] == "provider_failed"
+    assert event["release"] == "1"
+    for secret in SECRETS:
+        assert secret not in json.dumps(event), secret
+
+
+def test_a_fault_without_an_exception_has_no_stack_of_ours(receiver: Receiver) -> None:
+    SentryObserver()(observation(Fault.of(FaultCode.STALLED), outcome="failed"))
+    (event,) = receiver.events()
+    assert event["fingerprint"] == ["streamguard", "provider", "stalled"]
+    assert "threads" not in event
+    for secret in SECRETS:
+        assert secret not in json.dumps(event), secret
+
+
+def test_each_fault_is_captured_once(receiver: Receiver) -> None:
+    observer, fault = SentryObserver(), Fault.of(FaultCode.INTERNAL)
+    for _ in range(3):
+        observer(observation(fault))
+    observer(observation(Fault.of(FaultCode.INTERNAL)))
+    assert len(receiver.events()) == 2
+
+
+def test_what_is_worth_somebodys_attention(receiver: Receiver) -> None:
+    observer = SentryObserver()
+    for code in FaultCode:
+        observer(observation(Fault.of(code)))
+    captured = {event["tags"]["code"] for event in receiver.events()}
+    assert captured == {
+        "quota_unavailable",
+        "store_unavailable",
+        "not_resumable",
+        "resume_failed",
+        "provider_error",
+        "provider_rate_limited",
+        "provider_timeout",
+        "provider_aborted",
+        "stalled",
+        "too_long",
+        "event_too_large",
+        "persistence_failed",
+        "save_conflict",
+        "interrupted",
+        "superseded",
+        "shutting_down",
+        "internal",
+    }
+
+
+def test_occurrences_that_differ_from_the_rule(receiver: Receiver) -> None:
+    observer = SentryObserver()
+    observer(observation(Fault.of(FaultCode.RESUME_FAILED, reason="stream_gone")))
+    observer(observation(Fault.of(FaultCode.INTERNAL, severity=Severity.WARNING)))
+    observer(Observation(Signal.STREAM_OPENED, ref=REF))
+    observer(observation(Fault.of(FaultCode.RESUME_FAILED, reason="cursor_ahead")))
+    observer(observation(Fault.of(FaultCode.LIMIT_STREAMS, status=503, reason="max_sync_streams")))
+    observer(Observation(Signal.RESUME_REFUSED, fault=Fault.of(FaultCode.STORE_UNAVAILABLE, session_id="x")))
+    events = receiver.events()
+    assert [event["contexts"]["streamguard"].get("reason") for event in events] == [
+        "cursor_ahead",
+        "max_sync_streams",
+        None,
+    ]
+    assert events[2]["contexts"]["streamguard"]["session_hash"] == short_hash("x")
+
+
+def test_levels(receiver: Receiver) -> None:
+    observer = SentryObserver()
+    for code in (FaultCode.NOT_RESUMABLE, FaultCode.PERSISTENCE_FAILED, FaultCode.INTERNAL):
+        observer(observation(Fault.of(code)))
+    assert [event["level"] for event in receiver.events()] == ["warning", "error", "fatal"]
+
+
+def test_a_hosts_before_send_still_decides_and_may_fail(receiver: Receiver) -> None:
+    def broken(event: object, hint: object) -> None:
+        raise LookupError
+
+    answers: list[Callable[..., Any]] = [lambda event, hint: None, broken]
+    for before_send in answers:
+        sentry_sdk.init(dsn=receiver.dsn, before_send=before_send)
+        SentryObserver()(observation(Fault.of(FaultCode.INTERNAL)))
+    assert receiver.events() == []
+
+
+def test_without_sentry_nothing_is_remembered_or_sent(receiver: Receiver) -> None:
+    observer, fault = SentryObserver(), Fault.of(FaultCode.INTERNAL)
+    sentry_sdk.init()
+    observer(observation(fault))
+    assert receiver.bodies == []
+    assert not observer._captured
+
+
+def test_what_was_captured_is_forgotten_in_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamguard.telemetry.sentry.REMEMBERED_FAULTS", 2)
+    observer = SentryObserver()
+    for _ in range(5):
+        observer(observation(Fault.of(FaultCode.INTERNAL)))
+    assert len(observer._captured) == 2

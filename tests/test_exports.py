@@ -1,0 +1,28 @@
+"""What users import is what the package says it exports."""
+
+from __future__ import annotations
+
+import streamguard
+import streamguard.telemetry
+
+
+def test_every_public_name_is_exported_and_every_export_exists() -> None:
+    modules = {"contrib", "messages", "reconcile", "runtime", "stores", "telemetry", "testing", "web", "wire"}
+    modules |= {"errors", "faults", "guard", "model", "settings"}
+    public = {name for name in vars(streamguard) if not name.startswith("_")} - modules
+    assert public == set(streamguard.__all__)
+    assert list(streamguard.__all__) == sorted(streamguard.__all__, key=_as_ruff_sorts)
+
+
+def test_all_errors_are_exported() -> None:
+    # Those of message stores are for who writes one: `streamguard.errors` names them.
+    expected = {name for name in streamguard.errors.__all__ if not name.startswith("Message")}
+    assert expected <= set(streamguard.__all__)
+
+
+def test_telemetry_exports_its_observers() -> None:
+    assert streamguard.telemetry.__all__ == ["SentryObserver", "StructlogObserver"]
+
+
+def _as_ruff_sorts(name: str) -> tuple[int, str]:
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)

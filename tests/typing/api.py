@@ -1,0 +1,93 @@
+"""How users write. Type checkers read this file; nothing runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import assert_type
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from streamguard import (
+    Anonymous,
+    Endpoint,
+    Fault,
+    FaultCode,
+    Identity,
+    Observation,
+    Observer,
+    Run,
+    Settings,
+    StreamGuard,
+    anonymous,
+)
+
+
+class Body(BaseModel):
+    id: str
+
+
+async def owner(connection: HTTPConnection) -> str | None:
+    return connection.headers.get("x-user") or await anonymous(connection)
+
+
+def owner_now(connection: HTTPConnection) -> str | None:
+    return Identity("ann", set_cookie=None) if connection.user else None
+
+
+guard = StreamGuard("redis://localhost:6379/0", authenticate=owner, settings=Settings(drain_seconds=5))
+StreamGuard(authenticate=owner_now)
+StreamGuard(authenticate=anonymous)
+StreamGuard(authenticate=Anonymous("a secret of some length"))
+
+app = FastAPI(lifespan=guard.lifespan)
+guard.install(app, "/api/chat")
+
+
+@app.post("/api/chat")
+@guard.stream(session="body.id")
+async def chat(body: Body, run: Run) -> AsyncIterator[str]:
+    run.notice(FaultCode.QUOTA_PENDING, reason="near")
+    run.notice("quota_pending", actions=("upgrade",))
+    run.notice(Fault.of(FaultCode.QUOTA_PENDING))
+    run.usage(input_tokens=3)
+    assert_type(run.stopped, bool)
+    assert_type(run.session_id, str)
+    yield body.id
+
+
+@app.post("/api/sync")
+@guard.stream(lambda body: body.id, on_conflict="replace", on_store_failure="fail", ids=False)
+def in_a_thread(body: Body) -> Iterator[dict[str, object]]:
+    yield {"type": "text-delta", "id": "1", "delta": body.id}
+
+
+async def session_of(request: Request) -> str | None:
+    return request.path_params.get("id")
+
+
+@guard.stream(session_of, protocol="plain", message_id="request.query_params.message", stall_seconds=30)
+async def upstream(request: Request) -> StreamingResponse:
+    return StreamingResponse(iter([b"data: x\n\n"]), media_type="text/event-stream")
+
+
+assert_type(upstream, Endpoint)
+starlette_app = Starlette(routes=[Route("/{id}", upstream, methods=["POST"])], lifespan=guard.lifespan)
+guard.install(starlette_app, "/chat")
+
+
+async def own_lifespan() -> None:
+    async with guard as entered:
+        assert_type(entered, StreamGuard)
+        await guard.drain()
+
+
+def watch(observation: Observation) -> None:
+    print(observation.name)
+
+
+observer: Observer = watch
