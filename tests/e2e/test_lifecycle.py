@@ -44,7 +44,6 @@ async def test_a_viewer_that_never_reads_a_large_stream_is_dropped(
     script = json.dumps({"id": session, "n": n, "size": size, "gate": session}).encode()
     before = probe(one)["rss_bytes"]
     with socket.create_connection(("127.0.0.1", one.port)) as stuck:
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = f"POST /api/chat HTTP/1.1\r\nHost: x\r\nX-User: ann\r\nContent-Length: {len(script)}\r\n"
         stuck.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + script)
         await wait_until_async(lambda: status(one, session)["active"], description="the stream is open")
