@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ._message_store import MessageStoreSuite
     from ._stream_store import StreamStoreSuite
 
-__all__ = ["StreamStoreSuite"]
+__all__ = ["MessageStoreSuite", "StreamStoreSuite"]
 
-_SUITES: Final = {"StreamStoreSuite": "streamguard.testing._stream_store"}
+_SUITES: Final = {
+    "MessageStoreSuite": "streamguard.testing._message_store",
+    "StreamStoreSuite": "streamguard.testing._stream_store",
+}
 """Where each suite is; imported when first asked for, because it needs pytest."""
 
 

@@ -1,0 +1,98 @@
+"""What every message store of ours refuses, and how a message becomes bytes. Pure.
+
+What is stored is JSON in UTF-8, so a text that has no UTF-8 (half a surrogate pair) and a number that is not JSON
+(NaN, the infinities) are refused; everything else comes back exactly, NUL included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final, TypedDict, cast
+
+from ..errors import MessageInvalidError
+from ..model import Outcome, SessionKey
+from ..wire.folding import Json
+from .base import MAX_ID_BYTES, Message, Role
+
+__all__ = ["MAX_PAGE", "check_ids", "check_limit", "decode_content", "encode_content"]
+
+MAX_PAGE: Final = 1000
+"""The most messages `list` gives at once."""
+
+
+class _Content(TypedDict):
+    """Everything of a message but its id."""
+
+    role: str
+    parts: list[Mapping[str, Json]]
+    metadata: Mapping[str, Json] | None
+    stream_id: str | None
+    continues: str | None
+    outcome: str | None
+    usage: Mapping[str, int]
+
+
+def check_ids(operation: str, key: SessionKey, *ids: str | None) -> None:
+    """Refuse ids no store has to hold; None is no id.
+
+    Raises:
+        MessageInvalidError: one is over `MAX_ID_BYTES` or has no UTF-8.
+    """
+    for text in (key.owner, key.session_id, *ids):
+        if text is None:
+            continue
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as exc:
+            raise MessageInvalidError(f"{operation}: an id holds half a surrogate pair", operation=operation) from exc
+        if size > MAX_ID_BYTES:
+            raise MessageInvalidError(
+                f"{operation}: an id has {size} bytes; the limit is {MAX_ID_BYTES}", operation=operation
+            )
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a page size `list` does not have; `ValueError`, since only a caller's mistake leads to one."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise ValueError(f"list: limit is 1 to {MAX_PAGE}, not {limit}")
+
+
+def encode_content(operation: str, message: Message) -> tuple[bytes, str]:
+    """What is stored of a message besides its id, and its digest.
+
+    Raises:
+        MessageInvalidError: it is not JSON, is nested too deeply to be written, or holds half a surrogate pair.
+    """
+    content: _Content = {
+        "role": message.role,
+        "parts": list(message.parts),
+        "metadata": message.metadata,
+        "stream_id": message.stream_id,
+        "continues": message.continues,
+        "outcome": message.outcome,
+        "usage": message.usage,
+    }
+    try:
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict)
+        return text.encode(), message.digest()
+    except (TypeError, ValueError, RecursionError) as exc:
+        # The cause goes no further: a UnicodeEncodeError carries the whole text it could not encode.
+        raise MessageInvalidError(
+            f"{operation}: the message cannot be written as JSON in UTF-8 ({type(exc).__name__})", operation=operation
+        ) from None
+
+
+def decode_content(message_id: str, content: bytes) -> Message:
+    """The message that `encode_content` wrote."""
+    found = cast("_Content", json.loads(content))
+    return Message(
+        message_id=message_id,
+        role=Role(found["role"]),
+        parts=tuple(found["parts"]),
+        metadata=found["metadata"],
+        stream_id=found["stream_id"],
+        continues=found["continues"],
+        outcome=None if found["outcome"] is None else Outcome(found["outcome"]),
+        usage=found["usage"],
+    )
