@@ -135,14 +135,14 @@ async def test_a_lost_stream_gets_its_tombstone(memory: MemoryStore) -> None:
 
 
 async def test_live_streams_are_left_alone(stores: Stores) -> None:
-    steady = quick(lease_seconds=0.5, heartbeat_seconds=0.05)
+    steady = quick(lease_seconds=0.4, heartbeat_seconds=0.05)
     async with working(stores(), steady) as one, working(stores()) as two:
         model = Model("a")
         stream = await one.start(model)
         two.runtime.supervise("sweep", OrphanSweep(two.runtime).run)
         opened = stream.opened_at
         loop = asyncio.get_running_loop()
-        await wait_until_async(lambda: loop.time() > opened + 1.0, description="well past its first lease")
+        await wait_until_async(lambda: loop.time() > opened + 0.7, description="well past its first lease")
         model.end()
         assert (await one.watch(stream)).outcome == "completed"
 

@@ -146,13 +146,13 @@ async def test_a_follower_far_behind_its_hints_reads_the_range(memory: MemorySto
         line.hold("read")
         viewer = await two.resume(cursor=at(stream, 1))
         await wait_until_async(lambda: line.waiting["read"], description="it reads the range")
-        for n in range(2, 600):
+        for n in range(2, 300):
             model.say(f"{n};")
             await wait_until_async(lambda n=n: stream.acked == n, description="one append at a time")  # type: ignore[misc]
         model.end()
         await stream.ended()
         line.let_go("read")
-        assert (await read(viewer)).ids == list(range(2, 601))
+        assert (await read(viewer)).ids == list(range(2, 301))
 
 
 async def test_a_short_outage_does_not_cut_remote_viewers(memory: MemoryStore) -> None:
