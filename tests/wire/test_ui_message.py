@@ -171,7 +171,7 @@ cyclic["data"] = cyclic
     [
         b"bytes",
         bytearray(b"x"),
-        memoryview(b"x"),
+        pytest.param(memoryview(b"x"), id="memoryview"),
         None,
         7,
         ["text"],
