@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ import sentry_sdk
 
 from streamguard import Fault, FaultCode, Observation, Severity, Signal
 from streamguard.model import SessionKey, StreamRef
-from streamguard.telemetry import SentryObserver
+from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
 
 REF = StreamRef(SessionKey("ann@example.org", "session of ann"), "a" * 24)
@@ -131,6 +132,15 @@ def test_each_fault_is_captured_once(receiver: Receiver) -> None:
         observer(observation(fault))
     observer(observation(Fault.of(FaultCode.INTERNAL)))
     assert len(receiver.events()) == 2
+
+
+def test_its_log_line_is_not_captured_besides(receiver: Receiver) -> None:
+    """Sentry's logging integration, on by default, makes an event of every line logged as an error."""
+    fault = Fault.of(FaultCode.INTERNAL)
+    for observer in (SentryObserver(), StructlogObserver()):
+        observer(observation(fault))
+    logging.getLogger("the.host").error("as ever")
+    assert [event.get("logger") for event in receiver.events()] == ["streamguard", "the.host"]
 
 
 def test_what_is_worth_somebodys_attention(receiver: Receiver) -> None:

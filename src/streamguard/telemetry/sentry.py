@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 import sentry_sdk
+from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions
 
 from ..faults import Fault, FaultCode, Severity
@@ -60,6 +61,8 @@ class SentryObserver:
 
     def __init__(self) -> None:
         self._captured: OrderedDict[str, None] = OrderedDict()
+        # Sentry makes an event of every line logged as an error: each fault would be there twice.
+        ignore_logger("streamguard")
 
     def __call__(self, observation: Observation) -> None:
         """Capture the observation's fault, if it has one that is worth it and is new. Does not wait for the network."""

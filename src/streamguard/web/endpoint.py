@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -317,7 +317,3 @@ def _headless(headers: RawHeaders) -> Response:
     response = Response(status_code=200)
     response.raw_headers = headers
     return response
-
-
-AwaitableResponse = Awaitable[Response]
-"""What a decorated endpoint gives its framework."""
