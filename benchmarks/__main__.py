@@ -13,7 +13,7 @@ from .cells import cells_of, run_cells
 from .machine import facts, steal_seconds
 from .plan import FULL, QUICK, Sizes, Target
 from .processes import BenchmarkError, RedisProcess
-from .report import as_json, as_markdown, marks_of, rows_of
+from .report import as_json, as_markdown, marks_of, replaced, rows_of
 
 
 def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
         0; 1 if a cell was invalid, or a mark was missed under `--assert-marks`; 2 if the run could not be done.
     """
     options = _parser().parse_args(arguments)
+    if options.into is not None:
+        replaced(options.into.read_text(), "")  # a page without markers is found out before the run, not after
     sizes = sizes or (QUICK if options.quick else FULL)
     cells = cells_of(sizes)
     if options.only:
@@ -52,8 +54,9 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
             return 2
     about = facts() | {
         "redis-server": "not used" if redis_process is None else f"{redis_process.version}, no persistence",
-        "run": f"{options.rounds or sizes.rounds} rounds in {time.monotonic() - started:.0f} s; load average before "
-        f"{load:.1f}; stolen by other machines {steal_seconds() - stolen:.1f} s of CPU",
+        "run": f"{options.rounds or sizes.rounds} rounds in {time.monotonic() - started:.0f} s",
+        "other load": f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after, of which the benchmark itself "
+        f"makes about 1.5; {steal_seconds() - stolen:.1f} s of CPU stolen by other virtual machines",
     }
     rows = rows_of(results)
     marks = marks_of(rows)
@@ -62,6 +65,8 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "report.md").write_text(table)
     (options.out / "report.json").write_text(as_json(about, results, rows, marks))
+    if options.into is not None:
+        options.into.write_text(replaced(options.into.read_text(), table))
     invalid = any(measured.problems for result in results for measured in result.targets.values())
     missed = options.assert_marks and not all(mark.passed for mark in marks if mark.asserted)
     return 1 if invalid or missed else 0
@@ -76,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         "--targets", nargs="+", type=Target, choices=list(Target), default=list(Target), help="these servers only"
     )
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where report.md and report.json go")
+    parser.add_argument(
+        "--into", type=Path, metavar="PAGE", help="also put the table into this Markdown page, between its markers"
+    )
     parser.add_argument("--assert-marks", action="store_true", help="exit with 1 when a mark is missed")
     return parser
 

@@ -25,8 +25,8 @@ MEASURED: Final = TypeAdapter(Measured)
 
 _SETTLE_SECONDS: Final = 0.15
 """After the last byte a guarded server still clears up; that belongs to what a stream costs."""
-_OPENING_SECONDS: Final = 0.5
-"""Paced streams are opened evenly over this time: requests in one instant would queue behind each other."""
+_OPENING_SECONDS: Final = 0.005
+"""From the opening of one paced stream to that of the next: requests in one instant would queue behind each other."""
 _LEAD_SECONDS: Final = 0.4
 """From the last opening to the measured window, for the openings' own work to be done."""
 _GOLDEN: Final = 0.6180339887
@@ -162,7 +162,7 @@ class _Run:
         async def open_all() -> None:
             for stream, connection in enumerate(connections):
                 connection.ask(self.post(stream, phase=stream * _GOLDEN % 1 * load.gap_seconds))
-                await asyncio.sleep(_OPENING_SECONDS / load.streams)
+                await asyncio.sleep(_OPENING_SECONDS)
 
         await self._paced_window(open_all(), connections)
         for stream, connection in enumerate(connections):
@@ -184,7 +184,7 @@ class _Run:
                 return  # the transcripts will say why
             for view in views:
                 view.ask(self.get(session_id, 0))
-                await asyncio.sleep(_OPENING_SECONDS / load.streams)
+                await asyncio.sleep(_OPENING_SECONDS)
 
         await self._paced_window(open_all(), [maker, *views])
         for connection in (maker, *views):

@@ -14,7 +14,7 @@ from .cells import CellResult, TargetResult
 from .machine import Facts
 from .plan import Kind, Measured, Spread, Target
 
-__all__ = ["Comparison", "Mark", "Row", "as_json", "as_markdown", "marks_of", "rows_of"]
+__all__ = ["Comparison", "Mark", "Row", "as_json", "as_markdown", "marks_of", "replaced", "rows_of"]
 
 Value = Callable[[Measured], float | None]
 
@@ -100,6 +100,8 @@ WHOLE_P99: Final = Metric("whole response p99, ms", _p99(lambda m: m.whole), Com
 LOG_BYTES: Final = Metric("Redis memory, bytes/event", lambda m: m.redis_bytes, Comparison.NONE, digits=0)
 IDLE: Final = Metric("server memory, KiB/stream", _kib(lambda m: m.server_bytes), Comparison.DIFFERENCE)
 IDLE_REDIS: Final = Metric("Redis memory, KiB/stream", _kib(lambda m: m.redis_bytes), Comparison.NONE)
+BEGIN: Final = "<!-- benchmarks: begin -->"
+END: Final = "<!-- benchmarks: end -->"
 COMMANDS: Final = "commands sent/event"
 
 _BURST: Final = (RATE, SERVER, REDIS, TOTAL, FIRST_P50, FIRST_P99, LOG_BYTES)
@@ -219,7 +221,7 @@ def as_markdown(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row]
         f"- {result.cell.name} on {target}: {problem}"
         for result in results
         for target, measured in result.targets.items()
-        for problem in dict.fromkeys(measured.problems)
+        for problem in list(dict.fromkeys(measured.problems))[:3]
     ]
     if problems:
         lines += ["", "Invalid cells, whose figures are left out:", "", *problems]
@@ -232,6 +234,19 @@ def as_markdown(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row]
         lines.append(f"| {name} | {sign} {mark.bound:g} | {value} | {verdict} |")
     lines += ["", *(f"- {name}: {value}" for name, value in facts.items())]
     return "\n".join(lines) + "\n"
+
+
+def replaced(page: str, table: str) -> str:
+    """`page` with the table of this run between its markers.
+
+    Raises:
+        ValueError: the page does not hold both markers, once each and in order.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in after:
+        raise ValueError(f"the page needs one {BEGIN} and one {END} after it")
+    return f"{before}{begin}\n\n{table}\n{end}{after}"
 
 
 def as_json(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row], marks: Sequence[Mark]) -> str:

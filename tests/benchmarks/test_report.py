@@ -7,7 +7,7 @@ import json
 import pytest
 from benchmarks.cells import Cell, CellResult, TargetResult
 from benchmarks.plan import Kind, Measured, Spread, Target
-from benchmarks.report import as_json, as_markdown, marks_of, rows_of
+from benchmarks.report import as_json, as_markdown, marks_of, replaced, rows_of
 
 BURST = Cell("burst-many", "Burst", Kind.TOGETHER, 2, 100)
 
@@ -75,3 +75,14 @@ def test_the_json_report_has_every_round() -> None:
     assert cell["results"]["redis"]["commands"] == {"evalsha": 20}
     assert cell["results"]["bare"]["rounds"][0]["seconds"] == 1.0
     assert {mark["name"] for mark in report["marks"]} >= {"paced: server CPU, × bare"}
+
+
+def test_a_page_gets_the_table_between_its_markers() -> None:
+    page = "# Page\n<!-- benchmarks: begin -->\nold\n<!-- benchmarks: end -->\nmore\n"
+
+    once = replaced(page, "| new |\n")
+
+    assert once == "# Page\n<!-- benchmarks: begin -->\n\n| new |\n\n<!-- benchmarks: end -->\nmore\n"
+    assert replaced(once, "| new |\n") == once
+    with pytest.raises(ValueError, match="needs one"):
+        replaced("# Page\n", "")
