@@ -55,8 +55,8 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     about = facts() | {
         "redis-server": "not used" if redis_process is None else f"{redis_process.version}, no persistence",
         "run": f"{options.rounds or sizes.rounds} rounds in {time.monotonic() - started:.0f} s",
-        "other load": f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after, of which the benchmark itself "
-        f"makes about 1.5; {steal_seconds() - stolen:.1f} s of CPU stolen by other virtual machines",
+        "other load": f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after, about 1.5 of it the "
+        f"benchmark's own; {steal_seconds() - stolen:.1f} s of CPU stolen by other virtual machines",
     }
     rows = rows_of(results)
     marks = marks_of(rows)
