@@ -2,5 +2,15 @@
 
 from .base import Appended, Message, MessageStatus, MessageStore, Role, StoredMessage
 from .memory import MemoryMessageStore
+from .redis import RedisMessageStore
 
-__all__ = ["Appended", "MemoryMessageStore", "Message", "MessageStatus", "MessageStore", "Role", "StoredMessage"]
+__all__ = [
+    "Appended",
+    "MemoryMessageStore",
+    "Message",
+    "MessageStatus",
+    "MessageStore",
+    "RedisMessageStore",
+    "Role",
+    "StoredMessage",
+]

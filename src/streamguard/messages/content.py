@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final, TypedDict, cast
 
-from ..errors import MessageInvalidError
+from ..errors import MessageConflictError, MessageInvalidError
 from ..model import Outcome, SessionKey
 from ..wire.folding import Json
 from .base import MAX_ID_BYTES, Message, Role
 
-__all__ = ["MAX_PAGE", "check_ids", "check_limit", "decode_content", "encode_content"]
+__all__ = ["MAX_PAGE", "Clash", "check_ids", "check_limit", "conflict", "decode_content", "encode_content"]
 
 MAX_PAGE: Final = 1000
 """The most messages `list` gives at once."""
+
+
+class Clash(StrEnum):
+    """Why a message is a conflict."""
+
+    ABSENT = "absent"
+    DIFFERS = "differs"
+    TAKEN = "taken"
+
+
+_CLASHES: Final = {
+    Clash.ABSENT: "the message it continues is not there",
+    Clash.DIFFERS: "the same stream has stored it with other content",
+    Clash.TAKEN: "it is stored already, and not as what this one continues",
+}
 
 
 class _Content(TypedDict):
@@ -50,6 +66,11 @@ def check_ids(operation: str, key: SessionKey, *ids: str | None) -> None:
             raise MessageInvalidError(
                 f"{operation}: an id has {size} bytes; the limit is {MAX_ID_BYTES}", operation=operation
             )
+
+
+def conflict(clash: Clash) -> MessageConflictError:
+    """The error for a message that `append` refuses."""
+    return MessageConflictError(f"append: {_CLASHES[clash]}", operation="append")
 
 
 def check_limit(limit: int) -> None:

@@ -9,12 +9,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from typing import Final
 
-from ..errors import ConfigurationError, MessageConflictError, MessageNotFoundError, MessageUnavailableError
+from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailableError
 from ..model import SessionKey
 from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from .content import check_ids, check_limit, decode_content, encode_content
+from .content import Clash, check_ids, check_limit, conflict, decode_content, encode_content
 
 __all__ = ["MemoryMessageStore"]
 
@@ -109,20 +109,19 @@ class MemoryMessageStore(MessageStore):
         writer = (message.stream_id, digest)
         if entry is None:
             if message.continues is not None:
-                _conflict("the message it continues is not there")
+                raise conflict(Clash.ABSENT)
             self._grow(session, _FLAT_BYTES + len(content))
-            entry = _Entry(
-                message.message_id, len(session.entries) + 1, content, message.status, [writer], now, updated_at=now
-            )
+            position = len(session.entries) + 1
+            entry = _Entry(message.message_id, position, content, message.status, [writer], now, now)
             session.entries.append(entry)
             session.by_id[message.message_id] = entry
             answer = Appended.CREATED
         elif message.stream_id in dict(entry.writers):
             if writer not in entry.writers:
-                _conflict("the same stream has stored it with other content")
+                raise conflict(Clash.DIFFERS)
             answer = Appended.DUPLICATE
         elif message.continues is None or message.continues != entry.writers[-1][0]:
-            _conflict("it is stored already, and not as what this one continues")
+            raise conflict(Clash.TAKEN)
         else:
             self._grow(session, len(content) - len(entry.content))
             entry.writers.append(writer)
@@ -192,7 +191,3 @@ class MemoryMessageStore(MessageStore):
                 f"{operation}: this store is full (max_bytes={self._max_bytes})", operation=operation
             )
         self._bytes += size_bytes
-
-
-def _conflict(reason: str) -> NoReturn:
-    raise MessageConflictError(f"append: {reason}", operation="append")

@@ -1,1 +1,5 @@
-"""stores"""
+"""Where streams are kept: the contract and its implementations, and the client that others reach Redis by."""
+
+from .redis_client import RedisClient
+
+__all__ = ["RedisClient"]

@@ -37,6 +37,10 @@ def _read() -> dict[str, str]:
     return sources
 
 
+def _digest(source: str) -> bytes:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
+
+
 _SOURCES: Final = _read()
 """Read while importing, like the code they are part of: a store may be made on an event loop, which must not block."""
 
@@ -47,16 +51,20 @@ class Scripts:
     def __init__(self, sources: Mapping[str, str]) -> None:
         self.sources: Final = dict(sources)
         """Lua by script name, ready to load."""
-        self.digests: Final = {
-            name: hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
-            for name, source in self.sources.items()
-        }
+        self.digests: Final = {name: _digest(source) for name, source in self.sources.items()}
         """What `EVALSHA` calls each by."""
 
     @classmethod
     def load(cls) -> Scripts:
         """The scripts of this version, from the package's `lua` directory."""
         return cls(_SOURCES)
+
+    def add(self, source: str) -> str:
+        """Take in a script by its text, once. Returns the name it goes by: the text itself."""
+        if source not in self.sources:
+            self.sources[source] = source
+            self.digests[source] = _digest(source)
+        return source
 
     def replacing(self, name: str, old: str, new: str) -> Scripts:
         """A copy in which one piece of one script reads differently, to see that a test notices.

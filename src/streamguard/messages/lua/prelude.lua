@@ -1,0 +1,21 @@
+-- What every script begins with.
+-- A session is one hash, so that it lives and dies as a whole. Its fields: `v` format version, `n` number of messages,
+-- `ow` and `se` owner and session id in clear; `i:<message id>` a message's position, and per position `k:` its id,
+-- `b:` all else of it, `w:` its writers with their digests, `s:` status, `c:` created and `u:` updated (ms).
+
+-- The store's clock, in whole milliseconds.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whether a session was written by a later version of this library: such a one is left as it is.
+local function newer(version)
+  return tonumber(version) > @FORMAT_VERSION@
+end
+
+-- One message.
+local function record(position)
+  return {position, unpack(redis.call('HMGET', KEYS[1], 'k:' .. position, 'b:' .. position, 'w:' .. position, 's:' .. position,
+    'c:' .. position, 'u:' .. position))}
+end

@@ -1,0 +1,300 @@
+"""The Redis message store against the contract, on a real Redis, and what only it promises: TTLs, keys, errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import resources
+
+import pytest
+
+from streamguard.errors import (
+    ConfigurationError,
+    MessageInvalidError,
+    MessageTimeoutError,
+    MessageUnavailableError,
+)
+from streamguard.messages import Appended, MessageStatus, MessageStore, RedisMessageStore
+from streamguard.model import FORMAT_VERSION, SessionKey
+from streamguard.stores import RedisClient
+from streamguard.testing import MessageStoreSuite
+from streamguard.testing._message_store.steps import (
+    asked,
+    continued,
+    everything,
+    fresh_key,
+    go_on,
+    opened,
+    put,
+    replied,
+    texts,
+)
+
+from ..harness.proxy import FaultProxy
+from ..harness.redis import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[RedisClient]:
+    async with RedisClient(redis_url, command_seconds=5) as client:  # this machine may be busy
+        assert await client.start() == []
+        yield client
+
+
+@pytest.fixture
+def store(client: RedisClient) -> RedisMessageStore:
+    return RedisMessageStore(client, ttl_seconds=HOUR)
+
+
+class TestRedisMessageStore(MessageStoreSuite):
+    @pytest.fixture
+    async def store(self, client: RedisClient) -> MessageStore:
+        return RedisMessageStore(client, ttl_seconds=HOUR)
+
+
+class TestRedisMessageStoreThatForgetsSoon(MessageStoreSuite):
+    """The clauses about expiry, in real time; the others too, within the life of a session."""
+
+    ttl_seconds = 0.8
+
+    @pytest.fixture
+    async def store(self, client: RedisClient) -> MessageStore:
+        return RedisMessageStore(client, ttl_seconds=self.ttl_seconds)
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+async def test_every_write_renews_the_only_key_of_the_session(
+    store: RedisMessageStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    redis = redis_server.client(redis_database)
+
+    def check(step: str) -> None:
+        (key,) = redis.keys()
+        assert HOUR - 60 < redis.ttl(key) <= HOUR, f"after {step}"
+        redis.pexpire(key, 10_000)
+
+    key = await opened(store)
+    check("creating the session")
+    assert await store.open_session(key) is False
+    check("opening the session")
+    message = replied("one")
+    await put(store, key, message)
+    check("creating a message")
+    assert await store.append(key, message) is Appended.DUPLICATE
+    check("a duplicate")
+    await go_on(store, key, continued(message, "two"))
+    check("continuing")
+    await store.mark(key, message.message_id, MessageStatus.PARTIAL)
+    check("marking")
+    await store.delete_session(key)
+    assert redis.keys() == []
+
+
+async def test_no_id_from_outside_reaches_a_key(
+    store: RedisMessageStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    for hostile in ("a:b", "{}", "}{", "*", "a\0b", "a\r\nb", "é", "🌍" * 64, "x" * 256):
+        key = SessionKey(hostile, hostile)
+        await store.open_session(key)
+        await put(store, key, asked(message_id=hostile))
+    keys = [repr(name) for name in redis_server.client(redis_database).scan_iter()]
+    assert len(keys) == 9
+    for name in keys:
+        assert re.fullmatch(r"b'streamguard:\{c\.[0-9a-f]{32}\}'", name)
+
+
+async def test_namespaces_are_separate(client: RedisClient) -> None:
+    one, other = (RedisMessageStore(client, ttl_seconds=HOUR, namespace=name) for name in ("one", "other"))
+    key = await opened(one)
+    await put(one, key, asked("one"))
+    assert await everything(other, key) == []
+    assert await other.open_session(key) is True
+
+
+async def test_two_processes_share_a_session(client: RedisClient, redis_url: str) -> None:
+    async with RedisClient(redis_url) as second:
+        here, there = (RedisMessageStore(one, ttl_seconds=HOUR) for one in (client, second))
+        key = await opened(here)
+        await put(here, key, asked("one"))
+        await put(there, key, asked("two"))
+        assert texts(await everything(here, key)) == texts(await everything(there, key)) == ["one", "two"]
+
+
+# -- what this version cannot read ------------------------------------------------------------------------------------
+
+
+async def test_what_a_later_version_wrote_is_left_as_it_is(
+    store: RedisMessageStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    redis = redis_server.client(redis_database)
+    key = await opened(store)
+    message = asked("one")
+    await put(store, key, message)
+    (name,) = redis.keys()
+    redis.hset(name, "v", FORMAT_VERSION + 1)
+    before = redis.hgetall(name)
+    for call in (
+        store.open_session(key),
+        store.append(key, asked("two")),
+        store.get(key, message.message_id),
+        store.list(key),
+        store.mark(key, message.message_id, MessageStatus.PARTIAL),
+        store.delete_session(key),
+    ):
+        with pytest.raises(MessageUnavailableError, match="later version"):
+            await call
+    assert redis.hgetall(name) == before
+
+
+async def test_a_key_that_something_else_wrote_is_reported(
+    store: RedisMessageStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    redis = redis_server.client(redis_database)
+    key = await opened(store)
+    (name,) = redis.keys()
+    redis.delete(name)
+    redis.set(name, "something else", ex=60)
+    with pytest.raises(MessageInvalidError, match="something else"):
+        await store.append(key, asked())
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    with FaultProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def fragile(proxy: FaultProxy, redis_database: int) -> AsyncIterator[RedisMessageStore]:
+    async with RedisClient(proxy.redis_url(redis_database), command_seconds=0.4) as client:
+        store = RedisMessageStore(client, ttl_seconds=HOUR)
+        assert await store.start() == []
+        yield store
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["connection cut", "silence"])
+async def test_an_append_whose_reply_was_lost_is_repeated_without_harm(
+    fragile: RedisMessageStore, proxy: FaultProxy, cut: bool
+) -> None:
+    key = await opened(fragile)
+    message = replied("payload-1")
+    proxy.lose_reply(b"payload-1", cut=cut)
+    with pytest.raises(MessageUnavailableError if cut else MessageTimeoutError) as caught:
+        await fragile.append(key, message)
+    assert caught.value.operation == "append"
+    assert await fragile.append(key, message) is Appended.DUPLICATE
+    assert texts(await everything(fragile, key)) == ["payload-1"]
+
+
+async def test_an_append_that_never_arrived_is_repeated(fragile: RedisMessageStore, proxy: FaultProxy) -> None:
+    key = await opened(fragile)
+    proxy.lose_request(b"payload-1")
+    with pytest.raises(MessageUnavailableError):
+        await fragile.append(key, asked("payload-1"))
+    assert await fragile.append(key, asked("payload-1")) is Appended.CREATED
+
+
+async def test_a_server_that_cannot_be_reached_is_a_warning_at_start_and_then_unavailable(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    server = own_redis()
+    server.kill()
+    async with RedisClient(server.url) as client:
+        store = RedisMessageStore(client, ttl_seconds=HOUR)
+        (warning,) = await store.start()
+        assert "nothing can be stored" in warning
+        for call in (store.open_session(fresh_key()), store.list(fresh_key()), store.get(fresh_key(), "m")):
+            with pytest.raises(MessageUnavailableError):
+                await call
+        server.start()
+        await put(store, await opened(store), asked())
+
+
+async def test_scripts_the_server_forgot_are_loaded_again(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    async with RedisClient(server.url) as client:
+        store = RedisMessageStore(client, ttl_seconds=HOUR)
+        await opened(store)
+        server.client().script_flush()
+        await put(store, await opened(store), asked())
+
+
+async def test_a_full_server_is_unavailable(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis(config={"maxmemory-policy": "noeviction"})
+    async with RedisClient(server.url) as client:
+        store = RedisMessageStore(client, ttl_seconds=HOUR)
+        key = await opened(store)
+        server.client().config_set("maxmemory", "1")
+        with pytest.raises(MessageUnavailableError, match="OOM") as caught:
+            await store.append(key, asked("hunter2"))
+        assert "hunter2" not in str(caught.value)
+        server.client().config_set("maxmemory", "0")
+        await put(store, key, asked("hunter2"))
+
+
+async def test_a_closed_client_is_unavailable(redis_url: str) -> None:
+    async with RedisClient(redis_url) as client:
+        store = RedisMessageStore(client, ttl_seconds=HOUR)
+        key = await opened(store)
+        await store.aclose()
+        await put(store, key, asked())  # a store closes no client it did not make
+    with pytest.raises(MessageUnavailableError, match="closed"):
+        await store.append(key, asked())
+
+
+@pytest.mark.parametrize("reply", [None, 7, b"\xff", [], [b"found", b"1"], [b"found", [1]], b"what?"])
+async def test_an_answer_that_is_none_of_ours_is_reported(reply: object) -> None:
+    class Odd:
+        async def start(self) -> list[str]:
+            return []
+
+        async def call(self, *_: object) -> object:
+            return reply
+
+    store = RedisMessageStore(Odd(), ttl_seconds=HOUR)
+    key = fresh_key()
+    for call in (
+        lambda: store.append(key, asked()),
+        lambda: store.get(key, "m"),
+        lambda: store.open_session(key),
+    ):
+        with pytest.raises(MessageInvalidError, match="damaged"):
+            await call()
+    if reply != []:
+        with pytest.raises(MessageInvalidError, match="damaged"):
+            await store.list(key)
+
+
+# -- construction -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, -1, 0.0001, 1e12, float("nan"), float("inf")])
+async def test_a_life_no_key_can_have_is_refused(redis_url: str, ttl_seconds: float) -> None:
+    with pytest.raises(ConfigurationError):
+        RedisMessageStore(RedisClient(redis_url), ttl_seconds=ttl_seconds)
+
+
+async def test_what_is_refused_never_reaches_redis(
+    store: RedisMessageStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    with pytest.raises(MessageInvalidError):
+        await store.open_session(SessionKey("owner", "x" * 257))
+    assert redis_server.client(redis_database).dbsize() == 0
+
+
+async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
+    directory = resources.files("streamguard.messages") / "lua"
+    names = {file.name.removesuffix(".lua") for file in directory.iterdir()}
+    assert names == {"prelude", "open", "append", "get", "list", "mark", "delete"}
+    for name in names - {"prelude"}:
+        lines = (directory / f"{name}.lua").read_text().splitlines()
+        assert [line[:8] for line in lines[1:4]] == ["-- KEYS:", "-- ARGV:", "-- Reply"], name
