@@ -68,6 +68,18 @@ class _Process:
             self._child.wait(_GRACE_SECONDS)
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _start(self) -> None:
+        """Spawn it and wait until it answers."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -85,7 +97,7 @@ class RedisProcess(_Process):
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.version = ""
 
-    def __enter__(self) -> Self:
+    def _start(self) -> None:
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._spawn([_redis_binary(), *options, "--dir", str(self.directory)])
         client = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=1.0)
@@ -95,7 +107,7 @@ class RedisProcess(_Process):
             with suppress(redis.ConnectionError, redis.TimeoutError):
                 self.version = str(client.info("server")["redis_version"])
                 client.close()
-                return self
+                return
             time.sleep(0.02)
         raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
 
@@ -110,7 +122,7 @@ class ServerProcess(_Process):
         self._url = self.redis.url if self.redis is not None else "memory://"
         self.port = 0
 
-    def __enter__(self) -> Self:
+    def _start(self) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.port = listener.getsockname()[1]
             fd = listener.fileno()
@@ -121,7 +133,7 @@ class ServerProcess(_Process):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/no-such-page", timeout=1.0).close()
             except urllib.error.HTTPError:
-                return self  # it answers, with 404
+                return  # it answers, with 404
             except OSError:
                 time.sleep(0.05)
         raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
