@@ -23,7 +23,6 @@ from streamguard.testing._message_store.steps import (
     continued,
     everything,
     fresh_key,
-    go_on,
     opened,
     put,
     replied,
@@ -88,7 +87,7 @@ async def test_every_write_renews_the_only_key_of_the_session(
     check("creating a message")
     assert await store.append(key, message) is Appended.DUPLICATE
     check("a duplicate")
-    await go_on(store, key, continued(message, "two"))
+    await put(store, key, continued(message, "two"))
     check("continuing")
     await store.mark(key, message.message_id, MessageStatus.PARTIAL)
     check("marking")
@@ -186,17 +185,19 @@ async def test_an_append_whose_reply_was_lost_is_repeated_without_harm(
     fragile: RedisMessageStore, proxy: FaultProxy, cut: bool
 ) -> None:
     key = await opened(fragile)
+    await put(fragile, key, asked("payload-0"))  # the server knows the script from now on
     message = replied("payload-1")
     proxy.lose_reply(b"payload-1", cut=cut)
     with pytest.raises(MessageUnavailableError if cut else MessageTimeoutError) as caught:
         await fragile.append(key, message)
     assert caught.value.operation == "append"
     assert await fragile.append(key, message) is Appended.DUPLICATE
-    assert texts(await everything(fragile, key)) == ["payload-1"]
+    assert texts(await everything(fragile, key)) == ["payload-0", "payload-1"]
 
 
 async def test_an_append_that_never_arrived_is_repeated(fragile: RedisMessageStore, proxy: FaultProxy) -> None:
     key = await opened(fragile)
+    await put(fragile, key, asked("payload-0"))
     proxy.lose_request(b"payload-1")
     with pytest.raises(MessageUnavailableError):
         await fragile.append(key, asked("payload-1"))

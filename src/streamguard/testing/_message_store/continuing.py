@@ -16,7 +16,6 @@ from .steps import (
     continued,
     everything,
     facts,
-    go_on,
     insistently,
     opened,
     put,
@@ -38,7 +37,7 @@ class ContinueClauses(Clauses):
         first = replied("one", outcome=Outcome.STOPPED, metadata={"a": 1}, usage={"tokens": 1})
         second = replace(continued(first, "one two"), metadata={"b": 2}, usage={"tokens": 5})
         await put(store, key, first)
-        await go_on(store, key, second)
+        await put(store, key, second)
         stored = await store.get(key, first.message_id)
         assert (facts(stored.message), stored.status) == (facts(second), MessageStatus.COMPLETE)
 
@@ -47,7 +46,7 @@ class ContinueClauses(Clauses):
         first = replied("one")
         await put(store, key, asked(), first, asked())
         before = await store.get(key, first.message_id)
-        await go_on(store, key, continued(first, "one two"))
+        await put(store, key, continued(first, "one two"))
         found = await everything(store, key)
         assert [stored.message.message_id for stored in found][1] == first.message_id
         assert (len(found), found[1].position, found[1].created_at) == (3, 2, before.created_at)
@@ -59,7 +58,7 @@ class ContinueClauses(Clauses):
         await put(store, key, message)
         for number in (5, 7, 1):
             message = replace(continued(message, str(number)), stream_id=f"stream-{number}")
-            await go_on(store, key, message)
+            await put(store, key, message)
         stored = await store.get(key, message.message_id)
         assert stored.streams == ("stream-9", "stream-5", "stream-7", "stream-1")
 
@@ -68,7 +67,7 @@ class ContinueClauses(Clauses):
         first = replied("one")
         second = continued(first, "one")
         await put(store, key, first)
-        await go_on(store, key, second)
+        await put(store, key, second)
         assert (await store.get(key, first.message_id)).streams == (first.stream_id, second.stream_id)
 
     async def test_a_repeated_continuation_is_a_duplicate(self, store: MessageStore) -> None:
@@ -76,7 +75,7 @@ class ContinueClauses(Clauses):
         first = replied("one")
         second = continued(first, "one two")
         await put(store, key, first)
-        await go_on(store, key, second)
+        await put(store, key, second)
         assert await store.append(key, second) is Appended.DUPLICATE
 
     async def test_a_repeated_continuation_with_other_content_is_a_conflict(self, store: MessageStore) -> None:
@@ -84,14 +83,14 @@ class ContinueClauses(Clauses):
         first = replied("one")
         second = continued(first, "one two")
         await put(store, key, first)
-        await go_on(store, key, second)
+        await put(store, key, second)
         assert await conflicts(store, key, replace(second, parts=(text_part("one three"),)))
 
     async def test_an_earlier_stream_repeated_after_a_continuation_is_a_duplicate(self, store: MessageStore) -> None:
         key = await opened(store)
         first = replied("one")
         await put(store, key, first)
-        await go_on(store, key, continued(first, "one two"))
+        await put(store, key, continued(first, "one two"))
         before = await everything(store, key)
         assert await store.append(key, first) is Appended.DUPLICATE
         assert await everything(store, key) == before
@@ -101,7 +100,7 @@ class ContinueClauses(Clauses):
         first = replied("one")
         second = continued(first, "one two")
         await put(store, key, first)
-        await go_on(store, key, second)
+        await put(store, key, second)
         assert await conflicts(store, key, replace(first, parts=second.parts))
         assert texts(await everything(store, key)) == ["one two"]
 
@@ -117,7 +116,7 @@ class ContinueClauses(Clauses):
         key = await opened(store)
         first = replied("one")
         await put(store, key, first)
-        await go_on(store, key, continued(first, "one two"))
+        await put(store, key, continued(first, "one two"))
         before = await everything(store, key)
         assert await conflicts(store, key, continued(first, "one three"))
         assert await everything(store, key) == before

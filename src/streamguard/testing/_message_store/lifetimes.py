@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ...errors import MessageNotFoundError
-from ...messages.base import Appended, MessageStatus, MessageStore
+from ...messages.base import MessageStatus, MessageStore
 from ...model import SessionKey
 from .clauses import Clauses
 from .steps import asked, everything, opened, put, replied, texts
@@ -42,7 +42,7 @@ class LifetimeClauses(Clauses):
         key = await opened(store)
         await put(store, key, asked("one", message_id="m"), asked("two"))
         await self.advance(ttl * 1.2)
-        assert await store.open_session(key) is True
+        assert await store.open_session(key)
         await put(store, key, asked("new", message_id="m"))
         assert [(stored.position, *texts([stored])) for stored in await everything(store, key)] == [(1, "new")]
 
@@ -54,13 +54,13 @@ class LifetimeClauses(Clauses):
 
     async def test_a_duplicate_renews_all_of_the_session(self, store: MessageStore) -> None:
         key = await self._aged(store)
-        assert await store.append(key, asked("first", message_id="first")) is Appended.DUPLICATE
+        await store.append(key, asked("first", message_id="first"))
         await self.advance(self._ttl * 0.6)
         assert texts(await everything(store, key)) == ["first"]
 
     async def test_an_opening_renews_all_of_the_session(self, store: MessageStore) -> None:
         key = await self._aged(store)
-        assert await store.open_session(key) is False
+        await store.open_session(key)
         await self.advance(self._ttl * 0.6)
         assert texts(await everything(store, key)) == ["first"]
 

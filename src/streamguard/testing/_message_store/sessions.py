@@ -39,13 +39,13 @@ class SessionClauses(Clauses):
             key = fresh_key()
             answers = await asyncio.gather(*(insistently(store.open_session, key) for _ in range(RACERS)))
             assert answers.count(True) <= 1  # none, when the one that created was told to ask again
-            assert await store.open_session(key) is False
+            assert not await store.open_session(key)
 
     async def test_appending_to_a_session_that_was_never_opened_finds_none(self, store: MessageStore) -> None:
         key = fresh_key()
         with pytest.raises(MessageNotFoundError):
             await store.append(key, asked())
-        assert await store.open_session(key) is True
+        assert await store.open_session(key)
 
     async def test_owners_may_choose_the_same_session_id(self, store: MessageStore) -> None:
         one = await opened(store)
@@ -56,7 +56,7 @@ class SessionClauses(Clauses):
             created = await store.open_session(other)
         except MessageForbiddenError:
             pytest.skip("session ids are global in this store")
-        assert created is True
+        assert created
         await put(store, other, second)
         for key, message in ((one, first), (other, second)):
             (stored,) = await everything(store, key)
@@ -111,7 +111,7 @@ class SessionClauses(Clauses):
         key = await opened(store)
         await put(store, key, asked("old", message_id="m"), replied("older"))
         await store.delete_session(key)
-        assert await store.open_session(key) is True
+        assert await store.open_session(key)
         await put(store, key, asked("new", message_id="m"))
         (stored,) = await everything(store, key)
         assert (stored.position, texts([stored])) == (1, ["new"])
@@ -119,7 +119,7 @@ class SessionClauses(Clauses):
     async def test_deleting_what_is_not_there_is_fine(self, store: MessageStore) -> None:
         key = fresh_key()
         await store.delete_session(key)
-        assert await store.open_session(key) is True
+        assert await store.open_session(key)
         await store.delete_session(key)
         await store.delete_session(key)
 

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import anyio
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageStoreError
-from ...messages.base import Appended, Message, MessageStore, Role, StoredMessage
+from ...messages.base import Message, MessageStore, Role, StoredMessage
 from ...model import Outcome, SessionKey, new_message_id, new_stream_id
 from ...wire.folding import Json
 
@@ -77,14 +77,9 @@ async def opened(store: MessageStore, owner: str | None = None) -> SessionKey:
 
 
 async def put(store: MessageStore, key: SessionKey, *messages: Message) -> None:
-    """Append messages that are new."""
+    """Append messages, one after the other."""
     for message in messages:
-        assert await store.append(key, message) is Appended.CREATED
-
-
-async def go_on(store: MessageStore, key: SessionKey, message: Message) -> None:
-    """Append a continuation."""
-    assert await store.append(key, message) is Appended.CONTINUED
+        await store.append(key, message)
 
 
 async def everything(store: MessageStore, key: SessionKey) -> list[StoredMessage]:
@@ -135,11 +130,10 @@ async def comes_back(store: MessageStore, key: SessionKey, message: Message) -> 
 async def comes_back_or_is_refused(store: MessageStore, key: SessionKey, message: Message) -> None:
     """As `comes_back`, unless the store says that it cannot hold the message; then nothing of it is there."""
     try:
-        answer = await store.append(key, message)
+        await store.append(key, message)
     except MessageInvalidError:
         assert message.message_id not in [stored.message.message_id for stored in await everything(store, key)]
         return
-    assert answer is Appended.CREATED
     assert facts((await store.get(key, message.message_id)).message) == facts(message)
 
 
