@@ -60,8 +60,6 @@ class Twins(TwinStores):
         self.do_register(self.pick(which), lease)
 
     def do_register(self, new: NewStream, lease: float) -> None:
-        if self.meta(new.ref) is not None:
-            self.postponed.add(new.ref)
         self.step(lambda store: store.register(new, lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY)
         self.after(waits=lease == TINY)
 
@@ -292,8 +290,6 @@ class Twins(TwinStores):
         terminal = self.terminal(outcome, lost=True) if ends else None
         lost = Lost(new, self.epoch(new.ref, epoch), lease, HOUR, terminal)
         reply = self.step(lambda store: store.lose(lost), waits=lease == TINY)
-        if reply.status is not Status.OK:
-            self.postponed.add(new.ref)
         self.promises.answered(new.ref, lost.epoch, reply.status)
         self.after(waits=lease == TINY)
 

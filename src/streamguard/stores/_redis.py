@@ -13,11 +13,10 @@ measured at 8.1:
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from hiredis import pack_command
@@ -37,10 +36,7 @@ from redis.exceptions import (
 
 from ..errors import ConfigurationError, StoreCorruptError, StoreUnavailableError
 
-if TYPE_CHECKING:
-    from .redis_scripts import Scripts
-
-__all__ = ["Address", "Command", "CommandError", "Lanes", "Link", "Reply", "checked", "mapped_errors"]
+__all__ = ["Address", "Command", "CommandError", "Link", "Reply", "checked", "mapped_errors", "pack", "unknown_script"]
 
 CommandError: TypeAlias = RedisError
 """An error reply, as it stands among the others."""
@@ -48,7 +44,7 @@ CommandError: TypeAlias = RedisError
 Reply: TypeAlias = "bytes | int | CommandError | list[Reply] | None"
 """What Redis answers under RESP2."""
 
-_pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
+pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
 """The stub says a tuple of one."""
 
 _DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
@@ -110,6 +106,11 @@ def checked(operation: str, replies: Sequence[Reply]) -> None:
             raise StoreUnavailableError(f"{operation}: Redis refused ({code})", operation=operation) from reply
 
 
+def unknown_script(reply: Reply) -> bool:
+    """Whether the server was asked for a script it does not have."""
+    return isinstance(reply, NoScriptError)
+
+
 def _code(error: CommandError) -> str:
     """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
     found = _CODE.search(str(error))
@@ -125,7 +126,7 @@ class Command(NamedTuple):
     @classmethod
     def of(cls, *args: str | bytes | int) -> Command:
         """A plain command."""
-        return cls(_pack(args))
+        return cls(pack(args))
 
 
 class Address:
@@ -225,10 +226,6 @@ class Link:
     def __init__(self, address: Address, *, connect_seconds: float) -> None:
         self._parser = _BatchParser()
         self._connection = address.connection(self._parser, connect_seconds=connect_seconds)
-        self.turn: Final = asyncio.Lock()
-        """Held by whoever exchanges commands and replies; given on in the order asked."""
-        self.waiting = 0
-        """How many hold it or wait for it."""
 
     @property
     def connected(self) -> bool:
@@ -247,7 +244,7 @@ class Link:
         await self._connection.disconnect(nowait=True)
 
     async def exchange(self, packed: Sequence[bytes]) -> list[Reply]:
-        """Send all in one write; their replies, in order. The caller has the turn."""
+        """Send all in one write; their replies, in order. One exchange at a time."""
         await self.connect()
         await self._send(b"".join(packed))
         replies = await self._read(len(packed), greedy=False)
@@ -280,70 +277,3 @@ class Link:
         finally:
             self._parser.wanted = 0
         return replies
-
-
-class Lanes:
-    """A fixed number of connections, opened when needed. With one, commands run strictly in the order asked."""
-
-    def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
-        self._links = [Link(address, connect_seconds=command_seconds) for _ in range(count)]
-        self._scripts = scripts
-        self._seconds = command_seconds
-        self._closed = False
-
-    def script(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()) -> Command:
-        """A call of the script `name`."""
-        return Command(_pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
-
-    async def run(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
-        """The replies to `commands`, error replies among them, sent in one write over one connection.
-
-        A script the server does not know is loaded and called again, and only that. Cancelling drops the connection;
-        what was sent may still be carried out.
-
-        Raises:
-            StoreUnavailableError: no connection, or no answer within the command timeout.
-        """
-        if self._closed:
-            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
-        if not commands:
-            return []
-        with mapped_errors(operation):
-            async with asyncio.timeout(self._seconds):
-                # The first of the least busy, so that a second connection is made only under load.
-                link = min(self._links, key=_waiting)
-                link.waiting += 1
-                try:
-                    async with link.turn:
-                        replies = await link.exchange([command.packed for command in commands])
-                        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-                        if unknown:
-                            await self._repeat(link, commands, replies, unknown)
-                        return replies
-                finally:
-                    link.waiting -= 1
-
-    async def _repeat(
-        self, link: Link, commands: Sequence[Command], replies: list[Reply], unknown: Sequence[int]
-    ) -> None:
-        names = {name for n in unknown if (name := commands[n].script) is not None}
-        loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
-        again = await link.exchange([*loads, *(commands[n].packed for n in unknown)])
-        for n, reply in zip(unknown, again[len(loads) :], strict=True):
-            replies[n] = reply
-
-    async def load_scripts(self) -> None:
-        """Load all scripts, to spare the first stream the round trip."""
-        sources: Mapping[str, str] = self._scripts.sources
-        checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
-
-    async def aclose(self) -> None:
-        """Close all connections; later calls are refused."""
-        self._closed = True
-        for link in self._links:
-            with mapped_errors("aclose"):
-                await link.drop()
-
-
-def _waiting(link: Link) -> int:
-    return link.waiting

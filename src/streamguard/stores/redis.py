@@ -7,12 +7,12 @@ and one that listens for hints. Layout, TTLs and the commands used: `docs/refere
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final, cast
 
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
-from ._redis import Address, Command, CommandError, Lanes, Reply, checked
+from ._redis import Address, Command, CommandError, Reply, checked
 from .base import (
     Append,
     AppendReply,
@@ -31,6 +31,7 @@ from .base import (
     TakeReply,
 )
 from .redis_keys import Keys
+from .redis_lanes import Lanes
 from .redis_leases import LeaseIndex, milliseconds
 from .redis_records import (
     STATUSES,
@@ -138,7 +139,7 @@ class RedisStore(StreamStore):
         keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
         deadline, reply = await self._ask(
             "register",
-            self._leases.renewal(new.ref, lease_seconds),
+            self._leases.entry(new.ref, lease_seconds),
             self._lanes.script(
                 "register",
                 (keys.meta, keys.log, keys.session, keys.streams, keys.early),
@@ -155,8 +156,12 @@ class RedisStore(StreamStore):
         )
         number, *rest = items(reply)
         if number == 0:
-            return Registered(_present(decode_meta(new.ref, rest[0], "register"), new.ref, "register"))
-        await self._leases.remove([(new.ref, deadline)])
+            meta = _present(decode_meta(new.ref, rest[0], "register"), new.ref, "register")
+            if deadline == 0:  # a repetition: the record knows the lease
+                await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
+            return Registered(meta)
+        if deadline != 0:
+            await self._leases.remove([(new.ref, deadline)])
         self._status(number, new.ref, "register")
         other = StreamRef(new.ref.key, text(rest[0]))
         return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
@@ -242,8 +247,7 @@ class RedisStore(StreamStore):
         renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
         # The claims are renewed now. The index and the owners' slots follow, since only what was not fenced may move
         # them and they are on other cluster slots; an entry that stays behind is corrected by `due`.
-        with suppress(StoreUnavailableError):
-            await self._lanes.run("heartbeat", self._leases.renewals(renewed, lease_seconds))
+        self._lanes.post("heartbeat", self._leases.renewals(renewed, lease_seconds))
         return answers
 
     async def take(
@@ -324,8 +328,11 @@ class RedisStore(StreamStore):
             ),
         )
         if terminal is None:
-            _, reply = await self._ask("lose", self._leases.renewal(new.ref, lost.lease_seconds), declare)
-            return self._written(new.ref, reply, "lose")
+            _, reply = await self._ask("lose", self._leases.entry(new.ref, lost.lease_seconds), declare)
+            answer = self._written(new.ref, reply, "lose")
+            if answer.status is Status.OK:
+                await self._ask("lose", self._leases.renewal(new.ref, lost.lease_seconds))
+            return answer
         (reply,) = await self._ask("lose", declare)
         return await self._ended(new.ref, reply, "lose")
 
@@ -333,8 +340,7 @@ class RedisStore(StreamStore):
         answer = self._written(ref, reply, operation)
         if answer.status in (Status.OK, Status.DUPLICATE):
             # The stream is closed, whatever becomes of its entry: `due` removes one that is left over.
-            with suppress(StoreUnavailableError):
-                await self._leases.remove([(ref, None)])
+            self._leases.forget(ref)
         return answer
 
     async def mark(

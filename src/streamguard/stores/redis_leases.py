@@ -12,8 +12,9 @@ from typing import Final
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, Lanes, Reply, checked
+from ._redis import Command, Reply, checked
 from .redis_keys import Keys, decode_member, encode_member
+from .redis_lanes import Lanes
 
 __all__ = ["LeaseIndex", "milliseconds"]
 
@@ -47,9 +48,17 @@ class LeaseIndex:
         """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
         return self._entries(self._keys.lease_shard(ref), [ref], lease_seconds)
 
-    def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float) -> Command:
+    def entry(self, ref: StreamRef, lease_seconds: float) -> Command:
+        """Enter `ref` before its record is written; an entry that is there stays, since the write may be refused.
+
+        One that is too early is corrected by `due`; one moved too late would hide an orphan for a lease. The reply is
+        the deadline of a new entry, 0 for one that was there.
+        """
+        return self._entries(self._keys.lease_shard(ref), [ref], lease_seconds, "NX")
+
+    def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float, mode: str = "") -> Command:
         members = [encode_member(ref) for ref in refs]
-        return self._lanes.script("renew", (shard,), ("", milliseconds(lease_seconds), _INDEX_TTL_MS, *members))
+        return self._lanes.script("renew", (shard,), (mode, milliseconds(lease_seconds), _INDEX_TTL_MS, *members))
 
     def renewals(self, refs: Sequence[StreamRef], lease_seconds: float) -> list[Command]:
         """As `renewal` for many, and their owners' slots too where they have one."""
@@ -79,6 +88,10 @@ class LeaseIndex:
             else:
                 commands.append(Command.of("ZREM", shard, member))
         await self._ask("close", commands)
+
+    def forget(self, ref: StreamRef) -> None:
+        """Remove an entry with the next exchange, without waiting for it."""
+        self._lanes.post("close", [Command.of("ZREM", self._keys.lease_shard(ref), encode_member(ref))])
 
     async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
         """See `StreamStore.admit`."""

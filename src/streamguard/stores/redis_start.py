@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ._redis import Command, Lanes
+from ._redis import Command
+from .redis_lanes import Lanes
 
 __all__ = ["inspect_server"]
 

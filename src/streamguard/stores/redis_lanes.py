@@ -1,0 +1,178 @@
+"""Connections that carry what many callers ask: everything that waits goes out in one write.
+
+A task per connection does the writing and reading, so that a caller who is cancelled, or whose budget is spent, takes
+nobody else's replies along, and so that a hundred streams that begin at once cost a few exchanges and not hundreds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ..errors import StoreUnavailableError
+from ._redis import Address, Command, Link, Reply, checked, mapped_errors, pack, unknown_script
+from .redis_scripts import Scripts
+
+__all__ = ["Lanes"]
+
+EXCHANGE_COMMANDS: Final = 1_000
+"""Commands in one exchange, unless a single caller asks more: its replies must arrive well within the timeout."""
+
+
+class _Asked:
+    """The commands of one call."""
+
+    __slots__ = ("at", "commands", "operation", "replies")
+
+    def __init__(
+        self, operation: str, commands: Sequence[Command], replies: asyncio.Future[list[Reply]] | None, at: float
+    ) -> None:
+        self.operation = operation
+        self.commands = commands
+        self.replies = replies
+        """None when nobody wants to know."""
+        self.at = at
+        """Loop time it was asked at: its timeout counts from there."""
+
+
+class _Lane:
+    """One connection and its task."""
+
+    def __init__(self, link: Link, scripts: Scripts, *, command_seconds: float) -> None:
+        self.link = link
+        self.asked: deque[_Asked] = deque()
+        self.busy = False
+        """An exchange is under way."""
+        self._scripts = scripts
+        self._seconds = command_seconds
+        self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, asked: _Asked) -> None:
+        """Queue a call."""
+        self.asked.append(asked)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="streamguard-redis-lane")
+        elif self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def aclose(self) -> None:
+        """End the task, answer what waits, disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._fail(list(self.asked), None)
+        self.asked.clear()
+        with mapped_errors("aclose"):
+            await self.link.drop()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self.asked:
+                self._wake = loop.create_future()
+                await self._wake
+            self._wake = None
+            batch = [self.asked.popleft()]
+            count = len(batch[0].commands)
+            while self.asked and count + len(self.asked[0].commands) <= EXCHANGE_COMMANDS:
+                count += len(self.asked[0].commands)
+                batch.append(self.asked.popleft())
+            self.busy = True
+            try:
+                with mapped_errors(batch[0].operation):
+                    async with asyncio.timeout_at(batch[0].at + self._seconds):
+                        await self._exchange(batch)
+            except StoreUnavailableError as exc:
+                self._fail(batch, exc)
+            except asyncio.CancelledError:
+                self._fail(batch, None)
+                raise
+            finally:
+                self.busy = False
+
+    async def _exchange(self, batch: list[_Asked]) -> None:
+        commands = [command for asked in batch for command in asked.commands]
+        replies = await self.link.exchange([command.packed for command in commands])
+        unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
+        if unknown:
+            await self._repeat(commands, replies, unknown)
+        at = 0
+        for asked in batch:
+            end = at + len(asked.commands)
+            if asked.replies is not None and not asked.replies.done():
+                asked.replies.set_result(replies[at:end])
+            at = end
+
+    async def _repeat(self, commands: Sequence[Command], replies: list[Reply], unknown: Sequence[int]) -> None:
+        """Load the scripts the server did not know, and call those again, and only those."""
+        names = {name for n in unknown if (name := commands[n].script) is not None}
+        loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
+        again = await self.link.exchange([*loads, *(commands[n].packed for n in unknown)])
+        for n, reply in zip(unknown, again[len(loads) :], strict=True):
+            replies[n] = reply
+
+    @staticmethod
+    def _fail(batch: Sequence[_Asked], cause: StoreUnavailableError | None) -> None:
+        for asked in batch:
+            if asked.replies is not None and not asked.replies.done():
+                text = f"{asked.operation}: the store was closed" if cause is None else str(cause)
+                error = StoreUnavailableError(text, operation=asked.operation)
+                error.__cause__ = None if cause is None else cause.__cause__
+                asked.replies.set_exception(error)
+
+
+class Lanes:
+    """A fixed number of connections, opened when needed. With one, commands run strictly in the order asked."""
+
+    def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
+        self._lanes = [
+            _Lane(Link(address, connect_seconds=command_seconds), scripts, command_seconds=command_seconds)
+            for _ in range(count)
+        ]
+        self._scripts = scripts
+        self._closed = False
+
+    def script(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()) -> Command:
+        """A call of the script `name`."""
+        return Command(pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
+
+    async def run(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
+        """The replies to `commands`, error replies among them, in one exchange with whatever else waits.
+
+        A script the server does not know is loaded and called again, and only that. Cancelling a call takes back
+        nothing that was sent, and disturbs no other.
+
+        Raises:
+            StoreUnavailableError: no connection, or no answer within the command timeout.
+        """
+        if self._closed:
+            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+        if not commands:
+            return []
+        loop = asyncio.get_running_loop()
+        replies: asyncio.Future[list[Reply]] = loop.create_future()
+        self._lane().ask(_Asked(operation, commands, replies, loop.time()))
+        return await replies
+
+    def post(self, operation: str, commands: Sequence[Command]) -> None:
+        """Send `commands` with the next exchange; whether they arrive is not told. For clearing up."""
+        if not self._closed and commands:
+            self._lane().ask(_Asked(operation, commands, None, asyncio.get_running_loop().time()))
+
+    async def load_scripts(self) -> None:
+        """Load all scripts, to spare the first stream the round trip."""
+        sources: Mapping[str, str] = self._scripts.sources
+        checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
+
+    async def aclose(self) -> None:
+        """Close all connections; later calls are refused, waiting ones fail."""
+        self._closed = True
+        for lane in self._lanes:
+            await lane.aclose()
+
+    def _lane(self) -> _Lane:
+        """The first that is free, else the one with the least to do: a second connection is made only under load."""
+        return min(self._lanes, key=lambda lane: (lane.busy, len(lane.asked)))
