@@ -1,0 +1,95 @@
+"""The simplest form of saving: a function of the host's, called with each message.
+
+It is called at least once for each: again after an error or a doubt, also by another process, and possibly twice at
+the same time. What it stores is one message if it upserts by session and message id, or skips an idempotency key it
+has seen. Reading back is not asked of it; who wants that implements `MessageStore`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import ConfigurationError, MessageStoreError, MessageTimeoutError, MessageUnavailableError
+from ..model import SessionKey
+from .base import Message
+
+__all__ = ["CallableSaver", "MessageToSave", "Save"]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageToSave:
+    """One message and where it belongs."""
+
+    key: SessionKey
+    message: Message
+
+    @property
+    def text(self) -> str:
+        """The text parts put together: the message as somebody would read it, without tools, reasoning or files."""
+        texts = [part.get("text") for part in self.message.parts if part.get("type") == "text"]
+        return "".join(text for text in texts if isinstance(text, str))
+
+    @property
+    def idempotency_key(self) -> str:
+        """64 hex digits that are the same whenever the same stream's version of the same message is saved again.
+
+        A continued message has the same `message_id` and another key: it replaces what was saved under that id.
+        """
+        name = [self.key.owner, self.key.session_id, self.message.message_id, self.message.stream_id]
+        return hashlib.sha256(json.dumps(name).encode()).hexdigest()
+
+
+class Save(Protocol):
+    """Any `async def save(message)`.
+
+    It returns once the message is committed. What it raises counts as a failure to be tried again, unless it is a
+    `MessageStoreError` that says otherwise: `MessageInvalidError` for a message it will never take,
+    `MessageForbiddenError` for a session of somebody else, `MessageConflictError` where other content stands already.
+    """
+
+    async def __call__(self, message: MessageToSave, /) -> None: ...
+
+
+class CallableSaver:
+    """Saves messages by calling a function."""
+
+    def __init__(self, save: Save) -> None:
+        """Raises `ConfigurationError` unless `save` is async and can be called with one message."""
+        if not _is_async(save):
+            raise ConfigurationError(
+                "messages takes a message store or an async function, `async def save(message): …`; "
+                "a function that is not async would stop every stream while it saves"
+            )
+        try:
+            inspect.signature(save).bind(object())
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                "the function given as messages is called with the message alone: `async def save(message): …`"
+            ) from None
+        self._save = save
+
+    async def append(self, key: SessionKey, message: Message) -> None:
+        """Save a message. Not retried here; after an error or a cancellation it may or may not be saved.
+
+        Raises:
+            MessageTimeoutError: the function raised a `TimeoutError`.
+            MessageUnavailableError: it raised anything that is not a `MessageStoreError`; those come through.
+        """
+        try:
+            await self._save(MessageToSave(key, message))
+        except MessageStoreError:
+            raise
+        except TimeoutError as exc:
+            raise MessageTimeoutError("append: the save function did not finish in time", operation="append") from exc
+        except Exception as exc:  # a host's function may raise what it likes
+            raise MessageUnavailableError(
+                f"append: the save function failed ({type(exc).__name__})", operation="append"
+            ) from exc
+
+
+def _is_async(save: object) -> bool:
+    return callable(save) and (inspect.iscoroutinefunction(save) or inspect.iscoroutinefunction(type(save).__call__))
