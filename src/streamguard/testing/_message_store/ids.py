@@ -60,10 +60,11 @@ class IdClauses(Clauses):
         key = await opened(store)
         message = replied("0", stream_id="stream")
         await put(store, key, message)
-        for number, one in enumerate(ALIKE):
+        for number, one in enumerate(ALIKE, 1):
             message = replace(message, parts=(text_part(str(number)),), stream_id=one, continues=message.stream_id)
             await put(store, key, message)
-        assert await conflicts(store, key, replace(message, stream_id="other", continues=ALIKE[-1].upper()))
+        stray = replace(message, parts=(), stream_id="other", continues=ALIKE[-1].upper())
+        assert await conflicts(store, key, stray)
         assert (await store.get(key, message.message_id)).streams == ("stream", *ALIKE)
 
     async def test_the_longest_ids_are_fine(self, store: MessageStore) -> None:

@@ -25,7 +25,7 @@ class SessionClauses(Clauses):
     async def test_a_later_opening_finds_the_session(self, store: MessageStore) -> None:
         key = await opened(store)
         await put(store, key, asked("one"))
-        assert await store.open_session(key) is False
+        assert not await store.open_session(key)
 
     async def test_a_later_opening_keeps_what_was_said(self, store: MessageStore) -> None:
         key = await opened(store)

@@ -1,0 +1,60 @@
+"""Stores that are wrong about errors, or are left in disorder by a call that was broken off."""
+
+from __future__ import annotations
+
+import asyncio
+
+from streamguard.errors import MessageConflictError, MessageNotFoundError
+from streamguard.messages import Appended, Message, StoredMessage
+from streamguard.model import SessionKey
+
+from .bench import Bench, breaks
+
+
+@breaks("test_an_error_names_what_was_asked")
+class NamesItsOwnOperation(Bench):
+    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+        try:
+            return await super().get(key, message_id)
+        except MessageNotFoundError as exc:
+            raise MessageNotFoundError("SELECT: no rows", operation="select") from exc
+
+
+@breaks("test_a_conflict_holds_nothing_of_the_content")
+class QuotesWhatClashes(Bench):
+    async def append(self, key: SessionKey, message: Message) -> Appended:
+        try:
+            return await super().append(key, message)
+        except MessageConflictError as exc:
+            raise MessageConflictError(f"append: conflict over {message.parts}", operation="append") from exc
+
+
+@breaks("test_an_append_that_was_broken_off_can_be_repeated")
+class LeavesHalfAMessage(Bench):
+    async def append(self, key: SessionKey, message: Message) -> Appended:
+        entries = self.entries(key)
+        before = len(entries)
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            for entry in entries[:before]:
+                entry.position += 1
+            raise
+        return await super().append(key, message)
+
+
+@breaks("test_an_opening_that_was_broken_off_can_be_repeated")
+class StaysLockedWhenBrokenOff(Bench):
+    def __init__(self) -> None:
+        super().__init__()
+        self.locked = False
+
+    async def open_session(self, key: SessionKey) -> bool:
+        if self.locked:
+            raise MessageNotFoundError("open_session: locked", operation="open_session")
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.locked = True
+            raise
+        return await super().open_session(key)
