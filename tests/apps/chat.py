@@ -3,7 +3,8 @@
 A body says what its model does:
 
 - `id`: the session; `n`: how many pieces (`w0 `, `w1 `, …), `size`: bytes of each instead; `gap_ms` between them;
-- `gate`: before piece `gate_at` (default 0) the model waits until `POST /gate/<gate>` opened it;
+- `gate`: before piece `gate_at` (default 0) the model waits until `POST /gate/<gate>` opened it, and before piece
+  `again_at` for `POST /gate/<gate>-again`;
 - `crash_at`: raises before that piece; `messages`: as AI SDK sends them, ignored.
 
 `GET /trace` tells what ran in this process: one line per thing, in order.
@@ -40,6 +41,7 @@ class Script(BaseModel):
     gap_ms: float = 0
     gate: str | None = None
     gate_at: int = 0
+    again_at: int | None = None
     crash_at: int | None = None
 
 
@@ -55,6 +57,8 @@ async def model(script: Script) -> AsyncIterator[str]:
         for number, piece in enumerate(pieces(script)):
             if script.gate is not None and number == script.gate_at:
                 await GATES.setdefault(script.gate, asyncio.Event()).wait()
+            if script.gate is not None and number == script.again_at:
+                await GATES.setdefault(f"{script.gate}-again", asyncio.Event()).wait()
             if number == script.crash_at:
                 raise RuntimeError("secret words of the provider")
             yield piece

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from redis import Redis
 
@@ -210,16 +209,23 @@ async def test_redis_comes_back_under_degraded_streams(
     proxy = proxied(server)
     one = worker(proxy.redis_url())
     registered, never = new_session(), new_session()
-    async with post(one, registered, n=8, gate=registered, gate_at=3) as first:
+    async with post(one, registered, n=8, gate=registered, gate_at=3, again_at=5) as first:
         await first.read_events(5)
         proxy.refuse()
-        async with post(one, never, n=8, gate=never, gate_at=3) as second:
+        open_gate(one, registered)
+        await until_degraded(first)
+        async with post(one, never, n=8, gate=f"{never}-again", gate_at=3) as second:
             unlogged = await second.read_events(6)
             assert not [event for event in unlogged if event.id]
             proxy.forward()
             for session in (registered, never):
                 # Both still run; the store is told that their logs are lost.
-                open_gate_when_declared(one, session)
+                wait_until(
+                    lambda session=session: get(one, session).status_code == 409,  # type: ignore[misc]
+                    description="the lost log is declared",
+                    timeout=10,
+                )
+                open_gate(one, f"{session}-again")
             for stream in (first, second):
                 await stream.read_rest()
                 assert stream.ending is Ending.CLEAN
@@ -232,13 +238,3 @@ async def test_redis_comes_back_under_degraded_streams(
         assert (last["stream_id"], last["outcome"]) == (stream.headers["x-stream-id"], "completed")
         assert get(one, session).status_code == 409
         assert trace(one).count(f"completed {session}") == 1
-
-
-def open_gate_when_declared(worker: Worker, session: str) -> None:
-    wait_until(lambda: status_code(worker, session) == 200, description="the store answers again", timeout=10)
-    open_gate(worker, session)
-
-
-def status_code(worker: Worker, session: str) -> int:
-    url = f"{worker.url}/api/chat/{session}"
-    return httpx.get(url, headers={"X-User": "ann"}, timeout=10.0, trust_env=False).status_code
