@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -273,6 +274,23 @@ async def test_an_answer_that_is_none_of_ours_is_reported(reply: object) -> None
     if reply != []:
         with pytest.raises(MessageInvalidError, match="damaged"):
             await store.list(key)
+
+
+async def test_the_account_documented_for_streams_suffices(own_redis: Callable[..., RedisServer]) -> None:
+    """The rule is the one in docs/reference/redis.md."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+    (rule,) = [line for line in page.read_text().splitlines() if line.startswith("ACL SETUSER")]
+    server = own_redis()
+    server.client().execute_command(*rule.replace("<password>", "secret").split())  # type: ignore[no-untyped-call] # redis-py
+    async with RedisClient(f"redis://streamguard:secret@127.0.0.1:{server.port}") as client:
+        store = RedisMessageStore(client, ttl_seconds=HOUR)
+        assert await store.start() == []
+        key = await opened(store)
+        message = replied("one")
+        await put(store, key, message, continued(message, "one two"))
+        await store.mark(key, message.message_id, MessageStatus.PARTIAL)
+        assert texts([await store.get(key, message.message_id)]) == texts(await everything(store, key)) == ["one two"]
+        await store.delete_session(key)
 
 
 # -- construction -----------------------------------------------------------------------------------------------------
