@@ -11,6 +11,8 @@ from blockbuster import blockbuster_ctx
 
 import streamguard
 
+from .harness.mariadb import MariaDBServer
+from .harness.postgres import PostgresServer
 from .harness.redis import DATABASES, RedisServer
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
@@ -83,6 +85,20 @@ def own_redis() -> Iterator[Callable[..., RedisServer]]:
             immortal += server.keys_without_ttl()
         server.close()
     assert not immortal, f"keys without a TTL: {immortal[:10]}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The run's shared PostgreSQL; tests take turns in it with tables of their own. Whoever breaks one starts one."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """The run's shared MariaDB, likewise."""
+    with MariaDBServer() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

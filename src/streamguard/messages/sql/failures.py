@@ -1,0 +1,122 @@
+"""What SQLAlchemy and the drivers raise, in the words of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ...errors import (
+    MessageConflictError,
+    MessageInvalidError,
+    MessageStoreError,
+    MessageUnavailableError,
+)
+
+__all__ = ["RaceLostError", "as_message_error", "mapped_errors"]
+
+_DRIVERS: Final = frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "pymysql", "sqlite3"})
+"""Packages whose exceptions are a database's: while connecting, SQLAlchemy lets some through as they are."""
+
+_DUPLICATES: Final = frozenset({"23505", "1062", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE"})
+
+_UNHOLDABLE: Final = frozenset(
+    {
+        # PostgreSQL: program limit, as a value over a gigabyte; a text its encoding lacks; NUL
+        "54000",
+        "22001",
+        "22003",
+        "22021",
+        "22P05",
+        # MySQL and MariaDB: packet too large, data too long, out of range, a text its character set lacks
+        "1153",
+        "1264",
+        "1366",
+        "1406",
+        "SQLITE_TOOBIG",
+        "SQLITE_MISMATCH",
+    }
+)
+
+_MISSING: Final = frozenset({"42P01", "42703", "3F000", "1146", "1054", "1049"})
+"""A table, column, schema or database is not there. SQLite has no code for it."""
+
+
+class RaceLostError(MessageConflictError):
+    """A row with the same key came in between; reading again tells what it is."""
+
+
+@contextmanager
+def mapped_errors(operation: str) -> Iterator[None]:
+    """Turns what a database, its driver or SQLAlchemy raises into a `MessageStoreError`; the rest passes."""
+    try:
+        yield
+    except MessageStoreError:
+        raise
+    except Exception as exc:
+        mapped = as_message_error(operation, exc)
+        if mapped is None:
+            raise
+        raise mapped from exc
+
+
+def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None:
+    """What the contract calls `exc`; None for one that is no database's, as a bug's.
+
+    The text names no host, statement or value. From an SQLAlchemy error, which would show all parameters of the
+    statement in every traceback, they are hidden.
+    """
+    if isinstance(exc, StatementError):
+        exc.hide_parameters = True
+    if isinstance(exc, PoolTimeoutError):
+        return _unavailable(operation, "every connection of the pool is in use")
+    if isinstance(exc, DBAPIError):
+        return _refused(operation, exc)
+    if isinstance(exc, StatementError):
+        # The statement never left: the driver cannot encode a value.
+        return MessageInvalidError(f"{operation}: the database cannot hold this", operation=operation)
+    if isinstance(exc, SQLAlchemyError | OSError | EOFError) or type(exc).__module__.split(".")[0] in _DRIVERS:
+        return _unavailable(operation, f"the database cannot be reached ({type(exc).__name__})")
+    return None
+
+
+def _refused(operation: str, exc: DBAPIError) -> MessageStoreError:
+    code = _code(exc.orig)
+    if code in _DUPLICATES:
+        return RaceLostError(f"{operation}: a row of that key is there ({code})", operation=operation)
+    if isinstance(exc, IntegrityError):
+        return MessageInvalidError(
+            f"{operation}: a constraint of the database forbids it ({code})", operation=operation
+        )
+    if code in _UNHOLDABLE or _unencodable(exc.orig):
+        return MessageInvalidError(f"{operation}: the database cannot hold this ({code})", operation=operation)
+    if code in _MISSING or "no such table" in str(exc.orig) or "no such column" in str(exc.orig):
+        return _unavailable(operation, "the tables are missing or another version's; see create_tables")
+    if exc.connection_invalidated:
+        return _unavailable(operation, f"the connection to the database was lost ({code})")
+    return _unavailable(operation, f"the database refused ({code})")
+
+
+def _unavailable(operation: str, what: str) -> MessageUnavailableError:
+    return MessageUnavailableError(f"{operation}: {what}", operation=operation)
+
+
+def _code(error: BaseException | None) -> str:
+    """The database's own code: MySQL's number, an SQLSTATE, or SQLite's name; the exception's name without one."""
+    first = error.args[0] if error is not None and error.args else None
+    if isinstance(first, int):
+        return str(first)
+    codes = (getattr(error, name, None) for name in ("sqlstate", "sqlite_errorname"))
+    return next((str(code) for code in codes if code), type(error).__name__)
+
+
+def _unencodable(error: BaseException | None) -> bool:
+    """Whether the driver could not even encode a value: asyncpg wraps the cause, which stays in the chain."""
+    while error is not None:
+        if isinstance(error, UnicodeError | OverflowError):
+            return True
+        error = error.__cause__
+    return False

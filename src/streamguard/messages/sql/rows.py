@@ -1,0 +1,97 @@
+"""How a stored message is a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from sqlalchemy import RowMapping
+
+from ...errors import MessageInvalidError, MessageUnavailableError
+from ...model import FORMAT_VERSION
+from ..base import Message, MessageStatus, StoredMessage
+from ..content import decode_content, encode_content
+
+__all__ = ["ROW_COLUMNS", "Draft", "Writers", "decode_row", "decode_writers"]
+
+Writers: TypeAlias = list[tuple[str | None, str]]
+"""Every stream that wrote a message, oldest first, with the digest of what it wrote; None for no stream."""
+
+ROW_COLUMNS: Final = (
+    "message_id",
+    "position",
+    "status",
+    "content",
+    "writers",
+    "format_version",
+    "created_at",
+    "updated_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message about to be written."""
+
+    message: Message
+    content: str
+    digest: str
+
+    @classmethod
+    def of(cls, operation: str, message: Message) -> Draft:
+        """Raises `MessageInvalidError` for what cannot be written."""
+        content, digest = encode_content(operation, message)
+        return cls(message, content.decode(), digest)
+
+    def columns(self, earlier: Writers, now: float) -> dict[str, str | int | float]:
+        """What writing it after `earlier` sets."""
+        writers = [*earlier, (self.message.stream_id, self.digest)]
+        return {
+            "role": self.message.role.value,
+            "status": self.message.status.value,
+            "content": self.content,
+            "writers": json.dumps(writers, separators=(",", ":"), ensure_ascii=False),
+            "format_version": FORMAT_VERSION,
+            "updated_at": now,
+        }
+
+
+def decode_writers(operation: str, row: RowMapping) -> Writers:
+    """The writers of a row.
+
+    Raises:
+        MessageUnavailableError: a newer version wrote it; a worker of that version can read it.
+        MessageInvalidError: it is damaged.
+    """
+    if row["format_version"] > FORMAT_VERSION:
+        raise MessageUnavailableError(
+            f"{operation}: a newer version of streamguard wrote this message", operation=operation
+        )
+    try:
+        return [(stream_id, digest) for stream_id, digest in json.loads(row["writers"])]
+    except (TypeError, ValueError) as exc:
+        raise _damaged(operation) from exc
+
+
+def decode_row(operation: str, row: RowMapping) -> StoredMessage:
+    """A row of `ROW_COLUMNS`. Raises as `decode_writers`."""
+    writers: Sequence[tuple[str | None, str]] = decode_writers(operation, row)
+    message_id = row["message_id"].decode() if isinstance(row["message_id"], bytes) else row["message_id"]
+    try:
+        message, status = decode_content(message_id, row["content"].encode()), MessageStatus(row["status"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise _damaged(operation) from exc
+    return StoredMessage(
+        message=message,
+        position=row["position"],
+        status=status,
+        streams=tuple(stream_id for stream_id, _ in writers if stream_id is not None),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _damaged(operation: str) -> MessageInvalidError:
+    return MessageInvalidError(f"{operation}: a stored message is damaged", operation=operation)

@@ -1,0 +1,118 @@
+"""The sessions table: a session's lock, its life and its end. Every function is part of a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from .engines import Ids, matching
+from .tables import BYTES_FOR_IDS, MessageTables
+
+__all__ = ["LockedSession", "Sessions"]
+
+
+class _SQLiteConnection(Protocol):
+    @property
+    def in_transaction(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSession:
+    """A session that no other transaction writes to while this one lasts."""
+
+    now: float
+    """Unix time, by the database's clock."""
+    exists: bool
+    """Whether there is a row."""
+    alive: bool = False
+    """Whether it exists and its time is not over."""
+    last_position: int = 0
+
+
+class Sessions:
+    """The statements of one store on its sessions.
+
+    Args:
+        tables: where they are.
+        clock: the database's, as an expression.
+        ttl_seconds: how long a session lives after a write; None for ever.
+    """
+
+    def __init__(self, tables: MessageTables, clock: ColumnElement[float], ttl_seconds: float | None) -> None:
+        self._tables = tables
+        self._table = tables.sessions
+        self._clock = clock
+        self._ttl_seconds = ttl_seconds
+
+    async def lock(self, connection: AsyncConnection, ids: Ids) -> LockedSession:
+        """Make this transaction the session's only writer. It must come before anything is read.
+
+        On SQLite that locks the whole database, and a transaction that has read may not become a writer once another
+        has written, however long it waits.
+        """
+        sessions = self._table
+        columns = (sessions.c.last_position, sessions.c.expires_at, self._clock.label("now"))
+        query = select(*columns).where(matching(sessions, ids))
+        if connection.dialect.name == "sqlite":
+            await self._lock_sqlite(connection, ids)
+        else:
+            if connection.dialect.name in BYTES_FOR_IDS:
+                # For this transaction alone; it also begins one on a connection in autocommit. Without the gap locks
+                # of the default level, two that open the same session do not end in a deadlock.
+                await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                await connection.exec_driver_sql("START TRANSACTION")
+            query = query.with_for_update()
+        row = (await connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            return LockedSession(await connection.scalar(select(self._clock)) or 0.0, exists=False)
+        now, expires_at = row["now"], row["expires_at"]
+        alive = expires_at is None or expires_at > now
+        return LockedSession(now, exists=True, alive=alive, last_position=row["last_position"])
+
+    async def _lock_sqlite(self, connection: AsyncConnection, ids: Ids) -> None:
+        sessions = self._table
+        raw = await connection.get_raw_connection()
+        if cast("_SQLiteConnection", raw.driver_connection).in_transaction:
+            # A host's own event has begun it, perhaps without a lock. A write takes it, even one that changes nothing.
+            nothing = update(sessions).values(last_position=sessions.c.last_position)
+            await connection.execute(nothing.where(matching(sessions, ids)))
+        else:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    async def is_lasting(self, connection: AsyncConnection, ids: Ids) -> bool:
+        """Whether the session exists and never ends. Takes no lock."""
+        query = select(self._table.c.owner).where(matching(self._table, ids), self._table.c.expires_at.is_(None))
+        return await connection.scalar(query) is not None
+
+    async def create(self, connection: AsyncConnection, ids: Ids, now: float) -> None:
+        """Add the session, without messages."""
+        times = {"created_at": now, "updated_at": now, "expires_at": self._end(now)}
+        await connection.execute(insert(self._table).values({**ids, "last_position": 0, **times}))
+
+    async def renew(self, connection: AsyncConnection, ids: Ids, session: LockedSession, *, added: int = 0) -> None:
+        """Begin its time to live anew, after `added` messages."""
+        changed = {
+            "updated_at": session.now,
+            "expires_at": self._end(session.now),
+            "last_position": session.last_position + added,
+        }
+        await connection.execute(update(self._table).where(matching(self._table, ids)).values(changed))
+
+    async def erase(self, connection: AsyncConnection, ids: Ids) -> None:
+        """Delete it and its messages."""
+        # Both: SQLite follows foreign keys only where a host has asked it to.
+        for table in (self._tables.messages, self._table):
+            await connection.execute(delete(table).where(matching(table, ids)))
+
+    async def ended(self, connection: AsyncConnection, limit: int) -> tuple[Ids, ...]:
+        """Sessions whose time is over."""
+        sessions = self._table
+        query = select(sessions.c.owner, sessions.c.session_id).where(sessions.c.expires_at <= self._clock).limit(limit)
+        rows = (await connection.execute(query)).mappings()
+        return tuple({"owner": row["owner"], "session_id": row["session_id"]} for row in rows)
+
+    def _end(self, now: float) -> float | None:
+        return None if self._ttl_seconds is None else now + self._ttl_seconds

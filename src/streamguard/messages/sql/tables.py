@@ -1,0 +1,150 @@
+"""The two tables of `SQLMessageStore`, on a `MetaData` that Alembic can compare.
+
+Only SQLAlchemy's own types are used, so a generated migration imports nothing of streamguard.
+
+On MySQL and MariaDB ids are bytes: their collations fold case, or accents, or the spaces at an id's end, and which ones
+there are differs between the two. Sizes count bytes there: three ids of 256 fill an InnoDB key to the last byte.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.mysql import DOUBLE, LONGTEXT, VARBINARY
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.sql.elements import conv
+from sqlalchemy.types import TypeEngine
+
+from ...errors import ConfigurationError
+from ..base import MAX_ID_BYTES
+
+__all__ = ["BYTES_FOR_IDS", "MessageTables"]
+
+BYTES_FOR_IDS: Final = ("mysql", "mariadb")
+"""The dialects on which ids are bytes."""
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+"""Leaves room for the longest constraint name under PostgreSQL's 63 bytes."""
+
+_MYSQL: Final[dict[str, Any]] = {
+    f"{dialect}_{option}": value
+    for dialect in BYTES_FOR_IDS
+    for option, value in (("engine", "InnoDB"), ("charset", "utf8mb4"), ("collate", "utf8mb4_bin"))
+}
+
+
+def _id() -> TypeEngine[str]:
+    return String(MAX_ID_BYTES).with_variant(VARBINARY(MAX_ID_BYTES), *BYTES_FOR_IDS)
+
+
+def _text() -> TypeEngine[str]:
+    # MySQL's TEXT ends at 64 KiB.
+    return Text().with_variant(LONGTEXT(), *BYTES_FOR_IDS)
+
+
+def _time() -> TypeEngine[float]:
+    # As the servers report it; SQLAlchemy's own DOUBLE leads Alembic to see a difference where there is none.
+    return Double().with_variant(DOUBLE(asdecimal=False), *BYTES_FOR_IDS)
+
+
+class MessageTables:
+    """Where sessions and messages are stored.
+
+    `sessions` and `messages` are SQLAlchemy tables, `metadata` the `MetaData` they belong to: give it to Alembic as a
+    target. Unique and foreign keys and indexes have names of their own, made from their table's; primary keys follow
+    `metadata`'s naming convention.
+
+    Args:
+        prefix: What the tables' names begin with.
+        sessions: The sessions table's whole name, in place of `prefix` + `sessions`.
+        messages: The messages table's whole name, likewise.
+        schema: The database schema they are in, which must exist; None for `metadata`'s, or the connection's own.
+        metadata: A host's `MetaData` to add them to; None makes one.
+
+    Raises:
+        ConfigurationError: a name is no plain SQL name of at most 41 characters, or `metadata` has such a table.
+    """
+
+    def __init__(
+        self,
+        *,
+        prefix: str = "streamguard_",
+        sessions: str | None = None,
+        messages: str | None = None,
+        schema: str | None = None,
+        metadata: MetaData | None = None,
+    ) -> None:
+        self.metadata: MetaData = MetaData() if metadata is None else metadata
+        session_name = _checked(prefix + "sessions" if sessions is None else sessions)
+        message_name = _checked(prefix + "messages" if messages is None else messages)
+        try:
+            self.sessions: Table = self._sessions(session_name, schema)
+            self.messages: Table = self._messages(message_name, schema)
+        except InvalidRequestError as exc:
+            raise ConfigurationError(
+                f"the MetaData has a table {session_name} or {message_name} already: make MessageTables once, and share"
+            ) from exc
+
+    def _sessions(self, name: str, schema: str | None) -> Table:
+        return Table(
+            name,
+            self.metadata,
+            Column("owner", _id(), nullable=False),
+            Column("session_id", _id(), nullable=False),
+            Column("last_position", Integer, nullable=False, comment="of its last message; 0 without one"),
+            Column("created_at", _time(), nullable=False, comment="Unix time, as all times here"),
+            Column("updated_at", _time(), nullable=False),
+            Column("expires_at", _time(), nullable=True, comment="null: never"),
+            PrimaryKeyConstraint("owner", "session_id"),
+            Index(conv(f"ix_{name}_expires_at"), "expires_at"),
+            schema=schema,
+            **_MYSQL,
+        )
+
+    def _messages(self, name: str, schema: str | None) -> Table:
+        return Table(
+            name,
+            self.metadata,
+            Column("owner", _id(), nullable=False),
+            Column("session_id", _id(), nullable=False),
+            Column("position", Integer, nullable=False, comment="in its session, from 1"),
+            Column("message_id", _id(), nullable=False),
+            Column("role", String(16), nullable=False, comment="as in content: for queries"),
+            Column("status", String(16), nullable=False),
+            Column("content", _text(), nullable=False, comment="JSON: role, parts, metadata, outcome, usage, streams"),
+            Column("writers", _text(), nullable=False, comment="JSON: streams that wrote it, and their digests"),
+            Column("format_version", SmallInteger, nullable=False),
+            Column("created_at", _time(), nullable=False),
+            Column("updated_at", _time(), nullable=False),
+            PrimaryKeyConstraint("owner", "session_id", "position"),
+            UniqueConstraint("owner", "session_id", "message_id", name=conv(f"uq_{name}_message_id")),
+            ForeignKeyConstraint(
+                ["owner", "session_id"],
+                [self.sessions.c.owner, self.sessions.c.session_id],
+                name=conv(f"fk_{name}_session"),
+                ondelete="CASCADE",
+            ),
+            schema=schema,
+            **_MYSQL,
+        )
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} is no table name: letters, digits and _, at most 41 of them")
+    return name

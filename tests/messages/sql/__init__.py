@@ -1,0 +1,1 @@
+"""Tests of the SQL message store, each on every database it concerns."""

@@ -1,0 +1,65 @@
+"""A place to store messages: tables in a database, and what tests do to them behind a store's back."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import anyio.to_thread
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from streamguard.messages.sql import MessageTables, SQLMessageStore
+
+__all__ = ["PATIENT_SECONDS", "Place"]
+
+PATIENT_SECONDS = 15.0
+"""A store's timeout where none is tested: this machine may be busy."""
+
+
+class Place:
+    """Tables that exist while this is open, and an engine of the test's own."""
+
+    def __init__(self, url: str, tables: MessageTables) -> None:
+        self.url = url
+        self.tables = tables
+        self.engine: AsyncEngine = create_async_engine(url)
+        self._stores: list[SQLMessageStore] = []
+
+    async def __aenter__(self) -> Self:
+        await SQLMessageStore(self.engine, tables=self.tables, timeout_seconds=PATIENT_SECONDS).create_tables()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for store in self._stores:
+            await store.aclose()
+        async with self.engine.begin() as connection:
+            await connection.run_sync(self.tables.metadata.drop_all)
+        await self.engine.dispose()
+
+    async def store(
+        self,
+        url_or_engine: str | AsyncEngine | None = None,
+        *,
+        ttl_seconds: float | None = None,
+        timeout_seconds: float = PATIENT_SECONDS,
+    ) -> SQLMessageStore:
+        """One more store on these tables, by default with an engine of its own; closed at the end."""
+
+        def construct() -> SQLMessageStore:
+            return SQLMessageStore(
+                url_or_engine or self.url, tables=self.tables, ttl_seconds=ttl_seconds, timeout_seconds=timeout_seconds
+            )
+
+        # In a thread, since it imports the driver and looks for SQLite's file: a host does so before its loop runs.
+        store = await anyio.to_thread.run_sync(construct)
+        self._stores.append(store)
+        return store
+
+    async def age(self, seconds: float) -> None:
+        """Let every session be `seconds` older."""
+        sessions = self.tables.sessions
+        async with self.engine.begin() as connection:
+            await connection.execute(update(sessions).values(expires_at=sessions.c.expires_at - seconds))
