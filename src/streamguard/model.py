@@ -34,8 +34,8 @@ __all__ = [
     "StreamRef",
     "StreamState",
     "Usage",
-    "new_message_id",
     "is_stream_id",
+    "new_message_id",
     "new_stream_id",
 ]
 

@@ -23,6 +23,7 @@ T = TypeVar("T")
 ATTEMPTS: Final = 8
 """Rounds of register-and-clear-the-way before a session counts as contended."""
 RETRY_SECONDS: Final = 0.05
+EXTENSIONS: Final = 3
 POLL_SECONDS: Final = 0.25
 
 
@@ -182,22 +183,43 @@ class Admission:
     async def _budgeted(self, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step until the registration budget is spent.
 
+        While the store answers others, up to `EXTENSIONS` budgets more: a process that starts a hundred streams at
+        once is late itself, and must not take that for an outage.
+
         Raises:
             StoreUnavailableError: it was.
         """
-        try:
-            async with asyncio.timeout(self._settings.registration_seconds):
-                while True:
-                    try:
-                        return await step()
-                    except StoreUnavailableError:
-                        self._breaker.stumbled()
-                        await asyncio.sleep(RETRY_SECONDS)
-        except TimeoutError as exc:
-            raise StoreUnavailableError(
-                f"no registration within {self._settings.registration_seconds} s (registration_seconds)",
-                operation="register",
-            ) from exc
+        budget = self._settings.registration_seconds
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        extensions = 0
+        while True:
+            try:
+                async with asyncio.timeout_at(begun + budget * (1 + extensions)) as limit:
+                    answer = await step()
+                self._breaker.answered()
+                return answer
+            except StoreUnavailableError:
+                self._breaker.stumbled()
+                pause = RETRY_SECONDS
+            except TimeoutError as exc:
+                if not limit.expired():
+                    raise
+                pause = 0.0
+                if extensions == EXTENSIONS or not self._breaker.has_answered_since(begun):
+                    raise self._late() from exc
+                extensions += 1
+            if loop.time() + pause >= begun + budget * (1 + extensions):
+                if extensions == EXTENSIONS or not self._breaker.has_answered_since(begun):
+                    raise self._late()
+                extensions += 1
+            await asyncio.sleep(pause)
+
+    def _late(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"no registration within {self._settings.registration_seconds} s (registration_seconds)",
+            operation="register",
+        )
 
     async def _dismiss(self, owner: str, stream_id: str) -> None:
         """Give the owner's slot back; if the store fails, the slot expires with its lease."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from ..errors import StoreError
@@ -37,6 +38,7 @@ class Breaker:
         self._passing.set()
         self._released = False
         self._outage_ended = clock()
+        self._answered_at = -math.inf
         self._on_close: list[Callable[[], None]] = []
 
     @property
@@ -51,6 +53,15 @@ class Breaker:
     def when_closed(self, callback: Callable[[], None]) -> None:
         """Call `callback` on the event loop each time an outage ends."""
         self._on_close.append(callback)
+
+    def answered(self) -> None:
+        """The store just did what it was asked."""
+        self._answered_at = self._clock()
+
+    def has_answered_since(self, moment: float) -> bool:
+        """Whether the store did anything it was asked after that loop time: then whoever got no answer was not
+        heard in time by a busy process, or asked for something of its own kind."""
+        return self._answered_at > moment
 
     def stumbled(self) -> None:
         """One store call failed. Not yet an outage, but reconcilers count healthy time from here."""

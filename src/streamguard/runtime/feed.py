@@ -155,8 +155,13 @@ class Feed:
         stop = self.visible - self.base
         if ids == self.protocol.ids_by_default:
             frames = self.frames
-            for seq in range(self.base + len(frames) + 1, self.visible + 1):
-                frames.append(self.frame(seq, ids=ids))
+            done = len(frames)
+            if done < stop:
+                if not ids or self.last_id is None:
+                    prefix = self._cursor_prefix if ids else None
+                    frames += self.protocol.frames(self.base + done + 1, self.events[done:stop], prefix)
+                else:
+                    frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
             if stop - index == 1:
                 return frames[index], after + 1
             end, size = index, 0
@@ -179,6 +184,11 @@ class Feed:
 
     def _trim(self, limit: int) -> None:
         shown = self.visible - self.base
+        if limit == 0 and shown == len(self.events):
+            self.events.clear()
+            self.frames.clear()
+            self.base, self._event_bytes = self.visible, 0
+            return
         drop, size = 0, self._event_bytes
         while drop < shown and size > limit:
             size -= len(self.events[drop][1]) + EVENT_BYTES

@@ -185,7 +185,7 @@ class Finaliser:
     async def _flushed(self, stream: LiveStream) -> None:
         """Wait until every event is acknowledged, or the stream is degraded or superseded."""
         feed = stream.feed
-        stream.urgent = True
+        stream.hurry()
         while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
             await feed.waiter()
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from ..errors import EventTooLargeError, FaultError, StreamLimitError
 from ..faults import Fault, FaultCode, Phase
-from ..model import EventKind, Outcome
+from ..model import Outcome
 from .stream import Ending, LiveStream
 
 __all__ = ["fault_of", "produce"]
 
-YIELD_EVERY: Final = 32
+YIELD_EVERY: Final = 64
 """A generator that never waits gives the event loop a turn after this many items."""
 
 
@@ -24,20 +24,23 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     `interrupted`, because finalisation must still happen.
     """
     encoder = stream.encoder
+    encode, emit, clock = encoder.encode, stream.emit_data, asyncio.get_running_loop().time
+    count = 0
     try:
         iterator = items()
         try:
             async for item in iterator:
                 if stream.cancelling is not None:  # the endpoint swallowed its cancellation
                     break
-                stream.items += 1
-                payloads = encoder.encode(item)
+                stream.items = count = count + 1
+                payloads = encode(item)
                 if payloads:
-                    stream.begin()
+                    if not stream.began:
+                        stream.begin()
                     for payload in payloads:
-                        stream.emit(EventKind.DATA, payload)
-                stream.last_item_at = asyncio.get_running_loop().time()
-                if stream.items % YIELD_EVERY == 1:
+                        emit(payload)
+                stream.last_item_at = clock()
+                if count % YIELD_EVERY == 1:
                     await asyncio.sleep(0)
                 if stream.crowded:
                     await stream.room()
@@ -48,7 +51,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.cancelling is None:
             stream.begin()
             for payload in encoder.finish():
-                stream.emit(EventKind.DATA, payload)
+                emit(payload)
             return Ending(Outcome.COMPLETED, None)
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()

@@ -126,6 +126,7 @@ class Runtime:
             streams=self._streams.values,
             viewers=lambda: self.audience.viewers,
             abandon=self._abandon,
+            listen=lambda stream: self._tasks.start(self._listen, stream),
             observe=self.observe,
         )
         for warning in await self.store.start():
@@ -225,8 +226,6 @@ class Runtime:
         finally:
             self._opening -= 1
             self._one_ended.set()
-        if not opened.degraded:
-            self._tasks.start(self._listen, opened)
         self.observe(
             Observation(
                 Signal.STREAM_OPENED,
@@ -386,6 +385,9 @@ class Runtime:
         while not stream.finished:
             try:
                 async with self.store.watch(stream.ref, on_hint, data=False):
+                    meta = await self.store.meta(stream.ref)  # what was said before anybody listened
+                    if meta is not None and meta.stop_requested:
+                        self._stop_local(stream)
                     await stream.ended()
             except StoreError:
                 await asyncio.sleep(LISTEN_RETRY_SECONDS)

@@ -102,7 +102,10 @@ class Sessions:
                 current = await self._store.meta(meta.ref)
                 if current is not None:
                     await self._admission.take_over(current, stopped=True)
-            return meta
+        told = [stream for stream in self._local(key) if stream.ref == meta.ref and not stream.finalising]
+        if told:  # no need to wait until the store tells its own writer
+            _stopped(told)
+        return meta
 
     async def raw(self, key: SessionKey, stream_id: str) -> tuple[StreamMeta, AsyncIterator[str]]:
         """The logged text of a stream, as far as it goes.

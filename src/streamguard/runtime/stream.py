@@ -93,6 +93,10 @@ class LiveStream:
         self.created_at = created_at
         """Unix time."""
         self.settings = settings
+        self._max_event_bytes = settings.max_event_bytes
+        self._max_bytes = settings.max_stream_bytes
+        self._max_events = settings.max_stream_events
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self.epoch = 1
         self.registered = False
         self.degraded: bool = False
@@ -127,6 +131,8 @@ class LiveStream:
         """What became of a natural end whose log failed in the last moment, under `on_store_failure="fail"`."""
         self.cancelled_at: float | None = None
         self.finalising = False
+        self.listening = False
+        """Somebody hears of stop requests for it."""
         self.seal: Seal | None = None
         self.failure: BaseException | None = None
         """What the endpoint raised."""
@@ -136,7 +142,7 @@ class LiveStream:
         """A stop was asked; the seal decides whether it came in time."""
         self.finished: bool = False
         """Finalised, as far as this process can."""
-        self._began = False
+        self.began = False
         self._failed_first = False
         self._announcement: Fault | None = None
         self._first: asyncio.Future[None] | None = None
@@ -151,8 +157,8 @@ class LiveStream:
 
     def begin(self) -> None:
         """Emit what comes before the first item; later calls do nothing."""
-        if not self._began:
-            self._began = True
+        if not self.began:
+            self.began = True
             for payload in self.encoder.begin():
                 self.emit(EventKind.DATA, payload)
             if self._announcement is not None:
@@ -160,7 +166,7 @@ class LiveStream:
 
     def announce(self, fault: Fault) -> None:
         """Tell this process's viewers of a fault that cannot be logged; before the first item, right after `begin`."""
-        if self._began:
+        if self.began:
             self.emit(EventKind.NOTICE, fault.to_json(), bounded=False)
         else:
             self._announcement = fault
@@ -200,7 +206,31 @@ class LiveStream:
             return
         self._pending_bytes += size
         if self.first_pending_at is None:
-            self.first_pending_at = asyncio.get_running_loop().time()
+            self.first_pending_at = self._clock()
+            self._submit(self)
+
+    def emit_data(self, payload: bytes) -> None:
+        """`emit` for data within the limits, which nearly all is: the path that millions take.
+
+        Raises:
+            EventTooLargeError, StreamLimitError: as `emit`.
+        """
+        size = len(payload)
+        feed = self.feed
+        if (
+            size > self._max_event_bytes
+            or self.bytes + size > self._max_bytes
+            or feed.emitted >= self._max_events
+            or self.degraded
+            or self.superseded
+        ):
+            self.emit(EventKind.DATA, payload)
+            return
+        self.bytes += size
+        feed.push(EventKind.DATA, payload)
+        self._pending_bytes += size
+        if self.first_pending_at is None:
+            self.first_pending_at = self._clock()
             self._submit(self)
 
     async def room(self) -> None:
@@ -222,7 +252,7 @@ class LiveStream:
         if self.cancelling is not None or self.finalising:
             return
         self.cancelling = ending
-        self.cancelled_at = asyncio.get_running_loop().time()
+        self.cancelled_at = self._clock()
         self._wake_room()
         if self.producer is not None:
             self.producer.cancel()
@@ -287,9 +317,15 @@ class LiveStream:
         self.acked = last_seq
         return True
 
+    def hurry(self) -> None:
+        """Have what waits committed without waiting for company."""
+        self.urgent = True
+        if self.first_pending_at is not None:
+            self._submit(self)
+
     def resubmit(self) -> None:
         """Have the writer look at the stream again, after `rewind`."""
-        self.first_pending_at = asyncio.get_running_loop().time()
+        self.first_pending_at = self._clock()
         self._submit(self)
 
     def degrade(self, reason: str) -> None:

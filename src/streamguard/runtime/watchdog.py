@@ -19,6 +19,9 @@ __all__ = ["Watchdog"]
 
 STUCK_SECONDS: Final = 1.0
 """A viewer past its backlog is dropped when its current write has hung this long."""
+LISTEN_AFTER_SECONDS: Final = 0.25
+"""A stream this old subscribes to its stop requests. Younger ones hear of them with the next append; most short ones
+never need the subscription, which would be a third of what opening and ending them costs."""
 CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a cancelled endpoint may clean up before its stream ends without it."""
 
@@ -33,6 +36,7 @@ class Watchdog:
         streams: Callable[[], Iterable[LiveStream]],
         viewers: Callable[[], Iterable[Viewer]],
         abandon: Callable[[LiveStream], None],
+        listen: Callable[[LiveStream], None],
         observe: Callable[[Observation], None],
     ) -> None:
         self._settings = settings
@@ -40,6 +44,8 @@ class Watchdog:
         self._viewers = viewers
         self._abandon = abandon
         """Ends a stream that has no producer yet, or one that does not heed its cancellation."""
+        self._listen = listen
+        """Has a stream hear of stop requests while it appends nothing."""
         self._observe = observe
 
     async def run(self) -> None:
@@ -47,7 +53,7 @@ class Watchdog:
         shortest = min(
             self._settings.first_item_seconds, self._settings.stall_seconds, self._settings.keep_alive_seconds
         )
-        interval = min(max(shortest / 4, 0.02), 0.5)
+        interval = min(max(shortest / 4, 0.02), 0.25)
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(interval)
@@ -67,6 +73,9 @@ class Watchdog:
             if stream.producer is None or now - stream.cancelled_at > CANCEL_GRACE_SECONDS:
                 self._abandon(stream)
             return
+        if not (stream.listening or stream.degraded) and now - stream.opened_at > LISTEN_AFTER_SECONDS:
+            stream.listening = True
+            self._listen(stream)
         request, settings = stream.request, self._settings
         if stream.crowded and not stream.degraded:
             stream.last_item_at = now  # it waits for the store, which has its own deadline

@@ -21,6 +21,7 @@ __all__ = ["Writer"]
 BUSY_STREAMS: Final = 50
 BUSY_EVENTS: Final = 200
 PAUSE_SECONDS: Final = 0.005
+RATE_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 0.05
 COMMIT_STREAMS: Final = 500
 """Streams in one commit at most: its replies must arrive well within the command timeout."""
@@ -51,12 +52,15 @@ class Writer:
         self._dirty: dict[LiveStream, None] = {}
         self._wake: asyncio.Future[None] | None = None
         self._committed_at = 0.0
+        self._appends_per_second = 0.0
+        """Smoothed over about `RATE_SECONDS`."""
+        self._pausing = False
 
     def submit(self, stream: LiveStream) -> None:
-        """The stream has events to commit. Repeats are free."""
+        """The stream has events to commit. Repeats are free; an urgent stream ends a pause."""
         self._dirty[stream] = None
         wake = self._wake
-        if wake is not None and not wake.done():
+        if wake is not None and (stream.urgent or not self._pausing) and not wake.done():
             wake.set_result(None)
 
     async def run(self) -> None:
@@ -72,22 +76,22 @@ class Writer:
     async def _gather(self) -> None:
         """Let a busy process's events gather for a moment, unless one of them should not wait."""
         waiting = self._committed_at + PAUSE_SECONDS - self._clock()
-        if waiting <= 0 or not self._busy():
+        if waiting <= 0 or not self._busy() or any(stream.urgent for stream in self._dirty):
             return
         loop = asyncio.get_running_loop()
-        while (waiting := self._committed_at + PAUSE_SECONDS - self._clock()) > 0:
-            if any(stream.urgent for stream in self._dirty):
-                return
-            self._wake = wake = loop.create_future()
-            timer = loop.call_later(waiting, _resolve, wake)
-            try:
-                await wake
-            finally:
-                timer.cancel()
-                self._wake = None
+        self._wake = wake = loop.create_future()
+        self._pausing = True
+        timer = loop.call_later(waiting, _resolve, wake)
+        try:
+            await wake
+        finally:
+            timer.cancel()
+            self._wake = None
+            self._pausing = False
 
     def _busy(self) -> bool:
-        if len(self._dirty) > BUSY_STREAMS:
+        """Whether a pause would gather many streams' events, or many of a few streams."""
+        if len(self._dirty) > BUSY_STREAMS or self._appends_per_second * PAUSE_SECONDS > BUSY_STREAMS / 2:
             return True
         return sum(stream.feed.emitted - stream.acked for stream in self._dirty) > BUSY_EVENTS
 
@@ -105,9 +109,12 @@ class Writer:
         self._dirty = rest
         if not batch:
             return
+        elapsed = max(now - self._committed_at, 0.0005)
+        self._appends_per_second += (len(batch) / elapsed - self._appends_per_second) * min(elapsed / RATE_SECONDS, 1.0)
         self._committed_at = now
         try:
             replies = await self._store.append(batch)
+            self._breaker.answered()
         except StoreError:
             self._breaker.stumbled()
             self._failed(streams)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from ..faults import Fault
-from ..model import Event, Outcome
+from ..model import Event, EventKind, Outcome
 
 __all__ = ["Encoder", "WireProtocol"]
 
@@ -72,6 +72,15 @@ class WireProtocol(ABC):
 
         Empty when the event has no wire form.
         """
+
+    def frames(
+        self, first_seq: int, events: Sequence[tuple[EventKind, bytes]], cursor_prefix: str | None
+    ) -> list[bytes]:
+        """`frame` for consecutive events, the first numbered `first_seq`; a cursor is the prefix and the number."""
+        return [
+            self.frame(Event(seq, kind, data), None if cursor_prefix is None else f"{cursor_prefix}{seq}")
+            for seq, (kind, data) in enumerate(events, first_seq)
+        ]
 
     @abstractmethod
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:

@@ -49,6 +49,9 @@ class PlainEncoder(Encoder):
         text = self._half + item if self._half else item
         if not text:
             return ()
+        if not self._after_cr and text.isascii() and "\r" not in text and len(text) <= self._max_bytes:
+            self._half = ""
+            return (text.encode(),)
         half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
         after_cr = self._after_cr
         if half:
@@ -98,6 +101,19 @@ class PlainProtocol(WireProtocol):
         else:
             name = "streamguard.end"
         return encode_block(event.data, event=name, event_id=cursor)
+
+    def frames(
+        self, first_seq: int, events: Sequence[tuple[EventKind, bytes]], cursor_prefix: str | None
+    ) -> list[bytes]:
+        if cursor_prefix is None:
+            return super().frames(first_seq, events, None)
+        prefix = b"id: " + cursor_prefix.encode()
+        return [
+            b"%b%d\ndata: %b\n\n" % (prefix, seq, data)
+            if kind is _DATA and b"\n" not in data
+            else self.frame(Event(seq, kind, data), f"{cursor_prefix}{seq}")
+            for seq, (kind, data) in enumerate(events, first_seq)
+        ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
         name = "streamguard.notice" if fault.severity is Severity.WARNING else "streamguard.error"
