@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
+import anyio
 import pytest
 
 from streamguard.errors import (
@@ -32,6 +33,7 @@ from streamguard.testing._message_store.steps import (
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer
+from ..harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -51,19 +53,32 @@ def store(client: RedisClient) -> RedisMessageStore:
 
 
 class TestRedisMessageStore(MessageStoreSuite):
-    @pytest.fixture
-    async def store(self, client: RedisClient) -> MessageStore:
-        return RedisMessageStore(client, ttl_seconds=HOUR)
-
-
-class TestRedisMessageStoreThatForgetsSoon(MessageStoreSuite):
-    """The clauses about expiry, in real time; the others too, within the life of a session."""
-
-    ttl_seconds = 0.8
+    ttl_seconds = HOUR
+    server: RedisServer
+    database: int
 
     @pytest.fixture
-    async def store(self, client: RedisClient) -> MessageStore:
+    def store(self, client: RedisClient, redis_server: RedisServer, redis_database: int) -> MessageStore:
+        self.server, self.database = redis_server, redis_database
         return RedisMessageStore(client, ttl_seconds=self.ttl_seconds)
+
+    async def advance(self, seconds: float) -> None:
+        """Redis has no clock to turn; its keys are aged instead."""
+
+        def age() -> None:
+            redis = self.server.client(self.database)
+            for name in redis.scan_iter():
+                redis.pexpire(name, redis.pttl(name) - int(seconds * 1000))
+
+        await anyio.to_thread.run_sync(age)
+
+
+async def test_a_session_really_expires(client: RedisClient, redis_server: RedisServer, redis_database: int) -> None:
+    store = RedisMessageStore(client, ttl_seconds=0.05)
+    await put(store, await opened(store), asked())
+    await wait_until_async(
+        lambda: not list(redis_server.client(redis_database).scan_iter()), description="the session's key expires"
+    )
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
