@@ -29,7 +29,7 @@ def expected_text(n: int) -> str:
 
 
 def post(
-    worker: Worker, session: str, *, path: str = "/api/chat", user: str = "ann", timeout: float = 15.0, **script: object
+    worker: Worker, session: str, *, path: str = "/api/chat", user: str = "ann", timeout: float = 30.0, **script: object
 ) -> AbstractAsyncContextManager[SseConnection]:
     """POST a script; the response is read event by event."""
     return open_sse(
@@ -50,7 +50,7 @@ def raw_post(
         worker.url + path,
         content=json.dumps({"id": session, **script}),  # in ASCII, so that lone surrogates survive
         headers={"X-User": user, "Content-Type": "application/json"},
-        timeout=20.0,
+        timeout=30.0,
         trust_env=False,
     )
 
@@ -71,13 +71,13 @@ def get(
     if cursor is not None:
         more["Last-Event-ID"] = cursor
     url = f"{worker.url}/api/chat/{quote(session, safe='')}/stream{query}"
-    return httpx.get(url, headers=more, timeout=20.0, trust_env=False)
+    return httpx.get(url, headers=more, timeout=30.0, trust_env=False)
 
 
 def status(worker: Worker, session: str, *, user: str = "ann") -> dict[str, Any]:
     """The session's status document."""
     answer = httpx.get(
-        f"{worker.url}/api/chat/{quote(session, safe='')}", headers={"X-User": user}, timeout=10.0, trust_env=False
+        f"{worker.url}/api/chat/{quote(session, safe='')}", headers={"X-User": user}, timeout=30.0, trust_env=False
     )
     answer.raise_for_status()
     body: dict[str, Any] = answer.json()
@@ -86,9 +86,9 @@ def status(worker: Worker, session: str, *, user: str = "ann") -> dict[str, Any]
 
 def open_gate(worker: Worker, name: str) -> None:
     """Let the models of a worker that wait at this gate go on."""
-    httpx.post(f"{worker.url}/gate/{name}", timeout=10.0, trust_env=False).raise_for_status()
+    httpx.post(f"{worker.url}/gate/{name}", timeout=30.0, trust_env=False).raise_for_status()
 
 
 def trace(worker: Worker) -> list[str]:
     """What ran in a worker, in order."""
-    return httpx.get(f"{worker.url}/trace", timeout=10.0, trust_env=False).text.splitlines()
+    return httpx.get(f"{worker.url}/trace", timeout=30.0, trust_env=False).text.splitlines()

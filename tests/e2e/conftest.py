@@ -11,17 +11,24 @@ from tests.harness.workers import Worker
 APP = "tests.apps.chat:application"
 
 FAST: dict[str, object] = {
-    "lease_seconds": 1.0,
     "heartbeat_seconds": 0.25,
     "sweep_seconds": 0.3,
-    "replay_after_finish_seconds": 1.0,
+    "breaker_probe_seconds": 0.1,
+    "drain_seconds": 2.0,
+    "registration_seconds": 15.0,
+    "append_deadline_seconds": 20.0,
+    "command_seconds": 10.0,
     "max_streams_per_owner": 10_000,
     "max_viewers_per_owner": 10_000,
     "max_resumes_per_minute": 1_000_000,
-    "breaker_probe_seconds": 0.1,
-    "drain_seconds": 2.0,
 }
-"""Settings of workers under test: everything that waits, waits briefly."""
+"""Settings of workers under test: what comes round comes round often, and no budget runs out on a busy machine."""
+
+SHORT_LEASE = {"lease_seconds": 2.0}
+"""For tests in which one runs out."""
+
+SHORT_PATIENCE = {"registration_seconds": 1.0, "append_deadline_seconds": 2.0, "command_seconds": 1.0}
+"""For tests in which the store is away for longer than that."""
 
 
 def environment(url: str, **settings: object) -> dict[str, str]:
@@ -39,9 +46,9 @@ def shared_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def pair(shared_redis: RedisServer) -> Iterator[tuple[Worker, Worker]]:
-    """Two worker processes on one Redis, for a module's tests that break neither."""
-    env = environment(shared_redis.url)
+def pair(request: pytest.FixtureRequest, shared_redis: RedisServer) -> Iterator[tuple[Worker, Worker]]:
+    """Two worker processes on one Redis, for a module's tests that break neither; with the module's `SETTINGS`."""
+    env = environment(shared_redis.url, **getattr(request.module, "SETTINGS", {}))
     with Worker(APP, env=env) as first, Worker(APP, env=env) as second:
         yield first, second
 

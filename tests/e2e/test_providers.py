@@ -47,7 +47,7 @@ def test_failures_before_the_first_byte_are_http_errors(
 async def test_failures_after_ten_chunks_are_faults_with_a_terminal(
     worker: Callable[..., Worker], scenario: str, code: str
 ) -> None:
-    one = worker("memory://", app=APP, stall_seconds=0.5)
+    one = worker("memory://", app=APP, stall_seconds=2.0)
     async with post(one, f"{scenario}.1") as stream:
         events = await stream.read_rest()
         assert stream.ending is Ending.CLEAN

@@ -16,10 +16,9 @@ from tests.harness.waiting import wait_until
 from tests.harness.workers import Worker
 
 from .calls import expected_text, get, new_session, open_gate, post, raw_post, status, trace
+from .conftest import SHORT_PATIENCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
-
-LONG_LEASE = {"lease_seconds": 20.0, "heartbeat_seconds": 0.25}
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ async def test_lost_replies_leave_each_event_once(
 ) -> None:
     server = own_redis()
     proxy = proxied(server)
-    one = worker(proxy.redis_url())
+    one = worker(proxy.redis_url(), command_seconds=1.0)
     for marker in (b'"start"', b"w3 ", b'"text-end"'):
         session = new_session()
         proxy.lose_reply(lambda request, marker=marker: b"EVALSHA" in request and marker in request)  # type: ignore[misc]
@@ -97,8 +96,8 @@ async def test_redis_gone_in_mid_stream(
 ) -> None:
     server = own_redis(aof=fault == "restarted_with_aof")
     proxy = proxied(server)
-    one = worker(proxy.redis_url(), **LONG_LEASE)
-    other = worker(server.url, **LONG_LEASE)
+    one = worker(proxy.redis_url(), **SHORT_PATIENCE)
+    other = worker(server.url, **SHORT_PATIENCE)
     session = new_session()
     async with post(one, session, n=12, gate=session, gate_at=5) as stream:
         before = await stream.read_events(6)
@@ -162,7 +161,7 @@ async def test_events_survive_a_short_restart_with_aof(
 ) -> None:
     """Shorter than the append deadline, an outage is nobody's business."""
     server = own_redis(aof=True)
-    one = worker(server.url, append_deadline_seconds=10.0)
+    one = worker(server.url, command_seconds=1.0)
     session = new_session()
     async with post(one, session, n=12, gate=session, gate_at=5) as stream:
         before = await stream.read_events(6)
@@ -181,7 +180,7 @@ async def test_redis_down_at_start(
 ) -> None:
     server = own_redis()
     proxy = proxied(server)
-    one = worker(proxy.redis_url(), registration_seconds=2.0, breaker_probe_seconds=600.0)
+    one = worker(proxy.redis_url(), command_seconds=1.0, registration_seconds=2.0, breaker_probe_seconds=600.0)
     proxy.hang()
     waited = []
     for _ in range(2):
@@ -207,7 +206,7 @@ async def test_redis_comes_back_under_degraded_streams(
     """One terminal each, on streams that were registered and on one that never was, before or after it came back."""
     server = own_redis()
     proxy = proxied(server)
-    one = worker(proxy.redis_url())
+    one = worker(proxy.redis_url(), **SHORT_PATIENCE)
     registered, never = new_session(), new_session()
     async with post(one, registered, n=8, gate=registered, gate_at=3, again_at=5) as first:
         await first.read_events(5)

@@ -15,9 +15,11 @@ from tests.harness.waiting import wait_until
 from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status
-from .conftest import APP, environment
+from .conftest import APP, SHORT_PATIENCE, environment
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+SETTINGS = {"replay_after_finish_seconds": 3.0}
 
 
 @pytest.fixture(scope="module", params=["redis", "memory"])
@@ -26,7 +28,7 @@ def workers(request: pytest.FixtureRequest) -> Iterator[tuple[Worker, Worker]]:
     if request.param == "redis":
         yield request.getfixturevalue("pair")
         return
-    with Worker(APP, env=environment("memory://")) as only:
+    with Worker(APP, env=environment("memory://", **SETTINGS)) as only:
         yield only, only
 
 
@@ -214,7 +216,7 @@ async def test_foreign_sessions_are_like_sessions_that_never_were(workers: tuple
 
 def test_store_unreachable_is_503(worker: Callable[..., Worker], own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
-    one = worker(server.url)
+    one = worker(server.url, **SHORT_PATIENCE)
     server.stop()
     answer = get(one, new_session())
     fault = fault_of(answer)

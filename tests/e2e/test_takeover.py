@@ -15,6 +15,7 @@ from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
+from .conftest import SHORT_LEASE
 from .test_redis_faults import log_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
@@ -52,7 +53,7 @@ async def test_a_frozen_worker_adds_nothing_after_its_lease(
     own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
 ) -> None:
     server = own_redis()
-    frozen, other = worker(server.url), worker(server.url)
+    frozen, other = worker(server.url, **SHORT_LEASE), worker(server.url, **SHORT_LEASE)
     session = new_session()
     async with post(frozen, session, n=10, gate=session, gate_at=5) as local:
         seen = await local.read_events(7)
@@ -84,7 +85,7 @@ async def test_a_post_takes_over_an_expired_stream(
 ) -> None:
     """Without waiting for a sweep."""
     server = own_redis()
-    dead, other = worker(server.url, sweep_seconds=600.0), worker(server.url, sweep_seconds=600.0)
+    dead, other = (worker(server.url, sweep_seconds=600.0, **SHORT_LEASE) for _ in range(2))
     session = new_session()
     async with post(dead, session, n=10, gate=session, gate_at=5) as stream:
         await stream.read_events(7)
@@ -121,7 +122,8 @@ async def test_a_worker_killed_at_any_step_of_the_end(
 ) -> None:
     server = own_redis()
     proxy = proxied(server)
-    dying, other = worker(proxy.redis_url(), command_seconds=30.0), worker(server.url)
+    dying = worker(proxy.redis_url(), command_seconds=30.0, **SHORT_LEASE)
+    other = worker(server.url, **SHORT_LEASE)
     session = new_session()
     what, script = STEPS[step]
     if script is not None:
@@ -164,8 +166,8 @@ async def test_a_new_post_need_not_wait_for_a_sealed_stream(
     """Its end is decided; whoever closes it clears the pointer only if it is still its own."""
     server = own_redis()
     proxy = proxied(server)
-    dying = worker(proxy.redis_url(), command_seconds=30.0)
-    other = worker(server.url)
+    dying = worker(proxy.redis_url(), command_seconds=30.0, **SHORT_LEASE)
+    other = worker(server.url, **SHORT_LEASE)
     session = new_session()
     digest = Scripts.load().digests["seal"]
     marker = digest

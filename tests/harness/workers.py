@@ -27,7 +27,7 @@ __all__ = ["ROOT", "Worker"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The project's directory, in which workers run, so that `tests.apps.…` can be imported."""
 
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 45.0
 
 
 class Worker:
@@ -97,7 +97,7 @@ class Worker:
         Servers listen once the application's lifespan has begun.
 
         Raises:
-            AssertionError: it runs already, ended while starting, or does not listen within 15 seconds.
+            AssertionError: it runs already, ended while starting, or does not listen within 45 seconds.
         """
         if self.alive:
             raise AssertionError("this worker is running already")

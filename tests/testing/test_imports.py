@@ -32,7 +32,7 @@ def test_it_is_there() -> None:
 
 
 def test_it_imports_without_pytest_and_says_what_a_suite_needs() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_PYTEST], capture_output=True, text=True, timeout=15)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PYTEST], capture_output=True, text=True, timeout=50)
     assert done.stderr == ""
     assert "pip install pytest" in done.stdout
 
@@ -41,7 +41,7 @@ def test_a_suite_can_be_asked_for_after_its_parts_were_imported(tmp_path: Path) 
     test = tmp_path / "test_odd_order.py"
     test.write_text(ODD_ORDER)
     pytest_run = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-p", "no:randomly", "-q"]
-    done = subprocess.run([*pytest_run, str(test)], cwd=tmp_path, capture_output=True, text=True, timeout=15)
+    done = subprocess.run([*pytest_run, str(test)], cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stdout
 
 
