@@ -127,6 +127,10 @@ class StreamRef:
     key: SessionKey
     stream_id: str
 
+    def __hash__(self) -> int:
+        """Of the stream id alone, which is never reused: this is looked up for every append."""
+        return hash(self.stream_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -289,8 +289,7 @@ class LiveStream:
     def acknowledge(self, last_seq: int, now: float) -> None:
         """Events up to `last_seq` are in the log: show them."""
         feed = self.feed
-        for _, data in feed.payloads(self.acked + 1, last_seq):
-            self._pending_bytes -= len(data)
+        self._pending_bytes -= feed.size(self.acked + 1, last_seq)
         self.acked = last_seq
         self.urgent = False
         if last_seq > feed.visible:
@@ -312,8 +311,7 @@ class LiveStream:
         """
         if not self.feed.base <= last_seq <= self.acked:
             return False
-        for _, data in self.feed.payloads(last_seq + 1, self.acked):
-            self._pending_bytes += len(data)
+        self._pending_bytes += self.feed.size(last_seq + 1, self.acked)
         self.acked = last_seq
         return True
 

@@ -41,6 +41,7 @@ class Viewer:
     """
 
     __slots__ = (
+        "_clock",
         "_cut",
         "_keep_alive_due",
         "_on_close",
@@ -72,6 +73,7 @@ class Viewer:
         on_close: Callable[[Viewer], None],
     ) -> None:
         self._store = store
+        self._clock = asyncio.get_running_loop().time
         self.ref: StreamRef = ref
         self.protocol: WireProtocol = protocol
         self.feed: Feed | None = feed
@@ -101,7 +103,6 @@ class Viewer:
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
-        loop = asyncio.get_running_loop()
         while True:
             if self._cut is not None:
                 raise ViewerCutError(self._cut)
@@ -111,14 +112,14 @@ class Viewer:
             if feed is None or self.position < feed.base:
                 chunk = await self._replay(None if feed is None else feed.last_id)
                 if chunk:
-                    self.last_at = loop.time()
+                    self.last_at = self._clock()
                     return chunk
                 continue
             if self.position < feed.visible:
                 chunk, self.position = feed.take(self.position, ids=self.ids)
                 if not chunk:  # a terminal record without a wire form
                     continue
-                self.last_at = loop.time()
+                self.last_at = self._clock()
                 self._keep_alive_due = False
                 return chunk
             if feed.ended:
@@ -130,7 +131,7 @@ class Viewer:
                 raise ViewerCutError(str(fault.code) if fault else "ended", frame)
             if self._keep_alive_due:
                 self._keep_alive_due = False
-                self.last_at = loop.time()
+                self.last_at = self._clock()
                 return KEEP_ALIVE
             self._waiter = waiter = feed.waiter()
             try:

@@ -189,13 +189,14 @@ class RedisStore(StreamStore):
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         commands = []
+        script, keys_of = self._commits.script, self._keys.stream
         for ref, epoch, first_seq, events, refresh in batch:
-            keys = self._keys.stream(ref)
+            keys = keys_of(ref)
             commands.append(
-                self._commits.script(
+                script(
                     "append",
                     (keys.meta, keys.log, keys.session, keys.streams) if refresh else (keys.meta, keys.log),
-                    (epoch, first_seq, *flatten(events)),
+                    (epoch, first_seq, *(events[0] if len(events) == 1 else flatten(events))),
                 )
             )
         return [_append_reply(reply) for reply in await self._commits.run("append", commands)]

@@ -74,12 +74,12 @@ class WireProtocol(ABC):
         """
 
     def frames(
-        self, first_seq: int, events: Sequence[tuple[EventKind, bytes]], cursor_prefix: str | None
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], cursor_prefix: str | None
     ) -> list[bytes]:
         """`frame` for consecutive events, the first numbered `first_seq`; a cursor is the prefix and the number."""
         return [
             self.frame(Event(seq, kind, data), None if cursor_prefix is None else f"{cursor_prefix}{seq}")
-            for seq, (kind, data) in enumerate(events, first_seq)
+            for seq, (kind, data) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
     @abstractmethod

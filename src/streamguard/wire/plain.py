@@ -103,16 +103,16 @@ class PlainProtocol(WireProtocol):
         return encode_block(event.data, event=name, event_id=cursor)
 
     def frames(
-        self, first_seq: int, events: Sequence[tuple[EventKind, bytes]], cursor_prefix: str | None
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], cursor_prefix: str | None
     ) -> list[bytes]:
         if cursor_prefix is None:
-            return super().frames(first_seq, events, None)
+            return super().frames(first_seq, kinds, payloads, None)
         prefix = b"id: " + cursor_prefix.encode()
         return [
             b"%b%d\ndata: %b\n\n" % (prefix, seq, data)
             if kind is _DATA and b"\n" not in data
             else self.frame(Event(seq, kind, data), f"{cursor_prefix}{seq}")
-            for seq, (kind, data) in enumerate(events, first_seq)
+            for seq, (kind, data) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
