@@ -84,7 +84,7 @@ class Feed:
         self.end_fault: Fault | None = None
         """Why viewers are cut, when it ended incomplete."""
         self.viewers: set[Viewer] = set()
-        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()  # looked up once: on 3.11 it costs a syscall
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._event_bytes = 0
         self._limit = limit_bytes
@@ -137,7 +137,10 @@ class Feed:
 
     def waiter(self) -> asyncio.Future[None]:
         """A future that the next change resolves. One per viewer: cancelling a shared one would cancel them all."""
-        waiter: asyncio.Future[None] = self._loop.create_future()
+        loop = self._loop
+        if loop is None:  # looked up once: on 3.11 it costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.append(waiter)
         return waiter
 
