@@ -463,7 +463,7 @@ def test_only_what_was_shown_leaves_the_window() -> None:
     window.show(11)
     window.show(11)
     window.clear()
-    assert (window.base, window.emitted, window.events) == (11, 11, [])
+    assert (window.base, window.emitted, window.data) == (11, 11, [])
 
 
 def test_many_small_events_count_with_what_they_cost() -> None:
@@ -472,7 +472,7 @@ def test_many_small_events_count_with_what_they_cost() -> None:
     for seq in range(1, 5_001):
         window.push(EventKind.DATA, b"")
         window.show(seq)
-    assert len(window.events) <= 1_000
+    assert len(window.data) <= 1_000
 
 
 async def test_the_first_end_stands() -> None:
