@@ -98,7 +98,7 @@ def bench_with(redis_server: RedisServer, redis_database: int) -> Iterator[Calla
     benches: list[Bench] = []
 
     def build(scripts: Scripts) -> Bench:
-        store = RedisStore(redis_server.database_url(redis_database), command_seconds=5, scripts=scripts)
+        store = RedisStore(redis_server.database_url(redis_database), command_seconds=30, scripts=scripts)
         benches.append(Bench(store, redis_server.client(redis_database).flushdb))
         return benches[-1]
 

@@ -29,7 +29,7 @@ STEPS = 40
 
 @pytest.fixture
 def bench(redis_server: RedisServer, redis_database: int) -> Iterator[Bench]:
-    store = RedisStore(redis_server.database_url(redis_database), command_seconds=5)
+    store = RedisStore(redis_server.database_url(redis_database), command_seconds=30)
     bench = Bench(store, redis_server.client(redis_database).flushdb)
     yield bench
     bench.close()
