@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from streamguard.messages.sql import MessageTables, SQLMessageStore
+from streamguard.messages.sql import SQLMessageStore
 
-from .places import Place
-
-
-@pytest.fixture(scope="session")
-def _numbers() -> Iterator[int]:
-    return itertools.count(1)
-
-
-@pytest.fixture
-def tables(_numbers: Iterator[int]) -> MessageTables:
-    """Tables that no other test has; they do not exist yet."""
-    return MessageTables(prefix=f"t{next(_numbers)}_")
+from .places import Place, fresh_tables
 
 
 @pytest.fixture
@@ -39,12 +27,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def place(database_url: str, tables: MessageTables) -> AsyncIterator[Place]:
-    """The test's tables, created, on every database in turn; dropped afterwards."""
-    async with Place(database_url, tables) as place:
+async def place(database_url: str) -> AsyncIterator[Place]:
+    """Tables of the test's own, created, on every database in turn; dropped afterwards."""
+    async with Place(database_url, fresh_tables()) as place:
         yield place
 
 
 @pytest.fixture
-async def store(place: Place) -> SQLMessageStore:
-    return await place.store()
+def store(place: Place) -> SQLMessageStore:
+    return place.main_store

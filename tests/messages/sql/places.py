@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import TracebackType
 from typing import Self
 
@@ -11,23 +12,34 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamguard.messages.sql import MessageTables, SQLMessageStore
 
-__all__ = ["PATIENT_SECONDS", "Place"]
+__all__ = ["PATIENT_SECONDS", "Place", "fresh_tables"]
 
 PATIENT_SECONDS = 15.0
 """A store's timeout where none is tested: this machine may be busy."""
 
+_numbers = itertools.count(1)
+
+
+def fresh_tables() -> MessageTables:
+    """Tables that no other test has; they do not exist yet."""
+    return MessageTables(prefix=f"t{next(_numbers)}_")
+
 
 class Place:
-    """Tables that exist while this is open, and an engine of the test's own."""
+    """Tables that exist while this is open, a store on them, and an engine of the test's own."""
 
-    def __init__(self, url: str, tables: MessageTables) -> None:
+    main_store: SQLMessageStore
+
+    def __init__(self, url: str, tables: MessageTables, *, ttl_seconds: float | None = None) -> None:
         self.url = url
         self.tables = tables
         self.engine: AsyncEngine = create_async_engine(url)
+        self._ttl_seconds = ttl_seconds
         self._stores: list[SQLMessageStore] = []
 
     async def __aenter__(self) -> Self:
-        await SQLMessageStore(self.engine, tables=self.tables, timeout_seconds=PATIENT_SECONDS).create_tables()
+        self.main_store = await self.store(ttl_seconds=self._ttl_seconds)
+        await self.main_store.create_tables()
         return self
 
     async def __aexit__(

@@ -1,25 +1,75 @@
-"""The SQL store against the contract, on each database."""
+"""The SQL store against the contract, on each database, with sessions that end. Clauses share their tables."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 import pytest
 
 from streamguard.messages import MessageStore
 from streamguard.testing import MessageStoreSuite
 
-from .places import Place
+from ...harness.mariadb import MariaDBServer
+from ...harness.postgres import PostgresServer
+from .places import Place, fresh_tables
+
+_TTL_SECONDS = 600.0
 
 
-class TestOnEveryDatabase(MessageStoreSuite):
-    """On SQLite in a file, PostgreSQL and MariaDB, with sessions that end."""
+@pytest.fixture(scope="module")
+async def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    file = tmp_path_factory.mktemp("sqlite") / "messages.db"
+    async with Place(f"sqlite+aiosqlite:///{file}", fresh_tables(), ttl_seconds=_TTL_SECONDS) as place:
+        yield place
 
-    ttl_seconds = 600.0
+
+@pytest.fixture(scope="module")
+async def on_postgres(postgres_server: PostgresServer) -> AsyncIterator[Place]:
+    async with Place(postgres_server.url(), fresh_tables(), ttl_seconds=_TTL_SECONDS) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+async def on_mariadb(mariadb_server: MariaDBServer) -> AsyncIterator[Place]:
+    async with Place(mariadb_server.url(), fresh_tables(), ttl_seconds=_TTL_SECONDS) as place:
+        yield place
+
+
+class OnOneDatabase(MessageStoreSuite):
+    """The suite on the database that `place` is on; sessions age by a change in it."""
+
+    __test__ = False
+    ttl_seconds = _TTL_SECONDS
     place: Place
 
     @pytest.fixture
-    async def store(self, place: Place) -> MessageStore:
+    def store(self, place: Place) -> MessageStore:
         self.place = place
-        return await place.store(ttl_seconds=self.ttl_seconds)
+        return place.main_store
 
     async def advance(self, seconds: float) -> None:
         await self.place.age(seconds)
+
+
+class TestOnSQLite(OnOneDatabase):
+    __test__ = True
+
+    @pytest.fixture
+    def place(self, on_sqlite: Place) -> Place:
+        return on_sqlite
+
+
+class TestOnPostgreSQL(OnOneDatabase):
+    __test__ = True
+
+    @pytest.fixture
+    def place(self, on_postgres: Place) -> Place:
+        return on_postgres
+
+
+class TestOnMariaDB(OnOneDatabase):
+    __test__ = True
+
+    @pytest.fixture
+    def place(self, on_mariadb: Place) -> Place:
+        return on_mariadb

@@ -6,9 +6,8 @@ before. Times are the database's.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import Final, NoReturn
 
 from sqlalchemy import RowMapping, and_, insert, or_, select, update
 from sqlalchemy.engine import URL
@@ -19,21 +18,19 @@ from ...errors import (
     MessageConflictError,
     MessageNotFoundError,
     MessageStoreError,
-    MessageTimeoutError,
 )
 from ...model import SessionKey
 from ..base import Appended, Message, MessageStatus, MessageStore, StoredMessage
 from ..content import check_ids
 from .engines import Ids, clock_of, ids_of, isolated, make_engine, matching
-from .failures import RaceLostError, mapped_errors
+from .failures import RaceLostError
 from .rows import ROW_COLUMNS, Draft, decode_row, decode_writers
 from .schema import create_missing, examine
 from .sessions import Sessions
 from .tables import MessageTables
+from .transactions import Transactions
 
 __all__ = ["SQLMessageStore"]
-
-T = TypeVar("T")
 
 _LARGEST_POSITION: Final = 2**31 - 1
 
@@ -44,7 +41,8 @@ _CREATE_ATTEMPTS: Final = 3
 class SQLMessageStore(MessageStore):
     """Keeps messages in SQLite, PostgreSQL, MySQL or MariaDB.
 
-    A cancelled or timed-out call closes its connection; the pool replaces it.
+    A call that is cancelled ends once its connection is in order: at once where nothing hangs, in two seconds where the
+    server does not answer; on SQLite, when its statement has the lock it waits for.
 
     Args:
         engine_or_url: A host's engine, which stays the host's to dispose of; or an SQLAlchemy URL with an asyncio
@@ -53,7 +51,8 @@ class SQLMessageStore(MessageStore):
         ttl_seconds: How long a session lives after the last write to it, in seconds; None for ever. Ended sessions are
             never seen again; `delete_expired` frees their space.
         timeout_seconds: How long one call may take in all, waiting for a connection included, in seconds. Closing a
-            connection that does not answer may take two more.
+            connection that does not answer may take two more. On SQLite the waits are the engine's: its `timeout`
+            for a lock (a little under `timeout_seconds` for an engine made here) and its `pool_timeout`.
 
     Raises:
         ConfigurationError: another database, no asyncio driver, one that is not installed, or a number that is not
@@ -78,8 +77,8 @@ class SQLMessageStore(MessageStore):
         else:
             raise ConfigurationError("SQLMessageStore takes an AsyncEngine or a URL; see sqlalchemy.ext.asyncio")
         self._clock = clock_of(engine)
-        self._engine = isolated(engine)
-        self._timeout_seconds = timeout_seconds
+        self._engine = engine
+        self._run = Transactions(isolated(engine), timeout_seconds=timeout_seconds).run
         self._endless = ttl_seconds is None
         self.tables: MessageTables = MessageTables() if tables is None else tables
         self._sessions = Sessions(self.tables, self._clock, ttl_seconds)
@@ -242,20 +241,6 @@ class SQLMessageStore(MessageStore):
             return (await connection.execute(query)).mappings().all()
 
         return await self._run(operation, step)
-
-    async def _run(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run `step` in a transaction of its own, within the time a call has."""
-        deadline = asyncio.timeout(self._timeout_seconds)
-        with mapped_errors(operation):
-            try:
-                async with deadline, self._engine.begin() as connection:
-                    return await step(connection)
-            except TimeoutError as exc:
-                if not deadline.expired():
-                    raise
-                raise MessageTimeoutError(
-                    f"{operation}: no answer from the database within {self._timeout_seconds:g} s", operation=operation
-                ) from exc
 
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         check_ids("list", key)
