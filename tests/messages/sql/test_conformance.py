@@ -36,14 +36,13 @@ async def on_mariadb(mariadb_server: MariaDBServer) -> AsyncIterator[Place]:
 
 
 class OnOneDatabase(MessageStoreSuite):
-    """The suite on the database that `place` is on; sessions age by a change in it."""
+    """The suite on the database that it is put `at`; sessions age by a change in it."""
 
     __test__ = False
     ttl_seconds = _TTL_SECONDS
     place: Place
 
-    @pytest.fixture
-    def store(self, place: Place) -> MessageStore:
+    def at(self, place: Place) -> MessageStore:
         self.place = place
         return place.main_store
 
@@ -55,21 +54,21 @@ class TestOnSQLite(OnOneDatabase):
     __test__ = True
 
     @pytest.fixture
-    def place(self, on_sqlite: Place) -> Place:
-        return on_sqlite
+    def store(self, on_sqlite: Place) -> MessageStore:
+        return self.at(on_sqlite)
 
 
 class TestOnPostgreSQL(OnOneDatabase):
     __test__ = True
 
     @pytest.fixture
-    def place(self, on_postgres: Place) -> Place:
-        return on_postgres
+    def store(self, on_postgres: Place) -> MessageStore:
+        return self.at(on_postgres)
 
 
 class TestOnMariaDB(OnOneDatabase):
     __test__ = True
 
     @pytest.fixture
-    def place(self, on_mariadb: Place) -> Place:
-        return on_mariadb
+    def store(self, on_mariadb: Place) -> MessageStore:
+        return self.at(on_mariadb)

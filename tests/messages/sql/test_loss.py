@@ -1,0 +1,178 @@
+"""What is stored when the connection, the server or the answer is lost. Acceptance: one row, and success in the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+import pytest
+
+from streamguard.errors import MessageStoreError, MessageTimeoutError, MessageUnavailableError
+from streamguard.messages import Appended
+from streamguard.messages.sql import SQLMessageStore
+from streamguard.testing._message_store.steps import asked, everything, fresh_key, insistently, opened, put, texts
+
+from ...harness.database import DatabaseServer
+from ...harness.mariadb import MariaDBServer
+from ...harness.postgres import PostgresServer
+from ...harness.proxy import FaultProxy
+from .places import PATIENT_SECONDS, Place, fresh_tables
+
+pytestmark = pytest.mark.anyio
+
+_SOON_SECONDS = 0.5
+"""A timeout that is waited for."""
+
+
+def _commits(request: bytes) -> bool:
+    """Whether a request ends a transaction; those that begin one name the isolation level."""
+    return b"COMMIT" in request.replace(b"COMMITTED", b"")
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest) -> DatabaseServer:
+    found = request.getfixturevalue("postgres_server" if request.param == "postgresql" else "mariadb_server")
+    assert isinstance(found, DatabaseServer)
+    return found
+
+
+@pytest.fixture
+def proxy(server: DatabaseServer) -> Iterator[FaultProxy]:
+    with FaultProxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def place(server: DatabaseServer, proxy: FaultProxy) -> AsyncIterator[Place]:
+    """Its stores lead through the proxy, its own engine does not."""
+    async with Place(server.url(), fresh_tables()) as place:
+        yield place
+        proxy.forward()
+
+
+async def _store(server: DatabaseServer, proxy: FaultProxy, place: Place, *, seconds: float) -> SQLMessageStore:
+    return await place.store(server.url(proxy.port), timeout_seconds=seconds)
+
+
+async def test_a_commit_whose_reply_is_lost_is_a_duplicate_when_repeated(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    # ledger: S0-22
+    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
+    key = await opened(store)
+    await put(store, key, asked("before"))
+    message = asked("once")
+    proxy.lose_reply(_commits)
+    with pytest.raises(MessageStoreError) as caught:
+        await store.append(key, message)
+    assert (proxy.replies_lost, caught.value.retryable, caught.value.operation) == (1, True, "append")
+    assert texts(await everything(place.main_store, key)) == ["before", "once"]
+    assert await store.append(key, message) is Appended.DUPLICATE
+    assert texts(await everything(store, key)) == ["before", "once"]
+
+
+async def test_a_commit_whose_reply_never_comes_is_a_duplicate_when_repeated(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    store = await _store(server, proxy, place, seconds=_SOON_SECONDS)
+    key = await opened(place.main_store)
+    assert await store.start() == []
+    message = asked("once")
+    proxy.lose_reply(_commits, cut=False)
+    with anyio.fail_after(_SOON_SECONDS + 4), pytest.raises(MessageTimeoutError):
+        await store.append(key, message)
+    assert proxy.replies_lost == 1
+    assert await insistently(store.append, key, message) is Appended.DUPLICATE
+    assert texts(await everything(store, key)) == ["once"]
+
+
+async def test_a_commit_that_never_arrives_is_made_when_repeated(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
+    key = await opened(store)
+    await put(store, key, asked("before"))
+    message = asked("once")
+    proxy.lose_request(_commits)
+    with pytest.raises(MessageUnavailableError):
+        await store.append(key, message)
+    assert texts(await everything(place.main_store, key)) == ["before"]
+    assert await store.append(key, message) is Appended.CREATED
+
+
+async def test_a_session_whose_opening_was_not_confirmed_is_there(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    # With a time to live, every opening is a write.
+    store = await place.store(server.url(proxy.port), ttl_seconds=600)
+    await opened(store)
+    key = fresh_key()
+    proxy.lose_reply(_commits)
+    with pytest.raises(MessageUnavailableError):
+        await store.open_session(key)
+    assert proxy.replies_lost == 1
+    assert await store.open_session(key) is False
+
+
+async def test_a_server_that_stops_answering_costs_a_call_its_timeout(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    store = await _store(server, proxy, place, seconds=_SOON_SECONDS)
+    key = await opened(place.main_store)
+    assert await store.start() == []
+    proxy.hang()
+    # Two more seconds may pass until the connection is given up.
+    with anyio.fail_after(_SOON_SECONDS + 4), pytest.raises(MessageTimeoutError, match=r"append: no answer .* 0\.5 s"):
+        await store.append(key, asked("one"))
+    (warning,) = await store.start()
+    assert "start: no answer" in warning
+    proxy.forward()
+    assert await insistently(store.append, key, asked("two")) is Appended.CREATED
+
+
+async def test_a_call_can_be_cancelled_while_the_server_hangs(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
+    key = await opened(store)
+    proxy.hang()
+    with anyio.fail_after(5), anyio.move_on_after(0.2) as scope:
+        await store.append(key, asked("one"))
+    assert scope.cancelled_caught
+    proxy.forward()
+    assert await insistently(store.append, key, asked("two")) is Appended.CREATED
+
+
+async def test_nobody_at_the_address_is_a_warning_and_a_retryable_error(
+    server: DatabaseServer, proxy: FaultProxy, place: Place
+) -> None:
+    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
+    key = await opened(place.main_store)
+    proxy.refuse()
+    (warning,) = await store.start()
+    assert warning.startswith("start: the database")
+    assert str(proxy.port) not in warning
+    with pytest.raises(MessageUnavailableError) as caught:
+        await store.append(key, asked("one"))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("kind", [PostgresServer, MariaDBServer])
+async def test_what_is_confirmed_survives_a_killed_server(kind: type[PostgresServer | MariaDBServer]) -> None:
+    server = await anyio.to_thread.run_sync(kind)
+    try:
+        await anyio.to_thread.run_sync(server.start)
+        async with Place(server.url(), fresh_tables()) as place:
+            store, message = place.main_store, asked("confirmed")
+            key = await opened(store)
+            await put(store, key, message)
+            await anyio.to_thread.run_sync(server.kill)
+            with pytest.raises(MessageUnavailableError):
+                await store.append(key, message)
+            await anyio.to_thread.run_sync(server.start)
+            # The pool notices that its connections are of another time.
+            assert await store.append(key, message) is Appended.DUPLICATE
+            assert texts(await everything(store, key)) == ["confirmed"]
+            await place.engine.dispose()
+    finally:
+        await anyio.to_thread.run_sync(server.close)
