@@ -97,8 +97,8 @@ class LiveStream:
         self._max_bytes = settings.max_stream_bytes
         self._max_events = settings.max_stream_events
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
-        self.epoch = 1
-        self.registered = False
+        self.epoch: int = 1
+        self.registered: bool = False
         self.degraded: bool = False
         """Its log is not the whole stream: later events carry no id."""
         self.degraded_reason: str | None = None
@@ -122,7 +122,7 @@ class LiveStream:
         self.refreshed_at: float = now
         self.opened_at = now
         self.last_item_at = now
-        self.items = 0
+        self.items: int = 0
         self.bytes: int = 0
         self.producer: asyncio.Task[None] | None = None
         self.cancelling: Ending | None = None
@@ -130,19 +130,19 @@ class LiveStream:
         self.overruled: Ending | None = None
         """What became of a natural end whose log failed in the last moment, under `on_store_failure="fail"`."""
         self.cancelled_at: float | None = None
-        self.finalising = False
-        self.listening = False
+        self.finalising: bool = False
+        self.listening: bool = False
         """Somebody hears of stop requests for it."""
         self.seal: Seal | None = None
         self.failure: BaseException | None = None
         """What the endpoint raised."""
         self.fault: Fault | None = None
         """The structured form of how it failed."""
-        self.stopped = False
+        self.stopped: bool = False
         """A stop was asked; the seal decides whether it came in time."""
         self.finished: bool = False
         """Finalised, as far as this process can."""
-        self.began = False
+        self.began: bool = False
         self._failed_first = False
         self._announcement: Fault | None = None
         self._first: asyncio.Future[None] | None = None
