@@ -136,13 +136,13 @@ async def test_listeners_try_again(memory: MemoryStore, monkeypatch: pytest.Monk
 
 
 async def test_the_process_forgets_ended_streams(memory: MemoryStore) -> None:
-    """10,000 streams, watched and unwatched, leave nothing behind: no entry, no task, no stream object."""
+    """3,000 streams, watched and unwatched, leave nothing behind: no entry, no task, no stream object."""
     small = MemoryStore(max_bytes=2_000_000)
     async with working(small, quick(max_streams_per_owner=100_000, heartbeat_seconds=5, lease_seconds=10)) as worker:
         await worker.tell(saying("warm", "up"))
         await worker.idle()
         tasks = len(asyncio.all_tasks())
-        for batch in range(50):
+        for batch in range(15):
             streams = [
                 await worker.start(saying("a"), worker.request(SessionKey(f"o{batch}", f"s{n}"))) for n in range(200)
             ]
