@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not url:
         parser.error("give a URL, or set DATABASE_URL")
     try:
-        done = asyncio.run(_act(options.action, url, prefix=options.prefix, schema=options.schema))
+        store = sql.SQLMessageStore(url, tables=sql.MessageTables(prefix=options.prefix, schema=options.schema))
+        done = asyncio.run(_create(store) if options.action == "create-tables" else _delete_expired(store))
     except StreamGuardError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 1
@@ -35,19 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _act(action: str, url: str, *, prefix: str, schema: str | None) -> str:
-    tables = sql.MessageTables(prefix=prefix, schema=schema)
-    store = sql.SQLMessageStore(url, tables=tables)
+async def _create(store: sql.SQLMessageStore) -> str:
     try:
-        if action == "create-tables":
-            await store.create_tables()
-            return f"{tables.sessions.fullname} and {tables.messages.fullname} are there"
-        deleted = 0
-        while found := await store.delete_expired():
-            deleted += found
-        return f"{deleted} sessions deleted"
+        await store.create_tables()
     finally:
         await store.aclose()
+    return f"{store.tables.sessions.fullname} and {store.tables.messages.fullname} are there"
+
+
+async def _delete_expired(store: sql.SQLMessageStore) -> str:
+    deleted = 0
+    try:
+        while found := await store.delete_expired():
+            deleted += found
+    finally:
+        await store.aclose()
+    return f"{deleted} sessions deleted"
 
 
 if __name__ == "__main__":

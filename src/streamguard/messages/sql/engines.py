@@ -26,6 +26,9 @@ _DRIVERS: Final = {
     "mariadb": "mariadb+asyncmy",
 }
 
+_PACKAGES: Final = frozenset({"aiosqlite", "asyncpg", "asyncmy"})
+"""What the extras install."""
+
 _CLOCKS: Final = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
     # now() stands still within a transaction, even while it waits for a lock.
@@ -69,11 +72,13 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
             pool_recycle=_RECYCLE_SECONDS,
         )
     except ImportError as exc:
+        if exc.name not in _PACKAGES:
+            raise _other_driver(parsed) from exc
         raise ConfigurationError(
             f"the driver of {parsed.drivername} is missing: `pip install 'streamguard[{_EXTRAS[dialect]}]'`"
         ) from exc
     except InvalidRequestError as exc:
-        raise ConfigurationError(f"use an asyncio driver: {_DRIVERS[dialect]}://, not {parsed.drivername}://") from exc
+        raise _other_driver(parsed) from exc
 
 
 def isolated(engine: AsyncEngine) -> AsyncEngine:
@@ -119,6 +124,10 @@ def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) 
 def matching(table: Table, ids: Ids) -> ColumnElement[bool]:
     """The rows of `table` that have these ids; a table without `message_id` is searched by session."""
     return and_(*(table.c[name] == value for name, value in ids.items() if name in table.c))
+
+
+def _other_driver(url: URL) -> ConfigurationError:
+    return ConfigurationError(f"use {_DRIVERS[url.get_backend_name()]}://, not {url.drivername}://")
 
 
 def _unknown(dialect: str) -> ConfigurationError:
