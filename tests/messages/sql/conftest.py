@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,26 @@ from streamguard.messages.sql import SQLMessageStore
 from .places import Place, fresh_tables
 
 
+@pytest.fixture(scope="session")
+def _files() -> Iterator[Path]:
+    """Where SQLite's files are: in memory if possible, since each commit waits for the disk, which others use too."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(
+        prefix="streamguard-sqlite-", dir=memory if os.access(memory, os.W_OK) else None
+    ) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def new_sqlite_url(_files: Path) -> Callable[[], str]:
+    numbers = itertools.count(1)
+    return lambda: f"sqlite+aiosqlite:///{_files / str(next(numbers))}.db"
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path / 'messages.db'}"
+def sqlite_url(new_sqlite_url: Callable[[], str]) -> str:
+    """A file that does not exist yet."""
+    return new_sqlite_url()
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -17,9 +17,8 @@ _TTL_SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")
-async def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    file = tmp_path_factory.mktemp("sqlite") / "messages.db"
-    async with Place(f"sqlite+aiosqlite:///{file}", fresh_tables(), ttl_seconds=_TTL_SECONDS) as place:
+async def on_sqlite(new_sqlite_url: Callable[[], str]) -> AsyncIterator[Place]:
+    async with Place(new_sqlite_url(), fresh_tables(), ttl_seconds=_TTL_SECONDS) as place:
         yield place
 
 

@@ -23,6 +23,9 @@ _DRIVERS: Final = frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "pym
 
 _DUPLICATES: Final = frozenset({"23505", "1062", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE"})
 
+_CHECKS: Final = frozenset({"4025", "3819"})
+"""A CHECK of MariaDB's or MySQL's, which their drivers do not call an integrity error."""
+
 _UNHOLDABLE: Final = frozenset(
     {
         # PostgreSQL: program limit, as a value over a gigabyte; a text its encoding lacks; NUL
@@ -87,7 +90,7 @@ def _refused(operation: str, exc: DBAPIError) -> MessageStoreError:
     code = _code(exc.orig)
     if code in _DUPLICATES:
         return RaceLostError(f"{operation}: a row of that key is there ({code})", operation=operation)
-    if isinstance(exc, IntegrityError):
+    if isinstance(exc, IntegrityError) or code in _CHECKS:
         return MessageInvalidError(
             f"{operation}: a constraint of the database forbids it ({code})", operation=operation
         )

@@ -1,0 +1,41 @@
+"""Appends to a session from a process of its own: `python -m tests.messages.sql.appender URL PREFIX NAME COUNT`.
+
+Says `ready`, waits for a line, then appends COUNT messages of its own and, between them, as many that every other
+appender has too. Ends with how many of those it created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from streamguard.messages import Appended
+from streamguard.messages.sql import MessageTables, SQLMessageStore
+from streamguard.model import SessionKey
+from streamguard.testing._message_store.steps import asked, insistently
+
+__all__ = ["KEY"]
+
+KEY = SessionKey("owner", "raced")
+
+
+async def _append(store: SQLMessageStore, name: str, count: int) -> int:
+    created = 0
+    for number in range(count):
+        own, shared = asked(message_id=f"{name}-{number}"), asked(message_id=f"shared-{number}")
+        await insistently(store.append, KEY, own)
+        created += await insistently(store.append, KEY, shared) is Appended.CREATED
+    await store.aclose()
+    return created
+
+
+def _main(url: str, prefix: str, name: str, count: str) -> None:
+    store = SQLMessageStore(url, tables=MessageTables(prefix=prefix), timeout_seconds=15)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    sys.stdout.write(f"{asyncio.run(_append(store, name, int(count)))}\n")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
