@@ -22,7 +22,8 @@ def _cookies(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in PROGRAMS])
-async def test_fragments_run(page: str, redis_url: str) -> None:
+def test_fragments_run(page: str, redis_url: str) -> None:
+    """Without a loop, as a module is imported: what samples construct may read files."""
     with run_page(page, redis_url=redis_url):
         pass
 
