@@ -1,7 +1,7 @@
-"""Appends to a session from a process of its own: `python -m tests.messages.sql.appender URL PREFIX NAME COUNT`.
+"""Appends to a session from a process of its own: `python -m tests.messages.sql.appender NAME COUNT URL PREFIX …`.
 
 Says `ready`, waits for a line, then appends COUNT messages of its own and, between them, as many that every other
-appender has too. Ends with how many of those it created.
+appender has too, in each place given. Ends with how many of those it created in each.
 """
 
 from __future__ import annotations
@@ -29,12 +29,19 @@ async def _append(store: SQLMessageStore, name: str, count: int) -> int:
     return created
 
 
-def _main(url: str, prefix: str, name: str, count: str) -> None:
-    store = SQLMessageStore(url, tables=MessageTables(prefix=prefix), timeout_seconds=15)
+async def _append_everywhere(stores: list[SQLMessageStore], name: str, count: int) -> list[int]:
+    return [await _append(store, name, count) for store in stores]
+
+
+def _main(name: str, count: str, *places: str) -> None:
+    stores = [
+        SQLMessageStore(url, tables=MessageTables(prefix=prefix), timeout_seconds=15)
+        for url, prefix in zip(places[::2], places[1::2], strict=True)
+    ]
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
-    sys.stdout.write(f"{asyncio.run(_append(store, name, int(count)))}\n")
+    sys.stdout.write(f"{asyncio.run(_append_everywhere(stores, name, int(count)))}\n")
 
 
 if __name__ == "__main__":

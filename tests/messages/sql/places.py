@@ -37,6 +37,11 @@ class Place:
         self._ttl_seconds = ttl_seconds
         self._stores: list[SQLMessageStore] = []
 
+    @property
+    def prefix(self) -> str:
+        """What the tables' names begin with."""
+        return self.tables.sessions.name.removesuffix("sessions")
+
     async def __aenter__(self) -> Self:
         self.main_store = await self.store(ttl_seconds=self._ttl_seconds)
         await self.main_store.create_tables()

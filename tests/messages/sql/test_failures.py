@@ -202,6 +202,13 @@ async def test_a_constraint_of_the_hosts_own_refuses_for_good(place: Place) -> N
         await place.main_store.append(key, asked("two"))
 
 
+def test_a_text_the_driver_cannot_encode_is_refused_for_good() -> None:
+    raised = asyncpg.DataError("text")
+    raised.__cause__ = UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+    wrapped = sqlalchemy.exc.DBAPIError("INSERT", {}, raised)
+    assert type(as_message_error("append", wrapped)) is MessageInvalidError
+
+
 def test_a_row_of_the_same_key_is_a_race() -> None:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (a PRIMARY KEY)")

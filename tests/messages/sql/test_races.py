@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
@@ -29,6 +30,8 @@ from streamguard.testing._message_store.steps import (
     put,
 )
 
+from ...harness.mariadb import MariaDBServer
+from ...harness.postgres import PostgresServer
 from ...harness.waiting import wait_until_async
 from ...harness.workers import ROOT
 from .appender import KEY
@@ -39,11 +42,32 @@ pytestmark = pytest.mark.anyio
 _EACH = 8
 
 
-async def test_processes_that_append_at_once_take_contiguous_positions(place: Place) -> None:
-    prefix = place.tables.sessions.name.removesuffix("sessions")
+async def test_processes_that_append_at_once_take_contiguous_positions(
+    sqlite_url: str, postgres_server: PostgresServer, mariadb_server: MariaDBServer
+) -> None:
+    async with (
+        Place(sqlite_url, fresh_tables()) as sqlite,
+        Place(postgres_server.url(), fresh_tables()) as postgres,
+        Place(mariadb_server.url(), fresh_tables()) as mariadb,
+    ):
+        everywhere = (sqlite, postgres, mariadb)
+        for place in everywhere:
+            await place.main_store.open_session(KEY)
+        created = await _appended_by_processes(everywhere)
+        for place, (first, second) in zip(everywhere, created, strict=True):
+            assert first + second == _EACH
+            found = await everything(place.main_store, KEY)
+            assert places(found) == list(range(1, 3 * _EACH + 1))
+            names = sorted(stored.message.message_id for stored in found)
+            assert names == sorted(f"{name}-{number}" for name in ("a", "b", "shared") for number in range(_EACH))
+
+
+async def _appended_by_processes(everywhere: Sequence[Place]) -> list[tuple[int, int]]:
+    """How many of the shared messages each of two processes has created, for each place."""
+    arguments = [word for place in everywhere for word in (place.url, place.prefix)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.messages.sql.appender", place.url, prefix, name, str(_EACH)],
+            [sys.executable, "-m", "tests.messages.sql.appender", name, str(_EACH), *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,7 +76,6 @@ async def test_processes_that_append_at_once_take_contiguous_positions(place: Pl
         for name in ("a", "b")
     ]
     try:
-        await place.main_store.open_session(KEY)
         for process in processes:
             assert process.stdout is not None
             assert await anyio.to_thread.run_sync(process.stdout.readline) == "ready\n"
@@ -63,11 +86,8 @@ async def test_processes_that_append_at_once_take_contiguous_positions(place: Pl
         for process in processes:
             process.kill()
             process.wait()
-    assert sum(int(out) for out, _ in answers) == _EACH
-    found = await everything(place.main_store, KEY)
-    assert places(found) == list(range(1, 3 * _EACH + 1))
-    names = sorted(stored.message.message_id for stored in found)
-    assert names == sorted(f"{name}-{number}" for name in ("a", "b", "shared") for number in range(_EACH))
+    first, second = (json.loads(out) for out, _ in answers)
+    return list(zip(first, second, strict=True))
 
 
 # -- a host's engine --------------------------------------------------------------------------------------------------
