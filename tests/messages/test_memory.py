@@ -43,7 +43,7 @@ class TestMemoryMessageStore(MessageStoreSuite):
 class TestMemoryMessageStoreOnRealTime(MessageStoreSuite):
     """The suite as users run it on a store without a clock to turn."""
 
-    ttl_seconds = 1.0
+    ttl_seconds = 3.0
 
     @pytest.fixture
     def store(self) -> MessageStore:

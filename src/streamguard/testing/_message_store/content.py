@@ -142,10 +142,10 @@ class ContentClauses(Clauses):
         assert found["text"] == "one"
 
     async def test_a_refusal_holds_nothing_of_the_content(self, store: MessageStore) -> None:
-        key = await opened(store)
         tree: Json = "hunter2"
         for _ in range(100_000):
             tree = [tree]
+        key = await opened(store)
         for message in (asked("hunter2 \ud800"), asked("hunter2 \0"), replied(metadata={"tree": tree})):
             refusal: MessageInvalidError | None = None
             try:
