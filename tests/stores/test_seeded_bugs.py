@@ -17,7 +17,7 @@ from .promises import PromiseBrokenError
 from .rules import Twins
 from .twins import Bench
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 EXAMPLES = 300
 """Sequences to try: a bug these do not find counts as missed."""
