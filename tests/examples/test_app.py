@@ -169,7 +169,7 @@ def test_python_main_py_serves_it_from_any_directory() -> None:
                 except httpx.TransportError:
                     return False
 
-            wait_until(served, description="the page is served", timeout=15)
+            wait_until(served, description="the page is served", timeout=45)
         finally:
             process.terminate()
             process.wait(10)

@@ -89,7 +89,7 @@ async def answer(store: MessageStore, key: SessionKey, step: Step) -> tuple[obje
 @given(st.lists(steps, min_size=20, max_size=50))
 def test_memory_and_redis_answer_alike(redis_url: str, sequence: list[Step]) -> None:
     async def run() -> None:
-        async with RedisClient(redis_url, command_seconds=5) as client:
+        async with RedisClient(redis_url, command_seconds=30) as client:
             stores = (MemoryMessageStore(), RedisMessageStore(client, ttl_seconds=60))
             keys = (fresh_key(), fresh_key())
             for store in stores:
