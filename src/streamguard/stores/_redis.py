@@ -55,6 +55,9 @@ _CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|RE
 _WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
 """Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
 
+_PLAIN: Final = frozenset({int, bytes, list, type(None)})
+"""Types of the replies that are no errors."""
+
 _DATABASE: Final = re.compile(r"/?[0-9]*")
 
 _OPTIONS: Final = frozenset(
@@ -209,11 +212,12 @@ class _BatchParser(_AsyncHiredisParser):
         if not self.wanted:
             return await super().read_response(disable_decoding, push_request)
         replies: list[Reply] = []
-        while self.greedy or len(replies) < self.wanted:
-            found = self._reader.gets()
+        gets, wanted = self._reader.gets, self.wanted
+        while self.greedy or len(replies) < wanted:
+            found = gets()
             if found is not NOT_ENOUGH_DATA:
                 replies.append(found)
-            elif len(replies) < self.wanted:
+            elif len(replies) < wanted:
                 await self.read_from_socket()  # type: ignore[no-untyped-call] # redis-py
             else:
                 break
@@ -243,14 +247,15 @@ class Link:
         """Close the connection without waiting for the peer."""
         await self._connection.disconnect(nowait=True)
 
-    async def exchange(self, packed: Sequence[bytes]) -> list[Reply]:
-        """Send all in one write; their replies, in order. One exchange at a time."""
+    async def exchange(self, packed: Sequence[bytes]) -> tuple[list[Reply], bool]:
+        """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time."""
         await self.connect()
         await self._send(b"".join(packed))
         replies = await self._read(len(packed), greedy=False)
-        if any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies):
+        refused = not _PLAIN.issuperset(map(type, replies))
+        if refused and any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies):
             await self.drop()
-        return replies
+        return replies, refused
 
     async def send(self, packed: bytes) -> bool:
         """Send without waiting for an answer, unless not connected (then False)."""
