@@ -69,7 +69,13 @@ class StreamEntry:
     persisted: Persisted = Persisted.NOT_ASKED
     quota: QuotaState = QuotaState.NONE
     owed: bytes | None = None
-    """The outbox payload left by `close`."""
+    """The outbox payload left by `close`; None when nothing is owed."""
+    attempts: int = 0
+    """How often what is owed failed."""
+    reason: str | None = None
+    """Why it last failed."""
+    dead: bool = False
+    """What is owed was given up."""
     closed_at: float | None = None
 
     @property
@@ -120,6 +126,7 @@ class StreamEntry:
             return Status.NOT_SEALED
         self._extend(close.events)
         self.owed = close.owed
+        self.size_bytes += len(close.owed or b"")
         self._end(close.terminal, now)
         return Status.OK
 
@@ -135,6 +142,42 @@ class StreamEntry:
             self.seal = Seal(lost.terminal.outcome, self.last_seq, lost.terminal.fault)
             self._end(lost.terminal, now)
         return Status.OK
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is work for the outbox: what is owed by a stream is known once it is closed."""
+        return self.owed is not None
+
+    def postpone(self, reason: str, *, count: bool) -> Status:
+        """Note a failed attempt. A dead letter has none any more."""
+        if not self.owes or self.dead:
+            return Status.GONE
+        self.attempts += count
+        self.reason = reason
+        return Status.OK
+
+    def bury(self, reason: str) -> Status:
+        """Give up what is owed; the attempt that decided it counts."""
+        if not self.owes:
+            return Status.GONE
+        self.attempts += not self.dead
+        self.reason = reason
+        self.dead = True
+        return Status.OK
+
+    def revive(self) -> Status:
+        """Let a dead letter be tried again as if it never was."""
+        if not self.owes:
+            return Status.GONE
+        if self.dead:
+            self.attempts = 0
+            self.dead = False
+        return Status.OK
+
+    def discharge(self) -> None:
+        """Nothing is owed any more."""
+        self.size_bytes -= len(self.owed or b"")
+        self.owed, self.attempts, self.reason, self.dead = None, 0, None, False
 
     def meta(self, now: float) -> StreamMeta:
         """A snapshot."""

@@ -1,4 +1,4 @@
-"""The contract of the stream store: the log of every stream and the registry of sessions.
+"""The contract of the stream store: the log of every stream, the registry of sessions, the outbox.
 
 Every method is one atomic step, safe to repeat: a caller whose reply was lost asks again and gets the same answer.
 `MemoryStore` is the executable specification; `streamguard.testing.StreamStoreSuite` checks any other store against it.
@@ -9,16 +9,30 @@ write under an older epoch is refused (`FENCED`). Leases only choose who acts; t
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
 
-from ..faults import Fault
-from ..model import Event, EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
+from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
+from .terms import (
+    Append,
+    AppendReply,
+    Close,
+    Hint,
+    Lost,
+    NewStream,
+    Occupied,
+    Owed,
+    Registered,
+    RequestClaim,
+    Seal,
+    SessionRecord,
+    Status,
+    StopReply,
+    StreamMeta,
+    TakeReply,
+    Terminal,
+)
 
 __all__ = [
     "Append",
@@ -28,7 +42,9 @@ __all__ = [
     "Lost",
     "NewStream",
     "Occupied",
+    "Owed",
     "Registered",
+    "RequestClaim",
     "Seal",
     "SessionRecord",
     "Status",
@@ -38,235 +54,6 @@ __all__ = [
     "TakeReply",
     "Terminal",
 ]
-
-
-class Status(StrEnum):
-    """What a store answers to a write."""
-
-    OK = "ok"
-    DUPLICATE = "duplicate"
-    """All of it was there already, from this epoch. A success."""
-    FENCED = "fenced"
-    """The stream's epoch is not the caller's: another worker owns it now."""
-    GAP = "gap"
-    """The log ends before the event this write begins with: an older snapshot came back."""
-    SEALED = "sealed"
-    """The stream's end is decided; no event can be added."""
-    GONE = "gone"
-    """No such stream: never registered, expired, evicted or erased. Nothing was created."""
-    LEASED = "leased"
-    """`take` refused: the writer's lease still runs."""
-    NOT_SEALED = "not_sealed"
-    """`close` refused: seal first."""
-    LOST = "lost"
-    """The stream's log was declared lost; only its tombstone can follow."""
-    REFUSED = "refused"
-    """The store is there but would not carry this one write out (out of memory, read-only); try again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seal:
-    """The decision how a stream ended. The first one stands."""
-
-    outcome: Outcome
-    last_seq: int
-    """The last event before the closing parts; what the saved message is folded from."""
-    fault: Fault | None = None
-    usage: Usage | None = None
-    held: tuple[bytes, ...] = ()
-    """Closing parts held out of the log, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terminal:
-    """The one last item of a stream: what was true when it closed."""
-
-    outcome: Outcome
-    persisted: Persisted
-    quota: QuotaState
-    message_id: str
-    fault: Fault | None = None
-    reason: str | None = None
-    """`log_lost` when the log before it is not the whole stream."""
-
-    def to_json(self) -> bytes:
-        """The terminal event's payload: compact UTF-8 JSON, absent fields omitted."""
-        body: dict[str, object] = {
-            "outcome": self.outcome,
-            "persisted": self.persisted,
-            "quota": self.quota,
-            "message_id": self.message_id,
-        }
-        if self.fault is not None:
-            body["fault"] = self.fault.as_dict()
-        if self.reason is not None:
-            body["reason"] = self.reason
-        return json.dumps(body, separators=(",", ":")).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Terminal:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: not such a record.
-        """
-        raw = json.loads(data)
-        try:
-            return cls(
-                outcome=Outcome(raw["outcome"]),
-                persisted=Persisted(raw["persisted"]),
-                quota=QuotaState(raw["quota"]),
-                message_id=str(raw["message_id"]),
-                fault=Fault.from_dict(raw["fault"]) if "fault" in raw else None,
-                reason=raw.get("reason"),
-            )
-        except (KeyError, TypeError) as exc:
-            raise ValueError("a stored terminal record lacks a required field") from exc
-
-
-@dataclass(frozen=True, slots=True)
-class NewStream:
-    """What `register` writes. Its lease begins at registration, on the store's clock."""
-
-    ref: StreamRef
-    message_id: str
-    protocol: str
-    binding: str
-    """The stable name of the guarded endpoint's configuration."""
-    fingerprint: str
-    """Equal for equal requests; empty when the stream cannot be joined."""
-    created_at: float
-    """Unix time on the writer's clock; only orders a stream against its session's erasure and other lost streams."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamMeta:
-    """A snapshot of one stream's record."""
-
-    ref: StreamRef
-    message_id: str
-    protocol: str
-    binding: str
-    fingerprint: str
-    ordinal: int
-    """The stream's number within its session, from 1; 0 for a lost stream that was never registered."""
-    epoch: int
-    state: StreamState
-    last_seq: int
-    """The log's last event; 0 when it is empty."""
-    first_seq: int
-    """The log's first event still held; 1 unless it was trimmed. `last_seq + 1` when nothing is held."""
-    lease_seconds: float
-    """What remains of the writer's lease, on the store's clock; negative once it ran out."""
-    stop_requested: bool
-    lost: bool
-    """Its log is not the whole stream (registration or appends failed)."""
-    seal: Seal | None
-    persisted: Persisted
-    quota: QuotaState
-    created_at: float
-    closed_seconds: float | None
-    """Seconds since it closed, on the store's clock; None while it has not."""
-    format_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
-    """A session's streams: `active` until its terminal record, `last` for as long as the session is remembered.
-
-    A pointer whose stream's record is gone has `active_id`/`last_id` without the meta.
-    """
-
-    active_id: str | None
-    active: StreamMeta | None
-    last_id: str | None
-    last: StreamMeta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """The stream exists and is the session's active one, with epoch 1."""
-
-    meta: StreamMeta
-
-
-@dataclass(frozen=True, slots=True)
-class Occupied:
-    """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`."""
-
-    meta: StreamMeta
-
-
-class Append(NamedTuple):
-    """Consecutive events of one stream, the first numbered `first_seq`."""
-
-    ref: StreamRef
-    epoch: int
-    first_seq: int
-    events: Sequence[tuple[EventKind, bytes]]
-    refresh: bool
-    """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
-
-
-class AppendReply(NamedTuple):
-    status: Status
-    last_seq: int
-    """The log's last event after the write (or the refusal); 0 when gone."""
-    stop_requested: bool
-
-
-class Close(NamedTuple):
-    """Ends a sealed stream: the events go to the log after `first_seq - 1`, the terminal record after them."""
-
-    ref: StreamRef
-    epoch: int
-    events: Sequence[tuple[EventKind, bytes]]
-    """Notices and closing parts."""
-    terminal: Terminal
-    retention_seconds: float
-    owed: bytes | None = None
-    """The outbox payload, when a save or settlement is still owed."""
-
-
-class Lost(NamedTuple):
-    """Declares a stream's log lost, creating its record if need be, and keeps or ends it.
-
-    Without a terminal the stream is still running in its writer: the record says so, its lease is renewed.
-    With one, the tombstone: the terminal record goes to last logged seq + 1 and the stream is closed.
-    """
-
-    new: NewStream
-    epoch: int
-    lease_seconds: float
-    retention_seconds: float
-    terminal: Terminal | None
-
-
-class TakeReply(NamedTuple):
-    status: Status
-    """`OK`: the caller owns the stream under `meta.epoch`. `LEASED`, `SEALED` (closed already) or `GONE` otherwise."""
-    meta: StreamMeta | None
-
-
-class StopReply(StrEnum):
-    REQUESTED = "requested"
-    """The flag is set and the writer, whose lease runs, was told."""
-    EXPIRED = "expired"
-    """The writer's lease ran out: the caller takes the stream and seals it `stopped`."""
-    ENDED = "ended"
-    """Sealed already, or no such stream."""
-
-
-class Hint(NamedTuple):
-    """What a watcher is told about a stream.
-
-    `events` may be empty (something changed: read the range). Hints are at most once: a watcher that sees a
-    jump, or nothing for a while, reads the range.
-    """
-
-    first_seq: int
-    events: Sequence[tuple[EventKind, bytes]]
-    stop_requested: bool
 
 
 class StreamStore(ABC):
@@ -417,3 +204,105 @@ class StreamStore(ABC):
     @abstractmethod
     async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
         """Delete every stream of the session and leave an erasure mark that refuses what began before it."""
+
+    async def erased(self, key: SessionKey, since: float) -> bool:
+        """Whether the session was erased at or after `since` (Unix time, the writer's clock) and is still marked so.
+
+        Asked before a late write elsewhere, such as a save: what began before the erasure must not come back.
+        """
+        raise NotImplementedError
+
+    # -- the outbox -------------------------------------------------------------------------------------------------
+
+    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
+        """Enter the stream into the outbox, due `due_seconds` from now; *before* the close that has the payload.
+
+        An entry without a closed stream and its payload is nobody's work yet. A repeat moves the due time, but never
+        to an earlier one, since a worker may hold a claim by then; it does not revive a dead letter.
+        """
+        raise NotImplementedError
+
+    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+        """At most `limit` due entries, oldest first, each moved `claim_seconds` ahead in the step that picks it.
+
+        Until then nobody else is given them; a worker that dies leaves them to the next, and one that takes longer may
+        find somebody else at it. Entries of streams that are not closed yet are moved ahead too, and not given; those
+        without a record or a payload are removed. One that cannot be read is left for later and holds up no other.
+        Cancelled, or with its reply lost, this may have claimed entries: they come up again when the claim runs out.
+        """
+        raise NotImplementedError
+
+    async def postpone(
+        self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
+    ) -> Status:
+        """Try again in `due_seconds`, which ends a claim; the stream is kept for `ttl_seconds` from now.
+
+        With `count` the attempt counts as failed; a repeat counts again. `OK`, or `GONE` when there is nothing to try
+        again: no such stream, nothing owed, or a dead letter.
+        """
+        raise NotImplementedError
+
+    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+        """Give up: the entry becomes a dead letter, its payload kept for `ttl_seconds` from now.
+
+        The last attempt counts as failed; burying a dead letter again counts nothing. `OK`, or `GONE` when nothing is
+        owed.
+        """
+        raise NotImplementedError
+
+    async def revive(self, ref: StreamRef) -> Status:
+        """Make a dead letter due at once, with no attempts behind it; its last reason stays.
+
+        `OK`, also for an entry that is no dead letter, which is left as it is; `GONE` when nothing is owed.
+        """
+        raise NotImplementedError
+
+    async def discharge(
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        retention_seconds: float,
+    ) -> Status:
+        """Nothing is owed any more: payload and entry are removed, the mutable fields set, and the stream is kept for
+        `retention_seconds` from now.
+
+        `OK`, also when nothing was owed; `GONE`. Of a stream that is not closed only the fields are set: its close
+        decides what is owed and for how long it is kept.
+        """
+        raise NotImplementedError
+
+    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+        """For operators: what is owed, or the dead letters, ordered by stream id, beginning after that of `after`.
+
+        Only what the streams' records confirm. Fewer than `limit` means that there are no more. It reads the whole
+        outbox, unlike everything else here.
+        """
+        raise NotImplementedError
+
+    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
+        """The latest earlier stream of the same session with this message id, by ordinal.
+
+        Streams that were never registered have no ordinal: they are never the previous one, and every other is earlier
+        than they are.
+        """
+        raise NotImplementedError
+
+    # -- idempotency ------------------------------------------------------------------------------------------------
+
+    async def claim_request(
+        self,
+        owner: str,
+        request_key: str,
+        claim: RequestClaim,
+        *,
+        ttl_seconds: float,
+        expected: RequestClaim | None = None,
+    ) -> RequestClaim:
+        """Say which stream answers the owner's requests with this key, unless another claim stands; returns that one.
+
+        With `expected`, a claim equal to it is replaced: of two that race, one wins. The caller's own is kept for at
+        least `ttl_seconds` from now, also when it stood before.
+        """
+        raise NotImplementedError

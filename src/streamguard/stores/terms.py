@@ -1,0 +1,291 @@
+"""The words of the stream store's contract: what callers hand to a store and what it answers.
+
+`streamguard.stores.base` has the contract itself and gives these names too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from ..faults import Fault
+from ..model import EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
+
+__all__ = [
+    "Append",
+    "AppendReply",
+    "Close",
+    "Hint",
+    "Lost",
+    "NewStream",
+    "Occupied",
+    "Owed",
+    "Registered",
+    "RequestClaim",
+    "Seal",
+    "SessionRecord",
+    "Status",
+    "StopReply",
+    "StreamMeta",
+    "TakeReply",
+    "Terminal",
+]
+
+
+class Status(StrEnum):
+    """What a store answers to a write."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    """All of it was there already, from this epoch. A success."""
+    FENCED = "fenced"
+    """The stream's epoch is not the caller's: another worker owns it now."""
+    GAP = "gap"
+    """The log ends before the event this write begins with: an older snapshot came back."""
+    SEALED = "sealed"
+    """The stream's end is decided; no event can be added."""
+    GONE = "gone"
+    """No such stream: never registered, expired, evicted or erased. Nothing was created."""
+    LEASED = "leased"
+    """`take` refused: the writer's lease still runs."""
+    NOT_SEALED = "not_sealed"
+    """`close` refused: seal first."""
+    LOST = "lost"
+    """The stream's log was declared lost; only its tombstone can follow."""
+    REFUSED = "refused"
+    """The store is there but would not carry this one write out (out of memory, read-only); try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The decision how a stream ended. The first one stands."""
+
+    outcome: Outcome
+    last_seq: int
+    """The last event before the closing parts; what the saved message is folded from."""
+    fault: Fault | None = None
+    usage: Usage | None = None
+    held: tuple[bytes, ...] = ()
+    """Closing parts held out of the log, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The one last item of a stream: what was true when it closed."""
+
+    outcome: Outcome
+    persisted: Persisted
+    quota: QuotaState
+    message_id: str
+    fault: Fault | None = None
+    reason: str | None = None
+    """`log_lost` when the log before it is not the whole stream."""
+
+    def to_json(self) -> bytes:
+        """The terminal event's payload: compact UTF-8 JSON, absent fields omitted."""
+        body: dict[str, object] = {
+            "outcome": self.outcome,
+            "persisted": self.persisted,
+            "quota": self.quota,
+            "message_id": self.message_id,
+        }
+        if self.fault is not None:
+            body["fault"] = self.fault.as_dict()
+        if self.reason is not None:
+            body["reason"] = self.reason
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Terminal:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: not such a record.
+        """
+        raw = json.loads(data)
+        try:
+            return cls(
+                outcome=Outcome(raw["outcome"]),
+                persisted=Persisted(raw["persisted"]),
+                quota=QuotaState(raw["quota"]),
+                message_id=str(raw["message_id"]),
+                fault=Fault.from_dict(raw["fault"]) if "fault" in raw else None,
+                reason=raw.get("reason"),
+            )
+        except (KeyError, TypeError) as exc:
+            raise ValueError("a stored terminal record lacks a required field") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class NewStream:
+    """What `register` writes. Its lease begins at registration, on the store's clock."""
+
+    ref: StreamRef
+    message_id: str
+    protocol: str
+    binding: str
+    """The stable name of the guarded endpoint's configuration."""
+    fingerprint: str
+    """Equal for equal requests; empty when the stream cannot be joined."""
+    created_at: float
+    """Unix time on the writer's clock; only orders a stream against its session's erasure and other lost streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMeta:
+    """A snapshot of one stream's record."""
+
+    ref: StreamRef
+    message_id: str
+    protocol: str
+    binding: str
+    fingerprint: str
+    ordinal: int
+    """The stream's number within its session, from 1; 0 for a lost stream that was never registered."""
+    epoch: int
+    state: StreamState
+    last_seq: int
+    """The log's last event; 0 when it is empty."""
+    first_seq: int
+    """The log's first event still held; 1 unless it was trimmed. `last_seq + 1` when nothing is held."""
+    lease_seconds: float
+    """What remains of the writer's lease, on the store's clock; negative once it ran out."""
+    stop_requested: bool
+    lost: bool
+    """Its log is not the whole stream (registration or appends failed)."""
+    seal: Seal | None
+    persisted: Persisted
+    quota: QuotaState
+    created_at: float
+    closed_seconds: float | None
+    """Seconds since it closed, on the store's clock; None while it has not."""
+    format_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session's streams: `active` until its terminal record, `last` for as long as the session is remembered.
+
+    A pointer whose stream's record is gone has `active_id`/`last_id` without the meta.
+    """
+
+    active_id: str | None
+    active: StreamMeta | None
+    last_id: str | None
+    last: StreamMeta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The stream exists and is the session's active one, with epoch 1."""
+
+    meta: StreamMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`."""
+
+    meta: StreamMeta
+
+
+class Append(NamedTuple):
+    """Consecutive events of one stream, the first numbered `first_seq`."""
+
+    ref: StreamRef
+    epoch: int
+    first_seq: int
+    events: Sequence[tuple[EventKind, bytes]]
+    refresh: bool
+    """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
+
+
+class AppendReply(NamedTuple):
+    status: Status
+    last_seq: int
+    """The log's last event after the write (or the refusal); 0 when gone."""
+    stop_requested: bool
+
+
+class Close(NamedTuple):
+    """Ends a sealed stream: the events go to the log after `first_seq - 1`, the terminal record after them."""
+
+    ref: StreamRef
+    epoch: int
+    events: Sequence[tuple[EventKind, bytes]]
+    """Notices and closing parts."""
+    terminal: Terminal
+    retention_seconds: float
+    owed: bytes | None = None
+    """The outbox payload, when a save or settlement is still owed."""
+
+
+class Lost(NamedTuple):
+    """Declares a stream's log lost, creating its record if need be, and keeps or ends it.
+
+    Without a terminal the stream is still running in its writer: the record says so, its lease is renewed.
+    With one, the tombstone: the terminal record goes to last logged seq + 1 and the stream is closed.
+    """
+
+    new: NewStream
+    epoch: int
+    lease_seconds: float
+    retention_seconds: float
+    terminal: Terminal | None
+
+
+class TakeReply(NamedTuple):
+    status: Status
+    """`OK`: the caller owns the stream under `meta.epoch`. `LEASED`, `SEALED` (closed already) or `GONE` otherwise."""
+    meta: StreamMeta | None
+
+
+class StopReply(StrEnum):
+    REQUESTED = "requested"
+    """The flag is set and the writer, whose lease runs, was told."""
+    EXPIRED = "expired"
+    """The writer's lease ran out: the caller takes the stream and seals it `stopped`."""
+    ENDED = "ended"
+    """Sealed already, or no such stream."""
+
+
+class Hint(NamedTuple):
+    """What a watcher is told about a stream.
+
+    `events` may be empty (something changed: read the range). Hints are at most once: a watcher that sees a
+    jump, or nothing for a while, reads the range.
+    """
+
+    first_seq: int
+    events: Sequence[tuple[EventKind, bytes]]
+    stop_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """Work still owed for a closed stream."""
+
+    ref: StreamRef
+    payload: bytes
+    """What `Close.owed` held; opaque to the store."""
+    attempts: int
+    """Failed ones so far, at least: a `postpone` repeated because its reply was lost counts again."""
+    due_seconds: float
+    """Until the next attempt, on the store's clock; negative when overdue. Of a claimed entry: until its claim ends.
+    0 for a dead letter."""
+    reason: str | None
+    """Why the last attempt failed: a short code, never a driver's text."""
+    dead: bool
+    """Given up; only an operator revives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestClaim:
+    """Which stream answers the requests that carry one idempotency key."""
+
+    ref: StreamRef
+    fingerprint: str
+    """Equal for equal requests."""
