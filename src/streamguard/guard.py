@@ -17,9 +17,10 @@ from starlette.types import ASGIApp
 
 from .errors import ConfigurationError, NotStartedError
 from .faults import Fault, FaultCode
+from .messages import MessageStore, Save
 from .model import Observation, Signal
 from .reconcile.orphans import OrphanSweep
-from .runtime import OnConflict, OnStoreFailure, Runtime
+from .runtime import Bindings, OnConflict, OnStoreFailure, Runtime, SaveOption
 from .settings import Settings
 from .stores.base import StreamStore
 from .stores.memory import MemoryStore
@@ -56,10 +57,12 @@ class StreamGuard:
             `unix://` serve many.
         authenticate: names the owner of a request, or None for nobody (401). For applications without users:
             `authenticate=anonymous`.
+        messages: where replies are saved: a message store, or any `async def save(message)`. The guard starts a store
+            with itself and closes it after the drain. None saves nothing.
         settings: every number; the defaults otherwise.
 
     Raises:
-        ConfigurationError: `authenticate` is missing, or the URL cannot be used.
+        ConfigurationError: `authenticate` is missing, or the URL or `messages` cannot be used.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class StreamGuard:
         url: str = "memory://",
         *,
         authenticate: Authenticate | _NotGiven = _NOT_GIVEN,
+        messages: MessageStore | Save | None = None,
         settings: Settings | None = None,
     ) -> None:
         if isinstance(authenticate, _NotGiven) or not callable(authenticate):
@@ -78,7 +82,8 @@ class StreamGuard:
         self._settings = settings or Settings()
         self._authenticate = authenticate
         self._open_store()  # nothing is connected yet: a URL that cannot be used is found here
-        self._gate = Gate(self._settings, authenticate, self._running)
+        self._bindings = Bindings(messages)
+        self._gate = Gate(self._settings, authenticate, self._running, self._bindings)
         self._routes = Routes(self._gate)
         self._runtime: Runtime | None = None
         self._signals: ShutdownSignals | None = None
@@ -99,7 +104,9 @@ class StreamGuard:
                 "`async with guard:`, in the outermost application"
             )
         store = self._open_store()
-        runtime = self._runtime = Runtime(store, self._settings, (StructlogObserver(), SentryObserver()))
+        runtime = self._runtime = Runtime(
+            store, self._settings, (StructlogObserver(), SentryObserver()), bindings=self._bindings
+        )
         try:
             await runtime.__aenter__()
         except BaseException:
@@ -195,6 +202,7 @@ class StreamGuard:
         stall_seconds: float | None = None,
         max_stream_seconds: float | None = None,
         binding: str | None = None,
+        save: SaveOption = None,
     ) -> Callable[[Callable[..., object]], Endpoint]:
         """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
 
@@ -215,6 +223,8 @@ class StreamGuard:
             stall_seconds: silence between items.
             max_stream_seconds: the whole stream.
             binding: the stable name of this endpoint's configuration; `module:qualified name` otherwise.
+            save: where this endpoint's messages are saved, like the guard's `messages`; False for nowhere. The guard's
+                otherwise.
 
         Raises:
             ConfigurationError: when decorating, if something can never work; the text names the fix.
@@ -230,6 +240,7 @@ class StreamGuard:
             first_item_seconds=first_item_seconds,
             stall_seconds=stall_seconds,
             max_stream_seconds=max_stream_seconds,
+            save=save,
         )
         options.check()
 

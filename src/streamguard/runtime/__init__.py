@@ -2,10 +2,12 @@
 
 from .resume import Nothing, Resumed
 from .runtime import Health, Runtime
+from .saving_bindings import Bindings, SaveOption, Target
 from .stream import FirstItem, LiveStream, OnConflict, OnStoreFailure, StreamRequest
 from .viewer import Viewer, ViewerCutError
 
 __all__ = [
+    "Bindings",
     "FirstItem",
     "Health",
     "LiveStream",
@@ -14,7 +16,9 @@ __all__ = [
     "OnStoreFailure",
     "Resumed",
     "Runtime",
+    "SaveOption",
     "StreamRequest",
+    "Target",
     "Viewer",
     "ViewerCutError",
 ]

@@ -26,6 +26,7 @@ from .feed import Feed
 from .finalise import Finaliser
 from .leases import Leases
 from .producer import fault_of, produce
+from .saving_bindings import Bindings
 from .sessions import Sessions
 from .stream import Ending, LiveStream, StreamRequest
 from .tasks import Tasks
@@ -59,9 +60,17 @@ class Runtime:
     Every method is for that loop's tasks only.
     """
 
-    def __init__(self, store: StreamStore, settings: Settings, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        store: StreamStore,
+        settings: Settings,
+        observers: Sequence[Observer] = (),
+        *,
+        bindings: Bindings | None = None,
+    ) -> None:
         self.store = store
         self.settings = settings
+        self.bindings = bindings or Bindings()
         self._observers = tuple(observers)
         self.observer_errors: int = 0
         """How many calls of an observer raised."""
@@ -129,8 +138,10 @@ class Runtime:
             listen=lambda stream: self._tasks.start(self._listen, stream),
             observe=self.observe,
         )
-        for warning in await self.store.start():
-            self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        starts = (self.store.start, *(messages.start for messages in self.bindings.stores))
+        for start in starts:
+            for warning in await start():
+                self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
         await self._tasks.open()
         self.supervise("writer", self.writer.run)
         self.supervise("breaker", self.breaker.run)
@@ -147,7 +158,18 @@ class Runtime:
                 await self._tasks.close()
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self.store.aclose()
+                    await self._close_stores()
+
+    async def _close_stores(self) -> None:
+        """After everything that uses them. One that fails to close does not keep the next from it."""
+        try:
+            await self.store.aclose()
+        finally:
+            for messages in self.bindings.stores:
+                try:
+                    await messages.aclose()
+                except Exception as exc:  # noqa: BLE001 -- a host's store may raise what it likes
+                    self.observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
 
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` for as long as the runtime lives; if it fails it is logged, counted and run again."""

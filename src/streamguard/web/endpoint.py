@@ -16,7 +16,7 @@ from starlette.responses import Response
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
 from ..model import SessionKey
-from ..runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure, StreamRequest
+from ..runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure, SaveOption, StreamRequest
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
 from .exchange import exchange_of
@@ -49,6 +49,7 @@ class StreamOptions:
     first_item_seconds: float | None
     stall_seconds: float | None
     max_stream_seconds: float | None
+    save: SaveOption
 
     def check(self) -> None:
         """Raises `ConfigurationError` for a value that no endpoint could have."""
@@ -95,6 +96,8 @@ class GuardedEndpoint:
         self._protocol = protocol_named(options.protocol or default_protocol(signature))
         self._session = None if options.session is None else Selector(options.session, "session", signature)
         self._message_id = None if options.message_id is None else Selector(options.message_id, "message_id", signature)
+        self._binding = options.binding or signature.name
+        gate.bindings.register(self._binding, options.save)
         gate.protocols.add(self._protocol.name)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
@@ -181,7 +184,7 @@ class GuardedEndpoint:
             StreamRequest(
                 key=SessionKey(str(identity), ids.session_id),
                 protocol=self._protocol,
-                binding=options.binding or self.signature.name,
+                binding=self._binding,
                 message_id=message_id,
                 fingerprint=await self._fingerprint(request) if joinable else "",
                 on_conflict=options.on_conflict,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Signal
-from ..runtime import Runtime
+from ..runtime import Bindings, Runtime
 from ..settings import Settings
 from ..wire import WireProtocol, protocol_named
 from .headers import RawHeaders, id_headers
@@ -59,10 +59,14 @@ class Ids:
 
 
 class Gate:
-    """Shared by the decorated endpoints and the routes of one guard. `runtime` gives the one that runs."""
+    """Shared by the decorated endpoints and the routes of one guard. `runtime` gives the one that runs, `bindings` say
+    where messages are saved."""
 
-    def __init__(self, settings: Settings, authenticate: Authenticate, runtime: Callable[[], Runtime]) -> None:
+    def __init__(
+        self, settings: Settings, authenticate: Authenticate, runtime: Callable[[], Runtime], bindings: Bindings
+    ) -> None:
         self.settings = settings
+        self.bindings = bindings
         self.viewers: ViewerSlots = ViewerSlots(settings.max_viewers_per_owner)
         self.resumes: ResumeRate = ResumeRate(settings.max_resumes_per_minute)
         self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
