@@ -12,6 +12,7 @@ StreamGuardError
 ├── StoreError                the stream store could not do what was asked
 │   ├── StoreUnavailableError it did not answer in time, or refused to
 │   └── StoreCorruptError     it answered with something this version cannot read
+│       └── StoreFormatError  because a later version of streamguard wrote it
 └── MessageStoreError         the message store could not do what was asked
     ├── MessageNotFoundError      no such session or message for this owner
     ├── MessageConflictError      the same message is stored with other content
@@ -48,6 +49,7 @@ __all__ = [
     "NotStartedError",
     "StoreCorruptError",
     "StoreError",
+    "StoreFormatError",
     "StoreUnavailableError",
     "StreamGuardError",
     "StreamLimitError",
@@ -128,6 +130,10 @@ class StoreUnavailableError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The store holds a record this version cannot read (another format version, or damaged)."""
+
+
+class StoreFormatError(StoreCorruptError):
+    """A later version of streamguard wrote the record. Nothing was changed; a worker of that version can go on."""
 
 
 class MessageStoreError(StreamGuardError):

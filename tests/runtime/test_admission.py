@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -11,7 +10,7 @@ from streamguard.errors import FaultError, StoreCorruptError, StoreUnavailableEr
 from streamguard.faults import FaultCode
 from streamguard.model import Outcome, SessionKey, Signal
 from streamguard.runtime import OnConflict
-from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeReply
+from streamguard.stores.base import Status, StreamMeta, StreamStore, TakeReply
 from streamguard.stores.memory import MemoryStore
 
 from ..harness.waiting import wait_until_async
@@ -306,26 +305,22 @@ async def test_a_settlement_that_fails_is_left_to_the_sweep(memory: MemoryStore)
 
 
 async def test_an_accident_while_settling_is_contained(memory: MemoryStore) -> None:
-    """A protocol of a newer version, say: no other stream of this process hears of it."""
+    """No other stream of this process hears of it."""
     line = Line(memory)
     dead = Line(memory)
     async with working(dead, dying(), clean=False) as one, working(line) as two:
         old = await one.start(Model("a"))
         await old.first(5)
         dead.down = True
-        memory._streams[(KEY.owner, KEY.session_id, old.ref.stream_id)].new = new_protocol(memory, old.ref.stream_id)
         await expired(memory, old.ref)
+        line.errors["close"] = [RuntimeError("an accident")]
         assert (await two.tell(saying("b"))).text == "b"
         (seen,) = two.signals(Signal.FAULT)
         assert seen.fault is not None
         assert seen.fault.code is FaultCode.INTERNAL
-        assert "no protocol" in str(seen.error)
+        assert str(seen.error) == "an accident"
         dead.down = False
         await wait_until_async(lambda: old.finished, description="the old writer noticed")
-
-
-def new_protocol(memory: MemoryStore, stream_id: str) -> NewStream:
-    return replace(memory._streams[(KEY.owner, KEY.session_id, stream_id)].new, protocol="of-tomorrow")
 
 
 async def test_cancelled_admissions_give_their_slot_back(memory: MemoryStore) -> None:

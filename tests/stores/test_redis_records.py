@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamguard.errors import StoreCorruptError
+from streamguard.errors import StoreCorruptError, StoreFormatError
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
 from streamguard.stores._redis import Reply
-from streamguard.stores.base import Hint, Seal
+from streamguard.stores.base import Hint, Seal, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
 from streamguard.stores.redis_records import decode_hint, decode_seal, items, pack_held, seal_json, text, usage_json
-from streamguard.testing._stream_store.steps import a_seal, begin, closing, log, put, seal
+from streamguard.testing._stream_store.steps import (
+    a_seal,
+    begin,
+    closing,
+    log,
+    losing,
+    new_stream,
+    put,
+    seal,
+    tombstone,
+)
 
 from ..harness.redis import RedisServer
 
@@ -104,13 +115,40 @@ async def test_a_record_of_a_later_version_is_reported_and_left_alone(
         lambda: store.erase(ref.key, mark_seconds=1),
     ]
     for step in steps:
-        with pytest.raises(StoreCorruptError, match="later version"):
+        with pytest.raises(StoreFormatError, match="later version"):
             await step()
     await asyncio.sleep(0.02)
     assert await store.due(limit=10) == []
     assert client.hgetall(keys.meta) == before
     assert client.xlen(keys.log) == 1
     assert client.zcard(Keys("streamguard").lease_shard(ref)) == 1
+
+
+@pytest.mark.anyio
+async def test_a_session_of_a_later_version_is_reported_and_its_pointers_are_left_alone(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    """Its streams may be this version's own: those can be lost, sealed and closed."""
+    client = redis_server.client(redis_database)
+    ref = await begin(store)
+    name = Keys("streamguard").session(ref.key).session
+    client.hset(name, "v", "2")
+    before = client.hgetall(name)
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.session(ref.key),
+        lambda: begin(store, ref.key),
+        lambda: store.erase(ref.key, mark_seconds=1),
+    ]
+    for step in steps:
+        with pytest.raises(StoreFormatError, match="this session was written by a later version"):
+            await step()
+    later = new_stream(ref.key, created_at=time.time() + 60)
+    for terminal in (None, tombstone()):
+        assert (await store.lose(losing(later, terminal=terminal))).status is Status.OK
+        assert client.hgetall(name) == before
+    await seal(store, ref)
+    assert (await store.close(closing(ref))).status is Status.OK
+    assert client.hget(name, "active") is None
 
 
 @pytest.mark.parametrize(

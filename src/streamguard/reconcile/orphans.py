@@ -10,10 +10,11 @@ import asyncio
 import random
 from typing import Final
 
-from ..errors import ConfigurationError, StoreError
+from ..errors import StoreCorruptError, StoreError
+from ..model import StreamRef
 from ..runtime import Runtime
 from ..stores.base import StreamMeta
-from ..wire import protocol_named
+from ..wire import knows_protocol
 
 __all__ = ["OrphanSweep"]
 
@@ -52,18 +53,17 @@ class OrphanSweep:
         for ref in await store.due(limit=BATCH):
             if self._runtime.owns(ref):
                 continue  # late, but alive: its next heartbeat renews the lease
-            meta = await store.meta(ref)
-            if meta is None or not _can_end(meta):
+            meta = await self._readable(ref)
+            # Of an unknown protocol only a later version knows the closing parts, and so ends the stream.
+            if meta is None or not knows_protocol(meta.protocol):
                 continue
             if await self._runtime.admission.take_over(meta, stopped=meta.stop_requested):
                 taken += 1
         return taken
 
-
-def _can_end(meta: StreamMeta) -> bool:
-    """Whether this version knows the stream's protocol, and so the closing parts; else a newer worker ends it."""
-    try:
-        protocol_named(meta.protocol)
-    except ConfigurationError:
-        return False
-    return True
+    async def _readable(self, ref: StreamRef) -> StreamMeta | None:
+        """The record; None if it is gone, or this version cannot read it: that must not keep it from other streams."""
+        try:
+            return await self._runtime.store.meta(ref)
+        except StoreCorruptError:
+            return None

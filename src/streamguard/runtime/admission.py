@@ -7,14 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ..errors import FaultError, StoreError, StoreUnavailableError
+from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Observation, Outcome, Signal, StreamRef, StreamState, new_stream_id
 from ..settings import Settings
 from ..stores.base import Registered, Seal, Status, StopReply, StreamMeta, StreamStore
+from ..wire import knows_protocol
 from .breaker import Breaker
 from .finalise import new_stream_of
 from .stream import LiveStream, StreamRequest
+from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 
 __all__ = ["Admission", "interrupted"]
 
@@ -79,6 +81,9 @@ class Admission:
         except StoreUnavailableError:
             self._breaker.exhausted()
             return self._without_store(stream)
+        except StoreFormatError as exc:  # the session is a later version's: an unlogged stream would run beside its own
+            await self._dismiss(owner, ref.stream_id)
+            raise self._foreign(request, NEWER_FORMAT) from exc
         except StoreError:  # this session's record cannot be read; other sessions' can
             return self._without_store(stream)
         except BaseException:
@@ -105,11 +110,13 @@ class Admission:
                 return None
             meta = result.meta
             if meta.lease_seconds <= 0 and not self._owns(meta.ref):
+                self._check_protocol(request, meta)
                 await self.take_over(meta, stopped=meta.stop_requested)
             elif request.on_conflict == "join" and request.fingerprint == meta.fingerprint != "" and not meta.lost:
+                self._check_protocol(request, meta)
                 return meta
             elif request.on_conflict == "replace":
-                await self._replace(meta)
+                await self._replace(request, meta)
             else:
                 break
         raise self._fault(request, FaultCode.CONFLICT_ACTIVE, retry_after_seconds=2)
@@ -139,7 +146,7 @@ class Admission:
             return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds)
         return True
 
-    async def _replace(self, meta: StreamMeta) -> None:
+    async def _replace(self, request: StreamRequest, meta: StreamMeta) -> None:
         """End the session's stream by a stop, and by force if its writer does not end it in time."""
         reply = await self._store.request_stop(meta.ref)
         if reply is StopReply.ENDED:
@@ -148,6 +155,7 @@ class Admission:
             return
         current = await self._store.meta(meta.ref)
         if current is not None and current.state is StreamState.OPEN:
+            self._check_protocol(request, current)
             await self.take_over(current, stopped=True, force=True)
 
     async def wait_sealed(self, ref: StreamRef, timeout_seconds: float, *, closed: bool = False) -> bool:
@@ -228,12 +236,29 @@ class Admission:
         except StoreError:
             self._breaker.stumbled()
 
+    def _check_protocol(self, request: StreamRequest, meta: StreamMeta) -> None:
+        """Refuse before a stream whose protocol only a later version knows is taken over or joined: a worker of that
+        version can end it as it has to end."""
+        if not knows_protocol(meta.protocol):
+            raise self._foreign(request, UNKNOWN_PROTOCOL)
+
+    def _foreign(self, request: StreamRequest, reason: str) -> FaultError:
+        """What stands in the way belongs to a later version."""
+        return self._fault(request, FaultCode.STORE_UNAVAILABLE, retry_after_seconds=RETRY_AFTER_SECONDS, reason=reason)
+
     def _fault(
-        self, request: StreamRequest, code: FaultCode, *, retry_after_seconds: int, phase: Phase | None = None
+        self,
+        request: StreamRequest,
+        code: FaultCode,
+        *,
+        retry_after_seconds: int,
+        phase: Phase | None = None,
+        reason: str | None = None,
     ) -> FaultError:
         fault = Fault.of(
             code,
             phase=phase,
+            reason=reason,
             retry_after_seconds=retry_after_seconds,
             session_id=request.key.session_id,
             request_id=request.request_id,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ..errors import StoreError
+from ..errors import StoreCorruptError, StoreError
 from ..settings import Settings
 from ..stores.base import Lost, Status, StreamStore
 from .breaker import Breaker
@@ -87,9 +87,13 @@ class Leases:
                 elif reply.stop_requested:
                     self._on_stop(stream)
         for stream in [s for s in self._streams() if s.degraded and not s.disowned]:
-            reply = await self._store.lose(
-                Lost(new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None)
-            )
+            try:
+                reply = await self._store.lose(
+                    Lost(new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None)
+                )
+            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
+                stream.disowned = True
+                continue
             if reply.status in (Status.FENCED, Status.SEALED, Status.GONE):
                 stream.disowned = True
             elif reply.stop_requested:

@@ -10,6 +10,7 @@ from ..model import Cursor, Outcome, Persisted, SessionKey, StreamState
 from ..settings import Settings
 from ..stores.base import SessionRecord, StreamMeta
 from ..wire import protocol_named
+from .unreadable import check_protocol
 
 __all__ = ["Nothing", "Resumed", "resolve"]
 
@@ -36,7 +37,7 @@ def resolve(
     """Decide from the session's record, and with a cursor from the stream it names (`named`).
 
     Raises:
-        FaultError: `resume_failed`, 410 or 409, with the reason.
+        FaultError: `resume_failed`, 410 or 409, with the reason; `store_unavailable` for a protocol of a later version.
     """
     if cursor is None:
         if record.active_id is None and record.last_id is None:
@@ -54,6 +55,7 @@ def resolve(
         raise refused(key, cursor.stream_id, reason)
     if named.lost:
         raise refused(key, cursor.stream_id, "not_registered")
+    check_protocol(named, Phase.RESUME)
     if named.state is not StreamState.CLOSED:
         return Resumed(named, cursor.seq)
     invisible = 0 if protocol_named(named.protocol).terminal_visible else 1
@@ -72,14 +74,19 @@ def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | N
         reason = "trimmed" if meta.first_seq <= meta.last_seq else "stream_gone"
         raise refused(key, meta.ref.stream_id, reason)
     if meta.state is not StreamState.CLOSED:
-        return Resumed(meta, 0)
+        return _replay(meta)
     seal = meta.seal
     if seal is not None and seal.last_seq == 0 and seal.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
         return Nothing("finished", meta)
     recent = meta.closed_seconds is None or meta.closed_seconds <= settings.replay_after_finish_seconds
     if recent or meta.persisted in (Persisted.PENDING, Persisted.NO):
-        return Resumed(meta, 0)
+        return _replay(meta)
     return Nothing("finished", meta)
+
+
+def _replay(meta: StreamMeta) -> Resumed:
+    check_protocol(meta, Phase.RESUME)
+    return Resumed(meta, 0)
 
 
 def refused(key: SessionKey, stream_id: str | None, reason: str) -> FaultError:

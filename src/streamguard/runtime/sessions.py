@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from ..errors import FaultError, StoreError
+from ..errors import FaultError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Cursor, Outcome, SessionKey, StreamRef, StreamState
 from ..settings import Settings
@@ -17,11 +17,11 @@ from .admission import Admission
 from .breaker import Breaker
 from .resume import Nothing, Resumed, refused, resolve
 from .stream import Ending, LiveStream
+from .unreadable import RETRY_AFTER_SECONDS, check_protocol, unavailable, unreadable_reason
 
 __all__ = ["Sessions"]
 
 RAW_BYTES: Final = 262_144
-RETRY_AFTER_SECONDS: Final = 2
 
 
 class Sessions:
@@ -101,6 +101,8 @@ class Sessions:
             if reply is StopReply.EXPIRED:
                 current = await self._store.meta(meta.ref)
                 if current is not None:
+                    # The stop is on record: a worker of the later version that finds the stream keeps it.
+                    check_protocol(current, Phase.REQUEST)
                     await self._admission.take_over(current, stopped=True)
         told = [stream for stream in self._local(key) if stream.ref == meta.ref and not stream.finalising]
         if told:  # no need to wait until the store tells its own writer
@@ -117,6 +119,7 @@ class Sessions:
             meta = await self._store.meta(StreamRef(key, stream_id))
         if meta is None:
             raise FaultError(Fault.of(FaultCode.NOT_FOUND, session_id=key.session_id))
+        check_protocol(meta, Phase.REQUEST)
         return meta, self._text(meta)
 
     async def _text(self, meta: StreamMeta) -> AsyncIterator[str]:
@@ -150,6 +153,7 @@ class Sessions:
                 if meta is None or meta.state is StreamState.CLOSED:
                     continue
                 if meta.lease_seconds <= 0:
+                    check_protocol(meta, Phase.REQUEST)
                     await self._admission.take_over(meta, stopped=True)
                 if not await self._admission.wait_sealed(meta.ref, patience, closed=True):
                     raise self._undrained(key)
@@ -159,22 +163,13 @@ class Sessions:
     def _asking(self, key: SessionKey, phase: Phase) -> Iterator[None]:
         """Turn the store's failures into the fault a client gets; while the breaker is open, without asking."""
         if self._breaker.open:
-            raise self._unavailable(key, phase)
+            raise unavailable(key, phase)
         try:
             yield
         except StoreError as exc:
-            self._breaker.stumbled()
-            raise self._unavailable(key, phase) from exc
-
-    def _unavailable(self, key: SessionKey, phase: Phase) -> FaultError:
-        return FaultError(
-            Fault.of(
-                FaultCode.STORE_UNAVAILABLE,
-                phase=phase,
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-                session_id=key.session_id,
-            )
-        )
+            if isinstance(exc, StoreUnavailableError):  # else it answered: one record says nothing of its health
+                self._breaker.stumbled()
+            raise unavailable(key, phase, unreadable_reason(exc)) from exc
 
     def _undrained(self, key: SessionKey) -> FaultError:
         return FaultError(

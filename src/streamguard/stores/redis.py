@@ -162,6 +162,8 @@ class RedisStore(StreamStore):
             return Registered(meta)
         if deadline != 0:
             await self._leases.remove([(new.ref, deadline)])
+        if number == len(STATUSES):
+            raise newer_format(None, "register")
         self._status(number, new.ref, "register")
         other = StreamRef(new.ref.key, text(rest[0]))
         return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
@@ -169,6 +171,8 @@ class RedisStore(StreamStore):
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._keys.session(key)
         reply = await self._call("session", "session", (keys.session,), (keys.meta_prefix, keys.log_prefix))
+        if reply == len(STATUSES):
+            raise newer_format(None, "session")
         ids_and_records = items(reply)
 
         def pointer(at: int) -> tuple[str | None, StreamMeta | None]:
@@ -365,10 +369,7 @@ class RedisStore(StreamStore):
             )
         )
         if number == len(STATUSES):
-            raise StoreCorruptError(
-                "erase: a stream of this session was written by a later version of streamguard; upgrade this process",
-                operation="erase",
-            )
+            raise newer_format(None, "erase")
         await self._leases.remove([(StreamRef(key, text(stream_id)), None) for stream_id in ids])
 
     # -- replies --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-from ..errors import StoreCorruptError
+from ..errors import StoreCorruptError, StoreFormatError
 from ..faults import Fault
 from ..model import FORMAT_VERSION, Event, EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
 from ._redis import Reply
@@ -155,10 +155,11 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
         raise _damaged(ref, "record", operation) from exc
 
 
-def newer_format(ref: StreamRef, operation: str) -> StoreCorruptError:
-    """The error for a record a later version wrote; nothing was changed."""
-    return StoreCorruptError(
-        f"stream {ref.stream_id} was written by a later version of streamguard; upgrade this process",
+def newer_format(ref: StreamRef | None, operation: str) -> StoreFormatError:
+    """The error for a record a later version wrote, a stream's or (None) a session's; nothing was changed."""
+    what = "this session" if ref is None else f"stream {ref.stream_id}"
+    return StoreFormatError(
+        f"{operation}: {what} was written by a later version of streamguard; upgrade this process",
         operation=operation,
     )
 

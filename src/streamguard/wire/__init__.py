@@ -27,12 +27,18 @@ __all__ = [
     "encode_block",
     "encode_comment",
     "fold",
+    "knows_protocol",
     "protocol_named",
 ]
 
 _PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
     protocol.name: protocol for protocol in (UIMessageProtocol(), PlainProtocol(), OpaqueProtocol())
 }
+
+
+def knows_protocol(name: str) -> bool:
+    """Whether there is a protocol of that name. A stream's may be one that only later versions know."""
+    return name in _PROTOCOLS
 
 
 def protocol_named(name: str) -> WireProtocol:

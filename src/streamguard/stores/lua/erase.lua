@@ -7,6 +7,8 @@
 --@include time
 --@include newer
 --@include tell
+local session = redis.call('HGET', KEYS[1], 'v')
+if session and newer(session) then return {CORRUPT} end
 local ids = redis.call('ZRANGE', KEYS[2], 0, -1)
 for _, id in ipairs(ids) do
   local version = redis.call('HGET', ARGV[1] .. id, 'v')

@@ -27,10 +27,12 @@ else
     'd', at + ARGV[3], 'v', @FORMAT_VERSION@, 'o', 0, 'c', ARGV[5], 'y', 'not_asked', 'q', 'none',
     unpack(ARGV, 12))
 end
--- `last` is the session's newest stream, and `created` says when that one began.
-local pointers = redis.call('HMGET', KEYS[3], 'last', 'created', 'active')
-if not pointers[1] or tonumber(pointers[2]) <= tonumber(ARGV[5])
-  or redis.call('EXISTS', ARGV[11] .. pointers[1]) == 0 then
+-- `last` is the session's newest stream, and `created` says when that one began. If a later version wrote them, they are
+-- not this one's to move.
+local pointers = redis.call('HMGET', KEYS[3], 'last', 'created', 'active', 'v')
+local ours = not (pointers[4] and newer(pointers[4]))
+if ours and (not pointers[1] or tonumber(pointers[2]) <= tonumber(ARGV[5])
+  or redis.call('EXISTS', ARGV[11] .. pointers[1]) == 0) then
   redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'last', ARGV[2], 'created', ARGV[5])
   if not ends then redis.call('HSET', KEYS[3], 'active', ARGV[2]) end
 end

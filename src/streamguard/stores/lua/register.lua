@@ -15,7 +15,9 @@ if known then
   if newer(known) then return {CORRUPT} end
   return {OK, snapshot(KEYS[1], KEYS[2], at)}
 end
-local active = redis.call('HGET', KEYS[3], 'active')
+local session = redis.call('HMGET', KEYS[3], 'v', 'active')
+if session[1] and newer(session[1]) then return {CORRUPT} end
+local active = session[2]
 if active then
   local meta = ARGV[1] .. active
   local found = redis.call('HMGET', meta, 'v', 's')
