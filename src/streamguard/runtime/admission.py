@@ -65,14 +65,14 @@ class Admission:
 
         Cancelling it may leave a registration without a producer, which is found when its lease runs out.
         """
-        ref = StreamRef(request.key, new_stream_id())
+        ref = StreamRef(request.key, request.stream_id or new_stream_id())
         stream = self._make(request, ref, time.time())
         limit = self._settings.max_streams_per_owner
         owner = request.key.owner
         if self._breaker.open:
             return self._without_store(stream)
         try:
-            admitted = await self._budgeted(
+            admitted = await self.budgeted(
                 lambda: self._store.admit(owner, ref.stream_id, limit=limit, lease_seconds=self._settings.lease_seconds)
             )
             if not admitted:
@@ -101,9 +101,9 @@ class Admission:
         new = new_stream_of(stream)
         settings = self._settings
         for _ in range(ATTEMPTS):
-            result = await self._budgeted(
+            result = await self.budgeted(
                 lambda: self._store.register(
-                    new, lease_seconds=settings.lease_seconds, ttl_seconds=settings.live_ttl_seconds
+                    new, lease_seconds=settings.lease_seconds, ttl_seconds=stream.ttl_seconds
                 )
             )
             if isinstance(result, Registered):
@@ -188,7 +188,7 @@ class Admission:
         stream.degrade("registration")
         return stream
 
-    async def _budgeted(self, step: Callable[[], Awaitable[T]]) -> T:
+    async def budgeted(self, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step until the registration budget is spent.
 
         While the store answers others, up to `EXTENSIONS` budgets more: a process that starts a hundred streams at

@@ -42,6 +42,8 @@ class StreamRequest:
     on_conflict: OnConflict = "reject"
     on_store_failure: OnStoreFailure = "continue"
     request_id: str | None = None
+    stream_id: str | None = None
+    """One that was never used; None: a fresh one."""
     first_item_seconds: float | None = None
     """None: the setting of the same name; so with the next two."""
     stall_seconds: float | None = None

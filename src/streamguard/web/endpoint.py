@@ -22,6 +22,7 @@ from ..wire import WireProtocol, protocol_named
 from .exchange import exchange_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, request_id_of, stream_headers
+from .idempotency import RequestKey, carries_key, open_once, request_key
 from .items import Answer, Items, default_protocol
 from .limits import ViewerSlot
 from .response import StreamResponse
@@ -68,6 +69,7 @@ class _Admitted:
     """A request that may start a stream."""
 
     request: StreamRequest
+    key: RequestKey | None
     slot: ViewerSlot
     items: Items
 
@@ -116,10 +118,10 @@ class GuardedEndpoint:
         try:
             admitted = await self._admit(arguments, request, ids)
         except FaultError as exc:
-            return fault_response(self._gate.refused(exc.fault, ids), ids.headers())
+            return fault_response(self._gate.refused(exc, ids), ids.headers())
         try:
-            opened = await self._gate.runtime.open(admitted.request)
-        except FaultError as exc:  # the runtime has observed it
+            opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
+        except FaultError as exc:  # it has been observed
             return fault_response(ids.complete(exc.fault), ids.headers())
         if isinstance(opened, StreamMeta):
             return self._joined(opened, admitted.slot, request, ids)
@@ -179,14 +181,15 @@ class GuardedEndpoint:
         message_id = checked_message_id(named)
         slot = gate.viewers.take(identity)
         sync_slot = gate.sync_streams.take() if self.signature.kind is EndpointKind.SYNC_GENERATOR else None
-        joinable = options.on_conflict == "join"
+        joinable, once = options.on_conflict == "join", carries_key(request)
+        content = await self._fingerprint(request) if joinable or once else ""
         return _Admitted(
             StreamRequest(
                 key=SessionKey(str(identity), ids.session_id),
                 protocol=self._protocol,
                 binding=self._binding,
                 message_id=message_id,
-                fingerprint=await self._fingerprint(request) if joinable else "",
+                fingerprint=content if joinable else "",
                 on_conflict=options.on_conflict,
                 on_store_failure=options.on_store_failure,
                 request_id=ids.request_id,
@@ -194,6 +197,7 @@ class GuardedEndpoint:
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
             ),
+            self._key(request, content, None if found is None else ids.session_id) if once else None,
             slot,
             Items(
                 self.signature,
@@ -203,6 +207,19 @@ class GuardedEndpoint:
                 sync_streams=gate.sync_streams,
                 sync_slot=sync_slot,
             ),
+        )
+
+    def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
+        settings = self._gate.settings
+        running = self._options.max_stream_seconds or settings.max_stream_seconds
+        saved = self._gate.bindings.target_of(self._binding) is not None
+        kept = settings.outbox_retention_seconds if saved else settings.finished_ttl_seconds
+        return request_key(
+            request,
+            binding=self._binding,
+            content=content,
+            session=session,
+            ttl_seconds=running + settings.save_total_seconds + kept,
         )
 
     async def _fingerprint(self, request: Request) -> str:
@@ -226,7 +243,8 @@ class GuardedEndpoint:
     # -- with a stream ------------------------------------------------------------------------------------------------
 
     def _joined(self, meta: StreamMeta, slot: ViewerSlot, request: Request, ids: Ids) -> Response:
-        """A view of the running stream of an equal request."""
+        """A view of the stream of an equal request, from its start."""
+        ids.session_id = meta.ref.key.session_id  # its own, where each request gets a session
         ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
         exchange_of(request.scope).headers = ids.headers()
         protocol = protocol_named(meta.protocol)

@@ -96,10 +96,19 @@ class Gate:
             raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED))
         return identity
 
-    def refused(self, fault: Fault, ids: Ids, *, signal: Signal = Signal.FAULT) -> Fault:
-        """Observe a fault of a request that never reached a stream, and give it back with its ids."""
-        fault = ids.complete(fault)
-        self.runtime.observe(Observation(signal, request_id=ids.request_id, message_id=ids.message_id, fault=fault))
+    def refused(self, error: FaultError, ids: Ids, *, signal: Signal = Signal.FAULT) -> Fault:
+        """Observe the fault of a request that never reached a stream, with what caused it, and give it back with its
+        ids."""
+        fault = ids.complete(error.fault)
+        self.runtime.observe(
+            Observation(
+                signal,
+                request_id=ids.request_id,
+                message_id=ids.message_id,
+                fault=fault,
+                error=error.__cause__,
+            )
+        )
         return fault
 
     def fault_protocol(self) -> WireProtocol:

@@ -21,6 +21,7 @@ class RouteName(Enum):
     STOP = ("POST",)
     SESSION = ("GET", "HEAD", "DELETE")
     RAW = ("GET", "HEAD", "raw")
+    MESSAGES = ("GET", "HEAD", "messages")
     LIVE = ("GET", "HEAD", "live")
     READY = ("GET", "HEAD", "ready")
     STREAMING = ("GET", "HEAD", "streaming")
@@ -56,6 +57,8 @@ def target_of(scope: Scope, prefix: str) -> Target | None:
             return Target(RouteName.RESUME, session)
         case [session, "stop"] if session:
             return Target(RouteName.STOP, session)
+        case [session, "messages"] if session:
+            return Target(RouteName.MESSAGES, session)
         case [session, "streams", stream, "raw"] if session and stream:
             return Target(RouteName.RAW, session, stream)
         case _:

@@ -19,6 +19,7 @@ from .endpoint import wants_ids
 from .exchange import exchange_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, request_id_of, stream_headers
+from .messages import SavedMessages, page_of
 from .origin import check_origin
 from .paths import RouteName, Target, decoded
 from .response import StreamResponse
@@ -37,6 +38,7 @@ class Routes:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._messages = SavedMessages(gate.bindings)
 
     async def __call__(self, target: Target, request: Request) -> Response:
         """The answer; failures are answers too.
@@ -57,7 +59,7 @@ class Routes:
         try:
             return await self._about_session(target, request, ids)
         except FaultError as exc:
-            return fault_response(self._gate.refused(exc.fault, ids), ids.headers())
+            return fault_response(self._gate.refused(exc, ids), ids.headers())
 
     def _allowed(self, target: Target, ids: Ids, status_code: int) -> Response:
         allow = (b"allow", ", ".join((*target.route.methods, "OPTIONS")).encode())
@@ -79,7 +81,7 @@ class Routes:
                 return _empty([*ids.headers(), (b"x-resume-reason", b"finished")])
             return await self._resumed(target, request, cursor, ids)
         except FaultError as exc:
-            fault = self._gate.refused(exc.fault, ids, signal=Signal.RESUME_REFUSED)
+            fault = self._gate.refused(exc, ids, signal=Signal.RESUME_REFUSED)
             if in_stream:
                 return self._fault_in_stream(fault, cursor, ids)
             return fault_response(fault, ids.headers())
@@ -158,8 +160,11 @@ class Routes:
             return await self._stop(key, ids)
         if target.route is RouteName.RAW:
             return await self._raw(key, target, request, ids)
+        if target.route is RouteName.MESSAGES:
+            return await self._saved(key, request, ids)
         if changes:
             await self._gate.runtime.sessions.erase(key)
+            await self._messages.erase(key)
             self._observe(Signal.SESSION_ERASED, None, ids)
             return _empty(ids.headers())
         record = await self._gate.runtime.sessions.status(key)
@@ -179,6 +184,16 @@ class Routes:
         self._observe(Signal.STOP_REQUESTED, stopped.ref, ids)
         body = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
         return _json(body, 202, ids.headers())
+
+    async def _saved(self, key: SessionKey, request: Request, ids: Ids) -> Response:
+        page, headers = page_of(request), ids.headers()
+        last: StreamMeta | None = None
+        if self._messages.readable:
+            try:
+                last = (await self._gate.runtime.sessions.status(key)).last
+            except FaultError:  # the messages can be read all the same, but not whether the last reply is among them
+                headers.append((b"x-streamguard-notice", FaultCode.STORE_UNAVAILABLE.encode()))
+        return _json(await self._messages.read(key, page, last), 200, headers)
 
     async def _raw(self, key: SessionKey, target: Target, request: Request, ids: Ids) -> Response:
         if not is_stream_id(target.stream):
@@ -275,7 +290,7 @@ def _status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object]
 
 
 def _json(body: Mapping[str, object], status_code: int, headers: RawHeaders) -> Response:
-    content = json.dumps(body, separators=(",", ":"))
+    content = json.dumps(body, separators=(",", ":"), default=dict)  # a message's parts may be any mappings
     response = Response(content, status_code=status_code, media_type="application/json")
     response.raw_headers.extend([(b"cache-control", b"no-store"), *headers])
     return response

@@ -1,0 +1,327 @@
+"""`Idempotency-Key`: requests of one owner that carry the same key are one request, whichever workers they reach.
+
+The first of them claims the key in the stream store for a stream that it then registers; before its endpoint runs it
+marks the claim as begun. The others view that stream, from its start. Both steps compare and set one record, so that of
+a slow first request and another that has given it up, one runs the endpoint:
+
+```
+(no claim) → claimed by a request → begun by the same request
+                 ↳ its stream is not there in time: claimed by another    ↳ it said nothing, or is forgotten: likewise
+```
+
+Departures from draft-ietf-httpapi-idempotency-key-header-07: the value is taken as it is, quoted or not, and a second
+request does not get 409 while the first is under way but shares its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+
+from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
+from ..faults import REGISTRY, Fault, FaultCode
+from ..model import Observation, Outcome, Persisted, Signal, StreamRef, StreamState, new_stream_id
+from ..runtime import LiveStream, Runtime, StreamRequest
+from ..runtime.resume import refused
+from ..runtime.unreadable import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
+from ..stores.base import RequestClaim, StreamMeta
+from ..wire import knows_protocol
+
+__all__ = ["MAX_KEY_BYTES", "RequestKey", "carries_key", "open_once", "request_key"]
+
+T = TypeVar("T")
+
+HEADER: Final = "idempotency-key"
+MAX_KEY_BYTES: Final = 255
+BEGUN: Final = "!"
+"""At the end of a claim's fingerprint once its stream is registered and its endpoint is about to run."""
+VACANT: Final = ""
+"""The fingerprint of a claim whose request was refused: the next one may take it at once."""
+POLL_SECONDS: Final = 0.05
+"""How often a claim that has not begun is looked at: nothing tells of a registration."""
+ROUNDS: Final = 8
+"""How many other requests' claims one request follows before it calls the key contended."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What a request's `Idempotency-Key` stands for."""
+
+    name: str
+    """What the claim is stored under, for one owner: a digest of the endpoint's binding and the key."""
+    fingerprint: str
+    """Equal for equal requests."""
+    ttl_seconds: float
+    """How long the claim lasts: as long as its stream can be replayed or saved."""
+
+
+def carries_key(request: Request) -> bool:
+    """Whether the request is to run once only. A GET may be repeated as it is: there the header means nothing.
+
+    Raises:
+        FaultError: `request_invalid`: the header is there twice, is empty, longer than `MAX_KEY_BYTES`, or holds
+            anything but visible ASCII.
+    """
+    values = request.headers.getlist(HEADER)
+    if not values or request.method == "GET":
+        return False
+    (value, *more) = values
+    if more or not 0 < len(value) <= MAX_KEY_BYTES or any(not "!" <= char <= "~" for char in value):
+        raise FaultError(
+            Fault.of(
+                FaultCode.REQUEST_INVALID,
+                message=f"Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters.",
+                reason="idempotency_key_invalid",
+            )
+        )
+    return True
+
+
+def request_key(request: Request, *, binding: str, content: str, session: str | None, ttl_seconds: float) -> RequestKey:
+    """The key of a request that `carries_key`.
+
+    Args:
+        request: the request.
+        binding: the endpoint's; each has keys of its own.
+        content: a digest of method, path and body; empty for a body that nobody kept (a form's), which is then
+            not compared.
+        session: the session's id as the endpoint found it; None for one that this request begins.
+        ttl_seconds: how long the key holds.
+    """
+    if not content:
+        path = request.scope.get("raw_path") or request.scope["path"].encode()
+        content = _digest(request.method.encode(), path)
+    return RequestKey(
+        name=_digest(binding.encode(), request.headers[HEADER].encode()),
+        fingerprint=_digest(content.encode(), *([] if session is None else [session.encode()])),
+        ttl_seconds=ttl_seconds,
+    )
+
+
+async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | None) -> LiveStream | StreamMeta:
+    """`Runtime.open` for requests that may carry a key: a new stream, or the one that answers the key already.
+
+    Without an answer from the store the request goes on as one without a key, or is refused, as its
+    `on_store_failure` says; but one that has found another request's claim is refused rather than run beside it.
+
+    Raises:
+        FaultError: `idempotency_conflict`; `resume_failed` when the key's answer cannot be shown any more;
+            `conflict_active`, `store_unavailable`, and whatever `Runtime.open` raises.
+
+    Cancelling it may leave a claim without a stream, which the next request takes over after `registration_seconds`.
+    """
+    if key is None or runtime.breaker.open:
+        return await runtime.open(request)
+    return await _Once(runtime, request, key).open()
+
+
+class _Once:
+    """One request on its way to its key's stream. Every fault it raises has been observed."""
+
+    def __init__(self, runtime: Runtime, request: StreamRequest, key: RequestKey) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+        self._request = request
+        self._key = key
+        self._claimed_before = False
+        """Another request's claim was found."""
+
+    async def open(self) -> LiveStream | StreamMeta:
+        """The stream that answers the key."""
+        for _ in range(ROUNDS):
+            stream_id = new_stream_id()
+            request = replace(self._request, stream_id=stream_id)
+            mine = RequestClaim(StreamRef(request.key, stream_id), self._key.fingerprint)
+            try:
+                meta, won = await self._contend(mine)
+                if meta is not None:
+                    return meta
+                opened = await self._begin(request, mine) if won else None
+            except StoreError as exc:
+                foreign = isinstance(exc, StoreFormatError)  # a worker of that version can answer
+                if self._claimed_before or foreign or self._request.on_store_failure == "fail":
+                    raise self._refusal(FaultCode.STORE_UNAVAILABLE, unreadable_reason(exc)) from exc
+                return await self._runtime.open(request)
+            if opened is not None:
+                return opened
+        raise self._refusal(FaultCode.CONFLICT_ACTIVE)
+
+    async def _contend(self, mine: RequestClaim) -> tuple[StreamMeta | None, bool]:
+        """The stream to share, or whether the key is ours now; neither when others were quicker: begin again."""
+        standing = await self._claim(mine)
+        if standing.ref == mine.ref:
+            return None, True
+        if standing.fingerprint != VACANT:
+            self._claimed_before = True
+            if standing.fingerprint.removesuffix(BEGUN) != mine.fingerprint:
+                raise self._refusal(FaultCode.IDEMPOTENCY_CONFLICT)
+            found = standing
+            standing = await self._patient(found, mine)
+            if standing.ref != found.ref:
+                return None, standing.ref == mine.ref
+            if standing.fingerprint != VACANT:
+                meta = await self._answer(standing)
+                if meta is not None:
+                    return meta, False
+        taken = await self._claim(mine, standing)
+        return None, taken.ref == mine.ref
+
+    async def _patient(self, standing: RequestClaim, mine: RequestClaim) -> RequestClaim:
+        """The claim that stands once `standing` has begun, was given up, or had its time."""
+        settings = self._runtime.settings
+        patience = settings.registration_seconds
+        if self._request.on_conflict == "replace":  # it may be waiting for the end of what it replaces
+            patience += settings.replace_wait_seconds
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        other = standing.ref
+        while standing.ref == other and standing.fingerprint == mine.fingerprint and loop.time() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+            standing = await self._claim(mine)
+        return standing
+
+    async def _answer(self, standing: RequestClaim) -> StreamMeta | None:
+        """The stream that answers a claim; None when nothing does, and another request may take the claim.
+
+        Raises:
+            FaultError: `resume_failed`: it was answered, but that cannot be shown any more.
+            StoreError: the store failed.
+        """
+        meta = await self._spoken(standing.ref) if _has_begun(standing) else await self._meta(standing.ref)
+        if meta is None:
+            return None
+        if meta.lost:  # nobody else can view it; saved, it is in the session's messages
+            if meta.persisted is Persisted.YES:
+                raise self._gone(meta, "not_registered")
+            return None
+        if not _has_begun(standing) or _said_nothing(meta):
+            return None
+        if not knows_protocol(meta.protocol):
+            raise self._refusal(FaultCode.STORE_UNAVAILABLE, UNKNOWN_PROTOCOL)
+        if meta.first_seq > 1:
+            raise self._gone(meta, "trimmed" if meta.first_seq <= meta.last_seq else "stream_gone")
+        return meta
+
+    async def _spoken(self, ref: StreamRef) -> StreamMeta | None:
+        """A stream's record once it has an event or has ended, for at most `headers_after_seconds`."""
+        meta = await self._meta(ref)
+        changed = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._runtime.settings.headers_after_seconds):
+                if meta is None or not _undecided(meta):
+                    return meta
+                async with self._store.watch(ref, lambda _: changed.set()):
+                    while True:
+                        changed.clear()
+                        meta = await self._store.meta(ref)
+                        if meta is None or not _undecided(meta):
+                            break
+                        await changed.wait()
+        return meta
+
+    async def _begin(self, request: StreamRequest, mine: RequestClaim) -> LiveStream | StreamMeta | None:
+        """The stream of a claim that is ours, which may run; None when another request has taken the claim meanwhile.
+
+        Raises:
+            FaultError: whatever `Runtime.open` raises; the claim is given up then.
+            StoreError: under `on_store_failure="fail"`, whether the claim still stands is not known; ours is ended.
+        """
+        try:
+            opened = await self._runtime.open(request)
+        except FaultError:
+            with suppress(StoreError):  # else the next request has to wait a moment
+                standing = await self._claim_once(RequestClaim(mine.ref, VACANT), mine)
+                if standing.ref != mine.ref:  # it may well be in the way of that one's stream
+                    return None
+            raise
+        if isinstance(opened, StreamMeta):  # `join`: the key stands for the stream that was found
+            with suppress(StoreError):
+                await self._claim(RequestClaim(opened.ref, mine.fingerprint + BEGUN), mine)
+            return opened
+        if opened.degraded:
+            return opened
+        try:
+            standing = await self._claim(RequestClaim(mine.ref, mine.fingerprint + BEGUN), mine)
+        except StoreError:
+            if request.on_store_failure == "fail":
+                await self._runtime.reject(opened, FaultError(self._fault(FaultCode.STORE_UNAVAILABLE)))
+                raise
+            return opened
+        if standing.ref == mine.ref:
+            return opened
+        await self._runtime.reject(opened, FaultError(self._fault(FaultCode.SUPERSEDED)))
+        return None
+
+    # -- asking the store ---------------------------------------------------------------------------------------------
+
+    async def _claim(self, claim: RequestClaim, expected: RequestClaim | None = None) -> RequestClaim:
+        return await self._asked(lambda: self._claim_once(claim, expected))
+
+    async def _claim_once(self, claim: RequestClaim, expected: RequestClaim | None) -> RequestClaim:
+        key = self._key
+        return await self._store.claim_request(
+            self._request.key.owner, key.name, claim, ttl_seconds=key.ttl_seconds, expected=expected
+        )
+
+    async def _meta(self, ref: StreamRef) -> StreamMeta | None:
+        return await self._asked(lambda: self._store.meta(ref))
+
+    async def _asked(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step within the registration budget. A lost reply is no matter: every step here may repeat."""
+        try:
+            return await self._runtime.admission.budgeted(step)
+        except StoreUnavailableError:
+            self._runtime.breaker.exhausted()
+            raise
+
+    # -- refusing -----------------------------------------------------------------------------------------------------
+
+    def _fault(self, code: FaultCode, reason: str | None = None) -> Fault:
+        return Fault.of(
+            code,
+            reason=reason,
+            retry_after_seconds=RETRY_AFTER_SECONDS if REGISTRY[code].retryable else None,
+            session_id=self._request.key.session_id,
+            request_id=self._request.request_id,
+        )
+
+    def _refusal(self, code: FaultCode, reason: str | None = None) -> FaultError:
+        return self._observed(FaultError(self._fault(code, reason)))
+
+    def _gone(self, meta: StreamMeta, reason: str) -> FaultError:
+        error = refused(meta.ref.key, meta.ref.stream_id, reason)
+        error.fault = replace(error.fault, message_id=meta.message_id, request_id=self._request.request_id)
+        return self._observed(error)
+
+    def _observed(self, error: FaultError) -> FaultError:
+        fault = error.fault
+        self._runtime.observe(
+            Observation(Signal.FAULT, message_id=fault.message_id, request_id=fault.request_id, fault=fault)
+        )
+        return error
+
+
+def _has_begun(claim: RequestClaim) -> bool:
+    return claim.fingerprint.endswith(BEGUN)
+
+
+def _undecided(meta: StreamMeta) -> bool:
+    """Whether the stream may still fail before its first event."""
+    return meta.state is StreamState.OPEN and meta.last_seq == 0 and not meta.lost and meta.lease_seconds > 0
+
+
+def _said_nothing(meta: StreamMeta) -> bool:
+    """Whether the stream ended before its first event, or its writer died there."""
+    if meta.seal is None:
+        return meta.last_seq == 0 and meta.lease_seconds <= 0
+    return meta.seal.last_seq == 0 and meta.seal.outcome in (Outcome.FAILED, Outcome.INTERRUPTED)
+
+
+def _digest(*words: bytes) -> str:
+    return hashlib.sha256(b"\0".join(words)).hexdigest()

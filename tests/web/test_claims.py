@@ -1,0 +1,413 @@
+"""Which request of those with one key runs, when the store, or the request that was first, fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+
+from streamguard.errors import FaultError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
+from streamguard.faults import FaultCode
+from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, Signal, StreamRef, new_stream_id
+from streamguard.runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure
+from streamguard.stores.base import (
+    Close,
+    Lost,
+    NewStream,
+    Occupied,
+    Registered,
+    RequestClaim,
+    Seal,
+    StreamMeta,
+    StreamStore,
+    Terminal,
+)
+from streamguard.stores.memory import MemoryStore
+from streamguard.stores.redis import RedisStore
+from streamguard.web.idempotency import BEGUN, ROUNDS, VACANT, RequestKey, open_once
+from tests.harness.redis import RedisServer
+from tests.harness.waiting import wait_until_async
+from tests.runtime.stage import KEY, Model, Worker, closed, quick, read, saying, working
+
+pytestmark = pytest.mark.anyio
+
+THE_KEY = RequestKey("a key", "print", 60.0)
+
+
+class Faulty(MemoryStore):
+    """Claims fail as the test says: each call of an operation takes the next of its `errors`, None for none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: dict[str, list[StoreError | None]] = defaultdict(list)
+        self.standing: list[RequestClaim] = []
+        """What the next claims are answered, whatever stands."""
+        self.held: list[asyncio.Event] = []
+        """What the next registrations wait for."""
+
+    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
+        if self.held:
+            await self.held.pop(0).wait()
+        return await super().register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds)
+
+    async def claim_request(
+        self,
+        owner: str,
+        request_key: str,
+        claim: RequestClaim,
+        *,
+        ttl_seconds: float,
+        expected: RequestClaim | None = None,
+    ) -> RequestClaim:
+        self._fail("claim_request")
+        if self.standing:
+            return self.standing.pop(0)
+        return await super().claim_request(owner, request_key, claim, ttl_seconds=ttl_seconds, expected=expected)
+
+    async def meta(self, ref: StreamRef) -> StreamMeta | None:
+        self._fail("meta")
+        return await super().meta(ref)
+
+    def _fail(self, operation: str) -> None:
+        error = self.errors[operation].pop(0) if self.errors[operation] else None
+        if error is not None:
+            raise error
+
+
+def away(operation: str = "claim_request") -> StoreUnavailableError:
+    return StoreUnavailableError("away", operation=operation)
+
+
+async def ask(
+    worker: Worker,
+    *,
+    on_conflict: OnConflict = "reject",
+    on_store_failure: OnStoreFailure = "continue",
+    fingerprint: str = "",
+    key: RequestKey = THE_KEY,
+) -> LiveStream | StreamMeta:
+    request = worker.request(on_conflict=on_conflict, on_store_failure=on_store_failure, fingerprint=fingerprint)
+    return await open_once(worker.runtime, request, key)
+
+
+async def refused(worker: Worker, **options: OnStoreFailure) -> tuple[FaultCode, str | None]:
+    """How a request is refused; the refusal was observed once."""
+    before = len(worker.faults())
+    with pytest.raises(FaultError) as caught:
+        await ask(worker, on_store_failure=options.get("on_store_failure", "continue"))
+    fault = caught.value.fault
+    assert fault.fault_id in [seen.fault.fault_id for seen in worker.signals(Signal.FAULT)[before:] if seen.fault]
+    assert fault.session_id == KEY.session_id
+    assert fault.request_id == "req-1"
+    return fault.code, fault.reason
+
+
+async def claimed(store: StreamStore, claim: RequestClaim | None = None) -> RequestClaim:
+    """The claim that stands; `claim` if there was none."""
+    probe = claim or RequestClaim(StreamRef(KEY, new_stream_id()), "probe")
+    return await store.claim_request(KEY.owner, THE_KEY.name, probe, ttl_seconds=60.0)
+
+
+async def told(worker: Worker, model: Model | None = None) -> LiveStream:
+    """A request with the key that was answered to its end."""
+    stream = await ask(worker)
+    assert isinstance(stream, LiveStream)
+    worker.runtime.launch(stream, model or saying("hello"))
+    await stream.ended()
+    return stream
+
+
+# -- the store fails --------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_store_it_runs_unlogged() -> None:
+    store = Faulty()
+    store.errors["claim_request"] = [away()] * 100
+    async with working(store, quick(breaker_probe_seconds=60.0)) as worker:
+        stream = await ask(worker)
+        assert isinstance(stream, LiveStream)
+        assert stream.degraded
+        # Nobody after it waits for the store.
+        left = len(store.errors["claim_request"])
+        another = await open_once(worker.runtime, worker.request(SessionKey("ana", "chat-2")), THE_KEY)
+        assert isinstance(another, LiveStream)
+        assert len(store.errors["claim_request"]) == left
+        for degraded in (stream, another):
+            worker.runtime.launch(degraded, saying("hello"))
+            await degraded.ended()
+
+
+async def test_without_a_store_it_is_refused_where_the_endpoint_says_so() -> None:
+    store = Faulty()
+    store.errors["claim_request"] = [away()] * 100
+    async with working(store) as worker:
+        assert await refused(worker, on_store_failure="fail") == (FaultCode.STORE_UNAVAILABLE, None)
+        assert worker.runtime.health().streams == 0
+
+
+async def test_a_stumble_is_tried_again() -> None:
+    store = Faulty()
+    store.errors["claim_request"] = [away(), None, away()]
+    async with working(store) as worker:
+        stream = await told(worker)
+        assert not stream.degraded
+        assert (await claimed(store)).ref == stream.ref
+
+
+async def test_a_damaged_claim_stops_nobody_but_a_later_versions_does() -> None:
+    store = Faulty()
+    async with working(store) as worker:
+        store.errors["claim_request"] = [StoreFormatError("newer", operation="claim_request")]
+        assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, "newer_format")
+        store.errors["claim_request"] = [StoreCorruptError("damaged", operation="claim_request")]
+        assert await refused(worker, on_store_failure="fail") == (FaultCode.STORE_UNAVAILABLE, "record_unreadable")
+        store.errors["claim_request"] = [StoreCorruptError("damaged", operation="claim_request")]
+        stream = await told(worker)
+        assert not stream.degraded
+
+
+async def test_whether_the_claim_still_stands_may_not_be_known() -> None:
+    """It most likely does: the answer goes on."""
+    store = Faulty()
+    async with working(store) as worker:
+        store.errors["claim_request"] = [None, *[away()] * 100]
+        stream = await told(worker)
+        assert stream.registered
+
+
+async def test_but_some_would_rather_fail() -> None:
+    store = Faulty()
+    async with working(store) as worker:
+        store.errors["claim_request"] = [None, *[away()] * 100]
+        assert await refused(worker, on_store_failure="fail") == (FaultCode.STORE_UNAVAILABLE, None)
+        await worker.idle()
+        last = (await store.session(KEY)).last
+        assert last is not None
+        assert last.seal is not None
+        assert (last.seal.outcome, last.seal.last_seq) == (Outcome.FAILED, 0)
+
+
+async def test_a_request_that_runs_elsewhere_is_not_run_here_for_want_of_a_store() -> None:
+    store = Faulty()
+    async with working(store) as worker:
+        await told(worker)
+        store.errors["meta"] = [away("meta")] * 100
+        assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, None)
+        store.errors["meta"] = []
+
+
+# -- the first request fails ------------------------------------------------------------------------------------------
+
+
+async def test_the_second_waits_for_the_firsts_first_word() -> None:
+    store = MemoryStore()
+    async with working(store) as one, working(store) as other:
+        first = await ask(one)
+        assert isinstance(first, LiveStream)
+        second = asyncio.create_task(ask(other))
+        model = Model()
+        one.runtime.launch(first, model)
+        await model.started.wait()
+        assert not second.done()
+        model.say("hello")
+        meta = await second
+        assert isinstance(meta, StreamMeta)
+        assert meta.ref == first.ref
+        viewer = other.runtime.resume_view(meta, 0, ids=True)
+        model.end()
+        assert (await read(viewer)).text == "hello"
+
+
+async def test_but_not_for_ever() -> None:
+    store = MemoryStore()
+    async with working(store) as one, working(store, quick(headers_after_seconds=0.05)) as other:
+        model = Model()
+        first = await ask(one)
+        assert isinstance(first, LiveStream)
+        one.runtime.launch(first, model)
+        meta = await ask(other)
+        assert isinstance(meta, StreamMeta)
+        assert (meta.ref, meta.last_seq) == (first.ref, 0)
+        model.end()
+        await first.ended()
+
+
+async def test_the_second_runs_when_the_first_fails_before_its_first_word() -> None:
+    store = MemoryStore()
+    async with working(store) as one, working(store) as other:
+        first = await ask(one)
+        assert isinstance(first, LiveStream)
+        second = asyncio.create_task(ask(other))
+        model = Model()
+        one.runtime.launch(first, model)
+        await model.started.wait()
+        model.fail(RuntimeError("no"))
+        assert await first.first(5.0) is FirstItem.FAILED
+        stream = await second
+        assert isinstance(stream, LiveStream)
+        assert (await claimed(store)).ref == stream.ref
+        other.runtime.launch(stream, saying("hello"))
+        await stream.ended()
+
+
+@pytest.mark.parametrize("on_conflict", ["reject", "replace"])
+async def test_a_claim_without_a_stream_is_taken_over(on_conflict: OnConflict) -> None:
+    """By one of those that wait for it."""
+    store = MemoryStore()
+    orphan = RequestClaim(StreamRef(KEY, new_stream_id()), THE_KEY.fingerprint)
+    await claimed(store, orphan)
+    async with working(store) as one, working(store) as other:
+
+        async def answer(worker: Worker) -> StreamRef:
+            opened = await ask(worker, on_conflict=on_conflict)
+            if isinstance(opened, LiveStream):
+                worker.runtime.launch(opened, saying("hello"))
+            return opened.ref
+
+        refs = await asyncio.gather(answer(one), answer(other))
+        assert refs[0] == refs[1] != orphan.ref
+        await one.idle()
+        await other.idle()
+
+
+async def test_what_the_first_request_left_when_it_was_refused_is_taken_at_once() -> None:
+    store = MemoryStore()
+    async with working(store, quick(registration_seconds=60.0)) as worker:
+        model = Model("hello")
+        running = await worker.start(model)
+        assert await refused(worker) == (FaultCode.CONFLICT_ACTIVE, None)
+        assert (await claimed(store)).fingerprint == VACANT
+        model.end()
+        await running.ended()
+        async with asyncio.timeout(10):
+            stream = await told(worker)
+        assert (await claimed(store)).ref == stream.ref
+
+
+async def test_a_vacated_claim_asks_for_no_particular_content() -> None:
+    store = MemoryStore()
+    await claimed(store, RequestClaim(StreamRef(KEY, new_stream_id()), VACANT))
+    async with working(store) as worker:
+        assert isinstance(await told(worker), LiveStream)
+
+
+@pytest.mark.parametrize("meanwhile", ["runs", "is over"])
+async def test_a_first_request_that_comes_late_joins_the_one_that_took_its_place(meanwhile: str) -> None:
+    """Whether it is in the way of that one's stream or not: its endpoint does not run."""
+    store = Faulty()
+    held = asyncio.Event()
+    store.held = [held]
+    patient, impatient = quick(registration_seconds=30.0), quick(registration_seconds=0.05)
+    async with working(store, patient) as late, working(store, impatient) as other:
+        first = asyncio.create_task(ask(late))
+        await wait_until_async(lambda: not store.held, description="the first request registers")
+        model = Model("hello")
+        winner = await ask(other)
+        assert isinstance(winner, LiveStream)
+        other.runtime.launch(winner, model)
+        await winner.first(5.0)
+        if meanwhile == "is over":
+            model.end()
+            await closed(store, winner.ref)
+        held.set()
+        joined = await first
+        assert isinstance(joined, StreamMeta)
+        assert joined.ref == winner.ref == (await claimed(store)).ref
+        model.end()
+        await winner.ended()
+        await late.idle()
+
+
+# -- what answers the key cannot be shown -----------------------------------------------------------------------------
+
+
+async def lost(store: StreamStore, persisted: Persisted) -> NewStream:
+    """A begun claim whose stream lost its log, and what became of saving its reply."""
+    new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "plain", "chat", "", 1.0)
+    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
+    terminal = Terminal(Outcome.COMPLETED, persisted, QuotaState.NONE, new.message_id)
+    await store.lose(Lost(new, 1, 0.0, 60.0, terminal))
+    await store.mark(new.ref, persisted=persisted)
+    return new
+
+
+async def test_a_saved_answer_without_a_log_is_not_written_again() -> None:
+    store = MemoryStore()
+    new = await lost(store, Persisted.YES)
+    async with working(store) as worker:
+        assert await refused(worker) == (FaultCode.RESUME_FAILED, "not_registered")
+        (seen,) = worker.signals(Signal.FAULT)
+        assert seen.fault is not None
+        assert (seen.fault.status, seen.fault.stream_id, seen.fault.message_id) == (409, new.ref.stream_id, "msg_1")
+
+
+async def test_an_answer_that_nobody_has_is_written_again() -> None:
+    store = MemoryStore()
+    new = await lost(store, Persisted.NO)
+    async with working(store) as worker:
+        assert (await told(worker)).ref != new.ref
+
+
+async def test_an_answer_whose_log_is_gone(redis_server: RedisServer, redis_database: int) -> None:
+    store = RedisStore(redis_server.database_url(redis_database), command_seconds=2.0)
+    client = redis_server.client(redis_database)
+    async with working(store) as worker:
+        await told(worker)
+        for key in client.scan_iter("*:l:*"):
+            client.delete(key)
+        assert await refused(worker) == (FaultCode.RESUME_FAILED, "stream_gone")
+
+
+async def test_an_answer_in_a_protocol_of_a_later_version() -> None:
+    store = MemoryStore()
+    new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "later", "chat", "", 1.0)
+    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0)
+    await store.seal(new.ref, 1, Seal(Outcome.COMPLETED, 0))
+    terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg_1")
+    await store.close(Close(new.ref, 1, [], terminal, 60.0))
+    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
+    async with working(store) as worker:
+        assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, "unknown_protocol")
+
+
+# -- others -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_stands_for_the_stream_its_request_joined() -> None:
+    store = MemoryStore()
+    async with working(store) as worker:
+        model = Model("hello")
+        running = await worker.start(model, worker.request(fingerprint="same"))
+        await running.first(5.0)
+        joined = await ask(worker, on_conflict="join", fingerprint="same")
+        assert isinstance(joined, StreamMeta)
+        model.end()
+        await closed(store, running.ref)
+        again = await ask(worker, on_conflict="join", fingerprint="same")
+        assert isinstance(again, StreamMeta)
+        assert joined.ref == again.ref == running.ref
+        await worker.idle()
+
+
+async def test_a_key_that_never_comes_to_rest_is_given_up() -> None:
+    store = Faulty()
+    async with working(store) as worker:
+        for _ in range(ROUNDS):
+            found, next_one = (RequestClaim(StreamRef(KEY, new_stream_id()), THE_KEY.fingerprint) for _ in range(2))
+            store.standing += [found, next_one]
+        assert await refused(worker) == (FaultCode.CONFLICT_ACTIVE, None)
+
+
+async def test_a_draining_process_shares_but_begins_nothing() -> None:
+    store = MemoryStore()
+    async with working(store) as worker:
+        stream = await told(worker)
+        await worker.runtime.drain()
+        meta = await ask(worker)
+        assert isinstance(meta, StreamMeta)
+        assert meta.ref == stream.ref
+        with pytest.raises(FaultError) as caught:
+            await ask(worker, key=replace(THE_KEY, name="another"))
+        assert caught.value.fault.code is FaultCode.SHUTTING_DOWN

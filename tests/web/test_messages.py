@@ -1,0 +1,389 @@
+"""`GET /{session}/messages` and what `DELETE` does with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from streamguard import Settings, StreamGuard
+from streamguard.errors import (
+    MessageForbiddenError,
+    MessageNotFoundError,
+    MessageUnavailableError,
+)
+from streamguard.messages import (
+    MemoryMessageStore,
+    Message,
+    MessageStore,
+    MessageToSave,
+    Role,
+    StoredMessage,
+)
+from streamguard.model import Observation, Outcome, Persisted, SessionKey, Signal, StreamRef
+from tests.harness.sse import EventReader, ui_text
+
+from .serving import calling, user_of
+
+pytestmark = pytest.mark.anyio
+
+KEY = SessionKey("ann", "s")
+
+
+class Body(BaseModel):
+    id: str
+
+
+class FailingStore(MemoryMessageStore):
+    """A database that is away while `error` is set."""
+
+    error: Exception | None = None
+
+    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        self._fail()
+        return await super().list(key, after=after, limit=limit)
+
+    async def delete_session(self, key: SessionKey) -> None:
+        self._fail()
+        await super().delete_session(key)
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def guard_with(messages: MessageStore | None, **settings: object) -> StreamGuard:
+    return StreamGuard(authenticate=user_of, messages=messages, settings=Settings.model_validate(settings))
+
+
+def app_of(guard: StreamGuard, **options: MessageStore | bool | None) -> FastAPI:
+    """Its endpoint saves nothing by itself unless told so: the tests say what is stored."""
+    app = FastAPI()
+
+    @app.post("/api/chat")
+    @guard.stream("body.id", save=options.get("save", False))  # type: ignore[arg-type] # None, False or a store
+    async def chat(body: Body) -> AsyncIterator[str]:
+        yield "hello"
+
+    guard.install(app, "/api/chat")
+    return app
+
+
+async def fill(store: MessageStore, count: int, key: SessionKey = KEY) -> None:
+    """Questions m1, m3, … and answers m2, m4, …"""
+    await store.open_session(key)
+    for number in range(1, count + 1):
+        answer = number % 2 == 0
+        message = Message(
+            message_id=f"m{number}",
+            role=Role.ASSISTANT if answer else Role.USER,
+            parts=({"type": "text", "text": f"text {number}"},),
+            metadata={"tone": "kind"} if answer else None,
+            stream_id=f"{number:024x}" if answer else None,
+            outcome=Outcome.STOPPED if answer else None,
+            usage={"output_tokens": number} if answer else {},
+        )
+        await store.append(key, message)
+
+
+async def read(client: httpx.AsyncClient, query: str = "", session: str = "s") -> httpx.Response:
+    return await client.get(f"/api/chat/{session}/messages{query}")
+
+
+def ids_of(answer: httpx.Response) -> list[str]:
+    return [message["id"] for message in answer.json()["messages"]]
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], error["phase"]
+
+
+async def test_a_page_reads_its_messages_back() -> None:
+    store = MemoryMessageStore(clock=lambda: 1_700_000_000.25)
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 2)
+        answer = await read(client)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-session-id"] == "s"
+    assert "x-streamguard-notice" not in answer.headers
+    at = "2023-11-14T22:13:20.250Z"
+    assert answer.json() == {
+        "session_id": "s",
+        "messages": [
+            {
+                "id": "m1",
+                "role": "user",
+                "parts": [{"type": "text", "text": "text 1"}],
+                "status": "complete",
+                "persisted": "yes",
+                "outcome": None,
+                "stream_id": None,
+                "position": 1,
+                "created_at": at,
+                "updated_at": at,
+                "usage": {},
+            },
+            {
+                "id": "m2",
+                "role": "assistant",
+                "parts": [{"type": "text", "text": "text 2"}],
+                "metadata": {"tone": "kind"},
+                "status": "partial",
+                "persisted": "yes",
+                "outcome": "stopped",
+                "stream_id": f"{2:024x}",
+                "position": 2,
+                "created_at": at,
+                "updated_at": at,
+                "usage": {"output_tokens": 2},
+            },
+        ],
+        "next": None,
+    }
+
+
+async def test_page_by_page() -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    seen: list[str] = []
+    pages = 0
+    after: int | None = 0
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 5)
+        while after is not None:
+            answer = await read(client, f"?after={after}&limit=2")
+            seen, pages, after = seen + ids_of(answer), pages + 1, answer.json()["next"]
+        exact = await read(client, "?limit=5")
+        past = await read(client, "?after=5")
+    assert (seen, pages) == (["m1", "m2", "m3", "m4", "m5"], 3)
+    assert (exact.json()["next"], past.json()["messages"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "query", ["?after=-1", "?after=x", "?after=", "?limit=0", "?limit=501", "?limit=1e2", "?after=٣"]
+)
+async def test_numbers_that_are_none(query: str) -> None:
+    guard = guard_with(MemoryMessageStore())
+    async with calling(app_of(guard), guard) as client:
+        answer = await read(client, query)
+    assert refusal(answer) == (400, "request_invalid", "request")
+
+
+async def test_nobody_learns_of_anothers_session() -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 2)
+        await client.post("/api/chat", json={"id": "s"})
+        client.headers["X-User"] = "eve"
+        foreign, never = await read(client), await read(client, session="never")
+        deleted = await client.delete("/api/chat/s")
+        client.headers["X-User"] = ""
+        anonymous = await read(client)
+        client.headers["X-User"] = "ann"
+        mine = await read(client)
+    assert foreign.json() == {"session_id": "s", "messages": [], "next": None}
+    assert foreign.json() | {"session_id": "never"} == never.json()
+    assert [name for name, _ in foreign.headers.items()] == [name for name, _ in never.headers.items()]
+    assert (deleted.status_code, refusal(anonymous)) == (204, (401, "unauthenticated", "auth"))
+    assert ids_of(mine) == ["m1", "m2"]
+
+
+@pytest.mark.parametrize("error", [MessageForbiddenError, MessageNotFoundError])
+async def test_a_store_that_forbids_says_never_too(error: type[MessageForbiddenError]) -> None:
+    """Only a host's own store can know that a session is somebody else's."""
+    store = FailingStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        never = await read(client)
+        store.error = error("it is Bob's", operation="list")
+        foreign, deleted = await read(client), await client.delete("/api/chat/s")
+    assert (foreign.json(), foreign.status_code, deleted.status_code) == (never.json(), 200, 204)
+
+
+async def save(message: MessageToSave) -> None:
+    """A function can be saved to, not read from."""
+
+
+@pytest.mark.parametrize("messages", [None, save])
+async def test_without_a_store_there_is_nothing_to_read(messages: MessageStore | None) -> None:
+    guard = guard_with(messages)
+    async with calling(app_of(guard), guard) as client:
+        assert refusal(await read(client)) == (404, "not_found", "request")
+        assert (await client.delete("/api/chat/s")).status_code == 204
+
+
+@pytest.mark.parametrize("error", [MessageUnavailableError("down", operation="list"), ZeroDivisionError()])
+async def test_a_database_that_is_away(error: Exception) -> None:
+    """Nothing is said of it but that it may be asked again; the operator learns more."""
+    store = FailingStore()
+    guard = guard_with(store)
+    observed: list[Observation] = []
+    async with calling(app_of(guard), guard) as client:
+        guard._running()._observers = (observed.append,)
+        await fill(store, 1)
+        store.error = error
+        reading, deleting = await read(client), await client.delete("/api/chat/s")
+        store.error = None
+        again, gone = await client.delete("/api/chat/s"), await read(client)
+    for answer in (reading, deleting):
+        assert refusal(answer) == (503, "store_unavailable", "persistence")
+        assert answer.headers["retry-after"] == "2"
+        assert "down" not in answer.text
+    assert [seen.error for seen in observed if seen.name is Signal.FAULT] == [error, error]
+    assert (again.status_code, ids_of(gone)) == (204, [])
+
+
+async def test_the_route_has_its_methods() -> None:
+    guard = guard_with(MemoryMessageStore())
+    async with calling(app_of(guard), guard) as client:
+        options = await client.options("/api/chat/s/messages")
+        head = await client.head("/api/chat/s/messages")
+        wrong = await client.delete("/api/chat/s/messages")
+    assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert (head.status_code, wrong.status_code) == (200, 405)
+
+
+# -- what is not saved yet --------------------------------------------------------------------------------------------
+
+
+async def unsaved(client: httpx.AsyncClient, guard: StreamGuard, persisted: Persisted) -> StreamRef:
+    """An answer whose save is known to have come to that."""
+    answer = await client.post("/api/chat", json={"id": "s"})
+    ref = StreamRef(KEY, answer.headers["x-stream-id"])
+    await guard._running().store.mark(ref, persisted=persisted)
+    return ref
+
+
+@pytest.mark.parametrize("persisted", [Persisted.PENDING, Persisted.NO])
+async def test_a_reply_that_is_not_saved_is_said_to_be_missing(persisted: Persisted) -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 1)
+        ref = await unsaved(client, guard, persisted)
+        answer, first_page = await read(client), await read(client, "?limit=1")
+        later = await read(client, "?after=1")
+    (question, reply) = answer.json()["messages"]
+    assert question["persisted"] == "yes"
+    assert (reply["persisted"], reply["stream_id"], reply["parts"]) == (persisted, ref.stream_id, [])
+    assert (reply["status"], reply["outcome"], reply["position"]) == ("complete", "completed", None)
+    # Whatever page is the last one has it.
+    assert ids_of(first_page) == ids_of(answer)
+    assert ids_of(later) == [reply["id"]]
+
+
+async def test_a_continued_reply_says_that_its_continuation_is_missing() -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        ref = await unsaved(client, guard, Persisted.PENDING)
+        meta = await guard._running().store.meta(ref)
+        assert meta is not None
+        await fill(store, 1)
+        reply = Message(
+            meta.message_id, Role.ASSISTANT, ({"type": "text", "text": "as far as it was"},), stream_id="a" * 24
+        )
+        await store.append(KEY, reply)
+        before, paged = await read(client), await read(client, "?after=2")
+        await store.append(
+            KEY, Message(meta.message_id, Role.ASSISTANT, (), stream_id=ref.stream_id, continues="a" * 24)
+        )
+        after = await read(client)
+    assert [message["persisted"] for message in before.json()["messages"]] == ["yes", "pending"]
+    assert before.json()["messages"][1]["parts"] == [{"type": "text", "text": "as far as it was"}]
+    assert paged.json()["messages"] == []
+    assert [message["persisted"] for message in after.json()["messages"]] == ["yes", "yes"]
+
+
+async def test_what_is_not_saved_yet_can_be_had_from_the_log() -> None:
+    """The whole answer, however long ago it ended, and its text as a download, until it is saved."""
+    guard = guard_with(MemoryMessageStore(), replay_after_finish_seconds=0)
+    async with calling(app_of(guard), guard) as client:
+        ref = await unsaved(client, guard, Persisted.PENDING)
+        path = f"/api/chat/s/streams/{ref.stream_id}/raw"
+        pending = await client.get("/api/chat/s/stream")
+        raw, status = await client.get(path), (await client.get("/api/chat/s")).json()
+        await guard._running().store.mark(ref, persisted=Persisted.YES)
+        saved, saved_status = await client.get("/api/chat/s/stream"), (await client.get("/api/chat/s")).json()
+    assert ui_text(EventReader().feed(pending.content)) == raw.text == "hello"
+    assert (status["last"]["persisted"], saved_status["last"]["persisted"]) == ("pending", "yes")
+    assert (saved.status_code, saved.headers["x-resume-reason"]) == (204, "finished")
+
+
+async def test_messages_can_be_read_while_the_stream_store_is_away() -> None:
+    """Whether the last reply is among them is not known then, and that is said."""
+    store = MemoryMessageStore()
+    guard = guard_with(store, breaker_probe_seconds=60.0)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 1)
+        guard._running().breaker.exhausted()
+        answer = await read(client)
+    assert (ids_of(answer), answer.headers["x-streamguard-notice"]) == (["m1"], "store_unavailable")
+
+
+# -- several stores, and erasure --------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_read_from_the_store_of_its_endpoint() -> None:
+    own, other = MemoryMessageStore(), MemoryMessageStore()
+    guard = guard_with(own)
+    async with calling(app_of(guard, save=other), guard) as client:
+        await fill(other, 2)
+        unknown_endpoint = await read(client)
+        await client.post("/api/chat", json={"id": "s"})
+        await fill(own, 3)
+        answer = await read(client)
+        erased = await client.delete("/api/chat/s")
+        left = await own.list(KEY), await other.list(KEY)
+    assert ids_of(unknown_endpoint) == ["m1", "m2"]
+    assert ids_of(answer)[:2] == ["m1", "m2"]
+    assert "m3" not in ids_of(answer)
+    assert (erased.status_code, left) == (204, ([], []))
+
+
+async def test_erasure_is_marked_before_messages_go() -> None:
+    """So that a save that comes late finds the mark, and nothing of the session comes back."""
+    marked: list[bool] = []
+    guard = guard_with(None)
+
+    class Store(MemoryMessageStore):
+        async def delete_session(self, key: SessionKey) -> None:
+            marked.append(await guard._running().store.erased(key, 0.0))
+            await super().delete_session(key)
+
+    store = Store()
+    async with calling(app_of(guard, save=store), guard) as client:
+        await fill(store, 2)
+        await client.post("/api/chat", json={"id": "s"})
+        assert (await client.delete("/api/chat/s")).status_code == 204
+        assert (await read(client)).json()["messages"] == []
+    assert marked == [True]
+
+
+async def test_one_store_that_fails_does_not_keep_the_others_messages() -> None:
+    failing, other = FailingStore(), MemoryMessageStore()
+    guard = guard_with(failing)
+    async with calling(app_of(guard, save=other), guard) as client:
+        await fill(other, 1)
+        failing.error = MessageUnavailableError("down", operation="delete_session")
+        answer = await client.delete("/api/chat/s")
+        assert (answer.status_code, await other.list(KEY)) == (503, [])
+
+
+async def test_two_deletes_at_once() -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 2)
+        await client.post("/api/chat", json={"id": "s"})
+        answers = await asyncio.gather(*(client.delete("/api/chat/s") for _ in range(3)))
+        assert {answer.status_code for answer in answers} == {204}
+        assert await store.list(KEY) == []
