@@ -205,23 +205,24 @@ class StreamStore(ABC):
     async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
         """Delete every stream of the session and leave an erasure mark that refuses what began before it."""
 
+    @abstractmethod
     async def erased(self, key: SessionKey, since: float) -> bool:
         """Whether the session was erased at or after `since` (Unix time, the writer's clock) and is still marked so.
 
         Asked before a late write elsewhere, such as a save: what began before the erasure must not come back.
         """
-        raise NotImplementedError
 
     # -- the outbox -------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
         """Enter the stream into the outbox, due `due_seconds` from now; *before* the close that has the payload.
 
         An entry without a closed stream and its payload is nobody's work yet. A repeat moves the due time, but never
         to an earlier one, since a worker may hold a claim by then; it does not revive a dead letter.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
         """At most `limit` due entries, oldest first, each moved `claim_seconds` ahead in the step that picks it.
 
@@ -230,8 +231,8 @@ class StreamStore(ABC):
         without a record or a payload are removed. One that cannot be read is left for later and holds up no other.
         Cancelled, or with its reply lost, this may have claimed entries: they come up again when the claim runs out.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def postpone(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
@@ -240,23 +241,23 @@ class StreamStore(ABC):
         With `count` the attempt counts as failed; a repeat counts again. `OK`, or `GONE` when there is nothing to try
         again: no such stream, nothing owed, or a dead letter.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         """Give up: the entry becomes a dead letter, its payload kept for `ttl_seconds` from now.
 
         The last attempt counts as failed; burying a dead letter again counts nothing. `OK`, or `GONE` when nothing is
         owed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def revive(self, ref: StreamRef) -> Status:
         """Make a dead letter due at once, with no attempts behind it; its last reason stays.
 
         `OK`, also for an entry that is no dead letter, which is left as it is; `GONE` when nothing is owed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def discharge(
         self,
         ref: StreamRef,
@@ -271,26 +272,26 @@ class StreamStore(ABC):
         `OK`, also when nothing was owed; `GONE`. Of a stream that is not closed only the fields are set: its close
         decides what is owed and for how long it is kept.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
         """For operators: what is owed, or the dead letters, ordered by stream id, beginning after that of `after`.
 
         Only what the streams' records confirm. Fewer than `limit` means that there are no more. It reads the whole
         outbox, unlike everything else here.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
         """The latest earlier stream of the same session with this message id, by ordinal.
 
         Streams that were never registered have no ordinal: they are never the previous one, and every other is earlier
         than they are.
         """
-        raise NotImplementedError
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     async def claim_request(
         self,
         owner: str,
@@ -305,4 +306,3 @@ class StreamStore(ABC):
         With `expected`, a claim equal to it is replaced: of two that race, one wins. The caller's own is kept for at
         least `ttl_seconds` from now, also when it stood before.
         """
-        raise NotImplementedError

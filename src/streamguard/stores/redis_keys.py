@@ -17,10 +17,13 @@ from typing import Final, NamedTuple
 from ..errors import StoreCorruptError
 from ..model import SessionKey, StreamRef
 
-__all__ = ["LEASE_SHARDS", "Keys", "SessionKeys", "StreamKeys", "decode_member", "encode_member"]
+__all__ = ["LEASE_SHARDS", "OUTBOX_SHARDS", "Keys", "SessionKeys", "StreamKeys", "decode_member", "encode_member"]
 
 LEASE_SHARDS: Final = 16
 """The lease index is split so that a cluster spreads it and no sorted set grows large."""
+
+OUTBOX_SHARDS: Final = 16
+"""The outbox, likewise."""
 
 _CACHED_STREAMS: Final = 4096
 
@@ -99,15 +102,29 @@ class Keys:
 
     def lease_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the lease index that `ref` belongs to."""
-        digest = hashlib.blake2b(self.session(ref.key).session, digest_size=2).digest()
-        return self._shard(int.from_bytes(digest, "big") % LEASE_SHARDS)
+        return self._shard("lease", self._spread(ref) % LEASE_SHARDS)
 
     def lease_shards(self) -> list[bytes]:
         """The whole lease index."""
-        return [self._shard(number) for number in range(LEASE_SHARDS)]
+        return [self._shard("lease", number) for number in range(LEASE_SHARDS)]
 
-    def _shard(self, number: int) -> bytes:
-        return f"{self._namespace}:{{lease.{number}}}".encode()
+    def outbox_shard(self, ref: StreamRef) -> bytes:
+        """Sorted set: the part of the outbox that `ref` belongs to."""
+        return self._shard("outbox", self._spread(ref) % OUTBOX_SHARDS)
+
+    def outbox_shards(self) -> list[bytes]:
+        """The whole outbox."""
+        return [self._shard("outbox", number) for number in range(OUTBOX_SHARDS)]
+
+    def _spread(self, ref: StreamRef) -> int:
+        return int.from_bytes(hashlib.blake2b(self.session(ref.key).session, digest_size=2).digest(), "big")
+
+    def _shard(self, index: str, number: int) -> bytes:
+        return f"{self._namespace}:{{{index}.{number}}}".encode()
+
+    def request(self, owner: str, request_key: str) -> bytes:
+        """String: which stream answers the owner's requests with one idempotency key."""
+        return f"{self._namespace}:{{r.{_digest(self._namespace, owner, request_key)}}}".encode()
 
     def probe(self) -> bytes:
         """String: what `ping` writes."""
@@ -115,7 +132,7 @@ class Keys:
 
 
 def encode_member(ref: StreamRef) -> bytes:
-    """A stream's name as a member of the lease index: base64url of a JSON array, so that it can be read back."""
+    """A stream's name as a member of an index: base64url of a JSON array, so that it can be read back."""
     text = json.dumps([ref.key.owner, ref.key.session_id, ref.stream_id], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode())
 
@@ -129,5 +146,5 @@ def decode_member(member: bytes) -> StreamRef:
     try:
         owner, session_id, stream_id = json.loads(base64.urlsafe_b64decode(member))
     except (binascii.Error, ValueError, TypeError) as exc:
-        raise StoreCorruptError("the lease index holds an entry this version cannot read", operation="due") from exc
+        raise StoreCorruptError("an index holds an entry this version cannot read", operation="due") from exc
     return StreamRef(SessionKey(str(owner), str(session_id)), str(stream_id))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from .claims import ClaimClauses
 from .ends import EndClauses
 from .log import LogClauses
+from .outbox import OutboxClauses
 from .registry import RegistryClauses
+from .requests import RequestClauses
 
 __all__ = ["StreamStoreSuite"]
 
 
-class StreamStoreSuite(RegistryClauses, LogClauses, ClaimClauses, EndClauses):
+class StreamStoreSuite(RegistryClauses, LogClauses, ClaimClauses, EndClauses, OutboxClauses, RequestClauses):
     """Checks a `StreamStore` against the contract in `streamguard.stores.base`, one test per clause.
 
     Subclass it in a test module and give it the store, as a fixture named `store`:

@@ -1,0 +1,16 @@
+-- Makes what a stream owes a dead letter, and keeps the stream.
+-- KEYS: meta, log, session, streams
+-- ARGV: TTL (ms), reason
+-- Reply: OK, GONE (nothing owed) or CORRUPT
+--@include status
+--@include extend
+--@include newer
+--@include keep
+local m = redis.call('HMGET', KEYS[1], 'v', 's', 'j', 'jd')
+if not m[1] then return GONE end
+if newer(m[1]) then return CORRUPT end
+if m[2] ~= 'c' or not m[3] then return GONE end
+if not m[4] then redis.call('HINCRBY', KEYS[1], 'ja', 1) end
+redis.call('HSET', KEYS[1], 'jd', 1, 'jr', ARGV[2])
+keep(ARGV[1])
+return OK

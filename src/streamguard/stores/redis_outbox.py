@@ -1,0 +1,230 @@
+"""Work owed across sessions: the sharded sorted sets of the outbox.
+
+As in the lease index, a stream's record and its entry lie on different cluster slots: an entry says when to look, the
+record what is owed. A living entry is scored by when it is due, a dead letter by minus the time at which its record
+expires, so that a stream has one entry and each step on it is one command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ..errors import StoreCorruptError
+from ..model import StreamRef
+from ._redis import Command, Reply, checked
+from .redis_keys import Keys, decode_member, encode_member
+from .redis_lanes import Lanes
+from .redis_leases import milliseconds
+from .terms import Owed
+
+__all__ = ["Entry", "OutboxIndex"]
+
+_INDEX_TTL_MS: Final = 8 * 86_400_000
+"""How long an entry is kept whose stream is not closed yet; every write renews it."""
+
+_SPARE_MS: Final = 86_400_000
+"""How much longer than the records its entries name the index is kept."""
+
+_STALE_ALLOWANCE: Final = 64
+"""How many entries beyond the limit are looked at in each shard, so that wrong ones do not hide right ones."""
+
+_SCAN_COUNT: Final = 1_000
+
+_CONFIRMED: Final = 500
+"""How many records a listing for operators reads at once."""
+
+
+class Entry(NamedTuple):
+    """An entry as it was read."""
+
+    score: int
+    shard: bytes
+    member: bytes
+    ref: StreamRef
+
+
+class OutboxIndex:
+    """The outbox entries of one store."""
+
+    def __init__(self, lanes: Lanes, keys: Keys) -> None:
+        self._lanes = lanes
+        self._keys = keys
+
+    async def _ask(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
+        replies = await self._lanes.run(operation, commands)
+        checked(operation, replies)
+        return replies
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def later(self, ref: StreamRef, due_seconds: float) -> Command:
+        """Enter `ref`, or move it to a later time; a dead letter stays one."""
+        return self._enter(ref, "later", _from_now(due_seconds), _INDEX_TTL_MS)
+
+    def due(self, ref: StreamRef, due_seconds: float, ttl_seconds: float) -> Command:
+        """Enter `ref`, or move it, wherever it is. Its record lives `ttl_seconds`."""
+        return self._enter(ref, "due", _from_now(due_seconds), _lasting(ttl_seconds))
+
+    def alive(self, ref: StreamRef, *, moved: bool) -> Command:
+        """Enter `ref` as due now. Unless `moved`, a living entry stays: somebody may hold a claim on it."""
+        return self._enter(ref, "due" if moved else "alive", 0, _INDEX_TTL_MS)
+
+    def dead(self, ref: StreamRef, ttl_seconds: float) -> Command:
+        """Make `ref` a dead letter whose record lives `ttl_seconds`."""
+        return self._enter(ref, "dead", milliseconds(ttl_seconds), _lasting(ttl_seconds))
+
+    def _enter(self, ref: StreamRef, mode: str, from_now: int, ttl: int) -> Command:
+        return self._lanes.script(
+            "enter", (self._keys.outbox_shard(ref),), (encode_member(ref), mode, from_now, max(ttl, _INDEX_TTL_MS))
+        )
+
+    def hold(self, ref: StreamRef, ttl_seconds: float) -> Command:
+        """Keep the part of the index that `ref` is in for as long as a record that lives `ttl_seconds`."""
+        return self._lanes.script("renew", (self._keys.outbox_shard(ref),), ("", 0, _lasting(ttl_seconds)))
+
+    def removal(self, ref: StreamRef) -> Command:
+        """Remove the entry of `ref`, whatever it is."""
+        return Command.of("ZREM", self._keys.outbox_shard(ref), encode_member(ref))
+
+    def forget(self, ref: StreamRef) -> None:
+        """Remove an entry with the next exchange, without waiting for it: one that is left over is nobody's work."""
+        self._lanes.post("discharge", [self.removal(ref)])
+
+    # -- claiming -------------------------------------------------------------------------------------------------
+
+    async def claim(self, limit: int, claim_seconds: float) -> list[Owed]:
+        """See `StreamStore.claim_owed`."""
+        waiting = await self._listed(limit)
+        lasting = milliseconds(claim_seconds)
+        claimed: list[Owed] = []
+        at = 0
+        while at < len(waiting) and len(claimed) < limit:
+            batch = waiting[at : at + limit - len(claimed)]
+            at += len(batch)
+            deadlines = await self._ask(
+                "claim_owed",
+                [self._lanes.script("claim", (entry.shard,), (entry.member, entry.score, lasting)) for entry in batch],
+            )
+            ours = [
+                (entry, deadline)
+                for entry, deadline in zip(batch, deadlines, strict=True)
+                if isinstance(deadline, int) and deadline
+            ]
+            claimed += await self._confirm(ours, claim_seconds)
+        return claimed
+
+    async def _listed(self, limit: int) -> list[Entry]:
+        """What is due, oldest first."""
+        shards = self._keys.outbox_shards()
+        replies = await self._ask(
+            "claim_owed", [self._lanes.script("outbox", (shard,), (limit + _STALE_ALLOWANCE,)) for shard in shards]
+        )
+        entries = []
+        for shard, reply in zip(shards, replies, strict=True):
+            for member, score in _pairs(reply, "claim_owed"):
+                try:
+                    entries.append(Entry(int(score), shard, member, decode_member(member)))
+                except StoreCorruptError:  # it must not hold up the others; `owed` reports it
+                    continue
+        return sorted(entries, key=lambda entry: entry.score)
+
+    async def _confirm(self, claims: Sequence[tuple[Entry, int]], claim_seconds: float) -> list[Owed]:
+        """Those of the entries, each claimed until a deadline, that are work; the others are corrected."""
+        # Unchecked: a record that Redis cannot read must not hold up the others.
+        replies = await self._lanes.run("claim_owed", [self._reading(entry.ref) for entry, _ in claims])
+        found: list[Owed] = []
+        corrections = []
+        for (entry, deadline), reply in zip(claims, replies, strict=True):
+            truth: int | str
+            match reply:
+                case [b"owed", *_]:
+                    work = _owed(entry.ref, reply, claim_seconds, dead=False)
+                    if work is not None:
+                        found.append(work)
+                    continue
+                case [b"gone", *_]:
+                    truth = ""
+                case [b"dead", _, int() as expires, *_]:
+                    truth = -expires
+                case [b"newer", *_]:  # left to those who can read it, when they come by
+                    truth = entry.score
+                case _:
+                    continue
+            corrections.append(self._lanes.script("settle", (entry.shard,), (entry.member, deadline, truth)))
+        if corrections:
+            await self._ask("claim_owed", corrections)
+        return found
+
+    def _reading(self, ref: StreamRef) -> Command:
+        return self._lanes.script("owed", (self._keys.stream(ref).meta,))
+
+    # -- listing --------------------------------------------------------------------------------------------------
+
+    async def listing(self, *, dead: bool, limit: int, after: StreamRef | None) -> list[Owed]:
+        """See `StreamStore.owed`. What the index has as dead nobody works on, so it is listed as dead."""
+        entries = [
+            entry
+            for entry in await self._scan()
+            if (entry.score < 0) is dead and (after is None or entry.ref.stream_id > after.stream_id)
+        ]
+        entries.sort(key=lambda entry: entry.ref.stream_id)
+        found: list[Owed] = []
+        for start in range(0, len(entries), _CONFIRMED):
+            if len(found) >= limit:
+                break
+            batch = entries[start : start + _CONFIRMED]
+            replies = await self._ask("owed", [self._reading(entry.ref) for entry in batch])
+            for entry, reply in zip(batch, replies, strict=True):
+                match reply:
+                    case [b"owed" | b"dead" as state, int() as now, *_] if dead or state == b"owed":
+                        work = _owed(entry.ref, reply, 0.0 if dead else (entry.score - now) / 1000, dead=dead)
+                        if work is None:
+                            raise StoreCorruptError(
+                                f"what stream {entry.ref.stream_id} owes cannot be read", operation="owed"
+                            )
+                        found.append(work)
+        return found[:limit]
+
+    async def _scan(self) -> list[Entry]:
+        """Every entry. ZSCAN gives each that is there throughout, however often it is moved meanwhile."""
+        found: dict[bytes, Entry] = {}
+        cursors = dict.fromkeys(self._keys.outbox_shards(), b"0")
+        while cursors:
+            commands = [Command.of("ZSCAN", shard, at, "COUNT", _SCAN_COUNT) for shard, at in cursors.items()]
+            for shard, reply in zip(list(cursors), await self._ask("owed", commands), strict=True):
+                match reply:
+                    case [bytes() as cursor, pairs]:
+                        for member, score in _pairs(pairs, "owed"):
+                            found[member] = Entry(int(score), shard, member, decode_member(member))
+                    case _:
+                        raise StoreCorruptError("owed: Redis gave an unexpected answer", operation="owed")
+                if cursor == b"0":
+                    del cursors[shard]
+                else:
+                    cursors[shard] = cursor
+        return list(found.values())
+
+
+def _from_now(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _lasting(ttl_seconds: float) -> int:
+    return milliseconds(ttl_seconds) + _SPARE_MS
+
+
+def _owed(ref: StreamRef, reply: list[Reply], due_seconds: float, *, dead: bool) -> Owed | None:
+    """What a record says is owed; None when it cannot be read."""
+    _, _, _, payload, attempts, reason = reply
+    if not isinstance(payload, bytes) or not isinstance(attempts, bytes) or not attempts.isdigit():
+        return None
+    text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else None
+    return Owed(ref, payload, int(attempts), due_seconds, text, dead)
+
+
+def _pairs(reply: Reply, operation: str) -> list[tuple[bytes, bytes]]:
+    if not isinstance(reply, list):
+        raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
+    flat = [piece for piece in reply if isinstance(piece, bytes)]
+    return list(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,143 @@
+"""The steps of `RedisStore` that concern work owed for closed streams, and idempotency keys."""
+
+from __future__ import annotations
+
+import json
+
+from ..errors import StoreCorruptError, StoreFormatError
+from ..model import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef
+from ._redis import Command, Reply
+from .base import Owed, RequestClaim, Status, StreamMeta
+from .redis_leases import milliseconds
+from .redis_outbox import OutboxIndex
+from .redis_records import decode_meta, items, text
+from .redis_steps import Steps
+
+__all__ = ["OutboxSteps", "mutable_fields"]
+
+
+class OutboxSteps(Steps):
+    """What `RedisStore` does about its outbox."""
+
+    _outbox: OutboxIndex
+
+    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
+        await self._ask("owe", self._outbox.later(ref, due_seconds))
+
+    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+        return await self._outbox.claim(limit, claim_seconds)
+
+    async def postpone(
+        self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
+    ) -> Status:
+        args = (milliseconds(ttl_seconds), reason, "1" if count else "")
+        status = self._status(await self._call("postpone", "postpone", self._closed(ref), args), ref, "postpone")
+        # After the record: should this be lost, the entry comes up when its claim ends.
+        if status is Status.OK:
+            await self._ask("postpone", self._outbox.due(ref, due_seconds, ttl_seconds))
+        return status
+
+    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+        args = (milliseconds(ttl_seconds), reason)
+        status = self._status(await self._call("bury", "bury", self._closed(ref), args), ref, "bury")
+        # After the record: should this be lost, whoever claims the entry sees that it is dead.
+        if status is Status.OK:
+            await self._ask("bury", self._outbox.dead(ref, ttl_seconds))
+        return status
+
+    async def revive(self, ref: StreamRef) -> Status:
+        status = self._status(await self._call("revive", "revive", (self._keys.stream(ref).meta,)), ref, "revive")
+        # After the record: should this be lost, the entry is still listed as dead, and can be revived again.
+        if status in (Status.OK, Status.DUPLICATE):
+            await self._ask("revive", self._outbox.alive(ref, moved=status is Status.OK))
+            return Status.OK
+        return status
+
+    async def discharge(
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        retention_seconds: float,
+    ) -> Status:
+        args: list[str | int] = [milliseconds(retention_seconds), *mutable_fields(persisted, quota)]
+        number, *closed = items(await self._call("discharge", "discharge", self._closed(ref), args))
+        status = self._status(number, ref, "discharge")
+        if closed == [1]:
+            self._outbox.forget(ref)
+        return status
+
+    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+        return await self._outbox.listing(dead=dead, limit=limit, after=after)
+
+    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
+        keys, session = self._keys.stream(ref), self._keys.session(ref.key)
+        reply = await self._call(
+            "previous",
+            "previous",
+            (keys.meta, keys.streams),
+            (ref.stream_id, message_id, session.meta_prefix, session.log_prefix),
+        )
+        if reply is None:
+            return None
+        stream_id, snapshot = items(reply)
+        return decode_meta(StreamRef(ref.key, text(stream_id)), snapshot, "previous")
+
+    async def erased(self, key: SessionKey, since: float) -> bool:
+        (mark,) = await self._ask("erased", Command.of("GET", self._keys.session(key).erased))
+        return mark is not None and float(text(mark)) >= since
+
+    async def claim_request(
+        self,
+        owner: str,
+        request_key: str,
+        claim: RequestClaim,
+        *,
+        ttl_seconds: float,
+        expected: RequestClaim | None = None,
+    ) -> RequestClaim:
+        replaced = b"" if expected is None else _claim_json(expected)
+        reply = await self._call(
+            "claim_request",
+            "request",
+            (self._keys.request(owner, request_key),),
+            (_claim_json(claim), replaced, milliseconds(ttl_seconds)),
+        )
+        return _decode_claim(reply)
+
+    def _closed(self, ref: StreamRef) -> tuple[bytes, bytes, bytes, bytes]:
+        """The keys that live as long as a closed stream, or longer."""
+        keys = self._keys.stream(ref)
+        return keys.meta, keys.log, keys.session, keys.streams
+
+
+def mutable_fields(persisted: Persisted | None, quota: QuotaState | None) -> list[str]:
+    """The fields of a record that may change after the end, as name and value pairs."""
+    fields: list[str] = []
+    if persisted is not None:
+        fields += ("y", persisted)
+    if quota is not None:
+        fields += ("q", quota)
+    return fields
+
+
+def _claim_json(claim: RequestClaim) -> bytes:
+    """A claim as it is stored; equal claims are equal bytes, since scripts compare them."""
+    key = claim.ref.key
+    parts = [FORMAT_VERSION, key.owner, key.session_id, claim.ref.stream_id, claim.fingerprint]
+    return json.dumps(parts, separators=(",", ":")).encode()
+
+
+def _decode_claim(reply: Reply) -> RequestClaim:
+    try:
+        version, *parts = json.loads(text(reply))
+        if int(version) > FORMAT_VERSION:
+            raise StoreFormatError(
+                "claim_request: a claim was written by a later version of streamguard; upgrade this process",
+                operation="claim_request",
+            )
+        owner, session_id, stream_id, fingerprint = map(str, parts)
+    except (TypeError, ValueError) as exc:
+        raise StoreCorruptError("claim_request: a stored claim cannot be read", operation="claim_request") from exc
+    return RequestClaim(StreamRef(SessionKey(owner, session_id), stream_id), fingerprint)

@@ -1,0 +1,40 @@
+"""What every step on Redis is made of: ask, check the replies, read the status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import StoreCorruptError
+from ..model import StreamRef
+from ._redis import Command, Reply, checked
+from .base import Status, StreamStore
+from .redis_keys import Keys
+from .redis_lanes import Lanes
+from .redis_records import STATUSES, newer_format
+
+__all__ = ["Steps"]
+
+
+class Steps(StreamStore):
+    """A store that has connections and keys."""
+
+    _keys: Keys
+    _lanes: Lanes
+    """The connections for everything but appends and heartbeats."""
+
+    async def _ask(self, operation: str, *commands: Command) -> list[Reply]:
+        replies = await self._lanes.run(operation, commands)
+        checked(operation, replies)
+        return replies
+
+    async def _call(
+        self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()
+    ) -> Reply:
+        return (await self._ask(operation, self._lanes.script(script, keys, args)))[0]
+
+    def _status(self, number: Reply, ref: StreamRef, operation: str) -> Status:
+        if not isinstance(number, int):
+            raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
+        if number == len(STATUSES):
+            raise newer_format(ref, operation)
+        return STATUSES[number]
