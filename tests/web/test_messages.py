@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from streamguard import Settings, StreamGuard
+from streamguard import Run, Settings, StreamGuard
 from streamguard.errors import (
     MessageForbiddenError,
     MessageNotFoundError,
@@ -27,7 +27,7 @@ from streamguard.messages import (
 from streamguard.model import Observation, Outcome, Persisted, SessionKey, Signal, StreamRef
 from tests.harness.sse import EventReader, ui_text
 
-from .serving import calling, user_of
+from .serving import Gate, calling, user_of
 
 pytestmark = pytest.mark.anyio
 
@@ -196,6 +196,42 @@ async def test_nobody_learns_of_anothers_session() -> None:
     assert ids_of(mine) == ["m1", "m2"]
 
 
+async def test_two_owners_use_one_session_id_at_once() -> None:
+    """What one does to it, the other's goes on; neither sees more than of a session that never was."""
+    store, gate = MemoryMessageStore(), Gate()
+    guard = guard_with(store)
+    app = FastAPI()
+
+    @app.post("/api/chat")
+    @guard.stream("body.id", save=False)
+    async def chat(body: Body, run: Run) -> AsyncIterator[str]:
+        yield f"hello {run.owner}"
+        if run.owner == "ann":
+            await gate.wait()
+
+    guard.install(app, "/api/chat")
+    eve = {"X-User": "eve"}
+    async with calling(app, guard) as client, asyncio.TaskGroup() as tasks:
+        await fill(store, 3)
+        running = tasks.create_task(client.post("/api/chat", json={"id": "s"}))
+        await gate.reached.wait()
+        mine = await client.get("/api/chat/s")
+        hers = await client.post("/api/chat", json={"id": "s"}, headers=eve)
+        await fill(store, 1, SessionKey("eve", "s"))
+        her_messages = await client.get("/api/chat/s/messages", headers=eve)
+        deleted = await client.delete("/api/chat/s", headers=eve)
+        afterwards = await client.get("/api/chat/s/messages", headers=eve)
+        still = await client.get("/api/chat/s")
+        gate.open()
+        done = await running
+        my_messages = await read(client)
+    assert (ui_text(EventReader().feed(hers.content)), ids_of(her_messages)) == ("hello eve", ["m1"])
+    assert (deleted.status_code, afterwards.json()["messages"]) == (204, [])
+    assert still.json() == mine.json()
+    assert ui_text(EventReader().feed(done.content)) == "hello ann"
+    assert ids_of(my_messages) == ["m1", "m2", "m3"]
+
+
 @pytest.mark.parametrize("error", [MessageForbiddenError, MessageNotFoundError])
 async def test_a_store_that_forbids_says_never_too(error: type[MessageForbiddenError]) -> None:
     """Only a host's own store can know that a session is somebody else's."""
@@ -301,6 +337,32 @@ async def test_a_continued_reply_says_that_its_continuation_is_missing() -> None
     assert before.json()["messages"][1]["parts"] == [{"type": "text", "text": "as far as it was"}]
     assert paged.json()["messages"] == []
     assert [message["persisted"] for message in after.json()["messages"]] == ["yes", "yes"]
+
+
+async def test_a_reply_that_was_saved_while_it_was_looked_for() -> None:
+    """It is not left out because it was neither there when the page was read, nor missing afterwards."""
+
+    class Store(MemoryMessageStore):
+        late: Message | None = None
+
+        async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+            if self.late is not None:
+                await self.append(key, self.late)
+            return await super().get(key, message_id)
+
+    store = Store()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 1)
+        ref = await unsaved(client, guard, Persisted.PENDING)
+        (_, missing) = (await read(client)).json()["messages"]
+        first_of_many = await read(client, "?limit=1")
+        store.late = Message(missing["id"], Role.ASSISTANT, (), stream_id=ref.stream_id)
+        (question, reply) = (await read(client)).json()["messages"]
+        cut = await read(client, "?limit=1")
+    assert ids_of(first_of_many) == [question["id"], missing["id"]]
+    assert (reply["id"], reply["persisted"], reply["position"]) == (missing["id"], "yes", 2)
+    assert (ids_of(cut), cut.json()["next"]) == ([question["id"]], 1)
 
 
 async def test_what_is_not_saved_yet_can_be_had_from_the_log() -> None:
