@@ -112,6 +112,8 @@ class Fault:
     session_id: str | None = None
     stream_id: str | None = None
     message_id: str | None = None
+    user_message_id: str | None = None
+    """The user's message, where that is what could not be saved, or what `message_id` answers."""
     request_id: str | None = None
 
     @classmethod
@@ -130,6 +132,7 @@ class Fault:
         session_id: str | None = None,
         stream_id: str | None = None,
         message_id: str | None = None,
+        user_message_id: str | None = None,
         request_id: str | None = None,
     ) -> Fault:
         """A fault of `code`, from the registry; what is given overrides the registry's word for this one occurrence."""
@@ -149,6 +152,7 @@ class Fault:
             session_id=session_id,
             stream_id=stream_id,
             message_id=message_id,
+            user_message_id=user_message_id,
             request_id=request_id,
         )
 

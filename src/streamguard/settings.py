@@ -46,6 +46,14 @@ class Settings(BaseModel):
     """How long closing parts wait for the save before they go out with `persisted: pending`."""
     save_total_seconds: Seconds = 30.0
     """How long one attempt at saving, retries included, may take."""
+    save_attempt_seconds: Seconds = 10.0
+    """How long one call of a message store may take before it counts as failed and is retried."""
+    outbox_seconds: Seconds = 5.0
+    """How often a worker looks for saves that are owed."""
+    outbox_retry_seconds: Seconds = 5.0
+    """How long an owed save that failed waits for its next attempt; twice as long each time."""
+    outbox_max_retry_seconds: Seconds = 3600.0
+    """The longest wait between two attempts at an owed save."""
 
     headers_after_seconds: Seconds = 5.0
     """When the first item takes longer, 200 and keep-alives go out and later failures are in-band."""
@@ -67,7 +75,8 @@ class Settings(BaseModel):
     replay_after_finish_seconds: SecondsOrNone = 30.0
     """How long a finished stream is replayed in full to a client that sends no cursor."""
     outbox_retention_seconds: Seconds = 604_800.0
-    """How long an erased session is remembered as erased, so that no late write brings it back."""
+    """How long a stream whose save is owed is kept, from its last attempt; and how long an erased session is remembered
+    as erased, so that no late write brings it back."""
 
     max_event_bytes: Bytes = 1_048_576
     """Size of one encoded item; a larger one fails its stream (`event_too_large`)."""
@@ -93,8 +102,13 @@ class Settings(BaseModel):
     max_sync_streams: Count = 40
     """Sync generators running at once, each in a thread of its own, per process; past it 503."""
 
+    max_concurrent_saves: Count = 32
+    """Calls of one message store at once, per process; more wait their turn."""
+    max_outbox_attempts: Count = 20
+    """After so many failed attempts an owed save becomes a dead letter."""
+
     breaker_probe_seconds: Seconds = 1.0
-    """How often an unreachable store is tried again while the breaker is open."""
+    """How often an unreachable store, or message store, is tried again while its breaker is open."""
 
     cors_origins: tuple[str, ...] = ()
     """Origins, besides the request's own host, that may call state-changing routes with cookies."""

@@ -18,7 +18,9 @@ from streamguard.stores.base import (
     Lost,
     NewStream,
     Occupied,
+    Owed,
     Registered,
+    RequestClaim,
     Seal,
     SessionRecord,
     Status,
@@ -190,3 +192,61 @@ class Line(StreamStore):
 
     async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
         await self._pass("erase", lambda: self.inner.erase(key, mark_seconds=mark_seconds))
+
+    async def erased(self, key: SessionKey, since: float) -> bool:
+        return await self._pass("erased", lambda: self.inner.erased(key, since))
+
+    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
+        await self._pass("owe", lambda: self.inner.owe(ref, due_seconds=due_seconds))
+
+    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+        return await self._pass("claim_owed", lambda: self.inner.claim_owed(limit=limit, claim_seconds=claim_seconds))
+
+    async def postpone(
+        self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
+    ) -> Status:
+        return await self._pass(
+            "postpone",
+            lambda: self.inner.postpone(
+                ref, due_seconds=due_seconds, reason=reason, ttl_seconds=ttl_seconds, count=count
+            ),
+        )
+
+    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+        return await self._pass("bury", lambda: self.inner.bury(ref, reason=reason, ttl_seconds=ttl_seconds))
+
+    async def revive(self, ref: StreamRef) -> Status:
+        return await self._pass("revive", lambda: self.inner.revive(ref))
+
+    async def discharge(
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        retention_seconds: float,
+    ) -> Status:
+        return await self._pass(
+            "discharge",
+            lambda: self.inner.discharge(ref, persisted=persisted, quota=quota, retention_seconds=retention_seconds),
+        )
+
+    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+        return await self._pass("owed", lambda: self.inner.owed(dead=dead, limit=limit, after=after))
+
+    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
+        return await self._pass("previous", lambda: self.inner.previous(ref, message_id))
+
+    async def claim_request(
+        self,
+        owner: str,
+        request_key: str,
+        claim: RequestClaim,
+        *,
+        ttl_seconds: float,
+        expected: RequestClaim | None = None,
+    ) -> RequestClaim:
+        return await self._pass(
+            "claim_request",
+            lambda: self.inner.claim_request(owner, request_key, claim, ttl_seconds=ttl_seconds, expected=expected),
+        )

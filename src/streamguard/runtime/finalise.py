@@ -9,59 +9,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeVar
 
 from ..errors import StoreError
 from ..faults import Fault
-from ..model import EventKind, Observation, Outcome, Persisted, QuotaState, Signal, StreamRef
+from ..model import EventKind, Observation, Outcome, Persisted, Signal, StreamRef
 from ..settings import Settings
-from ..stores.base import AppendReply, Close, Lost, NewStream, Seal, Status, StreamMeta, StreamStore, Terminal
+from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamMeta, StreamStore, Terminal
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from .breaker import Breaker
 from .feed import LOG_LOST
+from .finishing import Finishing, Sealed, Settled, new_stream_of, new_stream_of_meta
 from .stream import Ending, LiveStream
 
-__all__ = ["Finaliser", "Finishing", "Settled", "new_stream_of"]
+__all__ = ["Finaliser", "new_stream_of"]
 
 T = TypeVar("T")
 
 RETRY_SECONDS: Final = 0.1
 MAX_RETRY_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What saving and settling came to, for the terminal record."""
-
-    persisted: Persisted = Persisted.NOT_ASKED
-    quota: QuotaState = QuotaState.NONE
-    notices: tuple[Fault, ...] = ()
-    owed: bytes | None = None
-
-
-class Finishing(Protocol):
-    """Saves the sealed reply and settles its usage, between seal and close. Must be safe to repeat."""
-
-    async def __call__(self, ref: StreamRef, seal: Seal, /) -> Settled: ...
-
-
-async def nothing_to_do(_: StreamRef, __: Seal) -> Settled:
-    """Neither a message store nor a quota is configured."""
-    return Settled()
-
-
-def new_stream_of(stream: LiveStream) -> NewStream:
-    """The registration of a stream produced here."""
-    return NewStream(
-        ref=stream.ref,
-        message_id=stream.message_id,
-        protocol=stream.protocol.name,
-        binding=stream.request.binding,
-        fingerprint=stream.request.fingerprint,
-        created_at=stream.created_at,
-    )
 
 
 class Finaliser:
@@ -74,7 +43,7 @@ class Finaliser:
         settings: Settings,
         *,
         observe: Callable[[Observation], None],
-        finishing: Finishing = nothing_to_do,
+        finishing: Finishing,
         give_up: Callable[[], bool],
         on_superseded: Callable[[LiveStream], None],
     ) -> None:
@@ -116,7 +85,6 @@ class Finaliser:
             return
         if status is None:
             self._breaker.exhausted()
-            self._show_local_end(stream, ending, proposal.held)
             await self._seal_late(stream, proposal)
             return
         if seal is None:
@@ -124,19 +92,19 @@ class Finaliser:
             await self._end_degraded(stream, ending)
             return
         stream.seal = seal
-        settled = await self._finishing(stream.ref, seal)
+        settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        reply = await self._retry(lambda: self._store.close(close), deadline=self._deadline())
+        reply = await self._retry(partial(self._close, close, settled), deadline=self._deadline())
         if not stream.owned():  # its feed is the follower's already
             self._end_superseded(stream)
             return
         if reply is None:
             self._breaker.exhausted()
-            self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held)
-            await self._retry(lambda: self._store.close(close), deadline=None)
+            self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held, settled)
+            await self._retry(partial(self._close, close, settled), deadline=None)
             self._ended(stream, seal.outcome, settled, seal.fault)
             return
-        self._show_closed(stream, close, reply, seal.held)
+        self._show_closed(stream, close, reply, seal.held, settled)
         if stream.owned():
             self._ended(stream, seal.outcome, settled, seal.fault)
 
@@ -150,20 +118,32 @@ class Finaliser:
         """
         protocol = protocol_named(meta.protocol)
         if meta.lost:
-            terminal = Terminal(proposed.outcome, meta.persisted, meta.quota, meta.message_id, proposed.fault, LOG_LOST)
-            reply = await self._store.lose(
-                Lost(_new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
-            )
-            return proposed if reply.status in (Status.OK, Status.DUPLICATE) else None
+            return await self._end_lost_orphan(meta, proposed)
         seal = meta.seal
         if seal is None:
             proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
             if seal is None:
                 return None
-        settled = await self._finishing(meta.ref, seal)
-        reply = await self._store.close(self.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled))
+        settled = await self._finishing.finish(Sealed.of_meta(meta, seal), None)
+        close = self.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled)
+        reply = await self._close(close, settled)
         return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
+
+    async def _end_lost_orphan(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
+        """What was logged before the log was lost is all that anybody has of it."""
+        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
+        settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
+        persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
+        terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)
+        reply = await self._store.lose(
+            Lost(new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
+        )
+        if reply.status not in (Status.OK, Status.DUPLICATE):
+            return None
+        if settled.after_close is not None:
+            settled.after_close()
+        return proposed
 
     def closing(
         self,
@@ -175,12 +155,23 @@ class Finaliser:
         settled: Settled,
     ) -> Close:
         """What `close` writes for a seal: result notices, the fault, the protocol's closing parts, the terminal."""
-        events: list[tuple[EventKind, bytes]] = [(EventKind.NOTICE, notice.to_json()) for notice in settled.notices]
-        events += end_events(protocol, seal.outcome, seal.fault, seal.held)
+        events = end_events(protocol, seal.outcome, seal.fault, seal.held, settled)
         terminal = Terminal(seal.outcome, settled.persisted, settled.quota, message_id, seal.fault)
-        return Close(ref, epoch, events, terminal, self._settings.finished_ttl_seconds, settled.owed)
+        settings = self._settings
+        retention = settings.finished_ttl_seconds if settled.owed is None else settings.outbox_retention_seconds
+        return Close(ref, epoch, events, terminal, retention, settled.owed)
 
     # -- steps ------------------------------------------------------------------------------------------------------
+
+    async def _close(self, close: Close, settled: Settled) -> AppendReply:
+        """Close, and have what is left go on. The index entry comes first: without one nobody would find what the
+        close leaves owed."""
+        if close.owed is not None:
+            await self._store.owe(close.ref, due_seconds=settled.due_seconds)
+        reply = await self._store.close(close)
+        if reply.status in (Status.OK, Status.DUPLICATE) and settled.after_close is not None:
+            settled.after_close()
+        return reply
 
     async def _flushed(self, stream: LiveStream) -> None:
         """Wait until every event is acknowledged, or the stream is degraded or superseded."""
@@ -208,62 +199,73 @@ class Finaliser:
                 return status, None
 
     async def _seal_late(self, stream: LiveStream, proposal: Seal) -> None:
-        """Its viewers have their end; write it when the store is back. The log itself is whole."""
+        """Give its viewers their end, and write it when the store is back. The log itself is whole."""
+        feed, held = stream.feed, proposal.held
+        ending = Ending(proposal.outcome, proposal.fault)
+        # Should the store never return, the database has it. What both have is the same, or the first of it stands.
+        saved = await self._finishing.finish_unlogged(
+            Sealed.of_stream(stream, proposal), stream, feed.said() if stream.saved else (), after_seq=feed.base
+        )
+        self._show_local_end(stream, ending, held, saved)
         answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=None)
         status, seal = answer or (Status.FENCED, None)
         if status is Status.FENCED:
-            self._ended(stream, proposal.outcome, Settled(), proposal.fault)
+            self._ended(stream, proposal.outcome, saved, proposal.fault)
             return
         if seal is None:  # the log is gone or behind: say so with a tombstone
-            await self._tombstone(stream, Ending(proposal.outcome, proposal.fault))
+            await self._tombstone(stream, ending, saved)
             return
         stream.seal = seal
-        settled = await self._finishing(stream.ref, seal)
+        if saved.later is not None:
+            await saved.later()
+        settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        await self._retry(lambda: self._store.close(close), deadline=None)
+        await self._retry(partial(self._close, close, settled), deadline=None)
         self._ended(stream, seal.outcome, settled, seal.fault)
 
     async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
         if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
             ending = stream.overruled
             stream.fault = ending.fault
-        held = stream.encoder.held if ending.outcome is Outcome.COMPLETED else []
-        self._show_local_end(stream, ending, tuple(held))
-        await self._tombstone(stream, ending)
+        held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
+        feed = stream.feed
+        seal = Seal(ending.outcome, feed.emitted, ending.fault, stream.consumed, held)
+        settled = await self._finishing.finish_unlogged(
+            Sealed.of_stream(stream, seal), stream, feed.said() if stream.saved else (), after_seq=feed.base
+        )
+        self._show_local_end(stream, ending, held, settled)
+        await self._tombstone(stream, ending, settled)
 
-    async def _tombstone(self, stream: LiveStream, ending: Ending) -> None:
+    async def _tombstone(self, stream: LiveStream, ending: Ending, settled: Settled) -> None:
         """One terminal record with the real outcome, and nothing else, for a log that is not the whole stream."""
+        if settled.later is not None:
+            settled = replace(settled, persisted=await settled.later(), later=None)
         if not stream.disowned:
             terminal = Terminal(
-                ending.outcome,
-                Persisted.NOT_ASKED,
-                QuotaState.NONE,
-                stream.message_id,
-                ending.fault,
-                LOG_LOST,
+                ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST
             )
             lost = Lost(new_stream_of(stream), stream.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
             reply = await self._retry(lambda: self._store.lose(lost), deadline=None)
             if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
                 stream.disowned = True
-        self._ended(stream, ending.outcome, Settled(), ending.fault)
+        self._ended(stream, ending.outcome, settled, ending.fault)
 
-    def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes]) -> None:
+    def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], settled: Settled) -> None:
         """Give this process's viewers the stream's end, without ids: it is not in the log."""
         feed = stream.feed
         if feed.last_id is None:
             feed.last_id = feed.visible
-        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held):
+        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held, settled):
             feed.push(kind, data)
-        terminal = Terminal(
-            ending.outcome, Persisted.NOT_ASKED, QuotaState.NONE, stream.message_id, ending.fault, LOG_LOST
-        )
+        terminal = Terminal(ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST)
         feed.push(EventKind.TERMINAL, terminal.to_json())
         feed.show(feed.emitted)
         feed.end(complete=True)
         stream.finish()
 
-    def _show_closed(self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes]) -> None:
+    def _show_closed(
+        self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], settled: Settled
+    ) -> None:
         feed = stream.feed
         if reply.status in (Status.OK, Status.DUPLICATE):
             for kind, data in close.events:
@@ -279,7 +281,7 @@ class Finaliser:
             self._end_superseded(stream)
             return
         # The log vanished between seal and close (erased, or the store came back empty).
-        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held)
+        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held, settled)
 
     def _end_superseded(self, stream: LiveStream) -> None:
         """Its viewers go on with what the new owner writes (the runtime follows it for them)."""
@@ -331,10 +333,11 @@ class Finaliser:
 
 
 def end_events(
-    protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]
+    protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes], settled: Settled
 ) -> list[tuple[EventKind, bytes]]:
-    """The fault as a notice, then the protocol's closing parts."""
-    events: list[tuple[EventKind, bytes]] = []
+    """What saving and settling came to, the fault as a notice, then the protocol's closing parts."""
+    events = [(EventKind.NOTICE, notice.to_json()) for notice in settled.notices]
+    events += [(EventKind.CLOSING, payload) for payload in settled.closing]
     if fault is not None and outcome is not Outcome.COMPLETED:
         events.append((EventKind.NOTICE, fault.to_json()))
     events += [(EventKind.CLOSING, payload) for payload in protocol.closing(outcome, fault, held)]
@@ -347,7 +350,3 @@ def tidy(stream: LiveStream, ending: Ending) -> None:
         return
     for payload in stream.encoder.abandon():
         stream.emit(EventKind.DATA, payload, bounded=False)
-
-
-def _new_stream_of_meta(meta: StreamMeta) -> NewStream:
-    return NewStream(meta.ref, meta.message_id, meta.protocol, meta.binding, meta.fingerprint, meta.created_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from ..errors import StoreCorruptError, StoreError
@@ -68,12 +68,11 @@ class Leases:
         """
         settings = self._settings
         mine = [s for s in self._streams() if s.registered and not (s.degraded or s.superseded)]
-        for start in range(0, len(mine), BATCH):
-            batch = mine[start : start + BATCH]
+        for batch in _batches(mine):
             replies = await self._store.heartbeat(
                 [(s.ref, s.epoch) for s in batch],
                 lease_seconds=settings.lease_seconds,
-                ttl_seconds=settings.live_ttl_seconds,
+                ttl_seconds=batch[0].ttl_seconds,
             )
             for stream, reply in zip(batch, replies, strict=True):
                 if stream.degraded or stream.superseded or stream.finished:
@@ -98,3 +97,13 @@ class Leases:
                 stream.disowned = True
             elif reply.stop_requested:
                 self._on_stop(stream)
+
+
+def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:
+    """Streams with one TTL each, as many as one round trip carries."""
+    by_ttl: dict[float, list[LiveStream]] = {}
+    for stream in streams:
+        by_ttl.setdefault(stream.ttl_seconds, []).append(stream)
+    for alike in by_ttl.values():
+        for start in range(0, len(alike), BATCH):
+            yield alike[start : start + BATCH]

@@ -26,7 +26,9 @@ from .feed import Feed
 from .finalise import Finaliser
 from .leases import Leases
 from .producer import fault_of, produce
+from .saving import Saving
 from .saving_bindings import Bindings
+from .saving_faults import ending_of
 from .sessions import Sessions
 from .stream import Ending, LiveStream, StreamRequest
 from .tasks import Tasks
@@ -102,11 +104,21 @@ class Runtime:
             on_fenced=self._supersede,
             clock=loop.time,
         )
+        self.saving: Saving = Saving(
+            self.store,
+            self.bindings,
+            self.settings,
+            self.breaker,
+            observe=self.observe,
+            start=self._tasks.start,
+            changed=self._one_ended.set,
+        )
         self.finaliser: Finaliser = Finaliser(
             self.store,
             self.breaker,
             self.settings,
             observe=self.observe,
+            finishing=self.saving,
             give_up=lambda: self._given_up,
             on_superseded=self._supersede,
         )
@@ -213,6 +225,7 @@ class Runtime:
         await self._all_ended(loop.time() + FINISH_SECONDS)
         self._given_up = True
         self.breaker.release()
+        self.saving.give_up()
         for stream in list(self._streams.values()):
             if stream.acked < stream.feed.emitted and not stream.finished:
                 stream.degrade("drained")
@@ -224,7 +237,7 @@ class Runtime:
         """Wait for this process's streams, and what is retried for them, until a deadline in loop time."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while self._streams or self._opening:
+                while self._streams or self._opening or self.saving.under_way:
                     self._one_ended.clear()
                     await self._one_ended.wait()
 
@@ -245,6 +258,7 @@ class Runtime:
             if isinstance(opened, StreamMeta):
                 return opened
             self._streams[opened.ref] = opened
+            self.saving.prepare(opened)
         finally:
             self._opening -= 1
             self._one_ended.set()
@@ -282,15 +296,13 @@ class Runtime:
 
         Cancelling it does not keep the stream from its end.
         """
-        self._tasks.start_shielded(self._end, stream, Ending(Outcome.FAILED, fault_of(error, stream), error))
+        ending = ending_of(Ending(Outcome.FAILED, fault_of(error, stream), error), stream)
+        self._tasks.start_shielded(self._end, stream, ending)
         await stream.ended()
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         stream.producer = asyncio.current_task()
-        if stream.cancelling is None:
-            ending = await produce(stream, items)
-        else:
-            ending = stream.cancelling
+        ending = stream.cancelling or ending_of(await produce(stream, items), stream)
         stream.producer = None
         await self._tasks.shielded(self._end, stream, ending)
 
@@ -329,7 +341,7 @@ class Runtime:
         return None if stream is None or stream.superseded else stream.feed
 
     def _make(self, request: StreamRequest, ref: StreamRef, created_at: float) -> LiveStream:
-        return LiveStream(
+        stream = LiveStream(
             request,
             ref,
             settings=self.settings,
@@ -338,6 +350,8 @@ class Runtime:
             submit=self.writer.submit,
             on_degraded=self._degraded,
         )
+        stream.saved = self.bindings.target_of(request.binding) is not None
+        return stream
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:
         """Tell the client once that this stream cannot be resumed, or end it, as its policy says."""

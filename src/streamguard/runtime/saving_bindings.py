@@ -50,6 +50,11 @@ class Bindings:
             )
         return target
 
+    @property
+    def any(self) -> bool:
+        """Whether any endpoint has been decorated."""
+        return bool(self._targets)
+
     def knows(self, binding: str) -> bool:
         """Whether this process has an endpoint of that binding."""
         return binding in self._targets

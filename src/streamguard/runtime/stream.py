@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ..errors import EventTooLargeError, StreamLimitError
 from ..faults import Fault, FaultCode
@@ -14,7 +14,10 @@ from ..model import EventKind, Outcome, SessionKey, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import Append, Seal
 from ..wire.base import Encoder, WireProtocol
-from .feed import Feed
+from .saving_feed import KeptFeed
+
+if TYPE_CHECKING:
+    from .saving_session import Before
 
 __all__ = ["Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
 
@@ -48,6 +51,8 @@ class StreamRequest:
     """None: the setting of the same name; so with the next two."""
     stall_seconds: float | None = None
     max_stream_seconds: float | None = None
+    retry_key: str | None = None
+    """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
 
 
 class FirstItem(Enum):
@@ -99,6 +104,10 @@ class LiveStream:
         self._max_bytes = settings.max_stream_bytes
         self._max_events = settings.max_stream_events
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        self.saved: bool = False
+        """Its messages are to be saved."""
+        self.before: Before | None = None
+        """What is written before the reply, once a stream that is to be saved has begun."""
         self.epoch: int = 1
         self.registered: bool = False
         self.degraded: bool = False
@@ -109,7 +118,7 @@ class LiveStream:
         self.disowned: bool = False
         """Superseded while degraded: its viewers, told that it is not resumable, still get the answer; nothing of it
         is written."""
-        self.feed: Feed = Feed(
+        self.feed: KeptFeed = KeptFeed(
             request.protocol, ref.stream_id, start=0, limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES)
         )
         self.encoder: Encoder = request.protocol.encoder(
@@ -154,6 +163,14 @@ class LiveStream:
         self._submit = submit
         self._on_degraded = on_degraded
         self._pending_bytes = 0
+
+    @property
+    def ttl_seconds(self) -> float:
+        """How long its record outlives the last heartbeat: one that is to be saved must be there until that is done."""
+        settings = self.settings
+        if not self.saved:
+            return settings.live_ttl_seconds
+        return max(settings.live_ttl_seconds, settings.outbox_retention_seconds)
 
     # -- what the producer does -------------------------------------------------------------------------------------
 
@@ -334,6 +351,8 @@ class LiveStream:
             return
         self.degraded = True
         self.degraded_reason = reason
+        if self.saved:
+            self.feed.keep()  # what is saved of it has no other source any more
         self.feed.last_id = self.feed.visible
         self.first_pending_at = None
         self._pending_bytes = 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..errors import ConfigurationError
-from .base import Encoder, WireProtocol
+from .base import Encoder, Folding, WireProtocol
 from .folding import MessageFold, UIMessage, fold
 from .opaque import OpaqueProtocol
 from .plain import PlainProtocol
@@ -17,6 +17,7 @@ __all__ = [
     "KEEP_ALIVE",
     "Encoder",
     "EventParser",
+    "Folding",
     "MessageFold",
     "OpaqueProtocol",
     "PlainProtocol",

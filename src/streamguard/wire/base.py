@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from ..faults import Fault
 from ..model import Event, EventKind, Outcome
+from .folding import UIMessage
 
-__all__ = ["Encoder", "WireProtocol"]
+__all__ = ["Encoder", "Folding", "WireProtocol"]
 
 
 class Encoder(ABC):
@@ -48,6 +49,20 @@ class Encoder(ABC):
         """Data payloads that leave the client's state tidy when the stream ends otherwise (an open text part's end).
 
         A half-received block is discarded."""
+
+
+class Folding(Protocol):
+    """Builds up the message that a stream's payloads make, one by one. One per message; not thread-safe."""
+
+    def add(self, payload: bytes) -> None:
+        """Take in one payload, in order.
+
+        Raises:
+            ValueError: it is none of this protocol.
+        """
+
+    def message(self) -> UIMessage:
+        """The message so far, independent of what is added later."""
 
 
 class WireProtocol(ABC):
@@ -94,6 +109,15 @@ class WireProtocol(ABC):
         `held` are the protocol's own closing parts; only a completed stream sends them. The fault itself is
         logged as a notice before them.
         """
+
+    @abstractmethod
+    def folding(self, message_id: str, previous: UIMessage | None = None) -> Folding:
+        """A fold of data and held closing payloads into the message to save, going on from `previous`."""
+
+    def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
+        """The `CLOSING` payloads that tell the client that its message is saved. None where the terminal record says
+        so, or where nothing may be added to an upstream's stream."""
+        return ()
 
     @abstractmethod
     def text(self, events: Iterable[Event]) -> str:

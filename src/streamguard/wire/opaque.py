@@ -20,7 +20,9 @@ from ..errors import EventTooLargeError, InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
+from ._text_fold import TextFold
 from .base import Encoder, WireProtocol
+from .folding import UIMessage
 from .sse import BOM, Block, BlockSplitter, encode_block, encode_comment, encode_text
 
 __all__ = ["OpaqueEncoder", "OpaqueProtocol"]
@@ -126,6 +128,10 @@ class OpaqueProtocol(WireProtocol):
         if outcome is Outcome.COMPLETED:
             return held
         return (encode_block(_error_json(*reason_of(outcome, fault)), event="error"),)
+
+    def folding(self, message_id: str, previous: UIMessage | None = None) -> TextFold:
+        """The blocks as they are, in a data part: as a text part, a page would show them as what the model said."""
+        return TextFold(message_id, previous, lambda text: {"type": "data-streamguard-sse", "data": text})
 
     def text(self, events: Iterable[Event]) -> str:
         """The blocks themselves: what is text in them, only the upstream's own protocol knows."""

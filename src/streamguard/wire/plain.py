@@ -16,7 +16,9 @@ from typing import ClassVar, Final
 from ..errors import EventTooLargeError, InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
+from ._text_fold import TextFold
 from .base import Encoder, WireProtocol
+from .folding import UIMessage
 from .sse import encode_block, encode_text
 
 __all__ = ["PlainEncoder", "PlainProtocol"]
@@ -121,6 +123,9 @@ class PlainProtocol(WireProtocol):
 
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
         return held if outcome is Outcome.COMPLETED else ()
+
+    def folding(self, message_id: str, previous: UIMessage | None = None) -> TextFold:
+        return TextFold(message_id, previous, lambda text: {"type": "text", "text": text})
 
     def text(self, events: Iterable[Event]) -> str:
         return b"".join(event.data for event in events if event.kind in (_DATA, _CLOSING)).decode("utf-8", "replace")

@@ -23,6 +23,7 @@ from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
 from ._parts import PROTOCOL, encode_part, part_of
 from .base import Encoder, WireProtocol
+from .folding import MessageFold, UIMessage
 from .sse import encode_text
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
@@ -244,6 +245,14 @@ class UIMessageProtocol(WireProtocol):
         if outcome is Outcome.STOPPED:
             return (b'{"type":"abort"}',)  # no `reason`: 5.0.0 and 6.0.0 refuse it
         return (_error_part(reason_of(outcome, fault)[1]),)
+
+    def folding(self, message_id: str, previous: UIMessage | None = None) -> MessageFold:
+        return MessageFold(message_id, previous)
+
+    def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
+        data = {"message_id": message_id, "stream_id": stream_id, "session_id": session_id}
+        part = {"type": "data-streamguard-persisted", "id": f"sgp_{stream_id}", "transient": True, "data": data}
+        return (encode_part(part),)
 
     def text(self, events: Iterable[Event]) -> str:
         deltas: list[str] = []

@@ -1,0 +1,115 @@
+"""What the steps between a stream's seal and its close have to tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from ..faults import Fault
+from ..model import Outcome, Persisted, QuotaState, StreamRef
+from ..stores.base import NewStream, Seal, StreamMeta
+from .stream import LiveStream
+
+__all__ = ["Finishing", "Sealed", "Settled", "new_stream_of", "new_stream_of_meta"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A stream whose end is decided: what it takes to save it, in any process."""
+
+    ref: StreamRef
+    message_id: str
+    protocol: str
+    binding: str
+    epoch: int
+    created_at: float
+    """Unix time, on its writer's clock."""
+    seal: Seal
+    request_id: str | None = None
+    """None where the request is no longer known."""
+
+    @classmethod
+    def of_stream(cls, stream: LiveStream, seal: Seal) -> Sealed:
+        """Of a stream produced here."""
+        return cls(
+            ref=stream.ref,
+            message_id=stream.message_id,
+            protocol=stream.protocol.name,
+            binding=stream.request.binding,
+            epoch=stream.epoch,
+            created_at=stream.created_at,
+            seal=seal,
+            request_id=stream.request_id,
+        )
+
+    @classmethod
+    def of_meta(cls, meta: StreamMeta, seal: Seal) -> Sealed:
+        """Of any stream, from its record."""
+        return cls(
+            ref=meta.ref,
+            message_id=meta.message_id,
+            protocol=meta.protocol,
+            binding=meta.binding,
+            epoch=meta.epoch,
+            created_at=meta.created_at,
+            seal=seal,
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ended by itself."""
+        return self.seal.outcome is Outcome.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What saving and settling came to, for the terminal record."""
+
+    persisted: Persisted = Persisted.NOT_ASKED
+    quota: QuotaState = QuotaState.NONE
+    notices: tuple[Fault, ...] = ()
+    closing: tuple[bytes, ...] = ()
+    """The protocol's payloads that tell of it, before everything else that closes the stream."""
+    owed: bytes | None = None
+    """The outbox payload, when something is left to do."""
+    due_seconds: float = 0.0
+    """When the outbox should look at it first."""
+    after_close: Callable[[], None] | None = None
+    """To be called once the stream is closed: what is left goes on in the background."""
+    later: Callable[[], Awaitable[Persisted]] | None = None
+    """Of a stream that nothing can be owed for: waits for what is still under way, and says what came of it."""
+
+
+class Finishing:
+    """Saves the sealed reply and settles its usage, between seal and close. Every step is safe to repeat.
+
+    This one does nothing: neither a message store nor a quota is configured.
+    """
+
+    async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
+        """Finish a stream whose log is whole; `stream` when it was produced here. Takes a few seconds at most: what
+        takes longer goes on after the close."""
+        return Settled()
+
+    async def finish_unlogged(
+        self, sealed: Sealed, stream: LiveStream | None, payloads: Sequence[bytes], *, after_seq: int
+    ) -> Settled:
+        """Finish a stream whose log is not whole: the log's first `after_seq` events and then `payloads` are."""
+        return Settled()
+
+
+def new_stream_of(stream: LiveStream) -> NewStream:
+    """The registration of a stream produced here."""
+    return NewStream(
+        ref=stream.ref,
+        message_id=stream.message_id,
+        protocol=stream.protocol.name,
+        binding=stream.request.binding,
+        fingerprint=stream.request.fingerprint,
+        created_at=stream.created_at,
+    )
+
+
+def new_stream_of_meta(meta: StreamMeta) -> NewStream:
+    """The registration of any stream, from its record."""
+    return NewStream(meta.ref, meta.message_id, meta.protocol, meta.binding, meta.fingerprint, meta.created_at)

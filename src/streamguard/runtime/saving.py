@@ -1,0 +1,379 @@
+"""Saving what streams said, in the steps of their end and after: once, and with the truth told about it.
+
+A save is a task of the runtime's. The end of its stream waits for it a few seconds; what takes longer, or fails, is
+owed: an outbox entry is written before the stream closes, and any worker that knows the binding settles it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from ..errors import StoreError
+from ..faults import Fault
+from ..messages import Message
+from ..model import Observation, Persisted, Signal, StreamRef
+from ..settings import Settings
+from ..stores.base import Owed, StreamStore
+from ..wire import knows_protocol, protocol_named
+from .breaker import Breaker
+from .finishing import Finishing, Sealed, Settled
+from .saving_bindings import Bindings, Target
+from .saving_calls import Attempts, Saver
+from .saving_faults import fault_of_result, fault_of_unsaved, fault_of_wait
+from .saving_owed import OwedSaves
+from .saving_payload import NewerPayloadError, read_payload, write_payload
+from .saving_running import SHUTDOWN, RunningSave
+from .saving_session import Before, SessionWriter, Start
+from .saving_source import Source
+from .saving_stream import SaveResult, StreamSave, Verdict
+from .stream import LiveStream
+
+__all__ = ["Saving"]
+
+MARGIN_SECONDS: Final = 5.0
+"""Between the time a running save may still take and the moment the outbox looks at its entry."""
+
+_PERSISTED: Final = {Verdict.SAVED: Persisted.YES, Verdict.NOTHING: Persisted.NOT_ASKED}
+"""Everything else is `NO` where nothing can be owed."""
+
+
+class Saving(Finishing):
+    """The saves of one process. `start` runs a task of the runtime's; `changed` is told when one of them is over."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        bindings: Bindings,
+        settings: Settings,
+        breaker: Breaker,
+        *,
+        observe: Callable[[Observation], None],
+        start: Start,
+        changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._bindings = bindings
+        self._settings = settings
+        self._breaker = breaker
+        self._observe = observe
+        self._start = start
+        self._changed = changed
+        self._owed = OwedSaves(store, settings, observe=observe)
+        self._savers: dict[Target, Saver] = {}
+        self._running: set[RunningSave] = set()
+        self._followed = 0
+        """Saves whose end is still to be put on record."""
+        self._given_up = False
+
+    @property
+    def under_way(self) -> int:
+        """How many saves this process has not done with."""
+        return len(self._running) + self._followed
+
+    def give_up(self) -> None:
+        """Break off what is under way, for the process ends. What is owed is left to other workers, at once."""
+        self._given_up = True
+        for running in self._running:
+            running.give_up()
+
+    def prepare(self, stream: LiveStream) -> None:
+        """A stream begins: open its session, if its messages are to be saved."""
+        target = self._bindings.target_of(stream.request.binding)
+        if target is not None:
+            writer = self._writer(stream.ref, stream.created_at, self._saver(target))
+            stream.before = Before(writer, stream.ref, stream.message_id, self._settings, start=self._start)
+            stream.before.open_soon()
+
+    # -- in a stream's end --------------------------------------------------------------------------------------------
+
+    async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
+        """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream
+        that was taken over, whose lease nobody renews."""
+        target = self._bindings.target_of(sealed.binding)
+        if target is None:
+            return self._left_to_others(sealed) if self._is_others(sealed.binding) else Settled()
+        running = self._begin(sealed, target, stream, Source(sealed.ref, sealed.seal.last_seq))
+        result = await running.wait(self._patience(stream))
+        if result is None:
+            return self._still_running(sealed, running)
+        settled = self._done(sealed, running, result)
+        if result.verdict not in (Verdict.FAILED, Verdict.REFUSED):
+            return settled
+        refused = result.verdict is Verdict.REFUSED
+        return Settled(
+            persisted=Persisted.NO if refused else Persisted.PENDING,
+            notices=settled.notices,
+            owed=write_payload(running.before.uncommitted),
+            due_seconds=self._settings.outbox_retry_seconds if result.reason != SHUTDOWN else 0.0,
+            after_close=partial(self._owes, sealed, result, bury=refused),
+        )
+
+    async def finish_unlogged(
+        self, sealed: Sealed, stream: LiveStream | None, payloads: Sequence[bytes], *, after_seq: int
+    ) -> Settled:
+        """Save a stream whose log is not whole, from what this process has of it. Nothing can be owed for it."""
+        target = self._bindings.target_of(sealed.binding)
+        if target is None:
+            return Settled()
+        if stream is not None and await self._is_disowned(stream):
+            superseded = SaveResult(Verdict.CONFLICT, "superseded")
+            return Settled(Persisted.NO, notices=self._told(sealed, stream.before, superseded))
+        source = Source(sealed.ref, after_seq, payloads)
+        running = self._begin(sealed, target, stream, source, unlogged=True)
+        result = await running.wait(self._patience(stream))
+        if result is not None:
+            return self._done(sealed, running, result)
+        return Settled(
+            Persisted.PENDING,
+            notices=(self._told_of_wait(sealed, running),),
+            later=partial(self._later, running),
+            after_close=partial(self._mark_later, sealed, running) if stream is None else None,
+        )
+
+    def _patience(self, stream: LiveStream | None) -> float:
+        visible = self._settings.save_visible_seconds
+        return visible if stream is not None else min(visible, self._settings.lease_seconds / 3)
+
+    def _is_others(self, binding: str) -> bool:
+        """Whether only another worker can tell if a stream of this binding is to be saved."""
+        return self._bindings.any and not self._bindings.knows(binding)
+
+    def _left_to_others(self, sealed: Sealed) -> Settled:
+        fault = fault_of_wait(sealed, None, failing=False)
+        result = SaveResult(Verdict.FAILED, "unknown_binding")
+        self._observe_fault(sealed, fault, result)
+        return Settled(
+            Persisted.PENDING,
+            notices=(fault,),
+            owed=write_payload(()),
+            after_close=partial(self._owes, sealed, result, bury=False),
+        )
+
+    def _still_running(self, sealed: Sealed, running: RunningSave) -> Settled:
+        return Settled(
+            Persisted.PENDING,
+            notices=(self._told_of_wait(sealed, running),),
+            owed=write_payload(running.before.uncommitted),
+            due_seconds=running.attempts.remaining_seconds + MARGIN_SECONDS,
+            after_close=partial(self._follow, sealed, running),
+        )
+
+    def _done(self, sealed: Sealed, running: RunningSave, result: SaveResult) -> Settled:
+        notices = self._told(sealed, running.before, result)
+        persisted = _PERSISTED.get(result.verdict, Persisted.NO)
+        if persisted is not Persisted.YES:
+            return Settled(persisted, notices=notices)
+        closing = protocol_named(sealed.protocol).persisted(
+            sealed.message_id, stream_id=sealed.ref.stream_id, session_id=sealed.ref.key.session_id
+        )
+        return Settled(persisted, notices=notices, closing=tuple(closing))
+
+    async def _is_disowned(self, stream: LiveStream) -> bool:
+        """Whether another worker owns a stream that this one could not log, as far as anybody says."""
+        if not stream.disowned and not self._breaker.open:
+            try:
+                meta = await self._store.meta(stream.ref)
+            except StoreError:
+                return False
+            stream.disowned = meta is not None and meta.epoch != stream.epoch
+        return stream.disowned
+
+    # -- after it -----------------------------------------------------------------------------------------------------
+
+    def _owes(self, sealed: Sealed, result: SaveResult, *, bury: bool) -> None:
+        """The stream is closed, its entry is in the outbox."""
+        self._observe_owed(sealed, result.reason)
+        if bury:
+            self._followed += 1
+            self._start(partial(self._concluded, sealed, result))
+
+    def _follow(self, sealed: Sealed, running: RunningSave) -> None:
+        self._observe_owed(sealed, "running")
+        self._followed += 1
+        self._start(partial(self._concluded, sealed, running))
+
+    async def _concluded(self, sealed: Sealed, what: RunningSave | SaveResult) -> None:
+        """Put on record what came of a save after its stream was closed."""
+        try:
+            result = what if isinstance(what, SaveResult) else await what.wait()
+            if result is not None:
+                await self._owed.conclude(sealed.ref, sealed.message_id, result, attempts=0)
+        finally:
+            self._followed -= 1
+            self._changed()
+
+    async def _later(self, running: RunningSave) -> Persisted:
+        result = await running.wait()
+        return Persisted.NO if result is None else _PERSISTED.get(result.verdict, Persisted.NO)
+
+    def _mark_later(self, sealed: Sealed, running: RunningSave) -> None:
+        self._followed += 1
+        self._start(partial(self._marked, sealed, running))
+
+    async def _marked(self, sealed: Sealed, running: RunningSave) -> None:
+        try:
+            persisted = await self._later(running)
+            await self._store.mark(sealed.ref, persisted=persisted)
+        except StoreError:
+            self._breaker.stumbled()
+        finally:
+            self._followed -= 1
+            self._changed()
+
+    async def settle_owed(self, owed: Owed) -> None:
+        """Make an attempt at a save that is owed, and put on record what came of it.
+
+        Raises:
+            StoreError: the stream store failed; the claim runs out.
+        """
+        meta = await self._store.meta(owed.ref)
+        if meta is None or meta.seal is None:
+            return
+        if not self._bindings.knows(meta.binding):
+            await self._owed.leave(owed.ref, "unknown_binding")
+            return
+        target = self._bindings.target_of(meta.binding)
+        if target is None:
+            await self._owed.discharge(owed.ref, Persisted.NOT_ASKED)
+            return
+        if not knows_protocol(meta.protocol):
+            await self._owed.leave(owed.ref, "unknown_protocol")
+            return
+        try:
+            messages = read_payload(owed.payload)
+        except NewerPayloadError:
+            await self._owed.leave(owed.ref, "newer_format")
+            return
+        except ValueError as exc:
+            damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
+            await self._owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            return
+        sealed = Sealed.of_meta(meta, meta.seal)
+        source = Source(owed.ref, meta.seal.last_seq)
+        running = self._begin(sealed, target, None, source, messages=messages, retries=False)
+        result = await running.wait()
+        if result is not None:
+            await self._owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
+
+    # -- a save -------------------------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        sealed: Sealed,
+        target: Target,
+        stream: LiveStream | None,
+        source: Source,
+        *,
+        messages: Sequence[Message] = (),
+        retries: bool = True,
+        unlogged: bool = False,
+    ) -> RunningSave:
+        saver = self._saver(target)
+        before = stream.before if stream is not None else None
+        writer = self._writer(sealed.ref, sealed.created_at, saver)
+        if before is None:
+            before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, messages=messages)
+        save = StreamSave(
+            self._store,
+            writer,
+            sealed,
+            source,
+            before=before,
+            attempts=Attempts(self._settings.save_total_seconds, retries=retries),
+            unlogged=unlogged,
+        )
+        running = RunningSave(save, before)
+        self._running.add(running)
+        self._start(partial(self._run, sealed, running))
+        if self._given_up:
+            running.give_up()
+        return running
+
+    async def _run(self, sealed: Sealed, running: RunningSave) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            await running.run()
+        finally:
+            self._running.discard(running)
+            self._changed()
+        result = running.result
+        if result is None or result.verdict is Verdict.NOTHING:
+            return
+        fields: dict[str, str | int | float | None] = {"binding": sealed.binding, "seconds": loop.time() - begun}
+        if result.verdict is Verdict.SAVED:
+            signal = Signal.REPLY_SAVED
+            fields["outcome"] = sealed.seal.outcome
+        else:
+            signal = Signal.SAVE_FAILED
+            fields.update(reason=result.reason, attempts=running.attempts.failures)
+        self._tell(signal, sealed, fields, error=result.error)
+
+    def _writer(self, ref: StreamRef, created_at: float, saver: Saver) -> SessionWriter:
+        return SessionWriter(self._store, saver, ref.key, created_at, reachable=lambda: not self._breaker.open)
+
+    def _saver(self, target: Target) -> Saver:
+        saver = self._savers.get(target)
+        if saver is None:
+            saver = self._savers[target] = Saver(target, self._settings, on_change=self._breaker_changed)
+        return saver
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def _told(self, sealed: Sealed, before: Before | None, result: SaveResult) -> tuple[Fault, ...]:
+        """The faults of a save that is over, observed."""
+        fault = fault_of_result(sealed, None if before is None else before.last_user_id, result)
+        faults = [] if fault is None else [fault]
+        if fault is not None:
+            self._observe_fault(sealed, fault, result)
+        for unsaved in result.unsaved:
+            faults.append(fault_of_unsaved(sealed, unsaved))
+            self._observe_fault(sealed, faults[-1], SaveResult(Verdict.REFUSED, error=unsaved.error))
+        return tuple(faults)
+
+    def _told_of_wait(self, sealed: Sealed, running: RunningSave) -> Fault:
+        fault = fault_of_wait(sealed, running.before.last_user_id, failing=running.failing)
+        self._observe_fault(sealed, fault, None)
+        return fault
+
+    def _observe_fault(self, sealed: Sealed, fault: Fault, result: SaveResult | None) -> None:
+        self._observe(
+            Observation(
+                Signal.FAULT,
+                ref=sealed.ref,
+                message_id=sealed.message_id,
+                request_id=sealed.request_id,
+                fault=fault,
+                error=None if result is None else result.error,
+                fields={"outcome": sealed.seal.outcome},
+            )
+        )
+
+    def _observe_owed(self, sealed: Sealed, reason: str | None) -> None:
+        self._tell(Signal.SAVE_OWED, sealed, {"binding": sealed.binding, "reason": reason})
+
+    def _tell(
+        self,
+        signal: Signal,
+        sealed: Sealed,
+        fields: dict[str, str | int | float | None],
+        *,
+        error: BaseException | None = None,
+    ) -> None:
+        self._observe(
+            Observation(
+                signal,
+                ref=sealed.ref,
+                message_id=sealed.message_id,
+                request_id=sealed.request_id,
+                error=error,
+                fields=fields,
+            )
+        )
+
+    def _breaker_changed(self, is_open: bool) -> None:
+        signal = Signal.BREAKER_OPENED if is_open else Signal.BREAKER_CLOSED
+        self._observe(Observation(signal, fields={"breaker": "messages"}))

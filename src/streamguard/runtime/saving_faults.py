@@ -1,0 +1,117 @@
+"""What a client is told of a save that did not come in time, or at all."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
+from ..faults import Fault, FaultCode, Severity
+from .finishing import Sealed
+from .saving_session import Unsaved
+from .saving_stream import SaveResult, Verdict
+from .stream import Ending, LiveStream
+
+__all__ = ["ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
+
+RESEND: Final = "resend"
+DOWNLOAD: Final = "download"
+RETRY_AFTER_SECONDS: Final = 5
+
+
+def fault_of_wait(sealed: Sealed, user_message_id: str | None, *, failing: bool) -> Fault:
+    """The save is still under way; `failing` when attempts at it failed."""
+    if failing:
+        return _about(sealed, user_message_id, FaultCode.PERSISTENCE_FAILED, actions=(RESEND, DOWNLOAD))
+    return _about(sealed, user_message_id, FaultCode.PERSISTENCE_PENDING)
+
+
+def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveResult) -> Fault | None:
+    """The save is over. None where there is nothing to tell."""
+    match result.verdict:
+        case Verdict.SAVED | Verdict.NOTHING | Verdict.ERASED:
+            return None
+        case Verdict.CONFLICT:
+            return _about(sealed, user_message_id, FaultCode.SAVE_CONFLICT, actions=(DOWNLOAD,))
+        case Verdict.FAILED:
+            return _about(
+                sealed,
+                user_message_id,
+                FaultCode.PERSISTENCE_FAILED,
+                reason=result.reason,
+                actions=(RESEND, DOWNLOAD),
+            )
+        case _:
+            return _about(
+                sealed,
+                user_message_id,
+                FaultCode.PERSISTENCE_FAILED,
+                retryable=False,
+                reason=result.reason,
+                actions=(DOWNLOAD,),
+            )
+
+
+def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
+    """A message before the reply was refused for good, though the reply may be saved."""
+    conflict = isinstance(unsaved.error, MessageConflictError)
+    return Fault.of(
+        FaultCode.SAVE_CONFLICT if conflict else FaultCode.PERSISTENCE_FAILED,
+        retryable=False,
+        message="Another version of your message was saved before." if conflict else "Your message could not be saved.",
+        reason="user_message",
+        session_id=sealed.ref.key.session_id,
+        stream_id=sealed.ref.stream_id,
+        user_message_id=unsaved.message.message_id,
+        request_id=sealed.request_id,
+    )
+
+
+def ending_of(ending: Ending, stream: LiveStream) -> Ending:
+    """The same ending; told apart if it was an awaited `run.save` that the endpoint failed with."""
+    error = ending.error
+    if not isinstance(error, MessageStoreError):
+        return ending
+    if isinstance(error, MessageForbiddenError):
+        code, status, retry_after = FaultCode.NOT_FOUND, None, None
+    elif isinstance(error, MessageInvalidError):
+        code, status, retry_after = FaultCode.REQUEST_INVALID, None, None
+    elif isinstance(error, MessageConflictError):
+        code, status, retry_after = FaultCode.SAVE_CONFLICT, None, None
+    else:
+        code, status, retry_after = FaultCode.PERSISTENCE_FAILED, 503, RETRY_AFTER_SECONDS
+    fault = Fault.of(
+        code,
+        severity=Severity.FATAL,
+        status=status,
+        retry_after_seconds=retry_after,
+        message=None if code is not FaultCode.PERSISTENCE_FAILED else "Your message could not be saved.",
+        reason="user_message" if code is not FaultCode.NOT_FOUND else None,
+        session_id=stream.ref.key.session_id,
+        stream_id=stream.ref.stream_id,
+        message_id=stream.message_id,
+        user_message_id=None if stream.before is None else stream.before.last_user_id,
+        request_id=stream.request_id,
+    )
+    return ending._replace(fault=fault)
+
+
+def _about(
+    sealed: Sealed,
+    user_message_id: str | None,
+    code: FaultCode,
+    *,
+    retryable: bool | None = None,
+    reason: str | None = None,
+    actions: tuple[str, ...] = (),
+) -> Fault:
+    return Fault.of(
+        code,
+        retryable=retryable,
+        reason=reason,
+        actions=actions,
+        session_id=sealed.ref.key.session_id,
+        stream_id=sealed.ref.stream_id,
+        message_id=sealed.message_id,
+        user_message_id=user_message_id,
+        request_id=sealed.request_id,
+    )

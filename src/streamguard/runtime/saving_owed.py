@@ -1,0 +1,139 @@
+"""The outbox entries of saves: what becomes of one after an attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ..errors import StoreError
+from ..faults import Fault, FaultCode
+from ..model import Observation, Persisted, Signal, StreamRef
+from ..settings import Settings
+from ..stores.base import Status, StreamStore
+from .saving_running import SHUTDOWN
+from .saving_stream import SaveResult, Verdict
+
+__all__ = ["OwedSaves"]
+
+T = TypeVar("T")
+
+TRIES: Final = 5
+PAUSE_SECONDS: Final = 0.2
+UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable"})
+"""Reasons that say nothing of the save itself: no attempt at it was made."""
+ELSEWHERE_SECONDS: Final = 10.0
+"""How long an entry is left to workers that know more."""
+
+
+class OwedSaves:
+    """Settles, postpones or buries entries. Every method gives up when the stream store goes on failing: the entry
+    comes up again when its time has come."""
+
+    def __init__(self, store: StreamStore, settings: Settings, *, observe: Callable[[Observation], None]) -> None:
+        self._store = store
+        self._settings = settings
+        self._observe = observe
+
+    async def conclude(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
+        """Note what came of an attempt, after `attempts` that failed."""
+        match result.verdict:
+            case Verdict.SAVED:
+                if await self.discharge(ref, Persisted.YES):
+                    self._tell(Signal.SAVE_RECOVERED, ref, message_id, attempts)
+            case Verdict.NOTHING:
+                await self.discharge(ref, Persisted.NOT_ASKED)
+            case Verdict.CONFLICT | Verdict.FORBIDDEN | Verdict.ERASED:
+                await self.discharge(ref, Persisted.NO)
+            case Verdict.REFUSED:
+                await self.bury(ref, message_id, result, attempts=attempts)
+            case _ if result.reason in UNCOUNTED:
+                await self.postpone(ref, result.reason, attempts=attempts, count=False)
+            case _ if attempts + 1 >= self._settings.max_outbox_attempts:
+                await self.bury(ref, message_id, result, attempts=attempts + 1)
+            case _:
+                await self.postpone(ref, result.reason, attempts=attempts)
+
+    async def discharge(self, ref: StreamRef, persisted: Persisted) -> bool:
+        """Nothing is owed any more. Returns whether that is on record."""
+        retention = self._settings.finished_ttl_seconds
+        status = await self._tried(lambda: self._store.discharge(ref, persisted=persisted, retention_seconds=retention))
+        return status is Status.OK
+
+    async def postpone(self, ref: StreamRef, reason: str | None, *, attempts: int = 0, count: bool = True) -> None:
+        """Try again later; the pause grows with the attempts."""
+        settings = self._settings
+        if reason == SHUTDOWN:
+            due = 0.0
+        else:
+            due = min(settings.outbox_retry_seconds * 2.0 ** min(attempts, 30), settings.outbox_max_retry_seconds)
+            due *= random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
+        await self._tried(
+            lambda: self._store.postpone(
+                ref,
+                due_seconds=due,
+                reason=reason or "failed",
+                ttl_seconds=settings.outbox_retention_seconds,
+                count=count,
+            )
+        )
+
+    async def leave(self, ref: StreamRef, reason: str) -> None:
+        """Leave an entry to a worker that knows its binding, protocol or format."""
+        due = ELSEWHERE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
+        await self._tried(
+            lambda: self._store.postpone(
+                ref,
+                due_seconds=due,
+                reason=reason,
+                ttl_seconds=self._settings.outbox_retention_seconds,
+                count=False,
+            )
+        )
+
+    async def bury(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
+        """Give up: an operator may look, and revive it."""
+        reason = result.reason or "failed"
+        status = await self._tried(
+            lambda: self._store.bury(ref, reason=reason, ttl_seconds=self._settings.outbox_retention_seconds)
+        )
+        if status is Status.OK:
+            fault = Fault.of(
+                FaultCode.PERSISTENCE_FAILED,
+                retryable=False,
+                reason=reason,
+                session_id=ref.key.session_id,
+                stream_id=ref.stream_id,
+                message_id=message_id,
+            )
+            self._tell(Signal.SAVE_BURIED, ref, message_id, attempts, fault=fault, error=result.error, reason=reason)
+
+    def _tell(
+        self,
+        signal: Signal,
+        ref: StreamRef,
+        message_id: str,
+        attempts: int,
+        *,
+        fault: Fault | None = None,
+        error: BaseException | None = None,
+        reason: str | None = None,
+    ) -> None:
+        fields: dict[str, str | int | float | bool | None] = {"attempts": attempts}
+        if reason is not None:
+            fields["reason"] = reason
+        self._observe(Observation(signal, ref=ref, message_id=message_id, fault=fault, error=error, fields=fields))
+
+    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """Do a step, a few times if need be. None when it came to nothing."""
+        pause = PAUSE_SECONDS
+        for attempt in range(TRIES):
+            try:
+                return await step()
+            except StoreError:
+                if attempt == TRIES - 1:
+                    break
+                await asyncio.sleep(pause)
+                pause *= 2
+        return None

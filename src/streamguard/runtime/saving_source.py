@@ -1,0 +1,103 @@
+"""Where the payloads of a sealed stream come from, and folding them into the message to save."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from ..errors import StreamGuardError
+from ..model import EventKind, StreamRef
+from ..stores.base import StreamMeta, StreamStore
+from ..wire import UIMessage, knows_protocol, protocol_named
+from .finishing import Sealed
+from .saving_calls import Attempts
+
+__all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
+
+READ_BYTES: Final = 262_144
+LONGEST_CHAIN: Final = 50
+"""Most earlier streams of one message that are folded again."""
+_SAVED_KINDS: Final = (EventKind.DATA, EventKind.CLOSING)
+
+
+class LogUnreadableError(StreamGuardError):
+    """What was to be saved is not, or not wholly, in the log any more, or is none of its protocol's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A stream's payloads: those of the log's events up to `log_seq`, then `tail`."""
+
+    ref: StreamRef
+    log_seq: int
+    tail: Sequence[bytes] = ()
+
+    async def batches(self, store: StreamStore, attempts: Attempts) -> AsyncIterator[list[bytes]]:
+        """All of them, in order, in pieces of bounded size.
+
+        Raises:
+            LogUnreadableError: the log lacks some.
+            StoreError: the store failed until the attempts were used up.
+        """
+        position = 0
+        while position < self.log_seq:
+            events = await attempts(partial(store.read, self.ref, position, max_bytes=READ_BYTES))
+            if not events or events[0].seq != position + 1:
+                raise LogUnreadableError(f"the log of stream {self.ref.stream_id} ends at {position}")
+            position = events[-1].seq
+            yield [event.data for event in events if event.kind in _SAVED_KINDS and event.seq <= self.log_seq]
+        for start in range(0, len(self.tail), 1000):
+            yield list(self.tail[start : start + 1000])
+
+
+async def fold_stream(
+    store: StreamStore, sealed: Sealed, source: Source, attempts: Attempts, *, previous: UIMessage | None = None
+) -> UIMessage:
+    """The message that a stream makes of `previous`. Gives other tasks a turn as it goes.
+
+    Raises:
+        LogUnreadableError, StoreError: see `Source.batches`.
+    """
+    folding = protocol_named(sealed.protocol).folding(sealed.message_id, previous)
+    try:
+        async for batch in source.batches(store, attempts):
+            for payload in batch:
+                folding.add(payload)
+            await asyncio.sleep(0)
+        for payload in sealed.seal.held:
+            folding.add(payload)
+        return folding.message()
+    except ValueError as exc:
+        raise LogUnreadableError(f"the log of stream {sealed.ref.stream_id} is not {sealed.protocol}'s") from exc
+
+
+async def fold_earlier(
+    store: StreamStore,
+    earlier: StreamMeta | None,
+    attempts: Attempts,
+    *,
+    wanted: Callable[[StreamMeta], bool] = lambda _: True,
+) -> UIMessage | None:
+    """What the streams before one said under the same message id, folded from their logs while these last: `earlier`
+    and those before it, back to one that is not `wanted`.
+
+    Raises:
+        StoreError: the store failed until the attempts were used up.
+    """
+    chain: list[StreamMeta] = []
+    while earlier is not None and wanted(earlier) and len(chain) < LONGEST_CHAIN:
+        chain.append(earlier)
+        earlier = await attempts(partial(store.previous, earlier.ref, earlier.message_id))
+    message: UIMessage | None = None
+    for meta in reversed(chain):
+        if meta.seal is None or not knows_protocol(meta.protocol):
+            continue
+        sealed = Sealed.of_meta(meta, meta.seal)
+        try:
+            message = await fold_stream(store, sealed, Source(meta.ref, meta.seal.last_seq), attempts, previous=message)
+        except LogUnreadableError:
+            continue
+    return message

@@ -1,0 +1,231 @@
+"""Saving what one sealed stream said: once, equal to the fold of its log, whoever does it and however often.
+
+Nobody can save anything but the sealed content, so two that save the same stream write the same message. The exception
+is a stream whose log is not whole: there the first content that is committed stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from ..errors import (
+    MessageConflictError,
+    MessageForbiddenError,
+    MessageNotFoundError,
+    MessageStoreError,
+    MessageTimeoutError,
+    MessageUnavailableError,
+    StoreError,
+)
+from ..messages import Message, MessageStore, Role, StoredMessage
+from ..model import Persisted, StreamState
+from ..stores.base import StreamMeta, StreamStore
+from ..wire import UIMessage
+from ..wire.folding import Json
+from ..wire.tool_results import with_tool_results
+from .finishing import Sealed
+from .saving_calls import Attempts, SavingPausedError
+from .saving_session import Before, ErasedError, SessionWriter, Unsaved, ui_message_of
+from .saving_source import LogUnreadableError, Source, fold_earlier, fold_stream
+
+__all__ = ["SaveResult", "StreamSave", "Verdict"]
+
+ROUNDS: Final = 3
+"""How often a message that others write at the same time is looked at again."""
+
+
+class Verdict(Enum):
+    """What came of an attempt at saving."""
+
+    SAVED = "saved"
+    NOTHING = "nothing"
+    """There was nothing to save."""
+    FAILED = "failed"
+    """Another attempt may succeed."""
+    REFUSED = "refused"
+    """Its store will not take it as it is; somebody has to look."""
+    CONFLICT = "conflict"
+    """Other content is stored for this stream; that stands."""
+    FORBIDDEN = "forbidden"
+    """The session belongs to somebody else."""
+    ERASED = "erased"
+    """The session was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveResult:
+    """What came of an attempt at saving, and why."""
+
+    verdict: Verdict
+    reason: str | None = None
+    """A short code."""
+    error: BaseException | None = None
+    unsaved: tuple[Unsaved, ...] = ()
+    """Messages before the reply that their store refused for good."""
+
+
+class _WaitsError(MessageUnavailableError):
+    """An earlier part of the same message must be saved first."""
+
+
+class StreamSave:
+    """One attempt at saving one stream. `before` is what comes before its reply.
+
+    `unlogged`: the stream's log is not whole, and the stream store may be away.
+    """
+
+    def __init__(
+        self,
+        store: StreamStore,
+        writer: SessionWriter,
+        sealed: Sealed,
+        source: Source,
+        *,
+        before: Before,
+        attempts: Attempts,
+        unlogged: bool = False,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._sealed = sealed
+        self._source = source
+        self._before = before
+        self.attempts = attempts
+        self._unlogged = unlogged
+
+    async def run(self) -> SaveResult:
+        """Save. Never raises but for cancellation, which leaves in doubt what was written."""
+        unsaved: list[Unsaved] = []
+        try:
+            unsaved += await self._before.complete(self.attempts)
+            return SaveResult(await self._reply(), unsaved=tuple(unsaved))
+        except (MessageStoreError, StoreError, ErasedError, LogUnreadableError) as exc:
+            verdict, reason = _verdict(exc)
+            return SaveResult(verdict, reason, exc, tuple(unsaved))
+
+    async def _reply(self) -> Verdict:
+        sealed = self._sealed
+        stored, earlier = await self.attempts(self._found)
+        for _ in range(ROUNDS):
+            if stored is not None and sealed.ref.stream_id in stored.streams:
+                return Verdict.SAVED if self._is_ours(stored) else Verdict.CONFLICT
+            message = await self._message(stored, earlier)
+            if message is None:
+                return Verdict.NOTHING
+            try:
+                await self._writer.append(message, self.attempts, certain=not self._unlogged)
+            except MessageConflictError:
+                # It is there, though nobody said so: an older conversation is continued, somebody was faster, or a
+                # reply of the store was lost.
+                found = await self._writer.get(sealed.message_id, self.attempts)
+                if found is None or not found.streams or found == stored:
+                    raise
+                stored = found
+            else:
+                return Verdict.SAVED
+        raise MessageTimeoutError("append: others go on writing the same message", operation="append")
+
+    async def _found(self) -> tuple[StoredMessage | None, StreamMeta | None]:
+        """The message as it is stored, where this stream continues one, and the stream before this one of it."""
+        earlier = await self._earlier()
+        if earlier is None and self._before.results is None:
+            return None, None
+        stored = await self._writer.get(self._sealed.message_id, self.attempts)
+        known = () if stored is None else stored.streams
+        if earlier is not None and _is_unsettled(earlier) and earlier.ref.stream_id not in known:
+            raise _WaitsError("append: an earlier part of this message is not saved yet", operation="append")
+        return stored, earlier
+
+    async def _earlier(self) -> StreamMeta | None:
+        """The stream before this one that wrote, or is to write, the same message."""
+        sealed = self._sealed
+        if not self._unlogged:
+            return await self.attempts(lambda: self._store.previous(sealed.ref, sealed.message_id))
+        try:
+            return await self._store.previous(sealed.ref, sealed.message_id)
+        except StoreError:
+            return None
+
+    def _is_ours(self, stored: StoredMessage) -> bool:
+        """Whether what is stored for this stream is what it said. Of a whole log there is only one content."""
+        if not self._unlogged:
+            return True
+        # The log was not whole: a worker that took the stream over has saved less of it, and as interrupted.
+        last_is_ours = stored.streams[-1] == self._sealed.ref.stream_id
+        return not last_is_ours or (len(stored.streams) > 1 and stored.message.outcome is self._sealed.seal.outcome)
+
+    async def _message(self, stored: StoredMessage | None, earlier: StreamMeta | None) -> Message | None:
+        """The message to store; None when the stream said nothing."""
+        sealed = self._sealed
+        base = await self._base(stored, earlier)
+        said = await fold_stream(self._store, sealed, self._source, self.attempts, previous=base)
+        before = () if base is None else base.parts
+        if not sealed.whole and said.parts == before:
+            return None
+        amounts = {} if stored is None else dict(stored.message.usage)
+        for unit, amount in (sealed.seal.usage.amounts if sealed.seal.usage is not None else {}).items():
+            amounts[unit] = amounts.get(unit, 0) + amount
+        return Message(
+            message_id=sealed.message_id,
+            role=Role.ASSISTANT,
+            parts=said.parts,
+            metadata=_metadata(said.metadata),
+            stream_id=sealed.ref.stream_id,
+            continues=stored.streams[-1] if stored is not None and stored.streams else None,
+            outcome=sealed.seal.outcome,
+            usage=amounts,
+        )
+
+    async def _base(self, stored: StoredMessage | None, earlier: StreamMeta | None) -> UIMessage | None:
+        """The message as it was before this stream."""
+        base: UIMessage | None
+        if stored is not None:
+            base = ui_message_of(stored.message)
+        elif isinstance(self._writer.messages, MessageStore):
+            # What was saved and is not there any more was deleted, and stays so.
+            base = await fold_earlier(self._store, earlier, self.attempts, wanted=_was_never_saved)
+        else:
+            base = await fold_earlier(self._store, earlier, self.attempts)
+        results = self._before.results
+        return base if base is None or results is None else with_tool_results(base, results.parts)
+
+
+def _is_unsettled(meta: StreamMeta) -> bool:
+    return meta.state is not StreamState.CLOSED or meta.persisted is Persisted.PENDING
+
+
+def _was_never_saved(meta: StreamMeta) -> bool:
+    return meta.persisted is not Persisted.YES
+
+
+def _metadata(metadata: Json) -> dict[str, Json] | None:
+    """A message's metadata; AI SDK allows any JSON there, of which nothing may get lost."""
+    return metadata if metadata is None or isinstance(metadata, dict) else {"value": metadata}
+
+
+def _verdict(error: Exception) -> tuple[Verdict, str]:
+    match error:
+        case ErasedError():
+            return Verdict.ERASED, "erased"
+        case MessageConflictError():
+            return Verdict.CONFLICT, "conflict"
+        case MessageForbiddenError():
+            return Verdict.FORBIDDEN, "forbidden"
+        case LogUnreadableError():
+            return Verdict.REFUSED, "log_unreadable"
+        case _WaitsError():
+            return Verdict.FAILED, "waits_for_previous"
+        case SavingPausedError():
+            return Verdict.FAILED, "paused"
+        case MessageTimeoutError():
+            return Verdict.FAILED, "timeout"
+        case MessageStoreError() if error.retryable:
+            return Verdict.FAILED, "unavailable"
+        case MessageNotFoundError():
+            return Verdict.REFUSED, "not_found"
+        case MessageStoreError():
+            return Verdict.REFUSED, "invalid"
+        case _:
+            return Verdict.FAILED, "store_unavailable"

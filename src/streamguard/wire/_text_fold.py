@@ -1,0 +1,31 @@
+"""The message that a stream of nothing but text makes: one part with all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._json import Part
+from .folding import UIMessage
+
+__all__ = ["TextFold"]
+
+
+class TextFold:
+    """Collects payloads; `part` makes the message's part of their text. Nothing said is no part."""
+
+    def __init__(self, message_id: str, previous: UIMessage | None, part: Callable[[str], Part]) -> None:
+        self._id = message_id
+        self._previous = previous
+        self._part = part
+        self._pieces: list[bytes] = []
+
+    def add(self, payload: bytes) -> None:
+        """Take in one payload."""
+        self._pieces.append(payload)
+
+    def message(self) -> UIMessage:
+        """The message so far."""
+        text = b"".join(self._pieces).decode("utf-8", "replace")
+        before = () if self._previous is None else self._previous.parts
+        metadata = None if self._previous is None else self._previous.metadata
+        return UIMessage(self._id, (*before, self._part(text)) if text else before, metadata)

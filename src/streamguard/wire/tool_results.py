@@ -1,0 +1,52 @@
+"""What a client adds to an assistant message before it sends it back: results of tools that ran in the browser, and a
+user's answers to approval requests.
+
+Source: `addToolOutput` and `addToolApprovalResponse` of the npm package `ai` 7.0.173. Nothing else of what a client
+sends back is believed: it could put words into the model's mouth.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ._json import Json, Part, text_of
+from .folding import UIMessage
+
+__all__ = ["with_tool_results"]
+
+_OPEN: Final = frozenset({"input-streaming", "input-available", "approval-requested", "approval-responded"})
+"""A call in one of these states waits for its end."""
+_ENDED: Final = frozenset({"output-available", "output-error", "output-denied"})
+_TAKEN: Final = ("state", "output", "errorText", "approval")
+
+
+def with_tool_results(message: UIMessage, given: Sequence[Mapping[str, Json]]) -> UIMessage:
+    """`message` with the results and approvals that `given`, the client's parts of it, hold for its open tool calls.
+    Gives `message` itself when there are none."""
+    answers = {text_of(dict(part), "toolCallId"): part for part in given if _is_answer(part)}
+    parts = [_answered(part, answers) for part in message.parts]
+    if all(new is old for new, old in zip(parts, message.parts, strict=True)):
+        return message
+    return replace(message, parts=tuple(parts))
+
+
+def _is_answer(part: Mapping[str, Json]) -> bool:
+    return isinstance(part.get("toolCallId"), str) and (
+        part.get("state") in _ENDED or part.get("state") == "approval-responded"
+    )
+
+
+def _answered(part: Part, answers: Mapping[str, Mapping[str, Json]]) -> Part:
+    answer = answers.get(text_of(part, "toolCallId"))
+    if answer is None or part.get("state") not in _OPEN or part.get("state") == answer.get("state"):
+        return part
+    taken = {name: copy.deepcopy(answer[name]) for name in _TAKEN if name in answer}
+    approval, asked = taken.get("approval"), part.get("approval")
+    if isinstance(approval, dict) and isinstance(asked, dict):
+        if approval.get("id") != asked.get("id"):
+            return part
+        taken["approval"] = {**asked, **approval}
+    return {**part, **taken}
