@@ -1,4 +1,4 @@
-"""`GET /{session}/messages` and what `DELETE` does with them."""
+"""`GET /{session}/messages`, and what else tells of a reply that is not saved."""
 
 from __future__ import annotations
 
@@ -8,99 +8,17 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import BaseModel
 
-from streamguard import Run, Settings, StreamGuard
-from streamguard.errors import (
-    MessageForbiddenError,
-    MessageNotFoundError,
-    MessageUnavailableError,
-)
-from streamguard.messages import (
-    MemoryMessageStore,
-    Message,
-    MessageStore,
-    MessageToSave,
-    Role,
-    StoredMessage,
-)
-from streamguard.model import Observation, Outcome, Persisted, SessionKey, Signal, StreamRef
+from streamguard import Run, StreamGuard
+from streamguard.errors import MessageForbiddenError, MessageNotFoundError, MessageUnavailableError
+from streamguard.messages import MemoryMessageStore, Message, MessageStore, MessageToSave, Role, StoredMessage
+from streamguard.model import Observation, Persisted, SessionKey, Signal, StreamRef
 from tests.harness.sse import EventReader, ui_text
 
-from .serving import Gate, calling, user_of
+from .saved import KEY, Body, FailingStore, app_of, fill, guard_with, ids_of, read, refusal
+from .serving import Gate, calling
 
 pytestmark = pytest.mark.anyio
-
-KEY = SessionKey("ann", "s")
-
-
-class Body(BaseModel):
-    id: str
-
-
-class FailingStore(MemoryMessageStore):
-    """A database that is away while `error` is set."""
-
-    error: Exception | None = None
-
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        self._fail()
-        return await super().list(key, after=after, limit=limit)
-
-    async def delete_session(self, key: SessionKey) -> None:
-        self._fail()
-        await super().delete_session(key)
-
-    def _fail(self) -> None:
-        if self.error is not None:
-            raise self.error
-
-
-def guard_with(messages: MessageStore | None, **settings: object) -> StreamGuard:
-    return StreamGuard(authenticate=user_of, messages=messages, settings=Settings.model_validate(settings))
-
-
-def app_of(guard: StreamGuard, **options: MessageStore | bool | None) -> FastAPI:
-    """Its endpoint saves nothing by itself unless told so: the tests say what is stored."""
-    app = FastAPI()
-
-    @app.post("/api/chat")
-    @guard.stream("body.id", save=options.get("save", False))  # type: ignore[arg-type] # None, False or a store
-    async def chat(body: Body) -> AsyncIterator[str]:
-        yield "hello"
-
-    guard.install(app, "/api/chat")
-    return app
-
-
-async def fill(store: MessageStore, count: int, key: SessionKey = KEY) -> None:
-    """Questions m1, m3, … and answers m2, m4, …"""
-    await store.open_session(key)
-    for number in range(1, count + 1):
-        answer = number % 2 == 0
-        message = Message(
-            message_id=f"m{number}",
-            role=Role.ASSISTANT if answer else Role.USER,
-            parts=({"type": "text", "text": f"text {number}"},),
-            metadata={"tone": "kind"} if answer else None,
-            stream_id=f"{number:024x}" if answer else None,
-            outcome=Outcome.STOPPED if answer else None,
-            usage={"output_tokens": number} if answer else {},
-        )
-        await store.append(key, message)
-
-
-async def read(client: httpx.AsyncClient, query: str = "", session: str = "s") -> httpx.Response:
-    return await client.get(f"/api/chat/{session}/messages{query}")
-
-
-def ids_of(answer: httpx.Response) -> list[str]:
-    return [message["id"] for message in answer.json()["messages"]]
-
-
-def refusal(answer: httpx.Response) -> tuple[int, str, str]:
-    error = answer.json()["error"]
-    return answer.status_code, error["code"], error["phase"]
 
 
 async def test_a_page_reads_its_messages_back() -> None:
@@ -391,7 +309,7 @@ async def test_messages_can_be_read_while_the_stream_store_is_away() -> None:
     assert (ids_of(answer), answer.headers["x-streamguard-notice"]) == (["m1"], "store_unavailable")
 
 
-# -- several stores, and erasure --------------------------------------------------------------------------------------
+# -- several stores --------------------------------------------------------------------------------------
 
 
 async def test_a_session_is_read_from_the_store_of_its_endpoint() -> None:
@@ -409,43 +327,3 @@ async def test_a_session_is_read_from_the_store_of_its_endpoint() -> None:
     assert ids_of(answer)[:2] == ["m1", "m2"]
     assert "m3" not in ids_of(answer)
     assert (erased.status_code, left) == (204, ([], []))
-
-
-async def test_erasure_is_marked_before_messages_go() -> None:
-    """So that a save that comes late finds the mark, and nothing of the session comes back."""
-    marked: list[bool] = []
-    guard = guard_with(None)
-
-    class Store(MemoryMessageStore):
-        async def delete_session(self, key: SessionKey) -> None:
-            marked.append(await guard._running().store.erased(key, 0.0))
-            await super().delete_session(key)
-
-    store = Store()
-    async with calling(app_of(guard, save=store), guard) as client:
-        await fill(store, 2)
-        await client.post("/api/chat", json={"id": "s"})
-        assert (await client.delete("/api/chat/s")).status_code == 204
-        assert (await read(client)).json()["messages"] == []
-    assert marked == [True]
-
-
-async def test_one_store_that_fails_does_not_keep_the_others_messages() -> None:
-    failing, other = FailingStore(), MemoryMessageStore()
-    guard = guard_with(failing)
-    async with calling(app_of(guard, save=other), guard) as client:
-        await fill(other, 1)
-        failing.error = MessageUnavailableError("down", operation="delete_session")
-        answer = await client.delete("/api/chat/s")
-        assert (answer.status_code, await other.list(KEY)) == (503, [])
-
-
-async def test_two_deletes_at_once() -> None:
-    store = MemoryMessageStore()
-    guard = guard_with(store)
-    async with calling(app_of(guard), guard) as client:
-        await fill(store, 2)
-        await client.post("/api/chat", json={"id": "s"})
-        answers = await asyncio.gather(*(client.delete("/api/chat/s") for _ in range(3)))
-        assert {answer.status_code for answer in answers} == {204}
-        assert await store.list(KEY) == []

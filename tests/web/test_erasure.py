@@ -1,0 +1,89 @@
+"""`DELETE /{session}`: nothing of a session is left, wherever it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from streamguard import StreamGuard
+from streamguard.errors import MessageUnavailableError
+from streamguard.messages import MemoryMessageStore
+from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
+from streamguard.stores.base import Close, NewStream, Seal, StreamStore, Terminal
+
+from .saved import KEY, FailingStore, app_of, fill, guard_with, read
+from .serving import calling, user_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_erasure_is_marked_before_messages_go() -> None:
+    """So that a save that comes late finds the mark, and nothing of the session comes back."""
+    marked: list[bool] = []
+    guard = guard_with(None)
+
+    class Store(MemoryMessageStore):
+        async def delete_session(self, key: SessionKey) -> None:
+            marked.append(await guard._running().store.erased(key, 0.0))
+            await super().delete_session(key)
+
+    store = Store()
+    async with calling(app_of(guard, save=store), guard) as client:
+        await fill(store, 2)
+        await client.post("/api/chat", json={"id": "s"})
+        assert (await client.delete("/api/chat/s")).status_code == 204
+        assert (await read(client)).json()["messages"] == []
+    assert marked == [True]
+
+
+@pytest.mark.parametrize("where", ["memory", "redis"])
+async def test_erasure_takes_what_is_owed_and_what_was_given_up(where: str, request: pytest.FixtureRequest) -> None:
+    """Of this session alone."""
+    url = "memory://" if where == "memory" else str(request.getfixturevalue("redis_url"))
+    messages = MemoryMessageStore()
+    guard = StreamGuard(url, authenticate=user_of, messages=messages)
+    async with calling(app_of(guard), guard) as client:
+        store = guard._running().store
+        owing = [await owes(store, key) for key in (KEY, KEY, SessionKey("eve", "s"))]
+        await store.bury(owing[1], reason="gave_up", ttl_seconds=60.0)
+        await fill(messages, 2)
+        answer = await client.delete("/api/chat/s")
+        left = [owed.ref for dead in (False, True) for owed in await store.owed(dead=dead, limit=10)]
+        records = [await store.meta(ref) for ref in owing[:2]]
+        marked = await store.erased(KEY, time.time() - 1)
+    assert (answer.status_code, left, records, marked) == (204, [owing[2]], [None, None], True)
+
+
+async def owes(store: StreamStore, key: SessionKey) -> StreamRef:
+    """A closed stream whose save is owed."""
+    ref = StreamRef(key, new_stream_id())
+    new = NewStream(ref, "msg_1", "ui-message", "chat", "", time.time())
+    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0)
+    await store.seal(ref, 1, Seal(Outcome.COMPLETED, 0))
+    await store.owe(ref, due_seconds=60.0)
+    terminal = Terminal(Outcome.COMPLETED, Persisted.PENDING, QuotaState.NONE, "msg_1")
+    await store.close(Close(ref, 1, [], terminal, 60.0, owed=b"{}"))
+    return ref
+
+
+async def test_one_store_that_fails_does_not_keep_the_others_messages() -> None:
+    failing, other = FailingStore(), MemoryMessageStore()
+    guard = guard_with(failing)
+    async with calling(app_of(guard, save=other), guard) as client:
+        await fill(other, 1)
+        failing.error = MessageUnavailableError("down", operation="delete_session")
+        answer = await client.delete("/api/chat/s")
+        assert (answer.status_code, await other.list(KEY)) == (503, [])
+
+
+async def test_two_deletes_at_once() -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 2)
+        await client.post("/api/chat", json={"id": "s"})
+        answers = await asyncio.gather(*(client.delete("/api/chat/s") for _ in range(3)))
+        assert {answer.status_code for answer in answers} == {204}
+        assert await store.list(KEY) == []
