@@ -16,7 +16,9 @@ from .harness.postgres import PostgresServer
 from .harness.redis import DATABASES, RedisServer
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
-pytest.register_assert_rewrite("streamguard.testing._stream_store", "streamguard.testing._message_store")
+pytest.register_assert_rewrite(
+    "streamguard.testing._stream_store", "streamguard.testing._message_store", "streamguard.testing._quota_store"
+)
 
 _TASK_GRACE_SECONDS = 0.5
 

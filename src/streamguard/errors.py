@@ -13,13 +13,19 @@ StreamGuardError
 │   ├── StoreUnavailableError it did not answer in time, or refused to
 │   └── StoreCorruptError     it answered with something this version cannot read
 │       └── StoreFormatError  because a later version of streamguard wrote it
-└── MessageStoreError         the message store could not do what was asked
-    ├── MessageNotFoundError      no such session or message for this owner
-    ├── MessageConflictError      the same message is stored with other content
-    ├── MessageForbiddenError     the session belongs to somebody else
-    ├── MessageInvalidError       the store cannot hold this message, now or ever
-    ├── MessageUnavailableError   the database refused or cannot be reached; asking again may help
-    └── MessageTimeoutError       no answer in time; it may or may not have happened
+├── MessageStoreError         the message store could not do what was asked
+│   ├── MessageNotFoundError      no such session or message for this owner
+│   ├── MessageConflictError      the same message is stored with other content
+│   ├── MessageForbiddenError     the session belongs to somebody else
+│   ├── MessageInvalidError       the store cannot hold this message, now or ever
+│   ├── MessageUnavailableError   the database refused or cannot be reached; asking again may help
+│   └── MessageTimeoutError       no answer in time; it may or may not have happened
+└── QuotaError                the quota could not be checked or settled
+    ├── QuotaExceededError        it is used up: how a host's own quota service refuses
+    ├── QuotaConflictError        the same stream has a reservation of other amounts
+    ├── QuotaInvalidError         an amount, unit or id that can never be
+    ├── QuotaUnavailableError     the service refused or cannot be reached; asking again may help
+    └── QuotaTimeoutError         no answer in time; it may or may not have happened
 ```
 
 None of them inherits `OSError` or `TimeoutError`: under ASGI 2.4 Starlette takes an `OSError` raised while
@@ -47,6 +53,12 @@ __all__ = [
     "MessageTimeoutError",
     "MessageUnavailableError",
     "NotStartedError",
+    "QuotaConflictError",
+    "QuotaError",
+    "QuotaExceededError",
+    "QuotaInvalidError",
+    "QuotaTimeoutError",
+    "QuotaUnavailableError",
     "StoreCorruptError",
     "StoreError",
     "StoreFormatError",
@@ -172,6 +184,50 @@ class MessageUnavailableError(MessageStoreError):
 
 
 class MessageTimeoutError(MessageStoreError):
+    """No answer in time. The step may or may not have happened; it is safe to ask again."""
+
+    retryable = True
+
+
+class QuotaError(StreamGuardError):
+    """The quota failed. `operation` is the contract method that was called.
+
+    `retryable` says whether the same call may succeed later.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, operation: str) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class QuotaExceededError(QuotaError):
+    """The quota is used up. A host's own service raises it to refuse; stores of ours answer `Refused`.
+
+    `retry_after_seconds` says when asking again may help; None when that is not known.
+    """
+
+    def __init__(self, message: str, *, operation: str = "reserve", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, operation=operation)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaConflictError(QuotaError):
+    """The stream has a reservation of other amounts already. It stays as it is."""
+
+
+class QuotaInvalidError(QuotaError):
+    """An amount, a unit or an id that can never be; asking again never helps. No counter was changed."""
+
+
+class QuotaUnavailableError(QuotaError):
+    """The service cannot be reached or refused; asking again may help."""
+
+    retryable = True
+
+
+class QuotaTimeoutError(QuotaError):
     """No answer in time. The step may or may not have happened; it is safe to ask again."""
 
     retryable = True

@@ -13,12 +13,14 @@ from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ._message_store import MessageStoreSuite
+    from ._quota_store import QuotaStoreSuite
     from ._stream_store import StreamStoreSuite
 
-__all__ = ["MessageStoreSuite", "StreamStoreSuite"]
+__all__ = ["MessageStoreSuite", "QuotaStoreSuite", "StreamStoreSuite"]
 
 _SUITES: Final = {
     "MessageStoreSuite": "streamguard.testing._message_store",
+    "QuotaStoreSuite": "streamguard.testing._quota_store",
     "StreamStoreSuite": "streamguard.testing._stream_store",
 }
 """Where each suite is; imported when first asked for, because it needs pytest."""

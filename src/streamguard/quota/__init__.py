@@ -1,0 +1,48 @@
+"""Quotas: what an owner may consume, reserved before a reply begins and settled once after it ended."""
+
+from .base import (
+    Admitted,
+    Audit,
+    Counted,
+    OwnerStatus,
+    QuotaService,
+    QuotaStore,
+    RefusalReason,
+    Refused,
+    Reservation,
+    ReservationState,
+    Settlement,
+    Standing,
+)
+from .callable import CallableQuota, CommitQuota, QuotaCall, ReleaseQuota, ReserveQuota
+from .headers import rate_limit_headers
+from .limits import Quota, check_quotas, consumed, demand
+from .memory import MemoryQuotaStore
+from .redis import RedisQuotaStore
+
+__all__ = [
+    "Admitted",
+    "Audit",
+    "CallableQuota",
+    "CommitQuota",
+    "Counted",
+    "MemoryQuotaStore",
+    "OwnerStatus",
+    "Quota",
+    "QuotaCall",
+    "QuotaService",
+    "QuotaStore",
+    "RedisQuotaStore",
+    "RefusalReason",
+    "Refused",
+    "ReleaseQuota",
+    "Reservation",
+    "ReservationState",
+    "ReserveQuota",
+    "Settlement",
+    "Standing",
+    "check_quotas",
+    "consumed",
+    "demand",
+    "rate_limit_headers",
+]

@@ -1,0 +1,93 @@
+"""Reservations of all owners by when to look at them: a sharded index, to find those that nobody settled.
+
+A ledger and its entries in the index lie on different cluster slots, so no script touches both. An entry is made before
+the reservation and removed after its end; renewals leave it alone. In between, and after any crash, it may be early
+or wrong, so whoever comes upon it asks the ledger and corrects it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from ..model import SessionKey, StreamRef
+from .redis_scripts import ScriptClient, as_bytes, as_items, called, undamaged
+
+__all__ = ["SHARDS", "ReservationIndex"]
+
+SHARDS: Final = 16
+"""A cluster spreads them, and none grows large."""
+
+
+class ReservationIndex:
+    """The index of one namespace.
+
+    Every method raises `QuotaError` for what the client raises.
+    """
+
+    def __init__(self, client: ScriptClient, namespace: str, *, ttl_ms: int) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._ttl_ms = ttl_ms
+        self._next_shard = 0
+        """Where the next look begins: a full shard does not hide the others."""
+
+    async def enter(self, ref: StreamRef, look_in_ms: int) -> None:
+        """Enter a reservation that is about to be made. One that is there stays: too early corrects itself."""
+        await called(
+            self._client, "reserve", "enter", [self._key(_shard(ref))], (look_in_ms, self._ttl_ms, _member(ref))
+        )
+
+    async def leave(self, ref: StreamRef) -> None:
+        """Remove a reservation."""
+        await self.move("settle", _shard(ref), {ref: None})
+
+    async def move(self, operation: str, shard: int, moves: Mapping[StreamRef, int | None]) -> None:
+        """Look at reservations of a shard again in so many milliseconds, or never for None."""
+        if not moves:
+            return
+        args = [word for ref, ms in moves.items() for word in (_member(ref), "" if ms is None else ms)]
+        await called(self._client, operation, "move", [self._key(shard)], args)
+
+    async def claimed(self, limit: int, claim_ms: int) -> AsyncIterator[tuple[int, list[StreamRef]]]:
+        """Claim up to `limit` reservations whose time has come, shard by shard: nobody else gets them for
+        `claim_ms`. What a later version entered, and this one cannot read, is left to it."""
+        first, left = self._next_shard, limit
+        for shard in range(first, first + SHARDS):
+            shard %= SHARDS
+            reply = await called(self._client, "due", "claim", [self._key(shard)], (claim_ms, self._ttl_ms, left))
+            with undamaged("due"):
+                members = [as_bytes(member) for member in as_items(reply)]
+            refs = [ref for member in members if (ref := _named(member)) is not None]
+            left -= len(refs)
+            self._next_shard = (shard + 1) % SHARDS
+            if refs:
+                yield shard, refs
+            if left <= 0:
+                return
+
+    def _key(self, shard: int) -> bytes:
+        return f"{self._namespace}:{{quota.{shard}}}".encode()
+
+
+def _shard(ref: StreamRef) -> int:
+    digest = hashlib.blake2b(ref.key.owner.encode(), digest_size=2).digest()
+    return int.from_bytes(digest, "big") % SHARDS
+
+
+def _member(ref: StreamRef) -> bytes:
+    """A reservation's name in the index: base64url of a JSON array, so that it can be read back."""
+    text = json.dumps([ref.key.owner, ref.key.session_id, ref.stream_id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode())
+
+
+def _named(member: bytes) -> StreamRef | None:
+    try:
+        owner, session_id, stream_id = json.loads(base64.urlsafe_b64decode(member))
+    except (binascii.Error, ValueError, TypeError):
+        return None
+    return StreamRef(SessionKey(str(owner), str(session_id)), str(stream_id))
