@@ -27,6 +27,7 @@ class FailingStore(MemoryMessageStore):
     """A database that is away while `error` is set."""
 
     error: Exception | None = None
+    asked = 0
 
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         self._fail()
@@ -37,6 +38,7 @@ class FailingStore(MemoryMessageStore):
         await super().delete_session(key)
 
     def _fail(self) -> None:
+        self.asked += 1
         if self.error is not None:
             raise self.error
 

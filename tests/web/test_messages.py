@@ -191,8 +191,23 @@ async def test_a_database_that_is_away(error: Exception) -> None:
         assert refusal(answer) == (503, "store_unavailable", "persistence")
         assert answer.headers["retry-after"] == "2"
         assert "down" not in answer.text
-    assert [seen.error for seen in observed if seen.name is Signal.FAULT] == [error, error]
+    behind = [seen.error for seen in observed if seen.name is Signal.FAULT]
+    assert [error in (seen, seen and seen.__cause__) for seen in behind] == [True, True]
     assert (again.status_code, ids_of(gone)) == (204, [])
+
+
+async def test_a_database_that_stays_away_is_left_alone_for_a_while() -> None:
+    """Pages that are loaded meanwhile do not wait for it, and do not keep it from coming back."""
+    store = FailingStore()
+    guard = guard_with(store, breaker_probe_seconds=60.0)
+    async with calling(app_of(guard), guard) as client:
+        await fill(store, 1)
+        store.error = MessageUnavailableError("down", operation="list")
+        for _ in range(8):
+            assert (await read(client)).status_code == 503
+        asked, store.error = store.asked, None
+        assert (await read(client)).status_code == 503
+        assert asked == store.asked < 8
 
 
 async def test_the_route_has_its_methods() -> None:

@@ -83,7 +83,7 @@ class Saving(Finishing):
         """A stream begins: open its session, if its messages are to be saved."""
         target = self._bindings.target_of(stream.request.binding)
         if target is not None:
-            writer = self._writer(stream.ref, stream.created_at, self._saver(target))
+            writer = self._writer(stream.ref, stream.created_at, self.saver(target))
             stream.before = Before(writer, stream.ref, stream.message_id, self._settings, start=self._start)
             stream.before.open_soon()
 
@@ -271,7 +271,7 @@ class Saving(Finishing):
         retries: bool = True,
         unlogged: bool = False,
     ) -> RunningSave:
-        saver = self._saver(target)
+        saver = self.saver(target)
         before = stream.before if stream is not None else None
         writer = self._writer(sealed.ref, sealed.created_at, saver)
         if before is None:
@@ -315,7 +315,8 @@ class Saving(Finishing):
     def _writer(self, ref: StreamRef, created_at: float, saver: Saver) -> SessionWriter:
         return SessionWriter(self._store, saver, ref.key, created_at, reachable=lambda: not self._breaker.open)
 
-    def _saver(self, target: Target) -> Saver:
+    def saver(self, target: Target) -> Saver:
+        """The one way from this process to a message store, for whoever reads from it too."""
         saver = self._savers.get(target)
         if saver is None:
             saver = self._savers[target] = Saver(target, self._settings, on_change=self._breaker_changed)

@@ -11,12 +11,19 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from ..errors import FaultError, MessageForbiddenError, MessageInvalidError, MessageNotFoundError
+from ..errors import (
+    FaultError,
+    MessageForbiddenError,
+    MessageInvalidError,
+    MessageNotFoundError,
+    MessageStoreError,
+)
 from ..faults import Fault, FaultCode, Phase
 from ..messages import MessageStatus, MessageStore, Role, StoredMessage
 from ..model import MAX_SEQ, Outcome, Persisted, SessionKey
-from ..runtime import Bindings
+from ..runtime.saving_session import RESULTS_SUFFIX
 from ..stores.base import StreamMeta
+from .gate import Gate
 
 __all__ = ["Page", "SavedMessages", "page_of"]
 
@@ -57,8 +64,9 @@ class SavedMessages:
     A session is expected in one store: that of the endpoint that answered it last, or else the first that knows it.
     """
 
-    def __init__(self, bindings: Bindings) -> None:
-        self._bindings = bindings
+    def __init__(self, gate: Gate) -> None:
+        self._bindings = gate.bindings
+        self._gate = gate
 
     @property
     def readable(self) -> bool:
@@ -76,7 +84,7 @@ class SavedMessages:
             raise FaultError(Fault.of(FaultCode.NOT_FOUND, reason="no_message_store", session_id=key.session_id))
         store = await self._store_of(key, stores, last)
         step = partial(store.list, key, after=page.after, limit=page.limit + 1)
-        found = await _asked(key, step, otherwise=None) or []
+        found = await self._asked(key, store, "list", step) or []
         shown = found[: page.limit]
         entries = [_entry(stored) for stored in shown]
         more = len(found) > page.limit
@@ -94,7 +102,7 @@ class SavedMessages:
         failed: FaultError | None = None
         for store in self._bindings.stores:
             try:
-                await _asked(key, partial(store.delete_session, key), otherwise=None)
+                await self._asked(key, store, "delete_session", partial(store.delete_session, key))
             except FaultError as exc:
                 failed = exc
         if failed is not None:
@@ -106,7 +114,7 @@ class SavedMessages:
             if isinstance(target, MessageStore):
                 return target
             for store in stores:
-                if await _asked(key, partial(store.list, key, limit=1), otherwise=None):
+                if await self._asked(key, store, "list", partial(store.list, key, limit=1)):
                     return store
         return stores[0]
 
@@ -131,11 +139,34 @@ class SavedMessages:
                 return
         if more:
             return
-        found = await _asked(key, partial(store.get, key, last.message_id), otherwise=None)
+        found = await self._asked(key, store, "get", partial(store.get, key, last.message_id))
         if found is None:
             entries.append(_unsaved(last))
         elif found.position > (shown[-1].position if shown else after):  # saved a moment ago
             entries.append(_entry(found) | _not_yet(found, last))
+
+    async def _asked(
+        self, key: SessionKey, store: MessageStore, operation: str, step: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        """What a store answers; None for what is not there. On the way that saves take, with its bounds and breaker.
+
+        Raises:
+            FaultError: the store failed.
+        """
+        deadline = asyncio.get_running_loop().time() + READ_SECONDS
+        try:
+            return await self._gate.runtime.saving.saver(store).call(operation, step, deadline=deadline)
+        except NOTHING_THERE:
+            return None
+        except MessageStoreError as exc:
+            raise FaultError(
+                Fault.of(
+                    FaultCode.STORE_UNAVAILABLE,
+                    phase=Phase.PERSISTENCE,
+                    retry_after_seconds=RETRY_AFTER_SECONDS,
+                    session_id=key.session_id,
+                )
+            ) from exc
 
 
 def _not_yet(stored: StoredMessage, last: StreamMeta) -> dict[str, object]:
@@ -152,7 +183,7 @@ def _entry(stored: StoredMessage) -> dict[str, object]:
         "status": stored.status,
         "persisted": Persisted.YES,
         "outcome": message.outcome,
-        "stream_id": message.stream_id,
+        "stream_id": message.stream_id and message.stream_id.removesuffix(RESULTS_SUFFIX),
         "position": stored.position,
         "created_at": _time(stored.created_at),
         "updated_at": _time(stored.updated_at),
@@ -177,28 +208,6 @@ def _unsaved(meta: StreamMeta) -> dict[str, object]:
         "updated_at": at,
         "usage": {} if usage is None else usage.amounts,
     }
-
-
-async def _asked(key: SessionKey, step: Callable[[], Awaitable[T]], *, otherwise: T) -> T:
-    """What a store answers; `otherwise` for what is not there.
-
-    Raises:
-        FaultError: the store failed.
-    """
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            return await step()
-    except NOTHING_THERE:
-        return otherwise
-    except Exception as exc:  # a host's own store may raise what it likes, and a client gets an answer all the same
-        raise FaultError(
-            Fault.of(
-                FaultCode.STORE_UNAVAILABLE,
-                phase=Phase.PERSISTENCE,
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-                session_id=key.session_id,
-            )
-        ) from exc
 
 
 def _number(request: Request, name: str, *, default: int, lowest: int, highest: int) -> int:

@@ -38,7 +38,7 @@ class Routes:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._messages = SavedMessages(gate.bindings)
+        self._messages = SavedMessages(gate)
 
     async def __call__(self, target: Target, request: Request) -> Response:
         """The answer; failures are answers too.
