@@ -1,0 +1,176 @@
+"""Two workers, Redis and a database: what a page reads back, whoever asked how often, and that nothing survives a
+DELETE."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from streamguard.messages.sql import SQLMessageStore
+from tests.harness.redis import RedisServer
+from tests.harness.sse import EventReader, SseConnection, open_sse, ui_text
+from tests.harness.waiting import wait_until_async
+from tests.harness.workers import Worker
+
+from .calls import expected_text, new_session, open_gate, status, trace
+from .conftest import environment
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+APP = "tests.apps.keeping:application"
+
+
+@pytest.fixture(scope="module")
+def keepers(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Worker, Worker]]:
+    """Two workers on one Redis and one SQLite file."""
+    url = database_url(tmp_path_factory.mktemp("keeping"))
+    env = {**environment(shared_redis.url), "KEEPING_DATABASE_URL": url}
+    asyncio.run(create_tables(url))
+    with Worker(APP, env=env) as first, Worker(APP, env=env) as second:
+        yield first, second
+
+
+def database_url(directory: Path) -> str:
+    return f"sqlite+aiosqlite:///{directory / 'chats.db'}"
+
+
+async def create_tables(url: str) -> None:
+    store = SQLMessageStore(url)
+    await store.create_tables()
+    await store.aclose()
+
+
+def body_of(session: str, **script: object) -> dict[str, object]:
+    """A question with an id of its own, as clients give it one."""
+    question = {"id": f"q-{uuid4().hex}", "role": "user", "parts": [{"type": "text", "text": "What?"}]}
+    return {"id": session, "question": question, **script}
+
+
+def headers(user: str, key: str | None = None) -> dict[str, str]:
+    return {"X-User": user} if key is None else {"X-User": user, "Idempotency-Key": key}
+
+
+async def ask(worker: Worker, body: dict[str, object], *, key: str | None = None, user: str = "ann") -> httpx.Response:
+    """POST a body and read the whole response."""
+    lines = {"Content-Type": "application/json", **headers(user, key)}
+    async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
+        return await client.post(f"{worker.url}/api/chat", content=json.dumps(body), headers=lines)
+
+
+async def enter(stack: AsyncExitStack, worker: Worker, body: dict[str, object], *, key: str) -> SseConnection:
+    """POST a body and leave the response open."""
+    lines = {"Content-Type": "application/json", **headers("ann", key)}
+    request = open_sse(
+        worker.port, "/api/chat", method="POST", headers=lines, body=json.dumps(body).encode(), timeout=30.0
+    )
+    return await stack.enter_async_context(request)
+
+
+def messages(worker: Worker, session: str, *, user: str = "ann") -> list[dict[str, Any]]:
+    answer = httpx.get(
+        f"{worker.url}/api/chat/{session}/messages", headers=headers(user), timeout=30.0, trust_env=False
+    )
+    answer.raise_for_status()
+    listed: list[dict[str, Any]] = answer.json()["messages"]
+    return listed
+
+
+def delete(worker: Worker, session: str, *, user: str = "ann") -> int:
+    answer = httpx.delete(f"{worker.url}/api/chat/{session}", headers=headers(user), timeout=40.0, trust_env=False)
+    return answer.status_code
+
+
+def brief(listed: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Role, text and persistence of messages."""
+    return [
+        (message["role"], "".join(part.get("text", "") for part in message["parts"]), message["persisted"])
+        for message in listed
+    ]
+
+
+def runs(session: str, *workers: Worker) -> int:
+    return sum(trace(worker).count(f"model {session}") for worker in workers)
+
+
+async def test_however_often_it_is_sent_it_is_kept_once(keepers: tuple[Worker, Worker]) -> None:
+    """At the same time to both workers, and again when the answer is over: one question, one reply."""
+    session, key = new_session(), uuid4().hex
+    body = body_of(session, n=8, gate=session, gate_at=4)
+    async with AsyncExitStack() as stack:
+        answers = await asyncio.gather(*(enter(stack, keepers[number % 2], body, key=key) for number in range(4)))
+        for answer in answers:
+            await answer.read_events(5)
+        for worker in keepers:
+            open_gate(worker, session)
+        for answer in answers:
+            await answer.read_rest()
+    again = [await ask(worker, body, key=key) for worker in keepers]
+    everything = [answer.events for answer in answers] + [EventReader().feed(answer.content) for answer in again]
+    for events in everything:
+        assert events == everything[0]
+    assert [event.data for event in everything[0] if "data-streamguard-persisted" in event.data]
+    assert runs(session, *keepers) == 1
+    for worker in keepers:
+        listed = messages(worker, session)
+        assert brief(listed) == [("user", "What?", "yes"), ("assistant", expected_text(8), "yes")]
+        assert [message["id"] for message in listed] == [
+            body["question"]["id"],  # type: ignore[index]
+            answers[0].headers["x-message-id"],
+        ]
+
+
+async def test_a_resend_after_a_failure_keeps_one_question(keepers: tuple[Worker, Worker]) -> None:
+    """The model failed before its first word; its question was kept already."""
+    session, key = new_session(), uuid4().hex
+    body = body_of(session, n=3, crash_at=0)
+    failed = await ask(keepers[0], body, key=key)
+    conflict = await ask(keepers[1], {**body, "crash_at": None}, key=key)
+    resent = await ask(keepers[1], {**body, "crash_at": None}, key=uuid4().hex)
+    assert (failed.status_code, conflict.status_code, resent.status_code) == (502, 409, 200)
+    assert brief(messages(keepers[0], session)) == [
+        ("user", "What?", "yes"),
+        ("assistant", expected_text(3), "yes"),
+    ]
+
+
+async def test_two_owners_use_one_session_id_at_once(keepers: tuple[Worker, Worker]) -> None:
+    session = new_session()
+    bodies = [body_of(session, n=length) for length in (2, 5)]
+    answers = await asyncio.gather(
+        *(ask(keepers[number], bodies[number], user=user) for number, user in enumerate(("ann", "bob")))
+    )
+    assert [ui_text(EventReader().feed(answer.content)) for answer in answers] == [expected_text(2), expected_text(5)]
+    hers, his = messages(keepers[1], session), messages(keepers[0], session, user="bob")
+    assert [text for _, text, _ in brief(hers)] == ["What?", expected_text(2)]
+    assert [text for _, text, _ in brief(his)] == ["What?", expected_text(5)]
+    assert delete(keepers[0], session, user="bob") == 204
+    assert messages(keepers[0], session, user="bob") == []
+    assert messages(keepers[0], session) == hers
+    assert status(keepers[1], session)["last"]["stream_id"] == answers[0].headers["x-stream-id"]
+
+
+async def test_deleting_a_session_that_is_being_answered_elsewhere(keepers: tuple[Worker, Worker]) -> None:
+    """The answer is stopped, and its save, which comes before or after, is not there afterwards."""
+    session, key = new_session(), uuid4().hex
+    async with AsyncExitStack() as stack:
+        stream = await enter(stack, keepers[0], body_of(session, n=9, gate=session, gate_at=4), key=key)
+        await stream.read_events(5)
+        gone = await asyncio.to_thread(delete, keepers[1], session)
+        rest = await stream.read_rest()
+    assert gone == 204
+    assert any('"abort"' in event.data for event in rest)
+    await wait_until_async(lambda: f"finally {session}" in trace(keepers[0]), description="the model has left")
+    for worker in keepers:
+        assert messages(worker, session) == []
+        assert status(worker, session)["last"] is None
+    raw = f"{keepers[0].url}/api/chat/{session}/streams/{stream.headers['x-stream-id']}/raw"
+    assert httpx.get(raw, headers=headers("ann"), trust_env=False).status_code == 404
+    assert delete(keepers[0], session) == 204
