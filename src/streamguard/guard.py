@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from .errors import ConfigurationError, NotStartedError
 from .faults import Fault, FaultCode
 from .messages import MessageStore, Save
-from .model import Observation, Signal
+from .model import Observation, Observer, Signal
 from .reconcile.orphans import OrphanSweep
 from .runtime import Bindings, OnConflict, OnStoreFailure, Runtime, SaveOption
 from .settings import Settings
@@ -89,6 +89,9 @@ class StreamGuard:
         self._signals: ShutdownSignals | None = None
         self._draining: asyncio.Task[None] | None = None
         self._app: ASGIApp | None = None
+        self._observers: tuple[Observer, ...] = ()
+        """Told besides the guard's own."""
+        self._wrap_store: Callable[[StreamStore], StreamStore] = _as_it_is
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -103,9 +106,12 @@ class StreamGuard:
                 "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
                 "`async with guard:`, in the outermost application"
             )
-        store = self._open_store()
+        store = self._wrap_store(self._open_store())
         runtime = self._runtime = Runtime(
-            store, self._settings, (StructlogObserver(), SentryObserver()), bindings=self._bindings
+            store,
+            self._settings,
+            (StructlogObserver(), SentryObserver(), *self._observers),
+            bindings=self._bindings,
         )
         try:
             await runtime.__aenter__()
@@ -149,6 +155,32 @@ class StreamGuard:
             NotStartedError: the guard is not running.
         """
         await self._running().drain()
+
+    async def idle(self) -> None:
+        """Wait until nothing that was begun in this process is under way: streams, their ends and their saves.
+
+        For tests and scripts; a server has always something to do. Work that is owed and not due yet does not count.
+
+        Raises:
+            NotStartedError: the guard is not running.
+        """
+        await self._running().idle()
+
+    @contextmanager
+    def instrumented(
+        self, *, observer: Observer | None = None, store: Callable[[StreamStore], StreamStore] | None = None
+    ) -> Iterator[None]:
+        """For tests: a guard that is started meanwhile tells `observer` everything too, and uses what `store` makes of
+        its stream store. `streamguard.testing.GuardedApp` is made of this."""
+        before = self._observers, self._wrap_store
+        if observer is not None:
+            self._observers = (*self._observers, observer)
+        if store is not None:
+            self._wrap_store = store
+        try:
+            yield
+        finally:
+            self._observers, self._wrap_store = before
 
     def _begin_drain(self) -> None:
         if self._runtime is not None and self._draining is None:
@@ -302,6 +334,10 @@ class _Lifespan(AbstractAsyncContextManager[None]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._guard.__aexit__(exc_type, exc, traceback)
+
+
+def _as_it_is(store: StreamStore) -> StreamStore:
+    return store
 
 
 def _add_outermost_layer(app: Starlette) -> None:

@@ -80,7 +80,7 @@ class Runtime:
         self._opening = 0
         """Admissions under way."""
         self._one_ended = asyncio.Event()
-        self._tasks = Tasks(observe=self.observe)
+        self._tasks = Tasks(observe=self.observe, on_ended=self._one_ended.set)
         self._entered = False
         self._drain: asyncio.Task[None] | None = None
         self._draining = False
@@ -213,6 +213,12 @@ class Runtime:
             self._draining = True
             self._drain = asyncio.get_running_loop().create_task(self._drained(), name="streamguard-drain")
         await asyncio.shield(self._drain)
+
+    async def idle(self) -> None:
+        """Wait until nothing that was begun is under way: no admission, no stream, nothing begun for one."""
+        while self._opening or self._streams or self._tasks.started:
+            self._one_ended.clear()
+            await self._one_ended.wait()
 
     async def _drained(self) -> None:
         loop = asyncio.get_running_loop()

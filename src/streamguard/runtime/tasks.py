@@ -28,8 +28,12 @@ RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 class Tasks:
     """Owns the task group. Entered once; used only in between."""
 
-    def __init__(self, *, observe: Callable[[Observation], None]) -> None:
+    def __init__(self, *, observe: Callable[[Observation], None], on_ended: Callable[[], None] = lambda: None) -> None:
         self._observe = observe
+        self._on_ended = on_ended
+        """Called whenever a one-off task ended."""
+        self.started = 0
+        """One-off tasks under way."""
         self._group: TaskGroup | None = None
         self._shields: set[anyio.CancelScope] = set()
         self._closing = False
@@ -60,11 +64,15 @@ class Tasks:
 
     def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """Run `run` once, under the caller's context variables. What it raises is observed, and no more."""
-        self.group.start_soon(self._contained, run, args, False)
+        self._begin(run, args, shielded=False)
 
     def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """As `start`, but only `close` cancels it, and not before the drain: what ends a stream."""
-        self.group.start_soon(self._contained, run, args, True)
+        self._begin(run, args, shielded=True)
+
+    def _begin(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shielded: bool) -> None:
+        self.group.start_soon(self._contained, run, args, shielded)
+        self.started += 1
 
     async def shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """Do `run` in the present task, cancelled by nothing but `close`."""
@@ -101,6 +109,9 @@ class Tasks:
             if _is_over(exc):
                 raise
             self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+        finally:
+            self.started -= 1
+            self._on_ended()
 
     async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         crashes = 0

@@ -1,4 +1,4 @@
-"""What users test their own parts with: conformance suites for the contracts they may implement.
+"""What users test their own parts with: an application to drive, stores that fail on demand, conformance suites.
 
 Importing this package needs nothing extra; the suites themselves need pytest.
 """
@@ -10,13 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigurationError
+from .answers import Answer, Ending
+from .faulty_stores import FaultyMessageStore, FaultyStore
+from .guarded_app import GuardedApp
+from .store_faults import StoreFaults
+from .visitors import SavedMessage, SessionStatus, StreamStatus, Visitor
 
 if TYPE_CHECKING:
     from ._message_store import MessageStoreSuite
     from ._quota_store import QuotaStoreSuite
     from ._stream_store import StreamStoreSuite
 
-__all__ = ["MessageStoreSuite", "QuotaStoreSuite", "StreamStoreSuite"]
+__all__ = [
+    "Answer",
+    "Ending",
+    "FaultyMessageStore",
+    "FaultyStore",
+    "GuardedApp",
+    "MessageStoreSuite",
+    "QuotaStoreSuite",
+    "SavedMessage",
+    "SessionStatus",
+    "StoreFaults",
+    "StreamStatus",
+    "StreamStoreSuite",
+    "Visitor",
+]
 
 _SUITES: Final = {
     "MessageStoreSuite": "streamguard.testing._message_store",

@@ -1,0 +1,131 @@
+"""The fault kit: what a test says goes wrong, goes wrong; everything else passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streamguard import FaultCode, Signal
+from streamguard.errors import MessageTimeoutError, MessageUnavailableError
+from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role
+from streamguard.model import SessionKey
+from streamguard.stores.base import StreamStore
+from streamguard.stores.memory import MemoryStore
+from streamguard.testing import FaultyMessageStore, FaultyStore, MessageStoreSuite, StreamStoreSuite
+
+from .test_guarded_app import make_site
+
+pytestmark = pytest.mark.anyio
+
+
+class TestFaultyStore(StreamStoreSuite):
+    """While it is well, it is the store behind it."""
+
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[StreamStore]:
+        store = FaultyStore(MemoryStore())
+        await store.start()
+        yield store
+        await store.aclose()
+
+
+class TestFaultyMessageStore(MessageStoreSuite):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[MessageStore]:
+        store = FaultyMessageStore(MemoryMessageStore())
+        await store.start()
+        yield store
+        await store.aclose()
+
+
+async def test_a_store_that_cannot_be_reached_degrades_an_answer() -> None:
+    site = make_site(registration_seconds=0.1, append_deadline_seconds=0.1, breaker_probe_seconds=0.02)
+    async with site.enter() as chat:
+        chat.store.fail()
+        answer = await chat.post({"id": "c1"})
+        await answer.rest()
+        assert (answer.text, answer.cursor) == ("w0 w1 w2 ", None)
+        assert [fault.code for fault in answer.faults] == [FaultCode.NOT_RESUMABLE]
+        await chat.seen(Signal.BREAKER_OPENED)
+        chat.store.heal()
+        await chat.seen(Signal.BREAKER_CLOSED)
+        await chat.idle()
+        answer = await chat.post({"id": "c2"})
+        await answer.rest()
+        assert answer.faults == []
+
+
+async def test_a_lost_reply_writes_nothing_twice() -> None:
+    site = make_site()
+    async with site.enter() as chat:
+        chat.store.lose_reply("register", "append", "seal", "close")
+        answer = await chat.post({"id": "c1"})
+        await answer.rest()
+        assert answer.text == "w0 w1 w2 "
+        await chat.idle()
+        assert (await chat.resume("c1")).status == 200
+        assert chat.store.calls["append"] >= 2
+        assert answer.stream_id is not None
+        assert await chat.raw("c1", answer.stream_id) == "w0 w1 w2 "
+
+
+async def test_a_step_can_be_held_up() -> None:
+    site = make_site()
+    async with site.enter() as chat:
+        chat.store.hold("seal")
+        answer = await chat.post({"id": "c1"})
+        await chat.store.held("seal")
+        status = await chat.status("c1")
+        assert status.active is not None
+        chat.store.release("seal")
+        await answer.rest()
+        assert answer.events[-1].data == "[DONE]"
+        with pytest.raises(AssertionError, match=r"not within 0\.01 s: 2 calls of seal wait"):
+            await chat.store.held("seal", count=2, wait_seconds=0.01)
+
+
+async def test_a_step_can_fail_so_many_times() -> None:
+    site = make_site()
+    async with site.enter() as chat:
+        chat.store.fail("session", times=1)
+        refused = await chat.resume("c1")
+        assert (refused.status, refused.faults[0].code) == (503, FaultCode.STORE_UNAVAILABLE)
+        assert (await chat.resume("c1")).status == 204
+        assert chat.store.calls["session"] == 2
+
+
+async def test_a_step_can_be_slow() -> None:
+    site = make_site()
+    async with site.enter() as chat:
+        chat.store.delay(0.05, "session")
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await chat.status("c1")
+        assert loop.time() - begun >= 0.05
+        chat.store.heal()
+        await chat.status("c1")
+
+
+async def test_steps_are_named_as_in_the_contract() -> None:
+    site = make_site()
+    async with site.enter() as chat:
+        with pytest.raises(ValueError, match=r"no step of this store is called \['apend'\]; there are \['admit', "):
+            chat.store.fail("append", "apend")
+
+
+async def test_a_message_store_fails_as_message_stores_do() -> None:
+    store = FaultyMessageStore(MemoryMessageStore())
+    key = SessionKey("ann", "c1")
+    store.faults.fail(times=1)
+    with pytest.raises(MessageUnavailableError):
+        await store.open_session(key)
+    store.faults.heal()
+    await store.open_session(key)
+    message = Message("m1", Role.USER, ({"type": "text", "text": "hello"},))
+    store.faults.lose_reply("append")
+    with pytest.raises(MessageTimeoutError):
+        await store.append(key, message)
+    assert (await store.get(key, "m1")).message == message
+    assert store.faults.calls == {"open_session": 2, "append": 1, "get": 1}
