@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streamguard import FaultCode, Signal
+from streamguard import FaultCode, FaultError, Outcome, Persisted, Signal
 from streamguard.errors import MessageTimeoutError, MessageUnavailableError
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role
 from streamguard.model import SessionKey
@@ -129,3 +129,39 @@ async def test_a_message_store_fails_as_message_stores_do() -> None:
         await store.append(key, message)
     assert (await store.get(key, "m1")).message == message
     assert store.faults.calls == {"open_session": 2, "append": 1, "get": 1}
+
+
+async def test_saved_messages_are_read_back() -> None:
+    messages = FaultyMessageStore(MemoryMessageStore())
+    site = make_site(messages=messages)
+    async with site.enter() as chat:
+        first = await chat.post({"id": "c1"})
+        await first.rest()
+        second = await chat.post({"id": "c1", "n": 1})
+        await second.rest()
+        one, two = await chat.messages("c1")
+        assert (one.id, one.role, one.text, one.status) == (first.message_id, "assistant", "w0 w1 w2 ", "complete")
+        assert (one.position, one.persisted, one.outcome) == (1, Persisted.YES, Outcome.COMPLETED)
+        assert (two.stream_id, two.text, two.metadata) == (second.stream_id, "w0 ", None)
+        assert await chat.messages("c1", after=1) == [two]
+        assert await chat.messages("c1", limit=1) == [one]
+        with pytest.raises(FaultError) as refused:
+            await chat.messages("c1", limit=-1)
+        assert refused.value.fault.code is FaultCode.REQUEST_INVALID
+
+
+async def test_a_save_that_goes_on_is_waited_for() -> None:
+    messages = FaultyMessageStore(MemoryMessageStore())
+    site = make_site(messages=messages, save_visible_seconds=0.05)
+    async with site.enter() as chat:
+        messages.faults.hold("append")
+        answer = await chat.post({"id": "c1"})
+        await answer.rest()
+        assert [fault.code for fault in answer.faults] == [FaultCode.PERSISTENCE_PENDING]
+        (unsaved,) = await chat.messages("c1")
+        assert (unsaved.persisted, unsaved.position) == (Persisted.PENDING, None)
+        await messages.faults.held("append")
+        messages.faults.release("append")
+        await chat.idle()
+        (saved,) = await chat.messages("c1")
+        assert (saved.persisted, saved.text) == (Persisted.YES, "w0 w1 w2 ")

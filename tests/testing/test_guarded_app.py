@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from streamguard import FaultCode, FaultError, Outcome, Settings, Signal, StreamGuard, anonymous
 from streamguard.errors import ConfigurationError
+from streamguard.messages import MessageStore
 from streamguard.testing import Answer, Ending, GuardedApp
 from streamguard.testing._exchange import HIGH_WATER_BYTES, Exchange
 
@@ -50,9 +51,10 @@ class Site:
         return GuardedApp(self.app, self.guard, headers=ANN if headers is None else headers)
 
 
-def make_site(*, visitors: bool = False, **settings: object) -> Site:
+def make_site(*, visitors: bool = False, messages: MessageStore | None = None, **settings: object) -> Site:
     guard = StreamGuard(
         authenticate=anonymous if visitors else owner,
+        messages=messages,
         settings=Settings.model_validate({"drain_seconds": 1.0, **settings}),
     )
     app = FastAPI(lifespan=guard.lifespan)
