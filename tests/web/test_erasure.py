@@ -9,12 +9,13 @@ import pytest
 
 from streamguard import StreamGuard
 from streamguard.errors import MessageUnavailableError
-from streamguard.messages import MemoryMessageStore
+from streamguard.messages import Appended, MemoryMessageStore, Message
 from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.stores.base import Close, NewStream, Seal, StreamStore, Terminal
+from tests.harness.waiting import wait_until_async
 
 from .saved import KEY, FailingStore, app_of, fill, guard_with, read
-from .serving import calling, user_of
+from .serving import Gate, calling, user_of
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +67,39 @@ async def owes(store: StreamStore, key: SessionKey) -> StreamRef:
     terminal = Terminal(Outcome.COMPLETED, Persisted.PENDING, QuotaState.NONE, "msg_1")
     await store.close(Close(ref, 1, [], terminal, 60.0, owed=b"{}"))
     return ref
+
+
+@pytest.mark.parametrize("step", ["open_session", "append"])
+async def test_a_save_that_comes_after_its_sessions_erasure_saves_nothing(step: str) -> None:
+    """It was on its way to the database when the session was erased."""
+    gate = Gate()
+
+    class Slow(MemoryMessageStore):
+        async def open_session(self, key: SessionKey) -> bool:
+            if step == "open_session":
+                await gate.wait()
+            return await super().open_session(key)
+
+        async def append(self, key: SessionKey, message: Message) -> Appended:
+            if step == "append":
+                await gate.wait()
+            return await super().append(key, message)
+
+    store = Slow()
+    guard = guard_with(store, save_visible_seconds=0.05)
+    async with calling(app_of(guard, save=None), guard) as client:
+        answer = await client.post("/api/chat", json={"id": "s"})
+        await gate.reached.wait()
+        pending = (await client.get("/api/chat/s")).json()["last"]["persisted"]
+        deleted = await client.delete("/api/chat/s")
+        gate.open()
+        saving = guard._running().saving
+        await wait_until_async(lambda: saving.under_way == 0, description="the save has come to its end")
+        left = await store.list(KEY)
+        owed = await guard._running().store.owed(dead=False, limit=10)
+        afterwards = await read(client)
+    assert (answer.status_code, pending, deleted.status_code) == (200, "pending", 204)
+    assert (left, owed, afterwards.json()["messages"]) == ([], [], [])
 
 
 async def test_one_store_that_fails_does_not_keep_the_others_messages() -> None:
