@@ -20,6 +20,7 @@ from .faults import Fault, FaultCode
 from .messages import MessageStore, Save
 from .model import Observation, Observer, Signal
 from .reconcile.orphans import OrphanSweep
+from .reconcile.outbox import OutboxWorker
 from .runtime import Bindings, OnConflict, OnStoreFailure, Runtime, SaveOption
 from .settings import Settings
 from .stores.base import StreamStore
@@ -119,6 +120,7 @@ class StreamGuard:
             self._runtime = None
             raise
         runtime.supervise("orphans", OrphanSweep(runtime).run)
+        runtime.supervise("outbox", OutboxWorker(runtime).run)
         self._warn(runtime, store)
         self._signals = ShutdownSignals(self._begin_drain)
         self._signals.install()

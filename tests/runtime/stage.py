@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from streamguard.faults import FaultCode
 from streamguard.model import Cursor, EventKind, Observation, SessionKey, Signal, StreamRef, StreamState, new_message_id
 from streamguard.runtime import (
+    Bindings,
     LiveStream,
     OnConflict,
     OnStoreFailure,
@@ -203,12 +204,14 @@ class Worker:
         first_item_seconds: float | None = None,
         stall_seconds: float | None = None,
         max_stream_seconds: float | None = None,
+        message_id: str | None = None,
+        binding: str = "chat",
     ) -> StreamRequest:
         return StreamRequest(
             key=key,
             protocol=protocol_named(protocol),
-            binding="chat",
-            message_id=new_message_id(),
+            binding=binding,
+            message_id=message_id or new_message_id(),
             fingerprint=fingerprint,
             on_conflict=on_conflict,
             on_store_failure=on_store_failure,
@@ -261,10 +264,12 @@ class Worker:
 
 
 @asynccontextmanager
-async def working(store: StreamStore, settings: Settings | None = None, *, clean: bool = True) -> AsyncIterator[Worker]:
+async def working(
+    store: StreamStore, settings: Settings | None = None, *, clean: bool = True, bindings: Bindings | None = None
+) -> AsyncIterator[Worker]:
     """A worker for as long as the block runs. `clean`: at its end nothing of any stream or viewer is left in it."""
     observed: list[Observation] = []
-    runtime = Runtime(store, settings or quick(), [observed.append])
+    runtime = Runtime(store, settings or quick(), [observed.append], bindings=bindings)
     async with runtime:
         yield Worker(runtime, observed)
     if clean:
@@ -280,6 +285,7 @@ def leftovers(runtime: Runtime) -> dict[str, int]:
         "feeds": len(runtime.audience._feeds),
         "followed": len(runtime.audience._followed),
         "shields": len(runtime._tasks._shields),
+        "saves": runtime.saving.under_way,
     }
     return {name: size for name, size in sizes.items() if size}
 

@@ -3,6 +3,7 @@
 from .resume import Nothing, Resumed
 from .runtime import Health, Runtime
 from .saving_bindings import Bindings, SaveOption, Target
+from .saving_session import UserMessage
 from .stream import FirstItem, LiveStream, OnConflict, OnStoreFailure, StreamRequest
 from .viewer import Viewer, ViewerCutError
 
@@ -19,6 +20,7 @@ __all__ = [
     "SaveOption",
     "StreamRequest",
     "Target",
+    "UserMessage",
     "Viewer",
     "ViewerCutError",
 ]

@@ -102,9 +102,7 @@ class Admission:
         settings = self._settings
         for _ in range(ATTEMPTS):
             result = await self.budgeted(
-                lambda: self._store.register(
-                    new, lease_seconds=settings.lease_seconds, ttl_seconds=stream.ttl_seconds
-                )
+                lambda: self._store.register(new, lease_seconds=settings.lease_seconds, ttl_seconds=stream.ttl_seconds)
             )
             if isinstance(result, Registered):
                 return None

@@ -103,9 +103,11 @@ class SessionWriter:
         try:
             await self._append(message, attempts)
         except MessageNotFoundError:
-            # Never opened, or expired; or erased this moment: the mark comes before the deletion.
+            # Never opened, or expired; or erased this moment: the mark comes before the deletion. Asked again once it
+            # is open, since it may have been deleted while this call was on its way to open it.
             await self._check(attempts, certain=certain)
             await self.open(attempts)
+            await self._check(attempts, certain=certain)
             await self._append(message, attempts)
 
     async def _append(self, message: Message, attempts: Attempts) -> None:
@@ -137,27 +139,36 @@ class UserMessage:
         self.error: StreamGuardError | None = None
         """Why it is not, as far as it was tried."""
         self._tried = asyncio.Event()
+        self._callbacks: list[Callable[[], None]] = []
 
     def tried(self) -> None:
         """The first attempts are over."""
         self._tried.set()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def when_tried(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the event loop once the first attempts are over."""
+        if self._tried.is_set():
+            callback()
+        else:
+            self._callbacks.append(callback)
 
     async def settled(self) -> None:
         """Wait until it is committed, or was tried without success."""
         await self._tried.wait()
 
-    async def wait(self) -> None:
-        """Wait for the commit.
-
-        Raises:
-            MessageStoreError: it came to nothing. It is tried again before the reply is saved, if that can help.
-        """
-        await self._tried.wait()
+    def failure(self) -> MessageStoreError | None:
+        """Why it is not committed, now that it was tried; None when it is. It is tried again before the reply is saved,
+        if that can help."""
         if self.committed:
-            return
+            return None
         if isinstance(self.error, MessageStoreError):
-            raise self.error
-        raise MessageUnavailableError("append: the message was not saved", operation="append") from self.error
+            return self.error
+        unsaved = MessageUnavailableError("append: the message was not saved", operation="append")
+        unsaved.__cause__ = self.error
+        return unsaved
 
     @property
     def refused(self) -> bool:

@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import SessionKey
+from ..model import Outcome, SessionKey
 from ..runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure, SaveOption, StreamRequest
+from ..runtime.stream import Ending
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
 from .exchange import exchange_of
@@ -196,6 +197,7 @@ class GuardedEndpoint:
                 first_item_seconds=options.first_item_seconds,
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
+                retry_key=request.headers.get("idempotency-key") or ids.request_id,
             ),
             self._key(request, content, None if found is None else ids.session_id) if once else None,
             slot,
@@ -280,6 +282,9 @@ class GuardedEndpoint:
                 raise stream.failure
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
+        if await self._is_forbidden(stream):
+            slot.release()
+            return await self._as_if_never(stream, ids)
         runtime = self._gate.runtime
         show_ids = self._shows_ids(stream.protocol, request)
         status_code, headers, background = self._head(stream, returned, injected, ids)
@@ -292,6 +297,22 @@ class GuardedEndpoint:
             stream=stream,
             background=background,
         )
+
+    async def _is_forbidden(self, stream: LiveStream) -> bool:
+        """Whether the message store says that the session is somebody else's. Waits for its word no longer than the
+        stream's registration might have taken, the model's first item included, and not at all while it is down."""
+        if stream.before is None:
+            return False
+        return await stream.before.forbidden(stream.opened_at + self._gate.settings.registration_seconds)
+
+    async def _as_if_never(self, stream: LiveStream, ids: Ids) -> Response:
+        """End a stream in somebody else's session, and answer as for one that never was."""
+        error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
+        if stream.finalising:
+            self._gate.refused(error, ids)
+        stream.cancel(Ending(Outcome.FAILED, error.fault))
+        await self._settled(stream)
+        return fault_response(error.fault, ids.headers(), work_started=True)
 
     async def _settled(self, stream: LiveStream) -> None:
         """Wait a moment for the stream's end, so that a retry at once does not meet it."""

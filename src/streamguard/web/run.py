@@ -3,18 +3,65 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Final
 
+from ..errors import ConfigurationError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..runtime import LiveStream
+from ..messages import Message
+from ..runtime import LiveStream, UserMessage
+from .incoming import Incoming, derived_id, message_of
 from .sync import ThreadedIterator
 
-__all__ = ["Run"]
+__all__ = ["MessageSave", "Run"]
 
 MAX_USAGE: Final = 2**53 - 1
+
+
+class MessageSave:
+    """A message on its way into the message store. Await it to wait for the commit; nothing needs to."""
+
+    def __init__(self, message_id: str, loop_thread: int) -> None:
+        self.message_id = message_id
+        """The id it is stored under."""
+        self._loop_thread = loop_thread
+        self._future: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Wait until it is committed. Cancelling that does not keep it from being saved.
+
+        Raises:
+            MessageStoreError: it was not, for now or for good: see its `retryable`. What may pass is tried again when
+                the reply is saved.
+        """
+        return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
+
+    def result(self, timeout_seconds: float | None = None) -> None:
+        """The same for sync endpoints: blocks their thread.
+
+        Raises:
+            MessageStoreError: as when awaited.
+            TimeoutError: not within `timeout_seconds`; it goes on.
+            ConfigurationError: called on the event loop, which it would stop.
+        """
+        if threading.get_ident() == self._loop_thread:
+            raise ConfigurationError("await what run.save gives; result() is for endpoints that run in a thread")
+        self._future.result(timeout_seconds)
+
+    def entered(self, entry: UserMessage) -> None:
+        """Follow the message from here on; called on the event loop. Not for endpoints to call."""
+
+        def settle() -> None:
+            error = entry.failure()
+            if error is None:
+                self._future.set_result(None)
+            else:
+                self._future.set_exception(error)
+
+        entry.when_tried(settle)
 
 
 class Run:
@@ -28,6 +75,8 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._iterator: ThreadedIterator | None = None
+        self._saved = 0
+        """How many messages were given to `save`."""
 
     @property
     def session_id(self) -> str:
@@ -121,6 +170,38 @@ class Run:
             if type(amount) is not int or not 0 <= amount <= MAX_USAGE:
                 raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
         self._on_loop(lambda: self._stream.usage(**amounts))
+
+    def save(self, message: Incoming) -> MessageSave:
+        """Save the user's message, before the reply that answers it: once, however often the request is repeated.
+
+        It is written concurrently with whatever comes next, and joined before the reply is saved. To have it committed
+        before the model is called, await it: a failure then ends the stream, with 503 `persistence_failed` if nothing
+        was said yet, unless it is caught. `run.save(…).result()` does so in a sync endpoint.
+
+        Args:
+            message: a UI message of AI SDK (`{"id", "role", "parts"}`, as a mapping or a pydantic model), a `Message`,
+                or a text. A text's id is made of the session, the text, its place among those of this request, and
+                the request's `Idempotency-Key`, or else its `X-Request-Id`: a repetition that carries the same one
+                duplicates nothing. The assistant message that this stream continues is not replaced: results of tools
+                and approvals that the client added to it are taken over.
+
+        Raises:
+            ConfigurationError: nothing of this endpoint is saved.
+            MessageInvalidError: it is no message.
+        """
+        stream = self._stream
+        before = stream.before
+        if before is None:
+            raise ConfigurationError(
+                "run.save needs somewhere to save to: give the guard messages=…, or the endpoint save=…"
+            )
+        self._saved += 1
+        text = message if isinstance(message, str) else ""
+        names = (self.owner, self.session_id, stream.request.retry_key or self.stream_id, str(self._saved), text)
+        saved: Message = message_of(message, derived_id(*names))
+        handle = MessageSave(saved.message_id, self._loop_thread)
+        self._on_loop(lambda: handle.entered(before.add(saved)))
+        return handle
 
     def driven_by(self, iterator: ThreadedIterator) -> None:
         """The endpoint is a sync generator, run by `iterator`. Not for endpoints to call."""

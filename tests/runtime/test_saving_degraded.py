@@ -1,0 +1,163 @@
+"""Saving without the stream store, and beside a worker that took the stream over (I6, I7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamguard.messages import MemoryMessageStore, MessageStatus
+from streamguard.model import Persisted, StreamRef
+from streamguard.stores.base import StreamMeta, StreamStore
+from streamguard.stores.memory import MemoryStore
+
+from ..harness.waiting import wait_until_async
+from .conftest import look, memory, stores
+from .lines import Line
+from .savers import Messages, eventually, meta_of, saving_to, stored_in
+from .stage import Model, closed, quick, saying, working
+
+pytestmark = pytest.mark.anyio
+
+__all__ = ["look", "memory", "stores"]
+
+UI = "ui-message"
+
+
+async def test_a_degraded_reply_is_saved_from_memory(memory: MemoryStore) -> None:
+    messages = Messages()
+    line = Line(memory)
+    async with working(line, quick(viewer_backlog_bytes=1000), bindings=saving_to(messages)) as worker:
+        line.down = True
+        pieces = [f"{number:04}" * 250 for number in range(50)]
+        reading = await worker.tell(saying(*pieces))
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == ({"type": "text", "text": "".join(pieces)},)
+        assert reading.named("streamguard.end")[0]["persisted"] == "yes"
+        line.down = False
+
+
+async def test_a_stream_that_degrades_half_way_is_saved_whole(memory: MemoryStore) -> None:
+    """What its window had dropped is read from the log."""
+    messages = Messages()
+    line = Line(memory)
+    async with working(line, quick(viewer_backlog_bytes=1000), bindings=saving_to(messages)) as worker:
+        model = Model()
+        stream = await worker.start(model)
+        pieces = [f"{number:06}" * 10_000 for number in range(60)]
+        model.say(*pieces[:50])
+        await wait_until_async(lambda: stream.acked == 50, description="it is logged")
+        assert stream.feed.base > 0
+        stream.degrade("test")
+        model.say(*pieces[50:])
+        model.end()
+        reading = await worker.watch(stream)
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == ({"type": "text", "text": "".join(pieces)},)
+        meta = await closed_lost(memory, stream.ref)
+        assert meta.persisted is Persisted.YES
+        assert reading.named("streamguard.end")[0]["persisted"] == "yes"
+
+
+async def closed_lost(store: StreamStore, ref: StreamRef) -> StreamMeta:
+    metas: list[StreamMeta] = []
+
+    async def found() -> bool:
+        meta = await store.meta(ref)
+        if meta is not None and meta.closed_seconds is not None:
+            metas.append(meta)
+        return bool(metas)
+
+    await eventually(found, "it is closed")
+    return metas[0]
+
+
+async def test_a_degraded_reply_that_cannot_be_saved_says_no(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.down = True
+    async with working(memory, quick(save_total_seconds=0.2), bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        stream.degrade("test")
+        model.end()
+        reading = await worker.watch(stream)
+        assert ("persistence_failed", "unavailable") in reading.notices
+        meta = await closed_lost(memory, stream.ref)
+        assert meta.persisted is Persisted.NO
+        assert await memory.owed(dead=False, limit=10) == []
+
+
+async def test_a_seal_that_cannot_be_written_does_not_cost_the_save(memory: MemoryStore) -> None:
+    messages = Messages()
+    line = Line(memory)
+    async with working(line, bindings=saving_to(messages)) as worker:
+        line.broken = {"seal", "ping"}
+        stream = await worker.start(saying("a", "b"))
+        reading = await worker.watch(stream)
+        assert reading.named("streamguard.end")[0]["persisted"] == "yes"
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == ({"type": "text", "text": "ab"},)
+        line.broken = set()
+        assert (await closed(memory, stream.ref)).persisted is Persisted.YES
+        assert len(await stored_in(messages)) == 1
+
+
+async def test_an_index_entry_comes_before_the_close_that_owes(memory: MemoryStore) -> None:
+    """A close without one would owe what nobody finds."""
+    messages = Messages()
+    messages.down = True
+    line = Line(memory)
+    async with working(line, quick(save_total_seconds=0.2), bindings=saving_to(messages)) as worker:
+        line.broken = {"owe", "ping"}
+        stream = await worker.start(saying("a"))
+        await worker.watch(stream)
+        assert line.calls["close"] == 0
+        line.broken = set()
+        await closed(memory, stream.ref)
+        assert len(await memory.owed(dead=False, limit=10)) == 1
+
+
+async def test_a_degraded_writer_and_a_reconciler_save_one_stream(memory: MemoryStore) -> None:
+    """The first content that is committed stands; who has other content says so."""
+    messages = Messages()
+    line = Line(memory)
+    settings = quick(lease_seconds=0.15, heartbeat_seconds=0.05)
+    async with (
+        working(line, settings, bindings=saving_to(messages), clean=False) as cut,
+        working(memory, bindings=saving_to(messages)) as healthy,
+    ):
+        model = Model("a")
+        stream = await cut.start(model)
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        line.down = True
+        model.say("b")
+        await wait_until_async(lambda: stream.degraded, description="it is cut off")
+
+        async def taken() -> bool:
+            meta = await memory.meta(stream.ref)
+            assert meta is not None
+            return await healthy.runtime.admission.take_over(meta, stopped=False)
+
+        await eventually(taken, "its lease is over")
+        assert (await closed(memory, stream.ref)).persisted is Persisted.YES
+        model.end()
+        reading = await cut.watch(stream)
+        assert reading.text == "ab"
+        assert "save_conflict" in [code for code, _ in reading.notices]
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == ({"type": "text", "text": "a"},)
+        assert stored.status is MessageStatus.PARTIAL
+        line.down = False
+
+
+async def test_a_superseded_writer_saves_nothing(memory: MemoryStore) -> None:
+    mine, theirs = Messages(MemoryMessageStore()), Messages()
+    async with working(memory, bindings=saving_to(mine)) as old, working(memory, bindings=saving_to(theirs)) as new:
+        model = Model("a")
+        stream = await old.start(model)
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        meta = await meta_of(memory, stream.ref)
+        assert await new.runtime.admission.take_over(meta, stopped=False, force=True)
+        await closed(memory, stream.ref)
+        await old.idle()
+        assert mine.calls["append"] == 0
+        assert len(await stored_in(theirs)) == 1

@@ -1,0 +1,179 @@
+"""What comes before a reply: the user's messages, and the earlier parts of a message that is continued (I6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamguard.errors import (
+    MessageUnavailableError,
+)
+from streamguard.messages import Message, MessageToSave, Role
+from streamguard.model import Persisted
+from streamguard.reconcile.outbox import OutboxWorker
+from streamguard.runtime import Bindings, LiveStream
+from streamguard.stores.memory import MemoryStore
+
+from .conftest import Stores, look, memory, stores
+from .savers import Messages, data_parts, eventually, meta_of, saving_to, stored_in
+from .stage import KEY, Model, Reading, Worker, quick, saying, working
+
+pytestmark = pytest.mark.anyio
+
+__all__ = ["look", "memory", "stores"]
+
+UI = "ui-message"
+
+
+def said_by_user(text: str, message_id: str = "u1") -> Message:
+    return Message(message_id, Role.USER, ({"type": "text", "text": text},))
+
+
+async def test_users_messages_come_before_the_reply_in_order(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.failures["append"] = 1
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        assert stream.before is not None
+        stream.before.add(said_by_user("one", "u1"))
+        stream.before.add(said_by_user("two", "u2"))
+        model.end()
+        reading = await worker.watch(stream)
+        assert reading.notices == []
+        assert [stored.message.message_id for stored in await stored_in(messages)] == ["u1", "u2", stream.message_id]
+
+
+async def test_a_users_message_that_failed_is_written_with_the_reply(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.down = True
+    settings = quick(save_total_seconds=0.3, save_visible_seconds=1.0, outbox_retry_seconds=0.05)
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        assert stream.before is not None
+        entry = stream.before.add(said_by_user("one"))
+        await entry.settled()
+        assert isinstance(entry.failure(), MessageUnavailableError)
+        model.end()
+        reading = await worker.watch(stream)
+        (fault,) = reading.named("streamguard.notice")
+        assert (fault["user_message_id"], fault["message_id"]) == ("u1", stream.message_id)
+        messages.down = False
+
+        async def settled() -> bool:
+            await OutboxWorker(worker.runtime).sweep()
+            return (await meta_of(memory, stream.ref)).persisted is Persisted.YES
+
+        await eventually(settled, "both are saved")
+        assert [stored.message.message_id for stored in await stored_in(messages)] == ["u1", stream.message_id]
+
+
+async def test_a_refused_users_message_does_not_cost_the_reply(memory: MemoryStore) -> None:
+    messages = Messages()
+    await messages.inner.open_session(KEY)
+    await messages.inner.append(KEY, said_by_user("something else"))
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        assert stream.before is not None
+        stream.before.add(said_by_user("one"))
+        model.end()
+        reading = await worker.watch(stream)
+        (fault,) = reading.named("streamguard.notice")
+        assert (fault["code"], fault["reason"], fault["user_message_id"]) == ("save_conflict", "user_message", "u1")
+        assert reading.named("streamguard.end")[0]["persisted"] == "yes"
+        assert len(await stored_in(messages)) == 2
+
+
+TOOL = {"type": "tool-input-available", "toolCallId": "c1", "toolName": "where", "input": {}}
+
+
+async def continued(worker: Worker, *items: object, message_id: str = "m1") -> tuple[LiveStream, Reading]:
+    stream = await worker.start(saying(*items), worker.request(protocol=UI, message_id=message_id))
+    return stream, await worker.watch(stream)
+
+
+async def test_a_continued_message_is_one_message(stores: Stores) -> None:
+    messages = Messages()
+    async with working(stores(), bindings=saving_to(messages)) as worker:
+        first, _ = await continued(worker, "one", TOOL)
+        second, _ = await continued(worker, {"type": "start-step"}, "two")
+        (stored,) = await stored_in(messages)
+        assert stored.streams == (first.ref.stream_id, second.ref.stream_id)
+        assert [part["type"] for part in stored.message.parts] == ["text", "tool-where", "step-start", "text"]
+        assert [part.get("text") for part in stored.message.parts] == ["one", None, None, "two"]
+
+
+async def test_results_of_tools_in_the_browser_get_into_the_message(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        await continued(worker, "one", TOOL)
+        answered = Message(
+            "m1",
+            Role.ASSISTANT,
+            (
+                {"type": "text", "text": "words the model never said"},
+                {"type": "tool-where", "toolCallId": "c1", "state": "output-available", "input": {}, "output": "here"},
+            ),
+        )
+        for _ in range(2):  # the second is a repetition
+            model = Model("two")
+            stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
+            assert stream.before is not None
+            entry = stream.before.add(answered)
+            await entry.settled()
+            assert entry.committed
+            model.end()
+            await worker.watch(stream)
+        (stored,) = await stored_in(messages)
+        texts = [part.get("text") for part in stored.message.parts]
+        assert texts == ["one", None, "two", "two"]
+        assert stored.message.parts[1]["output"] == "here"
+        assert stored.message.parts[1]["state"] == "output-available"
+
+
+async def test_a_continuation_waits_for_what_it_continues(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.down = True
+    settings = quick(save_total_seconds=0.3, outbox_retry_seconds=0.02)
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        first, _ = await continued(worker, "one")
+        messages.down = False
+        second, reading = await continued(worker, "two")
+        assert [part["data"]["reason"] for part in data_parts(reading, "data-streamguard-error")] == [  # type: ignore[index]
+            "waits_for_previous"
+        ]
+
+        async def settled() -> bool:
+            await OutboxWorker(worker.runtime).sweep()
+            return (await meta_of(memory, second.ref)).persisted is Persisted.YES
+
+        await eventually(settled, "both parts are saved")
+        (stored,) = await stored_in(messages)
+        assert stored.streams == (first.ref.stream_id, second.ref.stream_id)
+        assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
+
+
+async def test_a_function_is_given_the_whole_continued_message(memory: MemoryStore) -> None:
+    given: list[tuple[str, str]] = []
+
+    async def save(message: MessageToSave) -> None:
+        given.append((message.message.message_id, message.text))
+
+    bindings = Bindings(save)
+    bindings.register("chat")
+    async with working(memory, bindings=bindings) as worker:
+        await continued(worker, "one ")
+        await continued(worker, "two")
+        assert given == [("m1", "one "), ("m1", "one two")]
+
+
+async def test_a_conversation_older_than_its_log_is_continued(memory: MemoryStore) -> None:
+    """No stream remembers the message any more; the message store does."""
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        await continued(worker, "one")
+    async with working(MemoryStore(), bindings=saving_to(messages)) as worker:
+        await continued(worker, "two")
+        (stored,) = await stored_in(messages)
+        assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
