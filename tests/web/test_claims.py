@@ -215,6 +215,7 @@ async def test_the_second_waits_for_the_firsts_first_word() -> None:
         meta = await second
         assert isinstance(meta, StreamMeta)
         assert meta.ref == first.ref
+        assert [seen.ref for seen in other.signals(Signal.STREAM_RESUMED)] == [first.ref]
         viewer = other.runtime.resume_view(meta, 0, ids=True)
         model.end()
         assert (await read(viewer)).text == "hello"

@@ -168,6 +168,7 @@ class _Once:
             if standing.fingerprint != VACANT:
                 meta = await self._answer(standing)
                 if meta is not None:
+                    self._observe_shared(meta)
                     return meta, False
         taken = await self._claim(mine, standing)
         return None, taken.ref == mine.ref
@@ -298,6 +299,17 @@ class _Once:
         error = refused(meta.ref.key, meta.ref.stream_id, reason)
         error.fault = replace(error.fault, message_id=meta.message_id, request_id=self._request.request_id)
         return self._observed(error)
+
+    def _observe_shared(self, meta: StreamMeta) -> None:
+        self._runtime.observe(
+            Observation(
+                Signal.STREAM_RESUMED,
+                ref=meta.ref,
+                message_id=meta.message_id,
+                request_id=self._request.request_id,
+                fields={"after_seq": 0, "state": meta.state, "protocol": meta.protocol},
+            )
+        )
 
     def _observed(self, error: FaultError) -> FaultError:
         fault = error.fault
