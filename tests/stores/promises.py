@@ -8,15 +8,9 @@ from dataclasses import dataclass, field
 from streamguard.model import Event, EventKind, SessionKey, StreamRef, StreamState
 from streamguard.stores.base import SessionRecord, Status, StreamMeta
 
+from .outbox_promises import OutboxPromises, PromiseBrokenError
+
 __all__ = ["PromiseBrokenError", "Promises", "Seen"]
-
-
-class PromiseBrokenError(AssertionError):
-    """A store broke what it promised. `promise` is the promise's number or name."""
-
-    def __init__(self, promise: str, detail: str) -> None:
-        super().__init__(f"{promise}: {detail}")
-        self.promise = promise
 
 
 @dataclass(frozen=True)
@@ -34,9 +28,12 @@ class Promises:
     streams: dict[StreamRef, Seen] = field(default_factory=dict)
     """What every stream was like after the last step."""
     active: dict[SessionKey, str | None] = field(default_factory=dict)
+    outbox: OutboxPromises = field(default_factory=OutboxPromises)
     _acknowledged: dict[StreamRef, dict[int, tuple[EventKind, bytes]]] = field(default_factory=dict)
     _untouchable: set[StreamRef] = field(default_factory=set)
     """Streams the step just made must not have changed."""
+    _erased: SessionKey | None = None
+    """The session that the step just made erased."""
 
     def answered(
         self,
@@ -58,6 +55,10 @@ class Promises:
             for seq, event in enumerate(events, first_seq):
                 acknowledged.setdefault(seq, event)
 
+    def erased(self, key: SessionKey) -> None:
+        """A session was erased."""
+        self._erased = key
+
     def repeated(self, status: Status | None, again: Status | None) -> None:
         """A write was answered with `status`, and with `again` when its caller, who lost the reply, asked again."""
         if again is not status and (status is not Status.OK or again not in (Status.DUPLICATE, Status.SEALED)):
@@ -65,6 +66,10 @@ class Promises:
 
     def observed(self, streams: dict[StreamRef, Seen], sessions: dict[SessionKey, SessionRecord]) -> None:
         """This is what the store shows after a step."""
+        left = [ref for ref, seen in streams.items() if ref.key == self._erased and seen.meta is not None]
+        if left:
+            raise PromiseBrokenError("erase", f"{left} outlived the erasure of their session")
+        self._erased = None
         for ref, now in streams.items():
             self._stream(ref, self.streams.get(ref, Seen(None, ())), now)
         self._untouchable.clear()

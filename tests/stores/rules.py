@@ -284,6 +284,7 @@ class Twins(TwinStores):
     def do_close(self, close: Close, *, waits: bool = False) -> None:
         reply = self.step(lambda store: store.close(close), waits=waits)
         self.promises.answered(close.ref, close.epoch, reply.status)
+        self.promises.outbox.closed(close.ref, reply.status, close.owed)
         self.after(waits=waits)
 
     @some_stream
@@ -316,6 +317,7 @@ class Twins(TwinStores):
     @rule(session=SESSION)
     def erase(self, session: int) -> None:
         self.step(lambda store: store.erase(SESSIONS[session], mark_seconds=HOUR))
+        self.promises.erased(SESSIONS[session])
         self.after()
 
     # -- expiry ----------------------------------------------------------------------------------------------------

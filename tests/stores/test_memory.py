@@ -8,10 +8,11 @@ import tracemalloc
 
 import pytest
 
-from streamguard.model import EventKind, StreamRef
-from streamguard.stores.base import Append, StreamStore
+from streamguard.model import EventKind, SessionKey, StreamRef
+from streamguard.stores.base import Append, RequestClaim, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import StreamStoreSuite
+from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import Hints, begin, data, end, log, payloads, put
 
 pytestmark = pytest.mark.anyio
@@ -105,6 +106,35 @@ async def test_a_forgotten_log_is_freed(clock: Clock, ended: str) -> None:
     finally:
         tracemalloc.stop()
     assert [await store.meta(ref) for ref in refs + later] == [None] * 43
+    assert growth < 100_000
+
+
+async def test_what_is_owed_is_kept_whatever_its_size_until_it_is_given_up() -> None:
+    store = MemoryStore(max_bytes=100_000)
+    refs = [await owing(store, payload=b"x" * 50_000) for _ in range(5)]
+    assert {owed.ref for owed in await store.claim_owed(limit=10, claim_seconds=60)} == set(refs)
+    await store.bury(refs[0], reason="r", ttl_seconds=60)
+    await store.discharge(refs[1], retention_seconds=60)
+    await store.bury(refs[2], reason="r", ttl_seconds=60)
+    await store.revive(refs[2])
+    await owing(store, payload=b"x" * 50_000)
+    assert [await store.meta(ref) is None for ref in refs] == [True, True, False, False, False]
+    assert await store.owed(dead=True, limit=10) == []
+
+
+async def test_claims_of_requests_are_forgotten_when_they_expire(clock: Clock) -> None:
+    store = MemoryStore(clock=clock)
+    claim = RequestClaim(StreamRef(SessionKey("o", "s"), "0" * 24), "f")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.take_snapshot()
+        for number in range(5_000):
+            await store.claim_request("o", f"key {number} " + "x" * 100, claim, ttl_seconds=10)
+            clock.now += 1
+        gc.collect()
+        growth = sum(change.size_diff for change in tracemalloc.take_snapshot().compare_to(before, "filename"))
+    finally:
+        tracemalloc.stop()
     assert growth < 100_000
 
 

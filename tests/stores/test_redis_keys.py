@@ -43,14 +43,16 @@ refs = st.builds(StreamRef, st.builds(SessionKey, anything, anything), st.from_r
 
 def all_keys(ref: StreamRef) -> list[bytes]:
     keys = Keys("ns")
-    return [*keys.session(ref.key), *keys.stream(ref), keys.owner(ref.key.owner), keys.lease_shard(ref)]
+    across = [keys.owner(ref.key.owner), keys.lease_shard(ref), keys.outbox_shard(ref)]
+    return [*keys.session(ref.key), *keys.stream(ref), *across, keys.request(ref.key.owner, ref.key.session_id)]
 
 
 @given(refs)
 def test_keys_hold_nothing_but_digests_and_our_own_ids(ref: StreamRef) -> None:
     for key in all_keys(ref):
         assert re.fullmatch(
-            rb"ns:\{([A-Za-z0-9_-]{22}|o\.[A-Za-z0-9_-]{22}|lease\.\d+)\}(:[sixml]:?([0-9a-f]{24}(:[cdw])?)?)?", key
+            rb"ns:\{([A-Za-z0-9_-]{22}|[or]\.[A-Za-z0-9_-]{22}|(lease|outbox)\.\d+)\}(:[sixml]:?([0-9a-f]{24}(:[cdw])?)?)?",
+            key,
         ), key
 
 
@@ -78,6 +80,7 @@ def test_owner_and_session_are_never_mistaken_for_each_other() -> None:
     pairs |= {("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc")}
     assert len({Keys("ns").session(SessionKey(*pair)).session for pair in pairs}) == len(pairs)
     assert len({Keys("ns").owner(owner) for owner in HOSTILE}) == len(HOSTILE)
+    assert len({Keys("ns").request(*pair) for pair in pairs}) == len(pairs)
     assert Keys("a").session(SessionKey("o", "s")) != Keys("b").session(SessionKey("o", "s"))
 
 

@@ -21,6 +21,7 @@ from streamguard.model import Event, EventKind, Outcome, Persisted, QuotaState, 
 from streamguard.stores.base import (
     NewStream,
     Occupied,
+    Owed,
     Registered,
     SessionRecord,
     Status,
@@ -71,6 +72,8 @@ class Shown:
     streams: dict[StreamRef, Seen]
     sessions: dict[SessionKey, SessionRecord]
     due: frozenset[StreamRef]
+    owed: dict[StreamRef, Owed]
+    """The living and the dead."""
 
 
 class Bench:
@@ -113,6 +116,10 @@ def timeless(reply: object) -> object:
             )
         case Seen(meta, log):
             return Seen(timeless(meta), log)  # type: ignore[arg-type] # a meta stays one
+        case Owed():
+            return replace(reply, due_seconds=1.0 if reply.due_seconds > 0 else -1.0)
+        case [Owed(), *_]:  # what was due at once is in no order
+            return sorted([timeless(owed) for owed in reply], key=repr)
         case dict():
             return {key: timeless(value) for key, value in reply.items()}
         case _:
@@ -124,8 +131,10 @@ async def show(store: StreamStore, refs: list[StreamRef]) -> Shown:
     logs = await asyncio.gather(*(store.read(ref, 0, max_bytes=1 << 20) for ref in refs))
     sessions = await asyncio.gather(*(store.session(key) for key in SESSIONS))
     due = await store.due(limit=100)
+    living, dead = await asyncio.gather(*(store.owed(dead=dead, limit=100) for dead in (False, True)))
     streams = {ref: Seen(meta, tuple(log)) for ref, meta, log in zip(refs, metas, logs, strict=True)}
-    return Shown(streams, dict(zip(SESSIONS, sessions, strict=True)), frozenset(due))
+    owed = {owed.ref: owed for owed in (*living, *dead)}
+    return Shown(streams, dict(zip(SESSIONS, sessions, strict=True)), frozenset(due), owed)
 
 
 def status_of(reply: object) -> Status | None:
@@ -211,8 +220,9 @@ class TwinStores(RuleBasedStateMachine):
             if not waits or caught_up or time.monotonic() > deadline:
                 break
         self.promises.observed(shown.streams, shown.sessions)
+        self.promises.outbox.observed(shown.owed, {ref for ref, seen in shown.streams.items() if seen.meta is not None})
         if self.compares:
-            for what in ("streams", "sessions"):
+            for what in ("streams", "sessions", "owed"):
                 actual, wanted = timeless(getattr(shown, what)), timeless(getattr(expected, what))
                 assert actual == wanted, f"Redis shows {actual}, memory {wanted}"
             assert shown.due == expected.due, f"Redis has due {shown.due}, memory {expected.due}"
@@ -222,7 +232,9 @@ class TwinStores(RuleBasedStateMachine):
         def times(one: Shown) -> list[object]:
             metas = [seen.meta for seen in one.streams.values()]
             known = [record.last_id is not None for record in one.sessions.values()]
-            return [*known, *(None if meta is None else meta.lease_seconds > 0 for meta in metas)]
+            leases = [None if meta is None else meta.lease_seconds > 0 for meta in metas]
+            due = [one.owed[ref].due_seconds > 0 if ref in one.owed else None for ref in one.streams]
+            return [*known, *leases, *due]
 
         return times(shown) == times(expected) and shown.due >= expected.due
 
@@ -234,7 +246,7 @@ class TwinStores(RuleBasedStateMachine):
         number = len(self.streams) + 1
         new = NewStream(
             ref=StreamRef(SESSIONS[session], f"{number:024x}"),
-            message_id=f"msg_{number}",
+            message_id=f"msg_{number % 2}",
             protocol="plain",
             binding="twins",
             fingerprint="" if number % 2 else "f" * 64,

@@ -1,0 +1,102 @@
+"""What a store promises about work owed and idempotency keys, checked on what it shows and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from streamguard.model import StreamRef
+from streamguard.stores.base import Owed, RequestClaim, Status
+
+__all__ = ["OutboxPromises", "PromiseBrokenError"]
+
+
+class PromiseBrokenError(AssertionError):
+    """A store broke what it promised. `promise` is the promise's number or name."""
+
+    def __init__(self, promise: str, detail: str) -> None:
+        super().__init__(f"{promise}: {detail}")
+        self.promise = promise
+
+
+@dataclass
+class OutboxPromises:
+    """The history of one store's outbox so far."""
+
+    _entered: set[StreamRef] = field(default_factory=set)
+    """Streams with an entry, whether they owe anything or not."""
+    _owing: set[StreamRef] = field(default_factory=set)
+    """Closed streams with work owed and an entry."""
+    _discharged: set[StreamRef] = field(default_factory=set)
+    _held: set[StreamRef] = field(default_factory=set)
+    """Claimed, by a claim that outlasts the example."""
+    _buried: set[StreamRef] = field(default_factory=set)
+    _recorded: set[StreamRef] = field(default_factory=set)
+    """Streams that had a record after the last step."""
+    _requests: dict[tuple[str, str], RequestClaim] = field(default_factory=dict)
+
+    def entered(self, ref: StreamRef) -> None:
+        """`owe` was answered."""
+        if ref in self._recorded:
+            self._entered.add(ref)
+
+    def closed(self, ref: StreamRef, status: Status, owed: bytes | None) -> None:
+        """A close with that payload was answered."""
+        if status is Status.OK and owed is not None and ref in self._entered:
+            self._owing.add(ref)
+
+    def claimed(self, claims: Collection[Owed], *, lasting: bool) -> None:
+        """These were claimed, until after the example's end if `lasting`."""
+        refs = [owed.ref for owed in claims]
+        if len(set(refs)) < len(refs) or self._held & set(refs):
+            raise PromiseBrokenError("claim", "somebody else holds the claim on an entry given")
+        if self._discharged & set(refs):
+            raise PromiseBrokenError("discharged", "an entry that was discharged was given again")
+        if self._buried & set(refs):
+            raise PromiseBrokenError("buried", "a dead letter was given")
+        if lasting:
+            self._held |= set(refs)
+
+    def postponed(self, ref: StreamRef, status: Status) -> None:
+        """`postpone` was answered."""
+        if status is Status.OK:
+            self._held.discard(ref)
+
+    def buried(self, ref: StreamRef, status: Status) -> None:
+        """`bury` was answered."""
+        if status is Status.OK:
+            self._held.discard(ref)
+            self._buried.add(ref)
+
+    def revived(self, ref: StreamRef, status: Status) -> None:
+        """`revive` was answered."""
+        if status is Status.OK:
+            self._buried.discard(ref)
+
+    def discharged(self, ref: StreamRef, status: Status, *, closed: bool) -> None:
+        """`discharge` of a stream that was closed, or not, was answered."""
+        if status is Status.OK and closed:
+            for refs in (self._owing, self._held, self._buried):
+                refs.discard(ref)
+            self._discharged.add(ref)
+
+    def requested(self, owner: str, request_key: str, standing: RequestClaim, *, expected: RequestClaim | None) -> None:
+        """A request was claimed, and this claim stands. None expires within an example."""
+        known = self._requests.get((owner, request_key))
+        if known not in (None, expected, standing):
+            raise PromiseBrokenError("request", f"{known} was replaced by {standing}, though it was not expected")
+        self._requests[owner, request_key] = standing
+
+    def observed(self, owed: Mapping[StreamRef, Owed], recorded: Collection[StreamRef]) -> None:
+        """This is what is owed, and which streams have a record, after a step."""
+        self._recorded = set(recorded)
+        for refs in (self._entered, self._owing, self._discharged, self._held, self._buried):
+            refs &= self._recorded
+        if not owed.keys() <= self._recorded:
+            raise PromiseBrokenError("gone", "something is owed for a stream without a record")
+        if self._discharged & owed.keys():
+            raise PromiseBrokenError("discharged", "an entry that was discharged is listed again")
+        if not owed.keys() >= self._owing:
+            raise PromiseBrokenError("owed", f"{self._owing - owed.keys()} owe work that is not listed")
+        if any(owed[ref].dead is not (ref in self._buried) for ref in self._owing):
+            raise PromiseBrokenError("buried", "an entry is listed among the wrong ones")

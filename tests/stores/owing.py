@@ -1,0 +1,193 @@
+"""Further rules: what a finishing writer, the workers of the outbox, an operator or a repeated request may do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from streamguard.model import Outcome, Persisted, QuotaState, StreamRef, StreamState
+from streamguard.stores.base import Owed, RequestClaim, StreamStore
+
+from .rules import Twins, some_open_stream, some_stream
+from .twins import HOUR, MOST_STREAMS, TINY
+
+__all__ = ["OwingTwins"]
+
+WHICH = st.integers(0, MOST_STREAMS - 1)
+WHEN = st.sampled_from([HOUR, TINY, TINY])
+PLENTY = 100
+
+some_closed_stream = precondition(lambda self: self.closed_streams())
+
+
+class OwingTwins(Twins):
+    def closed_streams(self) -> list[StreamRef]:
+        metas = [seen.meta for seen in self.promises.streams.values()]
+        return [meta.ref for meta in metas if meta is not None and meta.state is StreamState.CLOSED]
+
+    def pick_closed(self, which: int) -> StreamRef:
+        """Mostly one that is closed."""
+        closed = self.closed_streams()
+        return closed[which % len(closed)] if which < MOST_STREAMS - 1 else self.pick(which).ref
+
+    # -- owing -----------------------------------------------------------------------------------------------------
+
+    @some_stream
+    @rule(which=WHICH, due=WHEN)
+    def owe(self, which: int, due: float) -> None:
+        self.do_owe(self.pick(which).ref, due)
+
+    def do_owe(self, ref: StreamRef, due: float) -> None:
+        self.step(lambda store: store.owe(ref, due_seconds=due), waits=due == TINY)
+        self.promises.outbox.entered(ref)
+        self.after(waits=due == TINY)
+
+    @some_open_stream
+    @rule(which=WHICH, due=WHEN, claimed_early=st.booleans())
+    def end_owing(self, which: int, due: float, claimed_early: bool) -> None:
+        """The whole end at once, with work left over; perhaps a worker came by between entry and close."""
+        ref = self.open_streams()[which % len(self.open_streams())]
+        self.do_seal(ref, 0, Outcome.COMPLETED, 0)
+        self.do_owe(ref, due)
+        if claimed_early:
+            self.do_claim(TINY)
+        self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, b"owed"))
+
+    # -- working ---------------------------------------------------------------------------------------------------
+
+    @rule(claim=WHEN)
+    def claim(self, claim: float) -> None:
+        self.do_claim(claim)
+
+    def do_claim(self, claim: float) -> None:
+        claims = self.step(
+            lambda store: store.claim_owed(limit=PLENTY, claim_seconds=claim),
+            waits=claim == TINY,
+        )
+        self.last = None  # repeated, it is another claim
+        self.promises.outbox.claimed(claims, lasting=claim == HOUR)
+        self.after(waits=claim == TINY)
+
+    @some_closed_stream
+    @rule()
+    def claim_twice_at_once(self) -> None:
+        async def claim(store: StreamStore, times: int) -> list[Owed]:
+            calls = [store.claim_owed(limit=PLENTY, claim_seconds=HOUR) for _ in range(times)]
+            return [owed for claims in await asyncio.gather(*calls) for owed in claims]
+
+        claims = self.bench.run(claim(self.bench.redis, 2))
+        self.last = None
+        self.expect(claims, self.bench.run(claim(self.memory, 1)))
+        self.promises.outbox.claimed(claims, lasting=True)
+        self.after()
+
+    @some_closed_stream
+    @rule(which=WHICH, due=WHEN, reason=st.sampled_from(["timeout", "é"]), count=st.booleans())
+    def postpone(self, which: int, due: float, reason: str, count: bool) -> None:
+        self.do_postpone(self.pick_closed(which), due, reason, count=count)
+
+    def do_postpone(self, ref: StreamRef, due: float, reason: str, *, count: bool) -> None:
+        status = self.step(
+            lambda store: store.postpone(ref, due_seconds=due, reason=reason, ttl_seconds=HOUR, count=count),
+            waits=due == TINY,
+        )
+        self.promises.outbox.postponed(ref, status)
+        self.after(waits=due == TINY)
+
+    @some_closed_stream
+    @rule(which=WHICH)
+    def bury(self, which: int) -> None:
+        self.do_bury(self.pick_closed(which))
+
+    def do_bury(self, ref: StreamRef) -> None:
+        status = self.step(lambda store: store.bury(ref, reason="too_often", ttl_seconds=HOUR))
+        self.promises.outbox.buried(ref, status)
+        self.after()
+
+    @some_closed_stream
+    @rule(which=WHICH)
+    def revive(self, which: int) -> None:
+        self.do_revive(self.pick_closed(which))
+
+    def do_revive(self, ref: StreamRef) -> None:
+        status = self.step(lambda store: store.revive(ref))
+        self.promises.outbox.revived(ref, status)
+        self.after()
+
+    @some_closed_stream
+    @rule(
+        which=WHICH,
+        persisted=st.sampled_from([None, *Persisted]),
+        quota=st.sampled_from([None, *QuotaState]),
+        retention=st.sampled_from([HOUR, HOUR, TINY]),
+    )
+    def discharge(self, which: int, persisted: Persisted | None, quota: QuotaState | None, retention: float) -> None:
+        self.do_discharge(self.pick_closed(which), persisted, quota, retention)
+
+    def do_discharge(
+        self, ref: StreamRef, persisted: Persisted | None, quota: QuotaState | None, retention: float
+    ) -> None:
+        closed = ref in self.closed_streams()
+        waits = closed and retention == TINY  # else nothing expires
+        status = self.step(
+            lambda store: store.discharge(ref, persisted=persisted, quota=quota, retention_seconds=retention),
+            waits=waits,
+        )
+        self.promises.outbox.discharged(ref, status, closed=closed)
+        self.after(waits=waits)
+        if waits:
+            self.last = None
+
+    @some_open_stream
+    @rule(
+        which=WHICH,
+        then=st.sampled_from(
+            ["owe", "revive", "postpone", "bury postpone", "bury owe", "bury revive", "discharge owe"]
+        ),
+    )
+    def work_and_be_late(self, which: int, then: str) -> None:
+        """Claimed, and then somebody does what was right a moment ago."""
+        ref = self.open_streams()[which % len(self.open_streams())]
+        self.end_owing(which, TINY, False)
+        self.do_claim(HOUR)
+        for step in then.split():
+            match step:
+                case "owe":
+                    self.do_owe(ref, TINY)
+                case "postpone":
+                    self.do_postpone(ref, TINY, "late", count=True)
+                case "bury":
+                    self.do_bury(ref)
+                case "revive":
+                    self.do_revive(ref)
+                case _:
+                    self.do_discharge(ref, None, None, HOUR)
+        self.do_claim(HOUR)
+
+    # -- later requests --------------------------------------------------------------------------------------------
+
+    @some_stream
+    @rule(which=WHICH)
+    def look_back(self, which: int) -> None:
+        ref = self.pick(which).ref
+        for message_id in ("msg_0", "msg_1"):
+            self.step(lambda store: store.previous(ref, message_id))  # noqa: B023 # called within this turn
+        self.step(lambda store: store.erased(ref.key, self.began_at))
+
+    @some_stream
+    @rule(which=WHICH, rival=WHICH, request_key=st.sampled_from(["k1", "k2"]), expected=st.none() | WHICH)
+    def claim_a_request(self, which: int, rival: int, request_key: str, expected: int | None) -> None:
+        self.do_claim_request(request_key, which, None)
+        self.do_claim_request(request_key, rival, expected)
+
+    def do_claim_request(self, request_key: str, which: int, expected: int | None) -> None:
+        def claim_of(number: int) -> RequestClaim:
+            return RequestClaim(self.streams[number % len(self.streams)].ref, "f")
+
+        claim, replaced = claim_of(which), None if expected is None else claim_of(expected)
+        standing = self.step(
+            lambda store: store.claim_request("ann", request_key, claim, ttl_seconds=HOUR, expected=replaced)
+        )
+        self.promises.outbox.requested("ann", request_key, standing, expected=replaced)

@@ -1,0 +1,318 @@
+"""The outbox in Redis: what its keys hold and for how long, steps cut off half way, entries that cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Final
+
+import pytest
+
+from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
+from streamguard.model import Persisted, SessionKey, StreamRef
+from streamguard.stores.base import RequestClaim, Status
+from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_keys import Keys, encode_member
+from streamguard.testing._stream_store.outbox import claimed, listed, owing
+from streamguard.testing._stream_store.steps import begin, closing, end, meta, seal
+
+from ..harness.proxy import FaultProxy
+from ..harness.redis import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+KEYS: Final = Keys("streamguard")
+DAY: Final = 86_400
+MONTH: Final = 30 * DAY
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    with FaultProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy: FaultProxy, redis_database: int) -> AsyncIterator[RedisStore]:
+    store = RedisStore(proxy.redis_url(redis_database), command_seconds=5)  # this machine may be busy
+    assert await store.start() == []
+    yield store
+    await store.aclose()
+
+
+class Index:
+    """The outbox as Redis holds it."""
+
+    def __init__(self, server: RedisServer, database: int) -> None:
+        self.client = server.client(database)
+
+    def score(self, ref: StreamRef) -> float | None:
+        return self.client.zscore(KEYS.outbox_shard(ref), encode_member(ref))
+
+    def size(self) -> int:
+        return sum(self.client.zcard(shard) for shard in KEYS.outbox_shards())
+
+    def lives_ms(self, ref: StreamRef) -> int:
+        return self.client.pttl(KEYS.outbox_shard(ref))
+
+
+@pytest.fixture
+def index(redis_server: RedisServer, redis_database: int) -> Index:
+    return Index(redis_server, redis_database)
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+async def test_every_key_has_a_ttl_after_each_step(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    def check(step: str) -> None:
+        assert not redis_server.keys_without_ttl(redis_database), f"after {step}"
+        assert redis_server.client(redis_database).dbsize() > 0
+
+    ref = await owing(store)
+    check("owe and close")
+    await claimed(store, ref)
+    check("claim_owed")
+    await store.postpone(ref, due_seconds=1, reason="r", ttl_seconds=60)
+    check("postpone")
+    await store.bury(ref, reason="r", ttl_seconds=60)
+    check("bury")
+    await store.owed(dead=True, limit=1)
+    check("owed")
+    await store.revive(ref)
+    check("revive")
+    await store.previous(ref, "m")
+    await store.erased(ref.key, 0)
+    check("previous and erased")
+    claim = RequestClaim(ref, "f")
+    await store.claim_request("owner", "key", claim, ttl_seconds=60)
+    await store.claim_request("owner", "key", RequestClaim(ref, "g"), ttl_seconds=60, expected=claim)
+    check("claim_request")
+    await store.discharge(ref, retention_seconds=60)
+    check("discharge")
+
+
+async def test_the_index_outlives_what_is_owed(store: RedisStore, index: Index) -> None:
+    ref = await begin(store)
+    await seal(store, ref)
+    await store.owe(ref, due_seconds=0)
+    assert 7 * DAY < index.lives_ms(ref) / 1000 < 9 * DAY
+    await store.close(closing(ref, owed=b"{}", retention=MONTH))
+    assert index.lives_ms(ref) / 1000 > MONTH
+    for step in ("postpone", "bury"):
+        index.client.pexpire(KEYS.outbox_shard(ref), 5000)
+        if step == "postpone":
+            await store.postpone(ref, due_seconds=0, reason="r", ttl_seconds=MONTH)
+        else:
+            await store.bury(ref, reason="r", ttl_seconds=MONTH)
+        assert index.lives_ms(ref) / 1000 > MONTH, step
+
+
+async def test_nothing_is_left_of_what_was_discharged_or_erased(store: RedisStore, index: Index) -> None:
+    discharged, erased, dead = [await owing(store) for _ in range(3)]
+    await store.bury(dead, reason="r", ttl_seconds=60)
+    assert index.size() == 3
+    await store.postpone(discharged, due_seconds=0, reason="r", ttl_seconds=60)
+    await store.discharge(discharged, persisted=Persisted.YES, retention_seconds=60)
+    await store.erase(erased.key, mark_seconds=60)
+    await store.erase(dead.key, mark_seconds=60)
+    await store.ping()  # after what was posted
+    assert index.size() == 0
+    record = index.client.hgetall(KEYS.stream(discharged).meta)
+    assert not {b"j", b"ja", b"jr", b"jd"} & record.keys()
+    assert 0 < index.client.pttl(KEYS.stream(discharged).log) <= 60_000
+
+
+async def test_dead_letters_leave_the_index_when_their_records_expire(store: RedisStore, index: Index) -> None:
+    gone, kept = await owing(store), await owing(store)
+    await store.bury(gone, reason="r", ttl_seconds=0.05)
+    await store.bury(kept, reason="r", ttl_seconds=60)
+    await asyncio.sleep(0.1)  # Redis's clock
+    assert await store.claim_owed(limit=1, claim_seconds=60) == []
+    assert index.score(gone) is None
+    assert (index.score(kept) or 0) < 0
+
+
+async def test_a_claim_reads_no_more_than_it_may_give(store: RedisStore, index: Index) -> None:
+    refs = [await owing(store) for _ in range(5)]
+    before = {ref: index.score(ref) for ref in refs}
+    (owed,) = await store.claim_owed(limit=1, claim_seconds=60)
+    assert [ref for ref in refs if index.score(ref) != before[ref]] == [owed.ref]
+
+
+# -- steps cut off half way -------------------------------------------------------------------------------------------
+
+
+async def test_a_postponement_cut_off_before_the_index_leaves_the_claim(
+    store: RedisStore, proxy: FaultProxy, index: Index
+) -> None:
+    ref = await owing(store)
+    await claimed(store, ref, seconds=60)
+    until = index.score(ref)
+    proxy.lose_request(b"\r\ndue\r\n")
+    with pytest.raises(StoreUnavailableError):
+        await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
+    assert index.score(ref) == until
+    assert await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=60) is Status.OK
+    (owed,) = await claimed(store, ref)
+    assert (owed.attempts, owed.reason) == (2, "timeout")  # at least the failed ones
+
+
+async def test_a_burial_cut_off_before_the_index_is_completed_by_whoever_comes(
+    store: RedisStore, proxy: FaultProxy, index: Index
+) -> None:
+    ref = await owing(store)
+    proxy.lose_request(b"\r\ndead\r\n")
+    with pytest.raises(StoreUnavailableError):
+        await store.bury(ref, reason="too_often", ttl_seconds=60)
+    assert (index.score(ref) or 0) > 0
+    assert await claimed(store, ref) == []
+    assert (index.score(ref) or 0) < 0
+    dead = await listed(store, ref, dead=True)
+    assert dead is not None
+    assert (dead.attempts, dead.reason) == (1, "too_often")
+
+
+async def test_a_revival_cut_off_before_the_index_can_be_repeated(store: RedisStore, proxy: FaultProxy) -> None:
+    ref = await owing(store)
+    await store.bury(ref, reason="too_often", ttl_seconds=60)
+    proxy.lose_request(b"\r\ndue\r\n")
+    with pytest.raises(StoreUnavailableError):
+        await store.revive(ref)
+    still = await listed(store, ref, dead=True)
+    assert still is not None
+    assert still.dead
+    assert await store.revive(ref) is Status.OK
+    assert await listed(store, ref, dead=True) is None
+    assert len(await claimed(store, ref)) == 1
+
+
+async def test_a_discharge_cut_off_before_the_index_is_completed_by_whoever_comes(
+    store: RedisStore, proxy: FaultProxy, index: Index
+) -> None:
+    ref = await owing(store)
+    proxy.lose_request(b"ZREM")
+    assert await store.discharge(ref, retention_seconds=60) is Status.OK
+    assert await listed(store, ref) is None
+    assert await claimed(store, ref) == []
+    await store.ping()
+    assert index.score(ref) is None
+
+
+async def test_a_claim_whose_reply_was_lost_comes_up_again(store: RedisStore, proxy: FaultProxy) -> None:
+    ref = await owing(store)
+    proxy.lose_reply(b"\r\n123\r\n")
+    with pytest.raises(StoreUnavailableError):
+        await store.claim_owed(limit=10, claim_seconds=0.123)
+    await asyncio.sleep(0.2)  # Redis's clock
+    assert len(await claimed(store, ref)) == 1
+
+
+async def test_entering_and_discharging_are_repeated_without_harm(store: RedisStore, proxy: FaultProxy) -> None:
+    ref = await begin(store)
+    await seal(store, ref)
+    proxy.lose_reply(encode_member(ref))
+    with pytest.raises(StoreUnavailableError):
+        await store.owe(ref, due_seconds=0)
+    await store.owe(ref, due_seconds=0)
+    await store.close(closing(ref, owed=b"{}"))
+    assert len(await claimed(store, ref)) == 1
+    proxy.lose_reply(ref.stream_id.encode())
+    with pytest.raises(StoreUnavailableError):
+        await store.discharge(ref, persisted=Persisted.YES, retention_seconds=60)
+    assert await store.discharge(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
+    assert (await meta(store, ref)).persisted is Persisted.YES
+    assert await listed(store, ref) is None
+
+
+async def test_a_request_claim_whose_reply_was_lost_is_the_callers(store: RedisStore, proxy: FaultProxy) -> None:
+    claim = RequestClaim(StreamRef(SessionKey("o", "s"), "0" * 24), "f")
+    other = RequestClaim(StreamRef(SessionKey("o", "s"), "1" * 24), "f")
+    proxy.lose_reply(claim.ref.stream_id.encode())
+    with pytest.raises(StoreUnavailableError):
+        await store.claim_request("o", "key", claim, ttl_seconds=60)
+    assert await store.claim_request("o", "key", claim, ttl_seconds=60) == claim
+    assert await store.claim_request("o", "key", other, ttl_seconds=60) == claim
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+async def test_an_entry_nobody_can_read_holds_up_no_other(store: RedisStore, index: Index) -> None:
+    damaged, of_another_type, good = [await owing(store) for _ in range(3)]
+    index.client.hset(KEYS.stream(damaged).meta, "ja", "many")
+    index.client.delete(KEYS.stream(of_another_type).meta)
+    index.client.set(KEYS.stream(of_another_type).meta, "text", ex=60)
+    foreign = KEYS.outbox_shard(good)
+    index.client.zadd(foreign, {"!": 1})
+    found = [owed.ref for owed in await store.claim_owed(limit=10, claim_seconds=60)]
+    assert found == [good]
+    assert (index.score(damaged) or 0) > (index.client.time()[0] + 30) * 1000  # looked at again later
+    with pytest.raises(StoreCorruptError):
+        await store.owed(dead=False, limit=10)
+    index.client.zrem(foreign, "!")
+    index.client.delete(KEYS.stream(of_another_type).meta)
+    with pytest.raises(StoreCorruptError, match=damaged.stream_id):
+        await store.owed(dead=False, limit=10)
+
+
+async def test_work_of_a_later_version_is_left_to_it(store: RedisStore, index: Index) -> None:
+    ref = await owing(store)
+    before = index.score(ref)
+    index.client.hset(KEYS.stream(ref).meta, "v", "2")
+    record = index.client.hgetall(KEYS.stream(ref).meta)
+    assert await claimed(store, ref) == []
+    assert index.score(ref) == before
+    assert await listed(store, ref) is None
+    steps: list[Callable[[], Awaitable[Status]]] = [
+        lambda: store.postpone(ref, due_seconds=0, reason="r", ttl_seconds=60),
+        lambda: store.bury(ref, reason="r", ttl_seconds=60),
+        lambda: store.revive(ref),
+        lambda: store.discharge(ref, retention_seconds=60),
+    ]
+    for step in steps:
+        with pytest.raises(StoreFormatError):
+            await step()
+    assert index.client.hgetall(KEYS.stream(ref).meta) == record
+    assert index.score(ref) == before
+
+
+async def test_a_previous_stream_of_a_later_version_is_reported(store: RedisStore, index: Index) -> None:
+    first = await begin(store)
+    await end(store, first)
+    second = await begin(store, first.key)
+    index.client.hset(KEYS.stream(first).meta, "v", "2")
+    with pytest.raises(StoreFormatError):
+        await store.previous(second, "any")
+
+
+@pytest.mark.parametrize("stored", ["[2,1]", "{}", "[1]", "text", '[1,"o","s","t"]'])
+async def test_a_request_claim_that_cannot_be_read_is_reported(store: RedisStore, index: Index, stored: str) -> None:
+    index.client.set(KEYS.request("o", "key"), stored, ex=60)
+    claim = RequestClaim(StreamRef(SessionKey("o", "s"), "0" * 24), "f")
+    expected = StoreFormatError if stored == "[2,1]" else StoreCorruptError
+    with pytest.raises(expected):
+        await store.claim_request("o", "key", claim, ttl_seconds=60)
+    assert index.client.get(KEYS.request("o", "key")) == stored.encode()
+
+
+# -- many of them -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_long_listing_is_complete_and_in_order(store: RedisStore, index: Index) -> None:
+    """Longer than one reply of a scan, and than what is confirmed at once."""
+    ref = await owing(store)
+    record = index.client.dump(KEYS.stream(ref).meta)
+    assert record is not None
+    shard = KEYS.outbox_shard(ref)
+    others = [StreamRef(ref.key, f"{number:024x}") for number in range(1500)]
+    with index.client.pipeline(transaction=False) as pipe:
+        for other in others:
+            pipe.restore(KEYS.stream(other).meta, 60_000, record)
+        pipe.zadd(shard, {encode_member(other): 1_000 for other in others})
+        pipe.execute()
+    found = [owed.ref for owed in await store.owed(dead=False, limit=1400)]
+    found += [owed.ref for owed in await store.owed(dead=False, limit=1400, after=found[-1])]
+    assert found == sorted([*others, ref], key=lambda ref: ref.stream_id)
