@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -140,6 +141,30 @@ async def test_a_claim_reads_no_more_than_it_may_give(store: RedisStore, index: 
     before = {ref: index.score(ref) for ref in refs}
     (owed,) = await store.claim_owed(limit=1, claim_seconds=60)
     assert [ref for ref in refs if index.score(ref) != before[ref]] == [owed.ref]
+
+
+async def test_an_account_limited_to_the_documented_commands_suffices(own_redis: Callable[..., RedisServer]) -> None:
+    """The list is the one in docs/reference/redis.md."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+    (rule,) = [line for line in page.read_text().splitlines() if line.startswith("ACL SETUSER")]
+    server = own_redis()
+    server.client().execute_command(*rule.replace("<password>", "secret").split())  # type: ignore[no-untyped-call] # redis-py
+    store = RedisStore(f"redis://streamguard:secret@127.0.0.1:{server.port}", command_seconds=5)
+    try:
+        ref = await owing(store)
+        assert len(await claimed(store, ref)) == 1
+        assert await store.postpone(ref, due_seconds=60, reason="r", ttl_seconds=60) is Status.OK
+        assert await listed(store, ref) is not None
+        assert await store.bury(ref, reason="r", ttl_seconds=60) is Status.OK
+        assert await store.revive(ref) is Status.OK
+        assert await store.discharge(ref, retention_seconds=60) is Status.OK
+        assert await store.previous(ref, "unknown") is None
+        claim = RequestClaim(ref, "f")
+        assert await store.claim_request("o", "key", claim, ttl_seconds=60) == claim
+        await store.erase(ref.key, mark_seconds=60)
+        assert await store.erased(ref.key, 0)
+    finally:
+        await store.aclose()
 
 
 # -- steps cut off half way -------------------------------------------------------------------------------------------
