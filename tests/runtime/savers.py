@@ -20,7 +20,7 @@ from streamguard.messages import (
 from streamguard.model import SessionKey, StreamRef
 from streamguard.runtime import Bindings, LiveStream
 from streamguard.stores.base import StreamMeta, StreamStore
-from streamguard.wire import fold
+from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async
 from .stage import KEY, Reading, log_of, payloads
@@ -150,7 +150,10 @@ async def folded(store: StreamStore, stream: LiveStream) -> tuple[object, ...]:
     meta = await meta_of(store, stream.ref)
     assert meta.seal is not None
     log = [entry for entry in await log_of(store, stream.ref) if entry[0] <= meta.seal.last_seq]
-    return fold(meta.message_id, [*payloads(log), *meta.seal.held]).parts
+    folding = protocol_named(meta.protocol).folding(meta.message_id)
+    for payload in [*payloads(log), *meta.seal.held]:
+        folding.add(payload)
+    return folding.message().parts
 
 
 def data_parts(reading: Reading, kind: str) -> list[dict[str, object]]:

@@ -33,6 +33,8 @@ class OutboxWorker:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._under_way = 0
+        self._begun = 0
+        """How many attempts this worker has begun."""
         self._one_done = asyncio.Event()
 
     async def run(self) -> None:
@@ -56,15 +58,20 @@ class OutboxWorker:
         Raises:
             StoreError: the stream store failed; what was claimed comes up again.
         """
-        begun = 0
+        before = self._begun
+        failure: StoreError | None = None
         async with anyio.create_task_group() as group:
-            begun = await self._work_off(group)
-        return begun
+            try:
+                await self._work_off(group)
+            except StoreError as exc:  # what is under way goes on
+                failure = exc
+        if failure is not None:
+            raise failure
+        return self._begun - before
 
-    async def _work_off(self, group: TaskGroup) -> int:
+    async def _work_off(self, group: TaskGroup) -> None:
         """Begin an attempt at everything that is due, a few at once."""
         settings = self._runtime.settings
-        begun = 0
         while not self._runtime.draining:
             while self._under_way >= CONCURRENCY:
                 self._one_done.clear()
@@ -76,10 +83,9 @@ class OutboxWorker:
             for owed in due:
                 self._under_way += 1
                 group.start_soon(self._settle, owed)
-            begun += len(due)
+            self._begun += len(due)
             if len(due) < free:
-                break
-        return begun
+                return
 
     async def _settle(self, owed: Owed) -> None:
         runtime = self._runtime

@@ -1,0 +1,318 @@
+"""The outbox: what a closed stream owes is settled once, by whoever knows how, and what keeps failing is put aside."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from streamguard.errors import MessageUnavailableError, StoreError
+from streamguard.model import Persisted, SessionKey, Signal, StreamRef
+from streamguard.reconcile.outbox import CONCURRENCY, OutboxWorker
+from streamguard.runtime import Bindings, LiveStream
+from streamguard.stores.base import StreamStore
+from streamguard.stores.memory import MemoryStore
+
+from ..harness.waiting import wait_until_async
+from ..runtime.conftest import Stores, look, memory, stores
+from ..runtime.lines import Line
+from ..runtime.savers import Messages, eventually, folded, meta_of, saving_to, stored_in
+from ..runtime.stage import KEY, Model, Worker, quick, saying, working
+
+pytestmark = pytest.mark.anyio
+
+__all__ = ["look", "memory", "stores"]
+
+FAST = {"save_total_seconds": 0.3, "outbox_retry_seconds": 0.01, "outbox_seconds": 0.03}
+
+
+async def owing(worker: Worker, messages: Messages, key: SessionKey = KEY, *, binding: str = "chat") -> LiveStream:
+    """A closed stream whose save failed."""
+    messages.errors["append"] = MessageUnavailableError("no", operation="append")
+    stream = await worker.start(saying("a"), worker.request(key, binding=binding))
+    reading = await worker.watch(stream)
+    assert reading.named("streamguard.end")[0]["persisted"] == "pending"
+    del messages.errors["append"]
+    return stream
+
+
+async def due(store: StreamStore, *refs: StreamRef) -> None:
+    """Wait until these are due."""
+
+    async def found() -> bool:
+        overdue = {owed.ref for owed in await store.owed(dead=False, limit=100) if owed.due_seconds <= 0}
+        return set(refs) <= overdue
+
+    await eventually(found, "they are due")
+
+
+async def test_what_is_owed_is_settled_once(stores: Stores, look: StreamStore) -> None:
+    """By any worker: the one that closed the stream is gone."""
+    messages = Messages()
+    async with working(stores(), quick(**FAST), bindings=saving_to(messages)) as gone:
+        stream = await owing(gone, messages)
+    await due(look, stream.ref)
+    async with working(stores(), bindings=saving_to(messages)) as worker:
+        outbox = OutboxWorker(worker.runtime)
+        assert await outbox.sweep() == 1
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == await folded(look, stream)
+        assert (await meta_of(look, stream.ref)).persisted is Persisted.YES
+        assert await look.owed(dead=False, limit=10) == []
+        assert [seen.ref for seen in worker.signals(Signal.SAVE_RECOVERED)] == [stream.ref]
+        before = messages.calls.total()
+        assert await outbox.sweep() == 0
+        assert messages.calls.total() == before
+
+
+async def test_two_workers_at_once_make_one_row(stores: Stores, look: StreamStore) -> None:
+    messages = Messages()
+    async with (
+        working(stores(), quick(**FAST), bindings=saving_to(messages)) as one,
+        working(stores(), quick(**FAST), bindings=saving_to(messages)) as two,
+    ):
+        streams = [await owing(one, messages, SessionKey("ana", f"chat-{number}")) for number in range(5)]
+        await due(look, *(stream.ref for stream in streams))
+        counts = await asyncio.gather(OutboxWorker(one.runtime).sweep(), OutboxWorker(two.runtime).sweep())
+        assert sum(counts) == 5
+        for stream in streams:
+            assert len(await stored_in(messages, stream.ref.key)) == 1
+
+
+async def test_a_save_whose_reply_is_lost_is_settled_by_the_next_attempt(memory: MemoryStore) -> None:
+    """It is in the database, but the worker never learnt it, or died before it could say so."""
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        await due(memory, stream.ref)
+        messages.lost["append"] = 1
+        await OutboxWorker(worker.runtime).sweep()
+        assert len(await stored_in(messages)) == 1
+        (owed,) = await memory.owed(dead=False, limit=10)
+        assert (owed.attempts, owed.reason) == (1, "unavailable")
+        await due(memory, stream.ref)
+        await OutboxWorker(worker.runtime).sweep()
+        assert len(await stored_in(messages)) == 1
+        assert (await meta_of(memory, stream.ref)).persisted is Persisted.YES
+
+
+async def test_what_keeps_failing_becomes_a_dead_letter_and_holds_up_nobody(memory: MemoryStore) -> None:
+    messages = Messages()
+    settings = quick(**FAST, max_outbox_attempts=3, breaker_probe_seconds=0.01)
+    bindings = Bindings()
+    bindings.register("poison", poison := Messages())
+    bindings.register("chat", messages)
+    async with working(memory, settings, bindings=bindings) as worker:
+        failing = await owing(worker, poison, SessionKey("ana", "poison"), binding="poison")
+        poison.errors["append"] = MessageUnavailableError("no", operation="append")
+        fine = await owing(worker, messages)
+        worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
+        await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="the other one is saved")
+        await wait_until_async(lambda: worker.signals(Signal.SAVE_BURIED), description="it is given up")
+        (dead,) = await memory.owed(dead=True, limit=10)
+        assert (dead.ref, dead.reason, dead.attempts, dead.dead) == (failing.ref, "unavailable", 3, True)
+        (buried,) = worker.signals(Signal.SAVE_BURIED)
+        assert buried.fault is not None
+        assert (buried.fault.retryable, buried.fault.stream_id) == (False, failing.ref.stream_id)
+        assert (await meta_of(memory, failing.ref)).persisted is Persisted.PENDING
+        assert (await meta_of(memory, fine.ref)).persisted is Persisted.YES
+        # An operator mends the database, and revives it.
+        del poison.errors["append"]
+        await memory.revive(failing.ref)
+        await wait_until_async(lambda: len(worker.signals(Signal.SAVE_RECOVERED)) == 2, description="it is saved")
+        assert len(await stored_in(poison, failing.ref.key)) == 1
+        assert await memory.owed(dead=True, limit=10) == []
+
+
+async def test_one_that_hangs_does_not_hold_up_the_others(memory: MemoryStore) -> None:
+    hanging, messages = Messages(), Messages()
+    bindings = Bindings()
+    bindings.register("slow", hanging)
+    bindings.register("chat", messages)
+    async with working(memory, quick(**FAST), bindings=bindings) as first:
+        slow = await owing(first, hanging, SessionKey("ana", "slow"), binding="slow")
+        fine = await owing(first, messages)
+        await due(memory, slow.ref, fine.ref)
+    hanging.hold("append")
+    async with working(memory, quick(**FAST | {"save_total_seconds": 20.0}), bindings=bindings) as worker:
+        worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
+        await wait_until_async(lambda: hanging.waiting["append"], description="the slow one is being saved")
+        await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="the other one is saved")
+        later = await owing(worker, messages, SessionKey("ana", "later"))
+        await wait_until_async(lambda: len(worker.signals(Signal.SAVE_RECOVERED)) == 2, description="and a later one")
+        assert (await meta_of(memory, later.ref)).persisted is Persisted.YES
+        assert (await meta_of(memory, slow.ref)).persisted is Persisted.PENDING
+        hanging.let_go("append")
+        await wait_until_async(lambda: len(worker.signals(Signal.SAVE_RECOVERED)) == 3, description="and the slow one")
+
+
+async def test_more_than_fit_at_once_are_all_settled(memory: MemoryStore) -> None:
+    messages = Messages()
+    settings = quick(**FAST, max_streams_per_owner=1000, breaker_probe_seconds=0.001)
+    count = CONCURRENCY * 2 + 3
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        messages.down = True
+        streams = [
+            await worker.start(saying("a"), worker.request(SessionKey("ana", f"chat-{number}")))
+            for number in range(count)
+        ]
+        for stream in streams:
+            await worker.watch(stream)
+        messages.down = False
+        await due(memory, *(stream.ref for stream in streams))
+        assert await OutboxWorker(worker.runtime).sweep() == count
+        assert await memory.owed(dead=False, limit=100) == []
+
+
+async def test_a_binding_nobody_here_knows_is_left_to_others(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as old:
+        stream = await owing(old, messages)
+    await due(memory, stream.ref)
+    async with working(memory, bindings=saving_to(Messages(), "something-else")) as stranger:
+        assert await OutboxWorker(stranger.runtime).sweep() == 1
+        (owed,) = await memory.owed(dead=False, limit=10)
+        assert (owed.reason, owed.attempts) == ("unknown_binding", 0)
+        assert owed.due_seconds > 1
+    assert await stored_in(messages) == []
+
+
+async def test_an_orphan_of_an_unknown_binding_is_left_to_a_worker_that_knows_it(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with (
+        working(Line(memory), bindings=saving_to(messages), clean=False) as dead,
+        working(memory, bindings=saving_to(Messages(), "something-else")) as stranger,
+        working(memory, bindings=saving_to(messages)) as friend,
+    ):
+        stream = await dead.start(Model("a"))
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        meta = await meta_of(memory, stream.ref)
+        assert await stranger.runtime.admission.take_over(meta, stopped=False, force=True)
+
+        async def closed() -> bool:
+            return (await meta_of(memory, stream.ref)).closed_seconds is not None
+
+        await eventually(closed, "it is closed")
+        assert (await meta_of(memory, stream.ref)).persisted is Persisted.PENDING
+        await OutboxWorker(friend.runtime).sweep()
+        assert (await meta_of(memory, stream.ref)).persisted is Persisted.YES
+        assert await memory.owed(dead=False, limit=10) == []
+
+
+async def test_a_binding_that_saves_no_more_owes_nothing(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as old:
+        stream = await owing(old, messages)
+    await due(memory, stream.ref)
+    bindings = Bindings(messages)
+    bindings.register("chat", False)
+    async with working(memory, bindings=bindings) as worker:
+        await OutboxWorker(worker.runtime).sweep()
+        assert (await meta_of(memory, stream.ref)).persisted is Persisted.NOT_ASKED
+        assert await memory.owed(dead=False, limit=10) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "dead", "reason"),
+    [(b'{"v":2,"save":"otherwise"}', False, "newer_format"), (b"nonsense", True, "payload_unreadable")],
+    ids=["newer", "damaged"],
+)
+async def test_payloads_that_cannot_be_read(memory: MemoryStore, payload: bytes, dead: bool, reason: str) -> None:
+    """A newer version's is left to it; a damaged one is put aside."""
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry.owed = payload
+        await due(memory, stream.ref)
+        await OutboxWorker(worker.runtime).sweep()
+        (owed,) = await memory.owed(dead=dead, limit=10)
+        assert (owed.ref, owed.reason, owed.payload) == (stream.ref, reason, payload)
+        assert await stored_in(messages) == []
+
+
+async def test_a_log_that_is_gone_is_put_aside(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        await due(memory, stream.ref)
+        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        assert entry.seal is not None
+        entry.seal = replace(entry.seal, last_seq=entry.seal.last_seq + 100)
+        await OutboxWorker(worker.runtime).sweep()
+        (owed,) = await memory.owed(dead=True, limit=10)
+        assert owed.reason == "log_unreadable"
+        assert await stored_in(messages) == []
+
+
+async def test_an_erased_session_owes_nothing(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        await due(memory, stream.ref)
+        await memory.erase(KEY, mark_seconds=60)
+        await messages.inner.delete_session(KEY)
+        assert await OutboxWorker(worker.runtime).sweep() == 0
+        assert await stored_in(messages) == []
+
+
+async def test_while_the_message_store_is_down_attempts_do_not_count(memory: MemoryStore) -> None:
+    """Its breaker is open: nothing was tried, and an outage makes no dead letters."""
+    messages = Messages()
+    settings = quick(**FAST, breaker_probe_seconds=60.0, max_outbox_attempts=2)
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        messages.down = True
+        for number in range(8):
+            await worker.tell(saying("a"), worker.request(SessionKey("ana", f"chat-{number}")))
+        assert worker.signals(Signal.BREAKER_OPENED)
+        before = messages.calls.total()
+        for _ in range(3):
+            entries = await memory.owed(dead=False, limit=100)
+            await due(memory, *(owed.ref for owed in entries))
+            await OutboxWorker(worker.runtime).sweep()
+        entries = await memory.owed(dead=False, limit=100)
+        assert len(entries) == 8
+        assert {owed.attempts for owed in entries} == {0}
+        assert messages.calls.total() == before
+
+
+async def test_a_claim_of_a_worker_that_died_comes_up_again(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        await due(memory, stream.ref)
+        assert len(await memory.claim_owed(limit=10, claim_seconds=0.1)) == 1  # and never heard of again
+        assert await OutboxWorker(worker.runtime).sweep() == 0
+        await due(memory, stream.ref)
+        assert await OutboxWorker(worker.runtime).sweep() == 1
+        assert len(await stored_in(messages)) == 1
+
+
+async def test_a_stream_store_that_fails_is_asked_again(memory: MemoryStore) -> None:
+    messages = Messages()
+    line = Line(memory)
+    async with working(line, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        await due(memory, stream.ref)
+        line.broken = {"claim_owed"}
+        with pytest.raises(StoreError):
+            await OutboxWorker(worker.runtime).sweep()
+        line.broken = {"meta"}
+        worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
+        await wait_until_async(lambda: line.calls["claim_owed"] > 2, description="it looked")
+        line.broken = set()
+        assert not worker.signals(Signal.TASK_RESTARTED)
+
+
+async def test_the_outbox_ends_with_the_drain(memory: MemoryStore) -> None:
+    async with working(memory, quick(**FAST), bindings=saving_to(Messages())) as worker:
+        ended = asyncio.Event()
+
+        async def work() -> None:
+            await OutboxWorker(worker.runtime).run()
+            ended.set()
+
+        worker.runtime.supervise("outbox", work)
+        await worker.runtime.drain()
+        await asyncio.wait_for(ended.wait(), 5)

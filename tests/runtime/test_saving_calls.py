@@ -1,0 +1,172 @@
+"""A message store that fails: attempts are bounded, a breaker spares it, and nobody's first token waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamguard.errors import MessageConflictError, MessageTimeoutError, MessageUnavailableError
+from streamguard.faults import FaultCode
+from streamguard.model import Outcome, Persisted, SessionKey, Signal
+from streamguard.runtime.saving_calls import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
+from streamguard.stores.memory import MemoryStore
+
+from ..harness.waiting import wait_until_async
+from .conftest import memory
+from .savers import Messages, meta_of, saving_to
+from .stage import quick, saying, working
+
+pytestmark = pytest.mark.anyio
+
+__all__ = ["memory"]
+
+KEY = SessionKey("ana", "chat-1")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_breaker_opens_after_failures_in_a_row() -> None:
+    clock, changes = Clock(), list[bool]()
+    breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=changes.append)
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    breaker.answered()
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    assert breaker.admit("append") is False
+    breaker.failed()
+    with pytest.raises(SavingPausedError):
+        breaker.admit("append")
+    assert changes == [True]
+
+
+def test_a_breaker_lets_one_probe_through_at_a_time() -> None:
+    clock, changes = Clock(), list[bool]()
+    breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=changes.append)
+    for _ in range(FAILURES):
+        breaker.failed()
+    clock.now += 1.0
+    assert breaker.admit("append") is True
+    with pytest.raises(SavingPausedError):
+        breaker.admit("append")
+    breaker.failed()
+    breaker.probed()
+    with pytest.raises(SavingPausedError):
+        breaker.admit("append")  # its pause begins anew
+    clock.now += 1.0
+    assert breaker.admit("append") is True
+    breaker.answered()
+    breaker.probed()
+    assert breaker.admit("append") is False
+    assert changes == [True, False]
+
+
+async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
+    messages = Messages()
+    saver = Saver(messages, quick(breaker_probe_seconds=0.001), on_change=lambda _: None)
+    for _ in range(FAILURES):
+        saver.breaker.failed()
+    await asyncio.sleep(0.002)
+    deadline = asyncio.get_running_loop().time() + 5
+    messages.hold("open_session")
+    probe = asyncio.create_task(saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
+    await wait_until_async(lambda: messages.waiting["open_session"], description="the probe is under way")
+    with pytest.raises(SavingPausedError):
+        await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    messages.let_go("open_session")
+    assert await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    assert not saver.breaker.open
+
+
+async def test_a_refusal_is_an_answer() -> None:
+    messages = Messages()
+    messages.errors["open_session"] = MessageConflictError("no", operation="open_session")
+    saver = Saver(messages, quick(), on_change=lambda _: None)
+    deadline = asyncio.get_running_loop().time() + 5
+    for _ in range(FAILURES * 2):
+        with pytest.raises(MessageConflictError):
+            await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    assert not saver.breaker.open
+
+
+async def test_a_call_that_hangs_is_given_up_and_counts() -> None:
+    messages = Messages()
+    messages.hold("open_session")
+    saver = Saver(messages, quick(save_attempt_seconds=0.01), on_change=lambda _: None)
+    deadline = asyncio.get_running_loop().time() + 5
+    for _ in range(FAILURES):
+        with pytest.raises(MessageTimeoutError, match="save_attempt_seconds"):
+            await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    assert saver.breaker.open
+
+
+async def test_calls_wait_their_turn_but_not_past_their_deadline() -> None:
+    messages = Messages()
+    messages.hold("open_session")
+    saver = Saver(messages, quick(max_concurrent_saves=1), on_change=lambda _: None)
+    loop = asyncio.get_running_loop()
+    first = asyncio.create_task(
+        saver.call("open_session", lambda: messages.open_session(KEY), deadline=loop.time() + 5)
+    )
+    await wait_until_async(lambda: messages.waiting["open_session"], description="the first is under way")
+    with pytest.raises(MessageTimeoutError, match="max_concurrent_saves"):
+        await saver.call("open_session", lambda: messages.open_session(KEY), deadline=loop.time() + 0.01)
+    messages.let_go("open_session")
+    assert await first
+
+
+async def test_attempts_end_at_their_deadline() -> None:
+    attempts = Attempts(0.5)
+
+    async def fail() -> None:
+        raise MessageUnavailableError("no", operation="append")
+
+    with pytest.raises(MessageUnavailableError):
+        await attempts(fail)
+    assert 2 <= attempts.failures <= 4
+    once = Attempts(10.0, retries=False)
+    with pytest.raises(MessageUnavailableError):
+        await once(fail)
+    assert once.failures == 1
+
+
+async def test_a_database_that_fails_under_200_requests(memory: MemoryStore) -> None:
+    """Attempts are bounded, the breaker opens, one probe at a time; first items do not wait, and nothing is lost."""
+    messages = Messages()
+    messages.down = True
+    settings = quick(
+        breaker_probe_seconds=60.0,
+        save_total_seconds=5.0,
+        save_visible_seconds=5.0,
+        max_concurrent_saves=8,
+        max_streams_per_owner=1000,
+        command_seconds=5.0,
+        registration_seconds=5.0,
+        lease_seconds=20.0,
+        live_ttl_seconds=80.0,
+    )
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        streams = [
+            await worker.start(saying("a"), worker.request(SessionKey("ana", f"chat-{number}")))
+            for number in range(200)
+        ]
+        readings = [await worker.watch(stream) for stream in streams]
+        assert all(reading.text == "a" for reading in readings)
+        assert {reading.outcome for reading in readings} == {Outcome.COMPLETED}
+        assert messages.calls.total() <= FAILURES + settings.max_concurrent_saves
+        assert messages.most_at_once <= settings.max_concurrent_saves
+        (opened,) = worker.signals(Signal.BREAKER_OPENED)
+        assert opened.fields == {"breaker": "messages"}
+        assert set(worker.faults()) == {FaultCode.PERSISTENCE_FAILED}
+        assert len(await memory.owed(dead=False, limit=1000)) == 200
+        assert {(await meta_of(memory, stream.ref)).persisted for stream in streams} == {Persisted.PENDING}
