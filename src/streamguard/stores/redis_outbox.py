@@ -32,7 +32,7 @@ _STALE_ALLOWANCE: Final = 64
 _SCAN_COUNT: Final = 1_000
 
 _CONFIRMED: Final = 500
-"""How many records a listing for operators reads at once."""
+"""How many records a listing for operators reads at once, at most."""
 
 
 class Entry(NamedTuple):
@@ -170,10 +170,10 @@ class OutboxIndex:
         ]
         entries.sort(key=lambda entry: entry.ref.stream_id)
         found: list[Owed] = []
-        for start in range(0, len(entries), _CONFIRMED):
-            if len(found) >= limit:
-                break
-            batch = entries[start : start + _CONFIRMED]
+        at = 0
+        while at < len(entries) and len(found) < limit:
+            batch = entries[at : at + min(_CONFIRMED, limit - len(found))]  # payloads may be large
+            at += len(batch)
             replies = await self._ask("owed", [self._reading(entry.ref) for entry in batch])
             for entry, reply in zip(batch, replies, strict=True):
                 match reply:
@@ -184,7 +184,7 @@ class OutboxIndex:
                                 f"what stream {entry.ref.stream_id} owes cannot be read", operation="owed"
                             )
                         found.append(work)
-        return found[:limit]
+        return found
 
     async def _scan(self) -> list[Entry]:
         """Every entry. ZSCAN gives each that is there throughout, however often it is moved meanwhile."""
