@@ -181,9 +181,9 @@ class Attempts:
                 self.failures += 1
                 raise
             except (MessageStoreError, StoreError) as exc:
-                self.failures += 1
                 if isinstance(exc, MessageStoreError) and not exc.retryable:
-                    raise
+                    raise  # an answer
+                self.failures += 1
                 wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
                 if not self._retries or self._loop.time() + wait >= self.deadline:
                     raise

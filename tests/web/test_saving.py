@@ -1,0 +1,347 @@
+"""`messages=`, `save=` and `run.save`: where things are saved, what is saved once, and what the client is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+
+from streamguard import ConfigurationError, Run, Settings, StreamGuard
+from streamguard.errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
+from streamguard.messages import Message, MessageToSave, Role
+from streamguard.model import SessionKey
+from streamguard.web.incoming import message_of
+from tests.harness.sse import EventReader, ui_text
+from tests.runtime.savers import Messages, stored_in
+
+from .serving import calling, user_of
+
+pytestmark = pytest.mark.anyio
+
+KEY = SessionKey("ann", "s")
+QUESTION = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "why?"}]}
+
+
+def keeping(messages: Messages, **settings: object) -> StreamGuard:
+    return StreamGuard(authenticate=user_of, messages=messages, settings=Settings.model_validate(settings))
+
+
+def app_of(endpoint: object) -> Starlette:
+    return Starlette(routes=[Route("/chat", endpoint, methods=["POST"])])  # type: ignore[arg-type]
+
+
+def text_of(answer: httpx.Response) -> str:
+    return ui_text(EventReader().feed(answer.content))
+
+
+async def ids_of(messages: Messages, key: SessionKey = KEY) -> list[str]:
+    return [stored.message.message_id for stored in await stored_in(messages, key)]
+
+
+# -- where ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_guard_starts_and_closes_its_message_stores() -> None:
+    default, own = Messages(), Messages()
+    guard = keeping(default)
+
+    @guard.stream("request.query_params.id", save=own)
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "word"
+
+    async with calling(app_of(chat), guard) as client:
+        assert (default.started, own.started) == (1, 1)
+        assert text_of(await client.post("/chat?id=s")) == "word"
+        assert (len(await stored_in(own, KEY)), len(await stored_in(default, KEY))) == (1, 0)
+    assert (default.closed, own.closed) == (1, 1)
+
+
+async def test_a_function_is_called_with_each_message() -> None:
+    saved: list[MessageToSave] = []
+
+    async def save(message: MessageToSave) -> None:
+        saved.append(message)
+
+    guard = StreamGuard(authenticate=user_of, messages=save)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        run.save("why?")
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        await client.post("/chat?id=s")
+    assert [(message.message.role, message.text, message.key) for message in saved] == [
+        (Role.USER, "why?", KEY),
+        (Role.ASSISTANT, "because", KEY),
+    ]
+
+
+async def test_save_false_saves_nothing() -> None:
+    messages = Messages()
+    guard = keeping(messages)
+
+    @guard.stream("request.query_params.id", save=False)
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        with pytest.raises(ConfigurationError, match="messages="):
+            run.save("why?")
+        yield "word"
+
+    async with calling(app_of(chat), guard) as client:
+        assert text_of(await client.post("/chat?id=s")) == "word"
+    assert messages.calls.total() == 0
+
+
+def test_one_binding_saves_to_one_place() -> None:
+    guard = keeping(Messages())
+
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "word"
+
+    guard.stream(binding="chat")(chat)
+    guard.stream(binding="chat")(chat)
+    with pytest.raises(ConfigurationError, match="binding"):
+        guard.stream(binding="chat", save=Messages())(chat)
+    with pytest.raises(ConfigurationError, match="binding"):
+        guard.stream(binding="chat", save=False)(chat)
+
+
+@pytest.mark.parametrize("wrong", [42, lambda message: None, "sqlite://"], ids=["number", "sync", "url"])
+def test_what_cannot_save_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="async def save"):
+        StreamGuard(authenticate=user_of, messages=wrong)
+
+
+# -- run.save ------------------------------------------------------------------------------------------------------
+
+
+class UIMessage(BaseModel):
+    id: str
+    role: str
+    parts: list[dict[str, object]]
+    metadata: dict[str, object] | None = None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [QUESTION, UIMessage.model_validate(QUESTION), Message("u1", Role.USER, ({"type": "text", "text": "why?"},))],
+    ids=["mapping", "model", "message"],
+)
+async def test_the_users_message_is_saved_before_the_model_is_called(given: Any) -> None:
+    messages = Messages()
+    guard = keeping(messages)
+    before_the_model: list[list[str]] = []
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        save = run.save(given)
+        assert save.message_id == "u1"
+        await save
+        before_the_model.append(await ids_of(messages))
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+        again = await client.post("/chat?id=s")
+    assert before_the_model[0] == ["u1"]
+    assert await ids_of(messages) == ["u1", answer.headers["x-message-id"], again.headers["x-message-id"]]
+    (question, *_) = await stored_in(messages, KEY)
+    assert question.message.parts == ({"type": "text", "text": "why?"},)
+
+
+async def test_a_text_gets_an_id_that_a_repetition_shares() -> None:
+    messages = Messages()
+    guard = keeping(messages)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        run.save("one")
+        await run.save("two")
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        first = await client.post("/chat?id=s", headers={"X-Request-Id": "r1"})
+        second = await client.post("/chat?id=s", headers={"X-Request-Id": "r1"})
+        third = await client.post("/chat?id=s")
+    one, two, *rest = await ids_of(messages)
+    assert one.startswith("usr_")
+    assert one != two
+    assert rest[:2] == [first.headers["x-message-id"], second.headers["x-message-id"]]
+    assert len(rest) == 5
+    assert rest[-1] == third.headers["x-message-id"]
+
+
+async def test_sync_endpoints_wait_in_their_thread() -> None:
+    messages = Messages()
+    guard = keeping(messages)
+    seen: list[str] = []
+
+    @guard.stream("request.query_params.id")
+    def chat(request: Request, run: Run) -> Iterator[str]:
+        run.save(QUESTION).result(10)
+        seen.extend(message.message_id for message in messages.appended)
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        assert text_of(await client.post("/chat?id=s")) == "because"
+    assert seen == ["u1"]
+
+
+async def test_result_would_stop_the_event_loop() -> None:
+    guard = keeping(Messages())
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        with pytest.raises(ConfigurationError, match="await"):
+            run.save(QUESTION).result()
+        yield "word"
+
+    async with calling(app_of(chat), guard) as client:
+        assert text_of(await client.post("/chat?id=s")) == "word"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (None, 503, "persistence_failed"),
+        (MessageForbiddenError("no", operation="append"), 404, "not_found"),
+        (MessageConflictError("no", operation="append"), 409, "save_conflict"),
+        (MessageInvalidError("no", operation="append"), 400, "request_invalid"),
+    ],
+    ids=["unavailable", "forbidden", "conflict", "invalid"],
+)
+async def test_an_awaited_save_that_fails_is_the_answer(error: Exception | None, status: int, code: str) -> None:
+    messages = Messages()
+    guard = keeping(messages, save_total_seconds=0.3, lease_seconds=15)
+    called = False
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        nonlocal called
+        await run.save(QUESTION)
+        called = True
+        yield "because"
+
+    if error is None:
+        messages.down = True
+    else:
+        messages.errors["append"] = error
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.json()["error"].get("user_message_id") == "u1"
+    assert (status == 503) == ("retry-after" in answer.headers)
+    assert not called
+
+
+async def test_an_endpoint_may_go_on_without_it() -> None:
+    messages = Messages()
+    messages.down = True
+    guard = keeping(messages, save_total_seconds=0.2)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        with pytest.raises(MessageStoreError):
+            await run.save(QUESTION)
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+    assert text_of(answer) == "because"
+    assert b"persistence_failed" in answer.content
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {},
+        {"id": 5, "role": "user", "parts": []},
+        {"id": "", "role": "user", "parts": []},
+        {"id": "u", "role": "robot", "parts": []},
+        {"id": "u", "role": "user", "parts": "x"},
+        {"id": "u", "role": "user", "parts": [{"text": "x"}]},
+        5,
+    ],
+    ids=str,
+)
+def test_what_is_no_message_is_refused(nonsense: Any) -> None:
+    with pytest.raises(MessageInvalidError):
+        message_of(nonsense, "fallback")
+
+
+def test_metadata_of_any_kind_is_kept() -> None:
+    assert message_of({**QUESTION, "metadata": {"a": 1}}, "f").metadata == {"a": 1}
+    assert message_of({**QUESTION, "metadata": 1}, "f").metadata == {"value": 1}
+    assert message_of({"role": "user", "parts": []}, "f").message_id == "f"
+
+
+async def test_a_client_that_sends_nonsense_is_told(anyio_backend: object) -> None:
+    guard = keeping(Messages())
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        run.save({"role": "user"})
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "request_invalid")
+
+
+# -- somebody else's session ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Somebody:
+    """A session that the message store says is somebody else's."""
+
+    guard: StreamGuard
+    messages: Messages
+    app: Starlette
+
+
+@pytest.fixture
+def somebodys() -> Somebody:
+    messages = Messages()
+    messages.errors["open_session"] = MessageForbiddenError("no", operation="open_session")
+    guard = keeping(messages)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        for _ in range(3):
+            yield "because "
+
+    return Somebody(guard, messages, app_of(chat))
+
+
+async def test_a_session_of_somebody_else_is_not_found(somebodys: Somebody) -> None:
+    async with calling(somebodys.app, somebodys.guard) as client:
+        answer = await client.post("/chat?id=s")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        assert b"because" not in answer.content
+    assert somebodys.messages.calls["append"] == 0
+
+
+async def test_a_database_that_is_slow_to_say_so_holds_nobody_up_for_long(somebodys: Somebody) -> None:
+    """Then the answer goes out, but nothing of it is saved."""
+    somebodys.messages.hold("open_session")
+    async with calling(somebodys.app, somebodys.guard) as client:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        request = asyncio.create_task(client.post("/chat?id=s"))
+        await asyncio.wait({request}, timeout=somebodys.guard._settings.registration_seconds + 2)
+        somebodys.messages.let_go("open_session")
+        answer = await request
+        assert loop.time() - begun < 10
+        assert answer.status_code == 200
+        assert b'"persistence_failed"' in answer.content
+        assert b"data-streamguard-persisted" not in answer.content
+    assert await ids_of(somebodys.messages) == []
