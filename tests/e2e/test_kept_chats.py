@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,13 +16,14 @@ import httpx
 import pytest
 
 from streamguard.messages.sql import SQLMessageStore
+from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
 from tests.harness.sse import EventReader, SseConnection, open_sse, ui_text
 from tests.harness.waiting import wait_until_async
 from tests.harness.workers import Worker
 
-from .calls import expected_text, new_session, open_gate, status, trace
-from .conftest import environment
+from .calls import expected_text, get, new_session, open_gate, status, trace
+from .conftest import SHORT_PATIENCE, environment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -31,21 +33,43 @@ APP = "tests.apps.keeping:application"
 @pytest.fixture(scope="module")
 def keepers(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Worker, Worker]]:
     """Two workers on one Redis and one SQLite file."""
-    url = database_url(tmp_path_factory.mktemp("keeping"))
-    env = {**environment(shared_redis.url), "KEEPING_DATABASE_URL": url}
-    asyncio.run(create_tables(url))
+    env = {**environment(shared_redis.url), "KEEPING_DATABASE_URL": new_database(tmp_path_factory.mktemp("keeping"))}
     with Worker(APP, env=env) as first, Worker(APP, env=env) as second:
         yield first, second
 
 
-def database_url(directory: Path) -> str:
-    return f"sqlite+aiosqlite:///{directory / 'chats.db'}"
+@pytest.fixture
+def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
+    proxies: list[FaultProxy] = []
+
+    def start(server: RedisServer) -> FaultProxy:
+        proxy = FaultProxy(server.port)
+        proxies.append(proxy)
+        proxy.__enter__()
+        return proxy
+
+    yield start
+    for proxy in proxies:
+        proxy.close()
 
 
-async def create_tables(url: str) -> None:
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """The URL of a SQLite file of this test's own, with its tables."""
+    return new_database(tmp_path)
+
+
+def new_database(directory: Path) -> str:
+    url = f"sqlite+aiosqlite:///{directory / 'chats.db'}"
+
     store = SQLMessageStore(url)
-    await store.create_tables()
-    await store.aclose()
+
+    async def create() -> None:
+        await store.create_tables()
+        await store.aclose()
+
+    asyncio.run(create())
+    return url
 
 
 def body_of(session: str, **script: object) -> dict[str, object]:
@@ -174,3 +198,72 @@ async def test_deleting_a_session_that_is_being_answered_elsewhere(keepers: tupl
     raw = f"{keepers[0].url}/api/chat/{session}/streams/{stream.headers['x-stream-id']}/raw"
     assert httpx.get(raw, headers=headers("ann"), trust_env=False).status_code == 404
     assert delete(keepers[0], session) == 204
+
+
+async def test_while_the_database_does_not_take_the_reply(
+    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker], database: str
+) -> None:
+    """The answer can be had from its log, by resuming and as a download, and the session says what it lacks."""
+    server, session = own_redis(), new_session()
+    keeper = worker(server.url, app=APP, env={"KEEPING_DATABASE_URL": database}, save_visible_seconds=0.3)
+    path = database.partition("///")[2]
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as locker:
+        async with AsyncExitStack() as stack:
+            stream = await enter(stack, keeper, body_of(session, n=6, gate=session, gate_at=3), key=session)
+            await stream.read_events(4)
+            await asyncio.to_thread(locker.execute, "BEGIN IMMEDIATE")  # others may read, and nobody else may write
+            open_gate(keeper, session)
+            events = stream.events + await stream.read_rest()
+        assert [event for event in events if "persistence_pending" in event.data]
+        last = status(keeper, session)["last"]
+        assert (last["outcome"], last["persisted"]) == ("completed", "pending")
+        question, reply = messages(keeper, session)
+        assert (question["persisted"], reply["persisted"], reply["position"]) == ("yes", "pending", None)
+        assert reply["stream_id"] == last["stream_id"]
+        raw = httpx.get(
+            f"{keeper.url}/api/chat/{session}/streams/{last['stream_id']}/raw", headers=headers("ann"), trust_env=False
+        )
+        assert raw.text == expected_text(6)
+        await asyncio.to_thread(locker.execute, "ROLLBACK")
+    await wait_until_async(
+        lambda: status(keeper, session)["last"]["persisted"] == "yes", description="the reply is saved after all"
+    )
+    assert brief(messages(keeper, session)) == [("user", "What?", "yes"), ("assistant", expected_text(6), "yes")]
+
+
+async def test_an_answer_that_lost_its_log_and_was_saved(
+    own_redis: Callable[..., RedisServer],
+    proxied: Callable[[RedisServer], FaultProxy],
+    worker: Callable[..., Worker],
+    database: str,
+) -> None:
+    """There is nothing to resume, and nothing is missing: 204. Who asks for the rest of the log is told that it is
+    lost."""
+    server, session = own_redis(), new_session()
+    proxy = proxied(server)
+    settings = {**SHORT_PATIENCE, "append_deadline_seconds": 0.5}
+    keeper = worker(proxy.redis_url(), app=APP, env={"KEEPING_DATABASE_URL": database}, **settings)
+    body = body_of(session, n=8, gate=session, gate_at=4)
+    async with AsyncExitStack() as stack:
+        stream = await enter(stack, keeper, body, key=session)
+        seen = await stream.read_events(6)
+        proxy.refuse()
+        open_gate(keeper, session)
+        rest = await stream.read_rest()
+    assert [event for event in rest if "not_resumable" in event.data]
+    assert ui_text(seen + rest) == expected_text(8)
+    proxy.forward()
+
+    def recorded() -> bool:
+        answer = httpx.get(f"{keeper.url}/api/chat/{session}", headers=headers("ann"), trust_env=False, timeout=30.0)
+        return answer.status_code == 200 and answer.json()["last"]["persisted"] == "yes"
+
+    await wait_until_async(recorded, description="the store knows how it ended")
+    assert brief(messages(keeper, session)) == [("user", "What?", "yes"), ("assistant", expected_text(8), "yes")]
+    without = get(keeper, session)
+    after = get(keeper, session, seen[-1].id)
+    repeated = await ask(keeper, body, key=session)
+    assert (without.status_code, without.headers["x-resume-reason"]) == (204, "finished")
+    assert (after.status_code, after.json()["error"]["reason"]) == (409, "not_registered")
+    assert (repeated.status_code, repeated.json()["error"]["reason"]) == (409, "not_registered")
+    assert repeated.headers["x-message-id"] == messages(keeper, session)[-1]["id"]

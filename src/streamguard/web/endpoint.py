@@ -123,6 +123,7 @@ class GuardedEndpoint:
         try:
             opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
+            ids.stream_id, ids.message_id = exc.fault.stream_id, exc.fault.message_id
             return fault_response(ids.complete(exc.fault), ids.headers())
         if isinstance(opened, StreamMeta):
             return self._joined(opened, admitted.slot, request, ids)
