@@ -16,9 +16,13 @@ from typing import Final, NoReturn
 
 import pytest
 
+from streamguard.model import Event
+from streamguard.wire import protocol_named
+
 from ..examples.live import example, scripted_answer
 from ..harness.redis import RedisServer, free_port
 from ..harness.workers import Worker
+from ..wire.golden import GOLDEN, GoldenStream, digest, fold_streams, load, recorded_hashes
 
 pytestmark = pytest.mark.timeout(180)  # the first test may have to install the packages
 
@@ -105,6 +109,26 @@ def test_page_modules(node: str) -> None:
     _run(node, "page.test.mjs", {})
 
 
+def test_golden_logs(node: str, tmp_path: Path) -> None:
+    """The fold of each golden log, against the client's own. Halves of surrogate pairs, which are replaced, aside."""
+    logs = []
+    for name in GOLDEN:
+        log = load(name)
+        if log.protocol == "ui-message" and name != "ui-message/lone-surrogates":
+            message = fold_streams(log, [stream.payloads for stream in log.streams])
+            assert digest(message) == recorded_hashes()[name]
+            streams = [_as_sent(stream) for stream in log.streams]
+            logs.append({"name": name, "streams": streams, "message": message.as_dict()})
+    golden = tmp_path / "golden.json"
+    golden.write_text(json.dumps(logs))
+    _run(node, "golden.test.mjs", {"GOLDEN": str(golden)})
+
+
+def _as_sent(stream: GoldenStream) -> str:
+    protocol = protocol_named("ui-message")
+    return b"".join(protocol.frame(Event(1, kind, data), None) for kind, data in stream.events).decode()
+
+
 def test_every_script_is_run() -> None:
     scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    assert scripts == {*SCRIPTS, "page"}
+    assert scripts == {*SCRIPTS, "golden", "page"}

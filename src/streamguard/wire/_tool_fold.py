@@ -45,9 +45,11 @@ class ToolFold:
                 _answer(kind, part, chunk)
 
     def reset_step(self) -> None:
-        """Drop every part of the current step, not only the tools'."""
-        del self._parts[len(self._parts) - len(self._step()) :]
-        self._inputs.clear()
+        """Drop every part of the current step, not only the tools'. Calls of earlier steps stay as they are."""
+        dropped = {id(part) for part in self._step()}
+        del self._parts[len(self._parts) - len(dropped) :]
+        for call_id in [name for name, (part, _) in self._inputs.items() if id(part) in dropped]:
+            del self._inputs[call_id]
 
     def settle(self) -> None:
         """Bring inputs that still stream in up to what has come."""

@@ -114,8 +114,9 @@ class MessageFold:
         elif kind == "start-step":
             self._parts.append({"type": "step-start"})
         elif kind == "reset-step":
+            for key in list(self._growing):  # one that began before the step keeps what it said
+                self._settle(key)
             self._tools.reset_step()
-            self._growing.clear()
         elif kind in ("start", "finish", "message-metadata"):
             self._id = text_of(part, "messageId") or self._id
             if part.get("messageMetadata") is not None:
