@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
 from tests.harness.workers import Worker
 
@@ -77,3 +78,19 @@ def worker() -> Iterator[Callable[..., Worker]]:
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture
+def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
+    """Starts proxies in front of a Redis for one test: `proxied(server)`."""
+    proxies: list[FaultProxy] = []
+
+    def start(server: RedisServer) -> FaultProxy:
+        proxy = FaultProxy(server.port)
+        proxies.append(proxy)
+        proxy.__enter__()
+        return proxy
+
+    yield start
+    for proxy in proxies:
+        proxy.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import httpx
@@ -26,21 +26,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 IDS = ("x-session-id", "x-stream-id", "x-message-id")
 QUICK = {"registration_seconds": 1.0}
 """How long a second request waits for the first one's stream."""
-
-
-@pytest.fixture
-def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
-    proxies: list[FaultProxy] = []
-
-    def start(server: RedisServer) -> FaultProxy:
-        proxy = FaultProxy(server.port)
-        proxies.append(proxy)
-        proxy.__enter__()
-        return proxy
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
 
 
 async def keyed(

@@ -39,21 +39,6 @@ def keepers(shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
-    proxies: list[FaultProxy] = []
-
-    def start(server: RedisServer) -> FaultProxy:
-        proxy = FaultProxy(server.port)
-        proxies.append(proxy)
-        proxy.__enter__()
-        return proxy
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
-
-
-@pytest.fixture
 def database(tmp_path: Path) -> str:
     """The URL of a SQLite file of this test's own, with its tables."""
     return new_database(tmp_path)

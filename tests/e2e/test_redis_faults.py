@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from redis import Redis
@@ -19,21 +19,6 @@ from .calls import expected_text, get, new_session, open_gate, post, raw_post, s
 from .conftest import SHORT_PATIENCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
-    proxies: list[FaultProxy] = []
-
-    def start(server: RedisServer) -> FaultProxy:
-        proxy = FaultProxy(server.port)
-        proxies.append(proxy)
-        proxy.__enter__()
-        return proxy
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
 
 
 def notices(events: list[SseEvent], code: str) -> list[dict[str, object]]:

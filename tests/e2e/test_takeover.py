@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,21 +19,6 @@ from .conftest import SHORT_LEASE
 from .test_redis_faults import log_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
-    proxies: list[FaultProxy] = []
-
-    def start(server: RedisServer) -> FaultProxy:
-        proxy = FaultProxy(server.port)
-        proxies.append(proxy)
-        proxy.__enter__()
-        return proxy
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
 
 
 def faults(events: list[SseEvent]) -> list[str]:
