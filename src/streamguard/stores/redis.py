@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import Final, cast
 
 from ..errors import StoreCorruptError, StoreUnavailableError
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
+from ..model import Event, EventKind, Persisted, QuotaState, SessionKey, StreamRef
 from ._redis import Address, Command, CommandError, Reply, checked
 from .base import (
     Append,
@@ -60,6 +61,16 @@ _FIRST_READ: Final = 16
 _LARGEST_READ: Final = 1024
 """How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
 
+_CACHED_STARTS: Final = 4096
+
+_KIND_BYTES: Final = {kind: kind.encode() for kind in EventKind}
+
+_new_command: Final = cast("Callable[[type[Command], tuple[bytes, str]], Command]", tuple.__new__)
+_new_reply: Final = cast("Callable[[type[AppendReply], tuple[Status, int, bool]], AppendReply]", tuple.__new__)
+"""A named tuple made so takes half the time; it matters for what is made for every event."""
+
+_OK: Final = Status.OK
+
 _REFUSED: Final = AppendReply(Status.REFUSED, 0, False)
 
 
@@ -96,6 +107,7 @@ class RedisStore(StreamStore):
         chosen = scripts or Scripts.load()
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
+        self._append_start: Callable[[StreamRef, int], bytes] = lru_cache(_CACHED_STARTS)(self._start_append)
         self._leases = LeaseIndex(self._lanes, self._keys)
         self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
 
@@ -189,8 +201,21 @@ class RedisStore(StreamStore):
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         commands = []
-        script, keys_of = self._commits.script, self._keys.stream
+        script, keys_of, start_of = self._commits.script, self._keys.stream, self._append_start
         for ref, epoch, first_seq, events, refresh in batch:
+            if len(events) == 1 and not refresh:  # what models at reading speed give: all but the event is known
+                ((kind, data),) = events
+                seq = b"%d" % first_seq
+                packed = b"%b$%d\r\n%b\r\n$1\r\n%b\r\n$%d\r\n%b\r\n" % (
+                    start_of(ref, epoch),
+                    len(seq),
+                    seq,
+                    _KIND_BYTES[kind],
+                    len(data),
+                    data,
+                )
+                commands.append(_new_command(Command, (packed, "append")))
+                continue
             keys = keys_of(ref)
             commands.append(
                 script(
@@ -200,6 +225,10 @@ class RedisStore(StreamStore):
                 )
             )
         return [_append_reply(reply) for reply in await self._commits.run("append", commands)]
+
+    def _start_append(self, ref: StreamRef, epoch: int) -> bytes:
+        keys = self._keys.stream(ref)
+        return self._commits.script_start("append", (keys.meta, keys.log), (epoch,), more=3)
 
     async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
         log = self._keys.stream(ref).log
@@ -387,7 +416,7 @@ class RedisStore(StreamStore):
 
 def _append_reply(reply: Reply) -> AppendReply:
     if isinstance(reply, int):
-        return AppendReply(Status.OK, reply, False)
+        return _new_reply(AppendReply, (_OK, reply, False))
     if isinstance(reply, CommandError):
         return _REFUSED
     status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give
