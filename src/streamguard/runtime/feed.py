@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ..model import Event, EventKind
+from ..model import EventKind
 from ..stores.base import Terminal
 from ..wire.base import WireProtocol
 
@@ -47,8 +47,10 @@ class Feed:
     """
 
     __slots__ = (
-        "_cursor_prefix",
+        "_block",
         "_event_bytes",
+        "_id_prefix",
+        "_ids_by_default",
         "_limit",
         "_loop",
         "_waiters",
@@ -88,7 +90,9 @@ class Feed:
         self._waiters: list[asyncio.Future[None]] = []
         self._event_bytes = 0
         self._limit = limit_bytes
-        self._cursor_prefix = f"1.{stream_id}."
+        self._id_prefix = f"id: 1.{stream_id}.".encode()
+        self._ids_by_default = protocol.ids_by_default
+        self._block = protocol.block
 
     @property
     def emitted(self) -> int:
@@ -151,9 +155,10 @@ class Feed:
 
     def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
         """Events `first`…`last`, which must be in the window."""
-        start, stop = first - self.base - 1, last - self.base
-        if stop - start == 1:
+        start = first - self.base - 1
+        if last == first:
             return ((self.kinds[start], self.data[start]),)
+        stop = last - self.base
         return list(zip(self.kinds[start:stop], self.data[start:stop], strict=True))
 
     def size(self, first: int, last: int) -> int:
@@ -164,26 +169,30 @@ class Feed:
         """The wire form of event `seq` of the window."""
         kind, data = self.kinds[seq - self.base - 1], self.data[seq - self.base - 1]
         named = ids and (self.last_id is None or seq <= self.last_id)
-        return self.protocol.frame(Event(seq, kind, data), f"{self._cursor_prefix}{seq}" if named else None)
+        return self._block(seq, kind, data, self._id_prefix if named else None)
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
         """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
         number of its last event."""
         index = after - self.base
         stop = self.visible - self.base
-        if ids == self.protocol.ids_by_default:
+        if ids == self._ids_by_default:
             frames = self.frames
             done = len(frames)
-            if done == stop - 1:  # the usual case when a model is slower than its readers
-                frames.append(self.frame(self.visible, ids=ids))
-            elif done < stop:
-                if not ids or self.last_id is None:
-                    prefix = self._cursor_prefix if ids else None
-                    frames += self.protocol.frames(
-                        self.base + done + 1, self.kinds[done:stop], self.data[done:stop], prefix
+            if done < stop:
+                if ids and self.last_id is not None:
+                    frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
+                elif done == stop - 1:  # the usual case when a model is slower than its readers
+                    frames.append(
+                        self._block(self.visible, self.kinds[done], self.data[done], self._id_prefix if ids else None)
                     )
                 else:
-                    frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
+                    frames += self.protocol.blocks(
+                        self.base + done + 1,
+                        self.kinds[done:stop],
+                        self.data[done:stop],
+                        self._id_prefix if ids else None,
+                    )
             if stop - index == 1:
                 return frames[index], after + 1
             end, size = index, 0

@@ -104,24 +104,24 @@ class Viewer:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
         while True:
-            if self._cut is not None:
-                raise ViewerCutError(self._cut)
-            if self._over:
-                return b""
             feed = self.feed
-            if feed is None or self.position < feed.base:
-                chunk = await self._replay(None if feed is None else feed.last_id)
-                if chunk:
-                    self.last_at = self._clock()
-                    return chunk
-                continue
-            if self.position < feed.visible:
+            if feed is not None and feed.base <= self.position < feed.visible and self._cut is None:
                 chunk, self.position = feed.take(self.position, ids=self.ids)
                 if not chunk:  # a terminal record without a wire form
                     continue
                 self.last_at = self._clock()
                 self._keep_alive_due = False
                 return chunk
+            if self._cut is not None:
+                raise ViewerCutError(self._cut)
+            if self._over:
+                return b""
+            if feed is None or self.position < feed.base:
+                chunk = await self._replay(None if feed is None else feed.last_id)
+                if chunk:
+                    self.last_at = self._clock()
+                    return chunk
+                continue
             if feed.ended:
                 if feed.complete:
                     self._over = True

@@ -26,6 +26,8 @@ RETRY_SECONDS: Final = 0.05
 COMMIT_STREAMS: Final = 500
 """Streams in one commit at most: its replies must arrive well within the command timeout."""
 
+_OK: Final = Status.OK
+
 
 class Writer:
     """Commits dirty streams in order over the store's dedicated connection.
@@ -124,9 +126,18 @@ class Writer:
             self._failed(streams)  # or they would wait for ever; what it was is the supervisor's to tell
             raise
         now = self._clock()
+        refused = False
         for stream, append, reply in zip(streams, batch, replies, strict=True):
-            self._settle(stream, append, reply, now)
-        if any(reply.status is Status.REFUSED for reply in replies):
+            status = reply.status
+            if status is _OK and not (stream.degraded or stream.superseded):  # nearly always
+                if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
+                    self._dirty[stream] = None
+                if reply.stop_requested:
+                    self._on_stop(stream)
+            else:
+                refused = refused or status is Status.REFUSED
+                self._settle(stream, append, reply, now)
+        if refused:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _failed(self, streams: list[LiveStream]) -> None:
@@ -144,8 +155,7 @@ class Writer:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:
-                stream.acknowledge(append.first_seq + len(append.events) - 1, now)
-                if stream.feed.emitted > stream.acked:
+                if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)

@@ -89,31 +89,39 @@ class StreamResponse(Response):
             await self.background()
 
     async def _deliver(self, viewer: Viewer, receive: Receive, send: Send) -> _Left:
-        left = _Left.CUT
+        """Send in a task of its own, which every event wakes: this one lies under all layers of the application."""
+        left: _Left | None = None
+        failed: BaseException | None = None
         async with anyio.create_task_group() as group:
 
-            async def watch() -> None:
-                nonlocal left
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                left = _Left.GONE
+            async def deliver() -> None:
+                nonlocal left, failed
+                try:
+                    left = await self._send_all(viewer, send)
+                except OSError:  # ASGI 2.4: how `send` tells that the client left
+                    left = _Left.GONE
+                except Exception as exc:  # noqa: BLE001 -- raised below, where no group wraps it
+                    failed = exc
                 group.cancel_scope.cancel()
 
             viewer.on_drop = group.cancel_scope.cancel
-            group.start_soon(watch)
+            group.start_soon(deliver)
             try:
-                left = await self._send_all(viewer, send)
-            except OSError:  # ASGI 2.4: how `send` tells that the client left
-                left = _Left.GONE
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                left = left or _Left.GONE
+            except Exception as exc:  # noqa: BLE001 -- as above
+                failed = exc
             group.cancel_scope.cancel()
-        return left
+        if failed is not None:
+            raise failed
+        return left or _Left.CUT
 
     async def _send_all(self, viewer: Viewer, send: Send) -> _Left:
-        time = asyncio.get_running_loop().time
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             while chunk := await viewer.next():
-                viewer.sending_since = time()
+                viewer.sending_since = viewer.last_at
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 viewer.sending_since = None
                 if len(chunk) >= FAIR_BYTES:

@@ -217,17 +217,24 @@ class UIMessageProtocol(WireProtocol):
             return b"data: " + data + b"\n\n"
         return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
 
-    def frames(
-        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], cursor_prefix: str | None
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        if kind is _DATA:
+            if id_prefix is None:
+                return b"data: %b\n\n" % payload
+            return b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+        return super().block(seq, kind, payload, id_prefix)
+
+    def blocks(
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
     ) -> list[bytes]:
-        if cursor_prefix is None:
-            return super().frames(first_seq, kinds, payloads, None)
-        prefix = b"id: " + cursor_prefix.encode()
+        if id_prefix is None:
+            return super().blocks(first_seq, kinds, payloads, None)
+        block = self.block
         return [
-            b"%b%d\ndata: %b\n\n" % (prefix, seq, data)
+            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
             if kind is _DATA
-            else self.frame(Event(seq, kind, data), f"{cursor_prefix}{seq}")
-            for seq, (kind, data) in enumerate(zip(kinds, payloads, strict=True), first_seq)
+            else block(seq, kind, payload, id_prefix)
+            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
