@@ -14,7 +14,7 @@ from ..model import EventKind, Outcome, SessionKey, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import Append, Seal
 from ..wire.base import Encoder, WireProtocol
-from .feed import Feed
+from .feed import EVENT_BYTES, Feed
 
 __all__ = ["Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
 
@@ -280,17 +280,20 @@ class LiveStream:
         """
         size = len(payload)
         feed = self.feed
+        data = feed.data
         if (
             size > self._max_event_bytes
             or self.bytes + size > self._max_bytes
-            or feed.base + len(feed.data) >= self._max_events
+            or feed.base + len(data) >= self._max_events
             or self.degraded
             or self.superseded
         ):
             self.emit(EventKind.DATA, payload)
             return
         self.bytes += size
-        feed.push(_DATA, payload)
+        feed.kinds.append(_DATA)  # as `push`, without the call
+        data.append(payload)
+        feed.held_bytes += size + EVENT_BYTES
         self._pending_bytes += size
         if self.first_pending_at is None:
             self.first_pending_at = now
@@ -335,7 +338,11 @@ class LiveStream:
         first, last = self.acked + 1, feed.base + len(feed.data)
         if last < first or self.degraded or self.superseded:
             return None
-        events = feed.payloads(first, last)
+        if first == last:
+            index = last - feed.base - 1
+            events: Sequence[tuple[EventKind, bytes]] = ((feed.kinds[index], feed.data[index]),)
+        else:
+            events = feed.payloads(first, last)
         self._in_flight_bytes = self._pending_bytes
         if self._pending_bytes > COMMIT_BYTES:
             size = 0
