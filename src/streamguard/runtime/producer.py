@@ -9,7 +9,7 @@ from typing import Final
 from ..errors import EventTooLargeError, FaultError, StreamLimitError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Outcome
-from .stream import Ending, LiveStream
+from .stream import PENDING_BYTES, Ending, LiveStream
 
 __all__ = ["fault_of", "produce"]
 
@@ -42,7 +42,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                         emit(payload, now)
                 if count % YIELD_EVERY == 1:
                     await asyncio.sleep(0)
-                if stream.crowded:
+                if stream.pending_bytes > PENDING_BYTES:
                     await stream.room()
         finally:
             close = getattr(iterator, "aclose", None)

@@ -16,7 +16,7 @@ from ..stores.base import Append, Seal
 from ..wire.base import Encoder, WireProtocol
 from .feed import EVENT_BYTES, Feed
 
-__all__ = ["Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
+__all__ = ["PENDING_BYTES", "Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
 
 OnConflict = Literal["reject", "replace", "join"]
 OnStoreFailure = Literal["continue", "fail"]
@@ -94,7 +94,6 @@ class LiveStream:
         "_max_event_bytes",
         "_max_events",
         "_on_degraded",
-        "_pending_bytes",
         "_room",
         "_submit",
         "_usage",
@@ -121,6 +120,7 @@ class LiveStream:
         "message_id",
         "opened_at",
         "overruled",
+        "pending_bytes",
         "producer",
         "protocol",
         "ref",
@@ -212,7 +212,8 @@ class LiveStream:
         self._usage: dict[str, int] = {}
         self._submit = submit
         self._on_degraded = on_degraded
-        self._pending_bytes = 0
+        self.pending_bytes: int = 0
+        """Of events that wait for their append; over `PENDING_BYTES` the producer waits too."""
         self._in_flight_bytes = 0
         """Of these, what the commit under way carries."""
 
@@ -267,7 +268,7 @@ class LiveStream:
             self.feed.show(seq)
             self._show_first()
             return
-        self._pending_bytes += size
+        self.pending_bytes += size
         if self.first_pending_at is None:
             self.first_pending_at = self._clock()
             self._submit(self)
@@ -294,14 +295,14 @@ class LiveStream:
         feed.kinds.append(_DATA)  # as `push`, without the call
         data.append(payload)
         feed.held_bytes += size + EVENT_BYTES
-        self._pending_bytes += size
+        self.pending_bytes += size
         if self.first_pending_at is None:
             self.first_pending_at = now
             self._submit(self)
 
     async def room(self) -> None:
         """Wait until the log has caught up enough for more."""
-        while self._pending_bytes > PENDING_BYTES and not self.degraded and not self.superseded:
+        while self.pending_bytes > PENDING_BYTES and not self.degraded and not self.superseded:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
@@ -311,7 +312,8 @@ class LiveStream:
 
     @property
     def crowded(self) -> bool:
-        return self._pending_bytes > PENDING_BYTES
+        """Whether the producer is so far ahead of the log that it waits."""
+        return self.pending_bytes > PENDING_BYTES
 
     def cancel(self, ending: Ending) -> None:
         """End the producer early. The first reason stands; a stream past its producer is left alone."""
@@ -343,8 +345,8 @@ class LiveStream:
             events: Sequence[tuple[EventKind, bytes]] = ((feed.kinds[index], feed.data[index]),)
         else:
             events = feed.payloads(first, last)
-        self._in_flight_bytes = self._pending_bytes
-        if self._pending_bytes > COMMIT_BYTES:
+        self._in_flight_bytes = self.pending_bytes
+        if self.pending_bytes > COMMIT_BYTES:
             size = 0
             for index, (_, data) in enumerate(events):
                 size += len(data)
@@ -360,7 +362,7 @@ class LiveStream:
     def acknowledge(self, last_seq: int, now: float) -> bool:
         """What `next_append` gave, up to `last_seq`, is in the log: show it. Returns whether more waits."""
         feed = self.feed
-        self._pending_bytes -= self._in_flight_bytes
+        self.pending_bytes -= self._in_flight_bytes
         self.acked = last_seq
         self.urgent = False
         if last_seq > feed.visible:
@@ -371,7 +373,7 @@ class LiveStream:
         self.first_pending_at = now if more else None
         if self._first is not None:
             self._show_first()
-        if self._room is not None and self._pending_bytes <= PENDING_BYTES:
+        if self._room is not None and self.pending_bytes <= PENDING_BYTES:
             self._wake_room()
         return more
 
@@ -382,7 +384,7 @@ class LiveStream:
         """
         if not self.feed.base <= last_seq <= self.acked:
             return False
-        self._pending_bytes += self.feed.size(last_seq + 1, self.acked)
+        self.pending_bytes += self.feed.size(last_seq + 1, self.acked)
         self.acked = last_seq
         return True
 
@@ -405,7 +407,7 @@ class LiveStream:
         self.degraded_reason = reason
         self.feed.last_id = self.feed.visible
         self.first_pending_at = None
-        self._pending_bytes = 0
+        self.pending_bytes = 0
         self._on_degraded(self, reason)
         self.feed.show(self.feed.emitted)
         self.feed.wake()
@@ -424,7 +426,7 @@ class LiveStream:
             return
         self.superseded = True
         self.first_pending_at = None
-        self._pending_bytes = 0
+        self.pending_bytes = 0
         self.feed.drop_hidden()
         self.cancel(Ending(Outcome.INTERRUPTED, None))
         self._wake_room()

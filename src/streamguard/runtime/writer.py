@@ -57,12 +57,18 @@ class Writer:
         self._appends_per_second = 0.0
         """Smoothed over about `RATE_SECONDS`."""
         self._pausing = False
+        self._urgent = False
+        """One of the dirty streams should not wait for company."""
 
     def submit(self, stream: LiveStream) -> None:
         """The stream has events to commit. Repeats are free; an urgent stream ends a pause."""
         self._dirty[stream] = None
+        if stream.urgent:
+            self._urgent = True
+        elif self._pausing:
+            return
         wake = self._wake
-        if wake is not None and (stream.urgent or not self._pausing) and not wake.done():
+        if wake is not None and not wake.done():
             wake.set_result(None)
 
     async def run(self) -> None:
@@ -78,7 +84,7 @@ class Writer:
     async def _gather(self) -> None:
         """Let a busy process's events gather for a moment, unless one of them should not wait."""
         waiting = self._committed_at + PAUSE_SECONDS - self._clock()
-        if waiting <= 0 or not self._busy() or any(stream.urgent for stream in self._dirty):
+        if waiting <= 0 or self._urgent or not self._busy():
             return
         loop = asyncio.get_running_loop()
         self._wake = wake = loop.create_future()
@@ -109,6 +115,7 @@ class Writer:
                 streams.append(stream)
                 batch.append(append)
         self._dirty = rest
+        self._urgent = bool(rest)
         if not batch:
             return
         elapsed = max(now - self._committed_at, 0.0005)

@@ -226,7 +226,10 @@ class RedisStore(StreamStore):
                     (epoch, first_seq, *(events[0] if len(events) == 1 else flatten(events))),
                 )
             )
-        return [_append_reply(reply) for reply in await self._commits.run("append", commands)]
+        return [
+            _new_reply(AppendReply, (_OK, reply, False)) if type(reply) is int else _append_reply(reply)
+            for reply in await self._commits.run("append", commands)
+        ]
 
     def _start_append(self, ref: StreamRef, epoch: int) -> tuple[StreamRef, int, bytes]:
         """The beginning of every append of one event to a stream, kept: it is most of the command."""
@@ -423,7 +426,7 @@ class RedisStore(StreamStore):
 
 def _append_reply(reply: Reply) -> AppendReply:
     if isinstance(reply, int):
-        return _new_reply(AppendReply, (_OK, reply, False))
+        return AppendReply(Status.OK, reply, False)
     if isinstance(reply, CommandError):
         return _REFUSED
     status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give

@@ -232,9 +232,7 @@ class UIMessageProtocol(WireProtocol):
             return super().blocks(first_seq, kinds, payloads, None)
         block = self.block
         return [
-            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
-            if kind is _DATA
-            else block(seq, kind, payload, id_prefix)
+            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload) if kind is _DATA else block(seq, kind, payload, id_prefix)
             for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
