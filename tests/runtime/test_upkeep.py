@@ -176,7 +176,7 @@ async def test_a_large_stream_with_a_viewer_that_never_reads(memory: MemoryStore
         for _ in range(200):
             model.say(piece)
             await asyncio.sleep(0)
-            most = max(most, stream.feed._event_bytes)
+            most = max(most, stream.feed.held_bytes)
         model.end()
         seen = await reading
         assert (seen.over, len(seen.text)) == (True, 20_000_000)

@@ -298,7 +298,7 @@ async def test_a_lagging_viewer_replays_what_left_the_window(stores: Stores) -> 
         model.say(*[BIG] * 100)
         await wait_until_async(lambda: stream.acked == 100, description="all of it is logged")
         assert stream.feed.base > 0
-        assert stream.feed._event_bytes < 2_200_000
+        assert stream.feed.held_bytes < 2_200_000
         await read(lagging, into := Reading(), until=lambda r: len(r.events) >= 99)
         model.say("end")
         model.end()
@@ -458,7 +458,7 @@ def test_only_what_was_shown_leaves_the_window() -> None:
     assert (window.base, window.emitted) == (10, 20)
     window.drop_hidden()
     window.drop_hidden()
-    assert (window.emitted, window._event_bytes) == (10, 0)
+    assert (window.emitted, window.held_bytes) == (10, 0)
     window.push(EventKind.DATA, b"y")
     window.show(11)
     window.show(11)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ..model import Event, EventKind
+from ..model import EventKind
 from ..stores.base import Terminal
 from ..wire.base import WireProtocol
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..faults import Fault
     from .viewer import Viewer
 
-__all__ = ["Feed"]
+__all__ = ["EVENT_BYTES", "Feed", "Waiter"]
 
 CHUNK_BYTES: Final = 65_536
 """Most that one `send` carries, unless a single event is larger."""
@@ -27,6 +27,8 @@ CHUNK_BYTES: Final = 65_536
 EVENT_BYTES: Final = 200
 """What an event takes besides its payload: places in lists, its bytes object and its cached frame, rounded up."""
 
+_DATA: Final = EventKind.DATA
+
 LOG_LOST: Final = "log_lost"
 """The terminal record's reason when the log before it is not the whole stream."""
 
@@ -34,6 +36,14 @@ LOG_LOST: Final = "log_lost"
 def is_tombstone(terminal: bytes) -> bool:
     """Whether a terminal record ends a log that is not the whole stream."""
     return Terminal.from_json(terminal).reason == LOG_LOST
+
+
+class Waiter(Protocol):
+    """Who waits for a change of a feed: a future, or what looks like one to it."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None, /) -> None: ...
 
 
 class Feed:
@@ -47,10 +57,11 @@ class Feed:
     """
 
     __slots__ = (
-        "_cursor_prefix",
-        "_event_bytes",
+        "_id_prefix",
+        "_ids_by_default",
         "_limit",
         "_loop",
+        "_one_line",
         "_waiters",
         "base",
         "complete",
@@ -58,6 +69,7 @@ class Feed:
         "end_fault",
         "ended",
         "frames",
+        "held_bytes",
         "kinds",
         "last_id",
         "protocol",
@@ -85,10 +97,13 @@ class Feed:
         """Why viewers are cut, when it ended incomplete."""
         self.viewers: set[Viewer] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-        self._event_bytes = 0
+        self.held_bytes: int = 0
+        """Of the window's events; whoever adds to `kinds` and `data` adds the payload's and `EVENT_BYTES` here."""
+        self._waiters: list[Waiter] = []
         self._limit = limit_bytes
-        self._cursor_prefix = f"1.{stream_id}."
+        self._id_prefix = f"id: 1.{stream_id}.".encode()
+        self._ids_by_default = protocol.ids_by_default
+        self._one_line = protocol.data_as_lines
 
     @property
     def emitted(self) -> int:
@@ -99,23 +114,28 @@ class Feed:
         """Add an event, not visible yet. Returns its number."""
         self.kinds.append(kind)
         self.data.append(data)
-        self._event_bytes += len(data) + EVENT_BYTES
+        self.held_bytes += len(data) + EVENT_BYTES
         return self.base + len(self.data)
 
     def show(self, up_to: int) -> None:
         """Make events up to number `up_to` visible and wake every waiting viewer."""
         if up_to > self.visible:
             self.visible = up_to
-            if self._event_bytes > 2 * self._limit:
+            if self.held_bytes > 2 * self._limit:
                 self._trim(self._limit)
-            self.wake()
+            waiters = self._waiters
+            if waiters:  # as `wake`, without the call
+                self._waiters = []
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
 
     def drop_hidden(self) -> None:
         """Forget events that were never shown (their writer lost the stream)."""
         hidden = self.emitted - self.visible
         if hidden:
             for data in self.data[-hidden:]:
-                self._event_bytes -= len(data) + EVENT_BYTES
+                self.held_bytes -= len(data) + EVENT_BYTES
             del self.kinds[-hidden:], self.data[-hidden:]
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
@@ -144,7 +164,11 @@ class Feed:
         self._waiters.append(waiter)
         return waiter
 
-    def forget(self, waiter: asyncio.Future[None]) -> None:
+    def wait(self, waiter: Waiter) -> None:
+        """Have `waiter` told of the next change."""
+        self._waiters.append(waiter)
+
+    def forget(self, waiter: Waiter) -> None:
         """Drop a waiter whose viewer was cancelled or woken otherwise."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
@@ -152,8 +176,6 @@ class Feed:
     def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
         """Events `first`…`last`, which must be in the window."""
         start, stop = first - self.base - 1, last - self.base
-        if stop - start == 1:
-            return ((self.kinds[start], self.data[start]),)
         return list(zip(self.kinds[start:stop], self.data[start:stop], strict=True))
 
     def size(self, first: int, last: int) -> int:
@@ -164,26 +186,34 @@ class Feed:
         """The wire form of event `seq` of the window."""
         kind, data = self.kinds[seq - self.base - 1], self.data[seq - self.base - 1]
         named = ids and (self.last_id is None or seq <= self.last_id)
-        return self.protocol.frame(Event(seq, kind, data), f"{self._cursor_prefix}{seq}" if named else None)
+        return self.protocol.block(seq, kind, data, self._id_prefix if named else None)
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
         """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
         number of its last event."""
         index = after - self.base
         stop = self.visible - self.base
-        if ids == self.protocol.ids_by_default:
+        if ids == self._ids_by_default:
             frames = self.frames
             done = len(frames)
-            if done == stop - 1:  # the usual case when a model is slower than its readers
-                frames.append(self.frame(self.visible, ids=ids))
-            elif done < stop:
-                if not ids or self.last_id is None:
-                    prefix = self._cursor_prefix if ids else None
-                    frames += self.protocol.frames(
-                        self.base + done + 1, self.kinds[done:stop], self.data[done:stop], prefix
-                    )
-                else:
+            if done < stop:
+                if ids and self.last_id is not None:
                     frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
+                elif (
+                    done == stop - 1  # the usual case when a model is slower than its readers
+                    and ids
+                    and self._one_line
+                    and self.kinds[done] is _DATA
+                    and b"\n" not in (data := self.data[done])
+                ):
+                    frames.append(b"%b%d\ndata: %b\n\n" % (self._id_prefix, self.visible, data))
+                else:
+                    frames += self.protocol.blocks(
+                        self.base + done + 1,
+                        self.kinds[done:stop],
+                        self.data[done:stop],
+                        self._id_prefix if ids else None,
+                    )
             if stop - index == 1:
                 return frames[index], after + 1
             end, size = index, 0
@@ -210,13 +240,13 @@ class Feed:
             self.kinds.clear()
             self.data.clear()
             self.frames.clear()
-            self.base, self._event_bytes = self.visible, 0
+            self.base, self.held_bytes = self.visible, 0
             return
-        drop, size = 0, self._event_bytes
+        drop, size = 0, self.held_bytes
         while drop < shown and size > limit:
             size -= len(self.data[drop]) + EVENT_BYTES
             drop += 1
         del self.kinds[:drop], self.data[:drop]
         del self.frames[:drop]
         self.base += drop
-        self._event_bytes = size
+        self.held_bytes = size

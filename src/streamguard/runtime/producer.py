@@ -9,7 +9,7 @@ from typing import Final
 from ..errors import EventTooLargeError, FaultError, StreamLimitError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Outcome
-from .stream import Ending, LiveStream
+from .stream import PENDING_BYTES, Ending, LiveStream
 
 __all__ = ["fault_of", "produce"]
 
@@ -33,16 +33,16 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                 if stream.cancelling is not None:  # the endpoint swallowed its cancellation
                     break
                 stream.items = count = count + 1
+                stream.last_item_at = now = clock()
                 payloads = encode(item)
                 if payloads:
                     if not stream.began:
                         stream.begin()
                     for payload in payloads:
-                        emit(payload)
-                stream.last_item_at = clock()
+                        emit(payload, now)
                 if count % YIELD_EVERY == 1:
                     await asyncio.sleep(0)
-                if stream.crowded:
+                if stream.pending_bytes > PENDING_BYTES:
                     await stream.room()
         finally:
             close = getattr(iterator, "aclose", None)
@@ -51,7 +51,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.cancelling is None:
             stream.begin()
             for payload in encoder.finish():
-                emit(payload)
+                emit(payload, clock())
             return Ending(Outcome.COMPLETED, None)
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreError, StreamGuardError
@@ -15,7 +15,7 @@ from ..wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, is_tombstone
 
 if TYPE_CHECKING:
-    from .feed import Feed
+    from .feed import Feed, Waiter
 
 __all__ = ["Viewer", "ViewerCutError"]
 
@@ -92,7 +92,7 @@ class Viewer:
         self._cut: str | None = None
         self._over = False
         self._keep_alive_due = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Waiter | None = None
         if feed is not None:
             feed.viewers.add(self)
 
@@ -104,24 +104,36 @@ class Viewer:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
         while True:
-            if self._cut is not None:
-                raise ViewerCutError(self._cut)
-            if self._over:
-                return b""
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            found = self.poll(waiter)
+            if isinstance(found, bytes):
+                return found
+            chunk = await (waiter if found is None else found)
+            if chunk:
+                return chunk
+
+    def poll(self, waiter: Waiter) -> bytes | Awaitable[bytes | None] | None:
+        """`next` for who asks for every event: the next chunk if it is here, or what to await for one (if that gives
+        none, one polls again). None when there is nothing yet: `waiter` is told of news, once.
+
+        Raises:
+            ViewerCutError: as `next`.
+        """
+        while True:
             feed = self.feed
-            if feed is None or self.position < feed.base:
-                chunk = await self._replay(None if feed is None else feed.last_id)
-                if chunk:
-                    self.last_at = self._clock()
-                    return chunk
-                continue
-            if self.position < feed.visible:
+            if feed is not None and feed.base <= self.position < feed.visible and self._cut is None:
                 chunk, self.position = feed.take(self.position, ids=self.ids)
                 if not chunk:  # a terminal record without a wire form
                     continue
                 self.last_at = self._clock()
                 self._keep_alive_due = False
                 return chunk
+            if self._cut is not None:
+                raise ViewerCutError(self._cut)
+            if self._over:
+                return b""
+            if feed is None or self.position < feed.base:
+                return self._replay(None if feed is None else feed.last_id)
             if feed.ended:
                 if feed.complete:
                     self._over = True
@@ -133,13 +145,9 @@ class Viewer:
                 self._keep_alive_due = False
                 self.last_at = self._clock()
                 return KEEP_ALIVE
-            self._waiter = waiter = feed.waiter()
-            try:
-                await waiter
-            finally:
-                self._waiter = None
-                if not waiter.done() or waiter.cancelled():
-                    feed.forget(waiter)
+            self._waiter = waiter
+            feed.wait(waiter)
+            return None
 
     async def _replay(self, last_id: int | None) -> bytes:
         """Up to 64 KiB of the log after the position; empty when its events have no wire form or it ended.
@@ -166,6 +174,7 @@ class Viewer:
             self.position = event.seq
         if not parts:  # a tombstone: what came before it was not the whole stream
             raise ViewerCutError("not_registered", self.protocol.fault_frame(self._gone("not_registered")))
+        self.last_at = self._clock()
         return b"".join(parts)
 
     async def _read(self) -> Sequence[Event]:
@@ -233,6 +242,8 @@ class Viewer:
         on_close, self._on_close = self._on_close, _nothing
         if self.feed is not None:
             self.feed.viewers.discard(self)
+            if self._waiter is not None:
+                self.feed.forget(self._waiter)
         on_close(self)
 
 

@@ -26,6 +26,8 @@ RETRY_SECONDS: Final = 0.05
 COMMIT_STREAMS: Final = 500
 """Streams in one commit at most: its replies must arrive well within the command timeout."""
 
+_OK: Final = Status.OK
+
 
 class Writer:
     """Commits dirty streams in order over the store's dedicated connection.
@@ -55,12 +57,18 @@ class Writer:
         self._appends_per_second = 0.0
         """Smoothed over about `RATE_SECONDS`."""
         self._pausing = False
+        self._urgent = False
+        """One of the dirty streams should not wait for company."""
 
     def submit(self, stream: LiveStream) -> None:
         """The stream has events to commit. Repeats are free; an urgent stream ends a pause."""
         self._dirty[stream] = None
+        if stream.urgent:
+            self._urgent = True
+        elif self._pausing:
+            return
         wake = self._wake
-        if wake is not None and (stream.urgent or not self._pausing) and not wake.done():
+        if wake is not None and not wake.done():
             wake.set_result(None)
 
     async def run(self) -> None:
@@ -76,7 +84,7 @@ class Writer:
     async def _gather(self) -> None:
         """Let a busy process's events gather for a moment, unless one of them should not wait."""
         waiting = self._committed_at + PAUSE_SECONDS - self._clock()
-        if waiting <= 0 or not self._busy() or any(stream.urgent for stream in self._dirty):
+        if waiting <= 0 or self._urgent or not self._busy():
             return
         loop = asyncio.get_running_loop()
         self._wake = wake = loop.create_future()
@@ -107,6 +115,7 @@ class Writer:
                 streams.append(stream)
                 batch.append(append)
         self._dirty = rest
+        self._urgent = bool(rest)
         if not batch:
             return
         elapsed = max(now - self._committed_at, 0.0005)
@@ -124,9 +133,18 @@ class Writer:
             self._failed(streams)  # or they would wait for ever; what it was is the supervisor's to tell
             raise
         now = self._clock()
+        refused = False
         for stream, append, reply in zip(streams, batch, replies, strict=True):
-            self._settle(stream, append, reply, now)
-        if any(reply.status is Status.REFUSED for reply in replies):
+            status = reply.status
+            if status is _OK and not (stream.degraded or stream.superseded):  # nearly always
+                if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
+                    self._dirty[stream] = None
+                if reply.stop_requested:
+                    self._on_stop(stream)
+            else:
+                refused = refused or status is Status.REFUSED
+                self._settle(stream, append, reply, now)
+        if refused:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _failed(self, streams: list[LiveStream]) -> None:
@@ -144,8 +162,7 @@ class Writer:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:
-                stream.acknowledge(append.first_seq + len(append.events) - 1, now)
-                if stream.feed.emitted > stream.acked:
+                if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)

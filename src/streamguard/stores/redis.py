@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import lru_cache
 from typing import Final, cast
 
 from ..errors import StoreCorruptError, StoreUnavailableError
@@ -62,7 +61,7 @@ _FIRST_READ: Final = 16
 _LARGEST_READ: Final = 1024
 """How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
 
-_CACHED_STARTS: Final = 4096
+_KEPT_STARTS: Final = 4096
 
 _KIND_BYTES: Final = {kind: kind.encode() for kind in EventKind}
 
@@ -108,7 +107,7 @@ class RedisStore(OutboxSteps):
         chosen = scripts or Scripts.load()
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
-        self._append_start: Callable[[StreamRef, int], bytes] = lru_cache(_CACHED_STARTS)(self._start_append)
+        self._append_starts: dict[str, tuple[StreamRef, int, bytes]] = {}
         self._leases = LeaseIndex(self._lanes, self._keys)
         self._outbox = OutboxIndex(self._lanes, self._keys)
         self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
@@ -197,13 +196,16 @@ class RedisStore(OutboxSteps):
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         commands = []
-        script, keys_of, start_of = self._commits.script, self._keys.stream, self._append_start
+        script, keys_of, starts = self._commits.script, self._keys.stream, self._append_starts
         for ref, epoch, first_seq, events, refresh in batch:
             if len(events) == 1 and not refresh:  # what models at reading speed give: all but the event is known
                 ((kind, data),) = events
+                start = starts.get(ref.stream_id)
+                if start is None or start[0] is not ref or start[1] != epoch:
+                    start = self._start_append(ref, epoch)
                 seq = b"%d" % first_seq
                 packed = b"%b$%d\r\n%b\r\n$1\r\n%b\r\n$%d\r\n%b\r\n" % (
-                    start_of(ref, epoch),
+                    start[2],
                     len(seq),
                     seq,
                     _KIND_BYTES[kind],
@@ -220,11 +222,19 @@ class RedisStore(OutboxSteps):
                     (epoch, first_seq, *(events[0] if len(events) == 1 else flatten(events))),
                 )
             )
-        return [_append_reply(reply) for reply in await self._commits.run("append", commands)]
+        return [
+            _new_reply(AppendReply, (_OK, reply, False)) if type(reply) is int else _append_reply(reply)
+            for reply in await self._commits.run("append", commands)
+        ]
 
-    def _start_append(self, ref: StreamRef, epoch: int) -> bytes:
+    def _start_append(self, ref: StreamRef, epoch: int) -> tuple[StreamRef, int, bytes]:
+        """The beginning of every append of one event to a stream, kept: it is most of the command."""
         keys = self._keys.stream(ref)
-        return self._commits.script_start("append", (keys.meta, keys.log), (epoch,), more=3)
+        start = ref, epoch, self._commits.script_start("append", (keys.meta, keys.log), (epoch,), more=3)
+        if len(self._append_starts) >= _KEPT_STARTS:
+            self._append_starts.clear()
+        self._append_starts[ref.stream_id] = start
+        return start
 
     async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
         log = self._keys.stream(ref).log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,15 +50,19 @@ class CutLayer:
             return
         exchange = exchange_of(scope)
 
-        async def outermost_send(message: Message) -> None:
+        def outermost_send(message: Message) -> Awaitable[None]:  # no coroutine of its own for each event
             if message["type"] == "http.response.body":
                 if exchange.cut and not message.get("more_body", False):
-                    return
+                    return _nothing()
             elif exchange.headers and message["type"] == "http.response.start":
                 message = {**message, "headers": _completed(list(message.get("headers", ())), exchange.headers)}
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, outermost_send)
+
+
+async def _nothing() -> None:
+    """What sending a message that is swallowed comes to."""
 
 
 def _completed(headers: RawHeaders, ids: RawHeaders) -> RawHeaders:

@@ -14,14 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from ..model import Observation, Signal
 from ..runtime import LiveStream, Runtime, Viewer, ViewerCutError
+from .delivery import Delivery
 from .exchange import exchange_of
 from .headers import RawHeaders
 from .limits import ViewerSlot
 
 __all__ = ["StreamResponse"]
 
-FAIR_BYTES: Final = 8_192
-"""A chunk this large may be followed at once by another: give other tasks a turn. Smaller ones took all there was."""
 OBSERVED_ELSEWHERE: Final = frozenset({"disconnect", "slow"})
 
 
@@ -89,42 +88,47 @@ class StreamResponse(Response):
             await self.background()
 
     async def _deliver(self, viewer: Viewer, receive: Receive, send: Send) -> _Left:
-        left = _Left.CUT
+        """Send in a task of its own, which every event wakes: this one lies under all layers of the application."""
+        left: _Left | None = None
+        failed: BaseException | None = None
         async with anyio.create_task_group() as group:
 
-            async def watch() -> None:
-                nonlocal left
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                left = _Left.GONE
+            async def deliver() -> None:
+                nonlocal left, failed
+                try:
+                    start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                    await Delivery(viewer, send).run(start)
+                    left = _Left.DONE
+                except ViewerCutError as exc:
+                    left = await self._cut(viewer, exc, send)
+                except OSError:  # ASGI 2.4: how `send` tells that the client left
+                    left = _Left.GONE
+                except Exception as exc:  # noqa: BLE001 -- raised below, where no group wraps it
+                    failed = exc
                 group.cancel_scope.cancel()
 
             viewer.on_drop = group.cancel_scope.cancel
-            group.start_soon(watch)
+            group.start_soon(deliver)
             try:
-                left = await self._send_all(viewer, send)
-            except OSError:  # ASGI 2.4: how `send` tells that the client left
-                left = _Left.GONE
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                left = left or _Left.GONE
+            except Exception as exc:  # noqa: BLE001 -- as above
+                failed = exc
             group.cancel_scope.cancel()
-        return left
+        if failed is not None:
+            raise failed
+        return left or _Left.CUT
 
-    async def _send_all(self, viewer: Viewer, send: Send) -> _Left:
-        time = asyncio.get_running_loop().time
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        try:
-            while chunk := await viewer.next():
-                viewer.sending_since = time()
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                viewer.sending_since = None
-                if len(chunk) >= FAIR_BYTES:
-                    await asyncio.sleep(0)
-        except ViewerCutError as exc:
-            if exc.reason not in OBSERVED_ELSEWHERE:
-                self._runtime.observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": exc.reason}))
-            if exc.frame:
-                await send({"type": "http.response.body", "body": exc.frame, "more_body": True})
-            return _Left.CUT
-        return _Left.DONE
+    async def _cut(self, viewer: Viewer, cut: ViewerCutError, send: Send) -> _Left:
+        if cut.reason not in OBSERVED_ELSEWHERE:
+            self._runtime.observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": cut.reason}))
+        if cut.frame:
+            try:
+                await send({"type": "http.response.body", "body": cut.frame, "more_body": True})
+            except OSError:
+                return _Left.GONE
+        return _Left.CUT
 
     async def _outlive_drain(self) -> None:
         """Cancelled by a server that shuts down: last until the drain has ended the stream, within its bound.

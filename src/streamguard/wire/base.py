@@ -74,6 +74,8 @@ class WireProtocol(ABC):
     """Response headers of this protocol, besides the ones every stream has."""
     ids_by_default: ClassVar[bool] = True
     """Whether blocks carry `id:` without the client asking."""
+    data_as_lines: ClassVar[bool] = False
+    """Whether a data event's block is nothing but its id and its payload as `data:` lines."""
     terminal_visible: ClassVar[bool] = True
     """Whether the terminal record has a wire form; if not, whoever has the event before it has everything."""
 
@@ -88,13 +90,19 @@ class WireProtocol(ABC):
         Empty when the event has no wire form.
         """
 
-    def frames(
-        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], cursor_prefix: str | None
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        """`frame` for who makes one for every event, and so has the id's line up to its number at hand:
+        `id: 1.<stream id>.`, or None for a block without one."""
+        cursor = None if id_prefix is None else f"{id_prefix[4:].decode()}{seq}"
+        return self.frame(Event(seq, kind, payload), cursor)
+
+    def blocks(
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
     ) -> list[bytes]:
-        """`frame` for consecutive events, the first numbered `first_seq`; a cursor is the prefix and the number."""
+        """`block` for consecutive events, the first numbered `first_seq`."""
         return [
-            self.frame(Event(seq, kind, data), None if cursor_prefix is None else f"{cursor_prefix}{seq}")
-            for seq, (kind, data) in enumerate(zip(kinds, payloads, strict=True), first_seq)
+            self.block(seq, kind, payload, id_prefix)
+            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
     @abstractmethod

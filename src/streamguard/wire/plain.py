@@ -83,6 +83,7 @@ class PlainProtocol(WireProtocol):
     """Text deltas as `data:`; see the module's description for the rest."""
 
     name: ClassVar[str] = PROTOCOL
+    data_as_lines: ClassVar[bool] = True
 
     def encoder(self, *, message_id: str, max_event_bytes: int) -> PlainEncoder:
         return PlainEncoder(max_event_bytes=max_event_bytes)
@@ -104,17 +105,24 @@ class PlainProtocol(WireProtocol):
             name = "streamguard.end"
         return encode_block(event.data, event=name, event_id=cursor)
 
-    def frames(
-        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], cursor_prefix: str | None
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        if kind is _DATA and b"\n" not in payload:
+            if id_prefix is None:
+                return b"data: %b\n\n" % payload
+            return b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+        return super().block(seq, kind, payload, id_prefix)
+
+    def blocks(
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
     ) -> list[bytes]:
-        if cursor_prefix is None:
-            return super().frames(first_seq, kinds, payloads, None)
-        prefix = b"id: " + cursor_prefix.encode()
+        if id_prefix is None:
+            return super().blocks(first_seq, kinds, payloads, None)
+        block = self.block
         return [
-            b"%b%d\ndata: %b\n\n" % (prefix, seq, data)
-            if kind is _DATA and b"\n" not in data
-            else self.frame(Event(seq, kind, data), f"{cursor_prefix}{seq}")
-            for seq, (kind, data) in enumerate(zip(kinds, payloads, strict=True), first_seq)
+            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+            if kind is _DATA and b"\n" not in payload
+            else block(seq, kind, payload, id_prefix)
+            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:

@@ -201,6 +201,7 @@ class UIMessageProtocol(WireProtocol):
     """AI SDK's UI message stream; see `UIMessageEncoder` for what an endpoint may yield."""
 
     name: ClassVar[str] = PROTOCOL
+    data_as_lines: ClassVar[bool] = True
     headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
     def encoder(self, *, message_id: str, max_event_bytes: int) -> UIMessageEncoder:
@@ -218,17 +219,22 @@ class UIMessageProtocol(WireProtocol):
             return b"data: " + data + b"\n\n"
         return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
 
-    def frames(
-        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], cursor_prefix: str | None
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        if kind is _DATA:
+            if id_prefix is None:
+                return b"data: %b\n\n" % payload
+            return b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+        return super().block(seq, kind, payload, id_prefix)
+
+    def blocks(
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
     ) -> list[bytes]:
-        if cursor_prefix is None:
-            return super().frames(first_seq, kinds, payloads, None)
-        prefix = b"id: " + cursor_prefix.encode()
+        if id_prefix is None:
+            return super().blocks(first_seq, kinds, payloads, None)
+        block = self.block
         return [
-            b"%b%d\ndata: %b\n\n" % (prefix, seq, data)
-            if kind is _DATA
-            else self.frame(Event(seq, kind, data), f"{cursor_prefix}{seq}")
-            for seq, (kind, data) in enumerate(zip(kinds, payloads, strict=True), first_seq)
+            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload) if kind is _DATA else block(seq, kind, payload, id_prefix)
+            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:

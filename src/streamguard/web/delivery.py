@@ -1,0 +1,183 @@
+"""Sends one viewer's chunks: from the viewer's own task, or at once from whatever made an event visible.
+
+An event that a waiting viewer gets used to cost a future, a turn of the event loop and the waking of a task, which is
+more than framing and sending it. So while its viewer waits, a `Delivery` stands among those the feed wakes, and
+waking it sends. That is done as the viewer's task would do it: with that task as the current one and in its context.
+A `send` that cannot finish at once (the client reads too slowly, or a layer in between waits) is finished by the task
+itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import _enter_task, _leave_task  # for implementations of tasks: "Extending", in asyncio's documentation
+from collections.abc import Awaitable, Coroutine, Generator
+from contextvars import copy_context
+from types import CoroutineType
+from typing import Final
+
+from starlette.types import Message, Send
+
+from ..runtime import Viewer
+
+__all__ = ["Delivery"]
+
+FAIR_BYTES: Final = 8_192
+"""A chunk this large may be followed at once by another: give other tasks a turn. Smaller ones took all there was."""
+
+
+class Delivery:
+    """Delivers one viewer's stream. Made and run in one task.
+
+    To the feed it looks like a future that is set when there is something to see.
+    """
+
+    __slots__ = ("_at_once", "_context", "_failed", "_found", "_loop", "_needed", "_rest", "_send", "_task", "_viewer")
+
+    def __init__(self, viewer: Viewer, send: Send) -> None:
+        self._viewer = viewer
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
+        self._context = copy_context()
+        self._at_once = False
+        """Whether sending is likely to need no waiting. Where it does (every time under `BaseHTTPMiddleware`), the task
+        is better left to it."""
+        self._needed: asyncio.Future[None] | None = None
+        """There while the viewer waits: resolving it wakes the task, for what cannot be done without it."""
+        self._found: bytes | Awaitable[bytes | None] | None = None
+        self._rest: _Rest | None = None
+        self._failed: Exception | None = None
+
+    async def run(self, start: Message) -> None:
+        """Send `start`, then everything up to the stream's end.
+
+        Raises:
+            ViewerCutError: the rest cannot be delivered on this connection.
+            OSError: the client left (ASGI 2.4). Whatever else `send` raises comes through too.
+        """
+        viewer, send = self._viewer, self._send
+        self._at_once = await self._sent_at_once(start)
+        while True:
+            found = viewer.poll(self)
+            if found is None:
+                found = await self._news()
+                if found is None:
+                    continue
+            chunk = found if isinstance(found, bytes) else await found
+            if chunk is None:
+                continue
+            if not chunk:
+                return
+            viewer.sending_since = viewer.last_at
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            viewer.sending_since = None
+            if len(chunk) >= FAIR_BYTES:
+                await asyncio.sleep(0)
+
+    async def _sent_at_once(self, message: Message) -> bool:
+        sending = self._send(message)
+        if not isinstance(sending, CoroutineType):
+            await sending
+            return False
+        try:
+            waits_for = sending.send(None)
+        except StopIteration:
+            return True
+        await _Rest(sending, waits_for)
+        return False
+
+    async def _news(self) -> bytes | Awaitable[bytes | None] | None:
+        """Wait while others send. Returns what was found and not sent, if anything."""
+        self._needed = self._loop.create_future()
+        try:
+            await self._needed
+        finally:
+            self._needed = None
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            await rest
+            self._viewer.sending_since = None
+        found, self._found = self._found, None
+        return found
+
+    # -- what the feed sees -------------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """Whether the viewer does not wait here (any more)."""
+        return self._needed is None or self._needed.done()
+
+    def set_result(self, _: None, /) -> None:
+        """There is something to see: send it."""
+        if self._at_once:
+            try:
+                while (found := self._viewer.poll(self)) is not None:
+                    if not (isinstance(found, bytes) and 0 < len(found) < FAIR_BYTES):
+                        self._found = found
+                        break
+                    if not self._step(found):
+                        break
+                else:
+                    return  # all is sent, and the viewer waits again
+            except Exception as exc:  # noqa: BLE001 -- it is the viewer's, whose task raises it
+                self._failed = exc
+        if not self.done() and self._needed is not None:
+            self._needed.set_result(None)
+
+    def _step(self, chunk: bytes) -> bool:
+        """Send a chunk as the viewer's task. Returns whether that is done; if not, the task has to do the rest."""
+        viewer, loop, task = self._viewer, self._loop, self._task
+        viewer.sending_since = viewer.last_at
+        sending = self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if task is None or not isinstance(sending, CoroutineType):
+            self._at_once = False
+            self._rest = _Rest(_awaited(sending), None)
+            return False
+        current = asyncio.current_task(loop)
+        if current is not None:
+            _leave_task(loop, current)
+        _enter_task(loop, task)
+        try:
+            waits_for = self._context.run(sending.send, None)
+        except StopIteration:
+            viewer.sending_since = None
+            return True
+        finally:
+            _leave_task(loop, task)
+            if current is not None:
+                _enter_task(loop, current)
+        self._rest = _Rest(sending, waits_for)
+        return False
+
+
+async def _awaited(sending: Awaitable[None]) -> None:
+    await sending
+
+
+class _Rest:
+    """What is left of a coroutine that was begun by hand and now waits for something: await it to finish it."""
+
+    __slots__ = ("_begun", "_waits_for")
+
+    def __init__(self, begun: Coroutine[object, None, None], waits_for: object) -> None:
+        self._begun = begun
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[object, None, None]:
+        begun, waits_for = self._begun, self._waits_for
+        try:
+            while True:
+                try:
+                    yield waits_for
+                except GeneratorExit:
+                    begun.close()
+                    raise
+                except BaseException as exc:  # noqa: BLE001 -- a cancellation, say: the coroutine's to handle
+                    waits_for = begun.throw(exc)
+                else:
+                    waits_for = begun.send(None)
+        except StopIteration:
+            return
