@@ -218,7 +218,8 @@ class QuotaConflictError(QuotaError):
 
 
 class QuotaInvalidError(QuotaError):
-    """An amount, a unit or an id that can never be; asking again never helps. No counter was changed."""
+    """An amount, a unit or an id that can never be, or a damaged record; asking again never helps. No counter was
+    changed."""
 
 
 class QuotaUnavailableError(QuotaError):

@@ -50,9 +50,6 @@ class Schedule(Generic[T]):
         self._heap: list[tuple[int, T]] = []
         """With entries that have moved or gone; they are dropped when they come up, or when there are too many."""
 
-    def __contains__(self, name: T) -> bool:
-        return name in self._at
-
     def put(self, name: T, at_ms: int) -> None:
         """Enter or move."""
         self._at[name] = at_ms

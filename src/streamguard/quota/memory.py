@@ -138,10 +138,11 @@ class MemoryQuotaStore(QuotaStore):
         claim_ms = checked_claim(limit, claim_seconds)
         at_ms = self._begin()
         found: list[Reservation] = []
-        while len(found) < limit and (member := self._due.next(at_ms)) is not None:
-            owner, *name = member
-            ledger = self._ledger(owner, at_ms)
-            reservation = None if ledger is None else ledger.find((name[0], name[1]))
+        for _ in range(limit):
+            if (member := self._due.next(at_ms)) is None:
+                break
+            ledger = self._ledger(member[0], at_ms)
+            reservation = None if ledger is None else ledger.find(member[1:])
             if reservation is None:
                 self._due.remove(member)
             elif reservation.state is ReservationState.RESERVED:
