@@ -3,121 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from dataclasses import replace
 
 import pytest
 
-from streamguard.errors import FaultError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
+from streamguard.errors import FaultError, StoreCorruptError, StoreFormatError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, Signal, StreamRef, new_stream_id
-from streamguard.runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure
-from streamguard.stores.base import (
-    Close,
-    Lost,
-    NewStream,
-    Occupied,
-    Registered,
-    RequestClaim,
-    Seal,
-    StreamMeta,
-    StreamStore,
-    Terminal,
-)
+from streamguard.model import Outcome, SessionKey, Signal, StreamRef, new_stream_id
+from streamguard.runtime import FirstItem, LiveStream, OnConflict
+from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.redis import RedisStore
-from streamguard.web.idempotency import BEGUN, ROUNDS, VACANT, RequestKey, open_once
-from tests.harness.redis import RedisServer
+from streamguard.web.idempotency import ROUNDS, VACANT, open_once
 from tests.harness.waiting import wait_until_async
 from tests.runtime.stage import KEY, Model, Worker, closed, quick, read, saying, working
 
+from .claiming import THE_KEY, Faulty, ask, away, claimed, refused, told
+
 pytestmark = pytest.mark.anyio
-
-THE_KEY = RequestKey("a key", "print", 60.0)
-
-
-class Faulty(MemoryStore):
-    """Claims fail as the test says: each call of an operation takes the next of its `errors`, None for none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: dict[str, list[StoreError | None]] = defaultdict(list)
-        self.standing: list[RequestClaim] = []
-        """What the next claims are answered, whatever stands."""
-        self.held: list[asyncio.Event] = []
-        """What the next registrations wait for."""
-
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
-        if self.held:
-            await self.held.pop(0).wait()
-        return await super().register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds)
-
-    async def claim_request(
-        self,
-        owner: str,
-        request_key: str,
-        claim: RequestClaim,
-        *,
-        ttl_seconds: float,
-        expected: RequestClaim | None = None,
-    ) -> RequestClaim:
-        self._fail("claim_request")
-        if self.standing:
-            return self.standing.pop(0)
-        return await super().claim_request(owner, request_key, claim, ttl_seconds=ttl_seconds, expected=expected)
-
-    async def meta(self, ref: StreamRef) -> StreamMeta | None:
-        self._fail("meta")
-        return await super().meta(ref)
-
-    def _fail(self, operation: str) -> None:
-        error = self.errors[operation].pop(0) if self.errors[operation] else None
-        if error is not None:
-            raise error
-
-
-def away(operation: str = "claim_request") -> StoreUnavailableError:
-    return StoreUnavailableError("away", operation=operation)
-
-
-async def ask(
-    worker: Worker,
-    *,
-    on_conflict: OnConflict = "reject",
-    on_store_failure: OnStoreFailure = "continue",
-    fingerprint: str = "",
-    key: RequestKey = THE_KEY,
-) -> LiveStream | StreamMeta:
-    request = worker.request(on_conflict=on_conflict, on_store_failure=on_store_failure, fingerprint=fingerprint)
-    return await open_once(worker.runtime, request, key)
-
-
-async def refused(worker: Worker, **options: OnStoreFailure) -> tuple[FaultCode, str | None]:
-    """How a request is refused; the refusal was observed once."""
-    before = len(worker.faults())
-    with pytest.raises(FaultError) as caught:
-        await ask(worker, on_store_failure=options.get("on_store_failure", "continue"))
-    fault = caught.value.fault
-    assert fault.fault_id in [seen.fault.fault_id for seen in worker.signals(Signal.FAULT)[before:] if seen.fault]
-    assert fault.session_id == KEY.session_id
-    assert fault.request_id == "req-1"
-    return fault.code, fault.reason
-
-
-async def claimed(store: StreamStore, claim: RequestClaim | None = None) -> RequestClaim:
-    """The claim that stands; `claim` if there was none."""
-    probe = claim or RequestClaim(StreamRef(KEY, new_stream_id()), "probe")
-    return await store.claim_request(KEY.owner, THE_KEY.name, probe, ttl_seconds=60.0)
-
-
-async def told(worker: Worker, model: Model | None = None) -> LiveStream:
-    """A request with the key that was answered to its end."""
-    stream = await ask(worker)
-    assert isinstance(stream, LiveStream)
-    worker.runtime.launch(stream, model or saying("hello"))
-    await stream.ended()
-    return stream
-
 
 # -- the store fails --------------------------------------------------------------------------------------------------
 
@@ -166,6 +68,21 @@ async def test_a_damaged_claim_stops_nobody_but_a_later_versions_does() -> None:
         store.errors["claim_request"] = [StoreCorruptError("damaged", operation="claim_request")]
         stream = await told(worker)
         assert not stream.degraded
+
+
+async def test_a_stream_that_is_not_registered_answers_for_no_other() -> None:
+    """The store took the claim and then nothing more: the answer goes on unlogged, and the next request has its own."""
+    store = Faulty()
+    async with working(store, quick(breaker_probe_seconds=0.02)) as worker:
+        store.errors["register"] = [away("register")] * 100
+        unlogged = await told(worker)
+        assert unlogged.degraded
+        assert (await claimed(store)).fingerprint == THE_KEY.fingerprint
+        store.errors["register"] = []
+        await wait_until_async(lambda: not worker.runtime.breaker.open, description="the store is back")
+        again = await told(worker)
+        assert not again.degraded
+        assert again.ref != unlogged.ref
 
 
 async def test_whether_the_claim_still_stands_may_not_be_known() -> None:
@@ -287,6 +204,20 @@ async def test_what_the_first_request_left_when_it_was_refused_is_taken_at_once(
         assert (await claimed(store)).ref == stream.ref
 
 
+async def test_who_waits_for_a_request_that_is_refused_goes_first() -> None:
+    store = Faulty()
+    other = RequestClaim(StreamRef(KEY, new_stream_id()), THE_KEY.fingerprint)
+    await claimed(store, other)
+    async with working(store, quick(registration_seconds=60.0)) as worker:
+        waiting = asyncio.create_task(told(worker))
+        await wait_until_async(lambda: store.calls > 2, description="it waits")
+        vacant = RequestClaim(other.ref, VACANT)
+        await store.claim_request(KEY.owner, THE_KEY.name, vacant, ttl_seconds=60.0, expected=other)
+        async with asyncio.timeout(10):
+            stream = await waiting
+        assert (await claimed(store)).ref == stream.ref
+
+
 async def test_a_vacated_claim_asks_for_no_particular_content() -> None:
     store = MemoryStore()
     await claimed(store, RequestClaim(StreamRef(KEY, new_stream_id()), VACANT))
@@ -319,58 +250,6 @@ async def test_a_first_request_that_comes_late_joins_the_one_that_took_its_place
         model.end()
         await winner.ended()
         await late.idle()
-
-
-# -- what answers the key cannot be shown -----------------------------------------------------------------------------
-
-
-async def lost(store: StreamStore, persisted: Persisted) -> NewStream:
-    """A begun claim whose stream lost its log, and what became of saving its reply."""
-    new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "plain", "chat", "", 1.0)
-    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
-    terminal = Terminal(Outcome.COMPLETED, persisted, QuotaState.NONE, new.message_id)
-    await store.lose(Lost(new, 1, 0.0, 60.0, terminal))
-    await store.mark(new.ref, persisted=persisted)
-    return new
-
-
-async def test_a_saved_answer_without_a_log_is_not_written_again() -> None:
-    store = MemoryStore()
-    new = await lost(store, Persisted.YES)
-    async with working(store) as worker:
-        assert await refused(worker) == (FaultCode.RESUME_FAILED, "not_registered")
-        (seen,) = worker.signals(Signal.FAULT)
-        assert seen.fault is not None
-        assert (seen.fault.status, seen.fault.stream_id, seen.fault.message_id) == (409, new.ref.stream_id, "msg_1")
-
-
-async def test_an_answer_that_nobody_has_is_written_again() -> None:
-    store = MemoryStore()
-    new = await lost(store, Persisted.NO)
-    async with working(store) as worker:
-        assert (await told(worker)).ref != new.ref
-
-
-async def test_an_answer_whose_log_is_gone(redis_server: RedisServer, redis_database: int) -> None:
-    store = RedisStore(redis_server.database_url(redis_database), command_seconds=2.0)
-    client = redis_server.client(redis_database)
-    async with working(store) as worker:
-        await told(worker)
-        for key in client.scan_iter("*:l:*"):
-            client.delete(key)
-        assert await refused(worker) == (FaultCode.RESUME_FAILED, "stream_gone")
-
-
-async def test_an_answer_in_a_protocol_of_a_later_version() -> None:
-    store = MemoryStore()
-    new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "later", "chat", "", 1.0)
-    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0)
-    await store.seal(new.ref, 1, Seal(Outcome.COMPLETED, 0))
-    terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg_1")
-    await store.close(Close(new.ref, 1, [], terminal, 60.0))
-    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
-    async with working(store) as worker:
-        assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, "unknown_protocol")
 
 
 # -- others -----------------------------------------------------------------------------------------------------------
