@@ -32,7 +32,7 @@ class Tasks:
         self._observe = observe
         self._on_ended = on_ended
         """Called whenever a one-off task ended."""
-        self.started = 0
+        self.started: int = 0
         """One-off tasks under way."""
         self._group: TaskGroup | None = None
         self._shields: set[anyio.CancelScope] = set()
