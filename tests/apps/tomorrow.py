@@ -1,5 +1,6 @@
-"""`tests.apps.chat` as a later release of streamguard would run it, for tests in which two releases share a Redis.
+"""A test application as a later release of streamguard would run it, for tests in which two releases share a Redis.
 
+- `CHAT_MODULE`: which one; `tests.apps.chat` without it.
 - `CHAT_FORMAT_VERSION`: the format version it writes and reads; the present one without it.
 - `POST /api/tomorrow`: an endpoint whose protocol only the later release knows.
 """
@@ -59,6 +60,7 @@ async def tomorrow(body: chat.Script) -> AsyncIterator[str]:  # type: ignore[nam
         yield piece
 
 
-guarded = chat.guard.stream(session="body.id", protocol="of-tomorrow")(tomorrow)
-chat.app.post("/api/tomorrow")(guarded)
-application = chat.application
+site = importlib.import_module(os.environ.get("CHAT_MODULE", "tests.apps.chat"))
+guarded = site.guard.stream(session="body.id", protocol="of-tomorrow")(tomorrow)
+site.app.post("/api/tomorrow")(guarded)
+application = site.application
