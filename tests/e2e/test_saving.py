@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -74,21 +74,6 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-@pytest.fixture
-def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
-    proxies: list[FaultProxy] = []
-
-    def start(server: RedisServer) -> FaultProxy:
-        proxy = FaultProxy(server.port)
-        proxies.append(proxy)
-        proxy.__enter__()
-        return proxy
-
-    yield start
-    for proxy in proxies:
-        proxy.close()
 
 
 def parts_of(events: list[SseEvent], kind: str) -> list[dict[str, Any]]:

@@ -167,6 +167,9 @@ async def test_a_database_that_fails_under_200_requests(memory: MemoryStore) -> 
         assert messages.most_at_once <= settings.max_concurrent_saves
         (opened,) = worker.signals(Signal.BREAKER_OPENED)
         assert opened.fields == {"breaker": "messages"}
+        health = worker.runtime.health()
+        assert health.reasons == ("messages_unreachable",)
+        assert health.ready
         assert set(worker.faults()) == {FaultCode.PERSISTENCE_FAILED}
         assert len(await memory.owed(dead=False, limit=1000)) == 200
         assert {(await meta_of(memory, stream.ref)).persisted for stream in streams} == {Persisted.PENDING}

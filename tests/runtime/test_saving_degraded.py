@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 
 from streamguard.messages import MemoryMessageStore, MessageStatus
-from streamguard.model import Persisted, StreamRef
+from streamguard.model import Outcome, Persisted, StreamRef
+from streamguard.reconcile.orphans import OrphanSweep
+from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 
 from ..harness.waiting import wait_until_async
-from .conftest import look, memory, stores
+from .conftest import Stores, look, memory, stores
 from .lines import Line
-from .savers import Messages, eventually, meta_of, saving_to, stored_in
-from .stage import Model, closed, quick, saying, working
+from .savers import Messages, eventually, folded, meta_of, saving_to, stored_in
+from .stage import KEY, Model, closed, declared_lost, expired, quick, saying, working
 
 pytestmark = pytest.mark.anyio
 
 __all__ = ["look", "memory", "stores"]
-
-UI = "ui-message"
 
 
 async def test_a_degraded_reply_is_saved_from_memory(memory: MemoryStore) -> None:
@@ -161,3 +161,71 @@ async def test_a_superseded_writer_saves_nothing(memory: MemoryStore) -> None:
         await old.idle()
         assert mine.calls["append"] == 0
         assert len(await stored_in(theirs)) == 1
+
+
+async def test_what_is_left_of_a_lost_log_is_saved_by_whoever_ends_it(memory: MemoryStore) -> None:
+    messages = Messages()
+    line = Line(memory)
+    settings = quick(lease_seconds=0.15, heartbeat_seconds=0.05)
+    async with (
+        working(line, settings, bindings=saving_to(Messages()), clean=False) as cut,
+        working(memory, bindings=saving_to(messages)) as healthy,
+    ):
+        stream = await cut.start(Model("a"))
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        stream.degrade("test")
+        await declared_lost(memory, stream.ref)
+        line.down = True
+        await expired(memory, stream.ref)
+        assert await OrphanSweep(healthy.runtime).sweep() == 1
+        meta = await closed_lost(memory, stream.ref)
+        assert meta.persisted is Persisted.YES
+        (stored,) = await stored_in(messages)
+        assert (stored.message.parts, stored.status) == (({"type": "text", "text": "a"},), MessageStatus.PARTIAL)
+        line.down = False
+        await cut.runtime.sessions.stop(KEY)
+
+
+async def test_two_that_end_one_stream_at_once_make_one_row(stores: Stores, look: StreamStore) -> None:
+    """The writer hangs in its save; who takes over saves what was sealed; then the writer's goes through too."""
+    messages = Messages()
+    slow = Messages(messages.inner)
+    async with (
+        working(stores(), quick(save_visible_seconds=5.0), bindings=saving_to(slow)) as old,
+        working(stores(), bindings=saving_to(messages)) as new,
+    ):
+        slow.hold("append")
+        stream = await old.start(saying("a", "b"))
+        await wait_until_async(lambda: slow.waiting["append"], description="it is being saved")
+        meta = await meta_of(look, stream.ref)
+        assert await new.runtime.admission.take_over(meta, stopped=False, force=True)
+        assert (await closed(look, stream.ref)).persisted is Persisted.YES
+        slow.let_go("append")
+        await old.idle()
+        (stored,) = await stored_in(messages)
+        assert stored.message.parts == await folded(look, stream)
+        assert stored.message.outcome is Outcome.COMPLETED
+        assert await look.owed(dead=False, limit=10) == []
+
+
+async def test_a_save_cannot_take_a_later_stream_for_its_own(memory: MemoryStore) -> None:
+    """A slow save of the first part of a message, done after the second: in the order they were said, or not at all."""
+    messages = Messages()
+    settings = quick(save_visible_seconds=0.05, outbox_retry_seconds=0.02, outbox_seconds=0.02)
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        messages.hold("append")
+        first = await worker.start(saying("one"), worker.request(message_id="m1"))
+        await worker.watch(first)
+        second = await worker.start(saying("two"), worker.request(message_id="m1"))
+        await worker.watch(second)
+        messages.let_go("append")
+        worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
+
+        async def settled() -> bool:
+            metas = [await meta_of(memory, stream.ref) for stream in (first, second)]
+            return {meta.persisted for meta in metas} == {Persisted.YES}
+
+        await eventually(settled, "both are saved")
+        (stored,) = await stored_in(messages)
+        assert stored.streams == (first.ref.stream_id, second.ref.stream_id)
+        assert [part["text"] for part in stored.message.parts] == ["one", "two"]

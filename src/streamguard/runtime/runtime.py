@@ -482,6 +482,8 @@ class Runtime:
             reasons.append("not_started")
         elif self.breaker.open:
             reasons.append("store_unreachable")
+        elif self.saving.paused:
+            reasons.append("messages_unreachable")
         if self._draining:
             reasons.append("draining")
         degraded = sum(1 for stream in self._streams.values() if stream.degraded)

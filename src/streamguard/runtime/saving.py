@@ -73,6 +73,11 @@ class Saving(Finishing):
         """How many saves this process has not done with."""
         return len(self._running) + self._followed
 
+    @property
+    def paused(self) -> bool:
+        """Whether a message store is not asked at present, since it failed each time of late."""
+        return any(saver.breaker.open for saver in self._savers.values())
+
     def give_up(self) -> None:
         """Break off what is under way, for the process ends. What is owed is left to other workers, at once."""
         self._given_up = True
