@@ -68,7 +68,7 @@ class CountsInTheFirstWindow(Bench):
         return replace(status, standings=(first, replace(second, reserved=first.reserved)))
 
 
-@breaks("test_a_window_ends_within_its_period")
+@breaks("test_a_window_ends_within_its_period", "test_a_refusal_says_when_to_ask_again")
 class StopsTheClock(Bench):
     async def status(self, owner: str, quotas: Sequence[Quota]) -> OwnerStatus:
         status = await super().status(owner, quotas)
