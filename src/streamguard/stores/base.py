@@ -185,6 +185,16 @@ class StreamStore(ABC):
         `OK`, `DUPLICATE` (closed before under this epoch), `FENCED`, `NOT_SEALED`, `GONE`.
         """
 
+    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+        """`seal`, then `close` if the seal that stands is this one: for a stream with nothing to do in between.
+
+        Gives what both answer, None for a close that was not tried. A store may do both in one round trip.
+        """
+        status, standing = await self.seal(close.ref, close.epoch, seal)
+        if standing != seal:
+            return status, standing, None
+        return status, standing, await self.close(close)
+
     @abstractmethod
     async def lose(self, lost: Lost) -> AppendReply:
         """Declare a log lost; see `Lost`.
@@ -288,6 +298,20 @@ class StreamStore(ABC):
         Streams that were never registered have no ordinal: they are never the previous one, and every other is earlier
         than they are.
         """
+
+    # -- for operators ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def active(self, *, limit: int) -> list[StreamMeta]:
+        """At most `limit` streams that are not closed, those whose lease ends first, or ended, at the head.
+
+        Only what the streams' records confirm, and without those this version cannot read. Changes nothing.
+        """
+
+    @abstractmethod
+    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        """At most `limit` of a session's streams, as far as their records are still there: the latest first, by
+        ordinal, those that were never registered at the end. Changes nothing."""
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 

@@ -296,5 +296,17 @@ class MemoryStore(OutboxSteps):
                 self._strike(stream.ref)
                 self._watchers.tell(stream)
 
+    async def active(self, *, limit: int) -> list[StreamMeta]:
+        now = self._begin()
+        first = heapq.nsmallest(limit, self._leased.values(), key=lambda stream: stream.lease_until)
+        return [stream.meta(now) for stream in first]
+
+    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        now = self._begin()
+        session = self._sessions.get(key)
+        streams = [] if session is None else list(session.streams.values())
+        latest = heapq.nlargest(limit, streams, key=lambda stream: (stream.ordinal, stream.ref.stream_id))
+        return [stream.meta(now) for stream in latest]
+
     async def erased(self, key: SessionKey, since: float) -> bool:
         return self._erased_since(key, since, self._begin())

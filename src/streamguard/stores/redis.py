@@ -32,6 +32,7 @@ from .base import (
 from .redis_keys import Keys
 from .redis_lanes import Lanes
 from .redis_leases import LeaseIndex, milliseconds
+from .redis_listings import ListingSteps
 from .redis_outbox import OutboxIndex
 from .redis_owing import OutboxSteps, mutable_fields
 from .redis_records import (
@@ -74,7 +75,7 @@ _OK: Final = Status.OK
 _REFUSED: Final = AppendReply(Status.REFUSED, 0, False)
 
 
-class RedisStore(OutboxSteps):
+class RedisStore(OutboxSteps, ListingSteps):
     """Streams in Redis, shared by every process that uses the same server and namespace.
 
     Losing Redis's memory (a restart without AOF, a failover to a lagging replica) loses streams; they are reported as
@@ -313,16 +314,34 @@ class RedisStore(OutboxSteps):
     # -- the end --------------------------------------------------------------------------------------------------
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
-        reply = await self._call(
-            "seal",
+        (reply,) = await self._ask("seal", self._seal(ref, epoch, seal))
+        return self._sealed(ref, reply)
+
+    async def close(self, close: Close) -> AppendReply:
+        *_, reply = await self._ask("close", *self._close(close, None))
+        return await self._ended(close.ref, reply, "close")
+
+    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+        sealed, *_, closed = await self._ask(
+            "close", self._seal(close.ref, close.epoch, seal), *self._close(close, seal)
+        )
+        status, standing = self._sealed(close.ref, sealed)
+        if standing != seal:
+            return status, standing, None
+        return status, standing, await self._ended(close.ref, closed, "close")
+
+    def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> Command:
+        return self._lanes.script(
             "seal",
             (self._keys.stream(ref).meta,),
             (epoch, seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)),
         )
+
+    def _sealed(self, ref: StreamRef, reply: Reply) -> tuple[Status, Seal | None]:
         number, *fields = items(reply)
         return self._status(number, ref, "seal"), decode_seal(ref, fields, "seal") if fields else None
 
-    async def close(self, close: Close) -> AppendReply:
+    def _close(self, close: Close, seal: Seal | None) -> list[Command]:
         keys = self._keys.stream(close.ref)
         close_it = self._lanes.script(
             "close",
@@ -335,6 +354,7 @@ class RedisStore(OutboxSteps):
                 close.terminal.quota,
                 "" if close.owed is None else "1",
                 close.owed or b"",
+                "" if seal is None else seal_json(seal),
                 *flatten(close.events),
                 "t",
                 close.terminal.to_json(),
@@ -342,8 +362,7 @@ class RedisStore(OutboxSteps):
         )
         # The outbox must last as long as the record; its entry is there already.
         kept = [] if close.owed is None else [self._outbox.hold(close.ref, close.retention_seconds)]
-        *_, reply = await self._ask("close", *kept, close_it)
-        return await self._ended(close.ref, reply, "close")
+        return [*kept, close_it]
 
     async def lose(self, lost: Lost) -> AppendReply:
         new, terminal = lost.new, lost.terminal

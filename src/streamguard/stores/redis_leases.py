@@ -8,6 +8,7 @@ the record alone and corrects the entry, provided nobody moved it meanwhile.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from ..errors import StoreCorruptError
@@ -125,6 +126,20 @@ class LeaseIndex:
                 break
             found += await self._verify(entries[start : start + limit + _STALE_ALLOWANCE])
         return found[:limit]
+
+    async def earliest(self, limit: int) -> list[StreamRef]:
+        """The entries of each shard with the earliest deadlines, `limit` and some more, earliest first. Any may be
+        wrong, and those that cannot be read are left out."""
+        last = limit + _STALE_ALLOWANCE - 1
+        listed = await self._ask(
+            "active", [Command.of("ZRANGE", shard, 0, last, "WITHSCORES") for shard in self._keys.lease_shards()]
+        )
+        entries = sorted((int(score), member) for reply in listed for member, score in _pairs(reply))
+        found = []
+        for _, member in entries:
+            with suppress(StoreCorruptError):
+                found.append(decode_member(member))
+        return found
 
     async def _verify(self, entries: Sequence[tuple[int, bytes, bytes]]) -> list[StreamRef]:
         refs = [decode_member(member) for _, _, member in entries]

@@ -220,6 +220,12 @@ class FaultyStore(StreamStore):
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
         return await self.faults.passing("previous", lambda: self.inner.previous(ref, message_id))
 
+    async def active(self, *, limit: int) -> list[StreamMeta]:
+        return await self.faults.passing("active", lambda: self.inner.active(limit=limit))
+
+    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        return await self.faults.passing("streams", lambda: self.inner.streams(key, limit=limit))
+
     async def claim_request(
         self,
         owner: str,

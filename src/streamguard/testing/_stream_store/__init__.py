@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .claims import ClaimClauses
 from .ends import EndClauses
+from .listings import ListingClauses
 from .log import LogClauses
 from .outbox import OutboxClauses
 from .registry import RegistryClauses
@@ -12,7 +13,9 @@ from .requests import RequestClauses
 __all__ = ["StreamStoreSuite"]
 
 
-class StreamStoreSuite(RegistryClauses, LogClauses, ClaimClauses, EndClauses, OutboxClauses, RequestClauses):
+class StreamStoreSuite(
+    RegistryClauses, LogClauses, ClaimClauses, EndClauses, OutboxClauses, RequestClauses, ListingClauses
+):
     """Checks a `StreamStore` against the contract in `streamguard.stores.base`, one test per clause.
 
     Subclass it in a test module and give it the store, as a fixture named `store`:

@@ -1,0 +1,53 @@
+"""The steps of `RedisStore` that list streams for operators. They change nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from ..errors import StoreCorruptError
+from ..model import SessionKey, StreamRef, StreamState
+from .base import StreamMeta
+from .redis_leases import LeaseIndex
+from .redis_records import STATUSES, decode_meta, items, newer_format, text
+from .redis_steps import Steps
+
+__all__ = ["ListingSteps"]
+
+_BATCH: Final = 500
+"""How many records are read in one exchange, at most."""
+
+
+class ListingSteps(Steps):
+    """What `RedisStore` tells operators."""
+
+    _leases: LeaseIndex
+
+    async def active(self, *, limit: int) -> list[StreamMeta]:
+        refs = await self._leases.earliest(limit)
+        found: list[StreamMeta] = []
+        at = 0
+        while at < len(refs) and len(found) < limit:
+            batch = refs[at : at + min(_BATCH, limit - len(found))]
+            at += len(batch)
+            keys = [self._keys.stream(ref) for ref in batch]
+            replies = await self._ask("active", *(self._lanes.script("meta", (key.meta, key.log)) for key in keys))
+            for ref, reply in zip(batch, replies, strict=True):
+                with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
+                    meta = decode_meta(ref, reply, "active")
+                    if meta is not None and meta.state is not StreamState.CLOSED:
+                        found.append(meta)
+        return sorted(found, key=lambda meta: meta.lease_seconds)
+
+    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        keys = self._keys.session(key)
+        args = (keys.meta_prefix, keys.log_prefix, max(0, limit))
+        number, *found = items(await self._call("streams", "streams", (keys.session, keys.streams), args))
+        if number == len(STATUSES):
+            raise newer_format(None, "streams")
+        metas = []
+        for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
+            meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
+            if meta is not None:
+                metas.append(meta)
+        return metas

@@ -1,0 +1,102 @@
+"""Clauses of the store contract about what operators are shown."""
+# ruff: noqa: S101 - assertions are what a suite is made of
+
+from __future__ import annotations
+
+from ...model import SessionKey, StreamRef, StreamState
+from ...stores.base import StreamStore
+from .clauses import Clauses
+from .steps import LONG_SECONDS, begin, end, fresh_key, losing, meta, new_stream, put, seal, tombstone, unknown_ref
+
+PLENTY = 100_000
+"""More than any store holds while the suite runs."""
+
+
+async def active_of(store: StreamStore, *refs: StreamRef) -> list[StreamRef]:
+    """Those of `refs` that are listed as active, in the order listed."""
+    return [found.ref for found in await store.active(limit=PLENTY) if found.ref in refs]
+
+
+class ListingClauses(Clauses):
+    # -- active streams ------------------------------------------------------------------------------------------------
+
+    async def test_streams_are_active_until_they_are_closed(self, store: StreamStore) -> None:
+        running, sealed, closed = [await begin(store) for _ in range(3)]
+        await put(store, running, 1, b"a", b"b")
+        await store.request_stop(running)
+        await seal(store, sealed)
+        await end(store, closed)
+        found = {meta.ref: meta for meta in await store.active(limit=PLENTY)}
+        assert (running in found, sealed in found, closed in found) == (True, True, False)
+        assert (found[running].state, found[sealed].state) == (StreamState.OPEN, StreamState.SEALED)
+        assert (found[running].last_seq, found[running].stop_requested) == (2, True)
+        assert LONG_SECONDS / 2 < found[running].lease_seconds <= LONG_SECONDS
+
+    async def test_a_lost_stream_is_active_until_its_tombstone(self, store: StreamStore) -> None:
+        lost = new_stream()
+        await store.lose(losing(lost))
+        assert await active_of(store, lost.ref) == [lost.ref]
+        await store.lose(losing(lost, terminal=tombstone()))
+        assert await active_of(store, lost.ref) == []
+
+    async def test_active_streams_whose_lease_ends_first_come_first(self, store: StreamStore) -> None:
+        late = await begin(store, lease=LONG_SECONDS)
+        expired = await begin(store, lease=self.short_seconds)
+        soon = await begin(store, lease=LONG_SECONDS / 2)
+        await self.advance(self.short_seconds * 1.5)
+        assert await active_of(store, late, expired, soon) == [expired, soon, late]
+        assert (await meta(store, expired)).lease_seconds < 0
+        first = await store.active(limit=1)
+        assert len(first) == 1
+        assert first[0].lease_seconds < 0
+        assert await store.active(limit=0) == []
+
+    async def test_listing_active_streams_changes_nothing(self, store: StreamStore) -> None:
+        ref = await begin(store, lease=self.short_seconds)
+        await self.advance(self.short_seconds * 1.5)
+        before = await meta(store, ref)
+        assert await active_of(store, ref) == await active_of(store, ref) == [ref]
+        after = await meta(store, ref)
+        assert (after.epoch, after.state) == (before.epoch, before.state)
+        assert ref in await store.due(limit=PLENTY)
+
+    async def test_streams_that_expired_are_not_active_and_hide_no_other(self, store: StreamStore) -> None:
+        vanishing = [await begin(store, ttl=self.short_seconds, lease=self.short_seconds / 4) for _ in range(8)]
+        ref = await begin(store)
+        await self.advance(self.short_seconds * 1.5)
+        assert await active_of(store, *vanishing, ref) == [ref]
+
+    # -- a session's streams -------------------------------------------------------------------------------------------
+
+    async def test_a_sessions_streams_are_listed_latest_first(self, store: StreamStore) -> None:
+        key = fresh_key()
+        refs = []
+        for _ in range(3):
+            refs.append(await begin(store, key))
+            await end(store, refs[-1])
+        refs.append(await begin(store, key))
+        await begin(store)
+        found = await store.streams(key, limit=PLENTY)
+        assert [one.ref for one in found] == refs[::-1]
+        assert [one.ordinal for one in found] == [4, 3, 2, 1]
+        assert [one.ref for one in await store.streams(key, limit=2)] == refs[:1:-1]
+        assert await store.streams(key, limit=0) == []
+
+    async def test_streams_that_were_never_registered_come_last(self, store: StreamStore) -> None:
+        key = fresh_key()
+        registered = await begin(store, key)
+        await end(store, registered)
+        lost = new_stream(key)
+        await store.lose(losing(lost, terminal=tombstone()))
+        assert [one.ref for one in await store.streams(key, limit=PLENTY)] == [registered, lost.ref]
+
+    async def test_only_a_sessions_own_streams_are_listed_while_they_last(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await end(store, ref, retention=self.short_seconds)
+        second = await begin(store, ref.key)
+        assert await store.streams(unknown_ref().key, limit=PLENTY) == []
+        assert await store.streams(SessionKey(ref.key.owner + "x", ref.key.session_id), limit=PLENTY) == []
+        await self.advance(self.short_seconds * 1.5)
+        assert [one.ref for one in await store.streams(ref.key, limit=1)] == [second]
+        await store.erase(ref.key, mark_seconds=60)
+        assert await store.streams(ref.key, limit=PLENTY) == []
