@@ -111,7 +111,7 @@ async def test_a_step_can_be_slow() -> None:
 async def test_steps_are_named_as_in_the_contract() -> None:
     site = make_site()
     async with site.enter() as chat:
-        with pytest.raises(ValueError, match=r"no step of this store is called \['apend'\]; there are \['admit', "):
+        with pytest.raises(ValueError, match=r"no step of this store is called \['apend'\]; there are \['active', "):
             chat.store.fail("append", "apend")
 
 
