@@ -78,6 +78,8 @@ class Finaliser:
             tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else (),
         )
         deadline = asyncio.get_running_loop().time() + self._settings.append_deadline_seconds
+        if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, proposal, deadline):
+            return
         status, seal = await self._seal(stream, proposal, deadline)
         if status is Status.FENCED or not stream.owned():
             self._on_superseded(stream)
@@ -107,6 +109,21 @@ class Finaliser:
         self._show_closed(stream, close, reply, seal.held, settled)
         if stream.owned():
             self._ended(stream, seal.outcome, settled, seal.fault)
+
+    async def _sealed_and_closed(self, stream: LiveStream, seal: Seal, deadline: float) -> bool:
+        """End a stream in one round trip. False where it takes the single steps: the store cannot be reached, or
+        another seal stands."""
+        settled = Settled()
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=deadline)
+        reply = None if answer is None else answer[2]
+        if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
+            return False
+        stream.seal = seal
+        self._show_closed(stream, close, reply, seal.held, settled)
+        if stream.owned():
+            self._ended(stream, seal.outcome, settled, seal.fault)
+        return True
 
     async def settle_orphan(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
         """End a stream whose epoch the caller has just raised. Returns how it ended, by its seal, or None when it was

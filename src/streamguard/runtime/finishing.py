@@ -86,6 +86,10 @@ class Finishing:
     This one does nothing: neither a message store nor a quota is configured.
     """
 
+    def has_nothing_to_do(self, stream: LiveStream) -> bool:
+        """Whether `finish` would do nothing for it, so that it may be sealed and closed in one go."""
+        return True
+
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Finish a stream whose log is whole; `stream` when it was produced here. Takes a few seconds at most: what
         takes longer goes on after the close."""

@@ -94,6 +94,10 @@ class Saving(Finishing):
 
     # -- in a stream's end --------------------------------------------------------------------------------------------
 
+    def has_nothing_to_do(self, stream: LiveStream) -> bool:
+        binding = stream.request.binding
+        return self._bindings.target_of(binding) is None and not self._is_others(binding)
+
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream
         that was taken over, whose lease nobody renews."""

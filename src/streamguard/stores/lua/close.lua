@@ -1,6 +1,7 @@
 -- Writes a sealed stream's last events and its terminal record, and closes it.
 -- KEYS: meta, log, session, streams
 -- ARGV: epoch, stream id, retention (ms), persisted, quota, '1' with an outbox payload, the payload,
+--       the seal it belongs to (JSON) or '' for whichever stands,
 --       then kind and payload of each event, the terminal record last
 -- Reply: {status, last event, stop flag}
 --@include status
@@ -8,15 +9,15 @@
 --@include extend
 --@include newer
 --@include tell
-local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'p', 'w')
+local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'p', 'w', 'g')
 if not m[1] then return {GONE, 0, 0} end
 if newer(m[1]) then return {CORRUPT, 0, 0} end
 local last, stop, at = tonumber(m[4]), tonumber(m[5]), now()
 if m[2] ~= ARGV[1] then return {FENCED, last, stop} end
 if m[3] == 'c' then return {DUPLICATE, last, stop} end
-if m[3] == 'o' then return {NOT_SEALED, last, stop} end
+if m[3] == 'o' or (ARGV[8] ~= '' and m[7] ~= ARGV[8]) then return {NOT_SEALED, last, stop} end
 local hint = {struct.pack('>BI8', stop, last + 1)}
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   last = last + 1
   if last == 1 then
     redis.call('XADD', KEYS[2], '1-0', ARGV[i], ARGV[i + 1])
