@@ -112,14 +112,16 @@ class Follower:
 
     def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
         feed = self.feed
-        for kind, data in events:
-            if kind is EventKind.TERMINAL:
-                if is_tombstone(data):  # a clean end here would make half an answer look whole
-                    self._fail(FaultCode.RESUME_FAILED, "not_registered")
-                    break
-                feed.end(complete=True)
+        over = bool(events) and events[-1][0] is EventKind.TERMINAL
+        lost = over and is_tombstone(events[-1][1])
+        for kind, data in events[:-1] if lost else events:
             feed.push(kind, data)
+        # Shown before the end is told: viewers send as soon as they hear of either.
         feed.show(feed.emitted)
+        if lost:  # a clean end here would make half an answer look whole
+            self._fail(FaultCode.RESUME_FAILED, "not_registered")
+        elif over:
+            feed.end(complete=True)
 
     def _fail(self, code: FaultCode, reason: str | None) -> None:
         self.feed.end(
