@@ -151,6 +151,37 @@ class EndClauses(Clauses):
         assert payloads(await log(store, ref)) == [b"a"]
         assert (await meta(store, ref)).state is StreamState.OPEN
 
+    async def test_sealing_and_closing_may_be_one_step(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        decided = a_seal(1, Outcome.COMPLETED)
+        assert await store.seal_and_close(closing(ref), decided) == (
+            Status.OK,
+            decided,
+            AppendReply(Status.OK, 2, False),
+        )
+        assert (await meta(store, ref)).state is StreamState.CLOSED
+        repeated = await store.seal_and_close(closing(ref), decided)
+        assert repeated == (Status.SEALED, decided, AppendReply(Status.DUPLICATE, 2, False))
+        assert len(await log(store, ref)) == 2
+
+    async def test_one_step_closes_only_under_the_seal_that_stands(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        first = a_seal(0, Outcome.STOPPED)
+        await store.seal(ref, 1, first)
+        answer = await store.seal_and_close(closing(ref), a_seal(0, Outcome.COMPLETED))
+        assert answer == (Status.SEALED, first, None)
+        assert (await meta(store, ref)).state is StreamState.SEALED
+        assert await log(store, ref) == []
+
+    async def test_one_step_refuses_what_two_would(self, store: StreamStore) -> None:
+        behind = await begin(store)
+        assert await store.seal_and_close(closing(behind), a_seal(1)) == (Status.GAP, None, None)
+        assert await store.seal_and_close(closing(behind, epoch=2), a_seal(0)) == (Status.FENCED, None, None)
+        assert (await meta(store, behind)).state is StreamState.OPEN
+        gone = unknown_ref()
+        assert await store.seal_and_close(closing(gone), a_seal(0)) == (Status.GONE, None, None)
+
     async def test_a_finished_stream_is_kept_for_its_retention(self, store: StreamStore) -> None:
         brief, kept = await begin(store, ttl=60), await begin(store, ttl=self.short_seconds * 2)
         await end(store, brief, retention=self.short_seconds)
