@@ -25,10 +25,12 @@ from streamguard import (
     StreamGuard,
     anonymous,
 )
+from streamguard.messages import MemoryMessageStore, Message, MessageToSave, Role
 
 
 class Body(BaseModel):
     id: str
+    question: dict[str, object] = {}
 
 
 async def owner(connection: HTTPConnection) -> str | None:
@@ -57,6 +59,32 @@ async def chat(body: Body, run: Run) -> AsyncIterator[str]:
     run.usage(input_tokens=3)
     assert_type(run.stopped, bool)
     assert_type(run.session_id, str)
+    yield body.id
+
+
+async def save(message: MessageToSave) -> None:
+    assert_type(message.text, str)
+
+
+StreamGuard(authenticate=anonymous, messages=save)
+StreamGuard(authenticate=anonymous, messages=MemoryMessageStore())
+
+
+@app.post("/api/kept")
+@guard.stream(session="body.id", save=MemoryMessageStore(), binding="kept")
+async def kept(body: Body, run: Run) -> AsyncIterator[str]:
+    saved = run.save(body.question)
+    assert_type(saved.message_id, str)
+    await saved
+    run.save(body)
+    run.save("text")
+    run.save(Message("m", Role.USER, ({"type": "text", "text": "x"},)))
+    yield body.id
+
+
+@guard.stream(session="body.id", save=False)
+def not_kept(body: Body, run: Run) -> Iterator[str]:
+    run.save("text").result(5)
     yield body.id
 
 

@@ -72,7 +72,7 @@ class Runtime:
     ) -> None:
         self.store = store
         self.settings = settings
-        self.bindings = bindings or Bindings()
+        self.bindings: Bindings = bindings or Bindings()
         self._observers = tuple(observers)
         self.observer_errors: int = 0
         """How many calls of an observer raised."""

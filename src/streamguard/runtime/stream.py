@@ -156,14 +156,14 @@ class LiveStream:
         submit: Callable[[LiveStream], None],
         on_degraded: Callable[[LiveStream, str], None],
     ) -> None:
-        self.request = request
-        self.ref = ref
+        self.request: StreamRequest = request
+        self.ref: StreamRef = ref
         self.protocol: WireProtocol = request.protocol
         self.message_id: str = request.message_id
         self.request_id: str | None = request.request_id
-        self.created_at = created_at
+        self.created_at: float = created_at
         """Unix time."""
-        self.settings = settings
+        self.settings: Settings = settings
         self._max_event_bytes = settings.max_event_bytes
         self._max_bytes = settings.max_stream_bytes
         self._max_events = settings.max_stream_events
@@ -195,8 +195,8 @@ class LiveStream:
         self.urgent: bool = True
         """The next commit should not wait for company: a first event, or the end."""
         self.refreshed_at: float = now
-        self.opened_at = now
-        self.last_item_at = now
+        self.opened_at: float = now
+        self.last_item_at: float = now
         self.items: int = 0
         self.bytes: int = 0
         self.producer: asyncio.Task[None] | None = None
