@@ -14,7 +14,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.routing import Route
 from structlog.testing import LogCapture
 
-from streamguard import Anonymous, ConfigurationError, NotStartedError, Settings, StreamGuard, anonymous
+from streamguard import Anonymous, ConfigurationError, NotStartedError, Settings, Signal, StreamGuard, anonymous
+from streamguard.stores.base import StreamStore
 from tests.harness.sse import EventReader, ui_text
 from tests.harness.waiting import wait_until_async
 from tests.web.serving import Gate, calling, make_guard, serving
@@ -177,3 +178,23 @@ async def test_authenticate_sees_the_connection() -> None:
         await client.get("/api/chat/s")
         await client.get("/api/chat/health/live")
     assert [connection.url.path for connection in seen] == ["/chat", "/api/chat/s"]
+
+
+async def test_an_instrumented_guard_tells_more_observers_while_it_is() -> None:
+    guard = make_guard()
+    seen: list[Signal] = []
+    wrapped: list[StreamStore] = []
+
+    def wrap(store: StreamStore) -> StreamStore:
+        wrapped.append(store)
+        return store
+
+    with guard.instrumented(observer=lambda observation: seen.append(observation.name), store=wrap):
+        async with guard:
+            await guard.idle()
+    async with guard:
+        pass
+    assert seen == [Signal.DRAIN_STARTED, Signal.DRAIN_ENDED]
+    assert len(wrapped) == 1
+    with pytest.raises(NotStartedError):
+        await guard.idle()

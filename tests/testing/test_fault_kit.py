@@ -20,6 +20,13 @@ from .test_guarded_app import make_site
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.parametrize(("kit", "contract"), [(FaultyStore, StreamStore), (FaultyMessageStore, MessageStore)])
+def test_every_step_of_a_contract_passes_through_the_kit(kit: type, contract: type) -> None:
+    """One it left to the contract would not reach the store behind it, unless it is made of others."""
+    steps = {name for name, value in vars(contract).items() if callable(value) and not name.startswith("_")}
+    assert steps - vars(kit).keys() <= {"seal_and_close"}
+
+
 class TestFaultyStore(StreamStoreSuite):
     """While it is well, it is the store behind it."""
 

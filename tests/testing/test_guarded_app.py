@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from streamguard import FaultCode, FaultError, Outcome, Settings, Signal, StreamGuard, anonymous
 from streamguard.errors import ConfigurationError
 from streamguard.messages import MessageStore
-from streamguard.testing import Answer, Ending, GuardedApp
+from streamguard.testing import Answer, Ending, GuardedApp, guarded_app
 from streamguard.testing._exchange import HIGH_WATER_BYTES, Exchange
 
 pytestmark = pytest.mark.anyio
@@ -407,3 +407,40 @@ async def test_other_answers_are_read_whole() -> None:
         assert (answer.body, answer.faults, answer.cursor, answer.ending) == (b"[1]", [], None, Ending.CLEAN)
         with pytest.raises(ValueError, match="no JSON object"):
             answer.json()
+
+
+async def test_an_application_that_knows_no_lifespan_cannot_have_started_its_guard() -> None:
+    guard = StreamGuard(authenticate=owner)
+
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        """Ends without a word."""
+
+    with pytest.raises(AssertionError, match="started without its guard"):
+        await GuardedApp(silent, guard).__aenter__()
+
+
+async def test_a_call_that_does_not_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test is not held up for ever, and no task survives it."""
+    monkeypatch.setattr(guarded_app, "LEAVE_SECONDS", 0.05)
+    site = make_site()
+    begun = asyncio.Event()
+
+    async def stubborn() -> Response:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    site.app.add_api_route("/stubborn", stubborn)
+    async with site.enter() as chat:
+        asking = asyncio.create_task(chat.request("GET", "/stubborn"))
+        await begun.wait()
+    with pytest.raises(AssertionError, match="without an answer to GET /stubborn"):
+        await asking
+
+
+async def test_it_needs_no_application_around_it() -> None:
+    """`guard.app` is the routes alone."""
+    guard = StreamGuard(authenticate=owner)
+    async with GuardedApp(guard.app, guard, prefix="", headers=ANN) as chat:
+        assert (await chat.status("c1")).last is None
+        assert (await chat.resume("c1")).status == 204

@@ -26,6 +26,8 @@ from streamguard import (
     anonymous,
 )
 from streamguard.messages import MemoryMessageStore, Message, MessageToSave, Role
+from streamguard.testing import Answer, GuardedApp, SavedMessage, Visitor
+from streamguard.wire import SseEvent
 
 
 class Body(BaseModel):
@@ -112,6 +114,18 @@ async def own_lifespan() -> None:
     async with guard as entered:
         assert_type(entered, StreamGuard)
         await guard.drain()
+
+
+async def own_tests() -> None:
+    async with GuardedApp(app, guard, headers={"X-User": "ann"}) as ann:
+        answer = await ann.post({"id": "c1"})
+        assert_type(answer, Answer)
+        assert_type(await answer.read(3), list[SseEvent])
+        assert_type((await ann.resume("c1", after=answer.cursor)).faults, list[Fault])
+        assert_type(await ann.messages("c1"), list[SavedMessage])
+        assert_type(ann.visitor({"X-User": "bob"}), Visitor)
+        ann.store.fail("append", times=1)
+        await ann.idle()
 
 
 def watch(observation: Observation) -> None:
