@@ -77,7 +77,7 @@ def without_store() -> Iterator[Worker]:
         yield worker
 
 
-def _run(node: str, script: str, environment: dict[str, str]) -> None:
+def run_script(node: str, script: str, environment: dict[str, str]) -> None:
     """Run a file of node:test tests.
 
     Raises:
@@ -101,12 +101,12 @@ def _run(node: str, script: str, environment: dict[str, str]) -> None:
 def test_client(script: str, node: str, live: Worker, without_store: Worker) -> None:
     answers = json.dumps({prompt: scripted_answer(prompt) for prompt in PROMPTS})
     environment = {"APP_URL": live.url, "APP_WITHOUT_STORE_URL": without_store.url, "ANSWERS": answers}
-    _run(node, f"{script}.test.mjs", environment)
+    run_script(node, f"{script}.test.mjs", environment)
 
 
 def test_page_modules(node: str) -> None:
     """The example page's parser and resume loop, without a server or a browser."""
-    _run(node, "page.test.mjs", {})
+    run_script(node, "page.test.mjs", {})
 
 
 def test_golden_logs(node: str, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_golden_logs(node: str, tmp_path: Path) -> None:
             logs.append({"name": name, "streams": streams, "message": message.as_dict()})
     golden = tmp_path / "golden.json"
     golden.write_text(json.dumps(logs))
-    _run(node, "golden.test.mjs", {"GOLDEN": str(golden)})
+    run_script(node, "golden.test.mjs", {"GOLDEN": str(golden)})
 
 
 def _as_sent(stream: GoldenStream) -> str:
@@ -131,4 +131,4 @@ def _as_sent(stream: GoldenStream) -> str:
 
 def test_every_script_is_run() -> None:
     scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    assert scripts == {*SCRIPTS, "golden", "page"}
+    assert scripts == {*SCRIPTS, "golden", "page", "saving"}

@@ -355,3 +355,40 @@ async def test_resume_replays_a_reply_that_is_not_saved_yet(memory: MemoryStore)
     async with working(memory, settings, bindings=saving_to(messages)) as worker:
         await worker.tell(saying("a"))
         assert (await read(await worker.resume())).text == "a"
+
+
+async def test_a_stream_that_hung_on_its_store_until_the_drain_ended_is_saved(memory: MemoryStore) -> None:
+    messages = Messages()
+    line = Line(memory)
+    settings = quick(append_deadline_seconds=60.0, drain_seconds=0.1)
+    async with working(line, settings, bindings=saving_to(messages), clean=False) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        line.hold("append")
+        model.say("b")
+        model.end()
+        await wait_until_async(lambda: line.waiting["append"], description="it hangs")
+        line.broken = {"seal", "close", "lose", "heartbeat"}
+    (stored,) = await stored_in(messages)
+    assert stored.message.parts == ({"type": "text", "text": "ab"},)
+
+
+async def test_a_stream_that_is_to_be_saved_lives_until_it_is(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.hold("append")
+    settings = quick(live_ttl_seconds=10.0, outbox_retention_seconds=500.0, finished_ttl_seconds=5.0)
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        assert entry.ttl_seconds == 500.0
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        await worker.runtime._leases.beat()
+        assert entry.ttl_seconds == 500.0
+        model.end()
+        await wait_until_async(lambda: messages.waiting["append"], description="it is being saved")
+        messages.let_go("append")
+        await worker.watch(stream)
+        left = entry.expires_at - asyncio.get_running_loop().time()
+        assert left < 10.0

@@ -35,6 +35,8 @@ __all__ = ["Saving"]
 
 MARGIN_SECONDS: Final = 5.0
 """Between the time a running save may still take and the moment the outbox looks at its entry."""
+LAST_SECONDS: Final = 1.0
+"""What a save may take that begins when the drain is over: of a stream that hung on the stream store until then."""
 
 _PERSISTED: Final = {Verdict.SAVED: Persisted.YES, Verdict.NOTHING: Persisted.NOT_ASKED}
 """Everything else is `NO` where nothing can be owed."""
@@ -291,14 +293,12 @@ class Saving(Finishing):
             sealed,
             source,
             before=before,
-            attempts=Attempts(self._settings.save_total_seconds, retries=retries),
+            attempts=Attempts(LAST_SECONDS if self._given_up else self._settings.save_total_seconds, retries=retries),
             unlogged=unlogged,
         )
         running = RunningSave(save, before)
         self._running.add(running)
         self._start(partial(self._run, sealed, running))
-        if self._given_up:
-            running.give_up()
         return running
 
     async def _run(self, sealed: Sealed, running: RunningSave) -> None:

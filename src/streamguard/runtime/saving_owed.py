@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 TRIES: Final = 5
 PAUSE_SECONDS: Final = 0.2
-UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable"})
+UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable", "newer_format"})
 """Reasons that say nothing of the save itself: no attempt at it was made."""
 ELSEWHERE_SECONDS: Final = 10.0
 """How long an entry is left to workers that know more."""
@@ -49,7 +49,7 @@ class OwedSaves:
             case Verdict.REFUSED:
                 await self.bury(ref, message_id, result, attempts=attempts)
             case _ if result.reason in UNCOUNTED:
-                await self.postpone(ref, result.reason, attempts=attempts, count=False)
+                await self.postpone(ref, result.reason, attempts=max(attempts, 2), count=False)
             case _ if attempts + 1 >= self._settings.max_outbox_attempts:
                 await self.bury(ref, message_id, result, attempts=attempts + 1)
             case _:

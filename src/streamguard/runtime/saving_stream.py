@@ -17,7 +17,9 @@ from ..errors import (
     MessageStoreError,
     MessageTimeoutError,
     MessageUnavailableError,
+    StoreCorruptError,
     StoreError,
+    StoreFormatError,
 )
 from ..messages import Message, MessageStore, Role, StoredMessage
 from ..model import Persisted, StreamState
@@ -213,7 +215,9 @@ def _verdict(error: Exception) -> tuple[Verdict, str]:
             return Verdict.CONFLICT, "conflict"
         case MessageForbiddenError():
             return Verdict.FORBIDDEN, "forbidden"
-        case LogUnreadableError():
+        case StoreFormatError():
+            return Verdict.FAILED, "newer_format"
+        case LogUnreadableError() | StoreCorruptError():
             return Verdict.REFUSED, "log_unreadable"
         case _WaitsError():
             return Verdict.FAILED, "waits_for_previous"
