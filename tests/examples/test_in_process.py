@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def example_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """The example's main module, made anew: its settings come from the environment."""
     for name in ("OPENAI_API_KEY", "SENTRY_DSN", "STREAMGUARD_URL", "STREAMGUARD_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DEMO_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / 'chats.db'}")
     monkeypatch.setenv("DEMO_GAP_MS", "0")
     monkeypatch.setenv("DEMO_TRUST_X_USER", "1")
     monkeypatch.setattr(sys, "path", [*sys.path])
