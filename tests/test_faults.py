@@ -26,6 +26,7 @@ faults = st.builds(
     session_id=st.none() | texts,
     stream_id=st.none() | texts,
     message_id=st.none() | texts,
+    user_message_id=st.none() | texts,
     request_id=st.none() | texts,
 )
 

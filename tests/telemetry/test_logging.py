@@ -8,6 +8,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from streamguard import ConfigurationError, Fault, FaultCode, Observation, Severity, Signal, StoreUnavailableError
+from streamguard.errors import MessageUnavailableError
 from streamguard.model import SessionKey, StreamRef
 from streamguard.telemetry import StructlogObserver
 from streamguard.telemetry.safety import short_hash
@@ -81,6 +82,15 @@ def test_what_we_wrote_ourselves_may_be_read(entries: list[dict[str, object]]) -
     assert entries[1]["operation"] == "append"
     assert entries[1]["error"] == "streamguard.errors.StoreUnavailableError"
     assert "password" not in str(entries[1])
+    observer(Observation(Signal.SAVE_FAILED, error=MessageUnavailableError("what she said", operation="append")))
+    assert entries[2]["operation"] == "append"
+    assert "said" not in str(entries[2])
+
+
+def test_whose_message_it_was_can_be_found(entries: list[dict[str, object]]) -> None:
+    fault = Fault.of(FaultCode.PERSISTENCE_FAILED, message_id="m1", user_message_id="u1")
+    StructlogObserver()(Observation(Signal.FAULT, ref=REF, fault=fault))
+    assert (entries[0]["message_id"], entries[0]["user_message_id"]) == ("m1", "u1")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +113,16 @@ def test_levels_of_faults(
 
 @pytest.mark.parametrize(
     ("signal", "level"),
-    [(Signal.STREAM_ENDED, "info"), (Signal.BREAKER_OPENED, "error"), (Signal.STREAM_RESUMED, "debug")],
+    [
+        (Signal.STREAM_ENDED, "info"),
+        (Signal.BREAKER_OPENED, "error"),
+        (Signal.STREAM_RESUMED, "debug"),
+        (Signal.REPLY_SAVED, "info"),
+        (Signal.SAVE_FAILED, "warning"),
+        (Signal.SAVE_OWED, "warning"),
+        (Signal.SAVE_RECOVERED, "info"),
+        (Signal.SAVE_BURIED, "error"),
+    ],
 )
 def test_levels_of_events(entries: list[dict[str, object]], signal: Signal, level: str) -> None:
     """An end that mentions its fault is not a second error."""

@@ -77,7 +77,7 @@ def _fields_of(observation: Observation) -> dict[str, object]:
         fields["session_id"] = ref.key.session_id
         fields["stream_id"] = ref.stream_id
     if fault is not None:
-        for name in ("session_id", "stream_id", "message_id", "request_id"):
+        for name in ("session_id", "stream_id", "message_id", "user_message_id", "request_id"):
             value = getattr(fault, name)
             if value is not None:
                 fields[name] = value

@@ -103,6 +103,7 @@ def _event(fault: Fault, observation: Observation) -> Event:
         "reason": fault.reason,
         "stream_id": ref.stream_id if ref is not None else fault.stream_id,
         "message_id": observation.message_id or fault.message_id,
+        "user_message_id": fault.user_message_id,
         "request_id": observation.request_id or fault.request_id,
     }
     session_id = ref.key.session_id if ref is not None else fault.session_id
