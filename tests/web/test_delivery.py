@@ -224,6 +224,19 @@ async def test_what_send_raises_is_raised_where_the_delivery_runs() -> None:
             await asyncio.wait_for(asyncio.shield(task), 5)
 
 
+async def test_a_send_that_is_cancelled_by_its_own_layer_cancels_the_delivery_alone() -> None:
+    window = Window()
+
+    async def cancelled(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise asyncio.CancelledError
+
+    async with delivering(window, cancelled) as task:
+        window.say("one")  # whoever says it goes on
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+
+
 async def test_a_cut_viewer_is_told_where_the_delivery_runs() -> None:
     window, client = Window(), Client()
     async with delivering(window, client.send) as task:

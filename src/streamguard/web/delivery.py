@@ -47,7 +47,7 @@ class Delivery:
         """There while the viewer waits: resolving it wakes the task, for what cannot be done without it."""
         self._found: bytes | Awaitable[bytes | None] | None = None
         self._rest: _Rest | None = None
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
 
     async def run(self, start: Message) -> None:
         """Send `start`, then everything up to the stream's end.
@@ -122,7 +122,7 @@ class Delivery:
                         break
                 else:
                     return  # all is sent, and the viewer waits again
-            except Exception as exc:  # noqa: BLE001 -- it is the viewer's, whose task raises it
+            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- the viewer's, whose task raises it
                 self._failed = exc
         if not self.done() and self._needed is not None:
             self._needed.set_result(None)
