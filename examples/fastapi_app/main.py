@@ -5,8 +5,11 @@ Run it with `python main.py` (or `uvicorn main:app`) and open http://127.0.0.1:8
 - `STREAMGUARD_URL`: where streams are logged; default `memory://`, several workers need `redis://…`.
 - `STREAMGUARD_SETTINGS`: `streamguard.Settings` as JSON.
 - `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`: a real model instead of the scripted one.
+- `DEMO_DATABASE_URL`: where chats are kept, an SQLAlchemy asyncio URL such as `postgresql+asyncpg://…` or
+  `mysql+asyncmy://…`; default a SQLite file in `~/.local/state/streamguard-demo` (`XDG_STATE_HOME`).
 - `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 30.
-- `DEMO_SECRET`: signs the visitors' cookies; several workers need the same one.
+- `DEMO_SECRET`: signs the visitors' cookies; several machines need the same one. Default one made on first use, beside
+  the SQLite file.
 - `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
 - `SENTRY_DSN`: report faults to Sentry.
 - `HOST`, `PORT`: where `python main.py` listens; default 127.0.0.1:8000.
@@ -27,21 +30,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from openai import AsyncOpenAI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection, Request
 
-from streamguard import Anonymous, Fault, FaultCode, Settings, StreamGuard
+from streamguard import Anonymous, Fault, FaultCode, Run, Settings, StreamGuard
 
 sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
 
 import model as scripted
+from chats import ChatStore, database_in, own_directory, secret_in
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
 STATIC = Path(__file__).resolve().parent / "static"
 GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "30")) / 1000
-VISITORS = Anonymous(os.environ.get("DEMO_SECRET"))
+OWN = own_directory()
+VISITORS = Anonymous(os.environ.get("DEMO_SECRET") or secret_in(OWN))
 TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
 OPENAI_MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 PAGE_HEADERS = {
@@ -59,18 +64,22 @@ if dsn := os.environ.get("SENTRY_DSN"):
 
 
 class Part(BaseModel):
+    """Any part of a message; those that are not text are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
     type: str
-    text: str = ""
+    text: str | None = None
 
 
 class Message(BaseModel):
-    id: str = ""
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     role: Literal["system", "user", "assistant"]
     parts: list[Part] = []
 
     @property
     def text(self) -> str:
-        return "".join(part.text for part in self.parts if part.type == "text")
+        return "".join(part.text or "" for part in self.parts if part.type == "text")
 
 
 class ChatBody(BaseModel):
@@ -80,8 +89,8 @@ class ChatBody(BaseModel):
     messages: Annotated[list[Message], Field(min_length=1)]
 
     @property
-    def prompt(self) -> str:
-        return next((message.text for message in reversed(self.messages) if message.role == "user"), "")
+    def question(self) -> Message:
+        return next((message for message in reversed(self.messages) if message.role == "user"), Message(role="user"))
 
 
 async def owner(connection: HTTPConnection) -> str | None:
@@ -94,6 +103,7 @@ async def owner(connection: HTTPConnection) -> str | None:
 guard = StreamGuard(
     os.environ.get("STREAMGUARD_URL", "memory://"),
     authenticate=owner,
+    messages=ChatStore(os.environ.get("DEMO_DATABASE_URL") or database_in(OWN)),
     settings=Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", "{}")),
 )
 app = FastAPI(title="streamguard demo", lifespan=guard.lifespan)
@@ -102,9 +112,11 @@ openai = AsyncOpenAI() if os.environ.get("OPENAI_API_KEY") else None
 
 @app.post("/api/chat")
 @guard.stream(session="body.id")
-async def chat(body: ChatBody) -> AsyncIterator[str]:
-    if openai is None or scripted.is_command(body.prompt):
-        async for piece in scripted.answer(body.prompt, gap_seconds=GAP_SECONDS):
+async def chat(body: ChatBody, run: Run) -> AsyncIterator[str]:
+    run.save(body.question)  # not awaited: the model need not wait for the database
+    prompt = body.question.text
+    if openai is None or scripted.is_command(prompt):
+        async for piece in scripted.answer(prompt, gap_seconds=GAP_SECONDS):
             yield piece
         return
     messages = [{"role": message.role, "content": message.text} for message in body.messages]

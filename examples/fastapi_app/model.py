@@ -1,6 +1,7 @@
 """A scripted model: the same prompt always gives the same answer, so failures and resumes can be compared.
 
-Prompts that start with `!` provoke failures: `!crash`, `!hang`, `!long N`, `!error-first`, `!slow N`.
+Prompts that start with `!` provoke failures: `!crash`, `!hang`, `!long N`, `!error-first`, `!slow N`. Those about
+saving, `!persist-fail`, `!persist-flaky` and `!persist-slow N`, get an ordinary answer; see `chats`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SENTENCES = (
 )
 CLOSING = "That is the end of this answer."
 
-_COMMAND = re.compile(r"!(crash|hang|error-first|long|slow)(?:\s+(\d{1,6}))?\s*")
+_COMMAND = re.compile(r"!(crash|hang|error-first|long|slow|persist-(?:fail|flaky|slow))(?:\s+(\d{1,6}))?\s*")
 _MAX_PIECES = 100_000
 
 
@@ -70,7 +71,9 @@ def script(prompt: str, *, gap_seconds: float) -> Script:
         return Script((), gap_seconds, ending="crash")
     if name == "long":
         return Script(tuple(islice(_words(prompt), max(1, min(number or 500, _MAX_PIECES)))), gap_seconds)
-    return Script(tuple(_answer(prompt)), (number or 500) / 1000)
+    if name == "slow":
+        return Script(tuple(_answer(prompt)), (number or 500) / 1000)
+    return Script(tuple(_answer(prompt)), gap_seconds)
 
 
 async def answer(prompt: str, *, gap_seconds: float) -> AsyncIterator[str]:

@@ -57,6 +57,8 @@ class Browser:
         self._driver: subprocess.Popen[bytes] | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="streamguard-chromium-", ignore_cleanup_errors=True)
         self._log = Path(self._directory.name, "chromedriver.log")
+        self.downloads: Path = Path(self._directory.name, "downloads")
+        """Where files are saved that pages give out."""
         self._http = httpx.Client(trust_env=False, timeout=_START_SECONDS)
         self._session = ""
 
@@ -161,7 +163,11 @@ class Browser:
                 [_program("chromedriver"), "--port=0"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         port = wait_until(self._port, description="chromedriver names its port", timeout=_START_SECONDS)
-        options = {"binary": chromium, "args": [*_FLAGS, f"--user-data-dir={self._directory.name}/profile"]}
+        options = {
+            "binary": chromium,
+            "args": [*_FLAGS, f"--user-data-dir={self._directory.name}/profile"],
+            "prefs": {"download.default_directory": str(self.downloads)},
+        }
         answer = self._http.post(
             f"http://127.0.0.1:{port}/session",
             json={

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -154,9 +155,24 @@ def test_sentry_hears_of_a_fault_without_its_content(session: str) -> None:
         assert scripted_answer("!crash") not in everything
 
 
-def test_python_main_py_serves_it_from_any_directory() -> None:
+@pytest.mark.parametrize("home", ["usual", "none"])
+def test_python_main_py_serves_it_from_any_directory(home: str, session: str, tmp_path: Path) -> None:
+    """Also where nothing of the user's own may be written: then chats last as long as the process."""
     port = free_port()
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "STREAMGUARD_URL": "memory://"}
+    kept = {name: value for name, value in os.environ.items() if name != "XDG_STATE_HOME"}
+    environment = {
+        **kept,
+        "DEMO_DATABASE_URL": "",
+        "DEMO_GAP_MS": "1",
+        "HOME": str(tmp_path) if home == "usual" else "/dev/null",
+        "HOST": "127.0.0.1",
+        "OPENAI_API_KEY": "",
+        "PORT": str(port),
+        "STREAMGUARD_URL": "memory://",
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+    (tmp_path / "temporary").mkdir()
+    url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(
         [sys.executable, str(EXAMPLE / "main.py")], cwd="/", env=environment, stderr=subprocess.DEVNULL
     ) as process:
@@ -165,11 +181,18 @@ def test_python_main_py_serves_it_from_any_directory() -> None:
             def served() -> bool:
                 assert process.poll() is None
                 try:
-                    return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
+                    return httpx.get(f"{url}/", trust_env=False).status_code == 200
                 except httpx.TransportError:
                     return False
 
             wait_until(served, description="the page is served", timeout=45)
+            with httpx.Client(base_url=url, trust_env=False) as visitor:
+                answer = visitor.post("/api/chat", json=chat_body(session, "Hello"))
+                assert '"data-streamguard-persisted"' in answer.text
         finally:
             process.terminate()
             process.wait(10)
+    (found,) = tmp_path.rglob("chats.db")
+    assert (found.parent.parent.name == "state") == (home == "usual")
+    assert found.parent.stat().st_mode & 0o077 == 0
+    assert found.with_name("secret").stat().st_mode & 0o077 == 0

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """The example's main module, made anew: its settings come from the environment."""
-    for name in ("OPENAI_API_KEY", "SENTRY_DSN", "STREAMGUARD_URL", "STREAMGUARD_SETTINGS"):
+    for name in ("DEMO_DATABASE_URL", "OPENAI_API_KEY", "SENTRY_DSN", "STREAMGUARD_URL", "STREAMGUARD_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DEMO_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / 'chats.db'}")
     monkeypatch.setenv("DEMO_GAP_MS", "0")
     monkeypatch.setenv("DEMO_TRUST_X_USER", "1")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
     modules = set(sys.modules)
     spec = importlib.util.spec_from_file_location("example_under_test", EXAMPLE / "main.py")
@@ -35,7 +35,7 @@ def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     yield module
-    for name in (spec.name, "model"):
+    for name in (spec.name, "model", "chats"):
         if name not in modules:
             sys.modules.pop(name, None)
 

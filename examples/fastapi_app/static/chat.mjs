@@ -1,15 +1,14 @@
-// The page: what is shown, what is kept over a reload, what the buttons do. Text reaches the page as text, never as HTML.
+// The page: what is shown, and what the buttons do. Text reaches the page as text, never as HTML.
 
-import { applyPart, ConnectionLost, emptyAnswer, follow, ServerFault } from "./stream.mjs";
+import { conversation, keepQuestion, keptQuestion, questionOfEvent, savedMessages } from "./history.mjs";
+import { applyPart, ConnectionLost, emptyAnswer, follow, pause, ServerFault } from "./stream.mjs";
+import { button, element, messageView } from "./view.mjs";
 
 const API = "/api/chat";
-const LABELS = {
-  completed: "",
-  stopped: "Stopped by you",
-  interrupted: "Interrupted",
-  failed: "Failed",
-  lost: "Connection lost",
-};
+const LOST = { code: "connection_lost", message: "The connection to the server is lost.", severity: "error" };
+const WATCH_MS = 500; // when to look whether an answer is saved after all; each time twice as long
+const RETRY_MS = 1000; // when to ask again for messages that could not be read; likewise
+const LONGEST_MS = 30_000;
 
 const $ = (selector) => document.querySelector(selector);
 const log = $("#log");
@@ -21,27 +20,48 @@ const stop = $("#stop");
 const status = $("#status");
 
 let chat = openChat(location.hash.slice(1) || localStorage.getItem("streamguard.current"));
+let loading = null; // the promise of what the server has saved of it
+let retry = 0; // the timer of another attempt at that
 let running = null; // the AbortController of the answer being read
 let atEnd = true; // whether the reader is at the end of the page
 const shownFaults = new Set(); // a replay tells of the same fault again
 
-// -- what is kept ------------------------------------------------------------------------------------------------------
+// -- which chat ---------------------------------------------------------------------------------------------------------
 
-/** The chat `id` as it was kept, or a new one. Half answers are never kept: the server's log has them. */
+/** The chat `id`, or a new one. `asked` is its last question, with the request that asked it. */
 function openChat(id) {
   const chatId = /^[A-Za-z0-9-]{1,64}$/.test(id ?? "") ? id : newId();
   localStorage.setItem("streamguard.current", chatId);
   history.replaceState(null, "", `#${chatId}`);
-  try {
-    const messages = JSON.parse(localStorage.getItem(`streamguard.chat.${chatId}`)) ?? [];
-    return { id: chatId, messages: Array.isArray(messages) ? messages : [] };
-  } catch {
-    return { id: chatId, messages: [] };
-  }
+  return { id: chatId, messages: [], asked: keptQuestion(chatId) };
 }
 
-function keepChat() {
-  localStorage.setItem(`streamguard.chat.${chat.id}`, JSON.stringify(chat.messages));
+/**
+ * Shows the chat as the server has it, then reads the answer that is still in its log, if there is one. What cannot be
+ * read now is asked for again after `wait` milliseconds.
+ */
+async function load(wait) {
+  const opened = chat;
+  let saved = [];
+  try {
+    saved = await savedMessages((query) => fetch(route(`messages${query}`)));
+  } catch (error) {
+    if (chat !== opened) return;
+    showBanner(error.fault ?? LOST, button("Try again", () => reload()));
+    if (error.temporary ?? true) retry = setTimeout(reload, wait, 2 * wait);
+  }
+  if (chat !== opened || running) return;
+  const { messages, unread } = conversation(saved, chat.asked);
+  chat.messages = messages;
+  showAll();
+  if (unread) readAnswer();
+}
+
+function reload(wait = RETRY_MS) {
+  clearTimeout(retry);
+  if (running) return;
+  forgetBanners();
+  loading = load(Math.min(wait, LONGEST_MS));
 }
 
 function newId() {
@@ -55,46 +75,9 @@ function unanswered() {
 
 // -- what is shown -----------------------------------------------------------------------------------------------------
 
-function element(name, className, text = "") {
-  const node = document.createElement(name);
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
-
-function button(label, onClick) {
-  const node = element("button", "quiet", label);
-  node.type = "button";
-  node.addEventListener("click", onClick);
-  return node;
-}
-
-/** One message's place on the page, with the means to change it while it grows. */
 function show(role) {
-  const item = element("li", "message");
-  item.dataset.role = role;
-  const text = element("div", "text");
-  const note = element("p", "note");
-  note.hidden = true;
-  item.append(element("span", "visually-hidden", role === "user" ? "You" : "Answer"), text, note);
-  log.append(item);
   $("#empty").hidden = true;
-  return {
-    item,
-    text(value) {
-      // Only what was added is written: a long answer stays cheap.
-      const shown = text.firstChild?.data ?? "";
-      if (shown !== "" && value.startsWith(shown)) text.firstChild.appendData(value.slice(shown.length));
-      else text.textContent = value;
-    },
-    state(name, detail = "", ...actions) {
-      item.dataset.state = name;
-      const label = [LABELS[name] ?? "", detail].filter(Boolean).join(" – ");
-      note.textContent = label;
-      note.append(...actions);
-      note.hidden = label === "";
-    },
-  };
+  return messageView(log, role);
 }
 
 function showAll() {
@@ -109,13 +92,23 @@ function showAll() {
   scrollToEnd();
 }
 
-function showOutcome(view, { outcome, fault }, isLast = true) {
+function showOutcome(view, message, isLast = true) {
+  const { outcome, fault, save, saveFault, streamId } = message;
   const broken = outcome === "failed" || outcome === "interrupted";
-  const again = broken && isLast ? [button("Ask again", askAgain)] : [];
-  view.state(outcome, outcome === "stopped" ? "" : fault?.message, ...again);
+  const details = outcome === "stopped" ? [] : [fault?.message];
+  const actions = broken && isLast ? [button("Ask again", askAgain, "question")] : [];
+  if (save === "saving") details.push("Saving …");
+  if (save === "saved" && saveFault) details.push("Saved");
+  if (save === "unsaved") {
+    details.push("Not saved", saveFault?.message);
+    if (isLast && canResend() && saveFault?.actions?.includes("resend")) actions.push(button("Resend", resend, "question"));
+    if (streamId) actions.push(button("Download", () => download(message)));
+  }
+  view.item.dataset.save = save ?? "";
+  view.state(outcome, details, ...actions);
 }
 
-function showBanner(fault) {
+function showBanner(fault, ...actions) {
   const key = fault.fault_id ?? `${fault.code}:${fault.message}`;
   if (fault.code === "stopped" || shownFaults.has(key)) return;
   shownFaults.add(key);
@@ -125,9 +118,14 @@ function showBanner(fault) {
   banner.dataset.severity = fault.severity ?? "error";
   const close = button("×", () => banner.remove());
   close.setAttribute("aria-label", "Dismiss");
-  banner.append(element("strong", "", fault.message), element("code", "", fault.code), close);
+  banner.append(element("strong", "", fault.message), element("code", "", fault.code), ...actions, close);
   banners.append(banner);
   scrollToEnd();
+}
+
+function forgetBanners() {
+  banners.replaceChildren();
+  shownFaults.clear();
 }
 
 /** Follows the conversation's end, unless the reader has scrolled up. */
@@ -147,21 +145,17 @@ function setRunning(controller) {
 
 const route = (tail) => `${API}/${encodeURIComponent(chat.id)}/${tail}`;
 
-function post(trigger, signal) {
-  const messages = chat.messages.map(({ id, role, text }) => ({ id, role, parts: [{ type: "text", text }] }));
-  return fetch(API, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ id: chat.id, messages, trigger }),
-    signal,
-  });
+/** Sends the last question; sent again with its key, it is answered once. */
+function post({ key, body }, signal) {
+  const headers = { "content-type": "application/json", "idempotency-key": key };
+  return fetch(API, { method: "POST", headers, body, signal });
 }
 
-/** Reads the answer to the last question; with `trigger` the question is sent first, without it the stream resumed. */
-async function readAnswer(trigger = null) {
+/** Reads the answer to the last question; with `send` the question is sent first, without it the stream resumed. */
+async function readAnswer({ send = false } = {}) {
   const controller = new AbortController();
   const { signal } = controller;
-  const asked = chat;
+  const opened = chat;
   const answer = emptyAnswer();
   const view = show("assistant");
   let frame = 0;
@@ -172,54 +166,76 @@ async function readAnswer(trigger = null) {
   };
   view.state("streaming");
   setRunning(controller);
-  if (trigger) atEnd = true;
+  if (send) atEnd = true;
   scrollToEnd();
   try {
     let result = await follow({
-      open: trigger && (() => post(trigger, signal)),
+      open: send && (() => post(opened.asked, signal)),
       resume: (cursor) => fetch(route("stream") + (cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""), { signal }),
-      isKnown: (id) => asked.messages.some((message) => message.id === id),
+      isKnown: (id) => opened.messages.some((message) => message.id === id),
+      onStream: (id) => (answer.streamId = id),
       onPart(part) {
         const fault = applyPart(answer, part);
-        if (fault) showBanner(fault);
+        if (fault && fault !== answer.saveFault) showBanner(fault); // what became of saving it stands below the answer
         if (view.item.dataset.state !== "streaming") view.state("streaming");
         frame ||= requestAnimationFrame(paint); // many pieces may come between two frames
       },
       onReconnect(attempt, of) {
-        view.state("reconnecting", `Reconnecting, attempt ${attempt} of ${of} …`);
+        view.state("reconnecting", [`Reconnecting, attempt ${attempt} of ${of} …`]);
       },
       signal,
     });
     if (result === "nothing" && answer.outcome === null) result = await recover(answer, signal);
     if (result === "nothing") {
-      view.state("lost", "the question did not arrive", button("Ask again", askAgain));
+      const again = canResend() ? button("Resend", resend, "question") : button("Ask again", askAgain, "question");
+      view.state("lost", ["the question did not arrive"], again);
       return;
     }
     answer.outcome ??= "completed";
-    showOutcome(view, answer);
-    asked.messages.push({ ...answer, id: answer.id ?? newId(), role: "assistant" });
-    keepChat();
-    status.textContent = `Answer ${answer.outcome}`;
+    const message = { ...answer, id: answer.id ?? newId(), role: "assistant" };
+    opened.messages.push(message);
+    showOutcome(view, message);
+    if (opened.asked) keepQuestion(opened.id, Object.assign(opened.asked, { answerId: message.id }));
+    status.textContent = `Answer ${message.outcome}${message.save === "unsaved" ? ", not saved" : ""}`;
+    watchSave(message, view);
   } catch (error) {
     if (signal.aborted) return; // another chat was opened; the answer goes on without this viewer
     if (error instanceof ServerFault) {
-      showBanner(error.fault);
-      if (error.fault.code === "conflict_active") {
+      if (error.fault.code === "conflict_active" || (send && error.fault.code === "resume_failed")) {
         view.item.remove();
-        return readAnswer(); // the answer is being written already, perhaps for another tab
+        // It is being written already, perhaps for another tab; or it is saved, and its log is gone.
+        setRunning(null);
+        return reload();
       }
-      view.state("failed", error.message, button("Ask again", askAgain));
+      showBanner(error.fault);
+      view.state("failed", [error.message], button("Ask again", askAgain, "question"));
     } else if (error instanceof ConnectionLost || error instanceof TypeError) {
-      view.state("lost", "the answer may be going on without you", button("Reconnect", reconnect));
-      showBanner({ code: "connection_lost", message: "The connection to the server is lost.", severity: "error" });
+      view.state("lost", ["the answer may be going on without you"], button("Reconnect", reconnect, "question"));
+      showBanner(LOST);
     } else {
-      view.state("failed", "this page could not read the answer", button("Ask again", askAgain));
+      view.state("failed", ["this page could not read the answer"], button("Ask again", askAgain, "question"));
       throw error;
     }
   } finally {
     cancelAnimationFrame(frame);
     if (!signal.aborted) paint();
     if (running === controller) setRunning(null);
+  }
+}
+
+/** Looks now and then whether an answer that is not saved is saved after all, as long as it is the last one. */
+async function watchSave(message, view) {
+  const isLast = () => chat.messages.at(-1) === message;
+  for (let wait = WATCH_MS; (message.save === "saving" || message.save === "unsaved") && isLast(); wait *= 2) {
+    await pause(Math.min(wait, LONGEST_MS));
+    const response = isLast() ? await fetch(`${API}/${encodeURIComponent(chat.id)}`).catch(() => null) : null;
+    if (!response?.ok || !isLast()) continue;
+    const { last } = await response.json();
+    if (last?.stream_id !== message.streamId || last.persisted === "not_asked") return;
+    if (last.persisted === "pending") continue;
+    message.save = last.persisted === "yes" ? "saved" : "unsaved";
+    showOutcome(view, message);
+    if (last.persisted === "no") return;
   }
 }
 
@@ -232,44 +248,83 @@ async function recover(answer, signal) {
   if (!last.outcome) throw new ConnectionLost(0); // it is being written after all
   const raw = await fetch(route(`streams/${encodeURIComponent(last.stream_id)}/raw`), { signal });
   if (!raw.ok && last.outcome === "completed") throw await ServerFault.of(raw);
-  Object.assign(answer, { id: last.message_id, text: raw.ok ? await raw.text() : "", outcome: last.outcome });
+  const save = { yes: "saved", pending: "unsaved", no: "unsaved" }[last.persisted] ?? null;
+  const text = raw.ok ? await raw.text() : "";
+  Object.assign(answer, { id: last.message_id, text, outcome: last.outcome, streamId: last.stream_id, save });
   return "ended";
 }
 
 // -- what the buttons do -----------------------------------------------------------------------------------------------
 
-function ask(text) {
-  if (running || text.trim() === "") return;
-  banners.replaceChildren();
-  for (const old of log.querySelectorAll(".note button")) old.remove(); // only the last question can be asked again
-  chat.messages.push({ id: newId(), role: "user", text });
-  keepChat();
-  show("user").text(text);
-  readAnswer("submit-message");
+/** Keeps the request that asks the last question, under a key of its own. */
+function remember(trigger) {
+  const { id, text } = chat.messages.at(-1);
+  const messages = chat.messages.map(({ id, role, text }) => ({ id, role, parts: [{ type: "text", text }] }));
+  chat.asked = { id, text, key: newId(), body: JSON.stringify({ id: chat.id, messages, trigger }), answerId: null };
+  keepQuestion(chat.id, chat.asked);
 }
 
-/** Forgets answers to the last question and asks it again. */
-function askAgain() {
-  if (running) return;
+/** Returns whether the question was asked. */
+function ask(text) {
+  if (running || text.trim() === "") return false;
+  banners.replaceChildren();
+  for (const old of log.querySelectorAll("[data-about=question]")) old.remove(); // only the last one can be asked again
+  chat.messages.push({ id: newId(), role: "user", text });
+  remember("submit-message");
+  show("user").text(text);
+  readAnswer({ send: true });
+  return true;
+}
+
+/** Leaves answers to the last question out of the conversation. Returns whether there is such a question. */
+function forgetAnswers() {
+  if (running) return false;
   while (chat.messages.length && !unanswered()) chat.messages.pop();
-  keepChat();
   banners.replaceChildren();
   showAll();
-  if (unanswered()) readAnswer("regenerate-message");
+  return unanswered();
+}
+
+/** Asks the last question for another answer. */
+function askAgain() {
+  if (!forgetAnswers()) return;
+  remember("regenerate-message");
+  readAnswer({ send: true });
+}
+
+/** Whether the very request that asked the last question is at hand. */
+function canResend() {
+  return chat.asked !== null && chat.messages.findLast((message) => message.role === "user")?.id === chat.asked.id;
+}
+
+/** Sends the last question once more, with its key: what there is of its answer comes back, and is not written twice. */
+function resend() {
+  if (!canResend() || !forgetAnswers()) return;
+  shownFaults.clear();
+  readAnswer({ send: true });
 }
 
 function reconnect() {
   if (running || !unanswered()) return;
-  banners.replaceChildren();
-  shownFaults.clear();
+  forgetBanners();
   showAll();
   readAnswer();
 }
 
-composer.addEventListener("submit", (event) => {
+/** Saves an answer as a file: what the server has in its log, or else what is shown. */
+async function download({ streamId, text }) {
+  const raw = await fetch(route(`streams/${encodeURIComponent(streamId)}/raw`)).catch(() => null);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([raw?.ok ? await raw.text() : text], { type: "text/plain" }));
+  link.download = `${streamId}.txt`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+composer.addEventListener("submit", async (event) => {
   event.preventDefault();
-  ask(input.value);
-  if (running) input.value = "";
+  await loading;
+  if (ask(input.value)) input.value = "";
 });
 
 input.addEventListener("keydown", (event) => {
@@ -279,7 +334,10 @@ input.addEventListener("keydown", (event) => {
 });
 
 for (const chip of document.querySelectorAll("#failures button")) {
-  chip.addEventListener("click", () => ask(chip.dataset.prompt));
+  chip.addEventListener("click", async () => {
+    await loading;
+    ask(chip.dataset.prompt);
+  });
 }
 
 stop.addEventListener("click", async () => {
@@ -294,9 +352,9 @@ stop.addEventListener("click", async () => {
 });
 
 $("#new").addEventListener("click", () => {
+  clearTimeout(retry);
   running?.abort();
   setRunning(null);
-  localStorage.removeItem(`streamguard.chat.${chat.id}`);
   banners.replaceChildren();
   chat = openChat(newId());
   showAll();
@@ -305,10 +363,11 @@ $("#new").addEventListener("click", () => {
 
 // Another tab with this chat asked something: read along.
 addEventListener("storage", (event) => {
-  if (event.key !== `streamguard.chat.${chat.id}` || event.newValue === null || running) return;
-  chat = openChat(chat.id);
-  showAll();
-  if (unanswered()) readAnswer();
+  const asked = questionOfEvent(event, chat.id);
+  if (!asked) return;
+  const isNew = asked.key !== chat.asked?.key;
+  chat.asked = asked;
+  if (isNew) reload();
 });
 
 addEventListener("online", reconnect);
@@ -322,6 +381,5 @@ addEventListener(
   { passive: true },
 );
 
-showAll();
 setRunning(null);
-if (unanswered()) readAnswer();
+loading = load(RETRY_MS);

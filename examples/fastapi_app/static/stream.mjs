@@ -40,9 +40,12 @@ export class ConnectionLost extends Error {
   }
 }
 
-/** What an answer is so far. `outcome` is null until its end is known. */
+/**
+ * What an answer is so far. `outcome` is null until its end is known; `save` is null until something is known of its
+ * being kept, then "saved", "saving" or "unsaved", and `saveFault` what the server said of that.
+ */
 export function emptyAnswer() {
-  return { id: null, text: "", outcome: null, fault: null };
+  return { id: null, text: "", outcome: null, fault: null, streamId: null, save: null, saveFault: null };
 }
 
 /** Applies one UI message part to an answer. Returns the fault if the part carries one, else null. */
@@ -51,6 +54,9 @@ export function applyPart(answer, part) {
     case "start":
       answer.id = part.messageId ?? answer.id;
       answer.text = ""; // a replay from the beginning replaces what was there
+      return null;
+    case "data-streamguard-persisted":
+      answer.save = "saved";
       return null;
     case "text-delta":
       answer.text += part.delta;
@@ -61,6 +67,10 @@ export function applyPart(answer, part) {
         const byServer = fault.code === "interrupted" || fault.phase === "shutdown";
         answer.outcome = byServer ? "interrupted" : "failed";
         answer.fault = fault;
+      } else if (fault.phase === "persistence" && fault.message_id) {
+        // About this answer; one about the question has no message_id.
+        answer.save = fault.code === "persistence_pending" ? "saving" : "unsaved";
+        answer.saveFault = fault;
       }
       return fault;
     }
@@ -75,7 +85,7 @@ export function applyPart(answer, part) {
       answer.outcome ??= "completed";
       return null;
     default:
-      return null; // text-start, text-end, data-streamguard-persisted and parts of later versions
+      return null; // text-start, text-end and parts of later versions
   }
 }
 
@@ -83,13 +93,25 @@ export function applyPart(answer, part) {
  * Reads an answer to its end.
  *
  * `open()` starts it; without it, an answer that was started before is resumed. `resume(cursor)` asks for the rest.
- * Both return a fetch Response. A stream that ends without `[DONE]` was cut: then `resume` is asked again, with pauses
- * that double, `maxAttempts` times since the last block. Blocks seen before (by their cursor) are skipped.
+ * Both return a fetch Response. A stream that ends without `[DONE]` was cut: then the rest is asked for, with pauses that
+ * double, `maxAttempts` times since the last block. Blocks seen before (by their cursor) are skipped. As long as nothing
+ * arrived, `open` is asked again: the question may not have arrived either, and its key keeps it from being asked twice.
+ * `onStream(id)` is told which stream is read.
  *
  * @returns {Promise<"ended" | "nothing">} `nothing`: the server has nothing (more) to send
  * @throws {ServerFault | ConnectionLost | DOMException} the last when `signal` was aborted
  */
-export async function follow({ open, resume, onPart, onReconnect, isKnown, signal, maxAttempts = 6, pauseMs = 500 }) {
+export async function follow({
+  open,
+  resume,
+  onStream,
+  onPart,
+  onReconnect,
+  isKnown,
+  signal,
+  maxAttempts = 6,
+  pauseMs = 500,
+}) {
   const seen = new Set();
   let cursor = null;
   let attempt = 0;
@@ -105,6 +127,7 @@ export async function follow({ open, resume, onPart, onReconnect, isKnown, signa
         await response.body.cancel(); // an earlier answer, replayed: this question never reached the server
         return "nothing";
       }
+      onStream(response.headers.get("x-stream-id"));
       for await (const block of sseBlocks(response.body)) {
         attempt = 0;
         if (block.data === "[DONE]") return "ended";
@@ -128,20 +151,21 @@ export async function follow({ open, resume, onPart, onReconnect, isKnown, signa
     onReconnect(attempt, maxAttempts);
     const asked = (failure.fault?.retry_after_seconds ?? 0) * 1000;
     await pause(Math.max(Math.min(asked, 15_000), Math.min(pauseMs * 2 ** (attempt - 1), 8000)), signal);
-    request = () => resume(cursor);
+    request = open && cursor === null ? open : () => resume(cursor);
   }
 }
 
-function pause(milliseconds, signal) {
+/** Waits; rejects when `signal`, if there is one, is aborted. */
+export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(done, milliseconds, resolve);
     const aborted = () => done(() => reject(signal.reason));
     function done(settle) {
       clearTimeout(timer);
-      signal.removeEventListener("abort", aborted);
+      signal?.removeEventListener("abort", aborted);
       settle();
     }
-    if (signal.aborted) aborted();
-    else signal.addEventListener("abort", aborted);
+    if (signal?.aborted) aborted();
+    else signal?.addEventListener("abort", aborted);
   });
 }
