@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from streamguard.errors import MessageUnavailableError, StoreError
+from streamguard.messages import Message, Role
 from streamguard.model import Persisted, SessionKey, Signal, StreamRef
 from streamguard.reconcile.outbox import CONCURRENCY, OutboxWorker
 from streamguard.runtime import Bindings, LiveStream
@@ -316,3 +317,66 @@ async def test_the_outbox_ends_with_the_drain(memory: MemoryStore) -> None:
         worker.runtime.supervise("outbox", work)
         await worker.runtime.drain()
         await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_what_is_taken_meanwhile_is_not_overwritten(memory: MemoryStore) -> None:
+    """Somebody else stored a message of that id: that stands, and nothing is owed any more."""
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        theirs = Message(stream.message_id, Role.ASSISTANT, ({"type": "text", "text": "theirs"},))
+        await messages.inner.append(KEY, theirs)
+        await due(memory, stream.ref)
+        await OutboxWorker(worker.runtime).sweep()
+        assert (await meta_of(memory, stream.ref)).persisted is Persisted.NO
+        assert await memory.owed(dead=False, limit=10) == await memory.owed(dead=True, limit=10) == []
+        (stored,) = await stored_in(messages)
+        assert stored.message == theirs
+        assert worker.signals(Signal.SAVE_FAILED)[-1].fields["reason"] == "conflict"
+
+
+async def test_a_question_without_an_answer_is_saved_all_the_same(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        messages.down = True
+        model = Model()
+        stream = await worker.start(model)
+        assert stream.before is not None
+        stream.before.add(Message("u1", Role.USER, ({"type": "text", "text": "why?"},)))
+        model.fail(RuntimeError("no"))
+        await worker.watch(stream)
+        assert (await meta_of(memory, stream.ref)).persisted is Persisted.PENDING
+        messages.down = False
+
+        async def settled() -> bool:
+            await OutboxWorker(worker.runtime).sweep()
+            return (await meta_of(memory, stream.ref)).persisted is Persisted.NOT_ASKED
+
+        await eventually(settled, "nothing is owed any more")
+        assert [stored.message.message_id for stored in await stored_in(messages)] == ["u1"]
+        assert await memory.owed(dead=False, limit=10) == []
+
+
+async def test_a_reply_of_the_stream_store_that_is_lost_is_asked_for_again(memory: MemoryStore) -> None:
+    messages = Messages()
+    line = Line(memory)
+    async with working(line, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        await due(memory, stream.ref)
+        line.lost["discharge"] = 1
+        await OutboxWorker(worker.runtime).sweep()
+        assert line.calls["discharge"] == 2
+        assert await memory.owed(dead=False, limit=10) == []
+        assert len(worker.signals(Signal.SAVE_RECOVERED)) == 1
+
+
+async def test_a_protocol_of_tomorrow_is_left_to_newer_workers(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
+        stream = await owing(worker, messages)
+        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry.new = replace(entry.new, protocol="of-tomorrow")
+        await due(memory, stream.ref)
+        await OutboxWorker(worker.runtime).sweep()
+        (owed,) = await memory.owed(dead=False, limit=10)
+        assert (owed.reason, owed.attempts) == ("unknown_protocol", 0)

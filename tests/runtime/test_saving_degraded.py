@@ -229,3 +229,62 @@ async def test_a_save_cannot_take_a_later_stream_for_its_own(memory: MemoryStore
         (stored,) = await stored_in(messages)
         assert stored.streams == (first.ref.stream_id, second.ref.stream_id)
         assert [part["text"] for part in stored.message.parts] == ["one", "two"]
+
+
+async def test_a_degraded_reply_that_is_saved_late_says_so_in_its_tombstone(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.hold("append")
+    async with working(memory, quick(save_visible_seconds=0.05), bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        stream.degrade("test")
+        model.end()
+        reading = await worker.watch(stream)
+        assert "persistence_pending" in [code for code, _ in reading.notices]
+        assert reading.named("streamguard.end")[0]["persisted"] == "pending"
+        messages.let_go("append")
+        assert (await closed_lost(memory, stream.ref)).persisted is Persisted.YES
+
+
+async def test_a_lost_orphan_that_is_saved_late_is_marked(memory: MemoryStore) -> None:
+    messages = Messages()
+    messages.hold("append")
+    line = Line(memory)
+    async with (
+        working(line, quick(lease_seconds=0.15, heartbeat_seconds=0.05), clean=False) as cut,
+        working(memory, quick(save_visible_seconds=0.05), bindings=saving_to(messages)) as healthy,
+    ):
+        stream = await cut.start(Model("a"))
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        stream.degrade("test")
+        await declared_lost(memory, stream.ref)
+        line.down = True
+        await expired(memory, stream.ref)
+        await OrphanSweep(healthy.runtime).sweep()
+        assert (await closed_lost(memory, stream.ref)).persisted is Persisted.NO
+        messages.let_go("append")
+
+        async def marked() -> bool:
+            return (await meta_of(memory, stream.ref)).persisted is Persisted.YES
+
+        await eventually(marked, "it is marked as saved")
+        line.down = False
+        await cut.runtime.sessions.stop(KEY)
+
+
+async def test_a_degraded_continuation_whose_reply_is_lost_knows_its_own_row(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        first = await worker.start(saying("one"), worker.request(message_id="m1"))
+        await worker.watch(first)
+        model = Model("two")
+        second = await worker.start(model, worker.request(message_id="m1"))
+        await wait_until_async(lambda: second.acked, description="it is logged")
+        second.degrade("test")
+        messages.lost["append"] = 1
+        model.end()
+        reading = await worker.watch(second)
+        assert reading.named("streamguard.end")[0]["persisted"] == "yes"
+        (stored,) = await stored_in(messages)
+        assert [part["text"] for part in stored.message.parts] == ["one", "two"]

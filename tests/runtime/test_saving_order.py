@@ -177,3 +177,42 @@ async def test_a_conversation_older_than_its_log_is_continued(memory: MemoryStor
         await continued(worker, "two")
         (stored,) = await stored_in(messages)
         assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
+
+
+async def test_a_message_to_a_session_that_was_erased_is_not_saved(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await memory.erase(KEY, mark_seconds=60)
+        assert stream.before is not None
+        entry = stream.before.add(said_by_user("one"))
+        await entry.settled()
+        assert isinstance(entry.failure(), MessageUnavailableError)
+        assert await stored_in(messages) == []
+        model.end()
+        await stream.ended()
+        assert await stored_in(messages) == []
+
+
+async def test_parts_that_were_never_saved_are_folded_in(memory: MemoryStore) -> None:
+    """Its endpoint did not save then, and does now."""
+    messages = Messages()
+    before = Bindings(messages)
+    before.register("chat", False)
+    async with working(memory, bindings=before) as worker:
+        await continued(worker, "one")
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        await continued(worker, "two")
+        (stored,) = await stored_in(messages)
+        assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
+
+
+async def test_what_was_deleted_stays_deleted(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        await continued(worker, "one")
+        await messages.inner.delete_session(KEY)
+        await continued(worker, "two")
+        (stored,) = await stored_in(messages)
+        assert [part.get("text") for part in stored.message.parts] == ["two"]
