@@ -19,8 +19,7 @@ from .errors import ConfigurationError, NotStartedError
 from .faults import Fault, FaultCode
 from .messages import MessageStore, Save
 from .model import Observation, Observer, Signal
-from .reconcile.orphans import OrphanSweep
-from .reconcile.outbox import OutboxWorker
+from .reconcile.reconciler import Reconciler
 from .runtime import Bindings, OnConflict, OnStoreFailure, Runtime, SaveOption
 from .settings import Settings
 from .stores.base import StreamStore
@@ -102,6 +101,14 @@ class StreamGuard:
         Raises:
             ConfigurationError: it runs already.
         """
+        runtime = await self._start()
+        Reconciler(runtime).supervise()
+        self._signals = ShutdownSignals(self._begin_drain)
+        self._signals.install()
+        return self
+
+    async def _start(self) -> Runtime:
+        """Enter a runtime."""
         if self._runtime is not None:
             raise ConfigurationError(
                 "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
@@ -119,12 +126,8 @@ class StreamGuard:
         except BaseException:
             self._runtime = None
             raise
-        runtime.supervise("orphans", OrphanSweep(runtime).run)
-        runtime.supervise("outbox", OutboxWorker(runtime).run)
         self._warn(runtime, store)
-        self._signals = ShutdownSignals(self._begin_drain)
-        self._signals.install()
-        return self
+        return runtime
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -146,6 +149,14 @@ class StreamGuard:
         Inside a lifespan of your own, `async with guard:` or `async with guard.lifespan(app):`.
         """
         return _Lifespan(self)
+
+    def reconciling(self, observer: Observer | None = None) -> AbstractAsyncContextManager[Reconciler]:
+        """The guard's life in a process that serves nothing, but ends what other workers left. It begins nothing by
+        itself: the reconciler it gives is told what to do. `observer` is told everything too.
+
+        `streamguard reconcile` is made of this.
+        """
+        return _Reconciling(self, observer)
 
     async def drain(self) -> None:
         """Admit no new streams, let running ones end for `drain_seconds`, then end them as interrupted.
@@ -331,6 +342,23 @@ class _Lifespan(AbstractAsyncContextManager[None]):
 
     async def __aenter__(self) -> None:
         await self._guard.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._guard.__aexit__(exc_type, exc, traceback)
+
+
+class _Reconciling(AbstractAsyncContextManager[Reconciler]):
+    """A guard's life without background work, and without its signal handlers: they drain servers."""
+
+    def __init__(self, guard: StreamGuard, observer: Observer | None) -> None:
+        self._guard = guard
+        self._instruments = guard.instrumented(observer=observer)
+
+    async def __aenter__(self) -> Reconciler:
+        with self._instruments:  # a runtime takes its observers when it is made
+            return Reconciler(await self._guard._start())  # noqa: SLF001 -- a part of it
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -1,0 +1,7 @@
+"""`python -m streamguard.cli`: the same as the command `streamguard`."""
+
+from __future__ import annotations
+
+from . import main
+
+main()

@@ -1,0 +1,53 @@
+"""Finding entries of the outbox by the stream's id alone, which is what an operator has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from ..model import SessionKey, StreamRef, is_stream_id
+from ..stores.base import Owed, StreamStore
+from .exits import CommandError, ExitCode
+
+__all__ = ["checked_stream_id", "entries", "entry_of"]
+
+_PAGE: Final = 200
+_NOBODY: Final = SessionKey("", "")
+
+
+def checked_stream_id(text: str) -> str:
+    """`text`, if it is a stream's id.
+
+    Raises:
+        CommandError: it is none.
+    """
+    if not is_stream_id(text):
+        raise CommandError(ExitCode.USAGE, "usage", "a stream's id has 24 digits, 0-9 and a-f")
+    return text
+
+
+async def entry_of(store: StreamStore, stream_id: str) -> Owed | None:
+    """The entry of a stream, due or dead; None if nothing is owed. Reads the names of the whole outbox."""
+    for dead in (True, False):
+        found = await store.owed(dead=dead, limit=1, after=_before(stream_id))
+        if found and found[0].ref.stream_id == stream_id:
+            return found[0]
+    return None
+
+
+async def entries(store: StreamStore, *, dead: bool, after: str | None = None) -> AsyncIterator[Owed]:
+    """All entries of a kind, by stream id, from the one after `after`."""
+    last = None if after is None else StreamRef(_NOBODY, after)
+    while True:
+        page = await store.owed(dead=dead, limit=_PAGE, after=last)
+        for entry in page:
+            yield entry
+        if len(page) < _PAGE:
+            return
+        last = page[-1].ref
+
+
+def _before(stream_id: str) -> StreamRef | None:
+    """What a listing has to begin after, to begin with a stream: listings are ordered by these ids alone."""
+    number = int(stream_id, 16)
+    return StreamRef(_NOBODY, f"{number - 1:024x}") if number else None

@@ -1,0 +1,257 @@
+"""`streamguard outbox`: saves that are owed, and those that were given up (dead letters)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from ..model import Persisted
+from ..settings import Settings
+from ..stores.base import Owed, Status, StreamStore
+from .entries import checked_stream_id, entries, entry_of
+from .exits import CommandError, ExitCode
+from .options import (
+    DEFAULT_NAMESPACE,
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Limit,
+    Namespace,
+    Owners,
+    Timeout,
+    Url,
+    Yes,
+    place_of,
+    run,
+)
+from .output import Output, duration, size, table
+from .shapes import entry_shape, message_shapes, owner_of, stream_shape
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Saves that are owed, and those that were given up (dead letters).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Stream = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's id.", show_default=False)]
+Streams = Annotated[list[str] | None, typer.Argument(metavar="STREAM", help="Streams' ids.", show_default=False)]
+
+_COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "KIND", "ATTEMPTS", "DUE", "LAST REASON", "SIZE")
+_RIGHT: Final = ("ATTEMPTS", "DUE", "SIZE")
+
+
+@app.command("list")
+def list_entries(
+    url: Url,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    dead: Annotated[
+        bool | None, typer.Option("--dead/--due", help="Only dead letters, or only what is still tried.")
+    ] = None,
+    after: Annotated[str | None, typer.Option(help="Begin after this stream's id.", show_default=False)] = None,
+    limit: Limit = 200,
+    owners: Owners = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """List what is owed: dead letters first, each kind by stream id.
+
+    The status is 1 if there are dead letters: they wait for an operator.
+    """
+    output = Output(as_json=as_json)
+
+    async def work() -> ExitCode:
+        place = place_of(url, namespace, timeout)
+        begin_after = None if after is None else checked_stream_id(after)
+        found: list[Owed] = []
+        async with place.opened() as store:
+            for kind in (True, False) if dead is None else (dead,):
+                async for entry in entries(store, dead=kind, after=begin_after):
+                    found.append(entry)
+                    if len(found) > limit:
+                        break
+        shown, more = found[:limit], len(found) > limit
+        if output.as_json:
+            shapes = [entry_shape(entry, owners=owners) for entry in shown]
+            output.value({"store": place.name, "namespace": namespace, "entries": shapes, "more": more})
+        else:
+            if shown:
+                output.show(table(_COLUMNS, [_row(entry, owners=owners) for entry in shown], right=_RIGHT))
+            buried = sum(entry.dead for entry in shown)
+            count = f"{buried} dead, {len(shown) - buried} due or waiting"
+            output.line(f"{count}; there are more (--limit, --after)" if more else count)
+        return ExitCode.PROBLEMS if any(entry.dead for entry in shown) else ExitCode.OK
+
+    run(output, work)
+
+
+def _row(entry: Owed, *, owners: bool) -> Sequence[str]:
+    return (
+        entry.ref.stream_id,
+        owner_of(entry.ref.key.owner, clear=owners),
+        entry.ref.key.session_id,
+        "dead" if entry.dead else "due",
+        str(entry.attempts),
+        "-" if entry.dead else duration(entry.due_seconds),
+        entry.reason or "-",
+        size(len(entry.payload)),
+    )
+
+
+@app.command("show")
+def show_entry(
+    url: Url,
+    stream: Stream,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    owners: Owners = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Show what one stream owes: the entry, the stream's record, the messages to be saved before its reply.
+
+    What was said is not shown.
+    """
+    output = Output(as_json=as_json)
+
+    async def work() -> ExitCode:
+        place = place_of(url, namespace, timeout)
+        stream_id = checked_stream_id(stream)
+        async with place.opened() as store:
+            entry = await entry_of(store, stream_id)
+            if entry is None:
+                raise CommandError(ExitCode.NOT_FOUND, "not_found", f"nothing is owed for stream {stream_id}")
+            meta = await store.meta(entry.ref)
+        messages = message_shapes(entry)
+        if output.as_json:
+            output.value(
+                {
+                    "store": place.name,
+                    "entry": entry_shape(entry, owners=owners),
+                    "stream": None if meta is None else stream_shape(meta, now=time.time(), owners=owners),
+                    "messages": messages,
+                }
+            )
+            return ExitCode.OK
+        pairs = {
+            "stream": entry.ref.stream_id,
+            "owner": owner_of(entry.ref.key.owner, clear=owners),
+            "session": entry.ref.key.session_id,
+            "kind": "a dead letter" if entry.dead else f"due in {duration(entry.due_seconds)}",
+            "attempts": str(entry.attempts),
+            "reason": entry.reason or "-",
+        }
+        if meta is not None:
+            pairs["message"] = meta.message_id
+            pairs["endpoint"] = f"{meta.binding} ({meta.protocol})"
+            pairs["outcome"] = "-" if meta.seal is None else meta.seal.outcome
+            pairs["saved"] = meta.persisted
+        pairs["payload"] = size(len(entry.payload))
+        if messages is None:
+            pairs["before"] = "cannot be read by this version"
+        elif messages:
+            pairs["before"] = ", ".join(f"{message['role']} message {message['id']}" for message in messages)
+        output.pairs(pairs)
+        return ExitCode.OK
+
+    run(output, work)
+
+
+@app.command()
+def replay(
+    url: Url,
+    streams: Streams = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """Have dead letters tried again: they are due at once, with no attempts behind them.
+
+    A worker that knows the endpoint tries them, or `streamguard reconcile`. What is still tried is left as it is.
+    """
+    output = Output(as_json=as_json)
+
+    async def work() -> ExitCode:
+        place = place_of(url, namespace, timeout)
+        async with place.opened() as store:
+            found, missing = await _named(store, streams or [], every=every)
+            revived: list[str] = []
+            for entry in found:
+                kept = await store.revive(entry.ref) is Status.OK
+                (revived if kept else missing).append(entry.ref.stream_id)
+        return _told(output, "replayed", revived, missing)
+
+    run(output, work)
+
+
+@app.command()
+def discard(
+    url: Url,
+    streams: Streams = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    keep: Annotated[float, typer.Option(help="Seconds the stream can still be replayed.", min=0.001)] = (
+        Settings().finished_ttl_seconds
+    ),
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give up saves for good: the streams are on record as not saved, and what was to be saved is deleted.
+
+    Their text can be downloaded until the streams expire.
+    """
+    output = Output(as_json=as_json)
+
+    async def work() -> ExitCode:
+        place = place_of(url, namespace, timeout)
+        async with place.opened() as store:
+            found, missing = await _named(store, streams or [], every=every)
+            if found and not yes:
+                _confirm(output, len(found))
+            gone: list[str] = []
+            for entry in found:
+                status = await store.discharge(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
+                (gone if status is Status.OK else missing).append(entry.ref.stream_id)
+        return _told(output, "discarded", gone, missing)
+
+    run(output, work)
+
+
+async def _named(store: StreamStore, streams: Sequence[str], *, every: bool) -> tuple[list[Owed], list[str]]:
+    """The entries that the arguments name, and the ids of those that are not there."""
+    if every == bool(streams):
+        raise CommandError(ExitCode.USAGE, "usage", "name streams, or give --all for every dead letter")
+    if every:
+        return [entry async for entry in entries(store, dead=True)], []
+    found, missing = [], []
+    for stream_id in dict.fromkeys(map(checked_stream_id, streams)):
+        entry = await entry_of(store, stream_id)
+        if entry is None:
+            missing.append(stream_id)
+        else:
+            found.append(entry)
+    return found, missing
+
+
+def _confirm(output: Output, count: int) -> None:
+    what = "the save of 1 stream" if count == 1 else f"the saves of {count} streams"
+    if output.as_json:
+        raise CommandError(ExitCode.USAGE, "usage", f"to discard {what}, give --yes")
+    if not typer.confirm(f"Discard {what}? This cannot be undone."):
+        raise CommandError(ExitCode.PROBLEMS, "declined", "nothing was discarded")
+
+
+def _told(output: Output, what: str, done: Sequence[str], missing: Sequence[str]) -> ExitCode:
+    if output.as_json:
+        output.value({what: list(done), "not_found": list(missing)})
+    else:
+        for stream_id in done:
+            output.line(f"{stream_id} {what}")
+        for stream_id in missing:
+            output.line(f"{stream_id} nothing is owed")
+        output.line(f"{len(done)} {what}" + (f", {len(missing)} not found" if missing else ""))
+    return ExitCode.NOT_FOUND if missing else ExitCode.OK

@@ -1,0 +1,182 @@
+"""`streamguard ps`: the streams that are being written, or whose end is not complete."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import StoreUnavailableError
+from ..model import StreamRef
+from ..stores.base import StreamMeta, StreamStore
+from .exits import ExitCode, failure_of
+from .interrupting import told_to_end
+from .options import (
+    DEFAULT_NAMESPACE,
+    DEFAULT_TIMEOUT,
+    AsJson,
+    Limit,
+    Namespace,
+    Owners,
+    Place,
+    Timeout,
+    Url,
+    place_of,
+    run,
+)
+from .output import Output, duration, safe, table
+from .shapes import owner_of, stream_shape
+
+__all__ = ["ps"]
+
+_COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "AGE", "EVENTS", "RATE", "LEASE", "STATE", "STOP")
+_RIGHT: Final = ("AGE", "EVENTS", "RATE", "LEASE")
+
+
+def ps(
+    url: Url,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks, with --watch.", min=0.1)] = 2.0,
+    limit: Limit = 200,
+    owners: Owners = False,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    as_json: AsJson = False,
+) -> None:
+    """List the streams that are not closed, oldest first.
+
+    RATE is events per second since the stream began, or with --watch since the last look. A LEASE below zero means that
+    nobody writes the stream any more; a worker ends it within seconds.
+    """
+    output = Output(as_json=as_json)
+
+    async def work() -> ExitCode:
+        place = place_of(url, namespace, timeout)
+        async with place.opened() as store:
+            looks = _Looks(place, store, limit, owners)
+            if not watch:
+                _print(output, await looks.look())
+                return ExitCode.OK
+            return await _watched(output, looks, interval)
+
+    run(output, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look."""
+
+    shape: Mapping[str, object]
+    rows: Sequence[Sequence[str]]
+    more: bool
+
+
+@dataclass(slots=True)
+class _Looks:
+    """Looks again and again, and tells rates from one look to the next."""
+
+    place: Place
+    store: StreamStore
+    limit: int
+    owners: bool
+    before: dict[StreamRef, tuple[float, int]] = field(default_factory=dict)
+    """When each stream was last looked at, on a monotonic clock, and its last event then."""
+
+    async def look(self) -> _Seen:
+        """Look once.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        found = await self.store.active(limit=self.limit + 1)
+        now, at = time.time(), time.monotonic()
+        more = len(found) > self.limit
+        shown = sorted(found[: self.limit], key=lambda meta: (meta.created_at, meta.ref.stream_id))
+        rates = {meta.ref: self._rate(meta, now, at) for meta in shown}
+        self.before = {meta.ref: (at, meta.last_seq) for meta in shown}
+        streams = [
+            {**stream_shape(meta, now=now, owners=self.owners), "events_per_second": rates[meta.ref]} for meta in shown
+        ]
+        shape = {"store": self.place.name, "namespace": self.place.namespace, "streams": streams, "more": more}
+        return _Seen(shape, [self._row(meta, now, rates[meta.ref]) for meta in shown], more)
+
+    def _rate(self, meta: StreamMeta, now: float, at: float) -> float:
+        before = self.before.get(meta.ref)
+        seconds, events = (now - meta.created_at, meta.last_seq)
+        if before is not None:
+            seconds, events = at - before[0], meta.last_seq - before[1]
+        return round(events / seconds, 1) if seconds > 0 else 0.0
+
+    def _row(self, meta: StreamMeta, now: float, rate: float) -> Sequence[str]:
+        return (
+            meta.ref.stream_id,
+            owner_of(meta.ref.key.owner, clear=self.owners),
+            meta.ref.key.session_id,
+            duration(max(0.0, now - meta.created_at)),
+            str(meta.last_seq),
+            f"{rate:.1f}/s",
+            duration(meta.lease_seconds),
+            f"{meta.state}, log lost" if meta.lost else meta.state,
+            "asked" if meta.stop_requested else "-",
+        )
+
+
+def _print(output: Output, seen: _Seen) -> None:
+    if output.as_json:
+        output.value(seen.shape)
+        return
+    if seen.rows:
+        output.show(table(_COLUMNS, seen.rows, right=_RIGHT))
+    output.line(_summary(seen))
+
+
+def _summary(seen: _Seen) -> str:
+    count = len(seen.rows)
+    streams = "no active streams" if not count else "1 active stream" if count == 1 else f"{count} active streams"
+    return f"{streams} at {seen.shape['store']}" + ("; there are more (--limit)" if seen.more else "")
+
+
+async def _watched(output: Output, looks: _Looks, interval: float) -> ExitCode:
+    """Look until Ctrl-C. A store that fails is told of, and asked again, once it has answered at all."""
+    seen = await looks.look()
+    with told_to_end() as told:
+        if output.as_json or not output.console.is_terminal:
+            _print(output, seen)
+            while not await _paused(told, interval):
+                try:
+                    _print(output, await looks.look())
+                except StoreUnavailableError as exc:
+                    output.failure(failure_of(exc))
+            return ExitCode.OK
+        with Live(_picture(seen, ""), console=output.console, screen=True, auto_refresh=False) as live:
+            while not await _paused(told, interval):
+                problem = ""
+                try:
+                    seen = await looks.look()
+                except StoreUnavailableError as exc:
+                    problem = safe(failure_of(exc).message)
+                live.update(_picture(seen, problem), refresh=True)
+    return ExitCode.OK
+
+
+async def _paused(told: asyncio.Event, seconds: float) -> bool:
+    """Wait; True as soon as the command is told to end."""
+    try:
+        async with asyncio.timeout(seconds):
+            await told.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _picture(seen: _Seen, problem: str) -> Group:
+    made: Table = table(_COLUMNS, seen.rows, right=_RIGHT)
+    return Group(made, Text(""), Text(_summary(seen), style="dim"), Text(problem, style="red"))

@@ -1,0 +1,231 @@
+"""`streamguard reconcile`: end what dead workers left, and make saves that are owed, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import Annotated, Final
+
+import typer
+
+from ..guard import StreamGuard
+from ..model import Observation, Signal
+from ..reconcile.reconciler import Planned, Reconciler, Step
+from ..telemetry.safety import short_hash
+from .exits import CommandError, ExitCode
+from .interrupting import told_to_end
+from .options import AsJson, Limit, run
+from .output import Output, duration, safe, table
+
+__all__ = ["reconcile"]
+
+App = Annotated[
+    str,
+    typer.Option(
+        "--app",
+        metavar="MODULE:GUARD",
+        help="The application's guard, as `shop.chat:guard`; modules are looked for here first.",
+        show_default=False,
+    ),
+]
+
+_EVENTS: Final = {
+    Signal.ORPHAN_SETTLED: "orphan_settled",
+    Signal.SAVE_RECOVERED: "save_recovered",
+    Signal.SAVE_FAILED: "save_failed",
+    Signal.SAVE_BURIED: "save_buried",
+    Signal.SAVE_OWED: "save_owed",
+    Signal.TASK_RESTARTED: "task_restarted",
+    Signal.BREAKER_OPENED: "store_unreachable",
+    Signal.BREAKER_CLOSED: "store_reachable",
+}
+"""What is told of what the guard observes, and as what."""
+
+_BAD: Final = frozenset({"save_failed", "save_buried", "save_owed", "task_restarted"})
+_FIELDS: Final = ("outcome", "reason", "attempts", "breaker", "task")
+
+_COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "ENDPOINT", "WAITING", "ATTEMPTS", "WOULD")
+_STEPS: Final[Mapping[Step, str]] = {
+    Step.INTERRUPT: "end as interrupted",
+    Step.STOP: "end as stopped",
+    Step.FINISH: "finish its end",
+    Step.SAVE: "save",
+    Step.DROP: "strike out: its endpoint does not save",
+    Step.LEAVE_BINDING: "leave: unknown endpoint",
+    Step.LEAVE_PROTOCOL: "leave: unknown protocol",
+}
+
+
+def reconcile(
+    app: App,
+    once: Annotated[bool, typer.Option("--once", help="One round; otherwise go on until Ctrl-C or SIGTERM.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what a round would do.")] = False,
+    impatient: Annotated[
+        bool,
+        typer.Option("--impatient", help="With --once, do not first watch the store for the length of a lease."),
+    ] = False,
+    limit: Limit = 1_000,
+    as_json: AsJson = False,
+) -> None:
+    """End streams whose worker is gone, and make saves that are owed, as every worker does beside its work.
+
+    A round begins only when the store has answered for the length of a lease, so that after an outage of the store
+    live workers come first. What the application itself prints goes to standard error.
+    """
+    output = Output(as_json=as_json)
+
+    async def work() -> ExitCode:
+        with redirect_stdout(sys.stderr):
+            guard = _guard_of(app)
+            if dry_run:
+                return await _plan(output, guard, limit)
+            if once:
+                return await _once(output, guard, patience=not impatient)
+            return await _until_told(output, guard)
+
+    run(output, work)
+
+
+def _guard_of(name: str) -> StreamGuard:
+    """The guard an application has under that name.
+
+    Raises:
+        CommandError: there is none.
+    """
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise CommandError(ExitCode.USAGE, "usage", "--app takes MODULE:GUARD, as in --app shop.chat:guard")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: object = importlib.import_module(module_name)
+    except Exception as exc:
+        text = f"{module_name} cannot be imported: {type(exc).__name__}: {exc}"
+        raise CommandError(ExitCode.USAGE, "app_failed", text) from exc
+    for attribute in path.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise CommandError(ExitCode.USAGE, "usage", f"{module_name} has no {path}") from None
+    if not isinstance(found, StreamGuard):
+        raise CommandError(ExitCode.USAGE, "usage", f"{name} is no StreamGuard but a {type(found).__name__}")
+    return found
+
+
+def _shared(reconciler: Reconciler) -> Reconciler:
+    if not reconciler.shared:
+        raise CommandError(
+            ExitCode.USAGE, "usage", "memory:// streams are in their own process; no other process can see them"
+        )
+    return reconciler
+
+
+# -- a dry run --------------------------------------------------------------------------------------------------------
+
+
+async def _plan(output: Output, guard: StreamGuard, limit: int) -> ExitCode:
+    async with guard.reconciling() as reconciler:
+        planned = [one async for one in _shared(reconciler).plan(limit=limit)]
+    if output.as_json:
+        output.value({"planned": [_planned_shape(one) for one in planned]})
+    else:
+        if planned:
+            output.show(table(_COLUMNS, [_planned_row(one) for one in planned], right=("WAITING", "ATTEMPTS")))
+        output.line(f"{len(planned)} to do; nothing was done" if planned else "nothing to do")
+    return ExitCode.PROBLEMS if planned else ExitCode.OK
+
+
+def _planned_shape(one: Planned) -> dict[str, object]:
+    return {
+        "stream_id": one.ref.stream_id,
+        "session_id": one.ref.key.session_id,
+        "owner_hash": short_hash(one.ref.key.owner),
+        "binding": one.binding,
+        "waiting_seconds": round(one.waiting_seconds, 3),
+        "attempts": one.attempts,
+        "step": one.step,
+    }
+
+
+def _planned_row(one: Planned) -> Sequence[str]:
+    return (
+        one.ref.stream_id,
+        short_hash(one.ref.key.owner),
+        one.ref.key.session_id,
+        one.binding,
+        duration(one.waiting_seconds),
+        str(one.attempts),
+        _STEPS[one.step],
+    )
+
+
+# -- doing it ---------------------------------------------------------------------------------------------------------
+
+
+class _Reporter:
+    """An observer that tells of what is done, and keeps it."""
+
+    def __init__(self, output: Output, *, streaming: bool) -> None:
+        self._output = output
+        self._streaming = streaming
+        self.events: list[dict[str, object]] = []
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, observation: Observation) -> None:
+        name = _EVENTS.get(observation.name)
+        if name is None:
+            return
+        shape = _event_shape(name, observation)
+        self.counts[name] += 1
+        if not self._streaming:
+            self.events.append(shape)
+        if not self._output.as_json:
+            self._output.line(_event_line(shape))
+        elif self._streaming:
+            self._output.value(shape)
+
+
+def _event_shape(name: str, observation: Observation) -> dict[str, object]:
+    shape: dict[str, object] = {"event": name}
+    if observation.ref is not None:
+        shape["stream_id"] = observation.ref.stream_id
+        shape["session_id"] = observation.ref.key.session_id
+        shape["owner_hash"] = short_hash(observation.ref.key.owner)
+    if observation.message_id is not None:
+        shape["message_id"] = observation.message_id
+    shape.update({field: observation.fields[field] for field in _FIELDS if field in observation.fields})
+    return shape
+
+
+def _event_line(shape: Mapping[str, object]) -> str:
+    name, *rest = shape
+    return " ".join([str(shape[name]), *(f"{field}={safe(str(shape[field]))}" for field in rest)])
+
+
+async def _once(output: Output, guard: StreamGuard, *, patience: bool) -> ExitCode:
+    reporter = _Reporter(output, streaming=False)
+    async with guard.reconciling(reporter) as reconciler:
+        await _shared(reconciler).once(patience=patience)
+    counts = reporter.counts
+    if output.as_json:
+        totals = {name: counts[name] for name in _EVENTS.values()}
+        output.value({**totals, "events": reporter.events})
+    else:
+        output.line(
+            f"{counts['orphan_settled']} streams ended, {counts['save_recovered']} saves made, "
+            f"{counts['save_failed']} failed, {counts['save_buried']} given up"
+        )
+    return ExitCode.PROBLEMS if any(counts[name] for name in _BAD) else ExitCode.OK
+
+
+async def _until_told(output: Output, guard: StreamGuard) -> ExitCode:
+    with told_to_end() as told:
+        async with guard.reconciling(_Reporter(output, streaming=True)) as reconciler:
+            _shared(reconciler).supervise()
+            if not output.as_json:
+                output.line("reconciling; Ctrl-C ends it")
+            await told.wait()
+    return ExitCode.OK

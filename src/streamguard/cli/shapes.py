@@ -1,0 +1,75 @@
+"""What `--json` prints of streams and of work owed. Documented in `docs/reference/cli.md`; fields are only added."""
+
+from __future__ import annotations
+
+from ..faults import Fault
+from ..model import StreamState
+from ..runtime.saving_payload import NewerPayloadError, read_payload
+from ..stores.base import Owed, StreamMeta
+from ..telemetry.safety import short_hash
+
+__all__ = ["entry_shape", "message_shapes", "owner_of", "stream_shape"]
+
+
+def owner_of(owner: str, *, clear: bool) -> str:
+    """An owner for people: the hash that logs have too, or, if asked for, the name."""
+    return owner if clear else short_hash(owner)
+
+
+def _owner_fields(owner: str, *, clear: bool) -> dict[str, object]:
+    return {"owner_hash": short_hash(owner), **({"owner": owner} if clear else {})}
+
+
+def stream_shape(meta: StreamMeta, *, now: float, owners: bool) -> dict[str, object]:
+    """A stream's record. `now` is Unix time on this machine; ages mix it with the writer's clock."""
+    seal = meta.seal
+    return {
+        "stream_id": meta.ref.stream_id,
+        "session_id": meta.ref.key.session_id,
+        **_owner_fields(meta.ref.key.owner, clear=owners),
+        "message_id": meta.message_id,
+        "binding": meta.binding,
+        "protocol": meta.protocol,
+        "ordinal": meta.ordinal,
+        "epoch": meta.epoch,
+        "state": meta.state,
+        "outcome": None if seal is None else seal.outcome,
+        "fault": None if seal is None or seal.fault is None else _fault_shape(seal.fault),
+        "persisted": meta.persisted,
+        "quota": meta.quota,
+        "usage": None if seal is None or seal.usage is None else dict(seal.usage.amounts),
+        "events": meta.last_seq,
+        "age_seconds": round(max(0.0, now - meta.created_at), 3),
+        "lease_seconds": None if meta.state is StreamState.CLOSED else round(meta.lease_seconds, 3),
+        "closed_seconds": None if meta.closed_seconds is None else round(meta.closed_seconds, 3),
+        "stop_requested": meta.stop_requested,
+        "log_lost": meta.lost,
+        "format_version": meta.format_version,
+    }
+
+
+def _fault_shape(fault: Fault) -> dict[str, object]:
+    return {"code": fault.code, "phase": fault.phase, "severity": fault.severity, "reason": fault.reason}
+
+
+def entry_shape(owed: Owed, *, owners: bool) -> dict[str, object]:
+    """An entry of the outbox, without what is to be saved."""
+    return {
+        "stream_id": owed.ref.stream_id,
+        "session_id": owed.ref.key.session_id,
+        **_owner_fields(owed.ref.key.owner, clear=owners),
+        "dead": owed.dead,
+        "attempts": owed.attempts,
+        "reason": owed.reason,
+        "due_seconds": None if owed.dead else round(owed.due_seconds, 3),
+        "payload_bytes": len(owed.payload),
+    }
+
+
+def message_shapes(owed: Owed) -> list[dict[str, object]] | None:
+    """The messages to be saved before the reply, without their content; None if this version cannot read them."""
+    try:
+        messages = read_payload(owed.payload)
+    except (NewerPayloadError, ValueError):
+        return None
+    return [{"id": message.message_id, "role": message.role, "parts": len(message.parts)} for message in messages]

@@ -1,0 +1,131 @@
+"""A stream's whole life on a live store, from registration to erasure: what `doctor` finds missing permissions by.
+
+It belongs to an owner of its own, nobody can have it as a session, and every trace of it expires within seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from ..errors import StoreError
+from ..model import (
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    new_message_id,
+    new_stream_id,
+)
+from ..stores.base import (
+    Append,
+    Close,
+    Hint,
+    NewStream,
+    Registered,
+    RequestClaim,
+    Seal,
+    Status,
+    StreamStore,
+    Terminal,
+)
+
+__all__ = ["TrialError", "live_and_die"]
+
+LEASE_SECONDS: Final = 60.0
+TTL_SECONDS: Final = 30.0
+"""Shorter than the lease: were the trial broken off, nobody finds it an orphan."""
+DUE_SECONDS: Final = 3600.0
+"""What it owes is nobody's work before it is gone."""
+HINT_SECONDS: Final = 3.0
+
+
+class TrialError(Exception):
+    """A step answered what it should not. The text names step and answer."""
+
+
+async def live_and_die(store: StreamStore) -> float:
+    """Take a stream through every step. Returns the seconds that took.
+
+    Raises:
+        StoreError: a step was refused; its `operation` says which.
+        TrialError: a step answered what it should not.
+    """
+    began = time.monotonic()
+    ref = StreamRef(SessionKey("streamguard doctor", new_stream_id()), new_stream_id())
+    try:
+        await _live(store, ref)
+        await _owe(store, ref)
+        await store.erase(ref.key, mark_seconds=1.0)
+        _expect("erased", await store.erased(ref.key, 0.0), True)
+        _expect("meta", await store.meta(ref), None)
+    except BaseException:
+        with suppress(StoreError):
+            await store.erase(ref.key, mark_seconds=1.0)
+        raise
+    return time.monotonic() - began
+
+
+async def _live(store: StreamStore, ref: StreamRef) -> None:
+    owner, stream_id = ref.key.owner, ref.stream_id
+    claim = RequestClaim(ref, "")
+    _expect("claim_request", await store.claim_request(owner, stream_id, claim, ttl_seconds=TTL_SECONDS), claim)
+    new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "", time.time())
+    answer = await store.register(new, lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS, limit=None)
+    if not isinstance(answer, Registered):
+        raise TrialError("register: a session nobody can know of has a stream")
+    async with _heard(store, ref):
+        (reply,) = await store.append([Append(ref, 1, 1, [(EventKind.DATA, b"trial")], True)])
+        _expect("append", reply.status, Status.OK)
+    (reply,) = await store.heartbeat([(ref, 1)], lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS)
+    _expect("heartbeat", reply.status, Status.OK)
+    _expect("read", [event.data for event in await store.read(ref, 0, max_bytes=1_000)], [b"trial"])
+    await store.request_stop(ref)
+    taken = await store.take(ref, lease_seconds=LEASE_SECONDS, force=True)
+    _expect("take", taken.status, Status.OK)
+    await store.due(limit=1)
+    status, _ = await store.seal(ref, 2, Seal(Outcome.STOPPED, 1))
+    _expect("seal", status, Status.OK)
+    await store.dismiss(owner, stream_id)
+
+
+@asynccontextmanager
+async def _heard(store: StreamStore, ref: StreamRef) -> AsyncIterator[None]:
+    """What happens inside must reach a watcher."""
+    heard = asyncio.Event()
+
+    def on_hint(hint: Hint) -> None:
+        if hint.events:
+            heard.set()
+
+    async with store.watch(ref, on_hint):
+        yield
+        try:
+            async with asyncio.timeout(HINT_SECONDS):
+                await heard.wait()
+        except TimeoutError:
+            raise TrialError(f"watch: an append was not heard of within {HINT_SECONDS:.0f} seconds") from None
+
+
+async def _owe(store: StreamStore, ref: StreamRef) -> None:
+    await store.owe(ref, due_seconds=DUE_SECONDS)
+    terminal = Terminal(Outcome.STOPPED, Persisted.PENDING, QuotaState.NONE, "trial")
+    reply = await store.close(Close(ref, 2, [], terminal, TTL_SECONDS, b"{}"))
+    _expect("close", reply.status, Status.OK)
+    postponed = await store.postpone(ref, due_seconds=DUE_SECONDS, reason="trial", ttl_seconds=TTL_SECONDS)
+    _expect("postpone", postponed, Status.OK)
+    _expect("bury", await store.bury(ref, reason="trial", ttl_seconds=TTL_SECONDS), Status.OK)
+    await store.previous(ref, "trial")
+    _expect("mark", await store.mark(ref, persisted=Persisted.NO), Status.OK)
+    discharged = await store.discharge(ref, persisted=Persisted.NO, retention_seconds=TTL_SECONDS)
+    _expect("discharge", discharged, Status.OK)
+
+
+def _expect(step: str, answer: object, wanted: object) -> None:
+    if answer != wanted:
+        raise TrialError(f"{step}: the answer was {answer!s}, not {wanted!s}")

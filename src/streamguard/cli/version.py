@@ -1,0 +1,12 @@
+"""Which streamguard this is."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+__all__ = ["package_version"]
+
+
+def package_version() -> str:
+    """The version of the installed package."""
+    return metadata.version("streamguard")
