@@ -242,6 +242,23 @@ async def test_an_awaited_save_that_fails_is_the_answer(error: Exception | None,
     assert not called
 
 
+async def test_what_an_endpoint_asks_its_database_itself_is_its_own_failure() -> None:
+    messages = Messages()
+    guard = keeping(messages)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        await run.save(QUESTION)
+        messages.down = True
+        await messages.list(KEY)
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+        messages.down = False
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+
+
 async def test_an_endpoint_may_go_on_without_it() -> None:
     messages = Messages()
     messages.down = True

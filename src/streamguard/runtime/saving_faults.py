@@ -68,8 +68,8 @@ def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
 
 def ending_of(ending: Ending, stream: LiveStream) -> Ending:
     """The same ending; told apart if it was an awaited `run.save` that the endpoint failed with."""
-    error = ending.error
-    if not isinstance(error, MessageStoreError):
+    error, before = ending.error, stream.before
+    if not isinstance(error, MessageStoreError) or before is None or not before.failed_with(error):
         return ending
     if isinstance(error, MessageForbiddenError):
         code, status, retry_after = FaultCode.NOT_FOUND, None, None
@@ -89,7 +89,7 @@ def ending_of(ending: Ending, stream: LiveStream) -> Ending:
         session_id=stream.ref.key.session_id,
         stream_id=stream.ref.stream_id,
         message_id=stream.message_id,
-        user_message_id=None if stream.before is None else stream.before.last_user_id,
+        user_message_id=before.last_user_id,
         request_id=stream.request_id,
     )
     return ending._replace(fault=fault)

@@ -249,6 +249,13 @@ class Before:
         """Whether an attempt at writing one of them has failed."""
         return any(attempts.failures for attempts in self._attempts)
 
+    def failed_with(self, error: MessageStoreError) -> bool:
+        """Whether it is one of these messages that this error is about."""
+        return any(
+            error is entry.error or (entry.error is not None and error.__cause__ is entry.error)
+            for entry in self._entries
+        )
+
     @property
     def last_user_id(self) -> str | None:
         """The id of the last user's message."""
