@@ -11,11 +11,13 @@ from .saving_session import Unsaved
 from .saving_stream import SaveResult, Verdict
 from .stream import Ending, LiveStream
 
-__all__ = ["ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
+__all__ = ["SAVE", "ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
 
 RESEND: Final = "resend"
 DOWNLOAD: Final = "download"
 RETRY_AFTER_SECONDS: Final = 5
+SAVE: Final = "save"
+"""The operation named by what `run.save` itself refuses."""
 
 
 def fault_of_wait(sealed: Sealed, user_message_id: str | None, *, failing: bool) -> Fault:
@@ -69,7 +71,9 @@ def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
 def ending_of(ending: Ending, stream: LiveStream) -> Ending:
     """The same ending; told apart if it was an awaited `run.save` that the endpoint failed with."""
     error, before = ending.error, stream.before
-    if not isinstance(error, MessageStoreError) or before is None or not before.failed_with(error):
+    if not isinstance(error, MessageStoreError) or before is None:
+        return ending
+    if error.operation != SAVE and not before.failed_with(error):  # the endpoint's own use of its database
         return ending
     if isinstance(error, MessageForbiddenError):
         code, status, retry_after = FaultCode.NOT_FOUND, None, None

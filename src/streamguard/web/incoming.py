@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from ..errors import MessageInvalidError
 from ..messages import Message, Role
+from ..runtime.saving_faults import SAVE
 from ..wire.folding import Json
 
 __all__ = ["Incoming", "derived_id", "message_of"]
@@ -62,4 +63,4 @@ def message_of(item: Incoming, fallback_id: str) -> Message:
 
 
 def _invalid(text: str) -> MessageInvalidError:
-    return MessageInvalidError(f"save: {text}", operation="save")
+    return MessageInvalidError(f"{SAVE}: {text}", operation=SAVE)
