@@ -155,6 +155,21 @@ def test_sentry_hears_of_a_fault_without_its_content(session: str) -> None:
         assert scripted_answer("!crash") not in everything
 
 
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"])
+def test_chats_are_kept_in_another_database(database: str, session: str, request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("postgres_server" if database == "postgresql" else "mariadb_server")
+    with example(gap_ms=1, DEMO_DATABASE_URL=server.url()) as worker:
+        with httpx.Client(base_url=worker.url, trust_env=False) as visitor:
+            visitor.post("/api/chat", json=chat_body(session, "Hello"))
+            worker.terminate()
+            worker.wait_exit(20)
+            worker.start()
+            kept = visitor.get(f"/api/chat/{session}/messages").json()["messages"]
+        assert [message["role"] for message in kept] == ["user", "assistant"]
+        assert kept[1]["parts"][0]["text"] == scripted_answer("Hello")
+        assert not worker.database.exists()
+
+
 @pytest.mark.parametrize("home", ["usual", "none"])
 def test_python_main_py_serves_it_from_any_directory(home: str, session: str, tmp_path: Path) -> None:
     """Also where nothing of the user's own may be written: then chats last as long as the process."""

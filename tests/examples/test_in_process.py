@@ -68,6 +68,46 @@ async def test_a_model_that_breaks_is_told_of_without_its_words(ann: GuardedApp)
     assert "sk-secret" in str(seen.error)
 
 
+async def test_saves_that_fail_twice_are_told_of_as_saved(ann: GuardedApp) -> None:
+    answer = await ann.post(chat_body("c1", "!persist-flaky"))
+    await answer.rest()
+    assert answer.faults == []
+    assert "data-streamguard-persisted" in [part["type"] for part in answer.parts]
+    question, reply = await ann.messages("c1")
+    assert (question.id, question.text, reply.text) == ("m1", "!persist-flaky", scripted_answer("!persist-flaky"))
+
+
+async def test_saves_that_all_fail_are_told_of_and_owed(ann: GuardedApp) -> None:
+    answer = await ann.post(chat_body("c1", "!persist-fail"))
+    await answer.rest()
+    assert answer.text == scripted_answer("!persist-fail")
+    (fault,) = answer.faults
+    assert (fault.code, fault.phase, fault.user_message_id) == ("persistence_failed", "persistence", "m1")
+    assert fault.retryable
+    assert fault.actions == ("resend", "download")
+    assert answer.parts[-1]["type"] == "finish"
+    await ann.seen(Signal.SAVE_OWED)
+    last = (await ann.status("c1")).last
+    assert last is not None
+    assert last.persisted == "pending"
+
+
+async def test_a_slow_save_is_told_of_before_it_is_done(ann: GuardedApp) -> None:
+    answer = await ann.post(chat_body("c1", "!persist-slow 3500"))
+    await answer.rest()
+    assert [fault.code for fault in answer.faults] == ["persistence_pending"]
+    await ann.seen(Signal.SAVE_RECOVERED)
+    assert [message.persisted for message in await ann.messages("c1")] == ["yes", "yes"]
+
+
+async def test_what_is_not_text_is_kept_too(ann: GuardedApp) -> None:
+    file = {"type": "file", "mediaType": "text/plain", "url": "data:,x"}
+    text = {"type": "text", "text": "What is this?"}
+    await (await ann.post({"id": "c1", "messages": [{"id": "q", "role": "user", "parts": [file, text]}]})).rest()
+    question, _ = await ann.messages("c1")
+    assert question.parts == (file, text)
+
+
 async def test_it_answers_without_its_store(ann: GuardedApp) -> None:
     ann.store.fail()
     answer = await ann.post(chat_body("c1", "Hello"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import httpx
@@ -13,6 +12,7 @@ from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .browser import Browser
 from .live import example, scripted_answer
+from .page import Page
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -29,70 +29,6 @@ def live() -> Iterator[Worker]:
 def browser() -> Iterator[Browser]:
     with Browser() as browser:
         yield browser
-
-
-class Page:
-    """The page with one chat open, seen the way its reader sees it."""
-
-    def __init__(self, browser: Browser, url: str) -> None:
-        self.browser = browser
-        self.url = url
-        self.chat_id = uuid.uuid4().hex
-        self.open()
-
-    def open(self) -> None:
-        # Another chat in the address alone would not load the page anew.
-        self.browser.open("about:blank")
-        self.browser.open(f"{self.url}/#{self.chat_id}")
-        self.browser.find("#prompt")
-
-    def ask(self, prompt: str) -> None:
-        self.browser.find("#prompt").type(f"{prompt}\n")
-
-    def press(self, label: str) -> None:
-        buttons = wait_until(
-            lambda: [button for button in self.browser.find_all("button") if button.displayed and button.text == label],
-            description=f"a button {label}",
-        )
-        buttons[-1].click()
-
-    @property
-    def answer(self) -> str:
-        """The last answer's text."""
-        return str(
-            self.browser.script(
-                "return [...document.querySelectorAll('[data-role=assistant] .text')].at(-1)?.textContent ?? ''"
-            )
-        )
-
-    @property
-    def state(self) -> str:
-        """The last answer's state."""
-        return str(
-            self.browser.script("return [...document.querySelectorAll('[data-role=assistant]')].at(-1)?.dataset.state")
-        )
-
-    @property
-    def note(self) -> str:
-        """What stands under the last answer."""
-        return str(self.browser.script("return [...document.querySelectorAll('.note')].at(-1)?.textContent"))
-
-    @property
-    def banners(self) -> list[str]:
-        """The codes of the faults shown."""
-        return [str(banner.attribute("data-code")) for banner in self.browser.find_all("#banners [role=alert]")]
-
-    def wait_for(self, state: str, *, timeout: float = 15) -> None:
-        wait_until(lambda: self.state == state, description=f"the answer is {state}", timeout=timeout)
-
-    def wait_for_text(self, characters: int = 20) -> str:
-        """Wait until the answer has begun, and give what is there."""
-        return wait_until(
-            lambda: self.answer if len(self.answer) > characters else "", description="the answer begins", timeout=10
-        )
-
-    def messages(self) -> int:
-        return len(self.browser.find_all("#log .message"))
 
 
 @pytest.fixture
