@@ -12,10 +12,10 @@ _NEEDED = frozenset({"typer", "rich"})
 def main() -> None:
     """Run the command line and exit with its status; 2 when the extra is missing."""
     try:
-        from .app import app  # noqa: PLC0415 -- what it imports is optional
+        from .app import invoke  # noqa: PLC0415 -- what it imports is optional
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] not in _NEEDED:
             raise
         sys.stderr.write("streamguard: the command line needs more packages: pip install 'streamguard[cli]'\n")
         sys.exit(2)
-    app(prog_name="streamguard")
+    sys.exit(invoke())

@@ -68,7 +68,11 @@ def check_clock(clock: Clock) -> list[Finding]:
     values = {"ahead_seconds": round(ahead, 4), "round_trip_seconds": round(took, 6)}
     off = abs(ahead) > CLOCK_SECONDS + took
     side = "ahead of" if ahead >= 0 else "behind"
-    said = f"its clock is {abs(ahead):.3f} s {side} this machine's"
+    said = (
+        f"its clock is {abs(ahead):.3f} s {side} this machine's"
+        if abs(ahead) >= 0.001
+        else "its clock agrees with this machine's"
+    )
     return [
         Finding("connection", Verdict.OK, f"answers in {took * 1000:.1f} ms", {"round_trip_seconds": round(took, 6)}),
         Finding(
@@ -227,7 +231,8 @@ async def check_outbox(store: StreamStore) -> Finding:
         due = await store.owed(dead=False, limit=COUNTED + 1)
         overdue = [entry for entry in due if entry.due_seconds < -OVERDUE_SECONDS]
         values = {"dead": len(dead), "owed": len(due), "overdue": len(overdue)}
-        counts = f"{_count(len(due))} owed, {_count(len(dead))} dead letters"
+        letters = "dead letter" if len(dead) == 1 else "dead letters"
+        counts = f"{_count(len(due))} owed, {_count(len(dead))} {letters}"
         if dead:
             return Finding("outbox", Verdict.WARNING, f"{counts}: see `streamguard outbox list --dead`", values)
         if overdue:

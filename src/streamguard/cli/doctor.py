@@ -32,7 +32,7 @@ from .options import (
     place_of,
     run,
 )
-from .output import Output, safe
+from .output import Output, count, safe
 
 __all__ = ["doctor"]
 
@@ -114,7 +114,9 @@ def _report(output: Output, place: Place, findings: Sequence[Finding]) -> None:
         return
     for finding in findings:
         output.marked(
-            _MARKS[finding.verdict], _STYLES[finding.verdict], f"{finding.check:<12}{safe(finding.detail)}", width=9
+            _MARKS[finding.verdict], _STYLES[finding.verdict], f"{finding.check:<13}{safe(finding.detail)}", width=9
         )
     problems, warnings = counts[Verdict.PROBLEM], counts[Verdict.WARNING]
-    output.line(f"{place.name}, namespace {place.namespace}: {problems} problems, {warnings} warnings")
+    output.line(
+        f"{place.name}, namespace {place.namespace}: {count(problems, 'problem')}, {count(warnings, 'warning')}"
+    )

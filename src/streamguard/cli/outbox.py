@@ -237,8 +237,8 @@ async def _named(store: StreamStore, streams: Sequence[str], *, every: bool) -> 
     return found, missing
 
 
-def _confirm(output: Output, count: int) -> None:
-    what = "the save of 1 stream" if count == 1 else f"the saves of {count} streams"
+def _confirm(output: Output, number: int) -> None:
+    what = "the save of 1 stream" if number == 1 else f"the saves of {number} streams"
     if output.as_json:
         raise CommandError(ExitCode.USAGE, "usage", f"to discard {what}, give --yes")
     if not typer.confirm(f"Discard {what}? This cannot be undone."):

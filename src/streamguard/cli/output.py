@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .exits import CommandError
 
-__all__ = ["Output", "duration", "safe", "size", "table"]
+__all__ = ["Output", "count", "duration", "safe", "size", "table"]
 
 _PLAIN_WIDTH: Final = 160
 """Columns where there is no terminal: in a pipe or a file."""
@@ -35,6 +35,11 @@ def safe(text: str, *, limit: int | None = None) -> str:
         for sign in (text if limit is None else text[: limit + 1])
     )
     return escaped if limit is None or len(escaped) <= limit else f"{escaped[: limit - 1]}…"
+
+
+def count(number: int, what: str) -> str:
+    """`1 stream`, `2 streams`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def duration(seconds: float | None) -> str:

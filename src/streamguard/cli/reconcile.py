@@ -18,7 +18,7 @@ from ..telemetry.safety import short_hash
 from .exits import CommandError, ExitCode
 from .interrupting import told_to_end
 from .options import AsJson, Limit, run
-from .output import Output, duration, safe, table
+from .output import Output, count, duration, safe, table
 
 __all__ = ["reconcile"]
 
@@ -215,7 +215,7 @@ async def _once(output: Output, guard: StreamGuard, *, patience: bool) -> ExitCo
         output.value({**totals, "events": reporter.events})
     else:
         output.line(
-            f"{counts['orphan_settled']} streams ended, {counts['save_recovered']} saves made, "
+            f"{count(counts['orphan_settled'], 'stream')} ended, {count(counts['save_recovered'], 'save')} made, "
             f"{counts['save_failed']} failed, {counts['save_buried']} given up"
         )
     return ExitCode.PROBLEMS if any(counts[name] for name in _BAD) else ExitCode.OK

@@ -25,7 +25,7 @@ from .options import (
     place_of,
     run,
 )
-from .output import Output, duration, safe, size
+from .output import Output, count, duration, size
 from .shapes import entry_shape, stream_shape
 
 __all__ = ["show", "stop"]
@@ -134,12 +134,13 @@ def _state(meta: StreamMeta) -> str:
 def _debt(entry: Owed) -> str:
     when = "given up" if entry.dead else f"due in {duration(entry.due_seconds)}"
     why = f", last: {entry.reason}" if entry.reason else ""
-    return f"a save, {when} after {entry.attempts} attempts{why} ({size(len(entry.payload))})"
+    return f"a save, {when} after {count(entry.attempts, 'attempt')}{why} ({size(len(entry.payload))})"
 
 
 def _unknown(key: SessionKey) -> CommandError:
-    session = safe(key.session_id, limit=64)
-    return CommandError(ExitCode.NOT_FOUND, "not_found", f"this owner has no session {session}, or it has expired")
+    return CommandError(
+        ExitCode.NOT_FOUND, "not_found", f"this owner has no session {key.session_id[:64]}, or it has expired"
+    )
 
 
 # -- stop -------------------------------------------------------------------------------------------------------------
