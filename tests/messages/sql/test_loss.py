@@ -24,7 +24,7 @@ _SOON_SECONDS = 0.5
 """A timeout that is waited for."""
 
 
-def _commits(request: bytes) -> bool:
+def commits(request: bytes) -> bool:
     """Whether a request ends a transaction; those that begin one name the isolation level."""
     return b"COMMIT" in request.replace(b"COMMITTED", b"")
 
@@ -62,7 +62,7 @@ async def test_a_commit_whose_reply_is_lost_is_a_duplicate_when_repeated(
     key = await opened(store)
     await put(store, key, asked("before"))
     message = asked("once")
-    proxy.lose_reply(_commits)
+    proxy.lose_reply(commits)
     with pytest.raises(MessageStoreError) as caught:
         await store.append(key, message)
     assert (proxy.replies_lost, caught.value.retryable, caught.value.operation) == (1, True, "append")
@@ -78,7 +78,7 @@ async def test_a_commit_whose_reply_never_comes_is_a_duplicate_when_repeated(
     key = await opened(place.main_store)
     assert await store.start() == []
     message = asked("once")
-    proxy.lose_reply(_commits, cut=False)
+    proxy.lose_reply(commits, cut=False)
     with anyio.fail_after(_SOON_SECONDS + 4), pytest.raises(MessageTimeoutError):
         await store.append(key, message)
     assert proxy.replies_lost == 1
@@ -93,7 +93,7 @@ async def test_a_commit_that_never_arrives_is_made_when_repeated(
     key = await opened(store)
     await put(store, key, asked("before"))
     message = asked("once")
-    proxy.lose_request(_commits)
+    proxy.lose_request(commits)
     with pytest.raises(MessageUnavailableError):
         await store.append(key, message)
     assert texts(await everything(place.main_store, key)) == ["before"]
@@ -107,7 +107,7 @@ async def test_a_session_whose_opening_was_not_confirmed_is_there(
     store = await place.store(server.url(proxy.port), ttl_seconds=600)
     await opened(store)
     key = fresh_key()
-    proxy.lose_reply(_commits)
+    proxy.lose_reply(commits)
     with pytest.raises(MessageUnavailableError):
         await store.open_session(key)
     assert proxy.replies_lost == 1
