@@ -1,7 +1,9 @@
-// The example page's own modules: its SSE parser and the loop that follows an answer through lost connections.
+// The example page's own modules: its SSE parser, the loop that follows an answer through lost connections, and what it
+// makes of the messages that the server has saved.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { conversation, savedMessages } from "../../examples/fastapi_app/static/history.mjs";
 import { SseParser } from "../../examples/fastapi_app/static/sse.mjs";
 import {
   applyPart,
@@ -76,7 +78,7 @@ function fault(status, headers = {}) {
 /** Follows an answer whose requests are answered by `script`, in turn; what was asked, shown and told. */
 async function run(script, { opened = true, ...more } = {}) {
   const answer = emptyAnswer();
-  const log = { asked: [], faults: [], reconnects: [], answer };
+  const log = { asked: [], faults: [], reconnects: [], streams: [], answer };
   const next = async (cursor) => {
     log.asked.push(cursor);
     const turn = script[log.asked.length - 1] ?? script.at(-1);
@@ -88,6 +90,7 @@ async function run(script, { opened = true, ...more } = {}) {
     resume: next,
     onPart: (part) => log.faults.push(...[applyPart(answer, part)].filter(Boolean)),
     onReconnect: (attempt) => log.reconnects.push(attempt),
+    onStream: (id) => log.streams.push(id),
     isKnown: () => false,
     signal: new AbortController().signal,
     pauseMs: 1,
@@ -102,14 +105,16 @@ async function run(script, { opened = true, ...more } = {}) {
 }
 
 test("an uninterrupted answer", async () => {
-  const { result, asked, answer } = await run([() => response(BLOCKS.join(""))]);
+  const whole = () => response(BLOCKS.join(""), { headers: { "x-stream-id": "s" } });
+  const { result, asked, answer, streams } = await run([whole]);
   assert.equal(result, "ended");
   assert.deepEqual(asked, ["open"]);
-  assert.deepEqual(answer, { id: "m", text: "streams", outcome: "completed", fault: null });
+  assert.deepEqual(streams, ["s"]);
+  assert.deepEqual(answer, { ...emptyAnswer(), id: "m", text: "streams", outcome: "completed" });
 });
 
 for (const broken of [true, false]) {
-  test(`cut at every byte (${broken ? "with an error" : "cleanly"}), it resumes after the last whole block`, async () => {
+  test(`cut at every byte (${broken ? "with an error" : "cleanly"}), it goes on after the last whole block`, async () => {
     const bytes = BLOCKS.join("");
     for (let length = 0; length < bytes.lastIndexOf("\n"); length += 1) {
       const head = bytes.slice(0, length);
@@ -117,7 +122,7 @@ for (const broken of [true, false]) {
       const rest = () => response(BLOCKS.slice(seen).join(""));
       const { asked, answer, result } = await run([() => response(head, { broken }), rest]);
       assert.equal(result, "ended");
-      assert.deepEqual(asked, ["open", seen ? `1.s.${seen}` : null], `after ${length} bytes`);
+      assert.deepEqual(asked, ["open", seen ? `1.s.${seen}` : "open"], `after ${length} bytes`);
       assert.equal(answer.text, "streams");
     }
   });
@@ -179,11 +184,19 @@ test("nothing to resume", async () => {
   assert.equal(answer.outcome, null);
 });
 
-test("a question that never arrived is not answered by the replay of the answer before it", async () => {
+test("a question that may not have arrived is sent again, under the same key", async () => {
+  const { result, asked, answer } = await run([new TypeError("fetch failed"), () => response(BLOCKS.join(""))]);
+  assert.equal(result, "ended");
+  assert.deepEqual(asked, ["open", "open"]);
+  assert.equal(answer.text, "streams");
+});
+
+test("a question is not answered by the replay of the answer before it", async () => {
   const earlier = () => response(BLOCKS.join(""), { headers: { "x-message-id": "m" } });
-  const { result, answer } = await run([new TypeError("fetch failed"), earlier], { isKnown: (id) => id === "m" });
+  const { result, answer, streams } = await run([earlier], { opened: false, isKnown: (id) => id === "m" });
   assert.equal(result, "nothing");
   assert.equal(answer.text, "");
+  assert.deepEqual(streams, []);
 });
 
 test("closing the chat ends the loop, also in a pause", async () => {
@@ -217,4 +230,82 @@ test("every ending has its own outcome", () => {
   assert.equal(outcomeOf(warning), null);
   assert.equal(outcomeOf(warning, { type: "finish" }), "completed");
   assert.equal(outcomeOf({ type: "part-of-a-later-version" }), null);
+});
+
+test("what is said of saving an answer, and of the question", () => {
+  const about = (data) => ({ type: "data-streamguard-error", id: "sg_3", data: { phase: "persistence", message: "x", ...data } });
+  const save = (...parts) => {
+    const answer = emptyAnswer();
+    parts.forEach((part) => applyPart(answer, part));
+    return [answer.save, answer.saveFault?.code ?? null, answer.outcome];
+  };
+  const failed = about({ code: "persistence_failed", severity: "error", message_id: "m" });
+  const pending = about({ code: "persistence_pending", severity: "warning", message_id: "m" });
+  const question = about({ code: "persistence_failed", severity: "error", user_message_id: "q", reason: "user_message" });
+  const finish = { type: "finish" };
+  assert.deepEqual(save(finish), [null, null, "completed"]);
+  assert.deepEqual(save({ type: "data-streamguard-persisted", id: "sgp_s", data: {} }, finish), ["saved", null, "completed"]);
+  assert.deepEqual(save(failed, finish), ["unsaved", "persistence_failed", "completed"]);
+  assert.deepEqual(save(pending, finish), ["saving", "persistence_pending", "completed"]);
+  assert.deepEqual(save(question, finish), [null, null, "completed"]);
+});
+
+// -- what the server has saved -----------------------------------------------------------------------------------------
+
+function entry(id, role, { position = 1, persisted = "yes", text = id } = {}) {
+  const parts = position === null ? [] : [{ type: "step-start" }, { type: "text", text }];
+  const ofStream = role === "assistant" ? { outcome: "completed", stream_id: `s-${id}` } : { outcome: null, stream_id: null };
+  return { id, role, parts, persisted, position, ...ofStream };
+}
+
+/** What is shown of pages of entries, with the question kept in this browser. */
+async function shown(pages, asked = null) {
+  const queries = [];
+  const saved = await savedMessages(async (query) => {
+    queries.push(query);
+    return Response.json(pages[queries.length - 1]);
+  });
+  const { messages, unread } = conversation(saved, asked);
+  return { queries, unread, messages: messages.map(({ id, role, text, save }) => [id, role, text, save]) };
+}
+
+const asked = { id: "q2", text: "Well?", key: "k", body: "{}", answerId: null };
+
+test("a saved chat is read page by page", async () => {
+  const { queries, messages, unread } = await shown([
+    { messages: [entry("q1", "user")], next: 1 },
+    { messages: [entry("a1", "assistant", { position: 2 })], next: null },
+  ]);
+  assert.deepEqual(queries, ["?after=0", "?after=1"]);
+  assert.deepEqual(messages, [["q1", "user", "q1", undefined], ["a1", "assistant", "a1", "saved"]]);
+  assert.equal(unread, false);
+});
+
+test("a question without an answer, saved or kept in this browser alone, has one to be read", async () => {
+  const before = [entry("q1", "user"), entry("a1", "assistant", { position: 2 })];
+  const saved = await shown([{ messages: [...before, entry("q2", "user", { position: 3 })], next: null }], asked);
+  const kept = await shown([{ messages: before, next: null }], asked);
+  for (const { messages, unread } of [saved, kept]) {
+    assert.deepEqual(messages.map(([id]) => id), ["q1", "a1", "q2"]);
+    assert.equal(unread, true);
+  }
+});
+
+test("an answer that is not saved is read from its log, wherever its question is", async () => {
+  const unsaved = entry("a2", "assistant", { position: null, persisted: "pending" });
+  const kept = await shown([{ messages: [unsaved], next: null }], asked);
+  const elsewhere = await shown([{ messages: [unsaved], next: null }]);
+  assert.deepEqual([kept.messages.map(([id]) => id), kept.unread], [["q2"], true]);
+  assert.deepEqual([elsewhere.messages, elsewhere.unread], [[], true]);
+});
+
+test("a saved answer whose question was refused stands after it", async () => {
+  const pages = [{ messages: [entry("a2", "assistant")], next: null }];
+  const { messages, unread } = await shown(pages, { ...asked, answerId: "a2" });
+  assert.deepEqual(messages.map(([id]) => id), ["q2", "a2"]);
+  assert.equal(unread, false);
+});
+
+test("messages that cannot be read are a fault, not an empty chat", async () => {
+  await assert.rejects(savedMessages(async () => fault(503)), ServerFault);
 });
