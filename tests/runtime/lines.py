@@ -14,6 +14,7 @@ from streamguard.stores.base import (
     Append,
     AppendReply,
     Close,
+    Full,
     Hint,
     Lost,
     NewStream,
@@ -111,18 +112,16 @@ class Line(StreamStore):
     async def ping(self) -> None:
         await self._pass("ping", self.inner.ping)
 
-    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
         return await self._pass(
-            "admit", lambda: self.inner.admit(owner, stream_id, limit=limit, lease_seconds=lease_seconds)
+            "register",
+            lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit),
         )
 
     async def dismiss(self, owner: str, stream_id: str) -> None:
         await self._pass("dismiss", lambda: self.inner.dismiss(owner, stream_id))
-
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
-        return await self._pass(
-            "register", lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds)
-        )
 
     async def session(self, key: SessionKey) -> SessionRecord:
         return await self._pass("session", lambda: self.inner.session(key))

@@ -39,9 +39,9 @@ async def test_store_down_at_start(memory: MemoryStore) -> None:
         assert await stream.first(5) is FirstItem.READY
         assert worker.runtime.breaker.open
         assert "store_unreachable" in worker.runtime.health().reasons
-        before = line.calls["admit"]
+        before = line.calls["register"]
         other = await worker.tell(saying("b"), worker.request(SessionKey("ana", "chat-2")))
-        assert line.calls["admit"] == before
+        assert line.calls["register"] == before
         assert (other.text, other.ids, other.notices, other.over) == (
             "b",
             [],
@@ -82,7 +82,6 @@ async def test_store_down_at_start_and_asked_to_fail(memory: MemoryStore) -> Non
 async def test_a_registration_that_is_applied_though_its_reply_is_lost(memory: MemoryStore) -> None:
     line = Line(memory)
     line.lost["register"] = 1
-    line.lost["admit"] = 1
     async with working(line) as worker:
         stream = await worker.start(saying("a"))
         assert not stream.degraded

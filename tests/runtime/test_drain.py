@@ -181,7 +181,7 @@ async def test_a_stream_that_is_admitted_while_the_drain_begins(memory: MemorySt
         draining = asyncio.create_task(worker.runtime.drain())
         await wait_until_async(lambda: worker.runtime.draining, description="the drain began")
         if degraded:
-            line.broken = {"admit", "register"}
+            line.broken = {"register"}
         line.let_go("register")
         with pytest.raises(FaultError) as refused:
             await opening

@@ -9,6 +9,7 @@ from streamguard.model import Event, EventKind, SessionKey, StreamRef, StreamSta
 from streamguard.stores.base import SessionRecord, Status, StreamMeta
 
 from .outbox_promises import OutboxPromises, PromiseBrokenError
+from .slot_promises import SlotPromises
 
 __all__ = ["PromiseBrokenError", "Promises", "Seen"]
 
@@ -29,6 +30,7 @@ class Promises:
     """What every stream was like after the last step."""
     active: dict[SessionKey, str | None] = field(default_factory=dict)
     outbox: OutboxPromises = field(default_factory=OutboxPromises)
+    slots: SlotPromises = field(default_factory=SlotPromises)
     _acknowledged: dict[StreamRef, dict[int, tuple[EventKind, bytes]]] = field(default_factory=dict)
     _untouchable: set[StreamRef] = field(default_factory=set)
     """Streams the step just made must not have changed."""

@@ -12,6 +12,7 @@ from streamguard.model import EventKind, Outcome, Persisted, QuotaState, Session
 from streamguard.stores.base import (
     Append,
     Close,
+    Full,
     Lost,
     NewStream,
     Registered,
@@ -35,6 +36,8 @@ LEASE = st.sampled_from([HOUR, HOUR, TINY])
 EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
 """How far the writer's epoch is from the stream's."""
 OUTCOME = st.sampled_from(Outcome)
+LIMIT = st.sampled_from([None, None, 1, 2, 3])
+"""How many streams the owner may have at once."""
 AGE = st.sampled_from([-1000.0, 1000.0])
 """Seconds between the start of the example and a stream's creation, so before or after any erasure in it."""
 
@@ -50,25 +53,40 @@ class Twins(TwinStores):
         for session in range(len(SESSIONS)):
             self.do_register(self.conceive(session, 0.0), HOUR)
 
-    @rule(session=SESSION, lease=LEASE, age=AGE)
-    def register(self, session: int, lease: float, age: float) -> None:
-        self.do_register(self.conceive(session, age), lease)
+    @rule(session=SESSION, lease=LEASE, age=AGE, limit=LIMIT)
+    def register(self, session: int, lease: float, age: float, limit: int | None) -> None:
+        self.do_register(self.conceive(session, age), lease, limit)
 
     @some_stream
-    @rule(which=WHICH, lease=LEASE)
-    def register_again(self, which: int, lease: float) -> None:
-        self.do_register(self.pick(which), lease)
+    @rule(which=WHICH, lease=LEASE, limit=LIMIT)
+    def register_again(self, which: int, lease: float, limit: int | None) -> None:
+        self.do_register(self.pick(which), lease, limit)
 
-    def do_register(self, new: NewStream, lease: float) -> None:
-        self.step(lambda store: store.register(new, lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY)
+    def do_register(self, new: NewStream, lease: float, limit: int | None = None) -> None:
+        known = self.meta(new.ref) is not None
+        answer = self.step(
+            lambda store: store.register(new, lease_seconds=lease, ttl_seconds=HOUR, limit=limit), waits=lease == TINY
+        )
+        self.promises.slots.registered(new.ref, answer, limit=limit, known=known, lasts=lease == HOUR)
         self.after(waits=lease == TINY)
+
+    @some_stream
+    @rule(which=WHICH)
+    def dismiss(self, which: int) -> None:
+        ref = self.pick(which).ref
+        self.step(lambda store: store.dismiss(ref.key.owner, ref.stream_id))
+        self.promises.slots.dismissed(ref)
+        self.after()
 
     @precondition(lambda self: len(self.streams) < MOST_STREAMS - 1)
     @rule(session=SESSION)
     def register_two_at_once(self, session: int) -> None:
         def register(new: NewStream) -> Callable[[StreamStore], Awaitable[object]]:
             async def call(store: StreamStore) -> object:
-                answer = await store.register(new, lease_seconds=HOUR, ttl_seconds=HOUR)
+                answer = await store.register(new, lease_seconds=HOUR, ttl_seconds=HOUR, limit=None)
+                assert not isinstance(answer, Full)
+                if store is self.bench.redis:
+                    self.promises.slots.registered(new.ref, answer, limit=None, known=False, lasts=True)
                 return answer.meta.ref, type(answer) is Registered
 
             return call
@@ -162,6 +180,8 @@ class Twins(TwinStores):
             lambda store: store.heartbeat([claim], lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY
         )
         self.promises.answered(*claim, reply.status)
+        if reply.status is Status.OK:
+            self.promises.slots.renewed(ref, lasts=lease == HOUR)
         self.after(waits=lease == TINY)
 
     @some_stream

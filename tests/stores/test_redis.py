@@ -21,14 +21,17 @@ from streamguard.testing._stream_store.steps import (
     closing,
     end,
     fresh_key,
+    full,
     log,
     losing,
     meta,
     new_stream,
+    occupied,
     payloads,
     put,
     registered,
     seal,
+    sibling,
     tombstone,
     try_register,
 )
@@ -71,8 +74,6 @@ async def test_every_key_has_a_ttl_after_each_step(
     key = fresh_key()
     await store.ping()
     check("ping")
-    await store.admit(key.owner, "0" * 24, limit=1, lease_seconds=1)
-    check("admit")
     new = new_stream(key)
     async with store.watch(new.ref, lambda hint: None):
         check("watch before registration")
@@ -317,11 +318,51 @@ async def test_wrong_index_entries_are_corrected_on_the_way(
 async def test_a_refused_registration_leaves_no_entry(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:
+    """Neither for want of the session nor for want of a slot; nobody waits for it to be removed."""
     ref = await begin(store)
-    second = new_stream(ref.key)
-    await try_register(store, second)
     client = redis_server.client(redis_database)
-    assert sum(client.zcard(shard) for shard in Keys("streamguard").lease_shards()) == 1
+
+    def entries() -> list[object]:
+        return [member for shard in Keys("streamguard").lease_shards() for member in client.zrange(shard, 0, -1)]
+
+    occupied(await try_register(store, new_stream(ref.key), limit=2))
+    await wait_until_async(lambda: entries() == [encode_member(ref)], description="the entry is withdrawn")
+    full(await try_register(store, new_stream(sibling(ref.key)), limit=1))
+    await wait_until_async(lambda: entries() == [encode_member(ref)], description="the entry is withdrawn")
+
+
+async def test_a_stream_registered_again_after_a_refusal_keeps_its_entry(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    """What withdraws the first entry may come late: it leaves the second alone."""
+    client, keys = redis_server.client(redis_database), Keys("streamguard")
+    ref = await begin(store)
+    new = new_stream(sibling(ref.key))
+    for _ in range(20):
+        full(await try_register(store, new, limit=1))
+    registered(await try_register(store, new, limit=2))
+    await store.ping()
+    assert client.zscore(keys.lease_shard(new.ref), encode_member(new.ref)) is not None
+
+
+async def test_a_registration_is_one_exchange(own_redis: Callable[[], RedisServer]) -> None:
+    server = own_redis()
+    client = server.client()
+    store = RedisStore(server.url)
+
+    def reads() -> int:
+        return int(client.info("stats")["total_reads_processed"])
+
+    try:
+        await store.start()
+        await begin(store)
+        before = reads()
+        own = reads() - before
+        before = reads()
+        registered(await try_register(store, new_stream(), limit=8))
+        assert reads() - before == own + 1
+    finally:
+        await store.aclose()
 
 
 # -- a test of the tests ----------------------------------------------------------------------------------------------

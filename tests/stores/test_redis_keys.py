@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError
-from streamguard.model import SessionKey, StreamRef, new_stream_id
+from streamguard.model import SessionKey, StreamRef
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, decode_member, encode_member
-from streamguard.testing._stream_store.steps import begin, log, meta, payloads, put
+from streamguard.testing._stream_store.steps import full, log, meta, new_stream, payloads, put, registered, try_register
 
 from ..harness.redis import RedisServer
 
@@ -88,14 +88,13 @@ def test_owner_and_session_are_never_mistaken_for_each_other() -> None:
 async def test_hostile_ids_live_side_by_side(redis_url: str, redis_server: RedisServer, redis_database: int) -> None:
     store = RedisStore(redis_url)
     keys = [SessionKey(owner, session) for owner in HOSTILE for session in HOSTILE[:6]]
-    refs = [await begin(store, key) for key in keys]
+    refs = [registered(await try_register(store, new_stream(key), limit=6)).ref for key in keys]
     for number, ref in enumerate(refs):
-        assert await store.admit(ref.key.owner, ref.stream_id, limit=6, lease_seconds=60)
         await put(store, ref, 1, b"%d" % number)
     for number, ref in enumerate(refs):
         assert payloads(await log(store, ref)) == [b"%d" % number]
         assert (await meta(store, ref)).ordinal == 1
-    assert not await store.admit(HOSTILE[3], new_stream_id(), limit=6, lease_seconds=60)
+    full(await try_register(store, new_stream(SessionKey(HOSTILE[3], "one more")), limit=6))
     for key in redis_server.client(redis_database).scan_iter(count=1000):
         assert re.fullmatch(rb"[A-Za-z0-9_.:{}-]+", key)
     record = redis_server.client(redis_database).hgetall(Keys("streamguard").stream(refs[-1]).meta)

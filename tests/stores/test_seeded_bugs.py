@@ -93,6 +93,33 @@ BUGS = {
         "redis.call('HDEL', KEYS[3], 'active')",
         frozenset({"pointer"}),
     ),
+    "an owner gets a slot more than there are": Bug(
+        "register", "others >= tonumber(ARGV[7])", "others > tonumber(ARGV[7])", frozenset({"slots"})
+    ),
+    "a refused registration takes a slot": Bug(
+        "register",
+        "if found[2] == 'o' then return",
+        "if found[2] == 'o' then redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3]) return",
+        frozenset({"slots"}),
+    ),
+    "a registration takes no slot": Bug(
+        "register", "redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3])", "", frozenset({"slots"})
+    ),
+    "a stream that asks again finds its own slot in the way": Bug(
+        "register",
+        """if known then
+  if newer(known) then return {CORRUPT} end
+  return {OK, snapshot(KEYS[1], KEYS[2], at)}
+end
+""",
+        """if known then
+  if newer(known) then return {CORRUPT} end
+  if redis.call('ZCARD', KEYS[6]) >= (tonumber(ARGV[7]) or 99) then return {'full'} end
+  return {OK, snapshot(KEYS[1], KEYS[2], at)}
+end
+""",
+        frozenset({"retry"}),
+    ),
     "a claim does not keep others away": Bug(
         "claim", "redis.call('ZADD', KEYS[1], deadline, ARGV[1])", "", frozenset({"claim"}), OwingTwins
     ),

@@ -11,7 +11,7 @@ from streamguard.errors import FaultError, StoreError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.model import Signal, StreamRef, new_stream_id
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
-from streamguard.stores.base import NewStream, Occupied, Registered, RequestClaim, StreamMeta, StreamStore
+from streamguard.stores.base import Full, NewStream, Occupied, Registered, RequestClaim, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.web.idempotency import RequestKey, open_once
 from tests.runtime.stage import KEY, Model, Worker, saying
@@ -33,11 +33,13 @@ class Faulty(MemoryStore):
         self.held: list[asyncio.Event] = []
         """What the next registrations wait for."""
 
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
         self._fail("register")
         if self.held:
             await self.held.pop(0).wait()
-        return await super().register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds)
+        return await super().register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit)
 
     async def claim_request(
         self,

@@ -58,7 +58,7 @@ async def test_an_answer_whose_log_is_gone(redis_server: RedisServer, redis_data
 async def test_an_answer_in_a_protocol_of_a_later_version() -> None:
     store = MemoryStore()
     new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "later", "chat", "", 1.0)
-    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0)
+    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0, limit=None)
     await store.seal(new.ref, 1, Seal(Outcome.COMPLETED, 0))
     terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg_1")
     await store.close(Close(new.ref, 1, [], terminal, 60.0))

@@ -61,7 +61,7 @@ async def owes(store: StreamStore, key: SessionKey) -> StreamRef:
     """A closed stream whose save is owed."""
     ref = StreamRef(key, new_stream_id())
     new = NewStream(ref, "msg_1", "ui-message", "chat", "", time.time())
-    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0)
+    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0, limit=None)
     await store.seal(ref, 1, Seal(Outcome.COMPLETED, 0))
     await store.owe(ref, due_seconds=60.0)
     terminal = Terminal(Outcome.COMPLETED, Persisted.PENDING, QuotaState.NONE, "msg_1")

@@ -11,7 +11,7 @@ from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableE
 from ..faults import Fault, FaultCode, Phase
 from ..model import Observation, Outcome, Signal, StreamRef, StreamState, new_stream_id
 from ..settings import Settings
-from ..stores.base import Registered, Seal, Status, StopReply, StreamMeta, StreamStore
+from ..stores.base import Full, Registered, Seal, Status, StopReply, StreamMeta, StreamStore
 from ..wire import knows_protocol
 from .breaker import Breaker
 from .finalise import new_stream_of
@@ -67,30 +67,21 @@ class Admission:
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
         stream = self._make(request, ref, time.time())
-        limit = self._settings.max_streams_per_owner
-        owner = request.key.owner
         if self._breaker.open:
             return self._without_store(stream)
         try:
-            admitted = await self.budgeted(
-                lambda: self._store.admit(owner, ref.stream_id, limit=limit, lease_seconds=self._settings.lease_seconds)
-            )
-            if not admitted:
-                raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
             joined = await self._register(stream)
         except StoreUnavailableError:
             self._breaker.exhausted()
             return self._without_store(stream)
         except StoreFormatError as exc:  # the session is a later version's: an unlogged stream would run beside its own
-            await self._dismiss(owner, ref.stream_id)
             raise self._foreign(request, NEWER_FORMAT) from exc
         except StoreError:  # this session's record cannot be read; other sessions' can
             return self._without_store(stream)
-        except BaseException:
-            await self._dismiss(owner, ref.stream_id)
+        except asyncio.CancelledError:  # it may be registered by now: its owner need not wait for the lease to run out
+            await self._dismiss(request.key.owner, ref.stream_id)
             raise
         if joined is not None:
-            await self._dismiss(owner, ref.stream_id)
             return joined
         stream.registered = True
         return stream
@@ -102,10 +93,17 @@ class Admission:
         settings = self._settings
         for _ in range(ATTEMPTS):
             result = await self.budgeted(
-                lambda: self._store.register(new, lease_seconds=settings.lease_seconds, ttl_seconds=stream.ttl_seconds)
+                lambda: self._store.register(
+                    new,
+                    lease_seconds=settings.lease_seconds,
+                    ttl_seconds=stream.ttl_seconds,
+                    limit=settings.max_streams_per_owner,
+                )
             )
             if isinstance(result, Registered):
                 return None
+            if isinstance(result, Full):
+                raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
             meta = result.meta
             if meta.lease_seconds <= 0 and not self._owns(meta.ref):
                 self._check_protocol(request, meta)

@@ -65,6 +65,15 @@ class Tables:
             session = self._sessions[key] = SessionEntry(key)
         return session
 
+    def _running(self, owner: str, now: float) -> dict[str, float]:
+        """An owner's slots, those that expired given up."""
+        running = {stream_id: until for stream_id, until in self._slots.get(owner, {}).items() if until > now}
+        if running:
+            self._slots[owner] = running
+        else:
+            self._slots.pop(owner, None)
+        return running
+
     def _erased_since(self, key: SessionKey, created_at: float, now: float) -> bool:
         erased_at, until = self._erased.get(key, (-math.inf, -math.inf))
         return until > now and erased_at >= created_at

@@ -18,6 +18,7 @@ from .terms import (
     Append,
     AppendReply,
     Close,
+    Full,
     Hint,
     Lost,
     NewStream,
@@ -38,6 +39,7 @@ __all__ = [
     "Append",
     "AppendReply",
     "Close",
+    "Full",
     "Hint",
     "Lost",
     "NewStream",
@@ -85,19 +87,21 @@ class StreamStore(ABC):
     # -- the registry ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
-        """Count `stream_id` among its owner's running streams unless `limit` others are running; repeats are free."""
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
+        """Make `new` the session's active stream, and count it among its owner's running ones while its lease lasts.
+
+        `Full` when `limit` others of the owner's are running, which is looked at first; None allows any number.
+        `Occupied` when the session has an unsealed stream, whatever its lease. A stream that is registered already
+        keeps what it has, whatever the limit.
+
+        Writes the lease index before and the session pointers, the ordinal, the meta and the owner's slot in one step.
+        """
 
     @abstractmethod
     async def dismiss(self, owner: str, stream_id: str) -> None:
         """Take `stream_id` out of its owner's running streams; unknown ones are ignored."""
-
-    @abstractmethod
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
-        """Make `new` the session's active stream, unless an unsealed stream is (whatever its lease).
-
-        Writes the lease index before and the session pointers, the ordinal and the meta in one step.
-        """
 
     @abstractmethod
     async def session(self, key: SessionKey) -> SessionRecord:

@@ -20,6 +20,7 @@ from .base import (
     Append,
     AppendReply,
     Close,
+    Full,
     Hint,
     Lost,
     NewStream,
@@ -65,29 +66,17 @@ class MemoryStore(OutboxSteps):
 
     # -- the registry ---------------------------------------------------------------------------------------------
 
-    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
-        now = self._begin()
-        slots = self._slots.get(owner, {})
-        running = {other: until for other, until in slots.items() if until > now}
-        admitted = stream_id in running or len(running) < limit
-        if admitted:
-            running[stream_id] = now + lease_seconds
-        if running:
-            self._slots[owner] = running
-        else:
-            self._slots.pop(owner, None)
-        return admitted
-
-    async def dismiss(self, owner: str, stream_id: str) -> None:
-        slots = self._slots.get(owner)
-        if slots is not None and slots.pop(stream_id, None) is not None and not slots:
-            del self._slots[owner]
-
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
         now = self._begin()
         known = self._find(new.ref)
         if known is not None:
             return Registered(known.meta(now))
+        owner, stream_id = new.ref.key.owner, new.ref.stream_id
+        running = self._running(owner, now)
+        if limit is not None and len(running) - (stream_id in running) >= limit:
+            return Full()
         session = self._session_entry(new.ref.key)
         active = session.active
         if active is not None and active.state is StreamState.OPEN:
@@ -95,11 +84,18 @@ class MemoryStore(OutboxSteps):
         session.ordinal += 1
         stream = StreamEntry(new, ordinal=session.ordinal, epoch=1, ttl_seconds=ttl_seconds)
         stream.lease_until = now + lease_seconds
-        session.active_id = session.last_id = new.ref.stream_id
+        session.active_id = session.last_id = stream_id
         session.last_created_at = new.created_at
         self._keep(session, stream)
         self._expire_in(stream, ttl_seconds, now)
+        running[stream_id] = stream.lease_until
+        self._slots[owner] = running
         return Registered(stream.meta(now))
+
+    async def dismiss(self, owner: str, stream_id: str) -> None:
+        slots = self._slots.get(owner)
+        if slots is not None and slots.pop(stream_id, None) is not None and not slots:
+            del self._slots[owner]
 
     async def session(self, key: SessionKey) -> SessionRecord:
         now = self._begin()

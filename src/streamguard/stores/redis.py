@@ -17,6 +17,7 @@ from .base import (
     Append,
     AppendReply,
     Close,
+    Full,
     Hint,
     Lost,
     NewStream,
@@ -31,7 +32,7 @@ from .base import (
 )
 from .redis_keys import Keys
 from .redis_lanes import Lanes
-from .redis_leases import LeaseIndex, milliseconds
+from .redis_leases import OWNER_TTL_MS, LeaseIndex, milliseconds
 from .redis_listings import ListingSteps
 from .redis_outbox import OutboxIndex
 from .redis_owing import OutboxSteps, mutable_fields
@@ -133,20 +134,16 @@ class RedisStore(OutboxSteps, ListingSteps):
 
     # -- the registry ---------------------------------------------------------------------------------------------
 
-    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
-        return await self._leases.admit(owner, stream_id, limit=limit, lease_seconds=lease_seconds)
-
-    async def dismiss(self, owner: str, stream_id: str) -> None:
-        await self._ask("dismiss", Command.of("ZREM", self._keys.owner(owner), stream_id))
-
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
         keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
         deadline, reply = await self._ask(
             "register",
             self._leases.entry(new.ref, lease_seconds),
             self._lanes.script(
                 "register",
-                (keys.meta, keys.log, keys.session, keys.streams, keys.early),
+                (keys.meta, keys.log, keys.session, keys.streams, keys.early, self._keys.owner(new.ref.key.owner)),
                 (
                     session.meta_prefix,
                     session.log_prefix,
@@ -154,6 +151,8 @@ class RedisStore(OutboxSteps, ListingSteps):
                     milliseconds(lease_seconds),
                     milliseconds(ttl_seconds),
                     repr(new.created_at),
+                    "" if limit is None else limit,
+                    OWNER_TTL_MS,
                     *identity(new),
                 ),
             ),
@@ -164,13 +163,18 @@ class RedisStore(OutboxSteps, ListingSteps):
             if deadline == 0:  # a repetition: the record knows the lease
                 await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
-        if deadline != 0:
-            await self._leases.remove([(new.ref, deadline)])
+        if isinstance(deadline, int) and deadline != 0:
+            self._leases.withdraw(new.ref, deadline)
+        if number == b"full":
+            return Full()
         if number == len(STATUSES):
             raise newer_format(None, "register")
         self._status(number, new.ref, "register")
         other = StreamRef(new.ref.key, text(rest[0]))
         return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
+
+    async def dismiss(self, owner: str, stream_id: str) -> None:
+        await self._ask("dismiss", Command.of("ZREM", self._keys.owner(owner), stream_id))
 
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._keys.session(key)
@@ -419,7 +423,7 @@ class RedisStore(OutboxSteps, ListingSteps):
         if number == len(STATUSES):
             raise newer_format(None, "erase")
         refs = [StreamRef(key, text(stream_id)) for stream_id in ids]
-        await self._leases.remove([(ref, None) for ref in refs])
+        await self._leases.remove(refs)
         if refs:
             await self._ask("erase", *(self._outbox.removal(ref) for ref in refs))
 

@@ -17,12 +17,13 @@ from ._redis import Command, Reply, checked
 from .redis_keys import Keys, decode_member, encode_member
 from .redis_lanes import Lanes
 
-__all__ = ["LeaseIndex", "milliseconds"]
+__all__ = ["OWNER_TTL_MS", "LeaseIndex", "milliseconds"]
 
 _INDEX_TTL_MS: Final = 8 * 86_400_000
 """Longer than any stream is kept with work owed (`outbox_retention_seconds`, a week); every write renews it."""
 
-_OWNER_TTL_MS: Final = 86_400_000
+OWNER_TTL_MS: Final = 86_400_000
+"""How long an owner's slots are kept after the last of its streams was registered or renewed."""
 
 _STALE_ALLOWANCE: Final = 64
 """How many entries beyond the limit a sweep looks at in each shard, so that wrong ones do not hide right ones."""
@@ -72,41 +73,31 @@ class LeaseIndex:
         return [
             *(self._entries(shard, some, lease_seconds) for shard, some in by_shard.items()),
             *(
-                self._lanes.script("renew", (self._keys.owner(owner),), ("XX", lease, _OWNER_TTL_MS, *ids))
+                self._lanes.script("renew", (self._keys.owner(owner),), ("XX", lease, OWNER_TTL_MS, *ids))
                 for owner, ids in by_owner.items()
             ),
         ]
 
-    async def remove(self, entries: Sequence[tuple[StreamRef, Reply]]) -> None:
-        """Remove entries: whatever their deadline where None is given, else only if it is still that one."""
-        if not entries:
-            return
-        commands = []
-        for ref, deadline in entries:
-            shard, member = self._keys.lease_shard(ref), encode_member(ref)
-            if isinstance(deadline, int):
-                commands.append(self._lanes.script("settle", (shard,), (member, deadline, "")))
-            else:
-                commands.append(Command.of("ZREM", shard, member))
-        await self._ask("close", commands)
+    async def remove(self, refs: Sequence[StreamRef]) -> None:
+        """Remove entries, whatever their deadlines."""
+        if refs:
+            await self._ask("erase", [self._removal(ref) for ref in refs])
 
     def forget(self, ref: StreamRef) -> None:
         """Remove an entry with the next exchange, without waiting for it."""
-        self._lanes.post("close", [Command.of("ZREM", self._keys.lease_shard(ref), encode_member(ref))])
+        self._lanes.post("close", [self._removal(ref)])
 
-    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
-        """See `StreamStore.admit`."""
-        (reply,) = await self._ask(
-            "admit",
-            [
-                self._lanes.script(
-                    "admit",
-                    (self._keys.owner(owner),),
-                    (stream_id, limit, milliseconds(lease_seconds), _OWNER_TTL_MS),
-                )
-            ],
-        )
-        return reply == 1
+    def _removal(self, ref: StreamRef) -> Command:
+        return Command.of("ZREM", self._keys.lease_shard(ref), encode_member(ref))
+
+    def withdraw(self, ref: StreamRef, deadline: int) -> None:
+        """Remove an entry whose record was refused, with the next exchange, without waiting for it.
+
+        Only while its deadline is still that one: the same stream may be registered again meanwhile. What is left
+        behind `due` removes.
+        """
+        settle = self._lanes.script("settle", (self._keys.lease_shard(ref),), (encode_member(ref), deadline, ""))
+        self._lanes.post("register", [settle])
 
     async def due(self, limit: int) -> list[StreamRef]:
         """See `StreamStore.due`. Entries that are wrong are corrected on the way."""

@@ -18,6 +18,7 @@ __all__ = [
     "Append",
     "AppendReply",
     "Close",
+    "Full",
     "Hint",
     "Lost",
     "NewStream",
@@ -180,14 +181,19 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The stream exists and is the session's active one, with epoch 1."""
+    """The stream exists, is the session's active one, with epoch 1, and counts among its owner's running ones."""
 
     meta: StreamMeta
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """The owner has as many running streams as the caller allows. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Occupied:
-    """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`."""
+    """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`. Nothing was written."""
 
     meta: StreamMeta
 

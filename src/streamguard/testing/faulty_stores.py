@@ -12,6 +12,7 @@ from ..stores.base import (
     Append,
     AppendReply,
     Close,
+    Full,
     Hint,
     Lost,
     NewStream,
@@ -101,18 +102,16 @@ class FaultyStore(StreamStore):
     async def ping(self) -> None:
         await self.faults.passing("ping", self.inner.ping)
 
-    async def admit(self, owner: str, stream_id: str, *, limit: int, lease_seconds: float) -> bool:
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
         return await self.faults.passing(
-            "admit", lambda: self.inner.admit(owner, stream_id, limit=limit, lease_seconds=lease_seconds)
+            "register",
+            lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit),
         )
 
     async def dismiss(self, owner: str, stream_id: str) -> None:
         await self.faults.passing("dismiss", lambda: self.inner.dismiss(owner, stream_id))
-
-    async def register(self, new: NewStream, *, lease_seconds: float, ttl_seconds: float) -> Registered | Occupied:
-        return await self.faults.passing(
-            "register", lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds)
-        )
 
     async def session(self, key: SessionKey) -> SessionRecord:
         return await self.faults.passing("session", lambda: self.inner.session(key))

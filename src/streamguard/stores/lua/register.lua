@@ -1,9 +1,13 @@
--- Makes a stream its session's active one, unless an unsealed stream is.
--- KEYS: meta, log, session, streams, note of who watched before
+-- Makes a stream its session's active one, unless an unsealed stream is, and one of its owner's running ones, if there
+-- is room.
+-- KEYS: meta, log, session, streams, note of who watched before, owner
 -- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms), created at,
---       then the identity fields as name and value pairs
--- Reply: {OK, snapshot}, {LEASED, id and snapshot of the stream in the way} or {CORRUPT}
+--       how many the owner may have or '', the owner's TTL (ms), then the identity fields as name and value pairs
+-- Reply: {OK, snapshot}, {'full'}, {LEASED, id and snapshot of the stream in the way} or {CORRUPT}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
+-- The owner's key does not share it. One server takes both in one script, which spares each stream a round trip; a
+-- cluster would refuse that, and needs the owner's slot taken in a step of its own before, and given back after a
+-- refusal.
 --@include status
 --@include time
 --@include extend
@@ -14,6 +18,12 @@ local known = redis.call('HGET', KEYS[1], 'v')
 if known then
   if newer(known) then return {CORRUPT} end
   return {OK, snapshot(KEYS[1], KEYS[2], at)}
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at)
+if ARGV[7] ~= '' then
+  local others = redis.call('ZCARD', KEYS[6])
+  if redis.call('ZSCORE', KEYS[6], ARGV[3]) then others = others - 1 end
+  if others >= tonumber(ARGV[7]) then return {'full'} end
 end
 local session = redis.call('HMGET', KEYS[3], 'v', 'active')
 if session[1] and newer(session[1]) then return {CORRUPT} end
@@ -29,7 +39,7 @@ redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', AR
 -- The fields append reads come first: Redis searches a small hash from its beginning.
 redis.call('HSET', KEYS[1], 'e', 1, 's', 'o', 'n', 0, 'x', 0, 'p', 0,
   'w', redis.call('GET', KEYS[5]) or 0, 't', ARGV[5], 'd', at + ARGV[4],
-  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', ARGV[6], 'y', 'not_asked', 'q', 'none', unpack(ARGV, 7))
+  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', ARGV[6], 'y', 'not_asked', 'q', 'none', unpack(ARGV, 9))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
 for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
@@ -38,4 +48,6 @@ end
 redis.call('ZADD', KEYS[4], ordinal, ARGV[3])
 extend(KEYS[3], ARGV[5])
 extend(KEYS[4], ARGV[5])
+redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3])
+extend(KEYS[6], ARGV[8])
 return {OK, snapshot(KEYS[1], KEYS[2], at)}

@@ -16,6 +16,7 @@ from .steps import (
     closing,
     end,
     fresh_key,
+    full,
     log,
     meta,
     new_stream,
@@ -23,6 +24,7 @@ from .steps import (
     put,
     registered,
     seal,
+    sibling,
     try_register,
 )
 
@@ -119,10 +121,10 @@ class RegistryClauses(Clauses):
         for _ in range(10):
             key = fresh_key()
             answers = await asyncio.gather(*(try_register(store, new_stream(key)) for _ in range(2)))
-            winners = [answer.meta.ref for answer in answers if type(answer) is Registered]
-            assert len(winners) == 1
-            assert [answer.meta.ref for answer in answers] == winners * 2
-            assert (await store.session(key)).active_id == winners[0].stream_id
+            (winner,) = [answer.meta.ref for answer in answers if isinstance(answer, Registered)]
+            (loser,) = [answer for answer in answers if not isinstance(answer, Registered)]
+            assert occupied(loser).ref == winner
+            assert (await store.session(key)).active_id == winner.stream_id
 
     async def test_refused_registrations_leave_nothing_behind(self, store: StreamStore) -> None:
         ref = await begin(store, ttl=self.short_seconds, lease=self.short_seconds / 4)
@@ -199,42 +201,78 @@ class RegistryClauses(Clauses):
     # -- owners' slots -------------------------------------------------------------------------------------------------
 
     async def test_an_owner_has_so_many_slots(self, store: StreamStore) -> None:
-        owner = fresh_key().owner
-        streams = [new_stream_id() for _ in range(3)]
-        answers = [await store.admit(owner, s, limit=2, lease_seconds=LONG_SECONDS) for s in streams]
-        assert answers == [True, True, False]
-        assert await store.admit(fresh_key().owner, streams[2], limit=2, lease_seconds=LONG_SECONDS)
+        key = fresh_key()
+        for _ in range(2):
+            registered(await try_register(store, new_stream(sibling(key)), limit=2))
+        full(await try_register(store, new_stream(key), limit=2))
+        registered(await try_register(store, new_stream(), limit=2))
 
-    async def test_admitting_a_stream_again_is_free(self, store: StreamStore) -> None:
-        owner, stream = fresh_key().owner, new_stream_id()
-        answers = [await store.admit(owner, stream, limit=1, lease_seconds=LONG_SECONDS) for _ in range(3)]
-        assert answers == [True, True, True]
+    async def test_streams_count_though_they_were_registered_without_a_limit(self, store: StreamStore) -> None:
+        key = fresh_key()
+        for _ in range(2):
+            registered(await try_register(store, new_stream(sibling(key)), limit=None))
+        full(await try_register(store, new_stream(key), limit=2))
+        registered(await try_register(store, new_stream(key), limit=None))
 
-    async def test_a_refused_stream_takes_no_slot(self, store: StreamStore) -> None:
-        owner, first, second = fresh_key().owner, new_stream_id(), new_stream_id()
-        await store.admit(owner, first, limit=1, lease_seconds=LONG_SECONDS)
-        assert not await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
-        assert not await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
+    async def test_registering_again_takes_no_other_slot(self, store: StreamStore) -> None:
+        new = new_stream()
+        for _ in range(3):
+            registered(await try_register(store, new, limit=2))
+        registered(await try_register(store, new_stream(sibling(new.ref.key)), limit=2))
+
+    async def test_registering_again_succeeds_though_there_is_no_slot_left(self, store: StreamStore) -> None:
+        new = new_stream()
+        first = registered(await try_register(store, new, limit=2))
+        registered(await try_register(store, new_stream(sibling(new.ref.key)), limit=2))
+        again = registered(await try_register(store, new, limit=1))
+        assert (again.ref, again.ordinal, again.epoch) == (first.ref, first.ordinal, first.epoch)
+
+    async def test_a_stream_without_a_slot_takes_none_and_leaves_nothing_behind(self, store: StreamStore) -> None:
+        key = fresh_key()
+        registered(await try_register(store, new_stream(sibling(key)), limit=1))
+        refused = new_stream(key)
+        for _ in range(2):
+            full(await try_register(store, refused, lease=self.short_seconds / 4, limit=1))
+        assert await store.meta(refused.ref) is None
+        assert await store.session(key) == SessionRecord(None, None, None, None)
+        registered(await try_register(store, new_stream(sibling(key)), limit=2))
+        await self.advance(self.short_seconds * 1.5)
+        assert refused.ref not in await store.due(limit=100_000)
+
+    async def test_the_limit_is_looked_at_before_the_session(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        full(await try_register(store, new_stream(ref.key), limit=1))
+        occupied(await try_register(store, new_stream(ref.key), limit=2))
+
+    async def test_an_occupied_session_costs_no_slot(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        for _ in range(3):
+            occupied(await try_register(store, new_stream(ref.key), limit=2))
+        registered(await try_register(store, new_stream(sibling(ref.key)), limit=2))
+
+    async def test_of_many_registrations_at_once_the_owner_gets_as_many_as_there_are_slots(
+        self, store: StreamStore
+    ) -> None:
+        key = fresh_key()
+        answers = await asyncio.gather(*(try_register(store, new_stream(sibling(key)), limit=3) for _ in range(8)))
+        assert sorted(type(answer).__name__ for answer in answers) == ["Full"] * 5 + ["Registered"] * 3
 
     async def test_a_dismissed_stream_frees_its_slot(self, store: StreamStore) -> None:
-        owner, first, second = fresh_key().owner, new_stream_id(), new_stream_id()
-        await store.admit(owner, first, limit=1, lease_seconds=LONG_SECONDS)
-        await store.dismiss(owner, second)
-        assert not await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
-        await store.dismiss(owner, first)
-        assert await store.admit(owner, second, limit=1, lease_seconds=LONG_SECONDS)
+        ref = await begin(store)
+        other = new_stream(sibling(ref.key))
+        await store.dismiss(ref.key.owner, other.ref.stream_id)
+        full(await try_register(store, other, limit=1))
+        await store.dismiss(ref.key.owner, ref.stream_id)
+        registered(await try_register(store, other, limit=1))
 
     async def test_a_slot_ends_with_its_lease(self, store: StreamStore) -> None:
-        owner = fresh_key().owner
-        await store.admit(owner, new_stream_id(), limit=1, lease_seconds=self.short_seconds)
+        ref = await begin(store, lease=self.short_seconds)
+        full(await try_register(store, new_stream(sibling(ref.key)), limit=1))
         await self.advance(self.short_seconds * 1.5)
-        assert await store.admit(owner, new_stream_id(), limit=1, lease_seconds=LONG_SECONDS)
+        registered(await try_register(store, new_stream(sibling(ref.key)), limit=1))
 
     async def test_a_heartbeat_renews_its_streams_slot(self, store: StreamStore) -> None:
-        new = new_stream()
-        owner = new.ref.key.owner
-        await store.admit(owner, new.ref.stream_id, limit=1, lease_seconds=self.short_seconds)
-        await try_register(store, new)
-        await beat(store, new.ref, lease=LONG_SECONDS)
+        ref = await begin(store, lease=self.short_seconds)
+        await beat(store, ref, lease=LONG_SECONDS)
         await self.advance(self.short_seconds * 1.5)
-        assert not await store.admit(owner, new_stream_id(), limit=1, lease_seconds=LONG_SECONDS)
+        full(await try_register(store, new_stream(sibling(ref.key)), limit=1))

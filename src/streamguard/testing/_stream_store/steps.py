@@ -26,6 +26,7 @@ from ...stores.base import (
     Append,
     AppendReply,
     Close,
+    Full,
     Hint,
     Lost,
     NewStream,
@@ -52,6 +53,11 @@ def fresh_key() -> SessionKey:
     return SessionKey(f"owner-{new_stream_id()}", "session")
 
 
+def sibling(key: SessionKey) -> SessionKey:
+    """Another session of the same owner."""
+    return SessionKey(key.owner, f"session-{new_stream_id()}")
+
+
 def new_stream(key: SessionKey | None = None, *, created_at: float | None = None) -> NewStream:
     return NewStream(
         ref=StreamRef(key or fresh_key(), new_stream_id()),
@@ -68,25 +74,38 @@ def unknown_ref(key: SessionKey | None = None) -> StreamRef:
 
 
 async def try_register(
-    store: StreamStore, new: NewStream, *, lease: float = LONG_SECONDS, ttl: float = LONG_SECONDS
-) -> Registered | Occupied:
-    return await store.register(new, lease_seconds=lease, ttl_seconds=ttl)
+    store: StreamStore,
+    new: NewStream,
+    *,
+    lease: float = LONG_SECONDS,
+    ttl: float = LONG_SECONDS,
+    limit: int | None = None,
+) -> Registered | Occupied | Full:
+    return await store.register(new, lease_seconds=lease, ttl_seconds=ttl, limit=limit)
 
 
-def registered(answer: Registered | Occupied) -> StreamMeta:
+def registered(answer: Registered | Occupied | Full) -> StreamMeta:
     match answer:
         case Registered(meta):
             return meta
         case Occupied(meta):
             raise AssertionError(f"the session should have been free, but {meta.ref.stream_id} occupies it")
+        case Full():
+            raise AssertionError("the owner should have had room for another stream")
 
 
-def occupied(answer: Registered | Occupied) -> StreamMeta:
+def occupied(answer: Registered | Occupied | Full) -> StreamMeta:
     match answer:
         case Occupied(meta):
             return meta
         case Registered(meta):
             raise AssertionError(f"the session should have been occupied, but {meta.ref.stream_id} was registered")
+        case Full():
+            raise AssertionError("the owner should have had room for another stream")
+
+
+def full(answer: Registered | Occupied | Full) -> None:
+    assert answer == Full(), f"the owner should have had no room for another stream, but the answer is {answer}"
 
 
 async def begin(
