@@ -9,7 +9,7 @@ import pytest
 from streamguard.errors import MessageConflictError, MessageTimeoutError, MessageUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.model import Outcome, Persisted, SessionKey, Signal
-from streamguard.runtime.saving_calls import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
+from streamguard.runtime.saving.calls import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
 from streamguard.stores.memory import MemoryStore
 
 from ..harness.waiting import wait_until_async

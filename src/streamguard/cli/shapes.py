@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..faults import Fault
 from ..model import StreamState
-from ..runtime.saving_payload import NewerPayloadError, read_payload
+from ..runtime.saving.payload import NewerPayloadError, read_payload
 from ..stores.base import Owed, StreamMeta
 from ..telemetry.safety import short_hash
 

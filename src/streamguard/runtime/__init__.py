@@ -2,8 +2,8 @@
 
 from .resume import Nothing, Resumed
 from .runtime import Health, Runtime
-from .saving_bindings import Bindings, SaveOption, Target
-from .saving_session import UserMessage
+from .saving.bindings import Bindings, SaveOption, Target
+from .saving.session import UserMessage
 from .stream import FirstItem, LiveStream, OnConflict, OnStoreFailure, StreamRequest
 from .viewer import Viewer, ViewerCutError
 

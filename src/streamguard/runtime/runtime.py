@@ -26,9 +26,9 @@ from .feed import Feed
 from .finalise import Finaliser
 from .leases import Leases
 from .producer import fault_of, produce
-from .saving import Saving
-from .saving_bindings import Bindings
-from .saving_faults import ending_of
+from .saving.bindings import Bindings
+from .saving.faults import ending_of
+from .saving.saves import Saving
 from .sessions import Sessions
 from .stream import Ending, LiveStream, StreamRequest
 from .tasks import Tasks

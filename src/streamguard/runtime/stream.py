@@ -15,10 +15,10 @@ from ..settings import Settings
 from ..stores.base import Append, Seal
 from ..wire.base import Encoder, WireProtocol
 from .feed import EVENT_BYTES
-from .saving_feed import KeptFeed
+from .saving.feed import KeptFeed
 
 if TYPE_CHECKING:
-    from .saving_session import Before
+    from .saving.session import Before
 
 __all__ = ["PENDING_BYTES", "Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ..errors import MessageInvalidError
 from ..messages import Message, Role
-from ..runtime.saving_faults import SAVE
+from ..runtime.saving.faults import SAVE
 from ..wire.folding import Json
 
 __all__ = ["Incoming", "derived_id", "message_of"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
-from ..faults import Fault, FaultCode, Severity
-from .finishing import Sealed
-from .saving_session import Unsaved
-from .saving_stream import SaveResult, Verdict
-from .stream import Ending, LiveStream
+from ...errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
+from ...faults import Fault, FaultCode, Severity
+from ..finishing import Sealed
+from ..stream import Ending, LiveStream
+from .session import Unsaved
+from .stream import SaveResult, Verdict
 
 __all__ = ["SAVE", "ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
 

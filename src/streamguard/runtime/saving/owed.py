@@ -7,13 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ..errors import StoreError
-from ..faults import Fault, FaultCode
-from ..model import Observation, Persisted, Signal, StreamRef
-from ..settings import Settings
-from ..stores.base import Status, StreamStore
-from .saving_running import SHUTDOWN
-from .saving_stream import SaveResult, Verdict
+from ...errors import StoreError
+from ...faults import Fault, FaultCode
+from ...model import Observation, Persisted, Signal, StreamRef
+from ...settings import Settings
+from ...stores.base import Status, StreamStore
+from .running import SHUTDOWN
+from .stream import SaveResult, Verdict
 
 __all__ = ["OwedSaves"]
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from ..messages import Message, Role
+from ...messages import Message, Role
 
 __all__ = ["NewerPayloadError", "read_payload", "write_payload"]
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import (
+from ...errors import (
     MessageForbiddenError,
     MessageNotFoundError,
     MessageStoreError,
@@ -16,13 +16,13 @@ from ..errors import (
     StoreError,
     StreamGuardError,
 )
-from ..messages import Message, MessageStore, Role, StoredMessage
-from ..model import SessionKey, StreamRef
-from ..settings import Settings
-from ..stores.base import StreamStore
-from ..wire import UIMessage
-from ..wire.tool_results import with_tool_results
-from .saving_calls import Attempts, Saver
+from ...messages import Message, MessageStore, Role, StoredMessage
+from ...model import SessionKey, StreamRef
+from ...settings import Settings
+from ...stores.base import StreamStore
+from ...wire import UIMessage
+from ...wire.tool_results import with_tool_results
+from .calls import Attempts, Saver
 
 __all__ = ["Before", "ErasedError", "SessionWriter", "Start", "Unsaved", "UserMessage", "ui_message_of"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ..errors import (
+from ...errors import (
     MessageConflictError,
     MessageForbiddenError,
     MessageNotFoundError,
@@ -21,16 +21,16 @@ from ..errors import (
     StoreError,
     StoreFormatError,
 )
-from ..messages import Message, MessageStore, Role, StoredMessage
-from ..model import Persisted, StreamState
-from ..stores.base import StreamMeta, StreamStore
-from ..wire import UIMessage
-from ..wire.folding import Json
-from ..wire.tool_results import with_tool_results
-from .finishing import Sealed
-from .saving_calls import Attempts, SavingPausedError
-from .saving_session import Before, ErasedError, SessionWriter, Unsaved, ui_message_of
-from .saving_source import LogUnreadableError, Source, fold_earlier, fold_stream
+from ...messages import Message, MessageStore, Role, StoredMessage
+from ...model import Persisted, StreamState
+from ...stores.base import StreamMeta, StreamStore
+from ...wire import UIMessage
+from ...wire.folding import Json
+from ...wire.tool_results import with_tool_results
+from ..finishing import Sealed
+from .calls import Attempts, SavingPausedError
+from .session import Before, ErasedError, SessionWriter, Unsaved, ui_message_of
+from .source import LogUnreadableError, Source, fold_earlier, fold_stream
 
 __all__ = ["SaveResult", "StreamSave", "Verdict"]
 

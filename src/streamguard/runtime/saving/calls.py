@@ -7,15 +7,15 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ..errors import (
+from ...errors import (
     MessageStoreError,
     MessageTimeoutError,
     MessageUnavailableError,
     StoreCorruptError,
     StoreError,
 )
-from ..settings import Settings
-from .saving_bindings import Target
+from ...settings import Settings
+from .bindings import Target
 
 __all__ = ["Attempts", "SaveBreaker", "Saver", "SavingPausedError"]
 

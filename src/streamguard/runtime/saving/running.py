@@ -7,9 +7,9 @@ from typing import Final
 
 import anyio
 
-from .saving_calls import Attempts
-from .saving_session import Before
-from .saving_stream import SaveResult, StreamSave, Verdict
+from .calls import Attempts
+from .session import Before
+from .stream import SaveResult, StreamSave, Verdict
 
 __all__ = ["SHUTDOWN", "RunningSave"]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ..errors import StreamGuardError
-from ..model import EventKind, StreamRef
-from ..stores.base import StreamMeta, StreamStore
-from ..wire import UIMessage, knows_protocol, protocol_named
-from .finishing import Sealed
-from .saving_calls import Attempts
+from ...errors import StreamGuardError
+from ...model import EventKind, StreamRef
+from ...stores.base import StreamMeta, StreamStore
+from ...wire import UIMessage, knows_protocol, protocol_named
+from ..finishing import Sealed
+from .calls import Attempts
 
 __all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
 

@@ -11,25 +11,25 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from ..errors import StoreError
-from ..faults import Fault
-from ..messages import Message
-from ..model import Observation, Persisted, Signal, StreamRef
-from ..settings import Settings
-from ..stores.base import Owed, StreamStore
-from ..wire import knows_protocol, protocol_named
-from .breaker import Breaker
-from .finishing import Finishing, Sealed, Settled
-from .saving_bindings import Bindings, Target
-from .saving_calls import Attempts, Saver
-from .saving_faults import fault_of_result, fault_of_unsaved, fault_of_wait
-from .saving_owed import OwedSaves
-from .saving_payload import NewerPayloadError, read_payload, write_payload
-from .saving_running import SHUTDOWN, RunningSave
-from .saving_session import Before, SessionWriter, Start
-from .saving_source import Source
-from .saving_stream import SaveResult, StreamSave, Verdict
-from .stream import LiveStream
+from ...errors import StoreError
+from ...faults import Fault
+from ...messages import Message
+from ...model import Observation, Persisted, Signal, StreamRef
+from ...settings import Settings
+from ...stores.base import Owed, StreamStore
+from ...wire import knows_protocol, protocol_named
+from ..breaker import Breaker
+from ..finishing import Finishing, Sealed, Settled
+from ..stream import LiveStream
+from .bindings import Bindings, Target
+from .calls import Attempts, Saver
+from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
+from .owed import OwedSaves
+from .payload import NewerPayloadError, read_payload, write_payload
+from .running import SHUTDOWN, RunningSave
+from .session import Before, SessionWriter, Start
+from .source import Source
+from .stream import SaveResult, StreamSave, Verdict
 
 __all__ = ["Saving"]
 

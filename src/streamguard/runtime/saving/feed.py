@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..model import EventKind
-from ..wire.base import WireProtocol
-from .feed import Feed
+from ...model import EventKind
+from ...wire.base import WireProtocol
+from ..feed import Feed
 
 __all__ = ["KeptFeed"]
 
