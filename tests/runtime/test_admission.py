@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from streamguard.errors import FaultError, StoreCorruptError, StoreUnavailableError
+from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey, Signal
+from streamguard.model import Outcome, SessionKey, Signal, StreamRef
 from streamguard.runtime import OnConflict
-from streamguard.stores.base import Status, StreamMeta, StreamStore, TakeReply
+from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeReply
 from streamguard.stores.memory import MemoryStore
 
 from ..harness.waiting import wait_until_async
@@ -43,8 +43,16 @@ async def conflict(worker: Worker, **request: object) -> None:
     assert fault.retry_after_seconds
 
 
+async def full(worker: Worker, key: SessionKey | None = None, **request: object) -> None:
+    with pytest.raises(FaultError) as refused:
+        await worker.open(worker.request(key or SessionKey("ana", "another"), **request))  # type: ignore[arg-type]
+    fault = refused.value.fault
+    assert (fault.status, fault.code) == (429, FaultCode.LIMIT_STREAMS)
+    assert fault.retry_after_seconds
+
+
 async def test_reject(stores: Stores) -> None:
-    """The second POST is refused, on either worker; afterwards its owner's slot is free again."""
+    """The second POST is refused, on either worker; it takes no slot of its owner's."""
     async with working(stores(), quick(max_streams_per_owner=2)) as one, working(stores()) as two:
         model = Model("a")
         stream = await one.start(model)
@@ -323,29 +331,87 @@ async def test_an_accident_while_settling_is_contained(memory: MemoryStore) -> N
         await wait_until_async(lambda: old.finished, description="the old writer noticed")
 
 
-async def test_cancelled_admissions_give_their_slot_back(memory: MemoryStore) -> None:
+async def test_a_cancelled_admission_gives_back_the_slot_it_may_have_taken(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(line, quick(max_streams_per_owner=1, registration_seconds=5.0)) as worker:
-        line.hold("register")
+        line.hold("register", after=True)
         opening = asyncio.create_task(worker.open())
-        await wait_until_async(lambda: line.waiting["register"], description="it registers")
+        await wait_until_async(lambda: line.waiting["register"], description="it is registered and does not know")
         opening.cancel()
         await asyncio.wait([opening])
+        assert opening.cancelled()
         line.let_go("register")
-        assert (await worker.tell(saying("a"))).text == "a"
+        assert (await worker.tell(saying("a"), worker.request(SessionKey("ana", "chat-2")))).text == "a"
 
 
 async def test_a_slot_that_cannot_be_given_back_expires(memory: MemoryStore) -> None:
     line = Line(memory)
-    async with working(line) as one, working(memory) as two:
+    settings = quick(max_streams_per_owner=1, lease_seconds=1.5, registration_seconds=5.0, sweep_seconds=60.0)
+    async with working(line, settings) as worker:
+        line.hold("register", after=True)
+        line.broken = {"dismiss"}
+        opening = asyncio.create_task(worker.open())
+        await wait_until_async(lambda: line.waiting["register"], description="it is registered and does not know")
+        opening.cancel()
+        await asyncio.wait([opening])
+        assert opening.cancelled(), "the store's failure does not take its place"
+        line.let_go("register")
+        await full(worker)
+        left = (await meta_of(memory, KEY)).ref
+        await expired(memory, left)
+        assert (await worker.tell(saying("a"), worker.request(SessionKey("ana", "chat-2")))).text == "a"
+        line.broken = set()
+
+
+async def test_an_admission_costs_one_step_of_the_store(memory: MemoryStore) -> None:
+    """And so do a refusal and a joined stream: nothing was taken that would have to be given back."""
+    line = Line(memory)
+    async with working(line, quick(max_streams_per_owner=2)) as worker:
         model = Model("a")
-        stream = await two.start(model)
-        await stream.first(5)
-        line.errors["dismiss"] = [StoreUnavailableError("no", operation="dismiss")]
-        await conflict(one)
+        stream = await worker.start(model, worker.request(fingerprint="f" * 64))
+        await conflict(worker)
+        assert isinstance(
+            await worker.runtime.open(worker.request(fingerprint="f" * 64, on_conflict="join")), StreamMeta
+        )
+        other = await worker.start(saying("b"), worker.request(SessionKey("ana", "chat-2")))
+        await full(worker)
+        assert line.calls["register"] == 5
+        assert line.calls["dismiss"] == 0
+        assert line.calls["take"] == line.calls["session"] == 0
         model.end()
-        await stream.ended()
-        line.errors["dismiss"] = [StoreUnavailableError("no", operation="dismiss")]
-        line.errors["register"] = [StoreCorruptError("damaged", operation="register")]
-        assert (await one.tell(saying("b"))).ids == []
-        await one.idle()
+        for one in (stream, other):
+            assert (await worker.watch(one)).outcome == "completed"
+
+
+@pytest.mark.parametrize("policy", ["reject", "replace", "join"])
+async def test_an_owner_without_a_slot_left_is_told_so_before_the_session_is_looked_at(
+    stores: Stores, policy: OnConflict
+) -> None:
+    """So whoever sends too much stops nothing that is running."""
+    async with working(stores(), quick(max_streams_per_owner=1)) as worker:
+        model = Model("a")
+        stream = await worker.start(model, worker.request(fingerprint="f" * 64))
+        await stream.first(5)
+        await full(worker, KEY, fingerprint="f" * 64, on_conflict=policy)
+        assert not stream.stopped
+        model.end()
+        assert (await worker.watch(stream)).outcome == "completed"
+
+
+async def test_a_slot_may_be_gone_once_the_way_is_clear(memory: MemoryStore) -> None:
+    """The stream that was replaced has ended all the same."""
+    line = Line(memory)
+    async with working(line, quick(max_streams_per_owner=2)) as worker:
+        old = await worker.start(Model("a"))
+        await old.first(5)
+        others = [
+            NewStream(StreamRef(SessionKey("ana", f"s{n}"), f"{n:024x}"), "m", "plain", "b", "", 0.0) for n in (1, 2)
+        ]
+
+        async def use_the_slots() -> None:
+            for other in others:
+                await memory.register(other, lease_seconds=60.0, ttl_seconds=60.0, limit=None)
+
+        line.before["request_stop"] = use_the_slots
+        await full(worker, KEY, on_conflict="replace")
+        assert (await worker.watch(old)).outcome == "stopped"
