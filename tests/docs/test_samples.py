@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -28,9 +31,19 @@ def test_fragments_run(page: str, redis_url: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("page", PROGRAMS)
-async def test_programs_answer_a_chat_and_resume_it(page: str, redis_url: str) -> None:
-    with run_page(page, redis_url=redis_url) as module, serving(module.app) as port:
+@pytest.fixture
+def program(
+    request: pytest.FixtureRequest, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[ModuleType]:
+    """A page's program, run without a loop too."""
+    monkeypatch.chdir(tmp_path)  # where it keeps its files
+    with run_page(request.param, redis_url=redis_url) as module:
+        yield module
+
+
+@pytest.mark.parametrize("program", PROGRAMS, indirect=True)
+async def test_programs_answer_a_chat_and_resume_it(program: ModuleType) -> None:
+    with serving(program.app) as port:
         async with post_chat(port, "docs", "Hello") as whole:
             events = await whole.read_rest()
             assert whole.status == 200, bytes(whole.body)
