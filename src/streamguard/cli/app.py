@@ -14,8 +14,7 @@ from .version import package_version
 
 __all__ = ["app", "invoke"]
 
-app = typer.Typer(
-    help="Look after the streams of an application that streamguard guards.",
+app: Final[typer.Typer] = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

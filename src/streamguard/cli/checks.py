@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -175,18 +176,23 @@ async def check_scripts(survey: RedisSurvey) -> Finding:
     return await _looking("scripts", look)
 
 
-async def check_life(store: StreamStore) -> Finding:
-    """Whether a stream can live and end there under this account."""
-
-    async def look() -> Finding:
-        try:
-            took = await live_and_die(store)
-        except TrialError as exc:
-            return Finding("trial", Verdict.PROBLEM, str(exc))
+async def check_life(store: StreamStore, survey: RedisSurvey) -> Finding:
+    """Whether a stream can live and end there under this account, and what the account lacks if it cannot."""
+    try:
+        took = await live_and_die(store)
+    except TrialError as exc:
+        failure = str(exc)
+    except StoreError as exc:
+        failure = failure_of(exc).message
+    else:
         detail = f"a stream was written, heard of, stopped, ended and erased in {took * 1000:.0f} ms"
         return Finding("trial", Verdict.OK, detail, {"seconds": round(took, 4)})
-
-    return await _looking("trial", look)
+    lacks: list[str] = []
+    with suppress(StoreError):
+        lacks = await survey.forbidden()
+    if lacks:
+        failure = f"{failure}; this account lacks: {', '.join(lacks)}"
+    return Finding("trial", Verdict.PROBLEM, failure, {"lacks": lacks})
 
 
 async def check_keys(survey: RedisSurvey, limit: int) -> Finding:

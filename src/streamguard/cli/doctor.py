@@ -87,7 +87,7 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
             left_out = ("writes", "scripts", "trial")
             findings += [Finding(check, Verdict.SKIPPED, "left out (--read-only)") for check in left_out]
         else:
-            findings += [await check_writes(store), await check_scripts(survey), await check_life(store)]
+            findings += [await check_writes(store), await check_scripts(survey), await check_life(store, survey)]
         findings += [await check_keys(survey, sample), await check_streams(store), await check_outbox(store)]
     return findings
 

@@ -31,7 +31,7 @@ from .shapes import entry_shape, message_shapes, owner_of, stream_shape
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: Final[typer.Typer] = typer.Typer(
     help="Saves that are owed, and those that were given up (dead letters).",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -30,7 +30,7 @@ from .output import Output, duration, table
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: Final[typer.Typer] = typer.Typer(
     help="What owners have reserved, of quotas kept in Redis.", no_args_is_help=True, rich_markup_mode=None
 )
 

@@ -1,5 +1,5 @@
-"""What an operator asks of a Redis server itself: its facts, its clock, whether it takes our scripts, and which of our
-keys would live for ever. Nothing is written, but that scripts are loaded.
+"""What an operator asks of a Redis server itself: its facts, its clock, whether it takes our scripts, what it forbids
+this account, and which of our keys would live for ever.
 
 Commands used besides those of `RedisStore`: `TIME`, `CONFIG GET` and `SCAN`. What an account may not run is left open.
 """
@@ -27,6 +27,36 @@ _SCANS: Final = 200
 """How many steps a sample takes at most: a database may hold millions of keys that are not ours."""
 _NAMED: Final = 10
 """How many keys without a TTL a sample names."""
+
+
+_PROBE: Final = b"{probe}:commands"
+_PROBES: Final = (
+    ("GET",),
+    ("EXISTS",),
+    ("HGET", "f"),
+    ("HMGET", "f"),
+    ("HSET", "f", "v"),
+    ("HDEL", "f"),
+    ("HINCRBY", "f", "1"),
+    ("XADD", "*", "f", "v"),
+    ("XRANGE", "-", "+"),
+    ("XLEN",),
+    ("ZADD", "1", "m"),
+    ("ZREM", "m"),
+    ("ZRANGE", "0", "0"),
+    ("ZRANGEBYSCORE", "0", "0"),
+    ("ZREVRANGEBYSCORE", "0", "0"),
+    ("ZREMRANGEBYSCORE", "0", "0"),
+    ("ZSCAN", "0"),
+    ("ZSCORE", "m"),
+    ("ZCARD",),
+    ("PTTL",),
+    ("PEXPIRE", "1000"),
+    ("UNLINK",),
+    ("DEL",),
+)
+"""What our scripts do to keys, done to a text that expires: most of it is of the wrong type for that and changes
+nothing, but whether it is allowed is looked at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +174,18 @@ class RedisSurvey:
         await self._lanes.load_scripts()
         return len(self._scripts.sources)
 
+    async def forbidden(self) -> list[str]:
+        """Which of the commands in our scripts this account may not run, and `keys` or `channels` if it may not use
+        the namespace's. Within a script Redis does not say which it was. A key is written that lives for a second."""
+        probe = self._namespace.encode() + b":" + _PROBE
+        (written,) = await self._lanes.run("probe", [Command.of("SET", probe, "1", "PX", 1_000)])
+        if isinstance(written, CommandError):
+            return _lacks([("SET", written)])  # the others might then leave a key that lives for ever
+        commands = [(name, Command.of(name, probe, *more)) for name, *more in _PROBES]
+        commands += [("TIME", Command.of("TIME")), ("PUBLISH", Command.of("PUBLISH", probe + b":c", ""))]
+        replies = await self._lanes.run("probe", [command for _, command in commands])
+        return _lacks([(name, reply) for (name, _), reply in zip(commands, replies, strict=True)])
+
     async def sample(self, limit: int) -> KeySample:
         """Look at about `limit` keys of the namespace, in as many steps as that takes, but at most so many."""
         pattern = f"{self._namespace}:*"
@@ -180,7 +222,7 @@ def refusal_of(error: StoreError) -> str | None:
     name, text = type(cause).__name__, str(cause)
     if name.startswith("Authentication") or "WRONGPASS" in text:
         return "the user name or the password is wrong, or one is needed"
-    if name == "NoPermissionError" or "NOPERM" in text or "can't run this command" in text:
+    if _is_refusal(cause) or "can't run this command" in text:
         command = _COMMAND.search(text)
         if command is not None:
             return f"this account may not run {command[1].upper()}"
@@ -190,6 +232,20 @@ def refusal_of(error: StoreError) -> str | None:
             return "this account may not use the namespace's keys"
         return "this account may not run one of the commands"
     return None
+
+
+def _lacks(replies: Sequence[tuple[str, Reply]]) -> list[str]:
+    """What refusals among the replies to commands say that an account lacks."""
+    lacks = []
+    for name, reply in replies:
+        if isinstance(reply, CommandError) and _is_refusal(reply):
+            text = str(reply)
+            lacks.append("channels" if "channel" in text else "keys" if "key" in text else name)
+    return sorted(set(lacks))
+
+
+def _is_refusal(error: CommandError) -> bool:
+    return type(error).__name__ == "NoPermissionError" or "NOPERM" in str(error)
 
 
 def _number(text: str | None) -> int | None:

@@ -1,0 +1,211 @@
+"""`streamguard outbox`: what is owed is listed, shown, replayed and discarded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streamguard.cli.entries import entries, entry_of
+from streamguard.messages import Message, Role
+from streamguard.model import Persisted, StreamRef
+from streamguard.runtime.saving.payload import write_payload
+from streamguard.stores.memory import MemoryStore
+from streamguard.stores.redis import RedisStore
+from streamguard.telemetry.safety import short_hash
+from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.steps import (
+    closing,
+    fresh_key,
+    meta,
+    new_stream,
+    seal,
+    try_register,
+    unknown_ref,
+)
+
+from .running import ran
+
+pytestmark = pytest.mark.anyio
+
+QUESTION = Message(
+    message_id="q\x1b[31m", role=Role.USER, parts=({"type": "text", "text": "what nobody else may read"},)
+)
+
+
+async def dead(store: RedisStore) -> StreamRef:
+    ref = await owing(store, payload=write_payload([QUESTION]))
+    await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=600)
+    await store.bury(ref, reason="too_often", ttl_seconds=600)
+    return ref
+
+
+async def test_dead_letters_are_listed_before_what_is_still_tried(store: RedisStore, redis_url: str) -> None:
+    waiting, buried = await owing(store, due=3_600), [await dead(store) for _ in range(2)]
+    done = ran("outbox", "list", redis_url)
+    assert done.code == 1
+    ids = [row.split()[0] for row in done.rows[1:-1]]
+    assert ids == [*sorted(ref.stream_id for ref in buried), waiting.stream_id]
+    first = done.rows[1].split()
+    assert (first[2], first[3], first[4], first[6]) == ("session", "dead", "2", "too_often")
+    assert done.rows[-1] == "2 dead, 1 due or waiting"
+    only = ran("outbox", "list", redis_url, "--due", "--json")
+    assert only.code == 0
+    (entry,) = only.json["entries"]
+    assert (entry["stream_id"], entry["dead"], entry["attempts"], entry["reason"]) == (
+        waiting.stream_id,
+        False,
+        0,
+        None,
+    )
+    assert 3_000 < entry["due_seconds"] <= 3_600
+    assert entry["owner_hash"] == short_hash(waiting.key.owner)
+    assert "owner" not in entry
+    only = ran("outbox", "list", redis_url, "--dead", "--json", "--owners")
+    assert only.code == 1
+    assert {entry["owner"] for entry in only.json["entries"]} == {ref.key.owner for ref in buried}
+    assert {entry["due_seconds"] for entry in only.json["entries"]} == {None}
+
+
+async def test_an_empty_outbox_is_fine(redis_url: str) -> None:
+    done = ran("outbox", "list", redis_url)
+    assert (done.code, done.out) == (0, "0 dead, 0 due or waiting\n")
+
+
+async def test_a_listing_is_bounded_and_goes_on_where_it_ended(store: RedisStore, redis_url: str) -> None:
+    refs = sorted([(await owing(store, due=60)).stream_id for _ in range(5)])
+    first = ran("outbox", "list", redis_url, "--limit", "3", "--json").json
+    assert ([entry["stream_id"] for entry in first["entries"]], first["more"]) == (refs[:3], True)
+    rest = ran("outbox", "list", redis_url, "--limit", "3", "--after", refs[2], "--json").json
+    assert ([entry["stream_id"] for entry in rest["entries"]], rest["more"]) == (refs[3:], False)
+    assert ran("outbox", "list", redis_url, "--limit", "3").rows[-1].endswith("there are more (--limit, --after)")
+
+
+async def test_an_entry_is_shown_without_what_was_said(store: RedisStore, redis_url: str) -> None:
+    ref = await dead(store)
+    done = ran("outbox", "show", redis_url, ref.stream_id)
+    assert done.code == 0
+    shown = dict(row.split(maxsplit=1) for row in done.rows)
+    assert (shown["stream"], shown["kind"], shown["attempts"]) == (ref.stream_id, "a dead letter", "2")
+    assert (shown["reason"], shown["saved"], shown["outcome"]) == ("too_often", "pending", "completed")
+    assert shown["before"] == "user message q\\x1b[31m"
+    told = ran("outbox", "show", redis_url, ref.stream_id, "--json")
+    assert told.json["messages"] == [{"id": QUESTION.message_id, "role": "user", "parts": 1}]
+    assert told.json["stream"]["stream_id"] == told.json["entry"]["stream_id"] == ref.stream_id
+    for one in (done, told):
+        assert "nobody else" not in one.out
+        assert "\x1b" not in one.out
+
+
+async def test_a_payload_of_another_version_is_told_of(store: RedisStore, redis_url: str) -> None:
+    ref = await owing(store, payload=b'{"v":99}', due=60)
+    done = ran("outbox", "show", redis_url, ref.stream_id)
+    assert "before    cannot be read by this version" in done.out
+    assert "kind      due in " in done.out
+    assert ran("outbox", "show", redis_url, ref.stream_id, "--json").json["messages"] is None
+    ref = await owing(store, payload=write_payload([]), due=60)
+    assert "before" not in ran("outbox", "show", redis_url, ref.stream_id).out
+
+
+async def test_what_owes_nothing_is_not_found(store: RedisStore, redis_url: str) -> None:
+    await owing(store)
+    missing = unknown_ref().stream_id
+    for stream_id in (missing, "0" * 24, "f" * 24):
+        done = ran("outbox", "show", redis_url, stream_id)
+        assert (done.code, done.out) == (4, "")
+        assert stream_id in done.err
+    for command, word in (("replay", "replayed"), ("discard", "discarded")):
+        done = ran("outbox", command, redis_url, missing, "--json")
+        assert done.code == 4
+        assert done.json == {word: [], "not_found": [missing]}
+
+
+async def test_dead_letters_are_replayed(store: RedisStore, redis_url: str) -> None:
+    one, other, third = [await dead(store) for _ in range(3)]
+    missing = unknown_ref().stream_id
+    done = ran("outbox", "replay", redis_url, one.stream_id, missing, one.stream_id)
+    assert done.code == 4
+    assert done.rows == [
+        f"{one.stream_id} replayed",
+        f"{missing} nothing is owed",
+        "1 replayed, 1 not found",
+    ]
+    (owed,) = await store.claim_owed(limit=10, claim_seconds=60)
+    assert (owed.ref, owed.attempts, owed.dead) == (one, 0, False)
+    done = ran("outbox", "replay", redis_url, "--all", "--json")
+    assert done.code == 0
+    assert done.json == {"replayed": sorted([other.stream_id, third.stream_id]), "not_found": []}
+    assert await store.owed(dead=True, limit=10) == []
+    assert {entry.ref for entry in await store.claim_owed(limit=10, claim_seconds=60)} == {other, third}
+
+
+async def test_replaying_what_is_still_tried_changes_nothing(store: RedisStore, redis_url: str) -> None:
+    ref = await owing(store, due=600)
+    assert ran("outbox", "replay", redis_url, ref.stream_id).code == 0
+    (owed,) = await store.owed(dead=False, limit=10)
+    assert owed.due_seconds > 500
+
+
+async def test_saves_are_discarded_once_that_is_confirmed(store: RedisStore, redis_url: str) -> None:
+    buried, living = await dead(store), await owing(store, due=60)
+    arguments = ("outbox", "discard", redis_url, buried.stream_id, living.stream_id)
+    for says in ("n\n", "\n", ""):
+        done = ran(*arguments, says=says)
+        assert done.code == 1
+        assert "Discard the saves of 2 streams?" in done.out
+    assert ran(*arguments, "--json").code == 2
+    assert len(await store.owed(dead=True, limit=10)) == len(await store.owed(dead=False, limit=10)) == 1
+    done = ran(*arguments, says="y\n")
+    assert done.code == 0
+    assert done.rows[-1] == "2 discarded"
+    for ref in (buried, living):
+        record = await meta(store, ref)
+        assert record.persisted is Persisted.NO
+    assert await store.owed(dead=True, limit=10) == await store.owed(dead=False, limit=10) == []
+
+
+async def test_every_dead_letter_is_discarded_when_asked(store: RedisStore, redis_url: str) -> None:
+    buried, living = await dead(store), await owing(store, due=60)
+    done = ran("outbox", "discard", redis_url, "--all", "--yes", "--keep", "1000", "--json")
+    assert done.json == {"discarded": [buried.stream_id], "not_found": []}
+    assert [entry.ref for entry in await store.owed(dead=False, limit=10)] == [living]
+    assert ran("outbox", "discard", redis_url, "--all").rows == ["0 discarded"]
+
+
+async def test_a_discarded_stream_is_kept_for_as_long_as_said(store: RedisStore, redis_url: str) -> None:
+    ref = await dead(store)
+    assert ran("outbox", "discard", redis_url, ref.stream_id, "--yes", "--keep", "0.001").code == 0
+    assert await store.meta(ref) is None
+
+
+# -- finding entries --------------------------------------------------------------------------------------------------
+
+
+async def test_an_entry_is_found_among_many_by_its_streams_id() -> None:
+    store = MemoryStore()
+    refs = [await owing(store) for _ in range(450)]
+    for ref in refs[::3]:
+        await store.bury(ref, reason="r", ttl_seconds=60)
+    for ref in refs[:20]:
+        found = await entry_of(store, ref.stream_id)
+        assert found is not None
+        assert found.ref == ref
+    assert await entry_of(store, unknown_ref().stream_id) is None
+    listed = [entry.ref.stream_id async for entry in entries(store, dead=True)]
+    assert listed == sorted(ref.stream_id for ref in refs[::3])
+    listed = [entry.ref.stream_id async for entry in entries(store, dead=False)]
+    assert len(listed) == 300
+
+
+@pytest.mark.parametrize("stream_id", ["0" * 24, "0" * 23 + "1", "f" * 24, "1" + "0" * 23])
+async def test_the_ends_of_the_range_are_found(stream_id: str) -> None:
+    store = MemoryStore()
+    await owing(store)
+    ref = StreamRef(fresh_key(), stream_id)
+    await try_register(store, replace(new_stream(), ref=ref))
+    await seal(store, ref)
+    await store.owe(ref, due_seconds=0)
+    await store.close(closing(ref, owed=b"{}"))
+    found = await entry_of(store, stream_id)
+    assert found is not None
+    assert found.ref == ref
