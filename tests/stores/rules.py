@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, Usage
+from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
 from streamguard.stores.base import (
     Append,
+    AppendReply,
     Close,
     Full,
     Lost,
@@ -296,15 +297,39 @@ class Twins(TwinStores):
     def close_twice_at_once(self, which: int) -> None:
         close = self.a_close(self.pick(which).ref, 0, Outcome.COMPLETED, 1, None)
         self.race(lambda store: store.close(close), lambda store: store.close(close))
+        meta = self.meta(close.ref)
+        if meta is not None and meta.state is StreamState.CLOSED:
+            self.promises.slots.dismissed(close.ref)
 
     def a_close(self, ref: StreamRef, epoch: int, outcome: Outcome, count: int, owed: bytes | None) -> Close:
         events = self.events(count, EventKind.CLOSING)
         return Close(ref, self.epoch(ref, epoch), events, self.terminal(outcome), HOUR, owed)
 
-    def do_close(self, close: Close, *, waits: bool = False) -> None:
-        reply = self.step(lambda store: store.close(close), waits=waits)
+    def closed(self, close: Close, reply: AppendReply) -> None:
         self.promises.answered(close.ref, close.epoch, reply.status)
         self.promises.outbox.closed(close.ref, reply.status, close.owed)
+        if reply.status is Status.OK:
+            self.promises.slots.dismissed(close.ref)
+
+    @some_stream
+    @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, offset=st.sampled_from([0, 0, 0, 0, -1, 1]))
+    def end_in_one_step(self, which: int, epoch: int, outcome: Outcome, offset: int) -> None:
+        ref = self.pick(which).ref
+        seal, close = self.a_seal(ref, outcome, offset), self.a_close(ref, epoch, outcome, 1, None)
+        before = self.meta(ref)
+        status, _, reply = self.step(lambda store: store.seal_and_close(close, seal))
+        if reply is None:
+            self.promises.answered(ref, close.epoch, status)
+            now = self.meta(ref)
+            if before is not None and now is not None and before.state is not now.state is StreamState.CLOSED:
+                raise PromiseBrokenError("seal", "closed, though another seal stands than the one it was to close")
+        else:
+            self.closed(close, reply)
+        self.after()
+
+    def do_close(self, close: Close, *, waits: bool = False) -> None:
+        reply = self.step(lambda store: store.close(close), waits=waits)
+        self.closed(close, reply)
         self.after(waits=waits)
 
     @some_stream

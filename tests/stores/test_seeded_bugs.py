@@ -81,6 +81,13 @@ BUGS = {
         "",
         frozenset({"I4"}),
     ),
+    "a stream is closed under another seal than the one that stands": Bug(
+        "close",
+        "if ARGV[8] ~= '' and m[7] ~= ARGV[8] then return {NOT_SEALED, last, stop} end",
+        "",
+        frozenset({"seal"}),
+    ),
+    "a closed stream keeps its slot": Bug("close", "redis.call('ZREM', KEYS[6], ARGV[2])", "", frozenset({"slots"})),
     "events follow the terminal record": Bug(
         "append",
         "if m[2] ~= 'o' then return {SEALED, last, stop} end",

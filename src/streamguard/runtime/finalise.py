@@ -63,6 +63,9 @@ class Finaliser:
         Cancelling it leaves the stream to whoever finds its lease expired.
         """
         tidy(stream, ending)
+        stream.hurry()
+        if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, ending):
+            return
         await self._flushed(stream)
         if stream.superseded:
             self._end_superseded(stream)
@@ -70,16 +73,8 @@ class Finaliser:
         if stream.degraded:
             await self._end_degraded(stream, ending)
             return
-        proposal = Seal(
-            ending.outcome,
-            stream.feed.emitted,
-            ending.fault,
-            stream.consumed,
-            tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else (),
-        )
+        proposal = _proposal(stream, ending)
         deadline = asyncio.get_running_loop().time() + self._settings.append_deadline_seconds
-        if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, proposal, deadline):
-            return
         status, seal = await self._seal(stream, proposal, deadline)
         if status is Status.FENCED or not stream.owned():
             self._on_superseded(stream)
@@ -110,14 +105,21 @@ class Finaliser:
         if stream.owned():
             self._ended(stream, seal.outcome, settled, seal.fault)
 
-    async def _sealed_and_closed(self, stream: LiveStream, seal: Seal, deadline: float) -> bool:
-        """End a stream in one round trip. False where it takes the single steps: the store cannot be reached, or
-        another seal stands."""
-        settled = Settled()
+    async def _sealed_and_closed(self, stream: LiveStream, ending: Ending) -> bool:
+        """End a stream in one round trip, the one of its last append if there is one under way: the seal refuses where
+        that failed. False where it takes the single steps."""
+        await stream.all_sent()
+        if stream.degraded or stream.superseded:
+            return False
+        seal, settled = _proposal(stream, ending), Settled()
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=deadline)
+        stream.closing = True
+        answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=self._deadline())
+        stream.closing = False
         reply = None if answer is None else answer[2]
         if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
+            if stream.acked < stream.feed.emitted:
+                stream.resubmit()  # the writer may have left it to this
             return False
         stream.seal = seal
         self._show_closed(stream, close, reply, seal.held, settled)
@@ -193,7 +195,6 @@ class Finaliser:
     async def _flushed(self, stream: LiveStream) -> None:
         """Wait until every event is acknowledged, or the stream is degraded or superseded."""
         feed = stream.feed
-        stream.hurry()
         while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
             await feed.waiter()
 
@@ -285,6 +286,7 @@ class Finaliser:
     ) -> None:
         feed = stream.feed
         if reply.status in (Status.OK, Status.DUPLICATE):
+            stream.closed = True
             for kind, data in close.events:
                 feed.push(kind, data)
             feed.push(EventKind.TERMINAL, close.terminal.to_json())
@@ -347,6 +349,17 @@ class Finaliser:
             pause = min(pause * 2, MAX_RETRY_SECONDS)
             if deadline is None:
                 await self._breaker.passed()
+
+
+def _proposal(stream: LiveStream, ending: Ending) -> Seal:
+    """How this process would have the stream end."""
+    return Seal(
+        ending.outcome,
+        stream.feed.emitted,
+        ending.fault,
+        stream.consumed,
+        tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else (),
+    )
 
 
 def end_events(

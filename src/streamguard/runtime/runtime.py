@@ -7,7 +7,7 @@ by a stop, by a limit, by losing its stream to another worker, or by the drain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
@@ -82,6 +82,7 @@ class Runtime:
         self._one_ended = asyncio.Event()
         self._tasks = Tasks(observe=self.observe, on_ended=self._one_ended.set)
         self._entered = False
+        self._concerns: list[Callable[[], Iterable[str]]] = []
         self._drain: asyncio.Task[None] | None = None
         self._draining = False
         self._given_up = False
@@ -334,7 +335,7 @@ class Runtime:
             self._one_ended.set()
             if not stream.feed.ended and not stream.superseded:
                 stream.feed.end(complete=False)
-            if stream.registered:
+            if stream.registered and not stream.closed:
                 with suppress(StoreError):
                     await self.store.dismiss(stream.ref.key.owner, stream.ref.stream_id)
 
@@ -442,20 +443,31 @@ class Runtime:
         self._tasks.start(self._settle, meta, outcome)
 
     async def _settle(self, meta: StreamMeta, outcome: Outcome) -> None:
-        proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
         with suppress(StoreError):  # its lease runs out again, and a sweep finds it
-            sealed = await self.finaliser.settle_orphan(meta, proposed)
-            if sealed is not None:
-                self.observe(
-                    Observation(
-                        Signal.ORPHAN_SETTLED,
-                        ref=meta.ref,
-                        message_id=meta.message_id,
-                        fault=sealed.fault,
-                        fields={"outcome": sealed.outcome, "epoch": meta.epoch},
-                    )
+            await self.settle(meta, outcome)
+
+    async def settle(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
+        """Run the end of a stream this process took over: as sealed, or else with `outcome`. Returns how it ended; None
+        when it was lost to yet another worker.
+
+        Raises:
+            StoreError: the store failed; its lease runs out again, and a sweep finds it.
+        """
+        proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
+        ended = await self.finaliser.settle_orphan(meta, proposed)
+        if ended is not None:
+            self.observe(
+                Observation(
+                    Signal.ORPHAN_SETTLED,
+                    ref=meta.ref,
+                    message_id=meta.message_id,
+                    fault=ended.fault,
+                    fields={"outcome": ended.outcome, "epoch": meta.epoch},
                 )
+            )
+            with suppress(StoreError):  # the owner's slot expires by itself
                 await self.store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
+        return ended
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -474,6 +486,10 @@ class Runtime:
         """The streams of a session that this process produces, oldest first."""
         return [stream for ref, stream in self._streams.items() if ref.key == key]
 
+    def explain_health(self, concerns: Callable[[], Iterable[str]]) -> None:
+        """Have `health` give these reasons too. None of them makes the process unready."""
+        self._concerns.append(concerns)
+
     def health(self) -> Health:
         """What the process knows of itself. Never waits."""
         reasons = []
@@ -490,6 +506,8 @@ class Runtime:
         if degraded:
             reasons.append("degraded_streams")
         reasons += [f"task_restarted:{name}" for name in sorted(self._tasks.crashes)]
+        if running:
+            reasons += [reason for concerns in self._concerns for reason in concerns()]
         return Health(
             ready=running and not self._draining and not self.breaker.open,
             reasons=tuple(reasons),

@@ -92,6 +92,7 @@ class LiveStream:
     """
 
     __slots__ = (
+        "_all_sent",
         "_announcement",
         "_clock",
         "_done",
@@ -111,6 +112,8 @@ class LiveStream:
         "bytes",
         "cancelled_at",
         "cancelling",
+        "closed",
+        "closing",
         "created_at",
         "degraded",
         "degraded_reason",
@@ -206,6 +209,10 @@ class LiveStream:
         """What became of a natural end whose log failed in the last moment, under `on_store_failure="fail"`."""
         self.cancelled_at: float | None = None
         self.finalising: bool = False
+        self.closing: bool = False
+        """It is being sealed and closed, in one step with what it still appends."""
+        self.closed: bool = False
+        """The store said so: nothing of it is held there any more but its record and log."""
         self.listening: bool = False
         """Somebody hears of stop requests for it."""
         self.seal: Seal | None = None
@@ -222,6 +229,7 @@ class LiveStream:
         self._announcement: Fault | None = None
         self._first: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        self._all_sent: asyncio.Future[None] | None = None
         self._done = asyncio.Event()
         self._usage: dict[str, int] = {}
         self._submit = submit
@@ -360,7 +368,7 @@ class LiveStream:
         """What the next commit should carry for this stream; None when nothing waits."""
         feed = self.feed
         first, last = self.acked + 1, feed.base + len(feed.data)
-        if last < first or self.degraded or self.superseded:
+        if last < first or self.degraded or self.superseded or self.finished:
             return None
         if first == last:
             index = last - feed.base - 1
@@ -379,6 +387,8 @@ class LiveStream:
         refresh = now - self.refreshed_at >= REFRESH_SECONDS
         if refresh:
             self.refreshed_at = now
+        if self._all_sent is not None and len(events) == last - self.acked:
+            self._wake_sent()
         return _new_append(Append, (self.ref, self.epoch, first, events, refresh))
 
     def acknowledge(self, last_seq: int, now: float) -> bool:
@@ -392,12 +402,28 @@ class LiveStream:
         else:
             feed.wake()
         more = feed.base + len(feed.data) > last_seq
+        if self._all_sent is not None and not more:
+            self._wake_sent()
         self.first_pending_at = now if more else None
         if self._first is not None:
             self._show_first()
         if self._room is not None and self.pending_bytes <= PENDING_BYTES:
             self._wake_room()
         return more
+
+    async def all_sent(self) -> None:
+        """Wait until every event is in the log or on its way there, or the log is lost. One waiter."""
+        if self.acked >= self.feed.emitted or self.degraded or self.superseded:
+            return
+        self._all_sent = asyncio.get_running_loop().create_future()
+        try:
+            await self._all_sent
+        finally:
+            self._all_sent = None
+
+    def _wake_sent(self) -> None:
+        if self._all_sent is not None and not self._all_sent.done():
+            self._all_sent.set_result(None)
 
     def rewind(self, last_seq: int) -> bool:
         """An older snapshot of the log ends at `last_seq`: have the writer append what follows again.
@@ -436,6 +462,7 @@ class LiveStream:
         self.feed.show(self.feed.emitted)
         self.feed.wake()
         self._wake_room()
+        self._wake_sent()
         self._show_first()
 
     def supersede(self) -> None:
@@ -454,6 +481,7 @@ class LiveStream:
         self.feed.drop_hidden()
         self.cancel(Ending(Outcome.INTERRUPTED, None))
         self._wake_room()
+        self._wake_sent()
         self.feed.wake()
 
     # -- what the edge sees -----------------------------------------------------------------------------------------

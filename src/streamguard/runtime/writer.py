@@ -136,7 +136,7 @@ class Writer:
         refused = False
         for stream, append, reply in zip(streams, batch, replies, strict=True):
             status = reply.status
-            if status is _OK and not (stream.degraded or stream.superseded):  # nearly always
+            if status is _OK and not (stream.degraded or stream.superseded or stream.finished):  # nearly always
                 if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
                     self._dirty[stream] = None
                 if reply.stop_requested:
@@ -158,7 +158,7 @@ class Writer:
                 self._dirty[stream] = None
 
     def _settle(self, stream: LiveStream, append: Append, reply: AppendReply, now: float) -> None:
-        if stream.degraded or stream.superseded:
+        if stream.degraded or stream.superseded or stream.finished:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:
@@ -173,6 +173,8 @@ class Writer:
                     self._dirty[stream] = None
                 else:
                     stream.degrade("log_behind")
+            case Status.SEALED if stream.closing:
+                pass  # by this process, in a step whose reply was lost; who took it repeats it
             case Status.FENCED | Status.SEALED:
                 self._on_fenced(stream)
             case _:

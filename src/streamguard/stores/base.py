@@ -28,6 +28,7 @@ from .terms import (
     RequestClaim,
     Seal,
     SessionRecord,
+    Share,
     Status,
     StopReply,
     StreamMeta,
@@ -49,6 +50,7 @@ __all__ = [
     "RequestClaim",
     "Seal",
     "SessionRecord",
+    "Share",
     "Status",
     "StopReply",
     "StreamMeta",
@@ -165,10 +167,19 @@ class StreamStore(ABC):
         """Ask the stream's writer to stop: sets the flag and hands watchers a hint."""
 
     @abstractmethod
-    async def due(self, *, limit: int) -> list[StreamRef]:
-        """Streams whose lease ran out on the store's clock and that are not closed, oldest first.
+    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+        """Streams whose lease ran out on the store's clock and that are not closed, oldest first; of all, or of one
+        `share`: those of as many places as there are make up all, and no two have one in common.
 
-        Entries of streams that no longer exist are removed on the way.
+        Entries of streams that no longer exist are removed on the way, and their sessions' active pointers to them.
+        """
+
+    @abstractmethod
+    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+        """Count `worker` among those that share out what is due, for `lease_seconds` from now, or with 0 no longer.
+
+        Tells its place among those that count at present. Two may be told one place while somebody comes or goes: a
+        share says where to look, and protects nothing.
         """
 
     # -- the end ----------------------------------------------------------------------------------------------------
@@ -184,7 +195,7 @@ class StreamStore(ABC):
     @abstractmethod
     async def close(self, close: Close) -> AppendReply:
         """Append notices, closing parts and the terminal record; close the log; compare-and-clear the session's
-        active pointer; set retention; drop the lease.
+        active pointer; set retention; drop the lease and give the owner's slot back.
 
         `OK`, `DUPLICATE` (closed before under this epoch), `FENCED`, `NOT_SEALED`, `GONE`.
         """

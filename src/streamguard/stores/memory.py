@@ -11,6 +11,7 @@ import heapq
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from zlib import crc32
 
 from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from ._outbox import OutboxSteps
@@ -28,6 +29,7 @@ from .base import (
     Registered,
     Seal,
     SessionRecord,
+    Share,
     Status,
     StopReply,
     StreamMeta,
@@ -54,6 +56,8 @@ class MemoryStore(OutboxSteps):
     def __init__(self, *, max_bytes: int = 268_435_456, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(max_bytes=max_bytes, clock=clock)
         self._watchers = Watchers()
+        self._workers: dict[str, float] = {}
+        """Until when each worker counts among those that share the work."""
 
     async def start(self) -> list[str]:
         return []
@@ -210,10 +214,20 @@ class MemoryStore(OutboxSteps):
         self._watchers.tell(stream)
         return StopReply.REQUESTED if stream.lease_until > now else StopReply.EXPIRED
 
-    async def due(self, *, limit: int) -> list[StreamRef]:
+    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         now = self._begin()
-        late = [stream for stream in self._leased.values() if stream.lease_until <= now]
+        late = [
+            stream
+            for stream in self._leased.values()
+            if stream.lease_until <= now and (share is None or _place_of(stream.ref, share.of) == share.place)
+        ]
         return [stream.ref for stream in heapq.nsmallest(limit, late, key=lambda stream: stream.lease_until)]
+
+    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+        now = self._begin()
+        self._workers[worker] = now + lease_seconds
+        self._workers = {name: until for name, until in self._workers.items() if until > now}
+        return Share(sum(name < worker for name in self._workers), max(1, len(self._workers)))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -237,6 +251,7 @@ class MemoryStore(OutboxSteps):
         if status is Status.OK:
             self._charge(stream.size_bytes - size_bytes)
             self._end(stream, close.retention_seconds, now)
+            await self.dismiss(close.ref.key.owner, close.ref.stream_id)
             self._watchers.tell(stream, after_seq=last_seq)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
@@ -306,3 +321,8 @@ class MemoryStore(OutboxSteps):
 
     async def erased(self, key: SessionKey, since: float) -> bool:
         return self._erased_since(key, since, self._begin())
+
+
+def _place_of(ref: StreamRef, of: int) -> int:
+    """Whose share a stream belongs to; every stream of a session to the same."""
+    return crc32(f"{ref.key.owner}\0{ref.key.session_id}".encode("utf-8", "surrogatepass")) % of

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..model import Event, EventKind, Persisted, QuotaState, SessionKey, StreamRef
-from ._redis import Address, Command, CommandError, Reply
+from ._redis import Address, Command, CommandError, Reply, checked
 from .base import (
     Append,
     AppendReply,
@@ -25,12 +25,13 @@ from .base import (
     Registered,
     Seal,
     SessionRecord,
+    Share,
     Status,
     StopReply,
     StreamMeta,
     TakeReply,
 )
-from .redis_keys import Keys
+from .redis_keys import Keys, encode_member
 from .redis_lanes import Lanes
 from .redis_leases import OWNER_TTL_MS, LeaseIndex, milliseconds
 from .redis_listings import ListingSteps
@@ -312,8 +313,11 @@ class RedisStore(OutboxSteps, ListingSteps):
             raise newer_format(ref, "request_stop")
         return StopReply(answer)
 
-    async def due(self, *, limit: int) -> list[StreamRef]:
-        return await self._leases.due(limit)
+    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+        return await self._leases.due(limit, share)
+
+    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+        return await self._leases.share(worker, lease_seconds)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -323,16 +327,18 @@ class RedisStore(OutboxSteps, ListingSteps):
 
     async def close(self, close: Close) -> AppendReply:
         *_, reply = await self._ask("close", *self._close(close, None))
-        return await self._ended(close.ref, reply, "close")
+        return self._written(close.ref, reply, "close")
 
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
-        sealed, *_, closed = await self._ask(
-            "close", self._seal(close.ref, close.epoch, seal), *self._close(close, seal)
+        # In order behind the last append, and in the same exchange if that has not left yet.
+        replies = await self._commits.run(
+            "close", [self._seal(close.ref, close.epoch, seal), *self._close(close, seal)]
         )
-        status, standing = self._sealed(close.ref, sealed)
+        checked("close", replies)
+        status, standing = self._sealed(close.ref, replies[0])
         if standing != seal:
             return status, standing, None
-        return status, standing, await self._ended(close.ref, closed, "close")
+        return status, standing, self._written(close.ref, replies[-1], "close")
 
     def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> Command:
         return self._lanes.script(
@@ -349,7 +355,14 @@ class RedisStore(OutboxSteps, ListingSteps):
         keys = self._keys.stream(close.ref)
         close_it = self._lanes.script(
             "close",
-            (keys.meta, keys.log, keys.session, keys.streams),
+            (
+                keys.meta,
+                keys.log,
+                keys.session,
+                keys.streams,
+                self._keys.lease_shard(close.ref),
+                self._keys.owner(close.ref.key.owner),
+            ),
             (
                 close.epoch,
                 close.ref.stream_id,
@@ -359,6 +372,7 @@ class RedisStore(OutboxSteps, ListingSteps):
                 "" if close.owed is None else "1",
                 close.owed or b"",
                 "" if seal is None else seal_json(seal),
+                encode_member(close.ref),
                 *flatten(close.events),
                 "t",
                 close.terminal.to_json(),
@@ -395,13 +409,10 @@ class RedisStore(OutboxSteps, ListingSteps):
                 await self._ask("lose", self._leases.renewal(new.ref, lost.lease_seconds))
             return answer
         (reply,) = await self._ask("lose", declare)
-        return await self._ended(new.ref, reply, "lose")
-
-    async def _ended(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
-        answer = self._written(ref, reply, operation)
+        answer = self._written(new.ref, reply, "lose")
         if answer.status in (Status.OK, Status.DUPLICATE):
             # The stream is closed, whatever becomes of its entry: `due` removes one that is left over.
-            self._leases.forget(ref)
+            self._leases.forget(new.ref)
         return answer
 
     async def mark(

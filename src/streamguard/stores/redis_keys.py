@@ -108,6 +108,14 @@ class Keys:
         """The whole lease index."""
         return [self._shard("lease", number) for number in range(LEASE_SHARDS)]
 
+    def lease_shards_of(self, place: int, of: int) -> list[bytes]:
+        """A part of the lease index: every `of`th shard, from `place` on; in part of a shard there are none."""
+        return self.lease_shards()[place % of :: of]
+
+    def workers(self) -> bytes:
+        """Sorted set: the workers that share out the lease index, by when they count no longer."""
+        return f"{self._namespace}:{{workers}}".encode()
+
     def outbox_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the outbox that `ref` belongs to."""
         return self._shard("outbox", self._spread(ref) % OUTBOX_SHARDS)

@@ -16,6 +16,7 @@ from ..model import StreamRef
 from ._redis import Command, Reply, checked
 from .redis_keys import Keys, decode_member, encode_member
 from .redis_lanes import Lanes
+from .terms import Share
 
 __all__ = ["OWNER_TTL_MS", "LeaseIndex", "milliseconds"]
 
@@ -99,9 +100,22 @@ class LeaseIndex:
         settle = self._lanes.script("settle", (self._keys.lease_shard(ref),), (encode_member(ref), deadline, ""))
         self._lanes.post("register", [settle])
 
-    async def due(self, limit: int) -> list[StreamRef]:
+    async def share(self, worker: str, lease_seconds: float) -> Share:
+        """See `StreamStore.share`."""
+        lease = 0 if lease_seconds <= 0 else milliseconds(lease_seconds)
+        (reply,) = await self._ask(
+            "share", [self._lanes.script("share", (self._keys.workers(),), (worker, lease, _INDEX_TTL_MS))]
+        )
+        match reply:
+            case [int() as place, int() as of]:
+                return Share(place, max(1, of))
+            case _:
+                raise StoreCorruptError("share: Redis gave an unexpected answer", operation="share")
+
+    async def due(self, limit: int, share: Share | None = None) -> list[StreamRef]:
         """See `StreamStore.due`. Entries that are wrong are corrected on the way."""
-        shards = self._keys.lease_shards()
+        keys = self._keys
+        shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)
         listed = await self._ask(
             "due", [self._lanes.script("due", (shard,), (limit + _STALE_ALLOWANCE,)) for shard in shards]
         )
@@ -144,6 +158,11 @@ class LeaseIndex:
             elif state != b"newer" and isinstance(deadline, bytes):
                 truth = deadline if state == b"running" else b""
                 corrections.append(self._lanes.script("settle", (shard,), (member, score, truth)))
+                if state == b"gone":
+                    key = self._keys.stream(ref)
+                    corrections.append(
+                        self._lanes.script("unpoint", (key.meta, key.log, key.session), (ref.stream_id,))
+                    )
         if corrections:
             await self._ask("due", corrections)
         return found

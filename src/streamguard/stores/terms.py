@@ -28,6 +28,7 @@ __all__ = [
     "RequestClaim",
     "Seal",
     "SessionRecord",
+    "Share",
     "Status",
     "StopReply",
     "StreamMeta",
@@ -196,6 +197,15 @@ class Occupied:
     """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`. Nothing was written."""
 
     meta: StreamMeta
+
+
+class Share(NamedTuple):
+    """One worker's part of the work that all share."""
+
+    place: int
+    """Its place among them, from 0."""
+    of: int
+    """How many they are, at least 1."""
 
 
 class Append(NamedTuple):

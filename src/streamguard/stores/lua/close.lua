@@ -1,9 +1,10 @@
 -- Writes a sealed stream's last events and its terminal record, and closes it.
--- KEYS: meta, log, session, streams
+-- KEYS: meta, log, session, streams, lease shard, owner
 -- ARGV: epoch, stream id, retention (ms), persisted, quota, '1' with an outbox payload, the payload,
---       the seal it belongs to (JSON) or '' for whichever stands,
+--       the seal it belongs to (JSON) or '' for whichever stands, its name in the lease index,
 --       then kind and payload of each event, the terminal record last
 -- Reply: {status, last event, stop flag}
+-- The last two keys are on other slots: one server takes them too, a cluster needs a step of its own for them.
 --@include status
 --@include time
 --@include extend
@@ -15,9 +16,10 @@ if newer(m[1]) then return {CORRUPT, 0, 0} end
 local last, stop, at = tonumber(m[4]), tonumber(m[5]), now()
 if m[2] ~= ARGV[1] then return {FENCED, last, stop} end
 if m[3] == 'c' then return {DUPLICATE, last, stop} end
-if m[3] == 'o' or (ARGV[8] ~= '' and m[7] ~= ARGV[8]) then return {NOT_SEALED, last, stop} end
+if m[3] == 'o' then return {NOT_SEALED, last, stop} end
+if ARGV[8] ~= '' and m[7] ~= ARGV[8] then return {NOT_SEALED, last, stop} end
 local hint = {struct.pack('>BI8', stop, last + 1)}
-for i = 9, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   last = last + 1
   if last == 1 then
     redis.call('XADD', KEYS[2], '1-0', ARGV[i], ARGV[i + 1])
@@ -30,6 +32,8 @@ end
 redis.call('HSET', KEYS[1], 's', 'c', 'n', last, 'z', at, 'y', ARGV[4], 'q', ARGV[5], 't', ARGV[3])
 if ARGV[6] == '1' then redis.call('HSET', KEYS[1], 'j', ARGV[7]) end
 if redis.call('HGET', KEYS[3], 'active') == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end
+redis.call('ZREM', KEYS[5], ARGV[9])
+redis.call('ZREM', KEYS[6], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 extend(KEYS[3], ARGV[3])

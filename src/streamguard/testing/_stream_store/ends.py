@@ -18,6 +18,7 @@ from .steps import (
     closing,
     end,
     fresh_key,
+    full,
     log,
     losing,
     meta,
@@ -26,6 +27,7 @@ from .steps import (
     put,
     registered,
     seal,
+    sibling,
     tombstone,
     try_register,
     unknown_ref,
@@ -112,6 +114,13 @@ class EndClauses(Clauses):
         assert record.seal is not None
         assert record.closed_seconds is not None
         assert 0 <= record.closed_seconds < 30
+
+    async def test_a_close_gives_the_owners_slot_back(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        other = new_stream(sibling(ref.key))
+        full(await try_register(store, other, limit=1))
+        await end(store, ref)
+        registered(await try_register(store, other, limit=1))
 
     async def test_a_close_clears_the_active_pointer_and_keeps_the_last(self, store: StreamStore) -> None:
         ref = await begin(store)
