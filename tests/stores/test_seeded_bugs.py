@@ -85,7 +85,7 @@ BUGS = {
         "close",
         "if ARGV[8] ~= '' and m[7] ~= ARGV[8] then return {NOT_SEALED, last, stop} end",
         "",
-        frozenset({"seal"}),
+        frozenset({"seal", "slots"}),
     ),
     "a closed stream keeps its slot": Bug("close", "redis.call('ZREM', KEYS[6], ARGV[2])", "", frozenset({"slots"})),
     "events follow the terminal record": Bug(
