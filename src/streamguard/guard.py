@@ -19,7 +19,7 @@ from .errors import ConfigurationError, NotStartedError
 from .faults import Fault, FaultCode
 from .messages import MessageStore, Save
 from .model import Observation, Observer, Signal
-from .reconcile.reconciler import Reconciler
+from .reconcile.reconciler import Reconciler, Report
 from .runtime import Bindings, OnConflict, OnStoreFailure, Runtime, SaveOption
 from .settings import Settings
 from .stores.base import StreamStore
@@ -157,6 +157,30 @@ class StreamGuard:
         `streamguard reconcile` is made of this.
         """
         return _Reconciling(self, observer)
+
+    async def reconcile(self, *, dry_run: bool = False, patience: bool = True, limit: int = 1_000) -> Report:
+        """One round of what every worker does beside its work: end streams whose worker is gone, make saves that are
+        owed. In a running guard, or in one that is not, for which it starts and ends.
+
+        Args:
+            dry_run: only say what a round would do, about `limit` streams and `limit` saves at most.
+            patience: first see the stream store answer for one lease (`lease_seconds`), since after an outage of it
+                live writers need that long to renew theirs.
+            limit: see `dry_run`.
+
+        Returns:
+            What was found, done and left, and why. Cancelled, it leaves what it took to other workers.
+
+        Raises:
+            StoreError: the stream store failed; what was taken or claimed comes up again.
+        """
+        if self._runtime is None:
+            async with self.reconciling() as reconciler:
+                return await (reconciler.rehearse(limit=limit) if dry_run else reconciler.once(patience=patience))
+        reconciler = Reconciler(self._runtime)
+        if dry_run:
+            return await reconciler.rehearse(limit=limit)
+        return await reconciler.once(patience=patience, alone=False)
 
     async def drain(self) -> None:
         """Admit no new streams, let running ones end for `drain_seconds`, then end them as interrupted.

@@ -24,6 +24,7 @@ from streamguard.stores.base import (
     RequestClaim,
     Seal,
     SessionRecord,
+    Share,
     Status,
     StopReply,
     StreamMeta,
@@ -172,8 +173,11 @@ class Line(StreamStore):
     async def request_stop(self, ref: StreamRef) -> StopReply:
         return await self._pass("request_stop", lambda: self.inner.request_stop(ref))
 
-    async def due(self, *, limit: int) -> list[StreamRef]:
-        return await self._pass("due", lambda: self.inner.due(limit=limit))
+    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+        return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))
+
+    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+        return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
         return await self._pass("seal", lambda: self.inner.seal(ref, epoch, seal))

@@ -1,24 +1,39 @@
 """Ends streams whose writer is gone, so that no viewer waits for ever and no session stays blocked.
 
 Leases choose who acts; the epoch, raised before anything is written, protects what is written: of two sweeps that race
-for one stream, one takes it.
+for one stream, one takes it. Workers share the work out among themselves, so that not each of them looks at everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
+from contextlib import suppress
 from typing import Final
 
+import anyio
+
 from ..errors import StoreCorruptError, StoreError
-from ..model import StreamRef
+from ..faults import Fault, FaultCode
+from ..model import Observation, Outcome, Signal, StreamRef
 from ..runtime import Runtime
-from ..stores.base import StreamMeta
+from ..stores.base import Share, Status, StreamMeta
 from ..wire import knows_protocol
+from .results import Duty, Result, Treated
 
 __all__ = ["OrphanSweep"]
 
-BATCH: Final = 200
+BATCH: Final = 400
+"""How many streams one look takes up at most. Another follows at once while there are more."""
+CONCURRENCY: Final = 64
+"""How many of them are ended at once: one whose save hangs does not hold up the others, and what waits for its turn
+is not taken yet, so that no lease runs out meanwhile."""
+LOOKS_SHARED: Final = 5
+"""After so many looks at its own share a worker looks at everything: what the worker whose share it is cannot do, or
+did not live to do, is found by another."""
+SHARE_SWEEPS: Final = 3.0
+"""How many sweeps a worker counts among those that share the work, from its last one."""
 
 
 class OrphanSweep:
@@ -26,44 +41,115 @@ class OrphanSweep:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._worker = secrets.token_hex(8)
+        self._looks = 0
+        self.last_success: float | None = None
+        """Loop time of the last look that came to its end."""
 
     async def run(self) -> None:
         """Sweep until the drain. After an outage of the store, and after the start, it holds back for one lease: live
         writers renew first."""
-        settings = self._runtime.settings
+        runtime, settings = self._runtime, self._runtime.settings
         while True:
             await asyncio.sleep(settings.sweep_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
-            if self._runtime.draining:
+            if runtime.draining:
+                with suppress(StoreError):
+                    await runtime.store.share(self._worker, lease_seconds=0.0)
                 return
-            if self._runtime.breaker.healthy_seconds < settings.lease_seconds:
+            if runtime.breaker.healthy_seconds < settings.lease_seconds:
                 continue
             try:
-                await self.sweep()
+                await self.look(await self._share())
             except StoreError:
-                self._runtime.breaker.stumbled()
+                runtime.breaker.stumbled()
+
+    async def _share(self) -> Share | None:
+        """Which part of the work is this worker's; None now and then, for all of it."""
+        share = await self._runtime.store.share(
+            self._worker, lease_seconds=self._runtime.settings.sweep_seconds * SHARE_SWEEPS
+        )
+        self._looks += 1
+        return None if self._looks % (LOOKS_SHARED + 1) == 0 else share
 
     async def sweep(self) -> int:
-        """One look. Returns how many streams it took.
+        """A look at everything. Returns how many streams it ended.
+
+        Raises:
+            StoreError: see `look`.
+        """
+        return sum(1 for one in await self.look() if one.result is Result.DONE)
+
+    async def look(self, share: Share | None = None) -> list[Treated]:
+        """End every orphan there is, in a `share` of the work or in all of it. Says what it did, and what it left.
+
+        Cancelled, it leaves what it took to whoever finds its lease expired.
 
         Raises:
             StoreError: the store failed; what was taken runs out again and is found again.
         """
-        store = self._runtime.store
-        taken = 0
-        for ref in await store.due(limit=BATCH):
-            if self._runtime.owns(ref):
-                continue  # late, but alive: its next heartbeat renews the lease
-            meta = await self._readable(ref)
-            # Of an unknown protocol only a later version knows the closing parts, and so ends the stream.
-            if meta is None or not knows_protocol(meta.protocol):
-                continue
-            if await self._runtime.admission.take_over(meta, stopped=meta.stop_requested):
-                taken += 1
-        return taken
+        runtime = self._runtime
+        treated: list[Treated] = []
+        seen: set[StreamRef] = set()
+        """What was looked at: of what was left some is still due, and must not hide the rest."""
+        while not runtime.draining:
+            limit = BATCH + len(seen)
+            due = await runtime.store.due(limit=limit, share=share)
+            fresh = [ref for ref in due if ref not in seen][:BATCH]
+            seen.update(fresh)
+            treated += await self._all_of([ref for ref in fresh if not runtime.owns(ref)])
+            if len(due) < limit or not fresh:
+                break
+        self.last_success = asyncio.get_running_loop().time()
+        return treated
 
-    async def _readable(self, ref: StreamRef) -> StreamMeta | None:
-        """The record; None if it is gone, or this version cannot read it: that must not keep it from other streams."""
-        try:
-            return await self._runtime.store.meta(ref)
-        except StoreCorruptError:
-            return None
+    async def _all_of(self, refs: list[StreamRef]) -> list[Treated]:
+        """End these, a few at once. When the store fails, what is under way goes on, and nothing more is begun."""
+        treated: list[Treated] = []
+        failures: list[StoreError] = []
+        waiting = iter(refs)
+
+        async def work() -> None:
+            for ref in waiting:
+                if failures or self._runtime.draining:
+                    return
+                try:
+                    treated.append(await self._treat(ref))
+                except StoreCorruptError:  # of one record; that must not keep it from the others
+                    treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "unreadable"))
+                except StoreError as exc:
+                    failures.append(exc)
+                except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
+                    fault = Fault.of(FaultCode.INTERNAL, stream_id=ref.stream_id)
+                    self._runtime.observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=exc))
+                    treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "failed"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(CONCURRENCY, len(refs))):
+                group.start_soon(work)
+        if failures:
+            raise failures[0]
+        return treated
+
+    async def _treat(self, ref: StreamRef) -> Treated:
+        runtime = self._runtime
+        meta = await runtime.store.meta(ref)
+        if meta is None:
+            return Treated(ref, Duty.ORPHANS, Result.LEFT, "gone")
+        if not knows_protocol(meta.protocol):
+            # Only a later version knows the closing parts, and so ends the stream.
+            return Treated(ref, Duty.ORPHANS, Result.LEFT, "unknown_protocol")
+        taken = await self._taken(meta)
+        if taken is None:
+            return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
+        outcome = Outcome.STOPPED if taken.stop_requested else Outcome.INTERRUPTED
+        ended = await runtime.settle(taken, outcome)
+        if ended is None:
+            return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
+        return Treated(ref, Duty.ORPHANS, Result.DONE, ended.outcome)
+
+    async def _taken(self, meta: StreamMeta) -> StreamMeta | None:
+        """The record under an epoch of ours; None when another was faster, or its writer came back."""
+        reply = await self._runtime.store.take(
+            meta.ref, lease_seconds=self._runtime.settings.lease_seconds, expected_epoch=meta.epoch
+        )
+        return reply.meta if reply.status is Status.OK else None

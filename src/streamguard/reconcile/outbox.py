@@ -17,7 +17,9 @@ from ..errors import StoreError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Signal
 from ..runtime import Runtime
+from ..runtime.saving.stream import Verdict
 from ..stores.base import Owed
+from .results import Duty, Result, Treated
 
 __all__ = ["OutboxWorker"]
 
@@ -33,9 +35,9 @@ class OutboxWorker:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._under_way = 0
-        self._begun = 0
-        """How many attempts this worker has begun."""
         self._one_done = asyncio.Event()
+        self.last_success: float | None = None
+        """Loop time of the last look that came to its end, whatever became of what it found."""
 
     async def run(self) -> None:
         """Work until the drain; then wait for the attempts under way, which the drain breaks off in the end."""
@@ -48,29 +50,33 @@ class OutboxWorker:
                 if runtime.breaker.open:
                     continue
                 try:
-                    await self._work_off(group)
+                    await self._work_off(group, None)
                 except StoreError:
                     runtime.breaker.stumbled()
 
     async def sweep(self) -> int:
-        """One look at what is due, and an attempt at all of it. Returns how many entries there were.
+        """As `look`. Returns how many entries there were."""
+        return len(await self.look())
+
+    async def look(self) -> list[Treated]:
+        """One look at what is due, and an attempt at all of it. Says what became of each.
 
         Raises:
             StoreError: the stream store failed; what was claimed comes up again.
         """
-        before = self._begun
+        treated: list[Treated] = []
         failure: StoreError | None = None
         async with anyio.create_task_group() as group:
             try:
-                await self._work_off(group)
+                await self._work_off(group, treated)
             except StoreError as exc:  # what is under way goes on
                 failure = exc
         if failure is not None:
             raise failure
-        return self._begun - before
+        return treated
 
-    async def _work_off(self, group: TaskGroup) -> None:
-        """Begin an attempt at everything that is due, a few at once."""
+    async def _work_off(self, group: TaskGroup, treated: list[Treated] | None) -> None:
+        """Begin an attempt at everything that is due, a few at once; what becomes of them goes into `treated`."""
         settings = self._runtime.settings
         while not self._runtime.draining:
             while self._under_way >= CONCURRENCY:
@@ -82,19 +88,27 @@ class OutboxWorker:
             )
             for owed in due:
                 self._under_way += 1
-                group.start_soon(self._settle, owed)
-            self._begun += len(due)
+                group.start_soon(self._settle, owed, treated)
             if len(due) < free:
-                return
+                break
+        self.last_success = asyncio.get_running_loop().time()
 
-    async def _settle(self, owed: Owed) -> None:
+    async def _settle(self, owed: Owed, treated: list[Treated] | None) -> None:
         runtime = self._runtime
+        result, reason = Result.LEFT, "failed"
         try:
-            await runtime.saving.settle_owed(owed)
+            settled = await runtime.saving.settle_owed(owed)
+            if settled.verdict in (Verdict.FAILED, Verdict.REFUSED):
+                reason = settled.reason or reason
+            else:
+                result, reason = Result.DONE, settled.verdict.value
         except StoreError:
             runtime.breaker.stumbled()
+            reason = "store_unavailable"
         except Exception as exc:  # noqa: BLE001 -- one entry's accident is no other's
             runtime.observe(Observation(Signal.FAULT, ref=owed.ref, fault=Fault.of(FaultCode.INTERNAL), error=exc))
         finally:
             self._under_way -= 1
             self._one_done.set()
+            if treated is not None:
+                treated.append(Treated(owed.ref, Duty.OUTBOX, result, reason))

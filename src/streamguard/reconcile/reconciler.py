@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Final, NamedTuple
 
-from ..model import StreamRef, StreamState
+from ..model import StreamState
 from ..runtime import Runtime
 from ..stores.base import Owed, StreamMeta
 from ..wire import knows_protocol
 from .orphans import OrphanSweep
 from .outbox import OutboxWorker
+from .results import Duty, Planned, Report, Step, Treated
 
-__all__ = ["Planned", "Reconciler", "Step"]
+__all__ = ["Planned", "Reconciler", "Report", "Step"]
 
 PING_SECONDS: Final = 1.0
 PAGE: Final = 200
+LATE_ROUNDS: Final = 6
+"""A duty that has not come to an end for a lease and so many of its rounds is late."""
 
 
-class Step(StrEnum):
-    """What a round would do about a stream."""
+class _Background(NamedTuple):
+    """A duty as it goes on in the background."""
 
-    INTERRUPT = "interrupt"
-    """Its writer is gone: end it as interrupted, and save what there is."""
-    STOP = "stop"
-    """Its writer is gone and a stop was asked for: end it as stopped."""
-    FINISH = "finish"
-    """Its end is decided: carry it out."""
-    SAVE = "save"
-    """Make the save that is owed."""
-    DROP = "drop"
-    """Strike out what is owed: its endpoint does not save any more."""
-    LEAVE_BINDING = "leave_unknown_binding"
-    """Leave it to a worker that has its endpoint."""
-    LEAVE_PROTOCOL = "leave_unknown_protocol"
-    """Leave it to a worker of a later version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What a round would do about one stream."""
-
-    ref: StreamRef
-    step: Step
-    binding: str
-    waiting_seconds: float
-    """For how long the stream has had no writer, or its save has been due."""
-    attempts: int = 0
-    """Failed attempts at the save."""
+    name: Duty
+    run: Callable[[], Awaitable[None]]
+    last_success: Callable[[], float | None]
+    every_seconds: float
 
 
 class Reconciler:
@@ -58,8 +36,14 @@ class Reconciler:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        settings = runtime.settings
         self._orphans = OrphanSweep(runtime)
         self._outbox = OutboxWorker(runtime)
+        self._duties: tuple[_Background, ...] = (
+            _Background(Duty.ORPHANS, self._orphans.run, lambda: self._orphans.last_success, settings.sweep_seconds),
+            _Background(Duty.OUTBOX, self._outbox.run, lambda: self._outbox.last_success, settings.outbox_seconds),
+        )
+        self._supervised_at: float | None = None
 
     @property
     def shared(self) -> bool:
@@ -67,12 +51,30 @@ class Reconciler:
         return self._runtime.store.shared
 
     def supervise(self) -> None:
-        """Go on for as long as the runtime lives, in its background tasks."""
-        self._runtime.supervise("orphans", self._orphans.run)
-        self._runtime.supervise("outbox", self._outbox.run)
+        """Go on for as long as the runtime lives, in its background tasks: one that crashes is logged, and runs again
+        after a pause. The runtime's health says so, and when a duty has come to no end for long."""
+        self._supervised_at = asyncio.get_running_loop().time()
+        for duty in self._duties:
+            self._runtime.supervise(duty.name, duty.run)
+        self._runtime.explain_health(self.concerns)
 
-    async def once(self, *, patience: bool = True) -> None:
-        """One round: end every orphan, then try everything that is due, and wait until that is done.
+    def concerns(self) -> Iterable[str]:
+        """What of its background work is late, as reasons of the runtime's health. Nothing is while the stream store
+        does not answer: then that is the reason."""
+        runtime = self._runtime
+        healthy = runtime.breaker.healthy_seconds
+        if self._supervised_at is None or runtime.draining or healthy == 0.0:
+            return
+        now = asyncio.get_running_loop().time()
+        for duty in self._duties:
+            last = duty.last_success()
+            silent = now - (self._supervised_at if last is None else last)
+            if min(silent, healthy) > runtime.settings.lease_seconds + LATE_ROUNDS * duty.every_seconds:
+                yield f"reconciling_late:{duty.name}"
+
+    async def once(self, *, patience: bool = True, alone: bool = True) -> Report:
+        """One round: end every orphan, then try everything that is due, and wait until that is done; `alone` in this
+        process, until everything is that was begun in it.
 
         With `patience`, which it should have, it first sees the store answer for one lease: after an outage live
         writers need that long to renew theirs. Cancelled, it leaves what it took to other workers.
@@ -82,10 +84,22 @@ class Reconciler:
         """
         if patience:
             await self._healthy()
-        while await self._orphans.sweep():
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        treated: list[Treated] = await self._orphans.look()
+        if alone:
             await self._runtime.idle()
-        await self._outbox.sweep()
-        await self._runtime.idle()
+        treated += await self._outbox.look()
+        if alone:
+            await self._runtime.idle()
+        return Report(dry_run=False, treated=tuple(treated), seconds=loop.time() - begun)
+
+    async def rehearse(self, *, limit: int) -> Report:
+        """A dry run: what `once` would do, as `plan` says it."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        planned = [one async for one in self.plan(limit=limit)]
+        return Report(dry_run=True, planned=tuple(planned), seconds=loop.time() - begun)
 
     async def _healthy(self) -> None:
         """Wait until the store has answered for one lease."""

@@ -22,6 +22,7 @@ from ..stores.base import (
     RequestClaim,
     Seal,
     SessionRecord,
+    Share,
     Status,
     StopReply,
     StreamMeta,
@@ -158,8 +159,11 @@ class FaultyStore(StreamStore):
     async def request_stop(self, ref: StreamRef) -> StopReply:
         return await self.faults.passing("request_stop", lambda: self.inner.request_stop(ref))
 
-    async def due(self, *, limit: int) -> list[StreamRef]:
-        return await self.faults.passing("due", lambda: self.inner.due(limit=limit))
+    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+        return await self.faults.passing("due", lambda: self.inner.due(limit=limit, share=share))
+
+    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+        return await self.faults.passing("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
         return await self.faults.passing("seal", lambda: self.inner.seal(ref, epoch, seal))

@@ -234,40 +234,41 @@ class Saving(Finishing):
             self._followed -= 1
             self._changed()
 
-    async def settle_owed(self, owed: Owed) -> None:
-        """Make an attempt at a save that is owed, and put on record what came of it.
+    async def settle_owed(self, owed: Owed) -> SaveResult:
+        """Make an attempt at a save that is owed, and put on record what came of it, which it also returns.
 
         Raises:
             StoreError: the stream store failed; the claim runs out.
         """
         meta = await self._store.meta(owed.ref)
         if meta is None or meta.seal is None:
-            return
+            return SaveResult(Verdict.FAILED, "gone")
         if not self._bindings.knows(meta.binding):
-            await self._owed.leave(owed.ref, "unknown_binding")
-            return
+            return await self._left(owed, "unknown_binding")
         target = self._bindings.target_of(meta.binding)
         if target is None:
             await self._owed.discharge(owed.ref, Persisted.NOT_ASKED)
-            return
+            return SaveResult(Verdict.NOTHING)
         if not knows_protocol(meta.protocol):
-            await self._owed.leave(owed.ref, "unknown_protocol")
-            return
+            return await self._left(owed, "unknown_protocol")
         try:
             messages = read_payload(owed.payload)
         except NewerPayloadError:
-            await self._owed.leave(owed.ref, "newer_format")
-            return
+            return await self._left(owed, "newer_format")
         except ValueError as exc:
             damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
             await self._owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
-            return
+            return damaged
         sealed = Sealed.of_meta(meta, meta.seal)
         source = Source(owed.ref, meta.seal.last_seq)
         running = self._begin(sealed, target, None, source, messages=messages, retries=False)
-        result = await running.wait()
-        if result is not None:
-            await self._owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
+        result = await running.wait() or SaveResult(Verdict.FAILED, SHUTDOWN)
+        await self._owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
+        return result
+
+    async def _left(self, owed: Owed, reason: str) -> SaveResult:
+        await self._owed.leave(owed.ref, reason)
+        return SaveResult(Verdict.FAILED, reason)
 
     # -- a save -------------------------------------------------------------------------------------------------------
 
