@@ -1,6 +1,7 @@
 """The chat of `tests.apps.chat`, kept in a SQLite database that a test breaks: `SAVING_DATABASE_URL`.
 
-Files in `SAVING_FAULTS` say how: while `fail` is there every append of a reply fails, while `slow` is there each waits.
+Files in `SAVING_FAULTS` say how: while `fail` is there every append of a reply fails, with `fail-<session>` that of a
+session, while `slow` is there each waits. `POST /stall/<seconds>` holds up the event loop.
 `POST /gate/<name>` and `GET /trace` as there; an append of a reply is traced as `saving <session>`, and, once it is
 carried out, as `stored <session>`.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -38,7 +40,7 @@ class BreakableStore(SQLMessageStore):
             TRACE.append(f"saving {key.session_id}")
             while (FAULTS / "slow").exists():
                 await asyncio.sleep(0.02)
-            if (FAULTS / "fail").exists():
+            if (FAULTS / "fail").exists() or (FAULTS / f"fail-{key.session_id}").exists():
                 raise MessageUnavailableError("append: the test says so", operation="append")
         answer = await super().append(key, message)
         if message.role is Role.ASSISTANT:
@@ -74,6 +76,12 @@ guard.install(app, "/api/chat")
 @app.post("/gate/{name}")
 async def gate(name: str) -> Response:
     return await open_gate(name)
+
+
+@app.post("/stall/{seconds}")
+async def stall(seconds: float) -> Response:
+    time.sleep(seconds)  # what a host should not do, and does
+    return Response(status_code=204)
 
 
 @app.get("/trace")
