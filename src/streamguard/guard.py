@@ -19,9 +19,20 @@ from .errors import ConfigurationError, NotStartedError
 from .faults import Fault, FaultCode
 from .messages import MessageStore, Save
 from .model import Observation, Observer, Signal
+from .quota import MemoryQuotaStore, QuotaService, QuotaStore, RedisQuotaStore
 from .reconcile.reconciler import Reconciler, Report
-from .runtime import Bindings, OnConflict, OnStoreFailure, Runtime, SaveOption
+from .runtime import (
+    Bindings,
+    OnConflict,
+    OnQuotaFailure,
+    OnStoreFailure,
+    PartialCharge,
+    QuotaOption,
+    Runtime,
+    SaveOption,
+)
 from .settings import Settings
+from .stores import RedisClient
 from .stores.base import StreamStore
 from .stores.memory import MemoryStore
 from .stores.redis import RedisStore
@@ -31,6 +42,7 @@ from .web.exchange import CutLayer
 from .web.gate import Gate, Ids, fault_response
 from .web.headers import request_id_of
 from .web.identity import Anonymous, Authenticate
+from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
 from .web.routes import Routes
 from .web.selector import SelectorSource
@@ -59,10 +71,13 @@ class StreamGuard:
             `authenticate=anonymous`.
         messages: where replies are saved: a message store, or any `async def save(message)`. The guard starts a store
             with itself and closes it after the drain. None saves nothing.
+        quota: where usage is counted that endpoints limit with `quota=…`: a quota store, or a `CallableQuota` of your
+            own service. The guard starts it with itself and closes it after the drain. By default it is counted where
+            streams are logged.
         settings: every number; the defaults otherwise.
 
     Raises:
-        ConfigurationError: `authenticate` is missing, or the URL or `messages` cannot be used.
+        ConfigurationError: `authenticate` is missing, or the URL, `messages` or `quota` cannot be used.
     """
 
     def __init__(
@@ -71,6 +86,7 @@ class StreamGuard:
         *,
         authenticate: Authenticate | _NotGiven = _NOT_GIVEN,
         messages: MessageStore | Save | None = None,
+        quota: QuotaService | None = None,
         settings: Settings | None = None,
     ) -> None:
         if isinstance(authenticate, _NotGiven) or not callable(authenticate):
@@ -83,7 +99,16 @@ class StreamGuard:
         self._authenticate = authenticate
         self._open_store()  # nothing is connected yet: a URL that cannot be used is found here
         self._bindings = Bindings(messages)
-        self._gate = Gate(self._settings, authenticate, self._running, self._bindings)
+        if quota is not None and not isinstance(quota, QuotaService):
+            raise ConfigurationError(
+                "quota is a quota store, or CallableQuota(reserve, commit, release) for a service of your own; limits "
+                "are given to endpoints: @guard.stream(quota=Quota(…))"
+            )
+        self._quota = quota
+        own_quota = quota is not None and not isinstance(quota, QuotaStore)
+        self._gate = Gate(self._settings, authenticate, self._running, self._bindings, own_quota=own_quota)
+        self._quota_client: RedisClient | None = None
+        """Of the quota store that the guard made itself."""
         self._routes = Routes(self._gate)
         self._runtime: Runtime | None = None
         self._signals: ShutdownSignals | None = None
@@ -120,11 +145,14 @@ class StreamGuard:
             self._settings,
             (StructlogObserver(), SentryObserver(), *self._observers),
             bindings=self._bindings,
+            terms=self._gate.terms,
+            quota=self._open_quota(),
         )
         try:
             await runtime.__aenter__()
         except BaseException:
             self._runtime = None
+            await self._close_quota_client()
             raise
         self._warn(runtime, store)
         return runtime
@@ -139,6 +167,7 @@ class StreamGuard:
         try:
             await runtime.__aexit__(exc_type, exc, traceback)
         finally:
+            await self._close_quota_client()
             if signals is not None:
                 signals.restore()
             self._runtime = self._signals = self._draining = None
@@ -243,6 +272,20 @@ class StreamGuard:
             )
         raise ConfigurationError("a guard's URL begins with memory://, redis://, rediss:// or unix://")
 
+    def _open_quota(self) -> QuotaService | None:
+        """Where usage is counted; None while no endpoint limits it."""
+        if self._quota is not None or not self._gate.terms.any:
+            return self._quota
+        if self._url.startswith("memory://"):
+            return MemoryQuotaStore()
+        self._quota_client = RedisClient(self._url, command_seconds=self._settings.command_seconds)
+        return RedisQuotaStore(self._quota_client, namespace=self._settings.namespace)
+
+    async def _close_quota_client(self) -> None:
+        client, self._quota_client = self._quota_client, None
+        if client is not None:
+            await client.aclose()
+
     def _warn(self, runtime: Runtime, store: StreamStore) -> None:
         """Tell the operator of combinations that lose streams or visitors."""
         workers = os.environ.get("WEB_CONCURRENCY", "")
@@ -272,6 +315,10 @@ class StreamGuard:
         max_stream_seconds: float | None = None,
         binding: str | None = None,
         save: SaveOption = None,
+        quota: QuotaOption = None,
+        estimate: EstimateSource = None,
+        charge_partial: PartialCharge = "consumed",
+        on_quota_failure: OnQuotaFailure = "fail",
     ) -> Callable[[Callable[..., object]], Endpoint]:
         """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
 
@@ -294,6 +341,12 @@ class StreamGuard:
             binding: the stable name of this endpoint's configuration; `module:qualified name` otherwise.
             save: where this endpoint's messages are saved, like the guard's `messages`; False for nowhere. The guard's
                 otherwise.
+            quota: what an owner may consume: a `Quota`, or several that all must have room; False for no limit.
+            estimate: what a reply may consume, which is reserved before it begins: a number in the one unit besides
+                requests, numbers by unit, or a callable that gives them, its parameters named like the endpoint's.
+            charge_partial: what a reply costs that was stopped, failed or was interrupted: what was `consumed`,
+                what was `reserved`, or `nothing`. One that failed before its first item costs nothing.
+            on_quota_failure: `fail` (503) when the quota does not answer, or `continue` uncounted.
 
         Raises:
             ConfigurationError: when decorating, if something can never work; the text names the fix.
@@ -310,6 +363,12 @@ class StreamGuard:
             stall_seconds=stall_seconds,
             max_stream_seconds=max_stream_seconds,
             save=save,
+            quotas=QuotaOptions(
+                quota=quota,
+                estimate=estimate,
+                charge_partial=charge_partial,
+                on_quota_failure=on_quota_failure,
+            ),
         )
         options.check()
 

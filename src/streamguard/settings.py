@@ -55,6 +55,12 @@ class Settings(BaseModel):
     outbox_max_retry_seconds: Seconds = 3600.0
     """The longest wait between two attempts at an owed save."""
 
+    quota_seconds: Seconds = 1.0
+    """How long one call of a quota may take before it counts as failed: a reservation is refused then
+    (`quota_unavailable`), a settlement is retried."""
+    settle_visible_seconds: Seconds = 2.0
+    """How long a stream's end waits for its settlement, retries included, before it goes out with `quota: pending`."""
+
     headers_after_seconds: Seconds = 5.0
     """When the first item takes longer, 200 and keep-alives go out and later failures are in-band."""
     first_item_seconds: Seconds = 60.0

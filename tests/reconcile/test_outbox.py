@@ -216,7 +216,7 @@ async def test_a_binding_that_saves_no_more_owes_nothing(memory: MemoryStore) ->
 
 @pytest.mark.parametrize(
     ("payload", "dead", "reason"),
-    [(b'{"v":2,"save":"otherwise"}', False, "newer_format"), (b"nonsense", True, "payload_unreadable")],
+    [(b'{"v":3,"save":"otherwise"}', False, "newer_format"), (b"nonsense", True, "payload_unreadable")],
     ids=["newer", "damaged"],
 )
 async def test_payloads_that_cannot_be_read(memory: MemoryStore, payload: bytes, dead: bool, reason: str) -> None:

@@ -35,6 +35,8 @@ App = Annotated[
 _EVENTS: Final = {
     Signal.ORPHAN_SETTLED: "orphan_settled",
     Signal.SAVE_RECOVERED: "save_recovered",
+    Signal.SETTLEMENT_RECOVERED: "settlement_recovered",
+    Signal.RESERVATION_EXPIRED: "reservation_expired",
     Signal.SAVE_FAILED: "save_failed",
     Signal.SAVE_BURIED: "save_buried",
     Signal.SAVE_OWED: "save_owed",
@@ -53,6 +55,7 @@ _STEPS: Final[Mapping[Step, str]] = {
     Step.STOP: "end as stopped",
     Step.FINISH: "finish its end",
     Step.SAVE: "save",
+    Step.SETTLE: "settle its quota",
     Step.DROP: "strike out: its endpoint does not save",
     Step.LEAVE_BINDING: "leave: unknown endpoint",
     Step.LEAVE_PROTOCOL: "leave: unknown protocol",
@@ -111,7 +114,7 @@ def _guard_of(name: str) -> StreamGuard:
         except AttributeError:
             raise CommandError(ExitCode.USAGE, "usage", f"{module_name} has no {path}") from None
     if not isinstance(found, StreamGuard):
-        raise CommandError(ExitCode.USAGE, "usage", f"{name} is no StreamGuard but a {type(found).__name__}")
+        raise CommandError(ExitCode.USAGE, "usage", f"{name} is no StreamGuard but of the class {type(found).__name__}")
     return found
 
 

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
-from ..model import StreamState
+from ..model import QuotaState, StreamState
 from ..runtime import Runtime
 from ..stores.base import Owed, StreamMeta
 from ..wire import knows_protocol
 from .orphans import OrphanSweep
 from .outbox import OutboxWorker
+from .reservations import ROUND_SECONDS, ReservationSweep
 from .results import Duty, Planned, Report, Step, Treated
 
 __all__ = ["Planned", "Reconciler", "Report", "Step"]
@@ -43,6 +44,13 @@ class Reconciler:
             _Background(Duty.ORPHANS, self._orphans.run, lambda: self._orphans.last_success, settings.sweep_seconds),
             _Background(Duty.OUTBOX, self._outbox.run, lambda: self._outbox.last_success, settings.outbox_seconds),
         )
+        self._reservations = ReservationSweep(runtime)
+        if runtime.reserving.store is not None:
+            self._duties += (
+                _Background(
+                    Duty.RESERVATIONS, self._reservations.run, lambda: self._reservations.last_success, ROUND_SECONDS
+                ),
+            )
         self._supervised_at: float | None = None
 
     @property
@@ -90,6 +98,7 @@ class Reconciler:
         if alone:
             await self._runtime.idle()
         treated += await self._outbox.look()
+        treated += await self._reservations.attempt()
         if alone:
             await self._runtime.idle()
         return Report(dry_run=False, treated=tuple(treated), seconds=loop.time() - begun)
@@ -138,6 +147,8 @@ class Reconciler:
         bindings = self._runtime.bindings
         if not bindings.knows(meta.binding):
             step = Step.LEAVE_BINDING
+        elif bindings.target_of(meta.binding) is None and meta.quota is QuotaState.PENDING:
+            step = Step.SETTLE
         elif bindings.target_of(meta.binding) is None:
             step = Step.DROP
         elif not knows_protocol(meta.protocol):

@@ -18,7 +18,9 @@ class Duty(StrEnum):
     ORPHANS = "orphans"
     """Streams whose writer is gone."""
     OUTBOX = "outbox"
-    """Saves that are owed."""
+    """Saves and settlements that are owed."""
+    RESERVATIONS = "reservations"
+    """Quota reservations that nobody renewed or settled."""
 
 
 class Step(StrEnum):
@@ -32,6 +34,8 @@ class Step(StrEnum):
     """Its end is decided: carry it out."""
     SAVE = "save"
     """Make the save that is owed."""
+    SETTLE = "settle"
+    """Settle the quota that is owed."""
     DROP = "drop"
     """Strike out what is owed: its endpoint does not save any more."""
     LEAVE_BINDING = "leave_unknown_binding"

@@ -1,5 +1,7 @@
 """A stream's life in one process: producing, logging, viewing, ending."""
 
+from .quotas.reserving import QuotaRefusedError
+from .quotas.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
 from .resume import Nothing, Resumed
 from .runtime import Health, Runtime
 from .saving.bindings import Bindings, SaveOption, Target
@@ -9,12 +11,19 @@ from .viewer import Viewer, ViewerCutError
 
 __all__ = [
     "Bindings",
+    "Demand",
     "FirstItem",
     "Health",
     "LiveStream",
     "Nothing",
     "OnConflict",
+    "OnQuotaFailure",
     "OnStoreFailure",
+    "PartialCharge",
+    "QuotaBindings",
+    "QuotaOption",
+    "QuotaRefusedError",
+    "QuotaTerms",
     "Resumed",
     "Runtime",
     "SaveOption",

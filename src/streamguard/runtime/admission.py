@@ -9,12 +9,13 @@ from typing import Final, TypeVar
 
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
-from ..model import Observation, Outcome, Signal, StreamRef, StreamState, new_stream_id
+from ..model import Observation, Outcome, QuotaState, SessionKey, Signal, StreamRef, StreamState, new_stream_id
 from ..settings import Settings
-from ..stores.base import Full, Registered, Seal, Status, StopReply, StreamMeta, StreamStore
+from ..stores.base import Full, Registered, Seal, SessionRecord, Status, StopReply, StreamMeta, StreamStore
 from ..wire import knows_protocol
 from .breaker import Breaker
 from .finalise import new_stream_of
+from .quotas.reserving import Reserving
 from .stream import LiveStream, StreamRequest
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 
@@ -46,6 +47,7 @@ class Admission:
         count: Callable[[str], int],
         owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
+        reserving: Reserving,
         observe: Callable[[Observation], None],
     ) -> None:
         self._store = store
@@ -55,18 +57,52 @@ class Admission:
         self._count = count
         self._owns = owns
         self._settle = settle
+        self._reserving = reserving
         self._observe = observe
 
     async def open(self, request: StreamRequest) -> LiveStream | StreamMeta:
         """A new stream, registered or degraded; or, under `join`, the running stream of an equal request.
 
         Raises:
-            FaultError: `limit_streams`, `conflict_active`, or `store_unavailable` under `on_store_failure="fail"`.
+            FaultError: `limit_streams`, `conflict_active`, or `store_unavailable` under `on_store_failure="fail"`;
+                `quota_exceeded` or `quota_unavailable`.
 
         Cancelling it may leave a registration without a producer, which is found when its lease runs out.
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
         stream = self._make(request, ref, time.time())
+        if request.demand is None:
+            return await self._open(stream)
+        record = await self._record(request.key)
+        if record is not None and record.active is not None and _joins(request, record.active):
+            self._check_protocol(request, record.active)
+            return record.active  # it is counted already
+        held = await self._reserving.reserve(ref, request.demand, request)
+        try:
+            opened = await self._open(stream)
+        except BaseException:
+            self._reserving.drop(ref)
+            raise
+        if opened is not stream:
+            self._reserving.drop(ref)
+        elif record is not None and record.last is not None and record.last.quota is QuotaState.PENDING:
+            held.owing = True
+            if not stream.degraded:  # its viewers are told of that
+                stream.announce(quota_pending(record.last))
+        return opened
+
+    async def _record(self, key: SessionKey) -> SessionRecord | None:
+        """The session, for what its earlier reply may still owe; None where the store does not say at once."""
+        if self._breaker.open:
+            return None
+        try:
+            async with asyncio.timeout(self._settings.registration_seconds):
+                return await self._store.session(key)
+        except (StoreError, TimeoutError):  # the registration finds out what that means
+            return None
+
+    async def _open(self, stream: LiveStream) -> LiveStream | StreamMeta:
+        request, ref = stream.request, stream.ref
         if self._breaker.open:
             return self._without_store(stream)
         try:
@@ -108,7 +144,7 @@ class Admission:
             if meta.lease_seconds <= 0 and not self._owns(meta.ref):
                 self._check_protocol(request, meta)
                 await self.take_over(meta, stopped=meta.stop_requested)
-            elif request.on_conflict == "join" and request.fingerprint == meta.fingerprint != "" and not meta.lost:
+            elif _joins(request, meta):
                 self._check_protocol(request, meta)
                 return meta
             elif request.on_conflict == "replace":
@@ -261,6 +297,23 @@ class Admission:
         )
         self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
         return FaultError(fault)
+
+
+def _joins(request: StreamRequest, meta: StreamMeta) -> bool:
+    """Whether the request is answered by a stream that runs."""
+    equal = request.fingerprint == meta.fingerprint != ""
+    return request.on_conflict == "join" and equal and not meta.lost and meta.state is StreamState.OPEN
+
+
+def quota_pending(meta: StreamMeta) -> Fault:
+    """What a client is told with its next request, when an earlier reply is still to be settled."""
+    return Fault.of(
+        FaultCode.QUOTA_RELEASE_FAILED,
+        reason="earlier_reply",
+        session_id=meta.ref.key.session_id,
+        stream_id=meta.ref.stream_id,
+        message_id=meta.message_id,
+    )
 
 
 def interrupted(meta: StreamMeta) -> Fault:

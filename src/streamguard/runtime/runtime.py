@@ -17,6 +17,7 @@ import anyio
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
 from ..model import Observation, Observer, Outcome, SessionKey, Signal, StreamRef
+from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import Hint, StreamMeta, StreamStore
 from .admission import Admission, interrupted
@@ -26,6 +27,9 @@ from .feed import Feed
 from .finalise import Finaliser
 from .leases import Leases
 from .producer import fault_of, produce
+from .quotas.reserving import Reserving
+from .quotas.settling import Settling
+from .quotas.terms import QuotaBindings
 from .saving.bindings import Bindings
 from .saving.faults import ending_of
 from .saving.saves import Saving
@@ -69,10 +73,14 @@ class Runtime:
         observers: Sequence[Observer] = (),
         *,
         bindings: Bindings | None = None,
+        terms: QuotaBindings | None = None,
+        quota: QuotaService | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
         self.bindings: Bindings = bindings or Bindings()
+        self.terms: QuotaBindings = terms or QuotaBindings()
+        self._quota = quota
         self._observers = tuple(observers)
         self.observer_errors: int = 0
         """How many calls of an observer raised."""
@@ -114,12 +122,25 @@ class Runtime:
             start=self._tasks.start,
             changed=self._one_ended.set,
         )
+        self.reserving: Reserving = Reserving(self._quota, self.settings, observe=self.observe, start=self._tasks.start)
+        self.settling: Settling = Settling(
+            self.saving,
+            self.reserving,
+            self.bindings,
+            self.terms,
+            self.store,
+            self.settings,
+            observe=self.observe,
+            start=self._tasks.start,
+            changed=self._one_ended.set,
+        )
+        self.saving.settle_quota = self.settling.settle_owed
         self.finaliser: Finaliser = Finaliser(
             self.store,
             self.breaker,
             self.settings,
             observe=self.observe,
-            finishing=self.saving,
+            finishing=self.settling,
             give_up=lambda: self._given_up,
             on_superseded=self._supersede,
         )
@@ -131,6 +152,7 @@ class Runtime:
             count=self._count,
             owns=self.owns,
             settle=self.settle_soon,
+            reserving=self.reserving,
             observe=self.observe,
         )
         self.audience: Audience = Audience(self.store, self.settings, local=self._feed_of, start=self._tasks.start)
@@ -151,7 +173,9 @@ class Runtime:
             listen=lambda stream: self._tasks.start(self._listen, stream),
             observe=self.observe,
         )
-        starts = (self.store.start, *(messages.start for messages in self.bindings.stores))
+        starts = [self.store.start, *(messages.start for messages in self.bindings.stores)]
+        if self._quota is not None:
+            starts.append(self._quota.start)
         for start in starts:
             for warning in await start():
                 self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
@@ -160,6 +184,8 @@ class Runtime:
         self.supervise("breaker", self.breaker.run)
         self.supervise("leases", self._leases.run)
         self.supervise("watchdog", watchdog.run)
+        if self.reserving.store is not None:
+            self.supervise("renewals", self.reserving.run)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -178,9 +204,12 @@ class Runtime:
         try:
             await self.store.aclose()
         finally:
-            for messages in self.bindings.stores:
+            closes = [messages.aclose for messages in self.bindings.stores]
+            if self._quota is not None:
+                closes.append(self._quota.aclose)
+            for aclose in closes:
                 try:
-                    await messages.aclose()
+                    await aclose()
                 except Exception as exc:  # noqa: BLE001 -- a host's store may raise what it likes
                     self.observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
 
@@ -233,6 +262,7 @@ class Runtime:
         self._given_up = True
         self.breaker.release()
         self.saving.give_up()
+        self.settling.give_up()
         for stream in list(self._streams.values()):
             if stream.acked < stream.feed.emitted and not stream.finished:
                 stream.degrade("drained")
@@ -244,7 +274,7 @@ class Runtime:
         """Wait for this process's streams, and what is retried for them, until a deadline in loop time."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                while self._streams or self._opening or self.saving.under_way:
+                while self._streams or self._opening or self.saving.under_way or self.settling.under_way:
                     self._one_ended.clear()
                     await self._one_ended.wait()
 
@@ -332,6 +362,7 @@ class Runtime:
         finally:
             stream.finish()
             self._streams.pop(stream.ref, None)
+            self.reserving.forget(stream.ref)
             self._one_ended.set()
             if not stream.feed.ended and not stream.superseded:
                 stream.feed.end(complete=False)
@@ -500,6 +531,8 @@ class Runtime:
             reasons.append("store_unreachable")
         elif self.saving.paused:
             reasons.append("messages_unreachable")
+        if running and self.reserving.failing:
+            reasons.append("quota_unreachable")
         if self._draining:
             reasons.append("draining")
         degraded = sum(1 for stream in self._streams.values() if stream.degraded)

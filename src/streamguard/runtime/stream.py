@@ -18,6 +18,7 @@ from .feed import EVENT_BYTES
 from .saving.feed import KeptFeed
 
 if TYPE_CHECKING:
+    from .quotas.terms import Demand
     from .saving.session import Before
 
 __all__ = ["PENDING_BYTES", "Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
@@ -63,6 +64,8 @@ class StreamRequest:
     max_stream_seconds: float | None = None
     retry_key: str | None = None
     """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
+    demand: Demand | None = None
+    """What is to be reserved for it; None where nothing is counted."""
 
 
 class FirstItem(Enum):
@@ -241,9 +244,10 @@ class LiveStream:
 
     @property
     def ttl_seconds(self) -> float:
-        """How long its record outlives the last heartbeat: one that is to be saved must be there until that is done."""
+        """How long its record outlives the last heartbeat: one that is to be saved or settled must be there until that
+        is done."""
         settings = self.settings
-        if not self.saved:
+        if not self.saved and self.request.demand is None:
             return settings.live_ttl_seconds
         return max(settings.live_ttl_seconds, settings.outbox_retention_seconds)
 

@@ -21,6 +21,7 @@ _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.SAVE_FAILED: logging.WARNING,
     Signal.SAVE_OWED: logging.WARNING,
     Signal.SAVE_BURIED: logging.ERROR,
+    Signal.RESERVATION_EXPIRED: logging.WARNING,
     Signal.BREAKER_OPENED: logging.ERROR,
     Signal.STORE_WARNING: logging.WARNING,
     Signal.TASK_RESTARTED: logging.ERROR,

@@ -6,7 +6,7 @@ import hashlib
 import traceback
 from typing import Final
 
-from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, StoreError, StreamLimitError
+from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
 
 __all__ = ["class_name", "error_fields", "short_hash"]
 
@@ -33,7 +33,7 @@ def error_fields(error: BaseException) -> dict[str, str | int | None]:
         fields["error_at"] = f"{last.filename}:{last.lineno} in {last.name}"
     if isinstance(error, _OURS):
         fields["error_text"] = str(error)
-    if isinstance(error, (StoreError, MessageStoreError)):
+    if isinstance(error, (StoreError, MessageStoreError, QuotaError)):
         fields["operation"] = error.operation
     cause = error.__cause__
     if cause is not None:

@@ -16,7 +16,15 @@ from starlette.responses import Response
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
 from ..model import Outcome, SessionKey
-from ..runtime import FirstItem, LiveStream, OnConflict, OnStoreFailure, SaveOption, StreamRequest
+from ..runtime import (
+    FirstItem,
+    LiveStream,
+    OnConflict,
+    OnStoreFailure,
+    QuotaRefusedError,
+    SaveOption,
+    StreamRequest,
+)
 from ..runtime.stream import Ending
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
@@ -26,6 +34,7 @@ from .headers import RawHeaders, request_id_of, stream_headers
 from .idempotency import RequestKey, carries_key, open_once, request_key
 from .items import Answer, Items, default_protocol
 from .limits import ViewerSlot
+from .quota import Counting, QuotaOptions, standing_headers
 from .response import StreamResponse
 from .run import Run
 from .selector import Selector, SelectorSource, checked_message_id, checked_session_id
@@ -52,6 +61,7 @@ class StreamOptions:
     stall_seconds: float | None
     max_stream_seconds: float | None
     save: SaveOption
+    quotas: QuotaOptions
 
     def check(self) -> None:
         """Raises `ConfigurationError` for a value that no endpoint could have."""
@@ -101,6 +111,9 @@ class GuardedEndpoint:
         self._message_id = None if options.message_id is None else Selector(options.message_id, "message_id", signature)
         self._binding = options.binding or signature.name
         gate.bindings.register(self._binding, options.save)
+        terms = options.quotas.terms(own_service=gate.own_quota)
+        self._counting = None if terms is None else Counting(terms, options.quotas.estimate, signature)
+        gate.terms.register(self._binding, terms)
         gate.protocols.add(self._protocol.name)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
@@ -124,7 +137,8 @@ class GuardedEndpoint:
             opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
             ids.stream_id, ids.message_id = exc.fault.stream_id, exc.fault.message_id
-            return fault_response(ids.complete(exc.fault), ids.headers())
+            standings = exc.standings if isinstance(exc, QuotaRefusedError) else ()
+            return fault_response(ids.complete(exc.fault), ids.headers() + standing_headers(standings))
         if isinstance(opened, StreamMeta):
             return self._joined(opened, admitted.slot, request, ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
@@ -181,6 +195,7 @@ class GuardedEndpoint:
         exchange_of(request.scope).headers = ids.headers()
         named = None if self._message_id is None else await self._message_id.find(arguments, request)
         message_id = checked_message_id(named)
+        demand = None if self._counting is None else await self._counting.demand(arguments, request)
         slot = gate.viewers.take(identity)
         sync_slot = gate.sync_streams.take() if self.signature.kind is EndpointKind.SYNC_GENERATOR else None
         joinable, once = options.on_conflict == "join", carries_key(request)
@@ -199,6 +214,7 @@ class GuardedEndpoint:
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
                 retry_key=request.headers.get("idempotency-key") or ids.request_id,
+                demand=demand,
             ),
             self._key(request, content, None if found is None else ids.session_id) if once else None,
             slot,
@@ -215,8 +231,8 @@ class GuardedEndpoint:
     def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
         settings = self._gate.settings
         running = self._options.max_stream_seconds or settings.max_stream_seconds
-        saved = self._gate.bindings.target_of(self._binding) is not None
-        kept = settings.outbox_retention_seconds if saved else settings.finished_ttl_seconds
+        owing = self._gate.bindings.target_of(self._binding) is not None or self._counting is not None
+        kept = settings.outbox_retention_seconds if owing else settings.finished_ttl_seconds
         return request_key(
             request,
             binding=self._binding,
@@ -328,6 +344,11 @@ class GuardedEndpoint:
         headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
         if stream.degraded:
             headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
+        held = self._gate.runtime.reserving.held(stream.ref)
+        if held is not None:
+            headers += standing_headers(held.standings)
+            if held.owing:
+                headers.append((b"x-streamguard-notice", FaultCode.QUOTA_RELEASE_FAILED.encode()))
         status_code, background = 200, None
         if injected is not None:
             status_code = injected.status_code or 200

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Signal
-from ..runtime import Bindings, Runtime
+from ..runtime import Bindings, QuotaBindings, Runtime
 from ..settings import Settings
 from ..wire import WireProtocol, protocol_named
 from .headers import RawHeaders, id_headers
@@ -63,10 +63,20 @@ class Gate:
     where messages are saved."""
 
     def __init__(
-        self, settings: Settings, authenticate: Authenticate, runtime: Callable[[], Runtime], bindings: Bindings
+        self,
+        settings: Settings,
+        authenticate: Authenticate,
+        runtime: Callable[[], Runtime],
+        bindings: Bindings,
+        *,
+        own_quota: bool = False,
     ) -> None:
         self.settings = settings
         self.bindings = bindings
+        self.terms: QuotaBindings = QuotaBindings()
+        """What endpoints count."""
+        self.own_quota = own_quota
+        """The quota is a host's own service, which knows its limits."""
         self.viewers: ViewerSlots = ViewerSlots(settings.max_viewers_per_owner)
         self.resumes: ResumeRate = ResumeRate(settings.max_resumes_per_minute)
         self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
@@ -124,7 +134,7 @@ def fault_response(fault: Fault, headers: RawHeaders, *, work_started: bool = Fa
     """
     response = Response(fault.envelope(), status_code=fault.status, media_type="application/json")
     more = [(b"cache-control", b"no-store"), *headers]
-    if fault.status in (429, 503):
+    if fault.status in (429, 503) and (fault.retryable or fault.retry_after_seconds is not None):
         more.append((b"retry-after", str(fault.retry_after_seconds or 1).encode()))
     if work_started:
         more.append((b"x-should-retry", b"false"))

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ..errors import CursorInvalidError, FaultError, NotStartedError
+from ..errors import CursorInvalidError, FaultError, NotStartedError, QuotaError
 from ..faults import Fault, FaultCode
 from ..model import MAX_SEQ, Cursor, Observation, SessionKey, Signal, StreamRef, is_stream_id
 from ..runtime import Nothing, Resumed
@@ -22,6 +22,7 @@ from .headers import RawHeaders, request_id_of, stream_headers
 from .messages import SavedMessages, page_of
 from .origin import check_origin
 from .paths import RouteName, Target, decoded
+from .quota import status_of
 from .response import StreamResponse
 from .selector import checked_session_id
 
@@ -168,13 +169,18 @@ class Routes:
             self._observe(Signal.SESSION_ERASED, None, ids)
             return _empty(ids.headers())
         record = await self._gate.runtime.sessions.status(key)
-        body = {
+        body: dict[str, object] = {
             "session_id": key.session_id,
             "active": _status(record.active_id, record.active),
             "last": _status(record.last_id, record.last),
             "quota": None,
         }
-        return _json(body, 200, ids.headers())
+        headers = ids.headers()
+        try:
+            body["quota"] = await status_of(self._gate.runtime, key, record)
+        except QuotaError:  # the rest is known all the same
+            headers.append((b"x-streamguard-notice", FaultCode.QUOTA_UNAVAILABLE.encode()))
+        return _json(body, 200, headers)
 
     async def _stop(self, key: SessionKey, ids: Ids) -> Response:
         stopped = await self._gate.runtime.sessions.stop(key)

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from ...errors import StoreError
 from ...faults import Fault, FaultCode
-from ...model import Observation, Persisted, Signal, StreamRef
+from ...model import Observation, Persisted, QuotaState, Signal, StreamRef
 from ...settings import Settings
 from ...stores.base import Status, StreamStore
 from .running import SHUTDOWN
@@ -23,6 +23,7 @@ TRIES: Final = 5
 PAUSE_SECONDS: Final = 0.2
 UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable", "newer_format"})
 """Reasons that say nothing of the save itself: no attempt at it was made."""
+UNSETTLED: Final = "quota_unavailable"
 ELSEWHERE_SECONDS: Final = 10.0
 """How long an entry is left to workers that know more."""
 
@@ -46,6 +47,8 @@ class OwedSaves:
                 await self.discharge(ref, Persisted.NOT_ASKED)
             case Verdict.CONFLICT | Verdict.FORBIDDEN | Verdict.ERASED:
                 await self.discharge(ref, Persisted.NO)
+            case Verdict.REFUSED if await self._settles_yet(ref, attempts):
+                await self.postpone(ref, UNSETTLED, attempts=attempts)
             case Verdict.REFUSED:
                 await self.bury(ref, message_id, result, attempts=attempts)
             case _ if result.reason in UNCOUNTED:
@@ -56,10 +59,22 @@ class OwedSaves:
                 await self.postpone(ref, result.reason, attempts=attempts)
 
     async def discharge(self, ref: StreamRef, persisted: Persisted) -> bool:
-        """Nothing is owed any more. Returns whether that is on record."""
+        """No save is owed any more. Returns whether that is on record. The entry stays while a settlement is owed."""
         retention = self._settings.finished_ttl_seconds
+        meta = await self._tried(lambda: self._store.meta(ref))
+        if meta is not None and meta.quota is QuotaState.PENDING:
+            marked = await self._tried(lambda: self._store.mark(ref, persisted=persisted))
+            await self.postpone(ref, UNSETTLED)
+            return marked is Status.OK
         status = await self._tried(lambda: self._store.discharge(ref, persisted=persisted, retention_seconds=retention))
         return status is Status.OK
+
+    async def _settles_yet(self, ref: StreamRef, attempts: int) -> bool:
+        """Whether a settlement is owed too that may still come about: a dead letter would keep it from that."""
+        if attempts + 1 >= self._settings.max_outbox_attempts:
+            return False
+        meta = await self._tried(lambda: self._store.meta(ref))
+        return meta is not None and meta.quota is QuotaState.PENDING
 
     async def postpone(self, ref: StreamRef, reason: str | None, *, attempts: int = 0, count: bool = True) -> None:
         """Try again later; the pause grows with the attempts."""
@@ -92,7 +107,15 @@ class OwedSaves:
             )
         )
 
-    async def bury(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
+    async def bury(
+        self,
+        ref: StreamRef,
+        message_id: str,
+        result: SaveResult,
+        *,
+        attempts: int,
+        code: FaultCode = FaultCode.PERSISTENCE_FAILED,
+    ) -> None:
         """Give up: an operator may look, and revive it."""
         reason = result.reason or "failed"
         status = await self._tried(
@@ -100,7 +123,7 @@ class OwedSaves:
         )
         if status is Status.OK:
             fault = Fault.of(
-                FaultCode.PERSISTENCE_FAILED,
+                code,
                 retryable=False,
                 reason=reason,
                 session_id=ref.key.session_id,

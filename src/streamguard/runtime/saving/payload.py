@@ -11,9 +11,11 @@ from typing import Final
 
 from ...messages import Message, Role
 
-__all__ = ["NewerPayloadError", "read_payload", "write_payload"]
+__all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "read_payload", "write_payload"]
 
 VERSION: Final = 1
+WITH_SETTLEMENT: Final = 2
+"""The version of a payload that owes the settlement of a quota too, and perhaps no save: `before` is null then."""
 
 
 class NewerPayloadError(Exception):
@@ -36,7 +38,7 @@ def write_payload(before: Sequence[Message]) -> bytes:
 
 
 def read_payload(payload: bytes) -> tuple[Message, ...]:
-    """What `write_payload` wrote.
+    """The messages of a payload; none where no save is owed.
 
     Raises:
         NewerPayloadError: another version has to read it.
@@ -44,7 +46,7 @@ def read_payload(payload: bytes) -> tuple[Message, ...]:
     """
     try:
         raw = json.loads(payload)
-        if raw["v"] != VERSION:
+        if raw["v"] not in (VERSION, WITH_SETTLEMENT):
             raise NewerPayloadError
         return tuple(
             Message(
@@ -53,7 +55,7 @@ def read_payload(payload: bytes) -> tuple[Message, ...]:
                 parts=tuple(found["parts"]),
                 metadata=found.get("metadata"),
             )
-            for found in raw["before"]
+            for found in (raw["before"] if raw["before"] is not None or raw["v"] == VERSION else ())
         )
     except (KeyError, TypeError) as exc:
         raise ValueError("this is no outbox payload") from exc

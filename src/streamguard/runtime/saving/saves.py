@@ -7,7 +7,7 @@ owed: an outbox entry is written before the stream closes, and any worker that k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -16,7 +16,7 @@ from ...faults import Fault
 from ...messages import Message
 from ...model import Observation, Persisted, Signal, StreamRef
 from ...settings import Settings
-from ...stores.base import Owed, StreamStore
+from ...stores.base import Owed, StreamMeta, StreamStore
 from ...wire import knows_protocol, protocol_named
 from ..breaker import Breaker
 from ..finishing import Finishing, Sealed, Settled
@@ -37,6 +37,8 @@ MARGIN_SECONDS: Final = 5.0
 """Between the time a running save may still take and the moment the outbox looks at its entry."""
 LAST_SECONDS: Final = 1.0
 """What a save may take that begins when the drain is over: of a stream that hung on the stream store until then."""
+
+SettleQuota = Callable[[Owed, StreamMeta], Awaitable[SaveResult | None]]
 
 _PERSISTED: Final = {Verdict.SAVED: Persisted.YES, Verdict.NOTHING: Persisted.NOT_ASKED}
 """Everything else is `NO` where nothing can be owed."""
@@ -69,6 +71,8 @@ class Saving(Finishing):
         self._followed = 0
         """Saves whose end is still to be put on record."""
         self._given_up = False
+        self.settle_quota: SettleQuota | None = None
+        """Settles what an entry owes besides; answers None where its save is to be tried now."""
 
     @property
     def under_way(self) -> int:
@@ -129,7 +133,7 @@ class Saving(Finishing):
         target = self._bindings.target_of(sealed.binding)
         if target is None:
             return Settled()
-        if stream is not None and await self._is_disowned(stream):
+        if stream is not None and await self.is_disowned(stream):
             superseded = SaveResult(Verdict.CONFLICT, "superseded")
             return Settled(Persisted.NO, notices=self._told(sealed, stream.before, superseded))
         source = Source(sealed.ref, after_seq, payloads)
@@ -182,7 +186,7 @@ class Saving(Finishing):
         )
         return Settled(persisted, notices=notices, closing=tuple(closing))
 
-    async def _is_disowned(self, stream: LiveStream) -> bool:
+    async def is_disowned(self, stream: LiveStream) -> bool:
         """Whether another worker owns a stream that this one could not log, as far as anybody says."""
         if not stream.disowned and not self._breaker.open:
             try:
@@ -245,6 +249,9 @@ class Saving(Finishing):
             return SaveResult(Verdict.FAILED, "gone")
         if not self._bindings.knows(meta.binding):
             return await self._left(owed, "unknown_binding")
+        settled = None if self.settle_quota is None else await self.settle_quota(owed, meta)
+        if settled is not None:
+            return settled
         target = self._bindings.target_of(meta.binding)
         if target is None:
             await self._owed.discharge(owed.ref, Persisted.NOT_ASKED)

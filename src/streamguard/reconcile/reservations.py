@@ -1,0 +1,101 @@
+"""Ends reservations that nobody renewed and nobody settled: of workers that died between reserving and starting, and of
+replies whose settlement was given up.
+
+A reservation that expired holds nothing back any more, whoever attends to it: this strikes it off the list of what is
+to be looked at, and says so. One whose stream is alive is left alone, and so is one whose settlement is owed: both are
+charged late, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+from ..errors import QuotaError, StoreCorruptError, StoreError
+from ..model import Observation, QuotaState, Signal, StreamState
+from ..quota import QuotaStore, Reservation, ReservationState
+from ..runtime import Runtime
+from .results import Duty, Result, Treated
+
+__all__ = ["ROUND_SECONDS", "ReservationSweep"]
+
+BATCH: Final = 100
+"""How many one look takes up at most."""
+CLAIM_SECONDS: Final = 30.0
+"""How long what one worker looks at is kept from others, and what it left from itself."""
+ROUND_SECONDS: Final = 10.0
+"""How often each worker looks, at most."""
+
+
+class ReservationSweep:
+    """Looks every `ROUND_SECONDS`, jittered so that workers do not move in step; does nothing without a quota store."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.last_success: float | None = None
+        """Loop time of the last look that came to its end."""
+
+    async def run(self) -> None:
+        """Look until the drain. It holds back while the stream store is away: nobody could say what is alive."""
+        runtime = self._runtime
+        while runtime.reserving.store is not None:
+            await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
+            if runtime.draining:
+                return
+            if runtime.breaker.healthy_seconds < runtime.settings.lease_seconds:
+                continue
+            try:
+                await self.attempt()
+            except StoreError:
+                runtime.breaker.stumbled()
+
+    async def attempt(self) -> list[Treated]:
+        """As `look`; nothing while the quota does not answer, which the runtime's health then says.
+
+        Raises:
+            StoreError: the stream store failed.
+        """
+        try:
+            return await self.look()
+        except (QuotaError, TimeoutError):
+            self._runtime.reserving.failing = True
+            return []
+
+    async def look(self) -> list[Treated]:
+        """Attend to what has expired. Says what became of each.
+
+        Raises:
+            StoreError, QuotaError, TimeoutError: a store failed; what was claimed comes up again.
+        """
+        runtime, store = self._runtime, self._runtime.reserving.store
+        treated: list[Treated] = []
+        while store is not None and not runtime.draining:
+            async with asyncio.timeout(runtime.settings.quota_seconds):
+                due = await store.due(limit=BATCH, claim_seconds=CLAIM_SECONDS)
+            treated += [await self._treat(store, reservation) for reservation in due]
+            if len(due) < BATCH:
+                break
+        self.last_success = asyncio.get_running_loop().time()
+        return treated
+
+    async def _treat(self, store: QuotaStore, reservation: Reservation) -> Treated:
+        runtime, ref = self._runtime, reservation.ref
+        if runtime.owns(ref):
+            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "live")
+        try:
+            meta = await runtime.store.meta(ref)
+        except StoreCorruptError:
+            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "unreadable")
+        if meta is not None and meta.state is not StreamState.CLOSED:
+            # Alive, or an orphan: its end settles it.
+            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "live")
+        if meta is not None and meta.quota is QuotaState.PENDING and not meta.lost:
+            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "owed")
+        async with asyncio.timeout(runtime.settings.quota_seconds):
+            settlement = await store.expire(ref)
+        if settlement.state is not ReservationState.EXPIRED:
+            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)
+        if settlement.changed:
+            runtime.observe(Observation(Signal.RESERVATION_EXPIRED, ref=ref))
+        return Treated(ref, Duty.RESERVATIONS, Result.DONE, settlement.state)

@@ -1,0 +1,49 @@
+"""What a stream's reservation is to be settled with. Pure; also the form in which the outbox keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ...model import StreamRef
+from ...quota import QuotaService, Settlement
+
+__all__ = ["COMMIT_RESERVED", "RELEASE", "Charge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Commit `amounts`, or release everything."""
+
+    amounts: Mapping[str, int] | None = None
+    """By unit; a unit that is not named is charged as reserved, with None every one. Means nothing for a release."""
+    release: bool = False
+
+    async def carry_out(self, service: QuotaService, ref: StreamRef) -> Settlement:
+        """Settle. Safe to repeat.
+
+        Raises:
+            QuotaError: it may or may not have happened.
+        """
+        return await (service.release(ref) if self.release else service.commit(ref, self.amounts))
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {"release": self.release, "amounts": None if self.amounts is None else dict(self.amounts)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, object]) -> Charge:
+        """What `as_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        amounts, release = raw["amounts"], raw["release"]
+        if type(release) is not bool or not (amounts is None or isinstance(amounts, dict)):
+            raise TypeError("this is no charge")
+        return cls(amounts, release)
+
+
+RELEASE: Final = Charge(release=True)
+COMMIT_RESERVED: Final = Charge()

@@ -1,0 +1,50 @@
+"""What the outbox keeps of a settlement: beside what a save needs, in one JSON text.
+
+Version 1 owes a save only; version 2 may owe a save, a settlement, or both. One that owes no settlement is still
+written as version 1, which older workers can read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from ..saving.payload import WITH_SETTLEMENT, read_payload
+from .charge import Charge
+
+__all__ = ["OwedSettlement", "add_settlement", "read_settlement"]
+
+
+class OwedSettlement(NamedTuple):
+    """What an outbox entry owes."""
+
+    saves: bool
+    settles: bool
+    charge: Charge | None
+    """None where who wrote it did not know the endpoint: whoever does decides."""
+
+
+def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:
+    """The payload of a stream that owes its settlement too, besides the save that `owed` tells of, if any."""
+    before = None if owed is None else json.loads(owed)["before"]
+    body = {"v": WITH_SETTLEMENT, "before": before, "settle": {"charge": None if charge is None else charge.as_dict()}}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def read_settlement(payload: bytes) -> OwedSettlement:
+    """What a payload owes.
+
+    Raises:
+        NewerPayloadError: another version has to read it.
+        ValueError: it is damaged.
+    """
+    read_payload(payload)
+    raw = json.loads(payload)
+    settle = raw.get("settle")
+    if settle is None:
+        return OwedSettlement(saves=True, settles=False, charge=None)
+    try:
+        charge = None if settle["charge"] is None else Charge.from_dict(settle["charge"])
+    except (KeyError, TypeError) as exc:
+        raise ValueError("this is no settlement") from exc
+    return OwedSettlement(saves=raw["before"] is not None, settles=True, charge=charge)

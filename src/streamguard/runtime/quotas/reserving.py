@@ -1,0 +1,211 @@
+"""The reservations of this process's streams: made before a stream is registered, renewed until it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ...errors import ConfigurationError, FaultError, QuotaError, QuotaExceededError
+from ...faults import Fault, FaultCode
+from ...model import Observation, QuotaState, Signal, StreamRef
+from ...quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
+from ...settings import Settings
+from .charge import RELEASE
+from .terms import Demand
+
+if TYPE_CHECKING:
+    from ..saving.session import Start
+    from ..stream import StreamRequest
+
+__all__ = ["Held", "QuotaRefusedError", "Reserving"]
+
+RETRY_AFTER_SECONDS: Final = 5
+RELEASE_PAUSES_SECONDS: Final = (0.2, 1.0, 5.0)
+"""Between attempts at a release that nobody waits for. After them the reservation is left to expire."""
+BATCH: Final = 500
+RENEWALS: Final = 3
+"""How often a reservation is renewed while it would last: two renewals may fail."""
+
+
+class QuotaRefusedError(FaultError):
+    """The quota is used up. `standings` say how the owner stands, as far as the service tells."""
+
+    def __init__(self, fault: Fault, standings: tuple[Standing, ...]) -> None:
+        super().__init__(fault)
+        self.standings = standings
+
+
+@dataclass(slots=True)
+class Held:
+    """What one stream of this process has reserved."""
+
+    demand: Demand
+    standings: tuple[Standing, ...] = ()
+    """How its owner stood then."""
+    state: QuotaState | None = None
+    """What settling came to; None while it has not been settled."""
+    owing: bool = False
+    """An earlier reply of the session is still to be settled, which its client has to be told."""
+
+
+class Reserving:
+    """Reserves, and keeps what is reserved. `service` is None where nothing is counted; `start` runs a task of the
+    runtime's."""
+
+    def __init__(
+        self,
+        service: QuotaService | None,
+        settings: Settings,
+        *,
+        observe: Callable[[Observation], None],
+        start: Start,
+    ) -> None:
+        self.service = service
+        self.store: QuotaStore | None = service if isinstance(service, QuotaStore) else None
+        """The service, if it can keep and list reservations."""
+        self._settings = settings
+        self._observe = observe
+        self._start = start
+        self._held: dict[StreamRef, Held] = {}
+        self._kept: set[StreamRef] = set()
+        self.failing: bool = False
+        """The last call of the service brought no answer."""
+
+    def held(self, ref: StreamRef) -> Held | None:
+        """What a stream of this process has reserved; None for nothing."""
+        return self._held.get(ref)
+
+    @property
+    def count(self) -> int:
+        """How many reservations this process keeps."""
+        return len(self._held) + len(self._kept)
+
+    # -- before a stream ----------------------------------------------------------------------------------------------
+
+    async def reserve(self, ref: StreamRef, demand: Demand, request: StreamRequest) -> Held:
+        """Reserve for a stream that is about to be registered.
+
+        Raises:
+            QuotaRefusedError: `quota_exceeded`.
+            FaultError: `quota_unavailable`, or `internal` for amounts no quota takes. It has been observed.
+
+        Without an answer, or cancelled, what may have been reserved is released in the background.
+        """
+        service = self.service
+        if service is None:
+            raise ConfigurationError("decorate endpoints that have quotas before the guard starts")
+        try:
+            async with asyncio.timeout(self._settings.quota_seconds):
+                answer = await service.reserve(ref, demand.amounts, demand.quotas)
+        except QuotaExceededError as exc:
+            answer = Refused(RefusalReason.SPENT, exc.retry_after_seconds)
+        except asyncio.CancelledError:
+            self._release_soon(ref)
+            raise
+        except Exception as exc:  # a host's service may raise what it likes
+            if isinstance(exc, QuotaError) and not exc.retryable:
+                raise self._refusal(request, FaultCode.INTERNAL, exc) from exc
+            self.failing = True
+            if demand.on_failure == "fail":
+                self._release_soon(ref)
+                raise self._refusal(request, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
+            held = self._held[ref] = Held(demand)  # it may be reserved: settling finds out
+            return held
+        self.failing = False
+        if isinstance(answer, Refused):
+            raise self._refused(request, answer)
+        held = self._held[ref] = Held(demand, answer.standings)
+        return held
+
+    def drop(self, ref: StreamRef) -> None:
+        """The stream does not begin: release what was reserved for it, in the background."""
+        if self._held.pop(ref, None) is not None:
+            self._release_soon(ref)
+
+    def forget(self, ref: StreamRef) -> None:
+        """The stream is over, and settled or left to the outbox."""
+        self._held.pop(ref, None)
+
+    def _release_soon(self, ref: StreamRef) -> None:
+        self._start(partial(self._released, ref))
+
+    async def _released(self, ref: StreamRef) -> None:
+        service = self.service
+        if service is None:
+            return
+        for pause in (*RELEASE_PAUSES_SECONDS, None):
+            try:
+                async with asyncio.timeout(self._settings.quota_seconds):
+                    await RELEASE.carry_out(service, ref)
+            except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
+                error = exc
+            else:
+                return
+            if pause is not None:
+                await asyncio.sleep(pause)
+        fault = Fault.of(
+            FaultCode.QUOTA_RELEASE_FAILED, session_id=ref.key.session_id, stream_id=ref.stream_id, reason="expires"
+        )
+        self._observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=error))
+
+    # -- while it runs ------------------------------------------------------------------------------------------------
+
+    def keep(self, ref: StreamRef) -> None:
+        """Go on renewing after the stream's end, until `let_go`: it is being settled from memory."""
+        self._kept.add(ref)
+
+    def let_go(self, ref: StreamRef) -> None:
+        """What `keep` kept is settled, or given up."""
+        self._kept.discard(ref)
+
+    async def run(self) -> None:
+        """Renew for ever, apart from the streams' leases: neither waits for the other's store."""
+        store = self.store
+        while store is not None:
+            await asyncio.sleep(store.hold_seconds / RENEWALS)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew everything that is not settled, once. What is not renewed in time expires, and is charged late."""
+        store = self.store
+        if store is None:
+            return
+        refs = [ref for ref, held in self._held.items() if held.state in (None, QuotaState.PENDING)]
+        refs += [ref for ref in self._kept if ref not in self._held]
+        for begin in range(0, len(refs), BATCH):
+            with suppress(QuotaError, TimeoutError):
+                self.failing = True
+                async with asyncio.timeout(self._settings.quota_seconds):
+                    await store.renew(refs[begin : begin + BATCH])
+                self.failing = False
+
+    # -- refusing -----------------------------------------------------------------------------------------------------
+
+    def _refused(self, request: StreamRequest, refused: Refused) -> QuotaRefusedError:
+        wait = refused.retry_after_seconds
+        fault = Fault.of(
+            FaultCode.QUOTA_EXCEEDED,
+            reason=refused.reason,
+            retryable=False if refused.reason is RefusalReason.TOO_LARGE else None,
+            retry_after_seconds=None if wait is None else max(1, math.ceil(wait)),
+            session_id=request.key.session_id,
+            request_id=request.request_id,
+        )
+        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
+        return QuotaRefusedError(fault, refused.standings)
+
+    def _refusal(self, request: StreamRequest, code: FaultCode, error: Exception) -> FaultError:
+        fault = Fault.of(
+            code,
+            reason="quota" if code is FaultCode.INTERNAL else None,
+            retry_after_seconds=RETRY_AFTER_SECONDS if code is FaultCode.QUOTA_UNAVAILABLE else None,
+            session_id=request.key.session_id,
+            request_id=request.request_id,
+        )
+        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault, error=error))
+        return FaultError(fault)

@@ -1,0 +1,297 @@
+"""Settling what streams reserved, in the steps of their end and after: once, and with the truth told about it.
+
+It comes after the save, for a save that fails costs its user nothing less. What cannot be settled in time is owed:
+beside the save, in the stream's one outbox entry. Of a stream without a log nothing can be owed; its process goes on
+trying for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ...errors import QuotaError, StoreError
+from ...faults import Fault, FaultCode
+from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef
+from ...quota import ReservationState
+from ...settings import Settings
+from ...stores.base import Owed, Seal, StreamMeta, StreamStore
+from ..finishing import Finishing, Sealed, Settled
+from ..saving.bindings import Bindings
+from ..saving.owed import OwedSaves
+from ..saving.payload import NewerPayloadError
+from ..saving.saves import Saving
+from ..saving.stream import SaveResult, Verdict
+from ..stream import LiveStream
+from .charge import Charge
+from .payload import add_settlement, read_settlement
+from .reserving import Reserving
+from .terms import QuotaBindings, QuotaTerms
+
+if TYPE_CHECKING:
+    from ..saving.session import Start
+
+__all__ = ["Settling"]
+
+PAUSE_SECONDS: Final = 0.1
+MAX_PAUSE_SECONDS: Final = 1.0
+LATE_PAUSE_SECONDS: Final = 30.0
+"""The longest pause between attempts from memory."""
+UNSETTLED: Final = "quota_unavailable"
+
+
+class Settling(Finishing):
+    """Saves with `saving`, then settles. `start` runs a task of the runtime's; `changed` is told when one is over."""
+
+    def __init__(
+        self,
+        saving: Saving,
+        reserving: Reserving,
+        bindings: Bindings,
+        terms: QuotaBindings,
+        store: StreamStore,
+        settings: Settings,
+        *,
+        observe: Callable[[Observation], None],
+        start: Start,
+        changed: Callable[[], None],
+    ) -> None:
+        self._saving = saving
+        self._reserving = reserving
+        self._bindings = bindings
+        self._terms = terms
+        self._store = store
+        self._settings = settings
+        self._observe = observe
+        self._start = start
+        self._changed = changed
+        self._owed = OwedSaves(store, settings, observe=observe)
+        self._given_up = asyncio.Event()
+        self.under_way: int = 0
+        """How many settlements are still tried from memory."""
+
+    def give_up(self) -> None:
+        """The process ends: what is tried from memory is left to expire."""
+        self._given_up.set()
+
+    # -- in a stream's end --------------------------------------------------------------------------------------------
+
+    def has_nothing_to_do(self, stream: LiveStream) -> bool:
+        return self._reserving.held(stream.ref) is None and self._saving.has_nothing_to_do(stream)
+
+    async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
+        """Save and settle a stream whose log is whole. Settling takes `settle_visible_seconds` at most."""
+        settled = await self._saving.finish(sealed, stream)
+        if stream is None and self._reserving.service is not None and self._is_others(sealed.binding):
+            return _owing(settled, None, 0.0)
+        charge = self._charge(sealed, stream)
+        if charge is None or (stream is not None and not stream.owned()):
+            return settled
+        state, error = await self._settled(sealed.ref, charge, self._patience(stream))
+        self._note(sealed.ref, state)
+        if state is not None:
+            return replace(settled, quota=state)
+        settled = replace(settled, notices=(*settled.notices, self._told(sealed, error)))
+        return _owing(settled, charge, self._settings.outbox_retry_seconds)
+
+    async def finish_unlogged(
+        self, sealed: Sealed, stream: LiveStream | None, payloads: Sequence[bytes], *, after_seq: int
+    ) -> Settled:
+        """Save and settle a stream whose log is not whole. Nothing can be owed for it."""
+        settled = await self._saving.finish_unlogged(sealed, stream, payloads, after_seq=after_seq)
+        charge = self._charge(sealed, stream)
+        if charge is None or (stream is not None and await self._saving.is_disowned(stream)):
+            return settled
+        state, error = await self._settled(sealed.ref, charge, self._patience(stream))
+        self._note(sealed.ref, state)
+        if state is not None:
+            return replace(settled, quota=state)
+        self._reserving.keep(sealed.ref)
+        self.under_way += 1
+        self._start(partial(self._settle_late, sealed.ref, charge))
+        notices = (*settled.notices, self._told(sealed, error))
+        return replace(settled, quota=QuotaState.PENDING, notices=notices)
+
+    def _is_others(self, binding: str) -> bool:
+        """Whether only another worker can tell if a stream of this binding has a reservation."""
+        return self._bindings.any and not self._bindings.knows(binding)
+
+    def _charge(self, sealed: Sealed, stream: LiveStream | None) -> Charge | None:
+        """What to settle with; None where nothing was reserved."""
+        if self._reserving.service is None:
+            return None
+        terms = self._terms.terms_of(sealed.binding)
+        if stream is None:
+            return None if terms is None else terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal))
+        held = self._reserving.held(stream.ref)
+        if held is None:
+            return None
+        terms = terms or QuotaTerms(held.demand.quotas)
+        return terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal, stream))
+
+    def _patience(self, stream: LiveStream | None) -> float:
+        visible = self._settings.settle_visible_seconds
+        return visible if stream is not None else min(visible, self._settings.lease_seconds / 3)
+
+    def _note(self, ref: StreamRef, state: QuotaState | None) -> None:
+        held = self._reserving.held(ref)
+        if held is not None:
+            held.state = state or QuotaState.PENDING
+
+    async def _settled(
+        self, ref: StreamRef, charge: Charge, seconds: float
+    ) -> tuple[QuotaState | None, Exception | None]:
+        """Settle within so many seconds. Answers the state that stands, or what the last attempt failed with."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        pause = PAUSE_SECONDS
+        while True:
+            state, error = await self._attempt(ref, charge)
+            if state is not None or (isinstance(error, QuotaError) and not error.retryable):
+                return state, error
+            if self._given_up.is_set() or loop.time() + pause >= deadline:
+                return None, error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+    async def _attempt(self, ref: StreamRef, charge: Charge) -> tuple[QuotaState | None, Exception | None]:
+        service = self._reserving.service
+        if service is None:
+            return QuotaState.NONE, None
+        try:
+            async with asyncio.timeout(self._settings.quota_seconds):
+                settlement = await charge.carry_out(service, ref)
+        except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
+            self._reserving.failing = True
+            return None, exc
+        self._reserving.failing = False
+        unknown = settlement.state is ReservationState.UNKNOWN
+        return QuotaState.NONE if unknown else QuotaState.SETTLED, None
+
+    async def _settle_late(self, ref: StreamRef, charge: Charge) -> None:
+        """Go on trying while this process lives; once it is done, the stream's record says so."""
+        pause = MAX_PAUSE_SECONDS
+        try:
+            while not self._given_up.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 -- jitter
+                        await self._given_up.wait()
+                pause = min(pause * 2, LATE_PAUSE_SECONDS)
+                state, _ = await self._attempt(ref, charge)
+                if state is not None:
+                    self._tell_recovered(ref)
+                    with suppress(StoreError):
+                        await self._store.mark(ref, quota=state)
+                    return
+        finally:
+            self._reserving.let_go(ref)
+            self.under_way -= 1
+            self._changed()
+
+    # -- what is owed -------------------------------------------------------------------------------------------------
+
+    async def settle_owed(self, owed: Owed, meta: StreamMeta) -> SaveResult | None:
+        """Settle what a closed stream owes, and put on record what came of it. None when its save is to be tried now.
+
+        Raises:
+            StoreError: the stream store failed; the claim runs out.
+        """
+        try:
+            work = read_settlement(owed.payload)
+        except NewerPayloadError:
+            await self._owed.leave(owed.ref, "newer_format")
+            return SaveResult(Verdict.FAILED, "newer_format")
+        except ValueError as exc:
+            damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
+            await self._owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            return damaged
+        if not work.settles or meta.quota is not QuotaState.PENDING:
+            return None if work.saves and _is_unsaved(meta, work.settles) else await self._discharged(owed, None)
+        charge, seal, terms = work.charge, meta.seal, self._terms.terms_of(meta.binding)
+        state: QuotaState | None = QuotaState.NONE
+        error: Exception | None = None
+        if charge is None and terms is not None and seal is not None:
+            charge = terms.charge(seal, said_nothing=_said_nothing(seal))
+        if charge is not None:
+            if self._reserving.service is None:
+                await self._owed.leave(owed.ref, "no_quota")
+                return SaveResult(Verdict.FAILED, "no_quota")
+            state, error = await self._attempt(owed.ref, charge)
+        saves = work.saves and _is_unsaved(meta, True)
+        if state is not None:
+            if charge is not None:
+                self._tell_recovered(owed.ref)
+            if not saves:
+                return await self._discharged(owed, state)
+            await self._store.mark(owed.ref, quota=state)
+            return None
+        if saves:
+            return None  # whatever comes of the save, the entry stays until this is settled too
+        failed = SaveResult(Verdict.FAILED, UNSETTLED, error)
+        if isinstance(error, QuotaError) and not error.retryable:
+            failed = SaveResult(Verdict.REFUSED, "quota_refused", error)
+        if failed.verdict is Verdict.REFUSED or owed.attempts + 1 >= self._settings.max_outbox_attempts:
+            code = FaultCode.QUOTA_RELEASE_FAILED
+            await self._owed.bury(owed.ref, meta.message_id, failed, attempts=owed.attempts + 1, code=code)
+        else:
+            await self._owed.postpone(owed.ref, failed.reason, attempts=owed.attempts)
+        return failed
+
+    async def _discharged(self, owed: Owed, state: QuotaState | None) -> SaveResult:
+        await self._store.discharge(owed.ref, quota=state, retention_seconds=self._settings.finished_ttl_seconds)
+        return SaveResult(Verdict.NOTHING, "settled")
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def _told(self, sealed: Sealed, error: Exception | None) -> Fault:
+        fault = Fault.of(
+            FaultCode.QUOTA_RELEASE_FAILED,
+            session_id=sealed.ref.key.session_id,
+            stream_id=sealed.ref.stream_id,
+            message_id=sealed.message_id,
+            request_id=sealed.request_id,
+        )
+        self._observe(
+            Observation(
+                Signal.FAULT,
+                ref=sealed.ref,
+                message_id=sealed.message_id,
+                request_id=sealed.request_id,
+                fault=fault,
+                error=error,
+                fields={"outcome": sealed.seal.outcome},
+            )
+        )
+        return fault
+
+    def _tell_recovered(self, ref: StreamRef) -> None:
+        self._observe(Observation(Signal.SETTLEMENT_RECOVERED, ref=ref))
+
+
+def _owing(settled: Settled, charge: Charge | None, due_seconds: float) -> Settled:
+    """The same, with the settlement owed too. A save that is still running is not to be met by the outbox."""
+    return replace(
+        settled,
+        quota=QuotaState.PENDING,
+        owed=add_settlement(settled.owed, charge),
+        due_seconds=due_seconds if settled.owed is None else settled.due_seconds,
+    )
+
+
+def _said_nothing(seal: Seal, stream: LiveStream | None = None) -> bool:
+    """Whether it failed, or was interrupted, before its first item, or was shown to nobody."""
+    if seal.outcome not in (Outcome.FAILED, Outcome.INTERRUPTED):
+        return False
+    if seal.fault is not None and seal.fault.code is FaultCode.NOT_FOUND:
+        return True
+    return seal.last_seq == 0 or (stream is not None and stream.items == 0)
+
+
+def _is_unsaved(meta: StreamMeta, also_settles: bool) -> bool:
+    """Whether a save that is owed is still to be made. An entry of nothing else stands for itself."""
+    return not also_settles or meta.persisted in (Persisted.PENDING, Persisted.NO)
