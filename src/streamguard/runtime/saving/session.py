@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ...errors import (
@@ -16,7 +18,7 @@ from ...errors import (
     StoreError,
     StreamGuardError,
 )
-from ...messages import Message, MessageStore, Role, StoredMessage
+from ...messages import Appended, Message, MessageStatus, MessageStore, Role, StoredMessage
 from ...model import SessionKey, StreamRef
 from ...settings import Settings
 from ...stores.base import StreamStore
@@ -28,6 +30,9 @@ __all__ = ["Before", "ErasedError", "SessionWriter", "Start", "Unsaved", "UserMe
 
 Start = Callable[[Callable[[], Awaitable[None]]], None]
 """Runs something once, in the runtime's own task group."""
+
+PAGE: Final = 100
+"""How many messages are read at once where a session's last one is looked for."""
 
 RESULTS_SUFFIX: Final = ".input"
 """A stream's id with this is the writer of what the client added before that stream began."""
@@ -90,8 +95,38 @@ class SessionWriter:
         except MessageNotFoundError:
             return None
 
+    async def last(self, attempts: Attempts) -> StoredMessage | None:
+        """The session's last message; None when there is none, or nothing can be read."""
+        messages = self.messages
+        if messages is None:
+            return None
+
+        async def page(after: int) -> list[StoredMessage]:
+            step = partial(messages.list, self._key, after=after, limit=PAGE)
+            return await self._saver.call("list", step, deadline=attempts.deadline)
+
+        last: StoredMessage | None = None
+        while True:
+            found = await attempts(partial(page, 0 if last is None else last.position))
+            last = found[-1] if found else last
+            if len(found) < PAGE:
+                return last
+
+    async def mark(self, message_id: str, status: MessageStatus, attempts: Attempts) -> None:
+        """Set a stored message's status, if it is there."""
+        messages = self.messages
+        if messages is None:
+            return
+        with suppress(MessageNotFoundError):
+            await attempts(
+                lambda: self._saver.call(
+                    "mark", lambda: messages.mark(self._key, message_id, status), deadline=attempts.deadline
+                )
+            )
+
     async def append(self, message: Message, attempts: Attempts, *, certain: bool = True) -> None:
-        """Store a message. Opens the session if it is not there, but never one that was erased.
+        """Store a message. Opens the session if it is not there, but never one that was erased. A question asked again
+        is not unanswered any more.
 
         `certain`: wait for the stream store to say that it was not; else, when that does not answer, go ahead.
 
@@ -111,10 +146,14 @@ class SessionWriter:
             await self._append(message, attempts)
 
     async def _append(self, message: Message, attempts: Attempts) -> None:
-        async def step() -> None:
-            await self._saver.target.append(self._key, message)
+        async def step() -> object:
+            return await self._saver.target.append(self._key, message)
 
-        await attempts(lambda: self._saver.call("append", step, deadline=attempts.deadline))
+        appended = await attempts(lambda: self._saver.call("append", step, deadline=attempts.deadline))
+        if appended is Appended.DUPLICATE and message.role is Role.USER:
+            stored = await self.get(message.message_id, attempts)
+            if stored is not None and stored.status is MessageStatus.UNANSWERED:
+                await self.mark(message.message_id, MessageStatus.COMPLETE, attempts)
 
     async def _check(self, attempts: Attempts, *, certain: bool) -> None:
         if certain:

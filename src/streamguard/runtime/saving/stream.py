@@ -21,7 +21,7 @@ from ...errors import (
     StoreError,
     StoreFormatError,
 )
-from ...messages import Message, MessageStore, Role, StoredMessage
+from ...messages import Message, MessageStatus, MessageStore, Role, StoredMessage
 from ...model import Persisted, StreamState
 from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage
@@ -115,6 +115,7 @@ class StreamSave:
                 return Verdict.SAVED if self._is_ours(stored) else Verdict.CONFLICT
             message = await self._message(stored, earlier)
             if message is None:
+                await self._leave_unanswered()
                 return Verdict.NOTHING
             try:
                 await self._writer.append(message, self.attempts, certain=not self._unlogged)
@@ -128,6 +129,22 @@ class StreamSave:
             else:
                 return Verdict.SAVED
         raise MessageTimeoutError("append: others go on writing the same message", operation="append")
+
+    async def _leave_unanswered(self) -> None:
+        """The stream said nothing: say so of the question it was to answer, if the session ends with one.
+
+        A later stream may be answering it by now. Its question, if it brought one, was written after its registration:
+        so the messages are looked at first.
+        """
+        if self._unlogged:  # nobody can say whether there is a later one
+            return
+        last = await self._writer.last(self.attempts)
+        if last is None or last.message.role is not Role.USER or last.status is not MessageStatus.COMPLETE:
+            return
+        ref = self._sealed.ref
+        record = await self.attempts(lambda: self._store.session(ref.key))
+        if record.last_id == ref.stream_id:
+            await self._writer.mark(last.message.message_id, MessageStatus.UNANSWERED, self.attempts)
 
     async def _found(self) -> tuple[StoredMessage | None, StreamMeta | None]:
         """The message as it is stored, where this stream continues one, and the stream before this one of it."""
