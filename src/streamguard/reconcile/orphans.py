@@ -89,15 +89,18 @@ class OrphanSweep:
         """
         runtime = self._runtime
         treated: list[Treated] = []
-        seen: set[StreamRef] = set()
-        """What was looked at: of what was left some is still due, and must not hide the rest."""
+        left: set[StreamRef] = set()
+        """What stays due for all that this look does, and must not hide the rest."""
         while not runtime.draining:
-            limit = BATCH + len(seen)
+            limit = BATCH + len(left)
             due = await runtime.store.due(limit=limit, share=share)
-            fresh = [ref for ref in due if ref not in seen][:BATCH]
-            seen.update(fresh)
-            treated += await self._all_of([ref for ref in fresh if not runtime.owns(ref)])
-            if len(due) < limit or not fresh:
+            fresh = [ref for ref in due if ref not in left]
+            # This process's own are late, but alive: their next heartbeat renews the lease.
+            left.update(ref for ref in fresh if runtime.owns(ref))
+            some = await self._all_of([ref for ref in fresh if ref not in left])
+            left.update(one.ref for one in some if one.result is Result.LEFT)
+            treated += some
+            if len(due) < limit:
                 break
         self.last_success = asyncio.get_running_loop().time()
         return treated
