@@ -96,6 +96,5 @@ class ReservationSweep:
             settlement = await store.expire(ref)
         if settlement.state is not ReservationState.EXPIRED:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)
-        if settlement.changed:
-            runtime.observe(Observation(Signal.RESERVATION_EXPIRED, ref=ref))
+        runtime.observe(Observation(Signal.RESERVATION_EXPIRED, ref=ref))
         return Treated(ref, Duty.RESERVATIONS, Result.DONE, settlement.state)

@@ -92,6 +92,9 @@ class Settling(Finishing):
         charge = self._charge(sealed, stream)
         if charge is None or (stream is not None and not stream.owned()):
             return settled
+        held = self._reserving.held(sealed.ref)
+        if held is not None and held.state not in (None, QuotaState.PENDING):
+            return replace(settled, quota=held.state)  # settled before the store came back
         state, error = await self._settled(sealed.ref, charge, self._patience(stream))
         self._note(sealed.ref, state)
         if state is not None:

@@ -1,0 +1,512 @@
+"""A reply's quota: reserved before it is registered, settled once, whoever ends it (I8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from streamguard.errors import FaultError, QuotaInvalidError
+from streamguard.faults import Fault, FaultCode
+from streamguard.model import Outcome, QuotaState, Signal, StreamRef, new_stream_id
+from streamguard.quota import MemoryQuotaStore, Quota, ReservationState
+from streamguard.reconcile.orphans import OrphanSweep
+from streamguard.reconcile.outbox import OutboxWorker
+from streamguard.reconcile.reservations import ReservationSweep
+from streamguard.reconcile.results import Result
+from streamguard.runtime import PartialCharge, QuotaRefusedError, QuotaTerms
+from streamguard.stores.base import StreamStore
+from streamguard.stores.memory import MemoryStore
+
+from ..harness.waiting import wait_until_async
+from .conftest import Stores, look, memory, stores
+from .counting import TOKENS, QuotaLine, asking, counting, state_of, used
+from .lines import Line
+from .savers import Messages, eventually, stored_in
+from .stage import KEY, Model, closed, dying, expired, log_of, quick, read, saying, terminals
+
+pytestmark = pytest.mark.anyio
+
+__all__ = ["look", "memory", "stores"]
+
+OWING: dict[str, object] = {
+    "settle_visible_seconds": 0.1,
+    "quota_seconds": 0.3,
+    "save_visible_seconds": 0.1,
+    "save_total_seconds": 0.2,
+    "outbox_seconds": 60.0,
+    "outbox_retry_seconds": 0.01,
+}
+
+
+async def due(store: StreamStore, ref: StreamRef) -> None:
+    """Wait until an entry may be looked at."""
+
+    async def is_due() -> bool:
+        return any(one.ref == ref and one.due_seconds <= 0 for one in await store.owed(dead=False, limit=10))
+
+    await eventually(is_due, "its entry is due")
+
+
+# -- before the stream ---------------------------------------------------------------------------------------------
+
+
+async def test_a_completed_reply_costs_what_it_consumed(stores: Stores, look: StreamStore) -> None:
+    """ledger: I8."""
+    quota = QuotaLine()
+    async with counting(stores(), quota) as worker:
+        model = Model("a")
+        stream = await worker.start(model, asking(worker))
+        assert await used(quota) == (0, 40)
+        stream.usage(input_tokens=7, output_tokens=5)
+        model.end()
+        reading = await worker.watch(stream)
+        assert reading.named("streamguard.end")[0]["quota"] == "settled"
+        assert await used(quota) == (12, 0)
+        meta = await closed(look, stream.ref)
+        assert meta.quota is QuotaState.SETTLED
+        assert quota.calls["commit"] == 1
+
+
+async def test_a_reply_that_says_nothing_of_its_usage_costs_its_estimate(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    async with counting(memory, quota) as worker:
+        await worker.tell(saying("a"), asking(worker))
+    assert await used(quota) == (40, 0)
+
+
+async def test_what_does_not_fit_is_refused_before_anything_is_registered(memory: MemoryStore) -> None:
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota) as worker:
+        model = Model("a")
+        first = await worker.start(model, asking(worker, 70))
+        with pytest.raises(QuotaRefusedError) as held:
+            await worker.open(replace(asking(worker, 40), key=replace(KEY, session_id="chat-2")))
+        fault = held.value.fault
+        assert (fault.code, fault.reason, fault.status) == (FaultCode.QUOTA_EXCEEDED, "held", 429)
+        assert fault.retryable
+        assert fault.retry_after_seconds == 5
+        assert [standing.remaining for standing in held.value.standings] == [30]
+        with pytest.raises(QuotaRefusedError) as large:
+            await worker.open(replace(asking(worker, 101), key=replace(KEY, session_id="chat-2")))
+        assert (large.value.fault.reason, large.value.fault.retryable) == ("too_large", False)
+        assert large.value.fault.retry_after_seconds is None
+        assert line.calls["register"] == 1
+        assert worker.faults() == [FaultCode.QUOTA_EXCEEDED] * 2
+        model.end()
+        await worker.watch(first)
+
+
+@pytest.mark.parametrize("how", ["down", "late", "lost"])
+async def test_a_quota_that_does_not_answer_fails_closed(memory: MemoryStore, how: str) -> None:
+    """What may have been reserved is released."""
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota) as worker:
+        if how == "down":
+            quota.down.add("reserve")
+        elif how == "late":
+            quota.hold("reserve")
+        else:
+            quota.lost["reserve"] = 1
+        with pytest.raises(FaultError) as refused:
+            await worker.open(asking(worker))
+        assert (refused.value.fault.code, refused.value.fault.status) == (FaultCode.QUOTA_UNAVAILABLE, 503)
+        assert "quota_unreachable" in worker.runtime.health().reasons or quota.calls["release"]
+        await wait_until_async(lambda: quota.calls["release"], description="it is released")
+        await worker.runtime.idle()
+        assert await used(quota) == (0, 0)
+        assert line.calls["register"] == 0
+        quota.down.clear()
+        if how == "late":
+            quota.let_go("reserve")
+        await worker.tell(saying("a"), asking(worker))
+        assert await used(quota) == (40, 0)
+        assert "quota_unreachable" not in worker.runtime.health().reasons
+
+
+async def test_a_quota_that_does_not_answer_may_be_ignored(memory: MemoryStore) -> None:
+    """Whether it was reserved shows when it is settled: charged once if it was."""
+    quota = QuotaLine()
+    async with counting(memory, quota) as worker:
+        quota.lost["reserve"] = 1
+        reading = await worker.tell(saying("a"), asking(worker, on_failure="continue"))
+        assert reading.named("streamguard.end")[0]["quota"] == "settled"
+        quota.down.add("reserve")
+        reading = await worker.tell(saying("a"), asking(worker, on_failure="continue"))
+        assert reading.named("streamguard.end")[0]["quota"] == "none"
+    assert await used(quota) == (40, 0)
+
+
+async def test_amounts_no_quota_takes_are_an_internal_failure(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    quota.errors["reserve"] = QuotaInvalidError("no", operation="reserve")
+    async with counting(memory, quota) as worker:
+        with pytest.raises(FaultError) as refused:
+            await worker.open(asking(worker))
+        assert (refused.value.fault.code, refused.value.fault.status) == (FaultCode.INTERNAL, 500)
+
+
+async def test_a_conflict_releases(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    async with counting(memory, quota) as worker:
+        model = Model("a")
+        stream = await worker.start(model, asking(worker))
+        with pytest.raises(FaultError) as refused:
+            await worker.open(asking(worker))
+        assert refused.value.fault.code is FaultCode.CONFLICT_ACTIVE
+        await wait_until_async(lambda: quota.calls["release"], description="the second one's is released")
+        assert await used(quota) == (0, 40)
+        model.end()
+        await worker.watch(stream)
+    assert await used(quota) == (40, 0)
+
+
+async def test_a_request_that_joins_is_counted_once(memory: MemoryStore) -> None:
+    """Even where there is no room for another."""
+    quota = QuotaLine()
+    async with counting(memory, quota) as worker:
+        model = Model("a")
+        request = replace(asking(worker, 80), on_conflict="join", fingerprint="same")
+        stream = await worker.start(model, request)
+        joined = await worker.runtime.open(request)
+        assert joined.ref == stream.ref
+        assert quota.calls["reserve"] == 1
+        model.end()
+        await worker.watch(stream)
+    assert await used(quota) == (80, 0)
+
+
+async def test_a_store_that_refuses_registration_releases(memory: MemoryStore) -> None:
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota) as worker:
+        line.broken.add("register")
+        with pytest.raises(FaultError) as refused:
+            await worker.open(replace(asking(worker), on_store_failure="fail"))
+        assert refused.value.fault.code is FaultCode.STORE_UNAVAILABLE
+        await wait_until_async(lambda: quota.calls["release"], description="it is released")
+        line.broken.clear()
+    assert await used(quota) == (0, 0)
+
+
+# -- in its end ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("no"), HTTPException(402), FaultError(Fault.of(FaultCode.PROVIDER_RATE_LIMITED))],
+    ids=["error", "http", "fault"],
+)
+async def test_a_reply_that_fails_before_its_first_item_costs_nothing(memory: MemoryStore, error: Exception) -> None:
+    quota = QuotaLine()
+    async with counting(memory, quota) as worker:
+        stream = await worker.open(asking(worker))
+        stream.usage(tokens=9)
+        model = Model()
+        model.fail(error)
+        worker.runtime.launch(stream, model)
+        await stream.ended()
+        meta = await closed(memory, stream.ref)
+        assert (meta.quota, await state_of(quota, stream.ref)) == (QuotaState.SETTLED, ReservationState.RELEASED)
+    assert await used(quota) == (0, 0)
+
+
+@pytest.mark.parametrize(("partial", "charged"), [("consumed", 3), ("reserved", 40), ("nothing", 0)])
+@pytest.mark.parametrize("how", ["stopped", "failed"])
+async def test_what_a_partial_reply_costs(memory: MemoryStore, partial: PartialCharge, charged: int, how: str) -> None:
+    quota = QuotaLine()
+    async with counting(memory, quota, terms=QuotaTerms((TOKENS,), partial)) as worker:
+        model = Model("a")
+        stream = await worker.start(model, asking(worker))
+        stream.usage(tokens=3)
+        await wait_until_async(lambda: stream.acked, description="it said something")
+        if how == "failed":
+            model.fail(RuntimeError("no"))
+        else:
+            await worker.runtime.sessions.stop(KEY)
+        reading = await worker.watch(stream)
+        assert (reading.outcome, reading.named("streamguard.end")[0]["quota"]) == (how, "settled")
+    assert await used(quota) == (charged, 0)
+
+
+async def test_a_save_that_fails_refunds_nothing(memory: MemoryStore) -> None:
+    quota, messages = QuotaLine(), Messages()
+    messages.down = True
+    async with counting(memory, quota, quick(**OWING), messages=messages) as worker:
+        reading = await worker.tell(saying("a"), asking(worker))
+        end = reading.named("streamguard.end")[0]
+        assert (end["persisted"], end["quota"]) == ("pending", "settled")
+    assert await used(quota) == (40, 0)
+
+
+async def test_a_commit_whose_reply_is_lost_charges_once(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    quota.lost["commit"] = 1
+    async with counting(memory, quota) as worker:
+        reading = await worker.tell(saying("a"), asking(worker))
+        assert reading.named("streamguard.end")[0]["quota"] == "settled"
+    assert (quota.calls["commit"], await used(quota)) == (2, (40, 0))
+
+
+# -- owed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
+async def test_what_cannot_be_settled_is_owed(stores: Stores, look: StreamStore, saved: bool) -> None:
+    quota, messages = QuotaLine(), Messages() if saved else None
+    quota.down.add("commit")
+    async with counting(stores(), quota, quick(**OWING), messages=messages) as worker:
+        stream = await worker.start(saying("a"), asking(worker))
+        reading = await worker.watch(stream)
+        assert reading.notices == [("quota_release_failed", "None")]
+        (notice,) = reading.named("streamguard.notice")
+        assert (notice["phase"], notice["severity"]) == ("quota", "warning")
+        end = reading.named("streamguard.end")[0]
+        assert (end["persisted"], end["quota"]) == ("yes" if saved else "not_asked", "pending")
+        await due(look, stream.ref)
+        await OutboxWorker(worker.runtime).sweep()
+        assert (await closed(look, stream.ref)).quota is QuotaState.PENDING
+        quota.down.clear()
+        await due(look, stream.ref)
+        await OutboxWorker(worker.runtime).sweep()
+        meta = await closed(look, stream.ref)
+        assert (meta.quota, await used(quota)) == (QuotaState.SETTLED, (40, 0))
+        assert await look.owed(dead=False, limit=10) == []
+        assert len(worker.signals(Signal.SETTLEMENT_RECOVERED)) == 1
+        assert terminals(await log_of(look, stream.ref))[0].quota is QuotaState.PENDING
+        if messages is not None:
+            assert messages.calls["append"] == 1
+
+
+@pytest.mark.parametrize("first", ["quota", "messages"])
+async def test_a_stream_that_owes_both_is_discharged_when_both_are_done(
+    stores: Stores, look: StreamStore, first: str
+) -> None:
+    quota, messages = QuotaLine(), Messages()
+    quota.down.add("commit")
+    messages.down = True
+    async with counting(stores(), quota, quick(**OWING), messages=messages) as worker:
+        stream = await worker.start(saying("a"), asking(worker))
+        reading = await worker.watch(stream)
+        end = reading.named("streamguard.end")[0]
+        assert (end["persisted"], end["quota"]) == ("pending", "pending")
+        await worker.runtime.idle()
+        if first == "quota":
+            quota.down.clear()
+        else:
+            messages.down = False
+        outbox = OutboxWorker(worker.runtime)
+
+        async def half_done() -> bool:
+            await outbox.sweep()
+            meta = await look.meta(stream.ref)
+            assert meta is not None
+            return (meta.persisted, meta.quota) == (("pending", "settled") if first == "quota" else ("yes", "pending"))
+
+        await eventually(half_done, "the one is done")
+        assert len(await look.owed(dead=False, limit=10)) == 1
+        quota.down.clear()
+        messages.down = False
+
+        async def done() -> bool:
+            await outbox.sweep()
+            return not await look.owed(dead=False, limit=10)
+
+        await eventually(done, "both are done")
+        meta = await closed(look, stream.ref)
+        assert (meta.persisted, meta.quota) == ("yes", "settled")
+        assert (len(await stored_in(messages)), await used(quota)) == (1, (40, 0))
+
+
+async def test_a_settlement_that_always_fails_becomes_a_dead_letter(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    quota.down.add("commit")
+    async with counting(memory, quota, quick(**OWING, max_outbox_attempts=2)) as worker:
+        stream = await worker.start(saying("a"), asking(worker))
+        await worker.watch(stream)
+        outbox = OutboxWorker(worker.runtime)
+
+        async def buried() -> bool:
+            await outbox.sweep()
+            return bool(await memory.owed(dead=True, limit=10))
+
+        await eventually(buried, "it is given up")
+        (told,) = worker.signals(Signal.SAVE_BURIED)
+        assert told.fault is not None
+        assert told.fault.code is FaultCode.QUOTA_RELEASE_FAILED
+        quota.down.clear()
+        await memory.revive(stream.ref)
+        await outbox.sweep()
+        assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
+    assert await used(quota) == (40, 0)
+
+
+async def test_the_next_request_of_the_session_is_told(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    async with counting(memory, quota, quick(**OWING)) as worker:
+        quota.down.add("commit")
+        await worker.tell(saying("a"), asking(worker))
+        quota.down.clear()
+        stream = await worker.start(saying("b"), asking(worker))
+        held = worker.runtime.reserving.held(stream.ref)
+        assert held is not None
+        assert held.owing
+        reading = await worker.watch(stream)
+        assert reading.notices == [("quota_release_failed", "earlier_reply")]
+        assert (await worker.tell(saying("c"), asking(worker, 1))).notices == []
+
+
+# -- without a log -------------------------------------------------------------------------------------------------
+
+
+async def test_a_degraded_reply_is_settled(memory: MemoryStore) -> None:
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota) as worker:
+        line.down = True
+        stream = await worker.start(saying("a"), asking(worker))
+        reading = await worker.watch(stream)
+        assert reading.named("streamguard.end")[0]["quota"] == "settled"
+        line.down = False
+    assert await used(quota) == (40, 0)
+
+
+async def test_a_degraded_reply_that_cannot_be_settled_is_settled_from_memory(memory: MemoryStore) -> None:
+    """Its reservation is renewed meanwhile; once it is settled, its record says so."""
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota, quick(**OWING, drain_seconds=5.0)) as worker:
+        model = Model("a")
+        stream = await worker.start(model, asking(worker))
+        await wait_until_async(lambda: stream.acked, description="it is logged")
+        stream.degrade("test")
+        quota.down.add("commit")
+        model.end()
+        reading = await worker.watch(stream)
+        assert reading.named("streamguard.end")[0]["quota"] == "pending"
+        await worker.idle()
+        await worker.runtime.reserving.renew()
+        assert quota.calls["renew"] == 1
+        quota.down.clear()
+        await worker.runtime.idle()
+        assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
+    assert await used(quota) == (40, 0)
+
+
+async def test_an_unlogged_end_written_late_is_settled_once(memory: MemoryStore) -> None:
+    """The store goes away between the last append and the seal, and comes back."""
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota) as worker:
+        line.broken |= {"seal", "seal_and_close", "close"}
+        stream = await worker.start(saying("a"), asking(worker))
+        reading = await worker.watch(stream)
+        assert reading.named("streamguard.end")[0]["quota"] == "settled"
+        line.broken.clear()
+        await worker.idle()
+        assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
+        assert (quota.calls["commit"], await used(quota)) == (1, (40, 0))
+
+
+# -- of dead workers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "charged"), [(True, 40), (False, 0)], ids=["spoken", "silent"])
+async def test_an_orphan_is_settled_for_its_estimate(
+    stores: Stores, look: StreamStore, said: bool, charged: int
+) -> None:
+    quota = QuotaLine()
+    line = Line(look)
+    async with counting(line, quota, dying(), clean=False) as dead, counting(stores(), quota) as other:
+        model = Model(*["a"] if said else [])
+        stream = await dead.start(model, asking(dead))
+        if said:
+            await wait_until_async(lambda: stream.acked, description="it said something")
+        line.down = True
+        await expired(look, stream.ref)
+        await OrphanSweep(other.runtime).sweep()
+        meta = await closed(look, stream.ref)
+        assert (meta.seal and meta.seal.outcome, meta.quota) == (Outcome.INTERRUPTED, QuotaState.SETTLED)
+        assert await used(quota) == (charged, 0)
+        await OrphanSweep(other.runtime).sweep()
+        line.down = False
+        model.end()
+        await dead.idle()
+        assert await used(quota) == (charged, 0)
+
+
+async def test_an_orphan_of_an_unknown_endpoint_is_left_pending(memory: MemoryStore) -> None:
+    """To a worker that knows what it costs."""
+    quota, line = QuotaLine(), Line(memory)
+    async with counting(line, quota, dying(), clean=False) as dead:
+        stream = await dead.start(Model("a"), asking(dead))
+        await wait_until_async(lambda: stream.acked, description="it said something")
+        line.down = True
+        await expired(memory, stream.ref)
+        async with counting(memory, quota, quick(**OWING), binding="another") as other:
+            await OrphanSweep(other.runtime).sweep()
+            assert (await closed(memory, stream.ref)).quota is QuotaState.PENDING
+            assert await used(quota) == (0, 40)
+            await OutboxWorker(other.runtime).sweep()
+            assert len(await memory.owed(dead=False, limit=10)) == 1
+        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        async with counting(memory, quota, quick(**OWING)) as knowing:
+            await memory.postpone(stream.ref, due_seconds=0.0, reason="test", ttl_seconds=60.0, count=False)
+            await OutboxWorker(knowing.runtime).sweep()
+            assert entry.quota is QuotaState.SETTLED
+            assert await used(quota) == (40, 0)
+        line.down = False
+
+
+# -- reservations that nobody settles ------------------------------------------------------------------------------
+
+
+async def test_live_reservations_are_renewed_and_never_ended(memory: MemoryStore) -> None:
+    quota = QuotaLine(MemoryQuotaStore(hold_seconds=0.3, stale_seconds=0.2))
+    async with counting(memory, quota) as worker:
+        model = Model("a")
+        stream = await worker.start(model, asking(worker))
+        await wait_until_async(lambda: quota.calls["renew"] >= 6, description="it was renewed for twice its time")
+        assert await ReservationSweep(worker.runtime).look() == []
+        assert await used(quota) == (0, 40)
+        quota.down.add("renew")
+
+        async def over() -> bool:
+            return await state_of(quota, stream.ref) is not ReservationState.RESERVED
+
+        await eventually(over, "nobody renewed it")
+        (left,) = await ReservationSweep(worker.runtime).look()
+        assert (left.result, left.reason) == (Result.LEFT, "live")
+        model.end()
+        await worker.watch(stream)
+    assert await used(quota) == (40, 0)
+
+
+async def test_a_reservation_without_a_stream_expires(memory: MemoryStore) -> None:
+    """Its worker died between reserving and registering."""
+    quota = QuotaLine(MemoryQuotaStore(hold_seconds=0.2, stale_seconds=0.1))
+    ref = StreamRef(KEY, new_stream_id())
+    await quota.reserve(ref, {"tokens": 40}, (TOKENS,))
+    async with counting(memory, quota) as worker:
+        sweep = ReservationSweep(worker.runtime)
+
+        async def ended() -> bool:
+            return [one.result for one in await sweep.look()] == [Result.DONE]
+
+        await eventually(ended, "it is ended")
+        assert [seen.ref for seen in worker.signals(Signal.RESERVATION_EXPIRED)] == [ref]
+        assert await sweep.look() == []
+    assert await used(quota) == (0, 0)
+
+
+async def test_the_quota_s_outage_shows_in_health_and_passes(memory: MemoryStore) -> None:
+    quota = QuotaLine()
+    async with counting(memory, quota) as worker:
+        stream = await worker.start(model := Model("a"), asking(worker, quota=Quota(limit=100, per="day")))
+        quota.down.add("*")
+        await worker.runtime.reserving.renew()
+        assert "quota_unreachable" in worker.runtime.health().reasons
+        assert worker.runtime.health().ready
+        assert await ReservationSweep(worker.runtime).attempt() == []
+        quota.down.clear()
+        await worker.runtime.reserving.renew()
+        assert worker.runtime.health().reasons == ()
+        model.end()
+        assert (await read(worker.view(stream))).outcome == "completed"
