@@ -50,7 +50,7 @@ def health(worker: Worker, route: str = "streaming") -> dict[str, Any]:
     return body
 
 
-async def test_a_killed_worker_s_stream_is_ended_once_for_all(
+async def test_a_killed_workers_stream_is_ended_once_for_all(
     place: Place, own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
 ) -> None:
     """Two workers race for it, with viewers on both."""

@@ -213,6 +213,35 @@ async def test_an_evicted_log_is_never_recreated(
     assert (await meta(store, ref)).state is StreamState.SEALED
 
 
+@pytest.mark.parametrize("evicted", ["record", "log"])
+async def test_a_pointer_to_what_was_evicted_is_cleared(
+    evicted: str, store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client, keys = redis_server.client(redis_database), Keys("streamguard")
+    ref, other = await begin(store, lease=0.01), await begin(store, lease=0.01)
+    for one in (ref, other):
+        await put(store, one, 1, b"a")
+    client.delete(keys.stream(ref).meta if evicted == "record" else keys.stream(ref).log)
+    assert (await store.session(ref.key)).active_id == ref.stream_id
+    await asyncio.sleep(0.02)
+    assert await store.due(limit=10) == [other]
+    assert (await store.session(ref.key)).active_id is None
+    assert (await store.session(ref.key)).last_id == ref.stream_id
+    assert (await store.session(other.key)).active_id == other.stream_id
+
+
+async def test_a_pointer_to_a_newer_stream_stays(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    client, keys = redis_server.client(redis_database), Keys("streamguard")
+    gone = await begin(store, lease=0.01)
+    client.delete(keys.stream(gone).meta)
+    newer = await begin(store, key=gone.key)
+    await asyncio.sleep(0.02)
+    assert await store.due(limit=10) == []
+    assert (await store.session(gone.key)).active_id == newer.stream_id
+
+
 async def test_a_long_log_is_read_in_pieces_that_fit(store: RedisStore) -> None:
     ref = await begin(store)
     sent = [b"%d" % number * (number % 7 + 1) for number in range(3000)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import StreamState
-from ...stores.base import AppendReply, Status, StopReply, StreamStore
+from ...model import StreamState, new_message_id
+from ...stores.base import AppendReply, Share, Status, StopReply, StreamStore
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
@@ -238,3 +238,28 @@ class ClaimClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         assert not await is_due(store, vanished)
         assert not await is_due(store, erased)
+
+    # -- sharing them out ----------------------------------------------------------------------------------------------
+
+    async def test_shares_make_up_what_is_due(self, store: StreamStore) -> None:
+        refs = [await begin(store, lease=self.short_seconds / 4) for _ in range(12)]
+        await self.advance(self.short_seconds)
+        for of in (1, 2, 3, 20):
+            shares = [await store.due(limit=100_000, share=Share(place, of)) for place in range(of)]
+            for ref in refs:
+                assert [ref in share for share in shares].count(True) == 1
+
+    async def test_a_share_is_for_those_that_count(self, store: StreamStore) -> None:
+        first, second = new_message_id(), new_message_id()
+        alone = await store.share(first, lease_seconds=LONG_SECONDS)
+        assert 0 <= alone.place < alone.of
+        told = await store.share(second, lease_seconds=self.short_seconds)
+        again = await store.share(first, lease_seconds=LONG_SECONDS)
+        assert told.of == again.of == alone.of + 1
+        assert told.place != again.place
+        await self.advance(self.short_seconds * 1.5)
+        assert await store.share(first, lease_seconds=LONG_SECONDS) == alone
+        await store.share(second, lease_seconds=LONG_SECONDS)
+        assert (await store.share(second, lease_seconds=0.0)).of == alone.of
+        assert await store.share(first, lease_seconds=LONG_SECONDS) == alone
+        await store.share(first, lease_seconds=0.0)
