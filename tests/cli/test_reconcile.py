@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from streamguard import ConfigurationError, Settings, StreamGuard, anonymous
+from streamguard.stores.redis import RedisStore
+from streamguard.testing._stream_store.outbox import owing
 
 from ..e2e.calls import new_session, open_gate, post, status
 from ..e2e.conftest import SHORT_LEASE, environment
@@ -108,7 +110,7 @@ async def test_what_a_dead_worker_left_is_planned_then_ended_and_saved_once(serv
     began = time.monotonic()
     code, done = reconciled(env, "--once")
     assert time.monotonic() - began >= SHORT_LEASE["lease_seconds"], "it watched the store for a lease first"
-    assert (code, done["orphan_settled"], done["save_failed"]) == (0, 1, 0)
+    assert (code, done["orphan_settled"], done["save_failed"], done["left"]) == (0, 1, 0, [])
     (event,) = [one for one in done["events"] if one["event"] == "orphan_settled"]
     assert (event["stream_id"], event["outcome"]) == (stream_id, "interrupted")
     (row,) = place.replies(session)
@@ -129,6 +131,8 @@ async def test_a_save_that_is_owed_is_made_when_the_database_is_back(server: Red
     assert (code, planned["step"], planned["stream_id"]) == (1, "save", stream_id)
     code, done = reconciled(env, "--once", "--impatient")
     assert (code, done["save_recovered"], done["save_failed"], done["save_buried"]) == (1, 0, 1, 0)
+    (left,) = done["left"]
+    assert (left["stream_id"], left["session_id"], left["duty"]) == (stream_id, session, "outbox")
     place.mended("fail")
     orphaned(env)
     done_in_words = ran("reconcile", "--app", GUARD, "--once", "--impatient", env=env)
@@ -178,6 +182,23 @@ async def test_it_goes_on_until_it_is_told(server: RedisServer, place: Place) ->
     going.send_signal(signal.SIGINT)
     await asyncio.to_thread(going.communicate, timeout=30)
     assert going.returncode == 0
+
+
+async def test_what_this_application_cannot_do_is_left(store: RedisStore, redis_url: str, tmp_path: Path) -> None:
+    ref = await owing(store)
+    where = module(
+        tmp_path,
+        f"""
+        from streamguard import Settings, StreamGuard, anonymous
+        guard = StreamGuard({redis_url!r}, authenticate=anonymous, settings=Settings(command_seconds=5))
+        """,
+    )
+    command = ("reconcile", "--app", "shop:guard")
+    (planned,) = ran(*command, "--dry-run", "--json", cwd=where).json["planned"]
+    assert (planned["stream_id"], planned["step"]) == (ref.stream_id, "leave_unknown_binding")
+    done = ran(*command, "--once", "--impatient", cwd=where)
+    assert done.code == 1
+    assert done.rows[0] == f"left stream_id={ref.stream_id} duty=outbox reason=unknown_binding"
 
 
 async def test_live_streams_are_left_alone(server: RedisServer, place: Place) -> None:

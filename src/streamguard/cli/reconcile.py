@@ -14,6 +14,7 @@ import typer
 from ..guard import StreamGuard
 from ..model import Observation, Signal
 from ..reconcile.reconciler import Planned, Reconciler, Step
+from ..reconcile.results import Result, Treated
 from ..telemetry.safety import short_hash
 from .exits import CommandError, ExitCode
 from .interrupting import told_to_end
@@ -47,6 +48,8 @@ _EVENTS: Final = {
 """What is told of what the guard observes, and as what."""
 
 _BAD: Final = frozenset({"save_failed", "save_buried", "save_owed", "task_restarted"})
+_ELSEWHERE: Final = frozenset({"taken_by_another", "gone"})
+"""Why something was left that somebody else does, or nobody has to."""
 _FIELDS: Final = ("outcome", "reason", "attempts", "breaker", "task")
 
 _COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "ENDPOINT", "WAITING", "ATTEMPTS", "WOULD")
@@ -211,17 +214,30 @@ def _event_line(shape: Mapping[str, object]) -> str:
 async def _once(output: Output, guard: StreamGuard, *, patience: bool) -> ExitCode:
     reporter = _Reporter(output, streaming=False)
     async with guard.reconciling(reporter) as reconciler:
-        await _shared(reconciler).once(patience=patience)
+        report = await _shared(reconciler).once(patience=patience)
     counts = reporter.counts
+    left = [one for one in report.treated if one.result is Result.LEFT and one.reason not in _ELSEWHERE]
     if output.as_json:
         totals = {name: counts[name] for name in _EVENTS.values()}
-        output.value({**totals, "events": reporter.events})
+        output.value({**totals, "left": [_left_shape(one) for one in left], "events": reporter.events})
     else:
+        for one in left:
+            output.line(f"left stream_id={one.ref.stream_id} duty={one.duty} reason={safe(one.reason)}")
         output.line(
             f"{count(counts['orphan_settled'], 'stream')} ended, {count(counts['save_recovered'], 'save')} made, "
             f"{counts['save_failed']} failed, {counts['save_buried']} given up"
         )
-    return ExitCode.PROBLEMS if any(counts[name] for name in _BAD) else ExitCode.OK
+    return ExitCode.PROBLEMS if left or any(counts[name] for name in _BAD) else ExitCode.OK
+
+
+def _left_shape(one: Treated) -> dict[str, object]:
+    return {
+        "stream_id": one.ref.stream_id,
+        "session_id": one.ref.key.session_id,
+        "owner_hash": short_hash(one.ref.key.owner),
+        "duty": one.duty,
+        "reason": one.reason,
+    }
 
 
 async def _until_told(output: Output, guard: StreamGuard) -> ExitCode:
