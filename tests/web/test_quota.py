@@ -233,6 +233,32 @@ async def test_the_next_answer_says_that_an_earlier_one_is_not_settled() -> None
         assert "x-streamguard-notice" not in third.headers
 
 
+@pytest.mark.parametrize(
+    ("usage", "charged"),
+    [
+        ({"totalUsage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}}, 11),
+        ({"usage": {"inputTokens": 5, "outputTokens": 6}}, 11),
+        ({"usage": {"inputTokens": -5, "outputTokens": "6"}}, 40),
+        ({"usage": "much"}, 40),
+        ({}, 40),
+    ],
+)
+async def test_what_the_finish_part_says_is_charged(usage: object, charged: int) -> None:
+    quota = QuotaLine()
+    guard = StreamGuard(authenticate=user_of, quota=quota)
+    app = FastAPI()
+
+    @app.post("/chat")
+    @guard.stream("body.id", quota=TOKENS, estimate=40)
+    async def chat(body: Body) -> AsyncIterator[object]:
+        yield "word"
+        yield {"type": "finish", "messageMetadata": usage}
+
+    async with calling(app, guard) as client:
+        await client.post("/chat", json={})
+    assert await used(quota, "ann") == (charged, 0)
+
+
 async def test_a_service_of_the_host_s_own() -> None:
     calls: list[tuple[str, str, dict[str, int]]] = []
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from ..errors import StoreError
 from ..faults import Fault
-from ..model import EventKind, Observation, Outcome, Persisted, Signal, StreamRef
+from ..model import EventKind, Observation, Outcome, Persisted, Signal, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamMeta, StreamStore, Terminal
 from ..wire import protocol_named
@@ -247,7 +247,7 @@ class Finaliser:
             stream.fault = ending.fault
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
-        seal = Seal(ending.outcome, feed.emitted, ending.fault, stream.consumed, held)
+        seal = Seal(ending.outcome, feed.emitted, ending.fault, _usage(stream, held), held)
         settled = await self._finishing.finish_unlogged(
             Sealed.of_stream(stream, seal), stream, feed.said() if stream.saved else (), after_seq=feed.base
         )
@@ -353,13 +353,16 @@ class Finaliser:
 
 def _proposal(stream: LiveStream, ending: Ending) -> Seal:
     """How this process would have the stream end."""
-    return Seal(
-        ending.outcome,
-        stream.feed.emitted,
-        ending.fault,
-        stream.consumed,
-        tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else (),
-    )
+    held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
+    return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held)
+
+
+def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
+    """What the endpoint said it consumed, or else its closing parts."""
+    consumed = stream.consumed
+    if consumed is None and (found := stream.protocol.usage(held)):
+        return Usage(found)
+    return consumed
 
 
 def end_events(

@@ -7,7 +7,7 @@ A *payload* is what is logged for one event, in the protocol's own form: a JSON 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from ..faults import Fault
@@ -109,6 +109,10 @@ class WireProtocol(ABC):
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
         """The SSE bytes that tell a client of a failure outside any log (a failed resume under `?errors=stream`, a
         viewer cut off, degraded mode)."""
+
+    def usage(self, held: Sequence[bytes]) -> Mapping[str, int]:
+        """What a completed stream's closing parts say it consumed, by unit; empty where they say nothing."""
+        return {}
 
     @abstractmethod
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:

@@ -13,7 +13,7 @@ The encoder sends only streams that every one of those versions can read, whatev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import ClassVar, Final
 
@@ -22,6 +22,7 @@ from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
 from ._parts import PROTOCOL, encode_part, part_of
+from ._usage import usage_of
 from .base import Encoder, WireProtocol
 from .folding import MessageFold, UIMessage
 from .sse import encode_text
@@ -244,6 +245,9 @@ class UIMessageProtocol(WireProtocol):
         if fault.severity is Severity.WARNING:
             return frame
         return frame + b"data: " + _error_part(fault.message) + b"\n\ndata: [DONE]\n\n"
+
+    def usage(self, held: Sequence[bytes]) -> Mapping[str, int]:
+        return usage_of(held)
 
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
         if outcome is Outcome.COMPLETED:

@@ -1,0 +1,39 @@
+"""What AI SDK's parts say of usage: `totalUsage` or `usage` in the metadata of the `finish` part.
+
+Source: `LanguageModelUsage` of the npm package `ai`, 5.0.0 to 7.0.173, and what its documentation has hosts send as
+`messageMetadata`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+__all__ = ["usage_of"]
+
+_NAMES: Final[Mapping[str, str]] = {
+    "inputTokens": "input_tokens",
+    "outputTokens": "output_tokens",
+    "totalTokens": "total_tokens",
+    "reasoningTokens": "reasoning_tokens",
+    "cachedInputTokens": "cached_input_tokens",
+}
+_MAX: Final = 2**53 - 1
+
+
+def usage_of(payloads: Sequence[bytes]) -> dict[str, int]:
+    """The amounts by unit, in our names; empty where none of the closing parts says any."""
+    for payload in payloads:
+        if b"sage" not in payload:
+            continue
+        part = json.loads(payload)
+        metadata = part.get("messageMetadata") if part.get("type") == "finish" else None
+        if not isinstance(metadata, dict):
+            continue
+        for name in ("totalUsage", "usage"):
+            found = metadata.get(name)
+            if isinstance(found, dict):
+                amounts = {ours: found.get(theirs) for theirs, ours in _NAMES.items()}
+                return {unit: n for unit, n in amounts.items() if type(n) is int and 0 <= n <= _MAX}
+    return {}
