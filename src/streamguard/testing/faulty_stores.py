@@ -91,7 +91,7 @@ class FaultyStore(StreamStore):
 
     def __init__(self, inner: StreamStore) -> None:
         self.inner: StreamStore = inner
-        self.shared = inner.shared
+        self.shared: bool = inner.shared
         self.faults: StoreFaults = of_stream_store(_STREAM_STEPS)
 
     async def start(self) -> list[str]:
