@@ -32,8 +32,9 @@ is not taken yet, so that no lease runs out meanwhile."""
 LOOKS_SHARED: Final = 5
 """After so many looks at its own share a worker looks at everything: what the worker whose share it is cannot do, or
 did not live to do, is found by another."""
-SHARE_SWEEPS: Final = 3.0
-"""How many sweeps a worker counts among those that share the work, from its last one."""
+SHARE_SWEEPS: Final = 2.0
+"""How many sweeps a worker counts among those that share the work, from its last one; but no longer than its streams
+keep their leases when it dies, so that by then nobody waits for it to do its share."""
 
 
 class OrphanSweep:
@@ -65,9 +66,9 @@ class OrphanSweep:
 
     async def _share(self) -> Share | None:
         """Which part of the work is this worker's; None now and then, for all of it."""
-        share = await self._runtime.store.share(
-            self._worker, lease_seconds=self._runtime.settings.sweep_seconds * SHARE_SWEEPS
-        )
+        settings = self._runtime.settings
+        counts = min(settings.sweep_seconds * SHARE_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
+        share = await self._runtime.store.share(self._worker, lease_seconds=counts)
         self._looks += 1
         return None if self._looks % (LOOKS_SHARED + 1) == 0 else share
 
