@@ -80,5 +80,11 @@ class Page:
             lambda: self.answer if len(self.answer) > characters else "", description="the answer begins", timeout=10
         )
 
+    def texts(self) -> list[str]:
+        """What the messages say, from top to bottom."""
+        log = "[...document.querySelectorAll('#log .message .text')]"
+        found = self.browser.script(f"return {log}.map((text) => text.innerText)")
+        return list(map(str, found)) if isinstance(found, list) else []
+
     def messages(self) -> int:
         return len(self.browser.find_all("#log .message"))

@@ -119,6 +119,24 @@ def test_a_slow_save_is_pending_and_then_done(page: Page, live: Example) -> None
     assert last(live, page)["persisted"] == Persisted.YES
 
 
+def test_an_answer_that_is_kept_late_is_shown_behind_its_question(page: Page, live: Example) -> None:
+    """Its reader has gone on meanwhile, so it is the last one in the database."""
+    slow = "!persist-slow 4000"
+    page.ask(slow)
+    page.wait_for("completed")
+    page.wait_for_save("saving")
+    page.ask(PROMPT)
+    wait_until(lambda: page.messages() == 4 and page.state == "completed", description="the chat goes on", timeout=15)
+    wait_until(lambda: len(rows(live, page)) == 4, description="both answers are kept", timeout=15)
+    assert [role for role, _ in rows(live, page)] == ["user", "user", "assistant", "assistant"]
+    said = [slow, scripted_answer(slow), PROMPT, scripted_answer(PROMPT)]
+    assert page.texts() == said
+    forget(page.browser)
+    page.open()
+    page.wait_for_save("saved")
+    assert page.texts() == said
+
+
 def test_what_cannot_be_saved_can_be_downloaded_and_sent_again(page: Page, live: Example) -> None:
     page.ask("!persist-fail")
     page.wait_for("completed")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from streamguard.errors import (
     MessageUnavailableError,
 )
-from streamguard.messages import Message, MessageToSave, Role
+from streamguard.messages import Message, MessageToSave, Role, StoredMessage
 from streamguard.model import Persisted
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream
@@ -68,6 +70,91 @@ async def test_a_users_message_that_failed_is_written_with_the_reply(memory: Mem
         assert [stored.message.message_id for stored in await stored_in(messages)] == ["u1", stream.message_id]
 
 
+def replies(stored: Sequence[StoredMessage]) -> dict[str, str | None]:
+    """What each message answers."""
+    return {one.message.message_id: one.message.replies_to for one in stored}
+
+
+async def test_a_reply_names_the_last_question_of_its_stream(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        assert stream.before is not None
+        for number in (1, 2):
+            stream.before.add(said_by_user("?", f"u{number}"))
+        model.end()
+        await worker.watch(stream)
+        nothing_asked = await worker.start(saying("b"))
+        await worker.watch(nothing_asked)
+        assert replies(await stored_in(messages)) == {
+            "u1": None,
+            "u2": None,
+            stream.message_id: "u2",
+            nothing_asked.message_id: None,
+        }
+
+
+@pytest.mark.parametrize("question_is_saved", [True, False])
+async def test_a_reply_that_is_owed_names_its_question_too(memory: MemoryStore, *, question_is_saved: bool) -> None:
+    """Whoever saves it has only the outbox to know it from, and the user may have gone on."""
+    messages, settings = Messages(), quick(save_total_seconds=0.3, outbox_retry_seconds=0.01)
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        first = await worker.start(model)
+        assert first.before is not None
+        messages.down = not question_is_saved
+        await first.before.add(said_by_user("one?", "u1")).settled()
+        messages.down = True
+        model.end()
+        await worker.watch(first)
+        messages.down = False
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        model = Model("b")
+        second = await worker.start(model)
+        assert second.before is not None
+        await second.before.add(said_by_user("two?", "u2")).settled()
+        model.end()
+        await worker.watch(second)
+
+        async def settled() -> bool:
+            await OutboxWorker(worker.runtime).sweep()
+            return (await meta_of(memory, first.ref)).persisted is Persisted.YES
+
+        await eventually(settled, "the first reply is saved")
+        answered = replies(await stored_in(messages))
+        assert list(answered)[-1] == first.message_id
+        assert answered == {"u1": None, "u2": None, first.message_id: "u1", second.message_id: "u2"}
+
+
+async def test_a_question_that_no_store_can_hold_is_not_named(memory: MemoryStore) -> None:
+    """Its id is what cannot be stored: named in it, the reply could not be either."""
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        assert stream.before is not None
+        await stream.before.add(said_by_user("?", "u" * 257)).settled()
+        model.end()
+        reading = await worker.watch(stream)
+        assert reading.named("streamguard.end")[0]["persisted"] == "yes"
+        assert replies(await stored_in(messages)) == {stream.message_id: None}
+
+
+async def test_a_continued_reply_goes_on_answering_its_question(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        for text, asked in (("one", "u1"), ("two", None), ("three", "u1")):
+            model = Model(text)
+            stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
+            assert stream.before is not None
+            if asked is not None:
+                stream.before.add(said_by_user("?", asked))
+            model.end()
+            await worker.watch(stream)
+            assert replies(await stored_in(messages)) == {"u1": None, "m1": "u1"}
+
+
 async def test_a_refused_users_message_does_not_cost_the_reply(memory: MemoryStore) -> None:
     messages = Messages()
     await messages.inner.open_session(KEY)
@@ -82,7 +169,7 @@ async def test_a_refused_users_message_does_not_cost_the_reply(memory: MemorySto
         (fault,) = reading.named("streamguard.notice")
         assert (fault["code"], fault["reason"], fault["user_message_id"]) == ("save_conflict", "user_message", "u1")
         assert reading.named("streamguard.end")[0]["persisted"] == "yes"
-        assert len(await stored_in(messages)) == 2
+        assert replies(await stored_in(messages)) == {"u1": None, stream.message_id: "u1"}
 
 
 TOOL = {"type": "tool-input-available", "toolCallId": "c1", "toolName": "where", "input": {}}

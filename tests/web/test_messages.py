@@ -43,6 +43,7 @@ async def test_a_page_reads_its_messages_back() -> None:
                 "persisted": "yes",
                 "outcome": None,
                 "stream_id": None,
+                "replies_to": None,
                 "position": 1,
                 "created_at": at,
                 "updated_at": at,
@@ -57,6 +58,7 @@ async def test_a_page_reads_its_messages_back() -> None:
                 "persisted": "yes",
                 "outcome": "stopped",
                 "stream_id": f"{2:024x}",
+                "replies_to": None,
                 "position": 2,
                 "created_at": at,
                 "updated_at": at,
@@ -82,6 +84,62 @@ async def test_page_by_page() -> None:
         past = await read(client, "?after=5")
     assert (seen, pages) == (["m1", "m2", "m3", "m4", "m5"], 3)
     assert (exact.json()["next"], past.json()["messages"]) == (None, [])
+
+
+async def converse(store: MessageStore, *said: tuple[str, str | None]) -> None:
+    """Store messages in this order: an id, and that of the message it answers."""
+    await store.open_session(KEY)
+    for number, (message_id, replies_to) in enumerate(said):
+        role, stream_id = (Role.USER, None) if replies_to is None else (Role.ASSISTANT, f"{number:024x}")
+        await store.append(KEY, Message(message_id, role, (), stream_id=stream_id, replies_to=replies_to))
+
+
+async def test_a_reply_that_was_saved_late_follows_its_question() -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    async with calling(app_of(guard), guard) as client:
+        await converse(store, ("q1", None), ("q2", None), ("a2", "q2"), ("a1", "q1"), ("q3", None), ("b1", "q1"))
+        answer = await read(client)
+    messages = answer.json()["messages"]
+    assert [(one["id"], one["replies_to"], one["position"]) for one in messages] == [
+        ("q1", None, 1),
+        ("a1", "q1", 4),
+        ("b1", "q1", 6),
+        ("q2", None, 2),
+        ("a2", "q2", 3),
+        ("q3", None, 5),
+    ]
+    assert answer.json()["next"] is None
+
+
+@pytest.mark.parametrize("limit", range(1, 8))
+async def test_nothing_is_lost_or_repeated_across_pages_of_late_replies(limit: int) -> None:
+    store = MemoryMessageStore()
+    guard = guard_with(store)
+    pages: list[list[str]] = []
+    async with calling(app_of(guard), guard) as client:
+        # Also a reply to nothing that is there, two that answer each other, and one that answers itself.
+        said = [
+            ("q1", None),
+            ("q2", None),
+            ("a2", "q2"),
+            ("a1", "q1"),
+            ("x", "gone"),
+            ("y", "z"),
+            ("z", "y"),
+            ("s", "s"),
+        ]
+        await converse(store, *said)
+        after: int | None = 0
+        while after is not None:
+            answer = await read(client, f"?after={after}&limit={limit}")
+            pages.append(ids_of(answer))
+            after = answer.json()["next"]
+    by_position = [message_id for message_id, _ in said]
+    for number, page in enumerate(pages):
+        assert sorted(page) == sorted(by_position[number * limit : (number + 1) * limit])
+    assert sum(map(len, pages)) == len(said)
+    assert pages[0] == (["q1", "a1", "q2", "a2", *by_position[4:limit]] if limit > 3 else by_position[:limit])
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def entry_shape(owed: Owed, *, owners: bool) -> dict[str, object]:
 def message_shapes(owed: Owed) -> list[dict[str, object]] | None:
     """The messages to be saved before the reply, without their content; None if this version cannot read them."""
     try:
-        messages = read_payload(owed.payload)
+        messages = read_payload(owed.payload).before
     except (NewerPayloadError, ValueError):
         return None
     return [{"id": message.message_id, "role": message.role, "parts": len(message.parts)} for message in messages]

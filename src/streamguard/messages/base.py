@@ -62,6 +62,8 @@ class Message:
     outcome: Outcome | None = None
     """How its stream ended; None without a stream."""
     usage: Mapping[str, int] = field(default_factory=dict)
+    replies_to: str | None = None
+    """The id of the message it answers, when that is known. Says where it belongs, not what it is: no content."""
 
     @property
     def status(self) -> MessageStatus:

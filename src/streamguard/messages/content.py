@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, TypedDict, cast
+from typing import Final, NotRequired, TypedDict, cast
 
 from ..errors import MessageConflictError, MessageInvalidError
 from ..model import Outcome, SessionKey
@@ -47,6 +47,7 @@ class _Content(TypedDict):
     continues: str | None
     outcome: str | None
     usage: Mapping[str, int]
+    replies_to: NotRequired[str]
 
 
 def check_ids(operation: str, key: SessionKey, *ids: str | None) -> None:
@@ -94,6 +95,8 @@ def encode_content(operation: str, message: Message) -> tuple[bytes, str]:
         "outcome": message.outcome,
         "usage": message.usage,
     }
+    if message.replies_to is not None:
+        content["replies_to"] = message.replies_to
     try:
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict)
         return text.encode(), message.digest()
@@ -116,4 +119,5 @@ def decode_content(message_id: str, content: bytes) -> Message:
         continues=found["continues"],
         outcome=None if found["outcome"] is None else Outcome(found["outcome"]),
         usage=found["usage"],
+        replies_to=found.get("replies_to"),
     )

@@ -99,7 +99,7 @@ class MemoryMessageStore(MessageStore):
         return True
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
-        check_ids("append", key, message.message_id, message.stream_id, message.continues)
+        check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
         content, digest = encode_content("append", message)
         now = self._begin()
         session = self._sessions.get(key)

@@ -95,7 +95,7 @@ class RedisMessageStore(MessageStore):
             return {b"created": True, b"present": False}[_bytes(reply)]
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
-        check_ids("append", key, message.message_id, message.stream_id, message.continues)
+        check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
         content, digest = encode_content("append", message)
         reply = await self._call(
             "append",

@@ -58,6 +58,8 @@ class SavedMessage:
     stream_id: str | None
     position: int | None
     """None for a reply that is not saved yet."""
+    replies_to: str | None
+    """The id of the message it answers, where that is known."""
 
     @property
     def text(self) -> str:
@@ -178,7 +180,7 @@ def _stream(raw: Json) -> StreamStatus | None:
 
 
 def _saved(raw: dict[str, Json]) -> SavedMessage:
-    position, stream_id, outcome = raw["position"], raw["stream_id"], raw["outcome"]
+    position, stream_id, outcome, replies_to = raw["position"], raw["stream_id"], raw["outcome"], raw["replies_to"]
     return SavedMessage(
         id=str(raw["id"]),
         role=str(raw["role"]),
@@ -189,4 +191,5 @@ def _saved(raw: dict[str, Json]) -> SavedMessage:
         outcome=None if outcome is None else Outcome(str(outcome)),
         stream_id=None if stream_id is None else str(stream_id),
         position=position if isinstance(position, int) else None,
+        replies_to=None if replies_to is None else str(replies_to),
     )

@@ -91,7 +91,7 @@ class SavedMessages:
         if last is not None and last.persisted in (Persisted.PENDING, Persisted.NO):
             await self._add_unsaved(key, store, last, shown, entries, after=page.after, more=more)
         following = shown[-1].position if more else None
-        return {"session_id": key.session_id, "messages": entries, "next": following}
+        return {"session_id": key.session_id, "messages": _as_said(entries), "next": following}
 
     async def erase(self, key: SessionKey) -> None:
         """Delete the session in every message store; after its erasure in the stream store, which refuses late saves.
@@ -169,6 +169,21 @@ class SavedMessages:
             ) from exc
 
 
+def _as_said(entries: list[dict[str, object]]) -> list[dict[str, object]]:
+    """A page's entries in the order of the conversation: a reply that was saved late is last by position.
+
+    Replies directly follow the message they answer, if that is in the page and answers none itself; everything else
+    stays where it was.
+    """
+    asked = {entry["id"] for entry in entries if entry["replies_to"] is None}
+    replies: dict[object, list[dict[str, object]]] = {}
+    others: list[dict[str, object]] = []
+    for entry in entries:
+        answered = entry["replies_to"]
+        (replies.setdefault(answered, []) if answered in asked else others).append(entry)
+    return [one for entry in others for one in (entry, *replies.get(entry["id"], ()))]
+
+
 def _not_yet(stored: StoredMessage, last: StreamMeta) -> dict[str, object]:
     """What an entry has to say of a message that `last` continues, if that is not saved."""
     return {} if last.ref.stream_id in stored.streams else {"persisted": last.persisted}
@@ -184,6 +199,7 @@ def _entry(stored: StoredMessage) -> dict[str, object]:
         "persisted": Persisted.YES,
         "outcome": message.outcome,
         "stream_id": message.stream_id and message.stream_id.removesuffix(RESULTS_SUFFIX),
+        "replies_to": message.replies_to,
         "position": stored.position,
         "created_at": _time(stored.created_at),
         "updated_at": _time(stored.updated_at),
@@ -203,6 +219,7 @@ def _unsaved(meta: StreamMeta) -> dict[str, object]:
         "persisted": meta.persisted,
         "outcome": outcome,
         "stream_id": meta.ref.stream_id,
+        "replies_to": None,
         "position": None,
         "created_at": at,
         "updated_at": at,

@@ -85,6 +85,12 @@ class RefusesNothingSaid(Bench):
         return await super().append(key, message)
 
 
+@breaks("test_what_a_reply_answers_comes_back_and_is_no_content")
+class ForgetsQuestions(Rewriting):
+    def rewritten(self, message: Message) -> Message:
+        return replace(message, replies_to=None)
+
+
 @breaks("test_empty_metadata_is_not_the_lack_of_it")
 class DropsEmptyMetadata(Rewriting):
     def rewritten(self, message: Message) -> Message:

@@ -155,7 +155,7 @@ class SQLMessageStore(MessageStore):
             return False
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
-        check_ids("append", key, message.message_id, message.stream_id, message.continues)
+        check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
         draft = Draft.of("append", message)
         ids = ids_of(self._engine, key, message.message_id)
         try:

@@ -26,9 +26,9 @@ class OwedSettlement(NamedTuple):
 
 def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:
     """The payload of a stream that owes its settlement too, besides the save that `owed` tells of, if any."""
-    before = None if owed is None else json.loads(owed)["before"]
-    body = {"v": WITH_SETTLEMENT, "before": before, "settle": {"charge": None if charge is None else charge.as_dict()}}
-    return json.dumps(body, separators=(",", ":")).encode()
+    save: dict[str, object] = {"before": None} if owed is None else json.loads(owed)
+    settle = {"charge": None if charge is None else charge.as_dict()}
+    return json.dumps({**save, "v": WITH_SETTLEMENT, "settle": settle}, separators=(",", ":")).encode()
 
 
 def read_settlement(payload: bytes) -> OwedSettlement:
@@ -38,7 +38,7 @@ def read_settlement(payload: bytes) -> OwedSettlement:
         NewerPayloadError: another version has to read it.
         ValueError: it is damaged.
     """
-    read_payload(payload)
+    saves = read_payload(payload).saves
     raw = json.loads(payload)
     settle = raw.get("settle")
     if settle is None:
@@ -47,4 +47,4 @@ def read_settlement(payload: bytes) -> OwedSettlement:
         charge = None if settle["charge"] is None else Charge.from_dict(settle["charge"])
     except (KeyError, TypeError) as exc:
         raise ValueError("this is no settlement") from exc
-    return OwedSettlement(saves=raw["before"] is not None, settles=True, charge=charge)
+    return OwedSettlement(saves=saves, settles=True, charge=charge)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...messages import Message, Role
 
-__all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "read_payload", "write_payload"]
+__all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "write_payload"]
 
 VERSION: Final = 1
 WITH_SETTLEMENT: Final = 2
@@ -22,23 +22,37 @@ class NewerPayloadError(Exception):
     """A later version of streamguard wrote the payload."""
 
 
-def write_payload(before: Sequence[Message]) -> bytes:
-    """The payload: messages still to be written before the reply, in order. They come from a client's request and have
-    neither stream nor outcome."""
+class OwedSave(NamedTuple):
+    """What a payload says of a save."""
+
+    before: tuple[Message, ...]
+    """Still to be written before the reply; none where no save is owed."""
+    replies_to: str | None
+    saves: bool
+    """Whether a save is owed."""
+
+
+def write_payload(before: Sequence[Message], replies_to: str | None = None) -> bytes:
+    """The payload: messages still to be written before the reply, in order, and the id of the one it answers, which may
+    be written already. They come from a client's request and have neither stream nor outcome."""
     messages = [
         {
             "id": message.message_id,
             "role": message.role,
             "parts": [dict(part) for part in message.parts],
             **({} if message.metadata is None else {"metadata": dict(message.metadata)}),
+            **({} if message.replies_to is None else {"replies_to": message.replies_to}),
         }
         for message in before
     ]
-    return json.dumps({"v": VERSION, "before": messages}, separators=(",", ":")).encode()
+    body: dict[str, object] = {"v": VERSION, "before": messages}
+    if replies_to is not None:
+        body["replies_to"] = replies_to
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
-def read_payload(payload: bytes) -> tuple[Message, ...]:
-    """The messages of a payload; none where no save is owed.
+def read_payload(payload: bytes) -> OwedSave:
+    """What `write_payload` wrote, with a settlement or without.
 
     Raises:
         NewerPayloadError: another version has to read it.
@@ -48,14 +62,17 @@ def read_payload(payload: bytes) -> tuple[Message, ...]:
         raw = json.loads(payload)
         if raw["v"] not in (VERSION, WITH_SETTLEMENT):
             raise NewerPayloadError
-        return tuple(
+        saves = raw["before"] is not None or raw["v"] == VERSION
+        before = tuple(
             Message(
                 message_id=found["id"],
                 role=Role(found["role"]),
                 parts=tuple(found["parts"]),
                 metadata=found.get("metadata"),
+                replies_to=found.get("replies_to"),
             )
-            for found in (raw["before"] if raw["before"] is not None or raw["v"] == VERSION else ())
+            for found in (raw["before"] if saves else ())
         )
+        return OwedSave(before, raw.get("replies_to"), saves)
     except (KeyError, TypeError) as exc:
         raise ValueError("this is no outbox payload") from exc

@@ -13,7 +13,6 @@ from typing import Final
 
 from ...errors import StoreError
 from ...faults import Fault
-from ...messages import Message
 from ...model import Observation, Persisted, Signal, StreamRef
 from ...settings import Settings
 from ...stores.base import Owed, StreamMeta, StreamStore
@@ -25,7 +24,7 @@ from .bindings import Bindings, Target
 from .calls import Attempts, Saver
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
 from .owed import OwedSaves
-from .payload import NewerPayloadError, read_payload, write_payload
+from .payload import NewerPayloadError, OwedSave, read_payload, write_payload
 from .running import SHUTDOWN, RunningSave
 from .session import Before, SessionWriter, Start
 from .source import Source
@@ -121,7 +120,7 @@ class Saving(Finishing):
         return Settled(
             persisted=Persisted.NO if refused else Persisted.PENDING,
             notices=settled.notices,
-            owed=write_payload(running.before.uncommitted),
+            owed=_payload(running.before),
             due_seconds=self._settings.outbox_retry_seconds if result.reason != SHUTDOWN else 0.0,
             after_close=partial(self._owes, sealed, result, bury=refused),
         )
@@ -171,7 +170,7 @@ class Saving(Finishing):
         return Settled(
             Persisted.PENDING,
             notices=(self._told_of_wait(sealed, running),),
-            owed=write_payload(running.before.uncommitted),
+            owed=_payload(running.before),
             due_seconds=running.attempts.remaining_seconds + MARGIN_SECONDS,
             after_close=partial(self._follow, sealed, running),
         )
@@ -259,7 +258,7 @@ class Saving(Finishing):
         if not knows_protocol(meta.protocol):
             return await self._left(owed, "unknown_protocol")
         try:
-            messages = read_payload(owed.payload)
+            save = read_payload(owed.payload)
         except NewerPayloadError:
             return await self._left(owed, "newer_format")
         except ValueError as exc:
@@ -268,7 +267,7 @@ class Saving(Finishing):
             return damaged
         sealed = Sealed.of_meta(meta, meta.seal)
         source = Source(owed.ref, meta.seal.last_seq)
-        running = self._begin(sealed, target, None, source, messages=messages, retries=False)
+        running = self._begin(sealed, target, None, source, owed=save, retries=False)
         result = await running.wait() or SaveResult(Verdict.FAILED, SHUTDOWN)
         await self._owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
         return result
@@ -286,7 +285,7 @@ class Saving(Finishing):
         stream: LiveStream | None,
         source: Source,
         *,
-        messages: Sequence[Message] = (),
+        owed: OwedSave | None = None,
         retries: bool = True,
         unlogged: bool = False,
     ) -> RunningSave:
@@ -294,7 +293,7 @@ class Saving(Finishing):
         before = stream.before if stream is not None else None
         writer = self._writer(sealed.ref, sealed.created_at, saver)
         if before is None:
-            before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, messages=messages)
+            before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed)
         save = StreamSave(
             self._store,
             writer,
@@ -395,3 +394,7 @@ class Saving(Finishing):
     def _breaker_changed(self, is_open: bool) -> None:
         signal = Signal.BREAKER_OPENED if is_open else Signal.BREAKER_CLOSED
         self._observe(Observation(signal, fields={"breaker": "messages"}))
+
+
+def _payload(before: Before) -> bytes:
+    return write_payload(before.uncommitted, before.replies_to)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from ...errors import (
+    MessageConflictError,
     MessageForbiddenError,
     MessageNotFoundError,
     MessageStoreError,
@@ -25,6 +26,7 @@ from ...stores.base import StreamStore
 from ...wire import UIMessage
 from ...wire.tool_results import with_tool_results
 from .calls import Attempts, Saver
+from .payload import OwedSave
 
 __all__ = ["Before", "ErasedError", "SessionWriter", "Start", "Unsaved", "UserMessage", "ui_message_of"]
 
@@ -237,7 +239,7 @@ class Before:
         settings: Settings,
         *,
         start: Start,
-        messages: Sequence[Message] = (),
+        owed: OwedSave | None = None,
     ) -> None:
         self._writer = writer
         self._ref = ref
@@ -250,7 +252,8 @@ class Before:
         self._attempts: list[Attempts] = []
         self.results: Message | None = None
         """The message that this stream continues, as the client sent it back."""
-        for message in messages:
+        self._answered = None if owed is None else owed.replies_to
+        for message in () if owed is None else owed.before:
             self._enter(message).tried()
 
     def open_soon(self) -> None:
@@ -300,6 +303,16 @@ class Before:
         """The id of the last user's message."""
         ids = [entry.message.message_id for entry in self._entries if entry.message.role is Role.USER]
         return ids[-1] if ids else None
+
+    @property
+    def replies_to(self) -> str | None:
+        """The id of the message that the reply answers: the last user's, unless its store will never hold that."""
+        answered = self._answered or self.last_user_id
+        for entry in self._entries:
+            known = not entry.refused or isinstance(entry.error, MessageConflictError)
+            if entry.message.message_id == answered and not known:
+                return None
+        return answered
 
     @property
     def uncommitted(self) -> tuple[Message, ...]:
@@ -397,5 +410,6 @@ class Before:
             continues=stored.streams[-1],
             outcome=stored.message.outcome,
             usage=stored.message.usage,
+            replies_to=stored.message.replies_to,
         )
         await self._writer.append(message, attempts, certain=certain)

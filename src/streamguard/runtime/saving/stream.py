@@ -184,6 +184,7 @@ class StreamSave:
         if not sealed.whole and said.parts == before:
             return None
         amounts = {} if stored is None else dict(stored.message.usage)
+        answered = None if stored is None else stored.message.replies_to  # a continued message stays where it is
         for unit, amount in (sealed.seal.usage.amounts if sealed.seal.usage is not None else {}).items():
             amounts[unit] = amounts.get(unit, 0) + amount
         return Message(
@@ -195,6 +196,7 @@ class StreamSave:
             continues=stored.streams[-1] if stored is not None and stored.streams else None,
             outcome=sealed.seal.outcome,
             usage=amounts,
+            replies_to=answered or self._before.replies_to,
         )
 
     async def _base(self, stored: StoredMessage | None, earlier: StreamMeta | None) -> UIMessage | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 from ...errors import MessageInvalidError
-from ...messages.base import Message, MessageStore, Role
+from ...messages.base import Appended, Message, MessageStore, Role
 from ...model import Outcome, new_message_id
 from ...wire.folding import Json
 from .clauses import Clauses
-from .steps import asked, comes_back, comes_back_or_is_refused, everything, opened, replied, text_part
+from .steps import asked, comes_back, comes_back_or_is_refused, continued, everything, opened, replied, text_part
 
 MEBIBYTE = 1 << 20
 
@@ -60,6 +61,16 @@ class ContentClauses(Clauses):
     async def test_a_message_may_be_empty(self, store: MessageStore) -> None:
         key = await opened(store)
         await comes_back(store, key, Message(new_message_id(), Role.ASSISTANT, (), outcome=Outcome.STOPPED))
+
+    async def test_what_a_reply_answers_comes_back_and_is_no_content(self, store: MessageStore) -> None:
+        """Also an id that is not there, and after another stream has gone on with the reply."""
+        key = await opened(store)
+        question, reply = asked(), replied(replies_to=new_message_id())
+        await comes_back(store, key, question)
+        await comes_back(store, key, reply)
+        assert await store.append(key, replace(reply, replies_to=None)) is Appended.DUPLICATE
+        assert (await store.get(key, reply.message_id)).message.replies_to == reply.replies_to
+        await comes_back(store, key, replace(continued(reply, "More."), replies_to=question.message_id))
 
     async def test_empty_metadata_is_not_the_lack_of_it(self, store: MessageStore) -> None:
         key = await opened(store)

@@ -51,6 +51,7 @@ def replied(
     outcome: Outcome = Outcome.COMPLETED,
     metadata: Mapping[str, Json] | None = None,
     usage: Mapping[str, int] | None = None,
+    replies_to: str | None = None,
 ) -> Message:
     """A stream's reply."""
     return Message(
@@ -62,6 +63,7 @@ def replied(
         continues=continues,
         outcome=outcome,
         usage=usage or {},
+        replies_to=replies_to,
     )
 
 
@@ -105,6 +107,7 @@ def facts(message: Message) -> str:
             message.stream_id,
             None if message.outcome is None else message.outcome.value,
             dict(message.usage),
+            message.replies_to,
         ],
         sort_keys=True,
         ensure_ascii=False,  # or two halves of a pair would look like the whole
