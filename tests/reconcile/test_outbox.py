@@ -116,12 +116,14 @@ async def test_what_keeps_failing_becomes_a_dead_letter_and_holds_up_nobody(memo
         (buried,) = worker.signals(Signal.SAVE_BURIED)
         assert buried.fault is not None
         assert (buried.fault.retryable, buried.fault.stream_id) == (False, failing.ref.stream_id)
-        assert (await meta_of(memory, failing.ref)).persisted is Persisted.PENDING
+        assert (await meta_of(memory, failing.ref)).persisted is Persisted.NO
         assert (await meta_of(memory, fine.ref)).persisted is Persisted.YES
         # An operator mends the database, and revives it.
         del poison.errors["append"]
         await memory.revive(failing.ref)
+        assert (await meta_of(memory, failing.ref)).persisted is Persisted.PENDING
         await wait_until_async(lambda: len(worker.signals(Signal.SAVE_RECOVERED)) == 2, description="it is saved")
+        assert (await meta_of(memory, failing.ref)).persisted is Persisted.YES
         assert len(await stored_in(poison, failing.ref.key)) == 1
         assert await memory.owed(dead=True, limit=10) == []
 

@@ -16,8 +16,9 @@ from streamguard.reconcile.orphans import LOOKS_SHARED, OrphanSweep
 from streamguard.reconcile.reconciler import Reconciler
 from streamguard.reconcile.results import Duty, Report, Result, Step, Treated
 from streamguard.runtime import Bindings
-from streamguard.stores.base import Append, NewStream, Share, StreamStore
+from streamguard.stores.base import Append, NewStream, Seal, Share, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.testing._stream_store.outbox import owing
 from streamguard.web.identity import anonymous
 
 from ..harness.waiting import wait_until_async
@@ -184,6 +185,40 @@ async def test_what_a_round_says(memory: MemoryStore) -> None:
 
 async def is_planned(reconciler: Reconciler, number: int) -> bool:
     return (await reconciler.rehearse(limit=100)).found == number
+
+
+async def test_what_a_dry_run_says_of_each(memory: MemoryStore) -> None:
+    interrupted, stopped, decided = await leave(memory, 3)
+    (foreign,) = await leave(memory, 1, protocol="of-tomorrow")
+    await memory.request_stop(stopped)
+    await memory.seal(decided, 1, Seal(Outcome.COMPLETED, 1))
+    strange, unsaved = [await owing(memory, payload=b'{"v":1,"before":[]}') for _ in range(2)]
+    for ref, binding in ((strange, "elsewhere"), (unsaved, "chat")):
+        entry = memory._streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
+        entry.new = replace(entry.new, binding=binding)
+    bindings = Bindings()
+    bindings.register("chat", False)
+    async with working(memory, bindings=bindings) as worker:
+        reconciler = Reconciler(worker.runtime)
+        report = await reconciler.rehearse(limit=100)
+        assert {one.ref: one.step for one in report.planned} == {
+            interrupted: Step.INTERRUPT,
+            stopped: Step.STOP,
+            decided: Step.FINISH,
+            foreign: Step.LEAVE_PROTOCOL,
+            strange: Step.LEAVE_BINDING,
+            unsaved: Step.DROP,
+        }
+        assert len((await reconciler.rehearse(limit=1)).planned) == 2
+        done = await reconciler.once(patience=False)
+        assert {one.ref: one.reason for one in done.treated} == {
+            interrupted: "interrupted",
+            stopped: "stopped",
+            decided: "completed",
+            foreign: "unknown_protocol",
+            strange: "unknown_binding",
+            unsaved: "nothing",
+        }
 
 
 async def test_a_guard_reconciles_on_demand(redis_url: str) -> None:
