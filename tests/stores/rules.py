@@ -296,9 +296,11 @@ class Twins(TwinStores):
     @rule(which=WHICH)
     def close_twice_at_once(self, which: int) -> None:
         close = self.a_close(self.pick(which).ref, 0, Outcome.COMPLETED, 1, None)
+        before = self.meta(close.ref)
         self.race(lambda store: store.close(close), lambda store: store.close(close))
-        meta = self.meta(close.ref)
-        if meta is not None and meta.state is StreamState.CLOSED:
+        now = self.meta(close.ref)
+        # A tombstone gives no slot back, and a stream that has one cannot be closed again.
+        if before is not None and now is not None and before.state is not now.state is StreamState.CLOSED:
             self.promises.slots.dismissed(close.ref)
 
     def a_close(self, ref: StreamRef, epoch: int, outcome: Outcome, count: int, owed: bytes | None) -> Close:
@@ -320,12 +322,12 @@ class Twins(TwinStores):
         status, _, reply = self.step(lambda store: store.seal_and_close(close, seal))
         if reply is None:
             self.promises.answered(ref, close.epoch, status)
-            now = self.meta(ref)
-            if before is not None and now is not None and before.state is not now.state is StreamState.CLOSED:
-                raise PromiseBrokenError("seal", "closed, though another seal stands than the one it was to close")
         else:
             self.closed(close, reply)
         self.after()
+        now = self.meta(ref)
+        if reply is None and before is not None and now is not None and before.state is not now.state:
+            raise PromiseBrokenError("seal", f"{now.state}, though another seal stands than the one it was to close")
 
     def do_close(self, close: Close, *, waits: bool = False) -> None:
         reply = self.step(lambda store: store.close(close), waits=waits)
