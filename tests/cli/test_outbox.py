@@ -9,6 +9,7 @@ import pytest
 from streamguard.cli.entries import entries, entry_of
 from streamguard.messages import Message, Role
 from streamguard.model import Persisted, StreamRef
+from streamguard.runtime.quotas.payload import add_settlement
 from streamguard.runtime.saving.payload import write_payload
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
@@ -87,7 +88,7 @@ async def test_an_entry_is_shown_without_what_was_said(store: RedisStore, redis_
     assert done.code == 0
     shown = dict(row.split(maxsplit=1) for row in done.rows)
     assert (shown["stream"], shown["kind"], shown["attempts"]) == (ref.stream_id, "a dead letter", "2")
-    assert (shown["reason"], shown["saved"], shown["outcome"]) == ("too_often", "pending", "completed")
+    assert (shown["reason"], shown["saved"], shown["outcome"]) == ("too_often", "no", "completed")
     assert shown["before"] == "user message q\\x1b[31m"
     told = ran("outbox", "show", redis_url, ref.stream_id, "--json")
     assert told.json["messages"] == [{"id": QUESTION.message_id, "role": "user", "parts": 1}]
@@ -137,6 +138,20 @@ async def test_dead_letters_are_replayed(store: RedisStore, redis_url: str) -> N
     assert done.json == {"replayed": sorted([other.stream_id, third.stream_id]), "not_found": []}
     assert await store.owed(dead=True, limit=10) == []
     assert {entry.ref for entry in await store.claim_owed(limit=10, claim_seconds=60)} == {other, third}
+
+
+async def test_a_save_that_is_replayed_is_pending_again(store: RedisStore, redis_url: str) -> None:
+    """Not where none is owed: nobody would ever say what came of it."""
+    payloads = write_payload([]), add_settlement(None, None), b'{"v":99}'
+    saves, settles, unreadable = [await owing(store, payload=payload) for payload in payloads]
+    for ref in (settles, unreadable):
+        await store.mark(ref, persisted=Persisted.NO)
+    for ref in (saves, settles, unreadable):
+        await store.bury(ref, reason="too_often", ttl_seconds=600)
+        assert (await meta(store, ref)).persisted is Persisted.NO
+    assert ran("outbox", "replay", redis_url, "--all").code == 0
+    found = [(await meta(store, ref)).persisted for ref in (saves, settles, unreadable)]
+    assert found == [Persisted.PENDING, Persisted.NO, Persisted.NO]
 
 
 async def test_replaying_what_is_still_tried_changes_nothing(store: RedisStore, redis_url: str) -> None:

@@ -218,8 +218,8 @@ class Line(StreamStore):
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         return await self._pass("bury", lambda: self.inner.bury(ref, reason=reason, ttl_seconds=ttl_seconds))
 
-    async def revive(self, ref: StreamRef) -> Status:
-        return await self._pass("revive", lambda: self.inner.revive(ref))
+    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
+        return await self._pass("revive", lambda: self.inner.revive(ref, saves=saves))
 
     async def discharge(
         self,

@@ -241,6 +241,42 @@ async def test_a_continuation_waits_for_what_it_continues(memory: MemoryStore) -
         assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
 
 
+@pytest.mark.parametrize("has_a_beginning", [False, True])
+async def test_a_save_that_was_given_up_is_in_what_went_on_and_only_once(
+    memory: MemoryStore, *, has_a_beginning: bool
+) -> None:
+    """What continues the message folds it in; an operator who has it tried again does not get it in twice."""
+    messages = Messages()
+    settings = quick(
+        save_total_seconds=0.3, outbox_retry_seconds=0.01, max_outbox_attempts=1, breaker_probe_seconds=0.01
+    )
+    async with working(memory, settings, bindings=saving_to(messages)) as worker:
+        outbox = OutboxWorker(worker.runtime)
+
+        async def comes_to(stream: LiveStream, persisted: Persisted) -> None:
+            async def asked() -> bool:
+                await outbox.sweep()
+                return (await meta_of(memory, stream.ref)).persisted is persisted
+
+            await eventually(asked, f"its save comes to {persisted}")
+
+        if has_a_beginning:
+            await continued(worker, "zero")
+        messages.down = True
+        given_up, _ = await continued(worker, "one", TOOL)
+        await comes_to(given_up, Persisted.NO)
+        messages.down = False
+        later, _ = await continued(worker, "two")
+        await comes_to(later, Persisted.YES)
+        wanted = [*(["zero"] if has_a_beginning else []), "one", None, "two"]
+        for _ in range(2):
+            (stored,) = await stored_in(messages)
+            assert stored.streams[-1] == later.ref.stream_id
+            assert [part.get("text") for part in stored.message.parts] == wanted
+            await memory.revive(given_up.ref)
+            await comes_to(given_up, Persisted.YES)
+
+
 async def test_a_function_is_given_the_whole_continued_message(memory: MemoryStore) -> None:
     given: list[tuple[str, str]] = []
 

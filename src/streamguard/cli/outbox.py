@@ -27,7 +27,7 @@ from .options import (
     run,
 )
 from .output import Output, duration, size, table
-from .shapes import entry_shape, message_shapes, owner_of, stream_shape
+from .shapes import entry_shape, message_shapes, owes_save, owner_of, stream_shape
 
 __all__ = ["app"]
 
@@ -180,7 +180,7 @@ def replay(
             found, missing = await _named(store, streams or [], every=every)
             revived: list[str] = []
             for entry in found:
-                kept = await store.revive(entry.ref) is Status.OK
+                kept = await store.revive(entry.ref, saves=owes_save(entry)) is Status.OK
                 (revived if kept else missing).append(entry.ref.stream_id)
         return _told(output, "replayed", revived, missing)
 

@@ -8,7 +8,7 @@ from ..runtime.saving.payload import NewerPayloadError, read_payload
 from ..stores.base import Owed, StreamMeta
 from ..telemetry.safety import short_hash
 
-__all__ = ["entry_shape", "message_shapes", "owner_of", "stream_shape"]
+__all__ = ["entry_shape", "message_shapes", "owes_save", "owner_of", "stream_shape"]
 
 
 def owner_of(owner: str, *, clear: bool) -> str:
@@ -64,6 +64,14 @@ def entry_shape(owed: Owed, *, owners: bool) -> dict[str, object]:
         "due_seconds": None if owed.dead else round(owed.due_seconds, 3),
         "payload_bytes": len(owed.payload),
     }
+
+
+def owes_save(owed: Owed) -> bool:
+    """Whether a save is among what an entry owes, as far as this version can tell."""
+    try:
+        return read_payload(owed.payload).saves
+    except (NewerPayloadError, ValueError):
+        return False
 
 
 def message_shapes(owed: Owed) -> list[dict[str, object]] | None:

@@ -61,10 +61,10 @@ class OutboxSteps(Tables, StreamStore):
         self._settle(stream)
         return Status.OK
 
-    async def revive(self, ref: StreamRef) -> Status:
+    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
         now = self._begin()
         stream = self._find(ref)
-        if stream is None or stream.revive() is Status.GONE:
+        if stream is None or stream.revive(saves=saves) is Status.GONE:
             return Status.GONE
         self._dead.pop(ref, None)
         self._due.setdefault(ref, now)

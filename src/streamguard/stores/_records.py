@@ -163,15 +163,19 @@ class StreamEntry:
         self.attempts += not self.dead
         self.reason = reason
         self.dead = True
+        if self.persisted is Persisted.PENDING:
+            self.persisted = Persisted.NO
         return Status.OK
 
-    def revive(self) -> Status:
+    def revive(self, *, saves: bool) -> Status:
         """Let a dead letter be tried again as if it never was."""
         if not self.owes:
             return Status.GONE
         if self.dead:
             self.attempts = 0
             self.dead = False
+            if saves and self.persisted is Persisted.NO:
+                self.persisted = Persisted.PENDING
         return Status.OK
 
     def discharge(self) -> None:

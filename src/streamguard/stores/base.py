@@ -271,14 +271,15 @@ class StreamStore(ABC):
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         """Give up: the entry becomes a dead letter, its payload kept for `ttl_seconds` from now.
 
-        The last attempt counts as failed; burying a dead letter again counts nothing. `OK`, or `GONE` when nothing is
-        owed.
+        The last attempt counts as failed; burying a dead letter again counts nothing. A save that was pending is on
+        record as not made in the same step: `persisted` is `NO`. `OK`, or `GONE` when nothing is owed.
         """
 
     @abstractmethod
-    async def revive(self, ref: StreamRef) -> Status:
+    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
         """Make a dead letter due at once, with no attempts behind it; its last reason stays.
 
+        With `saves`, a save is among what it owes: one on record as not made (`NO`) is pending again, in the same step.
         `OK`, also for an entry that is no dead letter, which is left as it is; `GONE` when nothing is owed.
         """
 

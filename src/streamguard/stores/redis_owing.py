@@ -45,8 +45,9 @@ class OutboxSteps(Steps):
             await self._ask("bury", self._outbox.dead(ref, ttl_seconds))
         return status
 
-    async def revive(self, ref: StreamRef) -> Status:
-        status = self._status(await self._call("revive", "revive", (self._keys.stream(ref).meta,)), ref, "revive")
+    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
+        reply = await self._call("revive", "revive", (self._keys.stream(ref).meta,), ("1" if saves else "",))
+        status = self._status(reply, ref, "revive")
         # After the record: should this be lost, the entry is still listed as dead, and can be revived again.
         if status in (Status.OK, Status.DUPLICATE):
             await self._ask("revive", self._outbox.alive(ref, moved=status is Status.OK))

@@ -206,8 +206,8 @@ class FaultyStore(StreamStore):
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         return await self.faults.passing("bury", lambda: self.inner.bury(ref, reason=reason, ttl_seconds=ttl_seconds))
 
-    async def revive(self, ref: StreamRef) -> Status:
-        return await self.faults.passing("revive", lambda: self.inner.revive(ref))
+    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
+        return await self.faults.passing("revive", lambda: self.inner.revive(ref, saves=saves))
 
     async def discharge(
         self,

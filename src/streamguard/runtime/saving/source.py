@@ -79,10 +79,11 @@ async def fold_earlier(
     earlier: StreamMeta | None,
     attempts: Attempts,
     *,
+    previous: UIMessage | None = None,
     wanted: Callable[[StreamMeta], bool] = lambda _: True,
 ) -> UIMessage | None:
-    """What the streams before one said under the same message id, folded from their logs while these last: `earlier`
-    and those before it, back to one that is not `wanted`.
+    """What the streams before one made of `previous` under the same message id, folded from their logs while these
+    last: `earlier` and those before it, back to one that is not `wanted`.
 
     Raises:
         StoreError: the store failed until the attempts were used up.
@@ -91,7 +92,7 @@ async def fold_earlier(
     while earlier is not None and wanted(earlier) and len(chain) < LONGEST_CHAIN:
         chain.append(earlier)
         earlier = await attempts(partial(store.previous, earlier.ref, earlier.message_id))
-    message: UIMessage | None = None
+    message = previous
     for meta in reversed(chain):
         if meta.seal is None or not knows_protocol(meta.protocol):
             continue

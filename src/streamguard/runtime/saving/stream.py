@@ -6,6 +6,8 @@ is a stream whose log is not whole: there the first content that is committed st
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -22,14 +24,14 @@ from ...errors import (
     StoreFormatError,
 )
 from ...messages import Message, MessageStatus, MessageStore, Role, StoredMessage
-from ...model import Persisted, StreamState
+from ...model import Persisted, StreamRef, StreamState
 from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage
 from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results
 from ..finishing import Sealed
 from .calls import Attempts, SavingPausedError
-from .session import Before, ErasedError, SessionWriter, Unsaved, ui_message_of
+from .session import RESULTS_SUFFIX, Before, ErasedError, SessionWriter, Unsaved, ui_message_of
 from .source import LogUnreadableError, Source, fold_earlier, fold_stream
 
 __all__ = ["SaveResult", "StreamSave", "Verdict"]
@@ -113,6 +115,8 @@ class StreamSave:
         for _ in range(ROUNDS):
             if stored is not None and sealed.ref.stream_id in stored.streams:
                 return Verdict.SAVED if self._is_ours(stored) else Verdict.CONFLICT
+            if stored is not None and await self._is_folded_in(stored, earlier):
+                return Verdict.SAVED
             message = await self._message(stored, earlier)
             if message is None:
                 await self._leave_unanswered()
@@ -175,6 +179,19 @@ class StreamSave:
         last_is_ours = stored.streams[-1] == self._sealed.ref.stream_id
         return not last_is_ours or (len(stored.streams) > 1 and stored.message.outcome is self._sealed.seal.outcome)
 
+    async def _is_folded_in(self, stored: StoredMessage, earlier: StreamMeta | None) -> bool:
+        """Whether a later stream has saved what this one said, which continued the message after this save was given
+        up."""
+        ref, last = self._sealed.ref, stored.streams[-1].removesuffix(RESULTS_SUFFIX) if stored.streams else None
+        if self._unlogged or last in (None, ref.stream_id, earlier and earlier.ref.stream_id):
+            return False
+        own = await self.attempts(lambda: self._store.meta(ref))
+        writer = await self.attempts(lambda: self._store.meta(StreamRef(ref.key, str(last))))
+        if own is None or writer is None or writer.ordinal <= own.ordinal:
+            return False
+        said = await fold_stream(self._store, self._sealed, self._source, self.attempts)
+        return _traits(said.parts) <= _traits(stored.message.parts)
+
     async def _message(self, stored: StoredMessage | None, earlier: StreamMeta | None) -> Message | None:
         """The message to store; None when the stream said nothing."""
         sealed = self._sealed
@@ -203,7 +220,14 @@ class StreamSave:
         """The message as it was before this stream."""
         base: UIMessage | None
         if stored is not None:
-            base = ui_message_of(stored.message)
+            # Parts in between whose saves were given up go in too, or the message would have a gap.
+            base = await fold_earlier(
+                self._store,
+                earlier,
+                self.attempts,
+                previous=ui_message_of(stored.message),
+                wanted=lambda meta: meta.persisted is Persisted.NO and meta.ref.stream_id not in stored.streams,
+            )
         elif isinstance(self._writer.messages, MessageStore):
             # What was saved and is not there any more was deleted, and stays so.
             base = await fold_earlier(self._store, earlier, self.attempts, wanted=_was_never_saved)
@@ -215,6 +239,12 @@ class StreamSave:
 
 def _is_unsettled(meta: StreamMeta) -> bool:
     return meta.state is not StreamState.CLOSED or meta.persisted is Persisted.PENDING
+
+
+def _traits(parts: Sequence[Mapping[str, Json]]) -> Counter[tuple[Json, Json]]:
+    """What parts are told by, whatever became of a tool's state since."""
+    traits = [(part.get("text"), part.get("toolCallId")) for part in parts]
+    return Counter(trait for trait in traits if any(trait))
 
 
 def _was_never_saved(meta: StreamMeta) -> bool:

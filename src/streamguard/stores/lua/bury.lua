@@ -1,4 +1,4 @@
--- Makes what a stream owes a dead letter, and keeps the stream.
+-- Makes what a stream owes a dead letter, a pending save one that was not made, and keeps the stream.
 -- KEYS: meta, log, session, streams
 -- ARGV: TTL (ms), reason
 -- Reply: OK, GONE (nothing owed) or CORRUPT
@@ -6,11 +6,12 @@
 --@include extend
 --@include newer
 --@include keep
-local m = redis.call('HMGET', KEYS[1], 'v', 's', 'j', 'jd')
+local m = redis.call('HMGET', KEYS[1], 'v', 's', 'j', 'jd', 'y')
 if not m[1] then return GONE end
 if newer(m[1]) then return CORRUPT end
 if m[2] ~= 'c' or not m[3] then return GONE end
 if not m[4] then redis.call('HINCRBY', KEYS[1], 'ja', 1) end
 redis.call('HSET', KEYS[1], 'jd', 1, 'jr', ARGV[2])
+if m[5] == 'pending' then redis.call('HSET', KEYS[1], 'y', 'no') end
 keep(ARGV[1])
 return OK

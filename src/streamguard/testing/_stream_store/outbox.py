@@ -227,6 +227,28 @@ class OutboxClauses(Clauses):
         (owed,) = await claimed(store, ref)
         assert (owed.payload, owed.attempts, owed.reason, owed.dead) == (PAYLOAD, 0, "too_often", False)
 
+    async def test_what_is_given_up_is_not_saved_until_it_is_tried_again(self, store: StreamStore) -> None:
+        ref = await owing(store)
+        assert (await meta(store, ref)).persisted is Persisted.PENDING
+        for _ in range(2):
+            await store.bury(ref, reason="r", ttl_seconds=60)
+            assert (await meta(store, ref)).persisted is Persisted.NO
+        for _ in range(2):
+            assert await store.revive(ref) is Status.OK
+            assert (await meta(store, ref)).persisted is Persisted.PENDING
+        await store.mark(ref, persisted=Persisted.NO)
+        assert await store.revive(ref) is Status.OK
+        assert (await meta(store, ref)).persisted is Persisted.NO
+
+    async def test_a_dead_letter_of_something_else_says_nothing_of_a_save(self, store: StreamStore) -> None:
+        for persisted in (Persisted.YES, Persisted.NO, Persisted.NOT_ASKED):
+            ref = await owing(store)
+            await store.mark(ref, persisted=persisted)
+            await store.bury(ref, reason="r", ttl_seconds=60)
+            assert (await meta(store, ref)).persisted is persisted
+            assert await store.revive(ref, saves=False) is Status.OK
+            assert (await meta(store, ref)).persisted is persisted
+
     async def test_reviving_what_is_no_dead_letter_ends_no_claim(self, store: StreamStore) -> None:
         ref = await owing(store)
         await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
