@@ -2,11 +2,12 @@
 
 from .quotas.reserving import QuotaRefusedError
 from .quotas.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
+from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .resume import Nothing, Resumed
 from .runtime import Health, Runtime
 from .saving.bindings import Bindings, SaveOption, Target
 from .saving.session import UserMessage
-from .stream import FirstItem, LiveStream, OnConflict, OnStoreFailure, StreamRequest
+from .stream import LiveStream
 from .viewer import Viewer, ViewerCutError
 
 __all__ = [

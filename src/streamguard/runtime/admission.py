@@ -16,7 +16,8 @@ from ..wire import knows_protocol
 from .breaker import Breaker
 from .finalise import new_stream_of
 from .quotas.reserving import Reserving
-from .stream import LiveStream, StreamRequest
+from .request import StreamRequest
+from .stream import LiveStream
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 
 __all__ = ["Admission", "interrupted"]

@@ -23,7 +23,8 @@ from ..wire.base import WireProtocol
 from .breaker import Breaker
 from .feed import LOG_LOST
 from .finishing import Finishing, Sealed, Settled, new_stream_of, new_stream_of_meta
-from .stream import Ending, LiveStream
+from .request import Ending
+from .stream import LiveStream
 
 __all__ = ["Finaliser", "new_stream_of"]
 

@@ -9,7 +9,8 @@ from typing import Final
 from ..errors import EventTooLargeError, FaultError, StreamLimitError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Outcome
-from .stream import PENDING_BYTES, Ending, LiveStream
+from .request import Ending
+from .stream import PENDING_BYTES, LiveStream
 
 __all__ = ["fault_of", "produce"]
 

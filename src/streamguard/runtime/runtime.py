@@ -30,11 +30,12 @@ from .producer import fault_of, produce
 from .quotas.reserving import Reserving
 from .quotas.settling import Settling
 from .quotas.terms import QuotaBindings
+from .request import Ending, StreamRequest
 from .saving.bindings import Bindings
 from .saving.faults import ending_of
 from .saving.saves import Saving
 from .sessions import Sessions
-from .stream import Ending, LiveStream, StreamRequest
+from .stream import LiveStream
 from .tasks import Tasks
 from .viewer import Viewer
 from .watchdog import Watchdog

@@ -15,8 +15,9 @@ from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
 from ..wire import protocol_named
 from .admission import Admission
 from .breaker import Breaker
+from .request import Ending
 from .resume import Nothing, Resumed, refused, resolve
-from .stream import Ending, LiveStream
+from .stream import LiveStream
 from .unreadable import RETRY_AFTER_SECONDS, check_protocol, unavailable, unreadable_reason
 
 __all__ = ["Sessions"]

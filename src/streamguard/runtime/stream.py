@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import EventTooLargeError, StreamLimitError
 from ..faults import Fault, FaultCode
-from ..model import EventKind, Outcome, SessionKey, StreamRef, Usage
+from ..model import EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import Append, Seal
 from ..wire.base import Encoder, WireProtocol
 from .feed import EVENT_BYTES
+from .request import Ending, FirstItem, StreamRequest
 from .saving.feed import KeptFeed
 
 if TYPE_CHECKING:
-    from .quotas.terms import Demand
     from .saving.session import Before
 
-__all__ = ["PENDING_BYTES", "Ending", "FirstItem", "LiveStream", "OnConflict", "OnStoreFailure", "StreamRequest"]
-
-OnConflict = Literal["reject", "replace", "join"]
-OnStoreFailure = Literal["continue", "fail"]
+__all__ = ["PENDING_BYTES", "LiveStream"]
 
 PENDING_BYTES: Final = 1_048_576
 """A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""
@@ -41,50 +36,6 @@ _new_append: Final = cast(
     tuple.__new__,
 )
 """A named tuple made so takes half the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRequest:
-    """What the edge asks of the runtime: one new stream."""
-
-    key: SessionKey
-    protocol: WireProtocol
-    binding: str
-    message_id: str
-    fingerprint: str = ""
-    """Equal for equal requests; empty when the stream cannot be joined."""
-    on_conflict: OnConflict = "reject"
-    on_store_failure: OnStoreFailure = "continue"
-    request_id: str | None = None
-    stream_id: str | None = None
-    """One that was never used; None: a fresh one."""
-    first_item_seconds: float | None = None
-    """None: the setting of the same name; so with the next two."""
-    stall_seconds: float | None = None
-    max_stream_seconds: float | None = None
-    retry_key: str | None = None
-    """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
-    demand: Demand | None = None
-    """What is to be reserved for it; None where nothing is counted."""
-
-
-class FirstItem(Enum):
-    """What became of a stream's first event."""
-
-    READY = "ready"
-    """It may be shown."""
-    LATE = "late"
-    """The time passed; the stream goes on."""
-    FAILED = "failed"
-    """The stream ended before it had one."""
-
-
-class Ending(NamedTuple):
-    """How a stream is about to end; its seal decides."""
-
-    outcome: Outcome
-    fault: Fault | None
-    error: BaseException | None = None
 
 
 class LiveStream:

@@ -12,7 +12,8 @@ from typing import Final
 from ..faults import Fault, FaultCode
 from ..model import Observation, Outcome, Signal
 from ..settings import Settings
-from .stream import Ending, LiveStream
+from .request import Ending
+from .stream import LiveStream
 from .viewer import Viewer
 
 __all__ = ["Watchdog"]

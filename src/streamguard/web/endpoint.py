@@ -25,7 +25,7 @@ from ..runtime import (
     SaveOption,
     StreamRequest,
 )
-from ..runtime.stream import Ending
+from ..runtime.request import Ending
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
 from .exchange import exchange_of

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from ..errors import ConfigurationError
 from ..model import Outcome
 from ..runtime import LiveStream, Runtime
-from ..runtime.stream import Ending
+from ..runtime.request import Ending
 from ..wire import WireProtocol
 from .run import Run
 from .signature import EndpointKind, EndpointSignature

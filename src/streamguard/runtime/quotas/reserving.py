@@ -19,8 +19,8 @@ from .charge import RELEASE
 from .terms import Demand
 
 if TYPE_CHECKING:
+    from ..request import StreamRequest
     from ..saving.session import Start
-    from ..stream import StreamRequest
 
 __all__ = ["Held", "QuotaRefusedError", "Reserving"]
 

@@ -7,7 +7,8 @@ from typing import Final
 from ...errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
 from ...faults import Fault, FaultCode, Severity
 from ..finishing import Sealed
-from ..stream import Ending, LiveStream
+from ..request import Ending
+from ..stream import LiveStream
 from .session import Unsaved
 from .stream import SaveResult, Verdict
 

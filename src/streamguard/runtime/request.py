@@ -1,0 +1,63 @@
+"""What is asked of a runtime for one stream, and the small words for what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..faults import Fault
+from ..model import Outcome, SessionKey
+from ..wire.base import WireProtocol
+
+if TYPE_CHECKING:
+    from .quotas.terms import Demand
+
+__all__ = ["Ending", "FirstItem", "OnConflict", "OnStoreFailure", "StreamRequest"]
+
+OnConflict = Literal["reject", "replace", "join"]
+OnStoreFailure = Literal["continue", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What the edge asks of the runtime: one new stream."""
+
+    key: SessionKey
+    protocol: WireProtocol
+    binding: str
+    message_id: str
+    fingerprint: str = ""
+    """Equal for equal requests; empty when the stream cannot be joined."""
+    on_conflict: OnConflict = "reject"
+    on_store_failure: OnStoreFailure = "continue"
+    request_id: str | None = None
+    stream_id: str | None = None
+    """One that was never used; None: a fresh one."""
+    first_item_seconds: float | None = None
+    """None: the setting of the same name; so with the next two."""
+    stall_seconds: float | None = None
+    max_stream_seconds: float | None = None
+    retry_key: str | None = None
+    """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
+    demand: Demand | None = None
+    """What is to be reserved for it; None where nothing is counted."""
+
+
+class FirstItem(Enum):
+    """What became of a stream's first event."""
+
+    READY = "ready"
+    """It may be shown."""
+    LATE = "late"
+    """The time passed; the stream goes on."""
+    FAILED = "failed"
+    """The stream ended before it had one."""
+
+
+class Ending(NamedTuple):
+    """How a stream is about to end; its seal decides."""
+
+    outcome: Outcome
+    fault: Fault | None
+    error: BaseException | None = None
