@@ -385,7 +385,7 @@ async def test_a_viewer_can_be_cut_while_it_waits(memory: MemoryStore) -> None:
         viewer = worker.view(stream)
         await viewer.next()
         waiting = asyncio.create_task(read(viewer))
-        await wait_until_async(lambda: viewer._waiter is not None, description="it waits")
+        await wait_until_async(lambda: viewer.waiter is not None, description="it waits")
         viewer.cut("disconnect")
         viewer.cut("again")
         assert (await waiting).cut == "disconnect"
@@ -402,7 +402,7 @@ async def test_cancelling_a_wait_loses_nothing(memory: MemoryStore) -> None:
         into = Reading()
         await read(viewer, into, until=lambda r: len(r.events) == 1)
         waiting = asyncio.create_task(viewer.next())
-        await wait_until_async(lambda: viewer._waiter is not None, description="it waits")
+        await wait_until_async(lambda: viewer.waiter is not None, description="it waits")
         waiting.cancel()
         await asyncio.wait([waiting])
         assert stream.feed._waiters == []

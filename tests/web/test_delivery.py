@@ -100,7 +100,8 @@ async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Tas
 
 
 def waits(window: Window) -> bool:
-    return any(not waiter.done() for waiter in window.feed._waiters)
+    waiter = window.viewer.waiter
+    return waiter is not None and not waiter.done()
 
 
 def hangs(window: Window) -> bool:

@@ -7,7 +7,7 @@ against 2-3 µs. The window is bounded in bytes; whoever is behind it reads the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..model import EventKind
@@ -73,6 +73,7 @@ class Feed:
         "kinds",
         "last_id",
         "protocol",
+        "pushes",
         "stream_id",
         "viewers",
         "visible",
@@ -96,6 +97,8 @@ class Feed:
         self.end_fault: Fault | None = None
         """Why viewers are cut, when it ended incomplete."""
         self.viewers: set[Viewer] = set()
+        self.pushes: list[Callable[[], None]] = []
+        """Called at each change, for who is told of all of them."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.held_bytes: int = 0
         """Of the window's events; whoever adds to `kinds` and `data` adds the payload's and `EVENT_BYTES` here."""
@@ -123,12 +126,11 @@ class Feed:
             self.visible = up_to
             if self.held_bytes > 2 * self._limit:
                 self._trim(self._limit)
-            waiters = self._waiters
-            if waiters:  # as `wake`, without the call
-                self._waiters = []
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+            if self._waiters:
+                self.wake()
+            elif self.pushes:
+                for push in tuple(self.pushes) if len(self.pushes) > 1 else self.pushes:
+                    push()
 
     def drop_hidden(self) -> None:
         """Forget events that were never shown (their writer lost the stream)."""
@@ -148,6 +150,8 @@ class Feed:
 
     def wake(self) -> None:
         """Wake every waiting viewer."""
+        for push in tuple(self.pushes):
+            push()
         waiters = self._waiters
         if waiters:
             self._waiters = []

@@ -48,7 +48,6 @@ class Viewer:
         "_over",
         "_patience_seconds",
         "_store",
-        "_waiter",
         "feed",
         "ids",
         "last_at",
@@ -57,6 +56,7 @@ class Viewer:
         "protocol",
         "ref",
         "sending_since",
+        "waiter",
     )
 
     def __init__(
@@ -92,7 +92,8 @@ class Viewer:
         self._cut: str | None = None
         self._over = False
         self._keep_alive_due = False
-        self._waiter: Waiter | None = None
+        self.waiter: Waiter | None = None
+        """Who is woken by what does not concern the feed: a keep-alive, a cut."""
         if feed is not None:
             feed.viewers.add(self)
 
@@ -112,9 +113,10 @@ class Viewer:
             if chunk:
                 return chunk
 
-    def poll(self, waiter: Waiter) -> bytes | Awaitable[bytes | None] | None:
+    def poll(self, waiter: Waiter | None = None) -> bytes | Awaitable[bytes | None] | None:
         """`next` for who asks for every event: the next chunk if it is here, or what to await for one (if that gives
-        none, one polls again). None when there is nothing yet: `waiter` is told of news, once.
+        none, one polls again). None when there is nothing yet: `waiter` is told of news, once. Without one, the caller
+        hears of them by `feed.pushes`.
 
         Raises:
             ViewerCutError: as `next`.
@@ -145,8 +147,9 @@ class Viewer:
                 self._keep_alive_due = False
                 self.last_at = self._clock()
                 return KEEP_ALIVE
-            self._waiter = waiter
-            feed.wait(waiter)
+            if waiter is not None:
+                self.waiter = waiter
+                feed.wait(waiter)
             return None
 
     async def _replay(self, last_id: int | None) -> bytes:
@@ -209,7 +212,7 @@ class Viewer:
 
     def keep_alive(self) -> None:
         """Have a waiting `next` return a keep-alive."""
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None and not waiter.done():
             self._keep_alive_due = True
             waiter.set_result(None)
@@ -225,7 +228,7 @@ class Viewer:
         """Make `next` raise `ViewerCutError(reason)`, now if it waits. For use from another task."""
         if self._cut is None:
             self._cut = reason
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
             if self.feed is not None:
@@ -242,8 +245,8 @@ class Viewer:
         on_close, self._on_close = self._on_close, _nothing
         if self.feed is not None:
             self.feed.viewers.discard(self)
-            if self._waiter is not None:
-                self.feed.forget(self._waiter)
+            if self.waiter is not None:
+                self.feed.forget(self.waiter)
         on_close(self)
 
 

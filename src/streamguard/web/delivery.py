@@ -29,15 +29,28 @@ FAIR_BYTES: Final = 8_192
 class Delivery:
     """Delivers one viewer's stream. Made and run in one task.
 
-    To the feed it looks like a future that is set when there is something to see.
+    The feed pushes to it; to its viewer it looks like a future that is set when there is something else to say.
     """
 
-    __slots__ = ("_at_once", "_context", "_failed", "_found", "_loop", "_needed", "_rest", "_send", "_task", "_viewer")
+    __slots__ = (
+        "_at_once",
+        "_clock",
+        "_context",
+        "_failed",
+        "_found",
+        "_loop",
+        "_needed",
+        "_rest",
+        "_send",
+        "_task",
+        "_viewer",
+    )
 
     def __init__(self, viewer: Viewer, send: Send) -> None:
         self._viewer = viewer
         self._send = send
         self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._task = asyncio.current_task(self._loop)
         self._context = copy_context()
         self._at_once = False
@@ -56,10 +69,21 @@ class Delivery:
             ViewerCutError: the rest cannot be delivered on this connection.
             OSError: the client left (ASGI 2.4). Whatever else `send` raises comes through too.
         """
-        viewer, send = self._viewer, self._send
+        viewer = self._viewer
         self._at_once = await self._sent_at_once(start)
+        viewer.waiter = self
+        pushes = [] if viewer.feed is None else viewer.feed.pushes
+        push = self._push
+        pushes.append(push)
+        try:
+            await self._sent_all()
+        finally:
+            pushes.remove(push)
+
+    async def _sent_all(self) -> None:
+        viewer, send = self._viewer, self._send
         while True:
-            found = viewer.poll(self)
+            found = viewer.poll()
             if found is None:
                 found = await self._news()
                 if found is None:
@@ -104,28 +128,50 @@ class Delivery:
         found, self._found = self._found, None
         return found
 
-    # -- what the feed sees -------------------------------------------------------------------------------------------
+    # -- what others see ----------------------------------------------------------------------------------------------
 
     def done(self) -> bool:
         """Whether the viewer does not wait here (any more)."""
         return self._needed is None or self._needed.done()
 
     def set_result(self, _: None, /) -> None:
-        """There is something to see: send it."""
+        """The viewer has something to say."""
+        self._push()
+
+    def _push(self) -> None:
+        """Something changed: send what there is, or have the task look."""
+        needed = self._needed
+        if needed is None or needed.done():
+            return
         if self._at_once:
+            viewer = self._viewer
+            feed = viewer.feed
             try:
-                while (found := self._viewer.poll(self)) is not None:
-                    if not (isinstance(found, bytes) and 0 < len(found) < FAIR_BYTES):
-                        self._found = found
-                        break
-                    if not self._step(found):
-                        break
-                else:
-                    return  # all is sent, and the viewer waits again
+                # One event that was just shown, which is what nearly every push is about.
+                if feed is not None and viewer.position == feed.visible - 1 >= feed.base and not viewer.was_cut:
+                    chunk, viewer.position = feed.take(viewer.position, ids=viewer.ids)
+                    if len(chunk) >= FAIR_BYTES or not chunk:
+                        self._found = chunk or None
+                    else:
+                        viewer.last_at = self._clock()
+                        if self._step(chunk) and not feed.ended:
+                            return
+                elif self._sent_all_there_is():
+                    return
             except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- the viewer's, whose task raises it
                 self._failed = exc
-        if not self.done() and self._needed is not None:
-            self._needed.set_result(None)
+        if not needed.done():
+            needed.set_result(None)
+
+    def _sent_all_there_is(self) -> bool:
+        """Whether nothing is left for the task to do."""
+        while (found := self._viewer.poll()) is not None:
+            if not (isinstance(found, bytes) and 0 < len(found) < FAIR_BYTES):
+                self._found = found
+                return False
+            if not self._step(found):
+                return False
+        return True
 
     def _step(self, chunk: bytes) -> bool:
         """Send a chunk as the viewer's task. Returns whether that is done; if not, the task has to do the rest."""
