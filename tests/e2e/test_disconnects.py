@@ -136,20 +136,18 @@ async def test_remote_viewers_cost_two_connections_at_most(
 ) -> None:
     first, other = pair
     sessions = [new_session() for _ in range(10)]
-    client = shared_redis.client()
     await rest_of(other, sessions[0], [])  # what asking costs, without viewing
-    before = len(client.client_list())
+    before, unseen = first.connections_to(shared_redis.port), other.connections_to(shared_redis.port)
     streams = [post(first, session, n=4, gate=session, gate_at=2) for session in sessions]
     opened = [await stream.__aenter__() for stream in streams]
     for one in opened:
         await one.read_events(3)
-    producing = len(client.client_list())
     views = [resume(other.port, session, headers=USER) for session in sessions for _ in range(5)]
     viewing = [await view.__aenter__() for view in views]
     for one in viewing:
         await one.read_events(3)
-    assert len(client.client_list()) - producing <= 2
-    assert producing - before <= 2
+    assert other.connections_to(shared_redis.port) - unseen <= 2
+    assert first.connections_to(shared_redis.port) - before <= 2
     for session in sessions:
         open_gate(first, session)
     for one in viewing:

@@ -175,6 +175,8 @@ async def _somebody_waits(engine: AsyncEngine) -> bool:
         "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
         "mysql": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
     }
+    if engine.dialect.name == "mysql":
+        await asyncio.sleep(0.2)  # this table is only read anew when nobody has asked it for a tenth of a second
     async with engine.connect() as connection:
         return bool(await connection.scalar(text(waiting[engine.dialect.name])))
 
