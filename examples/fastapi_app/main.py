@@ -7,6 +7,8 @@ Run it with `python main.py` (or `uvicorn main:app`) and open http://127.0.0.1:8
 - `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`: a real model instead of the scripted one.
 - `DEMO_DATABASE_URL`: where chats are kept, an SQLAlchemy asyncio URL such as `postgresql+asyncpg://…` or
   `mysql+asyncmy://…`; default a SQLite file in `~/.local/state/streamguard-demo` (`XDG_STATE_HOME`).
+- `DEMO_DAILY_TOKENS`: how many tokens a visitor may use a day; default 20000, and 0 for any number. A piece of the
+  scripted model is one. `!quota` shows a refusal, `!quota-release-fail` an answer that is counted late.
 - `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 30.
 - `DEMO_SECRET`: signs the visitors' cookies; several machines need the same one. Default one made on first use, beside
   the SQLite file.
@@ -34,10 +36,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection, Request
 
 from streamguard import Anonymous, Fault, FaultCode, Run, Settings, StreamGuard
+from streamguard.model import SessionKey, StreamRef
+from streamguard.quota import Quota
 
 sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
 
 import model as scripted
+from allowance import MORE_THAN_ANY_DAY, AllowanceStore
 from chats import ChatStore, database_in, own_directory, secret_in
 
 if TYPE_CHECKING:
@@ -49,6 +54,10 @@ OWN = own_directory()
 VISITORS = Anonymous(os.environ.get("DEMO_SECRET") or secret_in(OWN))
 TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
 OPENAI_MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
+OPENAI_TOKENS = 1_000  # what an answer of a real model is expected to have; one that has more is charged more
+DAILY_TOKENS = int(os.environ.get("DEMO_DAILY_TOKENS") or 20_000)
+URL = os.environ.get("STREAMGUARD_URL", "memory://")
+SETTINGS = Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", "{}"))
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     # Nothing but our own files: what a model writes can never run, load or send anything.
@@ -100,32 +109,61 @@ async def owner(connection: HTTPConnection) -> str | None:
     return await VISITORS(connection)
 
 
+def most(body: ChatBody) -> dict[str, int]:
+    """How many tokens question and answer may be."""
+    prompt = body.question.text
+    if scripted.is_refused(prompt):
+        return {"tokens": MORE_THAN_ANY_DAY}
+    if openai is None or scripted.is_command(prompt):
+        return {"tokens": scripted.tokens_in(prompt) + scripted.most_tokens(prompt)}
+    return {"tokens": sum(scripted.tokens_in(message.text) for message in body.messages) * 2 + OPENAI_TOKENS}
+
+
+allowance = AllowanceStore(URL, SETTINGS)
 guard = StreamGuard(
-    os.environ.get("STREAMGUARD_URL", "memory://"),
+    URL,
     authenticate=owner,
     messages=ChatStore(os.environ.get("DEMO_DATABASE_URL") or database_in(OWN)),
-    settings=Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", "{}")),
+    quota=allowance if DAILY_TOKENS else None,
+    settings=SETTINGS,
 )
 app = FastAPI(title="streamguard demo", lifespan=guard.lifespan)
 openai = AsyncOpenAI() if os.environ.get("OPENAI_API_KEY") else None
 
 
 @app.post("/api/chat")
-@guard.stream(session="body.id")
+@guard.stream(
+    session="body.id",
+    quota=Quota(limit=DAILY_TOKENS, per="day", unit="tokens") if DAILY_TOKENS else False,
+    estimate=most,
+    on_quota_failure="continue",  # better an answer that nobody counts than none
+)
 async def chat(body: ChatBody, run: Run) -> AsyncIterator[str]:
     run.save(body.question)  # not awaited: the model need not wait for the database
     prompt = body.question.text
+    if DAILY_TOKENS and (milliseconds := scripted.settling_fails_ms(prompt)):
+        ref = StreamRef(SessionKey(run.owner, run.session_id), run.stream_id)
+        allowance.fail_settling(ref, milliseconds=milliseconds)
     if openai is None or scripted.is_command(prompt):
+        run.usage(input_tokens=scripted.tokens_in(prompt))
         async for piece in scripted.answer(prompt, gap_seconds=GAP_SECONDS):
+            run.usage(output_tokens=1)
             yield piece
         return
     messages = [{"role": message.role, "content": message.text} for message in body.messages]
+    usage = None
     async with await openai.chat.completions.create(
-        model=OPENAI_MODEL, messages=cast("list[ChatCompletionMessageParam]", messages), stream=True
+        model=OPENAI_MODEL,
+        messages=cast("list[ChatCompletionMessageParam]", messages),
+        stream=True,
+        stream_options={"include_usage": True},
     ) as chunks:
         async for chunk in chunks:
+            usage = chunk.usage or usage  # the last one counts; without any, the estimate is charged
             if chunk.choices and (text := chunk.choices[0].delta.content):
                 yield text
+    if usage is not None:
+        run.usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
 
 
 guard.install(app, "/api/chat")

@@ -1,7 +1,10 @@
 """A scripted model: the same prompt always gives the same answer, so failures and resumes can be compared.
 
 Prompts that start with `!` provoke failures: `!crash`, `!hang`, `!long N`, `!error-first`, `!slow N`. Those about
-saving, `!persist-fail`, `!persist-flaky` and `!persist-slow N`, get an ordinary answer; see `chats`.
+saving, `!persist-fail`, `!persist-flaky` and `!persist-slow N`, get an ordinary answer; see `chats`. So does
+`!quota-release-fail N`, and so would `!quota`, which never gets here; see `allowance`.
+
+A piece is a token.
 """
 
 from __future__ import annotations
@@ -34,8 +37,12 @@ SENTENCES = (
 )
 CLOSING = "That is the end of this answer."
 
-_COMMAND = re.compile(r"!(crash|hang|error-first|long|slow|persist-(?:fail|flaky|slow))(?:\s+(\d{1,6}))?\s*")
+_COMMAND = re.compile(
+    r"!(crash|hang|error-first|long|slow|persist-(?:fail|flaky|slow)|quota|quota-release-fail)(?:\s+(\d{1,6}))?\s*"
+)
 _MAX_PIECES = 100_000
+_MAX_USUAL_PIECES = 200
+_RELEASE_FAIL_MILLISECONDS = 6000
 
 
 class ModelBrokeError(Exception):
@@ -57,6 +64,31 @@ def is_command(prompt: str) -> bool:
     return _COMMAND.fullmatch(prompt) is not None
 
 
+def is_refused(prompt: str) -> bool:
+    """Whether `prompt` asks to be refused as if nothing were left of the day's tokens."""
+    command = _COMMAND.fullmatch(prompt)
+    return command is not None and command[1] == "quota"
+
+
+def settling_fails_ms(prompt: str) -> int | None:
+    """For how many milliseconds `prompt` asks that its answer cannot be settled; None if it does not."""
+    command = _COMMAND.fullmatch(prompt)
+    if command is None or command[1] != "quota-release-fail":
+        return None
+    return int(command[2] or _RELEASE_FAIL_MILLISECONDS)
+
+
+def tokens_in(text: str) -> int:
+    """How many tokens `text` is counted as."""
+    return len(_split(text))
+
+
+def most_tokens(prompt: str) -> int:
+    """How many tokens the answer to `prompt` has at most; known without writing it."""
+    command = _COMMAND.fullmatch(prompt)
+    return _MAX_USUAL_PIECES if command is None or command[1] != "long" else _long(int(command[2] or 0))
+
+
 def script(prompt: str, *, gap_seconds: float) -> Script:
     """The script for `prompt`; equal prompts give equal scripts. `gap_seconds` is the usual pause between pieces."""
     command = _COMMAND.fullmatch(prompt)
@@ -70,7 +102,7 @@ def script(prompt: str, *, gap_seconds: float) -> Script:
     if name == "error-first":
         return Script((), gap_seconds, ending="crash")
     if name == "long":
-        return Script(tuple(islice(_words(prompt), max(1, min(number or 500, _MAX_PIECES)))), gap_seconds)
+        return Script(tuple(islice(_words(prompt), _long(number))), gap_seconds)
     if name == "slow":
         return Script(tuple(_answer(prompt)), (number or 500) / 1000)
     return Script(tuple(_answer(prompt)), gap_seconds)
@@ -90,6 +122,11 @@ async def answer(prompt: str, *, gap_seconds: float) -> AsyncIterator[str]:
         raise ModelBrokeError("upstream said: tenant 4711, key sk-secret, node 10.0.0.7")
     if plan.ending == "hang":
         await anyio.sleep_forever()
+
+
+def _long(number: int) -> int:
+    """How many pieces `!long` has, with a number or with 0 for none."""
+    return min(number or 500, _MAX_PIECES)
 
 
 def _answer(prompt: str) -> Iterator[str]:

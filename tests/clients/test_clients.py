@@ -72,8 +72,8 @@ def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
 
 @pytest.fixture(scope="module")
 def without_store() -> Iterator[Worker]:
-    """The example with a Redis that nobody runs."""
-    with example(STREAMGUARD_URL=f"redis://127.0.0.1:{free_port()}/0") as worker:
+    """The example with a Redis that nobody runs, and so with nothing counted there."""
+    with example(STREAMGUARD_URL=f"redis://127.0.0.1:{free_port()}/0", DEMO_DAILY_TOKENS="0") as worker:
         yield worker
 
 

@@ -39,6 +39,7 @@ def example(*, gap_ms: float = 10, **environment: str) -> Example:
     of OpenAI, Sentry, Redis and databases does not reach it.
     """
     settings = {
+        "DEMO_DAILY_TOKENS": "",
         "DEMO_DATABASE_URL": "",
         "DEMO_GAP_MS": str(gap_ms),
         "DEMO_TRUST_X_USER": "1",

@@ -13,12 +13,13 @@ __all__ = ["Outside", "outside"]
 
 
 class Outside:
-    """What it was sent, and what it says. `pieces` is the provider's answer."""
+    """What it was sent, and what it says. `pieces` is the provider's answer, `usage` what it counts for it."""
 
     def __init__(self, port: int) -> None:
         self.openai_url = f"http://127.0.0.1:{port}/v1"
         self.sentry_dsn = f"http://public@127.0.0.1:{port}/1"
         self.pieces = ["Real", " models", " speak", " too."]
+        self.usage = {"prompt_tokens": 1234, "completion_tokens": 56}
         self.completions: list[dict[str, object]] = []
         self.envelopes: list[str] = []
 
@@ -39,7 +40,8 @@ def outside() -> Iterator[Outside]:
                 body = gzip.decompress(body)
             if self.path == "/v1/chat/completions":
                 world.completions.append(json.loads(body))
-                self._answer("text/event-stream", b"".join(map(_chunk, world.pieces)) + b"data: [DONE]\n\n")
+                pieces = b"".join(map(_chunk, world.pieces))
+                self._answer("text/event-stream", pieces + _last_chunk(world.usage) + b"data: [DONE]\n\n")
             else:
                 world.envelopes.append(body.decode(errors="replace"))
                 self._answer("application/json", b"{}")
@@ -66,11 +68,13 @@ def outside() -> Iterator[Outside]:
 
 
 def _chunk(piece: str) -> bytes:
-    chunk = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}],
-    }
+    return _event(choices=[{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
+
+
+def _last_chunk(usage: dict[str, int]) -> bytes:
+    return _event(choices=[], usage={**usage, "total_tokens": sum(usage.values())})
+
+
+def _event(**fields: object) -> bytes:
+    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", **fields}
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"

@@ -68,6 +68,11 @@ class Page:
         """The codes of the faults shown."""
         return [str(banner.attribute("data-code")) for banner in self.browser.find_all("#banners [role=alert]")]
 
+    @property
+    def allowance(self) -> str:
+        """What the page says of the day's tokens."""
+        return self.browser.find("#allowance").text
+
     def wait_for(self, state: str, *, timeout: float = 15) -> None:
         wait_until(lambda: self.state == state, description=f"the answer is {state}", timeout=timeout)
 

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """The example's main module, made anew: its settings come from the environment."""
-    for name in ("DEMO_DATABASE_URL", "OPENAI_API_KEY", "SENTRY_DSN", "STREAMGUARD_URL", "STREAMGUARD_SETTINGS"):
+    for name in ("DEMO_DAILY_TOKENS", "DEMO_DATABASE_URL", "OPENAI_API_KEY", "SENTRY_DSN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("STREAMGUARD_URL", "STREAMGUARD_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DEMO_GAP_MS", "0")
     monkeypatch.setenv("DEMO_TRUST_X_USER", "1")
@@ -35,7 +37,7 @@ def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     yield module
-    for name in (spec.name, "model", "chats"):
+    for name in (spec.name, "allowance", "chats", "model"):
         if name not in modules:
             sys.modules.pop(name, None)
 

@@ -14,6 +14,9 @@ MODEL = runpy.run_path(str(EXAMPLE / "model.py"))
 answer, is_command, script, ModelBrokeError = (
     MODEL[name] for name in ("answer", "is_command", "script", "ModelBrokeError")
 )
+is_refused, settling_fails_ms, tokens_in, most_tokens = (
+    MODEL[name] for name in ("is_refused", "settling_fails_ms", "tokens_in", "most_tokens")
+)
 
 PROMPTS = ["", "Hello", "hello", "東京 🌊", "a\nb", "\ud800", "x" * 10_000, "!", "!unknown", "!crash now"]
 
@@ -43,6 +46,20 @@ def test_commands_shape_the_answer() -> None:
         assert script(prompt, gap_seconds=0).ending == ending
     assert script("!crash", gap_seconds=0).pieces
     assert script("!error-first", gap_seconds=0).pieces == ()
+
+
+@pytest.mark.parametrize("prompt", [*PROMPTS, "!long", "!long 0", "!long 1234", "!crash", "!error-first", "!slow 5"])
+def test_what_an_answer_takes_at_most_is_known_before(prompt: str) -> None:
+    pieces = script(prompt, gap_seconds=0).pieces
+    assert len(pieces) <= most_tokens(prompt)
+    assert sum(map(tokens_in, pieces)) == len(pieces)
+
+
+def test_commands_about_the_quota_are_told_apart() -> None:
+    commands = ("!quota", "!quota-release-fail", "!quota-release-fail 70", "!quotas", "Hello")
+    assert [is_refused(prompt) for prompt in commands] == [True, False, False, False, False]
+    assert [settling_fails_ms(prompt) for prompt in commands] == [None, 6000, 70, None, None]
+    assert [is_command(prompt) for prompt in commands] == [True, True, True, False, False]
 
 
 async def test_it_breaks_after_its_pieces() -> None:

@@ -1,5 +1,6 @@
 // The page: what is shown, and what the buttons do. Text reaches the page as text, never as HTML.
 
+import { allowanceLine, refusal } from "./allowance.mjs";
 import { conversation, keepQuestion, keptQuestion, questionOfEvent, savedMessages } from "./history.mjs";
 import { applyPart, ConnectionLost, emptyAnswer, follow, pause, ServerFault } from "./stream.mjs";
 import { button, element, messageView } from "./view.mjs";
@@ -18,6 +19,7 @@ const input = $("#prompt");
 const send = $("#send");
 const stop = $("#stop");
 const status = $("#status");
+const showAllowance = allowanceLine($("#allowance"), () => fetch(`${API}/${encodeURIComponent(chat.id)}`));
 
 let chat = openChat(location.hash.slice(1) || localStorage.getItem("streamguard.current"));
 let loading = null; // the promise of what the server has saved of it
@@ -139,6 +141,7 @@ function setRunning(controller) {
   send.hidden = controller !== null;
   stop.hidden = controller === null;
   stop.disabled = false;
+  if (controller === null) showAllowance();
 }
 
 // -- one answer --------------------------------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ async function readAnswer({ send = false } = {}) {
         setRunning(null);
         return reload();
       }
-      showBanner(error.fault);
+      showBanner(refusal(error.fault));
       view.state("failed", [error.message], button("Ask again", askAgain, "question"));
     } else if (error instanceof ConnectionLost || error instanceof TypeError) {
       view.state("lost", ["the answer may be going on without you"], button("Reconnect", reconnect, "question"));
