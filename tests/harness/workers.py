@@ -159,12 +159,16 @@ class Worker:
 
     def connections_to(self, port: int) -> int:
         """How many established TCP connections it has to a remote `port` (a Redis's, say)."""
+        return len(self.ports_to(port))
+
+    def ports_to(self, port: int) -> set[int]:
+        """Its own ends of the established TCP connections to a remote `port`."""
         open_now = [
             connection
             for connection in psutil.Process(self.pid).net_connections(kind="tcp")
             if connection.status == psutil.CONN_ESTABLISHED
         ]
-        return len([connection for connection in open_now if connection.raddr[1:] == (port,)])
+        return {connection.laddr[1] for connection in open_now if connection.raddr[1:] == (port,)}
 
     def probe(self) -> dict[str, int]:
         """What `tests.harness.probe.Probe`, if the app is wrapped in it, counts inside the process."""

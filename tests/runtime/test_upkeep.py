@@ -8,7 +8,7 @@ import gc
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import Observation, SessionKey, Signal
+from streamguard.model import Observation, SessionKey, Signal, StreamRef
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
 from streamguard.runtime.tasks import Tasks
 from streamguard.stores.memory import MemoryStore
@@ -142,10 +142,12 @@ async def test_the_process_forgets_ended_streams(memory: MemoryStore) -> None:
         await worker.tell(saying("warm", "up"))
         await worker.idle()
         tasks = len(asyncio.all_tasks())
+        opened: set[StreamRef] = set()
         for batch in range(15):
             streams = [
                 await worker.start(saying("a"), worker.request(SessionKey(f"o{batch}", f"s{n}"))) for n in range(200)
             ]
+            opened |= {stream.ref for stream in streams}
             for stream in streams[:20]:
                 assert (await read(worker.view(stream))).over
             for stream in streams:
@@ -157,7 +159,8 @@ async def test_the_process_forgets_ended_streams(memory: MemoryStore) -> None:
         del streams, stream
         worker.observed.clear()
         gc.collect()
-        assert sum(isinstance(thing, LiveStream) for thing in gc.get_objects()) == 0
+        live = [thing for thing in gc.get_objects() if isinstance(thing, LiveStream) and thing.ref in opened]
+        assert [gc.get_referrers(stream) for stream in live] == []
 
 
 async def test_a_large_stream_with_a_viewer_that_never_reads(memory: MemoryStore) -> None:
