@@ -39,6 +39,7 @@ __all__ = [
     "expired",
     "leftovers",
     "log_of",
+    "next_chunk",
     "payloads",
     "quick",
     "read",
@@ -163,6 +164,21 @@ class Reading:
         self.events += self.reader.feed(chunk)
 
 
+async def next_chunk(viewer: Viewer) -> bytes:
+    """The next chunk, as a response waits for it; empty at the stream's end."""
+    news = asyncio.Event()
+    viewer.listen(news.set)
+    while True:
+        found = viewer.poll()
+        if isinstance(found, bytes):
+            return found
+        if found is None:
+            await news.wait()
+            news.clear()
+        elif chunk := await found:
+            return chunk
+
+
 async def read(
     viewer: Viewer, into: Reading | None = None, *, until: Callable[[Reading], bool] | None = None
 ) -> Reading:
@@ -171,7 +187,7 @@ async def read(
     async with asyncio.timeout(10):
         while until is None or not until(reading):
             try:
-                chunk = await viewer.next()
+                chunk = await next_chunk(viewer)
             except ViewerCutError as exc:
                 reading.take(exc.frame)
                 reading.cut = exc.reason

@@ -89,7 +89,7 @@ async def test_remote_viewers_are_cut(memory: MemoryStore) -> None:
             viewer = await two.resume()
             viewer.on_drop = dropped.set
             reading = asyncio.create_task(read(viewer))
-            await wait_until_async(lambda: viewer.waiter is not None, description="it waits")
+            await wait_until_async(lambda: viewer.listening, description="it waits")
             await two.runtime.drain()
             seen = await reading
             assert (seen.cut, seen.over, seen.ids) == ("drained", False, [1])

@@ -18,7 +18,7 @@ from streamguard.wire import protocol_named
 from ..harness.waiting import wait_until_async
 from .conftest import Stores
 from .lines import Line
-from .stage import KEY, Model, Reading, Worker, quick, read, saying, working
+from .stage import KEY, Model, Reading, Worker, next_chunk, quick, read, saying, working
 
 pytestmark = pytest.mark.anyio
 
@@ -345,13 +345,13 @@ async def test_a_slow_viewer_is_dropped_and_hurts_nobody(memory: MemoryStore) ->
         stream = await worker.start(model)
         slow, good = worker.view(stream), worker.view(stream)
         reading = asyncio.create_task(read(good))
-        assert await slow.next()
+        assert await next_chunk(slow)
         dropped = asyncio.Event()
         slow.on_drop = dropped.set
         slow.sending_since = asyncio.get_running_loop().time()
         await asyncio.wait_for(dropped.wait(), 5)
         with pytest.raises(ViewerCutError) as cut:
-            await slow.next()
+            await next_chunk(slow)
         assert cut.value.reason == "slow"
         model.say("b")
         model.end()
@@ -372,7 +372,7 @@ async def test_a_viewer_behind_the_window_is_dropped_sooner(memory: MemoryStore)
         stuck.sending_since = asyncio.get_running_loop().time() - 1.0
         await wait_until_async(lambda: stuck.was_cut, description="it is dropped")
         with pytest.raises(ViewerCutError, match="slow"):
-            await stuck.next()
+            await next_chunk(stuck)
         stuck.close()
         model.end()
         await stream.ended()
@@ -383,13 +383,13 @@ async def test_a_viewer_can_be_cut_while_it_waits(memory: MemoryStore) -> None:
         model = Model("a")
         stream = await worker.start(model)
         viewer = worker.view(stream)
-        await viewer.next()
+        await next_chunk(viewer)
         waiting = asyncio.create_task(read(viewer))
-        await wait_until_async(lambda: viewer.waiter is not None, description="it waits")
+        await wait_until_async(lambda: viewer.listening, description="it waits")
         viewer.cut("disconnect")
         viewer.cut("again")
         assert (await waiting).cut == "disconnect"
-        assert stream.feed._waiters == []
+        assert stream.feed.listeners == [], "reading to the end closes a viewer"
         model.end()
         await stream.ended()
 
@@ -401,11 +401,10 @@ async def test_cancelling_a_wait_loses_nothing(memory: MemoryStore) -> None:
         viewer = worker.view(stream)
         into = Reading()
         await read(viewer, into, until=lambda r: len(r.events) == 1)
-        waiting = asyncio.create_task(viewer.next())
-        await wait_until_async(lambda: viewer.waiter is not None, description="it waits")
+        waiting = asyncio.create_task(next_chunk(viewer))
+        await wait_until_async(lambda: viewer.listening, description="it waits")
         waiting.cancel()
         await asyncio.wait([waiting])
-        assert stream.feed._waiters == []
         model.say("b")
         model.end()
         assert (await read(viewer, into)).ids == [1, 2, 3]
@@ -477,10 +476,38 @@ def test_many_small_events_count_with_what_they_cost() -> None:
 
 async def test_the_first_end_stands() -> None:
     window = feed()
-    waiter, cancelled = window.waiter(), window.waiter()
-    cancelled.cancel()
+    told: list[str] = []
+    window.listeners.append(lambda: told.append("it changed"))
     window.end(complete=True)
     window.end(complete=False)
     assert window.complete
-    assert waiter.done()
-    window.forget(waiter)
+    assert told
+
+
+async def test_a_listener_may_leave_when_it_is_told() -> None:
+    window = feed()
+    told: list[str] = []
+
+    def leave() -> None:
+        told.append("leaves")
+        window.listeners.remove(leave)
+
+    def stay() -> None:
+        told.append("stays")
+
+    window.listeners += [leave, stay]
+    window.wake()
+    window.wake()
+    assert told == ["leaves", "stays", "stays"]
+
+
+async def test_a_change_is_awaited_and_leaves_nothing_behind() -> None:
+    window = feed()
+    waiting = [asyncio.create_task(window.change()) for _ in range(2)]
+    await wait_until_async(lambda: len(window.listeners) == 2, description="both wait")
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    assert len(window.listeners) == 1
+    window.end(complete=True)
+    await asyncio.wait_for(waiting[1], 5)
+    assert window.listeners == []

@@ -47,6 +47,7 @@ class Window:
             patience_seconds=1.0,
             on_close=lambda _: None,
         )
+        self.delivery: Delivery | None = None
 
     def say(self, *texts: str) -> None:
         """Make these visible together."""
@@ -87,7 +88,8 @@ async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Tas
 
     async def run() -> None:
         WHO.set("the viewer")
-        await Delivery(window.viewer, send).run(START)
+        window.delivery = Delivery(window.viewer, send)
+        await window.delivery.run(START)
 
     task = asyncio.create_task(run())
     await wait_until_async(lambda: waits(window), description="the viewer waits")
@@ -100,8 +102,8 @@ async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Tas
 
 
 def waits(window: Window) -> bool:
-    waiter = window.viewer.waiter
-    return waiter is not None and not waiter.done()
+    needed = None if window.delivery is None else window.delivery._needed
+    return needed is not None and not needed.done()
 
 
 def hangs(window: Window) -> bool:

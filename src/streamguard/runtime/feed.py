@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..model import EventKind
 from ..stores.base import Terminal
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..faults import Fault
     from .viewer import Viewer
 
-__all__ = ["EVENT_BYTES", "Feed", "Waiter"]
+__all__ = ["EVENT_BYTES", "Feed"]
 
 CHUNK_BYTES: Final = 65_536
 """Most that one `send` carries, unless a single event is larger."""
@@ -27,8 +27,6 @@ CHUNK_BYTES: Final = 65_536
 EVENT_BYTES: Final = 200
 """What an event takes besides its payload: places in lists, its bytes object and its cached frame, rounded up."""
 
-_DATA: Final = EventKind.DATA
-
 LOG_LOST: Final = "log_lost"
 """The terminal record's reason when the log before it is not the whole stream."""
 
@@ -36,14 +34,6 @@ LOG_LOST: Final = "log_lost"
 def is_tombstone(terminal: bytes) -> bool:
     """Whether a terminal record ends a log that is not the whole stream."""
     return Terminal.from_json(terminal).reason == LOG_LOST
-
-
-class Waiter(Protocol):
-    """Who waits for a change of a feed: a future, or what looks like one to it."""
-
-    def done(self) -> bool: ...
-
-    def set_result(self, result: None, /) -> None: ...
 
 
 class Feed:
@@ -60,9 +50,6 @@ class Feed:
         "_id_prefix",
         "_ids_by_default",
         "_limit",
-        "_loop",
-        "_one_line",
-        "_waiters",
         "base",
         "complete",
         "data",
@@ -72,8 +59,8 @@ class Feed:
         "held_bytes",
         "kinds",
         "last_id",
+        "listeners",
         "protocol",
-        "pushes",
         "stream_id",
         "viewers",
         "visible",
@@ -97,16 +84,13 @@ class Feed:
         self.end_fault: Fault | None = None
         """Why viewers are cut, when it ended incomplete."""
         self.viewers: set[Viewer] = set()
-        self.pushes: list[Callable[[], None]] = []
-        """Called at each change, for who is told of all of them."""
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.listeners: list[Callable[[], None]] = []
+        """Called at every change. They must not raise."""
         self.held_bytes: int = 0
         """Of the window's events; whoever adds to `kinds` and `data` adds the payload's and `EVENT_BYTES` here."""
-        self._waiters: list[Waiter] = []
         self._limit = limit_bytes
         self._id_prefix = f"id: 1.{stream_id}.".encode()
         self._ids_by_default = protocol.ids_by_default
-        self._one_line = protocol.data_as_lines
 
     @property
     def emitted(self) -> int:
@@ -121,16 +105,12 @@ class Feed:
         return self.base + len(self.data)
 
     def show(self, up_to: int) -> None:
-        """Make events up to number `up_to` visible and wake every waiting viewer."""
+        """Make events up to number `up_to` visible and tell every listener."""
         if up_to > self.visible:
             self.visible = up_to
             if self.held_bytes > 2 * self._limit:
                 self._trim(self._limit)
-            if self._waiters:
-                self.wake()
-            elif self.pushes:
-                for push in tuple(self.pushes) if len(self.pushes) > 1 else self.pushes:
-                    push()
+            self.wake()
 
     def drop_hidden(self) -> None:
         """Forget events that were never shown (their writer lost the stream)."""
@@ -149,33 +129,18 @@ class Feed:
         self.wake()
 
     def wake(self) -> None:
-        """Wake every waiting viewer."""
-        for push in tuple(self.pushes):
-            push()
-        waiters = self._waiters
-        if waiters:
-            self._waiters = []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        """Tell every listener."""
+        for tell in tuple(self.listeners):  # one that is told may leave
+            tell()
 
-    def waiter(self) -> asyncio.Future[None]:
-        """A future that the next change resolves. One per viewer: cancelling a shared one would cancel them all."""
-        loop = self._loop
-        if loop is None:  # looked up once: on 3.11 it costs a system call
-            loop = self._loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.append(waiter)
-        return waiter
-
-    def wait(self, waiter: Waiter) -> None:
-        """Have `waiter` told of the next change."""
-        self._waiters.append(waiter)
-
-    def forget(self, waiter: Waiter) -> None:
-        """Drop a waiter whose viewer was cancelled or woken otherwise."""
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+    async def change(self) -> None:
+        """Wait for the next change."""
+        changed = asyncio.Event()
+        self.listeners.append(changed.set)
+        try:
+            await changed.wait()
+        finally:
+            self.listeners.remove(changed.set)
 
     def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
         """Events `first`…`last`, which must be in the window."""
@@ -203,14 +168,9 @@ class Feed:
             if done < stop:
                 if ids and self.last_id is not None:
                     frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
-                elif (
-                    done == stop - 1  # the usual case when a model is slower than its readers
-                    and ids
-                    and self._one_line
-                    and self.kinds[done] is _DATA
-                    and b"\n" not in (data := self.data[done])
-                ):
-                    frames.append(b"%b%d\ndata: %b\n\n" % (self._id_prefix, self.visible, data))
+                elif done == stop - 1:  # the usual case when a model is slower than its readers
+                    id_prefix = self._id_prefix if ids else None
+                    frames.append(self.protocol.block(self.visible, self.kinds[done], self.data[done], id_prefix))
                 else:
                     frames += self.protocol.blocks(
                         self.base + done + 1,

@@ -197,7 +197,7 @@ class Finaliser:
         """Wait until every event is acknowledged, or the stream is degraded or superseded."""
         feed = stream.feed
         while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
-            await feed.waiter()
+            await feed.change()
 
     async def _seal(self, stream: LiveStream, proposal: Seal, deadline: float) -> tuple[Status | None, Seal | None]:
         """Seal until the deadline. A None status means that the store could not be reached."""

@@ -15,7 +15,7 @@ from ..wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, is_tombstone
 
 if TYPE_CHECKING:
-    from .feed import Feed, Waiter
+    from .feed import Feed
 
 __all__ = ["Viewer", "ViewerCutError"]
 
@@ -37,7 +37,8 @@ class ViewerCutError(StreamGuardError):
 class Viewer:
     """Delivers one stream, from a position to its terminal, in chunks ready to send.
 
-    Not shared and not thread-safe. Cancelling `next` loses nothing: the position only moves with what it returned.
+    Not shared and not thread-safe. Cancelling what `poll` gives to await loses nothing: the position only moves with
+    what came of it.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Viewer:
         "_cut",
         "_keep_alive_due",
         "_on_close",
+        "_on_news",
         "_over",
         "_patience_seconds",
         "_store",
@@ -56,7 +58,6 @@ class Viewer:
         "protocol",
         "ref",
         "sending_since",
-        "waiter",
     )
 
     def __init__(
@@ -92,34 +93,31 @@ class Viewer:
         self._cut: str | None = None
         self._over = False
         self._keep_alive_due = False
-        self.waiter: Waiter | None = None
-        """Who is woken by what does not concern the feed: a keep-alive, a cut."""
+        self._on_news: Callable[[], None] | None = None
         if feed is not None:
             feed.viewers.add(self)
 
-    async def next(self) -> bytes:
-        """The next chunk: whole SSE blocks, about 64 KiB at most, or a keep-alive. Empty exactly when the stream's
-        end went out and nothing follows.
+    def listen(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called whenever a `poll` may have something, until `close`. It must not raise."""
+        feed = self.feed
+        if feed is not None:
+            if self._on_news is not None:
+                feed.listeners.remove(self._on_news)
+            feed.listeners.append(on_news)
+        self._on_news = on_news
+
+    @property
+    def listening(self) -> bool:
+        """Whether somebody is told of news."""
+        return self._on_news is not None
+
+    def poll(self) -> bytes | Awaitable[bytes] | None:
+        """The next chunk: whole SSE blocks, about 64 KiB at most, or a keep-alive. Empty exactly when the stream's end
+        went out and nothing follows. What has to be read from the store is there to be awaited: a chunk too, but when
+        that is empty one polls again. None when there is nothing yet.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
-        """
-        while True:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            found = self.poll(waiter)
-            if isinstance(found, bytes):
-                return found
-            chunk = await (waiter if found is None else found)
-            if chunk:
-                return chunk
-
-    def poll(self, waiter: Waiter | None = None) -> bytes | Awaitable[bytes | None] | None:
-        """`next` for who asks for every event: the next chunk if it is here, or what to await for one (if that gives
-        none, one polls again). None when there is nothing yet: `waiter` is told of news, once. Without one, the caller
-        hears of them by `feed.pushes`.
-
-        Raises:
-            ViewerCutError: as `next`.
         """
         while True:
             feed = self.feed
@@ -147,9 +145,6 @@ class Viewer:
                 self._keep_alive_due = False
                 self.last_at = self._clock()
                 return KEEP_ALIVE
-            if waiter is not None:
-                self.waiter = waiter
-                feed.wait(waiter)
             return None
 
     async def _replay(self, last_id: int | None) -> bytes:
@@ -211,13 +206,9 @@ class Viewer:
         )
 
     def keep_alive(self) -> None:
-        """Have a waiting `next` return a keep-alive."""
-        waiter = self.waiter
-        if waiter is not None and not waiter.done():
-            self._keep_alive_due = True
-            waiter.set_result(None)
-            if self.feed is not None:
-                self.feed.forget(waiter)
+        """Have the next `poll` that finds nothing give a keep-alive."""
+        self._keep_alive_due = True
+        self._tell()
 
     @property
     def was_cut(self) -> bool:
@@ -225,14 +216,10 @@ class Viewer:
         return self._cut is not None
 
     def cut(self, reason: str) -> None:
-        """Make `next` raise `ViewerCutError(reason)`, now if it waits. For use from another task."""
+        """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""
         if self._cut is None:
             self._cut = reason
-        waiter = self.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-            if self.feed is not None:
-                self.feed.forget(waiter)
+        self._tell()
 
     def drop(self, reason: str) -> None:
         """Cut the viewer although it hangs in a write."""
@@ -245,9 +232,14 @@ class Viewer:
         on_close, self._on_close = self._on_close, _nothing
         if self.feed is not None:
             self.feed.viewers.discard(self)
-            if self.waiter is not None:
-                self.feed.forget(self.waiter)
+            if self._on_news is not None:
+                self.feed.listeners.remove(self._on_news)
+        self._on_news = None
         on_close(self)
+
+    def _tell(self) -> None:
+        if self._on_news is not None:
+            self._on_news()
 
 
 def _nothing(_: Viewer) -> None:

@@ -1,8 +1,8 @@
 """Sends one viewer's chunks: from the viewer's own task, or at once from whatever made an event visible.
 
 An event that a waiting viewer gets used to cost a future, a turn of the event loop and the waking of a task, which is
-more than framing and sending it. So while its viewer waits, a `Delivery` stands among those the feed wakes, and
-waking it sends. That is done as the viewer's task would do it: with that task as the current one and in its context.
+more than framing and sending it. So a `Delivery` listens to its feed, and while its viewer waits,
+being told sends. That is done as the viewer's task would do it: with that task as the current one and in its context.
 A `send` that cannot finish at once (the client reads too slowly, or a layer in between waits) is finished by the task
 itself.
 """
@@ -27,10 +27,7 @@ FAIR_BYTES: Final = 8_192
 
 
 class Delivery:
-    """Delivers one viewer's stream. Made and run in one task.
-
-    The feed pushes to it; to its viewer it looks like a future that is set when there is something else to say.
-    """
+    """Delivers one viewer's stream. Made and run in one task."""
 
     __slots__ = (
         "_at_once",
@@ -58,7 +55,7 @@ class Delivery:
         is better left to it."""
         self._needed: asyncio.Future[None] | None = None
         """There while the viewer waits: resolving it wakes the task, for what cannot be done without it."""
-        self._found: bytes | Awaitable[bytes | None] | None = None
+        self._found: bytes | Awaitable[bytes] | None = None
         self._rest: _Rest | None = None
         self._failed: BaseException | None = None
 
@@ -69,28 +66,20 @@ class Delivery:
             ViewerCutError: the rest cannot be delivered on this connection.
             OSError: the client left (ASGI 2.4). Whatever else `send` raises comes through too.
         """
-        viewer = self._viewer
-        self._at_once = await self._sent_at_once(start)
-        viewer.waiter = self
-        pushes = [] if viewer.feed is None else viewer.feed.pushes
-        push = self._push
-        pushes.append(push)
-        try:
-            await self._sent_all()
-        finally:
-            pushes.remove(push)
-
-    async def _sent_all(self) -> None:
         viewer, send = self._viewer, self._send
+        self._at_once = await self._sent_at_once(start)
+        viewer.listen(self._push)
         while True:
             found = viewer.poll()
             if found is None:
                 found = await self._news()
                 if found is None:
                     continue
-            chunk = found if isinstance(found, bytes) else await found
-            if chunk is None:
-                continue
+            if not isinstance(found, bytes):
+                found = await found
+                if not found:
+                    continue
+            chunk = found
             if not chunk:
                 return
             viewer.sending_since = viewer.last_at
@@ -111,7 +100,7 @@ class Delivery:
         await _Rest(sending, waits_for)
         return False
 
-    async def _news(self) -> bytes | Awaitable[bytes | None] | None:
+    async def _news(self) -> bytes | Awaitable[bytes] | None:
         """Wait while others send. Returns what was found and not sent, if anything."""
         self._needed = self._loop.create_future()
         try:
@@ -128,15 +117,7 @@ class Delivery:
         found, self._found = self._found, None
         return found
 
-    # -- what others see ----------------------------------------------------------------------------------------------
-
-    def done(self) -> bool:
-        """Whether the viewer does not wait here (any more)."""
-        return self._needed is None or self._needed.done()
-
-    def set_result(self, _: None, /) -> None:
-        """The viewer has something to say."""
-        self._push()
+    # -- what the viewer calls ---------------------------------------------------------------------------------------
 
     def _push(self) -> None:
         """Something changed: send what there is, or have the task look."""

@@ -74,8 +74,6 @@ class WireProtocol(ABC):
     """Response headers of this protocol, besides the ones every stream has."""
     ids_by_default: ClassVar[bool] = True
     """Whether blocks carry `id:` without the client asking."""
-    data_as_lines: ClassVar[bool] = False
-    """Whether a data event's block is nothing but its id and its payload as `data:` lines."""
     terminal_visible: ClassVar[bool] = True
     """Whether the terminal record has a wire form; if not, whoever has the event before it has everything."""
 

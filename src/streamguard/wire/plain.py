@@ -83,7 +83,6 @@ class PlainProtocol(WireProtocol):
     """Text deltas as `data:`; see the module's description for the rest."""
 
     name: ClassVar[str] = PROTOCOL
-    data_as_lines: ClassVar[bool] = True
 
     def encoder(self, *, message_id: str, max_event_bytes: int) -> PlainEncoder:
         return PlainEncoder(max_event_bytes=max_event_bytes)

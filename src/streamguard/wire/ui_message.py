@@ -202,7 +202,6 @@ class UIMessageProtocol(WireProtocol):
     """AI SDK's UI message stream; see `UIMessageEncoder` for what an endpoint may yield."""
 
     name: ClassVar[str] = PROTOCOL
-    data_as_lines: ClassVar[bool] = True
     headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
     def encoder(self, *, message_id: str, max_event_bytes: int) -> UIMessageEncoder:
