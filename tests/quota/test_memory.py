@@ -119,7 +119,7 @@ def test_times_are_positive_and_stale_comes_before_expired(times: dict[str, floa
         MemoryQuotaStore(**times)  # type: ignore[arg-type] # only times are given
 
 
-@pytest.mark.parametrize(("limit", "claim_seconds"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
+@pytest.mark.parametrize(("limit", "claim_seconds"), [(0, 1), (-1, 1), (1, -1), (1, float("nan"))])
 async def test_a_claim_is_of_something_and_for_some_time(limit: int, claim_seconds: float) -> None:
     with pytest.raises(ValueError, match="claim_seconds"):
         await MemoryQuotaStore().due(limit=limit, claim_seconds=claim_seconds)

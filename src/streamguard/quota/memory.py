@@ -137,6 +137,8 @@ class MemoryQuotaStore(QuotaStore):
     async def due(self, *, limit: int, claim_seconds: float) -> list[Reservation]:
         claim_ms = checked_claim(limit, claim_seconds)
         at_ms = self._begin()
+        if not claim_ms:
+            return self._shown(at_ms, limit)
         found: list[Reservation] = []
         for _ in range(limit):
             if (member := self._due.next(at_ms)) is None:
@@ -207,6 +209,13 @@ class MemoryQuotaStore(QuotaStore):
             ledger = Ledger(owner, self._timing)
             ledger.begin(at_ms)
         return ledger
+
+    def _shown(self, at_ms: int, limit: int) -> list[Reservation]:
+        """What is due, claimed by nobody."""
+        members = [member for due_ms, member in self._due.sorted()[:limit] if due_ms <= at_ms]
+        ledgers = [(member, self._ledger(member[0], at_ms)) for member in members]
+        found = [None if ledger is None else ledger.find(member[1:]) for member, ledger in ledgers]
+        return [one for one in found if one is not None and one.state is ReservationState.EXPIRED]
 
     def _settled(self, ref: StreamRef, answer: Settlement) -> Settlement:
         if answer.state not in (ReservationState.RESERVED, ReservationState.EXPIRED):

@@ -159,7 +159,8 @@ class RedisQuotaStore(QuotaStore):
                     moves[ref] = max(1, round(reservation.expires_in_seconds * 1000))
                 else:
                     moves[ref] = None
-            await self._index.move("due", shard, moves)
+            if claim_ms:
+                await self._index.move("due", shard, moves)
         return found
 
     async def find(self, ref: StreamRef) -> Reservation | None:

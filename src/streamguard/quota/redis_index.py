@@ -55,7 +55,8 @@ class ReservationIndex:
 
     async def claimed(self, limit: int, claim_ms: int) -> AsyncIterator[tuple[int, list[StreamRef]]]:
         """Claim up to `limit` reservations whose time has come, shard by shard: nobody else gets them for
-        `claim_ms`. What a later version entered, and this one cannot read, is left to it."""
+        `claim_ms`; with 0 they are only listed. What a later version entered, and this one cannot read, is left to
+        it."""
         first, left = self._next_shard, limit
         for shard in range(first, first + SHARDS):
             shard %= SHARDS

@@ -56,11 +56,11 @@ def milliseconds(seconds: float) -> int:
 
 
 def checked_claim(limit: int, claim_seconds: float) -> int:
-    """The claim in milliseconds.
+    """The claim in milliseconds; 0 for none.
 
     Raises:
         ValueError: the limit is not positive, or the claim is no time up to 366 days: only a caller's mistake.
     """
-    if limit < 1 or not 0 < claim_seconds <= _LONGEST_SECONDS:
-        raise ValueError("due: limit is from 1, and claim_seconds a positive number of seconds, of 366 days at most")
-    return milliseconds(claim_seconds)
+    if limit < 1 or not 0 <= claim_seconds <= _LONGEST_SECONDS:
+        raise ValueError("due: limit is from 1, and claim_seconds a number of seconds from 0, of 366 days at most")
+    return milliseconds(claim_seconds) if claim_seconds else 0

@@ -30,6 +30,8 @@ class Listing(Bench):
 
     async def due(self, *, limit: int, claim_seconds: float) -> list[Reservation]:
         found = await super().due(limit=limit, claim_seconds=claim_seconds)
+        if not claim_seconds:
+            return found
         for ref in self.made:
             one = await self.find(ref)
             if one is not None and ref not in self.listed and self.lists(one):
@@ -116,6 +118,12 @@ class ListsOnce(Hiding):
 
     def hides(self, found: Reservation) -> bool:
         return found.ref in self.seen
+
+
+@breaks("test_what_is_only_looked_at_is_claimed_by_nobody")
+class ClaimsWhatIsOnlyLookedAt(Bench):
+    async def due(self, *, limit: int, claim_seconds: float) -> list[Reservation]:
+        return await super().due(limit=limit, claim_seconds=claim_seconds or 1_000)
 
 
 @breaks("test_what_was_attended_to_is_not_due")

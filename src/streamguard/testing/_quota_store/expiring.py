@@ -144,6 +144,19 @@ class DueClauses(Clauses):
         await self.expiry(store)
         assert refs(await all_due(store, ref.key.owner, claim_seconds=claim)) == [ref]
 
+    async def test_what_is_only_looked_at_is_claimed_by_nobody(self, store: QuotaStore) -> None:
+        owner = fresh_owner()
+        expired, renewed, settled = [await reserved(store, tokens(100), 9, owner=owner) for _ in range(3)]
+        await self.advance(store.hold_seconds * 0.6)
+        await store.renew([renewed])
+        await store.release(settled)
+        await self.advance(store.hold_seconds * 0.6)
+        for _ in range(2):
+            shown = refs(await store.due(limit=1_000, claim_seconds=0))
+            assert [ref for ref in shown if ref.key.owner == owner] == [expired]
+        assert expired in refs(await all_due(store, owner))
+        assert expired not in refs(await store.due(limit=1_000, claim_seconds=0))
+
     async def test_what_was_attended_to_is_not_due(self, store: QuotaStore) -> None:
         owner = fresh_owner()
         expired, charged = [await reserved(store, tokens(100), 9, owner=owner) for _ in range(2)]
