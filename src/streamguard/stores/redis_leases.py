@@ -13,9 +13,9 @@ from typing import Final
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, Reply, checked
-from .redis_keys import Keys, decode_member, encode_member
-from .redis_lanes import Lanes
+from ._redis import Command
+from .redis_index import STALE_ALLOWANCE, ShardedIndex, scored_members
+from .redis_keys import decode_member, encode_member
 from .terms import Share
 
 __all__ = ["OWNER_TTL_MS", "LeaseIndex", "milliseconds"]
@@ -26,26 +26,14 @@ _INDEX_TTL_MS: Final = 8 * 86_400_000
 OWNER_TTL_MS: Final = 86_400_000
 """How long an owner's slots are kept after the last of its streams was registered or renewed."""
 
-_STALE_ALLOWANCE: Final = 64
-"""How many entries beyond the limit a sweep looks at in each shard, so that wrong ones do not hide right ones."""
-
 
 def milliseconds(seconds: float) -> int:
     """Whole milliseconds, at least one: Redis deletes a key that is given none."""
     return max(1, round(seconds * 1000))
 
 
-class LeaseIndex:
+class LeaseIndex(ShardedIndex):
     """The index entries and owners' slots of one store."""
-
-    def __init__(self, lanes: Lanes, keys: Keys) -> None:
-        self._lanes = lanes
-        self._keys = keys
-
-    async def _ask(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
-        replies = await self._lanes.run(operation, commands)
-        checked(operation, replies)
-        return replies
 
     def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
         """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
@@ -117,29 +105,29 @@ class LeaseIndex:
         keys = self._keys
         shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)
         listed = await self._ask(
-            "due", [self._lanes.script("due", (shard,), (limit + _STALE_ALLOWANCE,)) for shard in shards]
+            "due", [self._lanes.script("due", (shard,), (limit + STALE_ALLOWANCE,)) for shard in shards]
         )
         entries = [
             (int(score), shard, member)
             for shard, reply in zip(shards, listed, strict=True)
-            for member, score in _pairs(reply)
+            for member, score in scored_members(reply, "due")
         ]
         entries.sort()
         found: list[StreamRef] = []
-        for start in range(0, len(entries), limit + _STALE_ALLOWANCE):
+        for start in range(0, len(entries), limit + STALE_ALLOWANCE):
             if len(found) >= limit:
                 break
-            found += await self._verify(entries[start : start + limit + _STALE_ALLOWANCE])
+            found += await self._verify(entries[start : start + limit + STALE_ALLOWANCE])
         return found[:limit]
 
     async def earliest(self, limit: int) -> list[StreamRef]:
         """The entries of each shard with the earliest deadlines, `limit` and some more, earliest first. Any may be
         wrong, and those that cannot be read are left out."""
-        last = limit + _STALE_ALLOWANCE - 1
+        last = limit + STALE_ALLOWANCE - 1
         listed = await self._ask(
             "active", [Command.of("ZRANGE", shard, 0, last, "WITHSCORES") for shard in self._keys.lease_shards()]
         )
-        entries = sorted((int(score), member) for reply in listed for member, score in _pairs(reply))
+        entries = sorted((int(score), member) for reply in listed for member, score in scored_members(reply, "active"))
         found = []
         for _, member in entries:
             with suppress(StoreCorruptError):
@@ -166,10 +154,3 @@ class LeaseIndex:
         if corrections:
             await self._ask("due", corrections)
         return found
-
-
-def _pairs(reply: Reply) -> list[tuple[bytes, bytes]]:
-    if not isinstance(reply, list):
-        raise StoreCorruptError("due: Redis gave an unexpected answer", operation="due")
-    flat = [piece for piece in reply if isinstance(piece, bytes)]
-    return list(zip(flat[::2], flat[1::2], strict=True))

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, Reply, checked
-from .redis_keys import Keys, decode_member, encode_member
-from .redis_lanes import Lanes
+from ._redis import Command, Reply
+from .redis_index import STALE_ALLOWANCE, ShardedIndex, scored_members
+from .redis_keys import decode_member, encode_member
 from .redis_leases import milliseconds
 from .terms import Owed
 
@@ -25,9 +25,6 @@ _INDEX_TTL_MS: Final = 8 * 86_400_000
 
 _SPARE_MS: Final = 86_400_000
 """How much longer than the records its entries name the index is kept."""
-
-_STALE_ALLOWANCE: Final = 64
-"""How many entries beyond the limit are looked at in each shard, so that wrong ones do not hide right ones."""
 
 _SCAN_COUNT: Final = 1_000
 
@@ -44,17 +41,8 @@ class Entry(NamedTuple):
     ref: StreamRef
 
 
-class OutboxIndex:
+class OutboxIndex(ShardedIndex):
     """The outbox entries of one store."""
-
-    def __init__(self, lanes: Lanes, keys: Keys) -> None:
-        self._lanes = lanes
-        self._keys = keys
-
-    async def _ask(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
-        replies = await self._lanes.run(operation, commands)
-        checked(operation, replies)
-        return replies
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -118,11 +106,11 @@ class OutboxIndex:
         """What is due, oldest first."""
         shards = self._keys.outbox_shards()
         replies = await self._ask(
-            "claim_owed", [self._lanes.script("outbox", (shard,), (limit + _STALE_ALLOWANCE,)) for shard in shards]
+            "claim_owed", [self._lanes.script("outbox", (shard,), (limit + STALE_ALLOWANCE,)) for shard in shards]
         )
         entries = []
         for shard, reply in zip(shards, replies, strict=True):
-            for member, score in _pairs(reply, "claim_owed"):
+            for member, score in scored_members(reply, "claim_owed"):
                 try:
                     entries.append(Entry(int(score), shard, member, decode_member(member)))
                 except StoreCorruptError:  # it must not hold up the others; `owed` reports it
@@ -195,7 +183,7 @@ class OutboxIndex:
             for shard, reply in zip(list(cursors), await self._ask("owed", commands), strict=True):
                 match reply:
                     case [bytes() as cursor, pairs]:
-                        for member, score in _pairs(pairs, "owed"):
+                        for member, score in scored_members(pairs, "owed"):
                             found[member] = Entry(int(score), shard, member, decode_member(member))
                     case _:
                         raise StoreCorruptError("owed: Redis gave an unexpected answer", operation="owed")
@@ -221,10 +209,3 @@ def _owed(ref: StreamRef, reply: list[Reply], due_seconds: float, *, dead: bool)
         return None
     text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else None
     return Owed(ref, payload, int(attempts), due_seconds, text, dead)
-
-
-def _pairs(reply: Reply, operation: str) -> list[tuple[bytes, bytes]]:
-    if not isinstance(reply, list):
-        raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
-    flat = [piece for piece in reply if isinstance(piece, bytes)]
-    return list(zip(flat[::2], flat[1::2], strict=True))

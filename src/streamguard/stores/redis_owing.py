@@ -10,10 +10,10 @@ from ._redis import Command, Reply
 from .base import Owed, RequestClaim, Status, StreamMeta
 from .redis_leases import milliseconds
 from .redis_outbox import OutboxIndex
-from .redis_records import decode_meta, items, text
+from .redis_records import decode_meta, items, mutable_fields, text
 from .redis_steps import Steps
 
-__all__ = ["OutboxSteps", "mutable_fields"]
+__all__ = ["OutboxSteps"]
 
 
 class OutboxSteps(Steps):
@@ -111,16 +111,6 @@ class OutboxSteps(Steps):
         """The keys that live as long as a closed stream, or longer."""
         keys = self._keys.stream(ref)
         return keys.meta, keys.log, keys.session, keys.streams
-
-
-def mutable_fields(persisted: Persisted | None, quota: QuotaState | None) -> list[str]:
-    """The fields of a record that may change after the end, as name and value pairs."""
-    fields: list[str] = []
-    if persisted is not None:
-        fields += ("y", persisted)
-    if quota is not None:
-        fields += ("q", quota)
-    return fields
 
 
 def _claim_json(claim: RequestClaim) -> bytes:

@@ -13,12 +13,13 @@ from typing import Final, cast
 from ..errors import StoreCorruptError, StoreFormatError
 from ..faults import Fault
 from ..model import FORMAT_VERSION, Event, EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ._redis import Reply
-from .base import Hint, NewStream, Seal, Status, StreamMeta, Terminal
+from ._redis import CommandError, Reply
+from .base import AppendReply, Hint, NewStream, Seal, Status, StreamMeta, Terminal
 
 __all__ = [
     "META_FIELDS",
     "STATUSES",
+    "append_reply",
     "decode_events",
     "decode_hint",
     "decode_meta",
@@ -26,6 +27,7 @@ __all__ = [
     "flatten",
     "identity",
     "items",
+    "mutable_fields",
     "newer_format",
     "pack_held",
     "seal_json",
@@ -111,6 +113,16 @@ def _number(value: Reply) -> int:
     if isinstance(value, int):
         return value
     return int(_text(value))
+
+
+def append_reply(reply: Reply) -> AppendReply:
+    """What a script that writes to a stream answers: the last event's number alone where all went as usual."""
+    if isinstance(reply, int):
+        return AppendReply(Status.OK, reply, False)
+    if isinstance(reply, CommandError):
+        return AppendReply(Status.REFUSED, 0, False)
+    status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give
+    return AppendReply(STATUSES[status], last_seq, stop == 1)
 
 
 def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | None:
@@ -249,6 +261,16 @@ def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
+
+
+def mutable_fields(persisted: Persisted | None, quota: QuotaState | None) -> list[str]:
+    """The fields of a record that may change after the end, as name and value pairs."""
+    fields: list[str] = []
+    if persisted is not None:
+        fields += ("y", persisted)
+    if quota is not None:
+        fields += ("q", quota)
+    return fields
 
 
 def flatten(events: Iterable[tuple[EventKind, bytes]]) -> list[str | bytes]:

@@ -1,0 +1,159 @@
+"""The steps of `RedisStore` that end streams: sealed, closed, declared lost, or erased with their session."""
+
+from __future__ import annotations
+
+from ..model import Persisted, QuotaState, SessionKey, StreamRef
+from ._redis import Command, Reply, checked
+from .base import AppendReply, Close, Lost, Seal, Status
+from .redis_keys import encode_member
+from .redis_lanes import Lanes
+from .redis_leases import LeaseIndex, milliseconds
+from .redis_outbox import OutboxIndex
+from .redis_records import (
+    STATUSES,
+    append_reply,
+    decode_seal,
+    flatten,
+    identity,
+    items,
+    mutable_fields,
+    newer_format,
+    pack_held,
+    seal_json,
+    text,
+    tombstone_json,
+    usage_json,
+)
+from .redis_steps import Steps
+
+__all__ = ["EndSteps"]
+
+
+class EndSteps(Steps):
+    """What `RedisStore` does at the end of a stream."""
+
+    _commits: Lanes
+    """The connection for appends and heartbeats."""
+    _leases: LeaseIndex
+    _outbox: OutboxIndex
+
+    async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
+        (reply,) = await self._ask("seal", self._seal(ref, epoch, seal))
+        return self._sealed(ref, reply)
+
+    async def close(self, close: Close) -> AppendReply:
+        *_, reply = await self._ask("close", *self._close(close, None))
+        return self._written(close.ref, reply, "close")
+
+    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+        # In order behind the last append, and in the same exchange if that has not left yet.
+        replies = await self._commits.run(
+            "close", [self._seal(close.ref, close.epoch, seal), *self._close(close, seal)]
+        )
+        checked("close", replies)
+        status, standing = self._sealed(close.ref, replies[0])
+        if standing != seal:
+            return status, standing, None
+        return status, standing, self._written(close.ref, replies[-1], "close")
+
+    def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> Command:
+        return self._lanes.script(
+            "seal",
+            (self._keys.stream(ref).meta,),
+            (epoch, seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)),
+        )
+
+    def _sealed(self, ref: StreamRef, reply: Reply) -> tuple[Status, Seal | None]:
+        number, *fields = items(reply)
+        return self._status(number, ref, "seal"), decode_seal(ref, fields, "seal") if fields else None
+
+    def _close(self, close: Close, seal: Seal | None) -> list[Command]:
+        keys = self._keys.stream(close.ref)
+        close_it = self._lanes.script(
+            "close",
+            (
+                keys.meta,
+                keys.log,
+                keys.session,
+                keys.streams,
+                self._keys.lease_shard(close.ref),
+                self._keys.owner(close.ref.key.owner),
+            ),
+            (
+                close.epoch,
+                close.ref.stream_id,
+                milliseconds(close.retention_seconds),
+                close.terminal.persisted,
+                close.terminal.quota,
+                "" if close.owed is None else "1",
+                close.owed or b"",
+                "" if seal is None else seal_json(seal),
+                encode_member(close.ref),
+                *flatten(close.events),
+                "t",
+                close.terminal.to_json(),
+            ),
+        )
+        # The outbox must last as long as the record; its entry is there already.
+        kept = [] if close.owed is None else [self._outbox.hold(close.ref, close.retention_seconds)]
+        return [*kept, close_it]
+
+    async def lose(self, lost: Lost) -> AppendReply:
+        new, terminal = lost.new, lost.terminal
+        keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
+        ending: tuple[str | bytes, ...] = ("", "", "", "", "")
+        if terminal is not None:
+            ending = ("1", terminal.to_json(), tombstone_json(terminal), terminal.persisted, terminal.quota)
+        declare = self._lanes.script(
+            "lose",
+            (keys.meta, keys.log, keys.session, keys.streams, keys.early, session.erased),
+            (
+                lost.epoch,
+                new.ref.stream_id,
+                milliseconds(lost.lease_seconds),
+                milliseconds(lost.retention_seconds),
+                repr(new.created_at),
+                *ending,
+                session.meta_prefix,
+                *identity(new),
+            ),
+        )
+        if terminal is None:
+            _, reply = await self._ask("lose", self._leases.entry(new.ref, lost.lease_seconds), declare)
+            answer = self._written(new.ref, reply, "lose")
+            if answer.status is Status.OK:
+                await self._ask("lose", self._leases.renewal(new.ref, lost.lease_seconds))
+            return answer
+        (reply,) = await self._ask("lose", declare)
+        answer = self._written(new.ref, reply, "lose")
+        if answer.status in (Status.OK, Status.DUPLICATE):
+            # The stream is closed, whatever becomes of its entry: `due` removes one that is left over.
+            self._leases.forget(new.ref)
+        return answer
+
+    async def mark(
+        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+    ) -> Status:
+        fields = mutable_fields(persisted, quota)
+        return self._status(await self._call("mark", "mark", (self._keys.stream(ref).meta,), fields), ref, "mark")
+
+    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
+        keys = self._keys.session(key)
+        number, *ids = items(
+            await self._call(
+                "erase",
+                "erase",
+                (keys.session, keys.streams, keys.erased),
+                (keys.meta_prefix, keys.log_prefix, milliseconds(mark_seconds)),
+            )
+        )
+        if number == len(STATUSES):
+            raise newer_format(None, "erase")
+        refs = [StreamRef(key, text(stream_id)) for stream_id in ids]
+        await self._leases.remove(refs)
+        if refs:
+            await self._ask("erase", *(self._outbox.removal(ref) for ref in refs))
+
+    def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
+        self._status(items(reply)[0], ref, operation)
+        return append_reply(reply)
