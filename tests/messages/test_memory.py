@@ -51,7 +51,7 @@ class TestMemoryMessageStoreOnRealTime(MessageStoreSuite):
 
 
 class TestMemoryMessageStoreThatKeepsEverything(MessageStoreSuite):
-    """The suite without a TTL: the clauses about expiry are skipped."""
+    """The suite without a TTL: the clauses about expiry are no tests of it."""
 
     @pytest.fixture
     def store(self) -> MessageStore:

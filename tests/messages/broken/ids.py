@@ -111,7 +111,13 @@ class DropsNulFromMessageIds(Rewriting):
         return await super().get(key, message_id.replace("\0", ""))
 
 
-@breaks("test_keys_that_an_encoding_may_refuse_are_distinct_or_refused")
-class DropsNulFromKeys(RewritingKeys):
+@breaks("test_session_ids_that_an_encoding_may_refuse_are_distinct_or_refused")
+class DropsNulFromSessionIds(RewritingKeys):
     def rewritten(self, key: SessionKey) -> SessionKey:
-        return SessionKey(key.owner.replace("\0", ""), key.session_id.replace("\0", ""))
+        return SessionKey(key.owner, key.session_id.replace("\0", ""))
+
+
+@breaks("test_owners_that_an_encoding_may_refuse_are_distinct_or_refused")
+class DropsNulFromOwners(RewritingKeys):
+    def rewritten(self, key: SessionKey) -> SessionKey:
+        return SessionKey(key.owner.replace("\0", ""), key.session_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .appending import AppendClauses
 from .content import ContentClauses
 from .continuing import ContinueClauses
@@ -12,6 +14,12 @@ from .reading import ReadClauses
 from .sessions import SessionClauses
 
 __all__ = ["MessageStoreSuite"]
+
+_ABOUT_EXPIRY: Final = [name for name in vars(LifetimeClauses) if name.startswith("test_")]
+_ABOUT_SHARED_IDS: Final = (
+    SessionClauses.test_owners_may_choose_the_same_session_id.__name__,
+    IdClauses.test_owners_that_an_encoding_may_refuse_are_distinct_or_refused.__name__,
+)
 
 
 class MessageStoreSuite(
@@ -43,6 +51,14 @@ class MessageStoreSuite(
     sessions of its own.
 
     A store whose sessions expire names their life in `ttl_seconds`, short enough to be waited for, unless it overrides
-    `advance`, as one with a clock to turn does; without, the clauses about expiry are skipped. So is the one about
-    owners who choose the same session id, for a store that raises `MessageForbiddenError` there.
+    `advance`, as one with a clock to turn does; without, the clauses about expiry are no tests of the class. Nor are
+    those in which owners choose the same session id where `global_session_ids` is true, for a store that raises
+    `MessageForbiddenError` then. Both are read when the class is made.
     """
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _ABOUT_EXPIRY:
+            cls._apply(name, cls.ttl_seconds is not None)
+        for name in _ABOUT_SHARED_IDS:
+            cls._apply(name, not cls.global_session_ids)
