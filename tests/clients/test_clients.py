@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import pytest
 
@@ -21,6 +21,7 @@ from streamguard.wire import protocol_named
 
 from ..examples.live import example, scripted_answer
 from ..harness.redis import RedisServer, free_port
+from ..harness.tools import missing
 from ..harness.workers import Worker
 from ..wire.golden import GOLDEN, GoldenStream, digest, fold_streams, load, recorded_hashes
 
@@ -39,24 +40,18 @@ def node() -> str:
     """The path of `node`, with the locked packages installed. Skips without it; with `CI=true` fails."""
     found, npm = shutil.which("node"), shutil.which("npm")
     if found is None or npm is None:
-        _give_up(_INSTALL_NODE)
+        missing(_INSTALL_NODE)
     version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20).stdout
     if int(version.removeprefix("v").split(".")[0]) < 20:
-        _give_up(_INSTALL_NODE)
+        missing(_INSTALL_NODE)
     # npm writes this file last: older than the lock file means missing, half installed or out of date.
     installed, lock = HERE / "node_modules" / ".package-lock.json", HERE / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         npm_ci = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, capture_output=True, timeout=150)
         if npm_ci.returncode != 0:
-            _give_up(f"{_INSTALL_PACKAGES}\n{npm_ci.stderr.decode(errors='replace')[-2000:]}")
+            missing(f"{_INSTALL_PACKAGES}\n{npm_ci.stderr.decode(errors='replace')[-2000:]}")
         installed.touch()
     return found
-
-
-def _give_up(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module", params=["memory", "redis"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -14,8 +13,8 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpx
-import pytest
 
+from ..harness.tools import missing
 from ..harness.waiting import wait_until
 
 __all__ = ["Browser", "Element"]
@@ -42,12 +41,10 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 def _program(*names: str) -> str:
     """The first of `names` on PATH. Skips the test when there is none; with `CI=true` fails it."""
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    if os.environ.get("CI") == "true":
-        pytest.fail(_INSTALL)
-    pytest.skip(_INSTALL)
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        missing(_INSTALL)
+    return found
 
 
 class Browser:

@@ -14,25 +14,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Final, NoReturn, Self, TypedDict
+from typing import ClassVar, Final, Self, TypedDict
 
 import psutil
-import pytest
 
 from .redis import free_port
 from .waiting import wait_until
 
-__all__ = ["DatabaseServer", "missing"]
+__all__ = ["DatabaseServer"]
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
-
-
-def missing(install: str) -> NoReturn:
-    """A server's program is not there: skip the test, or with `CI=true` fail it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(install)
-    pytest.skip(install)
 
 
 class _RunAs(TypedDict, total=False):

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from .database import DatabaseServer, missing
+from .database import DatabaseServer
+from .tools import missing
 
 __all__ = ["MariaDBServer"]
 

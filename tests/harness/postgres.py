@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from .database import DatabaseServer, missing
+from .database import DatabaseServer
+from .tools import missing
 
 __all__ = ["PostgresServer"]
 

