@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 
 from ..errors import (
     ConfigurationError,
@@ -20,50 +18,21 @@ from ..errors import (
     MessageNotFoundError,
     MessageTimeoutError,
     MessageUnavailableError,
-    StoreCorruptError,
-    StoreError,
 )
 from ..model import FORMAT_VERSION, SessionKey
+from ..scripts import ScriptClient, ScriptErrors, as_bytes, as_items, read_scripts
 from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
 from .content import Clash, check_ids, check_limit, conflict, decode_content, encode_content
 
-__all__ = ["RedisMessageStore", "ScriptClient"]
+__all__ = ["RedisMessageStore"]
 
 _LONGEST_SECONDS: Final = 3_153_600_000.0
 """A hundred years: what is meant to stay does not belong here."""
 
+_SCRIPTS: Final = MappingProxyType(read_scripts(__package__, {"@FORMAT_VERSION@": FORMAT_VERSION}))
+"""Lua by step."""
 
-def _read() -> dict[str, str]:
-    directory = resources.files(__package__) / "lua"
-    sources = {
-        file.name.removesuffix(".lua"): file.read_text("utf-8").replace("@FORMAT_VERSION@", str(FORMAT_VERSION))
-        for file in directory.iterdir()
-        if file.name.endswith(".lua")
-    }
-    prelude = sources.pop("prelude")
-    return {name: prelude + source for name, source in sources.items()}
-
-
-_SCRIPTS: Final = MappingProxyType(_read())
-"""Lua by step. Read while importing: a store may be made on an event loop, which must not block."""
-
-
-class ScriptClient(Protocol):
-    """What the store needs of Redis: `streamguard.stores.RedisClient` has it."""
-
-    async def start(self) -> list[str]:
-        """Connect; warnings for the operator. Does not raise for an unreachable server."""
-        ...
-
-    async def call(
-        self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()
-    ) -> object:
-        """What the Lua text `script` answers: bytes, int, None, or a list of such.
-
-        Raises:
-            StoreError: it could not be run, or no answer came; its cause is a `TimeoutError` if none came in time.
-        """
-        ...
+_ERRORS: Final = ScriptErrors(MessageInvalidError, MessageTimeoutError, MessageUnavailableError)
 
 
 class RedisMessageStore(MessageStore):
@@ -91,8 +60,8 @@ class RedisMessageStore(MessageStore):
     async def open_session(self, key: SessionKey) -> bool:
         check_ids("open_session", key)
         reply = await self._call("open_session", "open", key, self._ttl_ms, key.owner, key.session_id)
-        with _undamaged("open_session"):
-            return {b"created": True, b"present": False}[_bytes(reply)]
+        with _ERRORS.reading("open_session"):
+            return {b"created": True, b"present": False}[as_bytes(reply)]
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
@@ -111,8 +80,8 @@ class RedisMessageStore(MessageStore):
         )
         if reply == b"missing":
             raise MessageNotFoundError("append: there is no such session; open it first", operation="append")
-        with _undamaged("append"):
-            word = _bytes(reply).decode()
+        with _ERRORS.reading("append"):
+            word = as_bytes(reply).decode()
             if word in frozenset(Appended):
                 return Appended(word)
             clash = Clash(word)
@@ -123,17 +92,17 @@ class RedisMessageStore(MessageStore):
         reply = await self._call("get", "get", key, message_id)
         if reply == [b"missing"]:
             raise MessageNotFoundError("get: there is no such message", operation="get")
-        with _undamaged("get"):
-            _, *record = _items(reply)
+        with _ERRORS.reading("get"):
+            _, *record = as_items(reply)
             return _stored(record)
 
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         check_ids("list", key)
         check_limit(limit)
         reply = await self._call("list", "list", key, max(after, 0), limit)
-        with _undamaged("list"):
-            _, *records = _items(reply)
-            return [_stored(_items(record)) for record in records]
+        with _ERRORS.reading("list"):
+            _, *records = as_items(reply)
+            return [_stored(as_items(record)) for record in records]
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
@@ -150,7 +119,7 @@ class RedisMessageStore(MessageStore):
         return f"{self._namespace}:{{c.{hashlib.blake2b(name, digest_size=16).hexdigest()}}}".encode()
 
     async def _call(self, operation: str, script: str, key: SessionKey, *args: str | bytes | int) -> object:
-        with _mapped_errors(operation):
+        with _ERRORS.calling(operation):
             reply = await self._client.call(operation, _SCRIPTS[script], (self._key(key),), args)
         if reply in (b"newer", [b"newer"]):
             raise MessageUnavailableError(
@@ -160,50 +129,18 @@ class RedisMessageStore(MessageStore):
         return reply
 
 
-@contextmanager
-def _mapped_errors(operation: str) -> Iterator[None]:
-    try:
-        yield
-    except StoreCorruptError as exc:
-        raise MessageInvalidError(str(exc), operation=operation) from exc
-    except StoreError as exc:
-        error = MessageTimeoutError if isinstance(exc.__cause__, TimeoutError) else MessageUnavailableError
-        raise error(str(exc), operation=operation) from exc
-
-
 def _writer(stream_id: str | None) -> str:
     """How the scripts call who wrote a message."""
     return "-" if stream_id is None else f"+{stream_id}"
 
 
-@contextmanager
-def _undamaged(operation: str) -> Iterator[None]:
-    """Around the reading of a reply."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as exc:
-        raise MessageInvalidError(f"{operation}: what Redis holds there is damaged", operation=operation) from exc
-
-
-def _items(reply: object) -> list[object]:
-    if not isinstance(reply, list):
-        raise TypeError("not a list")
-    return reply
-
-
-def _bytes(reply: object) -> bytes:
-    if not isinstance(reply, bytes):
-        raise TypeError("not bytes")
-    return reply
-
-
 def _stored(record: Sequence[object]) -> StoredMessage:
     """A message as `record` in prelude.lua gives it: a position, which may be a number, and bytes."""
     position, *fields = record
-    message_id, content, writers, status, created_ms, updated_ms = (_bytes(one).decode() for one in fields)
+    message_id, content, writers, status, created_ms, updated_ms = (as_bytes(one).decode() for one in fields)
     return StoredMessage(
         message=decode_content(message_id, content.encode()),
-        position=position if isinstance(position, int) else int(_bytes(position)),
+        position=position if isinstance(position, int) else int(as_bytes(position)),
         status=MessageStatus(status),
         streams=tuple(writer[1:] for writer, _ in json.loads(writers) if writer != "-"),
         created_at=int(created_ms) / 1000,

@@ -16,6 +16,7 @@ from typing import Final
 
 from ..errors import QuotaConflictError, QuotaError, QuotaUnavailableError
 from ..model import SessionKey, StreamRef
+from ..scripts import ScriptClient, as_bytes, as_int, as_items
 from .base import (
     Admitted,
     Audit,
@@ -32,7 +33,7 @@ from .base import (
 from .ledger import MAX_PENDING
 from .limits import Quota, check_amounts, check_ids, check_limit, check_quotas, check_ref
 from .redis_index import ReservationIndex
-from .redis_scripts import ScriptClient, as_bytes, as_int, as_items, called, undamaged
+from .redis_scripts import called, undamaged
 from .timing import Timing, checked_claim
 
 __all__ = ["RedisQuotaStore"]

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from ..model import SessionKey, StreamRef
-from .redis_scripts import ScriptClient, as_bytes, as_items, called, undamaged
+from ..scripts import ScriptClient, as_bytes, as_items
+from .redis_scripts import called, undamaged
 
 __all__ = ["SHARDS", "ReservationIndex"]
 

@@ -1,48 +1,27 @@
-"""The Lua scripts: the files beside this module with their includes resolved and their digests."""
+"""The Lua scripts: the files beside this module and their digests."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
-from importlib import resources
 from typing import Final
 
 from ..model import FORMAT_VERSION
+from ..scripts import read_scripts
 from .redis_records import META_FIELDS
 
 __all__ = ["Scripts"]
-
-_INCLUDE: Final = re.compile(r"^--@include (\w+)$", re.MULTILINE)
-_CONSTANTS: Final = {
-    "@FORMAT_VERSION@": str(FORMAT_VERSION),
-    "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS),
-}
-
-
-def _read() -> dict[str, str]:
-    directory = resources.files(__package__) / "lua"
-    includes = {
-        file.name.removesuffix(".lua"): file.read_text("utf-8")
-        for file in (directory / "include").iterdir()
-        if file.name.endswith(".lua")
-    }
-    sources = {}
-    for file in directory.iterdir():
-        if file.name.endswith(".lua"):
-            source = _INCLUDE.sub(lambda match: includes[match[1]], file.read_text("utf-8"))
-            for name, value in _CONSTANTS.items():
-                source = source.replace(name, value)
-            sources[file.name.removesuffix(".lua")] = source
-    return sources
 
 
 def _digest(source: str) -> bytes:
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
 
 
-_SOURCES: Final = _read()
-"""Read while importing, like the code they are part of: a store may be made on an event loop, which must not block."""
+_SOURCES: Final = read_scripts(
+    __package__,
+    {"@FORMAT_VERSION@": FORMAT_VERSION, "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS)},
+)
+"""Lua by script name."""
 
 
 class Scripts:

@@ -3,6 +3,7 @@
 -- ARGV: TTL (ms), message id, its writer, the writer it continues or '', digest, status, all else of it (JSON)
 -- Reply: 'created', 'continued' or 'duplicate'; or why it was not: 'missing', 'newer', 'absent', 'differs', 'taken'
 -- A writer is '+' and a stream id, or '-' for none.
+--@include prelude
 local s = redis.call('HMGET', KEYS[1], 'v', 'n', 'i:' .. ARGV[2])
 if not s[1] then return 'missing' end
 if newer(s[1]) then return 'newer' end

@@ -2,6 +2,7 @@
 -- KEYS: session
 -- ARGV: TTL (ms), message id, status
 -- Reply: 'marked', 'missing' or 'newer'
+--@include prelude
 local s = redis.call('HMGET', KEYS[1], 'v', 'i:' .. ARGV[2])
 if s[1] and newer(s[1]) then return 'newer' end
 if not s[2] then return 'missing' end

@@ -2,6 +2,7 @@
 -- KEYS: session
 -- ARGV: TTL (ms), owner, session id
 -- Reply: 'created', 'present' or 'newer'
+--@include prelude
 local version = redis.call('HGET', KEYS[1], 'v')
 if version and newer(version) then return 'newer' end
 if not version then

@@ -1,4 +1,4 @@
--- What every script begins with.
+-- What every script needs of a session.
 -- A session is one hash, so that it lives and dies as a whole. Its fields: `v` format version, `n` number of messages,
 -- `ow` and `se` owner and session id in clear; `i:<message id>` a message's position, and per position `k:` its id,
 -- `b:` all else of it, `w:` its writers with their digests, `s:` status, `c:` created and `u:` updated (ms).
