@@ -18,9 +18,14 @@ TOKENS = Quota(1_000, "day")
 
 
 @pytest.fixture
-async def quotas(redis_url: str) -> AsyncIterator[RedisQuotaStore]:
+async def client(redis_url: str) -> AsyncIterator[RedisClient]:
     async with RedisClient(redis_url, command_seconds=5) as client:
-        yield RedisQuotaStore(client)
+        yield client
+
+
+@pytest.fixture
+def quotas(client: RedisClient) -> RedisQuotaStore:
+    return RedisQuotaStore(client)
 
 
 async def reserved(quotas: RedisQuotaStore, session: str = "c1", tokens: int = 100) -> StreamRef:
@@ -29,8 +34,9 @@ async def reserved(quotas: RedisQuotaStore, session: str = "c1", tokens: int = 1
     return ref
 
 
-async def test_what_is_reserved_is_shown(quotas: RedisQuotaStore, redis_url: str) -> None:
-    first, second = await reserved(quotas), await reserved(quotas, "\x1b[31mc2", 50)
+async def test_what_is_reserved_is_shown(client: RedisClient, quotas: RedisQuotaStore, redis_url: str) -> None:
+    sooner = RedisQuotaStore(client, hold_seconds=50)  # two of one millisecond would have no order
+    first, second = await reserved(sooner), await reserved(quotas, "\x1b[31mc2", 50)
     await quotas.commit(await reserved(quotas))
     done = ran("quota", "show", redis_url, "--owner", "ann")
     assert done.code == 0

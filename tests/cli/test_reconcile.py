@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 
 from streamguard import ConfigurationError, Settings, StreamGuard, anonymous
+from streamguard.model import SessionKey, StreamRef, new_stream_id
+from streamguard.quota import RedisQuotaStore
+from streamguard.stores import RedisClient
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.outbox import owing
 
+from ..apps.counting import LIMIT
 from ..e2e.calls import new_session, open_gate, post, status
 from ..e2e.conftest import SHORT_LEASE, environment
 from ..e2e.test_saving import Place
@@ -48,6 +52,12 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def server(own_redis: Callable[..., RedisServer]) -> RedisServer:
     return own_redis()
+
+
+@pytest.fixture
+async def redis_client(server: RedisServer) -> AsyncIterator[RedisClient]:
+    async with RedisClient(server.url, command_seconds=5) as client:
+        yield client
 
 
 def environment_of(server: RedisServer, place: Place, **settings: object) -> dict[str, str]:
@@ -137,7 +147,10 @@ async def test_a_save_that_is_owed_is_made_when_the_database_is_back(server: Red
     orphaned(env)
     done_in_words = ran("reconcile", "--app", GUARD, "--once", "--impatient", env=env)
     assert done_in_words.code == 0
-    assert done_in_words.rows[-1] == "0 streams ended, 1 save made, 0 failed, 0 given up"
+    assert (
+        done_in_words.rows[-1]
+        == "0 streams ended, 1 save made, 0 failed, 0 given up, 0 settled late, 0 reservations expired"
+    )
     assert done_in_words.rows[0].startswith(f"save_recovered stream_id={stream_id} session_id={session} owner_hash=")
     assert len(place.replies(session)) == 1
     assert ran("outbox", "list", server.url).out == "0 dead, 0 due or waiting\n"
@@ -199,6 +212,38 @@ async def test_what_this_application_cannot_do_is_left(store: RedisStore, redis_
     done = ran(*command, "--once", "--impatient", cwd=where)
     assert done.code == 1
     assert done.rows[0] == f"left stream_id={ref.stream_id} duty=outbox reason=unknown_binding"
+
+
+async def test_a_reservation_that_nobody_holds_is_planned_then_ended_once(
+    server: RedisServer, redis_client: RedisClient
+) -> None:
+    """Its worker died before the stream was registered; another of the same owner's lives."""
+    env = {**environment(server.url, **SETTINGS), "COUNTING_REDIS": server.url}
+    command = ("reconcile", "--app", "tests.apps.counting:guard")
+    ref, live = (StreamRef(SessionKey("ann", session), new_stream_id()) for session in ("c1", "c2"))
+    await RedisQuotaStore(redis_client, hold_seconds=0.2, stale_seconds=0.1).reserve(ref, {"tokens": 100}, [LIMIT])
+    await RedisQuotaStore(redis_client).reserve(live, {"tokens": 100}, [LIMIT])
+    wait_until(lambda: ran(*command, "--dry-run", env=env).code, description="it expired", timeout=30)
+    for _ in range(2):
+        done = ran(*command, "--dry-run", "--json", env=env)
+        (planned,) = done.json["planned"]
+        assert (done.code, planned["stream_id"], planned["session_id"]) == (1, ref.stream_id, "c1")
+        assert (planned["step"], planned["reserved"]) == ("expire", {"tokens": 100})
+        assert (planned["binding"], planned["waiting_seconds"]) == ("", None)
+    shown = ran(*command, "--dry-run", env=env)
+    assert (shown.rows[1].endswith("give back 100 tokens"), shown.rows[-1]) == (True, "1 to do; nothing was done")
+    done = ran(*command, "--once", "--impatient", "--json", env=env)
+    assert (done.code, done.json["reservation_expired"], done.json["left"]) == (0, 1, [])
+    assert ran(*command, "--dry-run", env=env).out == "nothing to do\n"
+    again = ran(*command, "--once", "--impatient", env=env)
+    assert again.rows == ["0 streams ended, 0 saves made, 0 failed, 0 given up, 0 settled late, 0 reservations expired"]
+    assert [one.ref for one in await RedisQuotaStore(redis_client).held("ann")] == [live]
+
+
+async def test_a_dry_run_that_cannot_ask_the_quota_says_so(server: RedisServer) -> None:
+    env = {**environment(server.url, **SETTINGS), "COUNTING_REDIS": f"redis://127.0.0.1:{free_port()}"}
+    done = ran("reconcile", "--app", "tests.apps.counting:guard", "--dry-run", "--json", env=env)
+    assert (done.code, done.json["error"]["code"]) == (3, "store_unreachable")
 
 
 async def test_live_streams_are_left_alone(server: RedisServer, place: Place) -> None:

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from streamguard.model import SessionKey, StreamRef
+from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import Quota, RedisQuotaStore
 from streamguard.stores import RedisClient
 
@@ -129,20 +129,20 @@ async def _play(scene: _Scene) -> dict[str, str]:
             shown["ps"] = scene.run("ps", url)
             shown["show"] = scene.run("show", url, "report-march", "--owner", "ann")
             scene.fault.unlink()
+            shown["quota show"] = scene.run("quota", "show", url, "--owner", "bob")
+            shown["quota release"] = scene.run(
+                "quota", "release", url, live.headers["x-stream-id"], "--owner", "bob", "--yes"
+            )
             shown["stop"] = await asyncio.to_thread(
                 scene.run, "stop", url, "trip-to-rome", "--owner", "bob", "--wait", "20"
             )
             shown["outbox list"] = scene.run("outbox", "list", url, code=1)
             shown["outbox show"] = scene.run("outbox", "show", url, report)
             shown["outbox discard"] = scene.run("outbox", "discard", url, draft, "--yes")
-            await _reserve(url, live.headers["x-stream-id"])
-            shown["quota show"] = scene.run("quota", "show", url, "--owner", "bob")
-            shown["quota release"] = scene.run(
-                "quota", "release", url, live.headers["x-stream-id"], "--owner", "bob", "--yes"
-            )
             worker.kill()
+        await _reserve(url)
         shown["outbox replay"] = scene.run("outbox", "replay", url, "--all")
-        wait_until(lambda: scene.planned() == 2, description="the lease of the dead worker ran out", timeout=40)
+        wait_until(lambda: scene.planned() == 3, description="its lease and the reservation ran out", timeout=40)
         shown["reconcile dry"] = scene.run("reconcile", "--app", "shop:guard", "--dry-run", code=1)
         shown["reconcile once"] = scene.run("reconcile", "--app", "shop:guard", "--once")
     return shown
@@ -163,10 +163,12 @@ async def _dead_letters(scene: _Scene, count: int) -> str:
             return done.stdout
 
 
-async def _reserve(url: str, stream_id: str) -> None:
+async def _reserve(url: str) -> None:
+    """What a worker has done that dies before its stream is registered."""
     async with RedisClient(url, command_seconds=5) as client:
-        ref = StreamRef(SessionKey("bob", "trip-to-rome"), stream_id)
-        await RedisQuotaStore(client).reserve(ref, {"tokens": 2_000}, [Quota(100_000, "day")])
+        ref = StreamRef(SessionKey("bob", "trip-to-oslo"), new_stream_id())
+        quotas = RedisQuotaStore(client, hold_seconds=0.2, stale_seconds=0.1)
+        await quotas.reserve(ref, {"tokens": 2_000}, [Quota(100_000, "day")])
 
 
 def run_examples() -> dict[str, str]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .exits import CommandError
 
-__all__ = ["Output", "count", "duration", "safe", "size", "table"]
+__all__ = ["Output", "amounts", "count", "duration", "safe", "size", "table"]
 
 _PLAIN_WIDTH: Final = 160
 """Columns where there is no terminal: in a pipe or a file."""
@@ -67,6 +67,11 @@ def size(number: int) -> str:
             return f"{number} B" if unit == "B" else f"{left:.1f} {unit}"
         left /= 1000
     raise AssertionError("unreachable")
+
+
+def amounts(found: Mapping[str, int]) -> str:
+    """Amounts by unit for people: `1 requests, 2000 tokens`."""
+    return ", ".join(f"{amount} {unit}" for unit, amount in found.items())
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:

@@ -26,7 +26,7 @@ from .options import (
     place_of,
     run,
 )
-from .output import Output, duration, table
+from .output import Output, amounts, duration, table
 
 __all__ = ["app"]
 
@@ -141,6 +141,6 @@ def _row(reservation: Reservation) -> Sequence[str]:
     return (
         reservation.ref.stream_id,
         reservation.ref.key.session_id,
-        ", ".join(f"{amount} {unit}" for unit, amount in reservation.amounts.items()),
+        amounts(reservation.amounts),
         duration(reservation.expires_in_seconds),
     )

@@ -1,4 +1,4 @@
-"""`streamguard reconcile`: end what dead workers left, and make saves that are owed, in a process of its own."""
+"""`streamguard reconcile`: end what dead workers left, and settle what is owed, in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import typer
 
 from ..guard import StreamGuard
 from ..model import Observation, Signal
+from ..quota import ReservationState
 from ..reconcile.reconciler import Planned, Reconciler, Step
 from ..reconcile.results import Result, Treated
 from ..telemetry.safety import short_hash
 from .exits import CommandError, ExitCode
 from .interrupting import told_to_end
 from .options import AsJson, Limit, run
-from .output import Output, count, duration, safe, table
+from .output import Output, amounts, count, duration, safe, table
 
 __all__ = ["reconcile"]
 
@@ -48,7 +49,7 @@ _EVENTS: Final = {
 """What is told of what the guard observes, and as what."""
 
 _BAD: Final = frozenset({"save_failed", "save_buried", "save_owed", "task_restarted"})
-_ELSEWHERE: Final = frozenset({"taken_by_another", "gone"})
+_ELSEWHERE: Final = frozenset({"taken_by_another", "gone", "live", "owed", *ReservationState})
 """Why something was left that somebody else does, or nobody has to."""
 _FIELDS: Final = ("outcome", "reason", "attempts", "breaker", "task")
 
@@ -60,6 +61,7 @@ _STEPS: Final[Mapping[Step, str]] = {
     Step.SAVE: "save",
     Step.SETTLE: "settle its quota",
     Step.DROP: "strike out: its endpoint does not save",
+    Step.EXPIRE: "give back",
     Step.LEAVE_BINDING: "leave: unknown endpoint",
     Step.LEAVE_PROTOCOL: "leave: unknown protocol",
 }
@@ -76,7 +78,8 @@ def reconcile(
     limit: Limit = 1_000,
     as_json: AsJson = False,
 ) -> None:
-    """End streams whose worker is gone, and make saves that are owed, as every worker does beside its work.
+    """End streams whose worker is gone, make saves and settlements that are owed, and free what nobody holds any more
+    of a quota, as every worker does beside its work.
 
     A round begins only when the store has answered for the length of a lease, so that after an outage of the store
     live workers come first. What the application itself prints goes to standard error.
@@ -150,9 +153,10 @@ def _planned_shape(one: Planned) -> dict[str, object]:
         "session_id": one.ref.key.session_id,
         "owner_hash": short_hash(one.ref.key.owner),
         "binding": one.binding,
-        "waiting_seconds": round(one.waiting_seconds, 3),
+        "waiting_seconds": None if one.waiting_seconds is None else round(one.waiting_seconds, 3),
         "attempts": one.attempts,
         "step": one.step,
+        "reserved": None if one.reserved is None else dict(one.reserved),
     }
 
 
@@ -161,10 +165,10 @@ def _planned_row(one: Planned) -> Sequence[str]:
         one.ref.stream_id,
         short_hash(one.ref.key.owner),
         one.ref.key.session_id,
-        one.binding,
-        duration(one.waiting_seconds),
+        one.binding or "-",
+        "-" if one.waiting_seconds is None else duration(one.waiting_seconds),
         str(one.attempts),
-        _STEPS[one.step],
+        _STEPS[one.step] if one.reserved is None else f"{_STEPS[one.step]} {amounts(one.reserved)}",
     )
 
 
@@ -225,7 +229,9 @@ async def _once(output: Output, guard: StreamGuard, *, patience: bool) -> ExitCo
             output.line(f"left stream_id={one.ref.stream_id} duty={one.duty} reason={safe(one.reason)}")
         output.line(
             f"{count(counts['orphan_settled'], 'stream')} ended, {count(counts['save_recovered'], 'save')} made, "
-            f"{counts['save_failed']} failed, {counts['save_buried']} given up"
+            f"{counts['save_failed']} failed, {counts['save_buried']} given up, "
+            f"{counts['settlement_recovered']} settled late, "
+            f"{count(counts['reservation_expired'], 'reservation')} expired"
         )
     return ExitCode.PROBLEMS if left or any(counts[name] for name in _BAD) else ExitCode.OK
 

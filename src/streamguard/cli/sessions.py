@@ -25,7 +25,7 @@ from .options import (
     place_of,
     run,
 )
-from .output import Output, count, duration, size
+from .output import Output, amounts, count, duration, size
 from .shapes import entry_shape, stream_shape
 
 __all__ = ["show", "stop"]
@@ -112,7 +112,7 @@ def _print(
             fault = meta.seal.fault
             pairs["fault"] = f"{fault.code}" + (f" ({fault.reason})" if fault.reason else "")
         if meta.seal is not None and meta.seal.usage is not None:
-            pairs["usage"] = ", ".join(f"{amount} {unit}" for unit, amount in meta.seal.usage.amounts.items())
+            pairs["usage"] = amounts(meta.seal.usage.amounts)
         pairs["saved"] = meta.persisted
         if meta.quota is not QuotaState.NONE:
             pairs["quota"] = meta.quota

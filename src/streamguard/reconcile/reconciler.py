@@ -121,10 +121,11 @@ class Reconciler:
             await asyncio.sleep(min(missing, PING_SECONDS))
 
     async def plan(self, *, limit: int) -> AsyncIterator[Planned]:
-        """What `once` would do, about `limit` orphans and `limit` saves at most. It changes nothing.
+        """What `once` would do, about `limit` orphans, `limit` saves and `limit` reservations at most. It changes
+        nothing.
 
         Raises:
-            StoreError: the store failed.
+            StoreError, QuotaError: a store failed.
         """
         store = self._runtime.store
         for meta in await store.active(limit=limit):
@@ -140,8 +141,10 @@ class Reconciler:
                     if record is not None:
                         yield self._settling_of(record, owed)
             if len(page) < PAGE:
-                return
+                break
             last = page[-1].ref
+        for expired in await self._reservations.plan(limit=limit):
+            yield expired
 
     def _settling_of(self, meta: StreamMeta, owed: Owed) -> Planned:
         bindings = self._runtime.bindings

@@ -12,11 +12,12 @@ import asyncio
 import random
 from typing import Final
 
-from ..errors import QuotaError, StoreCorruptError, StoreError
+from ..errors import QuotaError, QuotaTimeoutError, StoreCorruptError, StoreError
 from ..model import Observation, QuotaState, Signal, StreamState
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
-from .results import Duty, Result, Treated
+from ..stores.base import StreamMeta
+from .results import Duty, Planned, Result, Step, Treated
 
 __all__ = ["ROUND_SECONDS", "ReservationSweep"]
 
@@ -79,19 +80,48 @@ class ReservationSweep:
         self.last_success = asyncio.get_running_loop().time()
         return treated
 
-    async def _treat(self, store: QuotaStore, reservation: Reservation) -> Treated:
+    async def plan(self, *, limit: int) -> list[Planned]:
+        """What `look` would end of up to `limit` reservations. It claims nothing.
+
+        Raises:
+            StoreError, QuotaError: a store failed.
+        """
+        runtime, store = self._runtime, self._runtime.reserving.store
+        if store is None:
+            return []
+        try:
+            async with asyncio.timeout(runtime.settings.quota_seconds):
+                due = await store.due(limit=limit, claim_seconds=0)
+        except TimeoutError as exc:
+            raise QuotaTimeoutError("due: the quota did not answer in time", operation="due") from exc
+        planned = []
+        for reservation in due:
+            meta, reason = await self._looked_up(reservation)
+            if reason is None:
+                binding = "" if meta is None else meta.binding
+                planned.append(Planned(reservation.ref, Step.EXPIRE, binding, None, reserved=reservation.amounts))
+        return planned
+
+    async def _looked_up(self, reservation: Reservation) -> tuple[StreamMeta | None, str | None]:
+        """What is known of its stream, and why it is left alone; None if it is not."""
         runtime, ref = self._runtime, reservation.ref
         if runtime.owns(ref):
-            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "live")
+            return None, "live"
         try:
             meta = await runtime.store.meta(ref)
         except StoreCorruptError:
-            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "unreadable")
+            return None, "unreadable"
         if meta is not None and meta.state is not StreamState.CLOSED:
-            # Alive, or an orphan: its end settles it.
-            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "live")
+            return meta, "live"  # or an orphan: its end settles it
         if meta is not None and meta.quota is QuotaState.PENDING and not meta.lost:
-            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, "owed")
+            return meta, "owed"
+        return meta, None
+
+    async def _treat(self, store: QuotaStore, reservation: Reservation) -> Treated:
+        runtime, ref = self._runtime, reservation.ref
+        _, reason = await self._looked_up(reservation)
+        if reason is not None:
+            return Treated(ref, Duty.RESERVATIONS, Result.LEFT, reason)
         async with asyncio.timeout(runtime.settings.quota_seconds):
             settlement = await store.expire(ref)
         if settlement.state is not ReservationState.EXPIRED:

@@ -38,6 +38,8 @@ class Step(StrEnum):
     """Settle the quota that is owed."""
     DROP = "drop"
     """Strike out what is owed: its endpoint does not save any more."""
+    EXPIRE = "expire"
+    """Record that its reservation has expired: it holds nothing back any more, and nobody is to settle it."""
     LEAVE_BINDING = "leave_unknown_binding"
     """Leave it to a worker that has its endpoint."""
     LEAVE_PROTOCOL = "leave_unknown_protocol"
@@ -51,10 +53,13 @@ class Planned:
     ref: StreamRef
     step: Step
     binding: str
-    waiting_seconds: float
-    """For how long the stream has had no writer, or its save has been due."""
+    """Empty where nothing is known of the stream but its reservation."""
+    waiting_seconds: float | None
+    """For how long the stream has had no writer, or its save has been due; None for a reservation."""
     attempts: int = 0
     """Failed attempts at the save."""
+    reserved: Mapping[str, int] | None = None
+    """What a reservation is of, by unit; None for any other step."""
 
 
 class Result(StrEnum):

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MessageToSave
+from streamguard.quota import Quota
 
 __all__ = ["app", "guard"]
 
@@ -54,7 +55,7 @@ app = FastAPI(lifespan=guard.lifespan)
 
 
 @app.post("/api/chat")
-@guard.stream(session="body.id")
+@guard.stream(session="body.id", quota=Quota(100_000, per="day"), estimate=2_000)
 async def chat(body: Question) -> AsyncIterator[str]:
     for word in ("It ", "depends ", "on ", "what ", "you ", "would ", "like ", "to ", "see."):
         yield word
