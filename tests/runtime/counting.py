@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from streamguard.runtime import Bindings, Demand, OnQuotaFailure, QuotaBindings,
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 
+from .gates import Gated
 from .savers import Messages
 from .stage import Worker, leftovers, quick
 
@@ -38,10 +38,11 @@ T = TypeVar("T")
 TOKENS = Quota(limit=100, per="day", unit="tokens")
 
 
-class QuotaLine(QuotaStore):
+class QuotaLine(Gated, QuotaStore):
     """Passes every step on to `inner`, a real store, unless told otherwise. Closing it leaves `inner` open."""
 
     def __init__(self, inner: QuotaStore | None = None) -> None:
+        super().__init__()
         self.inner = inner or MemoryQuotaStore()
         self.hold_seconds = self.inner.hold_seconds
         self.calls: Counter[str] = Counter()
@@ -51,24 +52,16 @@ class QuotaLine(QuotaStore):
         """Per operation, how many more times it is carried out but its reply is lost."""
         self.errors: dict[str, Exception] = {}
         """Per operation, what it raises instead of being carried out."""
-        self._gates: dict[str, asyncio.Event] = {}
-
-    def hold(self, operation: str) -> None:
-        """Let calls of `operation` wait before they are carried out."""
-        self._gates[operation] = asyncio.Event()
-
-    def let_go(self, operation: str) -> None:
-        self._gates.pop(operation).set()
 
     async def _pass(self, operation: str, step: Callable[[], Awaitable[T]]) -> T:
         self.calls[operation] += 1
-        if operation in self._gates:
-            await self._gates[operation].wait()
+        await self._at_gate(operation)
         if operation in self.errors:
             raise self.errors[operation]
         if self.down & {operation, "*"}:
             raise QuotaUnavailableError("the test says so", operation=operation)
         answer = await step()
+        await self._at_gate(operation, after=True)
         if self.lost[operation]:
             self.lost[operation] -= 1
             raise QuotaUnavailableError("the reply is lost", operation=operation)

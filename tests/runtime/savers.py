@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from streamguard.errors import MessageUnavailableError
-from streamguard.messages import (
-    Appended,
-    MemoryMessageStore,
-    Message,
-    MessageStatus,
-    MessageStore,
-    StoredMessage,
-)
+from streamguard.messages import Appended, MemoryMessageStore, Message, MessageStore, StoredMessage
 from streamguard.model import SessionKey, StreamRef
 from streamguard.runtime import Bindings, LiveStream
 from streamguard.stores.base import StreamMeta, StreamStore
+from streamguard.testing._passing import PassingMessageStore
 from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async
+from .gates import Gated
 from .stage import KEY, Reading, log_of, payloads
 
 __all__ = ["Messages", "data_parts", "eventually", "folded", "meta_of", "saving_to", "stored_in"]
@@ -30,11 +24,12 @@ __all__ = ["Messages", "data_parts", "eventually", "folded", "meta_of", "saving_
 T = TypeVar("T")
 
 
-class Messages(MessageStore):
+class Messages(Gated, PassingMessageStore):
     """Passes every step on to `inner`, a real store, unless told otherwise."""
 
     def __init__(self, inner: MessageStore | None = None) -> None:
-        self.inner = inner or MemoryMessageStore()
+        Gated.__init__(self)
+        PassingMessageStore.__init__(self, inner or MemoryMessageStore())
         self.calls: Counter[str] = Counter()
         self.down = False
         """Nothing passes."""
@@ -50,37 +45,20 @@ class Messages(MessageStore):
         self.appended: list[Message] = []
         """What `append` was given, in order, failed or not."""
         self.started = self.closed = 0
-        self._gates: dict[str, asyncio.Event] = {}
-        self.waiting: Counter[str] = Counter()
-        """Per operation, how many calls wait at its gate."""
-
-    def hold(self, operation: str) -> None:
-        """Let calls of `operation` wait before they are carried out."""
-        self._gates[operation] = asyncio.Event()
-
-    def let_go(self, operation: str) -> None:
-        """Let waiting and later calls of `operation` through."""
-        if operation in self._gates:
-            self._gates.pop(operation).set()
 
     async def _pass(self, operation: str, step: Callable[[], Awaitable[T]]) -> T:
         self.calls[operation] += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            gate = self._gates.get(operation)
-            if gate is not None:
-                self.waiting[operation] += 1
-                try:
-                    await gate.wait()
-                finally:
-                    self.waiting[operation] -= 1
+            await self._at_gate(operation)
             if operation in self.errors:
                 raise self.errors[operation]
             if self.down or self.failures[operation] > 0:
                 self.failures[operation] -= 1
                 raise MessageUnavailableError(f"{operation}: the line is cut", operation=operation)
             result = await step()
+            await self._at_gate(operation, after=True)
             if self.lost[operation] > 0:
                 self.lost[operation] -= 1
                 raise MessageUnavailableError(f"{operation}: the reply was lost", operation=operation)
@@ -95,24 +73,9 @@ class Messages(MessageStore):
     async def aclose(self) -> None:
         self.closed += 1
 
-    async def open_session(self, key: SessionKey) -> bool:
-        return await self._pass("open_session", lambda: self.inner.open_session(key))
-
     async def append(self, key: SessionKey, message: Message) -> Appended:
         self.appended.append(message)
-        return await self._pass("append", lambda: self.inner.append(key, message))
-
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await self._pass("get", lambda: self.inner.get(key, message_id))
-
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        return await self._pass("list", lambda: self.inner.list(key, after=after, limit=limit))
-
-    async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
-        await self._pass("mark", lambda: self.inner.mark(key, message_id, status))
-
-    async def delete_session(self, key: SessionKey) -> None:
-        await self._pass("delete_session", lambda: self.inner.delete_session(key))
+        return await super().append(key, message)
 
 
 async def stored_in(messages: MessageStore, key: SessionKey = KEY) -> Sequence[StoredMessage]:

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.anyio
 def test_every_step_of_a_contract_passes_through_the_kit(kit: type, contract: type) -> None:
     """One it left to the contract would not reach the store behind it, unless it is made of others."""
     steps = {name for name, value in vars(contract).items() if callable(value) and not name.startswith("_")}
-    assert steps - vars(kit).keys() <= {"seal_and_close"}
+    left = {name for name in steps if getattr(kit, name) is getattr(contract, name)}
+    assert left <= {"seal_and_close"}
 
 
 class TestFaultyStore(StreamStoreSuite):

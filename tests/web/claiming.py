@@ -1,69 +1,20 @@
-"""Requests with one key, below the web: a store whose claims fail, and what becomes of each request."""
+"""Requests with one key, below the web, and what becomes of each."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-
 import pytest
 
-from streamguard.errors import FaultError, StoreError, StoreUnavailableError
+from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.model import Signal, StreamRef, new_stream_id
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
-from streamguard.stores.base import Full, NewStream, Occupied, Registered, RequestClaim, StreamMeta, StreamStore
-from streamguard.stores.memory import MemoryStore
+from streamguard.stores.base import RequestClaim, StreamMeta, StreamStore
 from streamguard.web.idempotency import RequestKey, open_once
 from tests.runtime.stage import KEY, Model, Worker, saying
 
-__all__ = ["THE_KEY", "Faulty", "ask", "away", "claimed", "refused", "told"]
+__all__ = ["THE_KEY", "answering", "ask", "away", "claimed", "refused", "told"]
 
 THE_KEY = RequestKey("a key", "print", 60.0)
-
-
-class Faulty(MemoryStore):
-    """Claims fail as the test says: each call of an operation takes the next of its `errors`, None for none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.errors: dict[str, list[StoreError | None]] = defaultdict(list)
-        self.calls = 0
-        self.standing: list[RequestClaim] = []
-        """What the next claims are answered, whatever stands."""
-        self.held: list[asyncio.Event] = []
-        """What the next registrations wait for."""
-
-    async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
-    ) -> Registered | Occupied | Full:
-        self._fail("register")
-        if self.held:
-            await self.held.pop(0).wait()
-        return await super().register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit)
-
-    async def claim_request(
-        self,
-        owner: str,
-        request_key: str,
-        claim: RequestClaim,
-        *,
-        ttl_seconds: float,
-        expected: RequestClaim | None = None,
-    ) -> RequestClaim:
-        self.calls += 1
-        self._fail("claim_request")
-        if self.standing:
-            return self.standing.pop(0)
-        return await super().claim_request(owner, request_key, claim, ttl_seconds=ttl_seconds, expected=expected)
-
-    async def meta(self, ref: StreamRef) -> StreamMeta | None:
-        self._fail("meta")
-        return await super().meta(ref)
-
-    def _fail(self, operation: str) -> None:
-        error = self.errors[operation].pop(0) if self.errors[operation] else None
-        if error is not None:
-            raise error
 
 
 def away(operation: str = "claim_request") -> StoreUnavailableError:
@@ -100,10 +51,16 @@ async def claimed(store: StreamStore, claim: RequestClaim | None = None) -> Requ
     return await store.claim_request(KEY.owner, THE_KEY.name, probe, ttl_seconds=60.0)
 
 
-async def told(worker: Worker, model: Model | None = None) -> LiveStream:
-    """A request with the key that was answered to its end."""
+async def answering(worker: Worker, model: Model) -> LiveStream:
+    """A request with the key whose model runs."""
     stream = await ask(worker)
     assert isinstance(stream, LiveStream)
-    worker.runtime.launch(stream, model or saying("hello"))
+    worker.runtime.launch(stream, model)
+    return stream
+
+
+async def told(worker: Worker) -> LiveStream:
+    """A request with the key that was answered to its end."""
+    stream = await answering(worker, saying("hello"))
     await stream.ended()
     return stream

@@ -15,9 +15,10 @@ from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
 from streamguard.web.idempotency import ROUNDS, VACANT, open_once
 from tests.harness.waiting import wait_until_async
+from tests.runtime.lines import Line
 from tests.runtime.stage import KEY, Model, Worker, closed, quick, read, saying, working
 
-from .claiming import THE_KEY, Faulty, ask, away, claimed, refused, told
+from .claiming import THE_KEY, answering, ask, away, claimed, refused, told
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_without_a_store_it_runs_unlogged() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     store.errors["claim_request"] = [away()] * 100
     async with working(store, quick(breaker_probe_seconds=60.0)) as worker:
         stream = await ask(worker)
@@ -42,7 +43,7 @@ async def test_without_a_store_it_runs_unlogged() -> None:
 
 
 async def test_without_a_store_it_is_refused_where_the_endpoint_says_so() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     store.errors["claim_request"] = [away()] * 100
     async with working(store) as worker:
         assert await refused(worker, on_store_failure="fail") == (FaultCode.STORE_UNAVAILABLE, None)
@@ -50,7 +51,7 @@ async def test_without_a_store_it_is_refused_where_the_endpoint_says_so() -> Non
 
 
 async def test_a_stumble_is_tried_again() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     store.errors["claim_request"] = [away(), None, away()]
     async with working(store) as worker:
         stream = await told(worker)
@@ -59,7 +60,7 @@ async def test_a_stumble_is_tried_again() -> None:
 
 
 async def test_a_damaged_claim_stops_nobody_but_a_later_versions_does() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     async with working(store) as worker:
         store.errors["claim_request"] = [StoreFormatError("newer", operation="claim_request")]
         assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, "newer_format")
@@ -72,7 +73,7 @@ async def test_a_damaged_claim_stops_nobody_but_a_later_versions_does() -> None:
 
 async def test_a_stream_that_is_not_registered_answers_for_no_other() -> None:
     """The store took the claim and then nothing more: the answer goes on unlogged, and the next request has its own."""
-    store = Faulty()
+    store = Line(MemoryStore())
     async with working(store, quick(breaker_probe_seconds=0.02)) as worker:
         store.errors["register"] = [away("register")] * 100
         unlogged = await told(worker)
@@ -87,7 +88,7 @@ async def test_a_stream_that_is_not_registered_answers_for_no_other() -> None:
 
 async def test_whether_the_claim_still_stands_may_not_be_known() -> None:
     """It most likely does: the answer goes on."""
-    store = Faulty()
+    store = Line(MemoryStore())
     async with working(store) as worker:
         store.errors["claim_request"] = [None, *[away()] * 100]
         stream = await told(worker)
@@ -95,7 +96,7 @@ async def test_whether_the_claim_still_stands_may_not_be_known() -> None:
 
 
 async def test_but_some_would_rather_fail() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     async with working(store) as worker:
         store.errors["claim_request"] = [None, *[away()] * 100]
         assert await refused(worker, on_store_failure="fail") == (FaultCode.STORE_UNAVAILABLE, None)
@@ -107,7 +108,7 @@ async def test_but_some_would_rather_fail() -> None:
 
 
 async def test_a_request_that_runs_elsewhere_is_not_run_here_for_want_of_a_store() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     async with working(store) as worker:
         await told(worker)
         store.errors["meta"] = [away("meta")] * 100
@@ -121,11 +122,9 @@ async def test_a_request_that_runs_elsewhere_is_not_run_here_for_want_of_a_store
 async def test_the_second_waits_for_the_firsts_first_word() -> None:
     store = MemoryStore()
     async with working(store) as one, working(store) as other:
-        first = await ask(one)
-        assert isinstance(first, LiveStream)
-        second = asyncio.create_task(ask(other))
         model = Model()
-        one.runtime.launch(first, model)
+        first = await answering(one, model)
+        second = asyncio.create_task(ask(other))
         await model.started.wait()
         assert not second.done()
         model.say("hello")
@@ -142,9 +141,7 @@ async def test_but_not_for_ever() -> None:
     store = MemoryStore()
     async with working(store) as one, working(store, quick(headers_after_seconds=0.05)) as other:
         model = Model()
-        first = await ask(one)
-        assert isinstance(first, LiveStream)
-        one.runtime.launch(first, model)
+        first = await answering(one, model)
         meta = await ask(other)
         assert isinstance(meta, StreamMeta)
         assert (meta.ref, meta.last_seq) == (first.ref, 0)
@@ -155,11 +152,9 @@ async def test_but_not_for_ever() -> None:
 async def test_the_second_runs_when_the_first_fails_before_its_first_word() -> None:
     store = MemoryStore()
     async with working(store) as one, working(store) as other:
-        first = await ask(one)
-        assert isinstance(first, LiveStream)
-        second = asyncio.create_task(ask(other))
         model = Model()
-        one.runtime.launch(first, model)
+        first = await answering(one, model)
+        second = asyncio.create_task(ask(other))
         await model.started.wait()
         model.fail(RuntimeError("no"))
         assert await first.first(5.0) is FirstItem.FAILED
@@ -205,12 +200,12 @@ async def test_what_the_first_request_left_when_it_was_refused_is_taken_at_once(
 
 
 async def test_who_waits_for_a_request_that_is_refused_goes_first() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     other = RequestClaim(StreamRef(KEY, new_stream_id()), THE_KEY.fingerprint)
     await claimed(store, other)
     async with working(store, quick(registration_seconds=60.0)) as worker:
         waiting = asyncio.create_task(told(worker))
-        await wait_until_async(lambda: store.calls > 2, description="it waits")
+        await wait_until_async(lambda: store.calls["claim_request"] > 2, description="it waits")
         vacant = RequestClaim(other.ref, VACANT)
         await store.claim_request(KEY.owner, THE_KEY.name, vacant, ttl_seconds=60.0, expected=other)
         async with asyncio.timeout(10):
@@ -228,22 +223,20 @@ async def test_a_vacated_claim_asks_for_no_particular_content() -> None:
 @pytest.mark.parametrize("meanwhile", ["runs", "is over"])
 async def test_a_first_request_that_comes_late_joins_the_one_that_took_its_place(meanwhile: str) -> None:
     """Whether it is in the way of that one's stream or not: its endpoint does not run."""
-    store = Faulty()
-    held = asyncio.Event()
-    store.held = [held]
+    store = MemoryStore()
+    line = Line(store)
+    line.hold("register")
     patient, impatient = quick(registration_seconds=30.0), quick(registration_seconds=0.05)
-    async with working(store, patient) as late, working(store, impatient) as other:
+    async with working(line, patient) as late, working(store, impatient) as other:
         first = asyncio.create_task(ask(late))
-        await wait_until_async(lambda: not store.held, description="the first request registers")
+        await wait_until_async(lambda: line.waiting["register"], description="the first request registers")
         model = Model("hello")
-        winner = await ask(other)
-        assert isinstance(winner, LiveStream)
-        other.runtime.launch(winner, model)
+        winner = await answering(other, model)
         await winner.first(5.0)
         if meanwhile == "is over":
             model.end()
             await closed(store, winner.ref)
-        held.set()
+        line.let_go("register")
         joined = await first
         assert isinstance(joined, StreamMeta)
         assert joined.ref == winner.ref == (await claimed(store)).ref
@@ -272,11 +265,10 @@ async def test_a_key_stands_for_the_stream_its_request_joined() -> None:
 
 
 async def test_a_key_that_never_comes_to_rest_is_given_up() -> None:
-    store = Faulty()
+    store = Line(MemoryStore())
     async with working(store) as worker:
-        for _ in range(ROUNDS):
-            found, next_one = (RequestClaim(StreamRef(KEY, new_stream_id()), THE_KEY.fingerprint) for _ in range(2))
-            store.standing += [found, next_one]
+        others = [RequestClaim(StreamRef(KEY, new_stream_id()), THE_KEY.fingerprint) for _ in range(2 * ROUNDS)]
+        store.answers["claim_request"] = [*others]
         assert await refused(worker) == (FaultCode.CONFLICT_ACTIVE, None)
 
 

@@ -1,0 +1,240 @@
+"""Stores that pass every step on to another one, through a single place of their own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from ..messages import Appended, Message, MessageStatus, MessageStore, StoredMessage
+from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
+from ..stores.base import (
+    Append,
+    AppendReply,
+    Close,
+    Full,
+    Hint,
+    Lost,
+    NewStream,
+    Occupied,
+    Owed,
+    Registered,
+    RequestClaim,
+    Seal,
+    SessionRecord,
+    Share,
+    Status,
+    StopReply,
+    StreamMeta,
+    StreamStore,
+    TakeReply,
+)
+
+__all__ = ["PassingMessageStore", "PassingStore"]
+
+T = TypeVar("T")
+
+
+class PassingMessageStore(MessageStore):
+    """Each step of `inner`, a message store, once `_pass` lets it through. Starting and closing it starts and closes
+    `inner`."""
+
+    def __init__(self, inner: MessageStore) -> None:
+        self.inner: MessageStore = inner
+
+    @abstractmethod
+    async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:
+        """Carry out one call of a step, or do to it what this store is for."""
+
+    async def start(self) -> list[str]:
+        return await self.inner.start()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    async def open_session(self, key: SessionKey) -> bool:
+        return await self._pass("open_session", lambda: self.inner.open_session(key))
+
+    async def append(self, key: SessionKey, message: Message) -> Appended:
+        return await self._pass("append", lambda: self.inner.append(key, message))
+
+    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+        return await self._pass("get", lambda: self.inner.get(key, message_id))
+
+    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        return await self._pass("list", lambda: self.inner.list(key, after=after, limit=limit))
+
+    async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
+        await self._pass("mark", lambda: self.inner.mark(key, message_id, status))
+
+    async def delete_session(self, key: SessionKey) -> None:
+        await self._pass("delete_session", lambda: self.inner.delete_session(key))
+
+
+class PassingStore(StreamStore):
+    """Each step of `inner`, a stream store, once `_pass` lets it through. Starting and closing it starts and closes
+    `inner`.
+
+    Sealing and closing in one is left to the contract, which makes two steps of it.
+    """
+
+    def __init__(self, inner: StreamStore) -> None:
+        self.inner: StreamStore = inner
+        self.shared: bool = inner.shared
+
+    @abstractmethod
+    async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:
+        """Carry out one call of a step, or do to it what this store is for."""
+
+    async def start(self) -> list[str]:
+        return await self.inner.start()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    async def ping(self) -> None:
+        await self._pass("ping", self.inner.ping)
+
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full:
+        return await self._pass(
+            "register",
+            lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit),
+        )
+
+    async def dismiss(self, owner: str, stream_id: str) -> None:
+        await self._pass("dismiss", lambda: self.inner.dismiss(owner, stream_id))
+
+    async def session(self, key: SessionKey) -> SessionRecord:
+        return await self._pass("session", lambda: self.inner.session(key))
+
+    async def meta(self, ref: StreamRef) -> StreamMeta | None:
+        return await self._pass("meta", lambda: self.inner.meta(ref))
+
+    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+        return await self._pass("append", lambda: self.inner.append(batch))
+
+    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
+        return await self._pass("read", lambda: self.inner.read(ref, after_seq, max_bytes=max_bytes))
+
+    def watch(
+        self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
+    ) -> AbstractAsyncContextManager[None]:
+        return self._watching(ref, on_hint, data=data)
+
+    @asynccontextmanager
+    async def _watching(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> AsyncIterator[None]:
+        async def enter() -> None:
+            """What can fail of it; that hints are lost, whoever watches has to expect anyway."""
+
+        await self._pass("watch", enter)
+        async with self.inner.watch(ref, on_hint, data=data):
+            yield
+
+    async def heartbeat(
+        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+    ) -> list[AppendReply]:
+        return await self._pass(
+            "heartbeat",
+            lambda: self.inner.heartbeat(claims, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds),
+        )
+
+    async def take(
+        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+    ) -> TakeReply:
+        return await self._pass(
+            "take",
+            lambda: self.inner.take(ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force),
+        )
+
+    async def request_stop(self, ref: StreamRef) -> StopReply:
+        return await self._pass("request_stop", lambda: self.inner.request_stop(ref))
+
+    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+        return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))
+
+    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+        return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
+
+    async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
+        return await self._pass("seal", lambda: self.inner.seal(ref, epoch, seal))
+
+    async def close(self, close: Close) -> AppendReply:
+        return await self._pass("close", lambda: self.inner.close(close))
+
+    async def lose(self, lost: Lost) -> AppendReply:
+        return await self._pass("lose", lambda: self.inner.lose(lost))
+
+    async def mark(
+        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+    ) -> Status:
+        return await self._pass("mark", lambda: self.inner.mark(ref, persisted=persisted, quota=quota))
+
+    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
+        await self._pass("erase", lambda: self.inner.erase(key, mark_seconds=mark_seconds))
+
+    async def erased(self, key: SessionKey, since: float) -> bool:
+        return await self._pass("erased", lambda: self.inner.erased(key, since))
+
+    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
+        await self._pass("owe", lambda: self.inner.owe(ref, due_seconds=due_seconds))
+
+    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+        return await self._pass("claim_owed", lambda: self.inner.claim_owed(limit=limit, claim_seconds=claim_seconds))
+
+    async def postpone(
+        self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
+    ) -> Status:
+        return await self._pass(
+            "postpone",
+            lambda: self.inner.postpone(
+                ref, due_seconds=due_seconds, reason=reason, ttl_seconds=ttl_seconds, count=count
+            ),
+        )
+
+    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+        return await self._pass("bury", lambda: self.inner.bury(ref, reason=reason, ttl_seconds=ttl_seconds))
+
+    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
+        return await self._pass("revive", lambda: self.inner.revive(ref, saves=saves))
+
+    async def discharge(
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        retention_seconds: float,
+    ) -> Status:
+        return await self._pass(
+            "discharge",
+            lambda: self.inner.discharge(ref, persisted=persisted, quota=quota, retention_seconds=retention_seconds),
+        )
+
+    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+        return await self._pass("owed", lambda: self.inner.owed(dead=dead, limit=limit, after=after))
+
+    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
+        return await self._pass("previous", lambda: self.inner.previous(ref, message_id))
+
+    async def active(self, *, limit: int) -> list[StreamMeta]:
+        return await self._pass("active", lambda: self.inner.active(limit=limit))
+
+    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        return await self._pass("streams", lambda: self.inner.streams(key, limit=limit))
+
+    async def claim_request(
+        self,
+        owner: str,
+        request_key: str,
+        claim: RequestClaim,
+        *,
+        ttl_seconds: float,
+        expected: RequestClaim | None = None,
+    ) -> RequestClaim:
+        return await self._pass(
+            "claim_request",
+            lambda: self.inner.claim_request(owner, request_key, claim, ttl_seconds=ttl_seconds, expected=expected),
+        )
