@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .model import Subject
 
 __all__ = ["REGISTRY", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
 
@@ -154,6 +157,40 @@ class Fault:
             message_id=message_id,
             user_message_id=user_message_id,
             request_id=request_id,
+        )
+
+    @classmethod
+    def about(
+        cls,
+        subject: Subject,
+        code: FaultCode,
+        *,
+        phase: Phase | None = None,
+        severity: Severity | None = None,
+        retryable: bool | None = None,
+        message: str | None = None,
+        status: int | None = None,
+        reason: str | None = None,
+        retry_after_seconds: int | None = None,
+        actions: tuple[str, ...] = (),
+        user_message_id: str | None = None,
+    ) -> Fault:
+        """As `of`, with the ids of the stream it happened to."""
+        return cls.of(
+            code,
+            phase=phase,
+            severity=severity,
+            retryable=retryable,
+            message=message,
+            status=status,
+            reason=reason,
+            retry_after_seconds=retry_after_seconds,
+            actions=actions,
+            session_id=subject.ref.key.session_id,
+            stream_id=subject.ref.stream_id,
+            message_id=subject.message_id,
+            user_message_id=user_message_id,
+            request_id=subject.request_id,
         )
 
     def as_dict(self) -> dict[str, object]:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from .errors import CursorInvalidError
 
@@ -33,6 +33,7 @@ __all__ = [
     "Signal",
     "StreamRef",
     "StreamState",
+    "Subject",
     "Usage",
     "is_stream_id",
     "new_message_id",
@@ -138,6 +139,19 @@ class Usage:
 
     amounts: Mapping[str, int] = field(default_factory=dict)
 
+    def plus(self, amounts: Mapping[str, int]) -> Usage:
+        """The sum, by unit.
+
+        Raises:
+            ValueError: an amount is no integer from 0 to 2**53-1.
+        """
+        total = dict(self.amounts)
+        for unit, amount in amounts.items():
+            if type(amount) is not int or not 0 <= amount < 2**53:
+                raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
+            total[unit] = total.get(unit, 0) + amount
+        return Usage(total)
+
 
 _STREAM_ID = re.compile(r"[0-9a-f]{24}")
 _CURSOR = re.compile(r"1\.([0-9a-f]{24})\.(0|[1-9][0-9]{0,15})")
@@ -233,6 +247,19 @@ class Signal(StrEnum):
     TASK_RESTARTED = "streamguard.task_restarted"
 
 
+class Subject(Protocol):
+    """What a fault or an observation is about: a stream, living or sealed, whose request is known."""
+
+    @property
+    def ref(self) -> StreamRef: ...
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def request_id(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One thing that happened, as told to every `Observer`.
@@ -248,6 +275,27 @@ class Observation:
     error: BaseException | None = None
     """The exception behind it, for sinks that keep stack traces. Its text may hold a provider's words."""
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+    @classmethod
+    def about(
+        cls,
+        subject: Subject,
+        name: Signal,
+        *,
+        fault: Fault | None = None,
+        error: BaseException | None = None,
+        fields: Mapping[str, str | int | float | bool | None] | None = None,
+    ) -> Self:
+        """What happened to a stream."""
+        return cls(
+            name,
+            ref=subject.ref,
+            message_id=subject.message_id,
+            request_id=subject.request_id,
+            fault=fault,
+            error=error,
+            fields=fields or {},
+        )
 
 
 class Observer(Protocol):

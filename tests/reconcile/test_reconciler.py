@@ -110,7 +110,7 @@ async def test_a_stream_that_was_lost_to_another_worker_meanwhile(memory: Memory
 
 async def test_workers_look_at_their_share_and_now_and_then_at_everything(memory: MemoryStore) -> None:
     one, two = Line(memory), Line(memory)
-    settings = quick(lease_seconds=0.05, heartbeat_seconds=0.02, sweep_seconds=0.03)
+    settings = quick(lease_seconds=60.0, heartbeat_seconds=20.0, sweep_seconds=1.0, live_ttl_seconds=300.0)
     async with working(one, settings) as first, working(two, settings) as second:
         shares: dict[str, list[Share | None]] = {"one": [], "two": []}
         sweeps = {"one": OrphanSweep(first.runtime), "two": OrphanSweep(second.runtime)}
@@ -130,7 +130,7 @@ async def test_workers_look_at_their_share_and_now_and_then_at_everything(memory
 
         second.runtime.supervise("sweep", sweeping)
         await second.runtime.drain()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 10)
         assert (await memory.share("somebody", lease_seconds=1.0)).of == 2  # and the first
 
 

@@ -11,7 +11,7 @@ import pytest
 from streamguard.errors import FaultError, NotStartedError
 from streamguard.faults import FaultCode
 from streamguard.model import Outcome, SessionKey, Signal
-from streamguard.runtime import Runtime, StreamRequest, runtime, watchdog
+from streamguard.runtime import Runtime, StreamRequest, drain, watchdog
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 
@@ -112,7 +112,7 @@ async def test_a_store_that_is_gone_does_not_hold_up_the_exit(
     memory: MemoryStore, monkeypatch: pytest.MonkeyPatch, broken: set[str]
 ) -> None:
     """Retries end with the drain; viewers have their end long before."""
-    monkeypatch.setattr(runtime, "FINISH_SECONDS", 0.3)
+    monkeypatch.setattr(drain, "FINISH_SECONDS", 0.3)
     line = Line(memory)
     started = time.monotonic()
     patience = 30.0 if broken == {"append"} else 0.2
@@ -134,7 +134,7 @@ async def test_a_store_that_is_gone_does_not_hold_up_the_exit(
 
 async def test_an_end_that_hangs_is_given_up(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the store does: the process can leave, and the stream is found by its expired lease."""
-    monkeypatch.setattr(runtime, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(drain, "FINISH_SECONDS", 0.1)
     line = Line(memory)
     async with working(line, quick(drain_seconds=0.1, command_seconds=0.1)) as worker:
         line.hold("seal")

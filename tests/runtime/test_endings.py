@@ -449,7 +449,7 @@ async def test_stop_while_the_model_is_held_back(memory: MemoryStore) -> None:
     async with working(line) as worker:
         line.hold("append")
         stream = await worker.start(Model(*["x" * 400_000] * 6))
-        await wait_until_async(lambda: stream._room is not None, description="the model is held back")
+        await wait_until_async(lambda: stream._room.waited is not None, description="the model is held back")
         worker.runtime._stop_local(stream)
         line.let_go("append")
         assert (await worker.watch(stream)).outcome == "stopped"

@@ -9,7 +9,7 @@ import pytest
 
 from streamguard.errors import StoreUnavailableError
 from streamguard.model import Observation, SessionKey, Signal, StreamRef
-from streamguard.runtime import LiveStream, Runtime, StreamRequest
+from streamguard.runtime import LiveStream, Runtime, StreamRequest, leases
 from streamguard.runtime.tasks import Tasks
 from streamguard.stores.memory import MemoryStore
 from streamguard.wire import protocol_named
@@ -123,9 +123,7 @@ async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
 
 
 async def test_listeners_try_again(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from streamguard.runtime import runtime  # noqa: PLC0415
-
-    monkeypatch.setattr(runtime, "LISTEN_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "LISTEN_RETRY_SECONDS", 0.01)
     line = Line(memory)
     line.errors["listen"] = [StoreUnavailableError("no", operation="watch")] * 3
     async with working(line, quick(heartbeat_seconds=5.0, lease_seconds=10.0)) as worker:

@@ -1,10 +1,11 @@
 """A stream's life in one process: producing, logging, viewing, ending."""
 
+from .health import Health
 from .quotas.reserving import QuotaRefusedError
 from .quotas.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
 from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .resume import Nothing, Resumed
-from .runtime import Health, Runtime
+from .runtime import Runtime
 from .saving.bindings import Bindings, SaveOption, Target
 from .saving.session import UserMessage
 from .stream import LiveStream

@@ -15,12 +15,13 @@ from ..stores.base import Full, Registered, Seal, SessionRecord, Status, StopRep
 from ..wire import knows_protocol
 from .breaker import Breaker
 from .finalise import new_stream_of
+from .orphans import interrupted
 from .quotas.reserving import Reserving
 from .request import StreamRequest
 from .stream import LiveStream
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 
-__all__ = ["Admission", "interrupted"]
+__all__ = ["Admission"]
 
 T = TypeVar("T")
 
@@ -311,17 +312,6 @@ def quota_pending(meta: StreamMeta) -> Fault:
     return Fault.of(
         FaultCode.QUOTA_RELEASE_FAILED,
         reason="earlier_reply",
-        session_id=meta.ref.key.session_id,
-        stream_id=meta.ref.stream_id,
-        message_id=meta.message_id,
-    )
-
-
-def interrupted(meta: StreamMeta) -> Fault:
-    """What viewers of a stream whose writer died are told."""
-    return Fault.of(
-        FaultCode.INTERRUPTED,
-        reason="writer_lost",
         session_id=meta.ref.key.session_id,
         stream_id=meta.ref.stream_id,
         message_id=meta.message_id,

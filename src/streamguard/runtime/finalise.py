@@ -1,7 +1,7 @@
 """A stream's end: seal, save, settle, close — once, in the runtime's own task, each step safe to repeat.
 
-Whoever holds the epoch runs it: the producer's worker for its own streams (`finalise`), any worker for a stream it took
-over (`settle_orphan`). The first seal decides; everything after writes what was sealed.
+Whoever holds the epoch runs it: here the producer's worker for its own streams, in `orphans` any worker for a stream it
+took over. The first seal decides; everything after writes what was sealed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import Final, TypeVar
 
 from ..errors import StoreError
 from ..faults import Fault
-from ..model import EventKind, Observation, Outcome, Persisted, Signal, StreamRef, Usage
+from ..model import EventKind, Observation, Outcome, Signal, StreamRef, Usage
 from ..settings import Settings
-from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamMeta, StreamStore, Terminal
-from ..wire import protocol_named
+from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamStore, Terminal
 from ..wire.base import WireProtocol
 from .breaker import Breaker
 from .feed import LOG_LOST
-from .finishing import Finishing, Sealed, Settled, new_stream_of, new_stream_of_meta
+from .finishing import Finishing, Sealed, Settled, new_stream_of
 from .request import Ending
 from .stream import LiveStream
 
@@ -92,14 +91,14 @@ class Finaliser:
         stream.seal = seal
         settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        reply = await self._retry(partial(self._close, close, settled), deadline=self._deadline())
+        reply = await self._retry(partial(self.close, close, settled), deadline=self._deadline())
         if not stream.owned():  # its feed is the follower's already
             self._end_superseded(stream)
             return
         if reply is None:
             self._breaker.exhausted()
             self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held, settled)
-            await self._retry(partial(self._close, close, settled), deadline=None)
+            await self._retry(partial(self.close, close, settled), deadline=None)
             self._ended(stream, seal.outcome, settled, seal.fault)
             return
         self._show_closed(stream, close, reply, seal.held, settled)
@@ -128,43 +127,6 @@ class Finaliser:
             self._ended(stream, seal.outcome, settled, seal.fault)
         return True
 
-    async def settle_orphan(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
-        """End a stream whose epoch the caller has just raised. Returns how it ended, by its seal, or None when it was
-        lost to yet another worker.
-
-        Raises:
-            StoreError: the store failed; the lease taken runs out and the stream is found again.
-            ConfigurationError: its protocol is not known here.
-        """
-        protocol = protocol_named(meta.protocol)
-        if meta.lost:
-            return await self._end_lost_orphan(meta, proposed)
-        seal = meta.seal
-        if seal is None:
-            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
-            _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
-            if seal is None:
-                return None
-        settled = await self._finishing.finish(Sealed.of_meta(meta, seal), None)
-        close = self.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled)
-        reply = await self._close(close, settled)
-        return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
-
-    async def _end_lost_orphan(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
-        """What was logged before the log was lost is all that anybody has of it."""
-        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
-        settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
-        persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
-        terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)
-        reply = await self._store.lose(
-            Lost(new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
-        )
-        if reply.status not in (Status.OK, Status.DUPLICATE):
-            return None
-        if settled.after_close is not None:
-            settled.after_close()
-        return proposed
-
     def closing(
         self,
         ref: StreamRef,
@@ -183,7 +145,7 @@ class Finaliser:
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    async def _close(self, close: Close, settled: Settled) -> AppendReply:
+    async def close(self, close: Close, settled: Settled) -> AppendReply:
         """Close, and have what is left go on. The index entry comes first: without one nobody would find what the
         close leaves owed."""
         if close.owed is not None:
@@ -239,7 +201,7 @@ class Finaliser:
             await saved.later()
         settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        await self._retry(partial(self._close, close, settled), deadline=None)
+        await self._retry(partial(self.close, close, settled), deadline=None)
         self._ended(stream, seal.outcome, settled, seal.fault)
 
     async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
@@ -309,18 +271,16 @@ class Finaliser:
 
     def _ended(self, stream: LiveStream, outcome: Outcome, settled: Settled, fault: Fault | None) -> None:
         self._observe(
-            Observation(
+            Observation.about(
+                stream,
                 Signal.STREAM_ENDED,
-                ref=stream.ref,
-                message_id=stream.message_id,
-                request_id=stream.request_id,
                 fault=fault,
                 fields={
                     "outcome": outcome,
                     "persisted": settled.persisted,
                     "quota": settled.quota,
                     "events": stream.feed.emitted,
-                    "bytes": stream.bytes,
+                    "bytes": stream.size_bytes,
                     "seconds": time.time() - stream.created_at,
                     "degraded": stream.degraded,
                 },

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..errors import StoreCorruptError, StoreError
 from ..settings import Settings
-from ..stores.base import Lost, Status, StreamStore
+from ..stores.base import Hint, Lost, Status, StreamStore
 from .breaker import Breaker
 from .finalise import new_stream_of
 from .stream import LiveStream
@@ -16,10 +16,12 @@ from .stream import LiveStream
 __all__ = ["Leases"]
 
 BATCH: Final = 500
+LISTEN_RETRY_SECONDS: Final = 1.0
 
 
 class Leases:
-    """Renews what this process claims, every `heartbeat_seconds`, or at once when `kick`ed."""
+    """Renews what this process claims, every `heartbeat_seconds`, or at once when `kick`ed, and hears who else wants
+    it."""
 
     def __init__(
         self,
@@ -97,6 +99,25 @@ class Leases:
                 stream.disowned = True
             elif reply.stop_requested:
                 self._on_stop(stream)
+
+    async def listen(self, stream: LiveStream) -> None:
+        """Hear stop requests and takeovers of a stream while its model is quiet, until it is over."""
+
+        def on_hint(hint: Hint) -> None:
+            if hint.stop_requested:
+                self._on_stop(stream)
+            elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
+                self.kick()
+
+        while not stream.finished:
+            try:
+                async with self._store.watch(stream.ref, on_hint, data=False):
+                    meta = await self._store.meta(stream.ref)  # what was said before anybody listened
+                    if meta is not None and meta.stop_requested:
+                        self._on_stop(stream)
+                    await stream.ended()
+            except StoreError:
+                await asyncio.sleep(LISTEN_RETRY_SECONDS)
 
 
 def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:

@@ -57,7 +57,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()
         if stream.cancelling is None and cancelled:
-            return Ending(Outcome.INTERRUPTED, _about(stream, FaultCode.SHUTTING_DOWN))
+            return Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
         if stream.cancelling is None:  # not this task: something the endpoint waited for was cancelled
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     except Exception as exc:  # noqa: BLE001 -- whatever an endpoint raises ends its stream, and only that
@@ -76,17 +76,6 @@ def _uncancelled() -> bool:
     return True
 
 
-def _about(stream: LiveStream, code: FaultCode, **more: object) -> Fault:
-    return Fault.of(
-        code,
-        session_id=stream.ref.key.session_id,
-        stream_id=stream.ref.stream_id,
-        message_id=stream.message_id,
-        request_id=stream.request_id,
-        **more,  # type: ignore[arg-type]
-    )
-
-
 def fault_of(error: BaseException, stream: LiveStream) -> Fault:
     """What an endpoint's exception means to a client, without its text.
 
@@ -96,26 +85,26 @@ def fault_of(error: BaseException, stream: LiveStream) -> Fault:
     if isinstance(error, FaultError):
         return error.fault
     if isinstance(error, EventTooLargeError):
-        return _about(stream, FaultCode.EVENT_TOO_LARGE)
+        return Fault.about(stream, FaultCode.EVENT_TOO_LARGE)
     if isinstance(error, StreamLimitError):
-        return _about(stream, FaultCode(error.code), reason=error.limit)
+        return Fault.about(stream, FaultCode(error.code), reason=error.limit)
     status = _status_of(error)
     if status is not None and hasattr(error, "detail"):  # the host's own HTTPException: not the provider's doing
         if status >= 500:
-            return _about(stream, FaultCode.INTERNAL, status=status)
-        return _about(stream, FaultCode.REQUEST_INVALID, status=status)
+            return Fault.about(stream, FaultCode.INTERNAL, status=status)
+        return Fault.about(stream, FaultCode.REQUEST_INVALID, status=status)
     if status == 429:
-        return _about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
+        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
     names = {cls.__name__ for cls in type(error).__mro__}
     if isinstance(error, TimeoutError) or any("Timeout" in name for name in names) or status in (408, 504):
-        return _about(stream, FaultCode.PROVIDER_TIMEOUT)
+        return Fault.about(stream, FaultCode.PROVIDER_TIMEOUT)
     if isinstance(error, ConnectionError) or names & _BROKEN:
-        return _about(stream, FaultCode.PROVIDER_ABORTED)
+        return Fault.about(stream, FaultCode.PROVIDER_ABORTED)
     if type(error).__module__.partition(".")[0] == "streamguard":
-        return _about(stream, FaultCode.INTERNAL)
+        return Fault.about(stream, FaultCode.INTERNAL)
     if status is not None and 400 <= status < 500:
-        return _about(stream, FaultCode.PROVIDER_ERROR, retryable=False)
-    return _about(stream, FaultCode.PROVIDER_ERROR, phase=Phase.PROVIDER)
+        return Fault.about(stream, FaultCode.PROVIDER_ERROR, retryable=False)
+    return Fault.about(stream, FaultCode.PROVIDER_ERROR, phase=Phase.PROVIDER)
 
 
 _BROKEN: Final = frozenset({"APIConnectionError", "TransportError", "ClientConnectionError", "ClientPayloadError"})

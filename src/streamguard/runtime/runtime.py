@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 import anyio
 
@@ -19,13 +18,16 @@ from ..faults import Fault, FaultCode, Severity
 from ..model import Observation, Observer, Outcome, SessionKey, Signal, StreamRef
 from ..quota import QuotaService
 from ..settings import Settings
-from ..stores.base import Hint, StreamMeta, StreamStore
-from .admission import Admission, interrupted
+from ..stores.base import StreamMeta, StreamStore
+from .admission import Admission
 from .audience import Audience
 from .breaker import Breaker
+from .drain import Drain
 from .feed import Feed
 from .finalise import Finaliser
+from .health import Health
 from .leases import Leases
+from .orphans import Orphans
 from .producer import fault_of, produce
 from .quotas.reserving import Reserving
 from .quotas.settling import Settling
@@ -42,23 +44,6 @@ from .watchdog import Watchdog
 from .writer import Writer
 
 __all__ = ["Health", "Runtime"]
-
-FINISH_SECONDS: Final = 5.0
-"""After the drain: how long finalisers may go on before they are given up."""
-LISTEN_RETRY_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What the process knows of itself."""
-
-    ready: bool
-    """The store answers and new streams are admitted."""
-    reasons: tuple[str, ...]
-    streams: int
-    viewers: int
-    degraded_streams: int
-    draining: bool
 
 
 class Runtime:
@@ -92,9 +77,15 @@ class Runtime:
         self._tasks = Tasks(observe=self.observe, on_ended=self._one_ended.set)
         self._entered = False
         self._concerns: list[Callable[[], Iterable[str]]] = []
-        self._drain: asyncio.Task[None] | None = None
-        self._draining = False
-        self._given_up = False
+        self._drain = Drain(
+            settings,
+            streams=lambda: list(self._streams.values()),
+            busy=lambda: bool(self._streams or self._opening or self.saving.under_way or self.settling.under_way),
+            changed=self._one_ended,
+            give_up=self._give_up,
+            cut_viewers=lambda: self.audience.cut_all("drained"),
+            observe=self.observe,
+        )
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -142,8 +133,16 @@ class Runtime:
             self.settings,
             observe=self.observe,
             finishing=self.settling,
-            give_up=lambda: self._given_up,
+            give_up=lambda: self._drain.given_up,
             on_superseded=self._supersede,
+        )
+        self.orphans: Orphans = Orphans(
+            self.store,
+            self.settings,
+            finaliser=self.finaliser,
+            finishing=self.settling,
+            observe=self.observe,
+            start=self._tasks.start,
         )
         self.admission: Admission = Admission(
             self.store,
@@ -152,7 +151,7 @@ class Runtime:
             make=self._make,
             count=self._count,
             owns=self.owns,
-            settle=self.settle_soon,
+            settle=self.orphans.settle_soon,
             reserving=self.reserving,
             observe=self.observe,
         )
@@ -171,7 +170,7 @@ class Runtime:
             streams=self._streams.values,
             viewers=lambda: self.audience.viewers,
             abandon=self._abandon,
-            listen=lambda stream: self._tasks.start(self._listen, stream),
+            listen=lambda stream: self._tasks.start(self._leases.listen, stream),
             observe=self.observe,
         )
         starts = [self.store.start, *(messages.start for messages in self.bindings.stores)]
@@ -228,7 +227,7 @@ class Runtime:
 
     @property
     def draining(self) -> bool:
-        return self._draining
+        return self._drain.begun
 
     async def drain(self) -> None:
         """Admit nothing more, let streams end for up to `drain_seconds`, then end them as interrupted.
@@ -239,45 +238,20 @@ class Runtime:
         Raises:
             NotStartedError: the runtime is not running.
         """
-        if self._drain is None:
+        if not self.draining:
             _ = self._tasks.group
-            self._draining = True
-            self._drain = asyncio.get_running_loop().create_task(self._drained(), name="streamguard-drain")
-        await asyncio.shield(self._drain)
+        await self._drain.run()
+
+    def _give_up(self) -> None:
+        self.breaker.release()
+        self.saving.give_up()
+        self.settling.give_up()
 
     async def idle(self) -> None:
         """Wait until nothing that was begun is under way: no admission, no stream, nothing begun for one."""
         while self._opening or self._streams or self._tasks.started:
             self._one_ended.clear()
             await self._one_ended.wait()
-
-    async def _drained(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.observe(Observation(Signal.DRAIN_STARTED, fields={"streams": len(self._streams)}))
-        patience = self.settings.drain_seconds - min(1.0, self.settings.drain_seconds * 0.1)
-        await self._all_ended(loop.time() + patience)
-        for stream in list(self._streams.values()):
-            fault = self._fault(stream, FaultCode.SHUTTING_DOWN)
-            stream.cancel(Ending(Outcome.INTERRUPTED, fault))
-        await self._all_ended(loop.time() + FINISH_SECONDS)
-        self._given_up = True
-        self.breaker.release()
-        self.saving.give_up()
-        self.settling.give_up()
-        for stream in list(self._streams.values()):
-            if stream.acked < stream.feed.emitted and not stream.finished:
-                stream.degrade("drained")
-        await self._all_ended(loop.time() + self.settings.command_seconds + 1.0)
-        self.audience.cut_all("drained")
-        self.observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams)}))
-
-    async def _all_ended(self, deadline: float) -> None:
-        """Wait for this process's streams, and what is retried for them, until a deadline in loop time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                while self._streams or self._opening or self.saving.under_way or self.settling.under_way:
-                    self._one_ended.clear()
-                    await self._one_ended.wait()
 
     # -- streams ------------------------------------------------------------------------------------------------------
 
@@ -288,7 +262,7 @@ class Runtime:
             FaultError: `shutting_down`, `limit_streams`, `conflict_active`, or `store_unavailable`.
         """
         _ = self._tasks.group
-        if self._draining:
+        if self._drain.begun:
             raise self._refusal(request)
         self._opening += 1
         try:
@@ -300,15 +274,12 @@ class Runtime:
         finally:
             self._opening -= 1
             self._one_ended.set()
-        self.observe(
-            Observation(
-                Signal.STREAM_OPENED,
-                ref=opened.ref,
-                message_id=opened.message_id,
-                request_id=opened.request_id,
-                fields={"protocol": opened.protocol.name, "binding": request.binding, "degraded": opened.degraded},
-            )
-        )
+        fields: dict[str, str | bool] = {
+            "protocol": opened.protocol.name,
+            "binding": request.binding,
+            "degraded": opened.degraded,
+        }
+        self.observe(Observation.about(opened, Signal.STREAM_OPENED, fields=fields))
         if self.draining:  # it began while this stream was being registered
             refusal = self._refusal(request)
             self._tasks.start_shielded(self._end, opened, Ending(Outcome.INTERRUPTED, refusal.fault))
@@ -381,11 +352,11 @@ class Runtime:
 
     def _make(self, request: StreamRequest, ref: StreamRef, created_at: float) -> LiveStream:
         stream = LiveStream(
-            request,
-            ref,
+            request=request,
+            ref=ref,
             settings=self.settings,
             created_at=created_at,
-            now=asyncio.get_running_loop().time(),
+            opened_at=asyncio.get_running_loop().time(),
             submit=self.writer.submit,
             on_degraded=self._degraded,
         )
@@ -396,39 +367,17 @@ class Runtime:
         """Tell the client once that this stream cannot be resumed, or end it, as its policy says."""
         self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
         if stream.request.on_store_failure == "fail" and stream.registered:
-            fault = self._fault(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
+            fault = Fault.about(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
             if not stream.overrule(Ending(Outcome.FAILED, fault)):
                 return  # observed when it ends so
         else:
-            fault = self._fault(stream, FaultCode.NOT_RESUMABLE, reason=reason)
+            fault = Fault.about(stream, FaultCode.NOT_RESUMABLE, reason=reason)
             stream.announce(fault)
         self._observe_fault(stream, fault, None)
 
     def _observe_fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
-        self.observe(
-            Observation(
-                Signal.FAULT,
-                ref=stream.ref,
-                message_id=stream.message_id,
-                request_id=stream.request_id,
-                fault=fault,
-                error=None if ending is None else ending.error,
-                fields={} if ending is None else {"outcome": ending.outcome},
-            )
-        )
-
-    def _fault(
-        self, stream: LiveStream, code: FaultCode, *, severity: Severity | None = None, reason: str | None = None
-    ) -> Fault:
-        return Fault.of(
-            code,
-            severity=severity,
-            reason=reason,
-            session_id=stream.ref.key.session_id,
-            stream_id=stream.ref.stream_id,
-            message_id=stream.message_id,
-            request_id=stream.request_id,
-        )
+        error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
+        self.observe(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))
 
     def _abandon(self, stream: LiveStream) -> None:
         """There is no producer, or it does not heed its cancellation: end the stream without it."""
@@ -444,62 +393,12 @@ class Runtime:
         if stream.superseded or stream.disowned:
             return
         stream.supersede()
-        self.observe(Observation(Signal.STREAM_SUPERSEDED, ref=stream.ref, message_id=stream.message_id))
+        self.observe(Observation.about(stream, Signal.STREAM_SUPERSEDED))
         if not stream.owned():
             self.audience.follow(stream.ref, stream.feed)
 
-    async def _listen(self, stream: LiveStream) -> None:
-        """Hear stop requests and takeovers of a stream while its model is quiet."""
-
-        def on_hint(hint: Hint) -> None:
-            if hint.stop_requested:
-                self._stop_local(stream)
-            elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
-                self._leases.kick()
-
-        while not stream.finished:
-            try:
-                async with self.store.watch(stream.ref, on_hint, data=False):
-                    meta = await self.store.meta(stream.ref)  # what was said before anybody listened
-                    if meta is not None and meta.stop_requested:
-                        self._stop_local(stream)
-                    await stream.ended()
-            except StoreError:
-                await asyncio.sleep(LISTEN_RETRY_SECONDS)
-
     def _count(self, owner: str) -> int:
         return sum(1 for ref, stream in self._streams.items() if ref.key.owner == owner and not stream.finished)
-
-    def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
-        """Run the end of a stream this process took over, in the runtime's own task."""
-        self._tasks.start(self._settle, meta, outcome)
-
-    async def _settle(self, meta: StreamMeta, outcome: Outcome) -> None:
-        with suppress(StoreError):  # its lease runs out again, and a sweep finds it
-            await self.settle(meta, outcome)
-
-    async def settle(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
-        """Run the end of a stream this process took over: as sealed, or else with `outcome`. Returns how it ended; None
-        when it was lost to yet another worker.
-
-        Raises:
-            StoreError: the store failed; its lease runs out again, and a sweep finds it.
-        """
-        proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
-        ended = await self.finaliser.settle_orphan(meta, proposed)
-        if ended is not None:
-            self.observe(
-                Observation(
-                    Signal.ORPHAN_SETTLED,
-                    ref=meta.ref,
-                    message_id=meta.message_id,
-                    fault=ended.fault,
-                    fields={"outcome": ended.outcome, "epoch": meta.epoch},
-                )
-            )
-            with suppress(StoreError):  # the owner's slot expires by itself
-                await self.store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
-        return ended
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -534,7 +433,7 @@ class Runtime:
             reasons.append("messages_unreachable")
         if running and self.reserving.failing:
             reasons.append("quota_unreachable")
-        if self._draining:
+        if self.draining:
             reasons.append("draining")
         degraded = sum(1 for stream in self._streams.values() if stream.degraded)
         if degraded:
@@ -543,10 +442,10 @@ class Runtime:
         if running:
             reasons += [reason for concerns in self._concerns for reason in concerns()]
         return Health(
-            ready=running and not self._draining and not self.breaker.open,
+            ready=running and not self.draining and not self.breaker.open,
             reasons=tuple(reasons),
             streams=len(self._streams),
             viewers=len(self.audience.viewers) if running else 0,
             degraded_streams=degraded,
-            draining=self._draining,
+            draining=self.draining,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import EventTooLargeError, StreamLimitError
@@ -15,6 +17,7 @@ from ..wire.base import Encoder, WireProtocol
 from .feed import EVENT_BYTES
 from .request import Ending, FirstItem, StreamRequest
 from .saving.feed import KeptFeed
+from .waiting import Wait
 
 if TYPE_CHECKING:
     from .saving.session import Before
@@ -38,6 +41,7 @@ _new_append: Final = cast(
 """A named tuple made so takes half the time."""
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class LiveStream:
     """One stream and its writer's view of it.
 
@@ -45,153 +49,108 @@ class LiveStream:
     acknowledged. Only the writer moves `acked`; only the producer's task emits, but for notices.
     """
 
-    __slots__ = (
-        "_all_sent",
-        "_announcement",
-        "_clock",
-        "_done",
-        "_failed_first",
-        "_first",
-        "_in_flight_bytes",
-        "_max_bytes",
-        "_max_event_bytes",
-        "_max_events",
-        "_on_degraded",
-        "_room",
-        "_submit",
-        "_usage",
-        "acked",
-        "before",
-        "began",
-        "bytes",
-        "cancelled_at",
-        "cancelling",
-        "closed",
-        "closing",
-        "created_at",
-        "degraded",
-        "degraded_reason",
-        "disowned",
-        "encoder",
-        "epoch",
-        "failure",
-        "fault",
-        "feed",
-        "finalising",
-        "finished",
-        "first_pending_at",
-        "items",
-        "last_item_at",
-        "listening",
-        "message_id",
-        "opened_at",
-        "overruled",
-        "pending_bytes",
-        "producer",
-        "protocol",
-        "ref",
-        "refreshed_at",
-        "registered",
-        "request",
-        "request_id",
-        "saved",
-        "seal",
-        "settings",
-        "stopped",
-        "superseded",
-        "urgent",
-    )
+    request: StreamRequest
+    ref: StreamRef
+    settings: Settings
+    created_at: float
+    """Unix time."""
+    opened_at: float
+    """Loop time, like all that follow."""
+    submit: Callable[[LiveStream], None]
+    """Tells the writer that something waits."""
+    on_degraded: Callable[[LiveStream, str], None]
+    protocol: WireProtocol = field(init=False)
+    message_id: str = field(init=False)
+    request_id: str | None = field(init=False)
+    encoder: Encoder = field(init=False)
+    feed: KeptFeed = field(init=False)
 
-    def __init__(
-        self,
-        request: StreamRequest,
-        ref: StreamRef,
-        *,
-        settings: Settings,
-        created_at: float,
-        now: float,
-        submit: Callable[[LiveStream], None],
-        on_degraded: Callable[[LiveStream, str], None],
-    ) -> None:
-        self.request: StreamRequest = request
-        self.ref: StreamRef = ref
-        self.protocol: WireProtocol = request.protocol
-        self.message_id: str = request.message_id
-        self.request_id: str | None = request.request_id
-        self.created_at: float = created_at
-        """Unix time."""
-        self.settings: Settings = settings
+    # What it is to this process.
+    saved: bool = False
+    """Its messages are to be saved."""
+    before: Before | None = None
+    """What is written before the reply, once a stream that is to be saved has begun."""
+    epoch: int = 1
+    registered: bool = False
+    degraded: bool = False
+    """Its log is not the whole stream: later events carry no id."""
+    degraded_reason: str | None = None
+    superseded: bool = False
+    """Another worker owns it: nothing may be appended, saved or settled here any more."""
+    disowned: bool = False
+    """Superseded while degraded: its viewers, told that it is not resumable, still get the answer; nothing of it
+    is written."""
+    listening: bool = False
+    """Somebody hears of stop requests for it."""
+
+    # What was said, and how much of it is in the log.
+    began: bool = False
+    acked: int = 0
+    """The log's last event, as far as the store said."""
+    first_pending_at: float | None = None
+    """Since when an event waits for its append."""
+    urgent: bool = True
+    """The next commit should not wait for company: a first event, or the end."""
+    refreshed_at: float = field(init=False)
+    last_item_at: float = field(init=False)
+    items: int = 0
+    size_bytes: int = 0
+    """Of its data events."""
+    pending_bytes: int = 0
+    """Of events that wait for their append; over `PENDING_BYTES` the producer waits too."""
+    consumed: Usage | None = None
+    """As the endpoint told."""
+
+    # How it ends.
+    producer: asyncio.Task[None] | None = None
+    cancelling: Ending | None = None
+    """Why the producer was cancelled, if it was."""
+    cancelled_at: float | None = None
+    overruled: Ending | None = None
+    """What became of a natural end whose log failed in the last moment, under `on_store_failure="fail"`."""
+    stopped: bool = False
+    """A stop was asked; the seal decides whether it came in time."""
+    finalising: bool = False
+    closing: bool = False
+    """It is being sealed and closed, in one step with what it still appends."""
+    closed: bool = False
+    """The store said so: nothing of it is held there any more but its record and log."""
+    seal: Seal | None = None
+    failure: BaseException | None = None
+    """What the endpoint raised."""
+    fault: Fault | None = None
+    """The structured form of how it failed."""
+    finished: bool = False
+    """Finalised, as far as this process can."""
+
+    _in_flight_bytes: int = 0
+    """Of the pending ones, what the commit under way carries."""
+    _failed_first: bool = False
+    _announcement: Fault | None = None
+    _first: Wait = field(default_factory=Wait)
+    _room: Wait = field(default_factory=Wait)
+    _all_sent: Wait = field(default_factory=Wait)
+    _done: asyncio.Event = field(default_factory=asyncio.Event)
+    _clock: Callable[[], float] = field(init=False)
+    _max_event_bytes: int = field(init=False)
+    _max_bytes: int = field(init=False)
+    _max_events: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        request, settings = self.request, self.settings
+        self.protocol, self.message_id, self.request_id = request.protocol, request.message_id, request.request_id
+        self.encoder = request.protocol.encoder(message_id=request.message_id, max_event_bytes=settings.max_event_bytes)
+        self.feed = KeptFeed(
+            request.protocol,
+            self.ref.stream_id,
+            start=0,
+            limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES),
+        )
+        self.refreshed_at = self.last_item_at = self.opened_at
+        self._clock = asyncio.get_running_loop().time
         self._max_event_bytes = settings.max_event_bytes
         self._max_bytes = settings.max_stream_bytes
         self._max_events = settings.max_stream_events
-        self._clock: Callable[[], float] = asyncio.get_running_loop().time
-        self.saved: bool = False
-        """Its messages are to be saved."""
-        self.before: Before | None = None
-        """What is written before the reply, once a stream that is to be saved has begun."""
-        self.epoch: int = 1
-        self.registered: bool = False
-        self.degraded: bool = False
-        """Its log is not the whole stream: later events carry no id."""
-        self.degraded_reason: str | None = None
-        self.superseded: bool = False
-        """Another worker owns it: nothing may be appended, saved or settled here any more."""
-        self.disowned: bool = False
-        """Superseded while degraded: its viewers, told that it is not resumable, still get the answer; nothing of it
-        is written."""
-        self.feed: KeptFeed = KeptFeed(
-            request.protocol, ref.stream_id, start=0, limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES)
-        )
-        self.encoder: Encoder = request.protocol.encoder(
-            message_id=request.message_id, max_event_bytes=settings.max_event_bytes
-        )
-        self.acked: int = 0
-        """The log's last event, as far as the store said."""
-        self.first_pending_at: float | None = None
-        """Loop time since which an event waits for its append."""
-        self.urgent: bool = True
-        """The next commit should not wait for company: a first event, or the end."""
-        self.refreshed_at: float = now
-        self.opened_at: float = now
-        self.last_item_at: float = now
-        self.items: int = 0
-        self.bytes: int = 0
-        self.producer: asyncio.Task[None] | None = None
-        self.cancelling: Ending | None = None
-        """Why the producer was cancelled, if it was."""
-        self.overruled: Ending | None = None
-        """What became of a natural end whose log failed in the last moment, under `on_store_failure="fail"`."""
-        self.cancelled_at: float | None = None
-        self.finalising: bool = False
-        self.closing: bool = False
-        """It is being sealed and closed, in one step with what it still appends."""
-        self.closed: bool = False
-        """The store said so: nothing of it is held there any more but its record and log."""
-        self.listening: bool = False
-        """Somebody hears of stop requests for it."""
-        self.seal: Seal | None = None
-        self.failure: BaseException | None = None
-        """What the endpoint raised."""
-        self.fault: Fault | None = None
-        """The structured form of how it failed."""
-        self.stopped: bool = False
-        """A stop was asked; the seal decides whether it came in time."""
-        self.finished: bool = False
-        """Finalised, as far as this process can."""
-        self.began: bool = False
-        self._failed_first = False
-        self._announcement: Fault | None = None
-        self._first: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._all_sent: asyncio.Future[None] | None = None
-        self._done = asyncio.Event()
-        self._usage: dict[str, int] = {}
-        self._submit = submit
-        self._on_degraded = on_degraded
-        self.pending_bytes: int = 0
-        """Of events that wait for their append; over `PENDING_BYTES` the producer waits too."""
-        self._in_flight_bytes = 0
-        """Of these, what the commit under way carries."""
 
     @property
     def ttl_seconds(self) -> float:
@@ -235,8 +194,8 @@ class LiveStream:
         if bounded and size > settings.max_event_bytes:
             raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
         if kind is EventKind.DATA and bounded:
-            self.bytes += size
-            if self.bytes > settings.max_stream_bytes:
+            self.size_bytes += size
+            if self.size_bytes > settings.max_stream_bytes:
                 raise StreamLimitError(
                     f"stream {self.ref.stream_id} passed {settings.max_stream_bytes} bytes (max_stream_bytes)",
                     limit="max_stream_bytes",
@@ -251,12 +210,12 @@ class LiveStream:
         seq = self.feed.push(kind, payload)
         if self.degraded:
             self.feed.show(seq)
-            self._show_first()
+            self._first.wake()
             return
         self.pending_bytes += size
         if self.first_pending_at is None:
             self.first_pending_at = self._clock()
-            self._submit(self)
+            self.submit(self)
 
     def emit_data(self, payload: bytes, now: float) -> None:
         """`emit` for data within the limits, which nearly all is: the path that millions take. `now` is loop time.
@@ -269,27 +228,26 @@ class LiveStream:
         data = feed.data
         if (
             size > self._max_event_bytes
-            or self.bytes + size > self._max_bytes
+            or self.size_bytes + size > self._max_bytes
             or feed.base + len(data) >= self._max_events
             or self.degraded
             or self.superseded
         ):
             self.emit(EventKind.DATA, payload)
             return
-        self.bytes += size
+        self.size_bytes += size
         feed.kinds.append(_DATA)  # as `push`, without the call
         data.append(payload)
         feed.held_bytes += size + EVENT_BYTES
         self.pending_bytes += size
         if self.first_pending_at is None:
             self.first_pending_at = now
-            self._submit(self)
+            self.submit(self)
 
     async def room(self) -> None:
         """Wait until the log has caught up enough for more."""
         while self.pending_bytes > PENDING_BYTES and not self.degraded and not self.superseded:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            await self._room.until_woken()
 
     def owned(self) -> bool:
         """Whether this process may still write the stream; may change at every await."""
@@ -306,7 +264,7 @@ class LiveStream:
             return
         self.cancelling = ending
         self.cancelled_at = self._clock()
-        self._wake_room()
+        self._room.wake()
         if self.producer is not None:
             self.producer.cancel()
 
@@ -342,8 +300,8 @@ class LiveStream:
         refresh = now - self.refreshed_at >= REFRESH_SECONDS
         if refresh:
             self.refreshed_at = now
-        if self._all_sent is not None and len(events) == last - self.acked:
-            self._wake_sent()
+        if self._all_sent.waited is not None and len(events) == last - self.acked:
+            self._all_sent.wake()
         return _new_append(Append, (self.ref, self.epoch, first, events, refresh))
 
     def acknowledge(self, last_seq: int, now: float) -> bool:
@@ -357,28 +315,19 @@ class LiveStream:
         else:
             feed.wake()
         more = feed.base + len(feed.data) > last_seq
-        if self._all_sent is not None and not more:
-            self._wake_sent()
+        if self._all_sent.waited is not None and not more:
+            self._all_sent.wake()
         self.first_pending_at = now if more else None
-        if self._first is not None:
-            self._show_first()
-        if self._room is not None and self.pending_bytes <= PENDING_BYTES:
-            self._wake_room()
+        if self._first.waited is not None and feed.visible > 0:
+            self._first.wake()
+        if self._room.waited is not None and self.pending_bytes <= PENDING_BYTES:
+            self._room.wake()
         return more
 
     async def all_sent(self) -> None:
         """Wait until every event is in the log or on its way there, or the log is lost. One waiter."""
-        if self.acked >= self.feed.emitted or self.degraded or self.superseded:
-            return
-        self._all_sent = asyncio.get_running_loop().create_future()
-        try:
-            await self._all_sent
-        finally:
-            self._all_sent = None
-
-    def _wake_sent(self) -> None:
-        if self._all_sent is not None and not self._all_sent.done():
-            self._all_sent.set_result(None)
+        if self.acked < self.feed.emitted and not self.degraded and not self.superseded:
+            await self._all_sent.until_woken()
 
     def rewind(self, last_seq: int) -> bool:
         """An older snapshot of the log ends at `last_seq`: have the writer append what follows again.
@@ -395,12 +344,12 @@ class LiveStream:
         """Have what waits committed without waiting for company."""
         self.urgent = True
         if self.first_pending_at is not None:
-            self._submit(self)
+            self.submit(self)
 
     def resubmit(self) -> None:
         """Have the writer look at the stream again, after `rewind`."""
         self.first_pending_at = self._clock()
-        self._submit(self)
+        self.submit(self)
 
     def degrade(self, reason: str) -> None:
         """Go on without the log: what waits, and all that follows, is shown without ids."""
@@ -413,12 +362,13 @@ class LiveStream:
         self.feed.last_id = self.feed.visible
         self.first_pending_at = None
         self.pending_bytes = 0
-        self._on_degraded(self, reason)
+        self.on_degraded(self, reason)
         self.feed.show(self.feed.emitted)
         self.feed.wake()
-        self._wake_room()
-        self._wake_sent()
-        self._show_first()
+        self._room.wake()
+        self._all_sent.wake()
+        if self.feed.visible > 0:
+            self._first.wake()
 
     def supersede(self) -> None:
         """Another worker owns the stream: stop producing; what was never logged was never said.
@@ -435,8 +385,8 @@ class LiveStream:
         self.pending_bytes = 0
         self.feed.drop_hidden()
         self.cancel(Ending(Outcome.INTERRUPTED, None))
-        self._wake_room()
-        self._wake_sent()
+        self._room.wake()
+        self._all_sent.wake()
         self.feed.wake()
 
     # -- what the edge sees -----------------------------------------------------------------------------------------
@@ -444,14 +394,9 @@ class LiveStream:
     async def first(self, timeout_seconds: float) -> FirstItem:
         """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
         if self.feed.visible == 0 and not self.finished and not self._failed_first:
-            loop = asyncio.get_running_loop()
-            self._first = loop.create_future()
-            timer = loop.call_later(timeout_seconds, self._show_first, True)
-            try:
-                await self._first
-            finally:
-                timer.cancel()
-                self._first = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._first.until_woken()
         if self._failed_first:  # even when its end is visible by now
             return FirstItem.FAILED
         if self.feed.visible > 0 or self.finished:
@@ -468,14 +413,14 @@ class LiveStream:
         self.finished = True
         self.encoder.held.clear()
         self._done.set()
-        self._show_first(True)
+        self._first.wake()
 
     def failed_first(self, fault: Fault, error: BaseException | None) -> None:
         """Record how it failed, and tell whoever waits for the first event."""
         self.fault = fault
         self.failure = error
         self._failed_first = True
-        self._show_first(True)
+        self._first.wake()
 
     def notice(self, fault: Fault) -> None:
         """Log a non-fatal notice, in order with the items. Ignored once the stream is ending."""
@@ -485,21 +430,5 @@ class LiveStream:
 
     def usage(self, **amounts: int) -> None:
         """Add to what the stream consumed, by unit."""
-        for unit, amount in amounts.items():
-            if type(amount) is not int or not 0 <= amount < 2**53:
-                raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
-            self._usage[unit] = self._usage.get(unit, 0) + amount
-
-    @property
-    def consumed(self) -> Usage | None:
-        return Usage(dict(self._usage)) if self._usage else None
-
-    def _show_first(self, anyway: bool = False) -> None:
-        first = self._first
-        if first is not None and not first.done() and (anyway or self.feed.visible > 0):
-            first.set_result(None)
-
-    def _wake_room(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        if amounts:
+            self.consumed = (self.consumed or Usage()).plus(amounts)

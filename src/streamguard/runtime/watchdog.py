@@ -89,14 +89,7 @@ class Watchdog:
             code, reason = FaultCode.STALLED, "stall_seconds"
         else:
             return
-        fault = Fault.of(
-            code,
-            reason=reason,
-            session_id=stream.ref.key.session_id,
-            stream_id=stream.ref.stream_id,
-            message_id=stream.message_id,
-            request_id=stream.request_id,
-        )
+        fault = Fault.about(stream, code, reason=reason)
         stream.cancel(Ending(Outcome.FAILED, fault))
 
     def _look_at_viewer(self, viewer: Viewer, now: float) -> None:

@@ -24,8 +24,10 @@ SAVE: Final = "save"
 def fault_of_wait(sealed: Sealed, user_message_id: str | None, *, failing: bool) -> Fault:
     """The save is still under way; `failing` when attempts at it failed."""
     if failing:
-        return _about(sealed, user_message_id, FaultCode.PERSISTENCE_FAILED, actions=(RESEND, DOWNLOAD))
-    return _about(sealed, user_message_id, FaultCode.PERSISTENCE_PENDING)
+        return Fault.about(
+            sealed, FaultCode.PERSISTENCE_FAILED, user_message_id=user_message_id, actions=(RESEND, DOWNLOAD)
+        )
+    return Fault.about(sealed, FaultCode.PERSISTENCE_PENDING, user_message_id=user_message_id)
 
 
 def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveResult) -> Fault | None:
@@ -34,20 +36,20 @@ def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveRes
         case Verdict.SAVED | Verdict.NOTHING | Verdict.ERASED:
             return None
         case Verdict.CONFLICT:
-            return _about(sealed, user_message_id, FaultCode.SAVE_CONFLICT, actions=(DOWNLOAD,))
+            return Fault.about(sealed, FaultCode.SAVE_CONFLICT, user_message_id=user_message_id, actions=(DOWNLOAD,))
         case Verdict.FAILED:
-            return _about(
+            return Fault.about(
                 sealed,
-                user_message_id,
                 FaultCode.PERSISTENCE_FAILED,
+                user_message_id=user_message_id,
                 reason=result.reason,
                 actions=(RESEND, DOWNLOAD),
             )
         case _:
-            return _about(
+            return Fault.about(
                 sealed,
-                user_message_id,
                 FaultCode.PERSISTENCE_FAILED,
+                user_message_id=user_message_id,
                 retryable=False,
                 reason=result.reason,
                 actions=(DOWNLOAD,),
@@ -84,39 +86,14 @@ def ending_of(ending: Ending, stream: LiveStream) -> Ending:
         code, status, retry_after = FaultCode.SAVE_CONFLICT, None, None
     else:
         code, status, retry_after = FaultCode.PERSISTENCE_FAILED, 503, RETRY_AFTER_SECONDS
-    fault = Fault.of(
+    fault = Fault.about(
+        stream,
         code,
         severity=Severity.FATAL,
         status=status,
         retry_after_seconds=retry_after,
         message=None if code is not FaultCode.PERSISTENCE_FAILED else "Your message could not be saved.",
         reason="user_message" if code is not FaultCode.NOT_FOUND else None,
-        session_id=stream.ref.key.session_id,
-        stream_id=stream.ref.stream_id,
-        message_id=stream.message_id,
         user_message_id=before.last_user_id,
-        request_id=stream.request_id,
     )
     return ending._replace(fault=fault)
-
-
-def _about(
-    sealed: Sealed,
-    user_message_id: str | None,
-    code: FaultCode,
-    *,
-    retryable: bool | None = None,
-    reason: str | None = None,
-    actions: tuple[str, ...] = (),
-) -> Fault:
-    return Fault.of(
-        code,
-        retryable=retryable,
-        reason=reason,
-        actions=actions,
-        session_id=sealed.ref.key.session_id,
-        stream_id=sealed.ref.stream_id,
-        message_id=sealed.message_id,
-        user_message_id=user_message_id,
-        request_id=sealed.request_id,
-    )
