@@ -11,15 +11,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from .backends import Backends
 from .errors import ConfigurationError, NotStartedError
-from .faults import Fault, FaultCode
 from .messages import MessageStore, Save
 from .model import Observation, Observer, Signal
-from .quota import MemoryQuotaStore, QuotaService, QuotaStore, RedisQuotaStore
+from .quota import QuotaService, QuotaStore
 from .reconcile.reconciler import Reconciler, Report
 from .runtime import (
     Bindings,
@@ -32,16 +31,12 @@ from .runtime import (
     SaveOption,
 )
 from .settings import Settings
-from .stores import RedisClient
 from .stores.base import StreamStore
-from .stores.memory import MemoryStore
-from .stores.redis import RedisStore
 from .telemetry import SentryObserver, StructlogObserver
 from .web.endpoint import GuardedEndpoint, StreamOptions
-from .web.exchange import CutLayer
-from .web.gate import Gate, Ids, fault_response
-from .web.headers import request_id_of
+from .web.gate import Gate
 from .web.identity import Anonymous, Authenticate
+from .web.mounting import add_outermost_layer, not_found
 from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
 from .web.routes import Routes
@@ -94,10 +89,9 @@ class StreamGuard:
                 "StreamGuard needs authenticate=…, a function that names the owner of a request; "
                 "if your application has no users, say so: authenticate=anonymous"
             )
-        self._url = url
         self._settings = settings or Settings()
+        self._backends = Backends(url, self._settings)
         self._authenticate = authenticate
-        self._open_store()  # nothing is connected yet: a URL that cannot be used is found here
         self._bindings = Bindings(messages)
         if quota is not None and not isinstance(quota, QuotaService):
             raise ConfigurationError(
@@ -107,8 +101,6 @@ class StreamGuard:
         self._quota = quota
         own_quota = quota is not None and not isinstance(quota, QuotaStore)
         self._gate = Gate(self._settings, authenticate, self._running, self._bindings, own_quota=own_quota)
-        self._quota_client: RedisClient | None = None
-        """Of the quota store that the guard made itself."""
         self._routes = Routes(self._gate)
         self._runtime: Runtime | None = None
         self._signals: ShutdownSignals | None = None
@@ -139,20 +131,23 @@ class StreamGuard:
                 "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
                 "`async with guard:`, in the outermost application"
             )
-        store = self._wrap_store(self._open_store())
+        store = self._wrap_store(self._backends.streams())
+        quota = self._quota
+        if quota is None and self._gate.terms.any:
+            quota = self._backends.quota()
         runtime = self._runtime = Runtime(
             store,
             self._settings,
             (StructlogObserver(), SentryObserver(), *self._observers),
             bindings=self._bindings,
             terms=self._gate.terms,
-            quota=self._open_quota(),
+            quota=quota,
         )
         try:
             await runtime.__aenter__()
         except BaseException:
             self._runtime = None
-            await self._close_quota_client()
+            await self._backends.aclose()
             raise
         self._warn(runtime, store)
         return runtime
@@ -167,7 +162,7 @@ class StreamGuard:
         try:
             await runtime.__aexit__(exc_type, exc, traceback)
         finally:
-            await self._close_quota_client()
+            await self._backends.aclose()
             if signals is not None:
                 signals.restore()
             self._runtime = self._signals = self._draining = None
@@ -259,32 +254,6 @@ class StreamGuard:
                 "or write `async with guard:` in your own lifespan"
             )
         return self._runtime
-
-    def _open_store(self) -> StreamStore:
-        scheme, separator, rest = self._url.partition("://")
-        if separator and scheme == "memory":
-            if rest:
-                raise ConfigurationError("memory:// takes nothing after it")
-            return MemoryStore(max_bytes=self._settings.memory_store_bytes)
-        if separator and (scheme in ("redis", "rediss", "unix") or scheme.startswith("redis+")):
-            return RedisStore(
-                self._url, namespace=self._settings.namespace, command_seconds=self._settings.command_seconds
-            )
-        raise ConfigurationError("a guard's URL begins with memory://, redis://, rediss:// or unix://")
-
-    def _open_quota(self) -> QuotaService | None:
-        """Where usage is counted; None while no endpoint limits it."""
-        if self._quota is not None or not self._gate.terms.any:
-            return self._quota
-        if self._url.startswith("memory://"):
-            return MemoryQuotaStore()
-        self._quota_client = RedisClient(self._url, command_seconds=self._settings.command_seconds)
-        return RedisQuotaStore(self._quota_client, namespace=self._settings.namespace)
-
-    async def _close_quota_client(self) -> None:
-        client, self._quota_client = self._quota_client, None
-        if client is not None:
-            await client.aclose()
 
     def _warn(self, runtime: Runtime, store: StreamStore) -> None:
         """Tell the operator of combinations that lose streams or visitors."""
@@ -402,7 +371,7 @@ class StreamGuard:
                 "install needs a plain path such as '/api/chat', with a slash first, none last and no parameters, "
                 f"not {prefix!r}"
             )
-        _add_outermost_layer(app)
+        add_outermost_layer(app)
         app.router.routes.append(GuardRoute(prefix, self._routes, beside=lambda: app.router.routes))
 
     @property
@@ -410,9 +379,9 @@ class StreamGuard:
         """The routes alone as an ASGI application, with the guard's life as its lifespan: to serve, or to mount."""
         if self._app is None:
             app = Starlette(
-                routes=[GuardRoute("", self._routes)], lifespan=self.lifespan, exception_handlers={404: _not_found}
+                routes=[GuardRoute("", self._routes)], lifespan=self.lifespan, exception_handlers={404: not_found}
             )
-            _add_outermost_layer(app)
+            add_outermost_layer(app)
             self._app = app
         return self._app
 
@@ -451,23 +420,3 @@ class _Reconciling(AbstractAsyncContextManager[Reconciler]):
 
 def _as_it_is(store: StreamStore) -> StreamStore:
     return store
-
-
-def _add_outermost_layer(app: Starlette) -> None:
-    """Outside everything, error pages included: Starlette builds its stack when first called."""
-    if app.middleware_stack is not None:
-        raise ConfigurationError("install the guard before the application starts")
-    build = app.build_middleware_stack
-    if getattr(build, "is_streamguard", False):
-        return
-
-    def build_with_layer() -> ASGIApp:
-        return CutLayer(build())
-
-    build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
-    app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]
-
-
-async def _not_found(request: Request, _: Exception) -> Response:
-    ids = Ids(request_id_of(request.headers.get("x-request-id")))
-    return fault_response(ids.complete(Fault.of(FaultCode.NOT_FOUND)), ids.headers())

@@ -1,0 +1,41 @@
+"""What a guard adds to the application that it is mounted in, or to one of its own."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from ..errors import ConfigurationError
+from ..faults import Fault, FaultCode
+from .exchange import CutLayer
+from .gate import Ids, fault_response
+from .headers import request_id_of
+
+__all__ = ["add_outermost_layer", "not_found"]
+
+
+def add_outermost_layer(app: Starlette) -> None:
+    """Outside everything, error pages included: Starlette builds its stack when first called. Once per application.
+
+    Raises:
+        ConfigurationError: the application has started.
+    """
+    if app.middleware_stack is not None:
+        raise ConfigurationError("install the guard before the application starts")
+    build = app.build_middleware_stack
+    if getattr(build, "is_streamguard", False):
+        return
+
+    def build_with_layer() -> ASGIApp:
+        return CutLayer(build())
+
+    build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
+    app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]
+
+
+async def not_found(request: Request, _: Exception) -> Response:
+    """404 in the form of every other fault, for an application that is nothing but the guard's routes."""
+    ids = Ids(request_id_of(request.headers.get("x-request-id")))
+    return fault_response(ids.complete(Fault.of(FaultCode.NOT_FOUND)), ids.headers())
