@@ -39,6 +39,7 @@ app: Final[typer.Typer] = typer.Typer(
 
 Stream = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's id.", show_default=False)]
 Streams = Annotated[list[str] | None, typer.Argument(metavar="STREAM", help="Streams' ids.", show_default=False)]
+Every = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 
 _COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "KIND", "ATTEMPTS", "DUE", "LAST REASON", "SIZE")
 _RIGHT: Final = ("ATTEMPTS", "DUE", "SIZE")
@@ -163,7 +164,7 @@ def show_entry(
 def replay(
     url: Url,
     streams: Streams = None,
-    every: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    every: Every = False,
     namespace: Namespace = DEFAULT_NAMESPACE,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
@@ -191,7 +192,7 @@ def replay(
 def discard(
     url: Url,
     streams: Streams = None,
-    every: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    every: Every = False,
     keep: Annotated[float, typer.Option(help="Seconds the stream can still be replayed.", min=0.001)] = (
         Settings().finished_ttl_seconds
     ),

@@ -21,6 +21,7 @@ from .exits import CommandError, ExitCode
 from .interrupting import told_to_end
 from .options import AsJson, Limit, run
 from .output import Output, amounts, count, duration, safe, table
+from .shapes import ids_shape
 
 __all__ = ["reconcile"]
 
@@ -149,9 +150,7 @@ async def _plan(output: Output, guard: StreamGuard, limit: int) -> ExitCode:
 
 def _planned_shape(one: Planned) -> dict[str, object]:
     return {
-        "stream_id": one.ref.stream_id,
-        "session_id": one.ref.key.session_id,
-        "owner_hash": short_hash(one.ref.key.owner),
+        **ids_shape(one.ref),
         "binding": one.binding,
         "waiting_seconds": None if one.waiting_seconds is None else round(one.waiting_seconds, 3),
         "attempts": one.attempts,
@@ -201,9 +200,7 @@ class _Reporter:
 def _event_shape(name: str, observation: Observation) -> dict[str, object]:
     shape: dict[str, object] = {"event": name}
     if observation.ref is not None:
-        shape["stream_id"] = observation.ref.stream_id
-        shape["session_id"] = observation.ref.key.session_id
-        shape["owner_hash"] = short_hash(observation.ref.key.owner)
+        shape.update(ids_shape(observation.ref))
     if observation.message_id is not None:
         shape["message_id"] = observation.message_id
     shape.update({field: observation.fields[field] for field in _FIELDS if field in observation.fields})
@@ -238,9 +235,7 @@ async def _once(output: Output, guard: StreamGuard, *, patience: bool) -> ExitCo
 
 def _left_shape(one: Treated) -> dict[str, object]:
     return {
-        "stream_id": one.ref.stream_id,
-        "session_id": one.ref.key.session_id,
-        "owner_hash": short_hash(one.ref.key.owner),
+        **ids_shape(one.ref),
         "duty": one.duty,
         "reason": one.reason,
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..faults import Fault
-from ..model import StreamState
+from ..model import StreamRef, StreamState
 from ..runtime.saving.payload import NewerPayloadError, read_payload
 from ..stores.base import Owed, StreamMeta
 from ..telemetry.safety import short_hash
 
-__all__ = ["entry_shape", "message_shapes", "owes_save", "owner_of", "stream_shape"]
+__all__ = ["entry_shape", "ids_shape", "message_shapes", "owes_save", "owner_of", "stream_shape"]
 
 
 def owner_of(owner: str, *, clear: bool) -> str:
@@ -16,17 +16,22 @@ def owner_of(owner: str, *, clear: bool) -> str:
     return owner if clear else short_hash(owner)
 
 
-def _owner_fields(owner: str, *, clear: bool) -> dict[str, object]:
-    return {"owner_hash": short_hash(owner), **({"owner": owner} if clear else {})}
+def ids_shape(ref: StreamRef, *, owners: bool = False) -> dict[str, object]:
+    """Which stream it is, and whose."""
+    owner = ref.key.owner
+    ids: dict[str, object] = {
+        "stream_id": ref.stream_id,
+        "session_id": ref.key.session_id,
+        "owner_hash": short_hash(owner),
+    }
+    return {**ids, "owner": owner} if owners else ids
 
 
 def stream_shape(meta: StreamMeta, *, now: float, owners: bool) -> dict[str, object]:
     """A stream's record. `now` is Unix time on this machine; ages mix it with the writer's clock."""
     seal = meta.seal
     return {
-        "stream_id": meta.ref.stream_id,
-        "session_id": meta.ref.key.session_id,
-        **_owner_fields(meta.ref.key.owner, clear=owners),
+        **ids_shape(meta.ref, owners=owners),
         "message_id": meta.message_id,
         "binding": meta.binding,
         "protocol": meta.protocol,
@@ -55,9 +60,7 @@ def _fault_shape(fault: Fault) -> dict[str, object]:
 def entry_shape(owed: Owed, *, owners: bool) -> dict[str, object]:
     """An entry of the outbox, without what is to be saved."""
     return {
-        "stream_id": owed.ref.stream_id,
-        "session_id": owed.ref.key.session_id,
-        **_owner_fields(owed.ref.key.owner, clear=owners),
+        **ids_shape(owed.ref, owners=owners),
         "dead": owed.dead,
         "attempts": owed.attempts,
         "reason": owed.reason,
