@@ -6,8 +6,8 @@ from .quotas.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, 
 from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .resume import Nothing, Resumed
 from .runtime import Runtime
+from .saving.before import UserMessage
 from .saving.bindings import Bindings, SaveOption, Target
-from .saving.session import UserMessage
 from .stream import LiveStream
 from .viewer import Viewer, ViewerCutError
 

@@ -20,7 +20,7 @@ from .saving.feed import KeptFeed
 from .waiting import Wait
 
 if TYPE_CHECKING:
-    from .saving.session import Before
+    from .saving.before import Before
 
 __all__ = ["PENDING_BYTES", "LiveStream"]
 

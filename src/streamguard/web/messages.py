@@ -21,7 +21,7 @@ from ..errors import (
 from ..faults import Fault, FaultCode, Phase
 from ..messages import MessageStatus, MessageStore, Role, StoredMessage
 from ..model import MAX_SEQ, Outcome, Persisted, SessionKey
-from ..runtime.saving.session import RESULTS_SUFFIX
+from ..runtime.saving.before import RESULTS_SUFFIX
 from ..stores.base import StreamMeta
 from .gate import Gate
 

@@ -20,7 +20,7 @@ from .terms import Demand
 
 if TYPE_CHECKING:
     from ..request import StreamRequest
-    from ..saving.session import Start
+    from ..saving.before import Start
 
 __all__ = ["Held", "QuotaRefusedError", "Reserving"]
 

@@ -34,7 +34,7 @@ from .reserving import Reserving
 from .terms import QuotaBindings, QuotaTerms
 
 if TYPE_CHECKING:
-    from ..saving.session import Start
+    from ..saving.before import Start
 
 __all__ = ["Settling"]
 

@@ -9,7 +9,7 @@ from ...faults import Fault, FaultCode, Severity
 from ..finishing import Sealed
 from ..request import Ending
 from ..stream import LiveStream
-from .session import Unsaved
+from .before import Unsaved
 from .stream import SaveResult, Verdict
 
 __all__ = ["SAVE", "ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]

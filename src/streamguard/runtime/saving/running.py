@@ -7,8 +7,8 @@ from typing import Final
 
 import anyio
 
+from .before import Before
 from .calls import Attempts
-from .session import Before
 from .stream import SaveResult, StreamSave, Verdict
 
 __all__ = ["SHUTDOWN", "RunningSave"]

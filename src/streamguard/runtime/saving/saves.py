@@ -20,13 +20,14 @@ from ...wire import knows_protocol, protocol_named
 from ..breaker import Breaker
 from ..finishing import Finishing, Sealed, Settled
 from ..stream import LiveStream
+from .before import Before, Start
 from .bindings import Bindings, Target
 from .calls import Attempts, Saver
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
 from .owed import OwedSaves
 from .payload import NewerPayloadError, OwedSave, read_payload, write_payload
 from .running import SHUTDOWN, RunningSave
-from .session import Before, SessionWriter, Start
+from .session import SessionWriter
 from .source import Source
 from .stream import SaveResult, StreamSave, Verdict
 

@@ -30,8 +30,9 @@ from ...wire import UIMessage
 from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results
 from ..finishing import Sealed
+from .before import RESULTS_SUFFIX, Before, Unsaved
 from .calls import Attempts, SavingPausedError
-from .session import RESULTS_SUFFIX, Before, ErasedError, SessionWriter, Unsaved, ui_message_of
+from .session import ErasedError, SessionWriter, ui_message_of
 from .source import LogUnreadableError, Source, fold_earlier, fold_stream
 
 __all__ = ["SaveResult", "StreamSave", "Verdict"]
