@@ -248,7 +248,7 @@ class Signal(StrEnum):
 
 
 class Subject(Protocol):
-    """What a fault or an observation is about: a stream, living or sealed, whose request is known."""
+    """What a fault or an observation is about: a stream, living, sealed or on record."""
 
     @property
     def ref(self) -> StreamRef: ...

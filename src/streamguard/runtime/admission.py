@@ -309,10 +309,4 @@ def _joins(request: StreamRequest, meta: StreamMeta) -> bool:
 
 def quota_pending(meta: StreamMeta) -> Fault:
     """What a client is told with its next request, when an earlier reply is still to be settled."""
-    return Fault.of(
-        FaultCode.QUOTA_RELEASE_FAILED,
-        reason="earlier_reply",
-        session_id=meta.ref.key.session_id,
-        stream_id=meta.ref.stream_id,
-        message_id=meta.message_id,
-    )
+    return Fault.about(meta, FaultCode.QUOTA_RELEASE_FAILED, reason="earlier_reply")

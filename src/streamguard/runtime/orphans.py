@@ -69,15 +69,8 @@ class Orphans:
         proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
         ended = await (self._end_lost(meta, proposed) if meta.lost else self._end(meta, protocol, proposed))
         if ended is not None:
-            self._observe(
-                Observation(
-                    Signal.ORPHAN_SETTLED,
-                    ref=meta.ref,
-                    message_id=meta.message_id,
-                    fault=ended.fault,
-                    fields={"outcome": ended.outcome, "epoch": meta.epoch},
-                )
-            )
+            fields: dict[str, str | int] = {"outcome": ended.outcome, "epoch": meta.epoch}
+            self._observe(Observation.about(meta, Signal.ORPHAN_SETTLED, fault=ended.fault, fields=fields))
             with suppress(StoreError):  # the owner's slot expires by itself
                 await self._store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
         return ended
@@ -112,10 +105,4 @@ class Orphans:
 
 def interrupted(meta: StreamMeta) -> Fault:
     """What viewers of a stream whose writer died are told."""
-    return Fault.of(
-        FaultCode.INTERRUPTED,
-        reason="writer_lost",
-        session_id=meta.ref.key.session_id,
-        stream_id=meta.ref.stream_id,
-        message_id=meta.message_id,
-    )
+    return Fault.about(meta, FaultCode.INTERRUPTED, reason="writer_lost")

@@ -166,6 +166,11 @@ class StreamMeta:
     """Seconds since it closed, on the store's clock; None while it has not."""
     format_version: int
 
+    @property
+    def request_id(self) -> None:
+        """Not on record: a stream outlives its request."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:

@@ -23,7 +23,7 @@ from ...settings import Settings
 from ...stores.base import Owed, Seal, StreamMeta, StreamStore
 from ..finishing import Finishing, Sealed, Settled
 from ..saving.bindings import Bindings
-from ..saving.owed import OwedSaves
+from ..saving.owed import UNSETTLED
 from ..saving.payload import NewerPayloadError
 from ..saving.saves import Saving
 from ..saving.stream import SaveResult, Verdict
@@ -42,7 +42,6 @@ PAUSE_SECONDS: Final = 0.1
 MAX_PAUSE_SECONDS: Final = 1.0
 LATE_PAUSE_SECONDS: Final = 30.0
 """The longest pause between attempts from memory."""
-UNSETTLED: Final = "quota_unavailable"
 
 
 class Settling(Finishing):
@@ -70,7 +69,7 @@ class Settling(Finishing):
         self._observe = observe
         self._start = start
         self._changed = changed
-        self._owed = OwedSaves(store, settings, observe=observe)
+        self._owed = saving.owed
         self._given_up = asyncio.Event()
         self.under_way: int = 0
         """How many settlements are still tried from memory."""
@@ -87,7 +86,7 @@ class Settling(Finishing):
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save and settle a stream whose log is whole. Settling takes `settle_visible_seconds` at most."""
         settled = await self._saving.finish(sealed, stream)
-        if stream is None and self._reserving.service is not None and self._is_others(sealed.binding):
+        if stream is None and self._reserving.service is not None and self._bindings.is_others(sealed.binding):
             return _owing(settled, None, 0.0)
         charge = self._charge(sealed, stream)
         if charge is None or (stream is not None and not stream.owned()):
@@ -119,10 +118,6 @@ class Settling(Finishing):
         self._start(partial(self._settle_late, sealed.ref, charge))
         notices = (*settled.notices, self._told(sealed, error))
         return replace(settled, quota=QuotaState.PENDING, notices=notices)
-
-    def _is_others(self, binding: str) -> bool:
-        """Whether only another worker can tell if a stream of this binding has a reservation."""
-        return self._bindings.any and not self._bindings.knows(binding)
 
     def _charge(self, sealed: Sealed, stream: LiveStream | None) -> Charge | None:
         """What to settle with; None where nothing was reserved."""
@@ -252,24 +247,9 @@ class Settling(Finishing):
     # -- telling ------------------------------------------------------------------------------------------------------
 
     def _told(self, sealed: Sealed, error: Exception | None) -> Fault:
-        fault = Fault.of(
-            FaultCode.QUOTA_RELEASE_FAILED,
-            session_id=sealed.ref.key.session_id,
-            stream_id=sealed.ref.stream_id,
-            message_id=sealed.message_id,
-            request_id=sealed.request_id,
-        )
-        self._observe(
-            Observation(
-                Signal.FAULT,
-                ref=sealed.ref,
-                message_id=sealed.message_id,
-                request_id=sealed.request_id,
-                fault=fault,
-                error=error,
-                fields={"outcome": sealed.seal.outcome},
-            )
-        )
+        fault = Fault.about(sealed, FaultCode.QUOTA_RELEASE_FAILED)
+        fields = {"outcome": sealed.seal.outcome}
+        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
         return fault
 
     def _tell_recovered(self, ref: StreamRef) -> None:

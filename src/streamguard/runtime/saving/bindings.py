@@ -59,6 +59,10 @@ class Bindings:
         """Whether this process has an endpoint of that binding."""
         return binding in self._targets
 
+    def is_others(self, binding: str) -> bool:
+        """Whether only another worker can tell what a stream of this binding has coming."""
+        return self.any and not self.knows(binding)
+
     def target_of(self, binding: str) -> Target | None:
         """Where the streams of `binding` are saved; None for nowhere, and for an unknown one."""
         return self._targets.get(binding)

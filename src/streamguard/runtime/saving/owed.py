@@ -15,7 +15,7 @@ from ...stores.base import Status, StreamStore
 from .running import SHUTDOWN
 from .stream import SaveResult, Verdict
 
-__all__ = ["OwedSaves"]
+__all__ = ["UNSETTLED", "OwedSaves"]
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ PAUSE_SECONDS: Final = 0.2
 UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable", "newer_format"})
 """Reasons that say nothing of the save itself: no attempt at it was made."""
 UNSETTLED: Final = "quota_unavailable"
+"""Why an entry stays whose stream's quota is still to be settled."""
 ELSEWHERE_SECONDS: Final = 10.0
 """How long an entry is left to workers that know more."""
 

@@ -65,7 +65,7 @@ class Saving(Finishing):
         self._observe = observe
         self._start = start
         self._changed = changed
-        self._owed = OwedSaves(store, settings, observe=observe)
+        self.owed: OwedSaves = OwedSaves(store, settings, observe=observe)
         self._savers: dict[Target, Saver] = {}
         self._running: set[RunningSave] = set()
         self._followed = 0
@@ -102,14 +102,14 @@ class Saving(Finishing):
 
     def has_nothing_to_do(self, stream: LiveStream) -> bool:
         binding = stream.request.binding
-        return self._bindings.target_of(binding) is None and not self._is_others(binding)
+        return self._bindings.target_of(binding) is None and not self._bindings.is_others(binding)
 
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream
         that was taken over, whose lease nobody renews."""
         target = self._bindings.target_of(sealed.binding)
         if target is None:
-            return self._left_to_others(sealed) if self._is_others(sealed.binding) else Settled()
+            return self._left_to_others(sealed) if self._bindings.is_others(sealed.binding) else Settled()
         running = self._begin(sealed, target, stream, Source(sealed.ref, sealed.seal.last_seq))
         result = await running.wait(self._patience(stream))
         if result is None:
@@ -151,10 +151,6 @@ class Saving(Finishing):
     def _patience(self, stream: LiveStream | None) -> float:
         visible = self._settings.save_visible_seconds
         return visible if stream is not None else min(visible, self._settings.lease_seconds / 3)
-
-    def _is_others(self, binding: str) -> bool:
-        """Whether only another worker can tell if a stream of this binding is to be saved."""
-        return self._bindings.any and not self._bindings.knows(binding)
 
     def _left_to_others(self, sealed: Sealed) -> Settled:
         fault = fault_of_wait(sealed, None, failing=False)
@@ -215,7 +211,7 @@ class Saving(Finishing):
         try:
             result = what if isinstance(what, SaveResult) else await what.wait()
             if result is not None:
-                await self._owed.conclude(sealed.ref, sealed.message_id, result, attempts=0)
+                await self.owed.conclude(sealed.ref, sealed.message_id, result, attempts=0)
         finally:
             self._followed -= 1
             self._changed()
@@ -254,7 +250,7 @@ class Saving(Finishing):
             return settled
         target = self._bindings.target_of(meta.binding)
         if target is None:
-            await self._owed.discharge(owed.ref, Persisted.NOT_ASKED)
+            await self.owed.discharge(owed.ref, Persisted.NOT_ASKED)
             return SaveResult(Verdict.NOTHING)
         if not knows_protocol(meta.protocol):
             return await self._left(owed, "unknown_protocol")
@@ -264,17 +260,17 @@ class Saving(Finishing):
             return await self._left(owed, "newer_format")
         except ValueError as exc:
             damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
-            await self._owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            await self.owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
             return damaged
         sealed = Sealed.of_meta(meta, meta.seal)
         source = Source(owed.ref, meta.seal.last_seq)
         running = self._begin(sealed, target, None, source, owed=save, retries=False)
         result = await running.wait() or SaveResult(Verdict.FAILED, SHUTDOWN)
-        await self._owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
+        await self.owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
         return result
 
     async def _left(self, owed: Owed, reason: str) -> SaveResult:
-        await self._owed.leave(owed.ref, reason)
+        await self.owed.leave(owed.ref, reason)
         return SaveResult(Verdict.FAILED, reason)
 
     # -- a save -------------------------------------------------------------------------------------------------------
@@ -327,7 +323,7 @@ class Saving(Finishing):
         else:
             signal = Signal.SAVE_FAILED
             fields.update(reason=result.reason, attempts=running.attempts.failures)
-        self._tell(signal, sealed, fields, error=result.error)
+        self._observe(Observation.about(sealed, signal, error=result.error, fields=fields))
 
     def _writer(self, ref: StreamRef, created_at: float, saver: Saver) -> SessionWriter:
         return SessionWriter(self._store, saver, ref.key, created_at, reachable=lambda: not self._breaker.open)
@@ -358,39 +354,13 @@ class Saving(Finishing):
         return fault
 
     def _observe_fault(self, sealed: Sealed, fault: Fault, result: SaveResult | None) -> None:
-        self._observe(
-            Observation(
-                Signal.FAULT,
-                ref=sealed.ref,
-                message_id=sealed.message_id,
-                request_id=sealed.request_id,
-                fault=fault,
-                error=None if result is None else result.error,
-                fields={"outcome": sealed.seal.outcome},
-            )
-        )
+        error = None if result is None else result.error
+        fields = {"outcome": sealed.seal.outcome}
+        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
 
     def _observe_owed(self, sealed: Sealed, reason: str | None) -> None:
-        self._tell(Signal.SAVE_OWED, sealed, {"binding": sealed.binding, "reason": reason})
-
-    def _tell(
-        self,
-        signal: Signal,
-        sealed: Sealed,
-        fields: dict[str, str | int | float | None],
-        *,
-        error: BaseException | None = None,
-    ) -> None:
-        self._observe(
-            Observation(
-                signal,
-                ref=sealed.ref,
-                message_id=sealed.message_id,
-                request_id=sealed.request_id,
-                error=error,
-                fields=fields,
-            )
-        )
+        fields = {"binding": sealed.binding, "reason": reason}
+        self._observe(Observation.about(sealed, Signal.SAVE_OWED, fields=fields))
 
     def _breaker_changed(self, is_open: bool) -> None:
         signal = Signal.BREAKER_OPENED if is_open else Signal.BREAKER_CLOSED
