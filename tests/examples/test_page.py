@@ -25,15 +25,8 @@ def live() -> Iterator[Worker]:
         yield worker
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
 @pytest.fixture
-def page(browser: Browser, live: Worker) -> Iterator[Page]:
-    page = Page(browser, live.url)
+def page(page: Page, browser: Browser) -> Iterator[Page]:
     browser.severe_console_messages()
     yield page
     # Refused requests are written to the console by the browser itself; anything else is a mistake of the page.

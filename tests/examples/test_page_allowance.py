@@ -8,7 +8,6 @@ import pytest
 
 from ..harness.waiting import wait_until
 from ..harness.workers import Worker
-from .browser import Browser
 from .live import example, scripted_answer
 from .page import Page
 from .test_allowance import DAY, LATE, SETTINGS, tokens
@@ -18,22 +17,11 @@ pytestmark = pytest.mark.timeout(90)
 PROMPT = "How does a stream survive?"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def live() -> Iterator[Worker]:
     """A server of each test's own, since one browser is one visitor."""
     with example(gap_ms=5, STREAMGUARD_SETTINGS=SETTINGS) as worker:
         yield worker
-
-
-@pytest.fixture
-def page(browser: Browser, live: Worker) -> Page:
-    return Page(browser, live.url)
 
 
 def shows(page: Page, used: int, more: str = "") -> None:

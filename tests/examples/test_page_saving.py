@@ -28,12 +28,6 @@ SETTINGS = """{
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def live() -> Iterator[Example]:
     """A server of each test's own: chats whose saves fail are in the way of others."""
@@ -42,8 +36,17 @@ def live() -> Iterator[Example]:
 
 
 @pytest.fixture
-def page(browser: Browser, live: Example) -> Page:
-    return Page(browser, live.url)
+def proxy(postgres_server: PostgresServer) -> Iterator[FaultProxy]:
+    with FaultProxy(postgres_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def remote(postgres_server: PostgresServer, proxy: FaultProxy) -> Iterator[Example]:
+    """A server whose database is behind `proxy`."""
+    url = postgres_server.url(proxy.port)
+    with example(gap_ms=5, STREAMGUARD_SETTINGS=SETTINGS, DEMO_DATABASE_URL=url) as worker:
+        yield worker
 
 
 def rows(live: Example, page: Page) -> list[tuple[str, str]]:
@@ -165,59 +168,51 @@ def test_what_cannot_be_saved_can_be_downloaded_and_sent_again(page: Page, live:
 
 
 def test_sent_again_while_the_database_is_away_it_is_kept_once(
-    browser: Browser, postgres_server: PostgresServer
+    browser: Browser, proxy: FaultProxy, remote: Example
 ) -> None:
-    with (
-        FaultProxy(postgres_server.port) as proxy,
-        example(gap_ms=5, STREAMGUARD_SETTINGS=SETTINGS, DEMO_DATABASE_URL=postgres_server.url(proxy.port)) as worker,
-    ):
-        page = Page(browser, worker.url)
-        page.ask(PROMPT)
-        page.wait_for("completed")
-        assert page.save == "saved"
-        proxy.refuse()
-        page.ask("And then?")
-        wait_until(lambda: page.messages() == 4, description="it is asked")
-        page.wait_for("completed")
-        page.wait_for_save("unsaved")
-        stream = last(worker, page)
-        page.press("Resend")
-        page.wait_for("completed")
-        page.wait_for_save("unsaved")
-        proxy.forward()
-        page.wait_for_save("saved")
-        assert page.note == "Saved"
-        assert last(worker, page) == stream | {"persisted": "yes"}
-        forget(browser)
-        page.open()
-        wait_until(lambda: page.messages() == 4, description="everything is there")
-        assert page.answer == scripted_answer("And then?")
-        assert page.save == "saved"
-        url = f"{worker.url}/api/chat/{page.chat_id}/messages"
-        kept = httpx.get(url, cookies=browser.cookies(), trust_env=False).json()["messages"]
-        assert [(message["role"], message["position"]) for message in kept] == [
-            ("user", 1),
-            ("assistant", 2),
-            ("user", 3),
-            ("assistant", 4),
-        ]
+    page = Page(browser, remote.url)
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    assert page.save == "saved"
+    proxy.refuse()
+    page.ask("And then?")
+    wait_until(lambda: page.messages() == 4, description="it is asked")
+    page.wait_for("completed")
+    page.wait_for_save("unsaved")
+    stream = last(remote, page)
+    page.press("Resend")
+    page.wait_for("completed")
+    page.wait_for_save("unsaved")
+    proxy.forward()
+    page.wait_for_save("saved")
+    assert page.note == "Saved"
+    assert last(remote, page) == stream | {"persisted": "yes"}
+    forget(browser)
+    page.open()
+    wait_until(lambda: page.messages() == 4, description="everything is there")
+    assert page.answer == scripted_answer("And then?")
+    assert page.save == "saved"
+    url = f"{remote.url}/api/chat/{page.chat_id}/messages"
+    kept = httpx.get(url, cookies=browser.cookies(), trust_env=False).json()["messages"]
+    assert [(message["role"], message["position"]) for message in kept] == [
+        ("user", 1),
+        ("assistant", 2),
+        ("user", 3),
+        ("assistant", 4),
+    ]
 
 
 def test_while_the_database_cannot_be_read_the_page_says_so_and_then_catches_up(
-    browser: Browser, postgres_server: PostgresServer
+    browser: Browser, proxy: FaultProxy, remote: Example
 ) -> None:
-    with (
-        FaultProxy(postgres_server.port) as proxy,
-        example(gap_ms=5, STREAMGUARD_SETTINGS=SETTINGS, DEMO_DATABASE_URL=postgres_server.url(proxy.port)) as worker,
-    ):
-        page = Page(browser, worker.url)
-        page.ask(PROMPT)
-        page.wait_for("completed")
-        forget(browser)
-        proxy.refuse()
-        page.open()
-        wait_until(lambda: page.banners == ["store_unavailable"], description="it says so", timeout=15)
-        proxy.forward()
-        page.wait_for("completed", timeout=30)
-        assert page.answer == scripted_answer(PROMPT)
-        assert page.banners == []
+    page = Page(browser, remote.url)
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    forget(browser)
+    proxy.refuse()
+    page.open()
+    wait_until(lambda: page.banners == ["store_unavailable"], description="it says so", timeout=15)
+    proxy.forward()
+    page.wait_for("completed", timeout=30)
+    assert page.answer == scripted_answer(PROMPT)
+    assert page.banners == []
