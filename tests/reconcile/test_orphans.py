@@ -205,20 +205,6 @@ async def test_after_an_outage_the_sweep_holds_back_for_a_lease(memory: MemorySt
         assert loop.time() - failed >= 0.3
 
 
-async def test_the_sweep_ends_with_the_drain(memory: MemoryStore) -> None:
-    line = Line(memory)
-    async with working(line, quick(sweep_seconds=0.02)) as worker:
-        ended = asyncio.Event()
-
-        async def sweeping() -> None:
-            await OrphanSweep(worker.runtime).run()
-            ended.set()
-
-        worker.runtime.supervise("sweep", sweeping)
-        await worker.runtime.drain()
-        await asyncio.wait_for(ended.wait(), 5)
-
-
 async def test_a_sweep_says_when_the_store_failed(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(line) as worker:

@@ -48,6 +48,14 @@ async def due(store: StreamStore, *refs: StreamRef) -> None:
     await eventually(found, "they are due")
 
 
+async def left_owing(store: StreamStore, messages: Messages) -> LiveStream:
+    """One that is due, of a worker that is gone."""
+    async with working(store, quick(**FAST), bindings=saving_to(messages)) as gone:
+        stream = await owing(gone, messages)
+    await due(store, stream.ref)
+    return stream
+
+
 async def test_what_is_owed_is_settled_once(stores: Stores, look: StreamStore) -> None:
     """By any worker: the one that closed the stream is gone."""
     messages = Messages()
@@ -170,9 +178,7 @@ async def test_more_than_fit_at_once_are_all_settled(memory: MemoryStore) -> Non
 
 async def test_a_binding_nobody_here_knows_is_left_to_others(memory: MemoryStore) -> None:
     messages = Messages()
-    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as old:
-        stream = await owing(old, messages)
-    await due(memory, stream.ref)
+    await left_owing(memory, messages)
     async with working(memory, bindings=saving_to(Messages(), "something-else")) as stranger:
         assert await OutboxWorker(stranger.runtime).sweep() == 1
         (owed,) = await memory.owed(dead=False, limit=10)
@@ -205,9 +211,7 @@ async def test_an_orphan_of_an_unknown_binding_is_left_to_a_worker_that_knows_it
 
 async def test_a_binding_that_saves_no_more_owes_nothing(memory: MemoryStore) -> None:
     messages = Messages()
-    async with working(memory, quick(**FAST), bindings=saving_to(messages)) as old:
-        stream = await owing(old, messages)
-    await due(memory, stream.ref)
+    stream = await left_owing(memory, messages)
     bindings = Bindings(messages)
     bindings.register("chat", False)
     async with working(memory, bindings=bindings) as worker:
@@ -306,19 +310,6 @@ async def test_a_stream_store_that_fails_is_asked_again(memory: MemoryStore) -> 
         await wait_until_async(lambda: line.calls["claim_owed"] > 2, description="it looked")
         line.broken = set()
         assert not worker.signals(Signal.TASK_RESTARTED)
-
-
-async def test_the_outbox_ends_with_the_drain(memory: MemoryStore) -> None:
-    async with working(memory, quick(**FAST), bindings=saving_to(Messages())) as worker:
-        ended = asyncio.Event()
-
-        async def work() -> None:
-            await OutboxWorker(worker.runtime).run()
-            ended.set()
-
-        worker.runtime.supervise("outbox", work)
-        await worker.runtime.drain()
-        await asyncio.wait_for(ended.wait(), 5)
 
 
 async def test_what_is_taken_meanwhile_is_not_overwritten(memory: MemoryStore) -> None:

@@ -8,6 +8,7 @@ from streamguard.messages import MemoryMessageStore, MessageStatus
 from streamguard.model import Outcome, Persisted, StreamRef
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
+from streamguard.runtime import LiveStream, StreamRequest
 from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 
@@ -15,7 +16,7 @@ from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores
 from .lines import Line
 from .savers import Messages, eventually, folded, meta_of, saving_to, stored_in
-from .stage import KEY, Model, closed, declared_lost, expired, quick, saying, working
+from .stage import KEY, Model, Worker, closed, declared_lost, expired, quick, saying, working
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +58,14 @@ async def test_a_stream_that_degrades_half_way_is_saved_whole(memory: MemoryStor
         assert reading.named("streamguard.end")[0]["persisted"] == "yes"
 
 
+async def half_logged(worker: Worker, model: Model, request: StreamRequest | None = None) -> LiveStream:
+    """A stream that is cut off from its log once some of it is there."""
+    stream = await worker.start(model, request)
+    await wait_until_async(lambda: stream.acked, description="it is logged")
+    stream.degrade("test")
+    return stream
+
+
 async def closed_lost(store: StreamStore, ref: StreamRef) -> StreamMeta:
     metas: list[StreamMeta] = []
 
@@ -75,9 +84,7 @@ async def test_a_degraded_reply_that_cannot_be_saved_says_no(memory: MemoryStore
     messages.down = True
     async with working(memory, quick(save_total_seconds=0.2), bindings=saving_to(messages)) as worker:
         model = Model("a")
-        stream = await worker.start(model)
-        await wait_until_async(lambda: stream.acked, description="it is logged")
-        stream.degrade("test")
+        stream = await half_logged(worker, model)
         model.end()
         reading = await worker.watch(stream)
         assert ("persistence_failed", "unavailable") in reading.notices
@@ -171,9 +178,7 @@ async def test_what_is_left_of_a_lost_log_is_saved_by_whoever_ends_it(memory: Me
         working(line, settings, bindings=saving_to(Messages()), clean=False) as cut,
         working(memory, bindings=saving_to(messages)) as healthy,
     ):
-        stream = await cut.start(Model("a"))
-        await wait_until_async(lambda: stream.acked, description="it is logged")
-        stream.degrade("test")
+        stream = await half_logged(cut, Model("a"))
         await declared_lost(memory, stream.ref)
         line.down = True
         await expired(memory, stream.ref)
@@ -236,9 +241,7 @@ async def test_a_degraded_reply_that_is_saved_late_says_so_in_its_tombstone(memo
     messages.hold("append")
     async with working(memory, quick(save_visible_seconds=0.05), bindings=saving_to(messages)) as worker:
         model = Model("a")
-        stream = await worker.start(model)
-        await wait_until_async(lambda: stream.acked, description="it is logged")
-        stream.degrade("test")
+        stream = await half_logged(worker, model)
         model.end()
         reading = await worker.watch(stream)
         assert "persistence_pending" in [code for code, _ in reading.notices]
@@ -255,9 +258,7 @@ async def test_a_lost_orphan_that_is_saved_late_is_marked(memory: MemoryStore) -
         working(line, quick(lease_seconds=0.15, heartbeat_seconds=0.05), clean=False) as cut,
         working(memory, quick(save_visible_seconds=0.05), bindings=saving_to(messages)) as healthy,
     ):
-        stream = await cut.start(Model("a"))
-        await wait_until_async(lambda: stream.acked, description="it is logged")
-        stream.degrade("test")
+        stream = await half_logged(cut, Model("a"))
         await declared_lost(memory, stream.ref)
         line.down = True
         await expired(memory, stream.ref)
@@ -279,9 +280,7 @@ async def test_a_degraded_continuation_whose_reply_is_lost_knows_its_own_row(mem
         first = await worker.start(saying("one"), worker.request(message_id="m1"))
         await worker.watch(first)
         model = Model("two")
-        second = await worker.start(model, worker.request(message_id="m1"))
-        await wait_until_async(lambda: second.acked, description="it is logged")
-        second.degrade("test")
+        second = await half_logged(worker, model, worker.request(message_id="m1"))
         messages.lost["append"] = 1
         model.end()
         reading = await worker.watch(second)

@@ -175,6 +175,12 @@ async def test_a_refused_users_message_does_not_cost_the_reply(memory: MemorySto
 TOOL = {"type": "tool-input-available", "toolCallId": "c1", "toolName": "where", "input": {}}
 
 
+async def texts_in(messages: Messages) -> list[object]:
+    """The texts of the parts of the one reply that is there."""
+    (stored,) = await stored_in(messages)
+    return [part.get("text") for part in stored.message.parts]
+
+
 async def continued(worker: Worker, *items: object, message_id: str = "m1") -> tuple[LiveStream, Reading]:
     stream = await worker.start(saying(*items), worker.request(protocol=UI, message_id=message_id))
     return stream, await worker.watch(stream)
@@ -298,8 +304,7 @@ async def test_a_conversation_older_than_its_log_is_continued(memory: MemoryStor
         await continued(worker, "one")
     async with working(MemoryStore(), bindings=saving_to(messages)) as worker:
         await continued(worker, "two")
-        (stored,) = await stored_in(messages)
-        assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
+        assert await texts_in(messages) == ["one", "two"]
 
 
 async def test_a_message_to_a_session_that_was_erased_is_not_saved(memory: MemoryStore) -> None:
@@ -327,8 +332,7 @@ async def test_parts_that_were_never_saved_are_folded_in(memory: MemoryStore) ->
         await continued(worker, "one")
     async with working(memory, bindings=saving_to(messages)) as worker:
         await continued(worker, "two")
-        (stored,) = await stored_in(messages)
-        assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
+        assert await texts_in(messages) == ["one", "two"]
 
 
 async def test_what_was_deleted_stays_deleted(memory: MemoryStore) -> None:
@@ -337,5 +341,4 @@ async def test_what_was_deleted_stays_deleted(memory: MemoryStore) -> None:
         await continued(worker, "one")
         await messages.inner.delete_session(KEY)
         await continued(worker, "two")
-        (stored,) = await stored_in(messages)
-        assert [part.get("text") for part in stored.message.parts] == ["two"]
+        assert await texts_in(messages) == ["two"]

@@ -7,6 +7,8 @@ import pytest
 from streamguard.messages import Message, MessageStatus, Role
 from streamguard.model import Persisted
 from streamguard.reconcile.orphans import OrphanSweep
+from streamguard.runtime import LiveStream
+from streamguard.runtime.saving.before import UserMessage
 from streamguard.stores.memory import MemoryStore
 
 from ..harness.waiting import wait_until_async
@@ -20,8 +22,10 @@ pytestmark = pytest.mark.anyio
 __all__ = ["memory"]
 
 
-def question(message_id: str = "u1") -> Message:
-    return Message(message_id, Role.USER, ({"type": "text", "text": "why?"},))
+def asked(stream: LiveStream, message_id: str = "u1") -> UserMessage:
+    """A question that is to be kept before the stream's first word."""
+    assert stream.before is not None
+    return stream.before.add(Message(message_id, Role.USER, ({"type": "text", "text": "why?"},)))
 
 
 async def statuses(messages: Messages) -> list[tuple[str, MessageStatus]]:
@@ -37,8 +41,7 @@ async def test_the_worker_died_before_the_first_word(memory: MemoryStore) -> Non
         working(memory, bindings=bindings) as healthy,
     ):
         stream = await worker.start(Model())
-        assert stream.before is not None
-        await stream.before.add(question()).settled()
+        await asked(stream).settled()
         line.down = True
         await expired(memory, stream.ref)
         assert await OrphanSweep(healthy.runtime).sweep() == 1
@@ -55,15 +58,13 @@ async def test_a_question_that_is_asked_again_and_answered(memory: MemoryStore) 
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model()
         stream = await worker.start(model)
-        assert stream.before is not None
-        stream.before.add(question())
+        asked(stream)
         model.fail(RuntimeError("no"))
         await stream.ended()
         assert await statuses(messages) == [("u1", MessageStatus.UNANSWERED)]
         model = Model("a")
         stream = await worker.start(model)
-        assert stream.before is not None
-        stream.before.add(question())
+        asked(stream)
         model.end()
         await worker.watch(stream)
         assert await statuses(messages) == [
@@ -95,8 +96,7 @@ async def test_a_question_that_a_later_stream_is_answering(memory: MemoryStore) 
         messages.hold("list")
         model = Model()
         first = await worker.start(model)
-        assert first.before is not None
-        await first.before.add(question()).settled()
+        await asked(first).settled()
         model.fail(RuntimeError("no"))
         await wait_until_async(lambda: messages.waiting["list"], description="its end looks at the messages")
         await first.ended()
@@ -112,9 +112,8 @@ async def test_the_last_of_many_messages(memory: MemoryStore) -> None:
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model()
         stream = await worker.start(model)
-        assert stream.before is not None
         for n in range(100):
-            await stream.before.add(question(f"u{n}")).settled()
+            await asked(stream, f"u{n}").settled()
         model.fail(RuntimeError("no"))
         await stream.ended()
         found = await statuses(messages)

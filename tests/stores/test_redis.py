@@ -38,6 +38,7 @@ from streamguard.testing._stream_store.steps import (
 
 from ..harness.redis import RedisServer
 from ..harness.waiting import wait_until_async
+from .leases import SHORT_SECONDS, overdue
 
 pytestmark = pytest.mark.anyio
 
@@ -64,13 +65,7 @@ class TestRedisStore(StreamStoreSuite):
 # -- keys expire ------------------------------------------------------------------------------------------------------
 
 
-async def test_every_key_has_a_ttl_after_each_step(
-    store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    def check(step: str) -> None:
-        assert not redis_server.keys_without_ttl(redis_database), f"after {step}"
-        assert redis_server.client(redis_database).dbsize() > 0
-
+async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Callable[[str], None]) -> None:
     key = fresh_key()
     await store.ping()
     check("ping")
@@ -155,12 +150,11 @@ async def test_two_processes_see_each_other(store: RedisStore, redis_url: str) -
 async def test_namespaces_share_a_server_without_meeting(store: RedisStore, redis_url: str) -> None:
     other = RedisStore(redis_url, namespace="another")
     try:
-        ref = await begin(store, lease=0.01)
+        ref = await begin(store, lease=SHORT_SECONDS)
         assert await other.meta(ref) is None
         assert (await other.session(ref.key)).last_id is None
-        await asyncio.sleep(0.02)
+        assert await overdue(store) == [ref]
         assert await other.due(limit=10) == []
-        assert await store.due(limit=10) == [ref]
     finally:
         await other.aclose()
 
@@ -196,16 +190,15 @@ async def test_an_evicted_log_is_never_recreated(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:
     client, keys = redis_server.client(redis_database), Keys("streamguard")
-    ref = await begin(store, lease=0.01)
+    ref = await begin(store, lease=SHORT_SECONDS)
     await put(store, ref, 1, b"a")
     client.delete(keys.stream(ref).log)
     assert await put(store, ref, 2, b"b") == AppendReply(Status.GONE, 0, False)
     assert await put(store, ref, 1, b"a") == AppendReply(Status.GONE, 0, False)
-    assert (await beat(store, ref, lease=0.01)).status is Status.GONE
+    assert (await beat(store, ref, lease=SHORT_SECONDS)).status is Status.GONE
     found = await meta(store, ref)
     assert (found.first_seq, found.last_seq) == (2, 1)
-    await asyncio.sleep(0.02)
-    assert await store.due(limit=10) == []
+    assert await overdue(store) == []
     assert client.zcard(keys.lease_shard(ref)) == 0
     assert not client.exists(keys.stream(ref).log)
     await seal(store, ref, 1)
@@ -218,13 +211,12 @@ async def test_a_pointer_to_what_was_evicted_is_cleared(
     evicted: str, store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:
     client, keys = redis_server.client(redis_database), Keys("streamguard")
-    ref, other = await begin(store, lease=0.01), await begin(store, lease=0.01)
+    ref, other = await begin(store, lease=SHORT_SECONDS), await begin(store, lease=SHORT_SECONDS)
     for one in (ref, other):
         await put(store, one, 1, b"a")
     client.delete(keys.stream(ref).meta if evicted == "record" else keys.stream(ref).log)
     assert (await store.session(ref.key)).active_id == ref.stream_id
-    await asyncio.sleep(0.02)
-    assert await store.due(limit=10) == [other]
+    assert await overdue(store) == [other]
     assert (await store.session(ref.key)).active_id is None
     assert (await store.session(ref.key)).last_id == ref.stream_id
     assert (await store.session(other.key)).active_id == other.stream_id
@@ -234,11 +226,10 @@ async def test_a_pointer_to_a_newer_stream_stays(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:
     client, keys = redis_server.client(redis_database), Keys("streamguard")
-    gone = await begin(store, lease=0.01)
+    gone = await begin(store, lease=SHORT_SECONDS)
     client.delete(keys.stream(gone).meta)
     newer = await begin(store, key=gone.key)
-    await asyncio.sleep(0.02)
-    assert await store.due(limit=10) == []
+    assert await overdue(store) == []
     assert (await store.session(gone.key)).active_id == newer.stream_id
 
 
@@ -422,8 +413,8 @@ async def test_after_closing_every_call_is_refused(redis_url: str) -> None:
 
 
 async def test_stopping_a_stream_whose_writer_is_late_says_so(store: RedisStore) -> None:
-    ref = await begin(store, lease=0.01)
-    await asyncio.sleep(0.02)
+    ref = await begin(store, lease=SHORT_SECONDS)
+    assert await overdue(store) == [ref]
     assert await store.request_stop(ref) is StopReply.EXPIRED
 
 

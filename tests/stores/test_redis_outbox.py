@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,7 @@ import pytest
 
 from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
 from streamguard.model import Persisted, SessionKey, StreamRef
-from streamguard.stores.base import RequestClaim, Status
+from streamguard.stores.base import Owed, RequestClaim, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, encode_member
 from streamguard.testing._stream_store.outbox import claimed, listed, owing
@@ -19,6 +19,7 @@ from streamguard.testing._stream_store.steps import begin, closing, end, meta, s
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer
+from ..harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -65,13 +66,7 @@ def index(redis_server: RedisServer, redis_database: int) -> Index:
 # -- keys -------------------------------------------------------------------------------------------------------------
 
 
-async def test_every_key_has_a_ttl_after_each_step(
-    store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    def check(step: str) -> None:
-        assert not redis_server.keys_without_ttl(redis_database), f"after {step}"
-        assert redis_server.client(redis_database).dbsize() > 0
-
+async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Callable[[str], None]) -> None:
     ref = await owing(store)
     check("owe and close")
     await claimed(store, ref)
@@ -130,9 +125,13 @@ async def test_dead_letters_leave_the_index_when_their_records_expire(store: Red
     gone, kept = await owing(store), await owing(store)
     await store.bury(gone, reason="r", ttl_seconds=0.05)
     await store.bury(kept, reason="r", ttl_seconds=60)
-    await asyncio.sleep(0.1)  # Redis's clock
-    assert await store.claim_owed(limit=1, claim_seconds=60) == []
-    assert index.score(gone) is None
+
+    async def left() -> bool:
+        assert await store.claim_owed(limit=1, claim_seconds=60) == []
+        return index.score(gone) is None
+
+    has_left: Callable[[], Awaitable[bool] | bool] = left
+    await wait_until_async(has_left, description="the dead letter is found to be gone")
     assert (index.score(kept) or 0) < 0
 
 
@@ -231,8 +230,8 @@ async def test_a_claim_whose_reply_was_lost_comes_up_again(store: RedisStore, pr
     proxy.lose_reply(b"\r\n123\r\n")
     with pytest.raises(StoreUnavailableError):
         await store.claim_owed(limit=10, claim_seconds=0.123)
-    await asyncio.sleep(0.2)  # Redis's clock
-    assert len(await claimed(store, ref)) == 1
+    again: Callable[[], Awaitable[list[Owed]] | list[Owed]] = partial(claimed, store, ref)
+    assert len(await wait_until_async(again, description="the claim has run out")) == 1
 
 
 async def test_entering_and_discharging_are_repeated_without_harm(store: RedisStore, proxy: FaultProxy) -> None:
