@@ -68,17 +68,8 @@ def make_site(*, visitors: bool = False, messages: MessageStore | None = None, *
                 raise RuntimeError("the model's own words")
             yield f"w{number} ".ljust(body.size, "x")
 
-    @app.post("/api/chat")
-    @guard.stream(session="body.id")
-    async def chat(body: Body) -> AsyncIterator[str]:
-        async for word in words(body):
-            yield word
-
-    @app.post("/api/plain")
-    @guard.stream(session="body.id", protocol="plain")
-    async def plain(body: Body) -> AsyncIterator[str]:
-        async for word in words(body):
-            yield word
+    app.post("/api/chat")(guard.stream(session="body.id")(words))
+    app.post("/api/plain")(guard.stream(session="body.id", protocol="plain", binding="plain")(words))
 
     @app.get("/broken")
     async def broken() -> Response:
