@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -29,8 +29,9 @@ from ..e2e.calls import new_session, open_gate, post
 from ..e2e.conftest import environment
 from ..harness.redis import RedisServer
 from ..harness.sse import SseConnection
-from ..harness.waiting import wait_until
+from ..harness.waiting import wait_until, wait_until_async
 from ..harness.workers import Worker
+from ..stores.leases import SHORT_SECONDS, overdue
 from .running import begun, ran
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +76,7 @@ async def test_streams_that_run_are_listed(shared_redis: RedisServer, waiting: C
     assert done.code == 0
     rows = [row for row in done.rows if first in row or second in row]
     assert [row.split()[2] for row in rows] == [first, second], "oldest first"
-    stream_id, owner, _, _, events, rate, lease, state, stop = rows[0].split()
+    stream_id, owner, _, _, events, rate, lease, _, state, stop = rows[0].split()
     assert (stream_id, owner) == (one.headers["x-stream-id"], short_hash("ann"))
     assert (events, state, stop) == ("5", "open", "-")
     assert rate.endswith("/s")
@@ -99,8 +100,9 @@ async def test_the_object_says_more(shared_redis: RedisServer, waiting: Callable
 
 
 async def test_streams_without_a_writer_come_with_what_they_are(store: RedisStore, redis_url: str) -> None:
-    orphan = await begin(store, HOSTILE, lease=0.05)
+    orphan = await begin(store, HOSTILE, lease=SHORT_SECONDS)
     await store.request_stop(orphan)
+    assert await overdue(store) == [orphan]
     sealed = await begin(store)
     await put(store, sealed, 1, b"a")
     await seal(store, sealed, 1)
@@ -315,7 +317,8 @@ async def test_a_stop_that_takes_its_time_is_told(store: RedisStore, redis_url: 
 
 
 async def test_a_stop_of_an_orphan_is_kept_for_who_ends_it(store: RedisStore, redis_url: str) -> None:
-    ref = await begin(store, lease=0.05)
+    ref = await begin(store, lease=SHORT_SECONDS)
+    assert await overdue(store) == [ref]
     arguments = ("stop", redis_url, ref.key.session_id, "--owner", ref.key.owner, "--wait", "0")
     done = ran(*arguments)
     assert done.code == 1
@@ -331,10 +334,8 @@ async def test_a_stream_that_is_erased_meanwhile_has_ended(store: RedisStore, re
         meta = await store.meta(ref)
         return meta is not None and meta.stop_requested
 
-    deadline = time.monotonic() + 20
-    while not await asked():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+    is_asked: Callable[[], Awaitable[bool] | bool] = asked
+    await wait_until_async(is_asked, description="the stop arrives")
     await store.erase(ref.key, mark_seconds=60)
     out, _ = await asyncio.to_thread(stopping.communicate, timeout=20)
     assert (stopping.returncode, out) == (0, f"stream {ref.stream_id} has ended: erased\n")

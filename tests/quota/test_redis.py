@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from streamguard.errors import (
     QuotaUnavailableError,
 )
 from streamguard.model import FORMAT_VERSION, SessionKey, StreamRef
-from streamguard.quota import Admitted, QuotaStore, RedisQuotaStore, Refused, ReservationState, Settlement
+from streamguard.quota import Admitted, QuotaStore, RedisQuotaStore, Refused, Reservation, ReservationState, Settlement
 from streamguard.stores import RedisClient
 from streamguard.testing import QuotaStoreSuite
 from streamguard.testing._quota_store.steps import (
@@ -34,6 +35,7 @@ from streamguard.testing._quota_store.steps import (
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer
+from ..harness.waiting import wait_until_async
 from .clocks import ServerClock, TurnedClient
 
 pytestmark = pytest.mark.anyio
@@ -53,14 +55,25 @@ def store(client: RedisClient) -> RedisQuotaStore:
     return RedisQuotaStore(client)
 
 
+@pytest.fixture
+def clock(redis_server: RedisServer, redis_database: int) -> ServerClock:
+    return ServerClock(redis_server.client(redis_database))
+
+
+@pytest.fixture
+async def turned(redis_url: str, clock: ServerClock) -> AsyncIterator[TurnedClient]:
+    """Goes by `clock`."""
+    async with TurnedClient(redis_url, command_seconds=5) as client:
+        yield client
+
+
 class TestRedisQuotaStore(QuotaStoreSuite):
     clock: ServerClock
 
     @pytest.fixture
-    async def store(self, redis_url: str, redis_server: RedisServer, redis_database: int) -> AsyncIterator[QuotaStore]:
-        self.clock = ServerClock(redis_server.client(redis_database))
-        async with TurnedClient(redis_url, command_seconds=5) as client:
-            yield RedisQuotaStore(client)
+    def store(self, turned: TurnedClient, clock: ServerClock) -> QuotaStore:
+        self.clock = clock
+        return RedisQuotaStore(turned)
 
     async def advance(self, seconds: float) -> None:
         await anyio.to_thread.run_sync(self.clock.turn, seconds)
@@ -70,32 +83,34 @@ async def test_a_reservation_expires_on_the_servers_clock(client: RedisClient) -
     store = RedisQuotaStore(client, hold_seconds=0.05, stale_seconds=0.01)
     ref = await reserved(store, tokens(100), 90)
 
-    with anyio.fail_after(20):
-        while (await store.renew([ref])) != [ReservationState.EXPIRED]:
-            await anyio.sleep(0.06)
+    async def expired() -> bool:
+        found = await store.find(ref)
+        return found is not None and found.state is ReservationState.EXPIRED
+
+    has_expired: Callable[[], Awaitable[bool] | bool] = expired
+    await wait_until_async(has_expired, description="the hold is over")
+    assert await store.renew([ref]) == [ReservationState.EXPIRED]
     assert refs(await all_due(store, ref.key.owner)) == [ref]
     assert (await store.commit(ref, {"tokens": 12})).late
 
 
 async def test_nothing_is_left_when_everything_is_forgotten(
-    redis_url: str, redis_server: RedisServer, redis_database: int
+    turned: TurnedClient, clock: ServerClock, redis_server: RedisServer, redis_database: int
 ) -> None:
     redis = redis_server.client(redis_database)
-    clock = ServerClock(redis)
-    async with TurnedClient(redis_url, command_seconds=5) as client:
-        store = RedisQuotaStore(client, remember_seconds=60, late_seconds=60)
-        owner = fresh_owner()
-        await store.commit(await reserved(store, tokens(100), 12, owner=owner))
-        expired = await reserved(store, tokens(100), 30, owner=owner)
-        clock.turn(61)
-        assert refs(await all_due(store, owner)) == [expired]
-        clock.turn(60)
-        assert await counters(store, owner, tokens(100)) == [(12, 0)]
-        assert (await store.audit(owner, [tokens(100)])).drift == 0
-        clock.turn(3_600)
-        assert await all_due(store, owner) == []
-        (left,) = [name for name in redis.scan_iter() if name != b"clock"]
-        assert left.endswith(b":l")
+    store = RedisQuotaStore(turned, remember_seconds=60, late_seconds=60)
+    owner = fresh_owner()
+    await store.commit(await reserved(store, tokens(100), 12, owner=owner))
+    expired = await reserved(store, tokens(100), 30, owner=owner)
+    clock.turn(61)
+    assert refs(await all_due(store, owner)) == [expired]
+    clock.turn(60)
+    assert await counters(store, owner, tokens(100)) == [(12, 0)]
+    assert (await store.audit(owner, [tokens(100)])).drift == 0
+    clock.turn(3_600)
+    assert await all_due(store, owner) == []
+    (left,) = [name for name in redis.scan_iter() if name != b"clock"]
+    assert left.endswith(b":l")
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
@@ -184,12 +199,12 @@ async def test_a_key_that_expired_takes_nothing_of_importance_along(
 
 
 async def test_what_a_later_version_wrote_is_left_as_it_is(
-    client: RedisClient, redis_server: RedisServer, redis_database: int
+    turned: TurnedClient, clock: ServerClock, redis_server: RedisServer, redis_database: int
 ) -> None:
-    store = RedisQuotaStore(client, hold_seconds=0.01, stale_seconds=0.005)
+    store = RedisQuotaStore(turned)
     redis = redis_server.client(redis_database)
     ref = await reserved(store, tokens(100), 9)
-    await anyio.sleep(0.02)
+    clock.turn(store.hold_seconds + 1)
     name = store._keys(ref.key.owner)[0]
     redis.hset(name, "v", FORMAT_VERSION + 1)
     before = redis.hgetall(name)
@@ -207,21 +222,21 @@ async def test_what_a_later_version_wrote_is_left_as_it_is(
         with pytest.raises(QuotaUnavailableError, match="later version"):
             await call()
     assert redis.hgetall(name) == before
-    assert await store.due(limit=10, claim_seconds=0.01) == []
+    assert await store.due(limit=10, claim_seconds=60) == []
     redis.hset(name, "v", FORMAT_VERSION)
-    await anyio.sleep(0.02)
+    clock.turn(61)
     assert refs(await all_due(store, ref.key.owner)) == [ref]
 
 
 async def test_an_entry_of_a_later_version_does_not_hide_others(
-    client: RedisClient, redis_server: RedisServer, redis_database: int
+    turned: TurnedClient, clock: ServerClock, redis_server: RedisServer, redis_database: int
 ) -> None:
-    store = RedisQuotaStore(client, hold_seconds=0.01, stale_seconds=0.005)
+    store = RedisQuotaStore(turned)
     redis = redis_server.client(redis_database)
     ref = await reserved(store, tokens(100), 9)
     (shard,) = [name for name in redis.scan_iter() if b"{quota." in name]
     redis.zadd(shard, {b"what is this": 0, b"WzFd": 1})
-    await anyio.sleep(0.02)
+    clock.turn(store.hold_seconds + 1)
     assert refs(await all_due(store, ref.key.owner)) == [ref]
     assert redis.zscore(shard, b"what is this") is not None
 
@@ -448,8 +463,10 @@ async def test_the_account_documented_for_streams_suffices(own_redis: Callable[.
         await store.commit(committed, {"tokens": 1})
         await hasty.release(released)
         assert isinstance(await asked(store, fresh_ref("ann"), 100, tokens(100)), Refused)
-        await anyio.sleep(0.1)
-        assert refs(await all_due(store, "ann", claim_seconds=60.0)) == [expired]
+        due: Callable[[], Awaitable[list[Reservation]] | list[Reservation]] = partial(
+            all_due, store, "ann", claim_seconds=60.0
+        )
+        assert refs(await wait_until_async(due, description="the hasty one's hold is over")) == [expired]
         assert await store.find(released) is None
         await store.expire(expired)
         assert await store.held("ann") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -200,8 +200,8 @@ async def test_finished_long_ago(stores: Stores, look: StreamStore, persisted: P
             meta = await look.meta(stream.ref)
             return meta is not None and bool(meta.closed_seconds)
 
-        while not await aged():
-            await asyncio.sleep(0.001)
+        is_aged: Callable[[], Awaitable[bool] | bool] = aged
+        await wait_until_async(is_aged, description="time has passed since it was closed")
         found = await worker.runtime.sessions.resume(KEY, None)
         assert isinstance(found, Resumed) is replayed
         tail = await worker.runtime.sessions.resume(KEY, at(stream, 1))

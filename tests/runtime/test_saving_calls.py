@@ -70,10 +70,11 @@ def test_a_breaker_lets_one_probe_through_at_a_time() -> None:
 
 async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
     messages = Messages()
-    saver = Saver(messages, quick(breaker_probe_seconds=0.001), on_change=lambda _: None)
+    saver, clock = Saver(messages, quick(), on_change=lambda _: None), Clock()
+    saver.breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=lambda _: None)
     for _ in range(FAILURES):
         saver.breaker.failed()
-    await asyncio.sleep(0.002)
+    clock.now += 1.0
     deadline = asyncio.get_running_loop().time() + 5
     messages.hold("open_session")
     probe = asyncio.create_task(saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))

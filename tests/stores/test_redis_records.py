@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +31,7 @@ from streamguard.testing._stream_store.steps import (
 )
 
 from ..harness.redis import RedisServer
+from .leases import SHORT_SECONDS, overdue
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 
@@ -98,7 +98,7 @@ async def test_a_record_of_a_later_version_is_reported_and_left_alone(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:
     client = redis_server.client(redis_database)
-    ref = await begin(store, lease=0.01)
+    ref = await begin(store, lease=SHORT_SECONDS)
     await put(store, ref, 1, b"a")
     keys = Keys("streamguard").stream(ref)
     client.hset(keys.meta, "v", "2")
@@ -117,8 +117,7 @@ async def test_a_record_of_a_later_version_is_reported_and_left_alone(
     for step in steps:
         with pytest.raises(StoreFormatError, match="later version"):
             await step()
-    await asyncio.sleep(0.02)
-    assert await store.due(limit=10) == []
+    assert await overdue(store) == []
     assert client.hgetall(keys.meta) == before
     assert client.xlen(keys.log) == 1
     assert client.zcard(Keys("streamguard").lease_shard(ref)) == 1

@@ -179,8 +179,9 @@ async def test_a_cancelled_entry_leaves_nothing_behind(
         async with remote.watch(ref, hints):
             pytest.fail("entered")
 
+    before = proxy.connections
     task = asyncio.create_task(enter())
-    await asyncio.sleep(0.05)
+    await wait_until_async(lambda: proxy.connections > before, description="it waits for its connection")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -9,6 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from streamguard import ConfigurationError, Endpoint, FaultCode, Run, StreamGuard
 from streamguard.wire import OpaqueProtocol
@@ -232,17 +233,25 @@ async def test_a_coroutine_that_fails_does_too() -> None:
 
 async def test_a_late_first_item_fails_in_band() -> None:
     guard = make_guard(headers_after_seconds=0.01)
-    gate = Gate()
+    gate, headed = Gate(), asyncio.Event()
 
     @guard.stream()
     async def chat(request: Request) -> AsyncIterator[str]:
         await gate.wait()
         yield raising(RuntimeError("secret"))
 
-    async with calling(app_of(guard, chat), guard) as client, asyncio.TaskGroup() as tasks:
+    app = app_of(guard, chat)
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            await send(message)
+            headed.set()
+
+        await app(scope, receive, sent)
+
+    async with calling(watched, guard) as client, asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(client.post("/chat"))
-        await gate.reached.wait()
-        await asyncio.sleep(0.05)  # longer than headers_after_seconds
+        await asyncio.wait_for(headed.wait(), 10)
         gate.open()
         answer = await answering
     assert answer.status_code == 200
