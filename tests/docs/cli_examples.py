@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import Quota, RedisQuotaStore
@@ -84,15 +84,22 @@ class _Scene:
         return f"$ {shlex.join(words)}\n{said}\n"
 
     def planned(self) -> int:
+        return len(self._objects("reconcile", "--app", "shop:guard", "--dry-run")["planned"])
+
+    def viewers(self) -> list[int]:
+        return [stream["viewers"] for stream in self._objects("ps", self.server.url)["streams"]]
+
+    def _objects(self, *arguments: str) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "streamguard.cli", "reconcile", "--app", "shop:guard", "--dry-run", "--json"],
+            [sys.executable, "-m", "streamguard.cli", *arguments, "--json"],
             capture_output=True,
             text=True,
             timeout=45,
             env={**os.environ, **self.env},
             cwd=ROOT,
         )
-        return len(json.loads(done.stdout)["planned"])
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
 
 async def _asked(stack: AsyncExitStack, worker: Worker, session: str, user: str, *, endless: bool) -> SseConnection:
@@ -126,6 +133,7 @@ async def _play(scene: _Scene) -> dict[str, str]:
             live = await _asked(stack, worker, "trip-to-rome", "bob", endless=True)
             await _asked(stack, worker, "chat-7", "ann", endless=True)
             shown["doctor"] = scene.run("doctor", url)
+            wait_until(lambda: scene.viewers() == [1, 1], description="their worker told of the viewers", timeout=40)
             shown["ps"] = scene.run("ps", url)
             shown["show"] = scene.run("show", url, "report-march", "--owner", "ann")
             scene.fault.unlink()

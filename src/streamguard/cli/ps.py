@@ -37,8 +37,8 @@ from .shapes import owner_of, stream_shape
 
 __all__ = ["ps"]
 
-_COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "AGE", "EVENTS", "RATE", "LEASE", "STATE", "STOP")
-_RIGHT: Final = ("AGE", "EVENTS", "RATE", "LEASE")
+_COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "AGE", "EVENTS", "RATE", "LEASE", "VIEWERS", "STATE", "STOP")
+_RIGHT: Final = ("AGE", "EVENTS", "RATE", "LEASE", "VIEWERS")
 
 
 def ps(
@@ -54,7 +54,8 @@ def ps(
     """List the streams that are not closed, oldest first.
 
     RATE is events per second since the stream began, or with --watch since the last look. A LEASE below zero means that
-    nobody writes the stream any more; a worker ends it within seconds.
+    nobody writes the stream any more; a worker ends it within seconds. VIEWERS are those of all workers, as each last
+    said with its heartbeats.
     """
     output = Output(as_json=as_json)
 
@@ -97,16 +98,23 @@ class _Looks:
             StoreError: the store failed.
         """
         found = await self.store.active(limit=self.limit + 1)
+        viewers = await self.store.viewers() if found else {}
         now, at = time.time(), time.monotonic()
         more = len(found) > self.limit
         shown = sorted(found[: self.limit], key=lambda meta: (meta.created_at, meta.ref.stream_id))
         rates = {meta.ref: self._rate(meta, now, at) for meta in shown}
         self.before = {meta.ref: (at, meta.last_seq) for meta in shown}
         streams = [
-            {**stream_shape(meta, now=now, owners=self.owners), "events_per_second": rates[meta.ref]} for meta in shown
+            {
+                **stream_shape(meta, now=now, owners=self.owners),
+                "events_per_second": rates[meta.ref],
+                "viewers": viewers.get(meta.ref.stream_id, 0),
+            }
+            for meta in shown
         ]
         shape = {"store": self.place.name, "namespace": self.place.namespace, "streams": streams, "more": more}
-        return _Seen(shape, [self._row(meta, now, rates[meta.ref]) for meta in shown], more)
+        rows = [self._row(meta, now, rates[meta.ref], viewers.get(meta.ref.stream_id, 0)) for meta in shown]
+        return _Seen(shape, rows, more)
 
     def _rate(self, meta: StreamMeta, now: float, at: float) -> float:
         before = self.before.get(meta.ref)
@@ -115,7 +123,7 @@ class _Looks:
             seconds, events = at - before[0], meta.last_seq - before[1]
         return round(events / seconds, 1) if seconds > 0 else 0.0
 
-    def _row(self, meta: StreamMeta, now: float, rate: float) -> Sequence[str]:
+    def _row(self, meta: StreamMeta, now: float, rate: float, viewers: int) -> Sequence[str]:
         return (
             meta.ref.stream_id,
             owner_of(meta.ref.key.owner, clear=self.owners),
@@ -124,6 +132,7 @@ class _Looks:
             str(meta.last_seq),
             f"{rate:.1f}/s",
             duration(meta.lease_seconds),
+            str(viewers),
             f"{meta.state}, log lost" if meta.lost else meta.state,
             "asked" if meta.stop_requested else "-",
         )

@@ -1,12 +1,17 @@
-"""The viewers of a process, and the feeds that are kept for them of streams other processes write."""
+"""The viewers of a process, the feeds that are kept for them of streams other processes write, and what operators are
+told of their number."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import anyio
 
+from ..errors import StoreError
 from ..model import StreamRef, StreamState
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
@@ -17,6 +22,9 @@ from .follower import Follower
 from .viewer import Viewer
 
 __all__ = ["Audience"]
+
+REPORTS: Final = 3.0
+"""For so many reports a worker's last one stands: two may fail, and a dead worker's viewers are soon forgotten."""
 
 
 class Audience:
@@ -39,6 +47,22 @@ class Audience:
         self._followed: dict[Feed, anyio.CancelScope] = {}
         """What ends the following of each followed feed."""
         self.viewers: set[Viewer] = set()
+        self._worker = secrets.token_hex(8)
+
+    async def run(self) -> None:
+        """Tell the store for ever how many view which stream here, every `heartbeat_seconds`, for operators. Nothing
+        else depends on it, so no event, viewer or request waits for it; while nobody views, nothing is said."""
+        seconds = self._settings.heartbeat_seconds
+        said = False
+        while True:
+            await asyncio.sleep(seconds)
+            counts = Counter(viewer.ref.stream_id for viewer in self.viewers)
+            if counts or said:
+                try:
+                    await self._store.report_viewers(self._worker, counts, seconds=seconds * REPORTS)
+                except StoreError:  # the breaker hears of that from those who need the store
+                    continue
+                said = bool(counts)
 
     def resume(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
         """A viewer of any stream, after event `after_seq`: of this process's own feed if it has one."""

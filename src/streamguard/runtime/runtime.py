@@ -184,6 +184,7 @@ class Runtime:
         self.supervise("breaker", self.breaker.run)
         self.supervise("leases", self._leases.run)
         self.supervise("watchdog", watchdog.run)
+        self.supervise("viewers", self.audience.run)
         if self.reserving.store is not None:
             self.supervise("renewals", self.reserving.run)
         return self

@@ -10,7 +10,7 @@ write under an older epoch is refused (`FENCED`). Leases only choose who acts; t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
@@ -328,6 +328,17 @@ class StreamStore(ABC):
     async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         """At most `limit` of a session's streams, as far as their records are still there: the latest first, by
         ordinal, those that were never registered at the end. Changes nothing."""
+
+    @abstractmethod
+    async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
+        """Note how many view each stream, by its id, in `worker`: in place of what it said before, for `seconds`.
+
+        With none, what it said before stands no longer.
+        """
+
+    @abstractmethod
+    async def viewers(self) -> Mapping[str, int]:
+        """How many view each stream, by its id, in all workers together, as they last said."""
 
     # -- idempotency ------------------------------------------------------------------------------------------------
 

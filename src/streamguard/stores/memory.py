@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from zlib import crc32
 
@@ -58,6 +59,8 @@ class MemoryStore(OutboxSteps):
         self._watchers = Watchers()
         self._workers: dict[str, float] = {}
         """Until when each worker counts among those that share the work."""
+        self._viewers: dict[str, tuple[float, Mapping[str, int]]] = {}
+        """Per worker how many view which stream, and until when that stands."""
 
     async def start(self) -> list[str]:
         return []
@@ -318,6 +321,19 @@ class MemoryStore(OutboxSteps):
         streams = [] if session is None else list(session.streams.values())
         latest = heapq.nlargest(limit, streams, key=lambda stream: (stream.ordinal, stream.ref.stream_id))
         return [stream.meta(now) for stream in latest]
+
+    async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
+        now = self._begin()
+        self._viewers[worker] = now + seconds if viewers else now, dict(viewers)
+        self._viewers = {name: said for name, said in self._viewers.items() if said[0] > now}
+
+    async def viewers(self) -> Mapping[str, int]:
+        now = self._begin()
+        found: Counter[str] = Counter()
+        for until, said in self._viewers.values():
+            if until > now:
+                found.update(said)
+        return dict(found)
 
     async def erased(self, key: SessionKey, since: float) -> bool:
         return self._erased_since(key, since, self._begin())

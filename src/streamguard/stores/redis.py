@@ -48,6 +48,7 @@ from .redis_records import (
 )
 from .redis_scripts import Scripts
 from .redis_start import inspect_server
+from .redis_viewers import ViewerSteps
 from .redis_watch import WATCHED_SECONDS, Feed
 
 __all__ = ["RedisStore"]
@@ -69,7 +70,7 @@ _new_reply: Final = cast("Callable[[type[AppendReply], tuple[Status, int, bool]]
 _OK: Final = Status.OK
 
 
-class RedisStore(EndSteps, OutboxSteps, ListingSteps):
+class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     """Streams in Redis, shared by every process that uses the same server and namespace.
 
     Losing Redis's memory (a restart without AOF, a failover to a lagging replica) loses streams; they are reported as

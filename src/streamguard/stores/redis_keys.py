@@ -116,6 +116,12 @@ class Keys:
         """Sorted set: the workers that share out the lease index, by when they count no longer."""
         return f"{self._namespace}:{{workers}}".encode()
 
+    def viewers(self) -> tuple[bytes, bytes]:
+        """Sorted set: the workers that have viewers, by when what they said of them stands no longer; and hash: what
+        they said."""
+        prefix = f"{self._namespace}:{{viewers}}".encode()
+        return prefix, prefix + b":n"
+
     def outbox_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the outbox that `ref` belongs to."""
         return self._shard("outbox", self._spread(ref) % OUTBOX_SHARDS)

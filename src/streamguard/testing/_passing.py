@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
@@ -157,6 +157,12 @@ class PassingStore(StreamStore):
 
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
+
+    async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
+        await self._pass("report_viewers", lambda: self.inner.report_viewers(worker, viewers, seconds=seconds))
+
+    async def viewers(self) -> Mapping[str, int]:
+        return await self._pass("viewers", self.inner.viewers)
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
         return await self._pass("seal", lambda: self.inner.seal(ref, epoch, seal))

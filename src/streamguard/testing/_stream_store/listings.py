@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ...model import SessionKey, StreamRef, StreamState
+from ...model import SessionKey, StreamRef, StreamState, new_message_id, new_stream_id
 from ...stores.base import StreamStore
 from .clauses import Clauses
 from .steps import LONG_SECONDS, begin, end, fresh_key, losing, meta, new_stream, put, seal, tombstone, unknown_ref
@@ -65,6 +65,33 @@ class ListingClauses(Clauses):
         ref = await begin(store)
         await self.advance(self.short_seconds * 1.5)
         assert await active_of(store, *vanishing, ref) == [ref]
+
+    # -- viewers -------------------------------------------------------------------------------------------------------
+
+    async def test_viewers_are_counted_over_all_workers_as_they_last_said(self, store: StreamStore) -> None:
+        one, two = new_message_id(), new_message_id()
+        first, second = new_stream_id(), new_stream_id()
+        await store.report_viewers(one, {first: 2, second: 1}, seconds=LONG_SECONDS)
+        await store.report_viewers(two, {first: 1}, seconds=LONG_SECONDS)
+        found = await store.viewers()
+        assert (found[first], found[second]) == (3, 1)
+        await store.report_viewers(one, {second: 5}, seconds=LONG_SECONDS)
+        found = await store.viewers()
+        assert (found[first], found[second]) == (1, 5)
+        await store.report_viewers(one, {}, seconds=LONG_SECONDS)
+        await store.report_viewers(two, {}, seconds=LONG_SECONDS)
+        assert not {first, second} & (await store.viewers()).keys()
+
+    async def test_viewers_of_a_worker_that_says_no_more_are_forgotten(self, store: StreamStore) -> None:
+        silent, lively = new_message_id(), new_message_id()
+        stream = new_stream_id()
+        await store.report_viewers(silent, {stream: 2}, seconds=self.short_seconds)
+        await store.report_viewers(lively, {stream: 1}, seconds=LONG_SECONDS)
+        await self.advance(self.short_seconds * 1.5)
+        assert (await store.viewers())[stream] == 1
+        await store.report_viewers(lively, {stream: 4}, seconds=LONG_SECONDS)
+        assert (await store.viewers())[stream] == 4
+        await store.report_viewers(lively, {}, seconds=LONG_SECONDS)
 
     # -- a session's streams -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,43 @@
+"""The steps of `RedisStore` that tell operators how many view a stream: one note per worker, which soon expires."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from .redis_leases import milliseconds
+from .redis_records import items
+from .redis_steps import Steps
+
+__all__ = ["ViewerSteps"]
+
+_TTL_MS: Final = 86_400_000
+"""How long the notes are kept after the last of any worker; each says itself for how long it stands."""
+
+
+class ViewerSteps(Steps):
+    """Who views what, as workers say it."""
+
+    async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
+        counts = json.dumps(dict(viewers), separators=(",", ":")) if viewers else ""
+        args = (worker, counts, milliseconds(seconds), _TTL_MS)
+        await self._call("report_viewers", "view", self._keys.viewers(), args)
+
+    async def viewers(self) -> Mapping[str, int]:
+        found: Counter[str] = Counter()
+        for note in items(await self._call("viewers", "views", self._keys.viewers())):
+            if isinstance(note, bytes):
+                found.update(_counts(note))
+        return dict(found)
+
+
+def _counts(note: bytes) -> dict[str, int]:
+    """One worker's note. What a later version may write instead is left out: it is for people only."""
+    try:
+        counts = json.loads(note)
+    except ValueError:
+        return {}
+    known = counts.items() if isinstance(counts, dict) else ()
+    return {stream_id: count for stream_id, count in known if type(count) is int}
