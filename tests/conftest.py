@@ -10,9 +10,11 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 import streamguard
+from streamguard.stores import RedisClient
 
 from .harness.mariadb import MariaDBServer
 from .harness.postgres import PostgresServer
+from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
@@ -63,6 +65,21 @@ def redis_database(redis_server: RedisServer, _database_numbers: Iterator[int]) 
 def redis_url(redis_server: RedisServer, redis_database: int) -> str:
     """URL of an empty database of the shared Redis; afterwards every key left in it must have a TTL."""
     return redis_server.database_url(redis_database)
+
+
+@pytest.fixture
+async def redis_client(redis_url: str) -> AsyncIterator[RedisClient]:
+    """The stores' connection to an empty database of the shared Redis."""
+    async with RedisClient(redis_url, command_seconds=5) as client:  # this machine may be busy
+        assert await client.start() == []
+        yield client
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
+    """A proxy with faults in front of the shared Redis."""
+    with FaultProxy(redis_server.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture

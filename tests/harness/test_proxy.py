@@ -18,12 +18,6 @@ from .waiting import wait_until
 
 
 @pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    with FaultProxy(redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def client(proxy: FaultProxy, redis_database: int) -> Iterator[redis.Redis]:
     with redis.Redis(
         host="127.0.0.1", port=proxy.port, db=redis_database, socket_timeout=0.3, retry=Retry(NoBackoff(), 0)

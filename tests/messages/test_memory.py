@@ -9,17 +9,9 @@ from streamguard.messages import Appended, MemoryMessageStore, MessageStatus, Me
 from streamguard.testing import MessageStoreSuite
 from streamguard.testing._message_store.steps import asked, everything, fresh_key, opened, put, replied, texts
 
+from .broken.bench import Clock
+
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that stands until it is turned."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

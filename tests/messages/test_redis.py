@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from pathlib import Path
 
@@ -41,15 +41,8 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[RedisClient]:
-    async with RedisClient(redis_url, command_seconds=5) as client:  # this machine may be busy
-        assert await client.start() == []
-        yield client
-
-
-@pytest.fixture
-def store(client: RedisClient) -> RedisMessageStore:
-    return RedisMessageStore(client, ttl_seconds=HOUR)
+def store(redis_client: RedisClient) -> RedisMessageStore:
+    return RedisMessageStore(redis_client, ttl_seconds=HOUR)
 
 
 class TestRedisMessageStore(MessageStoreSuite):
@@ -58,9 +51,9 @@ class TestRedisMessageStore(MessageStoreSuite):
     database: int
 
     @pytest.fixture
-    def store(self, client: RedisClient, redis_server: RedisServer, redis_database: int) -> MessageStore:
+    def store(self, redis_client: RedisClient, redis_server: RedisServer, redis_database: int) -> MessageStore:
         self.server, self.database = redis_server, redis_database
-        return RedisMessageStore(client, ttl_seconds=self.ttl_seconds)
+        return RedisMessageStore(redis_client, ttl_seconds=self.ttl_seconds)
 
     async def advance(self, seconds: float) -> None:
         """Redis has no clock to turn; its keys are aged instead."""
@@ -73,8 +66,10 @@ class TestRedisMessageStore(MessageStoreSuite):
         await anyio.to_thread.run_sync(age)
 
 
-async def test_a_session_really_expires(client: RedisClient, redis_server: RedisServer, redis_database: int) -> None:
-    store = RedisMessageStore(client, ttl_seconds=0.05)
+async def test_a_session_really_expires(
+    redis_client: RedisClient, redis_server: RedisServer, redis_database: int
+) -> None:
+    store = RedisMessageStore(redis_client, ttl_seconds=0.05)
     await put(store, await opened(store), asked())
     await wait_until_async(
         lambda: not list(redis_server.client(redis_database).scan_iter()), description="the session's key expires"
@@ -124,17 +119,17 @@ async def test_no_id_from_outside_reaches_a_key(
         assert re.fullmatch(r"b'streamguard:\{c\.[0-9a-f]{32}\}'", name)
 
 
-async def test_namespaces_are_separate(client: RedisClient) -> None:
-    one, other = (RedisMessageStore(client, ttl_seconds=HOUR, namespace=name) for name in ("one", "other"))
+async def test_namespaces_are_separate(redis_client: RedisClient) -> None:
+    one, other = (RedisMessageStore(redis_client, ttl_seconds=HOUR, namespace=name) for name in ("one", "other"))
     key = await opened(one)
     await put(one, key, asked("one"))
     assert await everything(other, key) == []
     assert await other.open_session(key) is True
 
 
-async def test_two_processes_share_a_session(client: RedisClient, redis_url: str) -> None:
+async def test_two_processes_share_a_session(redis_client: RedisClient, redis_url: str) -> None:
     async with RedisClient(redis_url) as second:
-        here, there = (RedisMessageStore(one, ttl_seconds=HOUR) for one in (client, second))
+        here, there = (RedisMessageStore(one, ttl_seconds=HOUR) for one in (redis_client, second))
         key = await opened(here)
         await put(here, key, asked("one"))
         await put(there, key, asked("two"))
@@ -180,12 +175,6 @@ async def test_a_key_that_something_else_wrote_is_reported(
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    with FaultProxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -44,15 +44,8 @@ DAY = 86_400
 
 
 @pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[RedisClient]:
-    async with RedisClient(redis_url, command_seconds=5) as client:  # this machine may be busy
-        assert await client.start() == []
-        yield client
-
-
-@pytest.fixture
-def store(client: RedisClient) -> RedisQuotaStore:
-    return RedisQuotaStore(client)
+def store(redis_client: RedisClient) -> RedisQuotaStore:
+    return RedisQuotaStore(redis_client)
 
 
 @pytest.fixture
@@ -79,8 +72,8 @@ class TestRedisQuotaStore(QuotaStoreSuite):
         await anyio.to_thread.run_sync(self.clock.turn, seconds)
 
 
-async def test_a_reservation_expires_on_the_servers_clock(client: RedisClient) -> None:
-    store = RedisQuotaStore(client, hold_seconds=0.05, stale_seconds=0.01)
+async def test_a_reservation_expires_on_the_servers_clock(redis_client: RedisClient) -> None:
+    store = RedisQuotaStore(redis_client, hold_seconds=0.05, stale_seconds=0.01)
     ref = await reserved(store, tokens(100), 90)
 
     async def expired() -> bool:
@@ -171,8 +164,8 @@ async def test_an_owners_keys_share_a_cluster_slot_and_scripts_name_them_all(
             assert {key for command, key in called if command != "TIME"} <= {"KEYS", "key"}
 
 
-async def test_namespaces_are_separate(client: RedisClient) -> None:
-    one, other = (RedisQuotaStore(client, namespace=name) for name in ("one", "other"))
+async def test_namespaces_are_separate(redis_client: RedisClient) -> None:
+    one, other = (RedisQuotaStore(redis_client, namespace=name) for name in ("one", "other"))
     ref = await reserved(one, tokens(100), 90)
     assert await counters(other, ref.key.owner, tokens(100)) == [(0, 0)]
     assert (await other.commit(ref)).state is ReservationState.UNKNOWN
@@ -274,12 +267,6 @@ async def test_an_audit_finds_and_repairs_what_is_wrong(
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    with FaultProxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

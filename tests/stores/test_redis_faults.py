@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -35,12 +35,6 @@ from ..harness.redis import RedisServer
 pytestmark = pytest.mark.anyio
 
 TIMEOUT_SECONDS = 0.3
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    with FaultProxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -22,12 +22,6 @@ from ..harness.waiting import wait_until_async
 pytestmark = pytest.mark.anyio
 
 EMPTY = Hint(0, (), False)
-
-
-@pytest.fixture
-def proxy(redis_server: RedisServer) -> Iterator[FaultProxy]:
-    with FaultProxy(redis_server.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

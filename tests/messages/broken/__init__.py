@@ -1,11 +1,11 @@
 """Message stores that break one clause of the contract each, to show that the suite notices."""
 
 from . import appending, content, continuing, doubts, ids, lifetimes, reading, sessions
-from .bench import BROKEN, Broken
+from .bench import Bench, breaks
 
 __all__ = [
     "BROKEN",
-    "Broken",
+    "Bench",
     "appending",
     "content",
     "continuing",
@@ -15,3 +15,6 @@ __all__ = [
     "reading",
     "sessions",
 ]
+
+BROKEN = breaks.broken
+"""By the clause that is broken."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from streamguard.messages import Appended, MemoryMessageStore, Message
 from streamguard.messages.memory import _Entry, _Session
 from streamguard.model import SessionKey
 
-__all__ = ["BROKEN", "TTL_SECONDS", "Bench", "Broken", "Clock", "Rewriting", "breaks"]
+from ...harness.broken import Breaks
+
+__all__ = ["TTL_SECONDS", "Bench", "Clock", "Rewriting", "breaks"]
 
 TTL_SECONDS: Final = 60.0
 
@@ -78,27 +78,5 @@ class Rewriting(Bench):
         return await super().append(key, self.rewritten(message))
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A broken store and what must fail on it."""
-
-    store: type[Bench]
-    clauses: frozenset[str]
-    """The clause it breaks, and others that cannot be kept then."""
-
-
-BROKEN: Final[dict[str, Broken]] = {}
-"""By the clause that is broken."""
-
-T = TypeVar("T", bound=type[Bench])
-
-
-def breaks(clause: str, *also: str) -> Callable[[T], T]:
-    """Register a store that breaks `clause`; name in `also` what follows from that."""
-
-    def register(store: T) -> T:
-        assert clause not in BROKEN, clause
-        BROKEN[clause] = Broken(store, frozenset({clause, *also}))
-        return store
-
-    return register
+breaks: Final = Breaks[Bench]()
+"""Registers a broken store."""

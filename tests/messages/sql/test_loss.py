@@ -50,54 +50,59 @@ async def place(server: DatabaseServer, proxy: FaultProxy) -> AsyncIterator[Plac
         proxy.forward()
 
 
-async def _store(server: DatabaseServer, proxy: FaultProxy, place: Place, *, seconds: float) -> SQLMessageStore:
-    return await place.store(server.url(proxy.port), timeout_seconds=seconds)
+@pytest.fixture
+async def patient(server: DatabaseServer, proxy: FaultProxy, place: Place) -> SQLMessageStore:
+    """Waits longer for its database than a test on a busy machine takes."""
+    return await place.store(server.url(proxy.port), timeout_seconds=PATIENT_SECONDS)
+
+
+@pytest.fixture
+async def hasty(server: DatabaseServer, proxy: FaultProxy, place: Place) -> SQLMessageStore:
+    """Waits `_SOON_SECONDS`."""
+    return await place.store(server.url(proxy.port), timeout_seconds=_SOON_SECONDS)
 
 
 async def test_a_commit_whose_reply_is_lost_is_a_duplicate_when_repeated(
-    server: DatabaseServer, proxy: FaultProxy, place: Place
+    patient: SQLMessageStore, proxy: FaultProxy, place: Place
 ) -> None:
     # ledger: S0-22
-    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
-    key = await opened(store)
-    await put(store, key, asked("before"))
+    key = await opened(patient)
+    await put(patient, key, asked("before"))
     message = asked("once")
     proxy.lose_reply(commits)
     with pytest.raises(MessageStoreError) as caught:
-        await store.append(key, message)
+        await patient.append(key, message)
     assert (proxy.replies_lost, caught.value.retryable, caught.value.operation) == (1, True, "append")
     assert texts(await everything(place.main_store, key)) == ["before", "once"]
-    assert await store.append(key, message) is Appended.DUPLICATE
-    assert texts(await everything(store, key)) == ["before", "once"]
+    assert await patient.append(key, message) is Appended.DUPLICATE
+    assert texts(await everything(patient, key)) == ["before", "once"]
 
 
 async def test_a_commit_whose_reply_never_comes_is_a_duplicate_when_repeated(
-    server: DatabaseServer, proxy: FaultProxy, place: Place
+    hasty: SQLMessageStore, proxy: FaultProxy, place: Place
 ) -> None:
-    store = await _store(server, proxy, place, seconds=_SOON_SECONDS)
     key = await opened(place.main_store)
-    assert await store.start() == []
+    assert await hasty.start() == []
     message = asked("once")
     proxy.lose_reply(commits, cut=False)
     with anyio.fail_after(_SOON_SECONDS + 4), pytest.raises(MessageTimeoutError):
-        await store.append(key, message)
+        await hasty.append(key, message)
     assert proxy.replies_lost == 1
-    assert await insistently(store.append, key, message) is Appended.DUPLICATE
-    assert texts(await everything(store, key)) == ["once"]
+    assert await insistently(hasty.append, key, message) is Appended.DUPLICATE
+    assert texts(await everything(hasty, key)) == ["once"]
 
 
 async def test_a_commit_that_never_arrives_is_made_when_repeated(
-    server: DatabaseServer, proxy: FaultProxy, place: Place
+    patient: SQLMessageStore, proxy: FaultProxy, place: Place
 ) -> None:
-    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
-    key = await opened(store)
-    await put(store, key, asked("before"))
+    key = await opened(patient)
+    await put(patient, key, asked("before"))
     message = asked("once")
     proxy.lose_request(commits)
     with pytest.raises(MessageUnavailableError):
-        await store.append(key, message)
+        await patient.append(key, message)
     assert texts(await everything(place.main_store, key)) == ["before"]
-    assert await store.append(key, message) is Appended.CREATED
+    assert await patient.append(key, message) is Appended.CREATED
 
 
 async def test_a_session_whose_opening_was_not_confirmed_is_there(
@@ -115,45 +120,40 @@ async def test_a_session_whose_opening_was_not_confirmed_is_there(
 
 
 async def test_a_server_that_stops_answering_costs_a_call_its_timeout(
-    server: DatabaseServer, proxy: FaultProxy, place: Place
+    hasty: SQLMessageStore, proxy: FaultProxy, place: Place
 ) -> None:
-    store = await _store(server, proxy, place, seconds=_SOON_SECONDS)
     key = await opened(place.main_store)
-    assert await store.start() == []
+    assert await hasty.start() == []
     proxy.hang()
     # Two more seconds may pass until the connection is given up.
     with anyio.fail_after(_SOON_SECONDS + 4), pytest.raises(MessageTimeoutError, match=r"append: no answer .* 0\.5 s"):
-        await store.append(key, asked("one"))
-    (warning,) = await store.start()
+        await hasty.append(key, asked("one"))
+    (warning,) = await hasty.start()
     assert "start: no answer" in warning
     proxy.forward()
-    assert await insistently(store.append, key, asked("two")) is Appended.CREATED
+    assert await insistently(hasty.append, key, asked("two")) is Appended.CREATED
 
 
-async def test_a_call_can_be_cancelled_while_the_server_hangs(
-    server: DatabaseServer, proxy: FaultProxy, place: Place
-) -> None:
-    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
-    key = await opened(store)
+async def test_a_call_can_be_cancelled_while_the_server_hangs(patient: SQLMessageStore, proxy: FaultProxy) -> None:
+    key = await opened(patient)
     proxy.hang()
     with anyio.fail_after(5), anyio.move_on_after(0.2) as scope:
-        await store.append(key, asked("one"))
+        await patient.append(key, asked("one"))
     assert scope.cancelled_caught
     proxy.forward()
-    assert await insistently(store.append, key, asked("two")) is Appended.CREATED
+    assert await insistently(patient.append, key, asked("two")) is Appended.CREATED
 
 
 async def test_nobody_at_the_address_is_a_warning_and_a_retryable_error(
-    server: DatabaseServer, proxy: FaultProxy, place: Place
+    patient: SQLMessageStore, proxy: FaultProxy, place: Place
 ) -> None:
-    store = await _store(server, proxy, place, seconds=PATIENT_SECONDS)
     key = await opened(place.main_store)
     proxy.refuse()
-    (warning,) = await store.start()
+    (warning,) = await patient.start()
     assert warning.startswith("start: the database")
     assert str(proxy.port) not in warning
     with pytest.raises(MessageUnavailableError) as caught:
-        await store.append(key, asked("one"))
+        await patient.append(key, asked("one"))
     assert caught.value.retryable
 
 

@@ -1,6 +1,9 @@
 """Quota stores that break one clause of the contract each, to show that the suite notices."""
 
 from . import doubts, due, expiring, reserving, settling, standing
-from .bench import BROKEN, Broken
+from .bench import Bench, breaks
 
-__all__ = ["BROKEN", "Broken", "doubts", "due", "expiring", "reserving", "settling", "standing"]
+__all__ = ["BROKEN", "Bench", "doubts", "due", "expiring", "reserving", "settling", "standing"]
+
+BROKEN = breaks.broken
+"""By the clause that is broken."""

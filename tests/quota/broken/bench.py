@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from streamguard.model import StreamRef
 from streamguard.quota import MemoryQuotaStore, Quota
 from streamguard.quota.ledger import Ledger, _Record, _Window
 
+from ...harness.broken import Breaks
 from ..clocks import Clock
 
-__all__ = ["BROKEN", "Bench", "Broken", "breaks"]
+__all__ = ["Bench", "breaks"]
 
 
 class Bench(MemoryQuotaStore):
@@ -42,27 +41,5 @@ class Bench(MemoryQuotaStore):
             ledger._done.remove(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A broken store and what must fail on it."""
-
-    store: type[Bench]
-    clauses: frozenset[str]
-    """The clause it breaks, and others that cannot be kept then."""
-
-
-BROKEN: Final[dict[str, Broken]] = {}
-"""By the clause that is broken."""
-
-T = TypeVar("T", bound=type[Bench])
-
-
-def breaks(clause: str, *also: str) -> Callable[[T], T]:
-    """Register a store that breaks `clause`; name in `also` what follows from that."""
-
-    def register(store: T) -> T:
-        assert clause not in BROKEN, clause
-        BROKEN[clause] = Broken(store, frozenset({clause, *also}))
-        return store
-
-    return register
+breaks: Final = Breaks[Bench]()
+"""Registers a broken store."""
