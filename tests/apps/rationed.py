@@ -1,0 +1,47 @@
+"""The chat of `tests.apps.counting`, and what sets workers against each other over what is reserved.
+
+`POST /api/rationed` has a quota of 37 requests a week, and nothing else. `POST /reconcile` makes a round at once and
+says what it did: stream, duty, result and reason of each piece of work. `POST /hold-up` holds up the event loop for as
+long as there is a file of the name in `RATIONED_HOLD_UP`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.responses import JSONResponse, Response
+
+from streamguard.quota import Quota
+
+from .chat import Script, model
+from .counting import app, application, guard
+
+__all__ = ["RATION", "application"]
+
+RATION = Quota(limit=37, per="week", unit="requests")
+
+LONGEST_SECONDS = 60.0
+
+
+@app.post("/api/rationed")
+@guard.stream(session="body.id", quota=RATION)
+async def rationed(body: Script) -> AsyncIterator[str]:
+    async for piece in model(body):
+        yield piece
+
+
+@app.post("/reconcile")
+async def reconcile() -> Response:
+    report = await guard.reconcile(patience=False)
+    return JSONResponse([[one.ref.stream_id, one.duty, one.result, one.reason] for one in report.treated])
+
+
+@app.post("/hold-up")
+async def hold_up() -> Response:
+    over = time.monotonic() + LONGEST_SECONDS
+    while Path(os.environ["RATIONED_HOLD_UP"]).exists() and time.monotonic() < over:
+        time.sleep(0.05)  # what a host should not do, and does
+    return Response(status_code=204)
