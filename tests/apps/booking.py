@@ -7,23 +7,20 @@ are logged: in memory, or in the Redis of `STREAMGUARD_URL`.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from streamguard import Run, Settings, StreamGuard
+from streamguard import Run, StreamGuard
 from streamguard.messages import MemoryMessageStore, RedisMessageStore
 from streamguard.stores import RedisClient
 
-from .chat import owner
+from .given import SETTINGS, URL, owner
 
 __all__ = ["app"]
 
-URL = os.environ.get("STREAMGUARD_URL", "memory://")
 client = RedisClient(URL) if URL.startswith("redis://") else None
 Part = dict[str, object]
 
@@ -48,7 +45,7 @@ guard = StreamGuard(
     URL,
     authenticate=owner,
     messages=MemoryMessageStore() if client is None else RedisMessageStore(client, ttl_seconds=600.0),
-    settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
+    settings=SETTINGS,
 )
 
 

@@ -7,7 +7,8 @@ A body says what its model does:
   `again_at` for `POST /gate/<gate>-again`;
 - `crash_at`: raises before that piece; `messages`: as AI SDK sends them, ignored.
 
-`GET /trace` tells what ran in this process: one line per thing, in order.
+`GET /trace` tells what ran in this process: one line per thing, in order. `POST /stall/<seconds>` holds up the event
+loop.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from streamguard import Run, Settings, StreamGuard
+from streamguard import Run, StreamGuard
 from tests.harness.probe import Probe
+
+from .given import SETTINGS, URL, owner
 
 __all__ = ["app", "application"]
 
@@ -84,14 +88,30 @@ async def database() -> AsyncIterator[Database]:
     TRACE.append("database closed")
 
 
-async def owner(connection: HTTPConnection) -> str | None:
-    return connection.headers.get("x-user")
+def steered(app: FastAPI) -> Probe:
+    """`app` with the ways in which a test reaches its models and its process."""
+
+    @app.post("/gate/{name}")
+    async def open_gate(name: str) -> Response:
+        GATES.setdefault(name, asyncio.Event()).set()
+        return Response(status_code=204)
+
+    @app.get("/trace")
+    async def trace() -> Response:
+        return PlainTextResponse("\n".join(TRACE))
+
+    @app.post("/stall/{seconds}")
+    async def stall(seconds: float) -> Response:
+        time.sleep(seconds)  # what a host should not do, and does
+        return Response(status_code=204)
+
+    return Probe(app)
 
 
 guard = StreamGuard(
-    os.environ.get("STREAMGUARD_URL", "memory://"),
+    URL,
     authenticate=owner,
-    settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
+    settings=SETTINGS,
 )
 app = FastAPI(lifespan=guard.lifespan)
 
@@ -164,17 +184,6 @@ async def with_database(body: Script, session: Database = Depends(database)) -> 
 guard.install(app, "/api/chat")
 
 
-@app.post("/gate/{name}")
-async def open_gate(name: str) -> Response:
-    GATES.setdefault(name, asyncio.Event()).set()
-    return Response(status_code=204)
-
-
-@app.get("/trace")
-async def trace() -> Response:
-    return PlainTextResponse("\n".join(TRACE))
-
-
 if os.environ.get("CHAT_BASE_HTTP_MIDDLEWARE"):
 
     class Meddling(BaseHTTPMiddleware):
@@ -185,4 +194,4 @@ if os.environ.get("CHAT_BASE_HTTP_MIDDLEWARE"):
 
     app.add_middleware(Meddling)
 
-application = Probe(app)
+application = steered(app)

@@ -1,25 +1,22 @@
 """The chat of `tests.apps.chat` with a quota of 1,000 tokens a day and 100 reserved for each reply, of which each piece
 is one: kept in the Redis that `COUNTING_REDIS` names, by default the guard's own.
 
-`POST /stall/<seconds>` holds up the event loop. `POST /gate/<name>` and `GET /trace` as there.
+`POST /gate/<name>`, `POST /stall/<seconds>` and `GET /trace` as there.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from starlette.responses import Response
 
-from streamguard import Run, Settings, StreamGuard
+from streamguard import Run, StreamGuard
 from streamguard.quota import Quota, RedisQuotaStore
 from streamguard.stores import RedisClient
-from tests.harness.probe import Probe
 
-from .chat import Script, model, open_gate, owner, trace
+from .chat import Script, model, steered
+from .given import SETTINGS, URL, owner
 
 __all__ = ["ESTIMATE", "LIMIT", "app", "application"]
 
@@ -28,14 +25,14 @@ ESTIMATE = 100
 
 client = RedisClient(os.environ.get("COUNTING_REDIS", "redis://127.0.0.1:6379/0"), command_seconds=5.0)
 guard = StreamGuard(
-    os.environ.get("STREAMGUARD_URL", "memory://"),
+    URL,
     authenticate=owner,
     quota=RedisQuotaStore(
         client,
         hold_seconds=float(os.environ.get("COUNTING_HOLD", "60")),
         stale_seconds=float(os.environ.get("COUNTING_HOLD", "60")) / 2,
     ),
-    settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
+    settings=SETTINGS,
 )
 app = FastAPI(lifespan=guard.lifespan)
 
@@ -49,22 +46,4 @@ async def chat(body: Script, run: Run) -> AsyncIterator[str]:
 
 
 guard.install(app, "/api/chat")
-
-
-@app.post("/gate/{name}")
-async def gate(name: str) -> Response:
-    return await open_gate(name)
-
-
-@app.post("/stall/{seconds}")
-async def stall(seconds: float) -> Response:
-    time.sleep(seconds)  # what a host should not do, and does
-    return Response(status_code=204)
-
-
-@app.get("/trace")
-async def lines() -> Response:
-    return await trace()
-
-
-application = Probe(app)
+application = steered(app)

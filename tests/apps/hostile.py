@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.routing import Route
 
-from streamguard import Settings, StreamGuard
+from streamguard import StreamGuard
+
+from .given import SETTINGS, URL, owner
 
 __all__ = ["app"]
-
-
-async def owner(connection: HTTPConnection) -> str | None:
-    return connection.headers.get("x-user")
 
 
 async def session_of(request: Request) -> str:
@@ -24,9 +20,9 @@ async def session_of(request: Request) -> str:
 
 
 guard = StreamGuard(
-    os.environ.get("STREAMGUARD_URL", "memory://"),
+    URL,
     authenticate=owner,
-    settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
+    settings=SETTINGS,
 )
 
 

@@ -5,18 +5,16 @@ A body is a script as there, with the user's message, `{"id", "role", "parts"}`,
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from starlette.responses import Response
 
-from streamguard import Run, Settings, StreamGuard
+from streamguard import Run, StreamGuard
 from streamguard.messages.sql import SQLMessageStore
-from tests.harness.probe import Probe
 
-from .chat import Script, model, open_gate, owner, trace
+from .chat import Script, model, steered
+from .given import SETTINGS, URL, owner
 
 __all__ = ["app", "application"]
 
@@ -26,10 +24,10 @@ class Asking(Script):
 
 
 guard = StreamGuard(
-    os.environ.get("STREAMGUARD_URL", "memory://"),
+    URL,
     authenticate=owner,
     messages=SQLMessageStore(os.environ.get("KEEPING_DATABASE_URL", "sqlite+aiosqlite:///keeping.db")),
-    settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
+    settings=SETTINGS,
 )
 app = FastAPI(lifespan=guard.lifespan)
 
@@ -43,16 +41,4 @@ async def chat(body: Asking, run: Run) -> AsyncIterator[str]:
 
 
 guard.install(app, "/api/chat")
-
-
-@app.post("/gate/{name}")
-async def gate(name: str) -> Response:
-    return await open_gate(name)
-
-
-@app.get("/trace")
-async def lines() -> Response:
-    return await trace()
-
-
-application = Probe(app)
+application = steered(app)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 
 import httpx
@@ -15,9 +14,10 @@ import respx
 from fastapi import FastAPI
 from openai import AsyncOpenAI
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
-from streamguard import Settings, StreamGuard
+from streamguard import StreamGuard
+
+from .given import SETTINGS, URL, owner
 
 __all__ = ["app"]
 
@@ -84,14 +84,10 @@ class Body(BaseModel):
     id: str
 
 
-async def owner(connection: HTTPConnection) -> str | None:
-    return connection.headers.get("x-user")
-
-
 guard = StreamGuard(
-    os.environ.get("STREAMGUARD_URL", "memory://"),
+    URL,
     authenticate=owner,
-    settings=Settings(**json.loads(os.environ.get("STREAMGUARD_SETTINGS", "{}"))),
+    settings=SETTINGS,
 )
 app = FastAPI(lifespan=guard.lifespan)
 # openai 3 brings an HTTP client of its own that respx does not know; at run time it takes httpx's as well.
