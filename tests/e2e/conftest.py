@@ -9,6 +9,8 @@ from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
 from tests.harness.workers import Worker
 
+from .calls import new_session
+
 APP = "tests.apps.chat:application"
 
 FAST: dict[str, object] = {
@@ -81,6 +83,18 @@ def worker() -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture
+def server(own_redis: Callable[..., RedisServer]) -> RedisServer:
+    """A Redis for one test alone."""
+    return own_redis()
+
+
+@pytest.fixture
+def session() -> str:
+    """A session that nobody used yet."""
+    return new_session()
+
+
+@pytest.fixture
 def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
     """Starts proxies in front of a Redis for one test: `proxied(server)`."""
     proxies: list[FaultProxy] = []
@@ -94,3 +108,9 @@ def proxied() -> Iterator[Callable[[RedisServer], FaultProxy]]:
     yield start
     for proxy in proxies:
         proxy.close()
+
+
+@pytest.fixture
+def proxy(server: RedisServer, proxied: Callable[[RedisServer], FaultProxy]) -> FaultProxy:
+    """A proxy in front of `server`."""
+    return proxied(server)

@@ -16,7 +16,7 @@ from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
 from .conftest import APP, SHORT_LEASE, environment
-from .test_takeover import faults, terminals
+from .logs import codes, terminals
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -203,7 +203,7 @@ async def test_no_sweep_of_this_version_ends_a_later_versions_orphan(
     (terminal,) = terminals(server, their_id)
     assert terminal["outcome"] == "interrupted"
     async with resume(later.port, theirs, seen[-1].id, headers=USER) as rest:
-        assert faults(await rest.read_rest()) == ["interrupted"]
+        assert codes(await rest.read_rest()) == ["interrupted"]
 
 
 async def test_a_later_versions_sweep_ends_this_versions_orphan(
@@ -222,7 +222,7 @@ async def test_a_later_versions_sweep_ends_this_versions_orphan(
     assert terminal["outcome"] == "interrupted"
     present.start()  # a stream that a later version ended is still one of this format
     async with resume(present.port, session, seen[-1].id, headers=USER) as rest:
-        assert faults(await rest.read_rest()) == ["interrupted"]
+        assert codes(await rest.read_rest()) == ["interrupted"]
         assert rest.ending is Ending.CLEAN
 
 

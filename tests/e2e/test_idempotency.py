@@ -18,8 +18,9 @@ from tests.harness.sse import Ending, EventReader, SseConnection, open_sse, ui_t
 from tests.harness.waiting import wait_until_async
 from tests.harness.workers import Worker
 
-from .calls import expected_text, new_session, open_gate, status, trace
+from .calls import expected_text, open_gate, status, trace
 from .conftest import SHORT_LEASE, SHORT_PATIENCE
+from .steps import reached, stop_at
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -67,9 +68,8 @@ def ids_of(answer: httpx.Response | SseConnection) -> list[str]:
     return [answer.headers[name] for name in IDS]
 
 
-async def test_duplicates_at_the_same_time_on_two_workers(pair: tuple[Worker, Worker]) -> None:
+async def test_duplicates_at_the_same_time_on_two_workers(pair: tuple[Worker, Worker], session: str) -> None:
     """One stream, whose endpoint ran once; everybody got the same ids and the whole answer."""
-    session = new_session()
     async with AsyncExitStack() as stack:
         opening = [enter(stack, pair[number % 2], session, n=8, gate=session, gate_at=4) for number in range(6)]
         answers = await asyncio.gather(*opening)
@@ -87,8 +87,7 @@ async def test_duplicates_at_the_same_time_on_two_workers(pair: tuple[Worker, Wo
     assert runs(session, *pair) == 1
 
 
-async def test_replays_on_either_worker_after_the_end(pair: tuple[Worker, Worker]) -> None:
-    session = new_session()
+async def test_replays_on_either_worker_after_the_end(pair: tuple[Worker, Worker], session: str) -> None:
     first = await keyed(pair[0], session, n=5)
     again = [await keyed(worker, session, n=5) for worker in pair]
     assert [answer.content for answer in again] == [first.content] * 2
@@ -96,8 +95,7 @@ async def test_replays_on_either_worker_after_the_end(pair: tuple[Worker, Worker
     assert runs(session, *pair) == 1
 
 
-async def test_another_body_on_another_worker(pair: tuple[Worker, Worker]) -> None:
-    session = new_session()
+async def test_another_body_on_another_worker(pair: tuple[Worker, Worker], session: str) -> None:
     first = await keyed(pair[0], session, n=5)
     other = await keyed(pair[1], session, n=6)
     assert (first.status_code, other.status_code) == (200, 409)
@@ -105,8 +103,7 @@ async def test_another_body_on_another_worker(pair: tuple[Worker, Worker]) -> No
     assert runs(session, *pair) == 1
 
 
-async def test_two_owners_use_one_key_and_one_session_id_at_once(pair: tuple[Worker, Worker]) -> None:
-    session = new_session()
+async def test_two_owners_use_one_key_and_one_session_id_at_once(pair: tuple[Worker, Worker], session: str) -> None:
     answers = await asyncio.gather(
         *(keyed(pair[number % 2], session, user=user, n=3) for number, user in enumerate(("ann", "bob")))
     )
@@ -118,16 +115,12 @@ async def test_two_owners_use_one_key_and_one_session_id_at_once(pair: tuple[Wor
 
 
 async def test_a_worker_killed_between_claim_and_registration(
-    own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
+    server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    proxy = proxied(server)
     dying, other = worker(proxy.redis_url()), worker(server.url, **QUICK)
-    session = new_session()
-    register = Scripts.load().digests["register"]
-    proxy.lose_request(lambda request: register in request, times=1000)
+    stop_at(proxy, "request", Scripts.load().digests["register"])
     first = asyncio.create_task(keyed(dying, session, n=3))
-    await wait_until_async(lambda: proxy.requests_lost, description="the worker has claimed and cannot register")
+    await reached(proxy, "the worker has claimed and cannot register")
     dying.kill()
     with pytest.raises(httpx.TransportError):
         await first
@@ -139,12 +132,10 @@ async def test_a_worker_killed_between_claim_and_registration(
 
 
 async def test_a_worker_killed_between_registration_and_its_first_word(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    server: RedisServer, worker: Callable[..., Worker], session: str
 ) -> None:
     """Once its lease has run out, the next request starts anew."""
-    server = own_redis()
     dying, other = (worker(server.url, **QUICK, **SHORT_LEASE) for _ in range(2))
-    session = new_session()
     first = asyncio.create_task(keyed(dying, session, n=3, gate=session))
     await wait_until_async(lambda: runs(session, dying), description="the model is asked")
     dying.kill()
@@ -168,23 +159,17 @@ async def test_a_worker_killed_between_registration_and_its_first_word(
 
 @pytest.mark.parametrize("meanwhile", ["running", "over"])
 async def test_a_first_request_that_comes_too_late_joins_the_one_that_took_its_place(
-    meanwhile: str,
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    meanwhile: str, server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
     """Frozen between claim and registration, it finds its claim gone, and runs nothing."""
-    server = own_redis()
-    proxy = proxied(server)
     late, other = worker(proxy.redis_url()), worker(server.url, **QUICK)
-    session = new_session()
     register = Scripts.load().digests["register"]
     frozen = threading.Event()
     proxy.lose_request(lambda request: register in request and not frozen.is_set(), times=1000)
     script: dict[str, object] = {"n": 4, "gate": session, "gate_at": 2}
     async with AsyncExitStack() as stack:
         entering = asyncio.create_task(enter(stack, late, session, **script))
-        await wait_until_async(lambda: proxy.requests_lost, description="the worker has claimed and cannot register")
+        await reached(proxy, "the worker has claimed and cannot register")
         late.pause()
         frozen.set()
         second = await enter(stack, other, session, **script)
@@ -208,15 +193,9 @@ STEPS = {"the claim": ("request", b""), "the registration": ("register", b""), "
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_lost_reply_changes_nothing(
-    step: str,
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    step: str, server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    proxy = proxied(server)
     first, other = worker(proxy.redis_url()), worker(server.url)
-    session = new_session()
     name, mark = STEPS[step]
     digest = Scripts.load().digests[name]
     proxy.lose_reply(lambda request: digest in request and mark in request)
@@ -229,12 +208,9 @@ async def test_a_lost_reply_changes_nothing(
 
 
 async def test_without_the_store_a_request_runs_as_its_endpoint_says(
-    own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
+    server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    proxy = proxied(server)
     one = worker(proxy.redis_url(), **SHORT_PATIENCE)
-    session = new_session()
     proxy.refuse()
     answer = await keyed(one, session, n=3)
     refused = await keyed(one, session, path="/api/strict", n=3)
@@ -245,16 +221,12 @@ async def test_without_the_store_a_request_runs_as_its_endpoint_says(
 
 
 async def test_a_known_stream_that_cannot_be_reached_is_not_run_again(
-    own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
+    server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
     """The claim was read, then the store fell silent: that the request runs elsewhere is known."""
-    server = own_redis()
-    proxy = proxied(server)
     first, other = worker(server.url), worker(proxy.redis_url(), **SHORT_PATIENCE)
-    session = new_session()
     await keyed(first, session, n=3)
-    meta = Scripts.load().digests["meta"]
-    proxy.lose_request(lambda request: meta in request, times=1000)
+    stop_at(proxy, "request", Scripts.load().digests["meta"])
     answer = await keyed(other, session, n=3)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
     assert runs(session, other) == 0

@@ -17,7 +17,7 @@ from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
-from .test_takeover import faults, terminals
+from .logs import codes, terminals
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -136,7 +136,7 @@ async def test_shutdown_ends_streams_with_a_terminal(
     events = seen + rest + (_events(tail) if tail.status_code == 200 else [])
     assert [_number(event) for event in events] == list(range(1, len(events) + 1))
     assert events[-1].data == "[DONE]"
-    assert faults(events) == ["shutting_down"]
+    assert codes(events) == ["shutting_down"]
     if graceful_seconds is None and server_kind == "uvicorn":
         assert ui_text(finished) == expected_text(40), "a stream that ends within the drain ends by itself"
     again = get(other, ending, short.cursor)

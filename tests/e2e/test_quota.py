@@ -23,6 +23,7 @@ from tests.harness.workers import Worker
 
 from .calls import USER, new_session, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_LEASE, SHORT_PATIENCE
+from .steps import reached, stop_at
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -34,6 +35,17 @@ COUNTING = {
     "quota_seconds": 5.0,
     **SHORT_LEASE,
 }
+
+
+@pytest.fixture
+def counting(worker: Callable[..., Worker]) -> Callable[..., Worker]:
+    """Starts workers that count in their own Redis, or in `counted`: `counting(url, lease_seconds=…)`."""
+
+    def start(url: str, counted: str | None = None, *, hold_seconds: float = 60, **settings: object) -> Worker:
+        env = {"COUNTING_REDIS": counted or url, "COUNTING_HOLD": str(hold_seconds)}
+        return worker(url, app=APP, env=env, **COUNTING | settings)
+
+    return start
 
 
 class Ledger(NamedTuple):
@@ -65,41 +77,30 @@ def settled(worker: Worker, session: str) -> bool:
 
 
 # Per step: the script whose request or reply is lost when the worker dies, and what the reply then costs.
-STEPS: dict[str, tuple[str | None, str | None, int]] = {
-    "streaming": (None, None, ESTIMATE),
-    "before the settlement": ("request", "commit", 6),
-    "after the settlement": ("reply", "commit", 6),
-    "before the terminal": ("request", "close", 6),
-    "after the terminal": ("reply", "close", 6),
+STEPS: dict[str, tuple[tuple[str, str] | None, int]] = {
+    "streaming": (None, ESTIMATE),
+    "before the settlement": (("request", "commit"), 6),
+    "after the settlement": (("reply", "commit"), 6),
+    "before the terminal": (("request", "close"), 6),
+    "after the terminal": (("reply", "close"), 6),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_worker_killed_after_any_step(
-    step: str,
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    step: str, server: RedisServer, proxy: FaultProxy, counting: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    proxy = proxied(server)
-    what, script, cost = STEPS[step]
-    dying = worker(proxy.redis_url(), app=APP, env={"COUNTING_REDIS": proxy.redis_url()}, **COUNTING)
-    other = worker(server.url, app=APP, env={"COUNTING_REDIS": server.url}, **COUNTING)
-    session = new_session()
+    stop, cost = STEPS[step]
+    dying = counting(proxy.redis_url())
+    other = counting(server.url)
     async with post(dying, session, n=6, gate=session, gate_at=4) as stream:
         await stream.read_events(6)
         assert (await ledger(server)).reserved == ESTIMATE
-        if script is not None:
-            found = marker(script)
-            if what == "request":
-                proxy.lose_request(lambda request: found in request, times=1000)
-            else:
-                proxy.lose_reply(lambda request: found in request, cut=False)
+        if stop is not None:
+            what, script = stop
+            stop_at(proxy, what, marker(script))
             open_gate(dying, session)
-            await wait_until_async(
-                lambda: proxy.requests_lost or proxy.replies_lost, description=f"the worker is {step}", timeout=30
-            )
+            await reached(proxy, f"the worker is {step}")
         dying.kill()
     wait_until(lambda: settled(other, session), description="it is settled", timeout=40)
     assert await ledger(server) == Ledger(cost, 0, 0)
@@ -108,20 +109,13 @@ async def test_a_worker_killed_after_any_step(
 
 
 async def test_a_worker_killed_between_reserving_and_starting(
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    server: RedisServer, proxy: FaultProxy, counting: Callable[..., Worker], session: str
 ) -> None:
     """Nobody knows of a stream: its reservation expires, and costs nothing."""
-    server = own_redis()
-    proxy = proxied(server)
-    env = {"COUNTING_HOLD": "3"}
-    dying = worker(proxy.redis_url(), app=APP, env={"COUNTING_REDIS": proxy.redis_url(), **env}, **COUNTING)
-    other = worker(server.url, app=APP, env={"COUNTING_REDIS": server.url, **env}, **COUNTING)
-    session = new_session()
+    dying = counting(proxy.redis_url(), hold_seconds=3)
+    other = counting(server.url, hold_seconds=3)
     assert raw_post(dying, new_session(), n=2).status_code == 200
-    found = marker("register")
-    proxy.lose_request(lambda request: found in request, times=1000)
+    stop_at(proxy, "request", marker("register"))
 
     async def ask() -> None:
         with suppress(httpx.HTTPError):
@@ -129,7 +123,7 @@ async def test_a_worker_killed_between_reserving_and_starting(
                 await client.post(f"{dying.url}/api/chat", json={"id": session}, headers=USER)
 
     asking = asyncio.create_task(ask())
-    await wait_until_async(lambda: proxy.requests_lost, description="it is reserved, and about to be registered")
+    await reached(proxy, "it is reserved, and about to be registered")
     assert (await ledger(server)).reserved == ESTIMATE
     dying.kill()
     await asking
@@ -147,12 +141,9 @@ async def test_a_worker_killed_between_reserving_and_starting(
 
 
 async def test_a_frozen_worker_settles_nothing_after_its_lease(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    server: RedisServer, counting: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    env = {"COUNTING_REDIS": server.url}
-    frozen, other = (worker(server.url, app=APP, env=env, **COUNTING) for _ in range(2))
-    session = new_session()
+    frozen, other = (counting(server.url) for _ in range(2))
     async with post(frozen, session, n=10, gate=session, gate_at=5) as stream:
         await stream.read_events(7)
         frozen.pause()
@@ -167,12 +158,10 @@ async def test_a_frozen_worker_settles_nothing_after_its_lease(
 
 
 async def test_the_quota_s_redis_is_away_when_a_reply_ends(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    own_redis: Callable[..., RedisServer], counting: Callable[..., Worker], session: str
 ) -> None:
     server, counted = own_redis(), own_redis()
-    settings = COUNTING | {"quota_seconds": 0.5}
-    one = worker(server.url, app=APP, env={"COUNTING_REDIS": counted.url}, **settings)
-    session = new_session()
+    one = counting(server.url, counted.url, quota_seconds=0.5)
     async with post(one, session, n=6, gate=session, gate_at=4) as stream:
         await stream.read_events(6)
         counted.pause()
@@ -194,13 +183,11 @@ async def test_the_quota_s_redis_is_away_when_a_reply_ends(
 
 
 async def test_the_streams_redis_is_away_for_longer_than_a_lease(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    own_redis: Callable[..., RedisServer], counting: Callable[..., Worker]
 ) -> None:
     """The live reply is settled once, for what it consumed; of a dead worker's the estimate, once."""
     server, counted = own_redis(), own_redis()
-    settings = COUNTING | SHORT_PATIENCE
-    env = {"COUNTING_REDIS": counted.url}
-    live, dying = (worker(server.url, app=APP, env=env, **settings) for _ in range(2))
+    live, dying = (counting(server.url, counted.url, **SHORT_PATIENCE) for _ in range(2))
     session, dead = new_session(), new_session()
     async with (
         post(live, session, n=8, gate=session, gate_at=4, again_at=6) as stream,
@@ -229,12 +216,10 @@ def _degraded(worker: Worker) -> bool:
 
 
 async def test_a_redis_that_comes_back_empty(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    server: RedisServer, counting: Callable[..., Worker], session: str
 ) -> None:
     """What was reserved is forgotten with everything else: nothing can be charged, and counting begins anew."""
-    server = own_redis()
-    one = worker(server.url, app=APP, env={"COUNTING_REDIS": server.url}, **COUNTING, **SHORT_PATIENCE)
-    session = new_session()
+    one = counting(server.url, **SHORT_PATIENCE)
     async with post(one, session, n=6, gate=session, gate_at=4) as stream:
         await stream.read_events(6)
         server.restart(empty=True)

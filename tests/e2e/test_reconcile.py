@@ -23,8 +23,9 @@ from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
 from .conftest import FAST, SHORT_LEASE, SHORT_PATIENCE
-from .test_redis_faults import log_of, until_degraded
-from .test_saving import APP, SAVING, Place, check_row, codes, owed, place, settled, terminals
+from .logs import codes, log_of, terminals
+from .test_redis_faults import until_degraded
+from .test_saving import APP, SAVING, Place, check_row, owed, place, settled
 
 __all__ = ["place"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 
@@ -17,23 +16,14 @@ from tests.harness.workers import Worker
 
 from .calls import expected_text, get, new_session, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_PATIENCE
+from .logs import log_of, parts_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 def notices(events: list[SseEvent], code: str) -> list[dict[str, object]]:
-    parts = [json.loads(event.data) for event in events if event.data.startswith("{")]
-    data = [part["data"] for part in parts if part["type"] == "data-streamguard-error"]
+    data = [part["data"] for part in parts_of(events, "data-streamguard-error")]
     return [fault for fault in data if fault["code"] == code]
-
-
-def log_of(client: Redis, stream_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries of a stream's log."""
-    for key in client.scan_iter(f"*{stream_id}*", count=1000):
-        if client.type(key) == b"stream":
-            entries: list[tuple[bytes, dict[bytes, bytes]]] = client.xrange(key)  # type: ignore[assignment]
-            return entries
-    return []
 
 
 def kinds(client: Redis, stream_id: str) -> bytes:

@@ -18,13 +18,14 @@ from streamguard.stores.redis_scripts import Scripts
 from streamguard.wire import fold
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
-from tests.harness.sse import Ending, SseEvent, ui_text
+from tests.harness.sse import Ending, ui_text
 from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
 
-from .calls import expected_text, new_session, open_gate, post, status, trace
+from .calls import expected_text, open_gate, post, status, trace
 from .conftest import SHORT_LEASE
-from .test_redis_faults import log_of
+from .logs import codes, log_of, parts_of, terminals
+from .steps import reached, stop_at
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -76,20 +77,14 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def parts_of(events: list[SseEvent], kind: str) -> list[dict[str, Any]]:
-    parts = [json.loads(event.data) for event in events if event.data.startswith("{")]
-    return [part for part in parts if part["type"] == kind]
+@pytest.fixture
+def saving(place: Place, worker: Callable[..., Worker]) -> Callable[..., Worker]:
+    """Starts workers that keep their chats in `place`: `saving(url, lease_seconds=…)`."""
 
+    def start(url: str, **settings: object) -> Worker:
+        return worker(url, app=APP, env=place.env, **SAVING | settings)
 
-def codes(events: list[SseEvent]) -> list[str]:
-    return [part["data"]["code"] for part in parts_of(events, "data-streamguard-error")]
-
-
-def terminals(server: RedisServer, stream_id: str) -> list[dict[str, Any]]:
-    fields = [entry for _, entry in log_of(server.client(), stream_id)]
-    found = [json.loads(entry[b"t"]) for entry in fields if b"t" in entry]
-    assert not found or b"t" in fields[-1]
-    return found
+    return start
 
 
 def fold_of(server: RedisServer, stream_id: str, message_id: str) -> list[Any]:
@@ -131,51 +126,39 @@ def check_row(place: Place, server: RedisServer, session: str, stream_id: str, m
 
 
 # Per step: whether the database fails, and the script whose request or reply is lost when the worker dies.
-STEPS: dict[str, tuple[str | None, str | None, str | None]] = {
-    "streaming": (None, None, None),
-    "before the seal": (None, "request", "seal"),
-    "after the seal": (None, "reply", "seal"),
-    "while it is saved": ("slow", None, None),
-    "after the save": (None, "request", "close"),
-    "after the close": (None, "reply", "close"),
-    "before the outbox entry": ("fail", "request", "enter"),
-    "after the outbox entry": ("fail", "reply", "enter"),
-    "before a close that owes": ("fail", "request", "close"),
-    "after a close that owes": ("fail", "reply", "close"),
+STEPS: dict[str, tuple[str | None, tuple[str, str] | None]] = {
+    "streaming": (None, None),
+    "before the seal": (None, ("request", "seal")),
+    "after the seal": (None, ("reply", "seal")),
+    "while it is saved": ("slow", None),
+    "after the save": (None, ("request", "close")),
+    "after the close": (None, ("reply", "close")),
+    "before the outbox entry": ("fail", ("request", "enter")),
+    "after the outbox entry": ("fail", ("reply", "enter")),
+    "before a close that owes": ("fail", ("request", "close")),
+    "after a close that owes": ("fail", ("reply", "close")),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_worker_killed_after_any_step(
-    step: str,
-    place: Place,
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    step: str, place: Place, server: RedisServer, proxy: FaultProxy, saving: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    proxy = proxied(server)
-    how, what, script = STEPS[step]
-    dying = worker(proxy.redis_url(), app=APP, env=place.env, command_seconds=30.0, **SAVING)
-    other = worker(server.url, app=APP, env=place.env, **SAVING)
-    session = new_session()
+    how, stop = STEPS[step]
+    dying = saving(proxy.redis_url(), command_seconds=30.0)
+    other = saving(server.url)
     if how is not None:
         place.breaks(how)
-    if script is not None:
-        marker = Scripts.load().digests[script]
-        if what == "request":
-            proxy.lose_request(lambda request: marker in request, times=1000)
-        else:
-            proxy.lose_reply(lambda request: marker in request, cut=False)
+    if stop is not None:
+        what, script = stop
+        stop_at(proxy, what, Scripts.load().digests[script])
     async with post(dying, session, n=6, gate=session, gate_at=4) as stream:
         await stream.read_events(6)
         stream_id, message_id = stream.headers["x-stream-id"], stream.headers["x-message-id"]
         if step != "streaming":
             open_gate(dying, session)
-        if script is not None:
-            await wait_until_async(
-                lambda: proxy.requests_lost or proxy.replies_lost, description=f"the worker is {step}", timeout=30
-            )
+        if stop is not None:
+            await reached(proxy, f"the worker is {step}")
         elif how == "slow":
             await wait_until_async(lambda: f"saving {session}" in trace(dying), description="it is being saved")
         dying.kill()
@@ -193,21 +176,13 @@ async def test_a_worker_killed_after_any_step(
 
 
 async def test_a_worker_killed_between_a_late_save_and_its_record(
-    place: Place,
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    place: Place, server: RedisServer, proxy: FaultProxy, saving: Callable[..., Worker], session: str
 ) -> None:
     """It closed the stream as pending, saved it then, and died before it could say so."""
-    server = own_redis()
-    proxy = proxied(server)
-    slow = SAVING | {"save_visible_seconds": 0.2}
-    dying = worker(proxy.redis_url(), app=APP, env=place.env, **slow)
-    other = worker(server.url, app=APP, env=place.env, **slow)
-    session = new_session()
+    dying = saving(proxy.redis_url(), save_visible_seconds=0.2)
+    other = saving(server.url, save_visible_seconds=0.2)
     place.breaks("slow")
-    marker = Scripts.load().digests["discharge"]
-    proxy.lose_request(lambda request: marker in request, times=1000)
+    stop_at(proxy, "request", Scripts.load().digests["discharge"])
     async with post(dying, session, n=6) as stream:
         events = await stream.read_rest()
         assert stream.ending is Ending.CLEAN
@@ -215,18 +190,16 @@ async def test_a_worker_killed_between_a_late_save_and_its_record(
     assert codes(events) == ["persistence_pending"]
     assert status(other, session)["last"]["persisted"] == "pending"
     place.mended("slow")
-    await wait_until_async(lambda: proxy.requests_lost, description="it is saved, and about to be recorded")
+    await reached(proxy, "it is saved, and about to be recorded")
     dying.kill()
     wait_until(lambda: settled(place, server, other, session, stream_id), description="it is settled", timeout=40)
     check_row(place, server, session, stream_id, message_id)
 
 
 async def test_a_save_that_is_slower_than_clients_wait(
-    place: Place, own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    place: Place, server: RedisServer, saving: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    one = worker(server.url, app=APP, env=place.env, **SAVING | {"save_visible_seconds": 0.2})
-    session = new_session()
+    one = saving(server.url, save_visible_seconds=0.2)
     place.breaks("slow")
     async with post(one, session, n=6) as stream:
         events = await stream.read_rest()
@@ -242,11 +215,9 @@ async def test_a_save_that_is_slower_than_clients_wait(
 
 
 async def test_a_database_that_is_down_and_comes_back(
-    place: Place, own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    place: Place, server: RedisServer, saving: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    one = worker(server.url, app=APP, env=place.env, **SAVING)
-    session = new_session()
+    one = saving(server.url)
     place.breaks("fail")
     async with post(one, session, n=6, question=question("q1")) as stream:
         events = await stream.read_rest()
@@ -267,14 +238,12 @@ def question(message_id: str) -> dict[str, object]:
 
 
 async def test_sigterm_during_a_slow_save(
-    place: Place, own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    place: Place, server: RedisServer, saving: Callable[..., Worker], session: str
 ) -> None:
     """The server's graceful timeout is shorter than the save: a row or an outbox entry is there when the process is
     gone, and the next worker goes on at once."""
-    server = own_redis()
-    patient = SAVING | {"save_total_seconds": 60.0, "save_attempt_seconds": 60.0, "drain_seconds": 1.0}
-    ending = worker(server.url, app=APP, env=place.env, graceful_seconds=1, **patient)
-    session = new_session()
+    patient = {"save_total_seconds": 60.0, "save_attempt_seconds": 60.0, "drain_seconds": 1.0}
+    ending = saving(server.url, graceful_seconds=1, **patient)
     place.breaks("slow")
     async with post(ending, session, n=6) as stream:
         stream_id, message_id = stream.headers["x-stream-id"], stream.headers["x-message-id"]
@@ -285,6 +254,6 @@ async def test_sigterm_during_a_slow_save(
     assert place.replies(session) or owed(server)
     assert "Application shutdown complete" in ending.log()
     place.mended("slow")
-    other = worker(server.url, app=APP, env=place.env, **patient)
+    other = saving(server.url, **patient)
     wait_until(lambda: settled(place, server, other, session, stream_id), description="it is settled", timeout=15)
     check_row(place, server, session, stream_id, message_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -10,36 +9,22 @@ import pytest
 from streamguard.stores.redis_scripts import Scripts
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
-from tests.harness.sse import Ending, SseEvent, resume, ui_text
+from tests.harness.sse import Ending, resume, ui_text
 from tests.harness.waiting import wait_until, wait_until_async
 from tests.harness.workers import Worker
 
-from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
+from .calls import USER, expected_text, get, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_LEASE
-from .test_redis_faults import log_of
+from .logs import codes, log_of, terminals
+from .steps import reached, stop_at
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
-def faults(events: list[SseEvent]) -> list[str]:
-    parts = [json.loads(event.data) for event in events if event.data.startswith("{")]
-    return [part["data"]["code"] for part in parts if part["type"] == "data-streamguard-error"]
-
-
-def terminals(server: RedisServer, stream_id: str) -> list[dict[str, object]]:
-    """The terminal records of a log; nothing may follow one."""
-    fields = [entry for _, entry in log_of(server.client(), stream_id)]
-    found = [json.loads(entry[b"t"]) for entry in fields if b"t" in entry]
-    assert not found or b"t" in fields[-1]
-    return found
-
-
 async def test_a_frozen_worker_adds_nothing_after_its_lease(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    server: RedisServer, worker: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
     frozen, other = worker(server.url, **SHORT_LEASE), worker(server.url, **SHORT_LEASE)
-    session = new_session()
     # The pause between its pieces has the model still speaking when its worker hears that it was fenced.
     async with post(frozen, session, n=10, gate=session, gate_at=5, gap_ms=200) as local:
         seen = await local.read_events(7)
@@ -49,7 +34,7 @@ async def test_a_frozen_worker_adds_nothing_after_its_lease(
             watched = await remote.read_rest()
             assert remote.ending is Ending.CLEAN
         assert watched[: len(seen)] == seen
-        assert faults(watched) == ["interrupted"]
+        assert codes(watched) == ["interrupted"]
         assert watched[-1].data == "[DONE]"
         log = log_of(server.client(), stream_id)
         frozen.resume()
@@ -67,12 +52,10 @@ async def test_a_frozen_worker_adds_nothing_after_its_lease(
 
 
 async def test_a_post_takes_over_an_expired_stream(
-    own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
+    server: RedisServer, worker: Callable[..., Worker], session: str
 ) -> None:
     """Without waiting for a sweep."""
-    server = own_redis()
     dead, other = (worker(server.url, sweep_seconds=600.0, **SHORT_LEASE) for _ in range(2))
-    session = new_session()
     async with post(dead, session, n=10, gate=session, gate_at=5) as stream:
         await stream.read_events(7)
         stream_id = stream.headers["x-stream-id"]
@@ -91,7 +74,7 @@ async def test_a_post_takes_over_an_expired_stream(
 
 
 STEPS = {
-    "streaming": (None, None),
+    "streaming": None,
     "before the end": ("request", "seal"),
     "after the end": ("reply", "seal"),
 }
@@ -100,34 +83,22 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_worker_killed_at_any_step_of_the_end(
-    step: str,
-    own_redis: Callable[..., RedisServer],
-    proxied: Callable[..., FaultProxy],
-    worker: Callable[..., Worker],
+    step: str, server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
-    server = own_redis()
-    proxy = proxied(server)
     dying = worker(proxy.redis_url(), command_seconds=30.0, **SHORT_LEASE)
     other = worker(server.url, **SHORT_LEASE)
-    session = new_session()
-    what, script = STEPS[step]
-    if script is not None:
-        digest = Scripts.load().digests[script]
-        marker = digest
-        if what == "request":
-            proxy.lose_request(lambda request: marker in request, times=1000)
-        else:
-            proxy.lose_reply(lambda request: marker in request, cut=False)
+    stop = STEPS[step]
+    if stop is not None:
+        what, script = stop
+        stop_at(proxy, what, Scripts.load().digests[script])
     async with post(dying, session, n=6, gate=session, gate_at=4) as stream:
         seen = await stream.read_events(6)
         stream_id = stream.headers["x-stream-id"]
         async with resume(other.port, session, headers=USER) as remote:
             await remote.read_events(6)
-            if script is not None:
+            if stop is not None:
                 open_gate(dying, session)
-                await wait_until_async(
-                    lambda: proxy.requests_lost or proxy.replies_lost, description=f"the worker is {step}"
-                )
+                await reached(proxy, f"the worker is {step}")
             dying.kill()
             watched = seen + await remote.read_rest()
             assert remote.ending is Ending.CLEAN
@@ -137,28 +108,23 @@ async def test_a_worker_killed_at_any_step_of_the_end(
     assert watched[-1].data == "[DONE]"
     if natural:
         assert ui_text(watched) == expected_text(6)
-        assert faults(watched) == []
+        assert codes(watched) == []
     else:
-        assert faults(watched) == ["interrupted"]
+        assert codes(watched) == ["interrupted"]
     assert status(other, session)["active"] is None
     assert raw_post(other, session, n=2).status_code == 200
     assert get(other, session, seen[-1].id).status_code == 200
 
 
 async def test_a_new_post_need_not_wait_for_a_sealed_stream(
-    own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
+    server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str
 ) -> None:
     """Its end is decided; whoever closes it clears the pointer only if it is still its own."""
-    server = own_redis()
-    proxy = proxied(server)
     dying = worker(proxy.redis_url(), command_seconds=30.0, **SHORT_LEASE)
     other = worker(server.url, **SHORT_LEASE)
-    session = new_session()
-    digest = Scripts.load().digests["seal"]
-    marker = digest
-    proxy.lose_reply(lambda request: marker in request, cut=False)
+    stop_at(proxy, "reply", Scripts.load().digests["seal"])
     async with post(dying, session, n=3) as stream:
-        await wait_until_async(lambda: proxy.replies_lost, description="the stream is sealed")
+        await reached(proxy, "the stream is sealed")
         dying.kill()
         first_id = stream.headers["x-stream-id"]
     async with post(other, session, n=4, gate=session, gate_at=2) as second:

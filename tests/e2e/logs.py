@@ -1,0 +1,41 @@
+"""What a stream's log in Redis and a viewer's events tell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from redis import Redis
+
+from tests.harness.redis import RedisServer
+from tests.harness.sse import SseEvent
+
+__all__ = ["codes", "log_of", "parts_of", "terminals"]
+
+
+def parts_of(events: list[SseEvent], kind: str) -> list[dict[str, Any]]:
+    """The parts of a type among events of the ui-message protocol."""
+    parts = [json.loads(event.data) for event in events if event.data.startswith("{")]
+    return [part for part in parts if part["type"] == kind]
+
+
+def codes(events: list[SseEvent]) -> list[str]:
+    """The codes of the faults among them."""
+    return [part["data"]["code"] for part in parts_of(events, "data-streamguard-error")]
+
+
+def log_of(client: Redis, stream_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of a stream's log."""
+    for key in client.scan_iter(f"*{stream_id}*", count=1000):
+        if client.type(key) == b"stream":
+            entries: list[tuple[bytes, dict[bytes, bytes]]] = client.xrange(key)  # type: ignore[assignment]
+            return entries
+    return []
+
+
+def terminals(server: RedisServer, stream_id: str) -> list[dict[str, Any]]:
+    """The terminal records of a log; nothing may follow one."""
+    fields = [entry for _, entry in log_of(server.client(), stream_id)]
+    found = [json.loads(entry[b"t"]) for entry in fields if b"t" in entry]
+    assert not found or b"t" in fields[-1]
+    return found
