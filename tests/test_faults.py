@@ -94,7 +94,6 @@ def test_absent_fields_are_left_out_and_keys_are_snake_case(fault: Fault) -> Non
 @settings(deadline=None)  # a busy machine is not a failure
 @given(faults)
 def test_the_envelope_is_the_fault_with_its_type(fault: Fault) -> None:
-    # ledger: S1-M3-FIX-1, S4-3-MIT-1
     body = json.loads(fault.envelope())
     assert body == {"error": {"type": "streamguard_error", "param": None, **json.loads(fault.to_json())}}
 

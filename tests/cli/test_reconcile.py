@@ -103,7 +103,7 @@ def orphaned(env: dict[str, str], count: int = 1) -> None:
 
 
 async def test_what_a_dead_worker_left_is_planned_then_ended_and_saved_once(server: RedisServer, place: Place) -> None:
-    """ledger: I10, I11."""
+    """Promises I10 and I11."""
     env = environment_of(server, place)
     session, stream_id = await killed_in_mid_stream(env)
     orphaned(env)
@@ -157,7 +157,6 @@ async def test_a_save_that_is_owed_is_made_when_the_database_is_back(server: Red
 
 
 async def test_a_save_that_always_fails_is_given_up_and_can_be_replayed(server: RedisServer, place: Place) -> None:
-    """ledger: S1-OPEN-2."""
     env = environment_of(server, place, max_outbox_attempts=2)
     session, stream_id = await closed_with_a_save_owed(env, place)
     buried = 0

@@ -67,7 +67,7 @@ async def test_an_orphan_gets_its_terminal_and_its_viewers_their_end(
 
 
 async def test_a_second_sweep_changes_nothing(stores: Stores, look: StreamStore, dead: tuple[Worker, Line]) -> None:
-    """ledger: I11."""
+    """Promise I11."""
     worker, line = dead
     stream = await orphaned(worker, line, look, Model("a"))
     async with working(stores()) as healthy:

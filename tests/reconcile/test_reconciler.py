@@ -162,7 +162,7 @@ async def test_what_a_round_says(memory: MemoryStore) -> None:
             *((ref, Step.INTERRUPT) for ref in orphans_left),
             (owed, Step.SAVE),
         }
-        assert all(one.waiting_seconds > 0 for one in rehearsed.planned)
+        assert all(one.waiting_seconds is not None and one.waiting_seconds > 0 for one in rehearsed.planned)
         assert (rehearsed.found, rehearsed.done, rehearsed.left) == (3, 0, 0)
         assert len(await memory.due(limit=10)) == 2, "a dry run changes nothing"
         report = await reconciler.once(patience=False)

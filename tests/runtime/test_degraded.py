@@ -135,7 +135,7 @@ async def test_unlogged_streams_count_against_their_owner_while_they_run(memory:
 
 
 async def test_one_lost_append_reply(memory: MemoryStore) -> None:
-    """ledger: I1. The append is asked again; the log holds each event once."""
+    """Promise I1. The append is asked again; the log holds each event once."""
     line = Line(memory)
     async with working(line) as worker:
         model, stream = await spoken(worker, "a")

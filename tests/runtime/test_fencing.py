@@ -51,7 +51,7 @@ async def lost_to_another(
 
 @pytest.mark.parametrize("found_by", ["hint", "heartbeat", "append", "seal", "close"])
 async def test_whoever_lost_the_epoch_writes_nothing_more(memory: MemoryStore, found_by: str) -> None:
-    """ledger: I5. However the old writer finds out, its viewers go on to the new owner's one terminal."""
+    """Promise I5. However the old writer finds out, its viewers go on to the new owner's one terminal."""
     line = Line(memory)
     if found_by != "hint":
         line.broken = {"listen"}
@@ -146,7 +146,7 @@ async def test_our_own_close_is_no_takeover(memory: MemoryStore) -> None:
 
 @pytest.mark.parametrize("sealed", [False, True])
 async def test_two_takeovers_one_wins(stores: Stores, look: StreamStore, sealed: bool) -> None:
-    """ledger: I4. Two workers find the same orphan: one terminal, and a second sweep changes nothing."""
+    """Promise I4. Two workers find the same orphan: one terminal, and a second sweep changes nothing."""
     dead = Line(look)
     async with working(dead, dying(), clean=False) as one, working(stores()) as two, working(stores()) as three:
         model = Model("a")
@@ -172,7 +172,7 @@ async def test_two_takeovers_one_wins(stores: Stores, look: StreamStore, sealed:
 
 
 async def test_an_event_loop_that_stood_still_past_its_lease(redis_url: str) -> None:
-    """ledger: I5. A worker's loop is blocked; another takes the stream; awake again, the first writes nothing, and its
+    """Promise I5. A worker's loop is blocked; another takes the stream; awake again, the first writes nothing, and its
     viewers get the new owner's end."""
     settings = quick(lease_seconds=0.4, heartbeat_seconds=0.1, command_seconds=2.0, append_deadline_seconds=5.0)
     stalled = Stalled(redis_url, settings)

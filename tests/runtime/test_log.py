@@ -54,7 +54,7 @@ async def test_closing_parts_follow_the_seal_and_are_logged(stores: Stores, look
 
 
 async def test_nothing_is_seen_before_it_is_logged(memory: MemoryStore) -> None:
-    """ledger: I2. While its append is under way, an event waits; lost on the way, it was never seen."""
+    """Promise I2. While its append is under way, an event waits; lost on the way, it was never seen."""
     line = Line(memory)
     async with working(line) as worker:
         line.hold("append")

@@ -53,7 +53,7 @@ async def due(store: StreamStore, ref: StreamRef) -> None:
 
 
 async def test_a_completed_reply_costs_what_it_consumed(stores: Stores, look: StreamStore) -> None:
-    """ledger: I8."""
+    """Promise I8."""
     quota = QuotaLine()
     async with counting(stores(), quota) as worker:
         model = Model("a")

@@ -76,7 +76,7 @@ async def test_no_such_stream(stores: Stores) -> None:
 
 
 async def test_cursor_ahead(stores: Stores) -> None:
-    """ledger: I9. Whether the stream runs, ended, or lost its log."""
+    """Promise I9. Whether the stream runs, ended, or lost its log."""
     async with working(stores()) as worker:
         ended = await finished(worker, "a")
         ahead = (410, "resume_failed", "cursor_ahead")

@@ -35,7 +35,7 @@ UI = "ui-message"
 
 
 async def test_a_reply_is_stored_once_as_the_fold_of_its_log(stores: Stores, look: StreamStore) -> None:
-    """ledger: I6."""
+    """Promise I6."""
     messages = Messages()
     async with working(stores(), bindings=saving_to(messages)) as worker:
         stream = await worker.start(saying("Hel", "lo"), worker.request(protocol=UI))
@@ -153,7 +153,7 @@ async def test_a_lost_reply_of_the_database_makes_one_row(memory: MemoryStore) -
 
 
 async def test_a_save_that_fails_is_told_owed_and_recovered(stores: Stores, look: StreamStore) -> None:
-    """ledger: I7."""
+    """Promise I7."""
     messages = Messages()
     messages.down = True
     settings = quick(save_visible_seconds=1.0, save_total_seconds=0.5, outbox_retry_seconds=0.05, outbox_seconds=0.05)

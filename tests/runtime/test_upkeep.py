@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_observers_that_raise_hurt_nobody(memory: MemoryStore) -> None:
-    """ledger: S2-ISSUE-1. A sink that always raises: the stream goes on, other sinks hear, it is counted."""
+    """A sink that always raises: the stream goes on, other sinks hear, it is counted."""
     heard: list[Observation] = []
 
     def broken(_: Observation) -> None:
@@ -49,7 +49,7 @@ async def test_the_stores_warnings_are_told(memory: MemoryStore) -> None:
 
 @pytest.mark.parametrize(("name", "operation"), [("writer", "append"), ("leases", "heartbeat"), ("breaker", "ping")])
 async def test_crashed_background_tasks_start_again(memory: MemoryStore, name: str, operation: str) -> None:
-    """ledger: S2-ISSUE-2. Observed and in the health, and what they had in hand is not forgotten."""
+    """Observed and in the health, and what they had in hand is not forgotten."""
     line = Line(memory)
     line.errors[operation] = [ZeroDivisionError("a bug"), ZeroDivisionError("again")]
     async with working(line) as worker:

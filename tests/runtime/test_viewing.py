@@ -39,7 +39,7 @@ async def numbered(worker: Worker, count: int) -> tuple[Model, LiveStream]:
 
 @pytest.mark.parametrize("where", ["same", "other"])
 async def test_resume_at_every_event_while_it_runs(stores: Stores, where: str) -> None:
-    """ledger: I3. From each cursor, on the writing worker or another, the rest arrives once and in order."""
+    """Promise I3. From each cursor, on the writing worker or another, the rest arrives once and in order."""
     async with working(stores()) as one, working(stores()) as two:
         model, stream = await numbered(one, 12)
         worker = one if where == "same" else two

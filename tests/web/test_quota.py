@@ -73,7 +73,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
 
 
 async def test_what_does_not_fit_is_answered_429_before_the_model_is_called() -> None:
-    """ledger: I8."""
+    """Promise I8."""
     chat = Chat()
     async with calling(chat.app, chat.guard) as client:
         answer = await client.post("/chat", json={"tokens": 70, "uses": 61})

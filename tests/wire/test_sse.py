@@ -292,7 +292,6 @@ lines = texts.map(lambda text: text.translate({ord("\r"): "", ord("\n"): "", 0: 
 
 @given(texts, lines | st.none(), lines | st.none(), st.integers(0, 10**12) | st.none())
 def test_what_is_encoded_reads_back(data: str, event: str | None, event_id: str | None, retry: int | None) -> None:
-    # ledger: S1-SEC-1
     block = encode_block(data, event=event, event_id=event_id, retry_ms=retry)
     parser = EventParser()
     normal = data.replace("\r\n", "\n").replace("\r", "\n")

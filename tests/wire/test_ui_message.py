@@ -370,7 +370,6 @@ def test_no_client_ever_meets_a_part_that_is_not_open(items: list[object], broke
 
 
 def test_an_event_over_the_limit_is_refused_and_leaves_no_trace() -> None:
-    # ledger: S0-22
     enc = encoder(200)
     with pytest.raises(EventTooLargeError) as caught:
         enc.encode("x" * 200)

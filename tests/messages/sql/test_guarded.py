@@ -82,7 +82,6 @@ def rows(stored: list[StoredMessage]) -> list[str]:
 async def test_a_commit_that_is_in_doubt_makes_one_row_and_a_success(
     server: DatabaseServer, proxy: FaultProxy, place: Place, lose: str
 ) -> None:
-    # ledger: S0-22
     store = await place.store(server.url(proxy.port), timeout_seconds=PATIENT_SECONDS)
     answer = await answered(store, proxy, lose=lose)
     assert (proxy.replies_lost, proxy.requests_lost) == ((1, 0) if lose == "reply" else (0, 1))

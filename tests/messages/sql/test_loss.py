@@ -65,7 +65,6 @@ async def hasty(server: DatabaseServer, proxy: FaultProxy, place: Place) -> SQLM
 async def test_a_commit_whose_reply_is_lost_is_a_duplicate_when_repeated(
     patient: SQLMessageStore, proxy: FaultProxy, place: Place
 ) -> None:
-    # ledger: S0-22
     key = await opened(patient)
     await put(patient, key, asked("before"))
     message = asked("once")
