@@ -56,7 +56,7 @@ class Ledger(NamedTuple):
 
 async def ledger(server: RedisServer) -> Ledger:
     """What the owner is charged; the counters agree with the reservations."""
-    async with RedisClient(server.url) as client:
+    async with RedisClient(server.url, command_seconds=20) as client:
         store = RedisQuotaStore(client)
         (standing,) = (await store.status(USER["X-User"], [LIMIT])).standings
         audit = await store.audit(USER["X-User"], [LIMIT])
@@ -127,7 +127,7 @@ async def test_a_worker_killed_between_reserving_and_starting(
     assert (await ledger(server)).reserved == ESTIMATE
     dying.kill()
     await asking
-    async with RedisClient(server.url) as client:
+    async with RedisClient(server.url, command_seconds=20) as client:
         store = RedisQuotaStore(client, hold_seconds=3, stale_seconds=1)
 
         async def over() -> bool:
