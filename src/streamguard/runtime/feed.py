@@ -50,6 +50,7 @@ class Feed:
         "_id_prefix",
         "_ids_by_default",
         "_limit",
+        "_listeners",
         "base",
         "complete",
         "data",
@@ -59,7 +60,6 @@ class Feed:
         "held_bytes",
         "kinds",
         "last_id",
-        "listeners",
         "protocol",
         "stream_id",
         "viewers",
@@ -84,8 +84,7 @@ class Feed:
         self.end_fault: Fault | None = None
         """Why viewers are cut, when it ended incomplete."""
         self.viewers: set[Viewer] = set()
-        self.listeners: list[Callable[[], None]] = []
-        """Called at every change. They must not raise."""
+        self._listeners: tuple[Callable[[], None], ...] = ()
         self.held_bytes: int = 0
         """Of the window's events; whoever adds to `kinds` and `data` adds the payload's and `EVENT_BYTES` here."""
         self._limit = limit_bytes
@@ -110,7 +109,8 @@ class Feed:
             self.visible = up_to
             if self.held_bytes > 2 * self._limit:
                 self._trim(self._limit)
-            self.wake()
+            for tell in self._listeners:
+                tell()
 
     def drop_hidden(self) -> None:
         """Forget events that were never shown (their writer lost the stream)."""
@@ -130,17 +130,25 @@ class Feed:
 
     def wake(self) -> None:
         """Tell every listener."""
-        for tell in tuple(self.listeners):  # one that is told may leave
+        for tell in self._listeners:
             tell()
+
+    def listen(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called at every change. It must not raise, but may leave."""
+        self._listeners = (*self._listeners, tell)
+
+    def leave(self, tell: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._listeners = tuple(one for one in self._listeners if one != tell)
 
     async def change(self) -> None:
         """Wait for the next change."""
         changed = asyncio.Event()
-        self.listeners.append(changed.set)
+        self.listen(changed.set)
         try:
             await changed.wait()
         finally:
-            self.listeners.remove(changed.set)
+            self.leave(changed.set)
 
     def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
         """Events `first`…`last`, which must be in the window."""

@@ -43,13 +43,13 @@ class Viewer:
 
     __slots__ = (
         "_clock",
-        "_cut",
         "_keep_alive_due",
         "_on_close",
         "_on_news",
         "_over",
         "_patience_seconds",
         "_store",
+        "cut_reason",
         "feed",
         "ids",
         "last_at",
@@ -90,7 +90,8 @@ class Viewer:
         self._patience_seconds = patience_seconds
         """How long a replay may wait for a store that fails."""
         self._on_close = on_close
-        self._cut: str | None = None
+        self.cut_reason: str | None = None
+        """Why somebody cut it, if so; its response may not have noticed yet."""
         self._over = False
         self._keep_alive_due = False
         self._on_news: Callable[[], None] | None = None
@@ -99,11 +100,10 @@ class Viewer:
 
     def listen(self, on_news: Callable[[], None]) -> None:
         """Have `on_news` called whenever a `poll` may have something, until `close`. It must not raise."""
-        feed = self.feed
-        if feed is not None:
+        if self.feed is not None:
             if self._on_news is not None:
-                feed.listeners.remove(self._on_news)
-            feed.listeners.append(on_news)
+                self.feed.leave(self._on_news)
+            self.feed.listen(on_news)
         self._on_news = on_news
 
     @property
@@ -121,15 +121,15 @@ class Viewer:
         """
         while True:
             feed = self.feed
-            if feed is not None and feed.base <= self.position < feed.visible and self._cut is None:
+            if feed is not None and feed.base <= self.position < feed.visible and self.cut_reason is None:
                 chunk, self.position = feed.take(self.position, ids=self.ids)
                 if not chunk:  # a terminal record without a wire form
                     continue
                 self.last_at = self._clock()
                 self._keep_alive_due = False
                 return chunk
-            if self._cut is not None:
-                raise ViewerCutError(self._cut)
+            if self.cut_reason is not None:
+                raise ViewerCutError(self.cut_reason)
             if self._over:
                 return b""
             if feed is None or self.position < feed.base:
@@ -183,8 +183,8 @@ class Viewer:
             try:
                 return await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
             except StoreError as exc:
-                if self._cut is not None:
-                    raise ViewerCutError(self._cut) from exc
+                if self.cut_reason is not None:
+                    raise ViewerCutError(self.cut_reason) from exc
                 if loop.time() >= deadline:
                     fault = Fault.of(
                         FaultCode.STORE_UNAVAILABLE,
@@ -210,15 +210,10 @@ class Viewer:
         self._keep_alive_due = True
         self._tell()
 
-    @property
-    def was_cut(self) -> bool:
-        """Whether somebody cut it, though its response may not have noticed yet."""
-        return self._cut is not None
-
     def cut(self, reason: str) -> None:
         """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""
-        if self._cut is None:
-            self._cut = reason
+        if self.cut_reason is None:
+            self.cut_reason = reason
         self._tell()
 
     def drop(self, reason: str) -> None:
@@ -233,7 +228,7 @@ class Viewer:
         if self.feed is not None:
             self.feed.viewers.discard(self)
             if self._on_news is not None:
-                self.feed.listeners.remove(self._on_news)
+                self.feed.leave(self._on_news)
         self._on_news = None
         on_close(self)
 

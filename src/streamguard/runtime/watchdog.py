@@ -94,7 +94,7 @@ class Watchdog:
 
     def _look_at_viewer(self, viewer: Viewer, now: float) -> None:
         since = viewer.sending_since
-        if viewer.was_cut:
+        if viewer.cut_reason is not None:
             return
         if since is not None:
             behind = viewer.feed is not None and viewer.position < viewer.feed.base

@@ -36,7 +36,18 @@ from redis.exceptions import (
 
 from ..errors import ConfigurationError, StoreCorruptError, StoreUnavailableError
 
-__all__ = ["Address", "Command", "CommandError", "Link", "Reply", "checked", "mapped_errors", "pack", "unknown_script"]
+__all__ = [
+    "Address",
+    "Command",
+    "CommandError",
+    "Link",
+    "Reply",
+    "checked",
+    "mapped_errors",
+    "pack",
+    "pack_argument",
+    "unknown_script",
+]
 
 CommandError: TypeAlias = RedisError
 """An error reply, as it stands among the others."""
@@ -118,6 +129,11 @@ def _code(error: CommandError) -> str:
     """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
     found = _CODE.search(str(error))
     return found[0] if found else error.status_code or type(error).__name__
+
+
+def pack_argument(argument: bytes) -> bytes:
+    """One argument of a packed command."""
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
 
 
 class Command(NamedTuple):

@@ -24,13 +24,20 @@ EXCHANGE_COMMANDS: Final = 1_000
 class _Asked:
     """The commands of one call."""
 
-    __slots__ = ("at", "commands", "operation", "replies")
+    __slots__ = ("at", "operation", "packed", "replies", "scripts")
 
     def __init__(
-        self, operation: str, commands: Sequence[Command], replies: asyncio.Future[list[Reply]] | None, at: float
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        replies: asyncio.Future[list[Reply]] | None,
+        at: float,
     ) -> None:
         self.operation = operation
-        self.commands = commands
+        self.packed = packed
+        self.scripts = scripts
+        """The script that each calls, if any."""
         self.replies = replies
         """None when nobody wants to know."""
         self.at = at
@@ -76,9 +83,9 @@ class _Lane:
                 await self._wake
             self._wake = None
             batch = [self.asked.popleft()]
-            count = len(batch[0].commands)
-            while self.asked and count + len(self.asked[0].commands) <= EXCHANGE_COMMANDS:
-                count += len(self.asked[0].commands)
+            count = len(batch[0].packed)
+            while self.asked and count + len(self.asked[0].packed) <= EXCHANGE_COMMANDS:
+                count += len(self.asked[0].packed)
                 batch.append(self.asked.popleft())
             self.busy = True
             try:
@@ -94,24 +101,26 @@ class _Lane:
                 self.busy = False
 
     async def _exchange(self, batch: list[_Asked]) -> None:
-        commands = batch[0].commands if len(batch) == 1 else [command for asked in batch for command in asked.commands]
-        replies, refused = await self.link.exchange([packed for packed, _ in commands])
+        packed = batch[0].packed if len(batch) == 1 else [one for asked in batch for one in asked.packed]
+        replies, refused = await self.link.exchange(packed)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
             if unknown:
-                await self._repeat(commands, replies, unknown)
+                await self._repeat(packed, [name for asked in batch for name in asked.scripts], replies, unknown)
         at = 0
         for asked in batch:
-            end = at + len(asked.commands)
+            end = at + len(asked.packed)
             if asked.replies is not None and not asked.replies.done():
                 asked.replies.set_result(replies[at:end])
             at = end
 
-    async def _repeat(self, commands: Sequence[Command], replies: list[Reply], unknown: Sequence[int]) -> None:
+    async def _repeat(
+        self, packed: Sequence[bytes], scripts: Sequence[str | None], replies: list[Reply], unknown: Sequence[int]
+    ) -> None:
         """Load the scripts the server did not know, and call those again, and only those."""
-        names = {name for n in unknown if (name := commands[n].script) is not None}
+        names = {name for n in unknown if (name := scripts[n]) is not None}
         loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
-        again, _ = await self.link.exchange([*loads, *(commands[n].packed for n in unknown)])
+        again, _ = await self.link.exchange([*loads, *(packed[n] for n in unknown)])
         for n, reply in zip(unknown, again[len(loads) :], strict=True):
             replies[n] = reply
 
@@ -156,19 +165,27 @@ class Lanes:
         Raises:
             StoreUnavailableError: no connection, or no answer within the command timeout.
         """
+        return await self._ask(operation, [one.packed for one in commands], [one.script for one in commands])
+
+    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
+        """`run` for many calls of one script, each already packed (see `script_start`)."""
+        return await self._ask(operation, packed, (script,) * len(packed))
+
+    async def _ask(self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None]) -> list[Reply]:
         if self._closed:
             raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
-        if not commands:
+        if not packed:
             return []
         loop = asyncio.get_running_loop()
         replies: asyncio.Future[list[Reply]] = loop.create_future()
-        self._lane().ask(_Asked(operation, commands, replies, loop.time()))
+        self._lane().ask(_Asked(operation, packed, scripts, replies, loop.time()))
         return await replies
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         """Send `commands` with the next exchange; whether they arrive is not told. For clearing up."""
         if not self._closed and commands:
-            self._lane().ask(_Asked(operation, commands, None, asyncio.get_running_loop().time()))
+            packed, scripts = [one.packed for one in commands], [one.script for one in commands]
+            self._lane().ask(_Asked(operation, packed, scripts, None, asyncio.get_running_loop().time()))
 
     async def load_scripts(self) -> None:
         """Load all scripts, to spare the first stream the round trip."""

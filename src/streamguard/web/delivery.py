@@ -10,7 +10,6 @@ itself.
 from __future__ import annotations
 
 import asyncio
-from asyncio import _enter_task, _leave_task  # for implementations of tasks: "Extending", in asyncio's documentation
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
 from types import CoroutineType
@@ -19,8 +18,12 @@ from typing import Final
 from starlette.types import Message, Send
 
 from ..runtime import Viewer
+from ._current_task import swap_current_task
 
 __all__ = ["Delivery"]
+
+_resume: Final = CoroutineType.send
+"""Called with the coroutine: its bound method would be made, and dropped, for each event."""
 
 FAIR_BYTES: Final = 8_192
 """A chunk this large may be followed at once by another: give other tasks a turn. Smaller ones took all there was."""
@@ -129,7 +132,7 @@ class Delivery:
             feed = viewer.feed
             try:
                 # One event that was just shown, which is what nearly every push is about.
-                if feed is not None and viewer.position == feed.visible - 1 >= feed.base and not viewer.was_cut:
+                if feed is not None and viewer.position == feed.visible - 1 >= feed.base and viewer.cut_reason is None:
                     chunk, viewer.position = feed.take(viewer.position, ids=viewer.ids)
                     if len(chunk) >= FAIR_BYTES or not chunk:
                         self._found = chunk or None
@@ -163,19 +166,14 @@ class Delivery:
             self._at_once = False
             self._rest = _Rest(_awaited(sending), None)
             return False
-        current = asyncio.current_task(loop)
-        if current is not None:
-            _leave_task(loop, current)
-        _enter_task(loop, task)
+        current = swap_current_task(loop, task)
         try:
-            waits_for = self._context.run(sending.send, None)
+            waits_for = self._context.run(_resume, sending, None)
         except StopIteration:
             viewer.sending_since = None
             return True
         finally:
-            _leave_task(loop, task)
-            if current is not None:
-                _enter_task(loop, current)
+            swap_current_task(loop, current)
         self._rest = _Rest(sending, waits_for)
         return False
 

@@ -19,7 +19,7 @@ from ..model import Event, EventKind, Outcome
 from ._text_fold import TextFold
 from .base import Encoder, WireProtocol
 from .folding import UIMessage
-from .sse import encode_block, encode_text
+from .sse import DIGITS, KEPT_DIGITS, LF, encode_block, encode_text
 
 __all__ = ["PlainEncoder", "PlainProtocol"]
 
@@ -91,7 +91,7 @@ class PlainProtocol(WireProtocol):
         kind = event.kind
         if kind is _DATA or kind is _CLOSING:
             data = event.data
-            if b"\n" in data:
+            if LF in data:
                 data = data.replace(b"\n", b"\ndata: ")
             if cursor is None:
                 return b"data: " + data + b"\n\n"
@@ -105,10 +105,11 @@ class PlainProtocol(WireProtocol):
         return encode_block(event.data, event=name, event_id=cursor)
 
     def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
-        if kind is _DATA and b"\n" not in payload:
+        if kind is _DATA and LF not in payload:
             if id_prefix is None:
                 return b"data: %b\n\n" % payload
-            return b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
+            return b"".join((id_prefix, number, b"\ndata: ", payload, b"\n\n"))
         return super().block(seq, kind, payload, id_prefix)
 
     def blocks(
@@ -119,7 +120,7 @@ class PlainProtocol(WireProtocol):
         block = self.block
         return [
             b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
-            if kind is _DATA and b"\n" not in payload
+            if kind is _DATA and LF not in payload
             else block(seq, kind, payload, id_prefix)
             for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
         ]

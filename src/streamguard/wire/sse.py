@@ -16,7 +16,10 @@ from ..errors import EventTooLargeError, InvalidPartError
 
 __all__ = [
     "BOM",
+    "DIGITS",
     "KEEP_ALIVE",
+    "KEPT_DIGITS",
+    "LF",
     "MAX_EVENT_BYTES",
     "Block",
     "BlockSplitter",
@@ -35,6 +38,13 @@ Python SDK dispatch an event with empty data, which it then fails to parse."""
 
 MAX_EVENT_BYTES: Final = 1_048_576
 """How large an event or block may be unless the caller says otherwise, in bytes."""
+
+LF: Final = 10
+"""A newline, to look for in bytes: for `b"\\n"`, `in` first raises and drops a `TypeError` (CPython 3.11 to 3.13)."""
+
+KEPT_DIGITS: Final = 4_096
+DIGITS: Final = tuple(b"%d" % number for number in range(KEPT_DIGITS))
+"""Numbers as text, for where each event has one: joining five pieces takes a third of formatting them."""
 
 _PROTOCOL: Final = "sse"
 _EOL: Final = re.compile(rb"\r\n|\n|\r")

@@ -25,7 +25,7 @@ from ._parts import PROTOCOL, encode_part, part_of
 from ._usage import usage_of
 from .base import Encoder, WireProtocol
 from .folding import MessageFold, UIMessage
-from .sse import encode_text
+from .sse import DIGITS, KEPT_DIGITS, encode_text
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
 
@@ -223,7 +223,8 @@ class UIMessageProtocol(WireProtocol):
         if kind is _DATA:
             if id_prefix is None:
                 return b"data: %b\n\n" % payload
-            return b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
+            return b"".join((id_prefix, number, b"\ndata: ", payload, b"\n\n"))
         return super().block(seq, kind, payload, id_prefix)
 
     def blocks(
