@@ -47,6 +47,8 @@ class Feed:
     """
 
     __slots__ = (
+        "_block",
+        "_default_id_prefix",
         "_id_prefix",
         "_ids_by_default",
         "_limit",
@@ -90,6 +92,8 @@ class Feed:
         self._limit = limit_bytes
         self._id_prefix = f"id: 1.{stream_id}.".encode()
         self._ids_by_default = protocol.ids_by_default
+        self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
+        self._block = protocol.block
 
     @property
     def emitted(self) -> int:
@@ -165,6 +169,20 @@ class Feed:
         named = ids and (self.last_id is None or seq <= self.last_id)
         return self.protocol.block(seq, kind, data, self._id_prefix if named else None)
 
+    def newest(self, *, ids: bool) -> bytes:
+        """The wire form of the last visible event, which must be in the window: what `take` gives to who has all that
+        came before."""
+        frames = self.frames
+        index = self.visible - self.base - 1
+        if ids == self._ids_by_default and self.last_id is None:
+            if len(frames) > index:
+                return frames[index]
+            if len(frames) == index:
+                frame = self._block(self.visible, self.kinds[index], self.data[index], self._default_id_prefix)
+                frames.append(frame)
+                return frame
+        return self.take(self.visible - 1, ids=ids)[0]
+
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
         """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
         number of its last event."""
@@ -176,15 +194,9 @@ class Feed:
             if done < stop:
                 if ids and self.last_id is not None:
                     frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
-                elif done == stop - 1:  # the usual case when a model is slower than its readers
-                    id_prefix = self._id_prefix if ids else None
-                    frames.append(self.protocol.block(self.visible, self.kinds[done], self.data[done], id_prefix))
                 else:
                     frames += self.protocol.blocks(
-                        self.base + done + 1,
-                        self.kinds[done:stop],
-                        self.data[done:stop],
-                        self._id_prefix if ids else None,
+                        self.base + done + 1, self.kinds[done:stop], self.data[done:stop], self._default_id_prefix
                     )
             if stop - index == 1:
                 return frames[index], after + 1

@@ -94,8 +94,6 @@ class LiveStream:
     refreshed_at: float = field(init=False)
     last_item_at: float = field(init=False)
     items: int = 0
-    size_bytes: int = 0
-    """Of its data events."""
     pending_bytes: int = 0
     """Of events that wait for their append; over `PENDING_BYTES` the producer waits too."""
     consumed: Usage | None = None
@@ -125,16 +123,22 @@ class LiveStream:
 
     _in_flight_bytes: int = 0
     """Of the pending ones, what the commit under way carries."""
+    _in_flight_seq: int = 0
+    """The last event that it carries."""
     _failed_first: bool = False
     _announcement: Fault | None = None
+    _waiting: int = 0
+    """How many wait for one of these three."""
     _first: Wait = field(default_factory=Wait)
     _room: Wait = field(default_factory=Wait)
     _all_sent: Wait = field(default_factory=Wait)
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _clock: Callable[[], float] = field(init=False)
     _max_event_bytes: int = field(init=False)
-    _max_bytes: int = field(init=False)
-    _max_events: int = field(init=False)
+    _bytes_left: int = field(init=False)
+    """How much more data may be said."""
+    _events_left: int = field(init=False)
+    """How many more events may be; 0 where each must be looked at closely (`emit`)."""
 
     def __post_init__(self) -> None:
         request, settings = self.request, self.settings
@@ -149,8 +153,8 @@ class LiveStream:
         self.refreshed_at = self.last_item_at = self.opened_at
         self._clock = asyncio.get_running_loop().time
         self._max_event_bytes = settings.max_event_bytes
-        self._max_bytes = settings.max_stream_bytes
-        self._max_events = settings.max_stream_events
+        self._bytes_left = settings.max_stream_bytes
+        self._events_left = settings.max_stream_events
 
     @property
     def ttl_seconds(self) -> float:
@@ -160,6 +164,11 @@ class LiveStream:
         if not self.saved and self.request.demand is None:
             return settings.live_ttl_seconds
         return max(settings.live_ttl_seconds, settings.outbox_retention_seconds)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its data events."""
+        return self.settings.max_stream_bytes - self._bytes_left
 
     # -- what the producer does -------------------------------------------------------------------------------------
 
@@ -194,8 +203,7 @@ class LiveStream:
         if bounded and size > settings.max_event_bytes:
             raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
         if kind is EventKind.DATA and bounded:
-            self.size_bytes += size
-            if self.size_bytes > settings.max_stream_bytes:
+            if size > self._bytes_left:
                 raise StreamLimitError(
                     f"stream {self.ref.stream_id} passed {settings.max_stream_bytes} bytes (max_stream_bytes)",
                     limit="max_stream_bytes",
@@ -207,7 +215,10 @@ class LiveStream:
                     limit="max_stream_events",
                     code=FaultCode.TOO_LONG,
                 )
+            self._bytes_left -= size
         seq = self.feed.push(kind, payload)
+        if self._events_left:
+            self._events_left -= 1
         if self.degraded:
             self.feed.show(seq)
             self._first.wake()
@@ -224,20 +235,14 @@ class LiveStream:
             EventTooLargeError, StreamLimitError: as `emit`.
         """
         size = len(payload)
-        feed = self.feed
-        data = feed.data
-        if (
-            size > self._max_event_bytes
-            or self.size_bytes + size > self._max_bytes
-            or feed.base + len(data) >= self._max_events
-            or self.degraded
-            or self.superseded
-        ):
+        if size > self._max_event_bytes or size > self._bytes_left or not self._events_left:
             self.emit(EventKind.DATA, payload)
             return
-        self.size_bytes += size
+        self._bytes_left -= size
+        self._events_left -= 1
+        feed = self.feed
         feed.kinds.append(_DATA)  # as `push`, without the call
-        data.append(payload)
+        feed.data.append(payload)
         feed.held_bytes += size + EVENT_BYTES
         self.pending_bytes += size
         if self.first_pending_at is None:
@@ -247,7 +252,7 @@ class LiveStream:
     async def room(self) -> None:
         """Wait until the log has caught up enough for more."""
         while self.pending_bytes > PENDING_BYTES and not self.degraded and not self.superseded:
-            await self._room.until_woken()
+            await self._wait(self._room)
 
     def owned(self) -> bool:
         """Whether this process may still write the stream; may change at every await."""
@@ -279,55 +284,65 @@ class LiveStream:
 
     def next_append(self, now: float) -> Append | None:
         """What the next commit should carry for this stream; None when nothing waits."""
-        feed = self.feed
-        first, last = self.acked + 1, feed.base + len(feed.data)
-        if last < first or self.degraded or self.superseded or self.finished:
+        feed, acked = self.feed, self.acked
+        last = feed.base + len(feed.data)
+        if last == acked or self.degraded or self.superseded or self.finished:
             return None
-        if first == last:
-            index = last - feed.base - 1
-            events: Sequence[tuple[EventKind, bytes]] = ((feed.kinds[index], feed.data[index]),)
-        else:
-            events = feed.payloads(first, last)
-        self._in_flight_bytes = self.pending_bytes
-        if self.pending_bytes > COMMIT_BYTES:
+        single = last == acked + 1
+        events = ((feed.kinds[-1], feed.data[-1]),) if single else feed.payloads(acked + 1, last)
+        self._in_flight_bytes = pending = self.pending_bytes
+        self._in_flight_seq = last
+        if pending > COMMIT_BYTES:
             size = 0
             for index, (_, data) in enumerate(events):
                 size += len(data)
                 if size >= COMMIT_BYTES:
                     events = events[: index + 1]
-                    self._in_flight_bytes = size
+                    self._in_flight_bytes, self._in_flight_seq = size, acked + index + 1
                     break
         refresh = now - self.refreshed_at >= REFRESH_SECONDS
         if refresh:
             self.refreshed_at = now
-        if self._all_sent.waited is not None and len(events) == last - self.acked:
+        if self._waiting and self._in_flight_seq == last:
             self._all_sent.wake()
-        return _new_append(Append, (self.ref, self.epoch, first, events, refresh))
+        return _new_append(Append, (self.ref, self.epoch, acked + 1, events, refresh))
 
-    def acknowledge(self, last_seq: int, now: float) -> bool:
-        """What `next_append` gave, up to `last_seq`, is in the log: show it. Returns whether more waits."""
+    def acknowledge(self, now: float) -> bool:
+        """What `next_append` gave is in the log: show it. Returns whether more waits."""
         feed = self.feed
         self.pending_bytes -= self._in_flight_bytes
-        self.acked = last_seq
+        self.acked = last_seq = self._in_flight_seq
         self.urgent = False
         if last_seq > feed.visible:
             feed.show(last_seq)
         else:
             feed.wake()
         more = feed.base + len(feed.data) > last_seq
-        if self._all_sent.waited is not None and not more:
-            self._all_sent.wake()
         self.first_pending_at = now if more else None
-        if self._first.waited is not None and feed.visible > 0:
-            self._first.wake()
-        if self._room.waited is not None and self.pending_bytes <= PENDING_BYTES:
-            self._room.wake()
+        if self._waiting:
+            self._wake_waiting()
         return more
+
+    def _wake_waiting(self) -> None:
+        """Have those look again for whom an acknowledgement may have changed something."""
+        if self.acked >= self.feed.emitted:
+            self._all_sent.wake()
+        if self.feed.visible > 0:
+            self._first.wake()
+        if self.pending_bytes <= PENDING_BYTES:
+            self._room.wake()
+
+    async def _wait(self, what: Wait) -> None:
+        self._waiting += 1
+        try:
+            await what.until_woken()
+        finally:
+            self._waiting -= 1
 
     async def all_sent(self) -> None:
         """Wait until every event is in the log or on its way there, or the log is lost. One waiter."""
         if self.acked < self.feed.emitted and not self.degraded and not self.superseded:
-            await self._all_sent.until_woken()
+            await self._wait(self._all_sent)
 
     def rewind(self, last_seq: int) -> bool:
         """An older snapshot of the log ends at `last_seq`: have the writer append what follows again.
@@ -357,6 +372,7 @@ class LiveStream:
             return
         self.degraded = True
         self.degraded_reason = reason
+        self._events_left = 0
         if self.saved:
             self.feed.keep()  # what is saved of it has no other source any more
         self.feed.last_id = self.feed.visible
@@ -381,6 +397,7 @@ class LiveStream:
         if self.superseded:
             return
         self.superseded = True
+        self._events_left = 0
         self.first_pending_at = None
         self.pending_bytes = 0
         self.feed.drop_hidden()
@@ -396,7 +413,7 @@ class LiveStream:
         if self.feed.visible == 0 and not self.finished and not self._failed_first:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_seconds):
-                    await self._first.until_woken()
+                    await self._wait(self._first)
         if self._failed_first:  # even when its end is visible by now
             return FirstItem.FAILED
         if self.feed.visible > 0 or self.finished:

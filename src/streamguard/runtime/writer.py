@@ -134,16 +134,16 @@ class Writer:
             raise
         now = self._clock()
         refused = False
-        for stream, append, reply in zip(streams, batch, replies, strict=True):
+        for stream, reply in zip(streams, replies, strict=True):
             status = reply.status
             if status is _OK and not (stream.degraded or stream.superseded or stream.finished):  # nearly always
-                if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
+                if stream.acknowledge(now):
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)
             else:
                 refused = refused or status is Status.REFUSED
-                self._settle(stream, append, reply, now)
+                self._settle(stream, reply, now)
         if refused:
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -157,12 +157,12 @@ class Writer:
             else:
                 self._dirty[stream] = None
 
-    def _settle(self, stream: LiveStream, append: Append, reply: AppendReply, now: float) -> None:
+    def _settle(self, stream: LiveStream, reply: AppendReply, now: float) -> None:
         if stream.degraded or stream.superseded or stream.finished:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:
-                if stream.acknowledge(append.first_seq + len(append.events) - 1, now):
+                if stream.acknowledge(now):
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)

@@ -198,21 +198,15 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         for ref, epoch, first_seq, events, refresh in batch:
             if len(events) == 1 and not refresh:  # what models at reading speed give: all but the event is known
                 ((kind, data),) = events
-                start = starts.get(ref.stream_id)
-                if start is None or start[0] is not ref or start[1] != epoch:
-                    start = self._start_append(ref, epoch)
-                calls.append(
-                    b"".join(
-                        (
-                            start[2],
-                            _SEQS[first_seq] if first_seq < _KEPT else pack_argument(b"%d" % first_seq),
-                            _KINDS[kind],
-                            _SIZES[len(data)] if len(data) < _KEPT else b"$%d\r\n" % len(data),
-                            data,
-                            b"\r\n",
-                        )
-                    )
-                )
+                started = starts.get(ref.stream_id)
+                if started is None or started[0] is not ref or started[1] != epoch:
+                    started = self._start_append(ref, epoch)
+                _, _, start = started
+                try:
+                    calls.append(b"".join((start, _SEQS[first_seq], _KINDS[kind], _SIZES[len(data)], data, b"\r\n")))
+                except IndexError:
+                    seq = b"%d" % first_seq
+                    calls.append(b"".join((start, pack_argument(seq), _KINDS[kind], pack_argument(data))))
                 continue
             keys = keys_of(ref)
             call = self._commits.script(

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Generator
 from contextvars import copy_context
 from types import CoroutineType
-from typing import Final
+from typing import Final, Literal
 
 from starlette.types import Message, Send
 
@@ -105,9 +105,9 @@ class Delivery:
 
     async def _news(self) -> bytes | Awaitable[bytes] | None:
         """Wait while others send. Returns what was found and not sent, if anything."""
-        self._needed = self._loop.create_future()
+        needed = self._needed = self._loop.create_future()
         try:
-            await self._needed
+            await needed
         finally:
             self._needed = None
         failed, self._failed = self._failed, None
@@ -125,7 +125,7 @@ class Delivery:
     def _push(self) -> None:
         """Something changed: send what there is, or have the task look."""
         needed = self._needed
-        if needed is None or needed.done():
+        if needed is None:
             return
         if self._at_once:
             viewer = self._viewer
@@ -133,17 +133,19 @@ class Delivery:
             try:
                 # One event that was just shown, which is what nearly every push is about.
                 if feed is not None and viewer.position == feed.visible - 1 >= feed.base and viewer.cut_reason is None:
-                    chunk, viewer.position = feed.take(viewer.position, ids=viewer.ids)
-                    if len(chunk) >= FAIR_BYTES or not chunk:
-                        self._found = chunk or None
-                    else:
+                    chunk = feed.newest(ids=viewer.ids)
+                    viewer.position += 1
+                    if 0 < len(chunk) < FAIR_BYTES:
                         viewer.last_at = self._clock()
                         if self._step(chunk) and not feed.ended:
                             return
+                    else:
+                        self._found = chunk or None
                 elif self._sent_all_there_is():
                     return
             except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- the viewer's, whose task raises it
                 self._failed = exc
+        self._needed = None
         if not needed.done():
             needed.set_result(None)
 
@@ -159,22 +161,24 @@ class Delivery:
 
     def _step(self, chunk: bytes) -> bool:
         """Send a chunk as the viewer's task. Returns whether that is done; if not, the task has to do the rest."""
-        viewer, loop, task = self._viewer, self._loop, self._task
-        viewer.sending_since = viewer.last_at
+        loop = self._loop
         sending = self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if task is None or not isinstance(sending, CoroutineType):
+        if type(sending) is not CoroutineType:
             self._at_once = False
-            self._rest = _Rest(_awaited(sending), None)
-            return False
-        current = swap_current_task(loop, task)
+            return self._left(_Rest(_awaited(sending), None))
+        current = swap_current_task(loop, self._task)
         try:
             waits_for = self._context.run(_resume, sending, None)
         except StopIteration:
-            viewer.sending_since = None
             return True
         finally:
             swap_current_task(loop, current)
-        self._rest = _Rest(sending, waits_for)
+        return self._left(_Rest(sending, waits_for))
+
+    def _left(self, rest: _Rest) -> Literal[False]:
+        """The task has to do the rest, and a watchdog may see how long that takes."""
+        self._rest = rest
+        self._viewer.sending_since = self._viewer.last_at
         return False
 
 

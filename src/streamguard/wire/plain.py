@@ -46,14 +46,14 @@ class PlainEncoder(Encoder):
         return ()
 
     def encode(self, item: object) -> Sequence[bytes]:
-        if not isinstance(item, str):
+        if type(item) is str and item.isascii() and "\r" not in item and not (self._half or self._after_cr):
+            if 0 < len(item) <= self._max_bytes:  # nearly always
+                return (item.encode(),)
+        elif not isinstance(item, str):
             raise InvalidPartError(f"a plain endpoint yields str, not {type(item).__name__}", protocol=PROTOCOL)
         text = self._half + item if self._half else item
         if not text:
             return ()
-        if not self._after_cr and text.isascii() and "\r" not in text and len(text) <= self._max_bytes:
-            self._half = ""
-            return (text.encode(),)
         half = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
         after_cr = self._after_cr
         if half:
