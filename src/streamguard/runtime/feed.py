@@ -169,19 +169,16 @@ class Feed:
         named = ids and (self.last_id is None or seq <= self.last_id)
         return self.protocol.block(seq, kind, data, self._id_prefix if named else None)
 
-    def newest(self, *, ids: bool) -> bytes:
+    def newest(self, ids: bool) -> bytes:
         """The wire form of the last visible event, which must be in the window: what `take` gives to who has all that
         came before."""
         frames = self.frames
         index = self.visible - self.base - 1
-        if ids == self._ids_by_default and self.last_id is None:
-            if len(frames) > index:
-                return frames[index]
-            if len(frames) == index:
-                frame = self._block(self.visible, self.kinds[index], self.data[index], self._default_id_prefix)
-                frames.append(frame)
-                return frame
-        return self.take(self.visible - 1, ids=ids)[0]
+        if len(frames) != index or ids is not self._ids_by_default or self.last_id is not None:
+            return self.take(self.visible - 1, ids=ids)[0]
+        frame = self._block(self.visible, self.kinds[index], self.data[index], self._default_id_prefix)
+        frames.append(frame)
+        return frame
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
         """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the

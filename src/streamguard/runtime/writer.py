@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from ..errors import StoreError
@@ -107,15 +108,14 @@ class Writer:
         now = self._clock()
         streams: list[LiveStream] = []
         batch: list[Append] = []
-        rest: dict[LiveStream, None] = {}
-        for stream in self._dirty:
-            if len(batch) == COMMIT_STREAMS:
-                rest[stream] = None
-            elif (append := stream.next_append(now)) is not None:
+        dirty = iter(self._dirty)
+        for stream in islice(dirty, COMMIT_STREAMS):
+            append = stream.next_append(now)
+            if append is not None:
                 streams.append(stream)
                 batch.append(append)
-        self._dirty = rest
-        self._urgent = bool(rest)
+        self._dirty = dict.fromkeys(dirty)
+        self._urgent = bool(self._dirty)
         if not batch:
             return
         elapsed = max(now - self._committed_at, 0.0005)

@@ -14,6 +14,7 @@ measured at 8.1:
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -229,15 +230,16 @@ class _BatchParser(_AsyncHiredisParser):
             return await super().read_response(disable_decoding, push_request)
         replies: list[Reply] = []
         gets, wanted = self._reader.gets, self.wanted
-        while self.greedy or len(replies) < wanted:
-            found = gets()
-            if found is not NOT_ENOUGH_DATA:
+        most = sys.maxsize if self.greedy else wanted
+        while True:
+            for _ in range(most - len(replies)):
+                found = gets()
+                if found is NOT_ENOUGH_DATA:
+                    break
                 replies.append(found)
-            elif len(replies) < wanted:
-                await self.read_from_socket()  # type: ignore[no-untyped-call] # redis-py
-            else:
-                break
-        return replies
+            if len(replies) >= wanted:
+                return replies
+            await self.read_from_socket()  # type: ignore[no-untyped-call] # redis-py
 
 
 class Link:

@@ -65,6 +65,7 @@ _KEPT: Final = 4096
 """Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
 _SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
 _SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
+_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
 _KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
 
 
@@ -102,7 +103,6 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
         self._append_starts: dict[str, tuple[StreamRef, int, bytes]] = {}
-        self._appended: dict[int, AppendReply] = {}
         self._leases = LeaseIndex(self._lanes, self._keys)
         self._outbox = OutboxIndex(self._lanes, self._keys)
         self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
@@ -215,22 +215,11 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
                 (epoch, first_seq, *(events[0] if len(events) == 1 else flatten(events))),
             )
             calls.append(call.packed)
-        appended = self._appended
-        replies = []
-        for reply in await self._commits.run_calls("append", "append", calls):
-            if type(reply) is int:
-                known = appended.get(reply)
-                replies.append(self._now_appended(reply) if known is None else known)
-            else:
-                replies.append(append_reply(reply))
-        return replies
-
-    def _now_appended(self, last_seq: int) -> AppendReply:
-        """The reply to an append that ended there, kept: streams end there again and again."""
-        reply = AppendReply(Status.OK, last_seq, stop_requested=False)
-        if last_seq < _KEPT:
-            self._appended[last_seq] = reply
-        return reply
+        replies = await self._commits.run_calls("append", "append", calls)
+        try:
+            return [_APPENDED[reply] for reply in replies]  # type: ignore[index] # then it raises
+        except (IndexError, TypeError):
+            return [append_reply(reply) for reply in replies]
 
     def _start_append(self, ref: StreamRef, epoch: int) -> tuple[StreamRef, int, bytes]:
         """The beginning of every append of one event to a stream, kept: it is most of the command."""

@@ -133,7 +133,7 @@ class Delivery:
             try:
                 # One event that was just shown, which is what nearly every push is about.
                 if feed is not None and viewer.position == feed.visible - 1 >= feed.base and viewer.cut_reason is None:
-                    chunk = feed.newest(ids=viewer.ids)
+                    chunk = feed.newest(viewer.ids)
                     viewer.position += 1
                     if 0 < len(chunk) < FAIR_BYTES:
                         viewer.last_at = self._clock()
