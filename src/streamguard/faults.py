@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from .model import Subject
 
-__all__ = ["REGISTRY", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
+__all__ = ["REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
 
 
 class Phase(StrEnum):
@@ -96,6 +96,20 @@ class FaultSpec:
     """Safe to show to a user: never a provider's or a driver's text."""
 
 
+class Details(TypedDict, total=False):
+    """What one occurrence may say besides its code, and besides which stream it happened to: see `Fault`."""
+
+    phase: Phase | None
+    severity: Severity | None
+    retryable: bool | None
+    message: str | None
+    status: int | None
+    reason: str | None
+    retry_after_seconds: int | None
+    actions: tuple[str, ...]
+    user_message_id: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One failure that happened. `fault_id` is stable over replays, so that clients can dedupe."""
@@ -160,37 +174,15 @@ class Fault:
         )
 
     @classmethod
-    def about(
-        cls,
-        subject: Subject,
-        code: FaultCode,
-        *,
-        phase: Phase | None = None,
-        severity: Severity | None = None,
-        retryable: bool | None = None,
-        message: str | None = None,
-        status: int | None = None,
-        reason: str | None = None,
-        retry_after_seconds: int | None = None,
-        actions: tuple[str, ...] = (),
-        user_message_id: str | None = None,
-    ) -> Fault:
+    def about(cls, subject: Subject, code: FaultCode, **details: Unpack[Details]) -> Fault:
         """As `of`, with the ids of the stream it happened to."""
         return cls.of(
             code,
-            phase=phase,
-            severity=severity,
-            retryable=retryable,
-            message=message,
-            status=status,
-            reason=reason,
-            retry_after_seconds=retry_after_seconds,
-            actions=actions,
             session_id=subject.ref.key.session_id,
             stream_id=subject.ref.stream_id,
             message_id=subject.message_id,
-            user_message_id=user_message_id,
             request_id=subject.request_id,
+            **details,
         )
 
     def as_dict(self) -> dict[str, object]:

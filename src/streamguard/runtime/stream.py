@@ -160,10 +160,8 @@ class LiveStream:
     def ttl_seconds(self) -> float:
         """How long its record outlives the last heartbeat: one that is to be saved or settled must be there until that
         is done."""
-        settings = self.settings
-        if not self.saved and self.request.demand is None:
-            return settings.live_ttl_seconds
-        return max(settings.live_ttl_seconds, settings.outbox_retention_seconds)
+        owes = self.saved or self.request.demand is not None
+        return max(self.settings.live_ttl_seconds, self.settings.outbox_retention_seconds if owes else 0.0)
 
     @property
     def size_bytes(self) -> int:

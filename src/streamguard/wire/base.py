@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from ..faults import Fault
 from ..model import Event, EventKind, Outcome
 from .folding import UIMessage
+from .sse import DIGITS, KEPT_DIGITS, LF
 
-__all__ = ["Encoder", "Folding", "WireProtocol"]
+__all__ = ["DataLineProtocol", "Encoder", "Folding", "WireProtocol"]
+
+_DATA: Final = EventKind.DATA
 
 
 class Encoder(ABC):
@@ -132,3 +135,28 @@ class WireProtocol(ABC):
     @abstractmethod
     def text(self, events: Iterable[Event]) -> str:
         """The reply's readable text, for a download."""
+
+
+class DataLineProtocol(WireProtocol):
+    """A protocol whose data events are their payload as one `data:` line, unless a newline is in it."""
+
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        if kind is not _DATA or LF in payload:
+            return super().block(seq, kind, payload, id_prefix)
+        if id_prefix is None:
+            return b"data: %b\n\n" % payload
+        number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
+        return b"".join((id_prefix, number, b"\ndata: ", payload, b"\n\n"))
+
+    def blocks(
+        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
+    ) -> list[bytes]:
+        if id_prefix is None:
+            return super().blocks(first_seq, kinds, payloads, None)
+        block = self.block
+        return [
+            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
+            if kind is _DATA and LF not in payload
+            else block(seq, kind, payload, id_prefix)
+            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
+        ]

@@ -17,9 +17,9 @@ from ..errors import EventTooLargeError, InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._text_fold import TextFold
-from .base import Encoder, WireProtocol
+from .base import DataLineProtocol, Encoder
 from .folding import UIMessage
-from .sse import DIGITS, KEPT_DIGITS, LF, encode_block, encode_text
+from .sse import LF, encode_block, encode_text
 
 __all__ = ["PlainEncoder", "PlainProtocol"]
 
@@ -79,7 +79,7 @@ class PlainEncoder(Encoder):
         return self.finish()
 
 
-class PlainProtocol(WireProtocol):
+class PlainProtocol(DataLineProtocol):
     """Text deltas as `data:`; see the module's description for the rest."""
 
     name: ClassVar[str] = PROTOCOL
@@ -103,27 +103,6 @@ class PlainProtocol(WireProtocol):
         else:
             name = "streamguard.end"
         return encode_block(event.data, event=name, event_id=cursor)
-
-    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
-        if kind is _DATA and LF not in payload:
-            if id_prefix is None:
-                return b"data: %b\n\n" % payload
-            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
-            return b"".join((id_prefix, number, b"\ndata: ", payload, b"\n\n"))
-        return super().block(seq, kind, payload, id_prefix)
-
-    def blocks(
-        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
-    ) -> list[bytes]:
-        if id_prefix is None:
-            return super().blocks(first_seq, kinds, payloads, None)
-        block = self.block
-        return [
-            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload)
-            if kind is _DATA and LF not in payload
-            else block(seq, kind, payload, id_prefix)
-            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
-        ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
         name = "streamguard.notice" if fault.severity is Severity.WARNING else "streamguard.error"

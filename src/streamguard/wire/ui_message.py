@@ -23,9 +23,9 @@ from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
 from ._parts import PROTOCOL, encode_part, part_of
 from ._usage import usage_of
-from .base import Encoder, WireProtocol
+from .base import DataLineProtocol, Encoder
 from .folding import MessageFold, UIMessage
-from .sse import DIGITS, KEPT_DIGITS, encode_text
+from .sse import encode_text
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
 
@@ -198,7 +198,7 @@ class UIMessageEncoder(Encoder):
             raise EventTooLargeError(protocol=PROTOCOL, size_bytes=size, limit_bytes=self._max_bytes)
 
 
-class UIMessageProtocol(WireProtocol):
+class UIMessageProtocol(DataLineProtocol):
     """AI SDK's UI message stream; see `UIMessageEncoder` for what an endpoint may yield."""
 
     name: ClassVar[str] = PROTOCOL
@@ -218,25 +218,6 @@ class UIMessageProtocol(WireProtocol):
         if cursor is None:
             return b"data: " + data + b"\n\n"
         return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
-
-    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
-        if kind is _DATA:
-            if id_prefix is None:
-                return b"data: %b\n\n" % payload
-            number = DIGITS[seq] if seq < KEPT_DIGITS else b"%d" % seq
-            return b"".join((id_prefix, number, b"\ndata: ", payload, b"\n\n"))
-        return super().block(seq, kind, payload, id_prefix)
-
-    def blocks(
-        self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
-    ) -> list[bytes]:
-        if id_prefix is None:
-            return super().blocks(first_seq, kinds, payloads, None)
-        block = self.block
-        return [
-            b"%b%d\ndata: %b\n\n" % (id_prefix, seq, payload) if kind is _DATA else block(seq, kind, payload, id_prefix)
-            for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
-        ]
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
         frame = b"data: " + _notice_part(fault.to_json()) + b"\n\n"
