@@ -10,19 +10,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import uvloop
 
-from streamguard.model import EventKind, SessionKey, StreamRef, new_message_id, new_stream_id
+from streamguard.model import EventKind, SessionKey, StreamRef, Usage, new_message_id, new_stream_id
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.results import Result
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
 from streamguard.settings import Settings
-from streamguard.stores.base import Append, AppendReply, NewStream
+from streamguard.stores.base import NOTHING_CONSUMED, Append, AppendReply, NewStream
 from streamguard.stores.redis import RedisStore
 from streamguard.wire import protocol_named
 
@@ -84,9 +84,16 @@ class _Timed(RedisStore):
         self.beats: list[float] = []
 
     async def heartbeat(
-        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
-        replies = await super().heartbeat(claims, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds)
+        replies = await super().heartbeat(
+            claims, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, consumed=consumed
+        )
         self.beats.append(asyncio.get_running_loop().time())
         return replies
 

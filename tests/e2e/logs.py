@@ -8,9 +8,10 @@ from typing import Any
 from redis import Redis
 
 from tests.harness.redis import RedisServer
-from tests.harness.sse import SseEvent
+from tests.harness.sse import SseConnection, SseEvent
+from tests.harness.waiting import wait_until_async
 
-__all__ = ["codes", "log_of", "parts_of", "terminals"]
+__all__ = ["codes", "consumed", "log_of", "parts_of", "terminals"]
 
 
 def parts_of(events: list[SseEvent], kind: str) -> list[dict[str, Any]]:
@@ -31,6 +32,17 @@ def log_of(client: Redis, stream_id: str) -> list[tuple[bytes, dict[bytes, bytes
             entries: list[tuple[bytes, dict[bytes, bytes]]] = client.xrange(key)  # type: ignore[assignment]
             return entries
     return []
+
+
+async def consumed(server: RedisServer, stream: SseConnection, tokens: int) -> None:
+    """Wait until a heartbeat has told what a reply consumed so far."""
+    client, stream_id = server.client(), stream.headers["x-stream-id"]
+
+    def is_told() -> bool:
+        records = [key for key in client.scan_iter(f"*{stream_id}*", count=1000) if client.type(key) == b"hash"]
+        return any(client.hget(key, "u") == b'{"tokens":%d}' % tokens for key in records)
+
+    await wait_until_async(is_told, description=f"a heartbeat told of {tokens} tokens", timeout=20)
 
 
 def terminals(server: RedisServer, stream_id: str) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from tests.harness.workers import Worker
 
 from .calls import USER, new_session, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_LEASE, SHORT_PATIENCE
+from .logs import consumed
 from .steps import reached, stop_at
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
@@ -78,7 +79,7 @@ def settled(worker: Worker, session: str) -> bool:
 
 # Per step: the script whose request or reply is lost when the worker dies, and what the reply then costs.
 STEPS: dict[str, tuple[tuple[str, str] | None, int]] = {
-    "streaming": (None, ESTIMATE),
+    "streaming": (None, 4),
     "before the settlement": (("request", "commit"), 6),
     "after the settlement": (("reply", "commit"), 6),
     "before the terminal": (("request", "close"), 6),
@@ -96,6 +97,7 @@ async def test_a_worker_killed_after_any_step(
     async with post(dying, session, n=6, gate=session, gate_at=4) as stream:
         await stream.read_events(6)
         assert (await ledger(server)).reserved == ESTIMATE
+        await consumed(server, stream, 4)
         if stop is not None:
             what, script = stop
             stop_at(proxy, what, marker(script))
@@ -146,15 +148,16 @@ async def test_a_frozen_worker_settles_nothing_after_its_lease(
     frozen, other = (counting(server.url) for _ in range(2))
     async with post(frozen, session, n=10, gate=session, gate_at=5) as stream:
         await stream.read_events(7)
+        await consumed(server, stream, 5)
         frozen.pause()
         wait_until(lambda: settled(other, session), description="another worker settled it", timeout=40)
-        assert await ledger(server) == Ledger(ESTIMATE, 0, 0)
+        assert await ledger(server) == Ledger(5, 0, 0), "what it had said it consumed"
         frozen.resume()
         open_gate(frozen, session)
         await stream.read_rest()
     await wait_until_async(lambda: f"finally {session}" in trace(frozen), description="the fenced model was ended")
     assert raw_post(frozen, session, n=2).status_code == 200
-    assert await ledger(server) == Ledger(ESTIMATE + 2, 0, 0)
+    assert await ledger(server) == Ledger(5 + 2, 0, 0)
 
 
 async def test_the_quota_s_redis_is_away_when_a_reply_ends(
@@ -185,7 +188,7 @@ async def test_the_quota_s_redis_is_away_when_a_reply_ends(
 async def test_the_streams_redis_is_away_for_longer_than_a_lease(
     own_redis: Callable[..., RedisServer], counting: Callable[..., Worker]
 ) -> None:
-    """The live reply is settled once, for what it consumed; of a dead worker's the estimate, once."""
+    """The live reply is settled once, for what it consumed; a dead worker's for what it had said, once."""
     server, counted = own_redis(), own_redis()
     live, dying = (counting(server.url, counted.url, **SHORT_PATIENCE) for _ in range(2))
     session, dead = new_session(), new_session()
@@ -195,6 +198,7 @@ async def test_the_streams_redis_is_away_for_longer_than_a_lease(
     ):
         await stream.read_events(6)
         await other.read_events(6)
+        await consumed(server, other, 4)
         server.pause()
         open_gate(live, session)
         await wait_until_async(lambda: _degraded(live), description="it runs without its log", timeout=30)
@@ -207,7 +211,7 @@ async def test_the_streams_redis_is_away_for_longer_than_a_lease(
         await stream.read_rest()
     wait_until(lambda: settled(live, dead), description="the dead worker's is settled", timeout=40)
     wait_until(lambda: settled(live, session), description="the live one's is on record", timeout=40)
-    assert await ledger(counted) == Ledger(8 + ESTIMATE, 0, 0)
+    assert await ledger(counted) == Ledger(8 + 4, 0, 0)
 
 
 def _degraded(worker: Worker) -> bool:

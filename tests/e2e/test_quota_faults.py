@@ -29,6 +29,7 @@ from tests.harness.workers import Worker
 
 from .calls import USER, new_session, open_gate, post, raw_post, status, trace
 from .conftest import SHORT_LEASE, SHORT_PATIENCE
+from .logs import consumed
 from .test_quota import COUNTING, Ledger, ledger, marker, settled
 from .test_redis_faults import until_degraded
 
@@ -126,6 +127,8 @@ async def test_two_reconcilers_race_for_what_a_dead_worker_reserved(
         async with resume(rivals[0].port, sessions[0], headers=USER) as viewer:
             await viewer.read_events(6)
             unspoken = await reserved_only(server, 30)
+            for stream in (one, two):
+                await consumed(server, stream, 4)
             dying.kill()
             rest = await viewer.read_rest()
             assert (viewer.ending, rest[-1].data) == (Ending.CLEAN, "[DONE]")
@@ -142,12 +145,12 @@ async def test_two_reconcilers_race_for_what_a_dead_worker_reserved(
     await until(over, description="all of it is seen to", timeout=60)
     assert told("reservation_expired", *rivals) == Counter(unspoken)
     assert told("orphan_settled", *rivals) == Counter(spoken)
-    assert await ledger(server) == Ledger(2 * ESTIMATE, 0, 0)
+    assert await ledger(server) == Ledger(2 * 4, 0, 0), "what they had said they consumed"
     assert await rations(server) == Ledger(0, 0, 0)
     assert await race(*rivals) == []
     for session in sessions:
         assert raw_post(rivals[1], session, n=2).status_code == 200
-    assert await ledger(server) == Ledger(2 * ESTIMATE + 4, 0, 0)
+    assert await ledger(server) == Ledger(2 * 4 + 4, 0, 0)
 
 
 async def reserved_only(server: RedisServer, number: int) -> set[str]:
@@ -233,22 +236,23 @@ async def test_a_stall_past_the_lease_and_the_reservation(
     session = new_session()
     async with post(stalling, session, n=10, gate=session, gate_at=5) as stream:
         seen = await stream.read_events(7)
+        await consumed(server, stream, 5)
         async with resume(other.port, session, headers=USER) as viewer, stalled(stalling, how, tmp_path):
             watched = await viewer.read_rest()
             assert viewer.ending is Ending.CLEAN
             await until(
                 lambda: asyncio.to_thread(settled, other, session), description="another settled it", timeout=30
             )
-            assert await ledger(server) == Ledger(ESTIMATE, 0, 0)
+            assert await ledger(server) == Ledger(5, 0, 0)
         open_gate(stalling, session)
         assert seen + await stream.read_rest() == watched
         assert stream.ending is Ending.CLEAN
     await wait_until_async(lambda: f"finally {session}" in trace(stalling), description="the fenced model was ended")
     await race(stalling, other)
-    assert await ledger(server) == Ledger(ESTIMATE, 0, 0)
+    assert await ledger(server) == Ledger(5, 0, 0)
     assert told("orphan_settled", stalling, other).total() == 1
     assert raw_post(stalling, session, n=2).status_code == 200
-    assert await ledger(server) == Ledger(ESTIMATE + 2, 0, 0)
+    assert await ledger(server) == Ledger(5 + 2, 0, 0)
 
 
 async def test_a_reservation_that_was_given_up_before_its_stream_began(
@@ -335,21 +339,22 @@ async def test_one_worker_s_redis_is_away_for_longer_than_a_lease(
     session = new_session()
     async with post(cut_off, session, n=8, gate=session, gate_at=4, again_at=6) as stream:
         await stream.read_events(6)
+        await consumed(server, stream, 4)
         proxy.refuse()
         open_gate(cut_off, session)
         await until_degraded(stream)
         await until(lambda: asyncio.to_thread(settled, other, session), description="another settled it")
-        assert await ledger(counted) == Ledger(ESTIMATE, 0, 0)
+        assert await ledger(counted) == Ledger(4, 0, 0)
         proxy.forward()
         wait_until(lambda: ready(cut_off), description="its Redis is back", timeout=30)
         open_gate(cut_off, f"{session}-again")
         await stream.read_rest()
         assert stream.ending is Ending.CLEAN
     await race(cut_off, other)
-    assert await ledger(counted) == Ledger(ESTIMATE, 0, 0)
+    assert await ledger(counted) == Ledger(4, 0, 0)
     assert status(other, session)["last"]["outcome"] == "interrupted"
     assert raw_post(cut_off, session, n=2).status_code == 200
-    assert await ledger(counted) == Ledger(ESTIMATE + 2, 0, 0)
+    assert await ledger(counted) == Ledger(4 + 2, 0, 0)
 
 
 def ready(worker: Worker) -> bool:

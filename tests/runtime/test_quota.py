@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from streamguard.errors import FaultError, QuotaInvalidError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import Outcome, QuotaState, Signal, StreamRef, new_stream_id
+from streamguard.model import Outcome, QuotaState, Signal, StreamRef, Usage, new_stream_id
 from streamguard.quota import MemoryQuotaStore, Quota, ReservationState
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
@@ -430,6 +430,33 @@ async def test_an_orphan_is_settled_for_its_estimate(
         model.end()
         await dead.idle()
         assert await used(quota) == (charged, 0)
+
+
+async def test_a_dead_worker_s_reply_costs_what_it_had_said_it_consumed(stores: Stores, look: StreamStore) -> None:
+    """By its last heartbeat; what came after that nobody knows."""
+    quota, line = QuotaLine(), Line(look)
+    async with counting(line, quota, dying(), clean=False) as dead, counting(stores(), quota) as other:
+        model = Model("a")
+        stream = await dead.start(model, asking(dead))
+        stream.usage(tokens=9)
+
+        async def is_told() -> bool:
+            meta = await look.meta(stream.ref)
+            return meta is not None and meta.usage == Usage({"tokens": 9})
+
+        await eventually(is_told, "a heartbeat told it")
+        line.down = True
+        stream.usage(tokens=3)
+        await expired(look, stream.ref)
+        await OrphanSweep(other.runtime).sweep()
+        meta = await closed(look, stream.ref)
+        assert meta.seal is not None
+        assert (meta.seal.usage, meta.quota) == (Usage({"tokens": 9}), QuotaState.SETTLED)
+        assert await used(quota) == (9, 0)
+        line.down = False
+        model.end()
+        await dead.idle()
+        assert await used(quota) == (9, 0)
 
 
 async def test_an_orphan_of_an_unknown_endpoint_is_left_pending(memory: MemoryStore) -> None:

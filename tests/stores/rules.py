@@ -177,8 +177,10 @@ class Twins(TwinStores):
 
     def do_beat(self, ref: StreamRef, epoch: int, lease: float) -> None:
         claim = (ref, self.epoch(ref, epoch))
+        consumed = {ref: Usage({"tokens": epoch + 2})} if lease == TINY else {}
         (reply,) = self.step(
-            lambda store: store.heartbeat([claim], lease_seconds=lease, ttl_seconds=HOUR), waits=lease == TINY
+            lambda store: store.heartbeat([claim], lease_seconds=lease, ttl_seconds=HOUR, consumed=consumed),
+            waits=lease == TINY,
         )
         self.promises.answered(*claim, reply.status)
         if reply.status is Status.OK:

@@ -172,7 +172,9 @@ class Admission:
         taken = reply.meta
         if taken.state is StreamState.OPEN and not taken.lost:
             fault = None if stopped else interrupted(taken)
-            status, _ = await self._store.seal(taken.ref, taken.epoch, Seal(outcome, taken.last_seq, fault))
+            status, _ = await self._store.seal(
+                taken.ref, taken.epoch, Seal(outcome, taken.last_seq, fault, taken.usage)
+            )
             if status not in (Status.OK, Status.SEALED):
                 return False
         self._settle(taken, outcome)

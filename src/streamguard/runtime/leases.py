@@ -75,6 +75,7 @@ class Leases:
                 [(s.ref, s.epoch) for s in batch],
                 lease_seconds=settings.lease_seconds,
                 ttl_seconds=batch[0].ttl_seconds,
+                consumed={s.ref: s.consumed for s in batch if s.consumed is not None},
             )
             for stream, reply in zip(batch, replies, strict=True):
                 if stream.degraded or stream.superseded or stream.finished:

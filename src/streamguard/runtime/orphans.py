@@ -78,7 +78,7 @@ class Orphans:
     async def _end(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
         seal = meta.seal
         if seal is None:
-            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
+            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage)
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
             if seal is None:
                 return None
@@ -89,7 +89,7 @@ class Orphans:
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
         """What was logged before the log was lost is all that anybody has of it."""
-        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault)
+        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage)
         settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
         persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
         terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)

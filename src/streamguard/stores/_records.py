@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..model import FORMAT_VERSION, EventKind, Persisted, QuotaState, SessionKey, StreamRef, StreamState
+from ..model import FORMAT_VERSION, EventKind, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
 from .base import Close, Lost, NewStream, Seal, Status, StreamMeta, Terminal
 
 __all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
@@ -65,6 +65,8 @@ class StreamEntry:
     """When the store's sweep comes by; never after `expires_at`."""
     stop_requested: bool = False
     lost: bool = False
+    usage: Usage | None = None
+    """What it consumed, as its writer said before any seal."""
     seal: Seal | None = None
     persisted: Persisted = Persisted.NOT_ASKED
     quota: QuotaState = QuotaState.NONE
@@ -201,6 +203,7 @@ class StreamEntry:
             stop_requested=self.stop_requested,
             lost=self.lost,
             seal=self.seal,
+            usage=self.usage if self.seal is None else self.seal.usage,
             persisted=self.persisted,
             quota=self.quota,
             created_at=new.created_at,

@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
+from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, Usage
 from .terms import (
+    NOTHING_CONSUMED,
     Append,
     AppendReply,
     Close,
@@ -37,6 +38,7 @@ from .terms import (
 )
 
 __all__ = [
+    "NOTHING_CONSUMED",
     "Append",
     "AppendReply",
     "Close",
@@ -145,9 +147,17 @@ class StreamStore(ABC):
 
     @abstractmethod
     async def heartbeat(
-        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
         """Renew leases (and owners' slots) of (stream, epoch) claims, and the TTLs of their keys, in one round trip.
+
+        What a stream `consumed` so far replaces what its record says of it, until its seal does: should its writer die,
+        that is what is known.
 
         Answers `OK` (also for a sealed stream that is not closed), `FENCED`, `GONE`, or `SEALED` for a closed one.
         """

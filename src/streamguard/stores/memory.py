@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from zlib import crc32
 
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, StreamState
+from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
 from ._outbox import OutboxSteps
 from ._records import StreamEntry
 from ._watchers import Watchers
 from .base import (
+    NOTHING_CONSUMED,
     Append,
     AppendReply,
     Close,
@@ -165,12 +166,25 @@ class MemoryStore(OutboxSteps):
     # -- the writer's claim -----------------------------------------------------------------------------------------
 
     async def heartbeat(
-        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
         now = self._begin()
-        return [self._beat(ref, epoch, lease_seconds, ttl_seconds, now) for ref, epoch in claims]
+        return [self._beat(ref, epoch, lease_seconds, ttl_seconds, consumed.get(ref), now) for ref, epoch in claims]
 
-    def _beat(self, ref: StreamRef, epoch: int, lease_seconds: float, ttl_seconds: float, now: float) -> AppendReply:
+    def _beat(
+        self,
+        ref: StreamRef,
+        epoch: int,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Usage | None,
+        now: float,
+    ) -> AppendReply:
         stream = self._find(ref)
         if stream is None:
             return _GONE
@@ -182,6 +196,8 @@ class MemoryStore(OutboxSteps):
             status = Status.OK
             stream.lease_until = now + lease_seconds
             stream.ttl_seconds = ttl_seconds
+            if consumed is not None and stream.state is StreamState.OPEN:
+                stream.usage = consumed
             self._expire_in(stream, ttl_seconds, now)
             slots = self._slots.get(ref.key.owner)
             if slots is not None and ref.stream_id in slots:

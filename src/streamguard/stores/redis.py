@@ -6,14 +6,15 @@ and one that listens for hints. Layout, TTLs and the commands used: `docs/refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from ..errors import StoreCorruptError, StoreUnavailableError
-from ..model import Event, EventKind, SessionKey, StreamRef
+from ..model import Event, EventKind, SessionKey, StreamRef, Usage
 from ._redis import Address, Command, pack_argument
 from .base import (
+    NOTHING_CONSUMED,
     Append,
     AppendReply,
     Full,
@@ -45,6 +46,7 @@ from .redis_records import (
     items,
     newer_format,
     text,
+    usage_json,
 )
 from .redis_scripts import Scripts
 from .redis_start import inspect_server
@@ -261,7 +263,12 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     # -- the writer's claim ---------------------------------------------------------------------------------------
 
     async def heartbeat(
-        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
         commands = []
         for ref, epoch in claims:
@@ -270,7 +277,7 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
                 self._commits.script(
                     "heartbeat",
                     (keys.meta, keys.log, keys.session, keys.streams),
-                    (epoch, milliseconds(lease_seconds), milliseconds(ttl_seconds)),
+                    (epoch, milliseconds(lease_seconds), milliseconds(ttl_seconds), usage_json(consumed.get(ref))),
                 )
             )
         answers = [append_reply(reply) for reply in await self._commits.run("heartbeat", commands)]

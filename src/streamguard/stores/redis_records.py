@@ -64,7 +64,7 @@ META_FIELDS: Final = (
     "x",  # log lost
     "g",  # seal: outcome and fault, JSON
     "gl",  # seal: last event
-    "u",  # seal: usage, JSON
+    "u",  # usage, JSON: the seal's; before there is one, as of the last heartbeat
     "h",  # seal: held closing parts, packed
     "y",  # persisted
     "q",  # quota
@@ -157,6 +157,7 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
             stop_requested=f["p"] == b"1",
             lost=f["x"] == b"1",
             seal=None if f["g"] is None else decode_seal(ref, (f["g"], f["gl"], f["u"], f["h"]), operation),
+            usage=_usage(f["u"]),
             persisted=Persisted(_text(f["y"])),
             quota=QuotaState(_text(f["q"])),
             created_at=float(_text(f["c"])),
@@ -223,6 +224,10 @@ def usage_json(usage: Usage | None) -> bytes:
     return b"" if usage is None else json.dumps(dict(usage.amounts), separators=(",", ":")).encode()
 
 
+def _usage(field: Reply) -> Usage | None:
+    return Usage(json.loads(field)) if isinstance(field, bytes) and field else None
+
+
 def pack_held(parts: Iterable[bytes]) -> bytes:
     """The field `h`: each part after its length, four bytes big-endian."""
     return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
@@ -253,7 +258,7 @@ def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal
             outcome=Outcome(body["outcome"]),
             last_seq=_number(last_seq),
             fault=Fault.from_dict(body["fault"]) if "fault" in body else None,
-            usage=Usage(json.loads(usage)) if isinstance(usage, bytes) and usage else None,
+            usage=_usage(usage),
             held=_unpack_held(held) if isinstance(held, bytes) else (),
         )
     except (KeyError, TypeError, ValueError, struct.error) as exc:

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from ..faults import Fault
 from ..model import EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
 
 __all__ = [
+    "NOTHING_CONSUMED",
     "Append",
     "AppendReply",
     "Close",
@@ -35,6 +37,9 @@ __all__ = [
     "TakeReply",
     "Terminal",
 ]
+
+
+NOTHING_CONSUMED: Final[Mapping[StreamRef, Usage]] = MappingProxyType({})
 
 
 class Status(StrEnum):
@@ -159,6 +164,8 @@ class StreamMeta:
     lost: bool
     """Its log is not the whole stream (registration or appends failed)."""
     seal: Seal | None
+    usage: Usage | None
+    """What it consumed, by its seal or, before there is one, by its writer's last heartbeat; None while unknown."""
     persisted: Persisted
     quota: QuotaState
     created_at: float

@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from ..messages import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef
+from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, Usage
 from ..stores.base import (
+    NOTHING_CONSUMED,
     Append,
     AppendReply,
     Close,
@@ -134,11 +135,18 @@ class PassingStore(StreamStore):
             yield
 
     async def heartbeat(
-        self, claims: Sequence[tuple[StreamRef, int]], *, lease_seconds: float, ttl_seconds: float
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
         return await self._pass(
             "heartbeat",
-            lambda: self.inner.heartbeat(claims, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds),
+            lambda: self.inner.heartbeat(
+                claims, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, consumed=consumed
+            ),
         )
 
     async def take(

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import StreamState, new_message_id
-from ...stores.base import AppendReply, Share, Status, StopReply, StreamStore
+from ...model import Outcome, StreamState, Usage, new_message_id
+from ...stores.base import AppendReply, Seal, Share, Status, StopReply, StreamStore
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
@@ -80,6 +80,38 @@ class ClaimClauses(Clauses):
             (Status.OK, 1),
         ]
         assert await store.heartbeat([], lease_seconds=60, ttl_seconds=60) == []
+
+    async def test_a_heartbeat_tells_what_was_consumed_so_far(self, store: StreamStore) -> None:
+        """Until a seal does: should the writer die, nobody else knows."""
+        ref = await begin(store)
+        assert (await meta(store, ref)).usage is None
+        for tokens in (3, 5):
+            await store.heartbeat(
+                [(ref, 1)],
+                lease_seconds=LONG_SECONDS,
+                ttl_seconds=LONG_SECONDS,
+                consumed={ref: Usage({"tokens": tokens}), unknown_ref(): Usage({"tokens": 7})},
+            )
+            assert (await meta(store, ref)).usage == Usage({"tokens": tokens})
+        await beat(store, ref)
+        taken = await store.take(ref, lease_seconds=LONG_SECONDS, force=True)
+        assert taken.meta is not None
+        assert taken.meta.usage == Usage({"tokens": 5})
+        await store.heartbeat(
+            [(ref, 1)], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed={ref: Usage({"tokens": 9})}
+        )
+        assert (await meta(store, ref)).usage == Usage({"tokens": 5}), "a writer that was fenced changes nothing"
+
+    async def test_a_seal_says_for_good_what_was_consumed(self, store: StreamStore) -> None:
+        for usage in (None, Usage({"tokens": 6})):
+            ref = await begin(store)
+            told = {ref: Usage({"tokens": 3})}
+            await store.heartbeat([(ref, 1)], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed=told)
+            await store.seal(ref, 1, Seal(Outcome.COMPLETED, 0, usage=usage))
+            await store.heartbeat([(ref, 1)], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed=told)
+            sealed = await meta(store, ref)
+            assert sealed.seal is not None
+            assert (sealed.usage, sealed.seal.usage) == (usage, usage)
 
     async def test_a_heartbeat_renews_the_life_of_its_stream_and_session(self, store: StreamStore) -> None:
         """A model may be silent for longer than the log lives."""
