@@ -4,6 +4,7 @@ is lost, and nobody gets more than there is (I5, I8, I10, I11)."""
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections import Counter
@@ -97,13 +98,16 @@ async def stalled(worker: Worker, how: str, tmp_path: Path) -> AsyncIterator[Non
         yield
         worker.resume()
         return
-    (tmp_path / "hold-up").touch()
+    os.mkfifo(tmp_path / "hold-up")
+    pipe = os.open(tmp_path / "hold-up", os.O_RDWR)  # both ends: opening it waits for nobody
     holding = asyncio.create_task(asyncio.to_thread(httpx.post, f"{worker.url}/hold-up", timeout=90.0, trust_env=False))
     try:
         yield
     finally:
-        (tmp_path / "hold-up").unlink()
+        os.write(pipe, b"!")
         (await holding).raise_for_status()
+        os.close(pipe)
+        (tmp_path / "hold-up").unlink()
 
 
 # -- a race for what a dead worker left -------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ async def test_observers_that_raise_hurt_nobody(memory: MemoryStore) -> None:
         assert (reading.text, reading.outcome) == ("a", "failed")
         await worker.idle()
     assert {seen.name for seen in heard} >= {Signal.STREAM_OPENED, Signal.FAULT, Signal.STREAM_ENDED}
-    assert runtime.observer_errors == 2 * len(heard)
+    assert runtime.observe.errors == 2 * len(heard)
 
 
 async def test_the_stores_warnings_are_told(memory: MemoryStore) -> None:

@@ -239,7 +239,7 @@ async def test_a_database_that_is_away(error: Exception) -> None:
     guard = guard_with(store)
     observed: list[Observation] = []
     async with calling(app_of(guard), guard) as client:
-        guard._running()._observers = (observed.append,)
+        guard._running().observe._observers = (observed.append,)
         await fill(store, 1)
         store.error = error
         reading, deleting = await read(client), await client.delete("/api/chat/s")

@@ -27,6 +27,7 @@ from .feed import Feed
 from .finalise import Finaliser
 from .health import Health
 from .leases import Leases
+from .observers import Observers
 from .orphans import Orphans
 from .producer import fault_of, produce
 from .quotas.reserving import Reserving
@@ -67,9 +68,7 @@ class Runtime:
         self.bindings: Bindings = bindings or Bindings()
         self.terms: QuotaBindings = terms or QuotaBindings()
         self._quota = quota
-        self._observers = tuple(observers)
-        self.observer_errors: int = 0
-        """How many calls of an observer raised."""
+        self.observe: Observers = Observers(observers)
         self._streams: dict[StreamRef, LiveStream] = {}
         self._opening = 0
         """Admissions under way."""
@@ -217,14 +216,6 @@ class Runtime:
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` for as long as the runtime lives; if it fails it is logged, counted and run again."""
         self._tasks.supervise(name, run)
-
-    def observe(self, observation: Observation) -> None:
-        """Tell every observer. What one raises is contained, and counted in `observer_errors`."""
-        for observer in self._observers:
-            try:
-                observer(observation)
-            except Exception:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
-                self.observer_errors += 1
 
     @property
     def draining(self) -> bool:
