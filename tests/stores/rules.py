@@ -26,7 +26,7 @@ from streamguard.stores.base import (
 )
 
 from .promises import PromiseBrokenError
-from .twins import HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
+from .twins import AFTER_ERASURES, HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
 
 __all__ = ["Twins"]
 
@@ -39,8 +39,8 @@ EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
 OUTCOME = st.sampled_from(Outcome)
 LIMIT = st.sampled_from([None, None, 1, 2, 3])
 """How many streams the owner may have at once."""
-AGE = st.sampled_from([-1000.0, 1000.0])
-"""Seconds between the start of the example and a stream's creation, so before or after any erasure in it."""
+AGE = st.sampled_from([-1000.0, 2 * AFTER_ERASURES])
+"""Seconds from the start of the example to a stream's creation: before or after any erasure in it."""
 
 some_stream = precondition(lambda self: self.streams)
 some_open_stream = precondition(lambda self: self.open_streams())
@@ -52,7 +52,7 @@ class Twins(TwinStores):
     @initialize()
     def begin(self) -> None:
         for session in range(len(SESSIONS)):
-            self.do_register(self.conceive(session, 0.0), HOUR)
+            self.do_register(self.conceive(session, AFTER_ERASURES), HOUR)
 
     @rule(session=SESSION, lease=LEASE, age=AGE, limit=LIMIT)
     def register(self, session: int, lease: float, age: float, limit: int | None) -> None:
@@ -92,7 +92,7 @@ class Twins(TwinStores):
 
             return call
 
-        self.race(*[register(self.conceive(session, 0.0)) for _ in range(2)])
+        self.race(*[register(self.conceive(session, AFTER_ERASURES)) for _ in range(2)])
 
     # -- the log ---------------------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Twins(TwinStores):
         """Sealed, its session moved on, and only then closed."""
         ref = self.open_streams()[which % len(self.open_streams())]
         self.do_seal(ref, 0, Outcome.COMPLETED, 0)
-        self.do_register(self.conceive(SESSIONS.index(ref.key), 0.0), HOUR)
+        self.do_register(self.conceive(SESSIONS.index(ref.key), AFTER_ERASURES), HOUR)
         self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
 
     @some_open_stream

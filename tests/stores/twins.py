@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
-from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
@@ -35,7 +34,7 @@ from streamguard.stores.memory import MemoryStore
 
 from .promises import Promises, Seen
 
-__all__ = ["HOUR", "MOST_STREAMS", "SESSIONS", "TINY", "Bench", "TwinStores", "status_of"]
+__all__ = ["AFTER_ERASURES", "HOUR", "MOST_STREAMS", "SESSIONS", "TINY", "Bench", "TwinStores", "status_of"]
 
 T = TypeVar("T")
 
@@ -48,14 +47,8 @@ SLOT_SECONDS = 0.003
 
 SESSIONS = (SessionKey("ann", "s1"), SessionKey("ann", "s2"), SessionKey("bob", "s1"))
 
-WHICH = st.integers(0, MOST_STREAMS - 1)
-"""Which stream: 0 is the newest."""
-LEASE = st.sampled_from([HOUR, HOUR, TINY])
-EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
-"""How far the writer's epoch is from the stream's."""
-OUTCOME = st.sampled_from(Outcome)
-AGE = st.sampled_from([-1000.0, 1000.0])
-"""Seconds between the start of the example and a stream's creation, so before or after any erasure in it."""
+AFTER_ERASURES = 500.0
+"""Seconds from the start of the example to a stream's creation: after any erasure in it, however slow the machine."""
 
 
 class Clock:
