@@ -10,7 +10,7 @@ from ..errors import EventTooLargeError, FaultError, StreamLimitError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Outcome
 from .request import Ending
-from .stream import PENDING_BYTES, LiveStream
+from .stream import LiveStream
 
 __all__ = ["fault_of", "produce"]
 
@@ -43,7 +43,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                         emit(payload, now)
                 if count % YIELD_EVERY == 1:
                     await asyncio.sleep(0)
-                if stream.pending_bytes > PENDING_BYTES:
+                if stream.full:
                     await stream.room()
         finally:
             close = getattr(iterator, "aclose", None)

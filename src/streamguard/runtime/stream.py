@@ -72,6 +72,8 @@ class LiveStream:
     """What is written before the reply, once a stream that is to be saved has begun."""
     epoch: int = 1
     registered: bool = False
+    writing: bool = True
+    """Its events go into its log: it is neither degraded nor superseded nor finished."""
     degraded: bool = False
     """Its log is not the whole stream: later events carry no id."""
     degraded_reason: str | None = None
@@ -94,8 +96,8 @@ class LiveStream:
     refreshed_at: float = field(init=False)
     last_item_at: float = field(init=False)
     items: int = 0
-    pending_bytes: int = 0
-    """Of events that wait for their append; over `PENDING_BYTES` the producer waits too."""
+    full: bool = False
+    """The producer got so far ahead of the log that it should wait for `room`."""
     consumed: Usage | None = None
     """As the endpoint told."""
 
@@ -121,10 +123,12 @@ class LiveStream:
     finished: bool = False
     """Finalised, as far as this process can."""
 
+    _acked_bytes: int = 0
+    """What the log has of the feed's `said_bytes`."""
     _in_flight_bytes: int = 0
-    """Of the pending ones, what the commit under way carries."""
+    """What it will have of them with the commit under way."""
     _in_flight_seq: int = 0
-    """The last event that it carries."""
+    """The last event that the commit under way carries."""
     _failed_first: bool = False
     _announcement: Fault | None = None
     _waiting: int = 0
@@ -134,11 +138,8 @@ class LiveStream:
     _all_sent: Wait = field(default_factory=Wait)
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _clock: Callable[[], float] = field(init=False)
-    _max_event_bytes: int = field(init=False)
-    _bytes_left: int = field(init=False)
-    """How much more data may be said."""
-    _events_left: int = field(init=False)
-    """How many more events may be; 0 where each must be looked at closely (`emit`)."""
+    _free_bytes: int = 0
+    """Until so much is said, no event can pass any limit; which of them is near, `emit` finds out beyond."""
 
     def __post_init__(self) -> None:
         request, settings = self.request, self.settings
@@ -152,9 +153,6 @@ class LiveStream:
         )
         self.refreshed_at = self.last_item_at = self.opened_at
         self._clock = asyncio.get_running_loop().time
-        self._max_event_bytes = settings.max_event_bytes
-        self._bytes_left = settings.max_stream_bytes
-        self._events_left = settings.max_stream_events
 
     @property
     def ttl_seconds(self) -> float:
@@ -166,7 +164,13 @@ class LiveStream:
     @property
     def size_bytes(self) -> int:
         """Of its data events."""
-        return self.settings.max_stream_bytes - self._bytes_left
+        return self.feed.data_bytes
+
+    @property
+    def pending_bytes(self) -> int:
+        """Of events that wait for their append, as `said_bytes` counts them; over `PENDING_BYTES` the producer waits
+        too."""
+        return self.feed.said_bytes - self._acked_bytes if self.writing else 0
 
     # -- what the producer does -------------------------------------------------------------------------------------
 
@@ -196,61 +200,72 @@ class LiveStream:
         """
         if self.superseded:
             return
-        size = len(payload)
-        settings = self.settings
-        if bounded and size > settings.max_event_bytes:
-            raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
-        if kind is EventKind.DATA and bounded:
-            if size > self._bytes_left:
-                raise StreamLimitError(
-                    f"stream {self.ref.stream_id} passed {settings.max_stream_bytes} bytes (max_stream_bytes)",
-                    limit="max_stream_bytes",
-                    code=FaultCode.TOO_LONG,
-                )
-            if self.feed.emitted >= settings.max_stream_events:
-                raise StreamLimitError(
-                    f"stream {self.ref.stream_id} passed {settings.max_stream_events} events (max_stream_events)",
-                    limit="max_stream_events",
-                    code=FaultCode.TOO_LONG,
-                )
-            self._bytes_left -= size
-        seq = self.feed.push(kind, payload)
-        if self._events_left:
-            self._events_left -= 1
+        feed = self.feed
+        if bounded:
+            self._check(kind, len(payload))
+        seq = feed.push(kind, payload)
         if self.degraded:
-            self.feed.show(seq)
+            feed.show(seq)
             self._first.wake()
             return
-        self.pending_bytes += size
+        self._look_ahead()
         if self.first_pending_at is None:
             self.first_pending_at = self._clock()
             self.submit(self)
 
     def emit_data(self, payload: bytes, now: float) -> None:
-        """`emit` for data within the limits, which nearly all is: the path that millions take. `now` is loop time.
+        """`emit` for data far from any limit, which nearly all is: the path that millions take. `now` is loop time.
 
         Raises:
             EventTooLargeError, StreamLimitError: as `emit`.
         """
-        size = len(payload)
-        if size > self._max_event_bytes or size > self._bytes_left or not self._events_left:
+        feed = self.feed
+        said = feed.said_bytes + len(payload) + EVENT_BYTES
+        if said > self._free_bytes:
             self.emit(EventKind.DATA, payload)
             return
-        self._bytes_left -= size
-        self._events_left -= 1
-        feed = self.feed
-        feed.kinds.append(_DATA)  # as `push`, without the call
+        feed.said_bytes = said  # as `push`, without the call
         feed.data.append(payload)
-        feed.held_bytes += size + EVENT_BYTES
-        self.pending_bytes += size
         if self.first_pending_at is None:
             self.first_pending_at = now
             self.submit(self)
 
+    def _check(self, kind: EventKind, size: int) -> None:
+        settings = self.settings
+        if size > settings.max_event_bytes:
+            raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
+        if kind is not EventKind.DATA:
+            return
+        if self.size_bytes + size > settings.max_stream_bytes:
+            raise StreamLimitError(
+                f"stream {self.ref.stream_id} passed {settings.max_stream_bytes} bytes (max_stream_bytes)",
+                limit="max_stream_bytes",
+                code=FaultCode.TOO_LONG,
+            )
+        if self.feed.emitted >= settings.max_stream_events:
+            raise StreamLimitError(
+                f"stream {self.ref.stream_id} passed {settings.max_stream_events} events (max_stream_events)",
+                limit="max_stream_events",
+                code=FaultCode.TOO_LONG,
+            )
+
+    def _look_ahead(self) -> None:
+        """Find how much may be said before a limit can be passed: by one event, by all, by their number, or by those
+        that wait. An event counts for more than `EVENT_BYTES` and for more than its payload."""
+        settings, said = self.settings, self.feed.said_bytes
+        self.full = self.crowded
+        self._free_bytes = min(
+            said + settings.max_event_bytes,
+            said + settings.max_stream_bytes - self.size_bytes,
+            said + EVENT_BYTES * (settings.max_stream_events - self.feed.emitted),
+            self._acked_bytes + PENDING_BYTES,
+        )
+
     async def room(self) -> None:
         """Wait until the log has caught up enough for more."""
-        while self.pending_bytes > PENDING_BYTES and not self.degraded and not self.superseded:
+        while self.crowded:
             await self._wait(self._room)
+        self.full = False
 
     def owned(self) -> bool:
         """Whether this process may still write the stream; may change at every await."""
@@ -284,19 +299,21 @@ class LiveStream:
         """What the next commit should carry for this stream; None when nothing waits."""
         feed, acked = self.feed, self.acked
         last = feed.base + len(feed.data)
-        if last == acked or self.degraded or self.superseded or self.finished:
+        if last == acked or not self.writing:
             return None
-        single = last == acked + 1
-        events = ((feed.kinds[-1], feed.data[-1]),) if single else feed.payloads(acked + 1, last)
-        self._in_flight_bytes = pending = self.pending_bytes
+        if last == acked + 1:
+            events: Sequence[tuple[EventKind, bytes]] = ((feed.kinds.get(last, _DATA), feed.data[-1]),)
+        else:
+            events = feed.payloads(acked + 1, last)
+        self._in_flight_bytes = said = feed.said_bytes
         self._in_flight_seq = last
-        if pending > COMMIT_BYTES:
+        if said - self._acked_bytes > COMMIT_BYTES:
             size = 0
             for index, (_, data) in enumerate(events):
-                size += len(data)
+                size += len(data) + EVENT_BYTES
                 if size >= COMMIT_BYTES:
                     events = events[: index + 1]
-                    self._in_flight_bytes, self._in_flight_seq = size, acked + index + 1
+                    self._in_flight_bytes, self._in_flight_seq = self._acked_bytes + size, acked + index + 1
                     break
         refresh = now - self.refreshed_at >= REFRESH_SECONDS
         if refresh:
@@ -308,7 +325,7 @@ class LiveStream:
     def acknowledge(self, now: float) -> bool:
         """What `next_append` gave is in the log: show it. Returns whether more waits."""
         feed = self.feed
-        self.pending_bytes -= self._in_flight_bytes
+        self._acked_bytes = self._in_flight_bytes
         self.acked = last_seq = self._in_flight_seq
         self.urgent = False
         if last_seq > feed.visible:
@@ -327,7 +344,7 @@ class LiveStream:
             self._all_sent.wake()
         if self.feed.visible > 0:
             self._first.wake()
-        if self.pending_bytes <= PENDING_BYTES:
+        if not self.crowded:
             self._room.wake()
 
     async def _wait(self, what: Wait) -> None:
@@ -349,8 +366,9 @@ class LiveStream:
         """
         if not self.feed.base <= last_seq <= self.acked:
             return False
-        self.pending_bytes += self.feed.size(last_seq + 1, self.acked)
+        self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
         self.acked = last_seq
+        self._look_ahead()
         return True
 
     def hurry(self) -> None:
@@ -370,12 +388,11 @@ class LiveStream:
             return
         self.degraded = True
         self.degraded_reason = reason
-        self._events_left = 0
+        self._write_no_more()
         if self.saved:
             self.feed.keep()  # what is saved of it has no other source any more
         self.feed.last_id = self.feed.visible
         self.first_pending_at = None
-        self.pending_bytes = 0
         self.on_degraded(self, reason)
         self.feed.show(self.feed.emitted)
         self.feed.wake()
@@ -395,14 +412,17 @@ class LiveStream:
         if self.superseded:
             return
         self.superseded = True
-        self._events_left = 0
+        self._write_no_more()
         self.first_pending_at = None
-        self.pending_bytes = 0
         self.feed.drop_hidden()
         self.cancel(Ending(Outcome.INTERRUPTED, None))
         self._room.wake()
         self._all_sent.wake()
         self.feed.wake()
+
+    def _write_no_more(self) -> None:
+        self.writing = False
+        self._free_bytes = 0  # what is still said takes the long way
 
     # -- what the edge sees -----------------------------------------------------------------------------------------
 
@@ -426,6 +446,7 @@ class LiveStream:
     def finish(self) -> None:
         """The stream is finalised as far as this process can."""
         self.finished = True
+        self._write_no_more()
         self.encoder.held.clear()
         self._done.set()
         self._first.wake()

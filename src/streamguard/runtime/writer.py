@@ -136,7 +136,7 @@ class Writer:
         refused = False
         for stream, reply in zip(streams, replies, strict=True):
             status = reply.status
-            if status is _OK and not (stream.degraded or stream.superseded or stream.finished):  # nearly always
+            if status is _OK and stream.writing:  # nearly always
                 if stream.acknowledge(now):
                     self._dirty[stream] = None
                 if reply.stop_requested:
@@ -158,7 +158,7 @@ class Writer:
                 self._dirty[stream] = None
 
     def _settle(self, stream: LiveStream, reply: AppendReply, now: float) -> None:
-        if stream.degraded or stream.superseded or stream.finished:
+        if not stream.writing:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:

@@ -1,23 +1,40 @@
-"""Which task an event loop takes for the current one, exchanged: for who does another task's work."""
+"""Work done as another task: what is called finds that task as the current one, and its context."""
 
 from __future__ import annotations
 
 import sys
 from asyncio import AbstractEventLoop, Task
+from collections.abc import Callable
+from contextvars import Context
+from typing import TypeVar
 
-__all__ = ["swap_current_task"]
+__all__ = ["run_as"]
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 if sys.version_info >= (3, 12):
-    from asyncio.tasks import _swap_current_task as swap_current_task
+    from asyncio.tasks import _swap_current_task
+
+    def run_as(task: Task[object], loop: AbstractEventLoop, context: Context, step: Callable[[A], R], argument: A) -> R:
+        """`step(argument)` as `task` of the running `loop`, in `context`. It must not run the loop."""
+        before = _swap_current_task(loop, task)
+        try:
+            return context.run(step, argument)
+        finally:
+            _swap_current_task(loop, before)
+
 else:
     from asyncio.tasks import _current_tasks  # type: ignore[attr-defined] # a dict, in C and in Python
 
-    def swap_current_task(loop: AbstractEventLoop, task: Task[object] | None) -> Task[object] | None:
-        """Make `task` the loop's current one; the one that was. What asyncio has itself from 3.12 on: its `_leave_task`
-        and `_enter_task`, which are older, take three times as long."""
-        before: Task[object] | None = _current_tasks.get(loop)
-        if task is None:
-            _current_tasks.pop(loop, None)
-        else:
-            _current_tasks[loop] = task
-        return before
+    def run_as(task: Task[object], loop: AbstractEventLoop, context: Context, step: Callable[[A], R], argument: A) -> R:
+        """`step(argument)` as `task` of the running `loop`, in `context`. It must not run the loop."""
+        before = _current_tasks.get(loop)
+        _current_tasks[loop] = task  # what asyncio calls `_leave_task` and `_enter_task`, in a third of their time
+        try:
+            return context.run(step, argument)
+        finally:
+            if before is None:
+                del _current_tasks[loop]
+            else:
+                _current_tasks[loop] = before

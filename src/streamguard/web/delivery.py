@@ -10,20 +10,25 @@ itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
-from types import CoroutineType
-from typing import Final, Literal
+from types import CoroutineType, GeneratorType, coroutine
+from typing import Final, TypeAlias, cast
 
 from starlette.types import Message, Send
 
 from ..runtime import Viewer
-from ._current_task import swap_current_task
+from ._current_task import run_as
 
 __all__ = ["Delivery"]
 
-_resume: Final = CoroutineType.send
-"""Called with the coroutine: its bound method would be made, and dropped, for each event."""
+_SENT: Final = object()
+"""What a sender says when it has sent what it was given."""
+
+_NOTHING: Final = cast("Message", None)
+"""What a sender is given that only has to go on."""
+
+Sending: TypeAlias = "GeneratorType[object, Message, None]"
 
 FAIR_BYTES: Final = 8_192
 """A chunk this large may be followed at once by another: give other tasks a turn. Smaller ones took all there was."""
@@ -42,16 +47,20 @@ class Delivery:
         "_needed",
         "_rest",
         "_send",
+        "_sender",
         "_task",
         "_viewer",
     )
 
     def __init__(self, viewer: Viewer, send: Send) -> None:
         self._viewer = viewer
-        self._send = send
+        self._sender = _sender(send)
+        next(self._sender)
+        self._send = self._sender.send
+        """Begins to send a message. Returns `_SENT`, or what the rest has to wait for."""
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self._task = asyncio.current_task(self._loop)
+        self._task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
         self._context = copy_context()
         self._at_once = False
         """Whether sending is likely to need no waiting. Where it does (every time under `BaseHTTPMiddleware`), the task
@@ -69,9 +78,15 @@ class Delivery:
             ViewerCutError: the rest cannot be delivered on this connection.
             OSError: the client left (ASGI 2.4). Whatever else `send` raises comes through too.
         """
-        viewer, send = self._viewer, self._send
-        self._at_once = await self._sent_at_once(start)
-        viewer.listen(self._push)
+        try:
+            self._at_once = await self._sent_at_once(start)
+            self._viewer.listen(self._push)
+            await self._deliver()
+        finally:
+            self._sender.close()
+
+    async def _deliver(self) -> None:
+        viewer = self._viewer
         while True:
             found = viewer.poll()
             if found is None:
@@ -86,21 +101,17 @@ class Delivery:
             if not chunk:
                 return
             viewer.sending_since = viewer.last_at
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._sent_at_once({"type": "http.response.body", "body": chunk, "more_body": True})
             viewer.sending_since = None
             if len(chunk) >= FAIR_BYTES:
                 await asyncio.sleep(0)
 
     async def _sent_at_once(self, message: Message) -> bool:
-        sending = self._send(message)
-        if not isinstance(sending, CoroutineType):
-            await sending
-            return False
-        try:
-            waits_for = sending.send(None)
-        except StopIteration:
+        """Send a message. Returns whether that needed no waiting."""
+        waits_for = self._send(message)
+        if waits_for is _SENT:
             return True
-        await _Rest(sending, waits_for)
+        await _Rest(self._sender, waits_for)
         return False
 
     async def _news(self) -> bytes | Awaitable[bytes] | None:
@@ -127,20 +138,20 @@ class Delivery:
         needed = self._needed
         if needed is None:
             return
-        if self._at_once:
+        if self._at_once and not self._sender.gi_running:
             viewer = self._viewer
             feed = viewer.feed
             try:
-                # One event that was just shown, which is what nearly every push is about.
-                if feed is not None and viewer.position == feed.visible - 1 >= feed.base and viewer.cut_reason is None:
-                    chunk = feed.newest(viewer.ids)
+                if (
+                    feed is not None
+                    and viewer.cut_reason is None
+                    and (chunk := feed.newest(viewer.position, ids=viewer.ids))
+                    and len(chunk) < FAIR_BYTES
+                ):  # one event that was just shown, as nearly always
                     viewer.position += 1
-                    if 0 < len(chunk) < FAIR_BYTES:
-                        viewer.last_at = self._clock()
-                        if self._step(chunk) and not feed.ended:
-                            return
-                    else:
-                        self._found = chunk or None
+                    viewer.last_at = self._clock()
+                    if self._step(chunk) and not feed.ended:
+                        return
                 elif self._sent_all_there_is():
                     return
             except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 -- the viewer's, whose task raises it
@@ -161,25 +172,26 @@ class Delivery:
 
     def _step(self, chunk: bytes) -> bool:
         """Send a chunk as the viewer's task. Returns whether that is done; if not, the task has to do the rest."""
-        loop = self._loop
-        sending = self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if type(sending) is not CoroutineType:
-            self._at_once = False
-            return self._left(_Rest(_awaited(sending), None))
-        current = swap_current_task(loop, self._task)
-        try:
-            waits_for = self._context.run(_resume, sending, None)
-        except StopIteration:
+        message = {"type": "http.response.body", "body": chunk, "more_body": True}
+        waits_for = run_as(self._task, self._loop, self._context, self._send, message)
+        if waits_for is _SENT:
             return True
-        finally:
-            swap_current_task(loop, current)
-        return self._left(_Rest(sending, waits_for))
-
-    def _left(self, rest: _Rest) -> Literal[False]:
-        """The task has to do the rest, and a watchdog may see how long that takes."""
-        self._rest = rest
-        self._viewer.sending_since = self._viewer.last_at
+        self._rest = _Rest(self._sender, waits_for)
+        self._viewer.sending_since = self._viewer.last_at  # a watchdog may see how long that takes
         return False
+
+
+@cast("Callable[[Callable[[Send], Generator[object, Message, None]]], Callable[[Send], Sending]]", coroutine)
+def _sender(send: Send) -> Generator[object, Message, None]:
+    """Sends the messages it is given, and says `_SENT` before the first and after each. What sending waits for comes
+    out in between. One generator for all, because a coroutine driven by hand ends with an exception each time."""
+    message = yield _SENT
+    while True:
+        sending = send(message)
+        if type(sending) is not CoroutineType:
+            sending = _awaited(sending)
+        yield from sending  # type: ignore[misc] # may be: `coroutine` makes it so
+        message = yield _SENT
 
 
 async def _awaited(sending: Awaitable[None]) -> None:
@@ -187,26 +199,23 @@ async def _awaited(sending: Awaitable[None]) -> None:
 
 
 class _Rest:
-    """What is left of a coroutine that was begun by hand and now waits for something: await it to finish it."""
+    """What is left of a message that a sender began to send and that now waits for something: await it to finish it."""
 
-    __slots__ = ("_begun", "_waits_for")
+    __slots__ = ("_sender", "_waits_for")
 
-    def __init__(self, begun: Coroutine[object, None, None], waits_for: object) -> None:
-        self._begun = begun
+    def __init__(self, sender: Sending, waits_for: object) -> None:
+        self._sender = sender
         self._waits_for = waits_for
 
     def __await__(self) -> Generator[object, None, None]:
-        begun, waits_for = self._begun, self._waits_for
-        try:
-            while True:
-                try:
-                    yield waits_for
-                except GeneratorExit:
-                    begun.close()
-                    raise
-                except BaseException as exc:  # noqa: BLE001 -- a cancellation, say: the coroutine's to handle
-                    waits_for = begun.throw(exc)
-                else:
-                    waits_for = begun.send(None)
-        except StopIteration:
-            return
+        sender, waits_for = self._sender, self._waits_for
+        while waits_for is not _SENT:
+            try:
+                yield waits_for
+            except GeneratorExit:
+                sender.close()
+                raise
+            except BaseException as exc:  # noqa: BLE001 -- a cancellation, say: the sender's to handle
+                waits_for = sender.throw(exc)
+            else:
+                waits_for = sender.send(_NOTHING)

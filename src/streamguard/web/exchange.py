@@ -51,8 +51,10 @@ class CutLayer:
         exchange = exchange_of(scope)
 
         def outermost_send(message: Message) -> Awaitable[None]:  # no coroutine of its own for each event
+            if message.get("more_body"):
+                return send(message)
             if message["type"] == "http.response.body":
-                if exchange.cut and not message.get("more_body", False):
+                if exchange.cut:
                     return _nothing()
             elif exchange.headers and message["type"] == "http.response.start":
                 message = {**message, "headers": _completed(list(message.get("headers", ())), exchange.headers)}

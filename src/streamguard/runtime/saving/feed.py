@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...model import EventKind
 from ...wire.base import WireProtocol
 from ..feed import Feed
 
@@ -24,7 +23,7 @@ class KeptFeed(Feed):
 
     def said(self) -> list[bytes]:
         """The payloads of the window's data, shown or not, in order."""
-        return [data for kind, data in zip(self.kinds, self.data, strict=True) if kind is EventKind.DATA]
+        return [data for seq, data in enumerate(self.data, self.base + 1) if seq not in self.kinds]
 
     def _trim(self, limit: int) -> None:
         if not self._kept:
