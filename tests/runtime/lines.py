@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import TypeVar
 
 from streamguard.errors import StoreUnavailableError
@@ -72,7 +73,7 @@ class Line(Gated, PassingStore):
         """Leaves the store to whoever opened it."""
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
-        self.batches.append(list(batch))
+        self.batches.append([copy(append) for append in batch])
         return await super().append(batch)
 
     @asynccontextmanager

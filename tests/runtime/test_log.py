@@ -154,7 +154,7 @@ async def test_appends_renew_ttls_once_a_minute(memory: MemoryStore) -> None:
         model = Model("a")
         stream = await worker.start(model)
         await stream.first(5)
-        stream.refreshed_at -= 61
+        stream.refresh_at -= 61
         model.say("b")
         model.end()
         await stream.ended()

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import Event, EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from streamguard.stores.base import (
+    AppendReply,
     NewStream,
     Occupied,
     Owed,
@@ -135,7 +136,9 @@ async def show(store: StreamStore, refs: list[StreamRef]) -> Shown:
 
 def status_of(reply: object) -> Status | None:
     match reply:
-        case (Status() as status, *_) | [(Status() as status, *_)] | (Status() as status):
+        case AppendReply(status=status) | [AppendReply(status=status)]:
+            return status
+        case (Status() as status, *_) | (Status() as status):
             return status
         case _:
             return None

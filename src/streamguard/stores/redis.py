@@ -61,8 +61,6 @@ _FIRST_READ: Final = 16
 _LARGEST_READ: Final = 1024
 """How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
 
-_KEPT_STARTS: Final = 4096
-
 _KEPT: Final = 4096
 """Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
 _SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
@@ -104,7 +102,6 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         chosen = scripts or Scripts.load()
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
-        self._append_starts: dict[str, tuple[StreamRef, int, bytes]] = {}
         self._leases = LeaseIndex(self._lanes, self._keys)
         self._outbox = OutboxIndex(self._lanes, self._keys)
         self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
@@ -196,25 +193,23 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         calls: list[bytes] = []
-        keys_of, starts = self._keys.stream, self._append_starts
-        for ref, epoch, first_seq, events, refresh in batch:
-            if len(events) == 1 and not refresh:  # what models at reading speed give: all but the event is known
+        for item in batch:
+            events = item.events
+            if len(events) == 1 and not item.refresh:  # what models at reading speed give: all but the event is known
                 ((kind, data),) = events
-                started = starts.get(ref.stream_id)
-                if started is None or started[0] is not ref or started[1] != epoch:
-                    started = self._start_append(ref, epoch)
-                _, _, start = started
+                if item.keeper is not self:
+                    item.kept, item.keeper = self._start_append(item), self
                 try:
-                    calls.append(b"".join((start, _SEQS[first_seq], _KINDS[kind], _SIZES[len(data)], data, b"\r\n")))
+                    seq, size = _SEQS[item.first_seq], _SIZES[len(data)]
                 except IndexError:
-                    seq = b"%d" % first_seq
-                    calls.append(b"".join((start, pack_argument(seq), _KINDS[kind], pack_argument(data))))
+                    seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
+                calls.append(b"".join((item.kept, seq, _KINDS[kind], size, data, b"\r\n")))
                 continue
-            keys = keys_of(ref)
+            keys = self._keys.stream(item.ref)
             call = self._commits.script(
                 "append",
-                (keys.meta, keys.log, keys.session, keys.streams) if refresh else (keys.meta, keys.log),
-                (epoch, first_seq, *(events[0] if len(events) == 1 else flatten(events))),
+                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh else (keys.meta, keys.log),
+                (item.epoch, item.first_seq, *(events[0] if len(events) == 1 else flatten(events))),
             )
             calls.append(call.packed)
         replies = await self._commits.run_calls("append", "append", calls)
@@ -223,14 +218,10 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         except (IndexError, TypeError):
             return [append_reply(reply) for reply in replies]
 
-    def _start_append(self, ref: StreamRef, epoch: int) -> tuple[StreamRef, int, bytes]:
+    def _start_append(self, item: Append) -> bytes:
         """The beginning of every append of one event to a stream, kept: it is most of the command."""
-        keys = self._keys.stream(ref)
-        start = ref, epoch, self._commits.script_start("append", (keys.meta, keys.log), (epoch,), more=3)
-        if len(self._append_starts) >= _KEPT_STARTS:
-            self._append_starts.clear()
-        self._append_starts[ref.stream_id] = start
-        return start
+        keys = self._keys.stream(item.ref)
+        return self._commits.script_start("append", (keys.meta, keys.log), (item.epoch,), more=3)
 
     async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
         log = self._keys.stream(ref).log

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..faults import Fault
 from ..model import EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
@@ -220,8 +220,13 @@ class Share(NamedTuple):
     """How many they are, at least 1."""
 
 
-class Append(NamedTuple):
-    """Consecutive events of one stream, the first numbered `first_seq`."""
+@dataclass(slots=True)
+class Append:
+    """Consecutive events of one stream, the first numbered `first_seq`.
+
+    A writer has one for each of its streams and fills it in anew for each commit: a store reads it before `append`
+    returns, and whoever keeps one keeps a copy.
+    """
 
     ref: StreamRef
     epoch: int
@@ -229,9 +234,14 @@ class Append(NamedTuple):
     events: Sequence[tuple[EventKind, bytes]]
     refresh: bool
     """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
+    kept: Any = field(default=None, compare=False, repr=False)
+    """For a store: whatever it can use again with the same `ref` and `epoch`, which never change in one of these."""
+    keeper: object = field(default=None, compare=False, repr=False)
+    """The store whose `kept` that is; no other reads it."""
 
 
-class AppendReply(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AppendReply:
     status: Status
     last_seq: int
     """The log's last event after the write (or the refusal); 0 when gone."""

@@ -73,7 +73,7 @@ class ClaimClauses(Clauses):
         await put(store, second, 1, b"a")
         claims = [(first, 1), (unknown_ref(), 1), (second, 7), (second, 1)]
         replies = await store.heartbeat(claims, lease_seconds=60, ttl_seconds=60)
-        assert [reply[:2] for reply in replies] == [
+        assert [(reply.status, reply.last_seq) for reply in replies] == [
             (Status.OK, 0),
             (Status.GONE, 0),
             (Status.FENCED, 1),

@@ -142,7 +142,7 @@ class LogClauses(Clauses):
                 Append(second, 1, 9, data(b"x"), False),
             ]
         )
-        assert [reply[:2] for reply in replies] == [
+        assert [(reply.status, reply.last_seq) for reply in replies] == [
             (Status.OK, 1),
             (Status.FENCED, 0),
             (Status.GONE, 0),
