@@ -7,16 +7,18 @@ measured at 8.1:
 1. nothing is retried: a retried `XADD` whose reply was lost writes twice;
 2. one deadline covers a whole exchange, connecting and waiting for the connection included: redis-py's own starts
    anew for each reply;
-3. replies are read in batches, since redis-py spends more on each reply's timeout than the reply costs;
+3. its connection is taken over once it is connected and logged in: reading a reply its way, with streams, a task's
+   wake and a timeout each, costs more than everything else about it;
 4. RESP2: nothing of RESP3 is needed, and connecting takes one round trip less.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -69,6 +71,9 @@ _WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
 
 _PLAIN: Final = frozenset({int, bytes, list, type(None)})
 """Types of the replies that are no errors."""
+
+IDLE_SECONDS: Final = 0.5
+"""A connection unused for longer is looked at before it is used: a server that restarted has closed it."""
 
 _DATABASE: Final = re.compile(r"/?[0-9]*")
 
@@ -188,8 +193,8 @@ class Address:
     def __str__(self) -> str:
         return self._text
 
-    def connection(self, parser: _BatchParser, *, connect_seconds: float) -> AbstractConnection:
-        """A connection, not yet connected, that reads through `parser`."""
+    def connection(self, *, connect_seconds: float) -> AbstractConnection:
+        """A connection, not yet connected."""
         options = dict(self._options)
         make = options.pop("connection_class", TCPConnection)
         if "path" not in options:
@@ -203,73 +208,138 @@ class Address:
             decode_responses=False,
             protocol=2,
             driver_info=None,  # CLIENT SETINFO: two more round trips and one more command to allow
-            parser_class=lambda socket_read_size: parser,
+            parser_class=_AsyncHiredisParser,
         )
         return connection
 
 
-class _BatchParser(_AsyncHiredisParser):
-    """Reads many replies in one call, errors among them, so that one deadline covers them all."""
+class _Line(asyncio.Protocol):
+    """The transport of one connection, once that is connected and logged in, and what arrives on it."""
 
-    _reader: Any  # hiredis.Reader while connected; the base class declares None
-    _stream: Any  # asyncio.StreamReader, likewise
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._reader: Any = connection._parser._reader  # type: ignore[attr-defined] # noqa: SLF001 # hiredis's
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001 # connected, so there is one
+        self.transport = cast("asyncio.Transport", writer.transport)
+        self.transport.set_protocol(self)
+        self.replies: list[Reply] = []
+        """What arrived and was not taken."""
+        self.lost: Exception | None = None
+        """Why nothing more will arrive."""
+        self._wanted = 0
+        self._arrived: asyncio.Future[None] | None = None
 
-    def __init__(self) -> None:
-        super().__init__(socket_read_size=65_536)
-        self.wanted = 0
-        """How many replies the next read must bring; 0 for redis-py's own handshake."""
-        self.greedy = False
-        """Bring those too that arrived besides."""
+    async def close(self) -> None:
+        """Close it without waiting for the peer."""
+        await self._connection.disconnect(nowait=True)
 
-    async def can_read(self) -> bool:
-        # A connection that was reset, rather than closed, is not at its end but holds an exception.
-        return self._stream.exception() is not None or bool(await super().can_read())
+    def write(self, packed: bytes) -> None:
+        try:
+            self.transport.write(packed)
+        except RuntimeError as exc:
+            # What uvloop raises for writing to a transport that the peer has reset; asyncio has an OSError for it.
+            raise ConnectionResetError("the connection was lost before writing") from exc
 
-    async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:
-        if not self.wanted:
-            return await super().read_response(disable_decoding, push_request)
-        replies: list[Reply] = []
-        gets, wanted = self._reader.gets, self.wanted
-        most = sys.maxsize if self.greedy else wanted
-        while True:
-            for _ in range(most - len(replies)):
-                found = gets()
-                if found is NOT_ENOUGH_DATA:
-                    break
+    async def until(self, wanted: int) -> None:
+        """Wait until so many replies are there."""
+        if self.lost is not None:
+            raise self.lost
+        self._wanted = wanted
+        self._arrived = asyncio.get_running_loop().create_future()
+        await self._arrived
+
+    def fail(self, error: Exception) -> None:
+        """End the waiting for replies."""
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_exception(error)
+
+    def readable(self) -> bool:
+        """Whether something is there that the event loop has not seen: where no answer is owed, that is its end."""
+        with DefaultSelector() as selector:
+            selector.register(self.transport.get_extra_info("socket").fileno(), EVENT_READ)
+            return bool(selector.select(0))
+
+    # -- what the event loop calls -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        replies, gets = self.replies, self._reader.gets
+        try:
+            self._reader.feed(data)
+            while (found := gets()) is not NOT_ENOUGH_DATA:
                 replies.append(found)
-            if len(replies) >= wanted:
-                return replies
-            await self.read_from_socket()  # type: ignore[no-untyped-call] # redis-py
+        except RedisError as exc:  # this is no Redis
+            self.lost = exc
+            self.fail(exc)
+            return
+        arrived = self._arrived
+        if arrived is not None and len(replies) >= self._wanted and not arrived.done():
+            arrived.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = exc or ConnectionResetError("the server closed the connection")
+        self.fail(self.lost)
 
 
 class Link:
-    """One connection. It is dropped, by redis-py, whenever a write or read is broken off in the middle."""
+    """One connection, on which one thing is asked at a time. It is dropped whenever that is broken off in the middle:
+    what else arrives on it then is nobody's answer."""
 
     def __init__(self, address: Address, *, connect_seconds: float) -> None:
-        self._parser = _BatchParser()
-        self._connection = address.connection(self._parser, connect_seconds=connect_seconds)
+        self._address = address
+        self._connect_seconds = connect_seconds
+        self._line: _Line | None = None
+        self._used_at = 0.0
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection, as far as known."""
-        return bool(self._connection.is_connected)
+        return self._line is not None and self._line.lost is None
 
     async def connect(self) -> None:
         """Connect, if not connected; a connection the server has closed meanwhile is replaced."""
-        if self.connected and await self._connection.can_read():
+        line = self._line
+        if line is not None:
+            if line.lost is None and not line.replies and not line.readable():
+                return
             await self.drop()
-        if not self.connected:
-            await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py
+        connection = self._address.connection(connect_seconds=self._connect_seconds)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._line = _Line(connection)
 
     async def drop(self) -> None:
         """Close the connection without waiting for the peer."""
-        await self._connection.disconnect(nowait=True)
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
 
-    async def exchange(self, packed: Sequence[bytes]) -> tuple[list[Reply], bool]:
-        """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time."""
-        await self.connect()
-        await self._send(b"".join(packed))
-        replies = await self._read(len(packed), greedy=False)
+    async def exchange(self, packed: Sequence[bytes], *, deadline: float) -> tuple[list[Reply], bool]:
+        """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
+
+        Raises:
+            TimeoutError: not all were there by `deadline` (loop time). The connection is dropped then, as after
+                everything else that is raised.
+        """
+        loop = asyncio.get_running_loop()
+        line = self._line
+        if line is None or line.lost is not None or line.replies or loop.time() - self._used_at > IDLE_SECONDS:
+            async with asyncio.timeout_at(deadline):
+                await self.connect()
+            line = cast("_Line", self._line)
+        timer = loop.call_at(deadline, line.fail, TimeoutError())
+        try:
+            line.write(b"".join(packed))
+            await line.until(len(packed))
+        except BaseException:
+            await self.drop()
+            raise
+        finally:
+            timer.cancel()
+        self._used_at = loop.time()
+        replies, line.replies = line.replies, []
         refused = not _PLAIN.issuperset(map(type, replies))
         if refused and any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies):
             await self.drop()
@@ -277,26 +347,21 @@ class Link:
 
     async def send(self, packed: bytes) -> bool:
         """Send without waiting for an answer, unless not connected (then False)."""
-        if not self.connected:
+        if self._line is None:
             return False
-        await self._send(packed)
+        self._line.write(packed)
         return True
-
-    async def _send(self, packed: bytes) -> None:
-        try:
-            await self._connection.send_packed_command(packed)
-        except RuntimeError as exc:
-            # What uvloop raises for writing to a transport that the peer has reset; asyncio has an OSError for it.
-            raise ConnectionResetError("the connection was lost before writing") from exc
 
     async def receive(self) -> list[Reply]:
         """Wait for a message; it and all that came with it. Breaking it off drops the connection."""
-        return await self._read(1, greedy=True)
-
-    async def _read(self, wanted: int, *, greedy: bool) -> list[Reply]:
-        self._parser.wanted, self._parser.greedy = wanted, greedy
+        line = self._line
+        if line is None:
+            raise ConnectionResetError("the connection was dropped")
         try:
-            replies: list[Reply] = await self._connection.read_response()
-        finally:
-            self._parser.wanted = 0
+            if not line.replies:
+                await line.until(1)
+        except BaseException:
+            await self.drop()
+            raise
+        replies, line.replies = line.replies, []
         return replies

@@ -90,8 +90,7 @@ class _Lane:
             self.busy = True
             try:
                 with mapped_errors(batch[0].operation):
-                    async with asyncio.timeout_at(batch[0].at + self._seconds):
-                        await self._exchange(batch)
+                    await self._exchange(batch)
             except StoreUnavailableError as exc:
                 self._fail(batch, exc)
             except asyncio.CancelledError:
@@ -102,11 +101,13 @@ class _Lane:
 
     async def _exchange(self, batch: list[_Asked]) -> None:
         packed = batch[0].packed if len(batch) == 1 else [one for asked in batch for one in asked.packed]
-        replies, refused = await self.link.exchange(packed)
+        deadline = batch[0].at + self._seconds
+        replies, refused = await self.link.exchange(packed, deadline=deadline)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
             if unknown:
-                await self._repeat(packed, [name for asked in batch for name in asked.scripts], replies, unknown)
+                scripts = [name for asked in batch for name in asked.scripts]
+                await self._repeat(packed, scripts, replies, unknown, deadline=deadline)
         at = 0
         for asked in batch:
             end = at + len(asked.packed)
@@ -115,12 +116,18 @@ class _Lane:
             at = end
 
     async def _repeat(
-        self, packed: Sequence[bytes], scripts: Sequence[str | None], replies: list[Reply], unknown: Sequence[int]
+        self,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        replies: list[Reply],
+        unknown: Sequence[int],
+        *,
+        deadline: float,
     ) -> None:
         """Load the scripts the server did not know, and call those again, and only those."""
         names = {name for n in unknown if (name := scripts[n]) is not None}
         loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
-        again, _ = await self.link.exchange([*loads, *(packed[n] for n in unknown)])
+        again, _ = await self.link.exchange([*loads, *(packed[n] for n in unknown)], deadline=deadline)
         for n, reply in zip(unknown, again[len(loads) :], strict=True):
             replies[n] = reply
 
