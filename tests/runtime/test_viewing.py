@@ -9,7 +9,7 @@ import pytest
 from streamguard.errors import StoreUnavailableError
 from streamguard.model import Cursor, EventKind, Outcome, Persisted, QuotaState, Signal
 from streamguard.runtime import LiveStream, ViewerCutError
-from streamguard.runtime.feed import Feed
+from streamguard.runtime.feed import EVENT_BYTES, Feed
 from streamguard.runtime.finalise import new_stream_of
 from streamguard.stores.base import Lost, Terminal
 from streamguard.stores.memory import MemoryStore
@@ -471,7 +471,7 @@ def test_many_small_events_count_with_what_they_cost() -> None:
     for seq in range(1, 5_001):
         window.push(EventKind.DATA, b"")
         window.show(seq)
-    assert len(window.data) <= 1_000
+    assert len(window.data) <= 2 * 100_000 // EVENT_BYTES
 
 
 async def test_the_first_end_stands() -> None:

@@ -26,8 +26,11 @@ CHUNK_BYTES: Final = 65_536
 """Most that one `send` carries, unless a single event is larger."""
 
 
-EVENT_BYTES: Final = 200
-"""What an event takes besides its payload: places in lists, its bytes object and its cached frame, rounded up."""
+FRAME_BYTES: Final = 64
+"""About how much longer than its payload an event's wire form is."""
+
+EVENT_BYTES: Final = 64
+"""What an event takes besides its payload: its place in a list and its bytes object, rounded up."""
 
 LOG_LOST: Final = "log_lost"
 """The terminal record's reason when the log before it is not the whole stream."""
@@ -42,7 +45,7 @@ class Feed:
     """A window of a stream's events: those in `(base, visible]` may be shown.
 
     Invariants: `len(data) == emitted - base`; `base <= visible <= emitted`; only visible events are ever dropped from
-    the window; `frames` holds the default wire form of the first `len(frames)` events of the window.
+    the window.
 
     Payloads lie in a list of their own, and the kind only of what is no data is kept at all: a tuple for each event is
     one more object for the garbage collector to look at, measured at an eighth of the process's time with 10,000 events
@@ -54,17 +57,19 @@ class Feed:
         "_default_id_prefix",
         "_dropped_bytes",
         "_id_prefix",
-        "_ids_by_default",
         "_limit",
         "_listeners",
+        "_newest",
+        "_newest_seq",
         "_other_bytes",
+        "_simple",
+        "_taken",
         "_trim_over",
         "base",
         "complete",
         "data",
         "end_fault",
         "ended",
-        "frames",
         "kinds",
         "last_id",
         "protocol",
@@ -86,9 +91,8 @@ class Feed:
         self.data: list[bytes] = []
         self.said_bytes: int = 0
         """Of all events so far: their payloads, and `EVENT_BYTES` for each. Whoever adds to `data` adds to this."""
-        self.frames: list[bytes] = []
         self.last_id: int | None = None
-        """Once the log is lost: the last event that carries an id."""
+        """Once the log is lost: the last event that carries an id (see `lose_ids`)."""
         self.ended: bool = False
         self.complete: bool = False
         """Ended, and what is visible ends with the stream's own end."""
@@ -104,7 +108,13 @@ class Feed:
         self._trim_over = 2 * limit_bytes
         """How much is said when the window has become too large."""
         self._id_prefix = f"id: 1.{stream_id}.".encode()
-        self._ids_by_default = protocol.ids_by_default
+        self._simple: bool | None = protocol.ids_by_default
+        """What a viewer wants of ids whose events all have the same form; None once no viewer's do."""
+        self._newest = b""
+        self._newest_seq = 0
+        """Of the event whose form `newest` gave last."""
+        self._taken: tuple[int, int, bytes] = (0, 0, b"")
+        """What `take` gave last of all there was: after which event, up to which, and the chunk."""
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
         self._block = protocol.block
 
@@ -134,13 +144,19 @@ class Feed:
         return seq
 
     def show(self, up_to: int) -> None:
-        """Make events up to number `up_to` visible and tell every listener."""
+        """Make events up to number `up_to` visible, if they are not, and tell every listener."""
         if up_to > self.visible:
             self.visible = up_to
             if self.said_bytes > self._trim_over:
                 self._trim(self._limit)
-            for tell in self._listeners:
-                tell()
+        for tell in self._listeners:
+            tell()
+
+    def lose_ids(self) -> None:
+        """What is shown from now on is not in the log, so it carries no id. Idempotent."""
+        if self.last_id is None:
+            self.last_id = self.visible
+            self._simple = None
 
     def drop_hidden(self) -> None:
         """Forget events that were never shown (their writer lost the stream)."""
@@ -205,47 +221,40 @@ class Feed:
         """The wire form of the last visible event, where that is the only one after number `after`; `take` gives it
         too, and knows all other cases."""
         seq = after + 1
-        if seq != self.visible or ids is not self._ids_by_default or self.last_id is not None:
+        if seq != self.visible or ids is not self._simple:
             return None
+        if seq == self._newest_seq:
+            return self._newest
         index = after - self.base
-        frames = self.frames
-        if len(frames) == index:
-            frame = self._block(seq, self.kinds.get(seq, _DATA), self.data[index], self._default_id_prefix)
-            frames.append(frame)
-            return frame
-        return frames[index] if 0 <= index < len(frames) else None
+        if index < 0:
+            return None
+        kinds = self.kinds
+        kind = kinds.get(seq, _DATA) if kinds else _DATA
+        self._newest_seq = seq
+        self._newest = frame = self._block(seq, kind, self.data[index], self._default_id_prefix)
+        return frame
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
         """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
         number of its last event."""
-        index = after - self.base
-        stop = self.visible - self.base
-        if ids == self._ids_by_default:
-            frames = self.frames
-            done = len(frames)
-            if done < stop:
-                if ids and self.last_id is not None:
-                    frames += [self.frame(seq, ids=ids) for seq in range(self.base + done + 1, self.visible + 1)]
-                else:
-                    first = self.base + done + 1
-                    frames += self.protocol.blocks(
-                        first, self._kinds_of(first, self.visible), self.data[done:stop], self._default_id_prefix
-                    )
-            if stop - index == 1:
-                return frames[index], after + 1
-            end, size = index, 0
-            while end < stop and (size := size + len(frames[end])) <= CHUNK_BYTES:
-                end += 1
-            end = max(end, index + 1)
-            return b"".join(frames[index:end]), self.base + end
-        parts: list[bytes] = []
-        seq, size = after, 0
-        while seq < self.visible and size < CHUNK_BYTES:
-            seq += 1
-            part = self.frame(seq, ids=ids)
-            size += len(part)
-            parts.append(part)
-        return b"".join(parts), seq
+        simple = ids is self._simple
+        if simple and self._taken[:2] == (after, self.visible):  # another viewer is as far
+            return self._taken[2], self.visible
+        index, stop, size = after - self.base, self.visible - self.base, 0
+        end = index
+        while end < stop and (size := size + len(self.data[end]) + FRAME_BYTES) <= CHUNK_BYTES:
+            end += 1
+        end = max(end, index + 1)
+        last = self.base + end
+        if self.last_id is None:
+            prefix = self._id_prefix if ids else None
+            parts = self.protocol.blocks(after + 1, self._kinds_of(after + 1, last), self.data[index:end], prefix)
+        else:
+            parts = [self.frame(seq, ids=ids) for seq in range(after + 1, last + 1)]
+        chunk = b"".join(parts)
+        if simple and end == stop:
+            self._taken = after, last, chunk
+        return chunk, last
 
     def clear(self) -> None:
         """Forget what was shown: nobody reads the window any more."""
@@ -259,7 +268,7 @@ class Feed:
         while drop < shown and size > limit:
             size -= len(self.data[drop]) + EVENT_BYTES
             drop += 1
-        del self.data[:drop], self.frames[:drop]
+        del self.data[:drop]
         self.base += drop
         for seq in [seq for seq in self.kinds if seq <= self.base]:
             del self.kinds[seq]

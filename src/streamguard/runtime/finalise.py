@@ -234,8 +234,7 @@ class Finaliser:
     def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], settled: Settled) -> None:
         """Give this process's viewers the stream's end, without ids: it is not in the log."""
         feed = stream.feed
-        if feed.last_id is None:
-            feed.last_id = feed.visible
+        feed.lose_ids()
         for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held, settled):
             feed.push(kind, data)
         terminal = Terminal(ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST)

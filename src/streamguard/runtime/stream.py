@@ -301,7 +301,8 @@ class LiveStream:
             return None
         self._in_flight_bytes, self._in_flight_seq = feed.said_bytes, last
         if last == acked + 1:
-            events: Sequence[tuple[EventKind, bytes]] = ((feed.kinds.get(last, _DATA), feed.data[-1]),)
+            kind = feed.kinds.get(last, _DATA) if feed.kinds else _DATA
+            events: Sequence[tuple[EventKind, bytes]] = ((kind, feed.data[-1]),)
         else:
             events = feed.payloads(acked + 1, last)
             if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
@@ -326,10 +327,7 @@ class LiveStream:
         self._acked_bytes = self._in_flight_bytes
         self.acked = last_seq = self._in_flight_seq
         self.urgent = False
-        if last_seq > feed.visible:
-            feed.show(last_seq)
-        else:
-            feed.wake()
+        feed.show(last_seq)
         more = feed.base + len(feed.data) > last_seq
         self.first_pending_at = now if more else None
         if self._waiting:
@@ -389,11 +387,10 @@ class LiveStream:
         self._write_no_more()
         if self.saved:
             self.feed.keep()  # what is saved of it has no other source any more
-        self.feed.last_id = self.feed.visible
+        self.feed.lose_ids()
         self.first_pending_at = None
         self.on_degraded(self, reason)
         self.feed.show(self.feed.emitted)
-        self.feed.wake()
         self._room.wake()
         self._all_sent.wake()
         if self.feed.visible > 0:

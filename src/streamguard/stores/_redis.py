@@ -40,12 +40,14 @@ from redis.exceptions import (
 from ..errors import ConfigurationError, StoreCorruptError, StoreUnavailableError
 
 __all__ = [
+    "DRIVER_ERRORS",
     "Address",
     "Command",
     "CommandError",
     "Link",
     "Reply",
     "checked",
+    "mapped_error",
     "mapped_errors",
     "pack",
     "pack_argument",
@@ -61,7 +63,7 @@ Reply: TypeAlias = "bytes | int | CommandError | list[Reply] | None"
 pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
 """The stub says a tuple of one."""
 
-_DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
+DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
 """Everything redis-py raises; a timeout is an OSError."""
 
 _CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
@@ -101,12 +103,16 @@ def mapped_errors(operation: str) -> Iterator[None]:
     """Turns whatever the driver raises into `StoreUnavailableError`. Its text names no host, key or credential."""
     try:
         yield
-    except TimeoutError as exc:
-        raise StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation) from exc
-    except _DRIVER_ERRORS as exc:
-        raise StoreUnavailableError(
-            f"{operation}: Redis could not be used ({type(exc).__name__})", operation=operation
-        ) from exc
+    except DRIVER_ERRORS as exc:
+        raise mapped_error(operation, exc) from exc
+
+
+def mapped_error(operation: str, error: Exception) -> StoreUnavailableError:
+    """What one of `DRIVER_ERRORS` is to a caller; it still has to be raised from it."""
+    if isinstance(error, TimeoutError):
+        return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
+    text = f"{operation}: Redis could not be used ({type(error).__name__})"
+    return StoreUnavailableError(text, operation=operation)
 
 
 def checked(operation: str, replies: Sequence[Reply]) -> None:

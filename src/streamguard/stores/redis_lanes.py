@@ -12,7 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..errors import StoreUnavailableError
-from ._redis import Address, Command, Link, Reply, checked, mapped_errors, pack, unknown_script
+from ._redis import (
+    DRIVER_ERRORS,
+    Address,
+    Command,
+    Link,
+    Reply,
+    checked,
+    mapped_error,
+    mapped_errors,
+    pack,
+    unknown_script,
+)
 from .redis_scripts import Scripts
 
 __all__ = ["Lanes"]
@@ -89,9 +100,8 @@ class _Lane:
                 batch.append(self.asked.popleft())
             self.busy = True
             try:
-                with mapped_errors(batch[0].operation):
-                    await self._exchange(batch)
-            except StoreUnavailableError as exc:
+                await self._exchange(batch)
+            except DRIVER_ERRORS as exc:
                 self._fail(batch, exc)
             except asyncio.CancelledError:
                 self._fail(batch, None)
@@ -132,13 +142,16 @@ class _Lane:
             replies[n] = reply
 
     @staticmethod
-    def _fail(batch: Sequence[_Asked], cause: StoreUnavailableError | None) -> None:
+    def _fail(batch: Sequence[_Asked], cause: Exception | None) -> None:
         for asked in batch:
-            if asked.replies is not None and not asked.replies.done():
-                text = f"{asked.operation}: the store was closed" if cause is None else str(cause)
-                error = StoreUnavailableError(text, operation=asked.operation)
-                error.__cause__ = None if cause is None else cause.__cause__
-                asked.replies.set_exception(error)
+            if asked.replies is None or asked.replies.done():
+                continue
+            if cause is None:
+                error = StoreUnavailableError(f"{asked.operation}: the store was closed", operation=asked.operation)
+            else:
+                error = mapped_error(asked.operation, cause)
+                error.__cause__ = cause
+            asked.replies.set_exception(error)
 
 
 class Lanes:

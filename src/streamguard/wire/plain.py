@@ -47,7 +47,7 @@ class PlainEncoder(Encoder):
 
     def encode(self, item: object) -> Sequence[bytes]:
         if type(item) is str and item.isascii() and "\r" not in item and not (self._half or self._after_cr):
-            if 0 < len(item) <= self._max_bytes:  # nearly always
+            if item and len(item) <= self._max_bytes:  # nearly always
                 return (item.encode(),)
         elif not isinstance(item, str):
             raise InvalidPartError(f"a plain endpoint yields str, not {type(item).__name__}", protocol=PROTOCOL)
