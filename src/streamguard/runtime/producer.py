@@ -25,8 +25,8 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     `interrupted`, because finalisation must still happen.
     """
     encoder = stream.encoder
-    encode, emit, clock = encoder.encode, stream.emit_data, asyncio.get_running_loop().time
-    count = 0
+    encode, emit = encoder.encode, stream.emit_data
+    count, turn = 0, 1
     try:
         iterator = items()
         try:
@@ -34,14 +34,14 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                 if stream.cancelling is not None:  # the endpoint swallowed its cancellation
                     break
                 stream.items = count = count + 1
-                stream.last_item_at = now = clock()
                 payloads = encode(item)
                 if payloads:
                     if not stream.began:
                         stream.begin()
                     for payload in payloads:
-                        emit(payload, now)
-                if count % YIELD_EVERY == 1:
+                        emit(payload)
+                if count == turn:
+                    turn += YIELD_EVERY
                     await asyncio.sleep(0)
                 if stream.full:
                     await stream.room()
@@ -52,7 +52,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.cancelling is None:
             stream.begin()
             for payload in encoder.finish():
-                emit(payload, clock())
+                emit(payload)
             return Ending(Outcome.COMPLETED, None)
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()

@@ -83,14 +83,20 @@ class LiveStream:
     began: bool = False
     acked: int = 0
     """The log's last event, as far as the store said."""
-    first_pending_at: float | None = None
-    """Since when an event waits for its append."""
+    pending: bool = False
+    """Events wait for their append, and the writer knows."""
+    failing_since: float | None = None
+    """When the first of the commits that failed for it was begun, if the last one did."""
     urgent: bool = True
     """The next commit should not wait for company: a first event, or the end."""
     refresh_at: float = field(init=False)
     """When the next append is to renew the TTLs."""
-    last_item_at: float = field(init=False)
     items: int = 0
+    """What the endpoint has given so far."""
+    items_seen: int = 0
+    """As many there were when somebody looked last."""
+    last_item_at: float = field(init=False)
+    """When somebody looked and there were more."""
     full: bool = False
     """The producer got so far ahead of the log that it should wait for `room`."""
     consumed: Usage | None = None
@@ -207,12 +213,12 @@ class LiveStream:
             self._first.wake()
             return
         self._look_ahead()
-        if self.first_pending_at is None:
-            self.first_pending_at = self._clock()
+        if not self.pending:
+            self.pending = True
             self.submit(self)
 
-    def emit_data(self, payload: bytes, now: float) -> None:
-        """`emit` for data far from any limit, which nearly all is: the path that millions take. `now` is loop time.
+    def emit_data(self, payload: bytes) -> None:
+        """`emit` for data far from any limit, which nearly all is: the path that millions take.
 
         Raises:
             EventTooLargeError, StreamLimitError: as `emit`.
@@ -224,8 +230,8 @@ class LiveStream:
             return
         feed.said_bytes = said  # as `push`, without the call
         feed.data.append(payload)
-        if self.first_pending_at is None:
-            self.first_pending_at = now
+        if not self.pending:
+            self.pending = True
             self.submit(self)
 
     def _check(self, kind: EventKind, size: int) -> None:
@@ -321,18 +327,18 @@ class LiveStream:
             self._all_sent.wake()
         return append
 
-    def acknowledge(self, now: float) -> bool:
+    def acknowledge(self) -> bool:
         """What `next_append` gave is in the log: show it. Returns whether more waits."""
         feed = self.feed
         self._acked_bytes = self._in_flight_bytes
         self.acked = last_seq = self._in_flight_seq
         self.urgent = False
+        self.failing_since = None
         feed.show(last_seq)
-        more = feed.base + len(feed.data) > last_seq
-        self.first_pending_at = now if more else None
+        self.pending = feed.said_bytes != self._acked_bytes
         if self._waiting:
             self._wake_waiting()
-        return more
+        return self.pending
 
     def _wake_waiting(self) -> None:
         """Have those look again for whom an acknowledgement may have changed something."""
@@ -370,12 +376,12 @@ class LiveStream:
     def hurry(self) -> None:
         """Have what waits committed without waiting for company."""
         self.urgent = True
-        if self.first_pending_at is not None:
+        if self.pending:
             self.submit(self)
 
     def resubmit(self) -> None:
         """Have the writer look at the stream again, after `rewind`."""
-        self.first_pending_at = self._clock()
+        self.pending = True
         self.submit(self)
 
     def degrade(self, reason: str) -> None:
@@ -388,7 +394,7 @@ class LiveStream:
         if self.saved:
             self.feed.keep()  # what is saved of it has no other source any more
         self.feed.lose_ids()
-        self.first_pending_at = None
+        self.pending = False
         self.on_degraded(self, reason)
         self.feed.show(self.feed.emitted)
         self._room.wake()
@@ -408,7 +414,7 @@ class LiveStream:
             return
         self.superseded = True
         self._write_no_more()
-        self.first_pending_at = None
+        self.pending = False
         self.feed.drop_hidden()
         self.cancel(Ending(Outcome.INTERRUPTED, None))
         self._room.wake()

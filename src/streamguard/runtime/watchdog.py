@@ -78,8 +78,9 @@ class Watchdog:
             stream.listening = True
             self._listen(stream)
         request, settings = stream.request, self._settings
-        if stream.crowded and not stream.degraded:
-            stream.last_item_at = now  # it waits for the store, which has its own deadline
+        if stream.items != stream.items_seen or (stream.crowded and not stream.degraded):
+            # In the second case it waits for the store, which has its own deadline.
+            stream.items_seen, stream.last_item_at = stream.items, now
         silent = now - stream.last_item_at
         if now - stream.opened_at > (request.max_stream_seconds or settings.max_stream_seconds):
             code, reason = FaultCode.TOO_LONG, "max_stream_seconds"

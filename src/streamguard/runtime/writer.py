@@ -132,37 +132,37 @@ class Writer:
         except Exception:
             self._failed(streams)  # or they would wait for ever; what it was is the supervisor's to tell
             raise
-        now = self._clock()
         refused = False
         for stream, reply in zip(streams, replies, strict=True):
             status = reply.status
             if status is _OK and stream.writing:  # nearly always
-                if stream.acknowledge(now):
+                if stream.acknowledge():
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)
             else:
                 refused = refused or status is Status.REFUSED
-                self._settle(stream, reply, now)
+                self._settle(stream, reply)
         if refused:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _failed(self, streams: list[LiveStream]) -> None:
         now = self._clock()
         for stream in streams:
-            since = stream.first_pending_at
-            if since is not None and now - since >= self._deadline:
+            if stream.failing_since is None:
+                stream.failing_since = self._committed_at
+            if now - stream.failing_since >= self._deadline:
                 self._breaker.exhausted()
                 stream.degrade("append_deadline")
             else:
                 self._dirty[stream] = None
 
-    def _settle(self, stream: LiveStream, reply: AppendReply, now: float) -> None:
+    def _settle(self, stream: LiveStream, reply: AppendReply) -> None:
         if not stream.writing:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:
-                if stream.acknowledge(now):
+                if stream.acknowledge():
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)

@@ -200,7 +200,8 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
                 if item.keeper is not self:
                     item.kept, item.keeper = self._start_append(item), self
                 try:
-                    seq, size = _SEQS[item.first_seq], _SIZES[len(data)]
+                    seq = _SEQS[item.first_seq]
+                    size = _SIZES[len(data)]
                 except IndexError:
                     seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
                 calls.append(b"".join((item.kept, seq, _KINDS[kind], size, data, b"\r\n")))

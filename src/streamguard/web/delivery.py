@@ -150,7 +150,11 @@ class Delivery:
                 ):  # one event that was just shown, as nearly always
                     viewer.position += 1
                     viewer.last_at = self._clock()
-                    if self._step(chunk) and not feed.ended:
+                    message = {"type": "http.response.body", "body": chunk, "more_body": True}
+                    waits_for = run_as(self._task, self._loop, self._context, self._send, message)
+                    if waits_for is not _SENT:
+                        self._leave(waits_for)
+                    elif not feed.ended:
                         return
                 elif self._sent_all_there_is():
                     return
@@ -176,9 +180,13 @@ class Delivery:
         waits_for = run_as(self._task, self._loop, self._context, self._send, message)
         if waits_for is _SENT:
             return True
+        self._leave(waits_for)
+        return False
+
+    def _leave(self, waits_for: object) -> None:
+        """Leave the rest to the task."""
         self._rest = _Rest(self._sender, waits_for)
         self._viewer.sending_since = self._viewer.last_at  # a watchdog may see how long that takes
-        return False
 
 
 @cast("Callable[[Callable[[Send], Generator[object, Message, None]]], Callable[[Send], Sending]]", coroutine)
