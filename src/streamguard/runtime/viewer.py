@@ -42,7 +42,6 @@ class Viewer:
     """
 
     __slots__ = (
-        "_clock",
         "_keep_alive_due",
         "_on_close",
         "_on_news",
@@ -55,6 +54,7 @@ class Viewer:
         "last_at",
         "on_drop",
         "position",
+        "position_seen",
         "protocol",
         "ref",
         "sending_since",
@@ -74,15 +74,16 @@ class Viewer:
         on_close: Callable[[Viewer], None],
     ) -> None:
         self._store = store
-        self._clock = asyncio.get_running_loop().time
         self.ref: StreamRef = ref
         self.protocol: WireProtocol = protocol
         self.feed: Feed | None = feed
         self.position: int = position
         """The last event delivered."""
         self.ids: bool = ids
+        self.position_seen: int = position
+        """Where it was when somebody looked last."""
         self.last_at: float = now
-        """Loop time of the last chunk handed out."""
+        """Loop time at which somebody looked and it had moved on, or had a keep-alive sent."""
         self.sending_since: float | None = None
         """Loop time at which the response began the write it is in; the response sets it."""
         self.on_drop: Callable[[], None] | None = None
@@ -125,7 +126,6 @@ class Viewer:
                 chunk, self.position = feed.take(self.position, ids=self.ids)
                 if not chunk:  # a terminal record without a wire form
                     continue
-                self.last_at = self._clock()
                 self._keep_alive_due = False
                 return chunk
             if self.cut_reason is not None:
@@ -143,7 +143,6 @@ class Viewer:
                 raise ViewerCutError(str(fault.code) if fault else "ended", frame)
             if self._keep_alive_due:
                 self._keep_alive_due = False
-                self.last_at = self._clock()
                 return KEEP_ALIVE
             return None
 
@@ -172,7 +171,6 @@ class Viewer:
             self.position = event.seq
         if not parts:  # a tombstone: what came before it was not the whole stream
             raise ViewerCutError("not_registered", self.protocol.fault_frame(self._gone("not_registered")))
-        self.last_at = self._clock()
         return b"".join(parts)
 
     async def _read(self) -> Sequence[Event]:

@@ -97,10 +97,13 @@ class Watchdog:
         since = viewer.sending_since
         if viewer.cut_reason is not None:
             return
+        if viewer.position != viewer.position_seen:
+            viewer.position_seen, viewer.last_at = viewer.position, now
         if since is not None:
             behind = viewer.feed is not None and viewer.position < viewer.feed.base
             if now - since > (STUCK_SECONDS if behind else self._settings.viewer_send_seconds):
                 viewer.drop("slow")
                 self._observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": "slow"}))
         elif now - viewer.last_at >= self._settings.keep_alive_seconds:
+            viewer.last_at = now
             viewer.keep_alive()

@@ -100,7 +100,7 @@ class Delivery:
             chunk = found
             if not chunk:
                 return
-            viewer.sending_since = viewer.last_at
+            viewer.sending_since = self._clock()
             await self._sent_at_once({"type": "http.response.body", "body": chunk, "more_body": True})
             viewer.sending_since = None
             if len(chunk) >= FAIR_BYTES:
@@ -149,7 +149,6 @@ class Delivery:
                     and len(chunk) < FAIR_BYTES
                 ):  # one event that was just shown, as nearly always
                     viewer.position += 1
-                    viewer.last_at = self._clock()
                     message = {"type": "http.response.body", "body": chunk, "more_body": True}
                     waits_for = run_as(self._task, self._loop, self._context, self._send, message)
                     if waits_for is not _SENT:
@@ -186,7 +185,7 @@ class Delivery:
     def _leave(self, waits_for: object) -> None:
         """Leave the rest to the task."""
         self._rest = _Rest(self._sender, waits_for)
-        self._viewer.sending_since = self._viewer.last_at  # a watchdog may see how long that takes
+        self._viewer.sending_since = self._clock()  # a watchdog may see how long that takes
 
 
 @cast("Callable[[Callable[[Send], Generator[object, Message, None]]], Callable[[Send], Sending]]", coroutine)
