@@ -36,6 +36,12 @@ class Cell:
     """Once more on Redis, untimed, counting the commands sent."""
 
     @property
+    def apart(self) -> bool:
+        """Whether the servers have a processor to themselves: where events come at a given rate, and what they cost is
+        the finding. Where they come as fast as they can, handing over between processors would be half of it."""
+        return self.gap_seconds > 0
+
+    @property
     def delivered(self) -> int:
         """Events that reach clients when the cell is run once."""
         return self.events * (self.repeats if self.kind is Kind.ONE_BY_ONE else self.streams)
@@ -209,7 +215,9 @@ def _run_once(cell: Cell, server: ServerProcess, view: ServerProcess | None, *, 
             view_port=None if view is None else view.port,
             redis_port=redis_port,
             repeats=cell.repeats,
-        )
+        ),
+        [server] if view is None else [server, view],
+        apart=cell.apart,
     )
 
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -139,23 +140,43 @@ class ServerProcess(_Process):
         raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
 
 
-def carry_out(load: Load) -> Measured:
-    """Run one load process.
+def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> Measured:
+    """Run one load process against `servers`.
+
+    Args:
+        apart: Keep the last processor to the servers and everything else off it, where there are several: what Redis
+            or the load do at the same time then neither interrupts a server nor empties its caches, as little as if
+            they were on machines of their own.
 
     Raises:
         BenchmarkError: it crashed. A server that answers wrongly is not an error but a result with `problems`.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load"],
         cwd=_ROOT,
-        input=LOAD.dump_json(load),
-        capture_output=True,
-        timeout=load.timeout_seconds + 30,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BenchmarkError(f"the load process failed:\n{done.stderr.decode(errors='replace')[-3000:]}")
-    return MEASURED.validate_json(done.stdout)
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        redis_pids = {server.redis.pid for server in servers if server.redis is not None}
+        _place([server.pid for server in servers], [child.pid, *redis_pids], apart=apart)
+        try:
+            answer, errors = child.communicate(LOAD.dump_json(load), load.timeout_seconds + 30)
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode != 0:
+        raise BenchmarkError(f"the load process failed:\n{errors.decode(errors='replace')[-3000:]}")
+    return MEASURED.validate_json(answer)
+
+
+def _place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None:
+    if sys.platform != "linux" or len(processors := sorted(os.sched_getaffinity(0))) < 2:
+        return
+    for pid in servers:
+        os.sched_setaffinity(pid, processors[-1:] if apart else processors)
+    for pid in others:
+        os.sched_setaffinity(pid, processors[:-1] if apart else processors)
 
 
 def _redis_binary() -> str:

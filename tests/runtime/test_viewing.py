@@ -474,6 +474,54 @@ def test_many_small_events_count_with_what_they_cost() -> None:
     assert len(window.data) <= 2 * 100_000 // EVENT_BYTES
 
 
+def test_what_was_never_shown_is_forgotten_with_its_kind_and_size() -> None:
+    window = feed(100_000)
+    for kind, data in ((EventKind.DATA, b"ab"), (EventKind.NOTICE, b"{}"), (EventKind.DATA, b"cde")):
+        window.push(kind, data)
+    window.show(1)
+    assert window.data_bytes == 5
+    window.drop_hidden()
+    assert (window.emitted, window.data_bytes, window.held_bytes) == (1, 2, 2 + EVENT_BYTES)
+    window.push(EventKind.DATA, b"f")  # in the notice's place
+    window.show(2)
+    assert window.payloads(1, 2) == [(EventKind.DATA, b"ab"), (EventKind.DATA, b"f")]
+
+
+def test_kinds_leave_the_window_with_their_events() -> None:
+    window = feed(10_000)
+    for seq in range(1, 501):
+        window.push(EventKind.NOTICE if seq % 2 else EventKind.DATA, b"{}" * 20)
+        window.show(seq)
+    assert window.base > 0
+    assert set(window.kinds) == set(range(window.base + window.base % 2 + 1, 501, 2))
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_however_it_is_read_the_form_is_the_same(ids: bool) -> None:
+    """One by one at the tip, in chunks, by one viewer or several, before and after the log was lost."""
+    window = feed(100_000)
+    alone, chunks, expected = b"", b"", b""
+    position = 0
+    for seq in range(1, 41):
+        kind = EventKind.NOTICE if seq % 7 == 0 else EventKind.DATA
+        window.push(kind, b"{}" if kind is EventKind.NOTICE else b"%d" % seq)
+        if seq == 25:
+            window.lose_ids()
+        window.show(seq)
+        newest = window.newest(seq - 1, ids=ids)
+        assert newest in (None, window.take(seq - 1, ids=ids)[0])
+        assert window.newest(seq - 1, ids=ids) == newest  # for the next viewer
+        alone += newest or window.take(seq - 1, ids=ids)[0]
+        expected += window.frame(seq, ids=ids)
+        if seq % 3 == 0:
+            first, again = window.take(position, ids=ids), window.take(position, ids=ids)
+            assert first == again
+            chunks, position = chunks + first[0], first[1]
+    chunks += window.take(position, ids=ids)[0]
+    assert alone == chunks == expected
+    assert (expected.count(b"id: ") > 0) is ids
+
+
 async def test_the_first_end_stands() -> None:
     window = feed()
     told: list[str] = []

@@ -159,6 +159,19 @@ async def test_namespaces_share_a_server_without_meeting(store: RedisStore, redi
         await other.aclose()
 
 
+async def test_one_append_given_to_two_stores_goes_to_each_ones_own_keys(store: RedisStore, redis_url: str) -> None:
+    """What a store keeps in an append, to pack the next one faster, is nobody else's."""
+    other = RedisStore(redis_url, namespace="other")
+    new = new_stream()
+    append = Append(new.ref, 1, 1, [(EventKind.DATA, b"a")], refresh=False)
+    for each in (store, other):
+        await each.register(new, lease_seconds=60, ttl_seconds=60, limit=None)
+        (reply,) = await each.append([append])
+        assert reply == AppendReply(Status.OK, 1, stop_requested=False)
+        assert payloads(await log(each, new.ref)) == [b"a"]
+    await other.aclose()
+
+
 async def test_at_most_four_connections_and_two_more_for_viewers(own_redis: Callable[[], RedisServer]) -> None:
     server = own_redis()
     client = server.client()

@@ -150,6 +150,37 @@ async def test_a_send_that_waits_is_finished_by_the_viewers_task_and_keeps_the_o
         assert client.texts() == ["one", "two", "three"]  # and at once again
 
 
+async def test_a_send_that_only_gives_others_a_turn_is_finished_too() -> None:
+    window, client = Window(), Client()
+
+    async def polite(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await client.send(message)
+
+    async with delivering(window, polite) as task:
+        window.say("one")
+        assert client.texts() == []
+        await wait_until_async(lambda: waits(window), description="all is sent")
+        assert client.texts() == ["one"]
+        assert set(client.tasks) == {task}
+
+
+async def test_what_a_send_makes_visible_is_sent_after_it() -> None:
+    window, client = Window(), Client()
+
+    async def talkative(message: Message) -> None:
+        if b"one" in message.get("body", b""):
+            window.say("two")  # while this very viewer is being sent something
+        await client.send(message)
+
+    async with delivering(window, talkative):
+        window.say("one")
+        await wait_until_async(lambda: len(client.texts()) == 2, description="both are sent")
+        assert client.texts() == ["one", "two"]
+
+
 async def test_cancelling_reaches_a_send_that_waits() -> None:
     window, client = Window(), Client()
     seen: list[str] = []
