@@ -202,6 +202,28 @@ async def test_cancelling_reaches_a_send_that_waits() -> None:
         assert seen == ["cancelled"]
 
 
+async def test_a_send_that_was_left_a_moment_ago_may_clear_up_when_it_is_cancelled() -> None:
+    window, client = Window(), Client()
+    seen: list[str] = []
+
+    async def careful(message: Message) -> None:
+        await client.send(message)
+        if message["type"] == "http.response.body":
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)
+                seen.append("cleared up")
+                raise
+
+    async with delivering(window, careful) as task:
+        window.say("one")
+        task.cancel()  # before the task could take over the rest
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert seen == ["cleared up"]
+
+
 async def test_a_timeout_inside_a_send_ends_that_send_and_not_the_task_that_began_it() -> None:
     window, client = Window(), Client()
 

@@ -109,7 +109,8 @@ class Feed:
         """How much is said when the window has become too large."""
         self._id_prefix = f"id: 1.{stream_id}.".encode()
         self._simple: bool | None = protocol.ids_by_default
-        """What a viewer wants of ids whose events all have the same form; None once no viewer's do."""
+        """The `ids` of most viewers, for whom `newest` and `take` keep what they gave last. None once ids are lost:
+        then an event's form depends on its place."""
         self._newest = b""
         self._newest_seq = 0
         """Of the event whose form `newest` gave last."""

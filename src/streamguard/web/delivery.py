@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from types import CoroutineType, GeneratorType, coroutine
-from typing import Final, TypeAlias, cast
+from typing import Final, Self, TypeAlias, cast
 
 from starlette.types import Message, Send
 
@@ -119,6 +119,10 @@ class Delivery:
         needed = self._needed = self._loop.create_future()
         try:
             await needed
+        except asyncio.CancelledError as exc:
+            if self._rest is not None:  # left to this task a moment ago
+                await self._rest.broken_off(exc)
+            raise
         finally:
             self._needed = None
         failed, self._failed = self._failed, None
@@ -208,14 +212,22 @@ async def _awaited(sending: Awaitable[None]) -> None:
 class _Rest:
     """What is left of a message that a sender began to send and that now waits for something: await it to finish it."""
 
-    __slots__ = ("_sender", "_waits_for")
+    __slots__ = ("_error", "_sender", "_waits_for")
 
     def __init__(self, sender: Sending, waits_for: object) -> None:
         self._sender = sender
         self._waits_for = waits_for
+        self._error: BaseException | None = None
+
+    def broken_off(self, error: BaseException) -> Self:
+        """Have it go on with `error`, as if that had come while it waited."""
+        self._error = error
+        return self
 
     def __await__(self) -> Generator[object, None, None]:
         sender, waits_for = self._sender, self._waits_for
+        if self._error is not None:
+            waits_for = sender.throw(self._error)
         while waits_for is not _SENT:
             try:
                 yield waits_for
