@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -187,6 +188,45 @@ async def test_a_restarted_server_costs_nothing_when_the_store_was_idle(own_redi
         assert await store.meta(ref) is None
     finally:
         await store.aclose()
+
+
+# -- a server that is none --------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def answering(reply: bytes) -> AsyncIterator[tuple[RedisStore, list[int]]]:
+    """A store whose server gives `reply` to whatever it is sent, and how often it was connected to."""
+    connections = [0]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections[0] += 1
+        while await reader.read(1 << 16):
+            writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = RedisStore(f"redis://127.0.0.1:{port}", command_seconds=30)
+    try:
+        yield store, connections
+    finally:
+        await store.aclose()
+        server.close()
+
+
+async def test_what_is_no_redis_is_an_error_at_once() -> None:
+    async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (store, connections):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                await store.ping()
+        assert connections == [2]  # what else such a connection brings is nobody's answer
+
+
+async def test_a_reply_too_many_is_nobodys_answer() -> None:
+    async with answering(b"+OK\r\n+WRONG\r\n") as (store, connections):
+        for _ in range(3):
+            await store.ping()
+        assert connections == [3]
 
 
 # -- cancelling -------------------------------------------------------------------------------------------------------

@@ -347,7 +347,9 @@ class Link:
         self._used_at = loop.time()
         replies, line.replies = line.replies, []
         refused = not _PLAIN.issuperset(map(type, replies))
-        if refused and any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies):
+        if len(replies) > len(packed) or (
+            refused and any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies)
+        ):
             await self.drop()
         return replies, refused
 
