@@ -33,7 +33,7 @@ class Settings(BaseModel):
     sweep_seconds: Seconds = 5.0
     """How often a worker looks for streams whose lease ran out."""
     keep_alive_seconds: Seconds = 15.0
-    """A quiet connection gets an SSE comment this often."""
+    """A quiet connection gets an SSE comment this often, give or take half a second."""
 
     registration_seconds: Seconds = 0.5
     """How long a request waits for the store before its stream runs unlogged (or fails)."""
@@ -66,7 +66,8 @@ class Settings(BaseModel):
     first_item_seconds: Seconds = 60.0
     """How long an endpoint may take to its first item before its stream fails (`provider_timeout`)."""
     stall_seconds: Seconds = 120.0
-    """How long an endpoint may be silent between two items before its stream fails (`stalled`)."""
+    """How long an endpoint may be silent between two items before its stream fails (`stalled`), or half a second more.
+    """
     max_stream_seconds: Seconds = 1800.0
     """How long a stream may take in all before it fails (`too_long`)."""
     drain_seconds: Seconds = 20.0
