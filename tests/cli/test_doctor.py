@@ -122,10 +122,7 @@ async def test_a_sample_of_the_keys_may_do(own_redis: Callable[..., RedisServer]
 
 async def test_a_search_for_keys_ends_in_a_database_of_others(own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
-    pipeline = server.client().pipeline(transaction=False)
-    for number in range(110_000):
-        pipeline.set(f"o{number}", "", ex=600)
-    pipeline.execute()
+    server.client().eval("for n = 1, 110000 do redis.call('SET', 'o' .. n, '', 'EX', 600) end", 0)
     survey = RedisSurvey(server.url, command_seconds=10)
     found = await survey.sample(10)
     await survey.aclose()

@@ -58,6 +58,16 @@ def redis_binary() -> str:
     return str(bundled)
 
 
+_WITHOUT_TTL = """
+local page = redis.call('SCAN', ARGV[1], 'COUNT', 1000)
+local found = {}
+for _, key in ipairs(page[2]) do
+  if redis.call('PTTL', key) == -1 then found[#found + 1] = key end
+end
+return {page[1], found}
+"""
+
+
 class RedisServer:
     """One redis-server process on a free port of 127.0.0.1, its files in a temporary directory.
 
@@ -174,8 +184,12 @@ class RedisServer:
 
     def keys_without_ttl(self, database: int = 0) -> list[bytes]:
         """Every key of a database that would live for ever."""
-        client = self.client(database)
-        return [key for key in client.scan_iter(count=1000) if client.pttl(key) == -1]
+        client, cursor, immortal = self.client(database), b"0", []
+        while True:  # not a command for each key: a test may have made a hundred thousand
+            cursor, found = client.eval(_WITHOUT_TTL, 0, cursor)
+            immortal += found
+            if cursor == b"0":
+                return immortal
 
     def close(self) -> None:
         """Kill it if it runs and delete its directory; may be called twice."""
