@@ -8,7 +8,6 @@ from benchmarks.reconciling import main
 from ..harness.redis import redis_binary
 
 
-@pytest.mark.timeout(60)
 def test_a_tiny_run_ends_every_orphan(capsys: pytest.CaptureFixture[str]) -> None:
     redis_binary()  # skips, or fails in CI, with the install command
     main(["--orphans", "30", "--live", "2"])

@@ -31,7 +31,6 @@ TINY = Sizes(
 )
 
 
-@pytest.mark.timeout(180)
 def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     redis_binary()  # skips, or fails in CI, with the install command
     cells = ["burst-1", "burst-many-ui", "viewers-elsewhere", "replay", "idle"]

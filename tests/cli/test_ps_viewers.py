@@ -14,7 +14,7 @@ from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .running import ran
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.apps.chat:application"
 

@@ -25,8 +25,6 @@ from ..harness.tools import missing
 from ..harness.workers import Worker
 from ..wire.golden import GOLDEN, GoldenStream, digest, fold_streams, load, recorded_hashes
 
-pytestmark = pytest.mark.timeout(180)  # the first test may have to install the packages
-
 HERE: Final = Path(__file__).parent
 SCRIPTS: Final = ("component", "event_source", "strict_schemas", "use_chat")
 PROMPTS: Final = ("Tell me of streams", "!crash", "!slow 50")

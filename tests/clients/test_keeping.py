@@ -14,8 +14,6 @@ from .test_clients import node, run_script
 
 __all__ = ["node"]
 
-pytestmark = pytest.mark.timeout(180)
-
 PROMPTS: Final = ("Tell me of streams", "!persist-flaky", "!persist-slow 2500", "!persist-fail")
 SETTINGS: Final = '{"save_visible_seconds": 1.5, "outbox_seconds": 1, "breaker_probe_seconds": 0.1}'
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from ..harness.workers import Worker
 from .test_clients import node, run_script
 
 __all__ = ["node"]
-
-pytestmark = pytest.mark.timeout(180)  # the first test may have to install the packages
 
 
 def test_what_the_client_holds_is_what_is_stored(node: str) -> None:

@@ -20,7 +20,6 @@ from streamguard.testing._stream_store.steps import begin, meta
 from .cli_examples import PAGE, examples_in_page, run_examples, without_chance
 
 
-@pytest.mark.timeout(180)
 def test_the_examples_are_what_the_commands_say() -> None:
     said = run_examples()
     shown = examples_in_page()

@@ -14,7 +14,7 @@ from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, new_session, open_gate, post, status
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 PIECES = 10
 CONNECTIONS = 5

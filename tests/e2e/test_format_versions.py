@@ -18,7 +18,7 @@ from .calls import USER, expected_text, get, new_session, open_gate, post, raw_p
 from .conftest import APP, SHORT_LEASE, environment
 from .logs import codes, terminals
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.anyio
 
 LATER_APP = "tests.apps.tomorrow:application"
 LATER_FORMAT = {"CHAT_FORMAT_VERSION": str(FORMAT_VERSION + 1)}

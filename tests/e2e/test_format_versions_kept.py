@@ -19,7 +19,7 @@ from .test_kept_chats import APP, ask, body_of, brief, database, enter, messages
 
 __all__ = ["database"]  # the fixture
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.anyio
 
 LATER = {**LATER_FORMAT, "CHAT_MODULE": "tests.apps.keeping"}
 SETTINGS: dict[str, object] = {

@@ -22,7 +22,7 @@ from .calls import expected_text, open_gate, status, trace
 from .conftest import SHORT_LEASE, SHORT_PATIENCE
 from .steps import reached, stop_at
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 IDS = ("x-session-id", "x-stream-id", "x-message-id")
 QUICK = {"registration_seconds": 1.0}

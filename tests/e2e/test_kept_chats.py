@@ -25,7 +25,7 @@ from tests.harness.workers import Worker
 from .calls import expected_text, get, new_session, open_gate, status, trace
 from .conftest import SHORT_PATIENCE, environment
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.apps.keeping:application"
 

@@ -19,7 +19,7 @@ from tests.harness.workers import Worker
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
 from .logs import codes, terminals
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
 

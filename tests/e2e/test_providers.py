@@ -14,7 +14,7 @@ from tests.harness.workers import Worker
 
 from .calls import expected_text, new_session, open_gate, post, raw_post, status, trace
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.apps.provider:app"
 

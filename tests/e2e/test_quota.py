@@ -26,7 +26,7 @@ from .conftest import SHORT_LEASE, SHORT_PATIENCE
 from .logs import consumed
 from .steps import reached, stop_at
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.apps.counting:application"
 COUNTING = {

@@ -20,7 +20,7 @@ from .test_quota_faults import rationed, rations
 
 __all__ = ["rationed"]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 
 async def test_two_hundred_posts_to_two_workers_get_what_there_is(

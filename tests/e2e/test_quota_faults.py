@@ -34,7 +34,7 @@ from .logs import consumed
 from .test_quota import COUNTING, Ledger, ledger, marker, settled
 from .test_redis_faults import until_degraded
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.apps.rationed:application"
 LONG_LEASE = {"lease_seconds": 120.0}

@@ -29,7 +29,7 @@ from .test_saving import APP, SAVING, Place, check_row, owed, place, settled
 
 __all__ = ["place"]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.anyio
 
 SLACK_SECONDS = 4.0
 """For a machine that does other things too."""

@@ -18,7 +18,7 @@ from .calls import expected_text, get, new_session, open_gate, post, raw_post, s
 from .conftest import SHORT_PATIENCE
 from .logs import log_of, parts_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 
 def notices(events: list[SseEvent], code: str) -> list[dict[str, object]]:

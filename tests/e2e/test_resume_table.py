@@ -17,7 +17,7 @@ from tests.harness.workers import Worker
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status
 from .conftest import APP, SHORT_PATIENCE, environment
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 SETTINGS = {"replay_after_finish_seconds": 3.0}
 

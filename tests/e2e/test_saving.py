@@ -27,7 +27,7 @@ from .conftest import SHORT_LEASE
 from .logs import codes, log_of, parts_of, terminals
 from .steps import reached, stop_at
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.anyio
 
 APP = "tests.apps.saving:application"
 

@@ -12,7 +12,7 @@ from tests.harness.workers import Worker
 
 from .calls import USER, expected_text, get, new_session, open_gate, post, raw_post, status, trace
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 
 def stop(worker: Worker, session: str) -> httpx.Response:

@@ -18,7 +18,7 @@ from .conftest import SHORT_LEASE
 from .logs import codes, log_of, terminals
 from .steps import reached, stop_at
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 
 async def test_a_frozen_worker_adds_nothing_after_its_lease(

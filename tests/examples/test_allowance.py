@@ -14,8 +14,6 @@ from ..harness.workers import Worker
 from .live import chat_body, example, scripted_answer
 from .outside import outside
 
-pytestmark = pytest.mark.timeout(60)
-
 DAY: Final = 20_000
 LATE: Final = "!quota-release-fail 2500"
 SETTINGS: Final = """{

@@ -19,8 +19,6 @@ from ..harness.workers import Worker
 from .live import EXAMPLE, chat_body, example, scripted_answer
 from .outside import outside
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Worker]:

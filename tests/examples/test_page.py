@@ -14,8 +14,6 @@ from .browser import Browser
 from .live import example, scripted_answer
 from .page import Page
 
-pytestmark = pytest.mark.timeout(90)
-
 PROMPT = "How does a stream survive?"
 
 

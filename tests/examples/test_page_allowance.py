@@ -12,8 +12,6 @@ from .live import example, scripted_answer
 from .page import Page
 from .test_allowance import DAY, LATE, SETTINGS, tokens
 
-pytestmark = pytest.mark.timeout(90)
-
 PROMPT = "How does a stream survive?"
 
 

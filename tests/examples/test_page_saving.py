@@ -19,8 +19,6 @@ from .browser import Browser
 from .live import Example, example, scripted_answer
 from .page import Page
 
-pytestmark = pytest.mark.timeout(90)
-
 PROMPT = "How does a stream survive?"
 SETTINGS = """{
     "breaker_probe_seconds": 0.1, "outbox_seconds": 0.2, "outbox_retry_seconds": 0.2, "outbox_max_retry_seconds": 0.5,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +83,6 @@ async def answer(store: MessageStore, key: SessionKey, step: Step) -> tuple[obje
     return reply, held
 
 
-@pytest.mark.timeout(90)  # finding the smallest failing sequence takes a while
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, min_size=20, max_size=50))
 def test_memory_and_redis_answer_alike(redis_url: str, sequence: list[Step]) -> None:
