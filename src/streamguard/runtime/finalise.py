@@ -279,7 +279,7 @@ class Finaliser:
                     "persisted": settled.persisted,
                     "quota": settled.quota,
                     "events": stream.feed.emitted,
-                    "bytes": stream.size_bytes,
+                    "bytes": stream.feed.data_bytes,
                     "seconds": time.time() - stream.created_at,
                     "degraded": stream.degraded,
                 },

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ..errors import EventTooLargeError, StreamLimitError
-from ..faults import Fault, FaultCode
+from ..faults import Fault
 from ..model import EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import Append, Seal
 from ..wire.base import Encoder, WireProtocol
+from .bounds import Bounds
 from .feed import EVENT_BYTES
 from .request import Ending, FirstItem, StreamRequest
 from .saving.feed import KeptFeed
@@ -124,6 +124,7 @@ class LiveStream:
     finished: bool = False
     """Finalised, as far as this process can."""
 
+    _bounds: Bounds = field(init=False)
     _append: Append = field(init=False)
     _acked_bytes: int = 0
     """What the log has of the feed's `said_bytes`."""
@@ -141,7 +142,7 @@ class LiveStream:
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _clock: Callable[[], float] = field(init=False)
     _free_bytes: int = 0
-    """Until so much is said, no event can pass any limit; which of them is near, `emit` finds out beyond."""
+    """Until so much is said, events need not be looked at one by one (see `emit`)."""
 
     def __post_init__(self) -> None:
         request, settings = self.request, self.settings
@@ -155,6 +156,7 @@ class LiveStream:
         )
         self.last_item_at = self.opened_at
         self.refresh_at = self.opened_at + REFRESH_SECONDS
+        self._bounds = Bounds(self.ref, self.feed, settings)
         self._append = Append(self.ref, self.epoch, 1, (), refresh=False)
         self._clock = asyncio.get_running_loop().time
 
@@ -164,11 +166,6 @@ class LiveStream:
         is done."""
         owes = self.saved or self.request.demand is not None
         return max(self.settings.live_ttl_seconds, self.settings.outbox_retention_seconds if owes else 0.0)
-
-    @property
-    def size_bytes(self) -> int:
-        """Of its data events."""
-        return self.feed.data_bytes
 
     @property
     def pending_bytes(self) -> int:
@@ -206,7 +203,7 @@ class LiveStream:
             return
         feed = self.feed
         if bounded:
-            self._check(kind, len(payload))
+            self._bounds.check(kind, len(payload))
         seq = feed.push(kind, payload)
         if self.degraded:
             feed.show(seq)
@@ -234,36 +231,10 @@ class LiveStream:
             self.pending = True
             self.submit(self)
 
-    def _check(self, kind: EventKind, size: int) -> None:
-        settings = self.settings
-        if size > settings.max_event_bytes:
-            raise EventTooLargeError(protocol=self.protocol.name, size_bytes=size, limit_bytes=settings.max_event_bytes)
-        if kind is not EventKind.DATA:
-            return
-        if self.size_bytes + size > settings.max_stream_bytes:
-            raise StreamLimitError(
-                f"stream {self.ref.stream_id} passed {settings.max_stream_bytes} bytes (max_stream_bytes)",
-                limit="max_stream_bytes",
-                code=FaultCode.TOO_LONG,
-            )
-        if self.feed.emitted >= settings.max_stream_events:
-            raise StreamLimitError(
-                f"stream {self.ref.stream_id} passed {settings.max_stream_events} events (max_stream_events)",
-                limit="max_stream_events",
-                code=FaultCode.TOO_LONG,
-            )
-
     def _look_ahead(self) -> None:
-        """Find how much may be said before a limit can be passed: by one event, by all, by their number, or by those
-        that wait. An event counts for more than `EVENT_BYTES` and for more than its payload."""
-        settings, said = self.settings, self.feed.said_bytes
+        """Find how much may be said before the stream is at a limit, or its producer too far ahead of the log."""
         self.full = self.crowded
-        self._free_bytes = min(
-            said + settings.max_event_bytes,
-            said + settings.max_stream_bytes - self.size_bytes,
-            said + EVENT_BYTES * (settings.max_stream_events - self.feed.emitted),
-            self._acked_bytes + PENDING_BYTES,
-        )
+        self._free_bytes = min(self._bounds.free_bytes(), self._acked_bytes + PENDING_BYTES)
 
     async def room(self) -> None:
         """Wait until the log has caught up enough for more."""
@@ -394,7 +365,6 @@ class LiveStream:
         if self.saved:
             self.feed.keep()  # what is saved of it has no other source any more
         self.feed.lose_ids()
-        self.pending = False
         self.on_degraded(self, reason)
         self.feed.show(self.feed.emitted)
         self._room.wake()
@@ -414,7 +384,6 @@ class LiveStream:
             return
         self.superseded = True
         self._write_no_more()
-        self.pending = False
         self.feed.drop_hidden()
         self.cancel(Ending(Outcome.INTERRUPTED, None))
         self._room.wake()
@@ -422,7 +391,7 @@ class LiveStream:
         self.feed.wake()
 
     def _write_no_more(self) -> None:
-        self.writing = False
+        self.writing = self.pending = False
         self._free_bytes = 0  # what is still said takes the long way
 
     # -- what the edge sees -----------------------------------------------------------------------------------------

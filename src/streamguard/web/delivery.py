@@ -152,7 +152,7 @@ class Delivery:
                     and (chunk := feed.newest(viewer.position, ids=viewer.ids))
                     and len(chunk) < FAIR_BYTES
                 ):  # one event that was just shown, as nearly always
-                    viewer.position += 1
+                    viewer.position += 1  # and then as `_step`, without the call
                     message = {"type": "http.response.body", "body": chunk, "more_body": True}
                     waits_for = run_as(self._task, self._loop, self._context, self._send, message)
                     if waits_for is not _SENT:
