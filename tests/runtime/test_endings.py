@@ -11,7 +11,9 @@ from streamguard.errors import FaultError, InvalidPartError, StreamLimitError
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import EventKind, Outcome, SessionKey
 from streamguard.runtime import FirstItem, watchdog
+from streamguard.runtime.feed import EVENT_BYTES
 from streamguard.runtime.producer import fault_of
+from streamguard.runtime.stream import PENDING_BYTES
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
@@ -176,6 +178,44 @@ async def test_size_limits(
     assert reading.outcome == "failed"
     assert model.left.is_set(), "the generator was closed"
     assert len(payloads(await log_of(memory, stream.ref))) <= 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "item", "events"),
+    [
+        ({"max_stream_events": 3_000}, "x", 3_000),
+        ({"max_stream_events": 500}, "x" * 300, 500),
+        ({"max_stream_bytes": 10_000, "max_event_bytes": 10_000}, "x" * 7, 1_428),
+        ({"max_stream_bytes": 10_000, "max_event_bytes": 10_000}, "x" * 1_000, 10),
+    ],
+)
+async def test_limits_of_the_whole_are_exact(
+    memory: MemoryStore, limits: dict[str, int], item: str, events: int
+) -> None:
+    """Though most events are not held against each of them."""
+
+    async def endless() -> AsyncIterator[object]:
+        while True:
+            yield item
+
+    async with working(memory, quick(**limits)) as worker:
+        reading = await worker.tell(endless)
+    assert reading.text == item * events
+    assert reading.notices == [("too_long", next(iter(limits)))]
+
+
+async def test_a_model_is_held_back_by_the_event_that_is_too_far_ahead(memory: MemoryStore) -> None:
+    line = Line(memory)
+    async with working(line, quick(max_event_bytes=8_000_000, append_deadline_seconds=5.0)) as worker:
+        line.hold("append")
+        model = Model(*["x" * 100_000] * 40)
+        model.end()
+        stream = await worker.start(model)
+        reading = asyncio.create_task(worker.watch(stream))
+        await wait_until_async(lambda: stream.crowded, description="the model is held back")
+        assert stream.pending_bytes <= PENDING_BYTES + 100_000 + EVENT_BYTES
+        line.let_go("append")
+        assert (await reading).text == "x" * 4_000_000
 
 
 async def test_an_event_over_the_limit_by_the_runtimes_own_hand(memory: MemoryStore) -> None:
