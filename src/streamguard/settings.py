@@ -36,7 +36,8 @@ class Settings(BaseModel):
     """A quiet connection gets an SSE comment this often, give or take half a second."""
 
     registration_seconds: Seconds = 0.5
-    """How long a request waits for the store before its stream runs unlogged (or fails)."""
+    """How long a request waits for a silent store, all that it asks there together, before its stream runs unlogged (or
+    fails). A quota on the same server is part of it."""
     append_deadline_seconds: Seconds = 2.0
     """How long an event waits for its append before its stream goes on from memory (or fails)."""
     command_seconds: Seconds = 1.0
@@ -57,7 +58,8 @@ class Settings(BaseModel):
 
     quota_seconds: Seconds = 1.0
     """How long one call of a quota may take before it counts as failed: a reservation is refused then
-    (`quota_unavailable`), a settlement is retried."""
+    (`quota_unavailable`), a settlement is retried. On the streams' own server a reservation has
+    `registration_seconds`."""
     settle_visible_seconds: Seconds = 2.0
     """How long a stream's end waits for its settlement, retries included, before it goes out with `quota: pending`."""
 

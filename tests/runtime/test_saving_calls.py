@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from streamguard.deadlines import Deadline
 from streamguard.errors import MessageConflictError, MessageTimeoutError, MessageUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.model import Outcome, Persisted, SessionKey, Signal
@@ -75,7 +76,7 @@ async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
     for _ in range(FAILURES):
         saver.breaker.failed()
     clock.now += 1.0
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = Deadline.after(5)
     messages.hold("open_session")
     probe = asyncio.create_task(saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
     await wait_until_async(lambda: messages.waiting["open_session"], description="the probe is under way")
@@ -93,7 +94,7 @@ async def test_a_refusal_is_an_answer() -> None:
     messages = Messages()
     messages.errors["open_session"] = MessageConflictError("no", operation="open_session")
     saver = Saver(messages, quick(), on_change=lambda _: None)
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = Deadline.after(5)
     for _ in range(FAILURES * 2):
         with pytest.raises(MessageConflictError):
             await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
@@ -104,7 +105,7 @@ async def test_a_call_that_hangs_is_given_up_and_counts() -> None:
     messages = Messages()
     messages.hold("open_session")
     saver = Saver(messages, quick(save_attempt_seconds=0.01), on_change=lambda _: None)
-    deadline = asyncio.get_running_loop().time() + 5
+    deadline = Deadline.after(5)
     for _ in range(FAILURES):
         with pytest.raises(MessageTimeoutError, match="save_attempt_seconds"):
             await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
@@ -115,13 +116,11 @@ async def test_calls_wait_their_turn_but_not_past_their_deadline() -> None:
     messages = Messages()
     messages.hold("open_session")
     saver = Saver(messages, quick(max_concurrent_saves=1), on_change=lambda _: None)
-    loop = asyncio.get_running_loop()
-    first = asyncio.create_task(
-        saver.call("open_session", lambda: messages.open_session(KEY), deadline=loop.time() + 5)
-    )
+    deadline = Deadline.after(5)
+    first = asyncio.create_task(saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
     await wait_until_async(lambda: messages.waiting["open_session"], description="the first is under way")
     with pytest.raises(MessageTimeoutError, match="max_concurrent_saves"):
-        await saver.call("open_session", lambda: messages.open_session(KEY), deadline=loop.time() + 0.01)
+        await saver.call("open_session", lambda: messages.open_session(KEY), deadline=Deadline.after(0.01))
     messages.let_go("open_session")
     assert await first
 

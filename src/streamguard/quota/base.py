@@ -188,6 +188,9 @@ class QuotaService(ABC):
     the same doubt. None retries by itself.
     """
 
+    server: str | None = None
+    """What answers for it outside this process, as `StreamStore.server`; None for who would not say."""
+
     async def start(self) -> list[str]:
         """Connect, if that needs doing. Returns warnings for the operator. Must not raise for an unreachable
         store."""

@@ -51,6 +51,7 @@ class OrphanSweep:
         """Sweep until the drain. After an outage of the store, and after the start, it holds back for one lease: live
         writers renew first."""
         runtime, settings = self._runtime, self._runtime.settings
+        stalled = runtime.clock.stalled_seconds
         while True:
             await asyncio.sleep(settings.sweep_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
             if runtime.draining:
@@ -58,6 +59,11 @@ class OrphanSweep:
                     await runtime.store.share(self._worker, lease_seconds=0.0)
                 return
             if runtime.breaker.healthy_seconds < settings.lease_seconds:
+                continue
+            before, stalled = stalled, runtime.clock.stalled_seconds
+            if stalled - before >= settings.lease_seconds - settings.heartbeat_seconds:
+                # This process stood still, perhaps with its whole machine: who else did renews first.
+                runtime.breaker.stumbled()
                 continue
             try:
                 await self.look(await self._share())

@@ -12,6 +12,7 @@ import asyncio
 import random
 from typing import Final
 
+from ..deadlines import Deadline
 from ..errors import QuotaError, QuotaTimeoutError, StoreCorruptError, StoreError
 from ..model import Observation, QuotaState, Signal, StreamState
 from ..quota import QuotaStore, Reservation, ReservationState
@@ -72,7 +73,7 @@ class ReservationSweep:
         runtime, store = self._runtime, self._runtime.reserving.store
         treated: list[Treated] = []
         while store is not None and not runtime.draining:
-            async with asyncio.timeout(runtime.settings.quota_seconds):
+            async with Deadline.after(runtime.settings.quota_seconds).limit():
                 due = await store.due(limit=BATCH, claim_seconds=CLAIM_SECONDS)
             treated += [await self._treat(store, reservation) for reservation in due]
             if len(due) < BATCH:
@@ -90,7 +91,7 @@ class ReservationSweep:
         if store is None:
             return []
         try:
-            async with asyncio.timeout(runtime.settings.quota_seconds):
+            async with Deadline.after(runtime.settings.quota_seconds).limit():
                 due = await store.due(limit=limit, claim_seconds=0)
         except TimeoutError as exc:
             raise QuotaTimeoutError("due: the quota did not answer in time", operation="due") from exc
@@ -122,7 +123,7 @@ class ReservationSweep:
         _, reason = await self._looked_up(reservation)
         if reason is not None:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, reason)
-        async with asyncio.timeout(runtime.settings.quota_seconds):
+        async with Deadline.after(runtime.settings.quota_seconds).limit():
             settlement = await store.expire(ref)
         if settlement.state is not ReservationState.EXPIRED:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
+from ..deadlines import Deadline
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Observation, Outcome, QuotaState, SessionKey, Signal, StreamRef, StreamState, new_stream_id
@@ -14,6 +16,7 @@ from ..settings import Settings
 from ..stores.base import Full, Registered, Seal, SessionRecord, Status, StopReply, StreamMeta, StreamStore
 from ..wire import knows_protocol
 from .breaker import Breaker
+from .budget import Budget
 from .finalise import new_stream_of
 from .orphans import interrupted
 from .quotas.reserving import Reserving
@@ -27,8 +30,6 @@ T = TypeVar("T")
 
 ATTEMPTS: Final = 8
 """Rounds of register-and-clear-the-way before a session counts as contended."""
-RETRY_SECONDS: Final = 0.05
-EXTENSIONS: Final = 3
 POLL_SECONDS: Final = 0.25
 
 
@@ -45,7 +46,7 @@ class Admission:
         breaker: Breaker,
         settings: Settings,
         *,
-        make: Callable[[StreamRequest, StreamRef, float], LiveStream],
+        make: Callable[[StreamRequest, StreamRef, float, Budget], LiveStream],
         count: Callable[[str], int],
         owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
@@ -62,8 +63,13 @@ class Admission:
         self._reserving = reserving
         self._observe = observe
 
-    async def open(self, request: StreamRequest) -> LiveStream | StreamMeta:
-        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request.
+    def budget(self) -> Budget:
+        """What a request that begins now may wait for the store."""
+        return Budget(self._breaker, self._settings.registration_seconds)
+
+    async def open(self, request: StreamRequest, budget: Budget | None = None) -> LiveStream | StreamMeta:
+        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request. `budget` is
+        what is left of the request's, if it has asked the store before.
 
         Raises:
             FaultError: `limit_streams`, `conflict_active`, or `store_unavailable` under `on_store_failure="fail"`;
@@ -72,16 +78,17 @@ class Admission:
         Cancelling it may leave a registration without a producer, which is found when its lease runs out.
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
-        stream = self._make(request, ref, time.time())
+        budget = budget or self.budget()
+        stream = self._make(request, ref, time.time(), budget)
         if request.demand is None:
-            return await self._open(stream)
-        record = await self._record(request.key)
+            return await self._open(stream, budget)
+        record = await self._record(request.key, budget)
         if record is not None and record.active is not None and _joins(request, record.active):
             self._check_protocol(request, record.active)
             return record.active  # it is counted already
-        held = await self._reserving.reserve(ref, request.demand, request)
+        held = await self._reserving.reserve(ref, request.demand, request, budget if self._shares_server else None)
         try:
-            opened = await self._open(stream)
+            opened = await self._open(stream, budget)
         except BaseException:
             self._reserving.drop(ref)
             raise
@@ -93,22 +100,27 @@ class Admission:
                 stream.announce(quota_pending(record.last))
         return opened
 
-    async def _record(self, key: SessionKey) -> SessionRecord | None:
+    @property
+    def _shares_server(self) -> bool:
+        """Whether streams and quotas are kept by one server, so that waiting for either is waiting for both."""
+        service = self._reserving.service
+        return service is not None and service.server is not None and service.server == self._store.server
+
+    async def _record(self, key: SessionKey, budget: Budget) -> SessionRecord | None:
         """The session, for what its earlier reply may still owe; None where the store does not say at once."""
         if self._breaker.open:
             return None
         try:
-            async with asyncio.timeout(self._settings.registration_seconds):
-                return await self._store.session(key)
-        except (StoreError, TimeoutError):  # the registration finds out what that means
+            return await budget.once(lambda: self._store.session(key))
+        except StoreError:  # the registration finds out what that means
             return None
 
-    async def _open(self, stream: LiveStream) -> LiveStream | StreamMeta:
+    async def _open(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
         request, ref = stream.request, stream.ref
         if self._breaker.open:
             return self._without_store(stream)
         try:
-            joined = await self._register(stream)
+            joined = await self._register(stream, budget)
         except StoreUnavailableError:
             self._breaker.exhausted()
             return self._without_store(stream)
@@ -124,13 +136,13 @@ class Admission:
         stream.registered = True
         return stream
 
-    async def _register(self, stream: LiveStream) -> StreamMeta | None:
+    async def _register(self, stream: LiveStream, budget: Budget) -> StreamMeta | None:
         """Register, clearing the way as the policy says. Returns the stream to join instead, if any."""
         request = stream.request
         new = new_stream_of(stream)
         settings = self._settings
         for _ in range(ATTEMPTS):
-            result = await self.budgeted(
+            result = await budget.asked(
                 lambda: self._store.register(
                     new,
                     lease_seconds=settings.lease_seconds,
@@ -145,18 +157,21 @@ class Admission:
             meta = result.meta
             if meta.lease_seconds <= 0 and not self._owns(meta.ref):
                 self._check_protocol(request, meta)
-                await self.take_over(meta, stopped=meta.stop_requested)
+                await self.take_over(meta, stopped=meta.stop_requested, budget=budget)
             elif _joins(request, meta):
                 self._check_protocol(request, meta)
                 return meta
             elif request.on_conflict == "replace":
-                await self._replace(request, meta)
+                await self._replace(request, meta, budget)
             else:
                 break
         raise self._fault(request, FaultCode.CONFLICT_ACTIVE, retry_after_seconds=2)
 
-    async def take_over(self, meta: StreamMeta, *, stopped: bool, force: bool = False) -> bool:
-        """Become the owner of an expired stream (or any, with `force`), seal it, and have its end run.
+    async def take_over(
+        self, meta: StreamMeta, *, stopped: bool, force: bool = False, budget: Budget | None = None
+    ) -> bool:
+        """Become the owner of an expired stream (or any, with `force`), seal it, and have its end run. `budget` is that
+        of the request which it is in the way of.
 
         Returns whether it is sealed now, by this worker or another.
 
@@ -164,49 +179,58 @@ class Admission:
             StoreError: the store failed.
         """
         outcome = Outcome.STOPPED if stopped else Outcome.INTERRUPTED
-        reply = await self._store.take(
-            meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
+        ask = _directly if budget is None else budget.once
+        reply = await ask(
+            lambda: self._store.take(
+                meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
+            )
         )
         if reply.status is not Status.OK or reply.meta is None:
             return reply.status in (Status.SEALED, Status.GONE)
         taken = reply.meta
         if taken.state is StreamState.OPEN and not taken.lost:
             fault = None if stopped else interrupted(taken)
-            status, _ = await self._store.seal(
-                taken.ref, taken.epoch, Seal(outcome, taken.last_seq, fault, taken.usage)
-            )
+            seal = Seal(outcome, taken.last_seq, fault, taken.usage)
+            status, _ = await ask(lambda: self._store.seal(taken.ref, taken.epoch, seal))
             if status not in (Status.OK, Status.SEALED):
                 return False
         self._settle(taken, outcome)
         if taken.lost:  # it cannot be sealed, so only its tombstone frees the session
-            return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds)
+            return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds, budget=budget)
         return True
 
-    async def _replace(self, request: StreamRequest, meta: StreamMeta) -> None:
+    async def _replace(self, request: StreamRequest, meta: StreamMeta, budget: Budget) -> None:
         """End the session's stream by a stop, and by force if its writer does not end it in time."""
-        reply = await self._store.request_stop(meta.ref)
+        reply = await budget.asked(lambda: self._store.request_stop(meta.ref))
         if reply is StopReply.ENDED:
             return
-        if reply is StopReply.REQUESTED and await self.wait_sealed(meta.ref, self._settings.replace_wait_seconds):
+        if reply is StopReply.REQUESTED and await self.wait_sealed(
+            meta.ref, self._settings.replace_wait_seconds, budget=budget
+        ):
             return
-        current = await self._store.meta(meta.ref)
+        current = await budget.asked(lambda: self._store.meta(meta.ref))
         if current is not None and current.state is StreamState.OPEN:
             self._check_protocol(request, current)
-            await self.take_over(current, stopped=True, force=True)
+            await self.take_over(current, stopped=True, force=True, budget=budget)
 
-    async def wait_sealed(self, ref: StreamRef, timeout_seconds: float, *, closed: bool = False) -> bool:
+    async def wait_sealed(
+        self, ref: StreamRef, timeout_seconds: float, *, closed: bool = False, budget: Budget | None = None
+    ) -> bool:
         """Wait until a stream of any worker is sealed (or closed). False when the time was up."""
         changed = asyncio.Event()
+        ask = _directly if budget is None else budget.once
+        watching = self._store.watch(ref, lambda _: changed.set(), data=False)
         try:
-            async with asyncio.timeout(timeout_seconds), self._store.watch(ref, lambda _: changed.set(), data=False):
+            async with Deadline.after(timeout_seconds).limit(), AsyncExitStack() as entered:
+                await ask(lambda: entered.enter_async_context(watching))
                 while True:
-                    meta = await self._store.meta(ref)
+                    meta = await ask(lambda: self._store.meta(ref))
                     if meta is None or meta.state is StreamState.CLOSED:
                         return True
                     if meta.state is StreamState.SEALED and not closed:
                         return True
                     try:
-                        async with asyncio.timeout(POLL_SECONDS):
+                        async with asyncio.timeout(POLL_SECONDS):  # noqa: TID251 -- a period
                             await changed.wait()
                     except TimeoutError:
                         continue
@@ -223,47 +247,6 @@ class Admission:
             raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
         stream.degrade("registration")
         return stream
-
-    async def budgeted(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a step until the registration budget is spent.
-
-        While the store answers others, up to `EXTENSIONS` budgets more: a process that starts a hundred streams at
-        once is late itself, and must not take that for an outage.
-
-        Raises:
-            StoreUnavailableError: it was.
-        """
-        budget = self._settings.registration_seconds
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        extensions = 0
-        while True:
-            try:
-                async with asyncio.timeout_at(begun + budget * (1 + extensions)) as limit:
-                    answer = await step()
-                self._breaker.answered()
-                return answer
-            except StoreUnavailableError:
-                self._breaker.stumbled()
-                pause = RETRY_SECONDS
-            except TimeoutError as exc:
-                if not limit.expired():
-                    raise
-                pause = 0.0
-                if extensions == EXTENSIONS or not self._breaker.has_answered_since(begun):
-                    raise self._late() from exc
-                extensions += 1
-            if loop.time() + pause >= begun + budget * (1 + extensions):
-                if extensions == EXTENSIONS or not self._breaker.has_answered_since(begun):
-                    raise self._late()
-                extensions += 1
-            await asyncio.sleep(pause)
-
-    def _late(self) -> StoreUnavailableError:
-        return StoreUnavailableError(
-            f"no registration within {self._settings.registration_seconds} s (registration_seconds)",
-            operation="register",
-        )
 
     async def _dismiss(self, owner: str, stream_id: str) -> None:
         """Give the owner's slot back; if the store fails, the slot expires with its lease."""
@@ -301,6 +284,11 @@ class Admission:
         )
         self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
         return FaultError(fault)
+
+
+async def _directly(step: Callable[[], Awaitable[T]]) -> T:
+    """Ask the store within its own command timeout."""
+    return await step()
 
 
 def _joins(request: StreamRequest, meta: StreamMeta) -> bool:

@@ -17,7 +17,7 @@ class Breaker:
     """Remembers that the store was found unreachable, so that later requests skip the wait.
 
     No request ever probes: `run` does, every `probe_seconds` while open, so a returning store is noticed without
-    anybody waiting for it.
+    anybody waiting for it. `clock` is a `LoopClock`'s.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class Breaker:
         self._passing.set()
         self._released = False
         self._outage_ended = clock()
-        self._answered_at = -math.inf
+        self.answered_at: float = -math.inf
+        """When the store last did what it was asked: then whoever got no answer since was not heard in time by a busy
+        process, or asked for something of its own kind."""
         self._on_close: list[Callable[[], None]] = []
 
     @property
@@ -56,12 +58,7 @@ class Breaker:
 
     def answered(self) -> None:
         """The store just did what it was asked."""
-        self._answered_at = self._clock()
-
-    def has_answered_since(self, moment: float) -> bool:
-        """Whether the store did anything it was asked after that loop time: then whoever got no answer was not
-        heard in time by a busy process, or asked for something of its own kind."""
-        return self._answered_at > moment
+        self.answered_at = self._clock()
 
     def stumbled(self) -> None:
         """One store call failed. Not yet an outage, but reconcilers count healthy time from here."""

@@ -86,7 +86,7 @@ class Drain:
     async def _quiet(self, deadline: float) -> None:
         """Wait until nothing is under way, or until a deadline in loop time."""
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline):  # noqa: TID251 -- what a supervisor gives this process
                 while self._busy():
                     self._changed.clear()
                     await self._changed.wait()

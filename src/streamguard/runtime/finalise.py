@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
+from ..deadlines import Deadline
 from ..errors import StoreError
 from ..faults import Fault
 from ..model import EventKind, Observation, Outcome, Signal, StreamRef, Usage
@@ -74,7 +75,7 @@ class Finaliser:
             await self._end_degraded(stream, ending)
             return
         proposal = _proposal(stream, ending)
-        deadline = asyncio.get_running_loop().time() + self._settings.append_deadline_seconds
+        deadline = self._deadline()
         status, seal = await self._seal(stream, proposal, deadline)
         if status is Status.FENCED or not stream.owned():
             self._on_superseded(stream)
@@ -161,7 +162,7 @@ class Finaliser:
         while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
             await feed.change()
 
-    async def _seal(self, stream: LiveStream, proposal: Seal, deadline: float) -> tuple[Status | None, Seal | None]:
+    async def _seal(self, stream: LiveStream, proposal: Seal, deadline: Deadline) -> tuple[Status | None, Seal | None]:
         """Seal until the deadline. A None status means that the store could not be reached."""
         while True:
             answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=deadline)
@@ -288,22 +289,21 @@ class Finaliser:
 
     # -- retrying ---------------------------------------------------------------------------------------------------
 
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._settings.append_deadline_seconds
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._settings.append_deadline_seconds)
 
-    async def _retry(self, step: Callable[[], Awaitable[T]], *, deadline: float | None) -> T | None:
+    async def _retry(self, step: Callable[[], Awaitable[T]], *, deadline: Deadline | None) -> T | None:
         """Repeat `step` while the store fails: until `deadline`, or without one until the drain gives up.
 
         Returns None when the time was up.
         """
-        loop = asyncio.get_running_loop()
         pause = RETRY_SECONDS
         while True:
             try:
                 return await step()
             except StoreError:
                 self._breaker.stumbled()
-            if self._give_up() or (deadline is not None and loop.time() + pause >= deadline):
+            if self._give_up() or (deadline is not None and deadline.left_seconds <= pause):
                 return None
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_SECONDS)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from ..deadlines import LoopClock
 from ..errors import StoreError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import EventKind, StreamRef
@@ -42,15 +43,15 @@ class Follower:
 
     async def run(self) -> None:
         """Follow to the end. On return the feed has ended; cancelling it leaves the feed as it is."""
-        loop = asyncio.get_running_loop()
+        clock = LoopClock.current()
         while not self.feed.ended:
             try:
                 async with self._store.watch(self.ref, self._on_hint):
                     await self._follow()
             except StoreError:
                 if self._failing_since is None:
-                    self._failing_since = loop.time()
-                if loop.time() - self._failing_since >= self._patience_seconds:
+                    self._failing_since = clock.time()
+                if clock.time() - self._failing_since >= self._patience_seconds:
                     self._fail(FaultCode.STORE_UNAVAILABLE, None)
                 else:
                     await asyncio.sleep(RETRY_SECONDS)
@@ -65,7 +66,7 @@ class Follower:
         await self._catch_up()
         while not self.feed.ended:
             try:
-                async with asyncio.timeout(self._poll_seconds):
+                async with asyncio.timeout(self._poll_seconds):  # noqa: TID251 -- a period
                     await self._hinted.wait()
             except TimeoutError:
                 await self._catch_up()

@@ -50,7 +50,7 @@ class Leases:
         """Beat for ever."""
         while True:
             try:
-                async with asyncio.timeout(self._settings.heartbeat_seconds):
+                async with asyncio.timeout(self._settings.heartbeat_seconds):  # noqa: TID251 -- a period
                     await self._kicked.wait()
             except TimeoutError:
                 pass

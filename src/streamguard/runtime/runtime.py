@@ -13,6 +13,7 @@ from typing import Self
 
 import anyio
 
+from ..deadlines import Deadline, LoopClock
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
 from ..model import Observation, Observer, Outcome, SessionKey, Signal, StreamRef
@@ -22,6 +23,7 @@ from ..stores.base import StreamMeta, StreamStore
 from .admission import Admission
 from .audience import Audience
 from .breaker import Breaker
+from .budget import Budget
 from .drain import Drain
 from .feed import Feed
 from .finalise import Finaliser
@@ -92,9 +94,9 @@ class Runtime:
         if self._entered:
             raise NotStartedError("a runtime is entered once; make a new guard for another lifespan")
         self._entered = True
-        loop = asyncio.get_running_loop()
+        self.clock: LoopClock = LoopClock.current()
         self.breaker: Breaker = Breaker(
-            self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=loop.time
+            self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=self.clock.time
         )
         self.writer: Writer = Writer(
             self.store,
@@ -102,7 +104,7 @@ class Runtime:
             self.settings,
             on_stop=self._stop_local,
             on_fenced=self._supersede,
-            clock=loop.time,
+            clock=self.clock,
         )
         self.saving: Saving = Saving(
             self.store,
@@ -166,6 +168,7 @@ class Runtime:
         )
         watchdog = Watchdog(
             self.settings,
+            self.clock,
             streams=self._streams.values,
             viewers=lambda: self.audience.viewers,
             abandon=self._abandon,
@@ -179,6 +182,7 @@ class Runtime:
             for warning in await start():
                 self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
         await self._tasks.open()
+        self.clock.hold()
         self.supervise("writer", self.writer.run)
         self.supervise("breaker", self.breaker.run)
         self.supervise("leases", self._leases.run)
@@ -196,6 +200,7 @@ class Runtime:
             try:
                 await self._tasks.close()
             finally:
+                self.clock.release()
                 with anyio.CancelScope(shield=True):
                     await self._close_stores()
 
@@ -247,8 +252,9 @@ class Runtime:
 
     # -- streams ------------------------------------------------------------------------------------------------------
 
-    async def open(self, request: StreamRequest) -> LiveStream | StreamMeta:
-        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request.
+    async def open(self, request: StreamRequest, budget: Budget | None = None) -> LiveStream | StreamMeta:
+        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request. `budget` is
+        what is left of the request's, if it has asked the store before.
 
         Raises:
             FaultError: `shutting_down`, `limit_streams`, `conflict_active`, or `store_unavailable`.
@@ -258,7 +264,7 @@ class Runtime:
             raise self._refusal(request)
         self._opening += 1
         try:
-            opened = await self.admission.open(request)
+            opened = await self.admission.open(request, budget)
             if isinstance(opened, StreamMeta):
                 return opened
             self._streams[opened.ref] = opened
@@ -342,13 +348,14 @@ class Runtime:
         stream = self._streams.get(ref)
         return None if stream is None or stream.superseded else stream.feed
 
-    def _make(self, request: StreamRequest, ref: StreamRef, created_at: float) -> LiveStream:
+    def _make(self, request: StreamRequest, ref: StreamRef, created_at: float, budget: Budget) -> LiveStream:
         stream = LiveStream(
             request=request,
             ref=ref,
             settings=self.settings,
             created_at=created_at,
-            opened_at=asyncio.get_running_loop().time(),
+            opened_at=self.clock.loop.time(),
+            session_deadline=Deadline(self.clock, budget.begun.at + self.settings.registration_seconds),
             submit=self.writer.submit,
             on_degraded=self._degraded,
         )

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from ..deadlines import Deadline
 from ..errors import FaultError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Cursor, Outcome, SessionKey, StreamRef, StreamState
@@ -143,7 +144,7 @@ class Sessions:
         patience = self._settings.save_total_seconds
         await self.stop(key)
         try:
-            async with asyncio.timeout(patience):
+            async with Deadline.after(patience).limit():
                 for stream in self._local(key):
                     await stream.ended()
         except TimeoutError:

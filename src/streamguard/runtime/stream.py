@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ..deadlines import Deadline
 from ..faults import Fault
 from ..model import EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
@@ -50,6 +51,8 @@ class LiveStream:
     """Unix time."""
     opened_at: float
     """Loop time, like all that follow."""
+    session_deadline: Deadline
+    """Until when its request may wait for word whether the session is its owner's."""
     submit: Callable[[LiveStream], None]
     """Tells the writer that something waits."""
     on_degraded: Callable[[LiveStream, str], None]
@@ -86,7 +89,7 @@ class LiveStream:
     pending: bool = False
     """Events wait for their append, and the writer knows."""
     failing_since: float | None = None
-    """When the first of the commits that failed for it was begun, if the last one did."""
+    """When the first of the commits that failed for it was begun, if the last one did; on the `LoopClock`."""
     urgent: bool = True
     """The next commit should not wait for company: a first event, or the end."""
     refresh_at: float = field(init=False)
@@ -400,7 +403,7 @@ class LiveStream:
         """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
         if self.feed.visible == 0 and not self.finished and not self._failed_first:
             with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_seconds):
+                async with Deadline.after(timeout_seconds).limit():
                     await self._wait(self._first)
         if self._failed_first:  # even when its end is visible by now
             return FirstItem.FAILED

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ..deadlines import Deadline
 from ..errors import StoreError, StreamGuardError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import Cursor, Event, EventKind, StreamRef
@@ -175,15 +176,14 @@ class Viewer:
 
     async def _read(self) -> Sequence[Event]:
         """The log after the position, however often the store fails within the patience there is."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience_seconds
+        deadline = Deadline.after(self._patience_seconds)
         while True:
             try:
                 return await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
             except StoreError as exc:
                 if self.cut_reason is not None:
                     raise ViewerCutError(self.cut_reason) from exc
-                if loop.time() >= deadline:
+                if deadline.expired:
                     fault = Fault.of(
                         FaultCode.STORE_UNAVAILABLE,
                         phase=Phase.RESUME,

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
 from ..model import Observation, Outcome, Signal
 from ..settings import Settings
@@ -33,6 +34,7 @@ class Watchdog:
     def __init__(
         self,
         settings: Settings,
+        clock: LoopClock,
         *,
         streams: Callable[[], Iterable[LiveStream]],
         viewers: Callable[[], Iterable[Viewer]],
@@ -41,6 +43,10 @@ class Watchdog:
         observe: Callable[[Observation], None],
     ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._stalled_seconds = clock.stalled_seconds
+        """How long this process itself had stood still at the last tick: neither a model nor a reader is judged by
+        that."""
         self._streams = streams
         self._viewers = viewers
         self._abandon = abandon
@@ -62,10 +68,25 @@ class Watchdog:
 
     def tick(self, now: float) -> None:
         """One look at everything; `now` is loop time."""
+        stalled = self._clock.stalled_seconds - self._stalled_seconds
+        if stalled > 0:
+            self._stalled_seconds += stalled
+            self._forgive(stalled)
         for stream in list(self._streams()):
             self._look_at_stream(stream, now)
         for viewer in list(self._viewers()):
             self._look_at_viewer(viewer, now)
+
+    def _forgive(self, seconds: float) -> None:
+        """Nobody could be heard for so long. What has begun since then gets that time too."""
+        for stream in self._streams():
+            stream.last_item_at += seconds
+            if stream.cancelled_at is not None:
+                stream.cancelled_at += seconds
+        for viewer in self._viewers():
+            viewer.last_at += seconds
+            if viewer.sending_since is not None:
+                viewer.sending_since += seconds
 
     def _look_at_stream(self, stream: LiveStream, now: float) -> None:
         if stream.finalising:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+from ..deadlines import LoopClock
 from ..errors import StoreError
 from ..settings import Settings
 from ..stores.base import Append, AppendReply, Status, StreamStore
@@ -44,17 +45,20 @@ class Writer:
         *,
         on_stop: Callable[[LiveStream], None],
         on_fenced: Callable[[LiveStream], None],
-        clock: Callable[[], float],
+        clock: LoopClock,
     ) -> None:
         self._store = store
         self._breaker = breaker
         self._deadline = settings.append_deadline_seconds
         self._on_stop = on_stop
         self._on_fenced = on_fenced
-        self._clock = clock
+        self._clock = clock.loop.time
+        self._patience = clock
         self._dirty: dict[LiveStream, None] = {}
         self._wake: asyncio.Future[None] | None = None
         self._committed_at = 0.0
+        self._asked_at = 0.0
+        """When the last commit was begun, on the clock that judges the store."""
         self._appends_per_second = 0.0
         """Smoothed over about `RATE_SECONDS`."""
         self._pausing = False
@@ -121,6 +125,7 @@ class Writer:
         elapsed = max(now - self._committed_at, 0.0005)
         self._appends_per_second += (len(batch) / elapsed - self._appends_per_second) * min(elapsed / RATE_SECONDS, 1.0)
         self._committed_at = now
+        self._asked_at = self._patience.time()
         try:
             replies = await self._store.append(batch)
             self._breaker.answered()
@@ -147,10 +152,10 @@ class Writer:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _failed(self, streams: list[LiveStream]) -> None:
-        now = self._clock()
+        now = self._patience.time()
         for stream in streams:
             if stream.failing_since is None:
-                stream.failing_since = self._committed_at
+                stream.failing_since = self._asked_at
             if now - stream.failing_since >= self._deadline:
                 self._breaker.exhausted()
                 stream.degrade("append_deadline")

@@ -18,6 +18,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -37,6 +38,7 @@ from redis.exceptions import (
     RedisError,
 )
 
+from ..deadlines import Deadline
 from ..errors import ConfigurationError, StoreCorruptError, StoreUnavailableError
 
 __all__ = [
@@ -199,16 +201,16 @@ class Address:
     def __str__(self) -> str:
         return self._text
 
-    def connection(self, *, connect_seconds: float) -> AbstractConnection:
-        """A connection, not yet connected."""
+    def connection(self) -> AbstractConnection:
+        """A connection, not yet connected. It has no timeouts of its own: whoever uses it has a deadline."""
         options = dict(self._options)
         make = options.pop("connection_class", TCPConnection)
         if "path" not in options:
             options["socket_keepalive"] = True
         connection: AbstractConnection = make(  # type: ignore[operator] # one of redis-py's connection classes
             **options,
-            socket_timeout=None,  # `Link` has its own deadline
-            socket_connect_timeout=connect_seconds,
+            socket_timeout=None,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
             decode_responses=False,
@@ -290,9 +292,8 @@ class Link:
     """One connection, on which one thing is asked at a time. It is dropped whenever that is broken off in the middle:
     what else arrives on it then is nobody's answer."""
 
-    def __init__(self, address: Address, *, connect_seconds: float) -> None:
+    def __init__(self, address: Address) -> None:
         self._address = address
-        self._connect_seconds = connect_seconds
         self._line: _Line | None = None
         self._used_at = 0.0
 
@@ -308,7 +309,7 @@ class Link:
             if line.lost is None and not line.replies and not line.readable():
                 return
             await self.drop()
-        connection = self._address.connection(connect_seconds=self._connect_seconds)
+        connection = self._address.connection()
         try:
             await connection.connect()  # type: ignore[no-untyped-call] # redis-py
         except BaseException:
@@ -322,20 +323,20 @@ class Link:
         if line is not None:
             await line.close()
 
-    async def exchange(self, packed: Sequence[bytes], *, deadline: float) -> tuple[list[Reply], bool]:
+    async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
         """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
 
         Raises:
-            TimeoutError: not all were there by `deadline` (loop time). The connection is dropped then, as after
+            TimeoutError: not all were there by `deadline`. The connection is dropped then, as after
                 everything else that is raised.
         """
         loop = asyncio.get_running_loop()
         line = self._line
         if line is None or line.lost is not None or line.replies or loop.time() - self._used_at > IDLE_SECONDS:
-            async with asyncio.timeout_at(deadline):
+            async with deadline.limit():
                 await self.connect()
             line = cast("_Line", self._line)
-        timer = loop.call_at(deadline, line.fail, TimeoutError())
+        timer = deadline.call(partial(line.fail, TimeoutError()))
         try:
             line.write(b"".join(packed))
             await line.until(len(packed))

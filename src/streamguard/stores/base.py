@@ -73,6 +73,10 @@ class StreamStore(ABC):
     shared: bool
     """Whether other processes see the same streams."""
 
+    server: str | None = None
+    """What answers for it outside this process: stores with the same are down together, and a request that waits for
+    several of them waits once. None for nothing outside, or for who would not say."""
+
     @abstractmethod
     async def start(self) -> list[str]:
         """Connect. Returns warnings for the operator (an eviction policy that drops live streams, say).

@@ -38,6 +38,11 @@ class RedisClient:
         self._scripts = Scripts({})
         self._lanes = Lanes(self._address, self._scripts, count=2, command_seconds=command_seconds)
 
+    @property
+    def server(self) -> str:
+        """Scheme, host and port, or the socket."""
+        return str(self._address)
+
     async def start(self) -> list[str]:
         """Connect. Warns of an unreachable or old server and of an eviction policy."""
         try:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ..deadlines import Deadline
 from ..errors import StoreUnavailableError
 from ._redis import (
     DRIVER_ERRORS,
@@ -35,7 +36,7 @@ EXCHANGE_COMMANDS: Final = 1_000
 class _Asked:
     """The commands of one call."""
 
-    __slots__ = ("at", "operation", "packed", "replies", "scripts")
+    __slots__ = ("deadline", "operation", "packed", "replies", "scripts")
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class _Asked:
         packed: Sequence[bytes],
         scripts: Sequence[str | None],
         replies: asyncio.Future[list[Reply]] | None,
-        at: float,
+        deadline: Deadline,
     ) -> None:
         self.operation = operation
         self.packed = packed
@@ -51,20 +52,19 @@ class _Asked:
         """The script that each calls, if any."""
         self.replies = replies
         """None when nobody wants to know."""
-        self.at = at
-        """Loop time it was asked at: its timeout counts from there."""
+        self.deadline = deadline
+        """From when it was asked."""
 
 
 class _Lane:
     """One connection and its task."""
 
-    def __init__(self, link: Link, scripts: Scripts, *, command_seconds: float) -> None:
+    def __init__(self, link: Link, scripts: Scripts) -> None:
         self.link = link
         self.asked: deque[_Asked] = deque()
         self.busy = False
         """An exchange is under way."""
         self._scripts = scripts
-        self._seconds = command_seconds
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -111,7 +111,7 @@ class _Lane:
 
     async def _exchange(self, batch: list[_Asked]) -> None:
         packed = batch[0].packed if len(batch) == 1 else [one for asked in batch for one in asked.packed]
-        deadline = batch[0].at + self._seconds
+        deadline = batch[0].deadline
         replies, refused = await self.link.exchange(packed, deadline=deadline)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
@@ -132,7 +132,7 @@ class _Lane:
         replies: list[Reply],
         unknown: Sequence[int],
         *,
-        deadline: float,
+        deadline: Deadline,
     ) -> None:
         """Load the scripts the server did not know, and call those again, and only those."""
         names = {name for n in unknown if (name := scripts[n]) is not None}
@@ -158,10 +158,8 @@ class Lanes:
     """A fixed number of connections, opened when needed. With one, commands run strictly in the order asked."""
 
     def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
-        self._lanes = [
-            _Lane(Link(address, connect_seconds=command_seconds), scripts, command_seconds=command_seconds)
-            for _ in range(count)
-        ]
+        self._lanes = [_Lane(Link(address), scripts) for _ in range(count)]
+        self._seconds = command_seconds
         self._scripts = scripts
         self._closed = False
 
@@ -196,16 +194,15 @@ class Lanes:
             raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
         if not packed:
             return []
-        loop = asyncio.get_running_loop()
-        replies: asyncio.Future[list[Reply]] = loop.create_future()
-        self._lane().ask(_Asked(operation, packed, scripts, replies, loop.time()))
+        replies: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        self._lane().ask(_Asked(operation, packed, scripts, replies, Deadline.after(self._seconds)))
         return await replies
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
         """Send `commands` with the next exchange; whether they arrive is not told. For clearing up."""
         if not self._closed and commands:
             packed, scripts = [one.packed for one in commands], [one.script for one in commands]
-            self._lane().ask(_Asked(operation, packed, scripts, None, asyncio.get_running_loop().time()))
+            self._lane().ask(_Asked(operation, packed, scripts, None, Deadline.after(self._seconds)))
 
     async def load_scripts(self) -> None:
         """Load all scripts, to spare the first stream the round trip."""

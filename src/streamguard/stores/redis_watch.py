@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from ..deadlines import Deadline
 from ..errors import StoreError, StoreUnavailableError
 from ..model import StreamRef
 from ._redis import Address, Command, CommandError, Link, Reply, mapped_errors
@@ -68,7 +69,7 @@ class Feed:
         command_seconds: float,
         mark_watched: Callable[[Sequence[StreamRef]], Awaitable[None]],
     ) -> None:
-        self._link = Link(address, connect_seconds=command_seconds)
+        self._link = Link(address)
         self._keys = keys
         self._seconds = command_seconds
         self._mark_watched = mark_watched
@@ -101,7 +102,7 @@ class Feed:
         try:
             fresh = self._join(watcher, names)
             with mapped_errors("watch"):
-                async with asyncio.timeout(self._seconds):
+                async with Deadline.after(self._seconds).limit():
                     if fresh and self._subscribing:
                         await self._subscribe(fresh)
                     for name in names:
@@ -173,7 +174,7 @@ class Feed:
             await self._wanted.wait()
             try:
                 with mapped_errors("watch"):
-                    async with asyncio.timeout(self._seconds):
+                    async with Deadline.after(self._seconds).limit():
                         await self._link.connect()
                     self._connections += 1
                     self._subscribing = True
@@ -253,7 +254,7 @@ class Feed:
         renew_at = loop.time() + _RENEW_SECONDS
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_IDLE_SECONDS):
+                async with asyncio.timeout(_IDLE_SECONDS):  # noqa: TID251 -- a period
                     await self._repair.wait()
             repair = self._repair.is_set()
             self._repair.clear()

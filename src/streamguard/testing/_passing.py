@@ -83,6 +83,7 @@ class PassingStore(StreamStore):
     def __init__(self, inner: StreamStore) -> None:
         self.inner: StreamStore = inner
         self.shared: bool = inner.shared
+        self.server = inner.server
 
     @abstractmethod
     async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import anyio
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
 from ..model import Outcome, SessionKey
@@ -320,7 +321,7 @@ class GuardedEndpoint:
         stream's registration might have taken, the model's first item included, and not at all while it is down."""
         if stream.before is None:
             return False
-        return await stream.before.forbidden(stream.opened_at + self._gate.settings.registration_seconds)
+        return await stream.before.forbidden(stream.session_deadline)
 
     async def _as_if_never(self, stream: LiveStream, ids: Ids) -> Response:
         """End a stream in somebody else's session, and answer as for one that never was."""
@@ -333,8 +334,9 @@ class GuardedEndpoint:
 
     async def _settled(self, stream: LiveStream) -> None:
         """Wait a moment for the stream's end, so that a retry at once does not meet it."""
-        with anyio.move_on_after(self._gate.settings.registration_seconds):
-            await stream.ended()
+        with suppress(TimeoutError):
+            async with Deadline.after(self._gate.settings.registration_seconds).limit():
+                await stream.ended()
 
     def _head(
         self, stream: LiveStream, returned: Response | None, injected: Response | None, ids: Ids

@@ -24,10 +24,12 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
+from ..deadlines import Deadline
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import REGISTRY, Fault, FaultCode
 from ..model import Observation, Outcome, Persisted, Signal, StreamRef, StreamState, new_stream_id
 from ..runtime import LiveStream, Runtime, StreamRequest
+from ..runtime.budget import Budget
 from ..runtime.resume import refused
 from ..runtime.unreadable import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
 from ..stores.base import RequestClaim, StreamMeta
@@ -45,6 +47,9 @@ VACANT: Final = ""
 """The fingerprint of a claim whose request was refused: the next one may take it at once."""
 POLL_SECONDS: Final = 0.05
 """How often a claim that has not begun is looked at: nothing tells of a registration."""
+END_SECONDS: Final = 0.25
+"""How long a request waits for the end of the stream that it could not keep, so that a retry at once does not meet it.
+"""
 ROUNDS: Final = 8
 """How many other requests' claims one request follows before it calls the key contended."""
 
@@ -116,19 +121,21 @@ async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | 
 
     Cancelling it may leave a claim without a stream, which the next request takes over after `registration_seconds`.
     """
+    budget = runtime.admission.budget()
     if key is None or runtime.breaker.open:
-        return await runtime.open(request)
-    return await _Once(runtime, request, key).open()
+        return await runtime.open(request, budget)
+    return await _Once(runtime, request, key, budget).open()
 
 
 class _Once:
     """One request on its way to its key's stream. Every fault it raises has been observed."""
 
-    def __init__(self, runtime: Runtime, request: StreamRequest, key: RequestKey) -> None:
+    def __init__(self, runtime: Runtime, request: StreamRequest, key: RequestKey, budget: Budget) -> None:
         self._runtime = runtime
         self._store = runtime.store
         self._request = request
         self._key = key
+        self._budget = budget
         self._claimed_before = False
         """Another request's claim was found."""
 
@@ -147,7 +154,7 @@ class _Once:
                 foreign = isinstance(exc, StoreFormatError)  # a worker of that version can answer
                 if self._claimed_before or foreign or self._request.on_store_failure == "fail":
                     raise self._refusal(FaultCode.STORE_UNAVAILABLE, unreadable_reason(exc)) from exc
-                return await self._runtime.open(request)
+                return await self._runtime.open(request, self._budget)
             if opened is not None:
                 return opened
         raise self._refusal(FaultCode.CONFLICT_ACTIVE)
@@ -179,10 +186,9 @@ class _Once:
         patience = settings.registration_seconds
         if self._request.on_conflict == "replace":  # it may be waiting for the end of what it replaces
             patience += settings.replace_wait_seconds
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience
+        deadline = Deadline.after(patience)
         other = standing.ref
-        while standing.ref == other and standing.fingerprint == mine.fingerprint and loop.time() < deadline:
+        while standing.ref == other and standing.fingerprint == mine.fingerprint and not deadline.expired:
             await asyncio.sleep(POLL_SECONDS)
             standing = await self._claim(mine)
         return standing
@@ -214,7 +220,7 @@ class _Once:
         meta = await self._meta(ref)
         changed = asyncio.Event()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._runtime.settings.headers_after_seconds):
+            async with Deadline.after(self._runtime.settings.headers_after_seconds).limit():
                 if meta is None or not _undecided(meta):
                     return meta
                 async with self._store.watch(ref, lambda _: changed.set()):
@@ -234,10 +240,10 @@ class _Once:
             StoreError: under `on_store_failure="fail"`, whether the claim still stands is not known; ours is ended.
         """
         try:
-            opened = await self._runtime.open(request)
+            opened = await self._runtime.open(request, self._budget)
         except FaultError:
             with suppress(StoreError):  # else the next request has to wait a moment
-                standing = await self._claim_once(RequestClaim(mine.ref, VACANT), mine)
+                standing = await self._claim(RequestClaim(mine.ref, VACANT), mine)
                 if standing.ref != mine.ref:  # it may well be in the way of that one's stream
                     return None
             raise
@@ -251,7 +257,9 @@ class _Once:
             standing = await self._claim(RequestClaim(mine.ref, mine.fingerprint + BEGUN), mine)
         except StoreError:
             if request.on_store_failure == "fail":
-                await self._runtime.reject(opened, FaultError(self._fault(FaultCode.STORE_UNAVAILABLE)))
+                with suppress(TimeoutError):  # the store is silent, and the client has waited for it already
+                    async with Deadline.after(END_SECONDS).limit():
+                        await self._runtime.reject(opened, FaultError(self._fault(FaultCode.STORE_UNAVAILABLE)))
                 raise
             return opened
         if standing.ref == mine.ref:
@@ -274,9 +282,10 @@ class _Once:
         return await self._asked(lambda: self._store.meta(ref))
 
     async def _asked(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a step within the registration budget. A lost reply is no matter: every step here may repeat."""
+        """Repeat a step within what is left of the request's budget. A lost reply is no matter: every step here may
+        repeat."""
         try:
-            return await self._runtime.admission.budgeted(step)
+            return await self._budget.asked(step)
         except StoreUnavailableError:
             self._runtime.breaker.exhausted()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
+from ..deadlines import Deadline
 from ..errors import (
     FaultError,
     MessageForbiddenError,
@@ -153,7 +153,7 @@ class SavedMessages:
         Raises:
             FaultError: the store failed.
         """
-        deadline = asyncio.get_running_loop().time() + READ_SECONDS
+        deadline = Deadline.after(READ_SECONDS)
         try:
             return await self._gate.runtime.saving.saver(store).call(operation, step, deadline=deadline)
         except NOTHING_THERE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError, QuotaInvalidError, QuotaTimeoutError
 from ..faults import Fault, FaultCode
 from ..model import SessionKey
@@ -126,7 +126,7 @@ async def status_of(runtime: Runtime, key: SessionKey, record: SessionRecord) ->
     if store is None or not quotas:
         return None
     try:
-        async with asyncio.timeout(runtime.settings.quota_seconds):
+        async with Deadline.after(runtime.settings.quota_seconds).limit():
             status = await store.status(key.owner, quotas)
     except TimeoutError as exc:
         raise QuotaTimeoutError("status: no answer in time", operation="status") from exc

@@ -137,5 +137,5 @@ class StreamResponse(Response):
         producer still runs then, with whatever it borrowed.
         """
         if self._stream is not None and self._runtime.draining:
-            with anyio.move_on_after(self._runtime.settings.drain_seconds, shield=True):
+            with anyio.move_on_after(self._runtime.settings.drain_seconds, shield=True):  # noqa: TID251 -- what a supervisor gives this process
                 await self._stream.ended()

@@ -15,6 +15,7 @@ from typing import TypeVar
 import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ...deadlines import Deadline
 from ...errors import MessageTimeoutError
 from .failures import mapped_errors
 
@@ -53,12 +54,15 @@ class Transactions:
             )
 
     async def _transact(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        deadline = asyncio.timeout(self._timeout_seconds if self._breakable else None)
+        if not self._breakable:
+            async with self._turns, self._engine.begin() as connection:
+                return await step(connection)
+        limit = Deadline.after(self._timeout_seconds).limit()
         try:
-            async with deadline, self._turns, self._engine.begin() as connection:
+            async with limit, self._turns, self._engine.begin() as connection:
                 return await step(connection)
         except TimeoutError as exc:
-            if not deadline.expired():
+            if not limit.expired:
                 raise
             raise MessageTimeoutError(
                 f"{operation}: no answer from the database within {self._timeout_seconds:g} s", operation=operation

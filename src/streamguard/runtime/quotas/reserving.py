@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ...deadlines import Deadline
 from ...errors import ConfigurationError, FaultError, QuotaError, QuotaExceededError
 from ...faults import Fault, FaultCode
 from ...model import Observation, QuotaState, Signal, StreamRef
@@ -19,6 +20,7 @@ from .charge import RELEASE
 from .terms import Demand
 
 if TYPE_CHECKING:
+    from ..budget import Budget
     from ..request import StreamRequest
     from ..saving.before import Start
 
@@ -28,6 +30,8 @@ RETRY_AFTER_SECONDS: Final = 5
 RELEASE_PAUSES_SECONDS: Final = (0.2, 1.0, 5.0)
 """Between attempts at a release that nobody waits for. After them the reservation is left to expire."""
 BATCH: Final = 500
+LEAST_SECONDS: Final = 0.25
+"""What a reservation may take although the request's budget is spent: the quota has a connection of its own."""
 RENEWALS: Final = 3
 """How often a reservation is renewed while it would last: two renewals may fail."""
 
@@ -87,8 +91,11 @@ class Reserving:
 
     # -- before a stream ----------------------------------------------------------------------------------------------
 
-    async def reserve(self, ref: StreamRef, demand: Demand, request: StreamRequest) -> Held:
-        """Reserve for a stream that is about to be registered.
+    async def reserve(
+        self, ref: StreamRef, demand: Demand, request: StreamRequest, budget: Budget | None = None
+    ) -> Held:
+        """Reserve for a stream that is about to be registered, within `quota_seconds`; where the service is on the
+        stream store's server also within the request's `budget`.
 
         Raises:
             QuotaRefusedError: `quota_exceeded`.
@@ -100,8 +107,14 @@ class Reserving:
         if service is None:
             raise ConfigurationError("decorate endpoints that have quotas before the guard starts")
         try:
-            async with asyncio.timeout(self._settings.quota_seconds):
-                answer = await service.reserve(ref, demand.amounts, demand.quotas)
+            async with Deadline.after(self._settings.quota_seconds).limit():
+                if budget is None:
+                    answer = await service.reserve(ref, demand.amounts, demand.quotas)
+                else:
+                    answer = await budget.once(
+                        lambda: service.reserve(ref, demand.amounts, demand.quotas),
+                        at_least_seconds=LEAST_SECONDS,
+                    )
         except QuotaExceededError as exc:
             answer = Refused(RefusalReason.SPENT, exc.retry_after_seconds)
         except asyncio.CancelledError:
@@ -140,7 +153,7 @@ class Reserving:
             return
         for pause in (*RELEASE_PAUSES_SECONDS, None):
             try:
-                async with asyncio.timeout(self._settings.quota_seconds):
+                async with Deadline.after(self._settings.quota_seconds).limit():
                     await RELEASE.carry_out(service, ref)
             except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
                 error = exc
@@ -180,7 +193,7 @@ class Reserving:
         for begin in range(0, len(refs), BATCH):
             with suppress(QuotaError, TimeoutError):
                 self.failing = True
-                async with asyncio.timeout(self._settings.quota_seconds):
+                async with Deadline.after(self._settings.quota_seconds).limit():
                     await store.renew(refs[begin : begin + BATCH])
                 self.failing = False
 

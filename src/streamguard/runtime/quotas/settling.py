@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ...deadlines import Deadline
 from ...errors import QuotaError, StoreError
 from ...faults import Fault, FaultCode
 from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef
@@ -145,14 +146,13 @@ class Settling(Finishing):
         self, ref: StreamRef, charge: Charge, seconds: float
     ) -> tuple[QuotaState | None, Exception | None]:
         """Settle within so many seconds. Answers the state that stands, or what the last attempt failed with."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
+        deadline = Deadline.after(seconds)
         pause = PAUSE_SECONDS
         while True:
             state, error = await self._attempt(ref, charge)
             if state is not None or (isinstance(error, QuotaError) and not error.retryable):
                 return state, error
-            if self._given_up.is_set() or loop.time() + pause >= deadline:
+            if self._given_up.is_set() or deadline.left_seconds <= pause:
                 return None, error
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
@@ -162,7 +162,7 @@ class Settling(Finishing):
         if service is None:
             return QuotaState.NONE, None
         try:
-            async with asyncio.timeout(self._settings.quota_seconds):
+            async with Deadline.after(self._settings.quota_seconds).limit():
                 settlement = await charge.carry_out(service, ref)
         except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
             self._reserving.failing = True
@@ -177,7 +177,7 @@ class Settling(Finishing):
         try:
             while not self._given_up.is_set():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 -- jitter
+                    async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311, TID251 -- jittered pause
                         await self._given_up.wait()
                 pause = min(pause * 2, LATE_PAUSE_SECONDS)
                 state, _ = await self._attempt(ref, charge)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ...deadlines import Deadline
 from ...errors import (
     MessageConflictError,
     MessageForbiddenError,
@@ -125,10 +126,10 @@ class Before:
         else:
             self._start(self._open)
 
-    async def forbidden(self, until: float) -> bool:
-        """Whether the session is known to belong to somebody else; waits for that until loop time `until` at most."""
+    async def forbidden(self, deadline: Deadline) -> bool:
+        """Whether the session is known to belong to somebody else; waits for that until `deadline` at most."""
         try:
-            async with asyncio.timeout_at(until):
+            async with deadline.limit():
                 await self._opened.wait()
         except TimeoutError:
             return False
@@ -205,7 +206,7 @@ class Before:
 
     async def _settled(self, entry: UserMessage, attempts: Attempts) -> None:
         try:
-            async with asyncio.timeout_at(attempts.deadline):
+            async with attempts.deadline.limit():
                 await entry.settled()
         except TimeoutError as exc:
             raise MessageTimeoutError("append: an earlier message is still being saved", operation="append") from exc

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from ...deadlines import Deadline, LoopClock
 from ...errors import (
     MessageStoreError,
     MessageTimeoutError,
@@ -95,15 +96,14 @@ class Saver:
 
     def __init__(self, target: Target, settings: Settings, *, on_change: Callable[[bool], None]) -> None:
         self.target = target
-        self._clock = asyncio.get_running_loop().time
         self.breaker: SaveBreaker = SaveBreaker(
-            pause_seconds=settings.breaker_probe_seconds, clock=self._clock, on_change=on_change
+            pause_seconds=settings.breaker_probe_seconds, clock=LoopClock.current().time, on_change=on_change
         )
         self._attempt_seconds = settings.save_attempt_seconds
         self._slots = asyncio.Semaphore(settings.max_concurrent_saves)
 
-    async def call(self, operation: str, step: Callable[[], Awaitable[T]], *, deadline: float) -> T:
-        """One call, until `deadline` in loop time at the latest. Cancelling it leaves in doubt whether it happened.
+    async def call(self, operation: str, step: Callable[[], Awaitable[T]], *, deadline: Deadline) -> T:
+        """One call, until `deadline` at the latest. Cancelling it leaves in doubt whether it happened.
 
         Raises:
             SavingPausedError: the store is not asked at present.
@@ -122,19 +122,19 @@ class Saver:
             if probe:
                 self.breaker.probed()
 
-    async def _slot(self, operation: str, deadline: float) -> None:
+    async def _slot(self, operation: str, deadline: Deadline) -> None:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with deadline.limit():
                 await self._slots.acquire()
         except TimeoutError as exc:
             raise MessageTimeoutError(
                 f"{operation}: as many saves as may are under way (max_concurrent_saves)", operation=operation
             ) from exc
 
-    async def _asked(self, operation: str, step: Callable[[], Awaitable[T]], deadline: float) -> T:
+    async def _asked(self, operation: str, step: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
         breaker = self.breaker
         try:
-            async with asyncio.timeout_at(min(deadline, self._clock() + self._attempt_seconds)):
+            async with deadline.within(self._attempt_seconds).limit():
                 answer = await step()
         except MessageStoreError as exc:
             if exc.retryable:
@@ -160,9 +160,7 @@ class Attempts:
     """One save's patience: repeats steps that failed, with growing pauses, until its deadline."""
 
     def __init__(self, seconds: float, *, retries: bool = True) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.deadline: float = self._loop.time() + seconds
-        """In loop time."""
+        self.deadline: Deadline = Deadline.after(seconds)
         self._retries = retries
         self.failures: int = 0
         """How many steps failed so far."""
@@ -185,7 +183,7 @@ class Attempts:
                     raise  # an answer
                 self.failures += 1
                 wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
-                if not self._retries or self._loop.time() + wait >= self.deadline:
+                if not self._retries or self.deadline.left_seconds <= wait:
                     raise
             await asyncio.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -193,4 +191,4 @@ class Attempts:
     @property
     def remaining_seconds(self) -> float:
         """What is left of its time; never negative."""
-        return max(0.0, self.deadline - self._loop.time())
+        return self.deadline.left_seconds

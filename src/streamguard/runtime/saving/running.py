@@ -7,6 +7,7 @@ from typing import Final
 
 import anyio
 
+from ...deadlines import Deadline
 from .before import Before
 from .calls import Attempts
 from .stream import SaveResult, StreamSave, Verdict
@@ -40,8 +41,11 @@ class RunningSave:
     async def wait(self, seconds: float | None = None) -> SaveResult | None:
         """What came of it; None when it goes on past `seconds`."""
         try:
-            async with asyncio.timeout(seconds):
+            if seconds is None:
                 await self._over.wait()
+            else:
+                async with Deadline.after(seconds).limit():
+                    await self._over.wait()
         except TimeoutError:
             return None
         return self.result

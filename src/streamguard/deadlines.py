@@ -1,0 +1,204 @@
+"""How long a peer may take: deadlines that do not count the time for which this process's event loop stood still.
+
+A busy loop (an application's blocking call, a large save, a suspended process) hears an answer late, and its timers
+fire late. A plain timeout then takes that for the peer's lateness. So everything that judges a peer, be it Redis, a
+database, a quota service, a model or a viewer, counts on a `LoopClock` and waits with a `Deadline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+from weakref import WeakKeyDictionary, ref
+
+__all__ = ["Deadline", "LoopClock", "Timer"]
+
+TICK_SECONDS: Final = 0.05
+"""How often the loop is looked at while anything waits; a stall is known to that precision."""
+TOLERANCE_SECONDS: Final = 0.01
+"""A tick so late is an ordinary turn of a loop that has something to do, and no stall."""
+GRACE_SECONDS: Final = 0.01
+"""What a deadline waits once it is reached: at least one whole turn of the loop, which reads what has arrived."""
+
+
+class LoopClock:
+    """Loop time without the time for which the loop stood still. One for each event loop; for its own thread only.
+
+    It ticks while it is held or a timer runs. A stall shorter than `TICK_SECONDS` may go unseen.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)  # the registry below must not keep a loop alive
+        self._stalled_seconds = 0.0
+        """Of all stalls that are over."""
+        self._expected: float | None = None
+        """Loop time of the next tick; None while it does not tick."""
+        self._users = 0
+
+    @classmethod
+    def current(cls) -> LoopClock:
+        """The running loop's.
+
+        Raises:
+            RuntimeError: no loop runs.
+        """
+        loop = asyncio.get_running_loop()
+        clock = _CLOCKS.get(loop)
+        if clock is None:
+            clock = _CLOCKS[loop] = cls(loop)
+        return clock
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop whose time this is."""
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("the event loop of this clock is gone")
+        return loop
+
+    def time(self) -> float:
+        """Seconds; never goes back. While the loop stands still, so does this."""
+        now = self.loop.time()
+        return now - self._stalled_seconds - self._stalled_by(now)
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long the loop has stood still, as far as it was watched."""
+        return self._stalled_seconds + self._stalled_by(self.loop.time())
+
+    def hold(self) -> None:
+        """Tick until the matching `release`."""
+        self._users += 1
+        if self._expected is None:
+            self._schedule()
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+        self._users -= 1
+
+    def _stalled_by(self, now: float) -> float:
+        """What the stall under way has cost so far."""
+        return 0.0 if self._expected is None else max(0.0, now - self._expected - TOLERANCE_SECONDS)
+
+    def _schedule(self) -> None:
+        loop = self.loop
+        self._expected = loop.time() + TICK_SECONDS
+        loop.call_at(self._expected, self._tick)
+
+    def _tick(self) -> None:
+        self._stalled_seconds += self._stalled_by(self.loop.time())
+        self._expected = None
+        if self._users:
+            self._schedule()
+
+
+_CLOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClock]] = WeakKeyDictionary()
+
+
+class Timer:
+    """A callback that waits for a deadline."""
+
+    __slots__ = ("_at", "_callback", "_clock", "_graced", "_handle")
+
+    def __init__(self, clock: LoopClock, at: float, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._at = at
+        self._callback = callback
+        self._graced = False
+        clock.hold()
+        self._handle: asyncio.TimerHandle | None = clock.loop.call_later(at - clock.time(), self._fire)
+
+    def cancel(self) -> None:
+        """Idempotent."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+            self._clock.release()
+
+    def _fire(self) -> None:
+        clock = self._clock
+        left = self._at - clock.time()
+        if left > 0.0:  # the loop stood still meanwhile
+            self._handle = clock.loop.call_later(left, self._fire)
+        elif not self._graced:
+            self._graced = True
+            self._handle = clock.loop.call_later(GRACE_SECONDS, self._fire)
+        else:
+            self.cancel()
+            self._callback()
+
+
+class Deadline:
+    """A moment by which a peer must have answered. Any number of waits may share one."""
+
+    __slots__ = ("at", "clock")
+
+    def __init__(self, clock: LoopClock, at: float) -> None:
+        self.clock = clock
+        self.at = at
+        """On `clock`."""
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now, on the running loop's clock."""
+        clock = LoopClock.current()
+        return cls(clock, clock.time() + seconds)
+
+    def within(self, seconds: float) -> Deadline:
+        """This one, or the one so many seconds from now, whichever is earlier."""
+        at = self.clock.time() + seconds
+        return self if self.at <= at else Deadline(self.clock, at)
+
+    @property
+    def left_seconds(self) -> float:
+        """Never negative."""
+        return max(0.0, self.at - self.clock.time())
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is reached."""
+        return self.clock.time() >= self.at
+
+    def call(self, callback: Callable[[], None]) -> Timer:
+        """Call `callback` on the event loop when it is reached. The caller cancels the timer it gets."""
+        return Timer(self.clock, self.at, callback)
+
+    def limit(self) -> Limit:
+        """`async with deadline.limit():` raises `TimeoutError` when it is reached inside, as `asyncio.timeout` does.
+
+        Deadlines that are reached before it is entered give what is inside one turn of the loop.
+        """
+        return Limit(self)
+
+
+class Limit:
+    """A block of code under a `Deadline`."""
+
+    __slots__ = ("_deadline", "_scope", "_timer")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._scope = asyncio.timeout(None)  # noqa: TID251 -- the one place they are made of
+        self._timer: Timer | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether this limit ended the block: a `TimeoutError` may be another's."""
+        return self._scope.expired()
+
+    async def __aenter__(self) -> Self:
+        await self._scope.__aenter__()
+        self._timer = self._deadline.call(self._reached)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._scope.__aexit__(exc_type, exc, traceback)
+
+    def _reached(self) -> None:
+        self._scope.reschedule(self._deadline.clock.loop.time())

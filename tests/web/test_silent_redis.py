@@ -1,0 +1,173 @@
+"""A Redis that accepts and says nothing: how long the first event of an answer, or its refusal, may take all told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from streamguard import Settings, StreamGuard
+from streamguard.deadlines import LoopClock
+from streamguard.messages import RedisMessageStore
+from streamguard.model import Signal
+from streamguard.quota import CallableQuota, Quota, QuotaCall, QuotaService, RedisQuotaStore
+from streamguard.stores import RedisClient
+from streamguard.testing import Answer, GuardedApp
+from tests.harness.redis import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS = Settings(
+    registration_seconds=0.5, command_seconds=5.0, quota_seconds=5.0, drain_seconds=0.5, breaker_probe_seconds=0.1
+)
+"""Every other patience is so long that waiting it out shows."""
+ALL_TOLD = SETTINGS.registration_seconds + 0.5
+
+
+class Body(BaseModel):
+    id: str
+
+
+@asynccontextmanager
+async def chatting(
+    server: RedisServer,
+    *,
+    quota: bool = False,
+    on_quota_failure: Literal["fail", "continue"] = "fail",
+    on_store_failure: Literal["fail", "continue"] = "continue",
+    on_conflict: Literal["reject", "replace", "join"] = "reject",
+    messages: bool = False,
+    service: QuotaService | None = None,
+) -> AsyncIterator[GuardedApp]:
+    client = RedisClient(server.url, command_seconds=5.0)
+    guard = StreamGuard(
+        server.url,
+        authenticate=lambda connection: connection.headers.get("x-user"),
+        settings=SETTINGS,
+        messages=RedisMessageStore(client, ttl_seconds=60) if messages else None,
+        quota=service,
+    )
+    app = FastAPI(lifespan=guard.lifespan)
+    limits: dict[str, Any] = {}
+    if quota or service is not None:
+        limits = {"quota": Quota(limit=1_000, per="day", unit="tokens"), "estimate": 10}
+        limits["on_quota_failure"] = on_quota_failure
+
+    @app.post("/api/chat")
+    @guard.stream(session="body.id", on_store_failure=on_store_failure, on_conflict=on_conflict, **limits)
+    async def chat(body: Body) -> AsyncIterator[str]:
+        yield "hello"
+
+    guard.install(app, "/api/chat")
+    async with client, GuardedApp(app, guard, headers={"X-User": "ann"}, wait_seconds=30) as visitor:
+        warm = await visitor.post({"id": "warm"}, headers={"Idempotency-Key": "warm"})
+        await visitor.ended(warm)
+        try:
+            yield visitor
+        finally:
+            server.resume()
+
+
+async def timed(ask: Callable[[], Awaitable[Answer]]) -> tuple[Answer, float]:
+    """An answer with its first event, if it has one, and what that took, but for this process's own lateness."""
+    clock = LoopClock.current()
+    clock.hold()
+    try:
+        begun = clock.time()
+        answer = await ask()
+        if answer.is_stream:
+            await answer.read(1)
+        return answer, clock.time() - begun
+    finally:
+        clock.release()
+
+
+@pytest.mark.parametrize("messages", [False, True], ids=["unsaved", "saved"])
+@pytest.mark.parametrize("on_store_failure", ["continue", "fail"])
+@pytest.mark.parametrize("quota", ["", "fail", "continue"], ids=["uncounted", "counted", "lenient"])
+@pytest.mark.parametrize("key", [False, True], ids=["no-key", "key"])
+async def test_the_first_event_or_the_refusal_comes_within_one_budget(
+    own_redis: Callable[..., RedisServer],
+    key: bool,
+    quota: Literal["", "fail", "continue"],
+    on_store_failure: Literal["fail", "continue"],
+    messages: bool,
+) -> None:
+    server = own_redis()
+    headers = {"Idempotency-Key": "k1"} if key else {}
+    async with chatting(
+        server,
+        quota=bool(quota),
+        on_quota_failure=quota or "fail",
+        on_store_failure=on_store_failure,
+        messages=messages,
+    ) as visitor:
+        server.pause()
+        answer, seconds = await timed(lambda: visitor.post({"id": "c1"}, headers=headers))
+        assert seconds < ALL_TOLD
+        runs = on_store_failure == "continue" and quota != "fail"
+        assert answer.status == (200 if runs else 503)
+        if runs:
+            assert answer.headers["x-streamguard-notice"] == "not_resumable"
+        assert [one.name for one in visitor.observations].count(Signal.BREAKER_OPENED) <= 1
+        answer.drop()
+        _, seconds = await timed(lambda: visitor.post({"id": "c2"}, headers=headers and {"Idempotency-Key": "k2"}))
+        assert seconds < ALL_TOLD, "the next request too"
+
+
+@pytest.mark.parametrize("on_conflict", ["reject", "replace", "join"])
+async def test_a_redis_that_falls_silent_between_two_steps(
+    own_redis: Callable[..., RedisServer], on_conflict: Literal["reject", "replace", "join"]
+) -> None:
+    """The budget is one for all steps, however many were answered before."""
+    server = own_redis()
+    async with chatting(server, quota=True, on_quota_failure="continue", on_conflict=on_conflict) as visitor:
+        clock = LoopClock.current()
+        visitor.store.hold("session")
+        post = asyncio.create_task(timed(lambda: visitor.post({"id": "c1"}, headers={"Idempotency-Key": "k1"})))
+        await visitor.store.held("session")
+        server.pause()
+        silent = clock.time()
+        visitor.store.heal()
+        answer, _ = await post
+        assert clock.time() - silent < ALL_TOLD
+        assert answer.status == 200
+
+
+async def test_a_quota_service_of_the_hosts_own_has_its_own_time(own_redis: Callable[..., RedisServer]) -> None:
+    """It may answer long after the store's budget, and is asked once."""
+    asked: list[QuotaCall] = []
+
+    async def reserve(call: QuotaCall) -> None:
+        asked.append(call)
+        await asyncio.sleep(SETTINGS.registration_seconds + 0.3)
+
+    async def settle(call: QuotaCall) -> None: ...
+
+    server = own_redis()
+    async with chatting(server, service=CallableQuota(reserve, settle, settle)) as visitor:
+        asked.clear()
+        answer = await visitor.post({"id": "c1"})
+        assert answer.status == 200
+        assert "x-streamguard-notice" not in answer.headers, "the store is not judged by what the service took"
+        assert len(asked) == 1
+
+
+async def test_a_quota_on_another_redis_spends_nothing_of_the_streams_budget(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    server, other = own_redis(), own_redis()
+    async with RedisClient(other.url, command_seconds=0.7) as client:
+        quota = RedisQuotaStore(client)
+        async with chatting(server, service=quota, on_quota_failure="continue") as visitor:
+            other.pause()
+            answer, seconds = await timed(lambda: visitor.post({"id": "c1"}))
+            other.resume()
+            assert answer.status == 200
+            assert "x-streamguard-notice" not in answer.headers, "the stream is logged"
+            assert seconds > SETTINGS.registration_seconds
