@@ -1,4 +1,4 @@
-"""What a waiting viewer is sent comes from whoever makes it visible, yet as if its own task had sent it."""
+"""Every send of a delivery is an ordinary call, from the one task that runs the delivery and in its one context."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.runtime import Viewer, ViewerCutError
-from streamguard.runtime.feed import Feed
+from streamguard.runtime.feed import CHUNK_BYTES, Feed
 from streamguard.stores.base import Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.web.delivery import FAIR_BYTES, Delivery
@@ -67,11 +67,11 @@ class Client:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        self.tasks: list[asyncio.Task[object] | None] = []
+        self.tasks: set[asyncio.Task[object] | None] = set()
         self.names: list[str] = []
 
     async def send(self, message: Message) -> None:
-        self.tasks.append(asyncio.current_task())
+        self.tasks.add(asyncio.current_task())
         self.names.append(WHO.get())
         if message["type"] == "http.response.body":
             self.bodies.append(message["body"])
@@ -80,6 +80,11 @@ class Client:
         """The data lines, in the order sent."""
         lines = b"".join(self.bodies).decode().splitlines()
         return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+    async def has(self, *texts: str) -> None:
+        """Wait until it has exactly these."""
+        await wait_until_async(lambda: len(self.texts()) >= len(texts), description=f"{texts} arrived")
+        assert self.texts() == list(texts)
 
 
 @asynccontextmanager
@@ -102,31 +107,69 @@ async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Tas
 
 
 def waits(window: Window) -> bool:
-    needed = None if window.delivery is None else window.delivery._needed
-    return needed is not None and not needed.done()
+    woken = None if window.delivery is None else window.delivery._woken
+    return woken is not None and not woken.done()
 
 
 def hangs(window: Window) -> bool:
     return window.viewer.sending_since is not None
 
 
-async def test_an_event_is_sent_at_once_as_the_viewers_task_would() -> None:
+async def test_everything_is_sent_by_one_task_in_one_context() -> None:
     window, client = Window(), Client()
     async with delivering(window, client.send) as task:
         WHO.set("the writer")
         window.say("one")
-        assert client.texts() == ["one"]  # nobody had to wait for the loop
+        await client.has("one")
         window.say("two", "three")
-        assert client.texts() == ["one", "two", "three"]
-        assert asyncio.current_task() is not task
-        assert set(client.tasks) == {task}
-        assert set(client.names) == {"the viewer"}
+        await client.has("one", "two", "three")
+        window.viewer.keep_alive()
+        await wait_until_async(lambda: client.bodies[-1] == b": hb\n", description="the keep-alive arrived")
         window.end()
         await asyncio.wait_for(task, 5)
         assert b"streamguard.end" in client.bodies[-1]
+        assert client.tasks == {task}
+        assert set(client.names) == {"the viewer"}
 
 
-async def test_a_send_that_waits_is_finished_by_the_viewers_task_and_keeps_the_order() -> None:
+async def test_what_became_visible_meanwhile_goes_out_in_one_send() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send):
+        for n in range(100):
+            window.say(f"event {n}")
+        await client.has(*(f"event {n}" for n in range(100)))
+        assert len(client.bodies) == 1
+
+
+async def test_a_send_carries_64_kib_at_most_unless_one_event_is_larger() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send):
+        window.say(*("x" * 30_000 for _ in range(5)))
+        window.say("y" * 2 * CHUNK_BYTES)
+        await wait_until_async(lambda: len(client.texts()) == 6, description="all arrived")
+        *some, large = client.bodies
+        assert all(len(body) <= CHUNK_BYTES for body in some)
+        assert len(large) > CHUNK_BYTES
+
+
+async def test_after_a_large_chunk_others_have_a_turn() -> None:
+    window, client = Window(), Client()
+    order: list[str] = []
+
+    async def send(message: Message) -> None:
+        await client.send(message)
+        if message["type"] == "http.response.body":
+            order.append("sent")
+            asyncio.get_running_loop().call_soon(order.append, "turn")
+
+    async with delivering(window, send):
+        window.say(*("x" * 30_000 for _ in range(6)))  # a send that never waits would give nobody a turn
+        assert FAIR_BYTES < 30_000
+        await wait_until_async(lambda: len(client.texts()) == 6, description="all arrived")
+        assert order[:5] == ["sent", "turn", "sent", "turn", "sent"]
+
+
+async def test_a_slow_send_keeps_the_order_and_a_watchdog_sees_it() -> None:
     window, client = Window(), Client()
     gate = asyncio.Event()
 
@@ -138,33 +181,12 @@ async def test_a_send_that_waits_is_finished_by_the_viewers_task_and_keeps_the_o
     async with delivering(window, slow) as task:
         window.say("one")
         window.say("two")
-        assert hangs(window)  # and a watchdog sees it
-        await asyncio.sleep(0)
-        assert client.texts() == []
-        gate.set()
-        await wait_until_async(lambda: waits(window), description="all is sent")
-        assert client.texts() == ["one", "two"]
-        assert set(client.tasks) == {task}
-        assert not hangs(window)
+        await wait_until_async(lambda: hangs(window), description="it hangs")
         window.say("three")
-        assert client.texts() == ["one", "two", "three"]  # and at once again
-
-
-async def test_a_send_that_only_gives_others_a_turn_is_finished_too() -> None:
-    window, client = Window(), Client()
-
-    async def polite(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        await client.send(message)
-
-    async with delivering(window, polite) as task:
-        window.say("one")
-        assert client.texts() == []
-        await wait_until_async(lambda: waits(window), description="all is sent")
-        assert client.texts() == ["one"]
-        assert set(client.tasks) == {task}
+        gate.set()
+        await client.has("one", "two", "three")
+        assert client.tasks == {task}
+        assert not hangs(window)
 
 
 async def test_what_a_send_makes_visible_is_sent_after_it() -> None:
@@ -177,12 +199,10 @@ async def test_what_a_send_makes_visible_is_sent_after_it() -> None:
 
     async with delivering(window, talkative):
         window.say("one")
-        await wait_until_async(lambda: len(client.texts()) == 2, description="both are sent")
-        assert client.texts() == ["one", "two"]
+        await client.has("one", "two")
 
 
-@pytest.mark.parametrize("taken_over", [True, False], ids=["in the rest", "before the task took it over"])
-async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up(taken_over: bool) -> None:
+async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up() -> None:
     window, client = Window(), Client()
     seen: list[str] = []
 
@@ -197,62 +217,46 @@ async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up(taken_o
 
     async with delivering(window, stuck) as task:
         window.say("one")
-        if taken_over:
-            await asyncio.sleep(0)
+        await client.has("one")
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
         assert seen == ["cleared up"]
 
 
-async def test_a_timeout_inside_a_send_ends_that_send_and_not_the_task_that_began_it() -> None:
+async def test_what_a_layer_keeps_around_a_waiting_send_is_its_own() -> None:
+    """Context variables are reset where they were set, scopes left where they were entered, locks held meanwhile."""
     window, client = Window(), Client()
-
-    async def bounded(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            async with asyncio.timeout(0.01):
-                await asyncio.Event().wait()
-        await client.send(message)
-
-    async with delivering(window, bounded) as task:
-        window.say("one")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(task), 5)
-        here = asyncio.current_task()
-        assert here is not None
-        assert here.cancelling() == 0
-
-
-async def test_a_layer_with_scopes_of_its_own_may_begin_and_end_them() -> None:
-    window, client = Window(), Client()
-    to_the_client, from_the_app = anyio.create_memory_object_stream[Message](0)
-
-    async def relay() -> None:
-        async with from_the_app:
-            async for message in from_the_app:
-                await client.send(message)
+    span: ContextVar[str | None] = ContextVar("span", default=None)
+    lock = anyio.Lock()
 
     async def layered(message: Message) -> None:
-        if message["type"] == "http.response.start":  # at once, so that later ones are tried at once too
-            return
-        with anyio.CancelScope():
-            await to_the_client.send(message)
+        token = span.set("sending")
+        try:
+            async with lock, asyncio.timeout(5):
+                with anyio.fail_after(5):
+                    await asyncio.sleep(0)
+                    await client.send(message)
+        finally:
+            span.reset(token)
 
-    relaying = asyncio.create_task(relay())
-    async with delivering(window, layered):
+    async with delivering(window, layered) as task:
         for text in ("one", "two", "three"):
             window.say(text)
-        await wait_until_async(lambda: len(client.texts()) == 3, description="all came through the layer")
+            await wait_until_async(lambda text=text: text in client.texts(), description="it arrived")  # type: ignore[misc]
         assert client.texts() == ["one", "two", "three"]
-    to_the_client.close()
-    await asyncio.wait_for(relaying, 5)
+        window.end()
+        await asyncio.wait_for(task, 5)
 
 
-async def test_what_send_raises_is_raised_where_the_delivery_runs() -> None:
+@pytest.mark.parametrize("waits_first", [False, True])
+async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: bool) -> None:
     window = Window()
 
     async def gone(message: Message) -> None:
         if message["type"] == "http.response.body":
+            if waits_first:
+                await asyncio.sleep(0)
             raise OSError("the client left")
 
     async with delivering(window, gone) as task:
@@ -261,17 +265,15 @@ async def test_what_send_raises_is_raised_where_the_delivery_runs() -> None:
             await asyncio.wait_for(asyncio.shield(task), 5)
 
 
-async def test_a_send_that_is_cancelled_by_its_own_layer_cancels_the_delivery_alone() -> None:
-    window = Window()
+async def test_a_send_that_is_no_coroutine_will_do() -> None:
+    window, client = Window(), Client()
 
-    async def cancelled(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            raise asyncio.CancelledError
+    def wrapped(message: Message) -> Awaitable[None]:
+        return asyncio.ensure_future(client.send(message))
 
-    async with delivering(window, cancelled) as task:
-        window.say("one")  # whoever says it goes on
-        await asyncio.wait([task], timeout=5)
-        assert task.cancelled()
+    async with delivering(window, wrapped):
+        window.say("one")
+        await client.has("one")
 
 
 async def test_a_cut_viewer_is_told_where_the_delivery_runs() -> None:
@@ -280,64 +282,3 @@ async def test_a_cut_viewer_is_told_where_the_delivery_runs() -> None:
         window.viewer.cut("slow")
         with pytest.raises(ViewerCutError, match="slow"):
             await asyncio.wait_for(asyncio.shield(task), 5)
-
-
-async def test_a_keep_alive_is_sent_at_once_too() -> None:
-    window, client = Window(), Client()
-    async with delivering(window, client.send):
-        window.viewer.keep_alive()
-        assert client.bodies == [b": hb\n"]
-        window.say("one")
-        assert client.texts() == ["one"]
-
-
-async def test_a_large_chunk_is_left_to_the_viewers_task() -> None:
-    window, client = Window(), Client()
-    async with delivering(window, client.send) as task:
-        window.say("x" * FAIR_BYTES)
-        assert client.bodies == []  # who made it visible has others to serve
-        await wait_until_async(lambda: waits(window), description="it is sent")
-        assert len(client.bodies) == 1
-        assert set(client.tasks) == {task}
-
-
-@pytest.mark.parametrize("waits_first", [True, False], ids=["whose first send waits", "that is no coroutine"])
-async def test_a_layer_is_left_to_the_task(waits_first: bool) -> None:
-    window, client = Window(), Client()
-
-    async def waiting(message: Message) -> None:
-        await asyncio.sleep(0)
-        await client.send(message)
-
-    def wrapped(message: Message) -> Awaitable[None]:
-        return asyncio.ensure_future(client.send(message))
-
-    async with delivering(window, waiting if waits_first else wrapped):
-        window.say("one")
-        assert client.texts() == []
-        await wait_until_async(lambda: client.texts() == ["one"], description="the task sent it")
-        window.say("two")
-        await wait_until_async(lambda: client.texts() == ["one", "two"], description="and the next")
-
-
-async def test_a_send_that_stops_being_a_coroutine_is_awaited_all_the_same() -> None:
-    window, client = Window(), Client()
-
-    def changing(message: Message) -> Awaitable[None]:
-        sending = client.send(message)
-        return sending if message["type"] == "http.response.start" else asyncio.ensure_future(sending)
-
-    async with delivering(window, changing):
-        window.say("one")
-        await wait_until_async(lambda: client.texts() == ["one"], description="it is sent")
-        window.say("two")
-        await wait_until_async(lambda: client.texts() == ["one", "two"], description="and the next")
-
-
-async def test_a_delivery_that_was_cancelled_while_it_waited_is_not_woken() -> None:
-    window, client = Window(), Client()
-    async with delivering(window, client.send) as task:
-        task.cancel()
-        await asyncio.wait([task])
-        window.say("one")
-        assert client.texts() == []

@@ -81,7 +81,13 @@ class Runtime:
         self._drain = Drain(
             settings,
             streams=lambda: list(self._streams.values()),
-            busy=lambda: bool(self._streams or self._opening or self.saving.under_way or self.settling.under_way),
+            busy=lambda: bool(
+                self._streams
+                or self._opening
+                or self._tasks.adopted
+                or self.saving.under_way
+                or self.settling.under_way
+            ),
             changed=self._one_ended,
             give_up=self._give_up,
             cut_viewers=lambda: self.audience.cut_all("drained"),
@@ -239,6 +245,11 @@ class Runtime:
             _ = self._tasks.group
         await self._drain.run()
 
+    def _busy(self) -> bool:
+        """Whether the drain has anything to wait for."""
+        waiting = self._streams or self._opening or self._tasks.adopted
+        return bool(waiting or self.saving.under_way or self.settling.under_way)
+
     def _give_up(self) -> None:
         self.breaker.release()
         self.saving.give_up()
@@ -297,6 +308,16 @@ class Runtime:
     def launch(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         """Start producing, under the caller's context variables. Returns at once."""
         self._tasks.start(self._run, stream, items)
+
+    def adopt(self, call: asyncio.Task[None]) -> None:
+        """Own the task of a framework's call whose server left: it holds what a stream was lent, until that ends.
+
+        What it raises is observed. The drain waits for it; the runtime's exit cancels it.
+
+        Raises:
+            NotStartedError: the runtime is not running.
+        """
+        self._tasks.adopt(call)
 
     async def reject(self, stream: LiveStream, error: BaseException) -> None:
         """The endpoint failed before it had anything to iterate: end the stream so, and wait for it.

@@ -24,6 +24,9 @@ Args = TypeVarTuple("Args")
 RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 """Pauses before a crashed background task runs again; the last one repeats."""
 
+LEAVE_SECONDS: Final = 2.0
+"""How long an adopted task that is cancelled may clean up."""
+
 
 class Tasks:
     """Owns the task group. Entered once; used only in between."""
@@ -34,6 +37,8 @@ class Tasks:
         """Called whenever a one-off task ended."""
         self.started: int = 0
         """One-off tasks under way."""
+        self.adopted: set[asyncio.Task[None]] = set()
+        """Tasks that were begun elsewhere, and run."""
         self._group: TaskGroup | None = None
         self._shields: set[anyio.CancelScope] = set()
         self._closing = False
@@ -69,6 +74,28 @@ class Tasks:
     def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """As `start`, but only `close` cancels it, and not before the drain: what ends a stream."""
         self._begin(run, args, shielded=True)
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Own a task that somebody else began: `close` cancels it, and what it raises is observed.
+
+        Raises:
+            NotStartedError: the group is not open.
+        """
+        self.start(self._own, task)
+        self.adopted.add(task)
+
+    async def _own(self, task: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                await asyncio.wait({task})
+            raise
+        finally:
+            self.adopted.discard(task)
+        if not task.cancelled():
+            task.result()
 
     def _begin(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shielded: bool) -> None:
         self.group.start_soon(self._contained, run, args, shielded)

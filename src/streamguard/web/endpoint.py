@@ -145,7 +145,13 @@ class GuardedEndpoint:
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
         answer = admitted.items.launch(self._gate.runtime, opened)
-        return await self._started(opened, answer, admitted.slot, request, injected, ids)
+        call = exchange.call
+        if call is not None:
+            call.lend(self._gate.runtime.adopt)
+        response = await self._started(opened, answer, admitted.slot, request, injected, ids)
+        if call is not None and not isinstance(response, StreamResponse):
+            call.take_back()
+        return response
 
     # -- before the stream --------------------------------------------------------------------------------------------
 

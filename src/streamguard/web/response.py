@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..model import Observation, Signal
 from ..runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from .delivery import Delivery
-from .exchange import exchange_of
+from .exchange import Exchange, exchange_of
 from .headers import RawHeaders
 from .limits import ViewerSlot
 
@@ -27,20 +27,21 @@ OBSERVED_ELSEWHERE: Final = frozenset({"disconnect", "slow"})
 class _Left(Enum):
     """How the delivery ended."""
 
-    DONE = "the terminal went out"
+    DONE = "the whole response went out"
     CUT = "there is more, but not on this connection"
     GONE = "the client left"
 
 
 class StreamResponse(Response):
-    """Sends a stream from some position to its terminal.
+    """Sends a stream from some position to its terminal, everything in the task that calls it.
 
-    Who cancels whom: the terminal ends the delivery and with it the watch for a disconnect; a disconnect, or the
-    runtime dropping a viewer that does not read, ends the delivery; none of them touches the stream. Only a stream
-    whose terminal went out gets the final body message.
+    Who cancels whom: a disconnect, or the runtime dropping a viewer that does not read, ends the delivery; the
+    delivery's end ends the watch for a disconnect; none of them touches the stream. Only a stream whose terminal went
+    out gets the final body message.
 
-    With `stream`, the call lasts until that stream is finalised, also after the client left: a framework closes what
-    it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns.
+    With `stream`, the call lasts until that stream is finalised, also when its viewer is gone: a framework closes what
+    it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns. The server's own call does not
+    last that long: see `Call`.
     """
 
     def __init__(
@@ -65,21 +66,21 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
+        call = exchange.call
         try:
             try:
                 viewer = self._view()
                 exchange.cut = True  # until the terminal went out; whatever breaks this call leaves it so
                 try:
-                    left = await self._deliver(viewer, receive, send)
+                    left = await self._deliver(viewer, exchange, receive, send)
                 finally:
                     viewer.on_drop = None
                     viewer.close()
-                if left is _Left.DONE:
-                    exchange.cut = False
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
             finally:
                 self._slot.release()
             if self._stream is not None:
+                if call is not None and left is not _Left.DONE:
+                    call.leave()
                 await self._stream.ended()
         except asyncio.CancelledError:
             await self._outlive_drain()
@@ -87,38 +88,48 @@ class StreamResponse(Response):
         if self.background is not None:
             await self.background()
 
-    async def _deliver(self, viewer: Viewer, receive: Receive, send: Send) -> _Left:
-        """Send in a task of its own, which every event wakes: this one lies under all layers of the application."""
-        left: _Left | None = None
-        failed: BaseException | None = None
+    async def _deliver(self, viewer: Viewer, exchange: Exchange, receive: Receive, send: Send) -> _Left:
+        """Send in this task, while another watches for the client's disconnect."""
+        left = _Left.CUT
+        failed: Exception | None = None
+        call = exchange.call
         async with anyio.create_task_group() as group:
 
-            async def deliver() -> None:
+            async def watch() -> None:
                 nonlocal left, failed
                 try:
-                    start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                    await Delivery(viewer, send).run(start)
-                    left = _Left.DONE
-                except ViewerCutError as exc:
-                    left = await self._cut(viewer, exc, send)
-                except OSError:  # ASGI 2.4: how `send` tells that the client left
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    if left is _Left.DONE:  # also how a server tells that it needs nothing more
+                        return
                     left = _Left.GONE
                 except Exception as exc:  # noqa: BLE001 -- raised below, where no group wraps it
                     failed = exc
                 group.cancel_scope.cancel()
 
             viewer.on_drop = group.cancel_scope.cancel
-            group.start_soon(deliver)
+            if call is not None:
+                call.on_leave(group.cancel_scope.cancel)
+            group.start_soon(watch)
             try:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                left = left or _Left.GONE
+                start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                await Delivery(viewer, send).run(start)
+                viewer.on_drop = None
+                viewer.close()
+                exchange.cut, left = False, _Left.DONE
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except ViewerCutError as exc:
+                left = await self._cut(viewer, exc, send)
+            except OSError:  # ASGI 2.4: how `send` tells that the client left
+                left = _Left.GONE
             except Exception as exc:  # noqa: BLE001 -- as above
                 failed = exc
             group.cancel_scope.cancel()
+        if call is not None:
+            call.on_leave(None)
         if failed is not None:
             raise failed
-        return left or _Left.CUT
+        return left
 
     async def _cut(self, viewer: Viewer, cut: ViewerCutError, send: Send) -> _Left:
         if cut.reason not in OBSERVED_ELSEWHERE:
