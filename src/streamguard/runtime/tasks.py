@@ -89,7 +89,7 @@ class Tasks:
             await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
-            with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+            with anyio.move_on_after(LEAVE_SECONDS, shield=True):  # noqa: TID251 -- its own code, not a peer
                 await asyncio.wait({task})
             raise
         finally:
