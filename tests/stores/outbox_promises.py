@@ -87,6 +87,14 @@ class OutboxPromises:
             raise PromiseBrokenError("request", f"{known} was replaced by {standing}, though it was not expected")
         self._requests[owner, request_key] = standing
 
+    def released(self, owner: str, request_key: str, claim: RequestClaim, *, released: bool) -> None:
+        """A claim was to be taken back, and was or was not."""
+        known = self._requests.get((owner, request_key))
+        if released is not (known == claim):
+            raise PromiseBrokenError("request", f"{known} stood, and {claim} was taken back: {released}")
+        if released:
+            del self._requests[owner, request_key]
+
     def observed(self, owed: Mapping[StreamRef, Owed], recorded: Collection[StreamRef]) -> None:
         """This is what is owed, and which streams have a record, after a step."""
         self._recorded = set(recorded)

@@ -191,3 +191,10 @@ class OwingTwins(Twins):
             lambda store: store.claim_request("ann", request_key, claim, ttl_seconds=HOUR, expected=replaced)
         )
         self.promises.outbox.requested("ann", request_key, standing, expected=replaced)
+
+    @some_stream
+    @rule(which=WHICH, request_key=st.sampled_from(["k1", "k2"]))
+    def release_a_request(self, which: int, request_key: str) -> None:
+        claim = RequestClaim(self.streams[which % len(self.streams)].ref, "f")
+        released = self.step(lambda store: store.release_request("ann", request_key, claim))
+        self.promises.outbox.released("ann", request_key, claim, released=released)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,8 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
     await store.claim_request("owner", "key", claim, ttl_seconds=60)
     await store.claim_request("owner", "key", RequestClaim(ref, "g"), ttl_seconds=60, expected=claim)
     check("claim_request")
+    assert await store.release_request("owner", "key", RequestClaim(ref, "g"))
+    check("release_request")
     await store.discharge(ref, retention_seconds=60)
     check("discharge")
 
@@ -154,6 +157,7 @@ async def test_an_account_limited_to_the_documented_commands_suffices(own_redis:
         assert await store.previous(ref, "unknown") is None
         claim = RequestClaim(ref, "f")
         assert await store.claim_request("o", "key", claim, ttl_seconds=60) == claim
+        assert await store.release_request("o", "key", claim)
         await store.erase(ref.key, mark_seconds=60)
         assert await store.erased(ref.key, 0)
     finally:
@@ -314,6 +318,26 @@ async def test_a_request_claim_that_cannot_be_read_is_reported(store: RedisStore
     with pytest.raises(expected):
         await store.claim_request("o", "key", claim, ttl_seconds=60)
     assert index.client.get(KEYS.request("o", "key")) == stored.encode()
+
+
+async def test_an_erased_session_is_named_nowhere(store: RedisStore, index: Index) -> None:
+    """Not in what outlives it either: the erasure mark, and the claims of its requests."""
+    key = SessionKey("an owner's name", "a session's name")
+    ref = await begin(store, key)
+    await seal(store, ref)
+    await store.owe(ref, due_seconds=60)
+    await store.close(closing(ref, owed=b"payload"))
+    claim = RequestClaim(ref, "f")
+    assert await store.claim_request(key.owner, "the request's key", claim, ttl_seconds=60) == claim
+    await store.erase(key, mark_seconds=60)
+    left = {name: index.client.dump(name) for name in index.client.scan_iter("*")}
+    assert len(left) >= 2
+    for name, dumped in left.items():
+        for said in (key.owner, key.session_id, "the request's key"):
+            for form in (said.encode(), base64.b64encode(said.encode()).rstrip(b"=")):
+                assert form not in name
+                assert form not in (dumped or b"")
+    assert await store.claim_request(key.owner, "the request's key", RequestClaim(ref, "g"), ttl_seconds=60) == claim
 
 
 # -- many of them -----------------------------------------------------------------------------------------------------

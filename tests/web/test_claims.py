@@ -13,7 +13,7 @@ from streamguard.model import Outcome, SessionKey, Signal, StreamRef, new_stream
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
 from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
-from streamguard.web.idempotency import ROUNDS, VACANT, open_once
+from streamguard.web.idempotency import ROUNDS, open_once
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line
 from tests.runtime.stage import KEY, Model, Worker, closed, quick, read, saying, working
@@ -185,13 +185,15 @@ async def test_a_claim_without_a_stream_is_taken_over(on_conflict: OnConflict) -
         await other.idle()
 
 
-async def test_what_the_first_request_left_when_it_was_refused_is_taken_at_once() -> None:
+async def test_a_request_that_is_refused_leaves_its_key_free() -> None:
     store = MemoryStore()
     async with working(store, quick(registration_seconds=60.0)) as worker:
         model = Model("hello")
         running = await worker.start(model)
         assert await refused(worker) == (FaultCode.CONFLICT_ACTIVE, None)
-        assert (await claimed(store)).fingerprint == VACANT
+        free = RequestClaim(StreamRef(KEY, new_stream_id()), "free")
+        assert await claimed(store, free) == free
+        await store.release_request(KEY.owner, THE_KEY.name, free)
         model.end()
         await running.ended()
         async with asyncio.timeout(10):
@@ -206,18 +208,10 @@ async def test_who_waits_for_a_request_that_is_refused_goes_first() -> None:
     async with working(store, quick(registration_seconds=60.0)) as worker:
         waiting = asyncio.create_task(told(worker))
         await wait_until_async(lambda: store.calls["claim_request"] > 2, description="it waits")
-        vacant = RequestClaim(other.ref, VACANT)
-        await store.claim_request(KEY.owner, THE_KEY.name, vacant, ttl_seconds=60.0, expected=other)
+        assert await store.release_request(KEY.owner, THE_KEY.name, other)
         async with asyncio.timeout(10):
             stream = await waiting
         assert (await claimed(store)).ref == stream.ref
-
-
-async def test_a_vacated_claim_asks_for_no_particular_content() -> None:
-    store = MemoryStore()
-    await claimed(store, RequestClaim(StreamRef(KEY, new_stream_id()), VACANT))
-    async with working(store) as worker:
-        assert isinstance(await told(worker), LiveStream)
 
 
 @pytest.mark.parametrize("meanwhile", ["runs", "is over"])

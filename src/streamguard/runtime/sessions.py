@@ -135,8 +135,11 @@ class Sessions:
             yield protocol.text(events)
             await asyncio.sleep(0)
 
-    async def erase(self, key: SessionKey) -> None:
+    async def erase(self, key: SessionKey, *, longest_stream_seconds: float | None = None) -> None:
         """End the session's streams, wait until their writers are done, and delete everything of it.
+
+        `longest_stream_seconds`: how long a stream of any endpoint may take, if that is not the setting
+        `max_stream_seconds`.
 
         Raises:
             FaultError: also when a writer did not end in time; then nothing was deleted.
@@ -159,7 +162,14 @@ class Sessions:
                     await self._admission.take_over(meta, stopped=True)
                 if not await self._admission.wait_sealed(meta.ref, patience, closed=True):
                     raise self._undrained(key)
-            await self._store.erase(key, mark_seconds=self._settings.outbox_retention_seconds)
+            settings = self._settings
+            longest = max(longest_stream_seconds or 0.0, settings.max_stream_seconds)
+            await self._store.erase(
+                key,
+                mark_seconds=settings.outbox_retention_seconds,
+                # Nothing is owed for it, so that only a stream which runs unlogged could still write.
+                unknown_seconds=min(longest + settings.save_total_seconds, settings.outbox_retention_seconds),
+            )
 
     @contextmanager
     def _asking(self, key: SessionKey, phase: Phase) -> Iterator[None]:

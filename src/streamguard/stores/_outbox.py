@@ -133,6 +133,9 @@ class OutboxSteps(Tables, StreamStore):
             (owner, request_key), claim, self._begin(), ttl_seconds=ttl_seconds, expected=expected
         )
 
+    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
+        return self._requests.release((owner, request_key), claim, self._begin())
+
 
 def _owed(stream: StreamEntry, payload: bytes, due_seconds: float) -> Owed:
     return Owed(stream.ref, payload, stream.attempts, due_seconds, stream.reason, stream.dead)

@@ -5,8 +5,7 @@ Pure: no clock is read. `now` is on the store's clock.
 
 from __future__ import annotations
 
-import heapq
-
+from ._expiring import ExpiringTable
 from .terms import RequestClaim
 
 __all__ = ["Requests"]
@@ -19,10 +18,10 @@ class Requests:
     """The claims that stand."""
 
     def __init__(self) -> None:
-        self._claims: dict[_RequestKey, tuple[RequestClaim, float]] = {}
-        """Each claim, and until when it stands."""
-        self._expiries: list[tuple[float, _RequestKey]] = []
-        """A heap of when to look at a claim again; one entry for each."""
+        self._claims: ExpiringTable[_RequestKey, RequestClaim] = ExpiringTable()
+
+    def __len__(self) -> int:
+        return len(self._claims)
 
     def claim(
         self,
@@ -34,23 +33,20 @@ class Requests:
         expected: RequestClaim | None,
     ) -> RequestClaim:
         """See `StreamStore.claim_request`."""
-        self._forget_expired(now)
-        known = self._claims.get(key)
-        if known is None:
-            heapq.heappush(self._expiries, (now + ttl_seconds, key))
-            self._claims[key] = (claim, now + ttl_seconds)
-            return claim
-        standing, until = known
-        if standing not in (claim, expected):
+        standing = self._claims.get(key, now)
+        if standing is not None and standing not in (claim, expected):
             return standing
-        self._claims[key] = (claim, max(until, now + ttl_seconds))
+        until = now + ttl_seconds
+        self._claims.put(key, claim, until if standing is None else max(until, self._claims.until(key)))
         return claim
 
-    def _forget_expired(self, now: float) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            _, key = heapq.heappop(self._expiries)
-            _, until = self._claims[key]
-            if until > now:
-                heapq.heappush(self._expiries, (until, key))
-            else:
-                del self._claims[key]
+    def release(self, key: _RequestKey, claim: RequestClaim, now: float) -> bool:
+        """See `StreamStore.release_request`."""
+        if self._claims.get(key, now) != claim:
+            return False
+        self._claims.remove(key)
+        return True
+
+    def expire(self, now: float) -> None:
+        """Forget claims whose time is over."""
+        self._claims.expire(now)

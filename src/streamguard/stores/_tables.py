@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import count
 
 from ..model import SessionKey, StreamRef
+from ._expiring import ExpiringTable
 from ._records import SessionEntry, StreamEntry
 from ._requests import Requests
 
@@ -40,8 +41,8 @@ class Tables:
         self._requests = Requests()
         self._slots: dict[str, dict[str, float]] = {}
         """Per owner, its running streams and when their slots expire."""
-        self._erased: dict[SessionKey, tuple[float, float]] = {}
-        """Per erased session, the Unix time of its erasure and when the mark expires."""
+        self._erased: ExpiringTable[SessionKey, float] = ExpiringTable()
+        """The erasure marks: per session, the Unix time of its erasure."""
         self._expiries: list[tuple[float, int, SessionKey, str | None]] = []
         """A heap of when to look at a stream, or a session, again. Renewals don't touch it: an entry that comes up
         early goes back. It holds names, not records, so that a forgotten log is freed at once."""
@@ -53,6 +54,8 @@ class Tables:
         while self._expiries and self._expiries[0][0] <= now:
             when, _, key, stream_id = heapq.heappop(self._expiries)
             self._expire(when, key, stream_id, now)
+        self._requests.expire(now)
+        self._erased.expire(now)
         return now
 
     def _find(self, ref: StreamRef) -> StreamEntry | None:
@@ -75,8 +78,8 @@ class Tables:
         return running
 
     def _erased_since(self, key: SessionKey, created_at: float, now: float) -> bool:
-        erased_at, until = self._erased.get(key, (-math.inf, -math.inf))
-        return until > now and erased_at >= created_at
+        erased_at = self._erased.get(key, now)
+        return erased_at is not None and erased_at >= created_at
 
     def _keep(self, session: SessionEntry, stream: StreamEntry) -> None:
         key = _key(stream.ref)

@@ -241,8 +241,12 @@ class StreamStore(ABC):
         """Set the mutable fields of a stream's record: `OK` or `GONE`."""
 
     @abstractmethod
-    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
-        """Delete every stream of the session and leave an erasure mark that refuses what began before it."""
+    async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
+        """Delete every stream of the session and leave an erasure mark that refuses what began before it.
+
+        The mark lasts `mark_seconds`; that of a session of which the store knows nothing, `unknown_seconds` if given:
+        anybody can name sessions that never were.
+        """
 
     @abstractmethod
     async def erased(self, key: SessionKey, since: float) -> bool:
@@ -370,4 +374,11 @@ class StreamStore(ABC):
 
         With `expected`, a claim equal to it is replaced: of two that race, one wins. The caller's own is kept for at
         least `ttl_seconds` from now, also when it stood before.
+        """
+
+    @abstractmethod
+    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
+        """Take back a claim, if it stands exactly so: nothing is left of it, and the next request finds the key free.
+
+        Any other claim stays. Returns whether it stood so.
         """

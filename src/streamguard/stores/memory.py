@@ -310,16 +310,11 @@ class MemoryStore(OutboxSteps):
         stream.quota = quota or stream.quota
         return Status.OK
 
-    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
+    async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         now = self._begin()
-        while self._erased:
-            oldest = next(iter(self._erased))
-            if self._erased[oldest][1] > now:
-                break
-            del self._erased[oldest]
-        self._erased.pop(key, None)
-        self._erased[key] = (time.time(), now + mark_seconds)
         session = self._sessions.pop(key, None)
+        lasting = mark_seconds if session is not None or unknown_seconds is None else unknown_seconds
+        self._erased.put(key, time.time(), max(now + lasting, self._erased.until(key)))
         if session is not None:
             for stream in list(session.streams.values()):
                 self._forget(session, stream)

@@ -137,14 +137,15 @@ class EndSteps(Steps):
         fields = mutable_fields(persisted, quota)
         return self._status(await self._call("mark", "mark", (self._keys.stream(ref).meta,), fields), ref, "mark")
 
-    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
+    async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         keys = self._keys.session(key)
+        unknown = mark_seconds if unknown_seconds is None else unknown_seconds
         number, *ids = items(
             await self._call(
                 "erase",
                 "erase",
                 (keys.session, keys.streams, keys.erased),
-                (keys.meta_prefix, keys.log_prefix, milliseconds(mark_seconds)),
+                (keys.meta_prefix, keys.log_prefix, milliseconds(mark_seconds), milliseconds(unknown)),
             )
         )
         if number == len(STATUSES):

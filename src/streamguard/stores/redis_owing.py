@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
-from ..errors import StoreCorruptError, StoreFormatError
-from ..model import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef
-from ._redis import Command, Reply
+from ..model import Persisted, QuotaState, SessionKey, StreamRef
+from ._redis import Command
 from .base import Owed, RequestClaim, Status, StreamMeta
+from .redis_claims import decode_claim, encode_claim
 from .redis_leases import milliseconds
 from .redis_outbox import OutboxIndex
 from .redis_records import decode_meta, items, mutable_fields, text
@@ -98,37 +96,23 @@ class OutboxSteps(Steps):
         ttl_seconds: float,
         expected: RequestClaim | None = None,
     ) -> RequestClaim:
-        replaced = b"" if expected is None else _claim_json(expected)
+        replaced = b"" if expected is None else encode_claim(expected, owner, request_key)
         reply = await self._call(
             "claim_request",
             "request",
             (self._keys.request(owner, request_key),),
-            (_claim_json(claim), replaced, milliseconds(ttl_seconds)),
+            (encode_claim(claim, owner, request_key), replaced, milliseconds(ttl_seconds)),
         )
-        return _decode_claim(reply)
+        return decode_claim(reply, owner, request_key)
+
+    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
+        key = self._keys.request(owner, request_key)
+        return (
+            await self._call("release_request", "release_request", (key,), (encode_claim(claim, owner, request_key),))
+            == 1
+        )
 
     def _closed(self, ref: StreamRef) -> tuple[bytes, bytes, bytes, bytes]:
         """The keys that live as long as a closed stream, or longer."""
         keys = self._keys.stream(ref)
         return keys.meta, keys.log, keys.session, keys.streams
-
-
-def _claim_json(claim: RequestClaim) -> bytes:
-    """A claim as it is stored; equal claims are equal bytes, since scripts compare them."""
-    key = claim.ref.key
-    parts = [FORMAT_VERSION, key.owner, key.session_id, claim.ref.stream_id, claim.fingerprint]
-    return json.dumps(parts, separators=(",", ":")).encode()
-
-
-def _decode_claim(reply: Reply) -> RequestClaim:
-    try:
-        version, *parts = json.loads(text(reply))
-        if int(version) > FORMAT_VERSION:
-            raise StoreFormatError(
-                "claim_request: a claim was written by a later version of streamguard; upgrade this process",
-                operation="claim_request",
-            )
-        owner, session_id, stream_id, fingerprint = map(str, parts)
-    except (TypeError, ValueError) as exc:
-        raise StoreCorruptError("claim_request: a stored claim cannot be read", operation="claim_request") from exc
-    return RequestClaim(StreamRef(SessionKey(owner, session_id), stream_id), fingerprint)

@@ -187,8 +187,10 @@ class PassingStore(StreamStore):
     ) -> Status:
         return await self._pass("mark", lambda: self.inner.mark(ref, persisted=persisted, quota=quota))
 
-    async def erase(self, key: SessionKey, *, mark_seconds: float) -> None:
-        await self._pass("erase", lambda: self.inner.erase(key, mark_seconds=mark_seconds))
+    async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
+        await self._pass(
+            "erase", lambda: self.inner.erase(key, mark_seconds=mark_seconds, unknown_seconds=unknown_seconds)
+        )
 
     async def erased(self, key: SessionKey, since: float) -> bool:
         return await self._pass("erased", lambda: self.inner.erased(key, since))
@@ -253,3 +255,6 @@ class PassingStore(StreamStore):
             "claim_request",
             lambda: self.inner.claim_request(owner, request_key, claim, ttl_seconds=ttl_seconds, expected=expected),
         )
+
+    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
+        return await self._pass("release_request", lambda: self.inner.release_request(owner, request_key, claim))

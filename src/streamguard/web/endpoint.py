@@ -246,6 +246,7 @@ class GuardedEndpoint:
             content=content,
             session=session,
             ttl_seconds=running + settings.save_total_seconds + kept,
+            attempt_seconds=settings.finished_ttl_seconds,
         )
 
     async def _fingerprint(self, request: Request) -> str:

@@ -7,7 +7,12 @@ a slow first request and another that has given it up, one runs the endpoint:
 ```
 (no claim) → claimed by a request → begun by the same request
                  ↳ its stream is not there in time: claimed by another    ↳ it said nothing, or is forgotten: likewise
+                 ↳ it was refused: no claim                               ↳ it said nothing, and its worker says so:
+                                                                            no claim
 ```
+
+A request that is refused leaves nothing, so that a repetition of it is a fresh attempt. Should the store not hear of
+the refusal, a claim that has not begun lasts `finished_ttl_seconds` at most.
 
 Departures from draft-ietf-httpapi-idempotency-key-header-07: the value is taken as it is, quoted or not, and a second
 request does not get 409 while the first is under way but shares its answer.
@@ -17,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,7 +41,7 @@ from ..runtime.unreadable import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadab
 from ..stores.base import RequestClaim, StreamMeta
 from ..wire import knows_protocol
 
-__all__ = ["MAX_KEY_BYTES", "RequestKey", "carries_key", "open_once", "request_key"]
+__all__ = ["MAX_KEY_BYTES", "RequestKey", "carries_key", "give_back", "open_once", "request_key"]
 
 T = TypeVar("T")
 
@@ -43,8 +49,6 @@ HEADER: Final = "idempotency-key"
 MAX_KEY_BYTES: Final = 255
 BEGUN: Final = "!"
 """At the end of a claim's fingerprint once its stream is registered and its endpoint is about to run."""
-VACANT: Final = ""
-"""The fingerprint of a claim whose request was refused: the next one may take it at once."""
 POLL_SECONDS: Final = 0.05
 """How often a claim that has not begun is looked at: nothing tells of a registration."""
 END_SECONDS: Final = 0.25
@@ -63,7 +67,9 @@ class RequestKey:
     fingerprint: str
     """Equal for equal requests."""
     ttl_seconds: float
-    """How long the claim lasts: as long as its stream can be replayed or saved."""
+    """How long the claim lasts once its stream has begun: as long as that can be replayed or saved."""
+    attempt_seconds: float = math.inf
+    """How long the claim lasts before."""
 
 
 def carries_key(request: Request) -> bool:
@@ -88,7 +94,15 @@ def carries_key(request: Request) -> bool:
     return True
 
 
-def request_key(request: Request, *, binding: str, content: str, session: str | None, ttl_seconds: float) -> RequestKey:
+def request_key(
+    request: Request,
+    *,
+    binding: str,
+    content: str,
+    session: str | None,
+    ttl_seconds: float,
+    attempt_seconds: float = math.inf,
+) -> RequestKey:
     """The key of a request that `carries_key`.
 
     Args:
@@ -98,6 +112,7 @@ def request_key(request: Request, *, binding: str, content: str, session: str | 
             not compared.
         session: the session's id as the endpoint found it; None for one that this request begins.
         ttl_seconds: how long the key holds.
+        attempt_seconds: how long it holds if its stream never begins, and nobody can say so.
     """
     if not content:
         path = request.scope.get("raw_path") or request.scope["path"].encode()
@@ -106,6 +121,7 @@ def request_key(request: Request, *, binding: str, content: str, session: str | 
         name=_digest(binding.encode(), request.headers[HEADER].encode()),
         fingerprint=_digest(content.encode(), *([] if session is None else [session.encode()])),
         ttl_seconds=ttl_seconds,
+        attempt_seconds=attempt_seconds,
     )
 
 
@@ -125,6 +141,19 @@ async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | 
     if key is None or runtime.breaker.open:
         return await runtime.open(request, budget)
     return await _Once(runtime, request, key, budget).open()
+
+
+async def give_back(runtime: Runtime, key: RequestKey | None, stream: LiveStream) -> None:
+    """Take back the claim of a stream that ended before its first event: a repetition is a fresh attempt.
+
+    Where the store does not hear of it the claim stays, and a repetition sees that the stream said nothing.
+    """
+    if key is None or runtime.breaker.open:
+        return
+    owner = stream.ref.key.owner
+    with suppress(StoreError, TimeoutError):
+        async with Deadline.after(runtime.settings.registration_seconds).limit():
+            await runtime.store.release_request(owner, key.name, RequestClaim(stream.ref, key.fingerprint + BEGUN))
 
 
 class _Once:
@@ -161,27 +190,24 @@ class _Once:
 
     async def _contend(self, mine: RequestClaim) -> tuple[StreamMeta | None, bool]:
         """The stream to share, or whether the key is ours now; neither when others were quicker: begin again."""
-        standing = await self._claim(mine)
-        if standing.ref == mine.ref:
+        found = await self._claim(mine)
+        if found.ref == mine.ref:
             return None, True
-        if standing.fingerprint != VACANT:
-            self._claimed_before = True
-            if standing.fingerprint.removesuffix(BEGUN) != mine.fingerprint:
-                raise self._refusal(FaultCode.IDEMPOTENCY_CONFLICT)
-            found = standing
-            standing = await self._patient(found, mine)
-            if standing.ref != found.ref:
-                return None, standing.ref == mine.ref
-            if standing.fingerprint != VACANT:
-                meta = await self._answer(standing)
-                if meta is not None:
-                    self._observe_shared(meta)
-                    return meta, False
+        self._claimed_before = True
+        if found.fingerprint.removesuffix(BEGUN) != mine.fingerprint:
+            raise self._refusal(FaultCode.IDEMPOTENCY_CONFLICT)
+        standing = await self._patient(found, mine)
+        if standing.ref != found.ref:
+            return None, standing.ref == mine.ref
+        meta = await self._answer(standing)
+        if meta is not None:
+            self._observe_shared(meta)
+            return meta, False
         taken = await self._claim(mine, standing)
         return None, taken.ref == mine.ref
 
     async def _patient(self, standing: RequestClaim, mine: RequestClaim) -> RequestClaim:
-        """The claim that stands once `standing` has begun, was given up, or had its time."""
+        """The claim that stands once `standing` has begun, was taken back, or had its time."""
         settings = self._runtime.settings
         patience = settings.registration_seconds
         if self._request.on_conflict == "replace":  # it may be waiting for the end of what it replaces
@@ -236,25 +262,28 @@ class _Once:
         """The stream of a claim that is ours, which may run; None when another request has taken the claim meanwhile.
 
         Raises:
-            FaultError: whatever `Runtime.open` raises; the claim is given up then.
+            FaultError: whatever `Runtime.open` raises; the claim is taken back then.
             StoreError: under `on_store_failure="fail"`, whether the claim still stands is not known; ours is ended.
         """
         try:
             opened = await self._runtime.open(request, self._budget)
         except FaultError:
             with suppress(StoreError):  # else the next request has to wait a moment
-                standing = await self._claim(RequestClaim(mine.ref, VACANT), mine)
-                if standing.ref != mine.ref:  # it may well be in the way of that one's stream
-                    return None
+                if not await self._asked(lambda: self._release(mine)):
+                    return None  # another has taken it, whose stream may well be what was in the way
             raise
+        begun = RequestClaim(mine.ref, mine.fingerprint + BEGUN)
         if isinstance(opened, StreamMeta):  # `join`: the key stands for the stream that was found
             with suppress(StoreError):
-                await self._claim(RequestClaim(opened.ref, mine.fingerprint + BEGUN), mine)
+                await self._claim(replace(begun, ref=opened.ref), mine, begins=True)
             return opened
         if opened.degraded:
+            if not self._runtime.breaker.open:  # should its reply be saved, no repetition is to run beside it
+                with suppress(StoreError):
+                    await self._claim(mine, mine, begins=True)
             return opened
         try:
-            standing = await self._claim(RequestClaim(mine.ref, mine.fingerprint + BEGUN), mine)
+            standing = await self._claim(begun, mine, begins=True)
         except StoreError:
             if request.on_store_failure == "fail":
                 with suppress(TimeoutError):  # the store is silent, and the client has waited for it already
@@ -269,14 +298,22 @@ class _Once:
 
     # -- asking the store ---------------------------------------------------------------------------------------------
 
-    async def _claim(self, claim: RequestClaim, expected: RequestClaim | None = None) -> RequestClaim:
-        return await self._asked(lambda: self._claim_once(claim, expected))
+    async def _claim(
+        self, claim: RequestClaim, expected: RequestClaim | None = None, *, begins: bool = False
+    ) -> RequestClaim:
+        return await self._asked(lambda: self._claim_once(claim, expected, begins=begins))
 
-    async def _claim_once(self, claim: RequestClaim, expected: RequestClaim | None) -> RequestClaim:
+    async def _claim_once(
+        self, claim: RequestClaim, expected: RequestClaim | None, *, begins: bool = False
+    ) -> RequestClaim:
         key = self._key
+        seconds = key.ttl_seconds if begins else min(key.ttl_seconds, key.attempt_seconds)
         return await self._store.claim_request(
-            self._request.key.owner, key.name, claim, ttl_seconds=key.ttl_seconds, expected=expected
+            self._request.key.owner, key.name, claim, ttl_seconds=seconds, expected=expected
         )
+
+    async def _release(self, mine: RequestClaim) -> bool:
+        return await self._store.release_request(self._request.key.owner, self._key.name, mine)
 
     async def _meta(self, ref: StreamRef) -> StreamMeta | None:
         return await self._asked(lambda: self._store.meta(ref))

@@ -1,6 +1,6 @@
 -- Says which stream answers the requests with one idempotency key, unless another claim stands.
 -- KEYS: claim
--- ARGV: the claim (JSON), the one it may replace or '', how long it stands at least (ms)
+-- ARGV: the claim (see redis_claims.py), the one it may replace or '', how long it stands at least (ms)
 -- Reply: the claim that stands
 local standing = redis.call('GET', KEYS[1])
 if standing and standing ~= ARGV[1] and standing ~= ARGV[2] then return standing end

@@ -107,6 +107,26 @@ class RequestClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         assert await claim_it(store, first) == second
 
+    async def test_a_claim_that_is_taken_back_leaves_the_key_free(self, store: StreamStore) -> None:
+        owner = fresh_key().owner
+        first, second = a_claim(owner), a_claim(owner)
+        assert not await store.release_request(owner, "key", first)  # there is none
+        assert await claim_it(store, first) == first
+        assert not await store.release_request(owner, "another key", first)
+        assert await claim_it(store, second) == first
+        assert await store.release_request(owner, "key", first)
+        assert not await store.release_request(owner, "key", first)  # asked again
+        assert await claim_it(store, second) == second
+
+    async def test_only_the_very_claim_is_taken_back(self, store: StreamStore) -> None:
+        owner, other = fresh_key().owner, fresh_key().owner
+        first, second = a_claim(owner), a_claim(owner)
+        await claim_it(store, first)
+        for wrong in (second, replace(first, fingerprint="0"), replace(first, fingerprint="")):
+            assert not await store.release_request(owner, "key", wrong)
+        assert not await store.release_request(other, "key", first)
+        assert await claim_it(store, second) == first
+
     # -- continued messages --------------------------------------------------------------------------------------------
 
     async def test_the_previous_stream_of_a_message_is_the_latest_earlier_one(self, store: StreamStore) -> None:
@@ -158,3 +178,13 @@ class RequestClauses(Clauses):
         await store.erase(key, mark_seconds=self.short_seconds)
         await self.advance(self.short_seconds * 1.5)
         assert not await store.erased(key, 0.0)
+
+    async def test_the_mark_of_a_session_nobody_knew_has_a_time_of_its_own(self, store: StreamStore) -> None:
+        key, known = fresh_key(), (await begin(store)).key
+        for erased in (key, known):
+            await store.erase(erased, mark_seconds=60, unknown_seconds=self.short_seconds)
+            assert await store.erased(erased, 0.0)
+        await store.erase(known, mark_seconds=60, unknown_seconds=self.short_seconds)  # unknown by now: never shorter
+        await self.advance(self.short_seconds * 1.5)
+        assert not await store.erased(key, 0.0)
+        assert await store.erased(known, 0.0)
