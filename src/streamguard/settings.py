@@ -106,8 +106,27 @@ class Settings(BaseModel):
     """Answers being written for one owner at once, in all processes; one more is refused (`limit_streams`)."""
     max_viewers_per_owner: Count = 64
     """Connections on which one owner reads at once, per process; one more is refused (`limit_viewers`)."""
+    max_streams_per_process: Count = 2_000
+    """Answers being written at once in one process, of all owners; one more is refused with 503 (`limit_streams`)."""
+    max_viewers_per_process: Count = 8_000
+    """Connections on which anybody reads at once, per process; one more is refused with 503 (`limit_viewers`)."""
     max_resumes_per_minute: Count = 60
-    """Resume requests per owner and process; more are refused (`limit_rate`)."""
+    """Resumes, shared answers, downloads of logs and pages of messages per owner and process, together; more are
+    refused (`limit_rate`)."""
+    max_changes_per_minute: Count = 300
+    """Stops, erasures, and new answers that were refused, per owner and process, together; more are refused
+    (`limit_rate`) before a store is asked."""
+    limit_addresses: bool = True
+    """Whether visitors of `anonymous` are limited by client address, as the server gives it (IPv6 by /64). Switch it
+    off behind a proxy whose headers the server does not read: all visitors have the proxy's address there."""
+    max_opens_per_minute_per_address: Count = 120
+    """New answers that anonymous visitors of one address ask for, per process; more are refused (`limit_rate`). As many
+    other requests are allowed that come without a cookie."""
+    max_streams_per_address: Count = 32
+    """Answers being written at once for visitors of one address that came without a cookie, per process; one more is
+    refused (`limit_streams`)."""
+    max_log_reads: Count = 4
+    """Slices of logs being read at once, per process, for replays, downloads and saves; more wait, owners in turn."""
     max_sync_streams: Count = 40
     """Sync generators running at once, each in a thread of its own, per process; past it 503."""
 
@@ -118,6 +137,11 @@ class Settings(BaseModel):
 
     breaker_probe_seconds: Seconds = 1.0
     """How often an unreachable store, or message store, is tried again while its breaker is open."""
+    readiness_probe_seconds: Seconds = 2.0
+    """How often a process sees for itself whether the store answers and allows what streams need, give or take a tenth;
+    after a failure four times as often. Readiness is what the last two probes said."""
+    health_settle_seconds: SecondsOrNone = 10.0
+    """How long `/health/streaming` goes on giving a reason that has passed, so that it does not flap."""
 
     cors_origins: tuple[str, ...] = ()
     """Origins, besides the request's own host, that may call state-changing routes with cookies."""

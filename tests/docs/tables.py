@@ -56,6 +56,8 @@ def settings_table() -> str:
 
 def _default(field: FieldInfo) -> str:
     default: object = field.get_default()
+    if isinstance(default, bool):
+        return "yes" if default else "no"
     if isinstance(default, int | float):
         return f"{default:,.0f}" if default >= 1 and default == int(default) else f"{default:g}"
     return f"`{default}`" if default else "none"

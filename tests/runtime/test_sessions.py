@@ -10,6 +10,7 @@ from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.model import Outcome, SessionKey, StreamState, new_stream_id
 from streamguard.runtime import Nothing
+from streamguard.runtime.log_reads import SLICE_BYTES
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 
@@ -130,13 +131,43 @@ async def test_raw_of_another_owner_is_not_found(stores: Stores) -> None:
             assert refused.value.fault.code is FaultCode.NOT_FOUND
 
 
-async def test_raw_of_a_log_that_vanishes_ends(memory: MemoryStore) -> None:
+async def test_raw_of_a_log_that_vanishes_says_that_this_is_not_all(memory: MemoryStore) -> None:
     async with working(memory) as worker:
-        stream = await worker.start(saying("a"))
+        stream = await worker.start(saying(*["x" * SLICE_BYTES] * 3))
         await worker.watch(stream)
         _, text = await worker.runtime.sessions.raw(KEY, stream.ref.stream_id)
+        assert await anext(text)
         await memory.erase(KEY, mark_seconds=60)
-        assert [piece async for piece in text] == []
+        with pytest.raises(FaultError) as gone:
+            await anext(text)
+        assert (gone.value.fault.code, gone.value.fault.reason) == (FaultCode.RESUME_FAILED, "stream_gone")
+
+
+async def test_raw_holds_one_slice_of_a_log_however_long_it_is(memory: MemoryStore) -> None:
+    """It is read as far as it is asked for, and others have their turn in between."""
+    line = Line(memory)
+    async with working(line) as worker:
+        stream = await worker.start(saying(*["x" * 1_000] * 1_000))
+        await worker.watch(stream)
+        before = line.calls["read"]
+        _, text = await worker.runtime.sessions.raw(KEY, stream.ref.stream_id)
+        assert line.calls["read"] == before + 1
+        longest, total, turns = 0, 0, 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(others())
+        async for piece in text:
+            longest, total = max(longest, len(piece)), total + len(piece)
+        other.cancel()
+        slices = line.calls["read"] - before
+        assert total == 1_000_000
+        assert longest <= SLICE_BYTES
+        assert turns >= slices >= total / SLICE_BYTES
 
 
 # -- erasure -----------------------------------------------------------------------------------------------------------

@@ -106,7 +106,9 @@ async def test_a_client_that_leaves_takes_nothing_with_it() -> None:
     async with serving(lending.app) as port:
         async with open_sse(port, "/chat?id=s", method="POST", headers=USER) as first:
             await first.read_events(3)
-        await wait_until_async(lambda: not lending.guard._gate.viewers._open, description="the viewer is gone")
+        await wait_until_async(
+            lambda: not lending.guard._gate.allowances.viewers.count, description="the viewer is gone"
+        )
         assert lending.events == []
         lending.gate.open()
         await lending.guard.idle()
@@ -146,7 +148,9 @@ async def test_what_a_left_call_raises_is_observed() -> None:
         async with serving(lending.app) as port:
             async with open_sse(port, "/chat?id=s", method="POST", headers=USER) as first:
                 await first.read_events(3)
-            await wait_until_async(lambda: not lending.guard._gate.viewers._open, description="the viewer is gone")
+            await wait_until_async(
+                lambda: not lending.guard._gate.allowances.viewers.count, description="the viewer is gone"
+            )
             lending.gate.open()
             await lending.guard.idle()
     (fault,) = [one for one in observed if one.name is Signal.FAULT]

@@ -14,6 +14,7 @@ from starlette.types import Message
 from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.runtime import Viewer, ViewerCutError
 from streamguard.runtime.feed import CHUNK_BYTES, Feed
+from streamguard.runtime.log_reads import LogReads
 from streamguard.stores.base import Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.web.delivery import FAIR_BYTES, Delivery
@@ -37,7 +38,7 @@ class Window:
         ref = StreamRef(SessionKey("ana", "chat-1"), new_stream_id())
         self.feed = Feed(protocol, ref.stream_id, start=0, limit_bytes=1_000_000)
         self.viewer = Viewer(
-            store=MemoryStore(),
+            reads=LogReads(MemoryStore(), 1),
             ref=ref,
             protocol=protocol,
             feed=self.feed,

@@ -338,7 +338,7 @@ async def test_viewers_are_limited_per_owner(guarded: tuple[StreamGuard, Starlet
     async with calling(app, guard) as client, asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(client.post("/chat?id=s", content=b"x")) for _ in range(2)]
         await gate.reached.wait()
-        while guard._gate.viewers._open.get("ann") != 2:
+        while guard._gate.allowances.viewers.count != 2:
             await asyncio.sleep(0)
         refused = await client.post("/chat?id=s", content=b"x")
         resumed = await client.get("/api/chat/s/stream")
@@ -349,7 +349,7 @@ async def test_viewers_are_limited_per_owner(guarded: tuple[StreamGuard, Starlet
         assert int(answer.headers["retry-after"]) > 0
     assert elsewhere.status_code == 204
     assert all(task.result().status_code == 200 for task in running)
-    assert not guard._gate.viewers._open
+    assert not guard._gate.allowances.viewers.count
 
 
 async def test_a_full_process_refuses_sync_generators() -> None:

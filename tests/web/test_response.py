@@ -104,7 +104,7 @@ async def test_only_a_terminal_ends_a_response_cleanly(server: Serving, middlewa
                 await stream.read_rest()
                 assert ui_text(stream.events) == "one two"
                 assert stream.ending is Ending.CLEAN
-    assert not guard._gate.viewers._open
+    assert not guard._gate.allowances.viewers.count
 
 
 async def test_a_client_that_leaves_does_not_end_the_stream() -> None:
@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_does_not_end_the_stream() -> None:
         async with open_sse(port, "/chat?id=s", method="POST", headers=USER) as first:
             await first.read_events(3)
         await wait_until_async(
-            lambda: not guard._gate.viewers._open, description="the viewer of the client that left is gone"
+            lambda: not guard._gate.allowances.viewers.count, description="the viewer of the client that left is gone"
         )
         assert len(guard._running()._streams) == 1
         gate.open()
@@ -150,7 +150,9 @@ async def test_a_client_that_does_not_read_is_dropped_and_the_others_get_everyth
                 text = ui_text(await other.read_rest())
                 assert other.ending is Ending.CLEAN
             assert len(text) == count * len(piece)
-            await wait_until_async(lambda: not guard._gate.viewers._open, description="the stuck viewer is dropped")
+            await wait_until_async(
+                lambda: not guard._gate.allowances.viewers.count, description="the stuck viewer is dropped"
+            )
 
 
 async def test_a_server_that_cancels_requests_gives_them_no_clean_end_and_streams_their_terminal() -> None:

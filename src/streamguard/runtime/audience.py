@@ -19,6 +19,7 @@ from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from .feed import Feed
 from .follower import Follower
+from .log_reads import LogReads
 from .viewer import Viewer
 
 __all__ = ["Audience"]
@@ -35,11 +36,13 @@ class Audience:
         store: StreamStore,
         settings: Settings,
         *,
+        reads: LogReads,
         local: Callable[[StreamRef], Feed | None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._store = store
         self._settings = settings
+        self._reads = reads
         self._local = local
         self._start = start
         self._feeds: dict[StreamRef, Feed] = {}
@@ -81,7 +84,7 @@ class Audience:
     def viewer(self, ref: StreamRef, protocol: WireProtocol, feed: Feed | None, after_seq: int, *, ids: bool) -> Viewer:
         """A viewer of a feed, or with None of a closed stream's log."""
         viewer = Viewer(
-            store=self._store,
+            reads=self._reads,
             ref=ref,
             protocol=protocol,
             feed=feed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -42,6 +43,8 @@ class StreamRequest:
     """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
     demand: Demand | None = None
     """What is to be reserved for it; None where nothing is counted."""
+    on_over: Callable[[], None] | None = None
+    """Called once the stream that was made of it is over; never if there is none. It must not raise."""
 
 
 class FirstItem(Enum):

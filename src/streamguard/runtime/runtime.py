@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 
 import anyio
@@ -29,6 +30,7 @@ from .feed import Feed
 from .finalise import Finaliser
 from .health import Health
 from .leases import Leases
+from .log_reads import LogReads
 from .observers import Observers
 from .orphans import Orphans
 from .producer import fault_of, produce
@@ -42,6 +44,7 @@ from .saving.saves import Saving
 from .sessions import Sessions
 from .stream import LiveStream
 from .tasks import Tasks
+from .unreadable import RETRY_AFTER_SECONDS
 from .viewer import Viewer
 from .watchdog import Watchdog
 from .writer import Writer
@@ -162,8 +165,13 @@ class Runtime:
             reserving=self.reserving,
             observe=self.observe,
         )
-        self.audience: Audience = Audience(self.store, self.settings, local=self._feed_of, start=self._tasks.start)
-        self.sessions: Sessions = Sessions(self.store, self.breaker, self.settings, self.admission, local=self.local)
+        reads = LogReads(self.store, self.settings.max_log_reads)
+        self.audience: Audience = Audience(
+            self.store, self.settings, reads=reads, local=self._feed_of, start=self._tasks.start
+        )
+        self.sessions: Sessions = Sessions(
+            self.store, self.breaker, self.settings, self.admission, reads=reads, local=self.local
+        )
         self._leases = Leases(
             self.store,
             self.breaker,
@@ -268,11 +276,18 @@ class Runtime:
         what is left of the request's, if it has asked the store before.
 
         Raises:
-            FaultError: `shutting_down`, `limit_streams`, `conflict_active`, or `store_unavailable`.
+            FaultError: `shutting_down`, `limit_streams` (429 for the owner, 503 for the process), `conflict_active`, or
+                `store_unavailable`.
         """
         _ = self._tasks.group
         if self._drain.begun:
             raise self._refusal(request)
+        try:
+            self.check_room()
+        except FaultError as exc:
+            fault = replace(exc.fault, session_id=request.key.session_id, request_id=request.request_id)
+            self.observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
+            raise FaultError(fault) from None
         self._opening += 1
         try:
             opened = await self.admission.open(request, budget)
@@ -294,6 +309,16 @@ class Runtime:
             self._tasks.start_shielded(self._end, opened, Ending(Outcome.INTERRUPTED, refusal.fault))
             raise refusal
         return opened
+
+    def check_room(self) -> None:
+        """Whether one more stream may be opened in this process.
+
+        Raises:
+            FaultError: `limit_streams`, 503.
+        """
+        if len(self._streams) + self._opening >= self.settings.max_streams_per_process:
+            reason, wait = "max_streams_per_process", RETRY_AFTER_SECONDS
+            raise FaultError(Fault.of(FaultCode.LIMIT_STREAMS, status=503, reason=reason, retry_after_seconds=wait))
 
     def _refusal(self, request: StreamRequest) -> FaultError:
         fault = Fault.of(
@@ -353,6 +378,8 @@ class Runtime:
         finally:
             stream.finish()
             self._streams.pop(stream.ref, None)
+            if stream.request.on_over is not None:
+                stream.request.on_over()
             self.reserving.forget(stream.ref)
             self._one_ended.set()
             if not stream.feed.ended and not stream.superseded:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from ..deadlines import Deadline
 from ..errors import FaultError, StoreError, StoreUnavailableError
@@ -16,6 +15,7 @@ from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
 from ..wire import protocol_named
 from .admission import Admission
 from .breaker import Breaker
+from .log_reads import SLICE_BYTES, LogReads
 from .request import Ending
 from .resume import Nothing, Resumed, refused, resolve
 from .stream import LiveStream
@@ -23,13 +23,11 @@ from .unreadable import RETRY_AFTER_SECONDS, check_protocol, unavailable, unread
 
 __all__ = ["Sessions"]
 
-RAW_BYTES: Final = 262_144
-
 
 class Sessions:
     """Answers about sessions. Every method raises `FaultError` with `store_unavailable` when the store does not answer.
 
-    `local` finds the streams of a session that this process produces.
+    `reads` reads logs; `local` finds the streams of a session that this process produces.
     """
 
     def __init__(
@@ -39,12 +37,14 @@ class Sessions:
         settings: Settings,
         admission: Admission,
         *,
+        reads: LogReads,
         local: Callable[[SessionKey], list[LiveStream]],
     ) -> None:
         self._store = store
         self._breaker = breaker
         self._settings = settings
         self._admission = admission
+        self._reads = reads
         self._local = local
 
     async def resume(self, key: SessionKey, cursor: Cursor | None) -> Resumed | Nothing:
@@ -111,28 +111,35 @@ class Sessions:
             _stopped(told)
         return meta
 
-    async def raw(self, key: SessionKey, stream_id: str) -> tuple[StreamMeta, AsyncIterator[str]]:
-        """The logged text of a stream, as far as it goes.
+    async def raw(self, key: SessionKey, stream_id: str) -> tuple[StreamMeta, AsyncGenerator[str]]:
+        """The logged text of a stream, as far as it goes, in slices; the first is read before this returns.
+
+        The slices raise `StoreError` when the store fails, and `FaultError` when the log is gone: what came before is
+        not all then. Each is read when it is asked for, in a turn of its own.
 
         Raises:
-            FaultError: `not_found` when this owner's session has no such stream.
+            FaultError: `not_found` when this owner's session has no such stream; `resume_failed` when its log is gone.
         """
         with self._asking(key, Phase.REQUEST):
             meta = await self._store.meta(StreamRef(key, stream_id))
-        if meta is None:
-            raise FaultError(Fault.of(FaultCode.NOT_FOUND, session_id=key.session_id))
-        check_protocol(meta, Phase.REQUEST)
-        return meta, self._text(meta)
+            if meta is None:
+                raise FaultError(Fault.of(FaultCode.NOT_FOUND, session_id=key.session_id))
+            check_protocol(meta, Phase.REQUEST)
+            text = self._text(meta)
+            first = await anext(text, "")
+        return meta, _after(first, text)
 
-    async def _text(self, meta: StreamMeta) -> AsyncIterator[str]:
-        protocol = protocol_named(meta.protocol)
+    async def _text(self, meta: StreamMeta) -> AsyncGenerator[str]:
+        protocol, key = protocol_named(meta.protocol), meta.ref.key
         position = 0
         while position < meta.last_seq:
-            events = await self._store.read(meta.ref, position, max_bytes=RAW_BYTES)
-            if not events:
-                return
+            async with self._reads.turn(key.owner):
+                events = await self._store.read(meta.ref, position, max_bytes=SLICE_BYTES)
+                if not events or events[0].seq != position + 1:
+                    raise refused(key, meta.ref.stream_id, "trimmed" if events else "stream_gone")
+                text = protocol.text(events)
             position = events[-1].seq
-            yield protocol.text(events)
+            yield text
             await asyncio.sleep(0)
 
     async def erase(self, key: SessionKey, *, longest_stream_seconds: float | None = None) -> None:
@@ -194,6 +201,13 @@ class Sessions:
                 session_id=key.session_id,
             )
         )
+
+
+async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    async with aclosing(rest):
+        yield first
+        async for text in rest:
+            yield text
 
 
 def _stopped(streams: list[LiveStream]) -> LiveStream:

@@ -10,13 +10,13 @@ from ..deadlines import Deadline
 from ..errors import StoreError, StreamGuardError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import Cursor, Event, EventKind, StreamRef
-from ..stores.base import StreamStore
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, is_tombstone
 
 if TYPE_CHECKING:
     from .feed import Feed
+    from .log_reads import LogReads
 
 __all__ = ["Viewer", "ViewerCutError"]
 
@@ -48,7 +48,7 @@ class Viewer:
         "_on_news",
         "_over",
         "_patience_seconds",
-        "_store",
+        "_reads",
         "cut_reason",
         "feed",
         "ids",
@@ -64,7 +64,7 @@ class Viewer:
     def __init__(
         self,
         *,
-        store: StreamStore,
+        reads: LogReads,
         ref: StreamRef,
         protocol: WireProtocol,
         feed: Feed | None,
@@ -74,7 +74,7 @@ class Viewer:
         patience_seconds: float,
         on_close: Callable[[Viewer], None],
     ) -> None:
-        self._store = store
+        self._reads = reads
         self.ref: StreamRef = ref
         self.protocol: WireProtocol = protocol
         self.feed: Feed | None = feed
@@ -179,7 +179,7 @@ class Viewer:
         deadline = Deadline.after(self._patience_seconds)
         while True:
             try:
-                return await self._store.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
+                return await self._reads.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
             except StoreError as exc:
                 if self.cut_reason is not None:
                     raise ViewerCutError(self.cut_reason) from exc

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -29,12 +28,12 @@ from ..runtime import (
 from ..runtime.request import Ending
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
+from .admitted import Admitted, take_places
 from .exchange import exchange_of
 from .gate import Gate, Ids, fault_response
-from .headers import RawHeaders, request_id_of, stream_headers
-from .idempotency import RequestKey, carries_key, open_once, request_key
+from .headers import RawHeaders, merged, request_id_of, stream_headers
+from .idempotency import RequestKey, carries_key, give_back, open_once, request_key
 from .items import Answer, Items, default_protocol
-from .limits import ViewerSlot
 from .quota import Counting, QuotaOptions, standing_headers
 from .response import StreamResponse
 from .run import Run
@@ -42,9 +41,6 @@ from .selector import Selector, SelectorSource, checked_message_id, checked_sess
 from .signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointKind, EndpointSignature
 
 __all__ = ["GuardedEndpoint", "StreamOptions", "wants_ids"]
-
-_OURS: Final = frozenset({b"content-length", b"transfer-encoding"})
-"""Headers of a passed-on response that say how its own body would have been framed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +72,6 @@ class StreamOptions:
                 raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """A request that may start a stream."""
-
-    request: StreamRequest
-    key: RequestKey | None
-    slot: ViewerSlot
-    items: Items
-
-
 class GuardedEndpoint:
     """One endpoint under one guard.
 
@@ -115,6 +101,7 @@ class GuardedEndpoint:
         terms = options.quotas.terms(own_service=gate.own_quota)
         self._counting = None if terms is None else Counting(terms, options.quotas.estimate, signature)
         gate.terms.register(self._binding, terms)
+        gate.longest_stream_seconds = max(gate.longest_stream_seconds, options.max_stream_seconds or 0.0)
         gate.protocols.add(self._protocol.name)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
@@ -137,18 +124,23 @@ class GuardedEndpoint:
         try:
             opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
+            admitted.places.release()
+            self._gate.allowances.refused(admitted.identity, exc.fault.code)
             ids.stream_id, ids.message_id = exc.fault.stream_id, exc.fault.message_id
             standings = exc.standings if isinstance(exc, QuotaRefusedError) else ()
             return fault_response(ids.complete(exc.fault), ids.headers() + standing_headers(standings))
+        except BaseException:
+            admitted.places.release()
+            raise
         if isinstance(opened, StreamMeta):
-            return self._joined(opened, admitted.slot, request, ids)
+            return self._joined(opened, admitted, request, ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
         answer = admitted.items.launch(self._gate.runtime, opened)
         call = exchange.call
         if call is not None:
             call.lend(self._gate.runtime.adopt)
-        response = await self._started(opened, answer, admitted.slot, request, injected, ids)
+        response = await self._started(opened, answer, admitted, request, injected, ids)
         if call is not None and not isinstance(response, StreamResponse):
             call.take_back()
         return response
@@ -185,7 +177,7 @@ class GuardedEndpoint:
             )
         return arguments, request, injected if isinstance(injected, Response) else None
 
-    async def _admit(self, arguments: dict[str, object], request: Request, ids: Ids) -> _Admitted:
+    async def _admit(self, arguments: dict[str, object], request: Request, ids: Ids) -> Admitted:
         """Everything up to registration.
 
         Raises:
@@ -197,17 +189,19 @@ class GuardedEndpoint:
             raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
         identity = await gate.owner(request)
         ids.set_cookie = identity.set_cookie
+        gate.allowances.open(identity, request)
+        gate.runtime.check_room()
         found = None if self._session is None else await self._session.find(arguments, request)
         ids.session_id = checked_session_id(found)
         exchange_of(request.scope).headers = ids.headers()
         named = None if self._message_id is None else await self._message_id.find(arguments, request)
         message_id = checked_message_id(named)
         demand = None if self._counting is None else await self._counting.demand(arguments, request)
-        slot = gate.viewers.take(identity)
-        sync_slot = gate.sync_streams.take() if self.signature.kind is EndpointKind.SYNC_GENERATOR else None
         joinable, once = options.on_conflict == "join", carries_key(request)
         content = await self._fingerprint(request) if joinable or once else ""
-        return _Admitted(
+        # Nothing is awaited from here on, and nothing can fail any more: who is refused holds nothing.
+        places = take_places(gate, identity, request, sync=self.signature.kind is EndpointKind.SYNC_GENERATOR)
+        return Admitted(
             StreamRequest(
                 key=SessionKey(str(identity), ids.session_id),
                 protocol=self._protocol,
@@ -222,16 +216,18 @@ class GuardedEndpoint:
                 max_stream_seconds=options.max_stream_seconds,
                 retry_key=request.headers.get("idempotency-key") or ids.request_id,
                 demand=demand,
+                on_over=None if places.stranger is None else places.stranger.release,
             ),
             self._key(request, content, None if found is None else ids.session_id) if once else None,
-            slot,
+            identity,
+            places,
             Items(
                 self.signature,
                 lambda run: self._call(arguments, run),
                 self._protocol,
                 named=options.protocol is not None,
                 sync_streams=gate.sync_streams,
-                sync_slot=sync_slot,
+                sync_slot=places.sync,
             ),
         )
 
@@ -269,18 +265,24 @@ class GuardedEndpoint:
 
     # -- with a stream ------------------------------------------------------------------------------------------------
 
-    def _joined(self, meta: StreamMeta, slot: ViewerSlot, request: Request, ids: Ids) -> Response:
+    def _joined(self, meta: StreamMeta, admitted: Admitted, request: Request, ids: Ids) -> Response:
         """A view of the stream of an equal request, from its start."""
+        admitted.places.keep_viewer()
         ids.session_id = meta.ref.key.session_id  # its own, where each request gets a session
         ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
         exchange_of(request.scope).headers = ids.headers()
+        try:
+            self._gate.allowances.reads.spend(admitted.identity)
+        except FaultError as exc:
+            admitted.places.viewer.release()
+            return fault_response(self._gate.refused(exc, ids), ids.headers())
         protocol = protocol_named(meta.protocol)
         runtime = self._gate.runtime
         show_ids = self._shows_ids(protocol, request)
         return StreamResponse(
             runtime,
             lambda: runtime.resume_view(meta, 0, ids=show_ids),
-            slot,
+            admitted.places.viewer,
             status_code=200,
             headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),
         )
@@ -289,7 +291,7 @@ class GuardedEndpoint:
         self,
         stream: LiveStream,
         answer: Answer | None,
-        slot: ViewerSlot,
+        admitted: Admitted,
         request: Request,
         injected: Response | None,
         ids: Ids,
@@ -297,18 +299,16 @@ class GuardedEndpoint:
         """The answer to the request that started `stream`, once it is known whether it begins."""
         returned = await answer.wait(stream) if answer is not None else None
         if returned is not None and not (answer is not None and answer.streams):
-            await self._settled(stream)
-            slot.release()
+            await self._came_to_nothing(stream, admitted)
             return returned
         if await stream.first(self._gate.settings.headers_after_seconds) is FirstItem.FAILED:
-            await self._settled(stream)
-            slot.release()
+            await self._came_to_nothing(stream, admitted)
             if isinstance(stream.failure, (HTTPException, ConfigurationError)):
                 raise stream.failure
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden(stream):
-            slot.release()
+            admitted.places.viewer.release()
             return await self._as_if_never(stream, ids)
         runtime = self._gate.runtime
         show_ids = self._shows_ids(stream.protocol, request)
@@ -316,7 +316,7 @@ class GuardedEndpoint:
         return StreamResponse(
             runtime,
             lambda: runtime.view(stream, ids=show_ids),
-            slot,
+            admitted.places.viewer,
             status_code=status_code,
             headers=headers,
             stream=stream,
@@ -338,6 +338,12 @@ class GuardedEndpoint:
         stream.cancel(Ending(Outcome.FAILED, error.fault))
         await self._settled(stream)
         return fault_response(error.fault, ids.headers(), work_started=True)
+
+    async def _came_to_nothing(self, stream: LiveStream, admitted: Admitted) -> None:
+        """The stream ended before its first event: what it was to answer may be asked again."""
+        await self._settled(stream)
+        admitted.places.viewer.release()
+        await give_back(self._gate.runtime, admitted.key, stream)
 
     async def _settled(self, stream: LiveStream) -> None:
         """Wait a moment for the stream's end, so that a retry at once does not meet it."""
@@ -361,11 +367,11 @@ class GuardedEndpoint:
         status_code, background = 200, None
         if injected is not None:
             status_code = injected.status_code or 200
-            headers = _merged(headers, injected.raw_headers)
+            headers = merged(headers, injected.raw_headers)
         if returned is not None:
             status_code, background = returned.status_code, returned.background
             own_type = self._options.protocol is None
-            headers = _merged(headers, returned.raw_headers, own_type=own_type)
+            headers = merged(headers, returned.raw_headers, own_type=own_type)
         return status_code, headers, background
 
     def _shows_ids(self, protocol: WireProtocol, request: Request) -> bool:
@@ -376,14 +382,6 @@ class GuardedEndpoint:
 def wants_ids(request: Request, *, default: bool) -> bool:
     """Whether this client's blocks carry ids: `?ids=1` and `?ids=0` decide, else `default`."""
     return {"1": True, "true": True, "0": False, "false": False}.get(request.query_params.get("ids", ""), default)
-
-
-def _merged(ours: RawHeaders, theirs: RawHeaders, *, own_type: bool = False) -> RawHeaders:
-    """Their headers added to ours. Ours win where both have one, but for the content type of bytes passed on."""
-    if own_type and any(name == b"content-type" for name, _ in theirs):
-        ours = [line for line in ours if line[0] != b"content-type"]
-    taken = {name for name, _ in ours if name != b"set-cookie"} | _OURS
-    return ours + [line for line in theirs if line[0] not in taken]
 
 
 def _headless(headers: RawHeaders) -> Response:

@@ -15,9 +15,9 @@ from ..model import Observation, Signal
 from ..runtime import Bindings, QuotaBindings, Runtime
 from ..settings import Settings
 from ..wire import WireProtocol, protocol_named
+from .allowances import Allowances
 from .headers import RawHeaders, id_headers
 from .identity import Authenticate, Identity, identify
-from .limits import ResumeRate, ViewerSlots
 from .sync import SyncStreams
 
 __all__ = ["Gate", "Ids", "fault_response"]
@@ -77,8 +77,9 @@ class Gate:
         """What endpoints count."""
         self.own_quota = own_quota
         """The quota is a host's own service, which knows its limits."""
-        self.viewers: ViewerSlots = ViewerSlots(settings.max_viewers_per_owner)
-        self.resumes: ResumeRate = ResumeRate(settings.max_resumes_per_minute)
+        self.allowances: Allowances = Allowances(settings, warn=self._warn)
+        self.longest_stream_seconds: float = settings.max_stream_seconds
+        """How long a stream of any endpoint may take."""
         self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
         self.protocols: set[str] = set()
         """Names of the protocols that decorated endpoints speak."""
@@ -105,6 +106,9 @@ class Gate:
         if identity is None:
             raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED))
         return identity
+
+    def _warn(self, warning: str) -> None:
+        self.runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
 
     def refused(self, error: FaultError, ids: Ids, *, signal: Signal = Signal.FAULT) -> Fault:
         """Observe the fault of a request that never reached a stream, with what caused it, and give it back with its

@@ -12,6 +12,7 @@ __all__ = [
     "RawHeaders",
     "expose",
     "id_headers",
+    "merged",
     "request_id_of",
     "stream_headers",
 ]
@@ -30,6 +31,9 @@ EXPOSED: Final = (
 )
 _EXPOSE_VALUE: Final = ", ".join(EXPOSED).encode()
 _EXPOSE_NAME: Final = b"access-control-expose-headers"
+
+_OURS: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers of a passed-on response that say how its own body would have been framed."""
 
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
@@ -79,3 +83,11 @@ def expose(headers: RawHeaders) -> RawHeaders:
     known = {name.lower() for name in named}
     merged = ", ".join([*filter(None, named), *(name for name in EXPOSED if name.lower() not in known)])
     return [line for line in headers if line[0] != _EXPOSE_NAME] + [(_EXPOSE_NAME, merged.encode("latin-1"))]
+
+
+def merged(ours: RawHeaders, theirs: RawHeaders, *, own_type: bool = False) -> RawHeaders:
+    """Their headers added to ours. Ours win where both have one, but for the content type of bytes passed on."""
+    if own_type and any(name == b"content-type" for name, _ in theirs):
+        ours = [line for line in ours if line[0] != b"content-type"]
+    taken = {name for name, _ in ours if name != b"set-cookie"} | _OURS
+    return ours + [line for line in theirs if line[0] not in taken]

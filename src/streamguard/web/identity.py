@@ -27,15 +27,23 @@ class Identity(str):
     It is a `str`, so that an `authenticate` of your own may pass on what `anonymous` gave it.
     """
 
-    __slots__ = ("set_cookie",)
+    __slots__ = ("is_anonymous", "is_new", "set_cookie")
 
+    is_anonymous: bool
+    """A visitor whom only a cookie of `Anonymous` names."""
+    is_new: bool
+    """One that came without such a cookie: nothing can be stored for it yet."""
     set_cookie: str | None
     """The value of a `Set-Cookie` header. Guarded endpoints' answers carry it; the routes' never do, so that a resume
     that races with a visitor's first message cannot replace the cookie that message just set."""
 
-    def __new__(cls, owner: str, *, set_cookie: str | None = None) -> Self:
+    def __new__(
+        cls, owner: str, *, set_cookie: str | None = None, is_anonymous: bool = False, is_new: bool = False
+    ) -> Self:
         identity = super().__new__(cls, owner)
         identity.set_cookie = set_cookie
+        identity.is_anonymous = is_anonymous
+        identity.is_new = is_new
         return identity
 
 
@@ -75,11 +83,13 @@ class Anonymous:
         value = connection.cookies.get(self._cookie, "")
         visitor, _, signature = value.partition(".")
         if _ID.fullmatch(visitor) and hmac.compare_digest(signature.encode(), self._sign(visitor).encode()):
-            return Identity(f"anonymous-{visitor}")
+            return Identity(f"anonymous-{visitor}", is_anonymous=True)
         visitor = secrets.token_hex(16)
         secure = "; Secure" if connection.url.scheme in ("https", "wss") else ""
         return Identity(
             f"anonymous-{visitor}",
+            is_anonymous=True,
+            is_new=True,
             set_cookie=f"{self._cookie}={visitor}.{self._sign(visitor)}; Max-Age={self._max_age_seconds}; Path=/; "
             f"HttpOnly; SameSite=Lax{secure}",
         )

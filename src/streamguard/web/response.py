@@ -17,7 +17,7 @@ from ..runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from .delivery import Delivery
 from .exchange import Exchange, exchange_of
 from .headers import RawHeaders
-from .limits import ViewerSlot
+from .limits import Slot
 
 __all__ = ["StreamResponse"]
 
@@ -48,7 +48,7 @@ class StreamResponse(Response):
         self,
         runtime: Runtime,
         view: Callable[[], Viewer],
-        slot: ViewerSlot,
+        slot: Slot,
         *,
         status_code: int,
         headers: RawHeaders,

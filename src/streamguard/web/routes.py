@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from ..errors import CursorInvalidError, FaultError, NotStartedError, QuotaError
 from ..faults import Fault, FaultCode
@@ -15,10 +15,12 @@ from ..model import MAX_SEQ, Cursor, Observation, SessionKey, Signal, StreamRef,
 from ..runtime import Nothing, Resumed
 from ..stores.base import StreamMeta
 from ..wire import protocol_named
+from .download import LogDownload
 from .endpoint import wants_ids
 from .exchange import exchange_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, request_id_of, stream_headers
+from .identity import Identity
 from .messages import SavedMessages, page_of
 from .origin import check_origin
 from .paths import RouteName, Target, decoded
@@ -89,9 +91,9 @@ class Routes:
 
     async def _resumed(self, target: Target, request: Request, cursor: Cursor | None, ids: Ids) -> Response:
         gate = self._gate
-        key = await self._key(target, request, ids)
-        gate.resumes.spend(key.owner)
-        slot = gate.viewers.take(key.owner)
+        key, _ = await self._key(target, request, ids)
+        gate.allowances.reads.spend(key.owner)
+        slot = gate.allowances.viewers.take(key.owner)
         runtime = gate.runtime
         found = await runtime.sessions.resume(key, cursor)
         match found:
@@ -156,7 +158,14 @@ class Routes:
         changes = request.method in ("POST", "DELETE")
         if changes:
             check_origin(request, self._gate.settings.cors_origins)
-        key = await self._key(target, request, ids)
+        key, identity = await self._key(target, request, ids)
+        allowances = self._gate.allowances
+        if changes and identity.is_new:  # made for this request: there is nothing to stop or to erase
+            return _empty(ids.headers())
+        if changes:
+            allowances.changes.spend(key.owner)
+        elif target.route in (RouteName.RAW, RouteName.MESSAGES):
+            allowances.reads.spend(key.owner)
         if target.route is RouteName.STOP:
             return await self._stop(key, ids)
         if target.route is RouteName.RAW:
@@ -164,7 +173,8 @@ class Routes:
         if target.route is RouteName.MESSAGES:
             return await self._saved(key, request, ids)
         if changes:
-            await self._gate.runtime.sessions.erase(key)
+            longest = self._gate.longest_stream_seconds
+            await self._gate.runtime.sessions.erase(key, longest_stream_seconds=longest)
             await self._messages.erase(key)
             self._observe(Signal.SESSION_ERASED, None, ids)
             return _empty(ids.headers())
@@ -204,7 +214,13 @@ class Routes:
     async def _raw(self, key: SessionKey, target: Target, request: Request, ids: Ids) -> Response:
         if not is_stream_id(target.stream):
             raise FaultError(Fault.of(FaultCode.NOT_FOUND))
-        meta, text = await self._gate.runtime.sessions.raw(key, target.stream)
+        runtime = self._gate.runtime
+        slot = self._gate.allowances.viewers.take(key.owner)
+        try:
+            meta, text = await runtime.sessions.raw(key, target.stream)
+        except BaseException:
+            slot.release()
+            raise
         _name_stream(ids, meta)
         headers: RawHeaders = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -214,21 +230,22 @@ class Routes:
             *ids.headers(),
         ]
         if request.method == "HEAD":
+            slot.release()
+            await text.aclose()
             return _bare(200, headers)
-        response = StreamingResponse(_as_bytes(text))
-        response.raw_headers = headers
-        return response
+        return LogDownload(text, slot, headers=headers, send_seconds=runtime.settings.viewer_send_seconds)
 
-    async def _key(self, target: Target, request: Request, ids: Ids) -> SessionKey:
-        """Whose session the path names.
+    async def _key(self, target: Target, request: Request, ids: Ids) -> tuple[SessionKey, Identity]:
+        """Whose session the path names, and who that is.
 
         Raises:
-            FaultError: `unauthenticated`, or `session_invalid`.
+            FaultError: `unauthenticated`, `limit_rate`, or `session_invalid`.
         """
         identity = await self._gate.owner(request)
+        self._gate.allowances.call(identity, request)
         ids.session_id = checked_session_id(decoded(target.session))
         exchange_of(request.scope).headers = ids.headers()
-        return SessionKey(str(identity), ids.session_id)
+        return SessionKey(str(identity), ids.session_id), identity
 
     def _observe(self, signal: Signal, ref: StreamRef | None, ids: Ids) -> None:
         session = {} if ref is not None else {"session_id": ids.session_id}
@@ -310,8 +327,3 @@ def _bare(status_code: int, headers: RawHeaders) -> Response:
     response = Response(status_code=status_code)
     response.raw_headers = headers
     return response
-
-
-async def _as_bytes(text: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    async for piece in text:
-        yield piece.encode("utf-8", "replace")
