@@ -317,7 +317,7 @@ async def test_what_is_refused_never_reaches_redis(
 async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
     directory = resources.files("streamguard.messages") / "lua"
     names = {file.name.removesuffix(".lua") for file in directory.iterdir()}
-    assert names == {"include", "open", "append", "get", "list", "mark", "delete"}
+    assert names == {"include", "open", "append", "get", "list", "last", "mark", "delete"}
     for name in names - {"include"}:
         lines = (directory / f"{name}.lua").read_text().splitlines()
         assert [line[:8] for line in lines[1:4]] == ["-- KEYS:", "-- ARGV:", "-- Reply"], name

@@ -154,6 +154,30 @@ class MessageStore(ABC):
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         """Up to `limit` (1…1000) messages past position `after`, in order. Empty for a session that does not exist."""
 
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        """The session's last message; None without one, or without the session.
+
+        Asked after each reply that said nothing. By itself it finds the end with `list`, one message at a time and
+        twice the binary logarithm of the session's length in calls: a store that can go there directly should.
+        """
+        found: StoredMessage | None = None
+        step = 1
+        while beyond := await self.list(key, after=0 if found is None else found.position + step - 1, limit=1):
+            (found,) = beyond
+            step *= 2
+        # Nothing lies past `found.position + step - 1`, which was asked last.
+        low = 0 if found is None else found.position
+        high = low if found is None else low + step - 1
+        while low < high:
+            middle = (low + high) // 2
+            beyond = await self.list(key, after=middle, limit=1)
+            if beyond:
+                (found,) = beyond
+                low = found.position
+            else:
+                high = middle
+        return found
+
     @abstractmethod
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         """Set a message's status; its content stays.

@@ -145,6 +145,12 @@ class MemoryMessageStore(MessageStore):
         start = max(after, 0)
         return [entry.stored() for entry in session.entries[start : start + limit]]
 
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        check_ids("last", key)
+        self._begin()
+        session = self._sessions.get(key)
+        return None if session is None or not session.entries else session.entries[-1].stored()
+
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
         now = self._begin()

@@ -104,6 +104,13 @@ class RedisMessageStore(MessageStore):
             _, *records = as_items(reply)
             return [_stored(as_items(record)) for record in records]
 
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        check_ids("last", key)
+        reply = await self._call("last", "last", key)
+        with _ERRORS.reading("last"):
+            word, *record = as_items(reply)
+            return None if word == b"missing" else _stored(record)
+
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
         if await self._call("mark", "mark", key, self._ttl_ms, message_id, status) == b"missing":

@@ -30,6 +30,7 @@ from .feed import Feed
 from .finalise import Finaliser
 from .health import Health
 from .leases import Leases
+from .live_streams import LiveStreams
 from .log_reads import LogReads
 from .observers import Observers
 from .orphans import Orphans
@@ -74,7 +75,7 @@ class Runtime:
         self.terms: QuotaBindings = terms or QuotaBindings()
         self._quota = quota
         self.observe: Observers = Observers(observers)
-        self._streams: dict[StreamRef, LiveStream] = {}
+        self._streams = LiveStreams()
         self._opening = 0
         """Admissions under way."""
         self._one_ended = asyncio.Event()
@@ -377,7 +378,7 @@ class Runtime:
             await self.finaliser.finalise(stream, ending)
         finally:
             stream.finish()
-            self._streams.pop(stream.ref, None)
+            self._streams.discard(stream.ref)
             if stream.request.on_over is not None:
                 stream.request.on_over()
             self.reserving.forget(stream.ref)
@@ -445,7 +446,7 @@ class Runtime:
             self.audience.follow(stream.ref, stream.feed)
 
     def _count(self, owner: str) -> int:
-        return sum(1 for ref, stream in self._streams.items() if ref.key.owner == owner and not stream.finished)
+        return sum(1 for stream in self._streams.of_owner(owner) if not stream.finished)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -462,7 +463,7 @@ class Runtime:
 
     def local(self, key: SessionKey) -> list[LiveStream]:
         """The streams of a session that this process produces, oldest first."""
-        return [stream for ref, stream in self._streams.items() if ref.key == key]
+        return self._streams.of_session(key)
 
     def explain_health(self, concerns: Callable[[], Iterable[str]]) -> None:
         """Have `health` give these reasons too. None of them makes the process unready."""

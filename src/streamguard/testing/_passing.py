@@ -66,6 +66,9 @@ class PassingMessageStore(MessageStore):
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         return await self._pass("list", lambda: self.inner.list(key, after=after, limit=limit))
 
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        return await self._pass("last", lambda: self.inner.last(key))
+
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         await self._pass("mark", lambda: self.inner.mark(key, message_id, status))
 

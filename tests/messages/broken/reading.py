@@ -98,6 +98,19 @@ class ListsAllUnlessToldOtherwise(Bench):
         return await super().list(key, after=after, limit=limit)
 
 
+@breaks("test_the_last_message_is_the_one_at_the_end_of_the_list")
+class RemembersTheLastQuestion(Bench):
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        asked = [entry.stored() for entry in self.entries(key) if entry.stored().message.role is Role.USER]
+        return asked[-1] if asked else None
+
+
+@breaks("test_a_session_without_messages_has_no_last_one")
+class TakesForGrantedThatThereIsALastOne(Bench):
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        return self.entries(key)[-1].stored()
+
+
 @breaks("test_a_mark_sets_the_status")
 class NeverMarksTwice(Bench):
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:

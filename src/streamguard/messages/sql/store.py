@@ -224,7 +224,9 @@ class SQLMessageStore(MessageStore):
 
         await self._run("delete_session", step)
 
-    async def _read(self, operation: str, ids: Ids, *, after: int, limit: int) -> Sequence[RowMapping]:
+    async def _read(
+        self, operation: str, ids: Ids, *, after: int, limit: int, backwards: bool = False
+    ) -> Sequence[RowMapping]:
         """Messages of a session that lives."""
         messages, sessions = self.tables.messages, self.tables.sessions
         same = and_(messages.c.owner == sessions.c.owner, messages.c.session_id == sessions.c.session_id)
@@ -233,7 +235,7 @@ class SQLMessageStore(MessageStore):
             select(*(messages.c[name] for name in ROW_COLUMNS))
             .join(sessions, same)
             .where(matching(messages, ids), lives, messages.c.position > min(after, _LARGEST_POSITION))
-            .order_by(messages.c.position)
+            .order_by(messages.c.position.desc() if backwards else messages.c.position)
             .limit(limit)
         )
 
@@ -246,6 +248,11 @@ class SQLMessageStore(MessageStore):
         check_ids("list", key)
         rows = await self._read("list", ids_of(self._engine, key), after=after, limit=limit)
         return [decode_row("list", row) for row in rows]
+
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        check_ids("last", key)
+        rows = await self._read("last", ids_of(self._engine, key), after=0, limit=1, backwards=True)
+        return decode_row("last", rows[0]) if rows else None
 
 
 def _no_message(operation: str) -> MessageNotFoundError:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Final
 
 from ...errors import MessageNotFoundError, StoreError, StreamGuardError
 from ...messages import Appended, Message, MessageStatus, MessageStore, Role, StoredMessage
@@ -15,9 +13,6 @@ from ...wire import UIMessage
 from .calls import Attempts, Saver
 
 __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]
-
-PAGE: Final = 100
-"""How many messages are read at once where a session's last one is looked for."""
 
 
 class ErasedError(StreamGuardError):
@@ -83,16 +78,9 @@ class SessionWriter:
         if messages is None:
             return None
 
-        async def page(after: int) -> list[StoredMessage]:
-            step = partial(messages.list, self._key, after=after, limit=PAGE)
-            return await self._saver.call("list", step, deadline=attempts.deadline)
-
-        last: StoredMessage | None = None
-        while True:
-            found = await attempts(partial(page, 0 if last is None else last.position))
-            last = found[-1] if found else last
-            if len(found) < PAGE:
-                return last
+        return await attempts(
+            lambda: self._saver.call("last", lambda: messages.last(self._key), deadline=attempts.deadline)
+        )
 
     async def mark(self, message_id: str, status: MessageStatus, attempts: Attempts) -> None:
         """Set a stored message's status, if it is there."""

@@ -81,6 +81,20 @@ class ReadClauses(Clauses):
         await put(store, key, *(asked(str(number)) for number in range(101)))
         assert places(await store.list(key)) == list(range(1, 101))
 
+    async def test_the_last_message_is_the_one_at_the_end_of_the_list(self, store: MessageStore) -> None:
+        key = await opened(store)
+        for number in range(9):
+            message = asked(str(number)) if number % 2 else replied(str(number))
+            await put(store, key, message)
+            assert await store.last(key) == (await everything(store, key))[-1]
+        await store.mark(key, message.message_id, MessageStatus.UNANSWERED)
+        assert await store.last(key) == await store.get(key, message.message_id)
+
+    async def test_a_session_without_messages_has_no_last_one(self, store: MessageStore) -> None:
+        key = fresh_key()
+        assert await store.last(key) is None
+        assert await store.last(await opened(store)) is None
+
     async def test_a_mark_sets_the_status(self, store: MessageStore) -> None:
         key = await opened(store)
         message = asked()
