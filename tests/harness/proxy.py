@@ -160,6 +160,10 @@ class FaultProxy:
         """
         self._call(self._set_trap(_Trap(matches, _Fate.REQUEST_LOST, times)))
 
+    def retarget(self, port: int) -> None:
+        """Reset every open connection, and lead those that come now to another `port` of 127.0.0.1."""
+        self._call(self._retarget(port))
+
     def close(self) -> None:
         """Reset what is open and end the thread; may be called twice."""
         if not self._thread.is_alive():
@@ -204,6 +208,10 @@ class FaultProxy:
         for link in self._links:
             link.abort()
         await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
+
+    async def _retarget(self, port: int) -> None:
+        self._target_port = port
+        await self._cut()
 
     async def _stop(self) -> None:
         if self._server is not None:

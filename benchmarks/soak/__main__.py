@@ -1,0 +1,48 @@
+"""The command line: `python -m benchmarks.soak`, or `scripts/soak`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+from .checker import check
+from .history import write_history
+from .report import evidence, summary
+from .run import soak
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Soak, check, and print a summary. Returns 0, or 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description=sys.modules["benchmarks.soak"].__doc__
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to chat and break things (60)")
+    parser.add_argument("--seed", type=int, default=None, help="what is drawn from it is drawn again (random)")
+    parser.add_argument("--chats", type=int, default=16, help="how many chats at a time (16)")
+    parser.add_argument("--out", type=Path, default=Path("build/soak"), help="where the history goes")
+    options = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    say(f"seed {seed}, {options.seconds:.0f} s")
+    soaked = asyncio.run(soak(seconds=options.seconds, seed=seed, at_once=options.chats, say=say))
+    violations = check(soaked.history)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_history(soaked.history, options.out / "history.json")
+    for name, text in soaked.worker_logs.items():
+        (options.out / name).write_text(text)
+    print(summary(soaked.history, violations, chats=soaked.chats))
+    for violation in violations:
+        print(evidence(soaked.history, violation))
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

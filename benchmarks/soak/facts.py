@@ -1,0 +1,163 @@
+"""A history put in order for those who check it. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from .history import Action, Attempt, History, Log, Question, Seen
+from .places import Place, place_of_cursor
+from .wire import PROTOCOLS, Shown, shown
+
+__all__ = ["Chain", "Facts", "Refusal", "Violation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken."""
+
+    promise: str
+    """`I1` to `I12`."""
+    subject: str
+    """The stream, viewer, message or owner it is about."""
+    what: str
+    session: str | None = None
+    """Whose history to look at."""
+
+
+@dataclass(slots=True)
+class Chain:
+    """What one viewer saw of one stream, from its beginning, over as many connections as it took."""
+
+    viewer: str
+    stream_id: str | None
+    session: str
+    protocol: str
+    attempts: list[Attempt] = field(default_factory=list)
+    """Those that were answered with events."""
+
+    @property
+    def seen(self) -> Iterator[Seen]:
+        """Everything it saw, in order."""
+        return (one for attempt in self.attempts for one in attempt.seen)
+
+    def saw(self, cursor: str) -> Seen | None:
+        """The event it saw with that id."""
+        return next((one for one in self.seen if one.id == cursor), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A resume that was answered without events, and the chain it would have gone on from."""
+
+    attempt: Attempt
+    chain: Chain | None
+
+
+class Facts:
+    """Looks things up in a history."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.final = {log.stream_id: log for log in history.logs}
+        self.questions = {question.nonce: question for question in history.questions}
+        self._by_session: dict[str, list[Question]] = defaultdict(list)
+        for question in history.questions:
+            self._by_session[question.session].append(question)
+        self._lost: dict[str, list[tuple[float, Log]]] = defaultdict(list)
+        for loss in history.losses:
+            for log in loss.logs:
+                self._lost[log.stream_id].append((loss.at, log))
+        self.gone = {stream_id for loss in history.losses for stream_id in loss.gone}
+        self._shown: dict[int, list[Shown]] = {}
+        self.chains: list[Chain] = []
+        self.refusals: list[Refusal] = []
+        self._follow()
+
+    # -- logs -----------------------------------------------------------------------------------------------------
+
+    def versions(self, stream_id: str | None, since: float = 0.0) -> list[Log]:
+        """A stream's log as it is, and as it was before each failover after `since` that took something of it."""
+        found = [log for at, log in self._lost.get(stream_id or "", ()) if at > since]
+        final = self.final.get(stream_id or "")
+        return found if final is None else [final, *found]
+
+    def touched(self, stream_id: str) -> bool:
+        """Whether a failover took something of a stream."""
+        return stream_id in self._lost
+
+    def all_logs(self) -> Iterator[Log]:
+        """Every version of every log."""
+        yield from self.history.logs
+        for versions in self._lost.values():
+            yield from (log for _, log in versions)
+
+    def shown(self, log: Log) -> list[Shown]:
+        """What a viewer of the whole log sees."""
+        found = self._shown.get(id(log))
+        if found is None:
+            found = self._shown[id(log)] = shown(log)
+        return found
+
+    def holds(self, log: Log, place: Place, seen: Seen | None) -> bool:
+        """Whether a log holds the event at a place, as it was seen (None: whatever it is)."""
+        return any(one.place == place and (seen is None or one.is_seen_as(seen)) for one in self.shown(log))
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    def answers(self, session: str) -> Iterable[Question]:
+        """Everything that was asked in a session."""
+        return self._by_session[session]
+
+    def question_of(self, text: str, session: str) -> Question | None:
+        """The question of a session whose answer begins with `text`; None when there is none."""
+        return next((question for question in self.answers(session) if question.answer.startswith(text)), None)
+
+    @cached_property
+    def stops(self) -> dict[str, list[Attempt]]:
+        """By session, every request that may have stopped an answer."""
+        found: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in self.history.attempts:
+            question = self.questions.get(attempt.nonce or "")
+            if attempt.action is Action.STOP or (question is not None and question.path == "replace"):
+                found[attempt.session].append(attempt)
+        return found
+
+    # -- views ------------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Put every viewer's attempts together."""
+        current: dict[str, Chain | None] = {}
+        for attempt in self.history.attempts:
+            if attempt.action not in (Action.ASK, Action.RESUME):
+                continue
+            chain = current.get(attempt.viewer) if attempt.cursor is not None else None
+            if attempt.status != 200:
+                if attempt.action is Action.RESUME:
+                    self.refusals.append(Refusal(attempt, chain))
+                continue
+            if chain is None:
+                protocol = self._protocol(attempt)
+                chain = Chain(attempt.viewer, attempt.stream_id, attempt.session, protocol)
+                self.chains.append(chain)
+                current[attempt.viewer] = chain
+            chain.attempts.append(attempt)
+
+    def _protocol(self, attempt: Attempt) -> str:
+        for log in self.versions(attempt.stream_id):
+            return log.protocol
+        question = self.questions.get(attempt.nonce or "")
+        if question is not None:
+            return question.protocol
+        asked = next(
+            (one for one in self.history.attempts if one.nonce and one.stream_id == attempt.stream_id is not None), None
+        )
+        question = self.questions.get(asked.nonce or "") if asked is not None else None
+        return PROTOCOLS[0] if question is None else question.protocol
+
+
+def place_of(seen: Seen) -> Place | None:
+    """Where an event stands in its log, by its id."""
+    return None if seen.id is None else place_of_cursor(seen.id)
