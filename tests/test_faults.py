@@ -111,7 +111,10 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
         b"nope",
         b"{}",
         b'{"code":"stalled"}',
-        json.dumps({**Fault.of(FaultCode.STALLED).as_dict(), "code": "x"}).encode(),
+        json.dumps({**Fault.of(FaultCode.STALLED).as_dict(), "code": 5}).encode(),
+        json.dumps({**Fault.of(FaultCode.STALLED).as_dict(), "status": "no"}).encode(),
+        b"[" * 100_000,
+        b"\xff",
         json.dumps({**Fault.of(FaultCode.STALLED).as_dict(), "actions": 5}).encode(),
     ],
 )

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, Unpack
+
+from .decoding import decoding, read_json
 
 if TYPE_CHECKING:
     from .model import Subject
@@ -84,6 +86,25 @@ class FaultCode(StrEnum):
     INTERNAL = "internal"
 
 
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def _known(kind: type[_E], raw: dict[str, object], name: str, safest: _E, unknown: list[tuple[str, str]]) -> _E:
+    """The value of an enum in a stored record; for one of a later version the `safest`, and the original in `unknown`.
+
+    Raises:
+        KeyError, TypeError: it is missing, or no text.
+    """
+    value = raw[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a text")
+    try:
+        return kind(value)
+    except ValueError:
+        unknown.append((name, value))
+        return safest
+
+
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
     """What a code always means. `status` is the HTTP status when the failure comes before the first byte."""
@@ -132,6 +153,9 @@ class Fault:
     user_message_id: str | None = None
     """The user's message, where that is what could not be saved, or what `message_id` answers."""
     request_id: str | None = None
+    unknown: tuple[tuple[str, str], ...] = ()
+    """Of a fault read from a record: what a later version wrote in place of a `code`, `phase` or `severity` that this
+    one knows. The field itself has `internal` (for a severity, `error`) then; `as_dict` passes the original on."""
 
     @classmethod
     def of(
@@ -193,6 +217,7 @@ class Fault:
             if value is None or value == ():
                 continue
             out[name] = list(value) if isinstance(value, tuple) else value
+        out.update(self.unknown)
         return out
 
     def to_json(self) -> bytes:
@@ -206,26 +231,28 @@ class Fault:
         Raises:
             ValueError: not such a record.
         """
-        return cls.from_dict(json.loads(data))
+        return cls.from_dict(read_json(data))
 
     @classmethod
     def from_dict(cls, raw: object) -> Fault:
-        """Read what `as_dict` gave, back from JSON; keys a newer version added are ignored.
+        """Read what `as_dict` gave, back from JSON; keys a newer version added are ignored. A code, phase or severity
+        it added is kept in `unknown`.
 
         Raises:
             ValueError: not such a record.
         """
-        if not isinstance(raw, dict):
-            raise ValueError("a stored fault is a JSON object")
-        known = {name: raw[name] for name in _FIELDS if name in raw}
-        try:
-            known["code"] = FaultCode(known["code"])
-            known["phase"] = Phase(known["phase"])
-            known["severity"] = Severity(known["severity"])
+        with decoding(lambda: ValueError("a stored fault lacks a required field, or one is damaged")):
+            if not isinstance(raw, dict):
+                raise TypeError("a stored fault is a JSON object")
+            known = {name: raw[name] for name in _FIELDS if name in raw}
+            unknown: list[tuple[str, str]] = []
+            known["code"] = _known(FaultCode, raw, "code", FaultCode.INTERNAL, unknown)
+            known["phase"] = _known(Phase, raw, "phase", Phase.INTERNAL, unknown)
+            known["severity"] = _known(Severity, raw, "severity", Severity.ERROR, unknown)
             known["actions"] = tuple(known.get("actions", ()))
+            known["status"] = int(known["status"])
+            known["unknown"] = tuple(unknown)
             return cls(**known)
-        except (KeyError, TypeError) as exc:
-            raise ValueError("a stored fault lacks a required field") from exc
 
     def envelope(self) -> bytes:
         """The body of an HTTP error answer: `{"error": {"type": "streamguard_error", …}}`, compact JSON."""
@@ -233,7 +260,7 @@ class Fault:
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-_FIELDS: Final = tuple(f.name for f in fields(Fault))
+_FIELDS: Final = tuple(f.name for f in fields(Fault) if f.name != "unknown")
 
 _C = FaultCode
 _P = Phase

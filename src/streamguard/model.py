@@ -242,6 +242,9 @@ class Signal(StrEnum):
     """Fields: `breaker` is `messages` for a message store's; without it, the stream store's."""
     BREAKER_CLOSED = "streamguard.breaker_closed"
     STORE_WARNING = "streamguard.store_warning"
+    RECORD_UNREADABLE = "streamguard.record_unreadable"
+    """Something stored is damaged, or of a kind this version does not know; nothing else is held up by it. Fields:
+    `record` says what it is, `key` where it is, `reason` why, `action` what was done about it."""
     DRAIN_STARTED = "streamguard.drain_started"
     DRAIN_ENDED = "streamguard.drain_ended"
     TASK_RESTARTED = "streamguard.task_restarted"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Final, Protocol
 
+from .decoding import decoding
 from .errors import MessageStoreError, QuotaError, StoreCorruptError, StoreError
 
 __all__ = ["ScriptClient", "ScriptErrors", "as_bytes", "as_int", "as_items", "read_scripts"]
@@ -79,10 +80,8 @@ class ScriptErrors:
     @contextmanager
     def reading(self, operation: str) -> Iterator[None]:
         """Around the reading of a reply."""
-        try:
+        with decoding(lambda: self.invalid(f"{operation}: what Redis holds there is damaged", operation=operation)):
             yield
-        except (KeyError, TypeError, ValueError) as exc:
-            raise self.invalid(f"{operation}: what Redis holds there is damaged", operation=operation) from exc
 
 
 def as_items(reply: object) -> list[object]:

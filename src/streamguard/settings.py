@@ -83,6 +83,9 @@ class Settings(BaseModel):
     """TTL of a live stream's keys; appends (once a minute) and heartbeats refresh it."""
     replay_after_finish_seconds: SecondsOrNone = 30.0
     """How long a finished stream is replayed in full to a client that sends no cursor."""
+    unknown_binding_seconds: Seconds = 86_400.0
+    """How long what is owed waits for a worker that knows its endpoint before it becomes a dead letter; half of
+    `outbox_retention_seconds` at most. Meanwhile no attempt counts, so that a rolling deployment gives up nothing."""
     outbox_retention_seconds: Seconds = 604_800.0
     """How long a stream whose save is owed is kept, from its last attempt; and how long an erased session is remembered
     as erased, so that no late write brings it back."""

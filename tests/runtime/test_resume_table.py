@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamguard.errors import FaultError
+from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import Phase
 from streamguard.model import Cursor, Persisted, SessionKey, new_stream_id
 from streamguard.runtime import LiveStream, Nothing, Resumed
@@ -58,7 +58,7 @@ async def test_store_unreachable_comes_first(memory: MemoryStore) -> None:
         line.down = True
         for cursor in (None, at(stream, 1), at(stream, 99), Cursor(new_stream_id(), 1)):
             assert await refused(worker, cursor) == (503, "store_unavailable", None)
-        worker.runtime.breaker.exhausted()
+        worker.runtime.breaker.exhausted(StoreUnavailableError("gone", operation="append"))
         asked = line.calls["session"]
         with pytest.raises(FaultError) as caught:
             await worker.runtime.sessions.resume(KEY, None)

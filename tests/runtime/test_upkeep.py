@@ -54,7 +54,7 @@ async def test_crashed_background_tasks_start_again(memory: MemoryStore, name: s
     line.errors[operation] = [ZeroDivisionError("a bug"), ZeroDivisionError("again")]
     async with working(line) as worker:
         if name == "breaker":
-            worker.runtime.breaker.exhausted()
+            worker.runtime.breaker.exhausted(StoreUnavailableError("gone", operation="append"))
         model = Model("a")
         stream = await worker.start(model)
         await wait_until_async(lambda: len(worker.signals(Signal.TASK_RESTARTED)) == 2, description="two crashes")
@@ -198,8 +198,8 @@ async def test_health(memory: MemoryStore) -> None:
         assert (health.ready, health.streams, health.viewers, health.degraded_streams) == (True, 1, 1, 0)
         stream.degrade("test")
         line.broken = {"ping"}
-        worker.runtime.breaker.exhausted()
-        worker.runtime.breaker.exhausted()
+        worker.runtime.breaker.exhausted(StoreUnavailableError("gone", operation="append"))
+        worker.runtime.breaker.exhausted(StoreUnavailableError("gone", operation="append"))
         health = worker.runtime.health()
         assert (health.ready, health.degraded_streams) == (False, 1)
         assert health.reasons == ("store_unreachable", "degraded_streams")

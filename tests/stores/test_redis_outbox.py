@@ -12,7 +12,8 @@ import pytest
 
 from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
 from streamguard.model import Persisted, SessionKey, StreamRef
-from streamguard.stores.base import Owed, RequestClaim, Status
+from streamguard.stores.base import Owed, RequestClaim, Share, Status
+from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, encode_member
 from streamguard.testing._stream_store.outbox import claimed, listed, owing
@@ -269,15 +270,48 @@ async def test_an_entry_nobody_can_read_holds_up_no_other(store: RedisStore, ind
     index.client.set(KEYS.stream(of_another_type).meta, "text", ex=60)
     foreign = KEYS.outbox_shard(good)
     index.client.zadd(foreign, {"!": 1})
+    told: list[Unreadable] = []
+    store.on_unreadable = told.append
     found = [owed.ref for owed in await store.claim_owed(limit=10, claim_seconds=60)]
-    assert found == [good]
-    assert (index.score(damaged) or 0) > (index.client.time()[0] + 30) * 1000  # looked at again later
-    with pytest.raises(StoreCorruptError):
-        await store.owed(dead=False, limit=10)
-    index.client.zrem(foreign, "!")
-    index.client.delete(KEYS.stream(of_another_type).meta)
-    with pytest.raises(StoreCorruptError, match=damaged.stream_id):
-        await store.owed(dead=False, limit=10)
+    assert sorted(found, key=str) == sorted([damaged, good], key=str)  # a count that is none begins anew
+    assert {one.action for one in told} == {"removed", "dead_letter"}
+    assert index.client.zscore(foreign, "!") is None
+    assert {owed.ref for owed in await store.owed(dead=False, limit=10)} == {damaged, good}
+    (dead,) = await store.owed(dead=True, limit=10)
+    assert (dead.ref, dead.reason, dead.dead) == (of_another_type, "record_unreadable", True)
+    assert await store.claim_owed(limit=10, claim_seconds=60) == []
+    assert await store.discharge(of_another_type, retention_seconds=60) is Status.OK
+    await wait_until_async(lambda: index.score(of_another_type) is None, description="it is off the list")
+
+
+async def test_an_attempt_at_a_count_that_is_none_counts_from_nothing(store: RedisStore, index: Index) -> None:
+    ref = await owing(store)
+    index.client.hset(KEYS.stream(ref).meta, "ja", "many")
+    assert await store.postpone(ref, due_seconds=0, reason="r", ttl_seconds=60) is Status.OK
+    (owed,) = await store.owed(dead=False, limit=10)
+    assert owed.attempts == 1
+
+
+async def test_an_index_of_another_type_is_begun_anew(store: RedisStore, index: Index) -> None:
+    """Of the leases, the outbox and the workers: whoever comes upon it goes on, and everything else is as it was."""
+    told: list[Unreadable] = []
+    store.on_unreadable = told.append
+    ref = await begin(store)
+    for shard in (KEYS.lease_shard(ref), KEYS.outbox_shard(ref), KEYS.workers(), KEYS.owner(ref.key.owner)):
+        index.client.delete(shard)
+        index.client.set(shard, "text", ex=60)
+    other = await begin(store, SessionKey(ref.key.owner, "another"))
+    await store.owe(ref, due_seconds=0)
+    assert await store.due(limit=10) == []
+    assert await store.share("w", lease_seconds=5) == Share(0, 1)
+    kinds = {one.record for one in told}
+    assert kinds >= {RecordKind.OUTBOX, RecordKind.OWNER_SLOTS}
+    assert (await meta(store, other)).lease_seconds > 0
+    (answer,) = await store.heartbeat([(ref, 1)], lease_seconds=5, ttl_seconds=60)
+    assert answer.status is Status.OK
+    await wait_until_async(
+        lambda: index.client.zscore(KEYS.lease_shard(ref), encode_member(ref)) is not None, description="entered again"
+    )
 
 
 async def test_work_of_a_later_version_is_left_to_it(store: RedisStore, index: Index) -> None:

@@ -15,6 +15,7 @@ from streamguard.faults import Fault, FaultCode
 from streamguard.model import EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
 from streamguard.stores._redis import Reply
 from streamguard.stores.base import Hint, Seal, Status
+from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
 from streamguard.stores.redis_records import decode_hint, decode_seal, items, pack_held, seal_json, text, usage_json
@@ -151,11 +152,24 @@ async def test_a_session_of_a_later_version_is_reported_and_its_pointers_are_lef
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("s", "?"), ("n", "many"), ("y", "perhaps"), ("g", "{}"), ("g", "]"), ("v", ""), ("c", "now")]
+    ("field", "value"),
+    [
+        ("s", "?"),
+        ("n", "many"),
+        ("n", "9" * 400),
+        ("y", b"\xff"),
+        ("g", "{}"),
+        ("g", "]"),
+        ("g", "[" * 100_000),
+        ("u", "[1]"),
+        ("v", ""),
+        ("c", "now"),
+        ("c", "nan"),
+    ],
 )
 @pytest.mark.anyio
 async def test_a_damaged_record_is_reported(
-    store: RedisStore, redis_server: RedisServer, redis_database: int, field: str, value: str
+    store: RedisStore, redis_server: RedisServer, redis_database: int, field: str, value: str | bytes
 ) -> None:
     ref = await begin(store)
     redis_server.client(redis_database).hset(Keys("streamguard").stream(ref).meta, field, value)
@@ -197,14 +211,24 @@ async def test_a_key_of_another_type_is_reported(
 
 
 @pytest.mark.anyio
-async def test_a_foreign_member_in_the_lease_index_is_reported(
+async def test_foreign_members_of_the_lease_index_are_reported_and_removed(
     store: RedisStore, redis_server: RedisServer, redis_database: int
 ) -> None:
-    shard = Keys("streamguard").lease_shards()[0]
+    """More of them than one look takes up: they must not hide what is due."""
+    ref = await begin(store, lease=SHORT_SECONDS)
+    assert ref in await overdue(store)
+    shard = Keys("streamguard").lease_shard(ref)
     client = redis_server.client(redis_database)
-    for member in ("!", "bm8gbGlzdA==", "MQ=="):
-        client.delete(shard)
+    told: list[Unreadable] = []
+    store.on_unreadable = told.append
+    foreign: list[str | bytes] = ["!", "bm8gbGlzdA==", "MQ==", b"\xff\xfe", *(f"m{number}" for number in range(200))]
+    for member in foreign:
         client.zadd(shard, {member: 1})
-        client.expire(shard, 5)
-        with pytest.raises(StoreCorruptError):
-            await store.due(limit=1)
+    client.expire(shard, 5)
+    for _ in range(10):
+        found = await store.due(limit=1)
+        if found:
+            break
+    assert found == [ref]
+    assert {(one.record, one.why, one.action) for one in told} == {(RecordKind.LEASE_INDEX, "damaged", "removed")}
+    assert len(told) >= 64

@@ -96,7 +96,7 @@ BUGS = {
     ),
     "a late close clears the next stream's pointer": Bug(
         "close",
-        "if redis.call('HGET', KEYS[3], 'active') == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end",
+        "if session and session[1] == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end",
         "redis.call('HDEL', KEYS[3], 'active')",
         frozenset({"pointer"}),
     ),
@@ -166,7 +166,7 @@ end
     ),
     "an erasure leaves what is owed": Bug(
         "erase",
-        "redis.call('UNLINK', ARGV[1] .. id, ARGV[2] .. id)",
+        "redis.call('UNLINK', ARGV[1] .. id, ARGV[2] .. id, ARGV[1] .. id .. ':w')",
         "redis.call('UNLINK', ARGV[2] .. id)",
         frozenset({"erase"}),
         OwingTwins,

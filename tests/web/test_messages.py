@@ -10,7 +10,12 @@ import pytest
 from fastapi import FastAPI
 
 from streamguard import Run, StreamGuard
-from streamguard.errors import MessageForbiddenError, MessageNotFoundError, MessageUnavailableError
+from streamguard.errors import (
+    MessageForbiddenError,
+    MessageNotFoundError,
+    MessageUnavailableError,
+    StoreUnavailableError,
+)
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, MessageToSave, Role, StoredMessage
 from streamguard.model import Observation, Persisted, SessionKey, Signal, StreamRef
 from tests.harness.sse import EventReader, ui_text
@@ -377,7 +382,7 @@ async def test_messages_can_be_read_while_the_stream_store_is_away() -> None:
     guard = guard_with(store, breaker_probe_seconds=60.0)
     async with calling(app_of(guard), guard) as client:
         await fill(store, 1)
-        guard._running().breaker.exhausted()
+        guard._running().breaker.exhausted(StoreUnavailableError("gone", operation="append"))
         answer = await read(client)
     assert (ids_of(answer), answer.headers["x-streamguard-notice"]) == (["m1"], "store_unavailable")
 

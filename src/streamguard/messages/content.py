@@ -11,12 +11,22 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NotRequired, TypedDict, cast
 
+from ..decoding import read_json
 from ..errors import MessageConflictError, MessageInvalidError
 from ..model import Outcome, SessionKey
 from ..wire.folding import Json
-from .base import MAX_ID_BYTES, Message, Role
+from .base import MAX_ID_BYTES, Message, MessageStatus, Role
 
-__all__ = ["MAX_PAGE", "Clash", "check_ids", "check_limit", "conflict", "decode_content", "encode_content"]
+__all__ = [
+    "MAX_PAGE",
+    "Clash",
+    "check_ids",
+    "check_limit",
+    "conflict",
+    "decode_content",
+    "encode_content",
+    "read_status",
+]
 
 MAX_PAGE: Final = 1000
 """The most messages `list` gives at once."""
@@ -108,16 +118,32 @@ def encode_content(operation: str, message: Message) -> tuple[bytes, str]:
 
 
 def decode_content(message_id: str, content: bytes) -> Message:
-    """The message that `encode_content` wrote."""
-    found = cast("_Content", json.loads(content))
+    """The message that `encode_content` wrote. A role that a later version added reads as `SYSTEM`, which no page shows
+    as said by somebody, and an outcome as `INTERRUPTED`.
+
+    Raises:
+        what `streamguard.decoding.DAMAGE` names: it is damaged.
+    """
+    found = cast("_Content", read_json(content))
     return Message(
         message_id=message_id,
-        role=Role(found["role"]),
+        role=Role(found["role"]) if found["role"] in frozenset(Role) else Role.SYSTEM,
         parts=tuple(found["parts"]),
         metadata=found["metadata"],
         stream_id=found["stream_id"],
         continues=found["continues"],
-        outcome=None if found["outcome"] is None else Outcome(found["outcome"]),
+        outcome=_read_outcome(found["outcome"]),
         usage=found["usage"],
         replies_to=found.get("replies_to"),
     )
+
+
+def read_status(stored: str) -> MessageStatus:
+    """A stored status. One that a later version added reads as `PARTIAL`: nobody knows the message to be whole."""
+    return MessageStatus(stored) if stored in frozenset(MessageStatus) else MessageStatus.PARTIAL
+
+
+def _read_outcome(stored: str | None) -> Outcome | None:
+    if stored is None:
+        return None
+    return Outcome(stored) if stored in frozenset(Outcome) else Outcome.INTERRUPTED

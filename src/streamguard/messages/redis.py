@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
+from ..decoding import read_json
 from ..errors import (
     ConfigurationError,
     MessageInvalidError,
@@ -22,7 +23,7 @@ from ..errors import (
 from ..model import FORMAT_VERSION, SessionKey
 from ..scripts import ScriptClient, ScriptErrors, as_bytes, as_items, read_scripts
 from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from .content import Clash, check_ids, check_limit, conflict, decode_content, encode_content
+from .content import Clash, check_ids, check_limit, conflict, decode_content, encode_content, read_status
 
 __all__ = ["RedisMessageStore"]
 
@@ -148,8 +149,8 @@ def _stored(record: Sequence[object]) -> StoredMessage:
     return StoredMessage(
         message=decode_content(message_id, content.encode()),
         position=position if isinstance(position, int) else int(as_bytes(position)),
-        status=MessageStatus(status),
-        streams=tuple(writer[1:] for writer, _ in json.loads(writers) if writer != "-"),
+        status=read_status(status),
+        streams=tuple(writer[1:] for writer, _ in read_json(writers) if writer != "-"),
         created_at=int(created_ms) / 1000,
         updated_at=int(updated_ms) / 1000,
     )

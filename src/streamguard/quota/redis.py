@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from ..decoding import read_json
 from ..errors import QuotaConflictError, QuotaError, QuotaUnavailableError
 from ..model import SessionKey, StreamRef
 from ..scripts import ScriptClient, as_bytes, as_int, as_items
@@ -267,7 +268,7 @@ def _field(ref: StreamRef) -> bytes:
 
 
 def _ref(owner: str, name: bytes) -> StreamRef:
-    session_id, stream_id = json.loads(name)
+    session_id, stream_id = read_json(name)
     return StreamRef(SessionKey(owner, session_id), stream_id)
 
 

@@ -8,12 +8,12 @@ or wrong, so whoever comes upon it asks the ledger and corrects it.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
+from ..decoding import DAMAGE, read_json
 from ..model import SessionKey, StreamRef
 from ..scripts import ScriptClient, as_bytes, as_items
 from .redis_scripts import called, undamaged
@@ -89,7 +89,7 @@ def _member(ref: StreamRef) -> bytes:
 
 def _named(member: bytes) -> StreamRef | None:
     try:
-        owner, session_id, stream_id = json.loads(base64.urlsafe_b64decode(member))
-    except (binascii.Error, ValueError, TypeError):
+        owner, session_id, stream_id = read_json(base64.urlsafe_b64decode(member))
+    except DAMAGE:
         return None
     return StreamRef(SessionKey(str(owner), str(session_id)), str(stream_id))

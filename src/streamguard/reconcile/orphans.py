@@ -14,11 +14,12 @@ from typing import Final
 
 import anyio
 
-from ..errors import StoreCorruptError, StoreError
+from ..errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Outcome, Signal, StreamRef
 from ..runtime import Runtime
 from ..stores.base import Share, Status, StreamMeta
+from ..stores.damage import RecordKind
 from ..wire import knows_protocol
 from .results import Duty, Result, Treated
 
@@ -35,6 +36,10 @@ did not live to do, is found by another."""
 SHARE_SWEEPS: Final = 2.0
 """How many sweeps a worker counts among those that share the work, from its last one; but no longer than its streams
 keep their leases when it dies, so that by then nobody waits for it to do its share."""
+
+
+UNREADABLE_SECONDS: Final = 60.0
+"""How long a stream whose record cannot be read is left alone before it is looked at again."""
 
 
 class OrphanSweep:
@@ -63,12 +68,14 @@ class OrphanSweep:
             before, stalled = stalled, runtime.clock.stalled_seconds
             if stalled - before >= settings.lease_seconds - settings.heartbeat_seconds:
                 # This process stood still, perhaps with its whole machine: who else did renews first.
-                runtime.breaker.stumbled()
+                runtime.breaker.stood_still()
                 continue
             try:
                 await self.look(await self._share())
-            except StoreError:
-                runtime.breaker.stumbled()
+            except StoreUnavailableError as exc:
+                runtime.breaker.stumbled(exc)
+            except StoreCorruptError as exc:  # what all workers share: their list, or an index
+                runtime.observe(Observation(Signal.RECORD_UNREADABLE, error=exc, fields={"operation": exc.operation}))
 
     async def _share(self) -> Share | None:
         """Which part of the work is this worker's; None now and then, for all of it."""
@@ -124,8 +131,11 @@ class OrphanSweep:
                     return
                 try:
                     treated.append(await self._treat(ref))
-                except StoreCorruptError:  # of one record; that must not keep it from the others
+                except StoreFormatError:  # a worker of that version ends it
+                    treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "newer_format"))
+                except StoreCorruptError as exc:  # of one record; that must not keep it from the others
                     treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "unreadable"))
+                    await self._put_off(ref, exc)
                 except StoreError as exc:
                     failures.append(exc)
                 except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
@@ -139,6 +149,13 @@ class OrphanSweep:
         if failures:
             raise failures[0]
         return treated
+
+    async def _put_off(self, ref: StreamRef, error: StoreCorruptError) -> None:
+        """Report a stream that nobody can end, and look at it again later: until its record expires."""
+        fields = {"record": RecordKind.STREAM, "reason": "damaged", "action": "put_off"}
+        self._runtime.observe(Observation(Signal.RECORD_UNREADABLE, ref=ref, error=error, fields=fields))
+        with suppress(StoreError):  # it is come upon again, then
+            await self._runtime.store.put_off(ref, seconds=UNREADABLE_SECONDS)
 
     async def _treat(self, ref: StreamRef) -> Treated:
         runtime = self._runtime

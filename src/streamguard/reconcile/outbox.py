@@ -13,7 +13,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Signal
 from ..runtime import Runtime
@@ -51,8 +51,8 @@ class OutboxWorker:
                     continue
                 try:
                     await self._work_off(group, None)
-                except StoreError:
-                    runtime.breaker.stumbled()
+                except StoreUnavailableError as exc:
+                    runtime.breaker.stumbled(exc)
 
     async def sweep(self) -> int:
         """As `look`. Returns how many entries there were."""
@@ -102,8 +102,8 @@ class OutboxWorker:
                 reason = settled.reason or reason
             else:
                 result, reason = Result.DONE, settled.verdict.value
-        except StoreError:
-            runtime.breaker.stumbled()
+        except StoreUnavailableError as exc:
+            runtime.breaker.stumbled(exc)
             reason = "store_unavailable"
         except Exception as exc:  # noqa: BLE001 -- one entry's accident is no other's
             runtime.observe(Observation(Signal.FAULT, ref=owed.ref, fault=Fault.of(FaultCode.INTERNAL), error=exc))

@@ -13,7 +13,7 @@ import random
 from typing import Final
 
 from ..deadlines import Deadline
-from ..errors import QuotaError, QuotaTimeoutError, StoreCorruptError, StoreError
+from ..errors import QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnavailableError
 from ..model import Observation, QuotaState, Signal, StreamState
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
@@ -49,8 +49,8 @@ class ReservationSweep:
                 continue
             try:
                 await self.attempt()
-            except StoreError:
-                runtime.breaker.stumbled()
+            except StoreUnavailableError as exc:
+                runtime.breaker.stumbled(exc)
 
     async def attempt(self) -> list[Treated]:
         """As `look`; nothing while the quota does not answer, which the runtime's health then says.

@@ -121,8 +121,8 @@ class Admission:
             return self._without_store(stream)
         try:
             joined = await self._register(stream, budget)
-        except StoreUnavailableError:
-            self._breaker.exhausted()
+        except StoreUnavailableError as exc:
+            self._breaker.exhausted(exc)
             return self._without_store(stream)
         except StoreFormatError as exc:  # the session is a later version's: an unlogged stream would run beside its own
             raise self._foreign(request, NEWER_FORMAT) from exc
@@ -252,8 +252,10 @@ class Admission:
         """Give the owner's slot back; if the store fails, the slot expires with its lease."""
         try:
             await self._store.dismiss(owner, stream_id)
-        except StoreError:
-            self._breaker.stumbled()
+        except StoreUnavailableError as exc:
+            self._breaker.stumbled(exc)
+        except StoreError:  # his slots cannot be read; they are not this stream's to mend
+            pass
 
     def _check_protocol(self, request: StreamRequest, meta: StreamMeta) -> None:
         """Refuse before a stream whose protocol only a later version knows is taken over or joined: a worker of that

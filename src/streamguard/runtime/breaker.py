@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailableError
 from ..model import Observation, Signal
 from ..stores.base import StreamStore
 
@@ -60,12 +60,20 @@ class Breaker:
         """The store just did what it was asked."""
         self.answered_at = self._clock()
 
-    def stumbled(self) -> None:
-        """One store call failed. Not yet an outage, but reconcilers count healthy time from here."""
+    def stumbled(self, error: StoreUnavailableError) -> None:
+        """One store call failed. Not yet an outage, but reconcilers count healthy time from here.
+
+        It takes the error, so that only a store that did not answer, or refused, counts: one that answered with a
+        record that cannot be read (`StoreCorruptError`) is well.
+        """
         self._outage_ended = self._clock()
 
-    def exhausted(self) -> None:
-        """A whole budget was spent on the store without success: open."""
+    def stood_still(self) -> None:
+        """This process itself did nothing for a while: reconcilers count healthy time from here, too."""
+        self._outage_ended = self._clock()
+
+    def exhausted(self, error: StoreUnavailableError) -> None:
+        """A whole budget was spent on the store without success, the last time with this error: open."""
         self._outage_ended = self._clock()
         if not self.open:
             self._opened.set()

@@ -46,7 +46,7 @@ class Budget:
             try:
                 answer = await self.once(step)
             except StoreUnavailableError as exc:
-                self._breaker.stumbled()
+                self._breaker.stumbled(exc)
                 if self._left_seconds <= 0 or self._silent_seconds + RETRY_SECONDS >= self._seconds:
                     raise self._late() from exc
             else:

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ..faults import Fault
 from ..model import EventKind
 from ..stores.base import Terminal
 from ..wire.base import WireProtocol
 
 if TYPE_CHECKING:
-    from ..faults import Fault
     from .viewer import Viewer
 
 __all__ = ["EVENT_BYTES", "Feed"]
@@ -36,9 +36,28 @@ LOG_LOST: Final = "log_lost"
 """The terminal record's reason when the log before it is not the whole stream."""
 
 
+LOG_UNREADABLE: Final = "log_unreadable"
+"""Why the rest of a stream cannot be shown whose log is damaged."""
+
+
 def is_tombstone(terminal: bytes) -> bool:
-    """Whether a terminal record ends a log that is not the whole stream."""
-    return Terminal.from_json(terminal).reason == LOG_LOST
+    """Whether a terminal record ends a log that is not the whole stream. One that cannot be read does: to take it for
+    a clean end would make half an answer look whole."""
+    try:
+        return Terminal.from_json(terminal).reason == LOG_LOST
+    except ValueError:
+        return True
+
+
+def is_readable(kind: EventKind, data: bytes) -> bool:
+    """Whether an event from a log can be framed: a notice is read for that, and data never is."""
+    if kind is not EventKind.NOTICE:
+        return True
+    try:
+        Fault.from_json(data)
+    except ValueError:
+        return False
+    return True
 
 
 class Feed:

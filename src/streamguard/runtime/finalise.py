@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from ..deadlines import Deadline
-from ..errors import StoreError
+from ..errors import StoreCorruptError, StoreUnavailableError
 from ..faults import Fault
 from ..model import EventKind, Observation, Outcome, Signal, StreamRef, Usage
 from ..settings import Settings
@@ -61,8 +61,16 @@ class Finaliser:
         """End a stream produced here. On return its viewers have their end; with an unreachable store it keeps
         retrying to write it until the drain ends.
 
+        A record that cannot be read or written to costs this stream its log, and nobody else anything.
+
         Cancelling it leaves the stream to whoever finds its lease expired.
         """
+        try:
+            await self._finalise(stream, ending)
+        except StoreCorruptError:
+            await self._end_unreadable(stream, ending)
+
+    async def _finalise(self, stream: LiveStream, ending: Ending) -> None:
         tidy(stream, ending)
         stream.hurry()
         if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, ending):
@@ -82,7 +90,6 @@ class Finaliser:
             self._end_superseded(stream)
             return
         if status is None:
-            self._breaker.exhausted()
             await self._seal_late(stream, proposal)
             return
         if seal is None:
@@ -97,7 +104,6 @@ class Finaliser:
             self._end_superseded(stream)
             return
         if reply is None:
-            self._breaker.exhausted()
             self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held, settled)
             await self._retry(partial(self.close, close, settled), deadline=None)
             self._ended(stream, seal.outcome, settled, seal.fault)
@@ -115,8 +121,10 @@ class Finaliser:
         seal, settled = _proposal(stream, ending), Settled()
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
         stream.closing = True
-        answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=self._deadline())
-        stream.closing = False
+        try:
+            answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=self._deadline())
+        finally:
+            stream.closing = False
         reply = None if answer is None else answer[2]
         if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
             if stream.acked < stream.feed.emitted:
@@ -139,7 +147,9 @@ class Finaliser:
     ) -> Close:
         """What `close` writes for a seal: result notices, the fault, the protocol's closing parts, the terminal."""
         events = end_events(protocol, seal.outcome, seal.fault, seal.held, settled)
-        terminal = Terminal(seal.outcome, settled.persisted, settled.quota, message_id, seal.fault)
+        terminal = Terminal(
+            seal.outcome, settled.persisted, settled.quota, message_id, seal.fault, original=seal.original
+        )
         settings = self._settings
         retention = settings.finished_ttl_seconds if settled.owed is None else settings.outbox_retention_seconds
         return Close(ref, epoch, events, terminal, retention, settled.owed)
@@ -218,6 +228,18 @@ class Finaliser:
         self._show_local_end(stream, ending, held, settled)
         await self._tombstone(stream, ending, settled)
 
+    async def _end_unreadable(self, stream: LiveStream, ending: Ending) -> None:
+        """The stream's own record came in the way of its end: end it as one without a log."""
+        if stream.superseded:
+            self._end_superseded(stream)
+            return
+        stream.degrade("record_unreadable")
+        if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
+            stream.disowned = True
+            self._ended(stream, ending.outcome, Settled(), ending.fault)
+        else:
+            await self._end_degraded(stream, ending)
+
     async def _tombstone(self, stream: LiveStream, ending: Ending, settled: Settled) -> None:
         """One terminal record with the real outcome, and nothing else, for a log that is not the whole stream."""
         if settled.later is not None:
@@ -227,9 +249,13 @@ class Finaliser:
                 ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST
             )
             lost = Lost(new_stream_of(stream), stream.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
-            reply = await self._retry(lambda: self._store.lose(lost), deadline=None)
-            if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
+            try:
+                reply = await self._retry(lambda: self._store.lose(lost), deadline=None)
+            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
                 stream.disowned = True
+            else:
+                if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
+                    stream.disowned = True
         self._ended(stream, ending.outcome, settled, ending.fault)
 
     def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], settled: Settled) -> None:
@@ -295,15 +321,21 @@ class Finaliser:
     async def _retry(self, step: Callable[[], Awaitable[T]], *, deadline: Deadline | None) -> T | None:
         """Repeat `step` while the store fails: until `deadline`, or without one until the drain gives up.
 
-        Returns None when the time was up.
+        Returns None when the time was up, which opens the breaker.
+
+        Raises:
+            StoreCorruptError: the stream's record cannot be read: repeating does not help.
         """
         pause = RETRY_SECONDS
         while True:
             try:
                 return await step()
-            except StoreError:
-                self._breaker.stumbled()
+            except StoreUnavailableError as exc:
+                self._breaker.stumbled(exc)
+                error = exc
             if self._give_up() or (deadline is not None and deadline.left_seconds <= pause):
+                if deadline is not None:
+                    self._breaker.exhausted(error)
                 return None
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RETRY_SECONDS)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..deadlines import LoopClock
-from ..errors import StoreError
+from ..errors import StoreCorruptError, StoreError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import EventKind, StreamRef
 from ..stores.base import Hint, StreamStore
-from .feed import CHUNK_BYTES, Feed, is_tombstone
+from .feed import CHUNK_BYTES, LOG_UNREADABLE, Feed, is_readable, is_tombstone
 
 __all__ = ["Follower"]
 
@@ -48,6 +48,8 @@ class Follower:
             try:
                 async with self._store.watch(self.ref, self._on_hint):
                     await self._follow()
+            except StoreCorruptError:  # asking again does not help
+                self._fail(FaultCode.RESUME_FAILED, LOG_UNREADABLE)
             except StoreError:
                 if self._failing_since is None:
                     self._failing_since = clock.time()
@@ -115,6 +117,9 @@ class Follower:
         feed = self.feed
         over = bool(events) and events[-1][0] is EventKind.TERMINAL
         lost = over and is_tombstone(events[-1][1])
+        if not all(is_readable(kind, data) for kind, data in events):
+            self._fail(FaultCode.RESUME_FAILED, LOG_UNREADABLE)
+            return
         for kind, data in events[:-1] if lost else events:
             feed.push(kind, data)
         # Shown before the end is told: viewers send as soon as they hear of either.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
-from ..errors import StoreCorruptError, StoreError
+from ..errors import StoreCorruptError, StoreError, StoreUnavailableError
 from ..settings import Settings
-from ..stores.base import Hint, Lost, Status, StreamStore
+from ..stores.base import AppendReply, Hint, Lost, Status, StreamStore
 from .breaker import Breaker
 from .finalise import new_stream_of
 from .stream import LiveStream
@@ -59,24 +60,24 @@ class Leases:
                 continue
             try:
                 await self.beat()
-            except StoreError:
-                self._breaker.stumbled()
+            except StoreUnavailableError as exc:
+                self._breaker.stumbled(exc)
 
     async def beat(self) -> None:
         """Renew every claim once.
 
+        What one stream's record says, or cannot say, concerns that stream alone.
+
         Raises:
-            StoreError: the store failed; some claims may not be renewed.
+            StoreUnavailableError: the store failed; some claims may not be renewed.
         """
         settings = self._settings
         mine = [s for s in self._streams() if s.registered and not (s.degraded or s.superseded)]
         for batch in _batches(mine):
-            replies = await self._store.heartbeat(
-                [(s.ref, s.epoch) for s in batch],
-                lease_seconds=settings.lease_seconds,
-                ttl_seconds=batch[0].ttl_seconds,
-                consumed={s.ref: s.consumed for s in batch if s.consumed is not None},
-            )
+            try:
+                replies = await self._renewed(batch)
+            except StoreCorruptError:
+                replies = [await self._renewed_alone(stream) for stream in batch]
             for stream, reply in zip(batch, replies, strict=True):
                 if stream.degraded or stream.superseded or stream.finished:
                     continue
@@ -84,6 +85,8 @@ class Leases:
                     self._on_fenced(stream)
                 elif reply.status is Status.GONE:
                     stream.degrade("log_gone")
+                elif reply.status is Status.CORRUPT:
+                    stream.degrade("record_unreadable")
                 elif reply.status is Status.SEALED:
                     continue  # under our own epoch: our own close, whose reply is still on its way
                 elif reply.stop_requested:
@@ -101,6 +104,22 @@ class Leases:
             elif reply.stop_requested:
                 self._on_stop(stream)
 
+    async def _renewed(self, batch: list[LiveStream]) -> list[AppendReply]:
+        return await self._store.heartbeat(
+            [(s.ref, s.epoch) for s in batch],
+            lease_seconds=self._settings.lease_seconds,
+            ttl_seconds=batch[0].ttl_seconds,
+            consumed={s.ref: s.consumed for s in batch if s.consumed is not None},
+        )
+
+    async def _renewed_alone(self, stream: LiveStream) -> AppendReply:
+        """Of a batch that one stream's record spoilt; a store that answers for each never needs it."""
+        try:
+            (reply,) = await self._renewed([stream])
+        except StoreCorruptError:
+            return AppendReply(Status.CORRUPT, 0, stop_requested=False)
+        return reply
+
     async def listen(self, stream: LiveStream) -> None:
         """Hear stop requests and takeovers of a stream while its model is quiet, until it is over."""
 
@@ -113,9 +132,10 @@ class Leases:
         while not stream.finished:
             try:
                 async with self._store.watch(stream.ref, on_hint, data=False):
-                    meta = await self._store.meta(stream.ref)  # what was said before anybody listened
-                    if meta is not None and meta.stop_requested:
-                        self._on_stop(stream)
+                    with suppress(StoreCorruptError):  # its writer is told of that, and hears stops all the same
+                        meta = await self._store.meta(stream.ref)  # what was said before anybody listened
+                        if meta is not None and meta.stop_requested:
+                            self._on_stop(stream)
                     await stream.ended()
             except StoreError:
                 await asyncio.sleep(LISTEN_RETRY_SECONDS)

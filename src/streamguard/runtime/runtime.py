@@ -21,6 +21,7 @@ from ..model import Observation, Observer, Outcome, SessionKey, Signal, StreamRe
 from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..stores.damage import Unreadable
 from .admission import Admission
 from .audience import Audience
 from .breaker import Breaker
@@ -108,6 +109,7 @@ class Runtime:
         self.breaker: Breaker = Breaker(
             self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=self.clock.time
         )
+        self.store.on_unreadable = self._tell_unreadable
         self.writer: Writer = Writer(
             self.store,
             self.breaker,
@@ -422,6 +424,10 @@ class Runtime:
             fault = Fault.about(stream, FaultCode.NOT_RESUMABLE, reason=reason)
             stream.announce(fault)
         self._observe_fault(stream, fault, None)
+
+    def _tell_unreadable(self, found: Unreadable) -> None:
+        fields = {"record": found.record, "key": found.key, "reason": found.why, "action": found.action}
+        self.observe(Observation(Signal.RECORD_UNREADABLE, ref=found.ref, fields=fields))
 
     def _observe_fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
         error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from ..deadlines import Deadline
-from ..errors import FaultError, StoreError, StoreUnavailableError
+from ..decoding import decoding
+from ..errors import FaultError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..model import Cursor, Outcome, SessionKey, StreamRef, StreamState
 from ..settings import Settings
@@ -19,7 +20,7 @@ from .log_reads import SLICE_BYTES, LogReads
 from .request import Ending
 from .resume import Nothing, Resumed, refused, resolve
 from .stream import LiveStream
-from .unreadable import RETRY_AFTER_SECONDS, check_protocol, unavailable, unreadable_reason
+from .unreadable import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 
 __all__ = ["Sessions"]
 
@@ -137,7 +138,8 @@ class Sessions:
                 events = await self._store.read(meta.ref, position, max_bytes=SLICE_BYTES)
                 if not events or events[0].seq != position + 1:
                     raise refused(key, meta.ref.stream_id, "trimmed" if events else "stream_gone")
-                text = protocol.text(events)
+                with decoding(lambda: StoreCorruptError("read: what was logged cannot be read", operation="read")):
+                    text = protocol.text(events)
             position = events[-1].seq
             yield text
             await asyncio.sleep(0)
@@ -148,18 +150,22 @@ class Sessions:
         `longest_stream_seconds`: how long a stream of any endpoint may take, if that is not the setting
         `max_stream_seconds`.
 
+        A damaged record keeps nothing from being deleted. Its writer, if it has one that nobody can name, finds it gone
+        and may write nothing of it any more.
+
         Raises:
             FaultError: also when a writer did not end in time; then nothing was deleted.
         """
         patience = self._settings.save_total_seconds
-        await self.stop(key)
+        with _tolerant():
+            await self.stop(key)
         try:
             async with Deadline.after(patience).limit():
                 for stream in self._local(key):
                     await stream.ended()
         except TimeoutError:
             raise self._undrained(key) from None
-        with self._asking(key, Phase.REQUEST):
+        with _tolerant(), self._asking(key, Phase.REQUEST):
             record = await self._store.session(key)
             for meta in (record.active, record.last):
                 if meta is None or meta.state is StreamState.CLOSED:
@@ -169,8 +175,9 @@ class Sessions:
                     await self._admission.take_over(meta, stopped=True)
                 if not await self._admission.wait_sealed(meta.ref, patience, closed=True):
                     raise self._undrained(key)
-            settings = self._settings
-            longest = max(longest_stream_seconds or 0.0, settings.max_stream_seconds)
+        settings = self._settings
+        longest = max(longest_stream_seconds or 0.0, settings.max_stream_seconds)
+        with self._asking(key, Phase.REQUEST):
             await self._store.erase(
                 key,
                 mark_seconds=settings.outbox_retention_seconds,
@@ -187,7 +194,7 @@ class Sessions:
             yield
         except StoreError as exc:
             if isinstance(exc, StoreUnavailableError):  # else it answered: one record says nothing of its health
-                self._breaker.stumbled()
+                self._breaker.stumbled(exc)
             raise unavailable(key, phase, unreadable_reason(exc)) from exc
 
     def _undrained(self, key: SessionKey) -> FaultError:
@@ -208,6 +215,16 @@ async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
         yield first
         async for text in rest:
             yield text
+
+
+@contextmanager
+def _tolerant() -> Iterator[None]:
+    """Around what ends streams before they are deleted: one whose record is damaged is deleted as it is."""
+    try:
+        yield
+    except FaultError as exc:
+        if exc.fault.reason != UNREADABLE:
+            raise
 
 
 def _stopped(streams: list[LiveStream]) -> LiveStream:

@@ -18,6 +18,7 @@ __all__ = [
     "NEWER_FORMAT",
     "RETRY_AFTER_SECONDS",
     "UNKNOWN_PROTOCOL",
+    "UNREADABLE",
     "check_protocol",
     "unavailable",
     "unreadable_reason",

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..deadlines import Deadline
-from ..errors import StoreError, StreamGuardError
+from ..decoding import decoding
+from ..errors import StoreCorruptError, StoreError, StreamGuardError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import Cursor, Event, EventKind, StreamRef
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
-from .feed import CHUNK_BYTES, is_tombstone
+from .feed import CHUNK_BYTES, LOG_UNREADABLE, is_tombstone
 
 if TYPE_CHECKING:
     from .feed import Feed
@@ -168,7 +169,8 @@ class Viewer:
                     break
                 self._over = True
             cursor = str(Cursor(self.ref.stream_id, event.seq)) if self.ids else None
-            parts.append(self.protocol.frame(event, cursor))
+            with decoding(self._unreadable):
+                parts.append(self.protocol.frame(event, cursor))
             self.position = event.seq
         if not parts:  # a tombstone: what came before it was not the whole stream
             raise ViewerCutError("not_registered", self.protocol.fault_frame(self._gone("not_registered")))
@@ -180,6 +182,8 @@ class Viewer:
         while True:
             try:
                 return await self._reads.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
+            except StoreCorruptError as exc:  # asking again does not help
+                raise self._unreadable() from exc
             except StoreError as exc:
                 if self.cut_reason is not None:
                     raise ViewerCutError(self.cut_reason) from exc
@@ -193,6 +197,9 @@ class Viewer:
                     )
                     raise ViewerCutError(str(fault.code), self.protocol.fault_frame(fault)) from exc
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _unreadable(self) -> ViewerCutError:
+        return ViewerCutError(LOG_UNREADABLE, self.protocol.fault_frame(self._gone(LOG_UNREADABLE)))
 
     def _gone(self, reason: str) -> Fault:
         return Fault.of(

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 from ..deadlines import LoopClock
-from ..errors import StoreError
+from ..errors import StoreCorruptError, StoreUnavailableError
 from ..settings import Settings
 from ..stores.base import Append, AppendReply, Status, StreamStore
 from .breaker import Breaker
@@ -129,13 +129,16 @@ class Writer:
         try:
             replies = await self._store.append(batch)
             self._breaker.answered()
-        except StoreError:
-            self._breaker.stumbled()
-            self._failed(streams)
+        except StoreUnavailableError as exc:
+            self._breaker.stumbled(exc)
+            self._failed(streams, exc)
             await asyncio.sleep(RETRY_SECONDS)
             return
-        except Exception:
-            self._failed(streams)  # or they would wait for ever; what it was is the supervisor's to tell
+        except StoreCorruptError:
+            replies = await self._one_by_one(batch)
+        except Exception as exc:
+            # Or they would wait for ever; what it was is the supervisor's to tell.
+            self._failed(streams, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
             raise
         refused = False
         for stream, reply in zip(streams, replies, strict=True):
@@ -151,13 +154,27 @@ class Writer:
         if refused:
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _failed(self, streams: list[LiveStream]) -> None:
+    async def _one_by_one(self, batch: list[Append]) -> list[AppendReply]:
+        """Append again what one stream's record kept from being answered: a store that answers for each stream
+        (`Status.CORRUPT`) never needs it."""
+        replies = []
+        for append in batch:
+            try:
+                replies += await self._store.append([append])
+            except StoreCorruptError:
+                replies.append(AppendReply(Status.CORRUPT, 0, stop_requested=False))
+            except StoreUnavailableError as exc:
+                self._breaker.stumbled(exc)
+                replies.append(AppendReply(Status.REFUSED, 0, stop_requested=False))
+        return replies
+
+    def _failed(self, streams: list[LiveStream], error: StoreUnavailableError) -> None:
         now = self._patience.time()
         for stream in streams:
             if stream.failing_since is None:
                 stream.failing_since = self._asked_at
             if now - stream.failing_since >= self._deadline:
-                self._breaker.exhausted()
+                self._breaker.exhausted(error)
                 stream.degrade("append_deadline")
             else:
                 self._dirty[stream] = None
@@ -172,7 +189,8 @@ class Writer:
                 if reply.stop_requested:
                     self._on_stop(stream)
             case Status.REFUSED:
-                self._failed([stream])
+                refusal = StoreUnavailableError("append: the store refused this write", operation="append")
+                self._failed([stream], refusal)
             case Status.GAP:
                 if stream.rewind(reply.last_seq):
                     self._dirty[stream] = None
@@ -182,6 +200,8 @@ class Writer:
                 pass  # by this process, in a step whose reply was lost; who took it repeats it
             case Status.FENCED | Status.SEALED:
                 self._on_fenced(stream)
+            case Status.CORRUPT:
+                stream.degrade("record_unreadable")
             case _:
                 stream.degrade("log_gone")
 

@@ -50,6 +50,14 @@ class OutboxSteps(Tables, StreamStore):
         self._expire_in(stream, ttl_seconds, now)
         return Status.OK
 
+    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+        now = self._begin()
+        stream = self._find(ref)
+        left = None if stream is None else stream.leave(reason, now)
+        if left is not None:
+            self._due[ref] = now + due_seconds
+        return left
+
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         now = self._begin()
         stream = self._find(ref)

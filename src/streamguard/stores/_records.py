@@ -78,6 +78,8 @@ class StreamEntry:
     """Why it last failed."""
     dead: bool = False
     """What is owed was given up."""
+    left_since: float | None = None
+    """Since when everybody has left it to workers that know more."""
     closed_at: float | None = None
 
     @property
@@ -156,7 +158,17 @@ class StreamEntry:
             return Status.GONE
         self.attempts += count
         self.reason = reason
+        self.left_since = None
         return Status.OK
+
+    def leave(self, reason: str, now: float) -> float | None:
+        """Leave what is owed to others. For how long everybody has; None with nothing to leave."""
+        if not self.owes or self.dead:
+            return None
+        self.reason = reason
+        if self.left_since is None:
+            self.left_since = now
+        return now - self.left_since
 
     def bury(self, reason: str) -> Status:
         """Give up what is owed; the attempt that decided it counts."""
@@ -176,6 +188,7 @@ class StreamEntry:
         if self.dead:
             self.attempts = 0
             self.dead = False
+            self.left_since = None
             if saves and self.persisted is Persisted.NO:
                 self.persisted = Persisted.PENDING
         return Status.OK
@@ -183,7 +196,7 @@ class StreamEntry:
     def discharge(self) -> None:
         """Nothing is owed any more."""
         self.size_bytes -= len(self.owed or b"")
-        self.owed, self.attempts, self.reason, self.dead = None, 0, None, False
+        self.owed, self.attempts, self.reason, self.dead, self.left_since = None, 0, None, False, None
 
     def meta(self, now: float) -> StreamMeta:
         """A snapshot."""

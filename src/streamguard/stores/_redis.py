@@ -49,10 +49,12 @@ __all__ = [
     "Link",
     "Reply",
     "checked",
+    "concerns_record",
     "mapped_error",
     "mapped_errors",
     "pack",
     "pack_argument",
+    "refused_error",
     "unknown_script",
 ]
 
@@ -69,6 +71,13 @@ DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError,
 """Everything redis-py raises; a timeout is an OSError."""
 
 _CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
+
+_UNUSABLE: Final = re.compile(
+    r"attempt to |bad argument|hash value is not|is not an integer|is not a valid float|equal or smaller than the"
+    r"|would overflow|too many results to unpack|: Expected |Found too many nested|invalid (?:token|number|expire)"
+)
+"""What Lua, cjson and Redis say within a script of a value that is none of ours. What a server may say of a command (it
+is unknown, not allowed, there is no memory) is not among it."""
 
 _WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
 """Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
@@ -117,21 +126,31 @@ def mapped_error(operation: str, error: Exception) -> StoreUnavailableError:
     return StoreUnavailableError(text, operation=operation)
 
 
+def concerns_record(error: CommandError) -> bool:
+    """Whether an error reply says that what a key holds is not what it should be: it is of another type, or a script
+    of ours could not do with it. That says nothing of the server, and asking again does not help."""
+    text = str(error)
+    return "WRONGTYPE" in text or ("user_script" in text and _UNUSABLE.search(text) is not None)
+
+
 def checked(operation: str, replies: Sequence[Reply]) -> None:
     """Raises for the first error among `replies`.
 
     Raises:
-        StoreCorruptError: a key holds another type than ours.
+        StoreCorruptError: a key holds something else than ours do (see `concerns_record`).
         StoreUnavailableError: Redis refused, for any other reason.
     """
     for reply in replies:
         if isinstance(reply, CommandError):
-            code = _code(reply)
-            if code == "WRONGTYPE":
-                raise StoreCorruptError(
-                    f"{operation}: a key of this namespace was written by something else", operation=operation
-                ) from reply
-            raise StoreUnavailableError(f"{operation}: Redis refused ({code})", operation=operation) from reply
+            raise refused_error(operation, reply) from reply
+
+
+def refused_error(operation: str, error: CommandError) -> StoreCorruptError | StoreUnavailableError:
+    """What an error reply is to a caller; it still has to be raised from it."""
+    if concerns_record(error):
+        text = f"{operation}: a key of this namespace is damaged, or was written by something else"
+        return StoreCorruptError(text, operation=operation)
+    return StoreUnavailableError(f"{operation}: Redis refused ({_code(error)})", operation=operation)
 
 
 def unknown_script(reply: Reply) -> bool:
@@ -155,6 +174,8 @@ class Command(NamedTuple):
 
     packed: bytes
     script: str | None = None
+    on_index: bytes | None = None
+    """The index that it works on, if it does: one of another type is begun anew (see `redis_index`)."""
 
     @classmethod
     def of(cls, *args: str | bytes | int) -> Command:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, Usage
+from .damage import Unreadable
 from .terms import (
     NOTHING_CONSUMED,
     Append,
@@ -59,6 +60,7 @@ __all__ = [
     "StreamStore",
     "TakeReply",
     "Terminal",
+    "Unreadable",
 ]
 
 
@@ -76,6 +78,10 @@ class StreamStore(ABC):
     server: str | None = None
     """What answers for it outside this process: stores with the same are down together, and a request that waits for
     several of them waits once. None for nothing outside, or for who would not say."""
+
+    on_unreadable: Callable[[Unreadable], None] | None = None
+    """Told of what the store comes upon and cannot read where no caller asked for it: entries of indexes. Called on the
+    event loop; must not raise or block. The runtime sets it."""
 
     @abstractmethod
     async def start(self) -> list[str]:
@@ -188,6 +194,14 @@ class StreamStore(ABC):
         Entries of streams that no longer exist are removed on the way, and their sessions' active pointers to them.
         """
 
+    async def put_off(  # noqa: B027 -- not every store can hold what it cannot read
+        self, ref: StreamRef, *, seconds: float
+    ) -> None:
+        """Have `due` leave out a stream whose record cannot be read for so long, and its session take another stream.
+
+        A store whose records cannot be damaged has nothing to do.
+        """
+
     @abstractmethod
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         """Count `worker` among those that share out what is due, for `lease_seconds` from now, or with 0 no longer.
@@ -283,6 +297,15 @@ class StreamStore(ABC):
 
         With `count` the attempt counts as failed; a repeat counts again. `OK`, or `GONE` when there is nothing to try
         again: no such stream, nothing owed, or a dead letter.
+        """
+
+    @abstractmethod
+    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+        """Leave it to a worker that knows more, and look again in `due_seconds`, which ends a claim. That is no
+        attempt, and the stream is kept no longer for it.
+
+        Returns for how many seconds, on the store's clock, everybody has left it so, since it was entered, tried or
+        revived last; None when there is nothing to leave: no such stream, nothing owed, or a dead letter.
         """
 
     @abstractmethod

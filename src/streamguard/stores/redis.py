@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..model import Event, EventKind, SessionKey, StreamRef, Usage
-from ._redis import Address, Command, pack_argument
+from ._redis import Address, Command, CommandError, Reply, checked, concerns_record, pack_argument
 from .base import (
     NOTHING_CONSUMED,
     Append,
@@ -28,8 +28,11 @@ from .base import (
     StopReply,
     StreamMeta,
     TakeReply,
+    Unreadable,
 )
+from .damage import RecordKind
 from .redis_ends import EndSteps
+from .redis_index import key_text
 from .redis_keys import Keys
 from .redis_lanes import Lanes
 from .redis_leases import OWNER_TTL_MS, LeaseIndex, milliseconds
@@ -103,8 +106,8 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         chosen = scripts or Scripts.load()
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
-        self._leases = LeaseIndex(self._lanes, self._keys)
-        self._outbox = OutboxIndex(self._lanes, self._keys)
+        self._leases = LeaseIndex(self._lanes, self._keys, self._unreadable)
+        self._outbox = OutboxIndex(self._lanes, self._keys, self._unreadable)
         self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
 
     async def start(self) -> list[str]:
@@ -153,6 +156,7 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         number, *rest = items(reply)
         if number == 0:
             meta = _present(decode_meta(new.ref, rest[0], "register"), new.ref, "register")
+            self._tell_begun_anew(new.ref, rest[1:])
             if deadline == 0:  # a repetition: the record knows the lease
                 await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
@@ -251,7 +255,24 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
         lasting = milliseconds(WATCHED_SECONDS)
         keys = [self._keys.stream(ref) for ref in refs]
-        await self._ask("watch", *(self._lanes.script("watch", (key.meta, key.early), (lasting,)) for key in keys))
+        replies = await self._lanes.run(
+            "watch", [self._lanes.script("watch", (key.meta, key.early), (lasting,)) for key in keys]
+        )
+        # One that cannot be marked is read by its watcher now and then, and costs no other its hints.
+        checked("watch", [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
+
+    def _tell_begun_anew(self, ref: StreamRef, what: Sequence[Reply]) -> None:
+        """What a registration found damaged and put right: what everything else of the session depends on."""
+        keys = self._keys.stream(ref)
+        known = {
+            b"session": (RecordKind.SESSION, keys.session),
+            b"streams": (RecordKind.STREAMS, keys.streams),
+            b"owner": (RecordKind.OWNER_SLOTS, self._keys.owner(ref.key.owner)),
+        }
+        for one in what:
+            if isinstance(one, bytes) and one in known:
+                record, key = known[one]
+                self._unreadable(Unreadable(record, key_text(key), "damaged", "begun_anew", ref))
 
     # -- the writer's claim ---------------------------------------------------------------------------------------
 
@@ -303,6 +324,9 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
 
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         return await self._leases.due(limit, share)
+
+    async def put_off(self, ref: StreamRef, *, seconds: float) -> None:
+        await self._leases.put_off(ref, seconds)
 
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         return await self._leases.share(worker, lease_seconds)

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 
+from ..decoding import decoding, read_json
 from ..errors import StoreCorruptError, StoreFormatError
 from ..model import FORMAT_VERSION, SessionKey, StreamRef
 from ._redis import Reply
@@ -35,19 +36,17 @@ def decode_claim(reply: Reply, owner: str, request_key: str) -> RequestClaim:
         StoreFormatError: a later version wrote it.
         StoreCorruptError: it is no claim.
     """
-    try:
-        version, *parts = json.loads(text(reply))
+    with decoding(lambda: StoreCorruptError("claim_request: a stored claim cannot be read", operation="claim_request")):
+        version, *parts = read_json(text(reply))
         if int(version) > FORMAT_VERSION:
             raise StoreFormatError(
                 "claim_request: a claim was written by a later version of streamguard; upgrade this process",
                 operation="claim_request",
             )
         masked, stream_id, fingerprint = map(str, parts)
-        named = json.loads(_masked(base64.b64decode(masked, validate=True), owner, request_key))
+        named = read_json(_masked(base64.b64decode(masked, validate=True), owner, request_key))
         its_owner, session_id = map(str, named)
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise StoreCorruptError("claim_request: a stored claim cannot be read", operation="claim_request") from exc
-    return RequestClaim(StreamRef(SessionKey(its_owner, session_id), stream_id), fingerprint)
+        return RequestClaim(StreamRef(SessionKey(its_owner, session_id), stream_id), fingerprint)
 
 
 def _masked(words: bytes, owner: str, request_key: str) -> bytes:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Final
+
+from ..errors import StoreCorruptError
 from ..model import Persisted, QuotaState, SessionKey, StreamRef
 from ._redis import Command, Reply, checked
 from .base import AppendReply, Close, Lost, Seal, Status
@@ -27,6 +31,8 @@ from .redis_records import (
 from .redis_steps import Steps
 
 __all__ = ["EndSteps"]
+
+_SCAN_COUNT: Final = 1_000
 
 
 class EndSteps(Steps):
@@ -138,22 +144,47 @@ class EndSteps(Steps):
         return self._status(await self._call("mark", "mark", (self._keys.stream(ref).meta,), fields), ref, "mark")
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
-        keys = self._keys.session(key)
         unknown = mark_seconds if unknown_seconds is None else unknown_seconds
-        number, *ids = items(
-            await self._call(
-                "erase",
-                "erase",
-                (keys.session, keys.streams, keys.erased),
-                (keys.meta_prefix, keys.log_prefix, milliseconds(mark_seconds), milliseconds(unknown)),
-            )
-        )
+        marks = (milliseconds(mark_seconds), milliseconds(unknown))
+        number, *ids = await self._erased(key, *marks)
+        if number == b"search":
+            number, *ids = await self._erased(key, *marks, "1", *await self._stream_ids(key))
         if number == len(STATUSES):
             raise newer_format(None, "erase")
-        refs = [StreamRef(key, text(stream_id)) for stream_id in ids]
+        refs = []
+        for stream_id in ids:
+            with suppress(StoreCorruptError):  # not an id of ours: then no index has it
+                refs.append(StreamRef(key, text(stream_id)))
         await self._leases.remove(refs)
         if refs:
             await self._ask("erase", *(self._outbox.removal(ref) for ref in refs))
+
+    async def _erased(self, key: SessionKey, *args: str | bytes | int) -> list[Reply]:
+        keys = self._keys.session(key)
+        args = (keys.meta_prefix, keys.log_prefix, *args)
+        return items(await self._call("erase", "erase", (keys.session, keys.streams, keys.erased), args))
+
+    async def _stream_ids(self, key: SessionKey) -> list[bytes]:
+        """The ids of a session's streams, by their keys: for one whose list of them is damaged. It goes through
+        all keys; an account that may not run SCAN leaves those streams to their TTLs."""
+        keys = self._keys.session(key)
+        pattern = keys.meta_prefix[: -len(b"m:")] + b"*"
+        found: set[bytes] = set()
+        cursor = b"0"
+        while True:
+            (reply,) = await self._lanes.run(
+                "erase", [Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)]
+            )
+            match reply:
+                case [bytes() as cursor, list() as names]:
+                    for name in names:
+                        for prefix in (keys.meta_prefix, keys.log_prefix):
+                            if isinstance(name, bytes) and name.startswith(prefix):
+                                found.add(name.removeprefix(prefix).partition(b":")[0])
+                case _:
+                    return sorted(found)
+            if cursor == b"0":
+                return sorted(found)
 
     def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
         self._status(items(reply)[0], ref, operation)

@@ -7,13 +7,13 @@ that all of a session's keys share a slot. The reference page `docs/reference/re
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from ..decoding import decoding, read_json
 from ..errors import StoreCorruptError
 from ..model import SessionKey, StreamRef
 
@@ -157,8 +157,8 @@ def decode_member(member: bytes) -> StreamRef:
     Raises:
         StoreCorruptError: it is no such member.
     """
-    try:
-        owner, session_id, stream_id = json.loads(base64.urlsafe_b64decode(member))
-    except (binascii.Error, ValueError, TypeError) as exc:
-        raise StoreCorruptError("an index holds an entry this version cannot read", operation="due") from exc
-    return StreamRef(SessionKey(str(owner), str(session_id)), str(stream_id))
+    with decoding(lambda: StoreCorruptError("an index holds an entry this version cannot read", operation="due")):
+        owner, session_id, stream_id = read_json(base64.b64decode(member, b"-_", validate=True))
+        if not (isinstance(owner, str) and isinstance(session_id, str) and isinstance(stream_id, str)):
+            raise TypeError("ids are texts")
+        return StreamRef(SessionKey(owner, session_id), stream_id)

@@ -167,6 +167,10 @@ class Lanes:
         """A call of the script `name`."""
         return Command(pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
 
+    def index_script(self, name: str, index: bytes, args: Sequence[str | bytes | int] = ()) -> Command:
+        """A call of the script `name`, which works on one index and on nothing else."""
+        return self.script(name, (index,), args)._replace(on_index=index)
+
     def script_start(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int], *, more: int) -> bytes:
         """The beginning of a call of the script `name` with `more` arguments after `args`, which the caller packs
         behind it: for a call that is made over and over with little else that changes."""

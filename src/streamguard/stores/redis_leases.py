@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command
-from .redis_index import STALE_ALLOWANCE, ShardedIndex, scored_members
-from .redis_keys import decode_member, encode_member
+from ._redis import Command, CommandError, checked, concerns_record
+from .damage import RecordKind
+from .redis_index import STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
+from .redis_keys import StreamKeys, decode_member, encode_member
 from .terms import Share
 
 __all__ = ["OWNER_TTL_MS", "LeaseIndex", "milliseconds"]
 
 _INDEX_TTL_MS: Final = 8 * 86_400_000
 """Longer than any stream is kept with work owed (`outbox_retention_seconds`, a week); every write renews it."""
+
+_LATER_MS: Final = 10_000
+"""For how long entries of a later version are left to its workers, where there are many of them."""
 
 OWNER_TTL_MS: Final = 86_400_000
 """How long an owner's slots are kept after the last of its streams was registered or renewed."""
@@ -32,8 +36,17 @@ def milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
+class _Entry(NamedTuple):
+    score: int
+    shard: bytes
+    member: bytes
+    ref: StreamRef
+
+
 class LeaseIndex(ShardedIndex):
     """The index entries and owners' slots of one store."""
+
+    kind = RecordKind.LEASE_INDEX
 
     def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
         """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
@@ -49,7 +62,7 @@ class LeaseIndex(ShardedIndex):
 
     def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float, mode: str = "") -> Command:
         members = [encode_member(ref) for ref in refs]
-        return self._lanes.script("renew", (shard,), (mode, milliseconds(lease_seconds), _INDEX_TTL_MS, *members))
+        return self._lanes.index_script("renew", shard, (mode, milliseconds(lease_seconds), _INDEX_TTL_MS, *members))
 
     def renewals(self, refs: Sequence[StreamRef], lease_seconds: float) -> list[Command]:
         """As `renewal` for many, and their owners' slots too where they have one."""
@@ -62,7 +75,7 @@ class LeaseIndex(ShardedIndex):
         return [
             *(self._entries(shard, some, lease_seconds) for shard, some in by_shard.items()),
             *(
-                self._lanes.script("renew", (self._keys.owner(owner),), ("XX", lease, OWNER_TTL_MS, *ids))
+                self._lanes.index_script("renew", self._keys.owner(owner), ("XX", lease, OWNER_TTL_MS, *ids))
                 for owner, ids in by_owner.items()
             ),
         ]
@@ -77,7 +90,8 @@ class LeaseIndex(ShardedIndex):
         self._lanes.post("close", [self._removal(ref)])
 
     def _removal(self, ref: StreamRef) -> Command:
-        return Command.of("ZREM", self._keys.lease_shard(ref), encode_member(ref))
+        shard = self._keys.lease_shard(ref)
+        return Command.of("ZREM", shard, encode_member(ref))._replace(on_index=shard)
 
     def withdraw(self, ref: StreamRef, deadline: int) -> None:
         """Remove an entry whose record was refused, with the next exchange, without waiting for it.
@@ -85,7 +99,7 @@ class LeaseIndex(ShardedIndex):
         Only while its deadline is still that one: the same stream may be registered again meanwhile. What is left
         behind `due` removes.
         """
-        settle = self._lanes.script("settle", (self._keys.lease_shard(ref),), (encode_member(ref), deadline, ""))
+        settle = self._lanes.index_script("settle", self._keys.lease_shard(ref), (encode_member(ref), deadline, ""))
         self._lanes.post("register", [settle])
 
     async def share(self, worker: str, lease_seconds: float) -> Share:
@@ -105,14 +119,15 @@ class LeaseIndex(ShardedIndex):
         keys = self._keys
         shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)
         listed = await self._ask(
-            "due", [self._lanes.script("due", (shard,), (limit + STALE_ALLOWANCE,)) for shard in shards]
+            "due", [self._lanes.index_script("due", shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
         )
         entries = [
-            (int(score), shard, member)
+            _Entry(whole_score(score), shard, member, ref)
             for shard, reply in zip(shards, listed, strict=True)
             for member, score in scored_members(reply, "due")
+            if (ref := self._named(shard, member)) is not None
         ]
-        entries.sort()
+        entries.sort(key=lambda entry: entry.score)
         found: list[StreamRef] = []
         for start in range(0, len(entries), limit + STALE_ALLOWANCE):
             if len(found) >= limit:
@@ -125,32 +140,60 @@ class LeaseIndex(ShardedIndex):
         wrong, and those that cannot be read are left out."""
         last = limit + STALE_ALLOWANCE - 1
         listed = await self._ask(
-            "active", [Command.of("ZRANGE", shard, 0, last, "WITHSCORES") for shard in self._keys.lease_shards()]
+            "active",
+            [
+                Command.of("ZRANGE", shard, 0, last, "WITHSCORES")._replace(on_index=shard)
+                for shard in self._keys.lease_shards()
+            ],
         )
-        entries = sorted((int(score), member) for reply in listed for member, score in scored_members(reply, "active"))
+        entries = sorted(
+            (whole_score(score), member) for reply in listed for member, score in scored_members(reply, "active")
+        )
         found = []
         for _, member in entries:
             with suppress(StoreCorruptError):
                 found.append(decode_member(member))
         return found
 
-    async def _verify(self, entries: Sequence[tuple[int, bytes, bytes]]) -> list[StreamRef]:
-        refs = [decode_member(member) for _, _, member in entries]
-        keys = [self._keys.stream(ref) for ref in refs]
-        replies = await self._ask("due", [self._lanes.script("lease", (key.meta, key.log)) for key in keys])
-        found, corrections = [], []
-        for (score, shard, member), ref, reply in zip(entries, refs, replies, strict=True):
-            state, deadline = reply if isinstance(reply, list) else (None, None)
-            if state == b"due":
-                found.append(ref)
-            elif state != b"newer" and isinstance(deadline, bytes):
-                truth = deadline if state == b"running" else b""
-                corrections.append(self._lanes.script("settle", (shard,), (member, score, truth)))
-                if state == b"gone":
-                    key = self._keys.stream(ref)
-                    corrections.append(
-                        self._lanes.script("unpoint", (key.meta, key.log, key.session), (ref.stream_id,))
-                    )
+    async def _verify(self, entries: Sequence[_Entry]) -> list[StreamRef]:
+        """Those of the entries whose streams are due. One whose record cannot be read is: whoever ends orphans finds
+        that out, and puts it off."""
+        keys = [self._keys.stream(entry.ref) for entry in entries]
+        replies = await self._lanes.run("due", [self._lanes.script("lease", (key.meta, key.log)) for key in keys])
+        found: list[StreamRef] = []
+        corrections: list[Command] = []
+        later: list[_Entry] = []
+        for entry, key, reply in zip(entries, keys, replies, strict=True):
+            match reply:
+                case [b"due" | b"unreadable", *_]:
+                    found.append(entry.ref)
+                case [b"newer", *_]:
+                    later.append(entry)
+                case [state, bytes() as deadline]:
+                    args = (entry.member, entry.score, deadline if state == b"running" else b"")
+                    corrections.append(self._lanes.index_script("settle", entry.shard, args))
+                    if state == b"gone":
+                        corrections.append(self._unpoint(key, entry.ref))
+                case _:
+                    if not (isinstance(reply, CommandError) and concerns_record(reply)):
+                        checked("due", [reply])
+                    found.append(entry.ref)
+        if len(later) > STALE_ALLOWANCE // 2:  # they must not hide what this version can end
+            corrections += [self._move(entry.shard, entry.member, _LATER_MS) for entry in later]
         if corrections:
             await self._ask("due", corrections)
         return found
+
+    async def put_off(self, ref: StreamRef, seconds: float) -> None:
+        """See `StreamStore.put_off`."""
+        shard = self._keys.lease_shard(ref)
+        move = self._move(shard, encode_member(ref), milliseconds(seconds))
+        await self._ask("put_off", [move, self._unpoint(self._keys.stream(ref), ref, unreadable=True)])
+
+    def _move(self, shard: bytes, member: bytes, from_now_ms: int) -> Command:
+        return self._lanes.index_script("renew", shard, ("XX", from_now_ms, _INDEX_TTL_MS, member))
+
+    def _unpoint(self, keys: StreamKeys, ref: StreamRef, *, unreadable: bool = False) -> Command:
+        return self._lanes.script(
+            "unpoint", (keys.meta, keys.log, keys.session), (ref.stream_id, "1" if unreadable else "")
+        )

@@ -12,19 +12,26 @@ from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, Reply
-from .redis_index import STALE_ALLOWANCE, ShardedIndex, scored_members
-from .redis_keys import decode_member, encode_member
+from ._redis import Command, CommandError, Reply, checked, concerns_record
+from .damage import RecordKind, Unreadable
+from .redis_index import STALE_ALLOWANCE, ShardedIndex, key_text, scored_members, whole_score
+from .redis_keys import encode_member
 from .redis_leases import milliseconds
 from .terms import Owed
 
-__all__ = ["Entry", "OutboxIndex"]
+__all__ = ["RECORD_UNREADABLE", "Entry", "OutboxIndex"]
 
 _INDEX_TTL_MS: Final = 8 * 86_400_000
 """How long an entry is kept whose stream is not closed yet; every write renews it."""
 
 _SPARE_MS: Final = 86_400_000
 """How much longer than the records its entries name the index is kept."""
+
+RECORD_UNREADABLE: Final = "record_unreadable"
+"""The reason given for work whose record cannot be read."""
+
+UNREADABLE_SECONDS: Final = 604_800.0
+"""How long such a dead letter is listed: its record says nothing of that."""
 
 _SCAN_COUNT: Final = 1_000
 
@@ -43,6 +50,8 @@ class Entry(NamedTuple):
 
 class OutboxIndex(ShardedIndex):
     """The outbox entries of one store."""
+
+    kind = RecordKind.OUTBOX
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -63,17 +72,18 @@ class OutboxIndex(ShardedIndex):
         return self._enter(ref, "dead", milliseconds(ttl_seconds), _lasting(ttl_seconds))
 
     def _enter(self, ref: StreamRef, mode: str, from_now: int, ttl: int) -> Command:
-        return self._lanes.script(
-            "enter", (self._keys.outbox_shard(ref),), (encode_member(ref), mode, from_now, max(ttl, _INDEX_TTL_MS))
+        return self._lanes.index_script(
+            "enter", self._keys.outbox_shard(ref), (encode_member(ref), mode, from_now, max(ttl, _INDEX_TTL_MS))
         )
 
     def hold(self, ref: StreamRef, ttl_seconds: float) -> Command:
         """Keep the part of the index that `ref` is in for as long as a record that lives `ttl_seconds`."""
-        return self._lanes.script("renew", (self._keys.outbox_shard(ref),), ("", 0, _lasting(ttl_seconds)))
+        return self._lanes.index_script("renew", self._keys.outbox_shard(ref), ("", 0, _lasting(ttl_seconds)))
 
     def removal(self, ref: StreamRef) -> Command:
         """Remove the entry of `ref`, whatever it is."""
-        return Command.of("ZREM", self._keys.outbox_shard(ref), encode_member(ref))
+        shard = self._keys.outbox_shard(ref)
+        return Command.of("ZREM", shard, encode_member(ref))._replace(on_index=shard)
 
     def forget(self, ref: StreamRef) -> None:
         """Remove an entry with the next exchange, without waiting for it: one that is left over is nobody's work."""
@@ -92,7 +102,10 @@ class OutboxIndex(ShardedIndex):
             at += len(batch)
             deadlines = await self._ask(
                 "claim_owed",
-                [self._lanes.script("claim", (entry.shard,), (entry.member, entry.score, lasting)) for entry in batch],
+                [
+                    self._lanes.index_script("claim", entry.shard, (entry.member, entry.score, lasting))
+                    for entry in batch
+                ],
             )
             ours = [
                 (entry, deadline)
@@ -106,40 +119,52 @@ class OutboxIndex(ShardedIndex):
         """What is due, oldest first."""
         shards = self._keys.outbox_shards()
         replies = await self._ask(
-            "claim_owed", [self._lanes.script("outbox", (shard,), (limit + STALE_ALLOWANCE,)) for shard in shards]
+            "claim_owed", [self._lanes.index_script("outbox", shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
         )
         entries = []
         for shard, reply in zip(shards, replies, strict=True):
             for member, score in scored_members(reply, "claim_owed"):
-                try:
-                    entries.append(Entry(int(score), shard, member, decode_member(member)))
-                except StoreCorruptError:  # it must not hold up the others; `owed` reports it
-                    continue
+                ref = self._named(shard, member)
+                if ref is not None:
+                    entries.append(Entry(whole_score(score), shard, member, ref))
         return sorted(entries, key=lambda entry: entry.score)
 
     async def _confirm(self, claims: Sequence[tuple[Entry, int]], claim_seconds: float) -> list[Owed]:
-        """Those of the entries, each claimed until a deadline, that are work; the others are corrected."""
+        """Those of the entries, each claimed until a deadline, that are work; the others are corrected.
+
+        One whose record cannot be read becomes a dead letter: nobody can do its work, and an operator may look.
+        """
         # Unchecked: a record that Redis cannot read must not hold up the others.
         replies = await self._lanes.run("claim_owed", [self._reading(entry.ref) for entry, _ in claims])
         found: list[Owed] = []
         corrections = []
+        later = 0
         for (entry, deadline), reply in zip(claims, replies, strict=True):
             truth: int | str
+            work = _owed(entry.ref, reply, claim_seconds, dead=False)
             match reply:
-                case [b"owed", *_]:
-                    work = _owed(entry.ref, reply, claim_seconds, dead=False)
-                    if work is not None:
-                        found.append(work)
+                case [b"owed", *_] if work is not None:
+                    found.append(work)
+                    continue
+                case [b"open", *_]:
                     continue
                 case [b"gone", *_]:
                     truth = ""
                 case [b"dead", _, int() as expires, *_]:
                     truth = -expires
                 case [b"newer", *_]:  # left to those who can read it, when they come by
+                    later += 1
+                    if later > STALE_ALLOWANCE // 2:  # but so many must not hide what this version can do
+                        continue
                     truth = entry.score
-                case _:
+                case CommandError() if not concerns_record(reply):
                     continue
-            corrections.append(self._lanes.script("settle", (entry.shard,), (entry.member, deadline, truth)))
+                case _:
+                    key = key_text(self._keys.stream(entry.ref).meta)
+                    self._report(Unreadable(RecordKind.STREAM, key, "damaged", "dead_letter", entry.ref))
+                    corrections.append(self.dead(entry.ref, UNREADABLE_SECONDS))
+                    continue
+            corrections.append(self._lanes.index_script("settle", entry.shard, (entry.member, deadline, truth)))
         if corrections:
             await self._ask("claim_owed", corrections)
         return found
@@ -162,16 +187,18 @@ class OutboxIndex(ShardedIndex):
         while at < len(entries) and len(found) < limit:
             batch = entries[at : at + min(_CONFIRMED, limit - len(found))]  # payloads may be large
             at += len(batch)
-            replies = await self._ask("owed", [self._reading(entry.ref) for entry in batch])
+            replies = await self._lanes.run("owed", [self._reading(entry.ref) for entry in batch])
+            checked("owed", [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
             for entry, reply in zip(batch, replies, strict=True):
                 match reply:
-                    case [b"owed" | b"dead" as state, int() as now, *_] if dead or state == b"owed":
-                        work = _owed(entry.ref, reply, 0.0 if dead else (entry.score - now) / 1000, dead=dead)
-                        if work is None:
-                            raise StoreCorruptError(
-                                f"what stream {entry.ref.stream_id} owes cannot be read", operation="owed"
-                            )
-                        found.append(work)
+                    case [b"owed" | b"dead" as state, int() as now, *_]:
+                        if dead or state == b"owed":
+                            work = _owed(entry.ref, reply, 0.0 if dead else (entry.score - now) / 1000, dead=dead)
+                            found.append(work or _unreadable(entry.ref, dead=dead))
+                    case [b"gone" | b"open" | b"newer", *_]:
+                        continue
+                    case _:  # it must not hide the others, nor be hidden
+                        found.append(_unreadable(entry.ref, dead=dead))
         return found
 
     async def _scan(self) -> list[Entry]:
@@ -179,12 +206,17 @@ class OutboxIndex(ShardedIndex):
         found: dict[bytes, Entry] = {}
         cursors = dict.fromkeys(self._keys.outbox_shards(), b"0")
         while cursors:
-            commands = [Command.of("ZSCAN", shard, at, "COUNT", _SCAN_COUNT) for shard, at in cursors.items()]
+            commands = [
+                Command.of("ZSCAN", shard, at, "COUNT", _SCAN_COUNT)._replace(on_index=shard)
+                for shard, at in cursors.items()
+            ]
             for shard, reply in zip(list(cursors), await self._ask("owed", commands), strict=True):
                 match reply:
                     case [bytes() as cursor, pairs]:
                         for member, score in scored_members(pairs, "owed"):
-                            found[member] = Entry(int(score), shard, member, decode_member(member))
+                            ref = self._named(shard, member)
+                            if ref is not None:
+                                found[member] = Entry(whole_score(score), shard, member, ref)
                     case _:
                         raise StoreCorruptError("owed: Redis gave an unexpected answer", operation="owed")
                 if cursor == b"0":
@@ -202,10 +234,16 @@ def _lasting(ttl_seconds: float) -> int:
     return milliseconds(ttl_seconds) + _SPARE_MS
 
 
-def _owed(ref: StreamRef, reply: list[Reply], due_seconds: float, *, dead: bool) -> Owed | None:
+def _owed(ref: StreamRef, reply: Reply, due_seconds: float, *, dead: bool) -> Owed | None:
     """What a record says is owed; None when it cannot be read."""
-    _, _, _, payload, attempts, reason = reply
-    if not isinstance(payload, bytes) or not isinstance(attempts, bytes) or not attempts.isdigit():
-        return None
-    text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else None
-    return Owed(ref, payload, int(attempts), due_seconds, text, dead)
+    match reply:
+        case [_, _, _, bytes() as payload, bytes() as attempts, (bytes() | None) as reason] if attempts.isdigit():
+            text = None if reason is None else reason.decode("utf-8", "replace")
+            return Owed(ref, payload, int(attempts), due_seconds, text, dead)
+        case _:
+            return None
+
+
+def _unreadable(ref: StreamRef, *, dead: bool) -> Owed:
+    """What stands in a listing for work whose record cannot be read."""
+    return Owed(ref, b"", 0, 0.0, RECORD_UNREADABLE, dead)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..decoding import decoding
+from ..errors import StoreCorruptError, StoreFormatError
 from ..model import Persisted, QuotaState, SessionKey, StreamRef
 from ._redis import Command
 from .base import Owed, RequestClaim, Status, StreamMeta
@@ -35,9 +37,25 @@ class OutboxSteps(Steps):
             await self._ask("postpone", self._outbox.due(ref, due_seconds, ttl_seconds))
         return status
 
+    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+        number, *left = items(await self._call("leave_owed", "leave", (self._keys.stream(ref).meta,), (reason,)))
+        if self._status(number, ref, "leave_owed") is not Status.OK:
+            return None
+        await self._ask("leave_owed", self._outbox.due(ref, due_seconds, due_seconds))
+        match left:
+            case [int() as milliseconds_left]:
+                return milliseconds_left / 1000
+            case _:
+                raise StoreCorruptError("leave_owed: Redis gave an unexpected answer", operation="leave_owed")
+
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         args = (milliseconds(ttl_seconds), reason)
-        status = self._status(await self._call("bury", "bury", self._closed(ref), args), ref, "bury")
+        try:
+            status = self._status(await self._call("bury", "bury", self._closed(ref), args), ref, "bury")
+        except StoreFormatError:
+            raise
+        except StoreCorruptError:  # the entry alone says then that it is dead
+            status = Status.OK
         # After the record: should this be lost, whoever claims the entry sees that it is dead.
         if status is Status.OK:
             await self._ask("bury", self._outbox.dead(ref, ttl_seconds))
@@ -61,7 +79,11 @@ class OutboxSteps(Steps):
         retention_seconds: float,
     ) -> Status:
         args: list[str | int] = [milliseconds(retention_seconds), *mutable_fields(persisted, quota)]
-        number, *closed = items(await self._call("discharge", "discharge", self._closed(ref), args))
+        try:
+            number, *closed = items(await self._call("discharge", "discharge", self._closed(ref), args))
+        except StoreCorruptError:  # what cannot be read owes nothing that anybody could do
+            self._outbox.forget(ref)
+            return Status.OK
         status = self._status(number, ref, "discharge")
         if closed == [1]:
             self._outbox.forget(ref)
@@ -85,7 +107,10 @@ class OutboxSteps(Steps):
 
     async def erased(self, key: SessionKey, since: float) -> bool:
         (mark,) = await self._ask("erased", Command.of("GET", self._keys.session(key).erased))
-        return mark is not None and float(text(mark)) >= since
+        if mark is None:
+            return False
+        with decoding(lambda: StoreCorruptError("erased: a stored mark cannot be read", operation="erased")):
+            return float(text(mark)) >= since
 
     async def claim_request(
         self,

@@ -6,15 +6,18 @@ Pure: no connection here. `docs/reference/redis.md` describes the same fields fo
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
+from ..decoding import decoding, read_json, read_text
 from ..errors import StoreCorruptError, StoreFormatError
 from ..faults import Fault
-from ..model import FORMAT_VERSION, Event, EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ._redis import CommandError, Reply
+from ..model import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
+from ._redis import CommandError, Reply, concerns_record
 from .base import AppendReply, Hint, NewStream, Seal, Status, StreamMeta, Terminal
+from .terms import read_outcome, read_persisted, read_quota_state
 
 __all__ = [
     "META_FIELDS",
@@ -74,6 +77,8 @@ META_FIELDS: Final = (
 """The record's fields a snapshot holds. Besides these: owner `ow` and session `se` in clear, the TTL appends renew `t`,
 watched until `w`, outbox payload `j`."""
 
+_LARGEST: Final = 2**53
+"""Beyond it a Lua number is not exact: no script of ours writes one."""
 _STATES: Final = {b"o": StreamState.OPEN, b"s": StreamState.SEALED, b"c": StreamState.CLOSED}
 _KINDS: Final = {kind.encode(): kind for kind in EventKind}
 _LENGTH: Final = struct.Struct(">I")
@@ -98,31 +103,30 @@ def text(reply: Reply) -> str:
     Raises:
         StoreCorruptError: it is something else.
     """
-    if not isinstance(reply, bytes):
-        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
-    return reply.decode("utf-8", "surrogatepass")
-
-
-def _text(value: Reply) -> str:
-    if not isinstance(value, bytes):
-        raise TypeError("a required field is missing")
-    return value.decode("utf-8", "surrogatepass")
+    with decoding(lambda: StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")):
+        return read_text(reply)
 
 
 def _number(value: Reply) -> int:
     if isinstance(value, int):
         return value
-    return int(_text(value))
+    number = int(read_text(value))
+    if abs(number) > _LARGEST:
+        raise OverflowError("a number is too large")
+    return number
 
 
 def append_reply(reply: Reply) -> AppendReply:
     """What a script that writes to a stream answers: the last event's number alone where all went as usual."""
     if isinstance(reply, int):
         return AppendReply(Status.OK, reply, False)
-    if isinstance(reply, CommandError):
+    if isinstance(reply, CommandError) and not concerns_record(reply):
         return AppendReply(Status.REFUSED, 0, False)
-    status, last_seq, stop = cast("tuple[int, int, int]", reply)  # what our scripts give
-    return AppendReply(STATUSES[status], last_seq, stop == 1)
+    match reply:
+        case [int() as status, int() as last_seq, int() as stop] if 0 <= status < len(STATUSES):
+            return AppendReply(STATUSES[status], last_seq, stop == 1)
+        case _:  # an error that this stream's record caused, a later format, or fields that are no numbers
+            return AppendReply(Status.CORRUPT, 0, False)
 
 
 def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | None:
@@ -133,7 +137,7 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
     """
     if reply is None:
         return None
-    try:
+    with decoding(lambda: _damaged(ref, "record", operation)):
         if not isinstance(reply, list):
             raise TypeError("not a snapshot")
         *values, length, now = reply
@@ -142,15 +146,18 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
         if version > FORMAT_VERSION:
             raise newer_format(ref, operation)
         last, at = _number(f["n"]), _number(now)
+        created_at = float(read_text(f["c"]))
+        if not math.isfinite(created_at):
+            raise ValueError("a time is finite")
         return StreamMeta(
             ref=ref,
-            message_id=_text(f["mi"]),
-            protocol=_text(f["pr"]),
-            binding=_text(f["bi"]),
-            fingerprint=_text(f["fp"]),
+            message_id=read_text(f["mi"]),
+            protocol=read_text(f["pr"]),
+            binding=read_text(f["bi"]),
+            fingerprint=read_text(f["fp"]),
             ordinal=_number(f["o"]),
             epoch=_number(f["e"]),
-            state=_STATES[_text(f["s"]).encode()],
+            state=_STATES[read_text(f["s"]).encode()],
             last_seq=last,
             first_seq=last - _number(length) + 1,
             lease_seconds=(_number(f["d"]) - at) / 1000,
@@ -158,14 +165,12 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
             lost=f["x"] == b"1",
             seal=None if f["g"] is None else decode_seal(ref, (f["g"], f["gl"], f["u"], f["h"]), operation),
             usage=_usage(f["u"]),
-            persisted=Persisted(_text(f["y"])),
-            quota=QuotaState(_text(f["q"])),
-            created_at=float(_text(f["c"])),
+            persisted=read_persisted(read_text(f["y"])),
+            quota=read_quota_state(read_text(f["q"])),
+            created_at=created_at,
             closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,
             format_version=version,
         )
-    except (KeyError, TypeError, ValueError) as exc:
-        raise _damaged(ref, "record", operation) from exc
 
 
 def newer_format(ref: StreamRef | None, operation: str) -> StoreFormatError:
@@ -202,7 +207,7 @@ def identity(new: NewStream) -> list[str | bytes]:
 # -- seals ------------------------------------------------------------------------------------------------------------
 
 
-def _seal_json(outcome: Outcome, fault: Fault | None) -> bytes:
+def _seal_json(outcome: str, fault: Fault | None) -> bytes:
     body: dict[str, object] = {"outcome": outcome}
     if fault is not None:
         body["fault"] = fault.as_dict()
@@ -211,12 +216,12 @@ def _seal_json(outcome: Outcome, fault: Fault | None) -> bytes:
 
 def seal_json(seal: Seal) -> bytes:
     """The field `g`: outcome and fault."""
-    return _seal_json(seal.outcome, seal.fault)
+    return _seal_json(seal.original or seal.outcome, seal.fault)
 
 
 def tombstone_json(terminal: Terminal) -> bytes:
     """The field `g` of a lost stream, whose terminal record decides how it ended."""
-    return _seal_json(terminal.outcome, terminal.fault)
+    return _seal_json(terminal.original or terminal.outcome, terminal.fault)
 
 
 def usage_json(usage: Usage | None) -> bytes:
@@ -225,7 +230,12 @@ def usage_json(usage: Usage | None) -> bytes:
 
 
 def _usage(field: Reply) -> Usage | None:
-    return Usage(json.loads(field)) if isinstance(field, bytes) and field else None
+    if not isinstance(field, bytes) or not field:
+        return None
+    amounts = read_json(field)
+    if not isinstance(amounts, dict) or any(type(amount) is not int for amount in amounts.values()):
+        raise TypeError("amounts are numbers by unit")
+    return Usage(amounts)
 
 
 def pack_held(parts: Iterable[bytes]) -> bytes:
@@ -251,18 +261,18 @@ def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal
     Raises:
         StoreCorruptError: they are damaged.
     """
-    try:
+    with decoding(lambda: _damaged(ref, "seal", operation)):
         seal, last_seq, usage, held = fields
-        body = json.loads(_text(seal))
+        body = read_json(read_text(seal))
+        outcome, original = read_outcome(body["outcome"])
         return Seal(
-            outcome=Outcome(body["outcome"]),
+            outcome=outcome,
             last_seq=_number(last_seq),
             fault=Fault.from_dict(body["fault"]) if "fault" in body else None,
             usage=_usage(usage),
             held=_unpack_held(held) if isinstance(held, bytes) else (),
+            original=original,
         )
-    except (KeyError, TypeError, ValueError, struct.error) as exc:
-        raise _damaged(ref, "seal", operation) from exc
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -293,11 +303,9 @@ def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
         raise _damaged(ref, "log", operation)
     events = []
     entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; tried below
-    try:
-        for entry_id, (kind, data) in entries:
-            events.append(Event(int(entry_id[:-2]), _KINDS[kind], data))
-    except (KeyError, TypeError, ValueError) as exc:
-        raise _damaged(ref, "log", operation) from exc
+    with decoding(lambda: _damaged(ref, "log", operation)):
+        for entry_id, (name, data) in entries:
+            events.append(Event(int(entry_id[:-2]), _KINDS[name], data))
     return events
 
 

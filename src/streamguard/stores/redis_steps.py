@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, Reply, checked
-from .base import Status, StreamStore
+from ._redis import Command, Reply
+from .base import Status, StreamStore, Unreadable
+from .redis_index import ask
 from .redis_keys import Keys
 from .redis_lanes import Lanes
 from .redis_records import STATUSES, newer_format
@@ -23,9 +24,11 @@ class Steps(StreamStore):
     """The connections for everything but appends and heartbeats."""
 
     async def _ask(self, operation: str, *commands: Command) -> list[Reply]:
-        replies = await self._lanes.run(operation, commands)
-        checked(operation, replies)
-        return replies
+        return await ask(self._lanes, self._unreadable, operation, commands)
+
+    def _unreadable(self, found: Unreadable) -> None:
+        if self.on_unreadable is not None:
+            self.on_unreadable(found)
 
     async def _call(
         self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from ..decoding import read_json
 from .redis_leases import milliseconds
 from .redis_records import items
 from .redis_steps import Steps
@@ -36,7 +37,7 @@ class ViewerSteps(Steps):
 def _counts(note: bytes) -> dict[str, int]:
     """One worker's note. What a later version may write instead is left out: it is for people only."""
     try:
-        counts = json.loads(note)
+        counts = read_json(note)
     except ValueError:
         return {}
     known = counts.items() if isinstance(counts, dict) else ()

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from ..decoding import decoding, read_json
 from ..faults import Fault
 from ..model import EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
 
@@ -36,6 +37,9 @@ __all__ = [
     "StreamMeta",
     "TakeReply",
     "Terminal",
+    "read_outcome",
+    "read_persisted",
+    "read_quota_state",
 ]
 
 
@@ -64,6 +68,8 @@ class Status(StrEnum):
     """The stream's log was declared lost; only its tombstone can follow."""
     REFUSED = "refused"
     """The store is there but would not carry this one write out (out of memory, read-only); try again."""
+    CORRUPT = "corrupt"
+    """What is on record of this one stream cannot be read or written to; asking again does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class Seal:
     usage: Usage | None = None
     held: tuple[bytes, ...] = ()
     """Closing parts held out of the log, in order."""
+    original: str | None = None
+    """What a later version wrote in place of an outcome this one knows: `outcome` is `INTERRUPTED` then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +98,13 @@ class Terminal:
     fault: Fault | None = None
     reason: str | None = None
     """`log_lost` when the log before it is not the whole stream."""
+    original: str | None = None
+    """As in `Seal`; passed on by `to_json`."""
 
     def to_json(self) -> bytes:
         """The terminal event's payload: compact UTF-8 JSON, absent fields omitted."""
         body: dict[str, object] = {
-            "outcome": self.outcome,
+            "outcome": self.original or self.outcome,
             "persisted": self.persisted,
             "quota": self.quota,
             "message_id": self.message_id,
@@ -112,18 +122,43 @@ class Terminal:
         Raises:
             ValueError: not such a record.
         """
-        raw = json.loads(data)
-        try:
+        with decoding(lambda: ValueError("a stored terminal record lacks a required field, or one is damaged")):
+            raw = read_json(data)
+            outcome, original = read_outcome(raw["outcome"])
             return cls(
-                outcome=Outcome(raw["outcome"]),
-                persisted=Persisted(raw["persisted"]),
-                quota=QuotaState(raw["quota"]),
+                outcome=outcome,
+                persisted=read_persisted(raw["persisted"]),
+                quota=read_quota_state(raw["quota"]),
                 message_id=str(raw["message_id"]),
                 fault=Fault.from_dict(raw["fault"]) if "fault" in raw else None,
                 reason=raw.get("reason"),
+                original=original,
             )
-        except (KeyError, TypeError) as exc:
-            raise ValueError("a stored terminal record lacks a required field") from exc
+
+
+def read_outcome(stored: object) -> tuple[Outcome, str | None]:
+    """A stored outcome. One that a later version added reads as `INTERRUPTED`, since it says of no reply that it is
+    whole, with the original beside it.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(stored, str):
+        raise TypeError("an outcome is a text")
+    try:
+        return Outcome(stored), None
+    except ValueError:
+        return Outcome.INTERRUPTED, stored
+
+
+def read_persisted(stored: str) -> Persisted:
+    """What a record says of the save. What a later version added reads as `PENDING`: nobody knows it to be saved."""
+    return Persisted(stored) if stored in frozenset(Persisted) else Persisted.PENDING
+
+
+def read_quota_state(stored: str) -> QuotaState:
+    """What a record says of the settlement. What a later version added reads as `PENDING`: it may be owed yet."""
+    return QuotaState(stored) if stored in frozenset(QuotaState) else QuotaState.PENDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.RESERVATION_EXPIRED: logging.WARNING,
     Signal.BREAKER_OPENED: logging.ERROR,
     Signal.STORE_WARNING: logging.WARNING,
+    Signal.RECORD_UNREADABLE: logging.ERROR,
     Signal.TASK_RESTARTED: logging.ERROR,
     Signal.STREAM_RESUMED: logging.DEBUG,
     Signal.RESUME_EMPTY: logging.DEBUG,

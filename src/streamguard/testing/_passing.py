@@ -31,6 +31,7 @@ from ..stores.base import (
     StreamStore,
     TakeReply,
 )
+from ..stores.damage import Unreadable
 
 __all__ = ["PassingMessageStore", "PassingStore"]
 
@@ -87,6 +88,15 @@ class PassingStore(StreamStore):
         self.inner: StreamStore = inner
         self.shared: bool = inner.shared
         self.server = inner.server
+
+    @property
+    def on_unreadable(self) -> Callable[[Unreadable], None] | None:
+        """The inner store's: it is what comes upon records."""
+        return self.inner.on_unreadable
+
+    @on_unreadable.setter
+    def on_unreadable(self, told: Callable[[Unreadable], None] | None) -> None:
+        self.inner.on_unreadable = told
 
     @abstractmethod
     async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:
@@ -167,6 +177,9 @@ class PassingStore(StreamStore):
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))
 
+    async def put_off(self, ref: StreamRef, *, seconds: float) -> None:
+        await self._pass("put_off", lambda: self.inner.put_off(ref, seconds=seconds))
+
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
 
@@ -212,6 +225,11 @@ class PassingStore(StreamStore):
             lambda: self.inner.postpone(
                 ref, due_seconds=due_seconds, reason=reason, ttl_seconds=ttl_seconds, count=count
             ),
+        )
+
+    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+        return await self._pass(
+            "leave_owed", lambda: self.inner.leave_owed(ref, due_seconds=due_seconds, reason=reason)
         )
 
     async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:

@@ -323,8 +323,8 @@ class _Once:
         repeat."""
         try:
             return await self._budget.asked(step)
-        except StoreUnavailableError:
-            self._runtime.breaker.exhausted()
+        except StoreUnavailableError as exc:
+            self._runtime.breaker.exhausted(exc)
             raise
 
     # -- refusing -----------------------------------------------------------------------------------------------------

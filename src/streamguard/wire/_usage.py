@@ -6,9 +6,10 @@ Source: `LanguageModelUsage` of the npm package `ai`, 5.0.0 to 7.0.173, and what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+from ..decoding import read_json
 
 __all__ = ["usage_of"]
 
@@ -27,7 +28,7 @@ def usage_of(payloads: Sequence[bytes]) -> dict[str, int]:
     for payload in payloads:
         if b"sage" not in payload:
             continue
-        part = json.loads(payload)
+        part = read_json(payload)
         metadata = part.get("messageMetadata") if part.get("type") == "finish" else None
         if not isinstance(metadata, dict):
             continue

@@ -12,11 +12,11 @@ Source: `processUIMessageStream` and `createStreamingUIMessageState` of the npm 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..decoding import read_json
 from ._json import Json, Part, given, joined, text_of
 from ._tool_fold import ToolFold
 
@@ -99,7 +99,7 @@ class MessageFold:
         Raises:
             ValueError: it is not a JSON object.
         """
-        part = json.loads(payload)
+        part = read_json(payload)
         if not isinstance(part, dict):
             raise ValueError("a part is a JSON object")
         kind = text_of(part, "type")

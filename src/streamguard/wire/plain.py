@@ -9,10 +9,10 @@ SSE cannot carry a CR: in the reply's text each CR and CRLF becomes LF.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
+from ..decoding import read_json
 from ..errors import EventTooLargeError, InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
@@ -98,7 +98,7 @@ class PlainProtocol(DataLineProtocol):
             return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
         if kind is _NOTICE:
             # Not through `Fault`: a newer worker's notice may have a code this version does not know.
-            fatal = json.loads(event.data).get("severity") == Severity.FATAL
+            fatal = read_json(event.data).get("severity") == Severity.FATAL
             name = "streamguard.error" if fatal else "streamguard.notice"
         else:
             name = "streamguard.end"

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import ClassVar, Final
 
+from ..decoding import read_json
 from ..errors import EventTooLargeError, InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
@@ -249,7 +250,7 @@ class UIMessageProtocol(DataLineProtocol):
         deltas: list[str] = []
         for event in events:
             if event.kind in (_DATA, _CLOSING):
-                part = json.loads(event.data)
+                part = read_json(event.data)
                 if part["type"] == "text-delta":
                     deltas.append(part["delta"])
         return encode_text("".join(deltas)).decode()
@@ -265,5 +266,5 @@ def _error_part(text: str) -> bytes:
 
 def _notice_part(fault_json: bytes) -> bytes:
     # Not through `Fault`: a newer worker's notice may have a code this version does not know.
-    fault_id = json.dumps(json.loads(fault_json)["fault_id"]).encode()
+    fault_id = json.dumps(read_json(fault_json)["fault_id"]).encode()
     return b'{"type":"data-streamguard-error","id":' + fault_id + b',"transient":true,"data":' + fault_json + b"}"

@@ -9,10 +9,11 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import RowMapping
 
+from ...decoding import decoding, read_json
 from ...errors import MessageInvalidError, MessageUnavailableError
 from ...model import FORMAT_VERSION
-from ..base import Message, MessageStatus, StoredMessage
-from ..content import decode_content, encode_content
+from ..base import Message, StoredMessage
+from ..content import decode_content, encode_content, read_status
 
 __all__ = ["ROW_COLUMNS", "Draft", "Writers", "decode_row", "decode_writers"]
 
@@ -65,24 +66,20 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
         MessageUnavailableError: a newer version wrote it; a worker of that version can read it.
         MessageInvalidError: it is damaged.
     """
-    if row["format_version"] > FORMAT_VERSION:
-        raise MessageUnavailableError(
-            f"{operation}: a newer version of streamguard wrote this message", operation=operation
-        )
-    try:
-        return [(stream_id, digest) for stream_id, digest in json.loads(row["writers"])]
-    except (TypeError, ValueError) as exc:
-        raise _damaged(operation) from exc
+    with decoding(lambda: _damaged(operation)):
+        if row["format_version"] > FORMAT_VERSION:
+            raise MessageUnavailableError(
+                f"{operation}: a newer version of streamguard wrote this message", operation=operation
+            )
+        return [(stream_id, digest) for stream_id, digest in read_json(row["writers"])]
 
 
 def decode_row(operation: str, row: RowMapping) -> StoredMessage:
     """A row of `ROW_COLUMNS`. Raises as `decode_writers`."""
     writers: Sequence[tuple[str | None, str]] = decode_writers(operation, row)
-    message_id = row["message_id"].decode() if isinstance(row["message_id"], bytes) else row["message_id"]
-    try:
-        message, status = decode_content(message_id, row["content"].encode()), MessageStatus(row["status"])
-    except (KeyError, TypeError, ValueError) as exc:
-        raise _damaged(operation) from exc
+    with decoding(lambda: _damaged(operation)):
+        message_id = row["message_id"].decode() if isinstance(row["message_id"], bytes) else row["message_id"]
+        message, status = decode_content(message_id, row["content"].encode()), read_status(row["status"])
     return StoredMessage(
         message=message,
         position=row["position"],

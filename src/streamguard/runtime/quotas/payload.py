@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from ...decoding import decoding, read_json
 from ..saving.payload import WITH_SETTLEMENT, read_payload
 from .charge import Charge
 
@@ -26,7 +27,7 @@ class OwedSettlement(NamedTuple):
 
 def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:
     """The payload of a stream that owes its settlement too, besides the save that `owed` tells of, if any."""
-    save: dict[str, object] = {"before": None} if owed is None else json.loads(owed)
+    save: dict[str, object] = {"before": None} if owed is None else read_json(owed)
     settle = {"charge": None if charge is None else charge.as_dict()}
     return json.dumps({**save, "v": WITH_SETTLEMENT, "settle": settle}, separators=(",", ":")).encode()
 
@@ -39,12 +40,9 @@ def read_settlement(payload: bytes) -> OwedSettlement:
         ValueError: it is damaged.
     """
     saves = read_payload(payload).saves
-    raw = json.loads(payload)
-    settle = raw.get("settle")
-    if settle is None:
-        return OwedSettlement(saves=True, settles=False, charge=None)
-    try:
+    with decoding(lambda: ValueError("this is no settlement")):
+        settle = read_json(payload).get("settle")
+        if settle is None:
+            return OwedSettlement(saves=True, settles=False, charge=None)
         charge = None if settle["charge"] is None else Charge.from_dict(settle["charge"])
-    except (KeyError, TypeError) as exc:
-        raise ValueError("this is no settlement") from exc
     return OwedSettlement(saves=saves, settles=True, charge=charge)

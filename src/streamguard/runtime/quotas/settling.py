@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...deadlines import Deadline
-from ...errors import QuotaError, StoreError
+from ...errors import QuotaError, QuotaInvalidError, StoreError
 from ...faults import Fault, FaultCode
 from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef
 from ...quota import ReservationState
@@ -164,6 +164,8 @@ class Settling(Finishing):
         try:
             async with Deadline.after(self._settings.quota_seconds).limit():
                 settlement = await charge.carry_out(service, ref)
+        except QuotaInvalidError as exc:  # it answered: one owner's ledger, or one reservation, says nothing of others
+            return None, exc
         except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
             self._reserving.failing = True
             return None, exc
@@ -180,7 +182,10 @@ class Settling(Finishing):
                     async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311, TID251 -- jittered pause
                         await self._given_up.wait()
                 pause = min(pause * 2, LATE_PAUSE_SECONDS)
-                state, _ = await self._attempt(ref, charge)
+                state, error = await self._attempt(ref, charge)
+                if isinstance(error, QuotaInvalidError):  # asking again never helps
+                    self._tell_given_up(ref, error)
+                    return
                 if state is not None:
                     self._tell_recovered(ref)
                     with suppress(StoreError):
@@ -202,7 +207,7 @@ class Settling(Finishing):
         try:
             work = read_settlement(owed.payload)
         except NewerPayloadError:
-            await self._owed.leave(owed.ref, "newer_format")
+            await self._owed.leave(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
             return SaveResult(Verdict.FAILED, "newer_format")
         except ValueError as exc:
             damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
@@ -217,7 +222,7 @@ class Settling(Finishing):
             charge = terms.charge(seal, said_nothing=_said_nothing(seal))
         if charge is not None:
             if self._reserving.service is None:
-                await self._owed.leave(owed.ref, "no_quota")
+                await self._owed.leave(owed.ref, meta.message_id, "no_quota", attempts=owed.attempts)
                 return SaveResult(Verdict.FAILED, "no_quota")
             state, error = await self._attempt(owed.ref, charge)
         saves = work.saves and _is_unsaved(meta, True)
@@ -251,6 +256,16 @@ class Settling(Finishing):
         fields = {"outcome": sealed.seal.outcome}
         self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
         return fault
+
+    def _tell_given_up(self, ref: StreamRef, error: QuotaInvalidError) -> None:
+        fault = Fault.of(
+            FaultCode.QUOTA_RELEASE_FAILED,
+            retryable=False,
+            reason="quota_refused",
+            session_id=ref.key.session_id,
+            stream_id=ref.stream_id,
+        )
+        self._observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=error))
 
     def _tell_recovered(self, ref: StreamRef) -> None:
         self._observe(Observation(Signal.SETTLEMENT_RECOVERED, ref=ref))

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ...errors import StoreError
+from ...errors import StoreCorruptError, StoreError
 from ...faults import Fault, FaultCode
 from ...model import Observation, Persisted, QuotaState, Signal, StreamRef
 from ...settings import Settings
@@ -95,23 +95,21 @@ class OwedSaves:
             )
         )
 
-    async def leave(self, ref: StreamRef, reason: str) -> None:
-        """Leave an entry to a worker that knows its binding, protocol or format."""
+    async def leave(self, ref: StreamRef, message_id: str, reason: str, *, attempts: int) -> None:
+        """Leave an entry to a worker that knows its binding, protocol or format, and give it up when for
+        `unknown_binding_seconds` none came by that does."""
+        settings = self._settings
         due = ELSEWHERE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
-        await self._tried(
-            lambda: self._store.postpone(
-                ref,
-                due_seconds=due,
-                reason=reason,
-                ttl_seconds=self._settings.outbox_retention_seconds,
-                count=False,
-            )
-        )
+        left = await self._tried(lambda: self._store.leave_owed(ref, due_seconds=due, reason=reason))
+        # A record is kept for so long from its stream's end, and leaving it does not keep it longer.
+        patience = min(settings.unknown_binding_seconds, settings.outbox_retention_seconds / 2)
+        if left is not None and left >= patience:
+            await self.bury(ref, message_id, SaveResult(Verdict.REFUSED, reason), attempts=attempts)
 
     async def bury(
         self,
         ref: StreamRef,
-        message_id: str,
+        message_id: str | None,
         result: SaveResult,
         *,
         attempts: int,
@@ -137,7 +135,7 @@ class OwedSaves:
         self,
         signal: Signal,
         ref: StreamRef,
-        message_id: str,
+        message_id: str | None,
         attempts: int,
         *,
         fault: Fault | None = None,
@@ -155,6 +153,8 @@ class OwedSaves:
         for attempt in range(TRIES):
             try:
                 return await step()
+            except StoreCorruptError:  # of this one record: asking again does not help
+                return None
             except StoreError:
                 if attempt == TRIES - 1:
                     break

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from ...decoding import decoding, read_json
 from ...messages import Message, Role
 
 __all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "write_payload"]
@@ -58,8 +59,8 @@ def read_payload(payload: bytes) -> OwedSave:
         NewerPayloadError: another version has to read it.
         ValueError: it is damaged.
     """
-    try:
-        raw = json.loads(payload)
+    with decoding(lambda: ValueError("this is no outbox payload")):
+        raw = read_json(payload)
         if raw["v"] not in (VERSION, WITH_SETTLEMENT):
             raise NewerPayloadError
         saves = raw["before"] is not None or raw["v"] == VERSION
@@ -74,5 +75,3 @@ def read_payload(payload: bytes) -> OwedSave:
             for found in (raw["before"] if saves else ())
         )
         return OwedSave(before, raw.get("replies_to"), saves)
-    except (KeyError, TypeError) as exc:
-        raise ValueError("this is no outbox payload") from exc

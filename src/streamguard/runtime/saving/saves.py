@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-from ...errors import StoreError
+from ...errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ...faults import Fault
 from ...model import Observation, Persisted, Signal, StreamRef
 from ...settings import Settings
@@ -228,8 +228,10 @@ class Saving(Finishing):
         try:
             persisted = await self._later(running)
             await self._store.mark(sealed.ref, persisted=persisted)
-        except StoreError:
-            self._breaker.stumbled()
+        except StoreUnavailableError as exc:
+            self._breaker.stumbled(exc)
+        except StoreCorruptError:  # what it says of the save cannot be put right
+            pass
         finally:
             self._followed -= 1
             self._changed()
@@ -237,14 +239,26 @@ class Saving(Finishing):
     async def settle_owed(self, owed: Owed) -> SaveResult:
         """Make an attempt at a save that is owed, and put on record what came of it, which it also returns.
 
+        Work whose record cannot be read becomes a dead letter; a later version's is left to its workers.
+
         Raises:
-            StoreError: the stream store failed; the claim runs out.
+            StoreUnavailableError: the stream store failed; the claim runs out.
         """
+        try:
+            return await self._settle_owed(owed)
+        except StoreFormatError:
+            return SaveResult(Verdict.FAILED, "newer_format")
+        except StoreCorruptError as exc:
+            unreadable = SaveResult(Verdict.REFUSED, "record_unreadable", exc)
+            await self.owed.bury(owed.ref, None, unreadable, attempts=owed.attempts)
+            return unreadable
+
+    async def _settle_owed(self, owed: Owed) -> SaveResult:
         meta = await self._store.meta(owed.ref)
         if meta is None or meta.seal is None:
             return SaveResult(Verdict.FAILED, "gone")
         if not self._bindings.knows(meta.binding):
-            return await self._left(owed, "unknown_binding")
+            return await self._left(owed, meta, "unknown_binding")
         settled = None if self.settle_quota is None else await self.settle_quota(owed, meta)
         if settled is not None:
             return settled
@@ -253,11 +267,11 @@ class Saving(Finishing):
             await self.owed.discharge(owed.ref, Persisted.NOT_ASKED)
             return SaveResult(Verdict.NOTHING)
         if not knows_protocol(meta.protocol):
-            return await self._left(owed, "unknown_protocol")
+            return await self._left(owed, meta, "unknown_protocol")
         try:
             save = read_payload(owed.payload)
         except NewerPayloadError:
-            return await self._left(owed, "newer_format")
+            return await self._left(owed, meta, "newer_format")
         except ValueError as exc:
             damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
             await self.owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
@@ -269,8 +283,8 @@ class Saving(Finishing):
         await self.owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
         return result
 
-    async def _left(self, owed: Owed, reason: str) -> SaveResult:
-        await self.owed.leave(owed.ref, reason)
+    async def _left(self, owed: Owed, meta: StreamMeta, reason: str) -> SaveResult:
+        await self.owed.leave(owed.ref, meta.message_id, reason, attempts=owed.attempts)
         return SaveResult(Verdict.FAILED, reason)
 
     # -- a save -------------------------------------------------------------------------------------------------------

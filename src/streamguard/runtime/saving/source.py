@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from ...decoding import DAMAGE
 from ...errors import StreamGuardError
 from ...model import EventKind, StreamRef
 from ...stores.base import StreamMeta, StreamStore
@@ -70,7 +71,7 @@ async def fold_stream(
         for payload in sealed.seal.held:
             folding.add(payload)
         return folding.message()
-    except ValueError as exc:
+    except DAMAGE as exc:
         raise LogUnreadableError(f"the log of stream {sealed.ref.stream_id} is not {sealed.protocol}'s") from exc
 
 

@@ -11,6 +11,6 @@ if not m[1] then return {GONE} end
 if newer(m[1]) then return {CORRUPT} end
 if #ARGV > 1 then redis.call('HSET', KEYS[1], unpack(ARGV, 2)) end
 if m[2] ~= 'c' then return {OK, 0} end
-redis.call('HDEL', KEYS[1], 'j', 'ja', 'jr', 'jd')
+redis.call('HDEL', KEYS[1], 'j', 'ja', 'jr', 'jd', 'ju')
 keep(ARGV[1])
 return {OK, 1}

@@ -1,27 +1,47 @@
 -- Deletes every stream of a session and leaves the erasure mark.
 -- KEYS: session, streams, erasure mark
 -- ARGV: what the session's meta keys begin with, its log keys, the mark's lifetime (ms), that of the mark of a session
---       of which nothing is known (ms)
--- Reply: {OK, stream id, …: those deleted} or {CORRUPT}, and then nothing was
--- The streams' keys share KEYS' hash tag, so they are on this node.
+--       of which nothing is known (ms), '1' once its keys were searched for, ids of streams that were found so
+-- Reply: {OK, stream id, …: those deleted}; or nothing was deleted: {'search'}: it may have streams that nobody names, or
+--        {CORRUPT}: something is a later version's
+-- The streams' keys share KEYS' hash tag, so they are on this node. Nothing here depends on what a key holds: what cannot
+-- be read is deleted all the same.
 --@include status
 --@include time
 --@include newer
+--@include fields
 --@include tell
-local session = redis.call('HGET', KEYS[1], 'v')
-if session and newer(session) then return {CORRUPT} end
-local ids = redis.call('ZRANGE', KEYS[2], 0, -1)
-for _, id in ipairs(ids) do
-  local version = redis.call('HGET', ARGV[1] .. id, 'v')
-  if version and newer(version) then return {CORRUPT} end
+local function foreign(found)
+  return found and found[1] and tonumber(found[1]) and newer(found[1])
+end
+local session = fields(KEYS[1], 'v', 'active', 'last', 'lost')
+if foreign(session) then return {CORRUPT} end
+local listed = redis.pcall('ZRANGE', KEYS[2], 0, -1)
+local unnamed = 0
+if listed.err then
+  if not string.find(listed.err, 'WRONGTYPE', 1, true) then error(listed.err, 0) end
+  listed, unnamed = {}, 1
+end
+if session and (session[4] or (session[1] and #listed == 0)) then unnamed = 1 end
+if unnamed == 1 and ARGV[5] ~= '1' then return {'search'} end
+for _, id in ipairs({session and session[2] or '', session and session[3] or '', unpack(ARGV, 6)}) do
+  listed[#listed + 1] = id
+end
+local ids, seen = {}, {['']=true}
+for _, id in ipairs(listed) do
+  if not seen[id] then
+    seen[id] = true
+    ids[#ids + 1] = id
+    if foreign(fields(ARGV[1] .. id, 'v')) then return {CORRUPT} end
+  end
 end
 local reply = {OK}
 for _, id in ipairs(ids) do
-  redis.call('UNLINK', ARGV[1] .. id, ARGV[2] .. id)
+  redis.call('UNLINK', ARGV[1] .. id, ARGV[2] .. id, ARGV[1] .. id .. ':w')
   tell(ARGV[1] .. id, 0)
   reply[#reply + 1] = id
 end
-local known = session or ids[1]
+local known = not session or session[1] or unnamed == 1 or ids[1]
 redis.call('DEL', KEYS[1], KEYS[2])
 -- A mark that is there lasts no shorter: it may be that of a session that was known.
 local lasting = math.max(redis.call('PTTL', KEYS[3]), tonumber(known and ARGV[3] or ARGV[4]))

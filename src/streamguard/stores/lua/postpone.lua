@@ -10,7 +10,8 @@ local m = redis.call('HMGET', KEYS[1], 'v', 's', 'j', 'jd')
 if not m[1] then return GONE end
 if newer(m[1]) then return CORRUPT end
 if m[2] ~= 'c' or not m[3] or m[4] then return GONE end
-if ARGV[3] == '1' then redis.call('HINCRBY', KEYS[1], 'ja', 1) end
+if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'ja', (tonumber(redis.call('HGET', KEYS[1], 'ja') or '') or 0) + 1) end
 redis.call('HSET', KEYS[1], 'jr', ARGV[2])
+redis.call('HDEL', KEYS[1], 'ju')
 keep(ARGV[1])
 return OK

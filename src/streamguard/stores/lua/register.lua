@@ -3,7 +3,8 @@
 -- KEYS: meta, log, session, streams, note of who watched before, owner
 -- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms), created at,
 --       how many the owner may have or '', the owner's TTL (ms), then the identity fields as name and value pairs
--- Reply: {OK, snapshot}, {'full'}, {LEASED, id and snapshot of the stream in the way} or {CORRUPT}
+-- Reply: {OK, snapshot, what was damaged and begun anew, …}, {'full'}, {LEASED, id and snapshot of the stream in the way}
+--        or {CORRUPT}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
 -- The owner's key does not share it. One server takes both in one script, which spares each stream a round trip; a
 -- cluster would refuse that, and needs the owner's slot taken in a step of its own before, and given back after a
@@ -12,6 +13,8 @@
 --@include time
 --@include extend
 --@include newer
+--@include fields
+--@include sorted
 --@include snapshot
 local at = now()
 local known = redis.call('HGET', KEYS[1], 'v')
@@ -19,26 +22,42 @@ if known then
   if newer(known) then return {CORRUPT} end
   return {OK, snapshot(KEYS[1], KEYS[2], at)}
 end
+-- Whatever may be damaged is looked at before the first write: Redis takes back nothing of a script that fails.
+local early = redis.pcall('GET', KEYS[5])
+early = type(early) == 'string' and tonumber(early) or 0
+local anew = {}
+if mended(KEYS[6]) then anew[#anew + 1] = 'owner' end
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at)
 if ARGV[7] ~= '' then
   local others = redis.call('ZCARD', KEYS[6])
   if redis.call('ZSCORE', KEYS[6], ARGV[3]) then others = others - 1 end
   if others >= tonumber(ARGV[7]) then return {'full'} end
 end
-local session = redis.call('HMGET', KEYS[3], 'v', 'active')
-if session[1] and newer(session[1]) then return {CORRUPT} end
-local active = session[2]
+local session = fields(KEYS[3], 'v', 'active', 'ordinal')
+if session and session[1] and tonumber(session[1]) and newer(session[1]) then return {CORRUPT} end
+local active = session and session[2]
 if active then
   local meta = ARGV[1] .. active
-  local found = redis.call('HMGET', meta, 'v', 's')
-  if found[1] and newer(found[1]) then return {CORRUPT} end
-  if found[2] == 'o' then return {LEASED, active, snapshot(meta, ARGV[2] .. active, at)} end
+  local found = fields(meta, 'v', 's')
+  if found and tonumber(found[1] or '') then -- else there is nothing of it that could be in the way
+    if newer(found[1]) then return {CORRUPT} end
+    if found[2] == 'o' then return {LEASED, active, snapshot(meta, ARGV[2] .. active, at)} end
+  end
 end
+local unlisted = mended(KEYS[4])
+if unlisted then anew[#anew + 1] = 'streams' end
+if not session or (session[1] and not (tonumber(session[1]) and tonumber(session[3] or ''))) then
+  redis.call('UNLINK', KEYS[3])
+  anew[#anew + 1] = 'session'
+  local latest = redis.call('ZREVRANGEBYSCORE', KEYS[4], '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  redis.call('HSET', KEYS[3], 'ordinal', math.floor(tonumber(latest[2] or '0') or 0))
+end
+if unlisted then redis.call('HSET', KEYS[3], 'lost', 1) end -- `erase` searches for the streams that nobody names
 local ordinal = redis.call('HINCRBY', KEYS[3], 'ordinal', 1)
 redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', ARGV[3], 'created', ARGV[6])
 -- The fields append reads come first: Redis searches a small hash from its beginning.
 redis.call('HSET', KEYS[1], 'e', 1, 's', 'o', 'n', 0, 'x', 0, 'p', 0,
-  'w', redis.call('GET', KEYS[5]) or 0, 't', ARGV[5], 'd', at + ARGV[4],
+  'w', early, 't', ARGV[5], 'd', at + ARGV[4],
   'v', @FORMAT_VERSION@, 'o', ordinal, 'c', ARGV[6], 'y', 'not_asked', 'q', 'none', unpack(ARGV, 9))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
@@ -50,4 +69,4 @@ extend(KEYS[3], ARGV[5])
 extend(KEYS[4], ARGV[5])
 redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3])
 extend(KEYS[6], ARGV[8])
-return {OK, snapshot(KEYS[1], KEYS[2], at)}
+return {OK, snapshot(KEYS[1], KEYS[2], at), unpack(anew)}

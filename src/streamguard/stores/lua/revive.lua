@@ -9,6 +9,6 @@ if not m[1] then return GONE end
 if newer(m[1]) then return CORRUPT end
 if m[2] ~= 'c' or not m[3] then return GONE end
 if not m[4] then return DUPLICATE end
-redis.call('HDEL', KEYS[1], 'jd', 'ja')
+redis.call('HDEL', KEYS[1], 'jd', 'ja', 'ju')
 if ARGV[1] == '1' and m[5] == 'no' then redis.call('HSET', KEYS[1], 'y', 'pending') end
 return OK

@@ -3,7 +3,9 @@
 -- ARGV: worker, lease (ms), the TTL of the list (ms)
 -- Reply: {its place among them, from 0; how many there are}
 --@include time
+--@include sorted
 local at = now()
+mended(KEYS[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at)
 if tonumber(ARGV[2]) > 0 then
   redis.call('ZADD', KEYS[1], at + ARGV[2], ARGV[1])

@@ -3,7 +3,10 @@
 -- ARGV: worker, counts or '' for nobody, for how long that stands (ms), the TTL of both keys (ms)
 -- Reply: 1
 --@include time
+--@include fields
+--@include sorted
 local at = now()
+if mended(KEYS[1]) or not fields(KEYS[2], ARGV[1]) then redis.call('UNLINK', KEYS[1], KEYS[2]) end
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at)) do
   redis.call('HDEL', KEYS[2], worker)
 end
