@@ -221,7 +221,7 @@ async def test_foreign_members_of_the_lease_index_are_reported_and_removed(
     client = redis_server.client(redis_database)
     told: list[Unreadable] = []
     store.on_unreadable = told.append
-    foreign: list[str | bytes] = ["!", "bm8gbGlzdA==", "MQ==", b"\xff\xfe", *(f"m{number}" for number in range(200))]
+    foreign = [b"!", b"bm8gbGlzdA==", b"MQ==", b"\xff\xfe", *(b"m%d" % number for number in range(200))]
     for member in foreign:
         client.zadd(shard, {member: 1})
     client.expire(shard, 5)
