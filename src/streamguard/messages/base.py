@@ -10,7 +10,6 @@ never comes through.
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Final
 
 from ..model import Outcome, SessionKey
 from ..wire.folding import Json
+from ..wire.large_json import json_pieces
 
 __all__ = ["MAX_ID_BYTES", "Appended", "Message", "MessageStatus", "MessageStore", "Role", "StoredMessage"]
 
@@ -73,8 +73,10 @@ class Message:
     def digest(self) -> str:
         """SHA-256, in hex, of everything that makes two messages the same content: role, parts, metadata, outcome."""
         content = [self.role, list(self.parts), self.metadata, self.outcome]
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=dict)
-        return hashlib.sha256(text.encode()).hexdigest()
+        digest = hashlib.sha256()
+        for piece in json_pieces(content, sort_keys=True, ensure_ascii=True, allow_nan=True):
+            digest.update(piece.encode())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What every message store of ours refuses, and how a message becomes bytes. Pure.
+"""What every message store of ours refuses, and how a message becomes bytes.
 
 What is stored is JSON in UTF-8, so a text that has no UTF-8 (half a surrogate pair) and a number that is not JSON
 (NaN, the infinities) are refused; everything else comes back exactly, NUL included.
@@ -6,15 +6,16 @@ What is stored is JSON in UTF-8, so a text that has no UTF-8 (half a surrogate p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Final, NotRequired, TypedDict, cast
 
-from ..decoding import read_json
 from ..errors import MessageConflictError, MessageInvalidError
 from ..model import Outcome, SessionKey
+from ..offloading import offloaded
 from ..wire.folding import Json
+from ..wire.large_json import is_large, json_pieces, read_large_json
 from .base import MAX_ID_BYTES, Message, MessageStatus, Role
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "conflict",
     "decode_content",
     "encode_content",
+    "encoded",
     "read_status",
 ]
 
@@ -90,6 +92,12 @@ def check_limit(limit: int) -> None:
         raise ValueError(f"list: limit is 1 to {MAX_PAGE}, not {limit}")
 
 
+async def encoded(operation: str, message: Message) -> tuple[bytes, str]:
+    """`encode_content`, of a large message in a thread."""
+    large = is_large(message.parts) or is_large(message.metadata)
+    return await offloaded(partial(encode_content, operation, message), large=large)
+
+
 def encode_content(operation: str, message: Message) -> tuple[bytes, str]:
     """What is stored of a message besides its id, and its digest.
 
@@ -108,8 +116,7 @@ def encode_content(operation: str, message: Message) -> tuple[bytes, str]:
     if message.replies_to is not None:
         content["replies_to"] = message.replies_to
     try:
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict)
-        return text.encode(), message.digest()
+        return b"".join([piece.encode() for piece in json_pieces(content)]), message.digest()
     except (TypeError, ValueError, RecursionError) as exc:
         # The cause goes no further: a UnicodeEncodeError carries the whole text it could not encode.
         raise MessageInvalidError(
@@ -124,7 +131,7 @@ def decode_content(message_id: str, content: bytes) -> Message:
     Raises:
         what `streamguard.decoding.DAMAGE` names: it is damaged.
     """
-    found = cast("_Content", read_json(content))
+    found = cast("_Content", read_large_json(content))
     return Message(
         message_id=message_id,
         role=Role(found["role"]) if found["role"] in frozenset(Role) else Role.SYSTEM,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailableError
 from ..model import SessionKey
+from ..offloading import offloaded
+from ..wire.large_json import LARGE
 from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from .content import Clash, check_ids, check_limit, conflict, decode_content, encode_content
+from .content import Clash, check_ids, check_limit, conflict, decode_content, encoded
 
 __all__ = ["MemoryMessageStore"]
 
@@ -35,6 +37,10 @@ class _Entry:
     """Every stream that wrote it, oldest first, with the digest of what it wrote; None for no stream."""
     created_at: float
     updated_at: float
+
+    def copy(self) -> _Entry:
+        """As it stands: others may write it while it is read in a thread."""
+        return replace(self, writers=list(self.writers))
 
     def stored(self) -> StoredMessage:
         return StoredMessage(
@@ -100,7 +106,7 @@ class MemoryMessageStore(MessageStore):
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
-        content, digest = encode_content("append", message)
+        content, digest = await encoded("append", message)
         now = self._begin()
         session = self._sessions.get(key)
         if session is None:
@@ -133,7 +139,8 @@ class MemoryMessageStore(MessageStore):
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         check_ids("get", key, message_id)
         self._begin()
-        return self._entry("get", key, message_id).stored()
+        entry = self._entry("get", key, message_id).copy()
+        return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         check_ids("list", key)
@@ -143,13 +150,18 @@ class MemoryMessageStore(MessageStore):
         if session is None:
             return []
         start = max(after, 0)
-        return [entry.stored() for entry in session.entries[start : start + limit]]
+        entries = [entry.copy() for entry in session.entries[start : start + limit]]
+        large = sum(len(entry.content) for entry in entries) >= LARGE
+        return await offloaded(lambda: [entry.stored() for entry in entries], large=large)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         check_ids("last", key)
         self._begin()
         session = self._sessions.get(key)
-        return None if session is None or not session.entries else session.entries[-1].stored()
+        if session is None or not session.entries:
+            return None
+        entry = session.entries[-1].copy()
+        return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)

@@ -21,9 +21,11 @@ from ..errors import (
     MessageUnavailableError,
 )
 from ..model import FORMAT_VERSION, SessionKey
+from ..offloading import offloaded
 from ..scripts import ScriptClient, ScriptErrors, as_bytes, as_items, read_scripts
+from ..wire.large_json import LARGE
 from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from .content import Clash, check_ids, check_limit, conflict, decode_content, encode_content, read_status
+from .content import Clash, check_ids, check_limit, conflict, decode_content, encoded, read_status
 
 __all__ = ["RedisMessageStore"]
 
@@ -32,6 +34,9 @@ _LONGEST_SECONDS: Final = 3_153_600_000.0
 
 _SCRIPTS: Final = MappingProxyType(read_scripts(__package__, {"@FORMAT_VERSION@": FORMAT_VERSION}))
 """Lua by step."""
+
+MANY: Final = 100
+"""So many messages may take a while however small they are."""
 
 _ERRORS: Final = ScriptErrors(MessageInvalidError, MessageTimeoutError, MessageUnavailableError)
 
@@ -66,7 +71,7 @@ class RedisMessageStore(MessageStore):
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
-        content, digest = encode_content("append", message)
+        content, digest = await encoded("append", message)
         reply = await self._call(
             "append",
             "append",
@@ -95,7 +100,7 @@ class RedisMessageStore(MessageStore):
             raise MessageNotFoundError("get: there is no such message", operation="get")
         with _ERRORS.reading("get"):
             _, *record = as_items(reply)
-            return _stored(record)
+            return await offloaded(lambda: _stored(record), large=_is_large(record))
 
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         check_ids("list", key)
@@ -103,14 +108,17 @@ class RedisMessageStore(MessageStore):
         reply = await self._call("list", "list", key, max(after, 0), limit)
         with _ERRORS.reading("list"):
             _, *records = as_items(reply)
-            return [_stored(as_items(record)) for record in records]
+            large = any(_is_large(as_items(record)) for record in records) or len(records) > MANY
+            return await offloaded(lambda: [_stored(as_items(record)) for record in records], large=large)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         check_ids("last", key)
         reply = await self._call("last", "last", key)
         with _ERRORS.reading("last"):
             word, *record = as_items(reply)
-            return None if word == b"missing" else _stored(record)
+            if word == b"missing":
+                return None
+            return await offloaded(lambda: _stored(record), large=_is_large(record))
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
@@ -142,12 +150,18 @@ def _writer(stream_id: str | None) -> str:
     return "-" if stream_id is None else f"+{stream_id}"
 
 
+def _is_large(record: Sequence[object]) -> bool:
+    """Whether reading it takes a while."""
+    return sum(len(one) for one in record if isinstance(one, bytes)) >= LARGE
+
+
 def _stored(record: Sequence[object]) -> StoredMessage:
     """A message as `record` in prelude.lua gives it: a position, which may be a number, and bytes."""
     position, *fields = record
-    message_id, content, writers, status, created_ms, updated_ms = (as_bytes(one).decode() for one in fields)
+    name, content, *others = (as_bytes(one) for one in fields)
+    writers, status, created_ms, updated_ms = (one.decode() for one in others)
     return StoredMessage(
-        message=decode_content(message_id, content.encode()),
+        message=decode_content(name.decode(), content),
         position=position if isinstance(position, int) else int(as_bytes(position)),
         status=read_status(status),
         streams=tuple(writer[1:] for writer, _ in read_json(writers) if writer != "-"),

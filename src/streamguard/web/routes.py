@@ -12,9 +12,11 @@ from starlette.responses import Response
 from ..errors import CursorInvalidError, FaultError, NotStartedError, QuotaError
 from ..faults import Fault, FaultCode
 from ..model import MAX_SEQ, Cursor, Observation, SessionKey, Signal, StreamRef, is_stream_id
+from ..offloading import offloaded
 from ..runtime import Nothing, Resumed
 from ..stores.base import StreamMeta
 from ..wire import protocol_named
+from ..wire.large_json import is_large, json_pieces
 from .download import LogDownload
 from .endpoint import wants_ids
 from .exchange import exchange_of
@@ -209,7 +211,7 @@ class Routes:
                 last = (await self._gate.runtime.sessions.status(key)).last
             except FaultError:  # the messages can be read all the same, but not whether the last reply is among them
                 headers.append((b"x-streamguard-notice", FaultCode.STORE_UNAVAILABLE.encode()))
-        return _json(await self._messages.read(key, page, last), 200, headers)
+        return await _large_json(await self._messages.read(key, page, last), headers)
 
     async def _raw(self, key: SessionKey, target: Target, request: Request, ids: Ids) -> Response:
         if not is_stream_id(target.stream):
@@ -312,8 +314,20 @@ def _status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object]
     }
 
 
+async def _large_json(body: Mapping[str, object], headers: RawHeaders) -> Response:
+    """`_json` for a body of any size."""
+
+    def encoded() -> bytes:
+        return b"".join([piece.encode() for piece in json_pieces(body, ensure_ascii=True, allow_nan=True)])
+
+    return _answer(await offloaded(encoded, large=is_large(body)), 200, headers)
+
+
 def _json(body: Mapping[str, object], status_code: int, headers: RawHeaders) -> Response:
-    content = json.dumps(body, separators=(",", ":"), default=dict)  # a message's parts may be any mappings
+    return _answer(json.dumps(body, separators=(",", ":")).encode(), status_code, headers)
+
+
+def _answer(content: bytes, status_code: int, headers: RawHeaders) -> Response:
     response = Response(content, status_code=status_code, media_type="application/json")
     response.raw_headers.extend([(b"cache-control", b"no-store"), *headers])
     return response

@@ -17,6 +17,8 @@ Part: TypeAlias = dict[str, Json]
 _ANY_JSON: Final = frozenset({"input", "output", "inputSchemaInput"})
 """Fields in which null is a value, not the lack of one."""
 
+_STEP: Final = 65_536
+
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _ESCAPE_BEGUN: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -39,7 +41,16 @@ def text_of(part: Part, name: str) -> str:
 
 def joined(pieces: Sequence[str]) -> str:
     """Deltas put together, with surrogate pairs that two of them share made whole."""
-    return encode_text("".join(pieces)).decode()
+    text = "".join(pieces)
+    valid: list[str] = []
+    start = 0
+    while start < len(text):  # in steps, between which a thread gives way
+        end = start + _STEP
+        if text[end - 1 : end] and "\ud800" <= text[end - 1] <= "\udbff":
+            end += 1
+        valid.append(encode_text(text[start:end]).decode())
+        start = end
+    return "".join(valid)
 
 
 def partial_json(text: str) -> tuple[Json] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ._json import Part
 from .folding import UIMessage
+from .large_json import decode_text
 
 __all__ = ["TextFold"]
 
@@ -25,7 +26,7 @@ class TextFold:
 
     def message(self) -> UIMessage:
         """The message so far."""
-        text = b"".join(self._pieces).decode("utf-8", "replace")
+        text = decode_text(b"".join(self._pieces), "replace")
         before = () if self._previous is None else self._previous.parts
         metadata = None if self._previous is None else self._previous.metadata
         return UIMessage(self._id, (*before, self._part(text)) if text else before, metadata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 from sqlalchemy import RowMapping
@@ -12,10 +13,12 @@ from sqlalchemy import RowMapping
 from ...decoding import decoding, read_json
 from ...errors import MessageInvalidError, MessageUnavailableError
 from ...model import FORMAT_VERSION
+from ...offloading import offloaded
+from ...wire.large_json import LARGE, decode_text, encode_text
 from ..base import Message, StoredMessage
-from ..content import decode_content, encode_content, read_status
+from ..content import decode_content, encoded, read_status
 
-__all__ = ["ROW_COLUMNS", "Draft", "Writers", "decode_row", "decode_writers"]
+__all__ = ["ROW_COLUMNS", "Draft", "Writers", "decode_row", "decode_rows", "decode_writers"]
 
 Writers: TypeAlias = list[tuple[str | None, str]]
 """Every stream that wrote a message, oldest first, with the digest of what it wrote; None for no stream."""
@@ -41,10 +44,11 @@ class Draft:
     digest: str
 
     @classmethod
-    def of(cls, operation: str, message: Message) -> Draft:
+    async def of(cls, operation: str, message: Message) -> Draft:
         """Raises `MessageInvalidError` for what cannot be written."""
-        content, digest = encode_content(operation, message)
-        return cls(message, content.decode(), digest)
+        content, digest = await encoded(operation, message)
+        text = await offloaded(partial(decode_text, content), large=len(content) >= LARGE)
+        return cls(message, text, digest)
 
     def columns(self, earlier: Writers, now: float) -> dict[str, str | int | float]:
         """What writing it after `earlier` sets."""
@@ -74,12 +78,18 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
         return [(stream_id, digest) for stream_id, digest in read_json(row["writers"])]
 
 
+async def decode_rows(operation: str, rows: Sequence[RowMapping]) -> list[StoredMessage]:
+    """Rows of `ROW_COLUMNS`, large ones in a thread. Raises as `decode_writers`."""
+    large = sum(len(str(row["content"])) for row in rows) >= LARGE
+    return await offloaded(lambda: [decode_row(operation, row) for row in rows], large=large)
+
+
 def decode_row(operation: str, row: RowMapping) -> StoredMessage:
     """A row of `ROW_COLUMNS`. Raises as `decode_writers`."""
     writers: Sequence[tuple[str | None, str]] = decode_writers(operation, row)
     with decoding(lambda: _damaged(operation)):
         message_id = row["message_id"].decode() if isinstance(row["message_id"], bytes) else row["message_id"]
-        message, status = decode_content(message_id, row["content"].encode()), read_status(row["status"])
+        message, status = decode_content(message_id, encode_text(row["content"])), read_status(row["status"])
     return StoredMessage(
         message=message,
         position=row["position"],

@@ -24,7 +24,7 @@ from ..base import Appended, Message, MessageStatus, MessageStore, StoredMessage
 from ..content import check_ids
 from .engines import Ids, clock_of, ids_of, isolated, make_engine, matching
 from .failures import RaceLostError
-from .rows import ROW_COLUMNS, Draft, decode_row, decode_writers
+from .rows import ROW_COLUMNS, Draft, decode_rows, decode_writers
 from .schema import create_missing, examine
 from .sessions import Sessions
 from .tables import MessageTables
@@ -156,7 +156,7 @@ class SQLMessageStore(MessageStore):
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
-        draft = Draft.of("append", message)
+        draft = await Draft.of("append", message)
         ids = ids_of(self._engine, key, message.message_id)
         try:
             return await self._run("append", lambda connection: self._append(connection, ids, draft))
@@ -197,7 +197,8 @@ class SQLMessageStore(MessageStore):
         rows = await self._read("get", ids_of(self._engine, key, message_id), after=0, limit=1)
         if not rows:
             raise _no_message("get")
-        return decode_row("get", rows[0])
+        (found,) = await decode_rows("get", rows)
+        return found
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
@@ -247,12 +248,13 @@ class SQLMessageStore(MessageStore):
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         check_ids("list", key)
         rows = await self._read("list", ids_of(self._engine, key), after=after, limit=limit)
-        return [decode_row("list", row) for row in rows]
+        return await decode_rows("list", rows)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         check_ids("last", key)
         rows = await self._read("last", ids_of(self._engine, key), after=0, limit=1, backwards=True)
-        return decode_row("last", rows[0]) if rows else None
+        found = await decode_rows("last", rows)
+        return found[0] if found else None
 
 
 def _no_message(operation: str) -> MessageNotFoundError:

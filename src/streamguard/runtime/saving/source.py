@@ -11,14 +11,18 @@ from typing import Final
 from ...decoding import DAMAGE
 from ...errors import StreamGuardError
 from ...model import EventKind, StreamRef
+from ...offloading import offloaded
 from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage, knows_protocol, protocol_named
+from ...wire.large_json import LARGE
 from ..finishing import Sealed
 from .calls import Attempts
 
 __all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
 
 READ_BYTES: Final = 262_144
+PAYLOAD_BYTES: Final = 256
+"""What folding a payload costs however short it is, in bytes of one."""
 LONGEST_CHAIN: Final = 50
 """Most earlier streams of one message that are folded again."""
 _SAVED_KINDS: Final = (EventKind.DATA, EventKind.CLOSING)
@@ -50,8 +54,16 @@ class Source:
                 raise LogUnreadableError(f"the log of stream {self.ref.stream_id} ends at {position}")
             position = events[-1].seq
             yield [event.data for event in events if event.kind in _SAVED_KINDS and event.seq <= self.log_seq]
-        for start in range(0, len(self.tail), 1000):
-            yield list(self.tail[start : start + 1000])
+        batch: list[bytes] = []
+        size = 0
+        for payload in self.tail:
+            batch.append(payload)
+            size += len(payload) + PAYLOAD_BYTES
+            if size >= READ_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
 
 
 async def fold_stream(
@@ -63,14 +75,16 @@ async def fold_stream(
         LogUnreadableError, StoreError: see `Source.batches`.
     """
     folding = protocol_named(sealed.protocol).folding(sealed.message_id, previous)
+    size = 0
     try:
         async for batch in source.batches(store, attempts):
             for payload in batch:
                 folding.add(payload)
+                size += len(payload)
             await asyncio.sleep(0)
         for payload in sealed.seal.held:
             folding.add(payload)
-        return folding.message()
+        return await offloaded(folding.message, large=size >= LARGE)
     except DAMAGE as exc:
         raise LogUnreadableError(f"the log of stream {sealed.ref.stream_id} is not {sealed.protocol}'s") from exc
 

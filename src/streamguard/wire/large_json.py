@@ -1,0 +1,198 @@
+"""JSON of any size in short steps: what `json` does with a text of fifty megabytes in one call, which nobody else in
+the process can interrupt, takes half a second. Meant for a thread, which gives way between two steps.
+
+Source: the documented behaviour of the standard library's `json`, which does the work for each step.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, cast
+
+from ..decoding import read_json
+from ._json import Json
+
+__all__ = ["LARGE", "decode_text", "encode_text", "is_large", "json_pieces", "read_large_json"]
+
+LARGE: Final = 262_144
+"""Characters (or bytes) from which taking it in steps is worth its while: a few milliseconds in one."""
+_STEP: Final = 65_536
+
+_UNITS: Final = re.compile(
+    r"(?:[^\\]{1,256}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u]){1,512}"
+)
+"""A good deal of a JSON string's text that ends within no escape."""
+
+
+def is_large(value: object) -> bool:
+    """Whether a value's texts have `LARGE` characters or more together. Looks no further once that is known."""
+    left = LARGE
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            left -= len(one)
+        elif isinstance(one, Mapping):
+            left -= 8 * len(one)
+            waiting.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            left -= 8 * len(one)
+            waiting.extend(one)
+        else:
+            left -= 8
+        if left <= 0:
+            return True
+    return False
+
+
+def json_pieces(
+    value: object, *, sort_keys: bool = False, ensure_ascii: bool = False, allow_nan: bool = False
+) -> Iterator[str]:
+    """What `json.dumps` gives for `value`, without spaces, in pieces. Mappings count as objects.
+
+    Raises:
+        TypeError, ValueError, RecursionError: as `json.dumps`.
+    """
+    encoder = json.JSONEncoder(
+        sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=allow_nan, separators=(",", ":"), default=dict
+    )
+    if not is_large(value):
+        yield encoder.encode(value)
+        return
+    waiting: list[str] = []
+    size = 0
+    for token in _tokens(value, encoder.encode, sort_keys=sort_keys):
+        waiting.append(token)
+        size += len(token)
+        if size >= _STEP:
+            yield "".join(waiting)
+            waiting.clear()
+            size = 0
+    yield "".join(waiting)
+
+
+def _tokens(value: object, encode: Callable[[object], str], *, sort_keys: bool) -> Iterator[str]:
+    if isinstance(value, str) and len(value) > _STEP:
+        yield '"'
+        for start in range(0, len(value), _STEP):
+            yield encode(value[start : start + _STEP])[1:-1]
+        yield '"'
+    elif isinstance(value, Mapping):
+        yield "{"
+        between = ""
+        for key, one in sorted(value.items()) if sort_keys else value.items():
+            yield between
+            between = ","
+            if isinstance(key, str):
+                yield from _tokens(key, encode, sort_keys=sort_keys)
+                yield ":"
+            else:
+                yield encode({key: 0})[1:-2]  # what json makes of such a key
+            yield from _tokens(one, encode, sort_keys=sort_keys)
+        yield "}"
+    elif isinstance(value, (list, tuple)):
+        yield "["
+        between = ""
+        for one in value:
+            yield between
+            between = ","
+            yield from _tokens(one, encode, sort_keys=sort_keys)
+        yield "]"
+    else:
+        yield encode(value)
+
+
+def decode_text(data: bytes, errors: str = "strict") -> str:
+    """`data.decode("utf-8", errors)`.
+
+    Raises:
+        UnicodeDecodeError: as there.
+    """
+    if len(data) < LARGE:
+        return data.decode("utf-8", errors)
+    decode = codecs.getincrementaldecoder("utf-8")(errors).decode
+    pieces = [decode(data[start : start + _STEP]) for start in range(0, len(data), _STEP)]
+    return "".join([*pieces, decode(b"", final=True)])
+
+
+def encode_text(text: str) -> bytes:
+    """`text.encode()`.
+
+    Raises:
+        UnicodeEncodeError: as there.
+    """
+    return b"".join([text[start : start + _STEP].encode() for start in range(0, len(text), _STEP)])
+
+
+def read_large_json(data: bytes) -> Json:
+    """`read_json(data)`, of JSON in UTF-8.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(data) < LARGE:
+        return cast("Json", read_json(data))
+    text = decode_text(data)
+    long = list(_long_strings(text))
+    if not long:
+        return cast("Json", read_json(text))
+    # Each long string is read by itself, and the rest with a name in its place that occurs nowhere else.
+    name = "long"
+    while name in text:
+        name += "-"
+    rest: list[str] = []
+    strings: dict[str, str] = {}
+    at = 0
+    for start, end in long:
+        strings[f"{name}{len(strings)}"] = _unescaped(text, start, end)
+        rest += [text[at:start], name, str(len(strings) - 1)]
+        at = end
+    rest.append(text[at:])
+    return _filled(read_json("".join(rest)), strings)
+
+
+def _long_strings(text: str) -> Iterator[tuple[int, int]]:
+    """Where the text within the quotes of each string of over `_STEP` characters begins and ends."""
+    end = -1
+    while (begin := text.find('"', end + 1)) >= 0:
+        end = begin
+        while True:
+            end = text.find('"', end + 1)
+            if end < 0:
+                return  # it is no JSON: whoever reads it will say so
+            if text[end - 1] != "\\" or not _escapes(text, begin, end):
+                break
+        if end - begin > _STEP:
+            yield begin + 1, end
+
+
+def _escapes(text: str, begin: int, end: int) -> bool:
+    """Whether the backslashes before `end` escape what is there."""
+    backslashes = 0
+    while end - backslashes - 1 > begin and text[end - backslashes - 1] == "\\":
+        backslashes += 1
+    return backslashes % 2 == 1
+
+
+def _unescaped(text: str, start: int, end: int) -> str:
+    pieces: list[str] = []
+    while start < end:
+        found = _UNITS.match(text, start, end)
+        if found is None:
+            raise ValueError("a text that is no JSON")
+        pieces.append(read_json(f'"{found[0]}"'))
+        start = found.end()
+    return "".join(pieces)
+
+
+def _filled(value: Json, strings: Mapping[str, str]) -> Json:
+    if isinstance(value, str):
+        return strings.get(value, value)
+    if isinstance(value, list):
+        return [_filled(one, strings) for one in value]
+    if isinstance(value, dict):
+        return {strings.get(key, key): _filled(one, strings) for key, one in value.items()}
+    return value
