@@ -22,7 +22,7 @@ from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.results import Result
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
 from streamguard.settings import Settings
-from streamguard.stores.base import NOTHING_CONSUMED, Append, AppendReply, NewStream
+from streamguard.stores.base import NOTHING_CONSUMED, Append, AppendReply, NewStream, Registered
 from streamguard.stores.redis import RedisStore
 from streamguard.wire import protocol_named
 
@@ -141,10 +141,11 @@ async def measure(url: str, *, orphans: int, live: int) -> Figures:
 
 async def _orphan(store: RedisStore, n: int) -> None:
     ref = StreamRef(SessionKey(f"owner-{n % OWNERS}", f"chat-{n}"), new_stream_id())
-    new = NewStream(ref, new_message_id(), "ui-message", "benchmarks:orphan", "", 0.0)
-    await store.register(new, lease_seconds=0.001, ttl_seconds=3600.0, limit=None)
+    new = NewStream(ref, new_message_id(), "ui-message", "benchmarks:orphan", "")
+    registered = await store.register(new, lease_seconds=0.001, ttl_seconds=3600.0, limit=None)
+    assert isinstance(registered, Registered), "nobody else has this session"
     events = [(EventKind.DATA, b'{"type":"text-delta","id":"0","delta":"the quick brown fox"}')] * EVENTS
-    await store.append([Append(ref, 1, 1, events, refresh=False)])
+    await store.append([Append(ref, registered.meta.epoch, 1, events, refresh=False)])
 
 
 def _request(key: SessionKey) -> StreamRequest:

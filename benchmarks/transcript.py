@@ -12,7 +12,7 @@ from .plan import Protocol
 __all__ = ["Expected", "Reading", "Transcript", "percentiles"]
 
 _SESSION: Final = re.compile(rb"^x-session-id: *(\S+)\r$", re.IGNORECASE | re.MULTILINE)
-_ID: Final = re.compile(rb"^id: ?1\.[0-9a-f]+\.(\d+)$", re.MULTILINE)
+_ID: Final = re.compile(rb"^id: ?1\.[0-9a-f]+\.\d+\.(\d+)$", re.MULTILINE)
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _END: Final = {Protocol.PLAIN: b"event: streamguard.end", Protocol.UI_MESSAGE: b"data: [DONE]"}
 

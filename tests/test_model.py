@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from streamguard.errors import CursorInvalidError
 from streamguard.model import (
     MAX_CURSOR_BYTES,
+    MAX_EPOCH,
     MAX_SEQ,
     Cursor,
     StreamState,
@@ -22,10 +23,11 @@ STREAM = "0123456789abcdef01234567"
 
 
 @settings(deadline=None)  # a busy machine is not a failure
-@given(st.builds(new_stream_id), st.integers(0, MAX_SEQ))
-def test_a_cursor_reads_back(stream_id: str, seq: int) -> None:
-    text = str(Cursor(stream_id, seq))
-    assert Cursor.parse(text) == Cursor(stream_id, seq)
+@given(st.builds(new_stream_id), st.integers(0, MAX_EPOCH), st.integers(0, MAX_SEQ))
+def test_a_cursor_reads_back(stream_id: str, epoch: int, seq: int) -> None:
+    text = str(Cursor(stream_id, epoch, seq))
+    assert Cursor.parse(text) == Cursor(stream_id, epoch, seq)
+    assert Cursor.parse(text).position == (epoch, seq)
     assert text.isascii()
     assert text.isprintable()
     assert " " not in text
@@ -43,28 +45,35 @@ def test_a_cursor_reads_back(stream_id: str, seq: int) -> None:
         "0-1\0",
         "0-1",
         str(2**64),
-        f"1.{STREAM}.{2**64}",
-        f"1.{STREAM}.{MAX_SEQ + 1}",
-        f"1.{STREAM}.-1",
-        f"1.{STREAM}.+1",
-        f"1.{STREAM}.01",
-        f"1.{STREAM}.1\n",
-        f"1.{STREAM}.1\0",
-        f" 1.{STREAM}.1",
-        f"1.{STREAM}. 1",
-        f"1.{STREAM}.1.0",
-        f"1.{STREAM}.1e3",
-        f"1.{STREAM}.",
-        f"1.{STREAM}.٣",
-        f"1.{STREAM}.１",
-        f"１.{STREAM}.1",
-        f"1.{STREAM.upper()}.1",
-        f"1.{STREAM[:-1]}.1",
-        f"2.{STREAM}.1",
-        f"1.{{{STREAM[2:]}}}.1",
-        f"1.{STREAM}.1\r\nx: y",
+        f"1.{STREAM}.7.{2**64}",
+        f"1.{STREAM}.7.{MAX_SEQ + 1}",
+        f"1.{STREAM}.7.-1",
+        f"1.{STREAM}.7.+1",
+        f"1.{STREAM}.7.01",
+        f"1.{STREAM}.7.1\n",
+        f"1.{STREAM}.7.1\0",
+        f" 1.{STREAM}.7.1",
+        f"1.{STREAM}.7. 1",
+        f"1.{STREAM}.7.1.0",
+        f"1.{STREAM}.7.1e3",
+        f"1.{STREAM}.7.",
+        f"1.{STREAM}.7.٣",
+        f"1.{STREAM}.7.１",
+        f"１.{STREAM}.7.1",
+        f"1.{STREAM.upper()}.7.1",
+        f"1.{STREAM[:-1]}.7.1",
+        f"2.{STREAM}.7.1",
+        f"1.{{{STREAM[2:]}}}.7.1",
+        f"1.{STREAM}.7.1\r\nx: y",
+        f"1.{STREAM}.1",
+        f"1.{STREAM}..1",
+        f"1.{STREAM}.{MAX_EPOCH + 1}.1",
+        f"1.{STREAM}.{2**64}.1",
+        f"1.{STREAM}.-7.1",
+        f"1.{STREAM}.07.1",
+        f"1.{STREAM}.٣.1",
         "1" * 1_048_576,
-        f"1.{STREAM}." + "0" * 1_048_576,
+        f"1.{STREAM}.7." + "0" * 1_048_576,
     ],
     ids=lambda text: ascii(text)[:30],
 )

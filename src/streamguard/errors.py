@@ -6,6 +6,7 @@ StreamGuardError
 │   └── NotStartedError       a guard was used outside its lifespan
 ├── FaultError                a failure that has a structured `Fault`; web turns it into an answer
 ├── CursorInvalidError        a cursor that is not one of ours
+├── LogBrokenError            a stream's log does not go on from where it was to be read
 ├── InvalidPartError          an item the stream's protocol cannot carry
 │   └── EventTooLargeError    an event, or the held closing parts, over the byte limit
 ├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
@@ -45,6 +46,7 @@ __all__ = [
     "EventTooLargeError",
     "FaultError",
     "InvalidPartError",
+    "LogBrokenError",
     "MessageConflictError",
     "MessageForbiddenError",
     "MessageInvalidError",
@@ -97,6 +99,19 @@ class CursorInvalidError(StreamGuardError):
     def __init__(self, message: str, *, cursor_bytes: int) -> None:
         super().__init__(message)
         self.cursor_bytes = cursor_bytes
+
+
+class LogBrokenError(StreamGuardError):
+    """The log of stream `stream_id` does not hold event `seq` of the epoch it was asked for, or does not go on from it.
+
+    No `StoreError`: the store is well, but it lost events, or forgot old ones.
+    """
+
+    def __init__(self, stream_id: str, *, epoch: int, seq: int) -> None:
+        super().__init__(f"the log of stream {stream_id} does not go on from event {seq} of epoch {epoch}")
+        self.stream_id = stream_id
+        self.epoch = epoch
+        self.seq = seq
 
 
 class InvalidPartError(StreamGuardError):

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMAT_VERSION",
     "MAX_CURSOR_BYTES",
+    "MAX_EPOCH",
     "MAX_SEQ",
+    "START",
     "Cursor",
     "Event",
     "EventKind",
@@ -28,6 +30,7 @@ __all__ = [
     "Observer",
     "Outcome",
     "Persisted",
+    "Position",
     "QuotaState",
     "SessionKey",
     "Signal",
@@ -46,8 +49,11 @@ FORMAT_VERSION: Final = 1
 MAX_SEQ: Final = 2**53 - 1
 """The highest event number: what a double, and so a Lua number and a JavaScript client, holds exactly."""
 
+MAX_EPOCH: Final = 2**53 - 1
+"""The highest epoch, likewise. Epochs are microseconds since 1970 on the store's clock, which reach it in 2255."""
+
 MAX_CURSOR_BYTES: Final = 64
-"""A cursor of ours has at most 43 bytes; anything past this is refused unread."""
+"""A cursor of ours has at most 60 bytes; anything past this is refused unread."""
 
 
 class Outcome(StrEnum):
@@ -111,6 +117,24 @@ class Event(NamedTuple):
     """Contiguous from 1 within its stream."""
     kind: EventKind
     data: bytes
+    epoch: int = 0
+    """That of the writer that wrote it, as the log says; 0 where nobody reads it from a log."""
+
+
+class Position(NamedTuple):
+    """A place in a stream's log: the event that was written there last, by the epoch that wrote it and its number.
+
+    The number alone does not say which event is meant: a store that lost its newest events gives their numbers again,
+    to another writer's events.
+    """
+
+    epoch: int
+    seq: int
+    """0 before the first event; the epoch means nothing then."""
+
+
+START: Final = Position(0, 0)
+"""Before the first event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +178,7 @@ class Usage:
 
 
 _STREAM_ID = re.compile(r"[0-9a-f]{24}")
-_CURSOR = re.compile(r"1\.([0-9a-f]{24})\.(0|[1-9][0-9]{0,15})")
+_CURSOR = re.compile(r"1\.([0-9a-f]{24})\.(0|[1-9][0-9]{0,15})\.(0|[1-9][0-9]{0,15})")
 
 
 def new_stream_id() -> str:
@@ -171,15 +195,22 @@ def new_message_id() -> str:
 class Cursor:
     """A position in a stream, self-describing: version, stream and the last event seen.
 
-    On the wire, in the SSE `id` field, it is `1.<stream id>.<seq>`: printable ASCII without spaces, because
+    On the wire, in the SSE `id` field, it is `1.<stream id>.<epoch>.<seq>`: printable ASCII without spaces, because
     `eventsource` in Node cannot send other ids back. It carries no secret: whoever presents one must own the stream.
     """
 
     stream_id: str
+    epoch: int
+    """That of the writer that wrote the event. No epoch is issued twice, so a cursor names one event for ever."""
     seq: int
 
     def __str__(self) -> str:
-        return f"1.{self.stream_id}.{self.seq}"
+        return f"1.{self.stream_id}.{self.epoch}.{self.seq}"
+
+    @property
+    def position(self) -> Position:
+        """The same, without the stream."""
+        return Position(self.epoch, self.seq)
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -194,11 +225,11 @@ class Cursor:
                 cursor_bytes=len(text),
             )
         match = _CURSOR.fullmatch(text)
-        if match is None or int(match[2]) > MAX_SEQ:
+        if match is None or int(match[2]) > MAX_EPOCH or int(match[3]) > MAX_SEQ:
             raise CursorInvalidError(
                 "not a cursor of this service; send back the last SSE id exactly as received", cursor_bytes=len(text)
             )
-        return cls(match[1], int(match[2]))
+        return cls(match[1], int(match[2]), int(match[3]))
 
 
 def is_stream_id(text: str) -> bool:

@@ -32,10 +32,10 @@ def guarded(events: int) -> Expected:
 
 
 def logged(seq: int) -> bytes:
-    return chunk(b"id: 1.0123456789abcdef01234567.%d\n" % seq + as_plain_block(STREAM, seq))
+    return chunk(b"id: 1.0123456789abcdef01234567.7.%d\n" % seq + as_plain_block(STREAM, seq))
 
 
-END = chunk(b"id: 1.0123456789abcdef01234567.3\nevent: streamguard.end\ndata: {}\n\n")
+END = chunk(b"id: 1.0123456789abcdef01234567.7.3\nevent: streamguard.end\ndata: {}\n\n")
 
 
 def test_a_piece_has_the_size_that_figures_are_quoted_for() -> None:

@@ -23,7 +23,7 @@ from streamguard.stores.base import Seal
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
 from streamguard.testing._stream_store.outbox import owing
-from streamguard.testing._stream_store.steps import begin, end, losing, new_stream, put, seal, tombstone
+from streamguard.testing._stream_store.steps import begin, end, epoch_of, losing, new_stream, put, seal, tombstone
 
 from ..e2e.calls import new_session, open_gate, post
 from ..e2e.conftest import environment
@@ -93,7 +93,8 @@ async def test_the_object_says_more(shared_redis: RedisServer, waiting: Callable
     assert stream["message_id"] == one.headers["x-message-id"]
     assert (stream["owner"], stream["owner_hash"]) == ("ann", short_hash("ann"))
     assert (stream["binding"], stream["protocol"]) == ("tests.apps.chat:chat", "ui-message")
-    assert (stream["state"], stream["outcome"], stream["events"], stream["epoch"]) == ("open", None, 5, 1)
+    assert (stream["state"], stream["outcome"], stream["events"], stream["ordinal"]) == ("open", None, 5, 1)
+    assert stream["epoch"] > 10**15
     assert (stream["closed_seconds"], stream["stop_requested"], stream["log_lost"]) == (None, False, False)
     assert stream["lease_seconds"] > 0
     assert "owner" not in ran("ps", shared_redis.url, "--json").json["streams"][0]
@@ -273,7 +274,7 @@ async def test_how_a_stream_ended_is_shown(shared_redis: RedisServer, worker: Wo
 
 async def test_usage_is_shown(store: RedisStore, redis_url: str) -> None:
     ref = await begin(store)
-    await store.seal(ref, 1, Seal(Outcome.COMPLETED, 0, usage=Usage({"tokens": 17})))
+    await store.seal(ref, epoch_of(ref), Seal(Outcome.COMPLETED, 0, usage=Usage({"tokens": 17})))
     arguments = ("show", redis_url, ref.key.session_id, "--owner", ref.key.owner)
     assert "usage     17 tokens" in ran(*arguments).out
     assert ran(*arguments, "--json").json["streams"][0]["usage"] == {"tokens": 17}

@@ -54,7 +54,7 @@ const PARTS = [
   { type: "finish" },
 ];
 const BLOCKS = [...PARTS.map((part) => JSON.stringify(part)), "[DONE]"].map(
-  (data, index) => `id: 1.s.${index + 1}\ndata: ${data}\n\n`,
+  (data, index) => `id: 1.s.7.${index + 1}\ndata: ${data}\n\n`,
 );
 
 /** A response that sends `text` and then ends, or breaks. */
@@ -122,7 +122,7 @@ for (const broken of [true, false]) {
       const rest = () => response(BLOCKS.slice(seen).join(""));
       const { asked, answer, result } = await run([() => response(head, { broken }), rest]);
       assert.equal(result, "ended");
-      assert.deepEqual(asked, ["open", seen ? `1.s.${seen}` : "open"], `after ${length} bytes`);
+      assert.deepEqual(asked, ["open", seen ? `1.s.7.${seen}` : "open"], `after ${length} bytes`);
       assert.equal(answer.text, "streams");
     }
   });

@@ -130,7 +130,7 @@ test("another user's chat looks like one that never was", options, async () => {
 });
 
 test("an answer that is gone is reported, not passed over", options, async () => {
-  const gone = `1.${"0".repeat(24)}.5`;
+  const gone = `1.${"0".repeat(24)}.7.5`;
   const prepareReconnectToStreamRequest = ({ id }) => ({ api: `/api/chat/${id}/stream?cursor=${gone}` });
   const who = newcomer();
   const fetch = browserFetch(APP, who.user);

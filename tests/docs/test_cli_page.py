@@ -33,7 +33,7 @@ async def test_every_field_of_an_object_is_documented() -> None:
     page = PAGE.read_text()
     store = MemoryStore()
     ref = await begin(store)
-    stream = stream_shape(await meta(store, ref), now=0.0, owners=True)
+    stream = stream_shape(await meta(store, ref), owners=True)
     owed = Owed(ref, write_payload([]), 0, 0.0, None, False)
     entry = entry_shape(owed, owners=True)
     for field in {*stream, *entry}:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 def _without_ids(text: str) -> str:
-    text = re.sub(r"\b1\.[0-9a-f]{24}\.", "1.STREAM.", text)
+    text = re.sub(r"\b1\.[0-9a-f]{24}\.[0-9]{16}\.", "1.STREAM.EPOCH.", text)
     return re.sub(r"msg_[0-9a-f]{24}", "msg_MESSAGE", text)
 
 

@@ -91,7 +91,9 @@ CURSORS = [
     b"-",
     b"0-1\\0",
     str(2**64).encode(),
-    b"1." + b"a" * 24 + b"." + str(2**64).encode(),
+    b"1." + b"a" * 24 + b".1." + str(2**64).encode(),
+    b"1." + b"a" * 24 + b"." + str(2**64).encode() + b".1",
+    b"1." + b"a" * 24 + b".1",
     b"0",
     b"\xff",
 ]

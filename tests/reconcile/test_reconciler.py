@@ -19,6 +19,7 @@ from streamguard.runtime import Bindings
 from streamguard.stores.base import Append, NewStream, Seal, Share, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.steps import epoch_of, registered, try_register
 from streamguard.web.identity import anonymous
 
 from ..harness.waiting import wait_until_async
@@ -36,9 +37,9 @@ async def leave(store: StreamStore, number: int, *, protocol: str = "plain", bin
     """Streams whose writer is gone."""
     refs = [StreamRef(SessionKey("ana", new_message_id()), new_stream_id()) for _ in range(number)]
     for ref in refs:
-        new = NewStream(ref, new_message_id(), protocol, binding, "", 0.0)
-        await store.register(new, lease_seconds=0.001, ttl_seconds=60.0, limit=None)
-        await store.append([Append(ref, 1, 1, [(EventKind.DATA, b"a")], refresh=False)])
+        new = NewStream(ref, new_message_id(), protocol, binding, "")
+        epoch = registered(await try_register(store, new, lease=0.001)).epoch
+        await store.append([Append(ref, epoch, 1, [(EventKind.DATA, b"a")], refresh=False)])
     await eventually(lambda: all_due(store, refs), "their leases ran out")
     return refs
 
@@ -191,7 +192,7 @@ async def test_what_a_dry_run_says_of_each(memory: MemoryStore) -> None:
     interrupted, stopped, decided = await leave(memory, 3)
     (foreign,) = await leave(memory, 1, protocol="of-tomorrow")
     await memory.request_stop(stopped)
-    await memory.seal(decided, 1, Seal(Outcome.COMPLETED, 1))
+    await memory.seal(decided, epoch_of(decided), Seal(Outcome.COMPLETED, 1))
     strange, unsaved = [await owing(memory, payload=b'{"v":1,"before":[]}') for _ in range(2)]
     for ref, binding in ((strange, "elsewhere"), (unsaved, "chat")):
         entry = memory._streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]

@@ -9,7 +9,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from streamguard.faults import FaultCode
-from streamguard.model import Cursor, EventKind, Observation, SessionKey, Signal, StreamRef, StreamState, new_message_id
+from streamguard.model import (
+    START,
+    Cursor,
+    EventKind,
+    Observation,
+    Position,
+    SessionKey,
+    Signal,
+    StreamRef,
+    StreamState,
+    new_message_id,
+)
 from streamguard.runtime import (
     Bindings,
     LiveStream,
@@ -265,7 +276,7 @@ class Worker:
         """A viewer for a client that returns; fails when there is nothing to resume."""
         found = await self.runtime.sessions.resume(key, cursor)
         assert isinstance(found, Resumed), found
-        return self.runtime.resume_view(found.meta, found.after_seq, ids=True)
+        return self.runtime.resume_view(found.meta, found.after, ids=True)
 
     def signals(self, *names: Signal) -> list[Observation]:
         return [observation for observation in self.observed if observation.name in names]
@@ -309,8 +320,10 @@ def leftovers(runtime: Runtime) -> dict[str, int]:
 async def log_of(store: StreamStore, ref: StreamRef) -> list[tuple[int, EventKind, bytes]]:
     """The whole log of a stream."""
     log: list[tuple[int, EventKind, bytes]] = []
-    while events := await store.read(ref, len(log), max_bytes=1_000_000):
-        log += events
+    at = START
+    while events := await store.read(ref, at, max_bytes=1_000_000):
+        log += [(event.seq, event.kind, event.data) for event in events]
+        at = Position(events[-1].epoch, events[-1].seq)
     return log
 
 

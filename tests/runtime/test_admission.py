@@ -8,7 +8,7 @@ import pytest
 
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey, Signal, StreamRef
+from streamguard.model import START, Outcome, SessionKey, Signal, StreamRef
 from streamguard.runtime import OnConflict
 from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeReply
 from streamguard.stores.memory import MemoryStore
@@ -95,7 +95,7 @@ async def test_replace_by_force(memory: MemoryStore) -> None:
         assert (await two.watch(new)).text == "b"
         meta = await closed(memory, old.ref)
         assert meta.seal is not None
-        assert (meta.seal.outcome, meta.epoch) == (Outcome.STOPPED, 2)
+        assert (meta.seal.outcome, meta.taken) == (Outcome.STOPPED, True)
         line.broken = set()
         line.deaf = False
         line.let_go("heartbeat")
@@ -146,7 +146,7 @@ async def test_join(stores: Stores, where: str) -> None:
         joined = await worker.runtime.open(worker.request(fingerprint="f" * 64, on_conflict="join"))
         assert isinstance(joined, StreamMeta)
         assert joined.ref == stream.ref
-        reading = asyncio.create_task(read(worker.runtime.resume_view(joined, 0, ids=True)))
+        reading = asyncio.create_task(read(worker.runtime.resume_view(joined, START, ids=True)))
         await conflict(worker, fingerprint="e" * 64, on_conflict="join")
         await conflict(worker, fingerprint="", on_conflict="join")
         await conflict(worker, fingerprint="f" * 64, on_conflict="reject")
@@ -404,9 +404,7 @@ async def test_a_slot_may_be_gone_once_the_way_is_clear(memory: MemoryStore) -> 
     async with working(line, quick(max_streams_per_owner=2)) as worker:
         old = await worker.start(Model("a"))
         await old.first(5)
-        others = [
-            NewStream(StreamRef(SessionKey("ana", f"s{n}"), f"{n:024x}"), "m", "plain", "b", "", 0.0) for n in (1, 2)
-        ]
+        others = [NewStream(StreamRef(SessionKey("ana", f"s{n}"), f"{n:024x}"), "m", "plain", "b", "") for n in (1, 2)]
 
         async def use_the_slots() -> None:
             for other in others:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamguard.model import EventKind
+from streamguard.model import START, EventKind
 from streamguard.runtime.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import begin, put
@@ -92,6 +92,6 @@ async def test_a_read_that_fails_gives_its_turn_back() -> None:
     reads = LogReads(store, 1)
     store.errors["read"] = [RuntimeError("away")]
     with pytest.raises(RuntimeError):
-        await reads.read(ref, 0, max_bytes=10)
-    (event,) = await reads.read(ref, 0, max_bytes=10)
+        await reads.read(ref, START, max_bytes=10)
+    (event,) = await reads.read(ref, START, max_bytes=10)
     assert (event.kind, event.data) == (EventKind.DATA, b"a")

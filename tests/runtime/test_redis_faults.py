@@ -59,7 +59,7 @@ async def test_one_lost_exchange(
         reading = await worker.watch(stream)
         assert (reading.text, reading.ids, reading.outcome) == ("abc", [1, 2, 3, 4], "completed")
         meta = await closed(direct, stream.ref)
-        assert (meta.lost, meta.epoch, meta.ordinal) == (False, 1, 1)
+        assert (meta.lost, meta.epoch, meta.ordinal) == (False, stream.epoch, 1)
         assert payloads(await log_of(direct, stream.ref)) == [b"a", b"b", b"c"]
     assert proxy.replies_lost + proxy.requests_lost == 1
     await direct.aclose()

@@ -9,9 +9,9 @@ import pytest
 
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import Phase
-from streamguard.model import Cursor, Persisted, SessionKey, new_stream_id
+from streamguard.model import START, Cursor, Persisted, SessionKey, new_stream_id
 from streamguard.runtime import LiveStream, Nothing, Resumed
-from streamguard.runtime.resume import resolve
+from streamguard.runtime.resume import resolve, resolve_after
 from streamguard.stores.base import SessionRecord, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 
@@ -40,7 +40,7 @@ async def finished(worker: Worker, *items: str) -> LiveStream:
 
 
 def at(stream: LiveStream, seq: int) -> Cursor:
-    return Cursor(stream.ref.stream_id, seq)
+    return Cursor(stream.ref.stream_id, stream.epoch, seq)
 
 
 async def test_never_any_stream(stores: Stores) -> None:
@@ -56,7 +56,7 @@ async def test_store_unreachable_comes_first(memory: MemoryStore) -> None:
     async with working(line) as worker:
         stream = await finished(worker, "a")
         line.down = True
-        for cursor in (None, at(stream, 1), at(stream, 99), Cursor(new_stream_id(), 1)):
+        for cursor in (None, at(stream, 1), at(stream, 99), Cursor(new_stream_id(), 1, 1)):
             assert await refused(worker, cursor) == (503, "store_unavailable", None)
         worker.runtime.breaker.exhausted(StoreUnavailableError("gone", operation="append"))
         asked = line.calls["session"]
@@ -70,7 +70,7 @@ async def test_no_such_stream(stores: Stores) -> None:
     async with working(stores()) as worker:
         stream = await finished(worker, "a")
         gone = (410, "resume_failed", "stream_gone")
-        assert await refused(worker, Cursor(new_stream_id(), 1)) == gone
+        assert await refused(worker, Cursor(new_stream_id(), 1, 1)) == gone
         assert await refused(worker, at(stream, 1), SessionKey("bob", KEY.session_id)) == gone
         assert await refused(worker, at(stream, 1), SessionKey("ana", "other")) == gone
 
@@ -98,10 +98,10 @@ async def test_active_stream(stores: Stores) -> None:
         stream = await one.start(model)
         await wait_until_async(lambda: stream.acked == 2, description="it is logged")
         for worker in (one, two):
-            for cursor, after in ((None, 0), (at(stream, 0), 0), (at(stream, 2), 2)):
+            for cursor, after in ((None, START), (at(stream, 0), START), (at(stream, 2), at(stream, 2).position)):
                 found = await worker.runtime.sessions.resume(KEY, cursor)
                 assert isinstance(found, Resumed)
-                assert (found.meta.ref, found.after_seq) == (stream.ref, after)
+                assert (found.meta.ref, found.after) == (stream.ref, after)
             old = await worker.runtime.sessions.resume(KEY, at(earlier, 1))
             assert isinstance(old, Resumed)
             assert old.meta.ref == earlier.ref
@@ -158,7 +158,8 @@ async def test_never_registered_stream_of_this_process(memory: MemoryStore) -> N
         await wait_until_async(lambda: not worker.runtime.breaker.open, description="the breaker closed")
         assert await refused(worker) == (409, "resume_failed", "not_registered")
         assert await refused(worker, at(stream, 0)) == (409, "resume_failed", "not_registered")
-        assert await refused(worker, Cursor(new_stream_id(), 0)) == (410, "resume_failed", "stream_gone")
+        assert await refused(worker, at(stream, 1)) == (410, "resume_failed", "stream_gone")
+        assert await refused(worker, Cursor(new_stream_id(), 1, 0)) == (410, "resume_failed", "stream_gone")
         model.end()
         await stream.ended()
         line.broken = set()
@@ -180,7 +181,7 @@ async def test_finished(stores: Stores) -> None:
         stream = await finished(worker, "a", "b")
         whole = await worker.runtime.sessions.resume(KEY, None)
         assert isinstance(whole, Resumed)
-        assert whole.after_seq == 0
+        assert whole.after == START
         assert (await read(await worker.resume(cursor=at(stream, 2)))).outcome == "completed"
         nothing = await worker.runtime.sessions.resume(KEY, at(stream, 3))
         assert isinstance(nothing, Nothing)
@@ -238,33 +239,46 @@ async def snapshot(memory: MemoryStore) -> StreamMeta:
 
 @pytest.mark.parametrize(
     ("first_seq", "seq", "reason"),
-    [(3, None, "trimmed"), (3, 0, "trimmed"), (3, 1, "trimmed"), (5, None, "stream_gone"), (5, 1, "stream_gone")],
+    [
+        (3, None, "trimmed"),
+        (3, 0, "trimmed"),
+        (3, 1, "trimmed"),
+        (3, 2, "trimmed"),
+        (5, None, "stream_gone"),
+        (5, 1, "stream_gone"),
+        (5, 4, "stream_gone"),
+    ],
 )
 async def test_trimmed(memory: MemoryStore, first_seq: int, seq: int | None, reason: str) -> None:
     meta = replace(await snapshot(memory), first_seq=first_seq)
     assert meta.last_seq == 4
-    cursor = None if seq is None else Cursor(meta.ref.stream_id, seq)
+
+    def resumed() -> object:
+        if seq is None:
+            return resolve(KEY, SessionRecord(None, None, meta.ref.stream_id, meta), quick())
+        held = seq == 0 or first_seq <= seq
+        return resolve_after(KEY, Cursor(meta.ref.stream_id, meta.epoch, seq), meta, held=held)
+
     with pytest.raises(FaultError) as caught:
-        resolve(KEY, cursor, SessionRecord(None, None, meta.ref.stream_id, meta), meta, quick())
+        resumed()
     assert (caught.value.fault.status, caught.value.fault.reason) == (410, reason)
 
 
 async def test_trimmed_behind_the_cursor_is_no_matter(memory: MemoryStore) -> None:
     meta = replace(await snapshot(memory), first_seq=3)
-    found = resolve(KEY, Cursor(meta.ref.stream_id, 2), SessionRecord(None, None, None, None), meta, quick())
-    assert found == Resumed(meta, 2)
+    cursor = Cursor(meta.ref.stream_id, meta.epoch, 3)
+    assert resolve_after(KEY, cursor, meta, held=True) == Resumed(meta, cursor.position)
 
 
 async def test_ahead_comes_before_lost(memory: MemoryStore) -> None:
     meta = replace(await snapshot(memory), lost=True)
-    record = SessionRecord(None, None, meta.ref.stream_id, meta)
-    for seq, reason in ((9, "cursor_ahead"), (1, "not_registered")):
+    for seq, reason in ((9, "cursor_ahead"), (4, "cursor_ahead"), (1, "not_registered")):
         with pytest.raises(FaultError) as caught:
-            resolve(KEY, Cursor(meta.ref.stream_id, seq), record, meta, quick())
+            resolve_after(KEY, Cursor(meta.ref.stream_id, meta.epoch, seq), meta, held=seq <= 4)
         assert caught.value.fault.reason == reason
 
 
 async def test_a_stream_without_a_close_time_counts_as_recent(memory: MemoryStore) -> None:
     meta = replace(await snapshot(memory), closed_seconds=None)
     record = SessionRecord(None, None, meta.ref.stream_id, meta)
-    assert resolve(KEY, None, record, None, quick(replay_after_finish_seconds=0)) == Resumed(meta, 0)
+    assert resolve(KEY, record, quick(replay_after_finish_seconds=0)) == Resumed(meta, START)

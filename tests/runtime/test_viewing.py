@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from streamguard.errors import StoreUnavailableError
-from streamguard.model import Cursor, EventKind, Outcome, Persisted, QuotaState, Signal
+from streamguard.errors import LogBrokenError, StoreUnavailableError
+from streamguard.model import START, Cursor, EventKind, Outcome, Persisted, QuotaState, Signal
 from streamguard.runtime import LiveStream, ViewerCutError
 from streamguard.runtime.feed import EVENT_BYTES, Feed
 from streamguard.runtime.finalise import new_stream_of
@@ -26,7 +26,7 @@ BIG = "x" * 30_000
 
 
 def at(stream: LiveStream, seq: int) -> Cursor:
-    return Cursor(stream.ref.stream_id, seq)
+    return Cursor(stream.ref.stream_id, stream.epoch, seq)
 
 
 async def numbered(worker: Worker, count: int) -> tuple[Model, LiveStream]:
@@ -248,7 +248,7 @@ async def test_a_lost_log_reaches_remote_viewers_by_hint_or_range(memory: Memory
         replaying = await two.resume()
         await wait_until_async(lambda: line.calls["read"], description="it is followed")
         terminal = Terminal(Outcome.FAILED, Persisted.NO, QuotaState.NONE, "m", None, "log_lost") if ends else None
-        await memory.lose(Lost(new_stream_of(stream), 1, 5.0, 60.0, terminal))
+        await memory.lose(Lost(new_stream_of(stream), stream.epoch, 5.0, 60.0, terminal))
         assert (await read(following)).notices == [("resume_failed", "not_registered")]
         reading = await read(replaying)
         assert not reading.over
@@ -270,7 +270,7 @@ async def test_a_store_restored_from_older_times_cuts_remote_viewers(memory: Mem
         await stream.ended()
 
 
-async def test_events_trimmed_under_a_follower_cut_its_viewers(memory: MemoryStore) -> None:
+async def test_events_lost_under_a_follower_cut_its_viewers(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(memory) as one, working(line) as two:
         model, stream = await numbered(one, 1)
@@ -279,12 +279,13 @@ async def test_events_trimmed_under_a_follower_cut_its_viewers(memory: MemorySto
         line.deaf = True
         model.say("2;", "3;")
         await wait_until_async(lambda: stream.acked == 3, description="unheard appends")
-        rest = await memory.read(stream.ref, 2, max_bytes=100)
-        line.answers["read"] = [rest]
-        assert (await read(viewer, into)).notices == [("resume_failed", "trimmed")]
+        broken = LogBrokenError(stream.ref.stream_id, epoch=stream.epoch, seq=1)
+        line.errors["read"] = [broken]
+        assert (await read(viewer, into)).notices == [("resume_failed", "cursor_ahead")]
+        assert into.ids == [1]
         late = await two.resume(cursor=at(stream, 0))
-        line.answers["read"] = [rest, rest]
-        assert (await read(late)).notices == [("resume_failed", "trimmed")]
+        line.errors["read"] = [broken, broken]
+        assert (await read(late)).notices == [("resume_failed", "cursor_ahead")]
         model.end()
         await stream.ended()
 
@@ -432,7 +433,7 @@ async def test_viewers_without_ids_see_the_same_text(memory: MemoryStore) -> Non
 
 
 def feed(limit_bytes: int = 1_000) -> Feed:
-    return Feed(protocol_named("plain"), "0" * 24, start=0, limit_bytes=limit_bytes)
+    return Feed(protocol_named("plain"), "0" * 24, start=START, limit_bytes=limit_bytes)
 
 
 def test_chunks_are_coalesced_up_to_64_kib() -> None:

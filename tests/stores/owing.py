@@ -174,7 +174,7 @@ class OwingTwins(Twins):
         ref = self.pick(which).ref
         for message_id in ("msg_0", "msg_1"):
             self.step(lambda store: store.previous(ref, message_id))  # noqa: B023 # called within this turn
-        self.step(lambda store: store.erased(ref.key, self.began_at))
+        self.step(lambda store: store.erased(ref.key))
 
     @some_stream
     @rule(which=WHICH, rival=WHICH, request_key=st.sampled_from(["k1", "k2"]), expected=st.none() | WHICH)

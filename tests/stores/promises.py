@@ -95,7 +95,7 @@ class Promises:
         for seq, event in self._acknowledged.get(ref, {}).items():
             if len(now.log) < seq:
                 raise PromiseBrokenError("I2", f"event {seq} was acknowledged, the log ends at {len(now.log)}")
-            if now.log[seq - 1][1:] != event:
+            if (now.log[seq - 1].kind, now.log[seq - 1].data) != event:
                 raise PromiseBrokenError("I2", f"event {seq} was acknowledged as {event}, the log says otherwise")
         terminals = [event.seq for event in now.log if event.kind is EventKind.TERMINAL]
         if terminals not in ([], [len(now.log)]) or bool(terminals) != (now.meta.state is StreamState.CLOSED):

@@ -7,9 +7,21 @@ from collections.abc import Awaitable, Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from streamguard.errors import LogBrokenError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
+from streamguard.model import (
+    START,
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    StreamState,
+    Usage,
+)
 from streamguard.stores.base import (
+    UNTOLD,
     Append,
     AppendReply,
     Close,
@@ -26,7 +38,7 @@ from streamguard.stores.base import (
 )
 
 from .promises import PromiseBrokenError
-from .twins import AFTER_ERASURES, HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
+from .twins import BEFORE_ERASURES, HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
 
 __all__ = ["Twins"]
 
@@ -39,8 +51,8 @@ EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
 OUTCOME = st.sampled_from(Outcome)
 LIMIT = st.sampled_from([None, None, 1, 2, 3])
 """How many streams the owner may have at once."""
-AGE = st.sampled_from([-1000.0, 2 * AFTER_ERASURES])
-"""Seconds from the start of the example to a stream's creation: before or after any erasure in it."""
+AGE = st.sampled_from([0.0, BEFORE_ERASURES])
+"""How long ago a stream began of which the store hears only now: after or before any erasure of the example."""
 
 some_stream = precondition(lambda self: self.streams)
 some_open_stream = precondition(lambda self: self.open_streams())
@@ -52,7 +64,7 @@ class Twins(TwinStores):
     @initialize()
     def begin(self) -> None:
         for session in range(len(SESSIONS)):
-            self.do_register(self.conceive(session, AFTER_ERASURES), HOUR)
+            self.do_register(self.conceive(session, 0.0), HOUR)
 
     @rule(session=SESSION, lease=LEASE, age=AGE, limit=LIMIT)
     def register(self, session: int, lease: float, age: float, limit: int | None) -> None:
@@ -92,7 +104,7 @@ class Twins(TwinStores):
 
             return call
 
-        self.race(*[register(self.conceive(session, AFTER_ERASURES)) for _ in range(2)])
+        self.race(*[register(self.conceive(session, 0.0)) for _ in range(2)])
 
     # -- the log ---------------------------------------------------------------------------------------------------
 
@@ -113,7 +125,7 @@ class Twins(TwinStores):
     def do_append(self, ref: StreamRef, epoch: int, offset: int, count: int, *, refresh: bool) -> None:
         """In order, repeated, overlapping or with a gap. What is there is repeated as it was: one epoch, one writer."""
         first_seq = max(1, self.last_seq(ref) + offset)
-        there = [event[1:] for event in self.log(ref)[first_seq - 1 :]]
+        there = [(event.kind, event.data) for event in self.log(ref)[first_seq - 1 :]]
         item = Append(ref, self.epoch(ref, epoch), first_seq, (there + self.events(count))[:count], refresh)
         (reply,) = self.step(lambda store: store.append([item]))
         self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
@@ -134,13 +146,25 @@ class Twins(TwinStores):
             raise PromiseBrokenError("retry", "a repeated write changed a log")
 
     @some_stream
-    @rule(which=WHICH, after_seq=st.integers(0, 12), max_bytes=st.integers(1, 12))
-    def read(self, which: int, after_seq: int, max_bytes: int) -> None:
+    @rule(which=WHICH, after_seq=st.integers(0, 12), epoch=EPOCH, max_bytes=st.integers(1, 12))
+    def read(self, which: int, after_seq: int, epoch: int, max_bytes: int) -> None:
         ref = self.pick(which).ref
-        expected = list(self.log(ref)[after_seq:])
-        found = self.bench.run(self.bench.redis.read(ref, after_seq, max_bytes=max_bytes))
-        if found != expected[: len(found)] or bool(found) != bool(expected):
-            raise PromiseBrokenError("I9", f"after {after_seq} there is {expected}, read gave {found}")
+        at = self.position(ref, after_seq)
+        at = at._replace(epoch=at.epoch + epoch)
+        held = after_seq == 0 or at in [(event.epoch, event.seq) for event in self.log(ref)]
+        expected = list(self.log(ref)[after_seq:]) if held else None
+        try:
+            found = self.bench.run(self.bench.redis.read(ref, at, max_bytes=max_bytes))
+        except LogBrokenError:
+            found = None
+        if found is None or expected is None:
+            if found is not expected:
+                raise PromiseBrokenError("I9", f"after {at} there is {expected}, read gave {found}")
+        elif found != expected[: len(found)] or bool(found) != bool(expected):
+            raise PromiseBrokenError("I9", f"after {at} there is {expected}, read gave {found}")
+        self.step(lambda store: store.find(ref, at))
+        if self.bench.run(self.bench.redis.find(ref, at))[1] is not held:
+            raise PromiseBrokenError("I9", f"whether {at} is held is {held}, find says otherwise")
 
     @some_stream
     @rule(which=WHICH)
@@ -152,7 +176,8 @@ class Twins(TwinStores):
             return (
                 await store.meta(foreign),
                 await store.session(foreign.key),
-                await store.read(foreign, 0, max_bytes=1000),
+                await store.read(foreign, START, max_bytes=1000),
+                await store.find(foreign, self.position(ref, self.last_seq(ref))),
                 await store.request_stop(foreign),
                 await store.take(foreign, lease_seconds=HOUR, force=True),
             )
@@ -161,6 +186,7 @@ class Twins(TwinStores):
             None,
             SessionRecord(None, None, None, None),
             [],
+            (None, self.last_seq(ref) == 0),
             StopReply.ENDED,
             TakeReply(Status.GONE, None),
         )
@@ -241,7 +267,7 @@ class Twins(TwinStores):
         """Sealed, its session moved on, and only then closed."""
         ref = self.open_streams()[which % len(self.open_streams())]
         self.do_seal(ref, 0, Outcome.COMPLETED, 0)
-        self.do_register(self.conceive(SESSIONS.index(ref.key), AFTER_ERASURES), HOUR)
+        self.do_register(self.conceive(SESSIONS.index(ref.key), 0.0), HOUR)
         self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
 
     @some_open_stream
@@ -347,9 +373,12 @@ class Twins(TwinStores):
 
     def do_lose(self, new: NewStream, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
         terminal = self.terminal(outcome, lost=True) if ends else None
-        lost = Lost(new, self.epoch(new.ref, epoch), lease, HOUR, terminal)
+        meta = self.meta(new.ref)
+        untold = meta is None or epoch > 0
+        lost = Lost(new, UNTOLD if untold else self.epoch(new.ref, epoch), lease, HOUR, terminal)
         reply = self.step(lambda store: store.lose(lost), waits=lease == TINY)
-        self.promises.answered(new.ref, lost.epoch, reply.status)
+        adopts = untold and meta is not None and not meta.taken
+        self.promises.answered(new.ref, meta.epoch if adopts and meta else lost.epoch, reply.status)
         self.after(waits=lease == TINY)
 
     @some_stream

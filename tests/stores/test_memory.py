@@ -13,7 +13,7 @@ from streamguard.stores.base import Append, RequestClaim, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import StreamStoreSuite
 from streamguard.testing._stream_store.outbox import owing
-from streamguard.testing._stream_store.steps import Hints, begin, data, end, log, payloads, put
+from streamguard.testing._stream_store.steps import Hints, begin, data, end, epoch_of, log, payloads, put
 
 pytestmark = pytest.mark.anyio
 
@@ -162,7 +162,7 @@ async def test_what_a_watcher_is_told_does_not_change_afterwards() -> None:
     ref, hints = await begin(store), Hints()
     batch = data(b"a")
     async with store.watch(ref, hints):
-        await store.append([Append(ref, 1, 1, batch, False)])
+        await store.append([Append(ref, epoch_of(ref), 1, batch, False)])
         batch.append((EventKind.DATA, b"b"))
         await hints.until(bool, description="the append's hint")
     assert payloads(hints.seen[0].events) == [b"a"]

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from streamguard.errors import StoreUnavailableError
-from streamguard.model import EventKind, Persisted, SessionKey, StreamRef, StreamState
+from streamguard.errors import LogBrokenError, StoreUnavailableError
+from streamguard.model import START, EventKind, Persisted, Position, SessionKey, StreamRef, StreamState
 from streamguard.stores.base import Append, AppendReply, Close, Status, StopReply, StreamStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, encode_member
@@ -20,6 +20,7 @@ from streamguard.testing._stream_store.steps import (
     begin,
     closing,
     end,
+    epoch_of,
     fresh_key,
     full,
     log,
@@ -32,6 +33,7 @@ from streamguard.testing._stream_store.steps import (
     registered,
     seal,
     sibling,
+    take,
     tombstone,
     try_register,
 )
@@ -80,7 +82,7 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
     check("append that refreshes")
     await beat(store, ref)
     check("heartbeat")
-    await store.take(ref, lease_seconds=5, force=True)
+    await take(store, ref, lease=5, force=True)
     check("take")
     await store.request_stop(ref)
     check("stop")
@@ -139,7 +141,7 @@ async def test_two_processes_see_each_other(store: RedisStore, redis_url: str) -
         ref = await begin(store)
         await put(store, ref, 1, b"a")
         assert payloads(await log(other, ref)) == [b"a"]
-        assert (await other.take(ref, lease_seconds=5, force=True)).status is Status.OK
+        assert (await take(other, ref, lease=5, force=True)).status is Status.OK
         assert (await put(store, ref, 2, b"b")).status is Status.FENCED
         assert (await put(other, ref, 2, b"c", epoch=2)).status is Status.OK
         assert payloads(await log(store, ref)) == [b"a", b"c"]
@@ -159,13 +161,17 @@ async def test_namespaces_share_a_server_without_meeting(store: RedisStore, redi
         await other.aclose()
 
 
-async def test_one_append_given_to_two_stores_goes_to_each_ones_own_keys(store: RedisStore, redis_url: str) -> None:
+async def test_one_append_given_to_two_stores_goes_to_each_ones_own_keys(
+    store: RedisStore, redis_url: str, redis_server: RedisServer, redis_database: int
+) -> None:
     """What a store keeps in an append, to pack the next one faster, is nobody else's."""
     other = RedisStore(redis_url, namespace="other")
     new = new_stream()
-    append = Append(new.ref, 1, 1, [(EventKind.DATA, b"a")], refresh=False)
     for each in (store, other):
-        await each.register(new, lease_seconds=60, ttl_seconds=60, limit=None)
+        await try_register(each, new)
+    redis_server.client(redis_database).hset(Keys("other").stream(new.ref).meta, "e", epoch_of(new.ref))
+    append = Append(new.ref, epoch_of(new.ref), 1, [(EventKind.DATA, b"a")], refresh=False)
+    for each in (store, other):
         (reply,) = await each.append([append])
         assert reply == AppendReply(Status.OK, 1, stop_requested=False)
         assert payloads(await log(each, new.ref)) == [b"a"]
@@ -187,7 +193,7 @@ async def test_at_most_four_connections_and_two_more_for_viewers(own_redis: Call
         before = others()
         watches = [store.watch(ref, lambda hint: None) for ref in refs]
         await asyncio.gather(*(watch.__aenter__() for watch in watches))
-        await asyncio.gather(*(store.read(ref, 0, max_bytes=100) for ref in refs * 5))
+        await asyncio.gather(*(store.read(ref, START, max_bytes=100) for ref in refs * 5))
         assert others() <= before + 2
         assert others() <= 4
         await asyncio.gather(*(watch.__aexit__(None, None, None) for watch in watches))
@@ -252,7 +258,7 @@ async def test_a_long_log_is_read_in_pieces_that_fit(store: RedisStore) -> None:
     for start in range(0, 3000, 500):
         await put(store, ref, start + 1, *sent[start : start + 500])
     assert payloads(await log(store, ref)) == sent
-    found = await store.read(ref, 1000, max_bytes=10_000)
+    found = await store.read(ref, Position(epoch_of(ref), 1000), max_bytes=10_000)
     assert payloads(found) == sent[1000 : 1000 + len(found)]
     assert 10_000 - 28 < sum(map(len, payloads(found))) <= 10_000
 
@@ -264,7 +270,30 @@ async def test_a_log_trimmed_by_hand_says_where_it_begins(
     await put(store, ref, 1, *(b"%d" % number for number in range(10)))
     redis_server.client(redis_database).xtrim(Keys("streamguard").stream(ref).log, maxlen=4, approximate=False)
     assert (await meta(store, ref)).first_seq == 7
-    assert [event.seq for event in await log(store, ref)] == [7, 8, 9, 10]
+    held = [Position(epoch_of(ref), seq) for seq in range(7, 11)]
+    for at in held:
+        found = await store.read(ref, at, max_bytes=1000)
+        assert [event.seq for event in found] == list(range(at.seq + 1, 11))
+        assert (await store.find(ref, at))[1]
+    for at in (START, Position(epoch_of(ref), 6)):
+        with pytest.raises(LogBrokenError):
+            await store.read(ref, at, max_bytes=1000)
+    assert not (await store.find(ref, Position(epoch_of(ref), 6)))[1]
+
+
+async def test_a_log_with_a_hole_is_read_up_to_it_and_no_further(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    """Also where the numbers after it go on as if nothing were missing, under another epoch's id."""
+    client, holed, again = redis_server.client(redis_database), await begin(store), await begin(store)
+    for ref in (holed, again):
+        await put(store, ref, 1, b"a", b"b", b"c", b"d")
+    client.xdel(Keys("streamguard").stream(holed).log, f"{epoch_of(holed)}-3")
+    client.xadd(Keys("streamguard").stream(again).log, {"d": "x"}, id=f"{epoch_of(again) + 1}-2")
+    for ref, last in ((holed, 2), (again, 4)):
+        assert [event.seq for event in await log(store, ref)] == list(range(1, last + 1))
+        with pytest.raises(LogBrokenError):
+            await store.read(ref, Position(epoch_of(ref), last), max_bytes=1000)
 
 
 async def test_nothing_is_published_unless_someone_watches(own_redis: Callable[[], RedisServer]) -> None:
@@ -298,7 +327,7 @@ async def test_a_full_server_refuses_single_appends(own_redis: Callable[..., Red
         one, two = await begin(store), await begin(store)
         server.client().config_set("maxmemory", "1")
         refused = AppendReply(Status.REFUSED, 0, False)
-        items = [Append(ref, 1, 1, [(EventKind.DATA, b"a")], False) for ref in (one, two)]
+        items = [Append(ref, epoch_of(ref), 1, [(EventKind.DATA, b"a")], False) for ref in (one, two)]
         assert await store.append(items) == [refused, refused]
         with pytest.raises(StoreUnavailableError, match="OOM"):
             await store.ping()
@@ -436,5 +465,5 @@ async def test_what_is_owed_is_kept_with_the_record(
 ) -> None:
     ref = await begin(store)
     await seal(store, ref)
-    await store.close(Close(ref, 1, (), a_terminal(), 60, b'{"save":1}'))
+    await store.close(Close(ref, epoch_of(ref), (), a_terminal(), 60, b'{"save":1}'))
     assert redis_server.client(redis_database).hget(Keys("streamguard").stream(ref).meta, "j") == b'{"save":1}'

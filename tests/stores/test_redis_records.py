@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError, StoreFormatError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
+from streamguard.model import MAX_EPOCH, MAX_SEQ, EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
 from streamguard.stores._redis import Reply
 from streamguard.stores.base import Hint, Seal, Status
 from streamguard.stores.damage import RecordKind, Unreadable
@@ -23,11 +22,13 @@ from streamguard.testing._stream_store.steps import (
     a_seal,
     begin,
     closing,
+    epoch_of,
     log,
     losing,
     new_stream,
     put,
     seal,
+    take,
     tombstone,
 )
 
@@ -60,22 +61,22 @@ def test_a_seal_survives_the_trip(sealed: Seal) -> None:
     assert decode_seal(REF, fields, "meta") == sealed
 
 
-@given(st.booleans(), st.integers(0, 2**53 - 1), events)
-def test_a_hint_survives_the_trip(stop: bool, first_seq: int, told: list[tuple[EventKind, bytes]]) -> None:
-    payload = struct.pack(">BQ", stop, first_seq)
+@given(st.booleans(), st.integers(0, MAX_SEQ), st.integers(0, MAX_EPOCH), events)
+def test_a_hint_survives_the_trip(stop: bool, first_seq: int, epoch: int, told: list[tuple[EventKind, bytes]]) -> None:
+    payload = struct.pack(">BQQ", stop, first_seq, epoch)
     payload += b"".join(struct.pack(">cI", kind.encode(), len(data)) + data for kind, data in told)
-    assert decode_hint(payload) == Hint(first_seq, tuple(told), stop)
+    assert decode_hint(payload) == Hint(first_seq, tuple(told), stop, epoch)
 
 
 @given(st.binary())
 def test_a_hint_that_cannot_be_read_is_an_empty_one_or_what_it_says(payload: bytes) -> None:
     hint = decode_hint(payload)
-    assert len(payload) >= 9 or hint == Hint(0, (), False)
+    assert len(payload) >= 17 or hint == Hint(0, (), False)
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5, 12])
 def test_a_hint_that_is_cut_off_is_an_empty_one(cut: int) -> None:
-    whole = struct.pack(">BQ", 0, 1) + struct.pack(">cI", b"d", 5) + b"hello"
+    whole = struct.pack(">BQQ", 0, 1, 7) + struct.pack(">cI", b"d", 5) + b"hello"
     assert decode_hint(whole[:-cut]) == Hint(0, (), False)
 
 
@@ -108,9 +109,9 @@ async def test_a_record_of_a_later_version_is_reported_and_left_alone(
         lambda: store.meta(ref),
         lambda: store.session(ref.key),
         lambda: begin(store, ref.key),
-        lambda: store.take(ref, lease_seconds=1),
+        lambda: take(store, ref, lease=1),
         lambda: store.request_stop(ref),
-        lambda: store.seal(ref, 1, a_seal(1)),
+        lambda: store.seal(ref, epoch_of(ref), a_seal(1)),
         lambda: store.close(closing(ref)),
         lambda: store.mark(ref, persisted=Persisted.YES),
         lambda: store.erase(ref.key, mark_seconds=1),
@@ -142,7 +143,7 @@ async def test_a_session_of_a_later_version_is_reported_and_its_pointers_are_lef
     for step in steps:
         with pytest.raises(StoreFormatError, match="this session was written by a later version"):
             await step()
-    later = new_stream(ref.key, created_at=time.time() + 60)
+    later = new_stream(ref.key, age=0)
     for terminal in (None, tombstone()):
         assert (await store.lose(losing(later, terminal=terminal))).status is Status.OK
         assert client.hgetall(name) == before
@@ -165,6 +166,8 @@ async def test_a_session_of_a_later_version_is_reported_and_its_pointers_are_lef
         ("v", ""),
         ("c", "now"),
         ("c", "nan"),
+        ("c", "9" * 400),
+        ("e", "?"),
     ],
 )
 @pytest.mark.anyio

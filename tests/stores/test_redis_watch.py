@@ -13,7 +13,7 @@ from streamguard.stores import redis_watch
 from streamguard.stores.base import Hint
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
-from streamguard.testing._stream_store.steps import Hints, begin, end, put
+from streamguard.testing._stream_store.steps import Hints, begin, end, epoch_of, put
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer
@@ -49,7 +49,7 @@ async def test_a_hint_carries_the_new_events_byte_for_byte(store: RedisStore, re
     async with remote.watch(ref, hints):
         await put(store, ref, 1, b"before", *hostile)
         await hints.until(bool, description="the append's hint")
-    assert hints.seen == [Hint(2, tuple((EventKind.DATA, payload) for payload in hostile), False)]
+    assert hints.seen == [Hint(2, tuple((EventKind.DATA, payload) for payload in hostile), False, epoch_of(ref))]
 
 
 async def test_only_the_right_stream_and_kind_of_watcher_is_told(store: RedisStore, remote: RedisStore) -> None:
@@ -78,9 +78,7 @@ async def test_a_lost_connection_is_repaired_by_an_empty_hint(
         async with remote.watch(refs[2], hints[2]):
             await put(store, refs[0], 2, b"seen")
             await put(store, refs[2], 1, b"too")
-            await hints[0].until(
-                lambda seen: Hint(2, ((EventKind.DATA, b"seen"),), False) in seen, description="hints flow again"
-            )
+            await hints[0].until(lambda seen: hint_of(refs[0], 2, b"seen") in seen, description="hints flow again")
             await hints[2].until(bool, description="a later watcher's hint")
         assert EMPTY not in hints[2].seen
 
@@ -100,11 +98,11 @@ async def test_after_a_long_outage_old_and_new_watchers_are_served(
         async with remote.watch(ref, new):
             await put(store, ref, 1, b"a")
             for some in (old, new):
-                await some.until(lambda seen: seen[-1:] == [hint_of(1, b"a")], description="hints flow again")
+                await some.until(lambda seen: seen[-1:] == [hint_of(ref, 1, b"a")], description="hints flow again")
 
 
-def hint_of(seq: int, payload: bytes) -> Hint:
-    return Hint(seq, ((EventKind.DATA, payload),), False)
+def hint_of(ref: StreamRef, seq: int, payload: bytes) -> Hint:
+    return Hint(seq, ((EventKind.DATA, payload),), False, epoch_of(ref))
 
 
 async def test_a_connection_that_died_silently_is_found(

@@ -101,7 +101,7 @@ BUGS = {
         frozenset({"pointer"}),
     ),
     "an owner gets a slot more than there are": Bug(
-        "register", "others >= tonumber(ARGV[7])", "others > tonumber(ARGV[7])", frozenset({"slots"})
+        "register", "others >= tonumber(ARGV[6])", "others > tonumber(ARGV[6])", frozenset({"slots"})
     ),
     "a refused registration takes a slot": Bug(
         "register",
@@ -121,7 +121,7 @@ end
 """,
         """if known then
   if newer(known) then return {CORRUPT} end
-  if redis.call('ZCARD', KEYS[6]) >= (tonumber(ARGV[7]) or 99) then return {'full'} end
+  if redis.call('ZCARD', KEYS[6]) >= (tonumber(ARGV[6]) or 99) then return {'full'} end
   return {OK, snapshot(KEYS[1], KEYS[2], at)}
 end
 """,

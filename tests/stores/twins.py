@@ -17,9 +17,21 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import Event, EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, StreamState
+from streamguard.model import (
+    START,
+    Event,
+    EventKind,
+    Outcome,
+    Persisted,
+    Position,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    StreamState,
+)
 from streamguard.stores.base import (
     AppendReply,
+    Erasure,
     NewStream,
     Occupied,
     Owed,
@@ -35,7 +47,7 @@ from streamguard.stores.memory import MemoryStore
 
 from .promises import Promises, Seen
 
-__all__ = ["AFTER_ERASURES", "HOUR", "MOST_STREAMS", "SESSIONS", "TINY", "Bench", "TwinStores", "status_of"]
+__all__ = ["BEFORE_ERASURES", "HOUR", "MOST_STREAMS", "SESSIONS", "TINY", "Bench", "TwinStores", "status_of"]
 
 T = TypeVar("T")
 
@@ -48,8 +60,8 @@ SLOT_SECONDS = 0.003
 
 SESSIONS = (SessionKey("ann", "s1"), SessionKey("ann", "s2"), SessionKey("bob", "s1"))
 
-AFTER_ERASURES = 500.0
-"""Seconds from the start of the example to a stream's creation: after any erasure in it, however slow the machine."""
+BEFORE_ERASURES = 500.0
+"""How old a stream is that began before any erasure of its example, however slow the machine."""
 
 
 class Clock:
@@ -97,8 +109,14 @@ def timeless(reply: object) -> object:
             return replace(
                 reply,
                 lease_seconds=1.0 if reply.lease_seconds > 0 else -1.0,
+                created_at=0.0,
+                age_seconds=0.0,
                 closed_seconds=None if reply.closed_seconds is None else 0.0,
             )
+        case Erasure():
+            return "erased"
+        case (None | StreamMeta() as meta, bool() as held):
+            return (timeless(meta), held)
         case Registered(meta):
             return ("registered", timeless(meta))
         case Occupied(meta):
@@ -125,7 +143,7 @@ def timeless(reply: object) -> object:
 
 async def show(store: StreamStore, refs: list[StreamRef]) -> Shown:
     metas = await asyncio.gather(*(store.meta(ref) for ref in refs))
-    logs = await asyncio.gather(*(store.read(ref, 0, max_bytes=1 << 20) for ref in refs))
+    logs = await asyncio.gather(*(store.read(ref, START, max_bytes=1 << 20) for ref in refs))
     sessions = await asyncio.gather(*(store.session(key) for key in SESSIONS))
     due = await store.due(limit=100)
     living, dead = await asyncio.gather(*(store.owed(dead=dead, limit=100) for dead in (False, True)))
@@ -162,8 +180,9 @@ class TwinStores(RuleBasedStateMachine):
         super().__init__()
         self.bench.clear()
         self.clock = Clock()
-        self.memory = MemoryStore(clock=self.clock)
-        self.began_at = time.time()
+        self.memory = MemoryStore(clock=self.clock, wall_us=lambda: self.wall_us)
+        self.wall_us = 0
+        """The memory store's wall clock: the newest epoch Redis issued, so that memory issues the same."""
         self.promises = Promises()
         self.streams: list[NewStream] = []
         self.payloads = 0
@@ -176,7 +195,9 @@ class TwinStores(RuleBasedStateMachine):
         """Do `call` to both and compare the answers. Returns Redis's. With `waits`, a millisecond passes after it."""
 
         async def both() -> tuple[T, T]:
-            return await call(self.bench.redis), await call(self.memory)
+            answer = await call(self.bench.redis)
+            await self.set_wall()
+            return answer, await call(self.memory)
 
         answer, expected = self.bench.run(both())
         self.last = (call, answer, waits)
@@ -192,6 +213,7 @@ class TwinStores(RuleBasedStateMachine):
             return await asyncio.gather(*(call(self.bench.redis) for call in calls))
 
         answers = self.bench.run(at_once())
+        self.bench.run(self.set_wall())
         self.last = None
         order = sorted(range(len(calls)), key=lambda index: not won(answers[index]))
 
@@ -202,6 +224,10 @@ class TwinStores(RuleBasedStateMachine):
         for index, answer in enumerate(answers):
             self.expect(answer, expected[index])
         self.after()
+
+    async def set_wall(self) -> None:
+        metas = await asyncio.gather(*(self.bench.redis.meta(new.ref) for new in self.streams))
+        self.wall_us = max(self.wall_us, *(meta.epoch for meta in metas if meta is not None), 0)
 
     def expect(self, answer: object, expected: object) -> None:
         if self.compares:
@@ -251,7 +277,7 @@ class TwinStores(RuleBasedStateMachine):
             protocol="plain",
             binding="twins",
             fingerprint="" if number % 2 else "f" * 64,
-            created_at=self.began_at + age + number,
+            age_seconds=age,
         )
         self.streams.append(new)
         return new
@@ -275,6 +301,11 @@ class TwinStores(RuleBasedStateMachine):
     def epoch(self, ref: StreamRef, offset: int) -> int:
         meta = self.meta(ref)
         return max(1, (1 if meta is None else meta.epoch) + offset)
+
+    def position(self, ref: StreamRef, seq: int) -> Position:
+        """Where event `seq` is, as far as there is one."""
+        log = self.log(ref)
+        return Position(log[seq - 1].epoch, seq) if 0 < seq <= len(log) else Position(self.epoch(ref, 0), seq)
 
     def log(self, ref: StreamRef) -> tuple[Event, ...]:
         return self.promises.streams[ref].log if ref in self.promises.streams else ()

@@ -9,7 +9,7 @@ import pytest
 
 from streamguard.errors import FaultError, StoreCorruptError, StoreFormatError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey, Signal, StreamRef, new_stream_id
+from streamguard.model import START, Outcome, SessionKey, Signal, StreamRef, new_stream_id
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
 from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
@@ -132,7 +132,7 @@ async def test_the_second_waits_for_the_firsts_first_word() -> None:
         assert isinstance(meta, StreamMeta)
         assert meta.ref == first.ref
         assert [seen.ref for seen in other.signals(Signal.STREAM_RESUMED)] == [first.ref]
-        viewer = other.runtime.resume_view(meta, 0, ids=True)
+        viewer = other.runtime.resume_view(meta, START, ids=True)
         model.end()
         assert (await read(viewer)).text == "hello"
 

@@ -6,9 +6,10 @@ import pytest
 
 from streamguard.faults import FaultCode
 from streamguard.model import Outcome, Persisted, QuotaState, Signal, StreamRef, new_stream_id
-from streamguard.stores.base import Close, Lost, NewStream, RequestClaim, Seal, StreamStore, Terminal
+from streamguard.stores.base import UNTOLD, Close, Lost, NewStream, RequestClaim, Seal, StreamStore, Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
+from streamguard.testing._stream_store.steps import registered, try_register
 from streamguard.web.idempotency import BEGUN
 from tests.harness.redis import RedisServer
 from tests.runtime.stage import KEY, working
@@ -23,7 +24,7 @@ async def lost(store: StreamStore, persisted: Persisted) -> NewStream:
     new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "plain", "chat", "", 1.0)
     await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
     terminal = Terminal(Outcome.COMPLETED, persisted, QuotaState.NONE, new.message_id)
-    await store.lose(Lost(new, 1, 0.0, 60.0, terminal))
+    await store.lose(Lost(new, UNTOLD, 0.0, 60.0, terminal))
     await store.mark(new.ref, persisted=persisted)
     return new
 
@@ -57,11 +58,11 @@ async def test_an_answer_whose_log_is_gone(redis_server: RedisServer, redis_data
 
 async def test_an_answer_in_a_protocol_of_a_later_version() -> None:
     store = MemoryStore()
-    new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "later", "chat", "", 1.0)
-    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0, limit=None)
-    await store.seal(new.ref, 1, Seal(Outcome.COMPLETED, 0))
+    new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "later", "chat", "")
+    epoch = registered(await try_register(store, new)).epoch
+    await store.seal(new.ref, epoch, Seal(Outcome.COMPLETED, 0))
     terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg_1")
-    await store.close(Close(new.ref, 1, [], terminal, 60.0))
+    await store.close(Close(new.ref, epoch, [], terminal, 60.0))
     await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
     async with working(store) as worker:
         assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, "unknown_protocol")

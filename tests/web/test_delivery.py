@@ -11,7 +11,7 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from streamguard.model import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
+from streamguard.model import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.runtime import Viewer, ViewerCutError
 from streamguard.runtime.feed import CHUNK_BYTES, Feed
 from streamguard.runtime.log_reads import LogReads
@@ -36,13 +36,13 @@ class Window:
     def __init__(self) -> None:
         protocol = protocol_named("plain")
         ref = StreamRef(SessionKey("ana", "chat-1"), new_stream_id())
-        self.feed = Feed(protocol, ref.stream_id, start=0, limit_bytes=1_000_000)
+        self.feed = Feed(protocol, ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
         self.viewer = Viewer(
             reads=LogReads(MemoryStore(), 1),
             ref=ref,
             protocol=protocol,
             feed=self.feed,
-            position=0,
+            after=Position(0, 0),
             ids=True,
             now=asyncio.get_running_loop().time(),
             patience_seconds=1.0,

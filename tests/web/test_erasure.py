@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -11,7 +10,7 @@ from streamguard import StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, MemoryMessageStore, Message
 from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
-from streamguard.stores.base import Close, NewStream, Seal, StreamStore, Terminal
+from streamguard.stores.base import Close, NewStream, Registered, Seal, StreamStore, Terminal
 from tests.harness.waiting import wait_until_async
 
 from .saved import KEY, FailingStore, app_of, fill, guard_with, read
@@ -27,7 +26,7 @@ async def test_erasure_is_marked_before_messages_go() -> None:
 
     class Store(MemoryMessageStore):
         async def delete_session(self, key: SessionKey) -> None:
-            marked.append(await guard._running().store.erased(key, 0.0))
+            marked.append(await guard._running().store.erased(key) is not None)
             await super().delete_session(key)
 
     store = Store()
@@ -53,19 +52,21 @@ async def test_erasure_takes_what_is_owed_and_what_was_given_up(where: str, requ
         answer = await client.delete("/api/chat/s")
         left = [owed.ref for dead in (False, True) for owed in await store.owed(dead=dead, limit=10)]
         records = [await store.meta(ref) for ref in owing[:2]]
-        marked = await store.erased(KEY, time.time() - 1)
+        marked = await store.erased(KEY) is not None
     assert (answer.status_code, left, records, marked) == (204, [owing[2]], [None, None], True)
 
 
 async def owes(store: StreamStore, key: SessionKey) -> StreamRef:
     """A closed stream whose save is owed."""
     ref = StreamRef(key, new_stream_id())
-    new = NewStream(ref, "msg_1", "ui-message", "chat", "", time.time())
-    await store.register(new, lease_seconds=60.0, ttl_seconds=60.0, limit=None)
-    await store.seal(ref, 1, Seal(Outcome.COMPLETED, 0))
+    new = NewStream(ref, "msg_1", "ui-message", "chat", "")
+    registered = await store.register(new, lease_seconds=60.0, ttl_seconds=60.0, limit=None)
+    assert isinstance(registered, Registered)
+    epoch = registered.meta.epoch
+    await store.seal(ref, epoch, Seal(Outcome.COMPLETED, 0))
     await store.owe(ref, due_seconds=60.0)
     terminal = Terminal(Outcome.COMPLETED, Persisted.PENDING, QuotaState.NONE, "msg_1")
-    await store.close(Close(ref, 1, [], terminal, 60.0, owed=b"{}"))
+    await store.close(Close(ref, epoch, [], terminal, 60.0, owed=b"{}"))
     return ref
 
 

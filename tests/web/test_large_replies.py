@@ -20,6 +20,7 @@ from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
 from streamguard.model import Outcome, Persisted, SessionKey, StreamRef
+from streamguard.runtime.beginning import Beginning
 from streamguard.runtime.finishing import Sealed
 from streamguard.runtime.saving.calls import Attempts
 from streamguard.runtime.saving.source import Source, fold_stream
@@ -123,7 +124,9 @@ async def test_a_large_reply_is_folded_beside_the_loop(protocol: str, threads: l
         payloads += encoder.encode(text if protocol != "opaque" else f"data: {text}\n\n")
     seal = Seal(Outcome.COMPLETED, len(payloads), None, None, ())
     ref = StreamRef(KEY, "s1")
-    sealed = Sealed(ref=ref, message_id="m1", protocol=protocol, binding="chat", epoch=1, created_at=1.0, seal=seal)
+    sealed = Sealed(
+        ref=ref, message_id="m1", protocol=protocol, binding="chat", epoch=1, began=Beginning(1.0), seal=seal
+    )
     said = await fold_stream(MemoryStore(), sealed, Source(ref, 0, payloads), Attempts(60))
     assert sum(len(json.dumps(part)) for part in said.parts) > 20_000_000
     assert len(threads) == 1

@@ -48,6 +48,11 @@ async def post(client: httpx.AsyncClient, session: str) -> httpx.Response:
     return await client.post("/api/chat", json={"id": session})
 
 
+def event_ids(answer: httpx.Response) -> list[str]:
+    lines = answer.text.splitlines()
+    return [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+
+
 def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["error"]["code"])
 
@@ -92,7 +97,7 @@ async def test_status_tells_of_the_active_and_the_last_stream() -> None:
         "outcome": None,
         "persisted": "not_asked",
         "quota": "none",
-        "cursor": f"1.{stream_id}.3",
+        "cursor": event_ids(done)[2],
     }
     assert after["active"] is None
     assert (after["last"]["stream_id"], after["last"]["outcome"]) == (stream_id, "completed")
@@ -175,7 +180,7 @@ async def test_cursors_come_first_then_identity() -> None:
     async with calling(chat_app(guard), guard) as client:
         del client.headers["X-User"]
         bad = await client.get("/api/chat/s/stream?cursor=$")
-        nobody = await client.get(f"/api/chat/s/stream?cursor=1.{'a' * 24}.1")
+        nobody = await client.get(f"/api/chat/s/stream?cursor=1.{'a' * 24}.1.1")
         empty = await client.get("/api/chat/s/stream?cursor=", headers={**USER, "Last-Event-ID": ""})
     assert (bad.status_code, code_of(bad)) == (400, "cursor_invalid")
     assert (nobody.status_code, code_of(nobody)) == (401, "unauthenticated")
@@ -199,7 +204,7 @@ async def test_errors_as_a_stream() -> None:
     async with calling(chat_app(guard), guard) as client:
         anonymous = await client.get(path, headers={"X-User": ""})
         malformed = await client.get(path, headers={"Last-Event-ID": "$"})
-        gone = await client.get(path, headers={"Last-Event-ID": f"1.{'a' * 24}.1"})
+        gone = await client.get(path, headers={"Last-Event-ID": f"1.{'a' * 24}.1.1"})
         await client.get(path)
         await client.get(path)
         limited = await client.get(path)

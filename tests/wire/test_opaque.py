@@ -18,7 +18,7 @@ from streamguard.wire.sse import BOM, KEEP_ALIVE, BlockSplitter, EventParser
 from .chunking import chunked, cuts, event_stream_bytes, independent_events
 
 PROTOCOL = OpaqueProtocol()
-CURSOR = "1.0123456789abcdef01234567.5"
+CURSOR = "1.0123456789abcdef01234567.7.5"
 
 CHAT = (
     b": PROCESSING\n\n"

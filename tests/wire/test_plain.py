@@ -16,7 +16,7 @@ from streamguard.wire.plain import PlainProtocol
 from .chunking import chunked, independent_events
 
 PROTOCOL = PlainProtocol()
-CURSOR = "1.0123456789abcdef01234567.5"
+CURSOR = "1.0123456789abcdef01234567.7.5"
 
 
 def payloads(*items: object) -> list[bytes]:

@@ -22,7 +22,7 @@ from streamguard.wire.ui_message import UIMessageEncoder, UIMessageProtocol
 from .chunking import independent_events
 
 PROTOCOL = UIMessageProtocol()
-CURSOR = "1.0123456789abcdef01234567.5"
+CURSOR = "1.0123456789abcdef01234567.7.5"
 LIMIT = 1_048_576
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -131,7 +130,7 @@ def show_entry(
                 {
                     "store": place.name,
                     "entry": entry_shape(entry, owners=owners),
-                    "stream": None if meta is None else stream_shape(meta, now=time.time(), owners=owners),
+                    "stream": None if meta is None else stream_shape(meta, owners=owners),
                     "messages": messages,
                 }
             )

@@ -99,36 +99,36 @@ class _Looks:
         """
         found = await self.store.active(limit=self.limit + 1)
         viewers = await self.store.viewers() if found else {}
-        now, at = time.time(), time.monotonic()
+        at = time.monotonic()
         more = len(found) > self.limit
         shown = sorted(found[: self.limit], key=lambda meta: (meta.created_at, meta.ref.stream_id))
-        rates = {meta.ref: self._rate(meta, now, at) for meta in shown}
+        rates = {meta.ref: self._rate(meta, at) for meta in shown}
         self.before = {meta.ref: (at, meta.last_seq) for meta in shown}
         streams = [
             {
-                **stream_shape(meta, now=now, owners=self.owners),
+                **stream_shape(meta, owners=self.owners),
                 "events_per_second": rates[meta.ref],
                 "viewers": viewers.get(meta.ref.stream_id, 0),
             }
             for meta in shown
         ]
         shape = {"store": self.place.name, "namespace": self.place.namespace, "streams": streams, "more": more}
-        rows = [self._row(meta, now, rates[meta.ref], viewers.get(meta.ref.stream_id, 0)) for meta in shown]
+        rows = [self._row(meta, rates[meta.ref], viewers.get(meta.ref.stream_id, 0)) for meta in shown]
         return _Seen(shape, rows, more)
 
-    def _rate(self, meta: StreamMeta, now: float, at: float) -> float:
+    def _rate(self, meta: StreamMeta, at: float) -> float:
         before = self.before.get(meta.ref)
-        seconds, events = (now - meta.created_at, meta.last_seq)
+        seconds, events = (meta.age_seconds, meta.last_seq)
         if before is not None:
             seconds, events = at - before[0], meta.last_seq - before[1]
         return round(events / seconds, 1) if seconds > 0 else 0.0
 
-    def _row(self, meta: StreamMeta, now: float, rate: float, viewers: int) -> Sequence[str]:
+    def _row(self, meta: StreamMeta, rate: float, viewers: int) -> Sequence[str]:
         return (
             meta.ref.stream_id,
             owner_of(meta.ref.key.owner, clear=self.owners),
             meta.ref.key.session_id,
-            duration(max(0.0, now - meta.created_at)),
+            duration(meta.age_seconds),
             str(meta.last_seq),
             f"{rate:.1f}/s",
             duration(meta.lease_seconds),

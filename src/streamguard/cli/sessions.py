@@ -61,7 +61,6 @@ def show(
                 raise _unknown(key)
             streams = found[:limit]
             owed = [entry for meta in streams if (entry := await _owed_for(store, meta)) is not None]
-        now = time.time()
         if output.as_json:
             output.value(
                 {
@@ -69,13 +68,13 @@ def show(
                     "session_id": session,
                     "active_id": record.active_id,
                     "last_id": record.last_id,
-                    "streams": [stream_shape(meta, now=now, owners=False) for meta in streams],
+                    "streams": [stream_shape(meta, owners=False) for meta in streams],
                     "owed": [entry_shape(entry, owners=False) for entry in owed],
                     "more": len(found) > limit,
                 }
             )
         else:
-            _print(output, streams, {entry.ref: entry for entry in owed}, now, more=len(found) > limit)
+            _print(output, streams, {entry.ref: entry for entry in owed}, more=len(found) > limit)
         return ExitCode.OK
 
     run(output, work)
@@ -91,9 +90,7 @@ async def _owed_for(store: StreamStore, meta: StreamMeta) -> Owed | None:
     return found if found is not None and found.ref == meta.ref else None
 
 
-def _print(
-    output: Output, streams: Sequence[StreamMeta], owed: Mapping[StreamRef, Owed], now: float, *, more: bool
-) -> None:
+def _print(output: Output, streams: Sequence[StreamMeta], owed: Mapping[StreamRef, Owed], *, more: bool) -> None:
     for number, meta in enumerate(streams):
         if number:
             output.line()
@@ -102,7 +99,7 @@ def _print(
             "message": meta.message_id,
             "endpoint": f"{meta.binding} ({meta.protocol})",
             "number": f"{meta.ordinal} of its session, epoch {meta.epoch}",
-            "began": f"{duration(max(0.0, now - meta.created_at))} ago",
+            "began": f"{duration(meta.age_seconds)} ago",
             "state": _state(meta),
             "events": f"{meta.last_seq}" + (", of which the log has lost some" if meta.lost else ""),
         }

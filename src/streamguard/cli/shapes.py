@@ -27,8 +27,8 @@ def ids_shape(ref: StreamRef, *, owners: bool = False) -> dict[str, object]:
     return {**ids, "owner": owner} if owners else ids
 
 
-def stream_shape(meta: StreamMeta, *, now: float, owners: bool) -> dict[str, object]:
-    """A stream's record. `now` is Unix time on this machine; ages mix it with the writer's clock."""
+def stream_shape(meta: StreamMeta, *, owners: bool) -> dict[str, object]:
+    """A stream's record."""
     seal = meta.seal
     return {
         **ids_shape(meta.ref, owners=owners),
@@ -44,7 +44,7 @@ def stream_shape(meta: StreamMeta, *, now: float, owners: bool) -> dict[str, obj
         "quota": meta.quota,
         "usage": None if seal is None or seal.usage is None else dict(seal.usage.amounts),
         "events": meta.last_seq,
-        "age_seconds": round(max(0.0, now - meta.created_at), 3),
+        "age_seconds": round(meta.age_seconds, 3),
         "lease_seconds": None if meta.state is StreamState.CLOSED else round(meta.lease_seconds, 3),
         "closed_seconds": None if meta.closed_seconds is None else round(meta.closed_seconds, 3),
         "stop_requested": meta.stop_requested,

@@ -13,9 +13,11 @@ from typing import Final
 
 from ..errors import StoreError
 from ..model import (
+    START,
     EventKind,
     Outcome,
     Persisted,
+    Position,
     QuotaState,
     SessionKey,
     StreamRef,
@@ -59,10 +61,9 @@ async def live_and_die(store: StreamStore) -> float:
     began = time.monotonic()
     ref = StreamRef(SessionKey("streamguard doctor", new_stream_id()), new_stream_id())
     try:
-        await _live(store, ref)
-        await _owe(store, ref)
+        await _owe(store, ref, await _live(store, ref))
         await store.erase(ref.key, mark_seconds=1.0)
-        _expect("erased", await store.erased(ref.key, 0.0), True)
+        _expect("erased", await store.erased(ref.key) is not None, True)
         _expect("meta", await store.meta(ref), None)
     except BaseException:
         with suppress(StoreError):
@@ -71,30 +72,36 @@ async def live_and_die(store: StreamStore) -> float:
     return time.monotonic() - began
 
 
-async def _live(store: StreamStore, ref: StreamRef) -> None:
+async def _live(store: StreamStore, ref: StreamRef) -> int:
+    """Up to the seal. Returns the epoch that may close it."""
     owner, stream_id = ref.key.owner, ref.stream_id
     claim = RequestClaim(ref, "")
     _expect("claim_request", await store.claim_request(owner, stream_id, claim, ttl_seconds=TTL_SECONDS), claim)
-    new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "", time.time())
+    new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "")
     answer = await store.register(new, lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS, limit=None)
     if not isinstance(answer, Registered):
         raise TrialError("register: a session nobody can know of has a stream")
+    epoch = answer.meta.epoch
     async with _heard(store, ref):
-        (reply,) = await store.append([Append(ref, 1, 1, [(EventKind.DATA, b"trial")], True)])
+        (reply,) = await store.append([Append(ref, epoch, 1, [(EventKind.DATA, b"trial")], True)])
         _expect("append", reply.status, Status.OK)
-    (reply,) = await store.heartbeat([(ref, 1)], lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS)
+    (reply,) = await store.heartbeat([(ref, epoch)], lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS)
     _expect("heartbeat", reply.status, Status.OK)
-    _expect("read", [event.data for event in await store.read(ref, 0, max_bytes=1_000)], [b"trial"])
+    _expect("read", [event.data for event in await store.read(ref, START, max_bytes=1_000)], [b"trial"])
+    _, held = await store.find(ref, Position(epoch, 1))
+    _expect("find", held, True)
     await store.request_stop(ref)
     taken = await store.take(ref, lease_seconds=LEASE_SECONDS, force=True)
-    _expect("take", taken.status, Status.OK)
+    if taken.status is not Status.OK or taken.meta is None:
+        raise TrialError(f"take: the answer was {taken.status}")
     await store.due(limit=1)
     await store.report_viewers(stream_id, {stream_id: 1}, seconds=TTL_SECONDS)
     _expect("viewers", (await store.viewers()).get(stream_id), 1)
     await store.report_viewers(stream_id, {}, seconds=TTL_SECONDS)
-    status, _ = await store.seal(ref, 2, Seal(Outcome.STOPPED, 1))
+    status, _ = await store.seal(ref, taken.meta.epoch, Seal(Outcome.STOPPED, 1))
     _expect("seal", status, Status.OK)
     await store.dismiss(owner, stream_id)
+    return taken.meta.epoch
 
 
 @asynccontextmanager
@@ -115,10 +122,10 @@ async def _heard(store: StreamStore, ref: StreamRef) -> AsyncIterator[None]:
             raise TrialError(f"watch: an append was not heard of within {HINT_SECONDS:.0f} seconds") from None
 
 
-async def _owe(store: StreamStore, ref: StreamRef) -> None:
+async def _owe(store: StreamStore, ref: StreamRef, epoch: int) -> None:
     await store.owe(ref, due_seconds=DUE_SECONDS)
     terminal = Terminal(Outcome.STOPPED, Persisted.PENDING, QuotaState.NONE, "trial")
-    reply = await store.close(Close(ref, 2, [], terminal, TTL_SECONDS, b"{}"))
+    reply = await store.close(Close(ref, epoch, [], terminal, TTL_SECONDS, b"{}"))
     _expect("close", reply.status, Status.OK)
     postponed = await store.postpone(ref, due_seconds=DUE_SECONDS, reason="trial", ttl_seconds=TTL_SECONDS)
     _expect("postpone", postponed, Status.OK)

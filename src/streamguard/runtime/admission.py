@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final, TypeVar
@@ -46,7 +45,7 @@ class Admission:
         breaker: Breaker,
         settings: Settings,
         *,
-        make: Callable[[StreamRequest, StreamRef, float, Budget], LiveStream],
+        make: Callable[[StreamRequest, StreamRef, Budget], LiveStream],
         count: Callable[[str], int],
         owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
@@ -79,7 +78,7 @@ class Admission:
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
         budget = budget or self.budget()
-        stream = self._make(request, ref, time.time(), budget)
+        stream = self._make(request, ref, budget)
         if request.demand is None:
             return await self._open(stream, budget)
         record = await self._record(request.key, budget)
@@ -131,10 +130,7 @@ class Admission:
         except asyncio.CancelledError:  # it may be registered by now: its owner need not wait for the lease to run out
             await self._dismiss(request.key.owner, ref.stream_id)
             raise
-        if joined is not None:
-            return joined
-        stream.registered = True
-        return stream
+        return stream if joined is None else joined
 
     async def _register(self, stream: LiveStream, budget: Budget) -> StreamMeta | None:
         """Register, clearing the way as the policy says. Returns the stream to join instead, if any."""
@@ -151,6 +147,7 @@ class Admission:
                 )
             )
             if isinstance(result, Registered):
+                stream.enter(result.meta)
                 return None
             if isinstance(result, Full):
                 raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)

@@ -12,7 +12,7 @@ from typing import Final
 import anyio
 
 from ..errors import StoreError
-from ..model import StreamRef, StreamState
+from ..model import Position, StreamRef, StreamState
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
 from ..wire import protocol_named
@@ -67,28 +67,32 @@ class Audience:
                     continue
                 said = bool(counts)
 
-    def resume(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
-        """A viewer of any stream, after event `after_seq`: of this process's own feed if it has one."""
+    def resume(self, meta: StreamMeta, after: Position, *, ids: bool) -> Viewer:
+        """A viewer of any stream, after event `after`: of this process's own feed if it has one."""
         ref = meta.ref
         protocol = protocol_named(meta.protocol)
         feed = self._local(ref)
         if feed is None:
             feed = self._feeds.get(ref)
+        if feed is not None and not feed.continues(after):  # the log has other events by now, or it lags behind
+            feed = None
         if feed is None and meta.state is not StreamState.CLOSED:
-            feed = Feed(protocol, ref.stream_id, start=meta.last_seq, limit_bytes=self._settings.viewer_backlog_bytes)
-            viewer = self.viewer(ref, protocol, feed, after_seq, ids=ids)
+            feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
+            viewer = self.viewer(ref, protocol, feed, after, ids=ids)
             self.follow(ref, feed)
             return viewer
-        return self.viewer(ref, protocol, feed, after_seq, ids=ids)
+        return self.viewer(ref, protocol, feed, after, ids=ids)
 
-    def viewer(self, ref: StreamRef, protocol: WireProtocol, feed: Feed | None, after_seq: int, *, ids: bool) -> Viewer:
+    def viewer(
+        self, ref: StreamRef, protocol: WireProtocol, feed: Feed | None, after: Position, *, ids: bool
+    ) -> Viewer:
         """A viewer of a feed, or with None of a closed stream's log."""
         viewer = Viewer(
             reads=self._reads,
             ref=ref,
             protocol=protocol,
             feed=feed,
-            position=after_seq,
+            after=after,
             ids=ids,
             now=asyncio.get_running_loop().time(),
             patience_seconds=self._settings.append_deadline_seconds,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..faults import Fault
-from ..model import EventKind
+from ..model import EventKind, Position
 from ..stores.base import Terminal
 from ..wire.base import WireProtocol
 
@@ -84,11 +84,13 @@ class Feed:
         "_simple",
         "_taken",
         "_trim_over",
+        "_writers",
         "base",
         "complete",
         "data",
         "end_fault",
         "ended",
+        "epoch",
         "kinds",
         "last_id",
         "protocol",
@@ -98,12 +100,14 @@ class Feed:
         "visible",
     )
 
-    def __init__(self, protocol: WireProtocol, stream_id: str, *, start: int, limit_bytes: int) -> None:
+    def __init__(self, protocol: WireProtocol, stream_id: str, *, start: Position, limit_bytes: int) -> None:
         self.protocol: WireProtocol = protocol
         self.stream_id: str = stream_id
-        self.base: int = start
+        self.epoch: int = start.epoch
+        """That of the writer of the window's newest event."""
+        self.base: int = start.seq
         """Number of the last event before the window."""
-        self.visible: int = start
+        self.visible: int = start.seq
         """Number of the last event that may be shown: it is in the log, or the stream is degraded."""
         self.kinds: dict[int, EventKind] = {}
         """Of the window's events that are no data, by number."""
@@ -126,10 +130,13 @@ class Feed:
         """Of what was said, what left the window."""
         self._trim_over = 2 * limit_bytes
         """How much is said when the window has become too large."""
-        self._id_prefix = f"id: 1.{stream_id}.".encode()
+        self._writers: list[tuple[int, int]] = [(start.seq, start.epoch)]
+        """Per epoch that wrote any event of this feed, the number of its first, in order; before that, of the event
+        that it starts after."""
+        self._id_prefix = self._id_prefix_of(start.epoch)
         self._simple: bool | None = protocol.ids_by_default
-        """The `ids` of most viewers, for whom `newest` and `take` keep what they gave last. None once ids are lost:
-        then an event's form depends on its place."""
+        """The `ids` of most viewers, for whom `newest` and `take` keep what they gave last. None once ids are lost, or
+        the window has events of several epochs: then an event's form depends on its place."""
         self._newest = b""
         self._newest_seq = 0
         """Of the event whose form `newest` gave last."""
@@ -152,6 +159,32 @@ class Feed:
     def data_bytes(self) -> int:
         """Of all data so far: payloads alone. Of a feed that is complete, so of no follower's."""
         return self.said_bytes - EVENT_BYTES * self.emitted - self._other_bytes
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The next event is the first that this epoch's writer wrote."""
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        self._writers.append((self.emitted + 1, epoch))
+        if self.data:
+            self._simple = None
+        else:
+            self._id_prefix = self._id_prefix_of(epoch)
+            self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
+
+    def position(self, seq: int) -> Position:
+        """Event `seq`, which was in the window once or is the one that it started after, with the epoch that wrote
+        it."""
+        return Position(next(epoch for first, epoch in reversed(self._writers) if first <= seq), seq)
+
+    def continues(self, after: Position) -> bool:
+        """Whether what the feed brings follows event `after` of the log, as far as the feed knows its own events; what
+        lies before them is compared when it was read."""
+        return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
+
+    def _id_prefix_of(self, epoch: int) -> bytes:
+        """An id's line up to the event's number."""
+        return f"id: 1.{self.stream_id}.{epoch}.".encode()
 
     def push(self, kind: EventKind, data: bytes) -> int:
         """Add an event, not visible yet. Returns its number."""
@@ -235,7 +268,7 @@ class Feed:
         """The wire form of event `seq` of the window."""
         kind, data = self.kinds.get(seq, _DATA), self.data[seq - self.base - 1]
         named = ids and (self.last_id is None or seq <= self.last_id)
-        return self.protocol.block(seq, kind, data, self._id_prefix if named else None)
+        return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
 
     def newest(self, after: int, *, ids: bool) -> bytes | None:
         """The wire form of the last visible event, where that is the only one after number `after`; `take` gives it
@@ -266,7 +299,7 @@ class Feed:
             end += 1
         end = max(end, index + 1)
         last = self.base + end
-        if self.last_id is None:
+        if self._simple is not None:
             prefix = self._id_prefix if ids else None
             parts = self.protocol.blocks(after + 1, self._kinds_of(after + 1, last), self.data[index:end], prefix)
         else:

@@ -7,7 +7,6 @@ took over. The first seal decides; everything after writes what was sealed.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -307,7 +306,7 @@ class Finaliser:
                     "quota": settled.quota,
                     "events": stream.feed.emitted,
                     "bytes": stream.feed.data_bytes,
-                    "seconds": time.time() - stream.created_at,
+                    "seconds": stream.age_seconds,
                     "degraded": stream.degraded,
                 },
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..faults import Fault
 from ..model import Outcome, Persisted, QuotaState, StreamRef
 from ..stores.base import NewStream, Seal, StreamMeta
+from .beginning import Beginning
 from .stream import LiveStream
 
 __all__ = ["Finishing", "Sealed", "Settled", "new_stream_of", "new_stream_of_meta"]
@@ -22,8 +23,7 @@ class Sealed:
     protocol: str
     binding: str
     epoch: int
-    created_at: float
-    """Unix time, on its writer's clock."""
+    began: Beginning
     seal: Seal
     request_id: str | None = None
     """None where the request is no longer known."""
@@ -37,7 +37,7 @@ class Sealed:
             protocol=stream.protocol.name,
             binding=stream.request.binding,
             epoch=stream.epoch,
-            created_at=stream.created_at,
+            began=Beginning.of_stream(stream),
             seal=seal,
             request_id=stream.request_id,
         )
@@ -51,7 +51,7 @@ class Sealed:
             protocol=meta.protocol,
             binding=meta.binding,
             epoch=meta.epoch,
-            created_at=meta.created_at,
+            began=Beginning.of_meta(meta),
             seal=seal,
         )
 
@@ -110,10 +110,10 @@ def new_stream_of(stream: LiveStream) -> NewStream:
         protocol=stream.protocol.name,
         binding=stream.request.binding,
         fingerprint=stream.request.fingerprint,
-        created_at=stream.created_at,
+        age_seconds=stream.age_seconds,
     )
 
 
 def new_stream_of_meta(meta: StreamMeta) -> NewStream:
     """The registration of any stream, from its record."""
-    return NewStream(meta.ref, meta.message_id, meta.protocol, meta.binding, meta.fingerprint, meta.created_at)
+    return NewStream(meta.ref, meta.message_id, meta.protocol, meta.binding, meta.fingerprint, meta.age_seconds)

@@ -1,21 +1,23 @@
 """Keeps one process's feed of a stream that another process writes: hints as they come, ranges where they fail.
 
-Hints are at most once, so they are only a shortcut. A follower that sees a jump, or hears nothing for a while, reads
-the range, and so never leaves a gap.
+Hints are at most once, so they are only a shortcut. A follower that sees a jump or another epoch, or hears nothing for
+a while, reads the range after its last event, and so never leaves a gap, nor goes on from an event that the log lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from ..deadlines import LoopClock
-from ..errors import StoreCorruptError, StoreError
+from ..errors import LogBrokenError, StoreCorruptError, StoreError
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..model import EventKind, StreamRef
 from ..stores.base import Hint, StreamStore
 from .feed import CHUNK_BYTES, LOG_UNREADABLE, Feed, is_readable, is_tombstone
+from .resume import why_broken
 
 __all__ = ["Follower"]
 
@@ -81,15 +83,18 @@ class Follower:
     async def _catch_up(self) -> None:
         """Read what the log has after the feed's end."""
         while not self.feed.ended:
-            events = await self._store.read(self.ref, self.feed.emitted, max_bytes=READ_BYTES)
+            last = self.feed.position(self.feed.emitted)
+            try:
+                events = await self._store.read(self.ref, last, max_bytes=READ_BYTES)
+            except LogBrokenError:  # what the viewers have seen is not in the log any more
+                self._fail(FaultCode.RESUME_FAILED, why_broken(await self._store.meta(self.ref), last.seq))
+                return
             if not events:
                 await self._check_alive()
                 self._failing_since = None
                 return
-            if events[0].seq != self.feed.emitted + 1:
-                self._fail(FaultCode.RESUME_FAILED, "trimmed")
-                return
-            self._extend([(event.kind, event.data) for event in events])
+            for epoch, written in groupby(events, key=lambda event: event.epoch):
+                self._extend(epoch, [(event.kind, event.data) for event in written])
             await asyncio.sleep(0)
 
     async def _check_alive(self) -> None:
@@ -99,22 +104,22 @@ class Follower:
             self._fail(FaultCode.RESUME_FAILED, "stream_gone")
         elif meta.lost:
             self._fail(FaultCode.RESUME_FAILED, "not_registered")
-        elif meta.last_seq < self.feed.emitted:
-            self._fail(FaultCode.RESUME_FAILED, "cursor_ahead")
 
     def _extend_by(self, hints: list[Hint]) -> bool:
         """Extend the feed by what the hints carry. False when the range must be read instead."""
         for hint in hints:
-            if not hint.events:
+            # The number alone does not say that it follows: another epoch's events may have taken the place of ours.
+            if not hint.events or hint.epoch != self.feed.epoch:
                 return False
             skip = self.feed.emitted + 1 - hint.first_seq
             if skip < 0:
                 return False
-            self._extend(hint.events[skip:])
+            self._extend(hint.epoch, hint.events[skip:])
         return True
 
-    def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
+    def _extend(self, epoch: int, events: Sequence[tuple[EventKind, bytes]]) -> None:
         feed = self.feed
+        feed.begin_epoch(epoch)
         over = bool(events) and events[-1][0] is EventKind.TERMINAL
         lost = over and is_tombstone(events[-1][1])
         if not all(is_readable(kind, data) for kind, data in events):

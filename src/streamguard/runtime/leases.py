@@ -74,11 +74,12 @@ class Leases:
         settings = self._settings
         mine = [s for s in self._streams() if s.registered and not (s.degraded or s.superseded)]
         for batch in _batches(mine):
+            acked = [stream.acked for stream in batch]
             try:
                 replies = await self._renewed(batch)
             except StoreCorruptError:
                 replies = [await self._renewed_alone(stream) for stream in batch]
-            for stream, reply in zip(batch, replies, strict=True):
+            for stream, reply, known in zip(batch, replies, acked, strict=True):
                 if stream.degraded or stream.superseded or stream.finished:
                     continue
                 if reply.status is Status.FENCED:
@@ -89,8 +90,12 @@ class Leases:
                     stream.degrade("record_unreadable")
                 elif reply.status is Status.SEALED:
                     continue  # under our own epoch: our own close, whose reply is still on its way
-                elif reply.stop_requested:
-                    self._on_stop(stream)
+                else:
+                    if reply.last_seq < known and not stream.pending:
+                        # An older snapshot of the log came back, and the model is quiet: nothing else would tell.
+                        stream.put_back(reply.last_seq)
+                    if reply.stop_requested:
+                        self._on_stop(stream)
         for stream in [s for s in self._streams() if s.degraded and not s.disowned]:
             try:
                 reply = await self._store.lose(

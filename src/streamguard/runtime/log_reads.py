@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ..model import Event, StreamRef
-from ..stores.base import StreamStore
+from ..model import Event, Position, StreamRef
+from ..stores.base import StreamMeta, StreamStore
 
 __all__ = ["SLICE_BYTES", "LogReads"]
 
@@ -39,14 +39,19 @@ class LogReads:
         finally:
             self._pass_on()
 
-    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> Sequence[Event]:
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> Sequence[Event]:
         """`StreamStore.read` in a turn.
 
         Raises:
+            LogBrokenError: the log does not go on from there.
             StoreError: the store failed.
         """
         async with self.turn(ref.key.owner):
-            return await self._store.read(ref, after_seq, max_bytes=max_bytes)
+            return await self._store.read(ref, after, max_bytes=max_bytes)
+
+    async def meta(self, ref: StreamRef) -> StreamMeta | None:
+        """`StreamStore.meta`, for whoever was refused a read; it costs no turn."""
+        return await self._store.meta(ref)
 
     async def _acquire(self, owner: str) -> None:
         if self._free > 0:

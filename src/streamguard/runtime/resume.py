@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from ..errors import FaultError
 from ..faults import Fault, FaultCode, Phase
-from ..model import Cursor, Outcome, Persisted, SessionKey, StreamState
+from ..model import START, Cursor, Outcome, Persisted, Position, SessionKey, StreamState
 from ..settings import Settings
-from ..stores.base import SessionRecord, StreamMeta
+from ..stores.base import Seal, SessionRecord, StreamMeta
 from ..wire import protocol_named
 from .unreadable import check_protocol
 
-__all__ = ["Nothing", "Resumed", "resolve"]
+__all__ = ["Nothing", "Resumed", "refused", "resolve", "resolve_after", "why_broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,43 +25,60 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Send what follows event `after_seq`, to the stream's terminal."""
+    """Send what follows event `after`, to the stream's terminal."""
 
     meta: StreamMeta
-    after_seq: int
+    after: Position
 
 
-def resolve(
-    key: SessionKey, cursor: Cursor | None, record: SessionRecord, named: StreamMeta | None, settings: Settings
-) -> Resumed | Nothing:
-    """Decide from the session's record, and with a cursor from the stream it names (`named`).
+def resolve_after(key: SessionKey, cursor: Cursor, named: StreamMeta | None, *, held: bool) -> Resumed | Nothing:
+    """Decide with a cursor, from the record of the stream it names and whether its log holds exactly that event.
 
     Raises:
         FaultError: `resume_failed`, 410 or 409, with the reason; `store_unavailable` for a protocol of a later version.
     """
-    if cursor is None:
-        if record.active_id is None and record.last_id is None:
-            return Nothing("none")
-        meta = record.active if record.active_id is not None else record.last
-        if meta is None:
-            raise refused(key, record.active_id or record.last_id, "stream_gone")
-        return _whole(key, meta, settings)
-    if named is None:
-        raise refused(key, cursor.stream_id, "stream_gone")
-    if cursor.seq > named.last_seq:
-        raise refused(key, cursor.stream_id, "cursor_ahead")
-    if cursor.seq + 1 < named.first_seq:
-        reason = "trimmed" if named.first_seq <= named.last_seq else "stream_gone"
-        raise refused(key, cursor.stream_id, reason)
+    seq = cursor.seq
+    if named is None or not held or seq + 1 < named.first_seq or _is_tombstone(named, seq):
+        raise refused(key, cursor.stream_id, why_broken(named, seq))
     if named.lost:
         raise refused(key, cursor.stream_id, "not_registered")
     check_protocol(named, Phase.RESUME)
-    if named.state is not StreamState.CLOSED:
-        return Resumed(named, cursor.seq)
     invisible = 0 if protocol_named(named.protocol).terminal_visible else 1
-    if cursor.seq < named.last_seq - invisible:
-        return Resumed(named, cursor.seq)
-    return Nothing("finished", named)
+    if named.state is StreamState.CLOSED and seq >= named.last_seq - invisible:
+        return Nothing("finished", named)
+    return Resumed(named, cursor.position if seq > 0 else START)
+
+
+def _is_tombstone(meta: StreamMeta, seq: int) -> bool:
+    """Whether this is the number of the record that says that the log is lost. No client ever gets a cursor of it, so
+    who has that number saw another event under it, which is lost."""
+    return meta.lost and meta.state is StreamState.CLOSED and seq == meta.last_seq
+
+
+def why_broken(meta: StreamMeta | None, seq: int) -> str:
+    """Why a stream cannot be read on from event `seq`, which its log does not hold or does not go on from: the reason
+    of a `resume_failed`."""
+    if meta is None:
+        return "stream_gone"
+    if seq > meta.last_seq:
+        return "cursor_ahead"
+    if meta.first_seq > meta.last_seq > 0:
+        return "stream_gone"
+    return "trimmed" if max(seq, 1) < meta.first_seq else "cursor_ahead"
+
+
+def resolve(key: SessionKey, record: SessionRecord, settings: Settings) -> Resumed | Nothing:
+    """Decide without a cursor, from the session's record.
+
+    Raises:
+        FaultError: see `resolve_after`.
+    """
+    if record.active_id is None and record.last_id is None:
+        return Nothing("none")
+    meta = record.active if record.active_id is not None else record.last
+    if meta is None:
+        raise refused(key, record.active_id or record.last_id, "stream_gone")
+    return _whole(key, meta, settings)
 
 
 def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | Nothing:
@@ -75,18 +92,27 @@ def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | N
         raise refused(key, meta.ref.stream_id, reason)
     if meta.state is not StreamState.CLOSED:
         return _replay(meta)
-    seal = meta.seal
-    if seal is not None and seal.last_seq == 0 and seal.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
+    if meta.seal is not None and _was_refused(meta.seal):
         return Nothing("finished", meta)
     recent = meta.closed_seconds is None or meta.closed_seconds <= settings.replay_after_finish_seconds
-    if recent or meta.persisted in (Persisted.PENDING, Persisted.NO):
+    cut_off = meta.seal is not None and meta.seal.outcome is Outcome.INTERRUPTED
+    if recent or cut_off or meta.persisted in (Persisted.PENDING, Persisted.NO):
         return _replay(meta)
     return Nothing("finished", meta)
 
 
+def _was_refused(seal: Seal) -> bool:
+    """Whether the stream was ended by its own writer before its first event, so that its request was answered with an
+    error. Where the writer is gone, nobody was told, and an empty log may have lost what it said."""
+    if seal.last_seq > 0:
+        return False
+    lost = seal.fault is not None and seal.fault.code is FaultCode.INTERRUPTED
+    return seal.outcome is Outcome.FAILED or (seal.outcome is Outcome.INTERRUPTED and not lost)
+
+
 def _replay(meta: StreamMeta) -> Resumed:
     check_protocol(meta, Phase.RESUME)
-    return Resumed(meta, 0)
+    return Resumed(meta, START)
 
 
 def refused(key: SessionKey, stream_id: str | None, reason: str) -> FaultError:

@@ -17,7 +17,7 @@ import anyio
 from ..deadlines import Deadline, LoopClock
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
-from ..model import Observation, Observer, Outcome, SessionKey, Signal, StreamRef
+from ..model import START, Observation, Observer, Outcome, Position, SessionKey, Signal, StreamRef
 from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
@@ -399,12 +399,11 @@ class Runtime:
         stream = self._streams.get(ref)
         return None if stream is None or stream.superseded else stream.feed
 
-    def _make(self, request: StreamRequest, ref: StreamRef, created_at: float, budget: Budget) -> LiveStream:
+    def _make(self, request: StreamRequest, ref: StreamRef, budget: Budget) -> LiveStream:
         stream = LiveStream(
             request=request,
             ref=ref,
             settings=self.settings,
-            created_at=created_at,
             opened_at=self.clock.loop.time(),
             session_deadline=Deadline(self.clock, budget.begun.at + self.settings.registration_seconds),
             submit=self.writer.submit,
@@ -458,14 +457,14 @@ class Runtime:
 
     def view(self, stream: LiveStream, *, ids: bool) -> Viewer:
         """A viewer of a stream produced here, from its start."""
-        viewer = self.audience.viewer(stream.ref, stream.protocol, stream.feed, 0, ids=ids)
+        viewer = self.audience.viewer(stream.ref, stream.protocol, stream.feed, START, ids=ids)
         if stream.superseded:
             self.audience.follow(stream.ref, stream.feed)
         return viewer
 
-    def resume_view(self, meta: StreamMeta, after_seq: int, *, ids: bool) -> Viewer:
+    def resume_view(self, meta: StreamMeta, after: Position, *, ids: bool) -> Viewer:
         """A viewer of any stream of the store, after an event."""
-        return self.audience.resume(meta, after_seq, ids=ids)
+        return self.audience.resume(meta, after, ids=ids)
 
     def local(self, key: SessionKey) -> list[LiveStream]:
         """The streams of a session that this process produces, oldest first."""

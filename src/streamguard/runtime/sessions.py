@@ -8,9 +8,9 @@ from contextlib import aclosing, contextmanager
 
 from ..deadlines import Deadline
 from ..decoding import decoding
-from ..errors import FaultError, StoreCorruptError, StoreError, StoreUnavailableError
+from ..errors import FaultError, LogBrokenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
-from ..model import Cursor, Outcome, SessionKey, StreamRef, StreamState
+from ..model import START, Cursor, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..settings import Settings
 from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
 from ..wire import protocol_named
@@ -18,7 +18,7 @@ from .admission import Admission
 from .breaker import Breaker
 from .log_reads import SLICE_BYTES, LogReads
 from .request import Ending
-from .resume import Nothing, Resumed, refused, resolve
+from .resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
 from .stream import LiveStream
 from .unreadable import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 
@@ -54,23 +54,24 @@ class Sessions:
         Raises:
             FaultError: `store_unavailable` (503), or `resume_failed` (409, 410) with the reason.
         """
+        if cursor is not None:
+            return await self._resume_after(key, cursor)
         with self._asking(key, Phase.RESUME):
             record = await self._store.session(key)
-            named: StreamMeta | None = None
-            if cursor is not None:
-                for meta in (record.active, record.last):
-                    if meta is not None and meta.ref.stream_id == cursor.stream_id:
-                        named = meta
-                if named is None:
-                    named = await self._store.meta(StreamRef(key, cursor.stream_id))
         for stream in self._local(key):
-            asked = cursor.stream_id if cursor is not None else record.active_id or stream.ref.stream_id
+            asked = record.active_id or stream.ref.stream_id
             if stream.degraded and stream.ref.stream_id == asked:
                 # This process knows before the store does (it is told with the next heartbeat).
-                if cursor is not None and named is not None and cursor.seq > named.last_seq:
-                    break
                 raise refused(key, asked, "not_registered")
-        return resolve(key, cursor, record, named, self._settings)
+        return resolve(key, record, self._settings)
+
+    async def _resume_after(self, key: SessionKey, cursor: Cursor) -> Resumed | Nothing:
+        ref = StreamRef(key, cursor.stream_id)
+        with self._asking(key, Phase.RESUME):
+            named, held = await self._store.find(ref, cursor.position)
+        if held and any(stream.degraded and stream.ref == ref for stream in self._local(key)):
+            raise refused(key, cursor.stream_id, "not_registered")  # as above
+        return resolve_after(key, cursor, named, held=held)
 
     async def status(self, key: SessionKey) -> SessionRecord:
         """The session's active and last stream."""
@@ -132,15 +133,19 @@ class Sessions:
 
     async def _text(self, meta: StreamMeta) -> AsyncGenerator[str]:
         protocol, key = protocol_named(meta.protocol), meta.ref.key
-        position = 0
-        while position < meta.last_seq:
+        position = START
+        while position.seq < meta.last_seq:
             async with self._reads.turn(key.owner):
-                events = await self._store.read(meta.ref, position, max_bytes=SLICE_BYTES)
-                if not events or events[0].seq != position + 1:
-                    raise refused(key, meta.ref.stream_id, "trimmed" if events else "stream_gone")
+                try:
+                    events = await self._store.read(meta.ref, position, max_bytes=SLICE_BYTES)
+                except LogBrokenError as exc:
+                    now = await self._store.meta(meta.ref)
+                    raise refused(key, meta.ref.stream_id, why_broken(now, position.seq)) from exc
+                if not events:
+                    raise refused(key, meta.ref.stream_id, "stream_gone")
                 with decoding(lambda: StoreCorruptError("read: what was logged cannot be read", operation="read")):
                     text = protocol.text(events)
-            position = events[-1].seq
+            position = Position(events[-1].epoch, events[-1].seq)
             yield text
             await asyncio.sleep(0)
 

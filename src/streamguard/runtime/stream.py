@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from ..deadlines import Deadline
 from ..faults import Fault
-from ..model import EventKind, Outcome, StreamRef, Usage
+from ..model import START, EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
-from ..stores.base import Append, Seal
+from ..stores.base import UNTOLD, Append, Seal, StreamMeta
 from ..wire.base import Encoder, WireProtocol
 from .bounds import Bounds
 from .feed import EVENT_BYTES
@@ -47,8 +47,6 @@ class LiveStream:
     request: StreamRequest
     ref: StreamRef
     settings: Settings
-    created_at: float
-    """Unix time."""
     opened_at: float
     """Loop time, like all that follow."""
     session_deadline: Deadline
@@ -67,7 +65,11 @@ class LiveStream:
     """Its messages are to be saved."""
     before: Before | None = None
     """What is written before the reply, once a stream that is to be saved has begun."""
-    epoch: int = 1
+    epoch: int = UNTOLD
+    """What it is written under, once it is registered."""
+    created_at: float | None = None
+    """When it began: Unix time on the store's clock, once it is registered. The store's own word, since no clock of
+    this process may be compared with the store's."""
     registered: bool = False
     writing: bool = True
     """Its events go into its log: it is neither degraded nor superseded nor finished."""
@@ -154,7 +156,7 @@ class LiveStream:
         self.feed = KeptFeed(
             request.protocol,
             self.ref.stream_id,
-            start=0,
+            start=START,
             limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES),
         )
         self.last_item_at = self.opened_at
@@ -175,6 +177,18 @@ class LiveStream:
         """Of events that wait for their append, as `said_bytes` counts them; over `PENDING_BYTES` the producer waits
         too."""
         return self.feed.said_bytes - self._acked_bytes if self.writing else 0
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it began, on this process's monotonic clock."""
+        return self._clock() - self.opened_at
+
+    def enter(self, meta: StreamMeta) -> None:
+        """The store registered it so, before its first event."""
+        self.registered = True
+        self.epoch, self.created_at = meta.epoch, meta.created_at
+        self._append = Append(self.ref, self.epoch, 1, (), refresh=False)
+        self.feed.begin_epoch(self.epoch)
 
     # -- what the producer does -------------------------------------------------------------------------------------
 
@@ -346,6 +360,13 @@ class LiveStream:
         self.acked = last_seq
         self._look_ahead()
         return True
+
+    def put_back(self, last_seq: int) -> None:
+        """The log ends at `last_seq` although it had more: append that again, or go on without the log."""
+        if self.rewind(last_seq):
+            self.resubmit()
+        else:
+            self.degrade("log_behind")
 
     def hurry(self) -> None:
         """Have what waits committed without waiting for company."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ..deadlines import Deadline
 from ..decoding import decoding
-from ..errors import StoreCorruptError, StoreError, StreamGuardError
+from ..errors import LogBrokenError, StoreCorruptError, StoreError, StreamGuardError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..model import Cursor, Event, EventKind, StreamRef
+from ..model import Cursor, Event, EventKind, Position, StreamRef
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, LOG_UNREADABLE, is_tombstone
+from .resume import why_broken
 
 if TYPE_CHECKING:
     from .feed import Feed
@@ -49,6 +51,7 @@ class Viewer:
         "_on_news",
         "_over",
         "_patience_seconds",
+        "_read_up_to",
         "_reads",
         "cut_reason",
         "feed",
@@ -69,7 +72,7 @@ class Viewer:
         ref: StreamRef,
         protocol: WireProtocol,
         feed: Feed | None,
-        position: int,
+        after: Position,
         ids: bool,
         now: float,
         patience_seconds: float,
@@ -79,10 +82,12 @@ class Viewer:
         self.ref: StreamRef = ref
         self.protocol: WireProtocol = protocol
         self.feed: Feed | None = feed
-        self.position: int = position
+        self.position: int = after.seq
         """The last event delivered."""
+        self._read_up_to = after
+        """The last event that was delivered from the log, or that it starts after."""
         self.ids: bool = ids
-        self.position_seen: int = position
+        self.position_seen: int = after.seq
         """Where it was when somebody looked last."""
         self.last_at: float = now
         """Loop time at which somebody looked and it had moved on, or had a keep-alive sent."""
@@ -155,33 +160,45 @@ class Viewer:
         """
         if last_id is not None and self.position >= last_id:
             raise ViewerCutError("slow")
-        events = await self._read()
-        if not events or events[0].seq != self.position + 1:
-            raise ViewerCutError(
-                "trimmed", self.protocol.fault_frame(self._gone("trimmed" if events else "stream_gone"))
-            )
+        feed = self.feed
+        after = self._read_up_to
+        if after.seq != self.position and feed is not None:
+            after = feed.position(self.position)
+        events = await self._read(after)
         parts: list[bytes] = []
         for event in events:
             if last_id is not None and event.seq > last_id:
                 break
+            if feed is not None and event.seq > feed.emitted:
+                break  # the feed will bring it
             if event.kind is EventKind.TERMINAL:
                 if is_tombstone(event.data):
                     break
                 self._over = True
-            cursor = str(Cursor(self.ref.stream_id, event.seq)) if self.ids else None
+            cursor = str(Cursor(self.ref.stream_id, event.epoch, event.seq)) if self.ids else None
             with decoding(self._unreadable):
                 parts.append(self.protocol.frame(event, cursor))
             self.position = event.seq
+            self._read_up_to = Position(event.epoch, event.seq)
         if not parts:  # a tombstone: what came before it was not the whole stream
-            raise ViewerCutError("not_registered", self.protocol.fault_frame(self._gone("not_registered")))
+            raise self._gone("not_registered")
+        if feed is not None and self.position >= feed.base and feed.position(self.position) != self._read_up_to:
+            raise self._gone("cursor_ahead")  # the log has other events by now than the feed
         return b"".join(parts)
 
-    async def _read(self) -> Sequence[Event]:
-        """The log after the position, however often the store fails within the patience there is."""
+    async def _read(self, after: Position) -> Sequence[Event]:
+        """The log after an event, at least one, however often the store fails within the patience there is.
+
+        Raises:
+            ViewerCutError: the log does not go on from there, though it did; or the store failed for too long.
+        """
         deadline = Deadline.after(self._patience_seconds)
         while True:
             try:
-                return await self._reads.read(self.ref, self.position, max_bytes=CHUNK_BYTES)
+                with suppress(LogBrokenError):
+                    if events := await self._reads.read(self.ref, after, max_bytes=CHUNK_BYTES):
+                        return events
+                raise self._gone(why_broken(await self._reads.meta(self.ref), after.seq))
             except StoreCorruptError as exc:  # asking again does not help
                 raise self._unreadable() from exc
             except StoreError as exc:
@@ -199,16 +216,18 @@ class Viewer:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _unreadable(self) -> ViewerCutError:
-        return ViewerCutError(LOG_UNREADABLE, self.protocol.fault_frame(self._gone(LOG_UNREADABLE)))
+        return self._gone(LOG_UNREADABLE)
 
-    def _gone(self, reason: str) -> Fault:
-        return Fault.of(
+    def _gone(self, reason: str) -> ViewerCutError:
+        """The log does not have the rest."""
+        fault = Fault.of(
             FaultCode.RESUME_FAILED,
             severity=Severity.FATAL,
             reason=reason,
             session_id=self.ref.key.session_id,
             stream_id=self.ref.stream_id,
         )
+        return ViewerCutError(reason, self.protocol.fault_frame(fault))
 
     def keep_alive(self) -> None:
         """Have the next `poll` that finds nothing give a keep-alive."""

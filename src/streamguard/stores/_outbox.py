@@ -126,7 +126,7 @@ class OutboxSteps(Tables, StreamStore):
             and stream.ref != ref
             and (own is None or own.ordinal == 0 or stream.ordinal < own.ordinal)
         ]
-        return max(earlier, key=lambda stream: stream.ordinal).meta(now) if earlier else None
+        return self._meta(max(earlier, key=lambda stream: stream.ordinal), now) if earlier else None
 
     async def claim_request(
         self,

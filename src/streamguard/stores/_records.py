@@ -10,8 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..model import FORMAT_VERSION, EventKind, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
-from .base import Close, Lost, NewStream, Seal, Status, StreamMeta, Terminal
+from ..model import (
+    FORMAT_VERSION,
+    EventKind,
+    Persisted,
+    Position,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    StreamState,
+    Usage,
+)
+from .base import UNTOLD, Close, Lost, NewStream, Seal, Status, StreamMeta, Terminal
 
 __all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
 
@@ -30,7 +40,8 @@ class SessionEntry:
     streams: dict[str, StreamEntry] = field(default_factory=dict)
     active_id: str | None = None
     last_id: str | None = None
-    last_created_at: float = -math.inf
+    last_began_us: int = 0
+    """When the stream that `last_id` names began."""
     ordinal: int = 0
     """How many streams were registered in it."""
     expires_at: float = -math.inf
@@ -53,11 +64,17 @@ class StreamEntry:
     new: NewStream
     ordinal: int
     epoch: int
+    began_us: int
+    """When it began, as the store's stamps have it."""
     ttl_seconds: float
     """What an append that refreshes renews its life by: the last one its writer gave."""
     state: StreamState = StreamState.OPEN
     events: list[tuple[EventKind, bytes]] = field(default_factory=list)
     """Event `n` is at index `n - 1`: a log in memory is never trimmed."""
+    writers: list[tuple[int, int]] = field(default_factory=list)
+    """Per epoch that wrote any, the number of its first event, in order."""
+    taken: bool = False
+    """Its epoch was raised."""
     size_bytes: int = STREAM_BYTES
     lease_until: float = -math.inf
     expires_at: float = -math.inf
@@ -90,8 +107,21 @@ class StreamEntry:
     def last_seq(self) -> int:
         return len(self.events)
 
+    @property
+    def last_epoch(self) -> int:
+        """The epoch that wrote the last event."""
+        return self.writers[-1][1] if self.writers else self.epoch
+
+    def epoch_of(self, seq: int) -> int:
+        """The epoch that wrote an event of the log."""
+        return next(epoch for first_seq, epoch in reversed(self.writers) if first_seq <= seq)
+
+    def holds(self, at: Position) -> bool:
+        """Whether the log holds exactly that event, or it is the start."""
+        return at.seq == 0 or (0 < at.seq <= self.last_seq and self.epoch_of(at.seq) == at.epoch)
+
     def append(self, epoch: int, first_seq: int, events: Sequence[tuple[EventKind, bytes]]) -> Status:
-        """Add what is not there yet. Content already there is not compared: under one epoch there is one writer."""
+        """Add what is not there yet. Of what is there, the epoch is compared and not the content: it has one writer."""
         if epoch != self.epoch:
             return Status.FENCED
         if self.state is not StreamState.OPEN:
@@ -101,6 +131,8 @@ class StreamEntry:
         present = len(self.events) + 1 - first_seq
         if present < 0:
             return Status.GAP
+        if present > 0 and self.epoch_of(first_seq) != epoch:
+            return Status.FENCED
         if present >= len(events):
             return Status.DUPLICATE
         self._extend(events[present:] if present else events)
@@ -136,7 +168,7 @@ class StreamEntry:
 
     def lose(self, lost: Lost, now: float) -> Status:
         """Declare the log lost and, with a terminal, end it. `DUPLICATE` when it ended so before."""
-        if lost.epoch != self.epoch:
+        if self.taken if lost.epoch == UNTOLD else lost.epoch != self.epoch:
             return Status.FENCED
         if self.state is not StreamState.OPEN:
             return Status.DUPLICATE if self.lost else Status.SEALED
@@ -198,7 +230,7 @@ class StreamEntry:
         self.size_bytes -= len(self.owed or b"")
         self.owed, self.attempts, self.reason, self.dead, self.left_since = None, 0, None, False, None
 
-    def meta(self, now: float) -> StreamMeta:
+    def meta(self, now: float, now_us: int) -> StreamMeta:
         """A snapshot."""
         new = self.new
         return StreamMeta(
@@ -211,20 +243,25 @@ class StreamEntry:
             epoch=self.epoch,
             state=self.state,
             last_seq=self.last_seq,
+            last_epoch=self.last_epoch,
             first_seq=1,
             lease_seconds=self.lease_until - now,
             stop_requested=self.stop_requested,
+            taken=self.taken,
             lost=self.lost,
             seal=self.seal,
             usage=self.usage if self.seal is None else self.seal.usage,
             persisted=self.persisted,
             quota=self.quota,
-            created_at=new.created_at,
+            created_at=self.began_us / 1_000_000,
+            age_seconds=(now_us - self.began_us) / 1_000_000,
             closed_seconds=None if self.closed_at is None else now - self.closed_at,
             format_version=FORMAT_VERSION,
         )
 
     def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:
+        if events and (not self.writers or self.writers[-1][1] != self.epoch):
+            self.writers.append((self.last_seq + 1, self.epoch))
         self.events.extend(events)
         self.size_bytes += EVENT_BYTES * len(events) + sum([len(data) for _, data in events])
 

@@ -14,6 +14,7 @@ from ..model import SessionKey, StreamRef
 from ._expiring import ExpiringTable
 from ._records import SessionEntry, StreamEntry
 from ._requests import Requests
+from .terms import StreamMeta
 
 __all__ = ["Tables"]
 
@@ -24,9 +25,11 @@ _StreamKey = tuple[str, str, str]
 class Tables:
     """The records of a `MemoryStore` and the indexes over them."""
 
-    def __init__(self, *, max_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(self, *, max_bytes: int, clock: Callable[[], float], wall_us: Callable[[], int]) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
+        self._wall_us = wall_us
+        self._stamped_us = 0
         self._bytes = 0
         self._sessions: dict[SessionKey, SessionEntry] = {}
         self._streams: dict[_StreamKey, StreamEntry] = {}
@@ -41,8 +44,8 @@ class Tables:
         self._requests = Requests()
         self._slots: dict[str, dict[str, float]] = {}
         """Per owner, its running streams and when their slots expire."""
-        self._erased: ExpiringTable[SessionKey, float] = ExpiringTable()
-        """The erasure marks: per session, the Unix time of its erasure."""
+        self._erased: ExpiringTable[SessionKey, int] = ExpiringTable()
+        """The erasure marks: per session, the stamp of its erasure."""
         self._expiries: list[tuple[float, int, SessionKey, str | None]] = []
         """A heap of when to look at a stream, or a session, again. Renewals don't touch it: an entry that comes up
         early goes back. It holds names, not records, so that a forgotten log is freed at once."""
@@ -57,6 +60,20 @@ class Tables:
         self._requests.expire(now)
         self._erased.expire(now)
         return now
+
+    def _now_us(self) -> int:
+        """The time that stamps are compared with: microseconds since 1970, never earlier than the last stamp."""
+        return max(self._stamped_us, self._wall_us())
+
+    def _stamp(self, *, after: int = 0) -> int:
+        """The next stamp: what says when streams began and sessions were erased, and what epochs are. The time in
+        microseconds, and always later than any before, whatever becomes of the clock."""
+        self._stamped_us = max(self._stamped_us + 1, self._wall_us(), after + 1)
+        return self._stamped_us
+
+    def _meta(self, stream: StreamEntry, now: float) -> StreamMeta:
+        """A stream's record as callers get it."""
+        return stream.meta(now, self._now_us())
 
     def _find(self, ref: StreamRef) -> StreamEntry | None:
         key = ref.key
@@ -77,9 +94,9 @@ class Tables:
             self._slots.pop(owner, None)
         return running
 
-    def _erased_since(self, key: SessionKey, created_at: float, now: float) -> bool:
-        erased_at = self._erased.get(key, now)
-        return erased_at is not None and erased_at >= created_at
+    def _erased_at(self, key: SessionKey, now: float) -> int | None:
+        """The stamp of a session's last erasure, while it is marked."""
+        return self._erased.get(key, now)
 
     def _keep(self, session: SessionEntry, stream: StreamEntry) -> None:
         key = _key(stream.ref)

@@ -52,7 +52,12 @@ class Watchers:
         if not self._watching or not (watchers := self._watching.get(stream.ref)):
             return
         events: Sequence[tuple[EventKind, bytes]] = () if after_seq is None else tuple(stream.events[after_seq:])
-        hint = Hint(stream.last_seq + 1 - len(events), events, stream.stop_requested)
+        hint = Hint(
+            stream.last_seq + 1 - len(events),
+            events,
+            stream.stop_requested,
+            stream.last_epoch if events else 0,
+        )
         loop = asyncio.get_running_loop()
         for watcher in watchers:
             if watcher.data or not append:

@@ -5,6 +5,13 @@ Every method is one atomic step, safe to repeat: a caller whose reply was lost a
 
 Who may write is decided by *epochs*: a stream's meta holds one, every write names the one it believes in, and a
 write under an older epoch is refused (`FENCED`). Leases only choose who acts; they protect nothing.
+
+`register` and `take` issue epochs: the larger of one past the stream's last and the store's clock in microseconds. So
+none is issued twice, not even after the store lost its newest changes and with them an epoch that it had issued; and
+so the epoch that wrote an event and the event's number name that one event for ever.
+
+When a stream began, and when a session was erased, is said by the store's clock alone: no worker's is compared with
+it.
 """
 
 from __future__ import annotations
@@ -13,13 +20,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, Usage
+from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .damage import Unreadable
 from .terms import (
     NOTHING_CONSUMED,
+    UNTOLD,
     Append,
     AppendReply,
     Close,
+    Erasure,
     Full,
     Hint,
     Lost,
@@ -40,9 +49,11 @@ from .terms import (
 
 __all__ = [
     "NOTHING_CONSUMED",
+    "UNTOLD",
     "Append",
     "AppendReply",
     "Close",
+    "Erasure",
     "Full",
     "Hint",
     "Lost",
@@ -111,6 +122,7 @@ class StreamStore(ABC):
         keeps what it has, whatever the limit.
 
         Writes the lease index before and the session pointers, the ordinal, the meta and the owner's slot in one step.
+        The stream begins now, and so later than any erasure of its session.
         """
 
     @abstractmethod
@@ -125,6 +137,12 @@ class StreamStore(ABC):
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         """The stream's record, or None."""
 
+    @abstractmethod
+    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        """The stream's record, and whether its log holds exactly the event `at` names, in one step. `START` is held by
+        every stream there is.
+        """
+
     # -- the log ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -132,14 +150,16 @@ class StreamStore(ABC):
         """Append to many streams in one round trip; replies in the order asked.
 
         Each checks epoch and open state, refuses a missing meta, appends what is not there yet, and hands watchers
-        a hint. An event already present under the same epoch is a success.
+        a hint. An event already present under the same epoch is a success; under another it is `FENCED`.
         """
 
     @abstractmethod
-    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
-        """Events after `after_seq`, in order, at least one if there is any, else about `max_bytes` of payload.
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
+        """Events after the one `after` names, numbered on from it without a gap, at least one if there is any, else
+        about `max_bytes` of payload.
 
-        A trimmed or vanished log gives what is left: the caller compares numbers.
+        Raises:
+            LogBrokenError: the log does not hold that event, or does not go on from it: it was trimmed, or lost it.
         """
 
     @abstractmethod
@@ -242,10 +262,10 @@ class StreamStore(ABC):
     async def lose(self, lost: Lost) -> AppendReply:
         """Declare a log lost; see `Lost`.
 
-        Creates the record under `lost.epoch` if it is missing (unless the session was erased after
-        `new.created_at`: `GONE`), adopts an applied registration, takes the session's pointers only if no newer
-        stream has them. `FENCED` under another epoch, `SEALED` when the stream is sealed or closed otherwise,
-        `DUPLICATE` when this tombstone stands already.
+        Creates the record under `lost.epoch` if it is missing (unless the session was erased since the stream began:
+        `GONE`), adopts an applied registration, takes the session's pointers only if no newer stream has them.
+        `FENCED` under another epoch, `SEALED` when the stream is sealed or closed otherwise, `DUPLICATE` when this
+        tombstone stands already.
         """
 
     @abstractmethod
@@ -263,8 +283,8 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def erased(self, key: SessionKey, since: float) -> bool:
-        """Whether the session was erased at or after `since` (Unix time, the writer's clock) and is still marked so.
+    async def erased(self, key: SessionKey) -> Erasure | None:
+        """The session's last erasure, while it is marked.
 
         Asked before a late write elsewhere, such as a save: what began before the erasure must not come back.
         """

@@ -14,15 +14,18 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from zlib import crc32
 
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, StreamState, Usage
+from ..errors import LogBrokenError
+from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, StreamState, Usage
 from ._outbox import OutboxSteps
 from ._records import StreamEntry
 from ._watchers import Watchers
 from .base import (
     NOTHING_CONSUMED,
+    UNTOLD,
     Append,
     AppendReply,
     Close,
+    Erasure,
     Full,
     Hint,
     Lost,
@@ -51,12 +54,19 @@ class MemoryStore(OutboxSteps):
             it, the streams that finished first are forgotten; running ones and those with work owed never are. A dead
             letter counts as finished.
         clock: Seconds on any monotonic scale; leases and TTLs are measured on it.
+        wall_us: Microseconds since 1970; stamps and epochs are made of it. It may jump.
     """
 
     shared = False
 
-    def __init__(self, *, max_bytes: int = 268_435_456, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(max_bytes=max_bytes, clock=clock)
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 268_435_456,
+        clock: Callable[[], float] = time.monotonic,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+    ) -> None:
+        super().__init__(max_bytes=max_bytes, clock=clock, wall_us=wall_us)
         self._watchers = Watchers()
         self._workers: dict[str, float] = {}
         """Until when each worker counts among those that share the work."""
@@ -80,7 +90,7 @@ class MemoryStore(OutboxSteps):
         now = self._begin()
         known = self._find(new.ref)
         if known is not None:
-            return Registered(known.meta(now))
+            return Registered(self._meta(known, now))
         owner, stream_id = new.ref.key.owner, new.ref.stream_id
         running = self._running(owner, now)
         if limit is not None and len(running) - (stream_id in running) >= limit:
@@ -88,17 +98,18 @@ class MemoryStore(OutboxSteps):
         session = self._session_entry(new.ref.key)
         active = session.active
         if active is not None and active.state is StreamState.OPEN:
-            return Occupied(active.meta(now))
+            return Occupied(self._meta(active, now))
         session.ordinal += 1
-        stream = StreamEntry(new, ordinal=session.ordinal, epoch=1, ttl_seconds=ttl_seconds)
+        epoch = self._stamp()
+        stream = StreamEntry(new, ordinal=session.ordinal, epoch=epoch, began_us=epoch, ttl_seconds=ttl_seconds)
         stream.lease_until = now + lease_seconds
         session.active_id = session.last_id = stream_id
-        session.last_created_at = new.created_at
+        session.last_began_us = stream.began_us
         self._keep(session, stream)
         self._expire_in(stream, ttl_seconds, now)
         running[stream_id] = stream.lease_until
         self._slots[owner] = running
-        return Registered(stream.meta(now))
+        return Registered(self._meta(stream, now))
 
     async def dismiss(self, owner: str, stream_id: str) -> None:
         slots = self._slots.get(owner)
@@ -113,15 +124,20 @@ class MemoryStore(OutboxSteps):
         active, last = entry.active, entry.last
         return SessionRecord(
             active_id=entry.active_id,
-            active=None if active is None else active.meta(now),
+            active=None if active is None else self._meta(active, now),
             last_id=entry.last_id,
-            last=None if last is None else last.meta(now),
+            last=None if last is None else self._meta(last, now),
         )
 
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         now = self._begin()
         stream = self._find(ref)
-        return None if stream is None else stream.meta(now)
+        return None if stream is None else self._meta(stream, now)
+
+    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        now = self._begin()
+        stream = self._find(ref)
+        return (None, at.seq == 0) if stream is None else (self._meta(stream, now), stream.holds(at))
 
     # -- the log ----------------------------------------------------------------------------------------------------
 
@@ -142,20 +158,21 @@ class MemoryStore(OutboxSteps):
             self._watchers.tell(stream, after_seq=last_seq, append=True)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
-    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
         self._begin()
         stream = self._find(ref)
-        if stream is None:
-            return []
+        if after.seq != 0 and (stream is None or not stream.holds(after)):
+            raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
         found: list[Event] = []
+        if stream is None:
+            return found
         room = max_bytes
-        start = max(after_seq, 0)
-        for index in range(start, stream.last_seq):  # not a slice: a replay would copy the rest of the log each time
+        for index in range(after.seq, stream.last_seq):  # no slice: a replay would copy the rest of the log each time
             kind, data = stream.events[index]
             room -= len(data)
             if room < 0 and found:
                 break
-            found.append(Event(index + 1, kind, data))
+            found.append(Event(index + 1, kind, data, stream.epoch_of(index + 1)))
         return found
 
     @asynccontextmanager
@@ -219,10 +236,11 @@ class MemoryStore(OutboxSteps):
             status = Status.LEASED
         else:
             status = Status.OK
-            stream.epoch += 1
+            stream.epoch = self._stamp(after=stream.epoch)
+            stream.taken = True
             stream.lease_until = now + lease_seconds
             self._watchers.tell(stream)
-        return TakeReply(status, stream.meta(now))
+        return TakeReply(status, self._meta(stream, now))
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
         now = self._begin()
@@ -279,17 +297,20 @@ class MemoryStore(OutboxSteps):
         ref = lost.new.ref
         stream = self._find(ref)
         if stream is None:
-            if self._erased_since(ref.key, lost.new.created_at, now):
+            heard, erased = self._stamp(), self._erased_at(ref.key, now)
+            began = heard - round(lost.new.age_seconds * 1_000_000)
+            if erased is not None and erased >= began:
                 return _GONE
-            stream = StreamEntry(lost.new, ordinal=0, epoch=lost.epoch, ttl_seconds=lost.retention_seconds)
+            epoch = heard if lost.epoch == UNTOLD else lost.epoch
+            stream = StreamEntry(lost.new, ordinal=0, epoch=epoch, began_us=began, ttl_seconds=lost.retention_seconds)
             self._keep(self._session_entry(ref.key), stream)
         size_bytes, last_seq = stream.size_bytes, stream.last_seq
         status = stream.lose(lost, now)
         if status is Status.OK:
             self._charge(stream.size_bytes - size_bytes)
             session = self._session_entry(ref.key)
-            if session.last is None or session.last_created_at <= lost.new.created_at:
-                session.last_id, session.last_created_at = ref.stream_id, lost.new.created_at
+            if session.last is None or session.last_began_us <= stream.began_us:
+                session.last_id, session.last_began_us = ref.stream_id, stream.began_us
                 if lost.terminal is None:
                     session.active_id = ref.stream_id
             if lost.terminal is None:
@@ -314,7 +335,7 @@ class MemoryStore(OutboxSteps):
         now = self._begin()
         session = self._sessions.pop(key, None)
         lasting = mark_seconds if session is not None or unknown_seconds is None else unknown_seconds
-        self._erased.put(key, time.time(), max(now + lasting, self._erased.until(key)))
+        self._erased.put(key, self._stamp(), max(now + lasting, self._erased.until(key)))
         if session is not None:
             for stream in list(session.streams.values()):
                 self._forget(session, stream)
@@ -324,14 +345,14 @@ class MemoryStore(OutboxSteps):
     async def active(self, *, limit: int) -> list[StreamMeta]:
         now = self._begin()
         first = heapq.nsmallest(limit, self._leased.values(), key=lambda stream: stream.lease_until)
-        return [stream.meta(now) for stream in first]
+        return [self._meta(stream, now) for stream in first]
 
     async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         now = self._begin()
         session = self._sessions.get(key)
         streams = [] if session is None else list(session.streams.values())
         latest = heapq.nlargest(limit, streams, key=lambda stream: (stream.ordinal, stream.ref.stream_id))
-        return [stream.meta(now) for stream in latest]
+        return [self._meta(stream, now) for stream in latest]
 
     async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
         now = self._begin()
@@ -346,8 +367,11 @@ class MemoryStore(OutboxSteps):
                 found.update(said)
         return dict(found)
 
-    async def erased(self, key: SessionKey, since: float) -> bool:
-        return self._erased_since(key, since, self._begin())
+    async def erased(self, key: SessionKey) -> Erasure | None:
+        erased_us = self._erased_at(key, self._begin())
+        if erased_us is None:
+            return None
+        return Erasure(erased_us / 1_000_000, (self._now_us() - erased_us) / 1_000_000)
 
 
 def _place_of(ref: StreamRef, of: int) -> int:

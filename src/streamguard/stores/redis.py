@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from ..errors import StoreCorruptError, StoreUnavailableError
-from ..model import Event, EventKind, SessionKey, StreamRef, Usage
+from ..errors import LogBrokenError, StoreCorruptError, StoreUnavailableError
+from ..model import Event, EventKind, Position, SessionKey, StreamRef, Usage
 from ._redis import Address, Command, CommandError, Reply, checked, concerns_record, pack_argument
 from .base import (
     NOTHING_CONSUMED,
@@ -139,14 +139,21 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
             self._leases.entry(new.ref, lease_seconds),
             self._lanes.script(
                 "register",
-                (keys.meta, keys.log, keys.session, keys.streams, keys.early, self._keys.owner(new.ref.key.owner)),
+                (
+                    keys.meta,
+                    keys.log,
+                    keys.session,
+                    keys.streams,
+                    keys.early,
+                    self._keys.owner(new.ref.key.owner),
+                    session.erased,
+                ),
                 (
                     session.meta_prefix,
                     session.log_prefix,
                     new.ref.stream_id,
                     milliseconds(lease_seconds),
                     milliseconds(ttl_seconds),
-                    repr(new.created_at),
                     "" if limit is None else limit,
                     OWNER_TTL_MS,
                     *identity(new),
@@ -194,6 +201,12 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         keys = self._keys.stream(ref)
         return decode_meta(ref, await self._call("meta", "meta", (keys.meta, keys.log)), "meta")
 
+    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        keys = self._keys.stream(ref)
+        entry_id = "" if at.seq == 0 else _entry_id(at)
+        snapshot, held = items(await self._call("find", "find", (keys.meta, keys.log), (entry_id,)))
+        return decode_meta(ref, snapshot, "find"), held == 1
+
     # -- the log --------------------------------------------------------------------------------------------------
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
@@ -229,21 +242,33 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         keys = self._keys.stream(item.ref)
         return self._commits.script_start("append", (keys.meta, keys.log), (item.epoch,), more=3)
 
-    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
         log = self._keys.stream(ref).log
         events: list[Event] = []
-        size, count = 0, _FIRST_READ
+        last, size, count = after.seq, 0, _FIRST_READ
+        # The first range begins with the event itself: that it is there is what says that the rest follows it.
+        start, anchored = ("-", True) if after.seq == 0 else (_entry_id(after), False)
         while True:
-            start = f"({after_seq}-0" if not events else f"({events[-1].seq}-0"
-            (reply,) = await self._ask("read", Command.of("XRANGE", log, start, "+", "COUNT", count))
+            (reply,) = await self._ask("read", Command.of("XRANGE", log, start, "+", "COUNT", count + (not anchored)))
             found = decode_events(ref, reply, "read")
+            if not anchored:
+                if not found or (found[0].epoch, found[0].seq) != after:
+                    raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
+                anchored = True
+                del found[0]
             for event in found:
+                if event.seq != last + 1:
+                    if events:
+                        return events  # whoever reads on from there is told
+                    raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
                 if events and size + len(event.data) > max_bytes:
                     return events
+                last = event.seq
                 events.append(event)
                 size += len(event.data)
             if len(found) < count or size >= max_bytes:
                 return events
+            start = f"({_entry_id(Position(events[-1].epoch, last))}"
             average = size // len(events) + 1
             count = max(1, min(_LARGEST_READ, (max_bytes - size) // average + 1))
 
@@ -330,6 +355,11 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
 
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         return await self._leases.share(worker, lease_seconds)
+
+
+def _entry_id(at: Position) -> str:
+    """An event's id in its stream's log."""
+    return f"{at.epoch}-{at.seq}"
 
 
 def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamMeta:

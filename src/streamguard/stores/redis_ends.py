@@ -8,7 +8,7 @@ from typing import Final
 from ..errors import StoreCorruptError
 from ..model import Persisted, QuotaState, SessionKey, StreamRef
 from ._redis import Command, Reply, checked
-from .base import AppendReply, Close, Lost, Seal, Status
+from .base import UNTOLD, AppendReply, Close, Lost, Seal, Status
 from .redis_keys import encode_member
 from .redis_lanes import Lanes
 from .redis_leases import LeaseIndex, milliseconds
@@ -114,11 +114,11 @@ class EndSteps(Steps):
             "lose",
             (keys.meta, keys.log, keys.session, keys.streams, keys.early, session.erased),
             (
-                lost.epoch,
+                "" if lost.epoch == UNTOLD else lost.epoch,
                 new.ref.stream_id,
                 milliseconds(lost.lease_seconds),
                 milliseconds(lost.retention_seconds),
-                repr(new.created_at),
+                round(new.age_seconds * 1_000_000),
                 *ending,
                 session.meta_prefix,
                 *identity(new),

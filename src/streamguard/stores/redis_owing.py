@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from ..decoding import decoding
 from ..errors import StoreCorruptError, StoreFormatError
 from ..model import Persisted, QuotaState, SessionKey, StreamRef
-from ._redis import Command
-from .base import Owed, RequestClaim, Status, StreamMeta
+from .base import Erasure, Owed, RequestClaim, Status, StreamMeta
 from .redis_claims import decode_claim, encode_claim
 from .redis_leases import milliseconds
 from .redis_outbox import OutboxIndex
-from .redis_records import decode_meta, items, mutable_fields, text
+from .redis_records import decode_erasure, decode_meta, items, mutable_fields, text
 from .redis_steps import Steps
 
 __all__ = ["OutboxSteps"]
@@ -105,12 +103,8 @@ class OutboxSteps(Steps):
         stream_id, snapshot = items(reply)
         return decode_meta(StreamRef(ref.key, text(stream_id)), snapshot, "previous")
 
-    async def erased(self, key: SessionKey, since: float) -> bool:
-        (mark,) = await self._ask("erased", Command.of("GET", self._keys.session(key).erased))
-        if mark is None:
-            return False
-        with decoding(lambda: StoreCorruptError("erased: a stored mark cannot be read", operation="erased")):
-            return float(text(mark)) >= since
+    async def erased(self, key: SessionKey) -> Erasure | None:
+        return decode_erasure(await self._call("erased", "erased", (self._keys.session(key).erased,)))
 
     async def claim_request(
         self,

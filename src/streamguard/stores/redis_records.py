@@ -6,7 +6,6 @@ Pure: no connection here. `docs/reference/redis.md` describes the same fields fo
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
@@ -16,13 +15,14 @@ from ..errors import StoreCorruptError, StoreFormatError
 from ..faults import Fault
 from ..model import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
 from ._redis import CommandError, Reply, concerns_record
-from .base import AppendReply, Hint, NewStream, Seal, Status, StreamMeta, Terminal
+from .base import AppendReply, Erasure, Hint, NewStream, Seal, Status, StreamMeta, Terminal
 from .terms import read_outcome, read_persisted, read_quota_state
 
 __all__ = [
     "META_FIELDS",
     "STATUSES",
     "append_reply",
+    "decode_erasure",
     "decode_events",
     "decode_hint",
     "decode_meta",
@@ -60,6 +60,8 @@ META_FIELDS: Final = (
     "fp",  # request fingerprint
     "o",  # ordinal
     "e",  # epoch
+    "eb",  # which epoch wrote event `nb`; absent while the epoch was never raised
+    "nb",  # the last event when the epoch was last raised
     "s",  # state: o(pen), s(ealed), c(losed)
     "n",  # last event
     "d",  # lease deadline, ms on the server's clock
@@ -71,7 +73,7 @@ META_FIELDS: Final = (
     "h",  # seal: held closing parts, packed
     "y",  # persisted
     "q",  # quota
-    "c",  # created at, the writer's clock
+    "c",  # when it began, µs on the server's clock
     "z",  # closed at, ms on the server's clock
 )
 """The record's fields a snapshot holds. Besides these: owner `ow` and session `se` in clear, the TTL appends renew `t`,
@@ -82,7 +84,7 @@ _LARGEST: Final = 2**53
 _STATES: Final = {b"o": StreamState.OPEN, b"s": StreamState.SEALED, b"c": StreamState.CLOSED}
 _KINDS: Final = {kind.encode(): kind for kind in EventKind}
 _LENGTH: Final = struct.Struct(">I")
-_HINT: Final = struct.Struct(">BQ")
+_HINT: Final = struct.Struct(">BQQ")
 _HINTED: Final = struct.Struct(">cI")
 
 
@@ -145,10 +147,8 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
         version = _number(f["v"])
         if version > FORMAT_VERSION:
             raise newer_format(ref, operation)
-        last, at = _number(f["n"]), _number(now)
-        created_at = float(read_text(f["c"]))
-        if not math.isfinite(created_at):
-            raise ValueError("a time is finite")
+        last, at, epoch, began = _number(f["n"]), _number(now), _number(f["e"]), _number(f["c"])
+        taken = f["eb"] is not None
         return StreamMeta(
             ref=ref,
             message_id=read_text(f["mi"]),
@@ -156,21 +156,37 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
             binding=read_text(f["bi"]),
             fingerprint=read_text(f["fp"]),
             ordinal=_number(f["o"]),
-            epoch=_number(f["e"]),
+            epoch=epoch,
             state=_STATES[read_text(f["s"]).encode()],
             last_seq=last,
+            last_epoch=_number(f["eb"]) if taken and 0 < last <= _number(f["nb"]) else epoch,
             first_seq=last - _number(length) + 1,
             lease_seconds=(_number(f["d"]) - at) / 1000,
             stop_requested=f["p"] == b"1",
+            taken=taken,
             lost=f["x"] == b"1",
             seal=None if f["g"] is None else decode_seal(ref, (f["g"], f["gl"], f["u"], f["h"]), operation),
             usage=_usage(f["u"]),
             persisted=read_persisted(read_text(f["y"])),
             quota=read_quota_state(read_text(f["q"])),
-            created_at=created_at,
+            created_at=began / 1_000_000,
+            age_seconds=max(0.0, at / 1_000 - began / 1_000_000),
             closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,
             format_version=version,
         )
+
+
+def decode_erasure(reply: Reply) -> Erasure | None:
+    """A session's erasure mark; None for none.
+
+    Raises:
+        StoreCorruptError: it is damaged.
+    """
+    if reply is None:
+        return None
+    with decoding(lambda: StoreCorruptError("erased: a stored mark cannot be read", operation="erased")):
+        mark, now = map(_number, items(reply))
+    return Erasure(mark / 1_000_000, (now - mark) / 1_000_000)
 
 
 def newer_format(ref: StreamRef | None, operation: str) -> StoreFormatError:
@@ -305,18 +321,19 @@ def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
     entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; tried below
     with decoding(lambda: _damaged(ref, "log", operation)):
         for entry_id, (name, data) in entries:
-            events.append(Event(int(entry_id[:-2]), _KINDS[name], data))
+            epoch, _, seq = entry_id.partition(b"-")
+            events.append(Event(int(seq), _KINDS[name], data, int(epoch)))
     return events
 
 
 def decode_hint(payload: bytes) -> Hint:
     """A published hint. Later versions may append to it; what cannot be read is an empty hint.
 
-    Layout: a byte with the stop flag, the number of the first event in eight bytes big-endian, then per event its
-    kind letter, its length in four bytes and its payload.
+    Layout: a byte with the stop flag, the number of the first event and its epoch in eight bytes each, big-endian, then
+    per event its kind letter, its length in four bytes and its payload.
     """
     try:
-        stop, first_seq = _HINT.unpack_from(payload)
+        stop, first_seq, epoch = _HINT.unpack_from(payload)
         events: list[tuple[EventKind, bytes]] = []
         at = _HINT.size
         while at < len(payload):
@@ -328,4 +345,4 @@ def decode_hint(payload: bytes) -> Hint:
             return Hint(0, (), False)
     except (KeyError, struct.error):
         return Hint(0, (), False)
-    return Hint(first_seq, tuple(events), stop == 1)
+    return Hint(first_seq, tuple(events), stop == 1, epoch)

@@ -14,13 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from ..decoding import decoding, read_json
 from ..faults import Fault
-from ..model import EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
+from ..model import EventKind, Outcome, Persisted, Position, QuotaState, StreamRef, StreamState, Usage
 
 __all__ = [
     "NOTHING_CONSUMED",
+    "UNTOLD",
     "Append",
     "AppendReply",
     "Close",
+    "Erasure",
     "Full",
     "Hint",
     "Lost",
@@ -45,6 +47,9 @@ __all__ = [
 
 NOTHING_CONSUMED: Final[Mapping[StreamRef, Usage]] = MappingProxyType({})
 
+UNTOLD: Final = 0
+"""The epoch of a writer whose registration was never answered: it stands for the stream's first, whichever that is."""
+
 
 class Status(StrEnum):
     """What a store answers to a write."""
@@ -53,7 +58,7 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"
     """All of it was there already, from this epoch. A success."""
     FENCED = "fenced"
-    """The stream's epoch is not the caller's: another worker owns it now."""
+    """The stream's epoch is not the caller's: another worker owns it now, or wrote the events that are there."""
     GAP = "gap"
     """The log ends before the event this write begins with: an older snapshot came back."""
     SEALED = "sealed"
@@ -172,8 +177,9 @@ class NewStream:
     """The stable name of the guarded endpoint's configuration."""
     fingerprint: str
     """Equal for equal requests; empty when the stream cannot be joined."""
-    created_at: float
-    """Unix time on the writer's clock; only orders a stream against its session's erasure and other lost streams."""
+    age_seconds: float = 0.0
+    """How long ago it began, as its writer measured on its own monotonic clock: for a stream that the store only hears
+    of when its log is lost. Of one that is registered, the store says when it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +197,15 @@ class StreamMeta:
     state: StreamState
     last_seq: int
     """The log's last event; 0 when it is empty."""
+    last_epoch: int
+    """The epoch that wrote the log's last event; of an empty log, the one that may write its first."""
     first_seq: int
     """The log's first event still held; 1 unless it was trimmed. `last_seq + 1` when nothing is held."""
     lease_seconds: float
     """What remains of the writer's lease, on the store's clock; negative once it ran out."""
     stop_requested: bool
+    taken: bool
+    """Its epoch was raised since it began: another worker ends, or ended, it."""
     lost: bool
     """Its log is not the whole stream (registration or appends failed)."""
     seal: Seal | None
@@ -204,6 +214,9 @@ class StreamMeta:
     persisted: Persisted
     quota: QuotaState
     created_at: float
+    """When it began: Unix time, on the store's clock."""
+    age_seconds: float
+    """How long ago that was, on the store's clock."""
     closed_seconds: float | None
     """Seconds since it closed, on the store's clock; None while it has not."""
     format_version: int
@@ -212,6 +225,11 @@ class StreamMeta:
     def request_id(self) -> None:
         """Not on record: a stream outlives its request."""
         return None
+
+    @property
+    def end(self) -> Position:
+        """The log's last event."""
+        return Position(self.last_epoch, self.last_seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +247,8 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The stream exists, is the session's active one, with epoch 1, and counts among its owner's running ones."""
+    """The stream exists, is the session's active one, and counts among its owner's running ones. Its writer writes
+    under `meta.epoch`, until another worker raises that."""
 
     meta: StreamMeta
 
@@ -305,6 +324,7 @@ class Lost(NamedTuple):
 
     new: NewStream
     epoch: int
+    """`UNTOLD` adopts a registration whose reply was lost, unless another worker has taken the stream since."""
     lease_seconds: float
     retention_seconds: float
     terminal: Terminal | None
@@ -335,6 +355,19 @@ class Hint(NamedTuple):
     first_seq: int
     events: Sequence[tuple[EventKind, bytes]]
     stop_requested: bool
+    epoch: int = 0
+    """That of the writer of these events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """That a session was erased: what began before it must not come back."""
+
+    at: float
+    """Unix time, on the store's clock; later than the beginning of all that was erased, and earlier than that of every
+    stream registered since."""
+    seconds_ago: float
+    """How long ago that was, on the store's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from ..messages import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from ..model import Event, Persisted, QuotaState, SessionKey, StreamRef, Usage
+from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from ..stores.base import (
     NOTHING_CONSUMED,
     Append,
     AppendReply,
     Close,
+    Erasure,
     Full,
     Hint,
     Lost,
@@ -131,8 +132,11 @@ class PassingStore(StreamStore):
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         return await self._pass("append", lambda: self.inner.append(batch))
 
-    async def read(self, ref: StreamRef, after_seq: int, *, max_bytes: int) -> list[Event]:
-        return await self._pass("read", lambda: self.inner.read(ref, after_seq, max_bytes=max_bytes))
+    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        return await self._pass("find", lambda: self.inner.find(ref, at))
+
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
+        return await self._pass("read", lambda: self.inner.read(ref, after, max_bytes=max_bytes))
 
     def watch(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
@@ -208,8 +212,8 @@ class PassingStore(StreamStore):
             "erase", lambda: self.inner.erase(key, mark_seconds=mark_seconds, unknown_seconds=unknown_seconds)
         )
 
-    async def erased(self, key: SessionKey, since: float) -> bool:
-        return await self._pass("erased", lambda: self.inner.erased(key, since))
+    async def erased(self, key: SessionKey) -> Erasure | None:
+        return await self._pass("erased", lambda: self.inner.erased(key))
 
     async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
         await self._pass("owe", lambda: self.inner.owe(ref, due_seconds=due_seconds))

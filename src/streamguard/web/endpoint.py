@@ -15,7 +15,7 @@ from starlette.responses import Response
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import Outcome, SessionKey
+from ..model import START, Outcome, SessionKey
 from ..runtime import (
     FirstItem,
     LiveStream,
@@ -281,7 +281,7 @@ class GuardedEndpoint:
         show_ids = self._shows_ids(protocol, request)
         return StreamResponse(
             runtime,
-            lambda: runtime.resume_view(meta, 0, ids=show_ids),
+            lambda: runtime.resume_view(meta, START, ids=show_ids),
             admitted.places.viewer,
             status_code=200,
             headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),

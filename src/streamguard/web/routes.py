@@ -110,14 +110,14 @@ class Routes:
                 )
                 _name_stream(ids, found.meta)
                 return _empty([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
-            case Resumed(meta, after_seq):
+            case Resumed(meta, after):
                 runtime.observe(
                     Observation(
                         Signal.STREAM_RESUMED,
                         ref=meta.ref,
                         message_id=meta.message_id,
                         request_id=ids.request_id,
-                        fields={"after_seq": after_seq, "state": meta.state, "protocol": meta.protocol},
+                        fields={"after_seq": after.seq, "state": meta.state, "protocol": meta.protocol},
                     )
                 )
                 _name_stream(ids, meta)
@@ -129,7 +129,7 @@ class Routes:
                 show_ids = wants_ids(request, default=protocol.ids_by_default or cursor is not None)
                 return StreamResponse(
                     runtime,
-                    lambda: runtime.resume_view(meta, after_seq, ids=show_ids),
+                    lambda: runtime.resume_view(meta, after, ids=show_ids),
                     slot,
                     status_code=200,
                     headers=headers,
@@ -147,7 +147,7 @@ class Routes:
         if fault.retryable:
             retry_ms = max(RETRY_MS, 1000 * (fault.retry_after_seconds or 0))
         else:
-            end = str(Cursor(cursor.stream_id if cursor is not None else NO_STREAM, MAX_SEQ))
+            end = str(Cursor(NO_STREAM if cursor is None else cursor.stream_id, 0, MAX_SEQ))
         # `retry` inside the first data block: a block of its own would be an event without data to some clients.
         body = f"retry: {retry_ms}\n".encode() + protocol.fault_frame(fault, end)
         response = Response(body, status_code=200)
@@ -310,7 +310,7 @@ def _status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object]
         "outcome": meta and meta.seal and meta.seal.outcome,
         "persisted": meta and meta.persisted,
         "quota": meta and meta.quota,
-        "cursor": str(Cursor(stream_id, meta.last_seq)) if meta is not None and not meta.lost else None,
+        "cursor": None if meta is None or meta.lost else str(Cursor(stream_id, *meta.end)),
     }
 
 

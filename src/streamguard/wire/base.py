@@ -93,7 +93,7 @@ class WireProtocol(ABC):
 
     def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
         """`frame` for who makes one for every event, and so has the id's line up to its number at hand:
-        `id: 1.<stream id>.`, or None for a block without one."""
+        `id: 1.<stream id>.<epoch>.`, or None for a block without one."""
         cursor = None if id_prefix is None else f"{id_prefix[4:].decode()}{seq}"
         return self.frame(Event(seq, kind, payload), cursor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...model import Position
 from ...wire.base import WireProtocol
 from ..feed import Feed
 
@@ -13,7 +14,7 @@ class KeptFeed(Feed):
 
     __slots__ = ("_kept",)
 
-    def __init__(self, protocol: WireProtocol, stream_id: str, *, start: int, limit_bytes: int) -> None:
+    def __init__(self, protocol: WireProtocol, stream_id: str, *, start: Position, limit_bytes: int) -> None:
         super().__init__(protocol, stream_id, start=start, limit_bytes=limit_bytes)
         self._kept = False
 

@@ -15,8 +15,9 @@ from ...errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnav
 from ...faults import Fault
 from ...model import Observation, Persisted, Signal, StreamRef
 from ...settings import Settings
-from ...stores.base import Owed, StreamMeta, StreamStore
+from ...stores.base import UNTOLD, Owed, StreamMeta, StreamStore
 from ...wire import knows_protocol, protocol_named
+from ..beginning import Beginning
 from ..breaker import Breaker
 from ..finishing import Finishing, Sealed, Settled
 from ..stream import LiveStream
@@ -94,7 +95,7 @@ class Saving(Finishing):
         """A stream begins: open its session, if its messages are to be saved."""
         target = self._bindings.target_of(stream.request.binding)
         if target is not None:
-            writer = self._writer(stream.ref, stream.created_at, self.saver(target))
+            writer = self._writer(stream.ref, Beginning.of_stream(stream), self.saver(target))
             stream.before = Before(writer, stream.ref, stream.message_id, self._settings, start=self._start)
             stream.before.open_soon()
 
@@ -189,7 +190,8 @@ class Saving(Finishing):
                 meta = await self._store.meta(stream.ref)
             except StoreError:
                 return False
-            stream.disowned = meta is not None and meta.epoch != stream.epoch
+            if meta is not None:
+                stream.disowned = meta.taken if stream.epoch == UNTOLD else meta.epoch != stream.epoch
         return stream.disowned
 
     # -- after it -----------------------------------------------------------------------------------------------------
@@ -302,7 +304,7 @@ class Saving(Finishing):
     ) -> RunningSave:
         saver = self.saver(target)
         before = stream.before if stream is not None else None
-        writer = self._writer(sealed.ref, sealed.created_at, saver)
+        writer = self._writer(sealed.ref, sealed.began, saver)
         if before is None:
             before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed)
         save = StreamSave(
@@ -339,8 +341,8 @@ class Saving(Finishing):
             fields.update(reason=result.reason, attempts=running.attempts.failures)
         self._observe(Observation.about(sealed, signal, error=result.error, fields=fields))
 
-    def _writer(self, ref: StreamRef, created_at: float, saver: Saver) -> SessionWriter:
-        return SessionWriter(self._store, saver, ref.key, created_at, reachable=lambda: not self._breaker.open)
+    def _writer(self, ref: StreamRef, began: Beginning, saver: Saver) -> SessionWriter:
+        return SessionWriter(self._store, saver, ref.key, began, reachable=lambda: not self._breaker.open)
 
     def saver(self, target: Target) -> Saver:
         """The one way from this process to a message store, for whoever reads from it too."""

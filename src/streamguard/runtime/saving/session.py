@@ -10,6 +10,7 @@ from ...messages import Appended, Message, MessageStatus, MessageStore, Role, St
 from ...model import SessionKey
 from ...stores.base import StreamStore
 from ...wire import UIMessage
+from ..beginning import Beginning
 from .calls import Attempts, Saver
 
 __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]
@@ -33,14 +34,14 @@ class SessionWriter:
         store: StreamStore,
         saver: Saver,
         key: SessionKey,
-        created_at: float,
+        began: Beginning,
         *,
         reachable: Callable[[], bool],
     ) -> None:
         self._store = store
         self._saver = saver
         self._key = key
-        self._created_at = created_at
+        self._began = began
         self._reachable = reachable
         """Whether asking the stream store has any prospect."""
 
@@ -127,13 +128,13 @@ class SessionWriter:
 
     async def _check(self, attempts: Attempts, *, certain: bool) -> None:
         if certain:
-            erased = await attempts(lambda: self._store.erased(self._key, self._created_at))
+            erasure = await attempts(lambda: self._store.erased(self._key))
         elif not self._reachable():
             return
         else:
             try:
-                erased = await self._store.erased(self._key, self._created_at)
+                erasure = await self._store.erased(self._key)
             except StoreError:
                 return
-        if erased:
+        if erasure is not None and self._began.precedes(erasure):
             raise ErasedError("the session was erased after this stream began")

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Final
 
 from ...decoding import DAMAGE
-from ...errors import StreamGuardError
-from ...model import EventKind, StreamRef
+from ...errors import LogBrokenError, StreamGuardError
+from ...model import START, EventKind, Position, StreamRef
 from ...offloading import offloaded
 from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage, knows_protocol, protocol_named
@@ -47,12 +47,15 @@ class Source:
             LogUnreadableError: the log lacks some.
             StoreError: the store failed until the attempts were used up.
         """
-        position = 0
-        while position < self.log_seq:
-            events = await attempts(partial(store.read, self.ref, position, max_bytes=READ_BYTES))
-            if not events or events[0].seq != position + 1:
-                raise LogUnreadableError(f"the log of stream {self.ref.stream_id} ends at {position}")
-            position = events[-1].seq
+        position = START
+        while position.seq < self.log_seq:
+            try:
+                events = await attempts(partial(store.read, self.ref, position, max_bytes=READ_BYTES))
+            except LogBrokenError as exc:
+                raise LogUnreadableError(str(exc)) from exc
+            if not events:
+                raise LogUnreadableError(f"the log of stream {self.ref.stream_id} ends at {position.seq}")
+            position = Position(events[-1].epoch, events[-1].seq)
             yield [event.data for event in events if event.kind in _SAVED_KINDS and event.seq <= self.log_seq]
         batch: list[bytes] = []
         size = 0

@@ -16,21 +16,25 @@ if m[2] ~= 'o' then return {SEALED, last, stop} end
 if m[4] ~= '0' then return {LOST, last, stop} end
 local first = tonumber(ARGV[2])
 if first > last + 1 then return {GAP, last, stop} end
+if first <= last then
+  local theirs = call('HGET', KEYS[1], 'nb')
+  if theirs and first <= tonumber(theirs) then return {FENCED, last, stop} end
+end
 local before = last
 -- Events that are there already are skipped. Numbers stay below 1e14, which Lua writes out in full.
 for i = 2 * (last + 1 - first) + 3, #ARGV, 2 do
   last = last + 1
   if last == 1 then
-    call('XADD', KEYS[2], '1-0', ARGV[i], ARGV[i + 1])
+    call('XADD', KEYS[2], ARGV[1] .. '-1', ARGV[i], ARGV[i + 1])
     call('PEXPIRE', KEYS[2], m[7])
-  elseif not call('XADD', KEYS[2], 'NOMKSTREAM', last .. '-0', ARGV[i], ARGV[i + 1]) then
+  elseif not call('XADD', KEYS[2], 'NOMKSTREAM', ARGV[1] .. '-' .. last, ARGV[i], ARGV[i + 1]) then
     return {GONE, 0, stop}
   end
 end
 if last > before then
   call('HSET', KEYS[1], 'n', last)
   if m[6] ~= '0' and tonumber(m[6]) > now() then
-    local hint = {struct.pack('>BI8', stop, before + 1)}
+    local hint = {struct.pack('>BI8I8', stop, before + 1, tonumber(ARGV[1]))}
     for i = 2 * (before + 1 - first) + 3, #ARGV, 2 do
       hint[#hint + 1] = ARGV[i] .. struct.pack('>I4', #ARGV[i + 1])
       hint[#hint + 1] = ARGV[i + 1]

@@ -22,15 +22,15 @@ if m[2] ~= ARGV[1] then return {FENCED, last, stop} end
 if m[3] == 'c' then return {DUPLICATE, last, stop} end
 if m[3] == 'o' then return {NOT_SEALED, last, stop} end
 if ARGV[8] ~= '' and m[7] ~= ARGV[8] then return {NOT_SEALED, last, stop} end
-local hint = {struct.pack('>BI8', stop, last + 1)}
+local hint = {struct.pack('>BI8I8', stop, last + 1, tonumber(ARGV[1]))}
 local before, damaged = last, false
 for i = 10, #ARGV, 2 do
   last = last + 1
   local added
   if last == 1 then
-    added = redis.pcall('XADD', KEYS[2], '1-0', ARGV[i], ARGV[i + 1])
+    added = redis.pcall('XADD', KEYS[2], ARGV[1] .. '-1', ARGV[i], ARGV[i + 1])
   else
-    added = redis.pcall('XADD', KEYS[2], 'NOMKSTREAM', last .. '-0', ARGV[i], ARGV[i + 1])
+    added = redis.pcall('XADD', KEYS[2], 'NOMKSTREAM', ARGV[1] .. '-' .. last, ARGV[i], ARGV[i + 1])
   end
   if not added then return {GONE, 0, stop} end
   if type(added) == 'table' and added.err then

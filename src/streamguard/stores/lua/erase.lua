@@ -7,7 +7,7 @@
 -- The streams' keys share KEYS' hash tag, so they are on this node. Nothing here depends on what a key holds: what cannot
 -- be read is deleted all the same.
 --@include status
---@include time
+--@include stamp
 --@include newer
 --@include fields
 --@include tell
@@ -35,8 +35,11 @@ for _, id in ipairs(listed) do
     if foreign(fields(ARGV[1] .. id, 'v')) then return {CORRUPT} end
   end
 end
-local reply = {OK}
+local reply, at = {OK}, stamp()
 for _, id in ipairs(ids) do
+  -- Later than all it erases, whatever became of the clock meanwhile.
+  local began = fields(ARGV[1] .. id, 'c')
+  at = math.max(at, tonumber(began and began[1] or '') or 0)
   redis.call('UNLINK', ARGV[1] .. id, ARGV[2] .. id, ARGV[1] .. id .. ':w')
   tell(ARGV[1] .. id, 0)
   reply[#reply + 1] = id
@@ -45,5 +48,5 @@ local known = not session or session[1] or unnamed == 1 or ids[1]
 redis.call('DEL', KEYS[1], KEYS[2])
 -- A mark that is there lasts no shorter: it may be that of a session that was known.
 local lasting = math.max(redis.call('PTTL', KEYS[3]), tonumber(known and ARGV[3] or ARGV[4]))
-redis.call('SET', KEYS[3], string.format('%.3f', now() / 1000), 'PX', lasting)
+redis.call('SET', KEYS[3], digits(at), 'PX', lasting)
 return reply

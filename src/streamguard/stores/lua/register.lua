@@ -1,7 +1,7 @@
 -- Makes a stream its session's active one, unless an unsealed stream is, and one of its owner's running ones, if there
 -- is room.
--- KEYS: meta, log, session, streams, note of who watched before, owner
--- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms), created at,
+-- KEYS: meta, log, session, streams, note of who watched before, owner, erasure mark
+-- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms),
 --       how many the owner may have or '', the owner's TTL (ms), then the identity fields as name and value pairs
 -- Reply: {OK, snapshot, what was damaged and begun anew, …}, {'full'}, {LEASED, id and snapshot of the stream in the way}
 --        or {CORRUPT}
@@ -11,6 +11,7 @@
 -- refusal.
 --@include status
 --@include time
+--@include stamp
 --@include extend
 --@include newer
 --@include fields
@@ -28,10 +29,10 @@ early = type(early) == 'string' and tonumber(early) or 0
 local anew = {}
 if mended(KEYS[6]) then anew[#anew + 1] = 'owner' end
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at)
-if ARGV[7] ~= '' then
+if ARGV[6] ~= '' then
   local others = redis.call('ZCARD', KEYS[6])
   if redis.call('ZSCORE', KEYS[6], ARGV[3]) then others = others - 1 end
-  if others >= tonumber(ARGV[7]) then return {'full'} end
+  if others >= tonumber(ARGV[6]) then return {'full'} end
 end
 local session = fields(KEYS[3], 'v', 'active', 'ordinal')
 if session and session[1] and tonumber(session[1]) and newer(session[1]) then return {CORRUPT} end
@@ -53,12 +54,15 @@ if not session or (session[1] and not (tonumber(session[1]) and tonumber(session
   redis.call('HSET', KEYS[3], 'ordinal', math.floor(tonumber(latest[2] or '0') or 0))
 end
 if unlisted then redis.call('HSET', KEYS[3], 'lost', 1) end -- `erase` searches for the streams that nobody names
+local epoch, erased = stamp(), redis.pcall('GET', KEYS[7])
+-- It begins after any erasure, whatever became of the clock meanwhile.
+local began = math.max(epoch, (tonumber(type(erased) == 'string' and erased or '') or 0) + 1)
 local ordinal = redis.call('HINCRBY', KEYS[3], 'ordinal', 1)
-redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', ARGV[3], 'created', ARGV[6])
+redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', ARGV[3], 'created', digits(began))
 -- The fields append reads come first: Redis searches a small hash from its beginning.
-redis.call('HSET', KEYS[1], 'e', 1, 's', 'o', 'n', 0, 'x', 0, 'p', 0,
+redis.call('HSET', KEYS[1], 'e', digits(epoch), 's', 'o', 'n', 0, 'x', 0, 'p', 0,
   'w', early, 't', ARGV[5], 'd', at + ARGV[4],
-  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', ARGV[6], 'y', 'not_asked', 'q', 'none', unpack(ARGV, 9))
+  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', digits(began), 'y', 'not_asked', 'q', 'none', unpack(ARGV, 8))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
 for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
@@ -68,5 +72,5 @@ redis.call('ZADD', KEYS[4], ordinal, ARGV[3])
 extend(KEYS[3], ARGV[5])
 extend(KEYS[4], ARGV[5])
 redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3])
-extend(KEYS[6], ARGV[8])
+extend(KEYS[6], ARGV[7])
 return {OK, snapshot(KEYS[1], KEYS[2], at), unpack(anew)}

@@ -15,6 +15,7 @@ from .steps import (
     begin,
     closing,
     end,
+    epoch_of,
     is_due,
     log,
     losing,
@@ -23,6 +24,7 @@ from .steps import (
     payloads,
     put,
     seal,
+    take,
     tombstone,
     try_register,
     unknown_ref,
@@ -36,12 +38,12 @@ class ClaimClauses(Clauses):
         assert LONG_SECONDS / 2 < (await meta(store, ref)).lease_seconds <= LONG_SECONDS
         await self.advance(self.short_seconds * 1.5)
         assert not await is_due(store, ref)
-        assert (await store.take(ref, lease_seconds=60)).status is Status.LEASED
+        assert (await take(store, ref, lease=60)).status is Status.LEASED
 
     async def test_a_heartbeat_under_an_older_epoch_is_fenced_and_renews_nothing(self, store: StreamStore) -> None:
         ref = await begin(store)
         await put(store, ref, 1, b"a")
-        await store.take(ref, lease_seconds=self.short_seconds, force=True)
+        await take(store, ref, lease=self.short_seconds, force=True)
         assert await beat(store, ref, epoch=1) == AppendReply(Status.FENCED, 1, False)
         await self.advance(self.short_seconds * 1.5)
         assert await is_due(store, ref)
@@ -71,7 +73,7 @@ class ClaimClauses(Clauses):
     async def test_heartbeats_are_answered_in_order_each_on_its_own(self, store: StreamStore) -> None:
         first, second = await begin(store), await begin(store)
         await put(store, second, 1, b"a")
-        claims = [(first, 1), (unknown_ref(), 1), (second, 7), (second, 1)]
+        claims = [(first, epoch_of(first)), (unknown_ref(), 1), (second, 7), (second, epoch_of(second))]
         replies = await store.heartbeat(claims, lease_seconds=60, ttl_seconds=60)
         assert [(reply.status, reply.last_seq) for reply in replies] == [
             (Status.OK, 0),
@@ -87,18 +89,21 @@ class ClaimClauses(Clauses):
         assert (await meta(store, ref)).usage is None
         for tokens in (3, 5):
             await store.heartbeat(
-                [(ref, 1)],
+                [(ref, epoch_of(ref))],
                 lease_seconds=LONG_SECONDS,
                 ttl_seconds=LONG_SECONDS,
                 consumed={ref: Usage({"tokens": tokens}), unknown_ref(): Usage({"tokens": 7})},
             )
             assert (await meta(store, ref)).usage == Usage({"tokens": tokens})
         await beat(store, ref)
-        taken = await store.take(ref, lease_seconds=LONG_SECONDS, force=True)
+        taken = await take(store, ref, lease=LONG_SECONDS, force=True)
         assert taken.meta is not None
         assert taken.meta.usage == Usage({"tokens": 5})
         await store.heartbeat(
-            [(ref, 1)], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed={ref: Usage({"tokens": 9})}
+            [(ref, epoch_of(ref))],
+            lease_seconds=LONG_SECONDS,
+            ttl_seconds=LONG_SECONDS,
+            consumed={ref: Usage({"tokens": 9})},
         )
         assert (await meta(store, ref)).usage == Usage({"tokens": 5}), "a writer that was fenced changes nothing"
 
@@ -106,9 +111,13 @@ class ClaimClauses(Clauses):
         for usage in (None, Usage({"tokens": 6})):
             ref = await begin(store)
             told = {ref: Usage({"tokens": 3})}
-            await store.heartbeat([(ref, 1)], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed=told)
-            await store.seal(ref, 1, Seal(Outcome.COMPLETED, 0, usage=usage))
-            await store.heartbeat([(ref, 1)], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed=told)
+            await store.heartbeat(
+                [(ref, epoch_of(ref))], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed=told
+            )
+            await store.seal(ref, epoch_of(ref), Seal(Outcome.COMPLETED, 0, usage=usage))
+            await store.heartbeat(
+                [(ref, epoch_of(ref))], lease_seconds=LONG_SECONDS, ttl_seconds=LONG_SECONDS, consumed=told
+            )
             sealed = await meta(store, ref)
             assert sealed.seal is not None
             assert (sealed.usage, sealed.seal.usage) == (usage, usage)
@@ -127,44 +136,44 @@ class ClaimClauses(Clauses):
 
     async def test_a_running_lease_is_not_taken(self, store: StreamStore) -> None:
         ref = await begin(store)
-        reply = await store.take(ref, lease_seconds=60)
+        reply = await take(store, ref, lease=60)
         assert reply.status is Status.LEASED
         assert reply.meta is not None
         assert reply.meta.ref == ref
-        assert (await meta(store, ref)).epoch == 1
+        assert (await meta(store, ref)).epoch == epoch_of(ref)
 
     async def test_an_expired_lease_is_taken_with_a_higher_epoch(self, store: StreamStore) -> None:
         ref = await begin(store, lease=self.short_seconds)
         await put(store, ref, 1, b"a")
         await self.advance(self.short_seconds * 1.5)
-        reply = await store.take(ref, lease_seconds=LONG_SECONDS)
+        reply = await take(store, ref, lease=LONG_SECONDS)
         assert reply.status is Status.OK
         assert reply.meta is not None
-        assert (reply.meta.epoch, reply.meta.last_seq, reply.meta.state) == (2, 1, StreamState.OPEN)
+        assert (reply.meta.epoch, reply.meta.last_seq, reply.meta.state) == (epoch_of(ref, 2), 1, StreamState.OPEN)
         assert reply.meta.lease_seconds > LONG_SECONDS / 2
         assert not await is_due(store, ref)
-        assert (await store.take(ref, lease_seconds=60)).status is Status.LEASED
+        assert (await take(store, ref, lease=60)).status is Status.LEASED
         assert (await store.session(ref.key)).active_id == ref.stream_id
 
     async def test_force_takes_a_running_lease(self, store: StreamStore) -> None:
         ref = await begin(store)
-        reply = await store.take(ref, lease_seconds=60, force=True)
+        reply = await take(store, ref, lease=60, force=True)
         assert reply.status is Status.OK
         assert reply.meta is not None
-        assert reply.meta.epoch == 2
+        assert reply.meta.epoch == epoch_of(ref, 2)
 
     async def test_taking_from_another_epoch_than_expected_is_fenced(self, store: StreamStore) -> None:
         ref = await begin(store)
-        assert (await store.take(ref, lease_seconds=60, expected_epoch=2, force=True)).status is Status.FENCED
-        assert (await meta(store, ref)).epoch == 1
-        assert (await store.take(ref, lease_seconds=60, expected_epoch=1, force=True)).status is Status.OK
-        assert (await store.take(ref, lease_seconds=60, expected_epoch=1, force=True)).status is Status.FENCED
-        assert (await meta(store, ref)).epoch == 2
+        assert (await take(store, ref, lease=60, expected=2, force=True)).status is Status.FENCED
+        assert (await meta(store, ref)).epoch == epoch_of(ref)
+        assert (await take(store, ref, lease=60, expected=1, force=True)).status is Status.OK
+        assert (await take(store, ref, lease=60, expected=1, force=True)).status is Status.FENCED
+        assert (await meta(store, ref)).epoch == epoch_of(ref, 2)
 
     async def test_of_many_that_race_to_take_one_wins(self, store: StreamStore) -> None:
         for _ in range(5):
             ref = await begin(store)
-            takes = [store.take(ref, lease_seconds=60, expected_epoch=1, force=True) for _ in range(5)]
+            takes = [take(store, ref, lease=60, expected=1, force=True) for _ in range(5)]
             statuses = [reply.status for reply in await asyncio.gather(*takes)]
             assert sorted(statuses) == sorted([Status.OK] + [Status.FENCED] * 4)
 
@@ -173,10 +182,10 @@ class ClaimClauses(Clauses):
         ref = new.ref
         await try_register(store, new)
         await put(store, ref, 1, b"a")
-        await store.take(ref, lease_seconds=60, force=True)
+        await take(store, ref, lease=60, force=True)
         assert (await put(store, ref, 2, b"stale")).status is Status.FENCED
         assert (await beat(store, ref)).status is Status.FENCED
-        assert await store.seal(ref, 1, a_seal(1)) == (Status.FENCED, None)
+        assert await store.seal(ref, epoch_of(ref), a_seal(1)) == (Status.FENCED, None)
         assert (await store.lose(losing(new))).status is Status.FENCED
         assert (await store.lose(losing(new, terminal=tombstone()))).status is Status.FENCED
         await seal(store, ref, 1, epoch=2)
@@ -190,24 +199,24 @@ class ClaimClauses(Clauses):
         ref = await begin(store, lease=self.short_seconds)
         await seal(store, ref)
         await self.advance(self.short_seconds * 1.5)
-        reply = await store.take(ref, lease_seconds=60)
+        reply = await take(store, ref, lease=60)
         assert reply.status is Status.OK
         assert reply.meta is not None
-        assert (reply.meta.state, reply.meta.epoch) == (StreamState.SEALED, 2)
+        assert (reply.meta.state, reply.meta.epoch) == (StreamState.SEALED, epoch_of(ref, 2))
         assert reply.meta.seal == a_seal()
         assert (await store.close(closing(ref, epoch=2))).status is Status.OK
 
     async def test_a_closed_stream_is_not_taken(self, store: StreamStore) -> None:
         ref = await begin(store)
         await end(store, ref)
-        reply = await store.take(ref, lease_seconds=60, force=True)
+        reply = await take(store, ref, lease=60, force=True)
         assert reply.status is Status.SEALED
         assert reply.meta is not None
-        assert (reply.meta.state, reply.meta.epoch) == (StreamState.CLOSED, 1)
+        assert (reply.meta.state, reply.meta.epoch) == (StreamState.CLOSED, epoch_of(ref))
 
     async def test_an_unknown_stream_is_not_taken(self, store: StreamStore) -> None:
         ref = unknown_ref()
-        assert await store.take(ref, lease_seconds=60, force=True) == (Status.GONE, None)
+        assert await take(store, ref, lease=60, force=True) == (Status.GONE, None)
         assert await store.meta(ref) is None
 
     # -- stopping ------------------------------------------------------------------------------------------------------

@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from ...faults import Fault, FaultCode
 from ...model import Event, EventKind, Outcome, Persisted, QuotaState, StreamState, Usage
 from ...stores.base import AppendReply, Seal, SessionRecord, Status, StopReply, StreamStore, Terminal
 from .clauses import Clauses
 from .steps import (
+    LONG_SECONDS,
     a_seal,
     a_terminal,
     beat,
     begin,
     closing,
     end,
+    epoch_of,
     fresh_key,
     full,
     log,
@@ -28,6 +29,7 @@ from .steps import (
     registered,
     seal,
     sibling,
+    take,
     tombstone,
     try_register,
     unknown_ref,
@@ -45,7 +47,7 @@ class EndClauses(Clauses):
             Usage({"input": 12, "output": 2**53 - 1}),
             (b"\x00\xff", b"", b"data: [DONE]\n\n"),
         )
-        assert await store.seal(ref, 1, decided) == (Status.OK, decided)
+        assert await store.seal(ref, epoch_of(ref), decided) == (Status.OK, decided)
         record = await meta(store, ref)
         assert (record.state, record.seal, record.last_seq) == (StreamState.SEALED, decided, 1)
         assert (await store.session(ref.key)).active_id == ref.stream_id
@@ -53,20 +55,21 @@ class EndClauses(Clauses):
     async def test_the_first_seal_stands_whoever_asks(self, store: StreamStore) -> None:
         ref = await begin(store)
         first = a_seal(0, Outcome.STOPPED)
-        await store.seal(ref, 1, first)
+        await store.seal(ref, epoch_of(ref), first)
         for epoch in (1, 2, 7):
-            assert await store.seal(ref, epoch, a_seal(0, Outcome.FAILED)) == (Status.SEALED, first)
-        await store.take(ref, lease_seconds=60, force=True)
-        assert await store.seal(ref, 2, a_seal(0, Outcome.FAILED)) == (Status.SEALED, first)
+            assert await store.seal(ref, epoch_of(ref, epoch), a_seal(0, Outcome.FAILED)) == (Status.SEALED, first)
+        await take(store, ref, lease=60, force=True)
+        assert await store.seal(ref, epoch_of(ref, 2), a_seal(0, Outcome.FAILED)) == (Status.SEALED, first)
         await store.close(closing(ref, epoch=2))
-        assert await store.seal(ref, 2, a_seal(5, Outcome.FAILED)) == (Status.SEALED, first)
+        assert await store.seal(ref, epoch_of(ref, 2), a_seal(5, Outcome.FAILED)) == (Status.SEALED, first)
         assert (await meta(store, ref)).seal == first
 
     async def test_of_two_seals_at_once_one_decides(self, store: StreamStore) -> None:
         for _ in range(10):
             ref = await begin(store)
             answers = await asyncio.gather(
-                store.seal(ref, 1, a_seal(0, Outcome.STOPPED)), store.seal(ref, 1, a_seal(0, Outcome.COMPLETED))
+                store.seal(ref, epoch_of(ref), a_seal(0, Outcome.STOPPED)),
+                store.seal(ref, epoch_of(ref), a_seal(0, Outcome.COMPLETED)),
             )
             assert sorted(status for status, _ in answers) == sorted([Status.OK, Status.SEALED])
             assert answers[0][1] == answers[1][1] == (await meta(store, ref)).seal
@@ -75,18 +78,18 @@ class EndClauses(Clauses):
         ref = await begin(store)
         await put(store, ref, 1, b"a", b"b")
         for last_seq in (1, 3):
-            assert await store.seal(ref, 1, a_seal(last_seq)) == (Status.GAP, None)
+            assert await store.seal(ref, epoch_of(ref), a_seal(last_seq)) == (Status.GAP, None)
         assert (await meta(store, ref)).state is StreamState.OPEN
-        assert (await store.seal(ref, 1, a_seal(2)))[0] is Status.OK
+        assert (await store.seal(ref, epoch_of(ref), a_seal(2)))[0] is Status.OK
 
     async def test_a_seal_under_another_epoch_is_fenced(self, store: StreamStore) -> None:
         ref = await begin(store)
-        assert await store.seal(ref, 2, a_seal()) == (Status.FENCED, None)
+        assert await store.seal(ref, epoch_of(ref, 2), a_seal()) == (Status.FENCED, None)
         assert (await meta(store, ref)).state is StreamState.OPEN
 
     async def test_what_is_gone_cannot_end(self, store: StreamStore) -> None:
         ref = unknown_ref()
-        assert await store.seal(ref, 1, a_seal()) == (Status.GONE, None)
+        assert await store.seal(ref, epoch_of(ref), a_seal()) == (Status.GONE, None)
         assert await store.close(closing(ref)) == AppendReply(Status.GONE, 0, False)
         assert await store.mark(ref, persisted=Persisted.YES) is Status.GONE
         assert await store.meta(ref) is None
@@ -102,10 +105,10 @@ class EndClauses(Clauses):
         assert reply == AppendReply(Status.OK, 4, False)
         found = await log(store, ref)
         assert found == [
-            Event(1, EventKind.DATA, b"a"),
-            Event(2, EventKind.CLOSING, b"finish"),
-            Event(3, EventKind.CLOSING, b"[DONE]"),
-            Event(4, EventKind.TERMINAL, terminal.to_json()),
+            Event(1, EventKind.DATA, b"a", epoch_of(ref)),
+            Event(2, EventKind.CLOSING, b"finish", epoch_of(ref)),
+            Event(3, EventKind.CLOSING, b"[DONE]", epoch_of(ref)),
+            Event(4, EventKind.TERMINAL, terminal.to_json(), epoch_of(ref)),
         ]
         assert Terminal.from_json(found[-1].data) == terminal
         record = await meta(store, ref)
@@ -177,7 +180,7 @@ class EndClauses(Clauses):
     async def test_one_step_closes_only_under_the_seal_that_stands(self, store: StreamStore) -> None:
         ref = await begin(store)
         first = a_seal(0, Outcome.STOPPED)
-        await store.seal(ref, 1, first)
+        await store.seal(ref, epoch_of(ref), first)
         answer = await store.seal_and_close(closing(ref), a_seal(0, Outcome.COMPLETED))
         assert answer == (Status.SEALED, first, None)
         assert (await meta(store, ref)).state is StreamState.SEALED
@@ -224,15 +227,17 @@ class EndClauses(Clauses):
         assert (record.lost, record.state, record.last_seq, record.ordinal) == (True, StreamState.OPEN, 1, 1)
         assert record.lease_seconds > self.short_seconds
         assert (await beat(store, new.ref)).status is Status.OK
-        assert await store.seal(new.ref, 1, a_seal(1)) == (Status.LOST, None)
+        assert await store.seal(new.ref, epoch_of(new.ref), a_seal(1)) == (Status.LOST, None)
         assert (await store.session(new.ref.key)).active_id == new.ref.stream_id
 
     async def test_a_stream_never_registered_is_recorded_as_lost(self, store: StreamStore) -> None:
-        new = new_stream()
-        assert await store.lose(losing(new, epoch=1)) == AppendReply(Status.OK, 0, False)
+        new = new_stream(age=100)
+        assert await store.lose(losing(new)) == AppendReply(Status.OK, 0, False)
         record = await meta(store, new.ref)
-        assert (record.lost, record.ordinal, record.epoch, record.last_seq) == (True, 0, 1, 0)
-        assert (record.message_id, record.created_at) == (new.message_id, new.created_at)
+        assert (record.lost, record.taken, record.ordinal, record.last_seq) == (True, False, 0, 0)
+        assert record.epoch > 1
+        assert record.message_id == new.message_id
+        assert 99.9 < record.age_seconds < 100 + LONG_SECONDS
         session = await store.session(new.ref.key)
         assert (session.active_id, session.last_id) == (new.ref.stream_id, new.ref.stream_id)
 
@@ -243,7 +248,7 @@ class EndClauses(Clauses):
         terminal = tombstone(Outcome.FAILED)
         assert await store.lose(losing(new, terminal=terminal)) == AppendReply(Status.OK, 2, False)
         found = await log(store, new.ref)
-        assert found[-1] == Event(2, EventKind.TERMINAL, terminal.to_json())
+        assert found[-1] == Event(2, EventKind.TERMINAL, terminal.to_json(), epoch_of(new.ref))
         record = await meta(store, new.ref)
         assert (record.lost, record.state) == (True, StreamState.CLOSED)
         assert (record.persisted, record.quota) == (terminal.persisted, terminal.quota)
@@ -263,7 +268,7 @@ class EndClauses(Clauses):
     async def test_a_lost_stream_takes_no_pointer_from_a_newer_one(self, store: StreamStore) -> None:
         for terminal in (None, tombstone()):
             key = fresh_key()
-            late = new_stream(key, created_at=time.time() - 10)
+            late = new_stream(key, age=10)
             newer = await begin(store, key)
             assert (await store.lose(losing(late, terminal=terminal))).status is Status.OK
             session = await store.session(key)
@@ -286,7 +291,7 @@ class EndClauses(Clauses):
         await store.lose(losing(new, lease=self.short_seconds))
         await self.advance(self.short_seconds * 1.5)
         assert new.ref in await store.due(limit=100_000)
-        assert (await store.take(new.ref, lease_seconds=60)).status is Status.OK
+        assert (await take(store, new.ref, lease=60)).status is Status.OK
         assert (await store.lose(losing(new, epoch=1, terminal=tombstone()))).status is Status.FENCED
         assert (await store.lose(losing(new, epoch=2, terminal=tombstone()))).status is Status.OK
         assert (await meta(store, new.ref)).state is StreamState.CLOSED
@@ -306,9 +311,9 @@ class EndClauses(Clauses):
             assert await log(store, ref) == []
             assert (await put(store, ref, 2, b"late")).status is Status.GONE
             assert (await beat(store, ref)).status is Status.GONE
-            assert await store.seal(ref, 1, a_seal()) == (Status.GONE, None)
+            assert await store.seal(ref, epoch_of(ref), a_seal()) == (Status.GONE, None)
             assert (await store.close(closing(ref))).status is Status.GONE
-            assert (await store.take(ref, lease_seconds=60, force=True)).status is Status.GONE
+            assert (await take(store, ref, lease=60, force=True)).status is Status.GONE
             assert await store.request_stop(ref) is StopReply.ENDED
         assert await store.session(key) == SessionRecord(None, None, None, None)
         assert (await meta(store, other)).state is StreamState.OPEN
@@ -321,7 +326,7 @@ class EndClauses(Clauses):
         assert await store.meta(ref) is None
 
     async def test_what_began_before_an_erasure_does_not_come_back(self, store: StreamStore) -> None:
-        new = new_stream(created_at=time.time() - 10)
+        new = new_stream(age=10)
         await try_register(store, new)
         await store.erase(new.ref.key, mark_seconds=60)
         for terminal in (None, tombstone()):
@@ -334,11 +339,11 @@ class EndClauses(Clauses):
         await store.erase(ref.key, mark_seconds=60)
         second = registered(await try_register(store, new_stream(ref.key))).ref
         assert (await put(store, second, 1, b"a")).status is Status.OK
-        later = new_stream(ref.key, created_at=time.time() + 10)
+        later = new_stream(ref.key, age=0)
         assert (await store.lose(losing(later, terminal=tombstone()))).status is Status.OK
 
     async def test_an_erasure_is_forgotten_after_its_mark(self, store: StreamStore) -> None:
-        new = new_stream(created_at=time.time() - 10)
+        new = new_stream(age=10)
         await store.erase(new.ref.key, mark_seconds=self.short_seconds)
         await self.advance(self.short_seconds * 1.5)
         assert (await store.lose(losing(new))).status is Status.OK

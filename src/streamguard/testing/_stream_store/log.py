@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import Event, EventKind
+import pytest
+
+from ...errors import LogBrokenError
+from ...model import MAX_SEQ, START, Event, EventKind, Position
 from ...stores.base import Append, AppendReply, Hint, Status, StreamStore
 from .clauses import Clauses
 from .steps import (
@@ -15,13 +18,16 @@ from .steps import (
     closing,
     data,
     end,
+    epoch_of,
     log,
     losing,
     meta,
     new_stream,
     payloads,
+    place,
     put,
     seal,
+    take,
     tombstone,
     try_register,
     unknown_ref,
@@ -38,8 +44,10 @@ class LogClauses(Clauses):
             (EventKind.DATA, b""),
             (EventKind.CLOSING, b"x" * 100_000),
         ]
-        assert await store.append([Append(ref, 1, 1, events, False)]) == [AppendReply(Status.OK, 5, False)]
-        assert await log(store, ref) == [Event(seq, kind, body) for seq, (kind, body) in enumerate(events, 1)]
+        assert await store.append([Append(ref, epoch_of(ref), 1, events, False)]) == [AppendReply(Status.OK, 5, False)]
+        assert await log(store, ref) == [
+            Event(seq, kind, body, epoch_of(ref)) for seq, (kind, body) in enumerate(events, 1)
+        ]
         record = await meta(store, ref)
         assert (record.first_seq, record.last_seq) == (1, 5)
 
@@ -85,7 +93,7 @@ class LogClauses(Clauses):
         """Also one that is there already: its writer must learn that it lost the stream."""
         ref = await begin(store)
         await put(store, ref, 1, b"a")
-        await store.take(ref, lease_seconds=60, force=True)
+        await take(store, ref, lease=60, force=True)
         for first_seq in (1, 2, 3):
             assert await put(store, ref, first_seq, b"stale") == AppendReply(Status.FENCED, 1, False)
         assert payloads(await log(store, ref)) == [b"a"]
@@ -111,7 +119,7 @@ class LogClauses(Clauses):
 
     async def test_the_epoch_is_checked_before_the_state(self, store: StreamStore) -> None:
         ref = await begin(store)
-        await store.take(ref, lease_seconds=60, force=True)
+        await take(store, ref, lease=60, force=True)
         await seal(store, ref, epoch=2)
         assert (await put(store, ref, 1, b"stale")).status is Status.FENCED
 
@@ -131,15 +139,15 @@ class LogClauses(Clauses):
 
     async def test_a_batch_is_answered_in_order_each_on_its_own(self, store: StreamStore) -> None:
         first, second, fenced = [await begin(store) for _ in range(3)]
-        await store.take(fenced, lease_seconds=60, force=True)
+        await take(store, fenced, lease=60, force=True)
         replies = await store.append(
             [
-                Append(first, 1, 1, data(b"1a"), False),
-                Append(fenced, 1, 1, data(b"x"), False),
+                Append(first, epoch_of(first), 1, data(b"1a"), False),
+                Append(fenced, epoch_of(fenced), 1, data(b"x"), False),
                 Append(unknown_ref(), 1, 1, data(b"x"), True),
-                Append(second, 1, 1, data(b"2a", b"2b"), True),
-                Append(first, 1, 2, data(b"1b"), True),
-                Append(second, 1, 9, data(b"x"), False),
+                Append(second, epoch_of(second), 1, data(b"2a", b"2b"), True),
+                Append(first, epoch_of(first), 2, data(b"1b"), True),
+                Append(second, epoch_of(second), 9, data(b"x"), False),
             ]
         )
         assert [(reply.status, reply.last_seq) for reply in replies] == [
@@ -174,35 +182,85 @@ class LogClauses(Clauses):
         assert [event.seq for event in await log(store, ref, 1)] == list(range(2, 13))
 
     async def test_past_the_end_there_is_nothing_to_read(self, store: StreamStore) -> None:
-        """The caller compares its cursor with the record: nothing to read and a cursor ahead are told apart there."""
         ref = await begin(store)
         assert await log(store, ref) == []
         await put(store, ref, 1, b"a")
         assert await log(store, ref, 1) == []
-        assert await log(store, ref, 2**53 - 1) == []
         assert (await meta(store, ref)).last_seq == 1
+
+    async def test_an_event_is_named_by_its_epoch_and_its_number(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a", b"b")
+        await take(store, ref, force=True)
+        await put(store, ref, 3, b"c", epoch=2)
+        first, second = epoch_of(ref), epoch_of(ref, 2)
+        assert second > first
+        assert [place(event) for event in await log(store, ref)] == [(first, 1), (first, 2), (second, 3)]
+        assert payloads(await log(store, ref, 2)) == [b"c"]
+        for at in ((first, 1), (first, 2), (second, 3), START):
+            assert (await store.find(ref, Position(*at)))[1]
+        for at in ((second, 2), (first, 3), (second, 4), (first - 1, 1), (second + 1, 3), (first, MAX_SEQ)):
+            assert not (await store.find(ref, Position(*at)))[1]
+            with pytest.raises(LogBrokenError):
+                await store.read(ref, Position(*at), max_bytes=EVERYTHING)
+
+    async def test_a_record_names_the_event_its_log_ends_with(self, store: StreamStore) -> None:
+        """However often the stream was taken since."""
+        ref = await begin(store)
+        await put(store, ref, 1, b"a")
+        assert (await meta(store, ref)).end == (epoch_of(ref), 1)
+        await take(store, ref, force=True)
+        await take(store, ref, force=True)
+        assert (await meta(store, ref)).end == (epoch_of(ref), 1)
+        await put(store, ref, 2, b"b", epoch=3)
+        await take(store, ref, force=True)
+        record = await meta(store, ref)
+        assert (record.end, record.epoch, record.taken) == ((epoch_of(ref, 3), 2), epoch_of(ref, 4), True)
+        await seal(store, ref, 2, epoch=4)
+        await store.close(closing(ref, b"end", epoch=4))
+        assert (await meta(store, ref)).end == (epoch_of(ref, 4), 4)
+        assert [event.epoch for event in await log(store, ref)] == [epoch_of(ref, n) for n in (1, 3, 4, 4)]
+
+    async def test_a_stream_nobody_has_is_found_nowhere(self, store: StreamStore) -> None:
+        ref = unknown_ref()
+        assert (await store.find(ref, START))[0] is None
+        assert await store.find(ref, Position(1, 1)) == (None, False)
+        with pytest.raises(LogBrokenError):
+            await store.read(ref, Position(1, 1), max_bytes=EVERYTHING)
+
+    async def test_events_of_another_epoch_are_no_duplicates(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await put(store, ref, 1, b"a", b"b")
+        await take(store, ref, force=True)
+        for first_seq in (1, 2):
+            assert await put(store, ref, first_seq, b"x", b"y", epoch=2) == AppendReply(Status.FENCED, 2, False)
+        assert await put(store, ref, 3, b"c", epoch=2) == AppendReply(Status.OK, 3, False)
+        assert await put(store, ref, 3, b"c", epoch=2) == AppendReply(Status.DUPLICATE, 3, False)
+        assert payloads(await log(store, ref)) == [b"a", b"b", b"c"]
 
     async def test_a_read_is_bounded_in_bytes(self, store: StreamStore) -> None:
         ref = await begin(store)
         await put(store, ref, 1, *[b"x" * 1000 for _ in range(1000)])
-        found = await store.read(ref, 10, max_bytes=20_000)
+        found = await store.read(ref, Position(epoch_of(ref), 10), max_bytes=20_000)
         assert [event.seq for event in found] == list(range(11, 11 + len(found)))
         assert 1 <= sum(len(event.data) for event in found) <= 80_000
 
     async def test_a_read_gives_at_least_one_event(self, store: StreamStore) -> None:
         ref = await begin(store)
         await put(store, ref, 1, b"x" * 50_000, b"y" * 50_000)
-        assert [event.seq for event in await store.read(ref, 0, max_bytes=1)][:1] == [1]
-        assert [event.seq for event in await store.read(ref, 1, max_bytes=1)] == [2]
+        assert [event.seq for event in await store.read(ref, START, max_bytes=1)][:1] == [1]
+        assert [event.seq for event in await store.read(ref, Position(epoch_of(ref), 1), max_bytes=1)] == [2]
 
     async def test_reading_on_gives_every_event_once(self, store: StreamStore) -> None:
         ref = await begin(store)
         await put(store, ref, 1, *[b"x" * (number % 300) for number in range(500)])
         found: list[Event] = []
-        while page := await store.read(ref, len(found), max_bytes=5_000):
+        at = START
+        while page := await store.read(ref, at, max_bytes=5_000):
             found += page
+            at = place(page[-1])
         assert [event.seq for event in found] == list(range(1, 501))
-        assert found == await store.read(ref, 0, max_bytes=EVERYTHING)
+        assert found == await store.read(ref, START, max_bytes=EVERYTHING)
 
     # -- watching ------------------------------------------------------------------------------------------------------
 
@@ -270,7 +328,7 @@ class LogClauses(Clauses):
     async def test_a_watcher_is_told_of_a_takeover(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.watch(ref, hints, data=False):
-            await store.take(ref, lease_seconds=60, force=True)
+            await take(store, ref, lease=60, force=True)
             await hints.until(bool, description="a hint of the takeover")
 
     async def test_a_watcher_is_told_of_a_seal_and_a_close(self, store: StreamStore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import Persisted, QuotaState, StreamRef
+from ...model import START, Persisted, QuotaState, StreamRef
 from ...stores.base import Close, Owed, Status, StreamStore
 from .clauses import Clauses
 from .steps import (
@@ -14,6 +14,7 @@ from .steps import (
     begin,
     closing,
     end,
+    epoch_of,
     losing,
     meta,
     new_stream,
@@ -172,7 +173,7 @@ class OutboxClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         assert len(await claimed(store, ref)) == 1
         assert (await store.session(ref.key)).last_id == ref.stream_id
-        assert [event.seq for event in await store.read(ref, 0, max_bytes=1 << 20)] == [1]
+        assert [event.seq for event in await store.read(ref, START, max_bytes=1 << 20)] == [1]
 
     async def test_what_is_owed_ends_with_its_stream(self, store: StreamStore) -> None:
         living = await owing(store, retention=self.short_seconds)
@@ -354,6 +355,6 @@ class OutboxClauses(Clauses):
         ref = await begin(store)
         await seal(store, ref)
         await store.owe(ref, due_seconds=0)
-        await store.close(Close(ref, 1, (), a_terminal(), LONG_SECONDS, b""))
+        await store.close(Close(ref, epoch_of(ref), (), a_terminal(), LONG_SECONDS, b""))
         await self.advance(self.short_seconds / 4)
         assert [owed.payload for owed in await claimed(store, ref)] == [b""]

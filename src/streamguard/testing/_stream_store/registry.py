@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import FORMAT_VERSION, Persisted, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
+from ...model import FORMAT_VERSION, MAX_EPOCH, Persisted, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ...stores.base import NewStream, Registered, SessionRecord, Status, StopReply, StreamStore
 from .clauses import Clauses
 from .steps import (
@@ -15,6 +15,7 @@ from .steps import (
     begin,
     closing,
     end,
+    epoch_of,
     fresh_key,
     full,
     log,
@@ -25,6 +26,7 @@ from .steps import (
     registered,
     seal,
     sibling,
+    take,
     try_register,
 )
 
@@ -45,12 +47,14 @@ class RegistryClauses(Clauses):
 
     async def test_a_registered_stream_has_a_complete_record(self, store: StreamStore) -> None:
         new = NewStream(
-            StreamRef(fresh_key(), new_stream_id()), "msg_1", "ui-message", "chat \u2028", "f" * 64, 1_700_000_000.25
+            StreamRef(fresh_key(), new_stream_id()), "msg_1", "ui-message", "chat \u2028", "f" * 64, 1_000.0
         )
         record = registered(await try_register(store, new, lease=LONG_SECONDS))
         assert (record.ref, record.message_id, record.protocol) == (new.ref, "msg_1", "ui-message")
-        assert (record.binding, record.fingerprint, record.created_at) == ("chat \u2028", "f" * 64, 1_700_000_000.25)
-        assert (record.ordinal, record.epoch, record.state) == (1, 1, StreamState.OPEN)
+        assert (record.binding, record.fingerprint) == ("chat \u2028", "f" * 64)
+        assert 0 <= record.age_seconds < LONG_SECONDS  # it begins now, whatever its writer says
+        assert (record.ordinal, record.taken, record.state) == (1, False, StreamState.OPEN)
+        assert 0 < record.epoch <= MAX_EPOCH
         assert (record.last_seq, record.first_seq) == (0, 1)
         assert (record.stop_requested, record.lost, record.seal, record.closed_seconds) == (False, False, None, None)
         assert (record.persisted, record.quota) == (Persisted.NOT_ASKED, QuotaState.NONE)
@@ -105,7 +109,7 @@ class RegistryClauses(Clauses):
         ref = await begin(store, ttl=self.short_seconds, lease=self.short_seconds)
         await self.advance(self.short_seconds * 1.5)
         record = registered(await try_register(store, new_stream(ref.key)))
-        assert record.epoch == 1
+        assert record.ref != ref
 
     async def test_ordinals_count_a_sessions_streams(self, store: StreamStore) -> None:
         key = fresh_key()
@@ -146,9 +150,9 @@ class RegistryClauses(Clauses):
         assert await log(store, foreign) == []
         assert (await put(store, foreign, 2, b"intruder")).status is Status.GONE
         assert (await beat(store, foreign)).status is Status.GONE
-        assert (await store.take(foreign, lease_seconds=1, force=True)).status is Status.GONE
+        assert (await take(store, foreign, lease=1, force=True)).status is Status.GONE
         assert await store.request_stop(foreign) is StopReply.ENDED
-        assert await store.seal(foreign, 1, a_seal(1)) == (Status.GONE, None)
+        assert await store.seal(foreign, epoch_of(foreign), a_seal(1)) == (Status.GONE, None)
         assert (await store.close(closing(foreign))).status is Status.GONE
         assert (await meta(store, ref)).last_seq == 1
 

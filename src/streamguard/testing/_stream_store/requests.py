@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 from ...model import SessionKey, StreamRef
@@ -165,26 +164,29 @@ class RequestClauses(Clauses):
     # -- erasure marks -------------------------------------------------------------------------------------------------
 
     async def test_an_erasure_is_known_to_what_began_before_it(self, store: StreamStore) -> None:
-        ref = await begin(store)
-        now = time.time()
-        assert not await store.erased(ref.key, now)
-        await store.erase(ref.key, mark_seconds=60)
-        assert await store.erased(ref.key, now - 60)
-        assert not await store.erased(ref.key, now + 60)
-        assert not await store.erased(SessionKey("somebody else", ref.key.session_id), now - 60)
+        before = registered(await try_register(store, new_stream()))
+        key = before.ref.key
+        assert await store.erased(key) is None
+        await store.erase(key, mark_seconds=60)
+        erasure = await store.erased(key)
+        assert erasure is not None
+        after = registered(await try_register(store, new_stream(key)))
+        assert before.created_at <= erasure.at < after.created_at
+        assert 0 <= erasure.seconds_ago < LONG_SECONDS
+        assert await store.erased(SessionKey("somebody else", key.session_id)) is None
 
     async def test_an_erasure_is_forgotten_after_its_time(self, store: StreamStore) -> None:
         key = fresh_key()
         await store.erase(key, mark_seconds=self.short_seconds)
         await self.advance(self.short_seconds * 1.5)
-        assert not await store.erased(key, 0.0)
+        assert await store.erased(key) is None
 
     async def test_the_mark_of_a_session_nobody_knew_has_a_time_of_its_own(self, store: StreamStore) -> None:
         key, known = fresh_key(), (await begin(store)).key
         for erased in (key, known):
             await store.erase(erased, mark_seconds=60, unknown_seconds=self.short_seconds)
-            assert await store.erased(erased, 0.0)
+            assert await store.erased(erased) is not None
         await store.erase(known, mark_seconds=60, unknown_seconds=self.short_seconds)  # unknown by now: never shorter
         await self.advance(self.short_seconds * 1.5)
-        assert not await store.erased(key, 0.0)
-        assert await store.erased(known, 0.0)
+        assert await store.erased(key) is None
+        assert await store.erased(known) is not None

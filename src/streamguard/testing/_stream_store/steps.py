@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,10 +11,13 @@ import anyio
 
 from ...faults import Fault, FaultCode
 from ...model import (
+    MAX_EPOCH,
+    START,
     Event,
     EventKind,
     Outcome,
     Persisted,
+    Position,
     QuotaState,
     SessionKey,
     StreamRef,
@@ -23,6 +25,7 @@ from ...model import (
     new_stream_id,
 )
 from ...stores.base import (
+    UNTOLD,
     Append,
     AppendReply,
     Close,
@@ -36,6 +39,7 @@ from ...stores.base import (
     Status,
     StreamMeta,
     StreamStore,
+    TakeReply,
     Terminal,
 )
 
@@ -58,14 +62,14 @@ def sibling(key: SessionKey) -> SessionKey:
     return SessionKey(key.owner, f"session-{new_stream_id()}")
 
 
-def new_stream(key: SessionKey | None = None, *, created_at: float | None = None) -> NewStream:
+def new_stream(key: SessionKey | None = None, *, age: float = 0.0) -> NewStream:
     return NewStream(
         ref=StreamRef(key or fresh_key(), new_stream_id()),
         message_id=new_message_id(),
         protocol="plain",
         binding="suite",
         fingerprint="",
-        created_at=time.time() if created_at is None else created_at,
+        age_seconds=age,
     )
 
 
@@ -81,7 +85,32 @@ async def try_register(
     ttl: float = LONG_SECONDS,
     limit: int | None = None,
 ) -> Registered | Occupied | Full:
-    return await store.register(new, lease_seconds=lease, ttl_seconds=ttl, limit=limit)
+    answer = await store.register(new, lease_seconds=lease, ttl_seconds=ttl, limit=limit)
+    if isinstance(answer, Registered):
+        _issued.setdefault(new.ref, [answer.meta.epoch])
+    return answer
+
+
+_issued: dict[StreamRef, list[int]] = {}
+"""Of each stream that these steps began or took, its epochs in order."""
+
+
+def epoch_of(ref: StreamRef, number: int = 1) -> int:
+    """A stream's epoch by its number: the one it was registered under is the first. Before it was issued, one that
+    never is; of a stream that was not registered, `UNTOLD`."""
+    issued = _issued.get(ref, [UNTOLD])
+    return issued[number - 1] if number <= len(issued) else MAX_EPOCH - number
+
+
+async def take(
+    store: StreamStore, ref: StreamRef, *, lease: float = LONG_SECONDS, expected: int | None = None, force: bool = False
+) -> TakeReply:
+    """Take a stream; `expected` is the number of an epoch."""
+    epoch = None if expected is None else epoch_of(ref, expected)
+    reply = await store.take(ref, lease_seconds=lease, expected_epoch=epoch, force=force)
+    if reply.status is Status.OK and reply.meta is not None:
+        _issued.setdefault(ref, [UNTOLD]).append(reply.meta.epoch)
+    return reply
 
 
 def registered(answer: Registered | Occupied | Full) -> StreamMeta:
@@ -122,19 +151,25 @@ def data(*payloads: bytes) -> list[tuple[EventKind, bytes]]:
 async def put(
     store: StreamStore, ref: StreamRef, first_seq: int, *payloads: bytes, epoch: int = 1, refresh: bool = False
 ) -> AppendReply:
-    (reply,) = await store.append([Append(ref, epoch, first_seq, data(*payloads), refresh)])
+    (reply,) = await store.append([Append(ref, epoch_of(ref, epoch), first_seq, data(*payloads), refresh)])
     return reply
 
 
 async def beat(
     store: StreamStore, ref: StreamRef, *, epoch: int = 1, lease: float = LONG_SECONDS, ttl: float = LONG_SECONDS
 ) -> AppendReply:
-    (reply,) = await store.heartbeat([(ref, epoch)], lease_seconds=lease, ttl_seconds=ttl)
+    (reply,) = await store.heartbeat([(ref, epoch_of(ref, epoch))], lease_seconds=lease, ttl_seconds=ttl)
     return reply
 
 
 async def log(store: StreamStore, ref: StreamRef, after_seq: int = 0) -> list[Event]:
-    return await store.read(ref, after_seq, max_bytes=EVERYTHING)
+    whole = await store.read(ref, START, max_bytes=EVERYTHING)
+    return whole if after_seq == 0 else await store.read(ref, place(whole[after_seq - 1]), max_bytes=EVERYTHING)
+
+
+def place(event: Event) -> Position:
+    """Where an event is in its log."""
+    return Position(event.epoch, event.seq)
 
 
 async def meta(store: StreamStore, ref: StreamRef) -> StreamMeta:
@@ -153,7 +188,7 @@ def a_terminal(outcome: Outcome = Outcome.COMPLETED, *, reason: str | None = Non
 
 
 async def seal(store: StreamStore, ref: StreamRef, last_seq: int = 0, *, epoch: int = 1) -> None:
-    status, _ = await store.seal(ref, epoch, a_seal(last_seq))
+    status, _ = await store.seal(ref, epoch_of(ref, epoch), a_seal(last_seq))
     assert status is Status.OK
 
 
@@ -166,18 +201,18 @@ def closing(
     owed: bytes | None = None,
 ) -> Close:
     events = [(EventKind.CLOSING, payload) for payload in payloads]
-    return Close(ref, epoch, events, terminal or a_terminal(), retention, owed)
+    return Close(ref, epoch_of(ref, epoch), events, terminal or a_terminal(), retention, owed)
 
 
 async def end(store: StreamStore, ref: StreamRef, last_seq: int = 0, *, retention: float = LONG_SECONDS) -> None:
-    """Seal and close a stream of epoch 1."""
+    """Seal and close a stream under its first epoch."""
     await seal(store, ref, last_seq)
     reply = await store.close(closing(ref, retention=retention))
     assert reply.status is Status.OK
 
 
 def losing(new: NewStream, *, epoch: int = 1, lease: float = LONG_SECONDS, terminal: Terminal | None = None) -> Lost:
-    return Lost(new, epoch, lease, LONG_SECONDS, terminal)
+    return Lost(new, epoch_of(new.ref, epoch), lease, LONG_SECONDS, terminal)
 
 
 def tombstone(outcome: Outcome = Outcome.COMPLETED) -> Terminal:
@@ -189,7 +224,7 @@ async def is_due(store: StreamStore, ref: StreamRef) -> bool:
 
 
 def payloads(events: Sequence[Event] | Sequence[tuple[EventKind, bytes]]) -> list[bytes]:
-    return [event[-1] for event in events]
+    return [event.data if isinstance(event, Event) else event[1] for event in events]
 
 
 @dataclass
