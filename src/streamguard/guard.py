@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from .backends import Backends
 from .errors import ConfigurationError, NotStartedError
+from .loops import Home
 from .messages import MessageStore, Save
 from .model import Observation, Observer, Signal
 from .quota import QuotaService, QuotaStore
@@ -103,6 +104,8 @@ class StreamGuard:
         self._gate = Gate(self._settings, authenticate, self._running, self._bindings, own_quota=own_quota)
         self._routes = Routes(self._gate)
         self._runtime: Runtime | None = None
+        self._home: Home | None = None
+        """Where that lives."""
         self._signals: ShutdownSignals | None = None
         self._draining: asyncio.Task[None] | None = None
         self._app: ASGIApp | None = None
@@ -126,6 +129,8 @@ class StreamGuard:
 
     async def _start(self) -> Runtime:
         """Enter a runtime."""
+        if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
+            self._forget()
         if self._runtime is not None:
             raise ConfigurationError(
                 "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
@@ -143,10 +148,11 @@ class StreamGuard:
             terms=self._gate.terms,
             quota=quota,
         )
+        self._home = Home()
         try:
             await runtime.__aenter__()
         except BaseException:
-            self._runtime = None
+            self._forget()
             await self._backends.aclose()
             raise
         self._warn(runtime, store)
@@ -155,17 +161,33 @@ class StreamGuard:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Drain, then stop."""
-        runtime, signals = self._runtime, self._signals
-        if runtime is None:
+        """Drain, then stop. May be called in another task than the one that started the guard, of the same event loop.
+
+        Raises:
+            ConfigurationError: this is another event loop. The one it was started in ended its streams, if it was
+                closed properly, or their leases will run out.
+        """
+        runtime, home = self._runtime, self._home
+        if runtime is None or home is None:
             return
+        if not home.here:
+            if home.gone:
+                self._forget()
+            raise ConfigurationError(
+                "this guard was started in another event loop and can be left only there: have whatever starts it and "
+                "whatever ends it share a loop (a pytest fixture and its tests: one loop scope)"
+            )
         try:
             await runtime.__aexit__(exc_type, exc, traceback)
         finally:
             await self._backends.aclose()
-            if signals is not None:
-                signals.restore()
-            self._runtime = self._signals = self._draining = None
+            self._forget()
+
+    def _forget(self) -> None:
+        """There is no runtime any more."""
+        if self._signals is not None:
+            self._signals.restore()
+        self._runtime = self._home = self._signals = self._draining = None
 
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
         """The guard's life as an application's lifespan: `FastAPI(lifespan=guard.lifespan)`.
@@ -248,7 +270,7 @@ class StreamGuard:
             self._draining = asyncio.get_running_loop().create_task(self._runtime.drain())
 
     def _running(self) -> Runtime:
-        if self._runtime is None:
+        if self._runtime is None or self._home is None or self._home.gone:
             raise NotStartedError(
                 "this guard is not running: pass lifespan=guard.lifespan to your application, "
                 "or write `async with guard:` in your own lifespan"

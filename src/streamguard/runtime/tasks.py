@@ -1,6 +1,7 @@
 """The tasks of a runtime: background ones that run again when they crash, and one-off ones whose crash is contained.
 
 All are in one task group, so none outlives the runtime; and none can end it, so one stream's accident is no other's.
+The group has a task of its own, because a guard may be entered in one task and left in another.
 """
 
 from __future__ import annotations
@@ -50,18 +51,31 @@ class Tasks:
         return self._group is not None
 
     async def open(self) -> None:
-        """Open the group, in the task that will close it."""
-        self._group = await anyio.create_task_group().__aenter__()
+        """Open the group, in a task of its own: `close` may be called in any other."""
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._holder = asyncio.create_task(self._hold(opened), name="streamguard-tasks")
+        await opened
+
+    async def _hold(self, opened: asyncio.Future[None]) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                opened.set_result(None)
+                await anyio.sleep_forever()
+        finally:
+            self._group = None
+            opened.cancel()  # unless it was told
 
     async def close(self) -> None:
         """Cancel what still runs, shielded work too, and wait for it."""
-        group = self.group
         self._closing = True
-        group.cancel_scope.cancel()
+        self.group.cancel_scope.cancel()
         for scope in self._shields:
             scope.cancel()
-        await group.__aexit__(None, None, None)
-        self._group = None
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({self._holder})
+        if not self._holder.cancelled():
+            self._holder.result()
 
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` until it returns; if it fails it is observed, counted and run again."""

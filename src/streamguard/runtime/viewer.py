@@ -130,7 +130,11 @@ class Viewer:
         while True:
             feed = self.feed
             if feed is not None and feed.base <= self.position < feed.visible and self.cut_reason is None:
-                chunk, self.position = feed.take(self.position, ids=self.ids)
+                chunk = feed.newest(self.position, ids=self.ids)
+                if chunk is None:
+                    chunk, self.position = feed.take(self.position, ids=self.ids)
+                else:  # the one event that was just shown, as nearly always at reading speed
+                    self.position += 1
                 if not chunk:  # a terminal record without a wire form
                     continue
                 self._keep_alive_due = False

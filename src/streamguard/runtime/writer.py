@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -141,16 +142,24 @@ class Writer:
             self._failed(streams, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
             raise
         refused = False
+        broken: Exception | None = None
         for stream, reply in zip(streams, replies, strict=True):
             status = reply.status
-            if status is _OK and stream.writing:  # nearly always
-                if stream.acknowledge():
-                    self._dirty[stream] = None
-                if reply.stop_requested:
-                    self._on_stop(stream)
-            else:
-                refused = refused or status is Status.REFUSED
-                self._settle(stream, reply)
+            try:
+                if status is _OK and stream.writing:  # nearly always
+                    if stream.acknowledge():
+                        self._dirty[stream] = None
+                    if reply.stop_requested:
+                        self._on_stop(stream)
+                else:
+                    refused = refused or status is Status.REFUSED
+                    self._settle(stream, reply)
+            except Exception as exc:  # noqa: BLE001 -- one stream's accident, which the others must not wait for
+                broken = exc
+                with suppress(Exception):
+                    stream.degrade("internal")
+        if broken is not None:
+            raise broken
         if refused:
             await asyncio.sleep(RETRY_SECONDS)
 

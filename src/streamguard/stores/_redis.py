@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from selectors import EVENT_READ, DefaultSelector
+from socket import SHUT_RDWR
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -118,8 +119,9 @@ def mapped_errors(operation: str) -> Iterator[None]:
         raise mapped_error(operation, exc) from exc
 
 
-def mapped_error(operation: str, error: Exception) -> StoreUnavailableError:
-    """What one of `DRIVER_ERRORS` is to a caller; it still has to be raised from it."""
+def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
+    """What one of `DRIVER_ERRORS`, or whatever else ended a connection, is to a caller; it still has to be raised from
+    it."""
     if isinstance(error, TimeoutError):
         return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
     text = f"{operation}: Redis could not be used ({type(error).__name__})"
@@ -262,6 +264,13 @@ class _Line(asyncio.Protocol):
         """Close it without waiting for the peer."""
         await self._connection.disconnect(nowait=True)
 
+    def abandon(self) -> None:
+        """Close it without its event loop, which is closed."""
+        with suppress(Exception):  # each kind of loop has an error of its own for that
+            self.transport.abort()
+        with suppress(Exception):
+            self.transport.get_extra_info("socket").shutdown(SHUT_RDWR)
+
     def write(self, packed: bytes) -> None:
         try:
             self.transport.write(packed)
@@ -343,6 +352,12 @@ class Link:
         line, self._line = self._line, None
         if line is not None:
             await line.close()
+
+    def abandon(self) -> None:
+        """Give the connection up without its event loop, which is closed: the server sees its end."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.abandon()
 
     async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
         """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.

@@ -7,10 +7,11 @@ and one that listens for hints. Layout, TTLs and the commands used: `docs/refere
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
 from ..errors import LogBrokenError, StoreCorruptError, StoreUnavailableError
+from ..loops import PerLoop
 from ..model import Event, EventKind, Position, SessionKey, StreamRef, Usage
 from ._redis import Address, Command, CommandError, Reply, checked, concerns_record, pack_argument
 from .base import (
@@ -108,7 +109,11 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
         self._leases = LeaseIndex(self._lanes, self._keys, self._unreadable)
         self._outbox = OutboxIndex(self._lanes, self._keys, self._unreadable)
-        self._feed = Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched)
+        self._feeds: PerLoop[Feed] = PerLoop(
+            lambda: Feed(self._address, self._keys, command_seconds=command_seconds, mark_watched=self._mark_watched),
+            Feed.abandon,
+        )
+        self._shut = False
 
     async def start(self) -> list[str]:
         """Connect and load the scripts. Warns of an unreachable or old server and of an eviction policy."""
@@ -120,7 +125,13 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
 
     async def aclose(self) -> None:
         """Close every connection; later calls raise `StoreUnavailableError`."""
-        await self._feed.aclose()
+        self._shut = True
+        for loop, feed in self._feeds.pop_others():
+            with suppress(RuntimeError):  # it was closed meanwhile
+                loop.call_soon_threadsafe(feed.close_soon)
+        feed_here = self._feeds.pop()
+        if feed_here is not None:
+            await feed_here.aclose()
         await self._lanes.aclose()
         await self._commits.aclose()
 
@@ -275,7 +286,9 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     def watch(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
     ) -> AbstractAsyncContextManager[None]:
-        return self._feed.watch(ref, on_hint, data=data)
+        if self._shut:
+            raise StoreUnavailableError("watch: the store is closed", operation="watch")
+        return self._feeds.get().watch(ref, on_hint, data=data)
 
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
         lasting = milliseconds(WATCHED_SECONDS)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from ..deadlines import Deadline
 from ..errors import StoreUnavailableError
+from ..loops import PerLoop
 from ._redis import (
     DRIVER_ERRORS,
     Address,
@@ -57,13 +59,15 @@ class _Asked:
 
 
 class _Lane:
-    """One connection and its task."""
+    """One connection and its task, which owns the futures of all who asked: however the task ends, none is left."""
 
     def __init__(self, link: Link, scripts: Scripts) -> None:
         self.link = link
         self.asked: deque[_Asked] = deque()
         self.busy = False
         """An exchange is under way."""
+        self._batch: list[_Asked] = []
+        """What the exchange under way carries."""
         self._scripts = scripts
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -76,24 +80,48 @@ class _Lane:
         elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
+    def close_soon(self) -> None:
+        """Have the task end, and with it the connection."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def aclose(self) -> None:
         """End the task, answer what waits, disconnect."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._fail(list(self.asked), None)
+        await self._give_up(None)
+
+    async def _run(self) -> None:
+        """Exchange until cancelled."""
+        try:
+            await self._exchange_all()
+        except asyncio.CancelledError:
+            await self._give_up(None)
+            raise
+        except Exception as exc:  # noqa: BLE001 -- a mistake of ours: those who wait must not pay for it with their lives
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "the task of a Redis connection failed", "exception": exc}
+            )
+            await self._give_up(exc)
+
+    async def _give_up(self, cause: Exception | None) -> None:
+        """Fail whoever waits, and drop the connection: nothing is known of what it carries."""
+        self._fail([*self._batch, *self.asked], cause)
+        self._batch = []
         self.asked.clear()
+        self.busy = False
         with mapped_errors("aclose"):
             await self.link.drop()
 
-    async def _run(self) -> None:
+    async def _exchange_all(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             while not self.asked:
                 self._wake = loop.create_future()
                 await self._wake
             self._wake = None
-            batch = [self.asked.popleft()]
+            batch = self._batch = [self.asked.popleft()]
             count = len(batch[0].packed)
             while self.asked and count + len(self.asked[0].packed) <= EXCHANGE_COMMANDS:
                 count += len(self.asked[0].packed)
@@ -103,11 +131,8 @@ class _Lane:
                 await self._exchange(batch)
             except DRIVER_ERRORS as exc:
                 self._fail(batch, exc)
-            except asyncio.CancelledError:
-                self._fail(batch, None)
-                raise
-            finally:
-                self.busy = False
+            self.busy = False
+            self._batch = []
 
     async def _exchange(self, batch: list[_Asked]) -> None:
         packed = batch[0].packed if len(batch) == 1 else [one for asked in batch for one in asked.packed]
@@ -155,10 +180,13 @@ class _Lane:
 
 
 class Lanes:
-    """A fixed number of connections, opened when needed. With one, commands run strictly in the order asked."""
+    """A fixed number of connections for each event loop, opened when needed. With one, commands run strictly in the
+    order asked."""
 
     def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
-        self._lanes = [_Lane(Link(address), scripts) for _ in range(count)]
+        self._lanes: PerLoop[list[_Lane]] = PerLoop(
+            lambda: [_Lane(Link(address), scripts) for _ in range(count)], _abandon
+        )
         self._seconds = command_seconds
         self._scripts = scripts
         self._closed = False
@@ -214,11 +242,23 @@ class Lanes:
         checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
 
     async def aclose(self) -> None:
-        """Close all connections; later calls are refused, waiting ones fail."""
+        """Close all connections; later calls are refused, waiting ones fail. Those of other event loops end in their
+        own time."""
         self._closed = True
-        for lane in self._lanes:
+        for loop, lanes in self._lanes.pop_others():
+            for lane in lanes:
+                with suppress(RuntimeError):  # it was closed meanwhile
+                    loop.call_soon_threadsafe(lane.close_soon)
+        for lane in self._lanes.pop() or ():
             await lane.aclose()
 
     def _lane(self) -> _Lane:
         """The first that is free, else the one with the least to do: a second connection is made only under load."""
-        return min(self._lanes, key=lambda lane: (lane.busy, len(lane.asked)))
+        lanes = self._lanes.get()
+        return min(lanes, key=lambda lane: (lane.busy, len(lane.asked)))
+
+
+def _abandon(lanes: list[_Lane]) -> None:
+    """Their event loop is closed, and with it everything that waited."""
+    for lane in lanes:
+        lane.link.abandon()

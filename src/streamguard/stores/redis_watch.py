@@ -20,7 +20,7 @@ from typing import Final
 from ..deadlines import Deadline
 from ..errors import StoreError, StoreUnavailableError
 from ..model import StreamRef
-from ._redis import Address, Command, CommandError, Link, Reply, mapped_errors
+from ._redis import Address, Command, CommandError, Link, Reply, mapped_error, mapped_errors
 from .base import Hint
 from .redis_keys import Keys
 from .redis_records import decode_hint
@@ -128,7 +128,7 @@ class Feed:
             channel.watchers.append(watcher)
         self._wanted.set()
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._care())]
+            self._tasks = [asyncio.create_task(self._kept(run)) for run in (self._read, self._care)]
         return fresh
 
     async def _confirmed(self, name: bytes) -> None:
@@ -155,15 +155,41 @@ class Feed:
                 await self._link.send(Command.of("UNSUBSCRIBE", *gone).packed)
 
     async def aclose(self) -> None:
-        """Unsubscribe from everything and disconnect; later calls are refused."""
+        """Unsubscribe from everything and disconnect; later calls are refused, those that wait fail."""
+        self.close_soon()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._lost(StoreUnavailableError("watch: the store was closed", operation="watch"))
+
+    def close_soon(self) -> None:
+        """Have the tasks end, and with them the connection; later calls are refused."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+
+    def abandon(self) -> None:
+        """Give everything up without the event loop, which is closed."""
+        self._link.abandon()
+
+    async def _kept(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run one of the two tasks until cancelled. If it fails, whoever waits for it hears of that, and it begins
+        anew."""
+        while True:
+            try:
+                await run()
+            except Exception as exc:  # noqa: BLE001 -- a mistake of ours, which must not leave watchers waiting
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a task of the Redis subscriptions failed", "exception": exc}
+                )
+                await self._lost(mapped_error("watch", exc))
+                await asyncio.sleep(self._seconds / 4)
+
+    async def _lost(self, error: StoreUnavailableError) -> None:
+        """The connection is gone, or is not to be trusted."""
         self._subscribing = False
-        with mapped_errors("aclose"):
+        with suppress(StoreUnavailableError), mapped_errors("watch"):
             await self._link.drop()
+        self._broken(error)
 
     # -- the reader ---------------------------------------------------------------------------------------------------
 
@@ -185,10 +211,7 @@ class Feed:
                             self._take(reply)
                         pause = 0.0
             except StoreUnavailableError as exc:
-                self._subscribing = False
-                with suppress(StoreUnavailableError), mapped_errors("watch"):
-                    await self._link.drop()
-                self._broken(exc)
+                await self._lost(exc)
                 pause = min(max(pause * 2, self._seconds / 32), self._seconds / 4)
 
     async def _subscribe(self, names: Sequence[bytes]) -> None:

@@ -10,7 +10,9 @@ from typing import Final, Self
 
 from starlette.types import ASGIApp
 
+from ..errors import ConfigurationError
 from ..guard import StreamGuard
+from ..loops import Home
 from ..model import Observation, Signal
 from ..stores.base import StreamStore
 from ._exchange import Exchange
@@ -58,6 +60,8 @@ class GuardedApp(Visitor):
         self.wait_seconds: float = wait_seconds
         """For waits from now on; an answer has what was set when it began."""
         self._instruments = ExitStack()
+        self._home: Home | None = None
+        """Where it is entered."""
         self._store: FaultyStore | None = None
         self._lifespan = Lifespan(app)
         self._exchanges: dict[Exchange, asyncio.Task[None]] = {}
@@ -72,9 +76,14 @@ class GuardedApp(Visitor):
 
         Raises:
             AssertionError: it did not start in time, or its lifespan does not start the guard.
+            ConfigurationError: it is entered already.
         """
+        if self._home is not None and not self._home.gone:
+            raise ConfigurationError("this GuardedApp is entered already: leave it first, or make another")
+        self._home = Home()
         self.observations.clear()
         self.cookies.clear()
+        self._observed = asyncio.Event()  # which belongs to this event loop
         self._lifespan = Lifespan(self._app)
         self._instruments = ExitStack()
         self._instruments.enter_context(self._guard.instrumented(observer=self._observe, store=self._between))
@@ -88,6 +97,7 @@ class GuardedApp(Visitor):
         except BaseException:
             await self._lifespan.aclose()
             self._instruments.close()
+            self._home = None
             raise
         return self
 
@@ -113,7 +123,7 @@ class GuardedApp(Visitor):
             await self._lifespan.aclose()
             await self._calls_ended()
             self._instruments.close()
-            self._store = None
+            self._store = self._home = None
 
     async def _calls_ended(self) -> None:
         """Every call of the application is over, if need be because it was cancelled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -29,7 +30,7 @@ class ShutdownSignals:
         """Chain in front of the present handlers. Called on the event loop."""
         if threading.current_thread() is not threading.main_thread():
             return
-        loop = asyncio.get_running_loop()
+        loop, process = asyncio.get_running_loop(), os.getpid()
         for number in _SIGNALS:
             before = signal.getsignal(number)
             if not callable(before):
@@ -38,7 +39,7 @@ class ShutdownSignals:
             def chained(
                 received: int, frame: FrameType | None, before: Callable[[int, FrameType | None], object] = before
             ) -> None:
-                if not loop.is_closed():
+                if not loop.is_closed() and process == os.getpid():
                     loop.call_soon_threadsafe(self._begin)
                 before(received, frame)
 

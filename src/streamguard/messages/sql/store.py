@@ -6,7 +6,8 @@ before. Times are the database's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 from sqlalchemy import RowMapping, and_, insert, or_, select, update
@@ -22,8 +23,9 @@ from ...errors import (
 from ...model import SessionKey
 from ..base import Appended, Message, MessageStatus, MessageStore, StoredMessage
 from ..content import check_ids
-from .engines import Ids, clock_of, ids_of, isolated, make_engine, matching
+from .engines import Ids, clock_of, ids_of, make_engine, matching
 from .failures import RaceLostError
+from .loops import Engines
 from .rows import ROW_COLUMNS, Draft, decode_rows, decode_writers
 from .schema import create_missing, examine
 from .sessions import Sessions
@@ -43,6 +45,8 @@ class SQLMessageStore(MessageStore):
 
     A call that is cancelled ends once its connection is in order: at once where nothing hangs, in two seconds where the
     server does not answer; on SQLite, when its statement has the lock it waits for.
+
+    A store may be made when a module is imported: each event loop and each forked process gets connections of its own.
 
     Args:
         engine_or_url: A host's engine, which stays the host's to dispose of; or an SQLAlchemy URL with an asyncio
@@ -69,16 +73,20 @@ class SQLMessageStore(MessageStore):
     ) -> None:
         if not timeout_seconds > 0 or (ttl_seconds is not None and not ttl_seconds > 0):
             raise ConfigurationError("timeout_seconds is a positive number, ttl_seconds one or None")
-        self._owned: AsyncEngine | None = None
+        remake: Callable[[], AsyncEngine] | None = None
         if isinstance(engine_or_url, AsyncEngine):
             engine = engine_or_url
         elif isinstance(engine_or_url, str | URL):
-            engine = self._owned = make_engine(engine_or_url, timeout_seconds=timeout_seconds)
+            remake = partial(make_engine, engine_or_url, timeout_seconds=timeout_seconds)
+            engine = remake()
         else:
             raise ConfigurationError("SQLMessageStore takes an AsyncEngine or a URL; see sqlalchemy.ext.asyncio")
         self._clock = clock_of(engine)
         self._engine = engine
-        self._run = Transactions(isolated(engine), timeout_seconds=timeout_seconds).run
+        self._engines = Engines(engine, remake)
+        self._owns_engine = remake is not None
+        breakable = engine.dialect.name != "sqlite"
+        self._run = Transactions(self._engines, breakable=breakable, timeout_seconds=timeout_seconds).run
         self._endless = ttl_seconds is None
         self.tables: MessageTables = MessageTables() if tables is None else tables
         self._sessions = Sessions(self.tables, self._clock, ttl_seconds)
@@ -92,9 +100,9 @@ class SQLMessageStore(MessageStore):
             return [f"{exc}: messages cannot be saved until it answers"]
 
     async def aclose(self) -> None:
-        """Close every connection of the engine this store made; a host's engine is left alone."""
-        if self._owned is not None:
-            await self._owned.dispose()
+        """Close every connection of the engine this store made for the running loop; a host's engine is left alone."""
+        if self._owns_engine:
+            await self._engines.dispose()
 
     async def create_tables(self) -> None:
         """Create the tables that are missing. Those that are there are left as they are, whatever they look like.

@@ -1,0 +1,153 @@
+"""A task that owns others' futures tells them when it ends, whatever ends it, and gives its connection up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from streamguard.errors import StoreUnavailableError
+from streamguard.model import SessionKey, StreamRef, new_stream_id
+from streamguard.stores import RedisClient, _redis, redis_watch
+from streamguard.stores.base import Hint
+from streamguard.stores.redis import RedisStore
+from streamguard.testing._stream_store.steps import Hints, begin, put
+
+from ..harness.proxy import FaultProxy
+from ..harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.anyio
+
+Failing = Callable[[type, str], None]
+
+
+class UnforeseenError(Exception):
+    """Nothing that anybody expects."""
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[list[object]]:
+    """What the event loop's exception handler was told."""
+    loop, found = asyncio.get_running_loop(), list[object]()
+    loop.set_exception_handler(lambda _, context: found.append(context.get("exception")))
+    yield found
+    loop.set_exception_handler(None)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    """Has the next call of a method raise what nobody expects."""
+
+    def fail(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def once(self: object, *args: object, **kwargs: object) -> object:
+            monkeypatch.setattr(owner, name, original)
+            raise UnforeseenError
+
+        monkeypatch.setattr(owner, name, once)
+
+    return fail
+
+
+async def ask(client: RedisClient, text: str) -> object:
+    return await client.call("ask", "return ARGV[1]", [b"k"], [text])
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(_redis.Link, "exchange"), (_redis._Line, "write"), (_redis._Line, "until")]
+)
+async def test_all_who_asked_hear_of_a_lanes_end_at_once(
+    redis_client: RedisClient, failing: Failing, told: list[object], owner: type, name: str
+) -> None:
+    assert await ask(redis_client, "before") == b"before"
+    failing(owner, name)
+    asked = [asyncio.create_task(ask(redis_client, str(n))) for n in range(10)]
+    async with asyncio.timeout(2):  # far below the client's patience
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    failed = [answer for answer in answers if not isinstance(answer, bytes)]
+    assert failed
+    for error in failed:
+        assert isinstance(error, StoreUnavailableError)
+        assert isinstance(error.__cause__, UnforeseenError)
+    assert [type(error) for error in told] == [UnforeseenError]
+    assert await ask(redis_client, "after") == b"after"  # on another connection
+
+
+async def test_a_lane_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:
+    async with RedisClient(proxy.redis_url(), command_seconds=5) as client:
+        assert await ask(client, "before") == b"before"
+        (lane, *_) = client._lanes._lanes.get()
+        line = lane.link._line
+        failing(_redis.Link, "exchange")
+        with pytest.raises(StoreUnavailableError):
+            await ask(client, "lost")
+        assert not lane.link.connected
+        assert await ask(client, "after") == b"after"
+        assert lane.link._line is not line
+
+
+async def test_who_waits_for_a_client_that_is_closed_hears_of_that(redis_client: RedisClient) -> None:
+    waiting = asyncio.create_task(redis_client.call("wait", "while true do end", [b"k"]))
+    proxied = [asyncio.create_task(ask(redis_client, str(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    await redis_client.aclose()
+    for task in (waiting, *proxied):
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await task
+
+
+@pytest.mark.parametrize("name", ["_take", "_subscribe"])
+async def test_watchers_outlive_the_end_of_their_reader(
+    redis_url: str, failing: Failing, told: list[object], name: str
+) -> None:
+    """Who watches is sent to the log, as after any other loss of the connection; then hints come again."""
+    store = RedisStore(redis_url, command_seconds=5)
+    try:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints):
+            failing(redis_watch.Feed, name)
+            if name == "_subscribe":  # which is used again once the connection is gone
+                store._feeds.get()._link._line.transport.abort()  # type: ignore[union-attr]
+            else:
+                await put(store, ref, 1, b"a")
+            await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")
+            number = 1 if name == "_subscribe" else 2
+            await put(store, ref, number, b"b")
+            await hints.until(lambda seen: seen[-1].first_seq == number, description="a hint again")
+        assert [type(error) for error in told] == [UnforeseenError]
+    finally:
+        await store.aclose()
+
+
+async def test_who_enters_a_watch_hears_of_the_readers_end_at_once(
+    redis_url: str, failing: Failing, told: list[object]
+) -> None:
+    store = RedisStore(redis_url, command_seconds=30)
+    try:
+        failing(redis_watch.Feed, "_subscribe")
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreUnavailableError):
+                async with store.watch(StreamRef(SessionKey("ann", "s"), new_stream_id()), Hints()):
+                    raise AssertionError("it was not confirmed")
+        await wait_until_async(lambda: told != [], description="it is told")
+    finally:
+        await store.aclose()
+
+
+async def test_the_caretaker_begins_anew(
+    redis_url: str, failing: Failing, told: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_watch, "_IDLE_SECONDS", 0.05)
+    store = RedisStore(redis_url, command_seconds=5)
+    try:
+        ref, hints = await begin(store), Hints()
+        async with store.watch(ref, hints):
+            failing(redis_watch.Feed, "_probe")
+            await wait_until_async(lambda: told != [], description="it failed")
+            await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")
+            await put(store, ref, 1, b"a")
+            await hints.until(lambda seen: seen[-1].first_seq == 1, description="a hint again")
+    finally:
+        await store.aclose()

@@ -1,0 +1,66 @@
+"""Every task of the package is known, with who is told when it ends, however it ends.
+
+A task that others wait for, and that dies without telling them, is a hang. So whoever begins one says here what becomes
+of those who wait; where that is more than an `await` of the task itself, a test ends it with an unexpected exception.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Final
+
+import streamguard
+
+ROOT = Path(streamguard.__file__).parent
+
+BEGINNERS: Final = frozenset({"create_task", "ensure_future", "start_soon", "Thread", "run_coroutine_threadsafe"})
+
+KNOWN: Final = {
+    "guard.StreamGuard._begin_drain": "awaits the drain, which is a task of its own",
+    "messages.sql.transactions.Transactions.run": "awaited by its one caller, shielded",
+    "reconcile.orphans.OrphanSweep._all_of": "in the caller's task group",
+    "reconcile.outbox.OutboxWorker._work_off": "in the caller's task group",
+    "runtime.drain.Drain.run": "awaited by whoever drains, shielded: all get what it raises",
+    "runtime.tasks.Tasks._begin": "contained: observed, and its owner's `finally` tells who waits",
+    "runtime.tasks.Tasks.open": "awaited by `close`; `opened` ends with it (tests/runtime/test_upkeep.py)",
+    "runtime.tasks.Tasks.supervise": "observed and begun again (tests/runtime/test_upkeep.py)",
+    "stores.redis_lanes._Lane.ask": "fails all who asked, gives the connection up (tests/stores/test_redis_tasks.py)",
+    "stores.redis_watch.Feed._join": "fails who enters, hints to the rest (tests/stores/test_redis_tasks.py)",
+    "web.call.Call.run": "resolves the server's wait when done (tests/web/test_call.py)",
+    "web.items.Answer.wait": "awaited beside what it is about, and cancelled",
+    "web.response.StreamResponse._deliver": "in the response's task group",
+    "web.sync.ThreadedIterator.__init__": "ends in a `finally` that tells the loop (tests/web/test_sync.py)",
+}
+"""Where tasks and threads are begun: who is told of their end."""
+
+
+class _Beginnings(ast.NodeVisitor):
+    def __init__(self, module: str) -> None:
+        self.found: set[str] = set()
+        self._names = [module]
+
+    def _enter(self, node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._names.append(node.name)
+        self.generic_visit(node)
+        self._names.pop()
+
+    visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _enter  # noqa: N815 -- as `ast` calls them
+
+    def visit_Call(self, node: ast.Call) -> None:
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        if called in BEGINNERS:
+            self.found.add(".".join(self._names))
+        self.generic_visit(node)
+
+
+def test_every_task_is_known() -> None:
+    found: set[str] = set()
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[0] in ("testing", "cli"):
+            continue
+        visitor = _Beginnings(".".join(parts))
+        visitor.visit(ast.parse(path.read_text()))
+        found |= visitor.found
+    assert found == set(KNOWN)
