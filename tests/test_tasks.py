@@ -28,6 +28,7 @@ KNOWN: Final = {
     "stores.redis_lanes._Lane.ask": "fails all who asked, gives the connection up (tests/stores/test_redis_tasks.py)",
     "stores.redis_watch.Feed._join": "fails who enters, hints to the rest (tests/stores/test_redis_tasks.py)",
     "web.call.Call.run": "resolves the server's wait when done (tests/web/test_call.py)",
+    "web.download.LogDownload.__call__": "in the response's task group",
     "web.items.Answer.wait": "awaited beside what it is about, and cancelled",
     "web.response.StreamResponse._deliver": "in the response's task group",
     "web.sync.ThreadedIterator.__init__": "ends in a `finally` that tells the loop (tests/web/test_sync.py)",
