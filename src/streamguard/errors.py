@@ -12,6 +12,7 @@ StreamGuardError
 ├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
 ├── StoreError                the stream store could not do what was asked
 │   ├── StoreUnavailableError it did not answer in time, or refused to
+│   │   └── StoreForbiddenError   it answers, but its account may not do what streams need
 │   └── StoreCorruptError     it answered with something this version cannot read
 │       └── StoreFormatError  because a later version of streamguard wrote it
 ├── MessageStoreError         the message store could not do what was asked
@@ -35,6 +36,7 @@ a body is streaming for a client that left, so the failure would vanish.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ __all__ = [
     "QuotaUnavailableError",
     "StoreCorruptError",
     "StoreError",
+    "StoreForbiddenError",
     "StoreFormatError",
     "StoreUnavailableError",
     "StreamGuardError",
@@ -153,6 +156,15 @@ class StoreError(StreamGuardError):
 
 class StoreUnavailableError(StoreError):
     """The store did not answer in time or refused the operation; what was asked may or may not have happened."""
+
+
+class StoreForbiddenError(StoreUnavailableError):
+    """The store answers, but the account may not do what streams need. `lacks` names that: commands, `keys`, or
+    `channels`."""
+
+    def __init__(self, message: str, *, operation: str, lacks: Sequence[str]) -> None:
+        super().__init__(message, operation=operation)
+        self.lacks = tuple(lacks)
 
 
 class StoreCorruptError(StoreError):

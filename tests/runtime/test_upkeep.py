@@ -51,8 +51,8 @@ async def test_the_stores_warnings_are_told(memory: MemoryStore) -> None:
 async def test_crashed_background_tasks_start_again(memory: MemoryStore, name: str, operation: str) -> None:
     """Observed and in the health, and what they had in hand is not forgotten."""
     line = Line(memory)
-    line.errors[operation] = [ZeroDivisionError("a bug"), ZeroDivisionError("again")]
     async with working(line) as worker:
+        line.errors[operation] = [ZeroDivisionError("a bug"), ZeroDivisionError("again")]
         if name == "breaker":
             worker.runtime.breaker.exhausted(StoreUnavailableError("gone", operation="append"))
         model = Model("a")

@@ -69,13 +69,13 @@ class TestRedisStore(StreamStoreSuite):
 
 async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Callable[[str], None]) -> None:
     key = fresh_key()
-    await store.ping()
-    check("ping")
     new = new_stream(key)
     async with store.watch(new.ref, lambda hint: None):
         check("watch before registration")
         ref = registered(await try_register(store, new)).ref
         check("register")
+        await store.ping()
+        check("ping")
         await put(store, ref, 1, b"a")
         check("append")
     await put(store, ref, 2, b"b", refresh=True)

@@ -227,7 +227,7 @@ async def test_what_is_no_redis_is_an_error_at_once() -> None:
 async def test_a_reply_too_many_is_nobodys_answer() -> None:
     async with answering(b"+OK\r\n+WRONG\r\n") as (store, connections):
         for _ in range(3):
-            await store.ping()
+            await store.dismiss("owner", "stream")  # one command
         assert connections == [3]
 
 

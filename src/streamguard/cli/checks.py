@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -23,6 +22,7 @@ __all__ = [
     "check_keys",
     "check_life",
     "check_outbox",
+    "check_permissions",
     "check_scripts",
     "check_server",
     "check_streams",
@@ -156,11 +156,11 @@ def _persistence(facts: ServerFacts) -> Finding:
     return Finding("persistence", Verdict.WARNING, detail, values)
 
 
-async def check_writes(store: StreamStore) -> Finding:
+async def check_writes(survey: RedisSurvey) -> Finding:
     """Whether it takes writes at all."""
 
     async def look() -> Finding:
-        await store.ping()
+        await survey.write()
         return Finding("writes", Verdict.OK, "a key was written")
 
     return await _looking("writes", look)
@@ -176,23 +176,28 @@ async def check_scripts(survey: RedisSurvey) -> Finding:
     return await _looking("scripts", look)
 
 
-async def check_life(store: StreamStore, survey: RedisSurvey) -> Finding:
-    """Whether a stream can live and end there under this account, and what the account lacks if it cannot."""
+async def check_permissions(survey: RedisSurvey) -> Finding:
+    """Whether this account may do everything, and what it lacks if not."""
+
+    async def look() -> Finding:
+        lacks = await survey.forbidden()
+        if lacks:
+            return Finding("permissions", Verdict.PROBLEM, f"this account lacks: {', '.join(lacks)}", {"lacks": lacks})
+        return Finding("permissions", Verdict.OK, "this account may do all that streams need", {"lacks": []})
+
+    return await _looking("permissions", look)
+
+
+async def check_life(store: StreamStore) -> Finding:
+    """Whether a stream can live and end there."""
     try:
         took = await live_and_die(store)
     except TrialError as exc:
-        failure = str(exc)
+        return Finding("trial", Verdict.PROBLEM, str(exc))
     except StoreError as exc:
-        failure = failure_of(exc).message
-    else:
-        detail = f"a stream was written, heard of, stopped, ended and erased in {took * 1000:.0f} ms"
-        return Finding("trial", Verdict.OK, detail, {"seconds": round(took, 4)})
-    lacks: list[str] = []
-    with suppress(StoreError):
-        lacks = await survey.forbidden()
-    if lacks:
-        failure = f"{failure}; this account lacks: {', '.join(lacks)}"
-    return Finding("trial", Verdict.PROBLEM, failure, {"lacks": lacks})
+        return Finding("trial", Verdict.PROBLEM, failure_of(exc).message)
+    detail = f"a stream was written, heard of, stopped, ended and erased in {took * 1000:.0f} ms"
+    return Finding("trial", Verdict.OK, detail, {"seconds": round(took, 4)})
 
 
 async def check_keys(survey: RedisSurvey, limit: int) -> Finding:

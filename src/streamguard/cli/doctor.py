@@ -15,6 +15,7 @@ from .checks import (
     check_keys,
     check_life,
     check_outbox,
+    check_permissions,
     check_scripts,
     check_server,
     check_streams,
@@ -84,10 +85,11 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
         findings = check_clock(await survey.clock())
         findings += check_server(await survey.facts())
         if read_only:
-            left_out = ("writes", "scripts", "trial")
+            left_out = ("writes", "permissions", "scripts", "trial")
             findings += [Finding(check, Verdict.SKIPPED, "left out (--read-only)") for check in left_out]
         else:
-            findings += [await check_writes(store), await check_scripts(survey), await check_life(store, survey)]
+            findings += [await check_writes(survey), await check_permissions(survey)]
+            findings += [await check_scripts(survey), await check_life(store)]
         findings += [await check_keys(survey, sample), await check_streams(store), await check_outbox(store)]
     return findings
 

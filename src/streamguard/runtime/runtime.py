@@ -29,7 +29,7 @@ from .budget import Budget
 from .drain import Drain
 from .feed import Feed
 from .finalise import Finaliser
-from .health import Health
+from .health import Health, Steady
 from .leases import Leases
 from .live_streams import LiveStreams
 from .log_reads import LogReads
@@ -39,6 +39,7 @@ from .producer import fault_of, produce
 from .quotas.reserving import Reserving
 from .quotas.settling import Settling
 from .quotas.terms import QuotaBindings
+from .readiness import Readiness
 from .request import Ending, StreamRequest
 from .saving.bindings import Bindings
 from .saving.faults import ending_of
@@ -110,6 +111,10 @@ class Runtime:
             self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=self.clock.time
         )
         self.store.on_unreadable = self._tell_unreadable
+        self.readiness: Readiness = Readiness(
+            self.store, self.breaker, self.settings, observe=self.observe, looked=self.health
+        )
+        self._steady = Steady(self.settings.health_settle_seconds, clock=self.clock.loop.time)
         self.writer: Writer = Writer(
             self.store,
             self.breaker,
@@ -198,10 +203,12 @@ class Runtime:
         for start in starts:
             for warning in await start():
                 self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        await self.readiness.begin()
         await self._tasks.open()
         self.clock.hold()
         self.supervise("writer", self.writer.run)
         self.supervise("breaker", self.breaker.run)
+        self.supervise("readiness", self.readiness.run)
         self.supervise("leases", self._leases.run)
         self.supervise("watchdog", watchdog.run)
         self.supervise("viewers", self.audience.run)
@@ -480,8 +487,8 @@ class Runtime:
         running = self._tasks.running
         if not running:
             reasons.append("not_started")
-        elif self.breaker.open:
-            reasons.append("store_unreachable")
+        elif store := self.readiness.reasons:
+            reasons += store
         elif self.saving.paused:
             reasons.append("messages_unreachable")
         if running and self.reserving.failing:
@@ -495,8 +502,9 @@ class Runtime:
         if running:
             reasons += [reason for concerns in self._concerns for reason in concerns()]
         return Health(
-            ready=running and not self.draining and not self.breaker.open,
+            ready=running and not self.draining and not self.readiness.reasons,
             reasons=tuple(reasons),
+            steady=self._steady.reasons(reasons) if running else tuple(reasons),
             streams=len(self._streams),
             viewers=len(self.audience.viewers) if running else 0,
             degraded_streams=degraded,

@@ -40,6 +40,7 @@ from .redis_leases import OWNER_TTL_MS, LeaseIndex, milliseconds
 from .redis_listings import ListingSteps
 from .redis_outbox import OutboxIndex
 from .redis_owing import OutboxSteps
+from .redis_permissions import Permissions
 from .redis_records import (
     STATUSES,
     append_reply,
@@ -59,7 +60,7 @@ from .redis_watch import WATCHED_SECONDS, Feed
 
 __all__ = ["RedisStore"]
 
-_PROBE_MS: Final = 10_000
+_SUBSCRIBING_PINGS: Final = 15
 
 _FIRST_READ: Final = 16
 _LARGEST_READ: Final = 1024
@@ -107,6 +108,9 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         chosen = scripts or Scripts.load()
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
+        self._permissions = Permissions(self._address, self._lanes, chosen, self._keys, command_seconds=command_seconds)
+        self._pings = 0
+        """That succeeded in a row."""
         self._leases = LeaseIndex(self._lanes, self._keys, self._unreadable)
         self._outbox = OutboxIndex(self._lanes, self._keys, self._unreadable)
         self._feeds: PerLoop[Feed] = PerLoop(
@@ -136,8 +140,15 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         await self._commits.aclose()
 
     async def ping(self) -> None:
-        """Write a key, since a replica or a full server would answer a mere PING."""
-        await self._ask("ping", Command.of("SET", self._keys.probe(), "1", "PX", _PROBE_MS))
+        """Write a key, since a replica or a full server would answer a mere PING, and try all that streams need: a
+        subscription, which takes a connection, at first, after failures, and now and then.
+
+        Raises:
+            StoreForbiddenError: this account may not do all of it.
+        """
+        pings, self._pings = self._pings, 0  # after a failure, as at first
+        await self._permissions.check("ping", subscribing=pings % _SUBSCRIBING_PINGS == 0)
+        self._pings = pings + 1
 
     # -- the registry ---------------------------------------------------------------------------------------------
 

@@ -14,7 +14,9 @@ from typing import Final
 
 from ..errors import StoreCorruptError, StoreError
 from ._redis import Address, Command, CommandError, Reply, checked
+from .redis_keys import Keys
 from .redis_lanes import Lanes
+from .redis_permissions import Permissions
 from .redis_scripts import Scripts
 
 __all__ = ["Clock", "KeySample", "RedisSurvey", "ServerFacts", "refusal_of"]
@@ -25,38 +27,9 @@ _COMMAND: Final = re.compile(r"'([a-z|_]+)' command")
 _SCAN_COUNT: Final = 500
 _SCANS: Final = 200
 """How many steps a sample takes at most: a database may hold millions of keys that are not ours."""
+_WRITTEN_MS: Final = 10_000
 _NAMED: Final = 10
 """How many keys without a TTL a sample names."""
-
-
-_PROBE: Final = b"{probe}:commands"
-_PROBES: Final = (
-    ("GET",),
-    ("EXISTS",),
-    ("HGET", "f"),
-    ("HMGET", "f"),
-    ("HSET", "f", "v"),
-    ("HDEL", "f"),
-    ("HINCRBY", "f", "1"),
-    ("XADD", "*", "f", "v"),
-    ("XRANGE", "-", "+"),
-    ("XLEN",),
-    ("ZADD", "1", "m"),
-    ("ZREM", "m"),
-    ("ZRANGE", "0", "0"),
-    ("ZRANGEBYSCORE", "0", "0"),
-    ("ZREVRANGEBYSCORE", "0", "0"),
-    ("ZREMRANGEBYSCORE", "0", "0"),
-    ("ZSCAN", "0"),
-    ("ZSCORE", "m"),
-    ("ZCARD",),
-    ("PTTL",),
-    ("PEXPIRE", "1000"),
-    ("UNLINK",),
-    ("DEL",),
-)
-"""What our scripts do to keys, done to a text that expires: most of it is of the wrong type for that and changes
-nothing, but whether it is allowed is looked at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +98,10 @@ class RedisSurvey:
         self._namespace = namespace
         self._scripts = Scripts.load()
         self._lanes = Lanes(address, self._scripts, count=1, command_seconds=command_seconds)
+        self._keys = Keys(namespace)
+        self._permissions = Permissions(
+            address, self._lanes, self._scripts, self._keys, command_seconds=command_seconds
+        )
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -174,17 +151,14 @@ class RedisSurvey:
         await self._lanes.load_scripts()
         return len(self._scripts.sources)
 
+    async def write(self) -> None:
+        """Write a key that lives for seconds."""
+        await self._ask("write", Command.of("SET", self._keys.probe(), "1", "PX", _WRITTEN_MS))
+
     async def forbidden(self) -> list[str]:
-        """Which of the commands in our scripts this account may not run, and `keys` or `channels` if it may not use
-        the namespace's. Within a script Redis does not say which it was. A key is written that lives for a second."""
-        probe = self._namespace.encode() + b":" + _PROBE
-        (written,) = await self._lanes.run("probe", [Command.of("SET", probe, "1", "PX", 1_000)])
-        if isinstance(written, CommandError):
-            return _lacks([("SET", written)])  # the others might then leave a key that lives for ever
-        commands = [(name, Command.of(name, probe, *more)) for name, *more in _PROBES]
-        commands += [("TIME", Command.of("TIME")), ("PUBLISH", Command.of("PUBLISH", probe + b":c", ""))]
-        replies = await self._lanes.run("probe", [command for _, command in commands])
-        return _lacks([(name, reply) for (name, _), reply in zip(commands, replies, strict=True)])
+        """Which of the commands that are used this account may not run, and `keys` or `channels` if it may not use the
+        namespace's. A key is written that lives for seconds."""
+        return list(await self._permissions.lacks("probe", subscribing=True))
 
     async def sample(self, limit: int) -> KeySample:
         """Look at about `limit` keys of the namespace, in as many steps as that takes, but at most so many."""
@@ -232,16 +206,6 @@ def refusal_of(error: StoreError) -> str | None:
             return "this account may not use the namespace's keys"
         return "this account may not run one of the commands"
     return None
-
-
-def _lacks(replies: Sequence[tuple[str, Reply]]) -> list[str]:
-    """What refusals among the replies to commands say that an account lacks."""
-    lacks = []
-    for name, reply in replies:
-        if isinstance(reply, CommandError) and _is_refusal(reply):
-            text = str(reply)
-            lacks.append("channels" if "channel" in text else "keys" if "key" in text else name)
-    return sorted(set(lacks))
 
 
 def _is_refusal(error: CommandError) -> bool:

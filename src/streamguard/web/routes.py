@@ -269,10 +269,11 @@ class Routes:
         if route is RouteName.READY:
             status = "ready" if health.ready else "not_ready"
             return _json({"status": status, "reasons": reasons}, 200 if health.ready else 503, ids.headers())
-        status = "draining" if health.draining else "degraded" if reasons else "ok"
+        steady = list(health.steady)
+        status = "draining" if health.draining else "degraded" if steady else "ok"
         body = {
             "status": status,
-            "reasons": reasons,
+            "reasons": steady,
             "streams": health.streams,
             "degraded_streams": health.degraded_streams,
             "viewers": health.viewers,

@@ -1,0 +1,193 @@
+"""What a process knows of its store although nobody asks for anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from streamguard import Settings, StreamGuard, anonymous
+from streamguard.errors import StoreForbiddenError, StoreUnavailableError
+from streamguard.model import Signal
+from streamguard.runtime.health import Steady
+from streamguard.stores.memory import MemoryStore
+from tests.harness.proxy import FaultProxy
+from tests.harness.redis import RedisServer
+from tests.harness.waiting import wait_until_async
+
+from .lines import Line
+from .stage import quick, working
+
+pytestmark = pytest.mark.anyio
+
+
+def away() -> StoreUnavailableError:
+    return StoreUnavailableError("away", operation="ping")
+
+
+def forbidden(*lacks: str) -> StoreForbiddenError:
+    return StoreForbiddenError("forbidden", operation="ping", lacks=lacks)
+
+
+async def test_a_store_that_is_away_shows_although_nobody_asks() -> None:
+    line = Line(MemoryStore())
+    async with working(line, quick(readiness_probe_seconds=0.02)) as worker:
+        assert worker.runtime.health().ready
+        line.broken = {"ping"}
+        await wait_until_async(lambda: not worker.runtime.health().ready, description="it shows")
+        assert worker.runtime.health().reasons == ("store_unreachable",)
+        assert not worker.runtime.breaker.open, "of which requests hear for themselves"
+        line.broken = set()
+        await wait_until_async(lambda: worker.runtime.health().ready, description="it is back")
+
+
+async def test_one_look_that_failed_is_no_outage() -> None:
+    line = Line(MemoryStore())
+    async with working(line, quick(readiness_probe_seconds=60.0)) as worker:
+        readiness = worker.runtime.readiness
+        line.errors["ping"] = [away(), None, away(), away()]
+        shown = []
+        for _ in range(4):
+            await readiness.look()
+            shown.append(worker.runtime.health().ready)
+        assert shown == [True, True, True, False]
+        await readiness.look()
+        assert worker.runtime.health().ready
+
+
+@pytest.mark.parametrize("error", [away(), ZeroDivisionError("a bug")], ids=["away", "bug"])
+async def test_but_the_first_look_decides_alone(error: Exception) -> None:
+    line = Line(MemoryStore())
+    line.errors["ping"] = [error]
+    async with working(line, quick(readiness_probe_seconds=60.0)) as worker:
+        assert worker.runtime.health().reasons == ("store_unreachable",)
+
+
+async def test_what_an_account_may_not_do_is_named_and_told_once() -> None:
+    line = Line(MemoryStore())
+    line.errors["ping"] = [forbidden("XADD", "keys")] * 2
+    async with working(line, quick(readiness_probe_seconds=60.0)) as worker:
+        await worker.runtime.readiness.look()
+        health = worker.runtime.health()
+        assert (health.ready, health.reasons) == (False, ("store_forbids:XADD", "store_forbids:keys"))
+        (warning,) = worker.signals(Signal.STORE_WARNING)
+        assert "XADD, keys" in str(warning.fields["warning"])
+        await worker.runtime.readiness.look()
+        assert worker.runtime.health().ready
+
+
+async def test_a_store_that_hangs_holds_up_neither_the_start_nor_the_answer() -> None:
+    line = Line(MemoryStore())
+    line.hold("ping")
+    async with asyncio.timeout(10), working(line, quick(command_seconds=0.05, readiness_probe_seconds=0.02)) as worker:
+        assert worker.runtime.health().reasons == ("store_unreachable",)
+        line.let_go("ping")
+        await wait_until_async(lambda: worker.runtime.health().ready, description="it answers")
+
+
+async def test_questions_of_health_ask_the_store_nothing() -> None:
+    line = Line(MemoryStore())
+    async with working(line, quick(readiness_probe_seconds=60.0)) as worker:
+        for _ in range(100):
+            worker.runtime.health()
+        assert line.calls["ping"] == 1
+
+
+async def test_while_the_breaker_is_open_it_alone_looks() -> None:
+    line = Line(MemoryStore())
+    async with working(line, quick(readiness_probe_seconds=0.01, breaker_probe_seconds=60.0)) as worker:
+        worker.runtime.breaker.exhausted(away())
+        await asyncio.sleep(0)
+        looked = line.calls["ping"]
+        assert worker.runtime.health().reasons == ("store_unreachable",)
+        await asyncio.sleep(0.1)
+        assert line.calls["ping"] == looked
+
+
+def test_a_reason_stays_for_a_while() -> None:
+    now = 0.0
+    steady = Steady(10.0, clock=lambda: now)
+    assert steady.reasons([]) == ()
+    assert steady.reasons(["a", "b"]) == ("a", "b")
+    now = 5.0
+    assert steady.reasons(["b"]) == ("b", "a")
+    now = 11.0
+    assert steady.reasons([]) == ("b",)
+    now = 15.5
+    assert steady.reasons([]) == ()
+    assert Steady(0.0, clock=lambda: now).reasons([]) == ()
+
+
+# -- as a load balancer sees it ---------------------------------------------------------------------------------------
+
+
+class Probes:
+    """The health routes of an application on some Redis."""
+
+    def __init__(self, url: str, **settings: object) -> None:
+        values: dict[str, object] = {
+            "readiness_probe_seconds": 0.1,
+            "command_seconds": 0.5,
+            "breaker_probe_seconds": 0.1,
+        }
+        self.guard = StreamGuard(url, authenticate=anonymous, settings=Settings.model_validate(values | settings))
+        self.app = FastAPI()
+        self.guard.install(self.app, "/api/chat")
+
+    async def ask(self, name: str) -> tuple[int, str, list[str]]:
+        transport = httpx.ASGITransport(app=self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://chat.example") as client:
+            answer = await client.get(f"/api/chat/health/{name}")
+        body = json.loads(answer.content)
+        return answer.status_code, body["status"], body["reasons"]
+
+    async def until(self, name: str, wanted: tuple[int, str, list[str]]) -> None:
+        async def seen() -> bool:
+            return await self.ask(name) == wanted
+
+        looking: Callable[[], Awaitable[bool] | bool] = seen
+        await wait_until_async(looking, description=f"{name} says {wanted}")
+
+
+READY = (200, "ready", list[str]())
+UNREADY = (503, "not_ready", ["store_unreachable"])
+
+
+@pytest.mark.parametrize("how", ["stopped", "silent"])
+async def test_readiness_follows_redis(own_redis: Callable[..., RedisServer], how: str) -> None:
+    server = own_redis(aof=True)
+    with FaultProxy(server.port) as proxy:
+        probes = Probes(f"redis://127.0.0.1:{proxy.port}")
+        async with probes.guard:
+            assert await probes.ask("ready") == READY
+            if how == "stopped":
+                server.stop()
+            else:
+                server.pause()
+            await probes.until("ready", UNREADY)
+            assert await probes.ask("streaming") == (200, "degraded", ["store_unreachable"])
+            if how == "stopped":
+                server.start()
+            else:
+                server.resume()
+            await probes.until("ready", READY)
+            assert await probes.ask("streaming") == (200, "degraded", ["store_unreachable"]), "it does not flap"
+
+
+async def test_readiness_follows_an_account(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    admin = server.client().execute_command
+    admin("ACL", "SETUSER", "streamguard", "on", ">secret", "~*", "&*", "+@all", "-evalsha", "-xadd")  # type: ignore[no-untyped-call] # redis-py
+    probes = Probes(f"redis://streamguard:secret@127.0.0.1:{server.port}", health_settle_seconds=0)
+    async with probes.guard:
+        lacking = ["store_forbids:EVALSHA", "store_forbids:XADD"]
+        assert await probes.ask("ready") == (503, "not_ready", lacking)
+        assert await probes.ask("streaming") == (200, "degraded", lacking)
+        admin("ACL", "SETUSER", "streamguard", "+@all")  # type: ignore[no-untyped-call] # redis-py
+        await probes.until("ready", READY)
+        admin("ACL", "SETUSER", "streamguard", "-publish")  # type: ignore[no-untyped-call] # redis-py
+        await probes.until("ready", (503, "not_ready", ["store_forbids:PUBLISH"]))
