@@ -21,6 +21,8 @@ __all__ = [
     "FORMAT_VERSION",
     "MAX_CURSOR_BYTES",
     "MAX_EPOCH",
+    "MAX_ID_BYTES",
+    "MAX_OWNER_BYTES",
     "MAX_SEQ",
     "START",
     "Cursor",
@@ -38,6 +40,7 @@ __all__ = [
     "StreamState",
     "Subject",
     "Usage",
+    "is_id",
     "is_stream_id",
     "new_message_id",
     "new_stream_id",
@@ -51,6 +54,13 @@ MAX_SEQ: Final = 2**53 - 1
 
 MAX_EPOCH: Final = 2**53 - 1
 """The highest epoch, likewise. Epochs are microseconds since 1970 on the store's clock, which reach it in 2255."""
+
+MAX_ID_BYTES: Final = 256
+"""Longest session, message or stream id, in bytes of UTF-8: from admission to every store. Who changes it changes the
+columns of `messages.sql.tables`."""
+
+MAX_OWNER_BYTES: Final = 512
+"""Longest owner, likewise: names from directories and identity providers are longer than ids."""
 
 MAX_CURSOR_BYTES: Final = 64
 """A cursor of ours has at most 60 bytes; anything past this is refused unread."""
@@ -173,10 +183,12 @@ class Usage:
         for unit, amount in amounts.items():
             if type(amount) is not int or not 0 <= amount < 2**53:
                 raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
-            total[unit] = total.get(unit, 0) + amount
+            # At the highest amount there is, it stays: a counter that ran over must not lose the others.
+            total[unit] = min(total.get(unit, 0) + amount, 2**53 - 1)
         return Usage(total)
 
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STREAM_ID = re.compile(r"[0-9a-f]{24}")
 _CURSOR = re.compile(r"1\.([0-9a-f]{24})\.(0|[1-9][0-9]{0,15})\.(0|[1-9][0-9]{0,15})")
 
@@ -232,6 +244,16 @@ class Cursor:
         return cls(match[1], int(match[2]), int(match[3]))
 
 
+def is_id(text: str, *, max_bytes: int = MAX_ID_BYTES) -> bool:
+    """Whether `text` can be an id from outside: 1 to `max_bytes` bytes of UTF-8 without control characters or Unicode's
+    line separators, so that every store, header and log line can hold it."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return 0 < size <= max_bytes and _CONTROL.search(text) is None
+
+
 def is_stream_id(text: str) -> bool:
     """Whether `text` has the form `new_stream_id` gives."""
     return _STREAM_ID.fullmatch(text) is not None
@@ -242,7 +264,7 @@ class Signal(StrEnum):
 
     STREAM_OPENED = "streamguard.stream_opened"
     STREAM_ENDED = "streamguard.stream_ended"
-    """Fields: outcome, persisted, quota, events, bytes, seconds, degraded."""
+    """Fields: outcome, persisted, quota, events, bytes, seconds, degraded; `notices_dropped` where it is not 0."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
     STREAM_SUPERSEDED = "streamguard.stream_superseded"
     STREAM_RESUMED = "streamguard.stream_resumed"
@@ -278,6 +300,8 @@ class Signal(StrEnum):
     `record` says what it is, `key` where it is, `reason` why, `action` what was done about it."""
     DRAIN_STARTED = "streamguard.drain_started"
     DRAIN_ENDED = "streamguard.drain_ended"
+    ENDPOINT_ABANDONED = "streamguard.endpoint_abandoned"
+    """A cancelled endpoint did not end in time: its stream ended without it, and what it still reports is lost."""
     TASK_RESTARTED = "streamguard.task_restarted"
 
 

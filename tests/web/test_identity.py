@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from starlette.requests import HTTPConnection
 
-from streamguard import Anonymous, ConfigurationError, Identity, anonymous
+from streamguard import Anonymous, ConfigurationError, FaultCode, FaultError, Identity, anonymous
 from streamguard.web.identity import Authenticate, identify
 
 pytestmark = pytest.mark.anyio
@@ -93,9 +93,20 @@ async def test_authenticate_may_be_sync_or_async_and_pass_on_an_identity() -> No
     assert visitor.set_cookie is not None
 
 
-@pytest.mark.parametrize("owner", ["", "x" * 513, "\ud800"])
-async def test_a_name_that_cannot_be_an_owners_is_nobody(owner: str) -> None:
-    assert await identify(lambda _: owner, connection()) is None
+async def test_an_empty_name_is_nobody() -> None:
+    assert await identify(lambda _: "", connection()) is None
+
+
+@pytest.mark.parametrize("owner", ["x" * 513, "é" * 257, "\ud800", "a\0b", "a\nb"])
+async def test_a_name_that_no_store_can_hold_is_refused_by_name(owner: str) -> None:
+    with pytest.raises(FaultError) as caught:
+        await identify(lambda _: owner, connection())
+    assert (caught.value.fault.code, caught.value.fault.reason) == (FaultCode.UNAUTHENTICATED, "owner_invalid")
+
+
+@pytest.mark.parametrize("owner", ["x" * 512, "é" * 256, "a b", "o=org,ou=people"])
+async def test_a_name_that_every_store_can_hold_is_an_owners(owner: str) -> None:
+    assert await identify(lambda _: owner, connection()) == owner
 
 
 async def test_an_owner_that_is_no_text_is_a_configuration_error() -> None:

@@ -14,16 +14,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
-from ..model import Outcome, SessionKey
+from ..model import MAX_ID_BYTES, MAX_OWNER_BYTES, Outcome, SessionKey
 from ..wire.folding import Json
 from ..wire.large_json import json_pieces
 
-__all__ = ["MAX_ID_BYTES", "Appended", "Message", "MessageStatus", "MessageStore", "Role", "StoredMessage"]
-
-MAX_ID_BYTES: Final = 256
-"""Longest owner, session, message or stream id, in bytes of UTF-8; longer ones are refused as invalid."""
+__all__ = [
+    "MAX_ID_BYTES",
+    "MAX_OWNER_BYTES",
+    "Appended",
+    "Message",
+    "MessageStatus",
+    "MessageStore",
+    "Role",
+    "StoredMessage",
+]
 
 
 class Role(StrEnum):
@@ -107,8 +112,8 @@ class MessageStore(ABC):
     """Sessions and their messages.
 
     Every method may raise `MessageUnavailableError` or `MessageTimeoutError`, after which the step may or may not have
-    happened, and `MessageInvalidError` for an id over `MAX_ID_BYTES` or content the store cannot hold. Cancelling a
-    call leaves the same doubt. None retries by itself.
+    happened, and `MessageInvalidError` for an owner over `MAX_OWNER_BYTES`, an id over `MAX_ID_BYTES` or content the
+    store cannot hold. Cancelling a call leaves the same doubt. None retries by itself.
     """
 
     async def start(self) -> list[str]:

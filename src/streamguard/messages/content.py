@@ -16,7 +16,7 @@ from ..model import Outcome, SessionKey
 from ..offloading import offloaded
 from ..wire.folding import Json
 from ..wire.large_json import is_large, json_pieces, read_large_json
-from .base import MAX_ID_BYTES, Message, MessageStatus, Role
+from .base import MAX_ID_BYTES, MAX_OWNER_BYTES, Message, MessageStatus, Role
 
 __all__ = [
     "MAX_PAGE",
@@ -66,19 +66,18 @@ def check_ids(operation: str, key: SessionKey, *ids: str | None) -> None:
     """Refuse ids no store has to hold; None is no id.
 
     Raises:
-        MessageInvalidError: one is over `MAX_ID_BYTES` or has no UTF-8.
+        MessageInvalidError: the owner is over `MAX_OWNER_BYTES`, an id over `MAX_ID_BYTES`, or one has no UTF-8.
     """
-    for text in (key.owner, key.session_id, *ids):
+    for index, text in enumerate((key.owner, key.session_id, *ids)):
         if text is None:
             continue
+        limit = MAX_ID_BYTES if index else MAX_OWNER_BYTES
         try:
             size = len(text.encode())
         except UnicodeEncodeError as exc:
             raise MessageInvalidError(f"{operation}: an id holds half a surrogate pair", operation=operation) from exc
-        if size > MAX_ID_BYTES:
-            raise MessageInvalidError(
-                f"{operation}: an id has {size} bytes; the limit is {MAX_ID_BYTES}", operation=operation
-            )
+        if size > limit:
+            raise MessageInvalidError(f"{operation}: an id has {size} bytes; the limit is {limit}", operation=operation)
 
 
 def conflict(clash: Clash) -> MessageConflictError:

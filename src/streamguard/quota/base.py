@@ -184,8 +184,8 @@ class QuotaService(ABC):
     """What every quota can do, a host's own service included.
 
     Every method may raise `QuotaUnavailableError` or `QuotaTimeoutError`, after which the step may or may not have
-    happened, and `QuotaInvalidError` for ids over `MAX_ID_BYTES` and amounts that are none. Cancelling a call leaves
-    the same doubt. None retries by itself.
+    happened, and `QuotaInvalidError` for an owner over `MAX_OWNER_BYTES`, ids over `MAX_ID_BYTES` and amounts that are
+    none. Cancelling a call leaves the same doubt. None retries by itself.
     """
 
     server: str | None = None

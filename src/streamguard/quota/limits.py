@@ -9,20 +9,21 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from ..errors import ConfigurationError, QuotaInvalidError
-from ..model import MAX_SEQ, StreamRef
+from ..model import MAX_ID_BYTES, MAX_OWNER_BYTES, MAX_SEQ, StreamRef
 
 __all__ = [
     "ANCHOR_MS",
     "MAX_AMOUNT",
     "MAX_ID_BYTES",
+    "MAX_OWNER_BYTES",
     "MAX_PAGE",
     "MAX_QUOTAS",
     "REQUESTS",
     "Period",
     "Quota",
     "check_amounts",
-    "check_ids",
     "check_limit",
+    "check_owner",
     "check_quotas",
     "check_ref",
     "consumed",
@@ -34,9 +35,6 @@ __all__ = [
 MAX_AMOUNT: Final = MAX_SEQ
 """The largest amount, limit or sum: what a double, and so a Lua number, holds exactly. Sums stay there once they
 reach it."""
-
-MAX_ID_BYTES: Final = 256
-"""Longest owner, session or stream id, in bytes of UTF-8; longer ones are refused as invalid."""
 
 MAX_PAGE: Final = 1_000
 """The most reservations `held` gives at once."""
@@ -172,26 +170,29 @@ def check_amounts(
     return dict(sorted(found.items()))
 
 
-def check_ids(operation: str, *ids: str) -> None:
-    """Refuse ids no store has to hold.
+def check_owner(operation: str, owner: str) -> None:
+    """Refuse an owner no store has to hold.
 
     Raises:
-        QuotaInvalidError: one is over `MAX_ID_BYTES` or has no UTF-8.
+        QuotaInvalidError: it is over `MAX_OWNER_BYTES` or has no UTF-8.
     """
-    for text in ids:
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError as exc:
-            raise QuotaInvalidError(f"{operation}: an id holds half a surrogate pair", operation=operation) from exc
-        if size > MAX_ID_BYTES:
-            raise QuotaInvalidError(
-                f"{operation}: an id has {size} bytes; the limit is {MAX_ID_BYTES}", operation=operation
-            )
+    _check(operation, owner, MAX_OWNER_BYTES)
 
 
 def check_ref(operation: str, ref: StreamRef) -> None:
-    """As `check_ids`, for all ids of a stream."""
-    check_ids(operation, ref.key.owner, ref.key.session_id, ref.stream_id)
+    """As `check_owner`, for all ids of a stream; the others may have `MAX_ID_BYTES`."""
+    check_owner(operation, ref.key.owner)
+    _check(operation, ref.key.session_id, MAX_ID_BYTES)
+    _check(operation, ref.stream_id, MAX_ID_BYTES)
+
+
+def _check(operation: str, text: str, limit_bytes: int) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise QuotaInvalidError(f"{operation}: an id holds half a surrogate pair", operation=operation) from exc
+    if size > limit_bytes:
+        raise QuotaInvalidError(f"{operation}: an id has {size} bytes; the limit is {limit_bytes}", operation=operation)
 
 
 def check_limit(limit: int) -> None:

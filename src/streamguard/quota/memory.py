@@ -24,7 +24,7 @@ from .base import (
     Settlement,
 )
 from .ledger import Ledger, Name, Schedule
-from .limits import Quota, check_amounts, check_ids, check_limit, check_quotas, check_ref
+from .limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
 from .timing import Timing, checked_claim, milliseconds
 
 __all__ = ["MemoryQuotaStore"]
@@ -162,18 +162,18 @@ class MemoryQuotaStore(QuotaStore):
         return None if ledger is None else ledger.find(_name(ref))
 
     async def held(self, owner: str, *, limit: int = 100) -> list[Reservation]:
-        check_ids("held", owner)
+        check_owner("held", owner)
         check_limit(limit)
         ledger = self._ledger(owner, self._begin())
         return [] if ledger is None else ledger.held(limit)
 
     async def status(self, owner: str, quotas: Sequence[Quota]) -> OwnerStatus:
-        check_ids("status", owner)
+        check_owner("status", owner)
         quotas = check_quotas(quotas)
         return self._ledger_or_new(owner).status(quotas)
 
     async def audit(self, owner: str, quotas: Sequence[Quota], *, repair: bool = False) -> Audit:
-        check_ids("audit", owner)
+        check_owner("audit", owner)
         quotas = check_quotas(quotas)
         return self._ledger_or_new(owner).audit(quotas, repair=repair)
 

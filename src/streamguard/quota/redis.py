@@ -32,7 +32,7 @@ from .base import (
     refusal,
 )
 from .ledger import MAX_PENDING
-from .limits import Quota, check_amounts, check_ids, check_limit, check_quotas, check_ref
+from .limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
 from .redis_index import ReservationIndex
 from .redis_scripts import called, undamaged
 from .timing import Timing, checked_claim
@@ -176,7 +176,7 @@ class RedisQuotaStore(QuotaStore):
             return _reservation(ref, shown)
 
     async def held(self, owner: str, *, limit: int = 100) -> list[Reservation]:
-        check_ids("held", owner)
+        check_owner("held", owner)
         check_limit(limit)
         _, *rest = await self._call("held", "held", owner, limit)
         with undamaged("held"):
@@ -186,7 +186,7 @@ class RedisQuotaStore(QuotaStore):
             ]
 
     async def status(self, owner: str, quotas: Sequence[Quota]) -> OwnerStatus:
-        check_ids("status", owner)
+        check_owner("status", owner)
         quotas = check_quotas(quotas)
         fresh_ms = self._timing.hold_ms - self._timing.stale_ms
         _, *rest = await self._call("status", "status", owner, fresh_ms, MAX_PENDING, *_windows(quotas))
@@ -195,7 +195,7 @@ class RedisQuotaStore(QuotaStore):
             return OwnerStatus(_standings(quotas, standings), as_int(pending))
 
     async def audit(self, owner: str, quotas: Sequence[Quota], *, repair: bool = False) -> Audit:
-        check_ids("audit", owner)
+        check_owner("audit", owner)
         quotas = check_quotas(quotas)
         _, *rest = await self._call("audit", "audit", owner, int(repair), *_windows(quotas))
         with undamaged("audit"):

@@ -12,11 +12,12 @@ from typing import Final, Self
 
 from starlette.requests import HTTPConnection
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, FaultError
+from ..faults import Fault, FaultCode
+from ..model import MAX_OWNER_BYTES, is_id
 
 __all__ = ["Anonymous", "Authenticate", "Identity", "anonymous", "identify"]
 
-MAX_OWNER_BYTES: Final = 512
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _COOKIE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -106,10 +107,12 @@ anonymous: Final = Anonymous()
 
 
 async def identify(authenticate: Authenticate, connection: HTTPConnection) -> Identity | None:
-    """Who is asking, in one shape. Nobody, if the name is empty, not text, or over 512 bytes of UTF-8.
+    """Who is asking, in one shape. Nobody, if the name is empty.
 
     Raises:
         ConfigurationError: `authenticate` gave neither a `str` nor None.
+        FaultError: `unauthenticated`, reason `owner_invalid`: no store can hold such a name (see `is_id`), which may
+            have at most `MAX_OWNER_BYTES`.
     """
     answer = authenticate(connection)
     owner = await answer if inspect.isawaitable(answer) else answer
@@ -119,10 +122,6 @@ async def identify(authenticate: Authenticate, connection: HTTPConnection) -> Id
         raise ConfigurationError(
             f"authenticate must give a str or None, not {type(owner).__name__}; convert ids with str()"
         )
-    try:
-        size = len(owner.encode())
-    except UnicodeEncodeError:  # a lone surrogate
-        return None
-    if size > MAX_OWNER_BYTES:
-        return None
+    if not is_id(owner, max_bytes=MAX_OWNER_BYTES):
+        raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED, reason="owner_invalid"))
     return owner if isinstance(owner, Identity) else Identity(owner)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
 from uuid import UUID
 
 from starlette.requests import Request
 
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import new_message_id
+from ..model import is_id, new_message_id
 from .signature import EndpointSignature
 
 __all__ = ["Selector", "SelectorSource", "checked_message_id", "checked_session_id"]
@@ -20,8 +19,6 @@ __all__ = ["Selector", "SelectorSource", "checked_message_id", "checked_session_
 SelectorSource = str | Callable[..., object | Awaitable[object]]
 """`"parameter.attribute"` (attributes of objects, keys of mappings), or a callable, sync or async, whose parameters
 are named like the endpoint's own, or `request`."""
-
-MAX_ID_BYTES: Final = 256
 
 
 class Selector:
@@ -82,7 +79,7 @@ def checked_session_id(value: object) -> str:
     if value is None:
         return f"ses_{secrets.token_hex(12)}"
     text = str(value) if isinstance(value, (UUID, int)) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _sane(text) or text in (".", ".."):
+    if not isinstance(text, str) or not is_id(text) or text in (".", ".."):
         raise FaultError(Fault.of(FaultCode.SESSION_INVALID))
     return str(text)
 
@@ -96,19 +93,6 @@ def checked_message_id(value: object) -> str:
     if value is None:
         return new_message_id()
     text = str(value) if isinstance(value, UUID) else value
-    if not isinstance(text, str) or not _sane(text):
+    if not isinstance(text, str) or not is_id(text):
         raise FaultError(Fault.of(FaultCode.REQUEST_INVALID, reason="message_id"))
     return str(text)
-
-
-def _sane(text: str) -> bool:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-    return 0 < size <= MAX_ID_BYTES and not any(_is_control(character) for character in text)
-
-
-def _is_control(character: str) -> bool:
-    """C0, DEL, C1, and the two Unicode line separators."""
-    return character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029"

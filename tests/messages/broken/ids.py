@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from streamguard.errors import MessageInvalidError
 from streamguard.messages import Appended, Message, MessageStatus, StoredMessage
-from streamguard.messages.base import MAX_ID_BYTES
+from streamguard.messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES
 from streamguard.messages.content import Clash, check_ids, conflict
 from streamguard.model import SessionKey
 
@@ -76,7 +76,7 @@ class IgnoresCaseOfStreamIds(Rewriting):
 @breaks("test_the_longest_ids_are_fine")
 class CountsTheByteBeyond(RewritingKeys):
     def rewritten(self, key: SessionKey) -> SessionKey:
-        if len(key.owner.encode()) == MAX_ID_BYTES:
+        if len(key.owner.encode()) == MAX_OWNER_BYTES:
             raise MessageInvalidError("an id is too long", operation="open_session")
         return key
 

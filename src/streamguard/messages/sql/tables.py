@@ -3,7 +3,8 @@
 Only SQLAlchemy's own types are used, so a generated migration imports nothing of streamguard.
 
 On MySQL and MariaDB ids are bytes: their collations fold case, or accents, or the spaces at an id's end, and which ones
-there are differs between the two. Sizes count bytes there: three ids of 256 fill an InnoDB key to the last byte.
+there are differs between the two. Sizes count bytes there: an owner and two ids take 1,024 of the 3,072 bytes that an
+InnoDB key may have (with its default pages of 16 KiB; pages of 4 KiB are too small).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import TypeEngine
 
 from ...errors import ConfigurationError
-from ..base import MAX_ID_BYTES
+from ..base import MAX_ID_BYTES, MAX_OWNER_BYTES
 
 __all__ = ["BYTES_FOR_IDS", "MessageTables"]
 
@@ -48,8 +49,8 @@ _MYSQL: Final[dict[str, Any]] = {
 }
 
 
-def _id() -> TypeEngine[str]:
-    return String(MAX_ID_BYTES).with_variant(VARBINARY(MAX_ID_BYTES), *BYTES_FOR_IDS)
+def _id(max_bytes: int = MAX_ID_BYTES) -> TypeEngine[str]:
+    return String(max_bytes).with_variant(VARBINARY(max_bytes), *BYTES_FOR_IDS)
 
 
 def _text() -> TypeEngine[str]:
@@ -104,7 +105,7 @@ class MessageTables:
         return Table(
             name,
             self.metadata,
-            Column("owner", _id(), nullable=False),
+            Column("owner", _id(MAX_OWNER_BYTES), nullable=False),
             Column("session_id", _id(), nullable=False),
             Column("last_position", Integer, nullable=False, comment="of its last message; 0 without one"),
             Column("created_at", _time(), nullable=False, comment="Unix time, as all times here"),
@@ -120,7 +121,7 @@ class MessageTables:
         return Table(
             name,
             self.metadata,
-            Column("owner", _id(), nullable=False),
+            Column("owner", _id(MAX_OWNER_BYTES), nullable=False),
             Column("session_id", _id(), nullable=False),
             Column("position", Integer, nullable=False, comment="in its session, from 1"),
             Column("message_id", _id(), nullable=False),

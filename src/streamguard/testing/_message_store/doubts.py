@@ -58,7 +58,7 @@ class DoubtClauses(Clauses):
             ("append", MessageConflictError, lambda: store.append(key, replace(message, parts=()))),
             ("get", MessageNotFoundError, lambda: store.get(key, "nobody-said-this")),
             ("append", MessageInvalidError, lambda: store.append(key, asked(message_id="x" * 257))),
-            ("list", MessageInvalidError, lambda: store.list(SessionKey("x" * 257, "session"))),
+            ("list", MessageInvalidError, lambda: store.list(SessionKey("owner", "x" * 257))),
             ("mark", MessageNotFoundError, lambda: store.mark(key, "nobody-said-this", MessageStatus.PARTIAL)),
         )
         for operation, kind, call in calls:

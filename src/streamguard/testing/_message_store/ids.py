@@ -10,7 +10,7 @@ from typing import ParamSpec
 import pytest
 
 from ...errors import MessageInvalidError
-from ...messages.base import MAX_ID_BYTES, MessageStatus, MessageStore
+from ...messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES, MessageStatus, MessageStore
 from ...model import SessionKey
 from .clauses import Clauses
 from .steps import asked, conflicts, everything, facts, fresh_key, opened, put, replied, text_part, texts
@@ -83,7 +83,8 @@ class IdClauses(Clauses):
     async def test_the_longest_ids_are_fine(self, store: MessageStore) -> None:
         for one in LONGEST:
             unique = fresh_key().owner.ljust(32, "-")
-            key = SessionKey(unique + one[32:] if one.isascii() else unique + one[8:], one)
+            longest = one * (MAX_OWNER_BYTES // MAX_ID_BYTES)
+            key = SessionKey(unique + longest[32:] if one.isascii() else unique + longest[8:], one)
             assert await store.open_session(key)
             first = replied("0", message_id=one, stream_id=one)
             await put(store, key, first)
@@ -97,7 +98,8 @@ class IdClauses(Clauses):
 
     async def test_an_owner_or_session_id_that_is_too_long_is_invalid(self, store: MessageStore) -> None:
         for one in TOO_LONG:
-            for key in (SessionKey(one, "session"), SessionKey("owner", one)):
+            owner = one[1:] + one[0] * (MAX_OWNER_BYTES - MAX_ID_BYTES + 1)
+            for key in (SessionKey(owner, "session"), SessionKey("owner", one)):
                 await _refused(store.open_session, key)
                 await _refused(store.append, key, asked())
                 await _refused(store.get, key, "m")

@@ -13,7 +13,7 @@ import pytest
 from ...errors import ConfigurationError, QuotaConflictError, QuotaError, QuotaInvalidError
 from ...model import SessionKey, StreamRef
 from ...quota.base import Admitted, QuotaStore
-from ...quota.limits import MAX_AMOUNT, MAX_ID_BYTES, Quota
+from ...quota.limits import MAX_AMOUNT, MAX_ID_BYTES, MAX_OWNER_BYTES, Quota
 from .clauses import Clauses
 from .steps import LONG, asked, conflicts, counters, fresh_owner, fresh_ref, insistently, requests, reserved, tokens
 
@@ -82,7 +82,8 @@ class DoubtClauses(Clauses):
     async def test_the_longest_ids_are_fine(self, store: QuotaStore) -> None:
         for one in ("x" * MAX_ID_BYTES, "😀" * (MAX_ID_BYTES // 4)):
             unique = fresh_owner().ljust(32, "-")
-            ref = StreamRef(SessionKey(unique + one[32:] if one.isascii() else unique + one[8:], one), one)
+            longest = one * (MAX_OWNER_BYTES // MAX_ID_BYTES)
+            ref = StreamRef(SessionKey(unique + longest[32:] if one.isascii() else unique + longest[8:], one), one)
             await reserved(store, tokens(100), 30, ref=ref)
             assert [held.ref for held in await store.held(ref.key.owner)] == [ref]
             assert (await store.commit(ref)).changed
@@ -90,7 +91,7 @@ class DoubtClauses(Clauses):
     async def test_ids_that_can_never_be_are_invalid(self, store: QuotaStore) -> None:
         for one in TOO_LONG:
             for ref in (
-                StreamRef(SessionKey(one, "session"), "stream"),
+                StreamRef(SessionKey(one * 2, "session"), "stream"),
                 StreamRef(SessionKey("owner", one), "stream"),
                 StreamRef(SessionKey("owner", "session"), one),
             ):
@@ -103,13 +104,13 @@ class DoubtClauses(Clauses):
                     await store.renew([ref])
             for question in (store.status, store.audit):
                 with pytest.raises(QuotaInvalidError):
-                    await question(one, [tokens(100)])
+                    await question(one * 2, [tokens(100)])
             with pytest.raises(QuotaInvalidError):
-                await store.held(one)
+                await store.held(one * 2)
 
     async def test_an_error_names_what_was_asked(self, store: QuotaStore) -> None:
         ref = await reserved(store, tokens(100), 30)
-        long = StreamRef(SessionKey("x" * 257, "session"), "stream")
+        long = StreamRef(SessionKey("x" * (MAX_OWNER_BYTES + 1), "session"), "stream")
         calls: tuple[tuple[str, type[QuotaError], Callable[[], Awaitable[object]]], ...] = (
             ("reserve", QuotaConflictError, lambda: asked(store, ref, 31, tokens(100))),
             ("reserve", QuotaInvalidError, lambda: asked(store, ref, -1, tokens(100))),
