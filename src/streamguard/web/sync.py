@@ -11,7 +11,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
@@ -75,13 +75,12 @@ class SyncStreams:
             self.running -= 1
 
 
-class _Posted:
+class _Posted(NamedTuple):
     """Something to do on the event loop between two items."""
 
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call = call
+    call: Callable[[], object]
+    refuse: Callable[[], object]
+    """What to do instead where nobody is left to do it."""
 
 
 class ThreadedIterator(AsyncIterator[object]):
@@ -89,8 +88,9 @@ class ThreadedIterator(AsyncIterator[object]):
 
     `start` it, then iterate.
 
-    `aclose`, or the end of the iteration, closes the iterator in that same thread. A thread that hangs in the host's
-    code cannot be stopped: it keeps its slot until it comes back, and does not keep the process from ending.
+    `aclose`, or the end of the iteration, closes the iterator in that same thread; what its `finally` posts is done
+    meanwhile. A thread that hangs in the host's code cannot be stopped: it keeps its slot until it comes back, and does
+    not keep the process from ending. Once its `aclose` was cancelled nobody listens to it: what it posts is refused.
     """
 
     def __init__(self, make: Callable[[], Iterator[object]], slot: SyncSlot) -> None:
@@ -103,8 +103,9 @@ class ThreadedIterator(AsyncIterator[object]):
         self._waiter: asyncio.Future[None] | None = None
         self._waiting = False
         """The thread must wake the event loop for its next item. A wake too many is harmless: it only looks again."""
-        self._ended = asyncio.Event()
         self._closing = False
+        self._abandoned = False
+        """Nobody will take anything from the buffer any more."""
         self._error: BaseException | None = None
         self._finished = False
         context = contextvars.copy_context()
@@ -124,32 +125,54 @@ class ThreadedIterator(AsyncIterator[object]):
         while True:
             while self._buffer:
                 item = self._buffer.popleft()
-                if type(item) is _Posted:
-                    item.call()
-                    continue
                 self._space.release()
-                return item
+                if type(item) is not _Posted:
+                    return item
+                item.call()
             if self._finished:
                 error, self._error = self._error, None
                 if error is not None:
                     raise error
                 raise StopAsyncIteration
-            self._waiting = True
-            if self._buffer or self._finished:  # handed over between the look and the wait
-                continue
+            await self._more()
+
+    async def aclose(self) -> None:
+        """Have the iterator closed in its thread, do what it posts until then, and wait for that. Cancelling the wait
+        does not undo the closing, but what is posted from then on is refused."""
+        self._closing = True
+        self._space.release()
+        try:
+            while True:
+                while self._buffer:
+                    item = self._buffer.popleft()
+                    self._space.release()
+                    if type(item) is _Posted:
+                        item.call()
+                if self._finished:
+                    return
+                await self._more()
+        finally:
+            self._abandoned = True
+            self._space.release()
+            self._refuse_all()
+
+    async def _more(self) -> None:
+        """Wait until the buffer may have something, or the iterator has ended."""
+        self._waiting = True
+        if not (self._buffer or self._finished):  # else it was handed over between the look and the wait
             self._waiter = self._loop.create_future()
             await self._waiter
 
-    async def aclose(self) -> None:
-        """Have the iterator closed in its thread, and wait for that. Cancelling the wait does not undo it."""
-        self._closing = True
-        self._space.release()
-        await self._ended.wait()
-
-    def post(self, call: Callable[[], None]) -> None:
-        """From the iterator's own thread: have `call` run on the event loop, after the items yielded before it."""
-        self._buffer.append(_Posted(call))
-        self._wake_soon()
+    def post(self, call: Callable[[], object], refuse: Callable[[], object] = lambda: None) -> None:
+        """From the iterator's own thread: have `call` run on the event loop, after the items yielded before it. Where
+        nobody takes these any more, `refuse` runs instead, in any thread. Waits while the event loop is behind."""
+        if not self._abandoned:
+            self._space.acquire()
+        self._buffer.append(_Posted(call, refuse))
+        if self._abandoned:
+            self._refuse_all()
+        else:
+            self._wake_soon()
 
     def runs_in_this_thread(self) -> bool:
         """Whether the caller is code of the iterator."""
@@ -180,6 +203,16 @@ class ThreadedIterator(AsyncIterator[object]):
             self._slot.release()
             self._call_loop(self._end)
 
+    def _refuse_all(self) -> None:
+        """Empty the buffer, from whichever thread sees first that nobody else will."""
+        while True:
+            try:
+                item = self._buffer.popleft()
+            except IndexError:
+                return
+            if type(item) is _Posted:
+                item.refuse()
+
     def _wake_soon(self) -> None:
         if self._waiting:
             self._waiting = False
@@ -188,14 +221,14 @@ class ThreadedIterator(AsyncIterator[object]):
     def _call_loop(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            return  # the loop is closed: nobody is left to be told
+        except RuntimeError:  # the loop is closed: nobody is left to be told
+            self._abandoned = True
+            self._refuse_all()
 
     # -- on the event loop --------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
         self._finished = True
-        self._ended.set()
         self._wake()
 
     def _wake(self) -> None:
