@@ -76,6 +76,7 @@ class FaultCode(StrEnum):
     STALLED = "stalled"
     TOO_LONG = "too_long"
     EVENT_TOO_LARGE = "event_too_large"
+    VALUE_REPLACED = "value_replaced"
     PERSISTENCE_FAILED = "persistence_failed"
     PERSISTENCE_PENDING = "persistence_pending"
     SAVE_CONFLICT = "save_conflict"
@@ -307,6 +308,7 @@ REGISTRY: Final[Mapping[FaultCode, FaultSpec]] = {
     _C.STALLED: FaultSpec(504, _P.PROVIDER, _S.FATAL, True, "The model stopped answering."),
     _C.TOO_LONG: FaultSpec(500, _P.STREAM, _S.FATAL, False, "The answer grew past its limit and was ended."),
     _C.EVENT_TOO_LARGE: FaultSpec(500, _P.STREAM, _S.FATAL, False, "A piece of the answer was too large to send."),
+    _C.VALUE_REPLACED: FaultSpec(500, _P.STREAM, _S.WARNING, False, "A piece of the answer had to be left out."),
     _C.PERSISTENCE_FAILED: FaultSpec(500, _P.PERSISTENCE, _S.ERROR, True, "The answer could not be saved."),
     _C.PERSISTENCE_PENDING: FaultSpec(500, _P.PERSISTENCE, _S.WARNING, True, "The answer is still being saved."),
     _C.SAVE_CONFLICT: FaultSpec(

@@ -90,18 +90,18 @@ class Settings(BaseModel):
     """How long a stream whose save is owed is kept, from its last attempt; and how long an erased session is remembered
     as erased, so that no late write brings it back."""
 
-    max_event_bytes: Bytes = 1_048_576
-    """Size of one encoded item; a larger one fails its stream (`event_too_large`)."""
+    max_event_bytes: Bytes = 8_388_608
+    """Size of one encoded item; a larger one is left out, with a notice (`value_replaced`), or cut if it is text."""
     max_stream_bytes: Bytes = 67_108_864
-    """Size of all events of a stream together; past it the stream fails (`too_long`)."""
+    """Size of all events of a stream together, notices included; past it the stream fails (`too_long`)."""
     max_stream_events: Count = 500_000
-    """How many events a stream may have; past it the stream fails (`too_long`)."""
+    """How many events a stream may have, notices included; past it the stream fails (`too_long`)."""
     max_request_bytes: Bytes = 4_194_304
     """Size of a guarded endpoint's request body; a larger one is refused (`payload_too_large`)."""
     viewer_backlog_bytes: Bytes = 1_048_576
-    """How far a viewer may fall behind a live stream before it is dropped (it can resume)."""
+    """How far a viewer may fall behind a live stream before it is dropped (it can resume); one event always fits."""
     viewer_send_seconds: Seconds = 30.0
-    """How long one write to a viewer may hang before the viewer is dropped."""
+    """How long one write to a viewer, of about 64 KiB, may hang before the viewer is dropped."""
     memory_store_bytes: Bytes = 268_435_456
     """What `memory://` keeps in all; past it, the oldest finished streams are forgotten."""
 

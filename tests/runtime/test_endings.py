@@ -163,7 +163,7 @@ async def test_cancelling_a_rejection_still_ends_the_stream(memory: MemoryStore)
             FaultCode.TOO_LONG,
             "max_stream_bytes",
         ),
-        ({"max_event_bytes": 1_000}, ["a", "b" * 1_001], FaultCode.EVENT_TOO_LARGE, "None"),
+        ({"max_event_bytes": 1_000, "max_stream_events": 2}, ["b" * 9_000], FaultCode.TOO_LONG, "max_stream_events"),
     ],
 )
 async def test_size_limits(

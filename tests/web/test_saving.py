@@ -295,9 +295,9 @@ def test_what_is_no_message_is_refused(nonsense: Any) -> None:
 
 
 def test_metadata_of_any_kind_is_kept() -> None:
-    assert message_of({**QUESTION, "metadata": {"a": 1}}, "f").metadata == {"a": 1}
-    assert message_of({**QUESTION, "metadata": 1}, "f").metadata == {"value": 1}
-    assert message_of({"role": "user", "parts": []}, "f").message_id == "f"
+    assert message_of({**QUESTION, "metadata": {"a": 1}}, "f").message.metadata == {"a": 1}
+    assert message_of({**QUESTION, "metadata": 1}, "f").message.metadata == {"value": 1}
+    assert message_of({"role": "user", "parts": []}, "f").message.message_id == "f"
 
 
 async def test_a_client_that_sends_nonsense_is_told(anyio_backend: object) -> None:

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from streamguard.errors import EventTooLargeError, InvalidPartError
+from streamguard.errors import InvalidPartError
 from streamguard.faults import REGISTRY, Fault, FaultCode
 from streamguard.model import Event, EventKind, Outcome
+from streamguard.wire.base import LeftOut
 from streamguard.wire.opaque import OpaqueEncoder, OpaqueProtocol
 from streamguard.wire.sse import BOM, KEEP_ALIVE, BlockSplitter, EventParser
 
@@ -174,13 +175,23 @@ def test_other_items_are_refused(item: object) -> None:
     assert caught.value.protocol == "opaque"
 
 
-def test_blocks_and_held_parts_are_bounded() -> None:
-    with pytest.raises(EventTooLargeError):
-        encoder(100).encode(b"data: " + b"x" * 100)
-    enc = encoder(100)
+def test_a_block_over_the_limit_is_left_out_and_told_of() -> None:
+    told: list[LeftOut] = []
+    enc = PROTOCOL.encoder(message_id="m", max_event_bytes=100, on_left_out=told.append)
+    body = b"data: 1\n\ndata: " + b"x" * 500 + b"\n\ndata: 2\n\n"
+    out = [block for at in range(0, len(body), 30) for block in enc.encode(body[at : at + 30])]
+    assert out == [b"data: 1\n\n", b"data: 2\n\n"]
+    assert [(one.part, one.reason) for one in told] == [("block", "too_large")]
+
+
+def test_held_parts_are_bounded_together() -> None:
+    told: list[LeftOut] = []
+    enc = PROTOCOL.encoder(message_id="m", max_event_bytes=100, on_left_out=told.append)
     enc.encode(b"data: [DONE]\n\n")
-    with pytest.raises(EventTooLargeError):
-        enc.encode(b": bye\n\n" * 20)
+    enc.encode(b": bye\n\n" * 20)
+    assert enc.held[0] == b"data: [DONE]\n\n"
+    assert sum(map(len, enc.held)) <= 100
+    assert {(one.part, one.reason) for one in told} == {("block", "too_large")}
 
 
 def test_a_notice_is_a_comment_with_one_newline() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamguard.errors import EventTooLargeError, InvalidPartError
+from streamguard.errors import InvalidPartError
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import Event, EventKind, Outcome
 from streamguard.wire.plain import PlainProtocol
@@ -80,12 +80,14 @@ def test_only_str_is_text(item: object) -> None:
     assert caught.value.protocol == "plain"
 
 
-def test_an_event_over_the_limit_is_refused_and_leaves_no_trace() -> None:
+@pytest.mark.parametrize("text", ["x" * 100, "€" * 100, "a€" * 50, "\r\n" * 50, "\0😀" * 30, "😀" * 2 + "\ud83d"])
+def test_text_over_the_limit_becomes_several_events(text: str) -> None:
     enc = PROTOCOL.encoder(message_id="m", max_event_bytes=10)
-    enc.encode("a\r")
-    with pytest.raises(EventTooLargeError):
-        enc.encode("€€€€\r")
-    assert enc.encode("\nb") == (b"b",)
+    logged = [*enc.encode(text), *enc.finish()]
+    assert max(map(len, logged)) <= 10
+    assert len(logged) <= 3 * len(b"".join(logged)) // 10 + 1
+    whole = PROTOCOL.encoder(message_id="m", max_event_bytes=10_000)
+    assert b"".join(logged) == b"".join([*whole.encode(text), *whole.finish()])
 
 
 def test_a_stream_broken_off_gives_up_what_waited() -> None:

@@ -274,10 +274,25 @@ def test_blocks_are_bounded_to_the_byte() -> None:
     splitter = BlockSplitter(max_block_bytes=100)
     assert splitter.feed(raw) == []
     assert splitter.close() == ([Block(raw, opens_stream=True)], b"")
-    with pytest.raises(EventTooLargeError):
-        BlockSplitter(max_block_bytes=99).feed(raw)
-    with pytest.raises(EventTooLargeError):
-        BlockSplitter(max_block_bytes=99).feed(raw + b"data: y\n\n")
+    told: list[None] = []
+    splitter = BlockSplitter(max_block_bytes=99, on_left_out=lambda: told.append(None))
+    assert splitter.feed(raw + b"data: y\n\n") == [Block(b"data: y\n\n")]
+    assert told == [None]
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@given(st.data())
+def test_a_block_over_the_limit_is_left_out_in_any_chunking(end: bytes, data: st.DataObject) -> None:
+    raw = b"data: 1" + end + b"data: " + b"\nx" * 90 + end + b"data: 2" + end + b"data: " + b"y" * 120
+    told: list[None] = []
+    splitter = BlockSplitter(max_block_bytes=100, on_left_out=lambda: told.append(None))
+    blocks: list[Block] = []
+    for chunk in chunked(raw, data.draw(st.lists(st.integers(0, len(raw)), max_size=12))):
+        blocks += splitter.feed(chunk)
+    more, rest = splitter.close()
+    assert [block.data for block in (*blocks, *more)] == [b"1", b"2"]
+    assert rest == b""
+    assert len(told) == 2
 
 
 def test_many_small_blocks_in_one_chunk_are_cut_in_linear_time() -> None:

@@ -156,9 +156,14 @@ class Feed:
         return self.said_bytes - self._dropped_bytes
 
     @property
+    def payload_bytes(self) -> int:
+        """Of all events so far: payloads alone. Of a feed that is complete, so of no follower's."""
+        return self.said_bytes - EVENT_BYTES * self.emitted
+
+    @property
     def data_bytes(self) -> int:
-        """Of all data so far: payloads alone. Of a feed that is complete, so of no follower's."""
-        return self.said_bytes - EVENT_BYTES * self.emitted - self._other_bytes
+        """Of all data so far, as `payload_bytes`."""
+        return self.payload_bytes - self._other_bytes
 
     def begin_epoch(self, epoch: int) -> None:
         """The next event is the first that this epoch's writer wrote."""
@@ -318,7 +323,9 @@ class Feed:
         drop, size = 0, self.held_bytes
         if limit == 0 and shown == len(self.data):
             drop, size = shown, 0
-        while drop < shown and size > limit:
+        # The newest event stays, however large: whoever waits for it need not read it back from the store, which may
+        # be away.
+        while drop < shown - (limit > 0) and size > limit:
             size -= len(self.data[drop]) + EVENT_BYTES
             drop += 1
         del self.data[:drop]

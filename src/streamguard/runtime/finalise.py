@@ -308,6 +308,7 @@ class Finaliser:
                     "bytes": stream.feed.data_bytes,
                     "seconds": stream.age_seconds,
                     "degraded": stream.degraded,
+                    **({"notices_dropped": stream.notices_dropped} if stream.notices_dropped else {}),
                 },
             )
         )

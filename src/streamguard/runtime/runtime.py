@@ -22,6 +22,7 @@ from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
 from ..stores.damage import Unreadable
+from ..wire.base import LeftOut
 from .admission import Admission
 from .audience import Audience
 from .breaker import Breaker
@@ -415,6 +416,7 @@ class Runtime:
             session_deadline=Deadline(self.clock, budget.begun.at + self.settings.registration_seconds),
             submit=self.writer.submit,
             on_degraded=self._degraded,
+            on_left_out=self._left_out,
         )
         stream.saved = self.bindings.target_of(request.binding) is not None
         return stream
@@ -435,12 +437,20 @@ class Runtime:
         fields = {"record": found.record, "key": found.key, "reason": found.why, "action": found.action}
         self.observe(Observation(Signal.RECORD_UNREADABLE, ref=found.ref, fields=fields))
 
+    def _left_out(self, stream: LiveStream, fault: Fault, left_out: LeftOut) -> None:
+        """Of what was left out operators hear the class, never the content."""
+        first, count = left_out.replaced[0], len(left_out.replaced)
+        fields: dict[str, str | int] = {"part": left_out.part, "type": first.type_name, "count": count}
+        self.observe(Observation.about(stream, Signal.FAULT, fault=fault, fields=fields))
+
     def _observe_fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
         error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
         self.observe(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))
 
     def _abandon(self, stream: LiveStream) -> None:
         """There is no producer, or it does not heed its cancellation: end the stream without it."""
+        if stream.producer is not None:
+            self.observe(Observation.about(stream, Signal.ENDPOINT_ABANDONED))
         self._tasks.start_shielded(self._end, stream, stream.cancelling or Ending(Outcome.INTERRUPTED, None))
 
     def _stop_local(self, stream: LiveStream) -> None:

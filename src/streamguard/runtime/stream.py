@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ..deadlines import Deadline
-from ..faults import Fault
+from ..faults import Fault, FaultCode
 from ..model import START, EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import UNTOLD, Append, Seal, StreamMeta
-from ..wire.base import Encoder, WireProtocol
+from ..wire.base import Encoder, LeftOut, WireProtocol
 from .bounds import Bounds
 from .feed import EVENT_BYTES
 from .request import Ending, FirstItem, StreamRequest
@@ -54,6 +54,8 @@ class LiveStream:
     submit: Callable[[LiveStream], None]
     """Tells the writer that something waits."""
     on_degraded: Callable[[LiveStream, str], None]
+    on_left_out: Callable[[LiveStream, Fault, LeftOut], None]
+    """Told of an item that could not be passed on as it was, as its viewers are."""
     protocol: WireProtocol = field(init=False)
     message_id: str = field(init=False)
     request_id: str | None = field(init=False)
@@ -106,6 +108,8 @@ class LiveStream:
     """The producer got so far ahead of the log that it should wait for `room`."""
     consumed: Usage | None = None
     """As the endpoint told."""
+    notices_dropped: int = 0
+    """Notices past what a stream may have of them."""
 
     # How it ends.
     producer: asyncio.Task[None] | None = None
@@ -152,7 +156,9 @@ class LiveStream:
     def __post_init__(self) -> None:
         request, settings = self.request, self.settings
         self.protocol, self.message_id, self.request_id = request.protocol, request.message_id, request.request_id
-        self.encoder = request.protocol.encoder(message_id=request.message_id, max_event_bytes=settings.max_event_bytes)
+        self.encoder = request.protocol.encoder(
+            message_id=request.message_id, max_event_bytes=settings.max_event_bytes, on_left_out=self._left_out
+        )
         self.feed = KeptFeed(
             request.protocol,
             self.ref.stream_id,
@@ -452,11 +458,32 @@ class LiveStream:
         self._failed_first = True
         self._first.wake()
 
-    def notice(self, fault: Fault) -> None:
-        """Log a non-fatal notice, in order with the items. Ignored once the stream is ending."""
-        if not self.finalising and not self.superseded:
-            self.begin()
-            self.emit(EventKind.NOTICE, fault.to_json())
+    def notice(self, fault: Fault) -> bool:
+        """Log a non-fatal notice, in order with the items. Returns whether it was: not once the stream is ending, nor
+        past its share of the stream's limits."""
+        if self.finalising or self.superseded:
+            return False
+        self.begin()
+        payload = fault.to_json()
+        if not self._bounds.admit_notice(len(payload)):
+            self.notices_dropped += 1
+            return False
+        self.emit(EventKind.NOTICE, payload, bounded=False)
+        return True
+
+    def _left_out(self, left_out: LeftOut) -> None:
+        """Tell viewers and operators of an item that could not be passed on as it was."""
+        fault = Fault.about(self, FaultCode.VALUE_REPLACED, reason=left_out.reason)
+        if self.notice(fault):
+            self.on_left_out(self, fault, left_out)
+
+    def bring(self, size: int) -> None:
+        """Count a message of `size` bytes that is to be saved before the reply.
+
+        Raises:
+            StreamLimitError: they are too many, or too large.
+        """
+        self._bounds.bring(size)
 
     def usage(self, **amounts: int) -> None:
         """Add to what the stream consumed, by unit."""

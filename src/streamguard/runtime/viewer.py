@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Viewer", "ViewerCutError"]
 
 RETRY_SECONDS: Final = 0.1
+WRITE_BYTES: Final = CHUNK_BYTES + CHUNK_BYTES // 2
+"""A chunk up to this size goes out in one write. A feed's has `CHUNK_BYTES` about; larger is only that of one event."""
 
 
 class ViewerCutError(StreamGuardError):
@@ -53,6 +55,7 @@ class Viewer:
         "_patience_seconds",
         "_read_up_to",
         "_reads",
+        "_rest",
         "cut_reason",
         "feed",
         "ids",
@@ -102,6 +105,8 @@ class Viewer:
         """Why somebody cut it, if so; its response may not have noticed yet."""
         self._over = False
         self._keep_alive_due = False
+        self._rest = memoryview(b"")
+        """Of a chunk too large for one write, what is still to be sent. Nothing else may come in between."""
         self._on_news: Callable[[], None] | None = None
         if feed is not None:
             feed.viewers.add(self)
@@ -120,14 +125,16 @@ class Viewer:
         return self._on_news is not None
 
     def poll(self) -> bytes | Awaitable[bytes] | None:
-        """The next chunk: whole SSE blocks, about 64 KiB at most, or a keep-alive. Empty exactly when the stream's end
-        went out and nothing follows. What has to be read from the store is there to be awaited: a chunk too, but when
-        that is empty one polls again. None when there is nothing yet.
+        """The next chunk: whole SSE blocks, about 64 KiB at most; the next piece of a larger block; or a keep-alive.
+        Empty exactly when the stream's end went out and nothing follows. What has to be read from the store is there to
+        be awaited: a chunk too, but when that is empty one polls again. None when there is nothing yet.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
         """
         while True:
+            if self._rest and self.cut_reason is None:
+                return self._piece()
             feed = self.feed
             if feed is not None and feed.base <= self.position < feed.visible and self.cut_reason is None:
                 chunk = feed.newest(self.position, ids=self.ids)
@@ -138,7 +145,7 @@ class Viewer:
                 if not chunk:  # a terminal record without a wire form
                     continue
                 self._keep_alive_due = False
-                return chunk
+                return self._in_pieces(chunk)
             if self.cut_reason is not None:
                 raise ViewerCutError(self.cut_reason)
             if self._over:
@@ -188,7 +195,18 @@ class Viewer:
             raise self._gone("not_registered")
         if feed is not None and self.position >= feed.base and feed.position(self.position) != self._read_up_to:
             raise self._gone("cursor_ahead")  # the log has other events by now than the feed
-        return b"".join(parts)
+        return self._in_pieces(b"".join(parts))
+
+    def _in_pieces(self, chunk: bytes) -> bytes:
+        """The chunk, or its first piece: one write of a large event would look like one that hangs."""
+        if len(chunk) <= WRITE_BYTES:
+            return chunk
+        self._rest = memoryview(chunk)
+        return self._piece()
+
+    def _piece(self) -> bytes:
+        piece, self._rest = bytes(self._rest[:CHUNK_BYTES]), self._rest[CHUNK_BYTES:]
+        return piece
 
     async def _read(self, after: Position) -> Sequence[Event]:
         """The log after an event, at least one, however often the store fails within the patience there is.

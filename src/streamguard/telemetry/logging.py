@@ -25,6 +25,7 @@ _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.BREAKER_OPENED: logging.ERROR,
     Signal.STORE_WARNING: logging.WARNING,
     Signal.RECORD_UNREADABLE: logging.ERROR,
+    Signal.ENDPOINT_ABANDONED: logging.WARNING,
     Signal.TASK_RESTARTED: logging.ERROR,
     Signal.STREAM_RESUMED: logging.DEBUG,
     Signal.RESUME_EMPTY: logging.DEBUG,

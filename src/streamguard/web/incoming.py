@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Final, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple, cast
 
 from pydantic import BaseModel
 
+from ..decoding import read_json
 from ..errors import MessageInvalidError
 from ..messages import Message, Role
+from ..model import MAX_ID_BYTES, is_id
 from ..runtime.saving.faults import SAVE
-from ..wire.folding import Json
+from ..wire.values import MAX_DEPTH, Json, Replaced, ValueTooLargeError, encode_json, normal, valid_text
 
-__all__ = ["Incoming", "derived_id", "message_of"]
+__all__ = ["Incoming", "ReadMessage", "derived_id", "message_of"]
 
 Incoming = Message | Mapping[str, object] | BaseModel | str
 """A `Message`; a UI message of AI SDK, as a mapping or a pydantic model; or a user's text."""
@@ -28,17 +31,40 @@ def derived_id(*names: str) -> str:
     return f"usr_{digest[:_DIGITS]}"
 
 
-def message_of(item: Incoming, fallback_id: str) -> Message:
-    """The message that `item` is, under `fallback_id` if it has no id of its own.
+class ReadMessage(NamedTuple):
+    """A message as it is stored, and what had to be replaced in it."""
+
+    message: Message
+    size_bytes: int
+    """Of its content as JSON."""
+    replaced: Sequence[Replaced]
+
+
+def message_of(item: Incoming, fallback_id: str) -> ReadMessage:
+    """The message that `item` is, under `fallback_id` if it has no id of its own. What it holds is made normal.
 
     Raises:
-        MessageInvalidError: it is none: a client sent nonsense.
+        MessageInvalidError: it is none, or no store could hold its id: a client sent nonsense.
     """
-    if isinstance(item, Message):
-        return item
     if isinstance(item, str):
-        return Message(fallback_id, Role.USER, ({"type": "text", "text": item},))
-    raw = item.model_dump(mode="json", by_alias=True, exclude_none=True) if isinstance(item, BaseModel) else item
+        text = valid_text(item)
+        return ReadMessage(Message(fallback_id, Role.USER, ({"type": "text", "text": text},)), len(text.encode()), ())
+    message = item if isinstance(item, Message) else _ui_message(item, fallback_id)
+    for one in (message.message_id, message.stream_id, message.continues, message.replies_to):
+        if one is not None and not is_id(one):
+            raise _invalid(f"an id has 1 to {MAX_ID_BYTES} bytes and no control characters")
+    try:
+        encoded = encode_json(
+            [message.parts, message.metadata], max_depth=MAX_DEPTH + 2
+        )  # of each part, as in an answer
+    except ValueTooLargeError:
+        raise _invalid("it is larger than any message may be") from None
+    parts, metadata = read_json(encoded.data)
+    return ReadMessage(replace(message, parts=tuple(parts), metadata=metadata), len(encoded.data), encoded.replaced)
+
+
+def _ui_message(item: object, fallback_id: str) -> Message:
+    raw = _fields(item) if isinstance(item, BaseModel) else item
     if not isinstance(raw, Mapping):
         raise _invalid(f"a message is a Message, a UI message or a text, not {type(item).__name__}")
     message_id, parts, metadata = raw.get("id"), raw.get("parts"), raw.get("metadata")
@@ -60,6 +86,14 @@ def message_of(item: Incoming, fallback_id: str) -> Message:
         tuple(cast("Mapping[str, Json]", part) for part in parts),
         metadata=cast("Mapping[str, Json] | None", metadata),
     )
+
+
+def _fields(model: BaseModel) -> object:
+    """A model without what it leaves unsaid, as JSON where it can be."""
+    try:
+        return model.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
+    except Exception:  # noqa: BLE001 -- its own serializers may raise what they like
+        return normal(model).value
 
 
 def _invalid(text: str) -> MessageInvalidError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from ..runtime import Nothing, Resumed
 from ..stores.base import StreamMeta
 from ..wire import protocol_named
 from ..wire.large_json import is_large, json_pieces
+from ..wire.values import MAX_DEPTH, encode_json
 from .download import LogDownload
 from .endpoint import wants_ids
 from .exchange import exchange_of
@@ -319,13 +321,22 @@ async def _large_json(body: Mapping[str, object], headers: RawHeaders) -> Respon
     """`_json` for a body of any size."""
 
     def encoded() -> bytes:
-        return b"".join([piece.encode() for piece in json_pieces(body, ensure_ascii=True, allow_nan=True)])
+        try:
+            return b"".join([piece.encode() for piece in json_pieces(body)])
+        except (TypeError, ValueError, RecursionError):
+            return _encoded(body)
 
-    return _answer(await offloaded(encoded, large=is_large(body)), 200, headers)
+    large = is_large(body)
+    return _answer(await offloaded(encoded if large else partial(_encoded, body), large=large), 200, headers)
 
 
 def _json(body: Mapping[str, object], status_code: int, headers: RawHeaders) -> Response:
-    return _answer(json.dumps(body, separators=(",", ":")).encode(), status_code, headers)
+    return _answer(_encoded(body), status_code, headers)
+
+
+def _encoded(body: Mapping[str, object]) -> bytes:
+    # A host's store may give what is no JSON. Each part in it may be as deep as any.
+    return encode_json(body, sys.maxsize, max_depth=2 * MAX_DEPTH).data
 
 
 def _answer(content: bytes, status_code: int, headers: RawHeaders) -> Response:

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
+import operator
 import threading
+import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MessageUnavailableError, NotStartedError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..messages import Message
 from ..runtime import LiveStream, UserMessage
+from ..runtime.saving.faults import SAVE
+from ..wire.values import encode_json, normal
 from .incoming import Incoming, derived_id, message_of
 from .sync import ThreadedIterator
 
 __all__ = ["MessageSave", "Run"]
 
 MAX_USAGE: Final = 2**53 - 1
+LOOK_SECONDS: Final = 0.5
+"""How often a thread that waits for a save looks whether the event loop is still there."""
+MAX_TEXT: Final = 2_000
+"""Characters of a notice's text, reason or action: longer ones are cut."""
 
 
 class MessageSave:
     """A message on its way into the message store. Await it to wait for the commit; nothing needs to."""
 
-    def __init__(self, message_id: str, loop_thread: int) -> None:
+    def __init__(self, message_id: str, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
         self.message_id = message_id
         """The id it is stored under."""
+        self._loop = loop
         self._loop_thread = loop_thread
         self._future: concurrent.futures.Future[None] = concurrent.futures.Future()
 
@@ -40,26 +50,42 @@ class MessageSave:
         return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
 
     def result(self, timeout_seconds: float | None = None) -> None:
-        """The same for sync endpoints: blocks their thread.
+        """The same for sync endpoints: blocks their thread, but never longer than the message is tried.
 
         Raises:
-            MessageStoreError: as when awaited.
+            MessageStoreError: as when awaited; also when the runtime ended before it was tried.
             TimeoutError: not within `timeout_seconds`; it goes on.
             ConfigurationError: called on the event loop, which it would stop.
         """
         if threading.get_ident() == self._loop_thread:
             raise ConfigurationError("await what run.save gives; result() is for endpoints that run in a thread")
-        self._future.result(timeout_seconds)
+        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            try:
+                return self._future.result(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise
+            if self._loop.is_closed():  # whoever was to settle it is gone
+                self.refused()
+
+    def refused(self) -> None:
+        """Nobody is left to save it. From any thread; not for endpoints to call."""
+        with suppress(concurrent.futures.InvalidStateError):
+            self._future.set_exception(
+                MessageUnavailableError(f"{SAVE}: its stream is over, and nothing is saved for it here", operation=SAVE)
+            )
 
     def entered(self, entry: UserMessage) -> None:
         """Follow the message from here on; called on the event loop. Not for endpoints to call."""
 
         def settle() -> None:
             error = entry.failure()
-            if error is None:
-                self._future.set_result(None)
-            else:
-                self._future.set_exception(error)
+            with suppress(concurrent.futures.InvalidStateError):
+                if error is None:
+                    self._future.set_result(None)
+                else:
+                    self._future.set_exception(error)
 
         entry.when_tried(settle)
 
@@ -134,6 +160,9 @@ class Run:
             retryable: whether asking again may help.
             actions: names of what the user could do, for your own client.
 
+        Notices count towards `max_stream_events` and `max_stream_bytes`, of which they may take a tenth. Those past
+        that are dropped, and their number is told with the stream's end; they never end the answer.
+
         Raises:
             ValueError: there is no such code.
         """
@@ -153,6 +182,9 @@ class Run:
             )
         fault = replace(
             fault,
+            message=_text(fault.message),
+            reason=None if fault.reason is None else _text(fault.reason),
+            actions=tuple(map(_text, fault.actions)),
             session_id=self.session_id,
             stream_id=self.stream_id,
             message_id=self.message_id,
@@ -166,10 +198,16 @@ class Run:
         Raises:
             ValueError: an amount is not an integer from 0 to 2**53-1.
         """
+        counted: dict[str, int] = {}
         for unit, amount in amounts.items():
-            if type(amount) is not int or not 0 <= amount <= MAX_USAGE:
-                raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
-        self._on_loop(lambda: self._stream.usage(**amounts))
+            try:
+                count = -1 if isinstance(amount, bool) else operator.index(amount)
+            except TypeError:
+                count = -1
+            if not 0 <= count <= MAX_USAGE:
+                raise ValueError(f"usage {_text(unit)} must be an integer from 0 to 2**53-1, not {amount!r}")
+            counted[_text(unit)] = count
+        self._on_loop(lambda: self._stream.usage(**counted))
 
     def save(self, message: Incoming) -> MessageSave:
         """Save the user's message, before the reply that answers it: once, however often the request is repeated.
@@ -185,9 +223,13 @@ class Run:
                 duplicates nothing. The assistant message that this stream continues is not replaced: results of tools
                 and approvals that the client added to it are taken over.
 
+        Of what a message holds the same is true as of a part: text becomes valid, and what has no form in JSON is
+        replaced, with a notice.
+
         Raises:
             ConfigurationError: nothing of this endpoint is saved.
-            MessageInvalidError: it is no message.
+            MessageInvalidError: it is no message, or its id is none: over 256 bytes, say.
+            StreamLimitError: all that was given to `save` is over `max_stream_bytes`.
         """
         stream = self._stream
         before = stream.before
@@ -198,19 +240,43 @@ class Run:
         self._saved += 1
         text = message if isinstance(message, str) else ""
         names = (self.owner, self.session_id, stream.request.retry_key or self.stream_id, str(self._saved), text)
-        saved: Message = message_of(message, derived_id(*names))
-        handle = MessageSave(saved.message_id, self._loop_thread)
-        self._on_loop(lambda: handle.entered(before.add(saved)))
+        saved, size_bytes, replaced = message_of(message, derived_id(*names))
+        stream.bring(size_bytes)
+        handle = MessageSave(saved.message_id, self._loop, self._loop_thread)
+
+        def enter() -> None:
+            if replaced:
+                fault = Fault.about(
+                    stream, FaultCode.VALUE_REPLACED, reason=replaced[0].reason, user_message_id=saved.message_id
+                )
+                stream.notice(fault)
+            try:
+                handle.entered(before.add(saved))
+            except NotStartedError:
+                handle.refused()
+
+        self._on_loop(enter, handle.refused)
         return handle
 
     def driven_by(self, iterator: ThreadedIterator) -> None:
         """The endpoint is a sync generator, run by `iterator`. Not for endpoints to call."""
         self._iterator = iterator
 
-    def _on_loop(self, call: Callable[[], None]) -> None:
+    def _on_loop(self, call: Callable[[], object], refuse: Callable[[], object] = lambda: None) -> None:
+        """Have `call` run on the event loop; `refuse`, in any thread, where that is gone."""
         if threading.get_ident() == self._loop_thread:
             call()
         elif self._iterator is not None and self._iterator.runs_in_this_thread():
-            self._iterator.post(call)
+            self._iterator.post(call, refuse)
         else:
-            self._loop.call_soon_threadsafe(call)
+            try:
+                self._loop.call_soon_threadsafe(call)
+            except RuntimeError:
+                refuse()
+
+
+def _text(given: str) -> str:
+    """A text from a host for a notice: valid, of bounded length, and a text whatever it was."""
+    found, _ = normal(given)
+    text = found if isinstance(found, str) else encode_json(found).data.decode()
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

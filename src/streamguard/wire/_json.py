@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
-from typing import Final, TypeAlias, Union
+from typing import Final, TypeAlias
 
 from .sse import encode_text
+from .values import MAX_DEPTH, Json, valid_text
 
 __all__ = ["Json", "Part", "given", "joined", "partial_json", "text_of"]
 
-Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - it is recursive
 Part: TypeAlias = dict[str, Json]
 
 _ANY_JSON: Final = frozenset({"input", "output", "inputSchemaInput"})
@@ -57,7 +58,8 @@ def partial_json(text: str) -> tuple[Json] | None:
     """The value a prefix of a JSON text already stands for, in a tuple of one; None when there is none yet.
 
     Strings, words and numbers that break off count as far as they go; a key without its value does not.
-    Text that no JSON text begins with gives None as well.
+    Text that no JSON text begins with gives None as well, and so does one nested over `MAX_DEPTH`. What it holds is
+    normal (see `values`): escapes may name half a surrogate pair, and `1e999` is an infinity.
     """
     reader = _Reader(text)
     try:
@@ -74,6 +76,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._depth = 0
         self._broken = False
 
     def _ended(self) -> bool:
@@ -88,10 +91,13 @@ class _Reader:
         if not char:
             self._broken = True
             return None
-        if char == "{":
-            return (self._object(),)
-        if char == "[":
-            return (self._array(),)
+        if char in "{[":
+            if self._depth == MAX_DEPTH:
+                raise ValueError("nested too deeply")
+            self._depth += 1
+            nested: Json = self._object() if char == "{" else self._array()
+            self._depth -= 1
+            return (nested,)
         if char == '"':
             return (self._string(),)
         if char in "-0123456789":
@@ -169,7 +175,7 @@ class _Reader:
             self._broken = True
         else:
             raise ValueError("a string with what JSON strings cannot hold")
-        return str(json.loads(begun + '"'))
+        return valid_text(json.loads(begun + '"'))
 
     def _number(self) -> tuple[Json] | None:
         run = _NUMBER_RUN.match(self._text, self._at)
@@ -183,8 +189,8 @@ class _Reader:
         if number is None:
             return None
         self._at = number.end()
-        value: Json = json.loads(number[0])
-        return (value,)
+        value = json.loads(number[0])
+        return (value if math.isfinite(value) else None,)
 
     def _word(self) -> Json:
         run = _WORD_RUN.match(self._text, self._at)

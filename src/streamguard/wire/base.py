@@ -7,17 +7,39 @@ A *payload* is what is logged for one event, in the protocol's own form: a JSON 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from ..faults import Fault
 from ..model import Event, EventKind, Outcome
 from .folding import UIMessage
 from .sse import DIGITS, KEPT_DIGITS, LF
+from .values import Reason, Replaced
 
-__all__ = ["DataLineProtocol", "Encoder", "Folding", "WireProtocol"]
+__all__ = ["DataLineProtocol", "Encoder", "Folding", "LeftOut", "OnLeftOut", "WireProtocol", "nobody_told"]
 
 _DATA: Final = EventKind.DATA
+
+
+class LeftOut(NamedTuple):
+    """What an encoder could not pass on, and put something else in its place."""
+
+    part: str
+    """The kind of item it was, or was in: a part's type, or `block`."""
+    replaced: Sequence[Replaced]
+
+    @property
+    def reason(self) -> Reason:
+        """Of the first thing that was replaced."""
+        return self.replaced[0].reason
+
+
+OnLeftOut: TypeAlias = Callable[[LeftOut], None]
+"""Told of each item that could not be passed on as it was."""
+
+
+def nobody_told(_: LeftOut) -> None:
+    """For an encoder whose host need not know."""
 
 
 class Encoder(ABC):
@@ -35,11 +57,11 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, item: object) -> Sequence[bytes]:
-        """The data payloads of one item; none when it was a closing part or is not complete yet.
+        """The data payloads of one item; none when it was a closing part or is not complete yet. None is over the byte
+        limit: text is cut into several, and what cannot be cut makes room for something smaller.
 
         Raises:
-            InvalidPartError: the protocol cannot carry it; what came before stays valid.
-            EventTooLargeError: a payload, or all held closing parts together, is over the byte limit.
+            InvalidPartError: the protocol has no such item; what came before stays valid.
         """
 
     @abstractmethod
@@ -81,8 +103,8 @@ class WireProtocol(ABC):
     """Whether the terminal record has a wire form; if not, whoever has the event before it has everything."""
 
     @abstractmethod
-    def encoder(self, *, message_id: str, max_event_bytes: int) -> Encoder:
-        """A new stream's encoder."""
+    def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> Encoder:
+        """A new stream's encoder. All it holds back together is bounded by `max_event_bytes` too."""
 
     @abstractmethod
     def frame(self, event: Event, cursor: str | None) -> bytes:

@@ -16,14 +16,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
-from ..errors import EventTooLargeError, InvalidPartError
+from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
 from ._text_fold import TextFold
-from .base import Encoder, WireProtocol
+from .base import Encoder, LeftOut, OnLeftOut, WireProtocol, nobody_told
 from .folding import UIMessage
 from .sse import BOM, Block, BlockSplitter, encode_block, encode_comment, encode_text
+from .values import Reason, Replaced
 
 __all__ = ["OpaqueEncoder", "OpaqueProtocol"]
 
@@ -41,11 +42,12 @@ _ENDS_BLOCK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)\Z")
 class OpaqueEncoder(Encoder):
     """Chunks of an SSE body, cut anywhere, to whole blocks; `[DONE]` and all after it are held."""
 
-    def __init__(self, *, max_event_bytes: int) -> None:
+    def __init__(self, *, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> None:
         self.held: list[bytes] = []
         self._held_bytes = 0
         self._max_bytes = max_event_bytes
-        self._splitter = BlockSplitter(max_block_bytes=max_event_bytes)
+        self._on_left_out = on_left_out
+        self._splitter = BlockSplitter(max_block_bytes=max_event_bytes, on_left_out=self._leave_out)
 
     def begin(self) -> Sequence[bytes]:
         return ()
@@ -84,10 +86,15 @@ class OpaqueEncoder(Encoder):
         return out
 
     def _hold(self, payload: bytes) -> None:
+        if self._held_bytes + len(payload) > self._max_bytes:
+            self._leave_out()
+            return
         self._held_bytes += len(payload)
-        if self._held_bytes > self._max_bytes:
-            raise EventTooLargeError(protocol=PROTOCOL, size_bytes=self._held_bytes, limit_bytes=self._max_bytes)
         self.held.append(payload)
+
+    def _leave_out(self) -> None:
+        """A block is too large, or there are too many closing ones. Nothing can stand for it but the notice."""
+        self._on_left_out(LeftOut("block", [Replaced(Reason.TOO_LARGE, "block")]))
 
 
 class OpaqueProtocol(WireProtocol):
@@ -97,8 +104,8 @@ class OpaqueProtocol(WireProtocol):
     ids_by_default: ClassVar[bool] = False
     terminal_visible: ClassVar[bool] = False
 
-    def encoder(self, *, message_id: str, max_event_bytes: int) -> OpaqueEncoder:
-        return OpaqueEncoder(max_event_bytes=max_event_bytes)
+    def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> OpaqueEncoder:
+        return OpaqueEncoder(max_event_bytes=max_event_bytes, on_left_out=on_left_out)
 
     def frame(self, event: Event, cursor: str | None) -> bytes:
         kind = event.kind

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from ..decoding import read_json
-from ..errors import EventTooLargeError, InvalidPartError
+from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
+from ._pieces import fitting
 from ._text_fold import TextFold
-from .base import DataLineProtocol, Encoder
+from .base import DataLineProtocol, Encoder, OnLeftOut, nobody_told
 from .folding import UIMessage
 from .sse import LF, encode_block, encode_text
+from .values import valid_text
 
 __all__ = ["PlainEncoder", "PlainProtocol"]
 
@@ -33,7 +35,8 @@ _CLOSING: Final = EventKind.CLOSING
 class PlainEncoder(Encoder):
     """Text deltas to UTF-8, with LF as the only line end and no surrogates.
 
-    A CRLF, or a surrogate pair, that two deltas share is treated as one. Half a pair waits for the next delta.
+    A CRLF, or a surrogate pair, that two deltas share is treated as one. Half a pair waits for the next delta. A delta
+    over the limit becomes several.
     """
 
     def __init__(self, *, max_event_bytes: int) -> None:
@@ -64,12 +67,9 @@ class PlainEncoder(Encoder):
             after_cr = text.endswith("\r")
             if "\r" in text:
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
-        payload = encode_text(text)
-        if len(payload) > self._max_bytes:
-            raise EventTooLargeError(protocol=PROTOCOL, size_bytes=len(payload), limit_bytes=self._max_bytes)
         self._half = half
         self._after_cr = after_cr
-        return (payload,) if payload else ()
+        return fitting(valid_text(text), str.encode, self._max_bytes) if text else ()
 
     def finish(self) -> Sequence[bytes]:
         half, self._half = self._half, ""
@@ -84,7 +84,7 @@ class PlainProtocol(DataLineProtocol):
 
     name: ClassVar[str] = PROTOCOL
 
-    def encoder(self, *, message_id: str, max_event_bytes: int) -> PlainEncoder:
+    def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> PlainEncoder:
         return PlainEncoder(max_event_bytes=max_event_bytes)
 
     def frame(self, event: Event, cursor: str | None) -> bytes:

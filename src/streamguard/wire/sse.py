@@ -2,7 +2,7 @@
 
 Source: WHATWG HTML, "Server-sent events", sections "Parsing an event stream" and "Interpreting an event stream"
 (https://html.spec.whatwg.org/multipage/server-sent-events.html). One addition, because every buffer has a size: an
-event or block over `max_event_bytes` is an error instead of growing without end.
+event over `max_event_bytes` is an error instead of growing without end, and a block over it is left out.
 
 Lines end with CR, LF or CRLF and nothing else: U+2028, U+0085, form feed and the like are text.
 """
@@ -10,6 +10,7 @@ Lines end with CR, LF or CRLF and nothing else: U+2028, U+0085, form feed and th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..errors import EventTooLargeError, InvalidPartError
@@ -36,8 +37,9 @@ KEEP_ALIVE: Final = b": hb\n"
 """The comment that keeps a quiet connection open. One newline only: a blank line after any id makes the OpenAI
 Python SDK dispatch an event with empty data, which it then fails to parse."""
 
-MAX_EVENT_BYTES: Final = 1_048_576
-"""How large an event or block may be unless the caller says otherwise, in bytes."""
+MAX_EVENT_BYTES: Final = 16_777_216
+"""How large an event or block may be unless the caller says otherwise, in bytes: room for an event of the default
+`max_event_bytes` in whatever form an upstream or a protocol gives it."""
 
 LF: Final = 10
 """A newline, to look for in bytes: for `b"\\n"`, `in` first raises and drops a `TypeError` (CPython 3.11 to 3.13)."""
@@ -206,23 +208,27 @@ class BlockSplitter:
     Everything that `feed` returned, and then what `close` returns, is the input. A block that ends in a bare CR is
     told from one that ends in CRLF by the next byte, so it is returned with the next chunk, or by `close`.
     A byte order mark at the start belongs to the first block. Not thread-safe.
+
+    A block over `max_block_bytes` is left out, and `on_left_out` told of it once; of its bytes none are kept.
     """
 
-    def __init__(self, *, max_block_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self, *, max_block_bytes: int = MAX_EVENT_BYTES, on_left_out: Callable[[], None] = lambda: None
+    ) -> None:
         self._max_bytes = max_block_bytes
+        self._on_left_out = on_left_out
         self._buffer = bytearray()
         self._scanned = 0
         self._at_start = True
+        self._skipping = False
+        """The unfinished block is over the limit: nothing of it counts but its end."""
 
     def feed(self, chunk: bytes) -> list[Block]:
-        """The blocks that `chunk` completes.
-
-        Raises:
-            EventTooLargeError: a block, or the unfinished one, is over the limit; the splitter is of no use afterwards.
-        """
+        """The blocks that `chunk` completes."""
         self._buffer += chunk
         blocks = self._cut()
-        self._check(len(self._buffer))
+        if len(self._buffer) > self._max_bytes:
+            self._skip()
         return blocks
 
     def close(self) -> tuple[list[Block], bytes]:
@@ -230,7 +236,7 @@ class BlockSplitter:
 
         Clients drop the rest.
         """
-        rest = bytes(self._buffer)
+        rest = b"" if self._skipping else bytes(self._buffer)
         if not rest.endswith(b"\r"):
             self._buffer.clear()
             return [], rest
@@ -246,6 +252,16 @@ class BlockSplitter:
         """Forget the unfinished block."""
         self._buffer.clear()
         self._scanned = 0
+        self._skipping = False
+
+    def _skip(self) -> None:
+        """Forget the unfinished block but for the bytes that its end may have begun with, after one that is none."""
+        if not self._skipping:
+            self._skipping = True
+            self._on_left_out()
+        self._at_start = False
+        self._buffer[:-4] = b"x"
+        self._scanned = 0
 
     def _cut(self) -> list[Block]:
         buffer = self._buffer
@@ -259,8 +275,12 @@ class BlockSplitter:
             end = self._block_end(head, lf_only=lf_only)
             if end is None:
                 break
-            self._check(end - start)
-            blocks.append(Block(bytes(buffer[start:end]), self._at_start))
+            if self._skipping:
+                self._skipping = False
+            elif end - start > self._max_bytes:
+                self._on_left_out()
+            else:
+                blocks.append(Block(bytes(buffer[start:end]), self._at_start))
             start = self._scanned = end
             self._at_start = False
         del buffer[:start]
@@ -280,10 +300,6 @@ class BlockSplitter:
             return None if at < 0 else at + 2
         match = _LEADING_END.match(buffer, head) or _BLANK_LINE.search(buffer, search_from)
         return None if match is None else match.end()
-
-    def _check(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise EventTooLargeError(protocol=_PROTOCOL, size_bytes=size, limit_bytes=self._max_bytes)
 
 
 # -- encoding ---------------------------------------------------------------------------------------------------------

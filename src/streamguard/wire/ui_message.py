@@ -8,25 +8,29 @@ The encoder sends only streams that every one of those versions can read, whatev
 2. Every open text and reasoning part is closed before `finish-step`, because versions 5 and 6 forget open parts
    there and fail on their late end, and before the first closing part.
 3. A delta for a part that is not open opens it; an end for one is left out. Clients fail on either.
+4. Half a surrogate pair at the end of a delta waits for the next delta of the same text, and becomes U+FFFD where none
+   comes. A text over the limit becomes several deltas; any other part makes room for a smaller one (see `_parts`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from json.encoder import encode_basestring, encode_basestring_ascii
+from json.encoder import encode_basestring
 from typing import ClassVar, Final
 
 from ..decoding import read_json
-from ..errors import EventTooLargeError, InvalidPartError
+from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
-from ._parts import PROTOCOL, encode_part, part_of
+from ._parts import DELTAS, PROTOCOL, CheckedPart, encode_checked, encode_part, part_of
+from ._pieces import REPLACEMENT, Halves, fitting
 from ._usage import usage_of
-from .base import DataLineProtocol, Encoder
+from .base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
 from .folding import MessageFold, UIMessage
 from .sse import encode_text
+from .values import Reason, Replaced, ValueTooLargeError, encode_json
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
 
@@ -46,9 +50,11 @@ _BREAKS_TEXT: Final = frozenset(
 class UIMessageEncoder(Encoder):
     """One stream's encoder; see the module's rules."""
 
-    def __init__(self, *, message_id: str, max_event_bytes: int) -> None:
+    def __init__(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> None:
         self.held: list[bytes] = []
         self._held_bytes = 0
+        self._on_left_out = on_left_out
+        self._halves = Halves()
         self._message_id = message_id
         self._max_bytes = max_event_bytes
         self._open: dict[tuple[str, str], None] = {}  # ("text" | "reasoning", id), in the order they were opened
@@ -70,36 +76,41 @@ class UIMessageEncoder(Encoder):
                 protocol=PROTOCOL,
             )
         part = part_of(item)
-        kind = str(part["type"])
-        if kind == "start":
-            metadata = part.get("messageMetadata")
+        if part.kind == "start":
+            metadata = part.fields.get("messageMetadata")
             if metadata is None:
                 return ()
-            part = {"type": "message-metadata", "messageMetadata": metadata}
-        payload = encode_part(part)
-        self._check(len(payload))
+            fields = {"type": "message-metadata", "messageMetadata": metadata}
+            part = CheckedPart("message-metadata", fields, part.replaced)
+        if part.kind in DELTAS:
+            kind, payloads = part.kind, self._pieces(part)
+        else:
+            kind, (payload, replaced) = encode_checked(part, self._max_bytes)
+            payloads = [payload]
+            if replaced:
+                self._on_left_out(LeftOut(part.kind, replaced))
         if kind in _CLOSING_TYPES:
             out = [] if self._closing else self._close_all()
             self._closing = True
-            self._hold([payload])
+            self._hold(payloads, kind)
             return out
         if kind.startswith(("text-", "reasoning-")):
             what, _, step = kind.partition("-")
-            payloads = self._span(what, step, str(part["id"]), payload)
+            payloads = self._span(what, step, str(part.fields["id"]), payloads)
         else:
-            payloads = self._structural(kind, payload)
-        return self._emit(payloads)
+            payloads = self._structural(kind, part.fields, payloads)
+        return self._emit(payloads, kind)
 
     def finish(self) -> Sequence[bytes]:
         out = self._close_all()
         if self._closing:
-            self._hold(out)
+            self._hold(out, "text-end")
             return ()
         if self._in_step:
             self._in_step = False
             out.append(b'{"type":"finish-step"}')
         self._closing = True
-        self._hold([b'{"type":"finish"}'])
+        self._hold([b'{"type":"finish"}'], "finish")
         return out
 
     def abandon(self) -> Sequence[bytes]:
@@ -114,16 +125,23 @@ class UIMessageEncoder(Encoder):
         try:
             payload = prefix + encode_basestring(text).encode() + b"}"
         except UnicodeEncodeError:
-            # Escaped, a lone surrogate survives: a JavaScript client that joins deltas gets the whole character back.
-            payload = prefix + encode_basestring_ascii(text).encode() + b"}"
-        if len(payload) > self._max_bytes:
-            self._check(len(payload))
-        if self._text_key is not None:
-            return self._emit((payload,)) if self._closing else (payload,)
-        self._text_key = ("text", self._next_id())
-        self._text_prefix = prefix
-        self._open[self._text_key] = None
-        return self._emit((_span_part("text-start", self._text_key[1]), payload))
+            payload = b""
+        if not payload or self._halves or len(payload) > self._max_bytes:
+            key = self._text_key or ("text", self._next_id())
+            text = self._halves.complete(key, text)
+            payloads = fitting(text, lambda piece: prefix + encode_basestring(piece).encode() + b"}", self._max_bytes)
+            if not text:
+                payloads = []
+        elif self._text_key is not None and not self._closing:
+            return (payload,)  # nearly always
+        else:
+            payloads = [payload]
+        if self._text_key is None:
+            self._text_key = ("text", self._next_id())
+            self._text_prefix = prefix
+            self._open[self._text_key] = None
+            payloads.insert(0, _span_part("text-start", self._text_key[1]))
+        return self._emit(payloads, "text-delta")
 
     def _next_id(self) -> str:
         while ("text", f"t{self._text_count}") in self._open:
@@ -133,7 +151,28 @@ class UIMessageEncoder(Encoder):
     def _next_prefix(self) -> bytes:
         return b'{"type":"text-delta","id":"%s","delta":' % self._next_id().encode()
 
-    def _span(self, what: str, step: str, part_id: str, payload: bytes) -> list[bytes]:
+    def _pieces(self, part: CheckedPart) -> list[bytes]:
+        """A host's own piece of a text, valid, as one payload or several."""
+        id_name, name = DELTAS[part.kind]
+        key = (part.kind.removesuffix("-delta"), str(part.fields[id_name]))
+        text = self._halves.complete(key, str(part.fields[name]))
+        replaced = list(part.replaced)
+
+        def encode(piece: str) -> bytes:
+            try:
+                data, more = encode_json({**part.fields, name: piece}, max(self._max_bytes, 6 * len(piece)))
+            except ValueTooLargeError:  # something else in it is: nothing that a text needs
+                data, more = encode_json({"type": part.kind, id_name: key[1], name: piece})
+                more = [Replaced(Reason.TOO_LARGE, part.kind)]
+            replaced[len(part.replaced) :] = more
+            return data
+
+        payloads = fitting(text, encode, self._max_bytes) if text else []
+        if replaced:
+            self._on_left_out(LeftOut(part.kind, replaced))
+        return payloads
+
+    def _span(self, what: str, step: str, part_id: str, payloads: Sequence[bytes]) -> list[bytes]:
         """A host's own text or reasoning part's start, delta or end."""
         out = self._close_text()
         key = (what, part_id)
@@ -141,62 +180,77 @@ class UIMessageEncoder(Encoder):
         if step == "end":
             if not is_open:
                 return out
+            out += self._last_half(key)
             del self._open[key]
         elif step == "start":
             if is_open:
-                out.append(_span_part(f"{what}-end", part_id))
+                out += self._end_of(key)
             self._open[key] = None
         elif not is_open:
             out.append(_span_part(f"{what}-start", part_id))
             self._open[key] = None
-        out.append(payload)
+        out += payloads
         return out
 
-    def _structural(self, kind: str, payload: bytes) -> list[bytes]:
+    def _structural(self, kind: str, fields: Mapping[str, object], payloads: Sequence[bytes]) -> list[bytes]:
         out: list[bytes] = []
         if kind in _BREAKS_TEXT:
             out = self._close_text()
             self._in_step = self._in_step or kind == "start-step"
+            if kind != "tool-input-start" and self._halves:
+                self._halves.drop(("tool-input", str(fields.get("toolCallId"))))
         elif kind == "finish-step":
             out = self._close_all()
             self._in_step = False
         elif kind == "reset-step":
             # The client forgets the step's parts, the open ones too.
             self._open.clear()
+            self._halves.take()
             self._text_key = None
-        out.append(payload)
+        out += payloads
         return out
 
     def _close_text(self) -> list[bytes]:
         """The end of the text part that `str` items opened, if it is open."""
         if self._text_key is None:
             return []
-        del self._open[self._text_key]
-        part_id = self._text_key[1]
-        self._text_key = None
+        key, self._text_key = self._text_key, None
+        out = self._end_of(key)
+        del self._open[key]
         self._text_count += 1
-        return [_span_part("text-end", part_id)]
+        return out
 
     def _close_all(self) -> list[bytes]:
         out = self._close_text()
-        out += [_span_part(f"{what}-end", part_id) for what, part_id in self._open]
+        for key in self._open:
+            out += self._end_of(key)
         self._open.clear()
+        for key in self._halves.take():
+            out.append(_delta_part(key, REPLACEMENT))
         return out
 
-    def _emit(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+    def _end_of(self, key: tuple[str, str]) -> list[bytes]:
+        """What ends an open part."""
+        return [*self._last_half(key), _span_part(f"{key[0]}-end", key[1])]
+
+    def _last_half(self, key: tuple[str, str]) -> list[bytes]:
+        """The last delta of a text that ends in half a surrogate pair."""
+        text = self._halves.end(key) if self._halves else ""
+        return [_delta_part(key, text)] if text else []
+
+    def _emit(self, payloads: Sequence[bytes], kind: str) -> Sequence[bytes]:
         if not self._closing:
             return payloads
-        self._hold(payloads)
+        self._hold(payloads, kind)
         return ()
 
-    def _hold(self, payloads: Sequence[bytes]) -> None:
-        self._held_bytes += sum(map(len, payloads))
-        self._check(self._held_bytes)
+    def _hold(self, payloads: Sequence[bytes], kind: str) -> None:
+        size = sum(map(len, payloads))
+        if self.held and self._held_bytes + size > self._max_bytes:
+            self._on_left_out(LeftOut(kind, [Replaced(Reason.TOO_LARGE, kind)]))
+            return
+        self._held_bytes += size
         self.held += payloads
-
-    def _check(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise EventTooLargeError(protocol=PROTOCOL, size_bytes=size, limit_bytes=self._max_bytes)
 
 
 class UIMessageProtocol(DataLineProtocol):
@@ -205,8 +259,10 @@ class UIMessageProtocol(DataLineProtocol):
     name: ClassVar[str] = PROTOCOL
     headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
-    def encoder(self, *, message_id: str, max_event_bytes: int) -> UIMessageEncoder:
-        return UIMessageEncoder(message_id=message_id, max_event_bytes=max_event_bytes)
+    def encoder(
+        self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told
+    ) -> UIMessageEncoder:
+        return UIMessageEncoder(message_id=message_id, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
 
     def frame(self, event: Event, cursor: str | None) -> bytes:
         kind = event.kind
@@ -258,6 +314,12 @@ class UIMessageProtocol(DataLineProtocol):
 
 def _span_part(kind: str, part_id: str) -> bytes:
     return encode_part({"type": kind, "id": part_id})
+
+
+def _delta_part(key: tuple[str, str], piece: str) -> bytes:
+    kind = f"{key[0]}-delta"
+    id_name, name = DELTAS[kind]
+    return encode_part({"type": kind, id_name: key[1], name: piece})
 
 
 def _error_part(text: str) -> bytes:

@@ -1,0 +1,319 @@
+"""The one way from a host's values to JSON: what a part, a message or an answer may hold, whatever was given.
+
+The rule, which `docs/explanation/values.md` tells to users:
+
+1. Text is valid: halves of a surrogate pair that met are joined, a lone one becomes U+FFFD.
+2. Values become what a pydantic response model gives: `null` for NaN and the infinities, keys as text, an enum its
+   value, a model its JSON form, sets, tuples and generators an array. `bytes` are UTF-8 text; what is not becomes
+   U+FFFD. Where two keys become the same text, the later stands.
+3. What still has no form is replaced by `placeholder`, alone and in its place: an object pydantic refuses, one whose
+   own code raises, a cycle, what is nested over `MAX_DEPTH`. The caller is told, and tells the client.
+
+Departures from pydantic, which refuses these: any mapping, sequence and set of the abstract types counts as one, any
+integral or real number (NumPy's) as a number, and a `memoryview` as bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
+from enum import Enum, StrEnum
+from numbers import Integral, Real
+from typing import Final, NamedTuple, TypeAlias, Union, cast
+
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from .sse import encode_text
+
+__all__ = [
+    "MAX_DEPTH",
+    "Encoded",
+    "Json",
+    "Normal",
+    "Reason",
+    "Replaced",
+    "ValueTooLargeError",
+    "dumped",
+    "encode_json",
+    "normal",
+    "placeholder",
+    "valid_text",
+]
+
+Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - it is recursive
+
+MAX_DEPTH: Final = 100
+"""How many objects and arrays may lie in each other. Whoever reads the value back recurses: the fold, a database's
+driver, a client. pydantic stops at 255, Python's own recursion at about 300 in a copy."""
+
+MOST_REPLACED: Final = 100
+"""Of one value, as many are told apart: there is one notice for all."""
+
+WHOLE_BYTES: Final = 268_435_456
+"""What a value may take where no limit is given: a generator may never end."""
+
+
+class Reason(StrEnum):
+    """Why a value was replaced."""
+
+    UNENCODABLE = "unencodable"
+    """It has no form in JSON, or its own code raised."""
+    CYCLE = "cycle"
+    TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
+
+
+class Replaced(NamedTuple):
+    """What was replaced: never its content."""
+
+    reason: Reason
+    type_name: str
+    """The class of what was replaced, for operators."""
+
+
+class Normal(NamedTuple):
+    """A value in its normal form."""
+
+    value: Json
+    replaced: Sequence[Replaced] = ()
+
+
+class Encoded(NamedTuple):
+    """A value as compact UTF-8 JSON on one line."""
+
+    data: bytes
+    replaced: Sequence[Replaced] = ()
+
+
+class ValueTooLargeError(Exception):
+    """A value is over the limit that was given."""
+
+
+def placeholder(reason: Reason) -> str:
+    """What stands in the place of a value that was replaced."""
+    return f"[left out by streamguard: {reason}]"
+
+
+_STRICT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_BRACKETS: Final = ("[", "{")
+
+
+def encode_json(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int = MAX_DEPTH) -> Encoded:
+    """`value` as JSON, whatever it holds. `max_depth` is for what holds values that were measured by themselves.
+
+    Raises:
+        ValueTooLargeError: it takes over `limit_bytes`.
+    """
+    # Nearly every value is JSON already, and the standard encoder is fast and runs no host's code; what it has another
+    # rule for, and what it refuses, goes the long way.
+    replaced: Sequence[Replaced] = ()
+    try:
+        text = _STRICT.encode(value)
+        data = text.encode()
+    except (TypeError, ValueError, RecursionError):
+        data = None
+    if data is None or '"null":' in text or not _is_shallow(value, text, max_depth):
+        value, replaced = normal(value, limit_bytes, max_depth=max_depth)
+        data = _STRICT.encode(value).encode()
+    if len(data) > limit_bytes:
+        raise ValueTooLargeError
+    return Encoded(data, replaced)
+
+
+def _is_shallow(value: object, text: str, max_depth: int) -> bool:
+    """Whether a value that is JSON, `text`, is nested no deeper than it may be."""
+    if sum(map(text.count, _BRACKETS)) <= max_depth:
+        return True
+    level = [value]
+    for _ in range(max_depth):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else cast("Sequence[object]", node))
+            if isinstance(child, (dict, list, tuple))
+        ]
+        if not level:
+            return True
+    return False
+
+
+def normal(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int = MAX_DEPTH) -> Normal:
+    """`value` as JSON's own types. What it is made of is never shared.
+
+    Raises:
+        ValueTooLargeError: its JSON takes over `limit_bytes`, found before it is walked to its end.
+    """
+    walk = _Walk(limit_bytes, max_depth)
+    return Normal(walk.value(value, 0), walk.replaced)
+
+
+def valid_text(text: str) -> str:
+    """`text` without halves of surrogate pairs, as a plain `str`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return encode_text(text).decode()
+    return str.__str__(text)
+
+
+class _Walk:
+    """Makes one value normal. `replaced` are what it replaced, and `left` the bytes it may still take."""
+
+    __slots__ = ("_inside", "_left", "_max_depth", "replaced")
+
+    def __init__(self, limit_bytes: int, max_depth: int) -> None:
+        self.replaced: list[Replaced] = []
+        self._left = limit_bytes
+        self._max_depth = max_depth
+        self._inside: set[int] = set()
+        """The objects that the present one lies in, by identity."""
+
+    def value(self, value: object, depth: int) -> Json:
+        """`value`, which lies in `depth` others."""
+        if value is None or value is True or value is False:
+            self._spend(4)
+            return value
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, int):
+            return self._integer(int(value))
+        if isinstance(value, float):
+            return self._number(float(value))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._text(bytes(value).decode("utf-8", "replace"))
+        if id(value) in self._inside:
+            return self._replace(Reason.CYCLE, value)
+        if depth >= self._max_depth:
+            return self._replace(Reason.TOO_DEEP, value)
+        self._inside.add(id(value))
+        try:
+            return self._other(value, depth)
+        except (ValueTooLargeError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 -- the value's own code may raise what it likes
+            return self._replace(Reason.UNENCODABLE, value)
+        finally:
+            self._inside.discard(id(value))
+
+    def _other(self, value: object, depth: int) -> Json:
+        """What is no text and no number. Raises what the value's own code does."""
+        kind = type(value)
+        if isinstance(value, Mapping):
+            return self._object(value.items(), depth)
+        if isinstance(value, (Sequence, AbstractSet, deque, ValuesView, Generator)):
+            return self._array(value, depth)
+        if isinstance(value, Enum):
+            return self.value(value.value, depth + 1)
+        if hasattr(kind, "__pydantic_serializer__"):
+            return self.value(dumped(value), depth)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [field.name for field in dataclasses.fields(value)]
+            return self._object([(name, getattr(value, name)) for name in names], depth)
+        if isinstance(value, Integral):
+            return self._integer(int(value))
+        if isinstance(value, Real):
+            return self._number(float(value))
+        return self.value(to_jsonable_python(value, inf_nan_mode="null"), depth + 1)
+
+    def _object(self, items: Iterable[tuple[object, object]], depth: int) -> dict[str, Json]:
+        out: dict[str, Json] = {}
+        self._spend(2)
+        for key, one in items:
+            name = key if type(key) is str and key.isascii() else self._key(key)
+            self._spend(len(name) + 4)
+            out[name] = self.value(one, depth + 1)
+        return out
+
+    def _array(self, items: Iterable[object], depth: int) -> list[Json]:
+        out: list[Json] = []
+        self._spend(2)
+        iterator = iter(items)
+        while True:
+            try:
+                one = next(iterator)
+            except StopIteration:
+                return out
+            except Exception:  # noqa: BLE001 -- a generator broke off: what it gave stays
+                out.append(self._replace(Reason.UNENCODABLE, items))
+                return out
+            self._spend(1)
+            out.append(self.value(one, depth + 1))
+
+    def _key(self, key: object) -> str:
+        if isinstance(key, str):
+            return valid_text(key)
+        if isinstance(key, (bytes, bytearray)):
+            return bytes(key).decode("utf-8", "replace")
+        try:
+            if isinstance(key, float) and math.isfinite(key):
+                return float.__repr__(key)
+            (name,) = to_jsonable_python({key: None}, inf_nan_mode="null")
+            return valid_text(name)
+        except Exception:  # noqa: BLE001 -- as in `value`
+            return self._replace(Reason.UNENCODABLE, key)
+
+    def _text(self, text: str) -> str:
+        self._spend(len(text) + 2)
+        return valid_text(text)
+
+    def _integer(self, number: int) -> Json:
+        try:
+            text = int.__repr__(number)
+        except ValueError:  # over the digits that Python turns into text, or back
+            return self._replace(Reason.TOO_LARGE, number)
+        self._spend(len(text))
+        return number
+
+    def _number(self, number: float) -> float | None:
+        self._spend(3)
+        return number if math.isfinite(number) else None
+
+    def _replace(self, reason: Reason, value: object) -> str:
+        if len(self.replaced) < MOST_REPLACED:
+            self.replaced.append(Replaced(reason, _name_of(type(value))))
+        return self._text(placeholder(reason))
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueTooLargeError
+
+
+def dumped(value: object) -> object:
+    """A pydantic model or dataclass in its JSON mode; its fields as they are, where one has no JSON and no serializer
+    of the host's is passed over by that: it may hide something.
+
+    Raises:
+        Exception: whatever its serializers raise.
+    """
+    try:
+        return to_jsonable_python(value, inf_nan_mode="null")
+    except Exception:
+        if _has_serializers(type(value)):
+            raise
+        return _fields_of(value)
+
+
+def _has_serializers(kind: type) -> bool:
+    """Whether a model, or anything in it, may have serializers of its own."""
+    return "'serialization'" in repr(getattr(kind, "__pydantic_core_schema__", "'serialization'"))
+
+
+def _fields_of(value: object) -> dict[str, object]:
+    """The fields of a pydantic model or dataclass under their names on the wire, whatever they hold."""
+    declared: Mapping[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
+    found = {
+        field.serialization_alias or field.alias or name: getattr(value, name)
+        for name, field in declared.items()
+        if not field.exclude
+    }
+    return found | (getattr(value, "__pydantic_extra__", None) or {})
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
