@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import nullcontext
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -16,6 +17,7 @@ from .harness.mariadb import MariaDBServer
 from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
+from .tiers import only_fast, processes_refused
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
 pytest.register_assert_rewrite(
@@ -29,6 +31,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--loop", choices=["asyncio", "uvloop"], default="asyncio", help="event loop of the async tests (asyncio)"
     )
+    parser.addoption("--fast", action="store_true", help="only tests that start no process; see tests/tiers.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        items[:], others = only_fast(items)
+        config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """In the fast tier, a test that starts a process fails."""
+    with processes_refused() if item.config.getoption("--fast") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ PATIENCE_SECONDS: Final = 45.0
 """How long a viewer keeps coming back for one answer."""
 FINAL: Final = (200, 204, 400, 404, 409, 410, 422)
 """Answers after which coming again is of no use. Others may pass."""
+BROKEN: Final = ("provider_error", "internal")
+"""What a question is told whose model crashes before its first word, each time."""
 
 
 class Players:
@@ -126,9 +128,9 @@ class Players:
             attempt = await carry_out(request, self._clock)
             self.attempts.append(attempt)
             if attempt.status not in FINAL:
-                await asyncio.sleep(PAUSE_SECONDS)
-                if attempt.status == 429 and attempt.code == "quota_exceeded":
+                if attempt.code in BROKEN or attempt.code == "quota_exceeded":
                     return
+                await asyncio.sleep(PAUSE_SECONDS)
                 if attempt.action is Action.ASK and request.request_key is None:
                     request = self._again(request, question)  # it may have been asked: who repeats it asks twice
                 request = replace(request, port=self._other(request.port))

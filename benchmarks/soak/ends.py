@@ -24,6 +24,10 @@ def check_ends(facts: Facts) -> Iterator[Violation]:
         yield from _stopped(log, facts)
     yield from _unchanged(facts)
     yield from _answered_once(facts)
+    for stream_id in facts.history.reconciled:
+        known = facts.final.get(stream_id)
+        what = "was changed by reconciling once more, after everything had settled"
+        yield Violation("I11", f"stream {stream_id}", what, None if known is None else known.session)
     for left in facts.history.unfinished:
         yield Violation("I10", left, "did not come to its end in time")
 

@@ -5,7 +5,7 @@ Pure. A history is written as JSON and read back, so that one can be looked at, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -227,7 +227,9 @@ class History:
     reserved: tuple[Reserved, ...] = ()
     standings: tuple[Standing, ...] = ()
     injected: tuple[Injected, ...] = ()
-    unfinished: tuple[str, ...] = field(default=())
+    reconciled: tuple[str, ...] = ()
+    """The streams that one more round of reconciling changed, after everything had settled."""
+    unfinished: tuple[str, ...] = ()
     """What did not come to its end in the time there was after the last fault."""
 
 

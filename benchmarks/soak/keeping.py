@@ -33,12 +33,13 @@ def check_saved(facts: Facts) -> Iterator[Violation]:
 
 def _is_the_fold(row: Saved, logs: list[Log], facts: Facts) -> Iterator[Violation]:
     whole = [log for log in logs if not log.lost]
-    for log in whole:
-        if row.text in _folds(log):
-            if (row.status == "complete") != (log.outcome == "completed") and log.state == "c":
-                what = f"is {row.status}, and its stream {log.outcome}"
-                yield Violation("I6", f"message {row.message_id}", what, row.session)
-            return
+    folded = [log for log in whole if row.text in _folds(log)]
+    if folded:
+        outcomes = {log.outcome for log in folded if log.state == "c"}
+        if outcomes and (row.status == "complete") not in {outcome == "completed" for outcome in outcomes}:
+            what = f"is {row.status}, and its stream {', '.join(map(str, outcomes))}"
+            yield Violation("I6", f"message {row.message_id}", what, row.session)
+        return
     # Its writer may have known more than the log, where that was lost: then it is what the model said, once.
     degraded = len(whole) < len(logs) or not logs or any(facts.touched(log.stream_id) for log in logs)
     text = row.text if not row.text.startswith("data: ") else _unwrapped(row.text)

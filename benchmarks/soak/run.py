@@ -78,6 +78,8 @@ async def _soaked(world: World, seconds: float, seed: int, at_once: int, say: Ca
     say(f"{players.chats} chats; waiting for everything to settle")
     unfinished += await _settled(world)
     logs = await asyncio.to_thread(logs_of, world.master.client())
+    await asyncio.to_thread(world.reconcile)
+    again = {log.stream_id: log for log in await asyncio.to_thread(logs_of, world.master.client())}
     counter = f"w:{LIMIT.unit}:{LIMIT.period_ms}"
     reserved, standings = await asyncio.to_thread(ledger_in, world.ledger.client(), LIMIT.limit, counter)
     history = History(
@@ -91,6 +93,7 @@ async def _soaked(world: World, seconds: float, seed: int, at_once: int, say: Ca
         reserved=tuple(reserved),
         standings=tuple(standings),
         injected=tuple(breaker.injected),
+        reconciled=tuple(log.stream_id for log in logs if again.get(log.stream_id) != log),
         unfinished=tuple(unfinished),
     )
     return Soaked(history, players.chats, world.logs())

@@ -7,6 +7,8 @@ from benchmarks.reconciling import main
 
 from ..harness.redis import redis_binary
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_tiny_run_ends_every_orphan(capsys: pytest.CaptureFixture[str]) -> None:
     redis_binary()  # skips, or fails in CI, with the install command

@@ -12,6 +12,8 @@ from benchmarks.plan import Sizes
 
 from ..harness.redis import RedisServer, redis_binary
 
+pytestmark = pytest.mark.processes
+
 TINY = Sizes(
     rounds=1,
     burst_events=40,

@@ -10,7 +10,7 @@ from ..harness.broken import fails
 from .broken import BROKEN
 from .broken.bench import Bench
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CLAUSES = sorted(name for name in dir(QuotaStoreSuite) if name.startswith("test_"))
 

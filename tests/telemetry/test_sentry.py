@@ -193,6 +193,7 @@ def test_levels(receiver: Receiver) -> None:
     assert [event["level"] for event in receiver.events()] == ["warning", "error", "fatal"]
 
 
+@pytest.mark.processes  # Sentry asks git for the release
 def test_a_hosts_before_send_still_decides_and_may_fail(receiver: Receiver) -> None:
     def broken(event: object, hint: object) -> None:
         raise LookupError
@@ -204,6 +205,7 @@ def test_a_hosts_before_send_still_decides_and_may_fail(receiver: Receiver) -> N
     assert receiver.events() == []
 
 
+@pytest.mark.processes
 def test_without_sentry_nothing_is_remembered_or_sent(receiver: Receiver) -> None:
     observer, fault = SentryObserver(), Fault.of(FaultCode.INTERNAL)
     sentry_sdk.init()

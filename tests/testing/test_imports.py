@@ -25,6 +25,8 @@ ODD_ORDER = """
 import streamguard.testing._stream_store.clauses
 from streamguard.testing import StreamStoreSuite
 
+pytestmark = pytest.mark.processes
+
 
 def test_it_is_there() -> None:
     assert StreamStoreSuite

@@ -32,6 +32,9 @@ class RewritingKeys(Bench):
         check_ids("get", key)
         return await super().get(self.rewritten(key), message_id)
 
+    async def last(self, key: SessionKey) -> StoredMessage | None:
+        return await super().last(self.rewritten(key))
+
     async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         check_ids("list", key)
         return await super().list(self.rewritten(key), after=after, limit=limit)

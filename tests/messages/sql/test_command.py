@@ -71,6 +71,7 @@ def test_what_the_database_says_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "error: create_tables: the database refused (SQLITE_NOTADB)\n"
 
 
+@pytest.mark.processes
 def test_a_missing_extra_is_named() -> None:
     missing = [
         ("sqlalchemy", "sqlite+aiosqlite:///x.db", "pip install 'streamguard[sql]'"),

@@ -18,7 +18,7 @@ from ...harness.postgres import PostgresServer
 from ...harness.proxy import FaultProxy
 from .places import PATIENT_SECONDS, Place, fresh_tables
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.processes]
 
 _SOON_SECONDS = 0.5
 """A timeout that is waited for."""

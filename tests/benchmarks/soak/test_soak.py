@@ -1,0 +1,31 @@
+"""The soak itself: a minute of it in the suite's slow tier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmarks.soak.__main__ import main
+from benchmarks.soak.history import read_history
+
+from ...harness.redis import redis_binary
+
+SECONDS = 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+def test_a_minute_of_faults_breaks_no_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    redis_binary()  # skips, or fails in CI, with the install command
+
+    code = main(["--seconds", str(SECONDS), "--seed", "8", "--out", str(tmp_path)])
+
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    history = read_history(tmp_path / "history.json")
+    assert printed.startswith(f"seed 8, {SECONDS} s\n")
+    assert len(history.injected) >= 10
+    assert len(history.questions) >= 50
+    assert any(attempt.seen for attempt in history.attempts)
+    assert history.saved
+    assert history.reserved
