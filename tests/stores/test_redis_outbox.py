@@ -340,6 +340,7 @@ async def test_a_previous_stream_of_a_later_version_is_reported(store: RedisStor
     await end(store, first)
     second = await begin(store, first.key)
     index.client.hset(KEYS.stream(first).meta, "v", "2")
+    index.client.hset(KEYS.session(first.key).session, "v", "2")
     with pytest.raises(StoreFormatError):
         await store.previous(second, "any")
 

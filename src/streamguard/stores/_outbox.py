@@ -118,15 +118,11 @@ class OutboxSteps(Tables, StreamStore):
         session, own = self._sessions.get(ref.key), self._find(ref)
         if session is None:
             return None
-        earlier = [
-            stream
-            for stream in session.streams.values()
-            if stream.ordinal > 0
-            and stream.new.message_id == message_id
-            and stream.ref != ref
-            and (own is None or own.ordinal == 0 or stream.ordinal < own.ordinal)
-        ]
-        return self._meta(max(earlier, key=lambda stream: stream.ordinal), now) if earlier else None
+        for stream in reversed(session.writers.get(message_id, [])):
+            earlier = own is None or own.ordinal == 0 or stream.ordinal < own.ordinal
+            if earlier and stream.ref != ref:
+                return self._meta(stream, now)
+        return None
 
     async def claim_request(
         self,

@@ -38,6 +38,9 @@ class SessionEntry:
 
     key: SessionKey
     streams: dict[str, StreamEntry] = field(default_factory=dict)
+    """By id. Those that were registered are in the order of their ordinals."""
+    writers: dict[str, list[StreamEntry]] = field(default_factory=dict)
+    """By message id, the registered streams that write it, in the order of their ordinals."""
     active_id: str | None = None
     last_id: str | None = None
     last_began_us: int = 0

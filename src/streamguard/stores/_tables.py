@@ -101,11 +101,18 @@ class Tables:
     def _keep(self, session: SessionEntry, stream: StreamEntry) -> None:
         key = _key(stream.ref)
         session.streams[stream.ref.stream_id] = self._streams[key] = self._leased[key] = stream
+        if stream.ordinal > 0:
+            session.writers.setdefault(stream.new.message_id, []).append(stream)
         self._charge(stream.size_bytes)
 
     def _forget(self, session: SessionEntry, stream: StreamEntry) -> None:
         key = _key(stream.ref)
         del session.streams[stream.ref.stream_id], self._streams[key]
+        writers = session.writers.get(stream.new.message_id, [])
+        if stream in writers:
+            writers.remove(stream)
+            if not writers:
+                del session.writers[stream.new.message_id]
         self._leased.pop(key, None)
         self._finished.pop(key, None)
         self._bytes -= stream.size_bytes

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from zlib import crc32
 
 from ..errors import LogBrokenError
@@ -350,8 +351,13 @@ class MemoryStore(OutboxSteps):
     async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         now = self._begin()
         session = self._sessions.get(key)
-        streams = [] if session is None else list(session.streams.values())
-        latest = heapq.nlargest(limit, streams, key=lambda stream: (stream.ordinal, stream.ref.stream_id))
+        if session is None:
+            return []
+        latest = list(islice((one for one in reversed(session.streams.values()) if one.ordinal > 0), limit))
+        if len(latest) < limit:
+            unregistered = (one for one in session.streams.values() if one.ordinal == 0)
+            by_id = sorted(unregistered, key=lambda one: one.ref.stream_id, reverse=True)
+            latest += by_id[: limit - len(latest)]
         return [self._meta(stream, now) for stream in latest]
 
     async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:

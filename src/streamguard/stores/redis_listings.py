@@ -16,6 +16,8 @@ __all__ = ["ListingSteps"]
 
 _BATCH: Final = 500
 """How many records are read in one exchange, at most."""
+_LEAST: Final = 16
+"""How many of a session's streams are looked at in one exchange, at least: those that expired are passed over."""
 
 
 class ListingSteps(Steps):
@@ -41,13 +43,19 @@ class ListingSteps(Steps):
 
     async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         keys = self._keys.session(key)
-        args = (keys.meta_prefix, keys.log_prefix, max(0, limit))
-        number, *found = items(await self._call("streams", "streams", (keys.session, keys.streams), args))
-        if number == len(STATUSES):
-            raise newer_format(None, "streams")
-        metas = []
-        for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
-            meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
-            if meta is not None:
-                metas.append(meta)
-        return metas
+        metas: dict[str, StreamMeta] = {}
+        looked_at, more = 0, limit > 0
+        while more and len(metas) < limit:
+            most = min(_BATCH, max(_LEAST, limit - len(metas)))
+            args = (keys.meta_prefix, keys.log_prefix, most, looked_at)
+            number, *reply = items(await self._call("streams", "streams", (keys.session, keys.streams), args))
+            if number == len(STATUSES):
+                raise newer_format(None, "streams")
+            passed, going_on, *found = reply
+            looked_at += passed if isinstance(passed, int) else most
+            more = going_on == b"1"
+            for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
+                meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
+                if meta is not None:  # once: a stream that begins meanwhile moves the others down
+                    metas[meta.ref.stream_id] = meta
+        return list(metas.values())[:limit]

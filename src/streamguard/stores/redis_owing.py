@@ -95,7 +95,7 @@ class OutboxSteps(Steps):
         reply = await self._call(
             "previous",
             "previous",
-            (keys.meta, keys.streams),
+            (keys.meta, keys.streams, keys.session),
             (ref.stream_id, message_id, session.meta_prefix, session.log_prefix),
         )
         if reply is None:

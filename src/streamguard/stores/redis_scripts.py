@@ -17,9 +17,16 @@ def _digest(source: str) -> bytes:
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
 
 
+_STREAMS_OF_A_MESSAGE: Final = 64
+"""How many of the streams that wrote one message a session lists: a later save looks for the one before it."""
+
 _SOURCES: Final = read_scripts(
     __package__,
-    {"@FORMAT_VERSION@": FORMAT_VERSION, "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS)},
+    {
+        "@FORMAT_VERSION@": FORMAT_VERSION,
+        "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS),
+        "@STREAMS_OF_A_MESSAGE@": _STREAMS_OF_A_MESSAGE,
+    },
 )
 """Lua by script name."""
 

@@ -15,6 +15,7 @@
 --@include extend
 --@include newer
 --@include fields
+--@include mapped
 --@include sorted
 --@include snapshot
 local at = now()
@@ -50,6 +51,7 @@ if unlisted then anew[#anew + 1] = 'streams' end
 if not session or (session[1] and not (tonumber(session[1]) and tonumber(session[3] or ''))) then
   redis.call('UNLINK', KEYS[3])
   anew[#anew + 1] = 'session'
+  redis.call('HSET', KEYS[3], 'unlisted', 1) -- `previous` looks through the streams that are not on its list
   local latest = redis.call('ZREVRANGEBYSCORE', KEYS[4], '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
   redis.call('HSET', KEYS[3], 'ordinal', math.floor(tonumber(latest[2] or '0') or 0))
 end
@@ -66,9 +68,28 @@ redis.call('HSET', KEYS[1], 'e', digits(epoch), 's', 'o', 'n', 0, 'x', 0, 'p', 0
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
 for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
-  if redis.call('EXISTS', ARGV[1] .. id) == 0 then redis.call('ZREM', KEYS[4], id) end
+  if redis.call('EXISTS', ARGV[1] .. id) == 0 then
+    redis.call('ZREM', KEYS[4], id)
+    local message = redis.call('HGET', KEYS[3], 'i:' .. id)
+    if message then
+      local left = {}
+      for _, one in ipairs(mapped(KEYS[3], message)) do
+        if one[2] ~= id then left[#left + 1] = one end
+      end
+      redis.call('HDEL', KEYS[3], 'i:' .. id)
+      if #left == 0 then
+        redis.call('HDEL', KEYS[3], 'm:' .. message)
+      else
+        redis.call('HSET', KEYS[3], 'm:' .. message, cjson.encode(left))
+      end
+    end
+  end
 end
 redis.call('ZADD', KEYS[4], ordinal, ARGV[3])
+local writing = mapped(KEYS[3], ARGV[9])
+writing[#writing + 1] = {ordinal, ARGV[3]}
+if #writing > @STREAMS_OF_A_MESSAGE@ then table.remove(writing, 1) end
+redis.call('HSET', KEYS[3], 'm:' .. ARGV[9], cjson.encode(writing), 'i:' .. ARGV[3], ARGV[9])
 extend(KEYS[3], ARGV[5])
 extend(KEYS[4], ARGV[5])
 redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3])
