@@ -134,7 +134,7 @@ def _told(attempt: Attempt, connection: SseConnection, request: Request) -> Atte
         fault = next(told, {})
         return replace(
             attempt,
-            status=int(fault.get("status", 410)),
+            status=int(fault.get("status", 0)),  # 0: broken off before it was told
             stream_id=stream_id,
             code=fault.get("code"),
             reason=fault.get("reason"),

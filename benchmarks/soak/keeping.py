@@ -35,7 +35,7 @@ def _is_the_fold(row: Saved, logs: list[Log], facts: Facts) -> Iterator[Violatio
     whole = [log for log in logs if not log.lost]
     folded = [log for log in whole if row.text in _folds(log)]
     if folded:
-        outcomes = {log.outcome for log in folded if log.state == "c"}
+        outcomes = {log.outcome for log in folded if log.outcome is not None}
         if outcomes and (row.status == "complete") not in {outcome == "completed" for outcome in outcomes}:
             what = f"is {row.status}, and its stream {', '.join(map(str, outcomes))}"
             yield Violation("I6", f"message {row.message_id}", what, row.session)

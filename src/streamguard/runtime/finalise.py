@@ -97,6 +97,11 @@ class Finaliser:
             return
         stream.seal = seal
         settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
+        if not stream.owned():
+            # What was left to the new owner, such as settling, is not done here. Should the store lose the takeover, a
+            # close under the old epoch would pass, and nobody would do it: a sweep finds the sealed stream instead.
+            self._end_superseded(stream)
+            return
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
         reply = await self._retry(partial(self.close, close, settled), deadline=self._deadline())
         if not stream.owned():  # its feed is the follower's already

@@ -1,0 +1,46 @@
+"""A stream lost to another worker between its seal and its close is closed by that worker or by a sweep, never by
+the old writer: not even if the store lost the takeover meanwhile, so that a close under the old epoch would pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamguard.model import Persisted, StreamState
+from streamguard.reconcile.orphans import OrphanSweep
+from streamguard.stores.memory import MemoryStore
+
+from ..harness.waiting import wait_until_async
+from .savers import Messages, meta_of, saving_to
+from .stage import closed, expired, log_of, quick, saying, terminals, working
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("rolled_back", [True, False])
+async def test_a_writer_that_lost_its_stream_while_it_was_saved_does_not_close_it(
+    memory: MemoryStore, rolled_back: bool
+) -> None:
+    messages = Messages()
+    messages.hold("append", after=True)
+    settings = quick(save_visible_seconds=30.0, lease_seconds=1.0, heartbeat_seconds=0.1)
+    bindings = saving_to(messages)
+    async with (
+        working(memory, settings, bindings=bindings) as one,
+        working(memory, bindings=saving_to(messages)) as two,
+    ):
+        stream = await one.start(saying("a"))
+        await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
+        epoch = stream.epoch
+        assert (await memory.take(stream.ref, lease_seconds=0.2, force=True)).meta is not None
+        await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
+        if rolled_back:  # as by a failover to a replica that had not heard of the takeover
+            key = stream.ref.key
+            memory._streams[key.owner, key.session_id, stream.ref.stream_id].epoch = epoch
+        messages.let_go("append")
+        await one.runtime.idle()
+        assert (await meta_of(memory, stream.ref)).state is StreamState.SEALED
+        await expired(memory, stream.ref)
+        await OrphanSweep(two.runtime).sweep()
+        meta = await closed(memory, stream.ref)
+        assert meta.persisted is Persisted.YES
+        assert len(terminals(await log_of(memory, stream.ref))) == 1
