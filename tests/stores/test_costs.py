@@ -11,7 +11,16 @@ import pytest
 from streamguard.model import SessionKey, StreamRef
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
-from streamguard.testing._stream_store.steps import begin, end, fresh_key, new_stream, registered, try_register
+from streamguard.testing._stream_store.steps import (
+    begin,
+    closing,
+    end,
+    fresh_key,
+    new_stream,
+    registered,
+    seal,
+    try_register,
+)
 from tests.harness.redis import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -157,3 +166,25 @@ async def test_the_memory_store_forgets_who_wrote_what_expired() -> None:
     now = 10.0
     await store.session(new.ref.key)
     assert session.writers == {}
+
+
+async def owing(store: RedisStore, *, due_seconds: float) -> StreamRef:
+    """A closed stream that owes a save."""
+    ref = await begin(store)
+    await seal(store, ref)
+    await store.owe(ref, due_seconds=due_seconds)
+    await store.close(closing(ref, owed=b"{}"))
+    return ref
+
+
+async def test_a_dry_run_looks_at_no_more_of_the_outbox_than_it_tells_of(counting: Counting) -> None:
+    due = [await owing(counting.store, due_seconds=-60.0 + number) for number in range(5)]
+    for _ in range(300):
+        await owing(counting.store, due_seconds=600.0)
+    counting.begin()
+    assert [owed.ref for owed in await counting.store.overdue(limit=3)] == due[:3]
+    assert counting.reads() <= 16 + 3
+    assert [owed.ref for owed in await counting.store.overdue(limit=100)] == due
+    before = [owed.ref for owed in await counting.store.claim_owed(limit=10, claim_seconds=60.0)]
+    assert sorted(ref.stream_id for ref in before) == sorted(ref.stream_id for ref in due)
+    assert await counting.store.overdue(limit=100) == []

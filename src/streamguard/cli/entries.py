@@ -11,7 +11,8 @@ from .exits import CommandError, ExitCode
 
 __all__ = ["checked_stream_id", "entries", "entry_of"]
 
-_PAGE: Final = 200
+_PAGE: Final = 1_000
+"""How many entries a listing asks for. The store looks through the names of its whole outbox for each."""
 _NOBODY: Final = SessionKey("", "")
 
 
@@ -35,14 +36,16 @@ async def entry_of(store: StreamStore, stream_id: str) -> Owed | None:
     return None
 
 
-async def entries(store: StreamStore, *, dead: bool, after: str | None = None) -> AsyncIterator[Owed]:
-    """All entries of a kind, by stream id, from the one after `after`."""
+async def entries(
+    store: StreamStore, *, dead: bool, after: str | None = None, page_of: int = _PAGE
+) -> AsyncIterator[Owed]:
+    """All entries of a kind, by stream id, from the one after `after`; asked for in pages, of as many as are needed."""
     last = None if after is None else StreamRef(_NOBODY, after)
     while True:
-        page = await store.owed(dead=dead, limit=_PAGE, after=last)
+        page = await store.owed(dead=dead, limit=page_of, after=last)
         for entry in page:
             yield entry
-        if len(page) < _PAGE:
+        if len(page) < page_of:
             return
         last = page[-1].ref
 

@@ -69,7 +69,7 @@ def list_entries(
         found: list[Owed] = []
         async with place.opened() as store:
             for kind in (True, False) if dead is None else (dead,):
-                async for entry in entries(store, dead=kind, after=begin_after):
+                async for entry in entries(store, dead=kind, after=begin_after, page_of=limit + 1):
                     found.append(entry)
                     if len(found) > limit:
                         break

@@ -42,6 +42,14 @@ UNREADABLE_SECONDS: Final = 60.0
 """How long a stream whose record cannot be read is left alone before it is looked at again."""
 
 
+LATER_SECONDS: Final = 10.0
+"""After how long a look comes again upon what this version cannot end; workers of the later version may end it then."""
+TOLERATED: Final = 32
+"""So many streams that it has to leave a look reads each time."""
+_LASTING: Final = frozenset({"unknown_protocol", "newer_format"})
+"""Why a stream is left for as long as there is nobody but this version."""
+
+
 class OrphanSweep:
     """Looks for expired leases every `sweep_seconds`, jittered so that workers do not move in step."""
 
@@ -112,7 +120,11 @@ class OrphanSweep:
             # This process's own are late, but alive: their next heartbeat renews the lease.
             left.update(ref for ref in fresh if runtime.owns(ref))
             some = await self._all_of([ref for ref in fresh if ref not in left])
+            lasting = [one.ref for one in some if one.reason in _LASTING]
             left.update(one.ref for one in some if one.result is Result.LEFT)
+            if len(left) > TOLERATED:
+                for ref in lasting:  # so many would be read again by every look
+                    await runtime.store.put_off(ref, seconds=LATER_SECONDS, readable=True)
             treated += some
             if len(due) < limit:
                 break

@@ -18,7 +18,6 @@ from .results import Duty, Planned, Report, Step, Treated
 __all__ = ["Planned", "Reconciler", "Report", "Step"]
 
 PING_SECONDS: Final = 1.0
-PAGE: Final = 200
 LATE_ROUNDS: Final = 6
 """A duty that has not come to an end for a lease and so many of its rounds is late."""
 
@@ -131,18 +130,10 @@ class Reconciler:
         for meta in await store.active(limit=limit):
             if meta.lease_seconds <= 0:
                 yield Planned(meta.ref, _end_of(meta), meta.binding, -meta.lease_seconds)
-        found, last = 0, None
-        while found < limit:
-            page = await store.owed(dead=False, limit=PAGE, after=last)
-            for owed in page:
-                if owed.due_seconds <= 0 and found < limit:
-                    found += 1
-                    record = await store.meta(owed.ref)
-                    if record is not None:
-                        yield self._settling_of(record, owed)
-            if len(page) < PAGE:
-                break
-            last = page[-1].ref
+        for owed in await store.overdue(limit=limit):
+            record = await store.meta(owed.ref)
+            if record is not None:
+                yield self._settling_of(record, owed)
         for expired in await self._reservations.plan(limit=limit):
             yield expired
 

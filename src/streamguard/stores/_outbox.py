@@ -6,6 +6,8 @@ its stream is closed and stays when the record expires. Whoever acts on an entry
 
 from __future__ import annotations
 
+import heapq
+
 from ..model import Persisted, QuotaState, StreamRef, StreamState
 from ._records import StreamEntry
 from ._tables import Tables
@@ -101,6 +103,15 @@ class OutboxSteps(Tables, StreamStore):
             self._settle(stream)
             self._charge(stream.size_bytes - size_bytes)
         return Status.OK
+
+    async def overdue(self, *, limit: int) -> list[Owed]:
+        now = self._begin()
+        found: list[Owed] = []
+        for ref in heapq.nsmallest(limit, (ref for ref, due in self._due.items() if due <= now), self._due.__getitem__):
+            stream = self._find(ref)
+            if stream is not None and stream.state is StreamState.CLOSED and stream.owed is not None:
+                found.append(_owed(stream, stream.owed, self._due[ref] - now))
+        return found
 
     async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
         now = self._begin()

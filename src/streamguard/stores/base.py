@@ -215,11 +215,12 @@ class StreamStore(ABC):
         """
 
     async def put_off(  # noqa: B027 -- not every store can hold what it cannot read
-        self, ref: StreamRef, *, seconds: float
+        self, ref: StreamRef, *, seconds: float, readable: bool = False
     ) -> None:
-        """Have `due` leave out a stream whose record cannot be read for so long, and its session take another stream.
+        """Have `due` leave out a stream for so long: one whose record cannot be read, and its session takes another
+        stream; or a `readable` one that this version cannot end, of which nothing is changed.
 
-        A store whose records cannot be damaged has nothing to do.
+        A store of which neither can be true has nothing to do.
         """
 
     @abstractmethod
@@ -358,6 +359,14 @@ class StreamStore(ABC):
 
         `OK`, also when nothing was owed; `GONE`. Of a stream that is not closed only the fields are set: its close
         decides what is owed and for how long it is kept.
+        """
+
+    @abstractmethod
+    async def overdue(self, *, limit: int) -> list[Owed]:
+        """For a dry run: at most `limit` entries that `claim_owed` would give now, oldest first. Changes nothing.
+
+        Only what the streams' records confirm: there may be more although fewer are given, but entries in a number
+        that depends on `limit` alone are looked at.
         """
 
     @abstractmethod

@@ -374,8 +374,8 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         return await self._leases.due(limit, share)
 
-    async def put_off(self, ref: StreamRef, *, seconds: float) -> None:
-        await self._leases.put_off(ref, seconds)
+    async def put_off(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
+        await self._leases.put_off(ref, seconds, readable=readable)
 
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         return await self._leases.share(worker, lease_seconds)

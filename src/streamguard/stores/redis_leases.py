@@ -184,11 +184,12 @@ class LeaseIndex(ShardedIndex):
             await self._ask("due", corrections)
         return found
 
-    async def put_off(self, ref: StreamRef, seconds: float) -> None:
+    async def put_off(self, ref: StreamRef, seconds: float, *, readable: bool) -> None:
         """See `StreamStore.put_off`."""
         shard = self._keys.lease_shard(ref)
         move = self._move(shard, encode_member(ref), milliseconds(seconds))
-        await self._ask("put_off", [move, self._unpoint(self._keys.stream(ref), ref, unreadable=True)])
+        unpoint = [] if readable else [self._unpoint(self._keys.stream(ref), ref, unreadable=True)]
+        await self._ask("put_off", [move, *unpoint])
 
     def _move(self, shard: bytes, member: bytes, from_now_ms: int) -> Command:
         return self._lanes.index_script("renew", shard, ("XX", from_now_ms, _INDEX_TTL_MS, member))

@@ -115,15 +115,15 @@ class OutboxIndex(ShardedIndex):
             claimed += await self._confirm(ours, claim_seconds)
         return claimed
 
-    async def _listed(self, limit: int) -> list[Entry]:
-        """What is due, oldest first."""
+    async def _listed(self, limit: int, *, script: str = "outbox", operation: str = "claim_owed") -> list[Entry]:
+        """What is due, oldest first: `limit` entries of each shard and a few more."""
         shards = self._keys.outbox_shards()
         replies = await self._ask(
-            "claim_owed", [self._lanes.index_script("outbox", shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
+            operation, [self._lanes.index_script(script, shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
         )
         entries = []
         for shard, reply in zip(shards, replies, strict=True):
-            for member, score in scored_members(reply, "claim_owed"):
+            for member, score in scored_members(reply, operation):
                 ref = self._named(shard, member)
                 if ref is not None:
                     entries.append(Entry(whole_score(score), shard, member, ref))
@@ -173,6 +173,21 @@ class OutboxIndex(ShardedIndex):
         return self._lanes.script("owed", (self._keys.stream(ref).meta,))
 
     # -- listing --------------------------------------------------------------------------------------------------
+
+    async def overdue(self, limit: int) -> list[Owed]:
+        """See `StreamStore.overdue`."""
+        entries = (await self._listed(limit, script="waiting", operation="overdue"))[:limit]
+        found: list[Owed] = []
+        for at in range(0, len(entries), _CONFIRMED):
+            batch = entries[at : at + _CONFIRMED]
+            replies = await self._lanes.run("overdue", [self._reading(entry.ref) for entry in batch])
+            for entry, reply in zip(batch, replies, strict=True):
+                match reply:
+                    case [b"owed", int() as now, *_]:
+                        work = _owed(entry.ref, reply, (entry.score - now) / 1000, dead=False)
+                        if work is not None:
+                            found.append(work)
+        return found
 
     async def listing(self, *, dead: bool, limit: int, after: StreamRef | None) -> list[Owed]:
         """See `StreamStore.owed`. What the index has as dead nobody works on, so it is listed as dead."""

@@ -87,6 +87,9 @@ class OutboxSteps(Steps):
             self._outbox.forget(ref)
         return status
 
+    async def overdue(self, *, limit: int) -> list[Owed]:
+        return await self._outbox.overdue(limit)
+
     async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
         return await self._outbox.listing(dead=dead, limit=limit, after=after)
 

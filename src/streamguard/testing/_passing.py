@@ -181,8 +181,8 @@ class PassingStore(StreamStore):
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))
 
-    async def put_off(self, ref: StreamRef, *, seconds: float) -> None:
-        await self._pass("put_off", lambda: self.inner.put_off(ref, seconds=seconds))
+    async def put_off(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
+        await self._pass("put_off", lambda: self.inner.put_off(ref, seconds=seconds, readable=readable))
 
     async def share(self, worker: str, *, lease_seconds: float) -> Share:
         return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
@@ -254,6 +254,9 @@ class PassingStore(StreamStore):
             "discharge",
             lambda: self.inner.discharge(ref, persisted=persisted, quota=quota, retention_seconds=retention_seconds),
         )
+
+    async def overdue(self, *, limit: int) -> list[Owed]:
+        return await self._pass("overdue", lambda: self.inner.overdue(limit=limit))
 
     async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
         return await self._pass("owed", lambda: self.inner.owed(dead=dead, limit=limit, after=after))
