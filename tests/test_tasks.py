@@ -17,11 +17,10 @@ ROOT = Path(streamguard.__file__).parent
 BEGINNERS: Final = frozenset({"create_task", "ensure_future", "start_soon", "Thread", "run_coroutine_threadsafe"})
 
 KNOWN: Final = {
-    "guard.StreamGuard._begin_drain": "awaits the drain, which is a task of its own",
     "messages.sql.transactions.Transactions.run": "awaited by its one caller, shielded",
     "reconcile.orphans.OrphanSweep._all_of": "in the caller's task group",
     "reconcile.outbox.OutboxWorker._work_off": "in the caller's task group",
-    "runtime.drain.Drain.run": "awaited by whoever drains, shielded: all get what it raises",
+    "runtime.drain.Drain.begin": "awaited by whoever drains, shielded: all get what it raises",
     "runtime.tasks.Tasks._begin": "contained: observed, and its owner's `finally` tells who waits",
     "runtime.tasks.Tasks.open": "awaited by `close`; `opened` ends with it (tests/runtime/test_upkeep.py)",
     "runtime.tasks.Tasks.supervise": "observed and begun again (tests/runtime/test_upkeep.py)",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -42,6 +42,7 @@ from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
 from .web.routes import Routes
 from .web.selector import SelectorSource
+from .web.servers import ServerWatch
 from .web.signals import ShutdownSignals
 
 __all__ = ["Endpoint", "StreamGuard"]
@@ -107,7 +108,7 @@ class StreamGuard:
         self._home: Home | None = None
         """Where that lives."""
         self._signals: ShutdownSignals | None = None
-        self._draining: asyncio.Task[None] | None = None
+        self._server: ServerWatch | None = None
         self._app: ASGIApp | None = None
         self._observers: tuple[Observer, ...] = ()
         """Told besides the guard's own."""
@@ -123,8 +124,10 @@ class StreamGuard:
         """
         runtime = await self._start()
         Reconciler(runtime).supervise()
-        self._signals = ShutdownSignals(self._begin_drain)
+        self._signals = ShutdownSignals(self._on_signal)
         self._signals.install()
+        self._server = ServerWatch(self._begin_drain)
+        runtime.supervise("server", self._server.run)
         return self
 
     async def _start(self) -> Runtime:
@@ -177,6 +180,7 @@ class StreamGuard:
                 "this guard was started in another event loop and can be left only there: have whatever starts it and "
                 "whatever ends it share a loop (a pytest fixture and its tests: one loop scope)"
             )
+        self._begin_drain()
         try:
             await runtime.__aexit__(exc_type, exc, traceback)
         finally:
@@ -187,7 +191,7 @@ class StreamGuard:
         """There is no runtime any more."""
         if self._signals is not None:
             self._signals.restore()
-        self._runtime = self._home = self._signals = self._draining = None
+        self._runtime = self._home = self._signals = self._server = None
 
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
         """The guard's life as an application's lifespan: `FastAPI(lifespan=guard.lifespan)`.
@@ -231,8 +235,8 @@ class StreamGuard:
     async def drain(self) -> None:
         """Admit no new streams, let running ones end for `drain_seconds`, then end them as interrupted.
 
-        SIGTERM and SIGINT begin it by themselves, as does the lifespan's end. Idempotent. On return every stream has
-        its terminal record; cancelling the call does not undo it.
+        SIGTERM and SIGINT begin it by themselves, as do a server that stops and the lifespan's end. Idempotent. On
+        return every stream has its terminal record; cancelling the call does not undo it.
 
         Raises:
             NotStartedError: the guard is not running.
@@ -265,9 +269,14 @@ class StreamGuard:
         finally:
             self._observers, self._wrap_store = before
 
-    def _begin_drain(self) -> None:
-        if self._runtime is not None and self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(self._runtime.drain())
+    def _on_signal(self, number: int) -> None:
+        self._begin_drain(interactive=number == signal.SIGINT)  # Ctrl-C: somebody sits there and waits
+
+    def _begin_drain(self, *, interactive: bool = False) -> None:
+        waited_for = interactive or (self._server is not None and self._server.development)
+        if self._runtime is not None:
+            with suppress(NotStartedError):  # it is just being left
+                self._runtime.begin_drain(hurried=waited_for)
 
     def _running(self) -> Runtime:
         if self._runtime is None or self._home is None or self._home.gone:

@@ -73,7 +73,11 @@ class Settings(BaseModel):
     max_stream_seconds: Seconds = 1800.0
     """How long a stream may take in all before it fails (`too_long`)."""
     drain_seconds: Seconds = 20.0
-    """How long open streams may go on after SIGTERM before they are ended as `interrupted`."""
+    """How long open streams may go on when the process ends (SIGTERM, a server that stops, the lifespan's end) before
+    they are ended as `interrupted`."""
+    development_drain_seconds: Seconds = 0.5
+    """The same where a developer waits, if that is shorter: after Ctrl-C, under a server that reloads, at the end of a
+    test."""
     replace_wait_seconds: Seconds = 5.0
     """How long `on_conflict="replace"` waits for the old stream's end before it takes it over."""
 

@@ -30,20 +30,20 @@ def heard() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_drain_begins_and_the_server_hears_the_signal_too(heard: list[int], number: signal.Signals) -> None:
-    begun: list[int] = []
-    signals = ShutdownSignals(lambda: begun.append(threading.get_ident()))
+    begun: list[tuple[int, int]] = []
+    signals = ShutdownSignals(lambda received: begun.append((received, threading.get_ident())))
     before = signal.getsignal(number)
     signals.install()
     signal.raise_signal(number)
     await wait_until_async(lambda: begun, description="the drain has begun")
     assert heard == [number]
-    assert begun == [threading.get_ident()]
+    assert begun == [(number, threading.get_ident())]
     signals.restore()
     assert signal.getsignal(number) is before
 
 
 async def test_whoever_chained_in_front_of_us_stays(heard: list[int]) -> None:
-    signals = ShutdownSignals(lambda: None)
+    signals = ShutdownSignals(lambda _: None)
     signals.install()
 
     def later(number: int, frame: FrameType | None) -> None:
@@ -56,7 +56,7 @@ async def test_whoever_chained_in_front_of_us_stays(heard: list[int]) -> None:
 
 async def test_where_nobody_handles_a_signal_neither_do_we() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signals = ShutdownSignals(lambda: None)
+    signals = ShutdownSignals(lambda _: None)
     try:
         signals.install()
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -69,7 +69,7 @@ async def test_outside_the_main_thread_nothing_happens(heard: list[int]) -> None
     before = signal.getsignal(signal.SIGTERM)
 
     async def elsewhere() -> None:
-        signals = ShutdownSignals(lambda: None)
+        signals = ShutdownSignals(lambda _: None)
         signals.install()
         signals.restore()
 

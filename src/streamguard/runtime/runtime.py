@@ -251,6 +251,16 @@ class Runtime:
     def draining(self) -> bool:
         return self._drain.begun
 
+    def begin_drain(self, *, hurried: bool = False) -> None:
+        """Begin what `drain` does, or hurry it on: then `development_drain_seconds` counts, if it is shorter.
+
+        Raises:
+            NotStartedError: the runtime is not running.
+        """
+        if not self.draining:
+            _ = self._tasks.group
+        self._drain.begin(hurried=hurried)
+
     async def drain(self) -> None:
         """Admit nothing more, let streams end for up to `drain_seconds`, then end them as interrupted.
 

@@ -16,13 +16,14 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class ShutdownSignals:
-    """While installed, `begin` is called on the event loop at the first word of a shutdown; the server hears it too.
+    """While installed, `begin` is called on the event loop at each word of a shutdown, with the signal's number; the
+    server hears it too.
 
     Only in the main thread, and only where a handler is there to be chained: without one the signal ends the process
     at once, and it is not ours to change that.
     """
 
-    def __init__(self, begin: Callable[[], None]) -> None:
+    def __init__(self, begin: Callable[[int], None]) -> None:
         self._begin = begin
         self._installed: dict[signal.Signals, tuple[Callable[..., object], object]] = {}
 
@@ -40,7 +41,7 @@ class ShutdownSignals:
                 received: int, frame: FrameType | None, before: Callable[[int, FrameType | None], object] = before
             ) -> None:
                 if not loop.is_closed() and process == os.getpid():
-                    loop.call_soon_threadsafe(self._begin)
+                    loop.call_soon_threadsafe(self._begin, received)
                 before(received, frame)
 
             signal.signal(number, chained)
