@@ -231,3 +231,25 @@ async def test_leaving_drains_even_when_the_lifespan_is_cancelled(memory: Memory
     await asyncio.wait([task])
     (terminal,) = terminals(await log_of(memory, streams[0].ref))
     assert terminal.outcome is Outcome.INTERRUPTED
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "while it waits"])
+async def test_a_hurried_drain_does_not_wait_for_streams(memory: MemoryStore, begun: bool) -> None:
+    async with working(memory, quick(drain_seconds=600, development_drain_seconds=0.1)) as worker:
+        stream = await worker.start(Model("a"))
+        reading = asyncio.create_task(worker.watch(stream))
+        if begun:
+            worker.runtime.begin_drain()
+            await wait_until_async(lambda: worker.runtime.draining, description="the drain began")
+            assert not stream.finished
+        worker.runtime.begin_drain(hurried=True)
+        await asyncio.wait_for(worker.runtime.drain(), 30)
+        assert (await reading).outcome == "interrupted"
+
+
+async def test_a_hurried_drain_is_never_longer(memory: MemoryStore) -> None:
+    async with working(memory, quick(drain_seconds=0.1, development_drain_seconds=600)) as worker:
+        stream = await worker.start(Model("a"))
+        worker.runtime.begin_drain(hurried=True)
+        await asyncio.wait_for(worker.runtime.drain(), 30)
+        assert stream.finished

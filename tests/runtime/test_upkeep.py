@@ -74,6 +74,31 @@ async def test_a_writer_that_crashes_for_ever_degrades_its_streams(memory: Memor
         assert (reading.text, reading.ids, reading.over) == ("a", [], True)
 
 
+async def test_one_streams_accident_in_the_writer_is_no_others(memory: MemoryStore) -> None:
+    """Whatever an acknowledgement makes somebody raise: the others of that commit are acknowledged all the same."""
+
+    def broken() -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with working(memory) as worker:
+        models = [Model("a"), Model("b"), Model("c")]
+        streams = [
+            await worker.start(model, worker.request(SessionKey("ana", str(n)))) for n, model in enumerate(models)
+        ]
+        for stream in streams:
+            await stream.first(5)
+        streams[0].feed.listen(broken)
+        for model in models:  # in one commit
+            model.say("more")
+            model.end()
+        readings = await asyncio.gather(*(worker.watch(stream) for stream in streams[1:]))
+        assert [reading.text for reading in readings] == ["bmore", "cmore"]
+        assert [reading.outcome for reading in readings] == ["completed", "completed"]
+        assert not any(stream.degraded for stream in streams[1:])
+        await wait_until_async(lambda: streams[0].degraded, description="the broken one goes on without its log")
+        streams[0].feed.leave(broken)
+
+
 async def test_a_crash_while_one_stream_ends_leaves_the_others_alone(memory: MemoryStore) -> None:
     """Its viewers are cut, never shown a clean end; a sweep finds it."""
     line = Line(memory)
