@@ -35,7 +35,8 @@ def read_json(data: bytes | str) -> Any:
         ValueError: it is no JSON, no UTF-8, or is nested too deeply to be read.
     """
     try:
-        return json.loads(data)
+        # Decoded here: of bytes, `json` guesses the encoding, and would take some damaged ones for UTF-16.
+        return json.loads(data if isinstance(data, str) else data.decode())
     except RecursionError:  # without the cause: its traceback is as deep as the JSON
         raise ValueError("the JSON is nested too deeply") from None
 
