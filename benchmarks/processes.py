@@ -23,7 +23,7 @@ import redis
 from .load import LOAD, MEASURED
 from .plan import Load, Measured, Target
 
-__all__ = ["BenchmarkError", "RedisProcess", "ServerProcess", "carry_out"]
+__all__ = ["BenchmarkError", "ChildProcess", "RedisProcess", "ServerProcess", "carry_out", "place"]
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _START_SECONDS: Final = 20.0
@@ -34,7 +34,7 @@ class BenchmarkError(Exception):
     """The run cannot go on; the message says which process failed, and how."""
 
 
-class _Process:
+class ChildProcess:
     """A child process with its output in a temporary file, ended with the block."""
 
     def __init__(self, name: str) -> None:
@@ -87,7 +87,7 @@ class _Process:
         self.close()
 
 
-class RedisProcess(_Process):
+class RedisProcess(ChildProcess):
     """A redis-server without persistence: figures are for Redis's memory, not for its disk."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class RedisProcess(_Process):
         raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
 
 
-class ServerProcess(_Process):
+class ServerProcess(ChildProcess):
     """One uvicorn worker on uvloop and httptools, serving a target on a free port."""
 
     def __init__(self, target: Target, redis_process: RedisProcess | None = None) -> None:
@@ -159,7 +159,7 @@ def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> M
         stderr=subprocess.PIPE,
     ) as child:
         redis_pids = {server.redis.pid for server in servers if server.redis is not None}
-        _place([server.pid for server in servers], [child.pid, *redis_pids], apart=apart)
+        place([server.pid for server in servers], [child.pid, *redis_pids], apart=apart)
         try:
             answer, errors = child.communicate(LOAD.dump_json(load), load.timeout_seconds + 30)
         except BaseException:
@@ -170,7 +170,8 @@ def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> M
     return MEASURED.validate_json(answer)
 
 
-def _place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None:
+def place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None:
+    """Let processes run anywhere, or with `apart` keep the last processor to servers; see `carry_out`."""
     if sys.platform != "linux" or len(processors := sorted(os.sched_getaffinity(0))) < 2:
         return
     for pid in servers:

@@ -132,7 +132,7 @@ class Settings(BaseModel):
     max_streams_per_address: Count = 32
     """Answers being written at once for visitors of one address that came without a cookie, per process; one more is
     refused (`limit_streams`)."""
-    max_log_reads: Count = 4
+    max_log_reads: Count = 2
     """Slices of logs being read at once, per process, for replays, downloads and saves; more wait, owners in turn."""
     max_sync_streams: Count = 40
     """Sync generators running at once, each in a thread of its own, per process; past it 503."""

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from streamguard.model import START, EventKind
-from streamguard.runtime.log_reads import LogReads
+from streamguard.runtime import log_reads
+from streamguard.runtime.log_reads import AT_ONCE_SECONDS, LONGEST_SECONDS, SHARE, LogReads, Pace
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import begin, put
 
@@ -95,3 +96,74 @@ async def test_a_read_that_fails_gives_its_turn_back() -> None:
         await reads.read(ref, START, max_bytes=10)
     (event,) = await reads.read(ref, START, max_bytes=10)
     assert (event.kind, event.data) == (EventKind.DATA, b"a")
+
+
+def test_an_owner_that_had_its_share_waits_and_others_do_not() -> None:
+    now = 0.0
+    pace = Pace(clock=lambda: now)
+    assert pace.pause("ann") <= 0
+    for _ in range(round(AT_ONCE_SECONDS / 0.01)):
+        assert pace.pause("ann") <= 0
+        pace.took("ann", 0.01)
+    pace.took("ann", 0.01)
+    assert pace.pause("ann") == pytest.approx(0.01 / SHARE)
+    assert pace.pause("bob") <= 0
+    now += 0.01 / SHARE
+    assert pace.pause("ann") <= 1e-9
+    pace.took("ann", 60.0)  # it waited for its store
+    assert pace.pause("ann") == pytest.approx(LONGEST_SECONDS / SHARE)
+    now += 10.0
+    assert pace.pause("ann") <= 0
+
+
+def test_what_is_remembered_of_owners_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reads, "MAX_OWNERS", 3)
+    pace = Pace(clock=lambda: 0.0)
+    for number in range(10):
+        pace.took(str(number), 1.0)
+    assert len(pace._full_at) == 3
+
+
+async def test_beyond_its_share_an_owner_has_one_turn_at_a_time() -> None:
+    reads = LogReads(MemoryStore(), 4)
+    for _ in range(3):
+        reads._pace.took("ann", LONGEST_SECONDS)
+    order: list[str] = []
+    inside = 0
+
+    async def paced(owner: str) -> None:
+        nonlocal inside
+        async with reads.paced(owner):
+            inside += owner == "ann"
+            assert inside <= 1
+            order.append(owner)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            inside -= owner == "ann"
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for owner in ("ann", "ann", "ann", "bob"):
+            tasks.create_task(paced(owner))
+    assert order == ["bob", "ann", "ann", "ann"]
+    assert not reads._locks
+
+
+async def test_who_is_cancelled_beyond_its_share_leaves_nothing() -> None:
+    reads = LogReads(MemoryStore(), 1)
+    for _ in range(3):
+        reads._pace.took("ann", LONGEST_SECONDS)
+    entered = asyncio.Event()
+
+    async def paced() -> None:
+        async with reads.paced("ann"):
+            entered.set()
+            await asyncio.Event().wait()
+
+    first, second = asyncio.create_task(paced()), asyncio.create_task(paced())
+    await entered.wait()
+    for task in (second, first):
+        task.cancel()
+        await asyncio.wait([task])
+    assert not reads._locks
+    async with asyncio.timeout(10), reads.paced("ann"):
+        pass

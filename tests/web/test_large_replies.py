@@ -22,6 +22,7 @@ from streamguard.messages.sql import SQLMessageStore
 from streamguard.model import Outcome, Persisted, SessionKey, StreamRef
 from streamguard.runtime.beginning import Beginning
 from streamguard.runtime.finishing import Sealed
+from streamguard.runtime.log_reads import LogReads
 from streamguard.runtime.saving.calls import Attempts
 from streamguard.runtime.saving.source import Source, fold_stream
 from streamguard.stores import RedisClient
@@ -127,7 +128,7 @@ async def test_a_large_reply_is_folded_beside_the_loop(protocol: str, threads: l
     sealed = Sealed(
         ref=ref, message_id="m1", protocol=protocol, binding="chat", epoch=1, began=Beginning(1.0), seal=seal
     )
-    said = await fold_stream(MemoryStore(), sealed, Source(ref, 0, payloads), Attempts(60))
+    said = await fold_stream(LogReads(MemoryStore(), 1), sealed, Source(ref, 0, payloads), Attempts(60))
     assert sum(len(json.dumps(part)) for part in said.parts) > 20_000_000
     assert len(threads) == 1
     assert threading.get_ident() not in threads

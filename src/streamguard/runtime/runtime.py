@@ -124,11 +124,13 @@ class Runtime:
             on_fenced=self._supersede,
             clock=self.clock,
         )
+        reads = LogReads(self.store, self.settings.max_log_reads)
         self.saving: Saving = Saving(
             self.store,
             self.bindings,
             self.settings,
             self.breaker,
+            reads=reads,
             observe=self.observe,
             start=self._tasks.start,
             changed=self._one_ended.set,
@@ -174,7 +176,6 @@ class Runtime:
             reserving=self.reserving,
             observe=self.observe,
         )
-        reads = LogReads(self.store, self.settings.max_log_reads)
         self.audience: Audience = Audience(
             self.store, self.settings, reads=reads, local=self._feed_of, start=self._tasks.start
         )

@@ -135,7 +135,7 @@ class Sessions:
         protocol, key = protocol_named(meta.protocol), meta.ref.key
         position = START
         while position.seq < meta.last_seq:
-            async with self._reads.turn(key.owner):
+            async with self._reads.paced(key.owner):
                 try:
                     events = await self._store.read(meta.ref, position, max_bytes=SLICE_BYTES)
                 except LogBrokenError as exc:

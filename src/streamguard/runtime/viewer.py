@@ -218,7 +218,7 @@ class Viewer:
         while True:
             try:
                 with suppress(LogBrokenError):
-                    if events := await self._reads.read(self.ref, after, max_bytes=CHUNK_BYTES):
+                    if events := await self._reads.replay(self.ref, after, max_bytes=CHUNK_BYTES):
                         return events
                 raise self._gone(why_broken(await self._reads.meta(self.ref), after.seq))
             except StoreCorruptError as exc:  # asking again does not help

@@ -20,6 +20,7 @@ from ...wire import knows_protocol, protocol_named
 from ..beginning import Beginning
 from ..breaker import Breaker
 from ..finishing import Finishing, Sealed, Settled
+from ..log_reads import LogReads
 from ..stream import LiveStream
 from .before import Before, Start
 from .bindings import Bindings, Target
@@ -55,6 +56,7 @@ class Saving(Finishing):
         settings: Settings,
         breaker: Breaker,
         *,
+        reads: LogReads,
         observe: Callable[[Observation], None],
         start: Start,
         changed: Callable[[], None],
@@ -63,6 +65,7 @@ class Saving(Finishing):
         self._bindings = bindings
         self._settings = settings
         self._breaker = breaker
+        self._reads = reads
         self._observe = observe
         self._start = start
         self._changed = changed
@@ -309,6 +312,7 @@ class Saving(Finishing):
             before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed)
         save = StreamSave(
             self._store,
+            self._reads,
             writer,
             sealed,
             source,

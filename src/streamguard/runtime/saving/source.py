@@ -16,11 +16,12 @@ from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage, knows_protocol, protocol_named
 from ...wire.large_json import LARGE
 from ..finishing import Sealed
+from ..log_reads import LogReads
 from .calls import Attempts
 
 __all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
 
-READ_BYTES: Final = 262_144
+READ_BYTES: Final = 65_536
 PAYLOAD_BYTES: Final = 256
 """What folding a payload costs however short it is, in bytes of one."""
 LONGEST_CHAIN: Final = 50
@@ -40,7 +41,7 @@ class Source:
     log_seq: int
     tail: Sequence[bytes] = ()
 
-    async def batches(self, store: StreamStore, attempts: Attempts) -> AsyncIterator[list[bytes]]:
+    async def batches(self, reads: LogReads, attempts: Attempts) -> AsyncIterator[list[bytes]]:
         """All of them, in order, in pieces of bounded size.
 
         Raises:
@@ -50,7 +51,7 @@ class Source:
         position = START
         while position.seq < self.log_seq:
             try:
-                events = await attempts(partial(store.read, self.ref, position, max_bytes=READ_BYTES))
+                events = await attempts(partial(reads.read, self.ref, position, max_bytes=READ_BYTES))
             except LogBrokenError as exc:
                 raise LogUnreadableError(str(exc)) from exc
             if not events:
@@ -70,7 +71,7 @@ class Source:
 
 
 async def fold_stream(
-    store: StreamStore, sealed: Sealed, source: Source, attempts: Attempts, *, previous: UIMessage | None = None
+    reads: LogReads, sealed: Sealed, source: Source, attempts: Attempts, *, previous: UIMessage | None = None
 ) -> UIMessage:
     """The message that a stream makes of `previous`. Gives other tasks a turn as it goes.
 
@@ -80,7 +81,7 @@ async def fold_stream(
     folding = protocol_named(sealed.protocol).folding(sealed.message_id, previous)
     size = 0
     try:
-        async for batch in source.batches(store, attempts):
+        async for batch in source.batches(reads, attempts):
             for payload in batch:
                 folding.add(payload)
                 size += len(payload)
@@ -94,6 +95,7 @@ async def fold_stream(
 
 async def fold_earlier(
     store: StreamStore,
+    reads: LogReads,
     earlier: StreamMeta | None,
     attempts: Attempts,
     *,
@@ -116,7 +118,7 @@ async def fold_earlier(
             continue
         sealed = Sealed.of_meta(meta, meta.seal)
         try:
-            message = await fold_stream(store, sealed, Source(meta.ref, meta.seal.last_seq), attempts, previous=message)
+            message = await fold_stream(reads, sealed, Source(meta.ref, meta.seal.last_seq), attempts, previous=message)
         except LogUnreadableError:
             continue
     return message

@@ -30,6 +30,7 @@ from ...wire import UIMessage
 from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results
 from ..finishing import Sealed
+from ..log_reads import LogReads
 from .before import RESULTS_SUFFIX, Before, Unsaved
 from .calls import Attempts, SavingPausedError
 from .session import ErasedError, SessionWriter, ui_message_of
@@ -84,6 +85,7 @@ class StreamSave:
     def __init__(
         self,
         store: StreamStore,
+        reads: LogReads,
         writer: SessionWriter,
         sealed: Sealed,
         source: Source,
@@ -93,6 +95,7 @@ class StreamSave:
         unlogged: bool = False,
     ) -> None:
         self._store = store
+        self._reads = reads
         self._writer = writer
         self._sealed = sealed
         self._source = source
@@ -190,14 +193,14 @@ class StreamSave:
         writer = await self.attempts(lambda: self._store.meta(StreamRef(ref.key, str(last))))
         if own is None or writer is None or writer.ordinal <= own.ordinal:
             return False
-        said = await fold_stream(self._store, self._sealed, self._source, self.attempts)
+        said = await fold_stream(self._reads, self._sealed, self._source, self.attempts)
         return _traits(said.parts) <= _traits(stored.message.parts)
 
     async def _message(self, stored: StoredMessage | None, earlier: StreamMeta | None) -> Message | None:
         """The message to store; None when the stream said nothing."""
         sealed = self._sealed
         base = await self._base(stored, earlier)
-        said = await fold_stream(self._store, sealed, self._source, self.attempts, previous=base)
+        said = await fold_stream(self._reads, sealed, self._source, self.attempts, previous=base)
         before = () if base is None else base.parts
         if not sealed.whole and said.parts == before:
             return None
@@ -224,6 +227,7 @@ class StreamSave:
             # Parts in between whose saves were given up go in too, or the message would have a gap.
             base = await fold_earlier(
                 self._store,
+                self._reads,
                 earlier,
                 self.attempts,
                 previous=ui_message_of(stored.message),
@@ -231,9 +235,9 @@ class StreamSave:
             )
         elif isinstance(self._writer.messages, MessageStore):
             # What was saved and is not there any more was deleted, and stays so.
-            base = await fold_earlier(self._store, earlier, self.attempts, wanted=_was_never_saved)
+            base = await fold_earlier(self._store, self._reads, earlier, self.attempts, wanted=_was_never_saved)
         else:
-            base = await fold_earlier(self._store, earlier, self.attempts)
+            base = await fold_earlier(self._store, self._reads, earlier, self.attempts)
         results = self._before.results
         return base if base is None or results is None else with_tool_results(base, results.parts)
 
