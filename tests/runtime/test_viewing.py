@@ -455,15 +455,29 @@ def test_only_what_was_shown_leaves_the_window() -> None:
         window.push(EventKind.DATA, b"x" * 100)
     assert window.base == 0
     window.show(10)
-    assert (window.base, window.emitted) == (9, 20), "the newest that was shown stays"
+    assert (window.base, window.emitted) == (10, 20)
     window.drop_hidden()
     window.drop_hidden()
-    assert (window.emitted, window.held_bytes) == (10, 100 + EVENT_BYTES)
+    assert (window.emitted, window.held_bytes) == (10, 0)
     window.push(EventKind.DATA, b"y")
     window.show(11)
     window.show(11)
     window.clear()
     assert (window.base, window.emitted, window.data) == (11, 11, [])
+
+
+def test_one_event_over_the_limit_always_fits() -> None:
+    """And what follows it may be as much as ever."""
+    window = feed(1_000)
+    for size in (100, 50_000, 300, 300):
+        seq = window.push(EventKind.DATA, b"x" * size)
+    window.show(seq)
+    assert window.base <= 1
+    for _ in range(40):
+        window.push(EventKind.DATA, b"y" * 300)
+        window.show(window.emitted)
+    assert window.base > 2, "until more follows than a backlog holds"
+    assert window.held_bytes <= 2 * 1_000 + 300 + EVENT_BYTES
 
 
 def test_many_small_events_count_with_what_they_cost() -> None:

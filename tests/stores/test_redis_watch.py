@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import EventKind, StreamRef
+from streamguard.model import START, EventKind, StreamRef
 from streamguard.stores import redis_watch
 from streamguard.stores.base import Hint
 from streamguard.stores.redis import RedisStore
@@ -50,6 +50,17 @@ async def test_a_hint_carries_the_new_events_byte_for_byte(store: RedisStore, re
         await put(store, ref, 1, b"before", *hostile)
         await hints.until(bool, description="the append's hint")
     assert hints.seen == [Hint(2, tuple((EventKind.DATA, payload) for payload in hostile), False, epoch_of(ref))]
+
+
+async def test_a_hint_of_large_events_says_only_that_there_are_some(store: RedisStore, remote: RedisStore) -> None:
+    """What Redis holds for a subscriber that is slow is bounded, and one past it loses its connection."""
+    ref, hints = await begin(store), Hints()
+    async with remote.watch(ref, hints):
+        await put(store, ref, 1, b"x" * 1_048_577)
+        await hints.until(bool, description="the append's hint")
+    assert hints.seen == [Hint(1, (), False, epoch_of(ref))]
+    (event,) = await remote.read(ref, START, max_bytes=1)
+    assert len(event.data) == 1_048_577
 
 
 async def test_only_the_right_stream_and_kind_of_watcher_is_told(store: RedisStore, remote: RedisStore) -> None:

@@ -23,7 +23,7 @@ __all__ = ["EVENT_BYTES", "Feed"]
 _DATA: Final = EventKind.DATA
 
 CHUNK_BYTES: Final = 65_536
-"""Most that one `send` carries, unless a single event is larger."""
+"""Most that one `send` carries, give or take an event; a larger event goes out in pieces of this size."""
 
 
 FRAME_BYTES: Final = 64
@@ -76,6 +76,7 @@ class Feed:
         "_default_id_prefix",
         "_dropped_bytes",
         "_id_prefix",
+        "_large",
         "_limit",
         "_listeners",
         "_newest",
@@ -137,6 +138,9 @@ class Feed:
         self._simple: bool | None = protocol.ids_by_default
         """The `ids` of most viewers, for whom `newest` and `take` keep what they gave last. None once ids are lost, or
         the window has events of several epochs: then an event's form depends on its place."""
+        self._large: dict[int, int] = {}
+        """Of the window's events that are over the limit by themselves, by number: their sizes. `push` notes them, and
+        nobody adds one in another way."""
         self._newest = b""
         self._newest_seq = 0
         """Of the event whose form `newest` gave last."""
@@ -199,6 +203,8 @@ class Feed:
         if kind is not _DATA:
             self.kinds[seq] = kind
             self._other_bytes += len(data)
+        if len(data) > self._limit:
+            self._large[seq] = len(data)
         return seq
 
     def show(self, up_to: int) -> None:
@@ -223,6 +229,7 @@ class Feed:
             self.said_bytes -= size + EVENT_BYTES
             if self.kinds.pop(seq, None) is not None:
                 self._other_bytes -= size
+            self._large.pop(seq, None)
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
         """Nothing more will come. Idempotent: the first end stands."""
@@ -323,14 +330,17 @@ class Feed:
         drop, size = 0, self.held_bytes
         if limit == 0 and shown == len(self.data):
             drop, size = shown, 0
-        # The newest event stays, however large: whoever waits for it need not read it back from the store, which may
-        # be away.
-        while drop < shown - (limit > 0) and size > limit:
+        # One event over the limit is not counted: nobody is slow for not having it yet, and a stream that lost its log
+        # has it nowhere else.
+        spared = max(self._large.values(), default=0) if limit else 0
+        while drop < shown and size > limit + spared:
             size -= len(self.data[drop]) + EVENT_BYTES
             drop += 1
         del self.data[:drop]
         self.base += drop
         for seq in [seq for seq in self.kinds if seq <= self.base]:
             del self.kinds[seq]
+        for seq in [seq for seq in self._large if seq <= self.base]:
+            del self._large[seq]
         self._dropped_bytes = self.said_bytes - size
-        self._trim_over = self._dropped_bytes + 2 * self._limit
+        self._trim_over = self._dropped_bytes + 2 * self._limit + max(self._large.values(), default=0)

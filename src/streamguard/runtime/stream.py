@@ -29,6 +29,8 @@ PENDING_BYTES: Final = 1_048_576
 """A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""
 COMMIT_BYTES: Final = 262_144
 """Most of one stream in one commit, so that a large burst does not hold up the others' events."""
+LEFT_OUT_KINDS: Final = 20
+"""Operators are told of so many kinds of values that were left out of one stream."""
 REFRESH_SECONDS: Final = 60.0
 """Appends renew TTLs this often: measured, doing it each time costs about 2 µs of Redis per event."""
 
@@ -143,6 +145,7 @@ class LiveStream:
     """The last event that the commit under way carries."""
     _failed_first: bool = False
     _announcement: Fault | None = None
+    _left_out_kinds: set[tuple[str, str, str]] = field(default_factory=set)
     _waiting: int = 0
     """How many wait for one of these three."""
     _first: Wait = field(default_factory=Wait)
@@ -157,7 +160,7 @@ class LiveStream:
         request, settings = self.request, self.settings
         self.protocol, self.message_id, self.request_id = request.protocol, request.message_id, request.request_id
         self.encoder = request.protocol.encoder(
-            message_id=request.message_id, max_event_bytes=settings.max_event_bytes, on_left_out=self._left_out
+            message_id=request.message_id, max_event_bytes=settings.max_event_bytes, on_left_out=self.left_out
         )
         self.feed = KeptFeed(
             request.protocol,
@@ -471,10 +474,12 @@ class LiveStream:
         self.emit(EventKind.NOTICE, payload, bounded=False)
         return True
 
-    def _left_out(self, left_out: LeftOut) -> None:
-        """Tell viewers and operators of an item that could not be passed on as it was."""
-        fault = Fault.about(self, FaultCode.VALUE_REPLACED, reason=left_out.reason)
-        if self.notice(fault):
+    def left_out(self, left_out: LeftOut, *, user_message_id: str | None = None) -> None:
+        """Tell viewers of an item, or a message to save, that had to be changed; operators once of each kind."""
+        fault = Fault.about(self, FaultCode.VALUE_REPLACED, reason=left_out.reason, user_message_id=user_message_id)
+        kind = (left_out.part, left_out.reason, left_out.replaced[0].type_name)
+        if self.notice(fault) and kind not in self._left_out_kinds and len(self._left_out_kinds) < LEFT_OUT_KINDS:
+            self._left_out_kinds.add(kind)
             self.on_left_out(self, fault, left_out)
 
     def bring(self, size: int) -> None:

@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, MessageUnavailableError, NotStartedErro
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..runtime import LiveStream, UserMessage
 from ..runtime.saving.faults import SAVE
+from ..wire.base import LeftOut
 from ..wire.values import encode_json, normal
 from .incoming import Incoming, derived_id, message_of
 from .sync import ThreadedIterator
@@ -246,10 +247,7 @@ class Run:
 
         def enter() -> None:
             if replaced:
-                fault = Fault.about(
-                    stream, FaultCode.VALUE_REPLACED, reason=replaced[0].reason, user_message_id=saved.message_id
-                )
-                stream.notice(fault)
+                stream.left_out(LeftOut("message", replaced), user_message_id=saved.message_id)
             try:
                 handle.entered(before.add(saved))
             except NotStartedError:
