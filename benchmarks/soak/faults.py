@@ -30,8 +30,8 @@ class Breaker:
         self._clock = clock
         self.injected: list[Injected] = []
         self.losses: list[Loss] = []
-        self.failures: list[str] = []
-        """What went wrong with the soak itself."""
+        self._worker_locks = [asyncio.Lock() for _ in world.workers]
+        """Who breaks a worker holds its lock."""
 
     async def run(self, until: float) -> None:
         """Inject faults until `until` on the clock; each is over on return."""
@@ -56,6 +56,16 @@ class Breaker:
         loss = await asyncio.to_thread(self.world.fail_over, rng.uniform(0.02, 1.5), self._clock)
         self.losses.append(loss)
         return f"lost something of {len(loss.logs)} streams, all of {len(loss.gone)}"
+
+    async def fail_over_with_a_worker(self, rng: Random) -> str:
+        number, seconds = rng.randrange(len(self.world.workers)), rng.uniform(0.0, 3.0)
+        worker = self.world.workers[number]
+        async with self._worker_locks[number]:
+            loss = await asyncio.to_thread(self.world.fail_over, rng.uniform(0.02, 1.0), self._clock, killing=worker)
+            self.losses.append(loss)
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(worker.start)
+        return f"lost something of {len(loss.logs)} streams, all of {len(loss.gone)}, and worker {number}"
 
     async def restart_redis(self, rng: Random) -> str:
         await asyncio.to_thread(self.world.restart_redis)
@@ -100,25 +110,28 @@ class Breaker:
         number = rng.randrange(len(self.world.workers))
         seconds = rng.uniform(0.0, 4.0)
         worker = self.world.workers[number]
-        await asyncio.to_thread(worker.kill)
-        await asyncio.sleep(seconds)
-        await asyncio.to_thread(worker.start)
+        async with self._worker_locks[number]:
+            await asyncio.to_thread(worker.kill)
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(worker.start)
         return f"worker {number}, started again after {seconds:.1f} s"
 
     async def terminate_worker(self, rng: Random) -> str:
         number = rng.randrange(len(self.world.workers))
         worker = self.world.workers[number]
-        worker.terminate()
-        await asyncio.to_thread(worker.wait_exit, 30.0)
-        await asyncio.to_thread(worker.start)
+        async with self._worker_locks[number]:
+            worker.terminate()
+            await asyncio.to_thread(worker.wait_exit, 30.0)
+            await asyncio.to_thread(worker.start)
         return f"worker {number}"
 
     async def pause_worker(self, rng: Random) -> str:
         number = rng.randrange(len(self.world.workers))
         seconds = rng.uniform(0.1, 5.0)
-        self.world.workers[number].pause()
-        await asyncio.sleep(seconds)
-        self.world.workers[number].resume()
+        async with self._worker_locks[number]:
+            self.world.workers[number].pause()
+            await asyncio.sleep(seconds)
+            self.world.workers[number].resume()
         return f"worker {number} for {seconds:.1f} s"
 
     async def fail_saves(self, rng: Random) -> str:
@@ -146,6 +159,7 @@ class Breaker:
 _HANDS: Final[dict[str, dict[str, Fault]]] = {
     "redis": {
         "fail over": Breaker.fail_over,
+        "fail over with a worker": Breaker.fail_over_with_a_worker,
         "restart Redis": Breaker.restart_redis,
         "pause Redis": Breaker.pause_redis,
         "cut Redis": Breaker.cut_redis,

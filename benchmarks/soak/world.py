@@ -117,8 +117,11 @@ class World:
 
     # -- faults of Redis ------------------------------------------------------------------------------------------
 
-    def fail_over(self, lag_seconds: float, clock: Callable[[], float]) -> Loss:
-        """Let the replica fall behind for `lag_seconds`, kill the master, and let the workers on to the replica."""
+    def fail_over(self, lag_seconds: float, clock: Callable[[], float], *, killing: Worker | None = None) -> Loss:
+        """Let the replica fall behind for `lag_seconds`, kill the master, and let the workers on to the replica.
+
+        With `killing`, a worker dies with the master, and with it whoever could put back what the replica lacks.
+        """
         old, new = self.master, self.replica
         self._in_step(new)
         self.lag.hang()
@@ -126,6 +129,8 @@ class World:
         self.proxy.hang()  # what the master confirmed until now, clients may have seen
         logs, gone = lacking(old.client(), new.client())
         old.kill()
+        if killing is not None and killing.alive:
+            killing.kill()
         new.client().replicaof("NO", "ONE")
         del new.config["replicaof"]  # it starts as a master from now on
         self.master = new
