@@ -17,7 +17,7 @@ from streamguard.stores.redis_permissions import DIRECT, OPTIONAL, SCRIPTED
 
 from ..harness.redis import RedisServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # a server with accounts of its own
 
 ROOT: Final = Path(__file__).parents[2]
 SOURCE: Final = Path(streamguard.__file__).parent

@@ -18,6 +18,8 @@ from streamguard.model import SessionKey, StreamRef
 from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
 
+pytestmark = pytest.mark.processes  # Sentry asks git for the release
+
 REF = StreamRef(SessionKey("ann@example.org", "session of ann"), "a" * 24)
 SECRETS = ("the prompt", "ann@example.org", "session of ann", "breadcrumb", "secret", "hunter2")
 
@@ -193,7 +195,6 @@ def test_levels(receiver: Receiver) -> None:
     assert [event["level"] for event in receiver.events()] == ["warning", "error", "fatal"]
 
 
-@pytest.mark.processes  # Sentry asks git for the release
 def test_a_hosts_before_send_still_decides_and_may_fail(receiver: Receiver) -> None:
     def broken(event: object, hint: object) -> None:
         raise LookupError
@@ -205,7 +206,6 @@ def test_a_hosts_before_send_still_decides_and_may_fail(receiver: Receiver) -> N
     assert receiver.events() == []
 
 
-@pytest.mark.processes
 def test_without_sentry_nothing_is_remembered_or_sent(receiver: Receiver) -> None:
     observer, fault = SentryObserver(), Fault.of(FaultCode.INTERNAL)
     sentry_sdk.init()

@@ -10,6 +10,8 @@ import pytest
 
 import streamguard.testing
 
+pytestmark = pytest.mark.processes
+
 WITHOUT_PYTEST = """
 import sys
 sys.modules["pytest"] = None  # as if it were not installed
@@ -24,8 +26,6 @@ except ConfigurationError as exc:
 ODD_ORDER = """
 import streamguard.testing._stream_store.clauses
 from streamguard.testing import StreamStoreSuite
-
-pytestmark = pytest.mark.processes
 
 
 def test_it_is_there() -> None:
