@@ -48,6 +48,9 @@ _RELEASE_FAIL_MILLISECONDS = 6000
 class ModelBrokeError(Exception):
     """What the scripted model raises; its text stands for a provider's words, which no client may ever see."""
 
+    status_code = 500
+    """As clients of real providers have it: by this it is told from a mistake in this application."""
+
 
 @dataclass(frozen=True, slots=True)
 class Script:

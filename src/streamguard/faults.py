@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, Unpack
@@ -154,6 +154,8 @@ class Fault:
     user_message_id: str | None = None
     """The user's message, where that is what could not be saved, or what `message_id` answers."""
     request_id: str | None = None
+    debug: str | None = None
+    """Class and text of the exception behind it; in debug mode only, since nobody knows what the text holds."""
     unknown: tuple[tuple[str, str], ...] = ()
     """Of a fault read from a record: what a later version wrote in place of a `code`, `phase` or `severity` that this
     one knows. The field itself has `internal` (for a severity, `error`) then; `as_dict` passes the original on."""
@@ -209,6 +211,10 @@ class Fault:
             request_id=subject.request_id,
             **details,
         )
+
+    def with_debug(self, text: str) -> Fault:
+        """The same occurrence, told with the exception's own words."""
+        return replace(self, debug=text)
 
     def as_dict(self) -> dict[str, object]:
         """The wire form: snake_case keys, absent fields omitted (AI SDK's strict schemas refuse `null`)."""
@@ -318,6 +324,6 @@ REGISTRY: Final[Mapping[FaultCode, FaultSpec]] = {
     _C.INTERRUPTED: FaultSpec(500, _P.STREAM, _S.FATAL, True, "The answer was interrupted."),
     _C.SUPERSEDED: FaultSpec(409, _P.STREAM, _S.ERROR, True, "Another server took over this answer."),
     _C.SHUTTING_DOWN: FaultSpec(503, _P.SHUTDOWN, _S.FATAL, True, "The server is restarting. Please try again."),
-    _C.INTERNAL: FaultSpec(500, _P.INTERNAL, _S.FATAL, True, "Something went wrong on our side."),
+    _C.INTERNAL: FaultSpec(500, _P.INTERNAL, _S.FATAL, False, "Something went wrong on our side."),
 }
 """Every code and what it always means."""

@@ -72,6 +72,8 @@ class StreamGuard:
             own service. The guard starts it with itself and closes it after the drain. By default it is counted where
             streams are logged.
         settings: every number; the defaults otherwise.
+        debug: for development: logs have tracebacks, and faults tell the exception's class and text (`debug`) to the
+            client. None takes the settings' word, or that of the environment: `STREAMGUARD_DEBUG=1`.
 
     Raises:
         ConfigurationError: `authenticate` is missing, or the URL, `messages` or `quota` cannot be used.
@@ -85,6 +87,7 @@ class StreamGuard:
         messages: MessageStore | Save | None = None,
         quota: QuotaService | None = None,
         settings: Settings | None = None,
+        debug: bool | None = None,
     ) -> None:
         if isinstance(authenticate, _NotGiven) or not callable(authenticate):
             raise ConfigurationError(
@@ -92,6 +95,10 @@ class StreamGuard:
                 "if your application has no users, say so: authenticate=anonymous"
             )
         self._settings = settings or Settings()
+        if debug is None:
+            debug = self._settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
+        if debug is not self._settings.debug:
+            self._settings = self._settings.model_copy(update={"debug": debug})
         self._backends = Backends(url, self._settings)
         self._authenticate = authenticate
         self._bindings = Bindings(messages)
@@ -146,7 +153,7 @@ class StreamGuard:
         runtime = self._runtime = Runtime(
             store,
             self._settings,
-            (StructlogObserver(), SentryObserver(), *self._observers),
+            (StructlogObserver(debug=self._settings.debug), SentryObserver(), *self._observers),
             bindings=self._bindings,
             terms=self._gate.terms,
             quota=quota,
@@ -287,7 +294,10 @@ class StreamGuard:
         return self._runtime
 
     def _warn(self, runtime: Runtime, store: StreamStore) -> None:
-        """Tell the operator of combinations that lose streams or visitors."""
+        """Tell the operator of combinations that lose streams or visitors, or that tell too much."""
+        if self._settings.debug:
+            warning = "debug mode: faults tell the texts of exceptions to clients; not for production"
+            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
         workers = os.environ.get("WEB_CONCURRENCY", "")
         if not store.shared and workers.isascii() and workers.isdigit() and int(workers) > 1:
             warning = "memory:// serves one process, but WEB_CONCURRENCY names more; use redis://"

@@ -150,6 +150,10 @@ class Settings(BaseModel):
     health_settle_seconds: SecondsOrNone = 10.0
     """How long `/health/streaming` goes on giving a reason that has passed, so that it does not flap."""
 
+    debug: bool = False
+    """Development mode, as `StreamGuard(debug=True)` or `STREAMGUARD_DEBUG=1` set it: logs have tracebacks, and faults
+    tell the exception's class and text to the client. Never in production: nobody knows what the text holds."""
+
     cors_origins: tuple[str, ...] = ()
     """Origins, besides the request's own host, that may call state-changing routes with cookies."""
 

@@ -55,6 +55,12 @@ def pieces(script: Script) -> Iterator[str]:
         yield piece if not script.size else piece.ljust(script.size, "x")
 
 
+class ModelError(Exception):
+    """As provider SDKs make them."""
+
+    status_code = 500
+
+
 async def model(script: Script) -> AsyncIterator[str]:
     TRACE.append(f"model {script.id}")
     try:
@@ -64,7 +70,7 @@ async def model(script: Script) -> AsyncIterator[str]:
             if script.gate is not None and number == script.again_at:
                 await GATES.setdefault(f"{script.gate}-again", asyncio.Event()).wait()
             if number == script.crash_at:
-                raise RuntimeError("secret words of the provider")
+                raise ModelError("secret words of the provider")
             yield piece
             if script.gap_ms:
                 await asyncio.sleep(script.gap_ms / 1000)

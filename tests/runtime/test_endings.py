@@ -11,8 +11,8 @@ from streamguard.errors import FaultError, InvalidPartError, StreamLimitError
 from streamguard.faults import Fault, FaultCode
 from streamguard.model import EventKind, Outcome, SessionKey
 from streamguard.runtime import FirstItem, watchdog
+from streamguard.runtime.failures import fault_of
 from streamguard.runtime.feed import EVENT_BYTES
-from streamguard.runtime.producer import fault_of
 from streamguard.runtime.stream import PENDING_BYTES
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
@@ -74,7 +74,8 @@ class APIConnectionError(Exception):
         (APIConnectionError(), FaultCode.PROVIDER_ABORTED, {}),
         (StatusError(400), FaultCode.PROVIDER_ERROR, {"retryable": False}),
         (StatusError(500), FaultCode.PROVIDER_ERROR, {}),
-        (RuntimeError(), FaultCode.PROVIDER_ERROR, {}),
+        (ProviderError(), FaultCode.PROVIDER_ERROR, {}),
+        (RuntimeError(), FaultCode.INTERNAL, {"status": 500, "retryable": False}),
         (HostError(404), FaultCode.REQUEST_INVALID, {"status": 404}),
         (HostError(500), FaultCode.INTERNAL, {"status": 500}),
         (InvalidPartError("x", protocol="plain"), FaultCode.INTERNAL, {}),

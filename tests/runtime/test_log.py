@@ -218,12 +218,12 @@ async def test_first_item_failed(memory: MemoryStore) -> None:
         model = Model()
         stream = await worker.start(model)
         waiting = asyncio.create_task(stream.first(5))
-        error = RuntimeError("secret")
+        error = ConnectionResetError("secret")
         model.fail(error)
         assert await waiting is FirstItem.FAILED
         assert stream.failure is error
         assert stream.fault is not None
-        assert stream.fault.code is FaultCode.PROVIDER_ERROR
+        assert stream.fault.code is FaultCode.PROVIDER_ABORTED
         await stream.ended()
     meta = await closed(memory, stream.ref)
     assert meta.seal is not None

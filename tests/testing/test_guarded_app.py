@@ -51,6 +51,12 @@ class Site:
         return GuardedApp(self.app, self.guard, headers=ANN if headers is None else headers)
 
 
+class ModelError(Exception):
+    """As provider SDKs make them."""
+
+    status_code = 500
+
+
 def make_site(*, visitors: bool = False, messages: MessageStore | None = None, **settings: object) -> Site:
     guard = StreamGuard(
         authenticate=anonymous if visitors else owner,
@@ -65,7 +71,7 @@ def make_site(*, visitors: bool = False, messages: MessageStore | None = None, *
             if number == body.wait_at:
                 await go_on.wait()
             if number == body.crash_at:
-                raise RuntimeError("the model's own words")
+                raise ModelError("the model's own words")
             yield f"w{number} ".ljust(body.size, "x")
 
     app.post("/api/chat")(guard.stream(session="body.id")(words))

@@ -200,12 +200,18 @@ async def test_an_answer_of_its_own_passes_and_the_stream_ends_quietly(answer: R
 # -- before the first item --------------------------------------------------------------------------------------------
 
 
+class StatusError(Exception):
+    """As provider SDKs make them."""
+
+    status_code = 500
+
+
 async def test_a_failure_before_the_first_item_is_an_envelope_with_safe_text() -> None:
     guard = make_guard()
 
     @guard.stream("request.query_params.id")
     async def chat(request: Request) -> AsyncIterator[str]:
-        yield raising(RuntimeError("secret"))
+        yield raising(StatusError("secret"))
 
     async with calling(app_of(guard, chat), guard) as client:
         answer = await client.post("/chat?id=s")
@@ -238,7 +244,7 @@ async def test_a_late_first_item_fails_in_band() -> None:
     @guard.stream()
     async def chat(request: Request) -> AsyncIterator[str]:
         await gate.wait()
-        yield raising(RuntimeError("secret"))
+        yield raising(StatusError("secret"))
 
     app = app_of(guard, chat)
 

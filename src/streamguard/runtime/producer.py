@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from ..errors import EventTooLargeError, FaultError, StreamLimitError
-from ..faults import Fault, FaultCode, Phase
+from ..faults import Fault, FaultCode
 from ..model import Outcome
+from .failures import fault_of
 from .request import Ending
 from .stream import LiveStream
 
-__all__ = ["fault_of", "produce"]
+__all__ = ["produce"]
 
 YIELD_EVERY: Final = 64
 """A generator that never waits gives the event loop a turn after this many items."""
@@ -74,53 +74,3 @@ def _uncancelled() -> bool:
     while task.uncancel():
         pass
     return True
-
-
-def fault_of(error: BaseException, stream: LiveStream) -> Fault:
-    """What an endpoint's exception means to a client, without its text.
-
-    Provider SDKs are recognised by shape, not by import: `status_code` (openai, anthropic; httpx.HTTPStatusError
-    through its `response`), and class names of timeouts and broken connections.
-    """
-    if isinstance(error, FaultError):
-        return error.fault
-    if isinstance(error, EventTooLargeError):
-        return Fault.about(stream, FaultCode.EVENT_TOO_LARGE)
-    if isinstance(error, StreamLimitError):
-        return Fault.about(stream, FaultCode(error.code), reason=error.limit)
-    status = _status_of(error)
-    if status is not None and hasattr(error, "detail"):  # the host's own HTTPException: not the provider's doing
-        if status >= 500:
-            return Fault.about(stream, FaultCode.INTERNAL, status=status)
-        return Fault.about(stream, FaultCode.REQUEST_INVALID, status=status)
-    if status == 429:
-        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names) or status in (408, 504):
-        return Fault.about(stream, FaultCode.PROVIDER_TIMEOUT)
-    if isinstance(error, ConnectionError) or names & _BROKEN:
-        return Fault.about(stream, FaultCode.PROVIDER_ABORTED)
-    if type(error).__module__.partition(".")[0] == "streamguard":
-        return Fault.about(stream, FaultCode.INTERNAL)
-    if status is not None and 400 <= status < 500:
-        return Fault.about(stream, FaultCode.PROVIDER_ERROR, retryable=False)
-    return Fault.about(stream, FaultCode.PROVIDER_ERROR, phase=Phase.PROVIDER)
-
-
-_BROKEN: Final = frozenset({"APIConnectionError", "TransportError", "ClientConnectionError", "ClientPayloadError"})
-
-
-def _status_of(error: BaseException) -> int | None:
-    status = getattr(error, "status_code", None)
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _retry_after(error: BaseException) -> int:
-    """The provider's `Retry-After` in whole seconds, bounded to an hour; 5 when it named none."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    value = headers.get("retry-after") if headers is not None else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 7:
-        return min(max(int(value), 1), 3600)
-    return 5

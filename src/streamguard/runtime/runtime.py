@@ -28,6 +28,7 @@ from .audience import Audience
 from .breaker import Breaker
 from .budget import Budget
 from .drain import Drain
+from .failures import fault_of
 from .feed import Feed
 from .finalise import Finaliser
 from .health import Health, Steady
@@ -36,7 +37,7 @@ from .live_streams import LiveStreams
 from .log_reads import LogReads
 from .observers import Observers
 from .orphans import Orphans
-from .producer import fault_of, produce
+from .producer import produce
 from .quotas.reserving import Reserving
 from .quotas.settling import Settling
 from .quotas.terms import QuotaBindings

@@ -47,21 +47,27 @@ class StructlogObserver:
 
     Where it configured nothing, events go to the standard library's logger of that name instead: structlog's own
     default prints everything to standard output. Owners appear as hashes. A client's mistake is logged as a warning.
+
+    Args:
+        debug: log tracebacks, with the texts of exceptions, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, debug: bool = False) -> None:
+        self._debug = debug
         self._structlog = structlog.get_logger("streamguard")
         self._standard = logging.getLogger("streamguard")
 
     def __call__(self, observation: Observation) -> None:
         """Log one observation."""
         level = _level_of(observation)
+        error = observation.error if self._debug else None
         if structlog.is_configured():
-            self._structlog.log(level, str(observation.name), **_fields_of(observation))
+            more = {"exc_info": error} if error is not None else {}
+            self._structlog.log(level, str(observation.name), **_fields_of(observation), **more)
         elif self._standard.isEnabledFor(level):
             fields = _fields_of(observation)
             text = " ".join(f"{name}={value}" for name, value in fields.items())
-            self._standard.log(level, "%s %s", observation.name, text, extra={"streamguard": fields})
+            self._standard.log(level, "%s %s", observation.name, text, extra={"streamguard": fields}, exc_info=error)
 
 
 def _level_of(observation: Observation) -> int:

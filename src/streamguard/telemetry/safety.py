@@ -7,6 +7,7 @@ import traceback
 from typing import Final
 
 from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
+from ..frames import own_place
 
 __all__ = ["class_name", "error_fields", "short_hash"]
 
@@ -26,11 +27,15 @@ def class_name(error: BaseException) -> str:
 
 
 def error_fields(error: BaseException) -> dict[str, str | int | None]:
-    """An exception without its text, which may hold a provider's words or a user's: class, place, safe attributes."""
+    """An exception without its text, which may hold a provider's words or a user's: class, where the host's own code
+    was (`error_at`), where it was raised if that is elsewhere (`raised_at`), safe attributes."""
     fields: dict[str, str | int | None] = {"error": class_name(error)}
-    if error.__traceback__ is not None:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        fields["error_at"] = f"{last.filename}:{last.lineno} in {last.name}"
+    place = own_place(error)
+    if place is not None:
+        fields["error_at"] = str(place)
+        last, line = list(traceback.walk_tb(error.__traceback__))[-1]
+        if (last.f_code.co_filename, line) != (place.filename, place.line):
+            fields["raised_at"] = f"{last.f_code.co_filename}:{line} in {last.f_code.co_name}"
     if isinstance(error, _OURS):
         fields["error_text"] = str(error)
     if isinstance(error, (StoreError, MessageStoreError, QuotaError)):
@@ -38,4 +43,6 @@ def error_fields(error: BaseException) -> dict[str, str | int | None]:
     cause = error.__cause__
     if cause is not None:
         fields["cause"] = class_name(cause)
+        if (at := own_place(cause)) is not None:
+            fields["cause_at"] = str(at)
     return fields

@@ -1,0 +1,80 @@
+"""Whose code an exception comes from: the host's own, a library's, or ours. Pure."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Final, NamedTuple
+
+__all__ = ["Place", "described", "own_place", "raised_in"]
+
+_INSTALLED: Final = ("site-packages", "dist-packages")
+_STANDARD: Final = tuple({str(Path(sysconfig.get_path(name))) for name in ("stdlib", "platstdlib")})
+_OURS: Final = str(Path(__file__).parent)
+MAX_TEXT: Final = 2_000
+"""Characters of an exception's text in `described`."""
+
+
+class Place(NamedTuple):
+    """A line of code."""
+
+    filename: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.filename}:{self.line} in {self.function}"
+
+
+def own_place(error: BaseException) -> Place | None:
+    """Where the host's own code was when `error` was raised, however deep in a library that happened; None for an
+    exception that was never raised.
+
+    Own is what is neither installed, nor Python's, nor ours. An application that is installed itself has no such frame:
+    then it is the first one called by ours, or else the innermost.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames:
+        return None
+    for frame, line in reversed(frames):
+        if not _is_others(frame):
+            return _place(frame, line)
+    for frame, line in frames:
+        if not _is_ours(frame) and not frame.f_code.co_filename.startswith((*_STANDARD, "<")):
+            return _place(frame, line)
+    return _place(*frames[-1])
+
+
+def raised_in(error: BaseException) -> str | None:
+    """The top-level package of the innermost code, Python's own aside, that `error` came through."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        filename = frame.f_code.co_filename
+        if filename.startswith("<") or (filename.startswith(_STANDARD) and not _is_installed(filename)):
+            continue
+        return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return None
+
+
+def described(error: BaseException) -> str:
+    """Class and text, as the last line of a traceback has them; for those who may see what the text holds."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _place(frame: FrameType, line: int) -> Place:
+    return Place(frame.f_code.co_filename, line, frame.f_code.co_name)
+
+
+def _is_others(frame: FrameType) -> bool:
+    filename = frame.f_code.co_filename
+    return _is_ours(frame) or _is_installed(filename) or filename.startswith((*_STANDARD, "<"))
+
+
+def _is_installed(filename: str) -> bool:
+    return any(f"{name}/" in filename.replace("\\", "/") for name in _INSTALLED)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_OURS)
