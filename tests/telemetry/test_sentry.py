@@ -152,6 +152,8 @@ def test_what_is_worth_somebodys_attention(receiver: Receiver) -> None:
     captured = {event["tags"]["code"] for event in receiver.events()}
     assert captured == {
         "quota_unavailable",
+        "quota_release_failed",
+        "quota_pending",
         "store_unavailable",
         "not_resumable",
         "resume_failed",
@@ -220,3 +222,56 @@ def test_what_was_captured_is_forgotten_in_time(receiver: Receiver, monkeypatch:
     for _ in range(5):
         observer(observation(Fault.of(FaultCode.INTERNAL)))
     assert len(observer._captured) == 2
+
+
+def buried(reason: str) -> Observation:
+    fault = Fault.of(FaultCode.PERSISTENCE_FAILED, reason=reason)
+    return Observation(Signal.SAVE_BURIED, ref=REF, fault=fault, error=provider_failed(), fields={"reason": reason})
+
+
+def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(receiver: Receiver) -> None:
+    now = 0.0
+    observer = SentryObserver(clock=lambda: now)
+    some = [
+        observation(Fault.of(FaultCode.QUOTA_RELEASE_FAILED)),
+        observation(Fault.of(FaultCode.QUOTA_RELEASE_FAILED, reason="expires")),
+        observation(Fault.of(FaultCode.QUOTA_PENDING)),
+        buried("invalid"),
+        buried("conflict"),
+        Observation(Signal.STORE_WARNING, fields={"warning": "Redis evicts keys"}),
+        Observation(Signal.STORE_WARNING, fields={"warning": "Redis is old"}),
+    ]
+    for _ in range(100):
+        for one in some:
+            observer(one)
+    events = receiver.events()
+    assert [event["level"] for event in events] == ["warning"] * len(some)
+    assert len({tuple(event["fingerprint"]) for event in events}) == len(some)
+    assert events[0]["tags"] == {"signal": "streamguard.fault", "code": "quota_release_failed"}
+    assert events[3]["contexts"]["streamguard"]["reason"] == "invalid"
+    for event in events:
+        assert "threads" not in event
+        for secret in SECRETS:
+            assert secret not in json.dumps(event), secret
+    now = 59.9
+    observer(some[0])
+    assert len(receiver.events()) == len(some)
+    now = 60.1
+    for one in some:
+        observer(one)
+    assert len(receiver.events()) == 2 * len(some)
+
+
+def test_kinds_of_warnings_are_forgotten_in_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamguard.telemetry.sentry.REMEMBERED_KINDS", 2)
+    observer = SentryObserver()
+    for number in range(5):
+        observer(Observation(Signal.STORE_WARNING, fields={"warning": str(number)}))
+    assert len(observer._warned) == 2
+
+
+def test_a_warning_without_sentry_is_not_remembered(receiver: Receiver) -> None:
+    observer = SentryObserver()
+    sentry_sdk.init()
+    observer(buried("invalid"))
+    assert not observer._warned

@@ -17,6 +17,7 @@ from ..errors import QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnav
 from ..model import Observation, QuotaState, Signal, StreamState
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
+from ..runtime.quotas.charge import state_on_record
 from ..stores.base import StreamMeta
 from .results import Duty, Planned, Result, Step, Treated
 
@@ -120,11 +121,15 @@ class ReservationSweep:
 
     async def _treat(self, store: QuotaStore, reservation: Reservation) -> Treated:
         runtime, ref = self._runtime, reservation.ref
-        _, reason = await self._looked_up(reservation)
+        meta, reason = await self._looked_up(reservation)
         if reason is not None:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, reason)
         async with Deadline.after(runtime.settings.quota_seconds).limit():
             settlement = await store.expire(ref)
+        state = state_on_record(settlement.state)
+        if meta is not None and meta.quota is QuotaState.PENDING and state is not QuotaState.PENDING:
+            # Nothing was owed for it, since its log is lost: so nobody else will say what became of it.
+            await runtime.store.mark(ref, quota=state)
         if settlement.state is not ReservationState.EXPIRED:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)
         runtime.observe(Observation(Signal.RESERVATION_EXPIRED, ref=ref))

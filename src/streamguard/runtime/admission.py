@@ -20,6 +20,7 @@ from .finalise import new_stream_of
 from .orphans import interrupted
 from .quotas.reserving import Reserving
 from .request import StreamRequest
+from .silence import is_silent
 from .stream import LiveStream
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 
@@ -50,6 +51,7 @@ class Admission:
         owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
         reserving: Reserving,
+        look_again: Callable[[StreamMeta], None],
         observe: Callable[[Observation], None],
     ) -> None:
         self._store = store
@@ -60,6 +62,7 @@ class Admission:
         self._owns = owns
         self._settle = settle
         self._reserving = reserving
+        self._look_again = look_again
         self._observe = observe
 
     def budget(self) -> Budget:
@@ -95,6 +98,7 @@ class Admission:
             self._reserving.drop(ref)
         elif record is not None and record.last is not None and record.last.quota is QuotaState.PENDING:
             held.owing = True
+            self._look_again(record.last)
             if not stream.degraded:  # its viewers are told of that
                 stream.announce(quota_pending(record.last))
         return opened
@@ -187,7 +191,8 @@ class Admission:
         taken = reply.meta
         if taken.state is StreamState.OPEN and not taken.lost:
             fault = None if stopped else interrupted(taken)
-            seal = Seal(outcome, taken.last_seq, fault, taken.usage)
+            silent = await ask(lambda: is_silent(self._store, taken, self._settings))
+            seal = Seal(outcome, taken.last_seq, fault, taken.usage, silent=silent)
             status, _ = await ask(lambda: self._store.seal(taken.ref, taken.epoch, seal))
             if status not in (Status.OK, Status.SEALED):
                 return False

@@ -225,7 +225,7 @@ class Finaliser:
             stream.fault = ending.fault
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
-        seal = Seal(ending.outcome, feed.emitted, ending.fault, _usage(stream, held), held)
+        seal = _proposal(stream, ending)
         settled = await self._finishing.finish_unlogged(
             Sealed.of_stream(stream, seal), stream, feed.said() if stream.saved else (), after_seq=feed.base
         )
@@ -249,17 +249,27 @@ class Finaliser:
         if settled.later is not None:
             settled = replace(settled, persisted=await settled.later(), later=None)
         if not stream.disowned:
-            terminal = Terminal(
-                ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST
-            )
-            lost = Lost(new_stream_of(stream), stream.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
+            written = settled.quota
+
+            async def lose() -> AppendReply:
+                nonlocal written
+                written = settled.quota_now
+                terminal = Terminal(
+                    ending.outcome, settled.persisted, written, stream.message_id, ending.fault, LOG_LOST
+                )
+                retention = self._settings.finished_ttl_seconds
+                return await self._store.lose(Lost(new_stream_of(stream), stream.epoch, 0.0, retention, terminal))
+
             try:
-                reply = await self._retry(lambda: self._store.lose(lost), deadline=None)
+                reply = await self._retry(lose, deadline=None)
+                if settled.quota_now is not written:  # it was settled while the record was on its way
+                    await self._retry(lambda: self._store.mark(stream.ref, quota=settled.quota_now), deadline=None)
             except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
                 stream.disowned = True
             else:
                 if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
                     stream.disowned = True
+            settled = replace(settled, quota=settled.quota_now)
         self._ended(stream, ending.outcome, settled, ending.fault)
 
     def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], settled: Settled) -> None:
@@ -351,7 +361,8 @@ class Finaliser:
 def _proposal(stream: LiveStream, ending: Ending) -> Seal:
     """How this process would have the stream end."""
     held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
-    return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held)
+    silent = not stream.said and ending.outcome is not Outcome.COMPLETED
+    return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
 
 
 def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:

@@ -76,8 +76,15 @@ class Settled:
     """When the outbox should look at it first."""
     after_close: Callable[[], None] | None = None
     """To be called once the stream is closed: what is left goes on in the background."""
+    quota_by_now: Callable[[], QuotaState] | None = None
+    """Of a stream that nothing can be owed for: what settling it from memory has come to."""
     later: Callable[[], Awaitable[Persisted]] | None = None
     """Of a stream that nothing can be owed for: waits for what is still under way, and says what came of it."""
+
+    @property
+    def quota_now(self) -> QuotaState:
+        """What is true by now."""
+        return self.quota if self.quota_by_now is None else self.quota_by_now()
 
 
 class Finishing:

@@ -17,6 +17,7 @@ from .feed import LOG_LOST
 from .finalise import Finaliser
 from .finishing import Finishing, Sealed, new_stream_of_meta
 from .request import Ending
+from .silence import is_silent
 
 __all__ = ["Orphans", "interrupted"]
 
@@ -78,7 +79,8 @@ class Orphans:
     async def _end(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
         seal = meta.seal
         if seal is None:
-            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage)
+            silent = await is_silent(self._store, meta, self._settings)
+            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, silent=silent)
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
             if seal is None:
                 return None
@@ -89,7 +91,8 @@ class Orphans:
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
         """What was logged before the log was lost is all that anybody has of it."""
-        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage)
+        silent = await is_silent(self._store, meta, self._settings)
+        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, silent=silent)
         settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
         persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
         terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)
@@ -100,6 +103,8 @@ class Orphans:
             return None
         if settled.after_close is not None:
             settled.after_close()
+        if settled.quota_now is not settled.quota:
+            await self._store.mark(meta.ref, quota=settled.quota_now)
         return proposed
 
 

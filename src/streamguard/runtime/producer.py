@@ -40,6 +40,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                         stream.begin()
                     for payload in payloads:
                         emit(payload)
+                    stream.said = True
                 if count == turn:
                     turn += YIELD_EVERY
                     await asyncio.sleep(0)

@@ -175,13 +175,20 @@ class Runtime:
             owns=self.owns,
             settle=self.orphans.settle_soon,
             reserving=self.reserving,
+            look_again=self.settling.look_again,
             observe=self.observe,
         )
         self.audience: Audience = Audience(
             self.store, self.settings, reads=reads, local=self._feed_of, start=self._tasks.start
         )
         self.sessions: Sessions = Sessions(
-            self.store, self.breaker, self.settings, self.admission, reads=reads, local=self.local
+            self.store,
+            self.breaker,
+            self.settings,
+            self.admission,
+            reads=reads,
+            local=self.local,
+            look_again=self.settling.look_again,
         )
         self._leases = Leases(
             self.store,

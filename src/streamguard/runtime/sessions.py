@@ -40,6 +40,7 @@ class Sessions:
         *,
         reads: LogReads,
         local: Callable[[SessionKey], list[LiveStream]],
+        look_again: Callable[[StreamMeta], None],
     ) -> None:
         self._store = store
         self._breaker = breaker
@@ -47,6 +48,7 @@ class Sessions:
         self._admission = admission
         self._reads = reads
         self._local = local
+        self._look_again = look_again
 
     async def resume(self, key: SessionKey, cursor: Cursor | None) -> Resumed | Nothing:
         """What a returning client gets: the resume table, from "store unreachable" down.
@@ -76,7 +78,10 @@ class Sessions:
     async def status(self, key: SessionKey) -> SessionRecord:
         """The session's active and last stream."""
         with self._asking(key, Phase.REQUEST):
-            return await self._store.session(key)
+            record = await self._store.session(key)
+        if record.last is not None:
+            self._look_again(record.last)
+        return record
 
     async def stop(self, key: SessionKey) -> StreamMeta | LiveStream | None:
         """Stop the session's active stream, wherever it runs. None when there is none to stop.

@@ -102,6 +102,8 @@ class LiveStream:
     """When the next append is to renew the TTLs."""
     items: int = 0
     """What the endpoint has given so far."""
+    said: bool = False
+    """An item of the endpoint's came to something that clients see."""
     items_seen: int = 0
     """As many there were when somebody looked last."""
     last_item_at: float = field(init=False)

@@ -223,16 +223,18 @@ def identity(new: NewStream) -> list[str | bytes]:
 # -- seals ------------------------------------------------------------------------------------------------------------
 
 
-def _seal_json(outcome: str, fault: Fault | None) -> bytes:
+def _seal_json(outcome: str, fault: Fault | None, *, silent: bool = False) -> bytes:
     body: dict[str, object] = {"outcome": outcome}
+    if silent:
+        body["silent"] = True
     if fault is not None:
         body["fault"] = fault.as_dict()
     return json.dumps(body, separators=(",", ":")).encode()
 
 
 def seal_json(seal: Seal) -> bytes:
-    """The field `g`: outcome and fault."""
-    return _seal_json(seal.original or seal.outcome, seal.fault)
+    """The field `g`: outcome, fault, and whether nothing was said."""
+    return _seal_json(seal.original or seal.outcome, seal.fault, silent=seal.silent)
 
 
 def tombstone_json(terminal: Terminal) -> bytes:
@@ -288,6 +290,7 @@ def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal
             usage=_usage(usage),
             held=_unpack_held(held) if isinstance(held, bytes) else (),
             original=original,
+            silent=body.get("silent") is True,
         )
 
 

@@ -90,6 +90,8 @@ class Seal:
     """Closing parts held out of the log, in order."""
     original: str | None = None
     """What a later version wrote in place of an outcome this one knows: `outcome` is `INTERRUPTED` then."""
+    silent: bool = False
+    """It ended before its endpoint had said anything, and costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)

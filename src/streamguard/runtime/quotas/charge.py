@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...model import StreamRef
-from ...quota import QuotaService, Settlement
+from ...model import QuotaState, StreamRef
+from ...quota import QuotaService, ReservationState, Settlement
 
-__all__ = ["COMMIT_RESERVED", "RELEASE", "Charge"]
+__all__ = ["COMMIT_RESERVED", "RELEASE", "Charge", "state_on_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ class Charge:
         if type(release) is not bool or not (amounts is None or isinstance(amounts, dict)):
             raise TypeError("this is no charge")
         return cls(amounts, release)
+
+
+def state_on_record(state: ReservationState, *, attempted: bool = False) -> QuotaState:
+    """What a stream's record says of a reservation in this state. `attempted`: it has just been settled, and a host's
+    own service tells no more than that."""
+    if state is ReservationState.UNKNOWN or (state is ReservationState.EXPIRED and not attempted):
+        return QuotaState.NONE
+    if state is ReservationState.RESERVED and not attempted:
+        return QuotaState.PENDING
+    return QuotaState.SETTLED
 
 
 RELEASE: Final = Charge(release=True)

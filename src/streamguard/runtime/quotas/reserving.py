@@ -84,6 +84,10 @@ class Reserving:
         """What a stream of this process has reserved; None for nothing."""
         return self._held.get(ref)
 
+    def keeps(self, ref: StreamRef) -> bool:
+        """Whether this process renews the stream's reservation."""
+        return ref in self._held or ref in self._kept
+
     @property
     def count(self) -> int:
         """How many reservations this process keeps."""

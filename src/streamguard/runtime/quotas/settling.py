@@ -11,14 +11,14 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...deadlines import Deadline
-from ...errors import QuotaError, QuotaInvalidError, StoreError
+from ...errors import QuotaError, QuotaInvalidError, StoreError, StoreUnavailableError
 from ...faults import Fault, FaultCode
-from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef
+from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef, StreamState
 from ...quota import ReservationState
 from ...settings import Settings
 from ...stores.base import Owed, Seal, StreamMeta, StreamStore
@@ -29,7 +29,7 @@ from ..saving.payload import NewerPayloadError
 from ..saving.saves import Saving
 from ..saving.stream import SaveResult, Verdict
 from ..stream import LiveStream
-from .charge import Charge
+from .charge import Charge, state_on_record
 from .payload import add_settlement, read_settlement
 from .reserving import Reserving
 from .terms import QuotaBindings, QuotaTerms
@@ -116,9 +116,10 @@ class Settling(Finishing):
             return replace(settled, quota=state)
         self._reserving.keep(sealed.ref)
         self.under_way += 1
-        self._start(partial(self._settle_late, sealed.ref, charge))
+        late = _Late()
+        self._start(partial(self._settle_late, sealed.ref, charge, late))
         notices = (*settled.notices, self._told(sealed, error))
-        return replace(settled, quota=QuotaState.PENDING, notices=notices)
+        return replace(settled, quota=QuotaState.PENDING, notices=notices, quota_by_now=lambda: late.state)
 
     def _charge(self, sealed: Sealed, stream: LiveStream | None) -> Charge | None:
         """What to settle with; None where nothing was reserved."""
@@ -131,7 +132,7 @@ class Settling(Finishing):
         if held is None:
             return None
         terms = terms or QuotaTerms(held.demand.quotas)
-        return terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal, stream))
+        return terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal))
 
     def _patience(self, stream: LiveStream | None) -> float:
         visible = self._settings.settle_visible_seconds
@@ -170,11 +171,13 @@ class Settling(Finishing):
             self._reserving.failing = True
             return None, exc
         self._reserving.failing = False
-        unknown = settlement.state is ReservationState.UNKNOWN
-        return QuotaState.NONE if unknown else QuotaState.SETTLED, None
+        return state_on_record(settlement.state, attempted=True), None
 
-    async def _settle_late(self, ref: StreamRef, charge: Charge) -> None:
-        """Go on trying while this process lives; once it is done, the stream's record says so."""
+    async def _settle_late(self, ref: StreamRef, charge: Charge, late: _Late) -> None:
+        """Go on trying while this process lives; once it is done, the stream's record says so, or is going to.
+
+        A process that ends before leaves its reservation to expire, and whoever sees to that puts it on record.
+        """
         pause = MAX_PAUSE_SECONDS
         try:
             while not self._given_up.is_set():
@@ -187,14 +190,48 @@ class Settling(Finishing):
                     self._tell_given_up(ref, error)
                     return
                 if state is not None:
+                    late.state = state
+                    self._note(ref, state)
                     self._tell_recovered(ref)
-                    with suppress(StoreError):
-                        await self._store.mark(ref, quota=state)
+                    await self._marked(ref, state)
                     return
         finally:
             self._reserving.let_go(ref)
             self.under_way -= 1
             self._changed()
+
+    async def _marked(self, ref: StreamRef, state: QuotaState) -> None:
+        """Put on record what became of a reservation. A stream without one gets it with the right word."""
+        pause = PAUSE_SECONDS
+        while not self._given_up.is_set():
+            try:
+                await self._store.mark(ref, quota=state)
+            except StoreUnavailableError:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):  # noqa: TID251 -- a pause
+                        await self._given_up.wait()
+                pause = min(pause * 2, LATE_PAUSE_SECONDS)
+            except StoreError:  # nobody can read it
+                return
+            else:
+                return
+
+    def look_again(self, meta: StreamMeta) -> None:
+        """Put right, in the background, the record of a stream that lost its log, which says `pending` though nobody is
+        on it any more: its process ended between settling and saying so."""
+        if meta.quota is QuotaState.PENDING and meta.lost and meta.state is StreamState.CLOSED:
+            self._start(partial(self._looked_again, meta.ref))
+
+    async def _looked_again(self, ref: StreamRef) -> None:
+        store = self._reserving.store
+        if store is None or self._reserving.keeps(ref):
+            return
+        with suppress(QuotaError, StoreError, TimeoutError):
+            async with Deadline.after(self._settings.quota_seconds).limit():
+                found = await store.find(ref)
+            state = state_on_record(ReservationState.UNKNOWN if found is None else found.state)
+            if state is not QuotaState.PENDING:
+                await self._store.mark(ref, quota=state)
 
     # -- what is owed -------------------------------------------------------------------------------------------------
 
@@ -281,13 +318,21 @@ def _owing(settled: Settled, charge: Charge | None, due_seconds: float) -> Settl
     )
 
 
-def _said_nothing(seal: Seal, stream: LiveStream | None = None) -> bool:
-    """Whether it failed, or was interrupted, before its first item, or was shown to nobody."""
-    if seal.outcome not in (Outcome.FAILED, Outcome.INTERRUPTED):
+def _said_nothing(seal: Seal) -> bool:
+    """Whether it ended before it had said anything, or was shown to nobody. By the seal alone, so that its own worker
+    and any other come to the same."""
+    if seal.outcome is Outcome.COMPLETED:
         return False
     if seal.fault is not None and seal.fault.code is FaultCode.NOT_FOUND:
         return True
-    return seal.last_seq == 0 or (stream is not None and stream.items == 0)
+    return seal.silent or seal.last_seq == 0
+
+
+@dataclass(slots=True)
+class _Late:
+    """A settlement that is tried from memory."""
+
+    state: QuotaState = QuotaState.PENDING
 
 
 def _is_unsaved(meta: StreamMeta, also_settles: bool) -> bool:
