@@ -128,7 +128,7 @@ class Settings(BaseModel):
     off behind a proxy whose headers the server does not read: all visitors have the proxy's address there."""
     max_opens_per_minute_per_address: Count = 120
     """New answers that anonymous visitors of one address ask for, per process; more are refused (`limit_rate`). As many
-    other requests are allowed that come without a cookie."""
+    other requests are allowed that come without a cookie, or stop or erase something."""
     max_streams_per_address: Count = 32
     """Answers being written at once for visitors of one address that came without a cookie, per process; one more is
     refused (`limit_streams`)."""

@@ -113,6 +113,7 @@ async def test_visitors_of_one_address_open_so_many_a_minute() -> None:
         for headers in ({}, {"cookie": cookie}):
             refused = await strangers.ask("203.0.113.7", **headers)
             assert why(refused) == (429, "limit_rate", "max_opens_per_minute_per_address")
+            assert "set-cookie" not in refused.headers, "which would be a way to be many"
         assert (await strangers.ask("203.0.113.8")).status_code == 200
         assert strangers.warnings == []
 
@@ -135,6 +136,8 @@ async def test_other_requests_without_a_cookie_are_counted_apart() -> None:
         ]
         assert [answer.status_code for answer in answers] == [204, 204, 429, 429]
         assert (await strangers.ask("203.0.113.7", "GET", "/api/chat/s", cookie=cookie)).status_code == 200
+        for method, path in (("DELETE", "/api/chat/s"), ("POST", "/api/chat/s/stop")):
+            assert (await strangers.ask("203.0.113.7", method, path, cookie=cookie)).status_code == 429
         assert (await strangers.ask("203.0.113.7")).status_code == 200
 
 

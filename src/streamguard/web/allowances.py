@@ -55,7 +55,7 @@ class Allowances:
         self._opens = Rate(per_address, setting=setting)
         """New answers of visitors without a name, by address."""
         self._calls = Rate(per_address, setting=setting)
-        """Their requests for anything else without a cookie, by address."""
+        """Their requests for anything else, without a cookie or to change something, by address."""
 
     def open(self, identity: Identity, connection: HTTPConnection) -> None:
         """Let somebody ask for a new answer.
@@ -81,10 +81,12 @@ class Allowances:
         """Let somebody ask for something else.
 
         Raises:
-            FaultError: `limit_rate`: it is a visitor without a cookie, of whom nothing can be known.
+            FaultError: `limit_rate`: it is a visitor without a cookie, of whom nothing can be known, or one that
+                changes something: cookies are cheap.
         """
         address = self._address(identity, connection)
-        if address is not None and identity.is_new:
+        changes = connection.scope.get("method") not in ("GET", "HEAD")
+        if address is not None and (identity.is_new or changes):
             self._spend(self._calls, address, connection)
 
     def refused(self, identity: Identity, code: FaultCode) -> None:

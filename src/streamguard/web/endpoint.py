@@ -188,8 +188,8 @@ class GuardedEndpoint:
         if length.isascii() and length.isdigit() and int(length[:20]) > gate.settings.max_request_bytes:
             raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
         identity = await gate.owner(request)
-        ids.set_cookie = identity.set_cookie
         gate.allowances.open(identity, request)
+        ids.set_cookie = identity.set_cookie
         gate.runtime.check_room()
         found = None if self._session is None else await self._session.find(arguments, request)
         ids.session_id = checked_session_id(found)
