@@ -182,7 +182,7 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
     return [
         mark("burst of 1: events/s, × bare", compared(one, RATE), 1.2, at_least=True),
         mark("burst of many: events/s, × bare", compared(many, RATE), 1.2, at_least=True),
-        mark("paced: server CPU, × bare", compared("paced", SERVER), 1.5),
+        mark("paced: server CPU, × bare", compared("paced", SERVER), 1.65),
         mark("paced: added latency p99, ms", compared("paced", LATENCY_P99), 15.0),
         mark("burst of 1: commands sent/event", figure(one, COMMANDS), 0.2),
         mark("burst of many: commands sent/event", figure(many, COMMANDS), 0.2),
