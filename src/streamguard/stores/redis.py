@@ -1,7 +1,7 @@
 """The stream store on Redis 6.2 or later (or a compatible server): one Lua script per step.
 
-A process holds at most four connections: one that carries appends and heartbeats in order, two for everything else,
-and one that listens for hints. Layout, TTLs and the commands used: `docs/reference/redis.md`.
+A process holds at most four connections for each event loop: one that carries appends and heartbeats in order, two for
+everything else, and one that listens for hints. Layout, TTLs and the commands used: `docs/reference/redis.md`.
 """
 
 from __future__ import annotations
