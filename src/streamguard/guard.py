@@ -34,6 +34,7 @@ from .runtime import (
 from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
+from .web.destination import MARK
 from .web.endpoint import GuardedEndpoint, StreamOptions
 from .web.gate import Gate
 from .web.identity import Anonymous, Authenticate
@@ -392,6 +393,7 @@ class StreamGuard:
                 return await guarded_endpoint(args, kwargs)
 
             guarded_endpoint.signature.dress(guarded, endpoint)
+            setattr(guarded, MARK, guarded_endpoint)
             return guarded
 
         return decorate

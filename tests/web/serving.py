@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Literal
 
 import httpx
 import uvicorn
@@ -61,12 +62,20 @@ class Port(int):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, *, graceful_seconds: int | None = None) -> AsyncIterator[Port]:
+async def serving(
+    app: ASGIApp, *, graceful_seconds: int | None = None, http: Literal["auto", "h11", "httptools"] = "auto"
+) -> AsyncIterator[Port]:
     """Serve `app` on a free port of 127.0.0.1 while entered; gives the port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, lifespan="on", log_config=None, ws="none", access_log=False, timeout_graceful_shutdown=graceful_seconds
+        app,
+        lifespan="on",
+        log_config=None,
+        http=http,
+        ws="none",
+        access_log=False,
+        timeout_graceful_shutdown=graceful_seconds,
     )
     server = _Server(config)
 

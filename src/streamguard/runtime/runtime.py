@@ -391,9 +391,8 @@ class Runtime:
 
     async def _end(self, stream: LiveStream, ending: Ending) -> None:
         """Finalise once; whoever comes second does nothing."""
-        if stream.finalising:
+        if not stream.conclude():
             return
-        stream.finalising = True
         if ending.outcome is Outcome.STOPPED:
             stream.begin()
         fault = ending.fault

@@ -154,6 +154,7 @@ class LiveStream:
     _room: Wait = field(default_factory=Wait)
     _all_sent: Wait = field(default_factory=Wait)
     _done: asyncio.Event = field(default_factory=asyncio.Event)
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _clock: Callable[[], float] = field(init=False)
     _free_bytes: int = 0
     """Until so much is said, events need not be looked at one by one (see `emit`)."""
@@ -285,9 +286,25 @@ class LiveStream:
             return
         self.cancelling = ending
         self.cancelled_at = self._clock()
+        self._ending.set()
         self._room.wake()
         if self.producer is not None:
             self.producer.cancel()
+
+    def conclude(self) -> bool:
+        """The producer is through: the stream is finalised from here on. Returns whether it was not before."""
+        first, self.finalising = not self.finalising, True
+        self._ending.set()
+        return first
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more will be produced: it was cancelled, or its producer is through."""
+        return self.cancelling is not None or self.finalising
+
+    async def ending(self) -> None:
+        """Wait until `is_ending`. Any number of waiters; cancelling one changes nothing."""
+        await self._ending.wait()
 
     def overrule(self, ending: Ending) -> bool:
         """End the stream so because its log failed. Returns whether its producer was through already."""

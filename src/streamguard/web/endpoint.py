@@ -8,9 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError
@@ -29,10 +31,11 @@ from ..runtime.request import Ending
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
 from .admitted import Admitted, take_places
-from .exchange import exchange_of
+from .exchange import exchange_of, intake_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, merged, request_id_of, stream_headers
 from .idempotency import RequestKey, carries_key, give_back, open_once, request_key
+from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
 from .quota import Counting, QuotaOptions, standing_headers
 from .response import StreamResponse
@@ -117,9 +120,12 @@ class GuardedEndpoint:
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             return _headless(stream_headers(self._protocol.media_type, self._protocol.headers) + ids.headers())
+        intake = intake_of(request)
         try:
+            intake.check(self.max_request_bytes)
             admitted = await self._admit(arguments, request, ids)
         except FaultError as exc:
+            intake.told = True
             return fault_response(self._gate.refused(exc, ids), ids.headers())
         try:
             opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
@@ -136,14 +142,25 @@ class GuardedEndpoint:
             return self._joined(opened, admitted, request, ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
+        intake.hold(opened)
         answer = admitted.items.launch(self._gate.runtime, opened)
         call = exchange.call
         if call is not None:
             call.lend(self._gate.runtime.adopt)
-        response = await self._started(opened, answer, admitted, request, injected, ids)
+        response = await self._started(opened, answer, admitted, request, injected, ids, intake)
         if call is not None and not isinstance(response, StreamResponse):
             call.take_back()
         return response
+
+    @property
+    def max_request_bytes(self) -> int:
+        """The limit of its requests' bodies."""
+        return self._gate.settings.max_request_bytes
+
+    def too_large(self, scope: Scope) -> Response:
+        """The answer to a request whose body was refused before the endpoint was called; observes that."""
+        ids = Ids(request_id_of(Headers(scope=scope).get("x-request-id")))
+        return fault_response(self._gate.refused(BodyTooLargeError(), ids), ids.headers())
 
     # -- before the stream --------------------------------------------------------------------------------------------
 
@@ -184,9 +201,6 @@ class GuardedEndpoint:
             FaultError: it is refused.
         """
         gate, options = self._gate, self._options
-        length = request.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length[:20]) > gate.settings.max_request_bytes:
-            raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
         identity = await gate.owner(request)
         gate.allowances.open(identity, request)
         ids.set_cookie = identity.set_cookie
@@ -251,8 +265,6 @@ class GuardedEndpoint:
             body = await request.body()
         except RuntimeError:
             return ""
-        if len(body) > self._gate.settings.max_request_bytes:
-            raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
         path = request.scope.get("raw_path") or request.scope["path"].encode()
         return hashlib.sha256(b"\0".join((request.method.encode(), path, body))).hexdigest()
 
@@ -295,15 +307,18 @@ class GuardedEndpoint:
         request: Request,
         injected: Response | None,
         ids: Ids,
+        intake: Intake,
     ) -> Response:
         """The answer to the request that started `stream`, once it is known whether it begins."""
         returned = await answer.wait(stream) if answer is not None else None
         if returned is not None and not (answer is not None and answer.streams):
+            intake.release()
             await self._came_to_nothing(stream, admitted)
             return returned
         if await stream.first(self._gate.settings.headers_after_seconds) is FirstItem.FAILED:
             await self._came_to_nothing(stream, admitted)
-            if isinstance(stream.failure, (HTTPException, ConfigurationError)):
+            intake.told = intake.refused
+            if isinstance(stream.failure, (HTTPException, ConfigurationError)) and not intake.refused:
                 raise stream.failure
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .call import Call
+from .destination import guarded_endpoint
 from .headers import RawHeaders, expose
+from .intake import Intake, declared_length
+from .oversize import Oversize, caused_by_oversize
 
-__all__ = ["CutLayer", "Exchange", "exchange_of"]
+__all__ = ["CutLayer", "Exchange", "exchange_of", "intake_of"]
 
 _SCOPE_KEY: Final = "streamguard.exchange"
 
@@ -29,6 +35,8 @@ class Exchange:
     """Ids for whatever answer this exchange gets, also one that is not ours (a host's `HTTPException`)."""
     call: Call | None = None
     """The framework's call, where a layer of ours made it; without one it is the server's own, and ends with it."""
+    intake: Intake | None = None
+    """Reads the request; None until something of ours reads it."""
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -39,47 +47,109 @@ def exchange_of(scope: Scope) -> Exchange:
     return exchange
 
 
-class CutLayer:
-    """Outermost ASGI layer: has a cut response end as a broken connection, whatever middlewares are inside.
+def intake_of(request: Request) -> Intake:
+    """Reads the request of an endpoint; a new one under the request's own `receive` where no layer put one there.
 
-    A response that merely stops is enough for a server to break the connection. But `BaseHTTPMiddleware` runs the
-    app in a task of its own and writes the final, empty body message when that returns: a clean end, which every
-    client reads as success. That one message is swallowed, and nothing else is.
+    From here on the request, and whoever holds it, reads through it.
+    """
+    exchange = exchange_of(request.scope)
+    intake = exchange.intake
+    if intake is None:
+        declared = declared_length(request.headers.get("content-length"))
+        intake = exchange.intake = Intake(request.receive, limit=lambda: None, declared=declared)
+        request._receive = intake.receive  # noqa: SLF001 -- dependencies hold this very object, and it has no other door
+    else:
+        request._receive = intake.below(request.receive)  # noqa: SLF001 -- likewise
+    return intake
+
+
+class CutLayer:
+    """Outermost ASGI layer: what must hold whatever middlewares are inside.
+
+    **A cut response ends as a broken connection.** One that merely stops is enough for a server to break the
+    connection. But `BaseHTTPMiddleware` runs the app in a task of its own and writes the final, empty body message when
+    that returns: a clean end, which every client reads as success. That one message is swallowed, and nothing else is.
+
+    **A request's messages are read here**, for the endpoint and for its viewer: see `Intake`.
+
+    **A body that is too large is refused**, as its bytes come: see `Oversize`.
 
     A call that may begin a stream runs in a task of its own (see `Call`). Inside another such layer, as in a mounted
-    application, it does nothing.
+    application, it does nothing. `routes` are the application's.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: Callable[[], Iterable[BaseRoute]] = tuple) -> None:
         self.app = app
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or isinstance(scope.get(_SCOPE_KEY), Exchange):
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
+        oversize: Oversize | None = None
+        started = False
+        forward = send
+
+        def limit() -> int | None:
+            found = guarded_endpoint(scope, self._routes)
+            return None if found is None else found.max_request_bytes
+
+        def refused() -> None:
+            nonlocal oversize
+            found = guarded_endpoint(scope, self._routes)
+            if found is not None and not started:
+                oversize = Oversize(found, scope, send)
+                oversize.watch()
 
         def outermost_send(message: Message) -> Awaitable[None]:  # no coroutine of its own for each event
+            nonlocal started, forward
             if message.get("more_body"):
-                return send(message)
+                return forward(message)
             if message["type"] == "http.response.body":
                 if exchange.cut:
-                    return _nothing()
-            elif exchange.headers and message["type"] == "http.response.start":
-                message = {**message, "headers": _completed(list(message.get("headers", ())), exchange.headers)}
-            return send(message)
+                    return _swallow(message)
+            elif message["type"] == "http.response.start":
+                if oversize is not None and (oversize.answered or not _told(exchange)):
+                    forward = _swallow
+                    return oversize.answer(message.get("headers", ()))
+                started = True
+                if exchange.headers:
+                    message = {**message, "headers": _completed(list(message.get("headers", ())), exchange.headers)}
+            return forward(message)
+
+        async def called(scope: Scope, receive: Receive, send: Send) -> None:
+            """The application's call, reading through an intake."""
+            declared = declared_length(Headers(scope=scope).get("content-length"))
+            intake = exchange.intake = Intake(receive, limit=limit, declared=declared, on_refused=refused)
+            try:
+                await self.app(scope, intake.receive, send)
+            except Exception as exc:
+                if oversize is None or not caused_by_oversize(exc):
+                    raise
+            finally:
+                intake.close()
+                if oversize is not None:
+                    await oversize.settle()
+            if oversize is not None and not started:
+                await oversize.answer()
 
         if scope["method"] in _SAFE:
-            await self.app(scope, receive, outermost_send)
+            await called(scope, receive, outermost_send)
             return
         exchange.call = Call()
-        await exchange.call.run(self.app, scope, receive, outermost_send)
+        await exchange.call.run(called, scope, receive, outermost_send)
 
 
-async def _nothing() -> None:
-    """What sending a message that is swallowed comes to."""
+async def _swallow(message: Message) -> None:
+    """Send nothing."""
 
 
 def _completed(headers: RawHeaders, ids: RawHeaders) -> RawHeaders:
     present = {name.lower() for name, _ in headers}
     return expose(headers + [line for line in ids if line[0] not in present])
+
+
+def _told(exchange: Exchange) -> bool:
+    """Whether the endpoint itself answers that the body is too large."""
+    return exchange.intake is not None and exchange.intake.told

@@ -29,7 +29,7 @@ def add_outermost_layer(app: Starlette) -> None:
         return
 
     def build_with_layer() -> ASGIApp:
-        return CutLayer(build())
+        return CutLayer(build(), lambda: app.routes)
 
     build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
     app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]

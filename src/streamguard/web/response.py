@@ -67,6 +67,8 @@ class StreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         call = exchange.call
+        if exchange.intake is not None:
+            receive = exchange.intake.left  # what else comes is the endpoint's
         try:
             try:
                 viewer = self._view()
