@@ -35,10 +35,11 @@ from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
 from .web.destination import MARK
-from .web.endpoint import GuardedEndpoint, StreamOptions
+from .web.endpoint import GuardedEndpoint
 from .web.gate import Gate
 from .web.identity import Anonymous, Authenticate
 from .web.mounting import add_outermost_layer, not_found
+from .web.options import StreamOptions
 from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
 from .web.routes import Routes

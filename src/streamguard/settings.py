@@ -101,7 +101,8 @@ class Settings(BaseModel):
     max_stream_events: Count = 500_000
     """How many events a stream may have, notices included; past it the stream fails (`too_long`)."""
     max_request_bytes: Bytes = 4_194_304
-    """Size of a guarded endpoint's request body; a larger one is refused (`payload_too_large`)."""
+    """Size of a guarded endpoint's request body; a larger one is refused (`payload_too_large`) as soon as so much of it
+    has come, or its `Content-Length` says so. Other routes keep their own limits."""
     viewer_backlog_bytes: Bytes = 1_048_576
     """How far a viewer may fall behind a live stream before it is dropped (it can resume); one event always fits."""
     viewer_send_seconds: Seconds = 30.0

@@ -158,25 +158,45 @@ async def test_the_users_message_is_saved_before_the_model_is_called(given: Any)
 
 
 async def test_a_text_gets_an_id_that_a_repetition_shares() -> None:
-    messages = Messages()
+    messages, failures = Messages(), [RuntimeError("not yet")]
     guard = keeping(messages)
 
     @guard.stream("request.query_params.id")
     async def chat(request: Request, run: Run) -> AsyncIterator[str]:
         run.save("one")
         await run.save("two")
+        if failures:
+            raise failures.pop()
         yield "because"
 
     async with calling(app_of(chat), guard) as client:
-        first = await client.post("/chat?id=s", headers={"X-Request-Id": "r1"})
-        second = await client.post("/chat?id=s", headers={"X-Request-Id": "r1"})
-        third = await client.post("/chat?id=s")
+        first = await client.post("/chat?id=s", headers={"Idempotency-Key": "k1"})
+        second = await client.post("/chat?id=s", headers={"Idempotency-Key": "k1"})
     one, two, *rest = await ids_of(messages)
+    assert (first.status_code, second.status_code) == (502, 200)
     assert one.startswith("usr_")
     assert one != two
-    assert rest[:2] == [first.headers["x-message-id"], second.headers["x-message-id"]]
-    assert len(rest) == 5
-    assert rest[-1] == third.headers["x-message-id"]
+    assert rest[-1:] == [second.headers["x-message-id"]]
+    assert not [message_id for message_id in rest if message_id.startswith("usr_")]
+
+
+@pytest.mark.parametrize("header", ["X-Request-Id", "Idempotency-Key"])
+async def test_what_a_client_calls_its_request_is_no_key_of_what_it_says(header: str) -> None:
+    """A proxy's request id may well come twice; and on a GET the other header means nothing."""
+    messages = Messages()
+    guard = keeping(messages)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        await run.save("yes")
+        yield "because"
+
+    app = Starlette(routes=[Route("/chat", chat, methods=["POST", "GET"])])
+    method = "POST" if header == "X-Request-Id" else "GET"
+    async with calling(app, guard) as client:
+        for _ in range(2):
+            assert (await client.request(method, "/chat?id=s", headers={header: "r1"})).status_code == 200
+    assert len([message_id for message_id in await ids_of(messages) if message_id.startswith("usr_")]) == 2
 
 
 async def test_sync_endpoints_wait_in_their_thread() -> None:

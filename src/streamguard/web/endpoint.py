@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
@@ -21,10 +20,7 @@ from ..model import START, Outcome, SessionKey
 from ..runtime import (
     FirstItem,
     LiveStream,
-    OnConflict,
-    OnStoreFailure,
     QuotaRefusedError,
-    SaveOption,
     StreamRequest,
 )
 from ..runtime.request import Ending
@@ -37,42 +33,14 @@ from .headers import RawHeaders, merged, request_id_of, stream_headers
 from .idempotency import RequestKey, carries_key, give_back, open_once, request_key
 from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
-from .quota import Counting, QuotaOptions, standing_headers
+from .options import StreamOptions
+from .quota import Counting, standing_headers
 from .response import StreamResponse
 from .run import Run
-from .selector import Selector, SelectorSource, checked_message_id, checked_session_id
+from .selector import Selector, checked_message_id, checked_session_id
 from .signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointKind, EndpointSignature
 
-__all__ = ["GuardedEndpoint", "StreamOptions", "wants_ids"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
-    """The arguments of `@guard.stream`."""
-
-    session: SelectorSource | None
-    message_id: SelectorSource | None
-    protocol: str | None
-    on_conflict: OnConflict
-    on_store_failure: OnStoreFailure
-    ids: bool | None
-    binding: str | None
-    first_item_seconds: float | None
-    stall_seconds: float | None
-    max_stream_seconds: float | None
-    save: SaveOption
-    quotas: QuotaOptions
-
-    def check(self) -> None:
-        """Raises `ConfigurationError` for a value that no endpoint could have."""
-        if self.on_conflict not in ("reject", "replace", "join"):
-            raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
-        if self.on_store_failure not in ("continue", "fail"):
-            raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
-        for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
-                raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+__all__ = ["GuardedEndpoint", "wants_ids"]
 
 
 class GuardedEndpoint:
@@ -228,7 +196,7 @@ class GuardedEndpoint:
                 first_item_seconds=options.first_item_seconds,
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
-                retry_key=request.headers.get("idempotency-key") or ids.request_id,
+                retry_key=request.headers["idempotency-key"] if once else None,
                 demand=demand,
                 on_over=None if places.stranger is None else places.stranger.release,
             ),

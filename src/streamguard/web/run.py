@@ -220,9 +220,9 @@ class Run:
         Args:
             message: a UI message of AI SDK (`{"id", "role", "parts"}`, as a mapping or a pydantic model), a `Message`,
                 or a text. A text's id is made of the session, the text, its place among those of this request, and
-                the request's `Idempotency-Key`, or else its `X-Request-Id`: a repetition that carries the same one
-                duplicates nothing. The assistant message that this stream continues is not replaced: results of tools
-                and approvals that the client added to it are taken over.
+                the request's `Idempotency-Key`: a repetition that carries the same one duplicates nothing, and without
+                one each request brings a text of its own. The assistant message that this stream continues is not
+                replaced: results of tools and approvals that the client added to it are taken over.
 
         Of what a message holds the same is true as of a part: text becomes valid, and what has no form in JSON is
         replaced, with a notice.

@@ -1,0 +1,41 @@
+"""What `@guard.stream` is told about an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError
+from ..runtime import OnConflict, OnStoreFailure, SaveOption
+from .quota import QuotaOptions
+from .selector import SelectorSource
+
+__all__ = ["StreamOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """The arguments of `@guard.stream`."""
+
+    session: SelectorSource | None
+    message_id: SelectorSource | None
+    protocol: str | None
+    on_conflict: OnConflict
+    on_store_failure: OnStoreFailure
+    ids: bool | None
+    binding: str | None
+    first_item_seconds: float | None
+    stall_seconds: float | None
+    max_stream_seconds: float | None
+    save: SaveOption
+    quotas: QuotaOptions
+
+    def check(self) -> None:
+        """Raises `ConfigurationError` for a value that no endpoint could have."""
+        if self.on_conflict not in ("reject", "replace", "join"):
+            raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
+        if self.on_store_failure not in ("continue", "fail"):
+            raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
+        for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
+                raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
