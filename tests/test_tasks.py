@@ -28,7 +28,9 @@ KNOWN: Final = {
     "stores.redis_watch.Feed._join": "fails who enters, hints to the rest (tests/stores/test_redis_tasks.py)",
     "web.call.Call.run": "resolves the server's wait when done (tests/web/test_call.py)",
     "web.download.LogDownload.__call__": "in the response's task group",
+    "web.intake.Intake.hold": "tells its readers how it ended (tests/web/test_intake.py)",
     "web.items.Answer.wait": "awaited beside what it is about, and cancelled",
+    "web.oversize.Oversize.watch": "awaited by `settle`, which raises what it raised",
     "web.response.StreamResponse._deliver": "in the response's task group",
     "web.sync.ThreadedIterator.__init__": "ends in a `finally` that tells the loop (tests/web/test_sync.py)",
 }

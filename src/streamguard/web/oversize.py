@@ -57,6 +57,8 @@ class Oversize:
             if not self._answering_late:
                 late.cancel()
             await asyncio.wait({late})
+            if not late.cancelled():
+                late.result()
 
     async def _answer_late(self) -> None:
         await asyncio.sleep(LATE_SECONDS)

@@ -1,0 +1,139 @@
+"""`Intake`, driven by hand: each piece of a body is read once and in order, whoever reads beside the application."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from streamguard.runtime import LiveStream
+from streamguard.web.intake import Intake, declared_length
+
+pytestmark = pytest.mark.anyio
+
+
+class Stream:
+    """As much of a `LiveStream` as an intake looks at."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+
+    @property
+    def is_ending(self) -> bool:
+        return self._over.is_set()
+
+    async def ending(self) -> None:
+        await self._over.wait()
+
+    def end(self) -> None:
+        self._over.set()
+
+
+def held(intake: Intake) -> Stream:
+    stream = Stream()
+    intake.hold(cast("LiveStream", stream))
+    return stream
+
+
+async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[bytes], list[Message]]:
+    """Deliver `pieces` and let readers come and go as `steps` say. Gives what the application read."""
+    waiting: asyncio.Queue[Message] = asyncio.Queue()
+    for index, piece in enumerate(pieces):
+        waiting.put_nowait({"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1})
+    if gone:
+        waiting.put_nowait({"type": "http.disconnect"})
+    intake = Intake(waiting.get, limit=lambda: None)
+    got: list[bytes] = []
+    other: list[Message] = []
+    stream: Stream | None = None
+    watch: asyncio.Task[Message] | None = None
+
+    async def read() -> bool:
+        message = await intake.receive()
+        if message["type"] == "http.request":
+            got.append(message["body"])
+            return bool(message["more_body"])
+        other.append(message)
+        return False
+
+    more = True
+    for step in steps:
+        if step == "hold" and stream is None:
+            stream = held(intake)
+        elif step == "look":
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                message = await intake.receive()
+                if stream is not None:  # before that it is the server's own word
+                    other.append(message)
+        elif step == "read" and more:
+            more = await read()
+        elif step == "watch" and stream is not None and watch is None:
+            watch = asyncio.create_task(intake.left())
+        elif step == "leave" and watch is not None:
+            watch.cancel()
+            watch = None
+        else:
+            await asyncio.sleep(0)
+    if stream is None:
+        stream = held(intake)
+    while more:
+        more = await read()
+    seen = list(other)
+    stream.end()
+    assert (await intake.receive())["type"] == "http.disconnect"
+    if watch is not None:
+        watch.cancel()
+    intake.close()
+    return got, seen
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=6),
+    steps=st.lists(st.sampled_from(["hold", "look", "read", "watch", "leave", "turn"]), max_size=25),
+    gone=st.booleans(),
+)
+def test_a_body_is_read_whole_once_and_in_order(pieces: list[bytes], steps: list[str], gone: bool) -> None:
+    got, seen = asyncio.run(run(pieces, steps, gone))
+    assert got == pieces
+    assert seen == []  # no disconnect before the stream ended
+
+
+async def test_what_a_layer_outside_raises_reaches_whoever_reads() -> None:
+    fail = asyncio.Event()
+
+    async def failing() -> Message:
+        await fail.wait()
+        raise LookupError
+
+    intake = Intake(failing, limit=lambda: None)
+    held(intake)
+    readers = [asyncio.create_task(intake.receive()), asyncio.create_task(intake.left())]
+    await asyncio.sleep(0)
+    fail.set()
+    results = await asyncio.gather(*readers, return_exceptions=True)
+    assert [type(result) for result in results] == [LookupError, LookupError]
+
+
+async def test_the_calls_end_ends_what_waits_for_the_rest_of_a_body() -> None:
+    forever: asyncio.Queue[Message] = asyncio.Queue()
+    intake = Intake(forever.get, limit=lambda: None)
+    held(intake)
+    readers = [asyncio.create_task(intake.receive()), asyncio.create_task(intake.left())]
+    await asyncio.sleep(0)
+    intake.close()
+    messages = await asyncio.wait_for(asyncio.gather(*readers), 10)
+    assert [message["type"] for message in messages] == ["http.disconnect", "http.disconnect"]
+
+
+@pytest.mark.parametrize(
+    ("value", "length"), [(None, 0), ("", 0), ("-5", 0), ("+5", 0), ("²", 0), ("12", 12), ("9" * 50, 10**20 - 1)]
+)
+def test_a_content_length_is_a_number_or_nothing(value: str | None, length: int) -> None:
+    assert declared_length(value) == length
