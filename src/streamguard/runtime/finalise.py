@@ -104,6 +104,8 @@ class Finaliser:
             return
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
         reply = await self._retry(partial(self.close, close, settled), deadline=self._deadline())
+        if reply is not None and reply.status is Status.NOT_SEALED and stream.owned():
+            reply = await self._closed_again(stream, seal, close, settled)
         if not stream.owned():  # its feed is the follower's already
             self._end_superseded(stream)
             return
@@ -193,6 +195,15 @@ class Finaliser:
             await self._flushed(stream)
             if stream.degraded or stream.superseded:
                 return status, None
+
+    async def _closed_again(self, stream: LiveStream, seal: Seal, close: Close, settled: Settled) -> AppendReply | None:
+        """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided."""
+        status, standing = await self._seal(stream, seal, self._deadline())
+        if status is None:
+            return None
+        if standing != seal:
+            return AppendReply(status, 0, stop_requested=False)
+        return await self._retry(partial(self.close, close, settled), deadline=self._deadline())
 
     async def _seal_late(self, stream: LiveStream, proposal: Seal) -> None:
         """Give its viewers their end, and write it when the store is back. The log itself is whole."""

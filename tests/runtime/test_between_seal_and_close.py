@@ -1,11 +1,13 @@
-"""A stream lost to another worker between its seal and its close is closed by that worker or by a sweep, never by
-the old writer: not even if the store lost the takeover meanwhile, so that a close under the old epoch would pass."""
+"""What may happen to a stream between its seal and its close, while its reply is saved: it is lost to another worker,
+or the store loses the seal. What was decided is carried out once, by whoever owns the stream."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from streamguard.model import Persisted, StreamState
+from streamguard.model import Outcome, Persisted, StreamState
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.stores.memory import MemoryStore
 
@@ -44,3 +46,29 @@ async def test_a_writer_that_lost_its_stream_while_it_was_saved_does_not_close_i
         meta = await closed(memory, stream.ref)
         assert meta.persisted is Persisted.YES
         assert len(terminals(await log_of(memory, stream.ref))) == 1
+
+
+@pytest.mark.parametrize("lost", [0, 1, 3])
+async def test_a_seal_that_an_older_snapshot_lacks_is_put_back_before_the_close(memory: MemoryStore, lost: int) -> None:
+    """As after a failover to a replica that had heard neither of the seal nor of the last events."""
+    messages = Messages()
+    messages.hold("append", after=True)
+    settings = quick(save_visible_seconds=30.0)
+    async with working(memory, settings, bindings=saving_to(messages)) as one:
+        stream = await one.start(saying("a", "b", "c", "d"))
+        reading = asyncio.create_task(one.watch(stream))
+        await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
+        key = stream.ref.key
+        entry = memory._streams[key.owner, key.session_id, stream.ref.stream_id]
+        whole = list(entry.events)
+        entry.seal, entry.state = None, StreamState.OPEN
+        del entry.events[len(whole) - lost :]
+        messages.let_go("append")
+        seen = await reading
+        await one.idle()
+        assert (seen.text, seen.outcome) == ("abcd", "completed")
+        meta = await closed(memory, stream.ref)
+        assert entry.events[: len(whole)] == whole
+        assert meta.seal is not None
+        assert (meta.seal.outcome, meta.lost) == (Outcome.COMPLETED, False)
+        assert seen.ids == list(range(1, len(entry.events) + 1))
