@@ -97,6 +97,11 @@ class Finishing:
         """Whether `finish` would do nothing for it, so that it may be sealed and closed in one go."""
         return True
 
+    async def is_saved_whole(self, meta: StreamMeta) -> bool:
+        """Whether a stream that nobody writes any more, and that is not sealed, was saved to its end all the same: then
+        it ended, and the store lost that. False where it cannot be told soon."""
+        return False
+
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Finish a stream whose log is whole; `stream` when it was produced here. Takes a few seconds at most: what
         takes longer goes on after the close."""

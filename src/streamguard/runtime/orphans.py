@@ -78,6 +78,8 @@ class Orphans:
 
     async def _end(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
         seal = meta.seal
+        if seal is None and await self._finishing.is_saved_whole(meta):
+            return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
         if seal is None:
             silent = await is_silent(self._store, meta, self._settings)
             proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, silent=silent)
@@ -90,8 +92,8 @@ class Orphans:
         return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
-        """What was logged before the log was lost is all that anybody has of it."""
-        silent = await is_silent(self._store, meta, self._settings)
+        """What was logged before the log was lost is all that anybody has of it, unless it is saved whole."""
+        silent = proposed.outcome is not Outcome.COMPLETED and await is_silent(self._store, meta, self._settings)
         seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, silent=silent)
         settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
         persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted

@@ -84,6 +84,9 @@ class Settling(Finishing):
     def has_nothing_to_do(self, stream: LiveStream) -> bool:
         return self._reserving.held(stream.ref) is None and self._saving.has_nothing_to_do(stream)
 
+    async def is_saved_whole(self, meta: StreamMeta) -> bool:
+        return await self._saving.is_saved_whole(meta)
+
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save and settle a stream whose log is whole. Settling takes `settle_visible_seconds` at most."""
         settled = await self._saving.finish(sealed, stream)

@@ -108,6 +108,13 @@ class Saving(Finishing):
         binding = stream.request.binding
         return self._bindings.target_of(binding) is None and not self._bindings.is_others(binding)
 
+    async def is_saved_whole(self, meta: StreamMeta) -> bool:
+        target = self._bindings.target_of(meta.binding)
+        if target is None:
+            return False
+        writer = self._writer(meta.ref, Beginning.of_meta(meta), self.saver(target))
+        return await writer.has_whole(meta, Attempts(self._patience(None), retries=False))
+
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream
         that was taken over, whose lease nobody renews."""
@@ -137,6 +144,8 @@ class Saving(Finishing):
         target = self._bindings.target_of(sealed.binding)
         if target is None:
             return Settled()
+        if stream is None and sealed.whole:  # as `is_saved_whole` found
+            return Settled(Persisted.YES)
         if stream is not None and await self.is_disowned(stream):
             superseded = SaveResult(Verdict.CONFLICT, "superseded")
             return Settled(Persisted.NO, notices=self._told(sealed, stream.before, superseded))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from ...errors import MessageNotFoundError, StoreError, StreamGuardError
+from ...errors import MessageNotFoundError, MessageStoreError, StoreError, StreamGuardError
 from ...messages import Appended, Message, MessageStatus, MessageStore, Role, StoredMessage
-from ...model import SessionKey
-from ...stores.base import StreamStore
+from ...model import Outcome, SessionKey
+from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage
 from ..beginning import Beginning
 from .calls import Attempts, Saver
@@ -72,6 +72,17 @@ class SessionWriter:
             )
         except MessageNotFoundError:
             return None
+
+    async def has_whole(self, meta: StreamMeta, attempts: Attempts) -> bool:
+        """Whether the message is stored as this stream left it, and the stream ended by itself. False where the message
+        store does not say so."""
+        try:
+            stored = await self.get(meta.message_id, attempts)
+        except (MessageStoreError, StoreError):
+            return False
+        if stored is None or stored.streams[-1:] != (meta.ref.stream_id,):
+            return False
+        return stored.message.outcome is Outcome.COMPLETED
 
     async def last(self, attempts: Attempts) -> StoredMessage | None:
         """The session's last message; None when there is none, or nothing can be read."""
