@@ -8,17 +8,20 @@ from dataclasses import replace
 import pytest
 
 from streamguard.errors import FaultError, StoreUnavailableError
-from streamguard.faults import Phase
-from streamguard.model import START, Cursor, Persisted, SessionKey, new_stream_id
+from streamguard.faults import Fault, FaultCode, Phase
+from streamguard.model import START, Cursor, Outcome, Persisted, SessionKey, new_stream_id
+from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing, Resumed
+from streamguard.runtime.request import Ending
 from streamguard.runtime.resume import resolve, resolve_after
 from streamguard.stores.base import SessionRecord, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores
 from .lines import Line
-from .stage import KEY, Model, Worker, closed, quick, read, saying, working
+from .stage import KEY, Model, Worker, closed, expired, quick, read, saying, working
 
 pytestmark = pytest.mark.anyio
 
@@ -207,6 +210,34 @@ async def test_finished_long_ago(stores: Stores, look: StreamStore, persisted: P
         assert isinstance(found, Resumed) is replayed
         tail = await worker.runtime.sessions.resume(KEY, at(stream, 1))
         assert isinstance(tail, Resumed), "a cursor behind the end is always served"
+
+
+@pytest.mark.parametrize("said", [0, 2])
+@pytest.mark.parametrize("persisted", [Persisted.NOT_ASKED, Persisted.YES])
+async def test_half_a_reply_is_never_nothing_to_resume(
+    stores: Stores, look: StreamStore, said: int, persisted: Persisted
+) -> None:
+    """Its writer is gone, so nobody was told; and an empty log may have lost what was said."""
+    ref = registered(await try_register(look, new_stream(KEY), lease=0.05)).ref
+    if said:
+        await put(look, ref, 1, *[b"a"] * said)
+    await expired(look, ref)
+    async with working(stores(), quick(replay_after_finish_seconds=0)) as worker:
+        assert await OrphanSweep(worker.runtime).sweep() == 1
+        await look.mark(ref, persisted=persisted)
+        reading = await read(await worker.resume())
+        assert (reading.outcome, reading.text) == ("interrupted", "a" * said)
+
+
+async def test_a_request_refused_by_a_shutdown_has_nothing_to_resume(stores: Stores) -> None:
+    """It was answered with an error, so its client knows."""
+    async with working(stores(), quick(replay_after_finish_seconds=0)) as worker:
+        stream = await worker.open()
+        ending = Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
+        await worker.runtime._end(stream, ending)
+        found = await worker.runtime.sessions.resume(KEY, None)
+        assert isinstance(found, Nothing)
+        assert found.reason == "finished"
 
 
 async def test_protocol_without_a_visible_terminal(stores: Stores) -> None:
