@@ -17,7 +17,7 @@ from streamguard.stores.memory import MemoryStore
 from ..harness.waiting import wait_until_async
 from .conftest import Stores
 from .lines import Line
-from .stage import KEY, Model, closed, dying, expired, quick, saying, working
+from .stage import KEY, Model, closed, dying, expired, quick, read, saying, working
 
 pytestmark = pytest.mark.anyio
 
@@ -168,6 +168,26 @@ async def test_raw_holds_one_slice_of_a_log_however_long_it_is(memory: MemorySto
         assert total == 1_000_000
         assert longest <= SLICE_BYTES
         assert turns >= slices >= total / SLICE_BYTES
+
+
+@pytest.mark.parametrize("what", ["raw", "replay"])
+async def test_who_reads_a_log_for_a_client_waits_for_its_turn(memory: MemoryStore, what: str) -> None:
+    async with working(memory, quick(max_log_reads=1)) as worker:
+        stream = await worker.start(saying("a"))
+        await worker.watch(stream)
+
+        async def reading() -> str:
+            if what == "raw":
+                _, text = await worker.runtime.sessions.raw(KEY, stream.ref.stream_id)
+                return "".join([piece async for piece in text])
+            return (await read(await worker.resume())).text
+
+        async with worker.runtime.sessions._reads.turn("somebody else"):
+            task = asyncio.create_task(reading())
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not task.done()
+        assert await task == "a"
 
 
 # -- erasure -----------------------------------------------------------------------------------------------------------
