@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -212,3 +213,19 @@ async def test_a_sweep_says_when_the_store_failed(memory: MemoryStore) -> None:
         with pytest.raises(StoreError):
             await OrphanSweep(worker.runtime).sweep()
         line.down = False
+
+
+async def test_a_process_that_stood_still_lets_the_others_renew_first(memory: MemoryStore) -> None:
+    """Its whole machine may have: leases that ran out meanwhile are no sign of a dead worker."""
+    line = Line(memory)
+    settings = quick(lease_seconds=1.0, heartbeat_seconds=0.1, sweep_seconds=0.05)
+    async with working(line, settings) as worker:
+        sweep = asyncio.create_task(OrphanSweep(worker.runtime).run())
+        await wait_until_async(lambda: line.calls["due"], description="it looks")
+        time.sleep(1.2)
+        clock = worker.runtime.clock
+        asked, stood_still = line.calls["due"], clock.time()
+        await wait_until_async(lambda: line.calls["due"] > asked, description="it looks again")
+        assert clock.time() - stood_still >= settings.lease_seconds - 0.1
+        sweep.cancel()
+        await asyncio.wait([sweep])
