@@ -289,3 +289,30 @@ def test_what_breaks_off_counts_as_far_as_it_goes(text: str, value: Json) -> Non
 )
 def test_what_is_no_json_has_no_value(text: str) -> None:
     assert partial_json(text) is None
+
+
+def test_a_text_that_has_ended_is_joined_when_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks may do so in a thread; adding a part never takes longer than the part is long."""
+    joinings: list[int] = []
+
+    def counted(pieces: Sequence[str]) -> str:
+        joinings.append(len(pieces))
+        return "".join(pieces)
+
+    monkeypatch.setattr("streamguard.wire.folding.joined", counted)
+    folding = MessageFold("m1")
+    for part in (
+        {"type": "text-start", "id": "t"},
+        {"type": "text-delta", "id": "t", "delta": "a"},
+        {"type": "text-delta", "id": "t", "delta": "b"},
+        {"type": "text-end", "id": "t"},
+        {"type": "text-delta", "id": "t", "delta": "too late"},
+        {"type": "text-start", "id": "t"},
+        {"type": "text-delta", "id": "t", "delta": "c"},
+    ):
+        folding.add(json.dumps(part).encode())
+    assert joinings == []
+    assert [part["text"] for part in folding.message().parts] == ["ab", "c"]
+    assert joinings == [2, 1]
+    assert [part["text"] for part in folding.message().parts] == ["ab", "c"]
+    assert joinings == [2, 1, 1]

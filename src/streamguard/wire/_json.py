@@ -49,7 +49,8 @@ def joined(pieces: Sequence[str]) -> str:
         end = start + _STEP
         if text[end - 1 : end] and "\ud800" <= text[end - 1] <= "\udbff":
             end += 1
-        valid.append(encode_text(text[start:end]).decode())
+        step = text[start:end]
+        valid.append(step if step.isascii() else encode_text(step).decode())
         start = end
     return "".join(valid)
 

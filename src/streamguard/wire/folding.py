@@ -91,6 +91,8 @@ class MessageFold:
         self._metadata: Json = None if previous is None else copy.deepcopy(previous.metadata)
         # Texts grow piece by piece: joining at each delta would cost the square of a long answer.
         self._growing: dict[tuple[str, str], tuple[Part, list[str]]] = {}
+        # Whole, but not joined yet: that may take a while, and whoever asks for the message knows where to do it.
+        self._whole: list[tuple[Part, list[str]]] = []
         self._tools = ToolFold(self._parts)
 
     def add(self, payload: bytes) -> None:
@@ -124,8 +126,9 @@ class MessageFold:
 
     def message(self) -> UIMessage:
         """The message so far, independent of what is added later."""
-        for part, pieces in self._growing.values():
+        for part, pieces in (*self._whole, *self._growing.values()):
             part["text"] = joined(pieces)
+        self._whole.clear()
         self._tools.settle()
         return UIMessage(self._id, tuple(copy.deepcopy(self._parts)), copy.deepcopy(self._metadata))
 
@@ -151,8 +154,7 @@ class MessageFold:
 
     def _settle(self, key: tuple[str, str]) -> None:
         if key in self._growing:
-            part, pieces = self._growing.pop(key)
-            part["text"] = joined(pieces)
+            self._whole.append(self._growing.pop(key))
 
     def _data(self, chunk: Part) -> None:
         if chunk.get("transient"):
