@@ -53,7 +53,7 @@ class Lending:
 
         app = self.inner = FastAPI(middleware=middleware, lifespan=self.guard.lifespan)
 
-        @app.post("/chat")
+        @app.api_route("/chat", methods=["GET", "POST"])
         @self.guard.stream("request.query_params.id")
         async def chat(request: Request, lent: Annotated[str, Depends(session)]) -> AsyncIterator[str]:
             yield f"{lent} "
@@ -73,18 +73,19 @@ class Lending:
         viewer.drop("slow")
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("place", ["", "/sub"], ids=["plain", "mounted"])
 @pytest.mark.parametrize("middleware", STACKS.values(), ids=STACKS)
 @pytest.mark.parametrize("server", [serving, hypercorning], ids=["uvicorn", "hypercorn"])
 async def test_a_dropped_viewer_hears_of_it_at_once_and_the_stream_keeps_what_it_was_lent(
-    server: Serving, middleware: list[Middleware], place: str
+    server: Serving, middleware: list[Middleware], place: str, method: str
 ) -> None:
     lending = Lending(*middleware)
     if place:
         lending.mounted()
     headers = {**USER, "Accept-Encoding": "identity"}
     async with server(lending.app) as port:
-        async with open_sse(port, f"{place}/chat?id=s", method="POST", headers=headers) as first:
+        async with open_sse(port, f"{place}/chat?id=s", method=method, headers=headers) as first:
             await first.read_events(3)
             lending.viewer_dropped()
             assert await first.read_rest() == []
@@ -99,6 +100,26 @@ async def test_a_dropped_viewer_hears_of_it_at_once_and_the_stream_keeps_what_it
         await lending.guard.idle()
         assert lending.events == ["used", "given back"]
         assert len(set(lending.tasks)) == 1
+
+
+async def test_other_routes_are_called_in_the_servers_own_task() -> None:
+    """So that what they set in their context is seen around them, as ever."""
+    lending = Lending()
+    tasks: list[asyncio.Task[object] | None] = []
+
+    @lending.inner.post("/plain")
+    async def plain() -> str:
+        tasks.append(asyncio.current_task())
+        return "plain"
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks.append(asyncio.current_task())
+        await lending.inner(scope, receive, send)
+
+    async with lending.guard:
+        scope: Scope = {"type": "http", "method": "POST", "path": "/plain", "query_string": b"", "headers": []}
+        await around(scope, receive, Sent().send)
+    assert tasks == [asyncio.current_task()] * 2
 
 
 async def test_a_client_that_leaves_takes_nothing_with_it() -> None:

@@ -21,9 +21,6 @@ __all__ = ["CutLayer", "Exchange", "exchange_of", "intake_of"]
 
 _SCOPE_KEY: Final = "streamguard.exchange"
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods whose calls stay in the server's own task."""
-
 
 @dataclass(slots=True, eq=False)
 class Exchange:
@@ -74,7 +71,7 @@ class CutLayer:
 
     **A body that is too large is refused**, as its bytes come: see `Oversize`.
 
-    A call that may begin a stream runs in a task of its own (see `Call`). Inside another such layer, as in a mounted
+    A guarded endpoint's call runs in a task of its own (see `Call`). Inside another such layer, as in a mounted
     application, it does nothing. `routes` are the application's.
     """
 
@@ -134,7 +131,7 @@ class CutLayer:
             if oversize is not None and not started:
                 await oversize.answer()
 
-        if scope["method"] in _SAFE:
+        if guarded_endpoint(scope, self._routes) is None:
             await called(scope, receive, outermost_send)
             return
         exchange.call = Call()
