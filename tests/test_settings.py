@@ -15,6 +15,12 @@ def test_the_defaults_agree_with_each_other() -> None:
     assert settings.max_event_bytes <= settings.max_stream_bytes
 
 
+def test_a_smaller_stream_has_smaller_events() -> None:
+    assert Settings(max_stream_bytes=2_000_000).max_event_bytes == 2_000_000
+    with pytest.raises(ValidationError, match="max_event_bytes"):
+        Settings(max_stream_bytes=2_000_000, max_event_bytes=2_000_001)
+
+
 def test_every_number_carries_its_unit() -> None:
     for name, kind in get_type_hints(Settings, include_extras=False).items():
         if kind is float:
@@ -52,7 +58,7 @@ def test_only_what_may_be_left_out_may_be_zero(name: str) -> None:
         ({"heartbeat_seconds": 8}, "heartbeat_seconds"),
         ({"lease_seconds": 4}, "heartbeat_seconds"),
         ({"live_ttl_seconds": 59}, "live_ttl_seconds"),
-        ({"max_stream_bytes": 1000}, "max_event_bytes"),
+        ({"max_stream_bytes": 1000, "max_event_bytes": 1001}, "max_event_bytes"),
     ],
 )
 def test_contradictions_are_refused(values: dict[str, float], word: str) -> None:

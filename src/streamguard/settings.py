@@ -166,6 +166,8 @@ class Settings(BaseModel):
             raise ValueError(
                 "live_ttl_seconds must be at least four times lease_seconds, or a log ends before its orphan is found"
             )
+        if "max_event_bytes" not in self.model_fields_set and self.max_event_bytes > self.max_stream_bytes:
+            object.__setattr__(self, "max_event_bytes", self.max_stream_bytes)  # who lowers one need not name the other
         if self.max_event_bytes > self.max_stream_bytes:
             raise ValueError("max_event_bytes must not be over max_stream_bytes")
         return self

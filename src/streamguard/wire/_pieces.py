@@ -16,17 +16,15 @@ class Halves:
     """Halves of surrogate pairs at the end of a piece, which wait for the next piece of the same text."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], str] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: dict[tuple[str, str], str] = {}
+        """By text."""
 
     def complete(self, key: tuple[str, str], piece: str) -> str:
         """The piece with the half that waits for it, valid, without one at its own end; perhaps nothing."""
-        if self._waiting:
-            piece = self._waiting.pop(key, "") + piece
+        if self.waiting:
+            piece = self.waiting.pop(key, "") + piece
         if piece and "\ud800" <= piece[-1] <= "\udbff":
-            self._waiting[key] = piece[-1]
+            self.waiting[key] = piece[-1]
             piece = piece[:-1]
         try:
             piece.encode()
@@ -36,16 +34,16 @@ class Halves:
 
     def end(self, key: tuple[str, str]) -> str:
         """The text is over: what is left of it to say."""
-        return REPLACEMENT if self._waiting.pop(key, "") else ""
+        return REPLACEMENT if self.waiting.pop(key, "") else ""
 
     def drop(self, key: tuple[str, str]) -> None:
         """The text counts no more: something else says it whole."""
-        self._waiting.pop(key, None)
+        self.waiting.pop(key, None)
 
     def take(self) -> list[tuple[str, str]]:
         """Every text that a half waits for, which is over."""
-        keys = list(self._waiting)
-        self._waiting.clear()
+        keys = list(self.waiting)
+        self.waiting.clear()
         return keys
 
 

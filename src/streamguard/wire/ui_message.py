@@ -126,7 +126,7 @@ class UIMessageEncoder(Encoder):
             payload = prefix + encode_basestring(text).encode() + b"}"
         except UnicodeEncodeError:
             payload = b""
-        if not payload or self._halves or len(payload) > self._max_bytes:
+        if not payload or self._halves.waiting or len(payload) > self._max_bytes:
             key = self._text_key or ("text", self._next_id())
             text = self._halves.complete(key, text)
             payloads = fitting(text, lambda piece: prefix + encode_basestring(piece).encode() + b"}", self._max_bytes)
@@ -197,7 +197,7 @@ class UIMessageEncoder(Encoder):
         if kind in _BREAKS_TEXT:
             out = self._close_text()
             self._in_step = self._in_step or kind == "start-step"
-            if kind != "tool-input-start" and self._halves:
+            if kind != "tool-input-start" and self._halves.waiting:
                 self._halves.drop(("tool-input", str(fields.get("toolCallId"))))
         elif kind == "finish-step":
             out = self._close_all()
@@ -235,7 +235,7 @@ class UIMessageEncoder(Encoder):
 
     def _last_half(self, key: tuple[str, str]) -> list[bytes]:
         """The last delta of a text that ends in half a surrogate pair."""
-        text = self._halves.end(key) if self._halves else ""
+        text = self._halves.end(key) if self._halves.waiting else ""
         return [_delta_part(key, text)] if text else []
 
     def _emit(self, payloads: Sequence[bytes], kind: str) -> Sequence[bytes]:
