@@ -20,12 +20,15 @@ StreamGuardError
 │   ├── MessageConflictError      the same message is stored with other content
 │   ├── MessageForbiddenError     the session belongs to somebody else
 │   ├── MessageInvalidError       the store cannot hold this message, now or ever
+│   │   └── MessageCorruptError   what it holds is damaged
+│   ├── MessageFailedError        it failed at this one message, and says nothing of others; asking again may help
 │   ├── MessageUnavailableError   the database refused or cannot be reached; asking again may help
 │   └── MessageTimeoutError       no answer in time; it may or may not have happened
 └── QuotaError                the quota could not be checked or settled
     ├── QuotaExceededError        it is used up: how a host's own quota service refuses
     ├── QuotaConflictError        the same stream has a reservation of other amounts
     ├── QuotaInvalidError         an amount, unit or id that can never be
+    │   └── QuotaCorruptError     what is on record is damaged
     ├── QuotaUnavailableError     the service refused or cannot be reached; asking again may help
     └── QuotaTimeoutError         no answer in time; it may or may not have happened
 ```
@@ -50,6 +53,8 @@ __all__ = [
     "InvalidPartError",
     "LogBrokenError",
     "MessageConflictError",
+    "MessageCorruptError",
+    "MessageFailedError",
     "MessageForbiddenError",
     "MessageInvalidError",
     "MessageNotFoundError",
@@ -58,6 +63,7 @@ __all__ = [
     "MessageUnavailableError",
     "NotStartedError",
     "QuotaConflictError",
+    "QuotaCorruptError",
     "QuotaError",
     "QuotaExceededError",
     "QuotaInvalidError",
@@ -204,6 +210,17 @@ class MessageInvalidError(MessageStoreError):
     """The store cannot hold this message (an id too long, text its encoding refuses); asking again never helps."""
 
 
+class MessageCorruptError(MessageInvalidError):
+    """What the store holds of this session or message is damaged. It can be deleted."""
+
+
+class MessageFailedError(MessageStoreError):
+    """Something failed at this one message, for a reason that nobody named: what a host's own `save` raises. Asking
+    again may help, so it is tried again, a limited number of times; it says nothing of other messages."""
+
+    retryable = True
+
+
 class MessageUnavailableError(MessageStoreError):
     """The database cannot be reached or refused (read-only, out of space, deadlock); asking again may help."""
 
@@ -245,8 +262,11 @@ class QuotaConflictError(QuotaError):
 
 
 class QuotaInvalidError(QuotaError):
-    """An amount, a unit or an id that can never be, or a damaged record; asking again never helps. No counter was
-    changed."""
+    """An amount, a unit or an id that can never be; asking again never helps. No counter was changed."""
+
+
+class QuotaCorruptError(QuotaInvalidError):
+    """What is on record of this owner is damaged; it says nothing of other owners."""
 
 
 class QuotaUnavailableError(QuotaError):

@@ -350,7 +350,8 @@ class StreamGuard:
             first_item_seconds: overrides the setting of that name, in seconds; so do the next two.
             stall_seconds: silence between items.
             max_stream_seconds: the whole stream.
-            binding: the stable name of this endpoint's configuration; `module:qualified name` otherwise.
+            binding: the stable name of this endpoint's configuration; `module:qualified name` otherwise, after the
+                module's file, however the process was started.
             save: where this endpoint's messages are saved, like the guard's `messages`; False for nowhere. The guard's
                 otherwise.
             quota: what an owner may consume: a `Quota`, or several that all must have room; False for no limit.

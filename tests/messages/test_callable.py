@@ -12,6 +12,7 @@ import pytest
 from streamguard.errors import (
     ConfigurationError,
     MessageConflictError,
+    MessageFailedError,
     MessageForbiddenError,
     MessageInvalidError,
     MessageStoreError,
@@ -88,10 +89,23 @@ def test_an_idempotency_key_names_one_streams_version_of_one_message() -> None:
     assert len({same, *(other.idempotency_key for other in others)}) == len(others) + 1
 
 
+class OperationalError(Exception):
+    """As a driver calls it whose database is away (PEP 249)."""
+
+
+class IntegrityError(Exception):
+    """As a driver calls it whose database will not have one row."""
+
+
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        (KeyError("hunter2"), MessageUnavailableError),
+        (KeyError("hunter2"), MessageFailedError),
+        (ValueError("hunter2"), MessageFailedError),
+        (IntegrityError("hunter2"), MessageFailedError),
+        (OperationalError("hunter2"), MessageUnavailableError),
+        (EOFError("hunter2"), MessageUnavailableError),
+        (MessageUnavailableError("away", operation="save"), MessageUnavailableError),
         (OSError("hunter2"), MessageUnavailableError),
         (TimeoutError("hunter2"), MessageTimeoutError),
         (MessageInvalidError("too long", operation="save"), MessageInvalidError),

@@ -7,8 +7,14 @@ import asyncio
 import pytest
 
 from streamguard.deadlines import Deadline
-from streamguard.errors import MessageConflictError, MessageTimeoutError, MessageUnavailableError
+from streamguard.errors import (
+    MessageConflictError,
+    MessageFailedError,
+    MessageTimeoutError,
+    MessageUnavailableError,
+)
 from streamguard.faults import FaultCode
+from streamguard.messages import CallableSaver, Message, MessageToSave, Role
 from streamguard.model import Outcome, Persisted, SessionKey, Signal
 from streamguard.runtime.saving.calls import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
 from streamguard.stores.memory import MemoryStore
@@ -99,6 +105,38 @@ async def test_a_refusal_is_an_answer() -> None:
         with pytest.raises(MessageConflictError):
             await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
     assert not saver.breaker.open
+
+
+async def test_what_fails_at_one_message_says_nothing_of_the_store() -> None:
+    """What a host's `save` raises: however often, and whatever becomes of others, the breaker is as it was."""
+    told: list[bool] = []
+    poison = {"poison"}
+
+    async def save(message: MessageToSave) -> None:
+        if message.message.message_id in poison:
+            raise ValueError("this one cannot be saved")
+        if message.message.message_id == "away":
+            raise ConnectionError("away")
+
+    saver = Saver(CallableSaver(save), quick(breaker_probe_seconds=60), on_change=told.append)
+
+    async def saving(message_id: str) -> None:
+        message = Message(message_id, Role.USER, ({"type": "text", "text": "a"},))
+        await saver.call("append", lambda: saver.target.append(KEY, message), deadline=Deadline.after(5))
+
+    for _ in range(3 * FAILURES):
+        with pytest.raises(MessageFailedError):
+            await saving("poison")
+    await saving("another")
+    assert (saver.breaker.open, told) == (False, [])
+    for _ in range(FAILURES - 1):
+        with pytest.raises(MessageUnavailableError):
+            await saving("away")
+    with pytest.raises(MessageFailedError):
+        await saving("poison")
+    with pytest.raises(MessageUnavailableError):
+        await saving("away")
+    assert (saver.breaker.open, told) == (True, [True])
 
 
 async def test_a_call_that_hangs_is_given_up_and_counts() -> None:

@@ -11,13 +11,32 @@ import hashlib
 import inspect
 import json
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from ..errors import ConfigurationError, MessageStoreError, MessageTimeoutError, MessageUnavailableError
+from ..errors import (
+    ConfigurationError,
+    MessageFailedError,
+    MessageStoreError,
+    MessageTimeoutError,
+    MessageUnavailableError,
+)
 from ..model import SessionKey
 from .base import Message
 
-__all__ = ["CallableSaver", "MessageToSave", "Save"]
+__all__ = ["CallableSaver", "MessageToSave", "Save", "host_error"]
+
+_OUTAGES: Final = frozenset(
+    {
+        "OperationalError",  # PEP 249
+        "InterfaceError",
+        "ConnectionError",  # redis
+        "TimeoutError",
+        "ConnectionFailure",  # pymongo
+        "PostgresConnectionError",  # asyncpg
+        "TransportError",  # httpx
+        "ClientConnectionError",  # aiohttp
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +65,12 @@ class MessageToSave:
 class Save(Protocol):
     """Any `async def save(message)`.
 
-    It returns once the message is committed. What it raises counts as a failure to be tried again, unless it is a
-    `MessageStoreError` that says otherwise: `MessageInvalidError` for a message it will never take,
-    `MessageForbiddenError` for a session of somebody else, `MessageConflictError` where other content stands already.
+    It returns once the message is committed. What it raises counts as a failure at this message, to be tried again
+    `max_outbox_attempts` times, unless it is a `MessageStoreError` that says otherwise: `MessageInvalidError` for a
+    message it will never take, `MessageForbiddenError` for a session of somebody else, `MessageConflictError` where
+    other content stands already. That the database is away, so that no other message need be tried meanwhile, is what
+    `MessageUnavailableError` says, and what an `OSError`, an `EOFError`, a `TimeoutError` and the `OperationalError`
+    and `InterfaceError` of a database's driver (PEP 249) are taken for.
     """
 
     async def __call__(self, message: MessageToSave, /) -> None: ...
@@ -77,7 +99,8 @@ class CallableSaver:
 
         Raises:
             MessageTimeoutError: the function raised a `TimeoutError`.
-            MessageUnavailableError: it raised anything that is not a `MessageStoreError`; those come through.
+            MessageUnavailableError: it raised what says that its database is away.
+            MessageFailedError: it raised anything else that is not a `MessageStoreError`; those come through.
         """
         try:
             await self._save(MessageToSave(key, message))
@@ -86,9 +109,21 @@ class CallableSaver:
         except TimeoutError as exc:
             raise MessageTimeoutError("append: the save function did not finish in time", operation="append") from exc
         except Exception as exc:  # a host's function may raise what it likes
-            raise MessageUnavailableError(
-                f"append: the save function failed ({type(exc).__name__})", operation="append"
-            ) from exc
+            raise host_error("append", "the save function failed", exc) from exc
+
+
+def host_error(operation: str, what: str, exc: Exception) -> MessageFailedError | MessageUnavailableError:
+    """What an exception of a host's own code is: its database is away, or it failed at this one message."""
+    kind = MessageUnavailableError if _is_outage(exc) else MessageFailedError
+    return kind(f"{operation}: {what} ({type(exc).__name__})", operation=operation)
+
+
+def _is_outage(exc: Exception) -> bool:
+    """Whether an exception says that a peer cannot be reached, or is not well: by type, or, since no driver is a
+    dependency of this package, by the names that drivers and HTTP clients give theirs."""
+    if isinstance(exc, OSError | EOFError | TimeoutError):
+        return True
+    return any(kind.__name__ in _OUTAGES for kind in type(exc).__mro__)
 
 
 def _is_async(save: object) -> bool:

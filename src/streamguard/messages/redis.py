@@ -15,7 +15,7 @@ from typing import Final
 from ..decoding import read_json
 from ..errors import (
     ConfigurationError,
-    MessageInvalidError,
+    MessageCorruptError,
     MessageNotFoundError,
     MessageTimeoutError,
     MessageUnavailableError,
@@ -38,7 +38,7 @@ _SCRIPTS: Final = MappingProxyType(read_scripts(__package__, {"@FORMAT_VERSION@"
 MANY: Final = 100
 """So many messages may take a while however small they are."""
 
-_ERRORS: Final = ScriptErrors(MessageInvalidError, MessageTimeoutError, MessageUnavailableError)
+_ERRORS: Final = ScriptErrors(MessageCorruptError, MessageTimeoutError, MessageUnavailableError)
 
 
 class RedisMessageStore(MessageStore):

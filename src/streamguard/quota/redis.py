@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..decoding import read_json
-from ..errors import QuotaConflictError, QuotaError, QuotaUnavailableError
+from ..errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
 from ..model import SessionKey, StreamRef
 from ..scripts import ScriptClient, as_bytes, as_int, as_items
 from .base import (
@@ -41,6 +41,9 @@ __all__ = ["RedisQuotaStore"]
 
 _KEYS: Final = (b"l", b"r", b"o", b"d")
 """What an owner's keys end with: ledger, records, open, done."""
+
+_UNREADABLE_MS: Final = 3_600_000
+"""When a reservation is looked at again whose owner's ledger is damaged."""
 
 
 class _LaterVersionError(QuotaUnavailableError):
@@ -137,7 +140,11 @@ class RedisQuotaStore(QuotaStore):
         for ref in refs:
             check_ref("renew", ref)
             by_owner.setdefault(ref.key.owner, {})[ref] = ReservationState.UNKNOWN
-        await asyncio.gather(*(self._renew(owner, states) for owner, states in by_owner.items()))
+        renewing = (self._renew(owner, states) for owner, states in by_owner.items())
+        for failed in await asyncio.gather(*renewing, return_exceptions=True):
+            # A damaged ledger costs its owner's reservations, which are unknown then, and nobody else's.
+            if failed is not None and not isinstance(failed, QuotaCorruptError):
+                raise failed
         return [by_owner[ref.key.owner][ref] for ref in refs]
 
     async def expire(self, ref: StreamRef) -> Settlement:
@@ -156,7 +163,9 @@ class RedisQuotaStore(QuotaStore):
             for ref, reservation in zip(refs, reservations, strict=True):
                 if reservation is None:
                     continue
-                if reservation.state is ReservationState.EXPIRED:
+                if isinstance(reservation, QuotaCorruptError):  # it must not hold up, or hide, the others
+                    moves[ref] = _UNREADABLE_MS
+                elif reservation.state is ReservationState.EXPIRED:
                     found.append(reservation)
                 elif reservation.state is ReservationState.RESERVED:
                     moves[ref] = max(1, round(reservation.expires_in_seconds * 1000))
@@ -253,12 +262,15 @@ class RedisQuotaStore(QuotaStore):
         with suppress(QuotaError):
             await self._index.leave(ref)
 
-    async def _seen(self, ref: StreamRef) -> Reservation | None:
-        """A reservation that `due` came upon; None when a later version wrote it, and it is for a worker of that."""
+    async def _seen(self, ref: StreamRef) -> Reservation | QuotaCorruptError | None:
+        """A reservation that `due` came upon, or why its owner's ledger cannot be read; None when a later version wrote
+        it, and it is for a worker of that."""
         try:
             found = await self.find(ref)
         except _LaterVersionError:
             return None
+        except QuotaCorruptError as exc:
+            return exc
         return found or Reservation(ref, ReservationState.UNKNOWN, {})
 
 

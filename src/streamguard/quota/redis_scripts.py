@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
-from ..errors import QuotaInvalidError, QuotaTimeoutError, QuotaUnavailableError
+from ..errors import QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError
 from ..model import FORMAT_VERSION
 from ..scripts import ScriptClient, ScriptErrors, read_scripts
 from .ledger import SWEEP
@@ -27,7 +27,7 @@ _SCRIPTS: Final = MappingProxyType(
 )
 """Lua by step."""
 
-_ERRORS: Final = ScriptErrors(QuotaInvalidError, QuotaTimeoutError, QuotaUnavailableError)
+_ERRORS: Final = ScriptErrors(QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError)
 
 undamaged: Final = _ERRORS.reading
 """Around the reading of a reply."""

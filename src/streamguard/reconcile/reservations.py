@@ -13,7 +13,7 @@ import random
 from typing import Final
 
 from ..deadlines import Deadline
-from ..errors import QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnavailableError
+from ..errors import QuotaCorruptError, QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnavailableError
 from ..model import Observation, QuotaState, Signal, StreamState
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
@@ -76,7 +76,11 @@ class ReservationSweep:
         while store is not None and not runtime.draining:
             async with Deadline.after(runtime.settings.quota_seconds).limit():
                 due = await store.due(limit=BATCH, claim_seconds=CLAIM_SECONDS)
-            treated += [await self._treat(store, reservation) for reservation in due]
+            for reservation in due:
+                try:
+                    treated.append(await self._treat(store, reservation))
+                except QuotaCorruptError:  # of one owner; that must not keep it from the others
+                    treated.append(Treated(reservation.ref, Duty.RESERVATIONS, Result.LEFT, "unreadable"))
             if len(due) < BATCH:
                 break
         self.last_success = asyncio.get_running_loop().time()

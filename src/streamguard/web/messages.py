@@ -13,6 +13,7 @@ from starlette.requests import Request
 from ..deadlines import Deadline
 from ..errors import (
     FaultError,
+    MessageCorruptError,
     MessageForbiddenError,
     MessageInvalidError,
     MessageNotFoundError,
@@ -22,6 +23,7 @@ from ..faults import Fault, FaultCode, Phase
 from ..messages import MessageStatus, MessageStore, Role, StoredMessage
 from ..model import MAX_SEQ, Outcome, Persisted, SessionKey
 from ..runtime.saving.before import RESULTS_SUFFIX
+from ..runtime.unreadable import UNREADABLE
 from ..stores.base import StreamMeta
 from .gate import Gate
 
@@ -156,13 +158,15 @@ class SavedMessages:
         deadline = Deadline.after(READ_SECONDS)
         try:
             return await self._gate.runtime.saving.saver(store).call(operation, step, deadline=deadline)
-        except NOTHING_THERE:
-            return None
         except MessageStoreError as exc:
+            damaged = isinstance(exc, MessageCorruptError)
+            if isinstance(exc, NOTHING_THERE) and not damaged:
+                return None
             raise FaultError(
                 Fault.of(
                     FaultCode.STORE_UNAVAILABLE,
                     phase=Phase.PERSISTENCE,
+                    reason=UNREADABLE if damaged else None,
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                     session_id=key.session_id,
                 )

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import ConfigurationError
+from .module_name import module_name
 from .run import Run
 
 __all__ = ["REQUEST_PARAMETER", "RESPONSE_PARAMETER", "EndpointKind", "EndpointSignature"]
@@ -48,7 +49,7 @@ class EndpointSignature:
 
     kind: EndpointKind
     name: str
-    """`module:qualified name`, for messages and as its binding."""
+    """`module:qualified name`, for messages and as its binding; see `module_name`."""
     inner: inspect.Signature
     """The endpoint's own parameters, annotations resolved."""
     outer: inspect.Signature
@@ -153,9 +154,8 @@ def _function_of(endpoint: Callable[..., object]) -> types.FunctionType:
 
 
 def _name_of(endpoint: Callable[..., object], function: types.FunctionType) -> str:
-    module = function.__module__
     qualified = getattr(endpoint, "__qualname__", function.__qualname__)
-    return f"{module}:{qualified}"
+    return f"{module_name(function.__module__)}:{qualified}"
 
 
 def _enclosed(function: types.FunctionType) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import RowMapping
 
 from ...decoding import decoding, read_json
-from ...errors import MessageInvalidError, MessageUnavailableError
+from ...errors import MessageCorruptError, MessageUnavailableError
 from ...model import FORMAT_VERSION
 from ...offloading import offloaded
 from ...wire.large_json import LARGE, decode_text, encode_text
@@ -68,7 +68,7 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
 
     Raises:
         MessageUnavailableError: a newer version wrote it; a worker of that version can read it.
-        MessageInvalidError: it is damaged.
+        MessageCorruptError: it is damaged.
     """
     with decoding(lambda: _damaged(operation)):
         if row["format_version"] > FORMAT_VERSION:
@@ -100,5 +100,5 @@ def decode_row(operation: str, row: RowMapping) -> StoredMessage:
     )
 
 
-def _damaged(operation: str) -> MessageInvalidError:
-    return MessageInvalidError(f"{operation}: a stored message is damaged", operation=operation)
+def _damaged(operation: str) -> MessageCorruptError:
+    return MessageCorruptError(f"{operation}: a stored message is damaged", operation=operation)

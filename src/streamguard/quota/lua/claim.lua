@@ -3,6 +3,8 @@
 -- ARGV: for how long (ms), or 0 to change nothing; the key's TTL (ms), how many at most
 -- Reply: members
 --@include clock
+--@include sorted
+mended(KEYS[1])
 local at = now()
 local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at, 'LIMIT', 0, ARGV[3])
 if ARGV[1] == '0' then return members end

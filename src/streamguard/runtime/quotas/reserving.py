@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...deadlines import Deadline
-from ...errors import ConfigurationError, FaultError, QuotaError, QuotaExceededError
+from ...errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
 from ...faults import Fault, FaultCode
 from ...model import Observation, QuotaState, Signal, StreamRef
 from ...quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
@@ -125,9 +125,10 @@ class Reserving:
             self._release_soon(ref)
             raise
         except Exception as exc:  # a host's service may raise what it likes
-            if isinstance(exc, QuotaError) and not exc.retryable:
+            corrupt = isinstance(exc, QuotaCorruptError)
+            if isinstance(exc, QuotaError) and not exc.retryable and not corrupt:
                 raise self._refusal(request, FaultCode.INTERNAL, exc) from exc
-            self.failing = True
+            self.failing = not corrupt  # one owner's ledger says nothing of the service
             if demand.on_failure == "fail":
                 self._release_soon(ref)
                 raise self._refusal(request, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
@@ -217,9 +218,10 @@ class Reserving:
         return QuotaRefusedError(fault, refused.standings)
 
     def _refusal(self, request: StreamRequest, code: FaultCode, error: Exception) -> FaultError:
+        reason = "quota" if code is FaultCode.INTERNAL else None
         fault = Fault.of(
             code,
-            reason="quota" if code is FaultCode.INTERNAL else None,
+            reason="record_unreadable" if isinstance(error, QuotaCorruptError) else reason,
             retry_after_seconds=RETRY_AFTER_SECONDS if code is FaultCode.QUOTA_UNAVAILABLE else None,
             session_id=request.key.session_id,
             request_id=request.request_id,

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...deadlines import Deadline
-from ...errors import QuotaError, QuotaInvalidError, StoreError, StoreUnavailableError
+from ...errors import QuotaCorruptError, QuotaError, QuotaInvalidError, StoreError, StoreUnavailableError
 from ...faults import Fault, FaultCode
 from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef, StreamState
 from ...quota import ReservationState
@@ -168,7 +168,7 @@ class Settling(Finishing):
         try:
             async with Deadline.after(self._settings.quota_seconds).limit():
                 settlement = await charge.carry_out(service, ref)
-        except QuotaInvalidError as exc:  # it answered: one owner's ledger, or one reservation, says nothing of others
+        except QuotaCorruptError as exc:  # it answered: one owner's ledger, or one reservation, says nothing of others
             return None, exc
         except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
             self._reserving.failing = True
@@ -189,7 +189,7 @@ class Settling(Finishing):
                         await self._given_up.wait()
                 pause = min(pause * 2, LATE_PAUSE_SECONDS)
                 state, error = await self._attempt(ref, charge)
-                if isinstance(error, QuotaInvalidError):  # asking again never helps
+                if isinstance(error, QuotaCorruptError):  # asking again never helps
                     self._tell_given_up(ref, error)
                     return
                 if state is not None:
@@ -297,7 +297,7 @@ class Settling(Finishing):
         self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
         return fault
 
-    def _tell_given_up(self, ref: StreamRef, error: QuotaInvalidError) -> None:
+    def _tell_given_up(self, ref: StreamRef, error: QuotaCorruptError) -> None:
         fault = Fault.of(
             FaultCode.QUOTA_RELEASE_FAILED,
             retryable=False,

@@ -9,12 +9,14 @@ from typing import Final, TypeVar
 
 from ...deadlines import Deadline, LoopClock
 from ...errors import (
+    MessageFailedError,
     MessageStoreError,
     MessageTimeoutError,
     MessageUnavailableError,
     StoreCorruptError,
     StoreError,
 )
+from ...messages.callable import host_error
 from ...settings import Settings
 from .bindings import Target
 
@@ -107,7 +109,7 @@ class Saver:
 
         Raises:
             SavingPausedError: the store is not asked at present.
-            MessageStoreError: what it raised, or should have: anything else counts as unavailable, or timeout.
+            MessageStoreError: what it raised, or should have: anything else counts as failed, unavailable or timeout.
         """
         probe = self.breaker.admit(operation)
         try:
@@ -136,6 +138,8 @@ class Saver:
         try:
             async with deadline.within(self._attempt_seconds).limit():
                 answer = await step()
+        except MessageFailedError:  # of this message: it says nothing of the store
+            raise
         except MessageStoreError as exc:
             if exc.retryable:
                 breaker.failed()
@@ -148,10 +152,10 @@ class Saver:
                 f"{operation}: no answer within {self._attempt_seconds} s (save_attempt_seconds)", operation=operation
             ) from exc
         except Exception as exc:  # a host's own store may raise what it likes
-            breaker.failed()
-            raise MessageUnavailableError(
-                f"{operation}: the message store raised {type(exc).__name__}", operation=operation
-            ) from exc
+            error = host_error(operation, "the message store failed", exc)
+            if isinstance(error, MessageUnavailableError):
+                breaker.failed()
+            raise error from exc
         breaker.answered()
         return answer
 

@@ -61,9 +61,12 @@ def read_payload(payload: bytes) -> OwedSave:
     """
     with decoding(lambda: ValueError("this is no outbox payload")):
         raw = read_json(payload)
-        if raw["v"] not in (VERSION, WITH_SETTLEMENT):
+        version = raw["v"]
+        if type(version) is not int:
+            raise TypeError("a version is a number")
+        if version not in (VERSION, WITH_SETTLEMENT):
             raise NewerPayloadError
-        saves = raw["before"] is not None or raw["v"] == VERSION
+        saves = raw["before"] is not None or version == VERSION
         before = tuple(
             Message(
                 message_id=found["id"],

@@ -14,6 +14,8 @@ from typing import Final
 
 from ...errors import (
     MessageConflictError,
+    MessageCorruptError,
+    MessageFailedError,
     MessageForbiddenError,
     MessageNotFoundError,
     MessageStoreError,
@@ -279,10 +281,14 @@ def _verdict(error: Exception) -> tuple[Verdict, str]:
             return Verdict.FAILED, "paused"
         case MessageTimeoutError():
             return Verdict.FAILED, "timeout"
+        case MessageFailedError():
+            return Verdict.FAILED, "failed"
         case MessageStoreError() if error.retryable:
             return Verdict.FAILED, "unavailable"
         case MessageNotFoundError():
             return Verdict.REFUSED, "not_found"
+        case MessageCorruptError():
+            return Verdict.REFUSED, "record_unreadable"
         case MessageStoreError():
             return Verdict.REFUSED, "invalid"
         case _:

@@ -203,6 +203,36 @@ class OutboxClauses(Clauses):
             assert await listed(store, ref, dead=True) is None
             assert await claimed(store, ref) == []
 
+    async def test_what_is_left_to_others_is_no_attempt(self, store: StreamStore) -> None:
+        """And says for how long everybody has left it, until somebody tries it."""
+        ref = await owing(store)
+        wait = self.short_seconds
+        assert await store.leave_owed(ref, due_seconds=wait, reason="unknown") == 0
+        assert await claimed(store, ref) == []
+        await self.advance(wait * 1.5)
+        (owed,) = await claimed(store, ref)
+        assert (owed.attempts, owed.reason) == (0, "unknown")
+        left = await store.leave_owed(ref, due_seconds=0, reason="unknown")
+        assert left is not None
+        assert left >= wait
+        await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
+        assert await store.leave_owed(ref, due_seconds=0, reason="unknown") == 0
+
+    async def test_leaving_work_to_others_does_not_keep_its_stream(self, store: StreamStore) -> None:
+        ref = await owing(store, retention=self.short_seconds)
+        assert await store.leave_owed(ref, due_seconds=0, reason="unknown") == 0
+        await self.advance(self.short_seconds * 1.5)
+        assert await store.leave_owed(ref, due_seconds=0, reason="unknown") is None
+        assert await claimed(store, ref) == []
+
+    async def test_nothing_is_left_to_others_where_nothing_is_owed(self, store: StreamStore) -> None:
+        running, dead = await begin(store), await owing(store)
+        await store.bury(dead, reason="r", ttl_seconds=60)
+        for ref in (running, dead, unknown_ref()):
+            assert await store.leave_owed(ref, due_seconds=0, reason="unknown") is None
+        await store.revive(dead)
+        assert await store.leave_owed(dead, due_seconds=60, reason="unknown") == 0
+
     # -- giving up ---------------------------------------------------------------------------------------------------
 
     async def test_a_dead_letter_is_kept_and_not_tried_again(self, store: StreamStore) -> None:
