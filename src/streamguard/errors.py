@@ -22,6 +22,7 @@ StreamGuardError
 │   ├── MessageInvalidError       the store cannot hold this message, now or ever
 │   │   └── MessageCorruptError   what it holds is damaged
 │   ├── MessageFailedError        it failed at this one message, and says nothing of others; asking again may help
+│   │   └── MessageFormatError    because a later version of streamguard wrote what it holds
 │   ├── MessageUnavailableError   the database refused or cannot be reached; asking again may help
 │   └── MessageTimeoutError       no answer in time; it may or may not have happened
 └── QuotaError                the quota could not be checked or settled
@@ -56,6 +57,7 @@ __all__ = [
     "MessageCorruptError",
     "MessageFailedError",
     "MessageForbiddenError",
+    "MessageFormatError",
     "MessageInvalidError",
     "MessageNotFoundError",
     "MessageStoreError",
@@ -219,6 +221,11 @@ class MessageFailedError(MessageStoreError):
     again may help, so it is tried again, a limited number of times; it says nothing of other messages."""
 
     retryable = True
+
+
+class MessageFormatError(MessageFailedError):
+    """A later version of streamguard wrote what the store holds. Nothing was changed; a worker of that version can go
+    on."""
 
 
 class MessageUnavailableError(MessageStoreError):

@@ -12,6 +12,7 @@ import pytest
 
 from streamguard.errors import (
     ConfigurationError,
+    MessageFormatError,
     MessageInvalidError,
     MessageTimeoutError,
     MessageUnavailableError,
@@ -157,7 +158,7 @@ async def test_what_a_later_version_wrote_is_left_as_it_is(
         store.mark(key, message.message_id, MessageStatus.PARTIAL),
         store.delete_session(key),
     ):
-        with pytest.raises(MessageUnavailableError, match="later version"):
+        with pytest.raises(MessageFormatError, match="later version"):
             await call
     assert redis.hgetall(name) == before
 

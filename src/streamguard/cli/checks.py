@@ -10,6 +10,7 @@ from typing import Final
 
 from ..errors import StoreError
 from ..stores.base import StreamStore
+from ..stores.damage import Unreadable
 from ..stores.redis_survey import Clock, RedisSurvey, ServerFacts
 from .exits import failure_of
 from .output import duration, size
@@ -23,6 +24,7 @@ __all__ = [
     "check_life",
     "check_outbox",
     "check_permissions",
+    "check_records",
     "check_scripts",
     "check_server",
     "check_streams",
@@ -37,6 +39,8 @@ LATE_SECONDS: Final = 60.0
 """How long after its lease a stream is ended at the latest where workers run: lease and sweep are 20 seconds."""
 OVERDUE_SECONDS: Final = 300.0
 COUNTED: Final = 1_000
+NAMED: Final = 50
+"""How many records that cannot be read are named for programs."""
 
 
 class Verdict(StrEnum):
@@ -213,6 +217,42 @@ async def check_keys(survey: RedisSurvey, limit: int) -> Finding:
         detail = f"of {looked}, {found.immortal} would live for ever, for one: {names}"
         return Finding("ttls", Verdict.PROBLEM, detail, values)
     return Finding("ttls", Verdict.OK, f"looked at {looked}; each expires", values)
+
+
+async def check_records(survey: RedisSurvey, limit: int) -> Finding:
+    """Whether everything stored can be read, and what cannot."""
+    try:
+        scan = await survey.records(limit)
+    except StoreError as exc:
+        return Finding("records", Verdict.SKIPPED, failure_of(exc).message)
+    found = scan.named()
+    values = {
+        "looked": scan.looked,
+        "complete": scan.complete,
+        "unreadable": [
+            {
+                "record": one.record.value,
+                "key": one.key,
+                "session_id": one.session_id,
+                "why": one.why,
+                "advice": one.action,
+            }
+            for one in found[:NAMED]
+        ],
+    }
+    looked = f"all {scan.looked} keys" if scan.complete else f"{scan.looked} keys of more"
+    if not found:
+        return Finding("records", Verdict.OK, f"read {looked}", values)
+    damaged = any(one.why != "newer_format" for one in found)
+    told = "; ".join(_said_of(one) for one in found[:3])
+    more = "" if len(found) <= 3 else f"; and {len(found) - 3} more (--json names {NAMED} of them)"
+    detail = f"of {looked}, {len(found)} cannot be read: {told}{more}"
+    return Finding("records", Verdict.PROBLEM if damaged else Verdict.WARNING, detail, values)
+
+
+def _said_of(one: Unreadable) -> str:
+    session = "" if one.session_id is None else f", session {one.session_id}"
+    return f"{one.record.replace('_', ' ')} {one.key}{session}, {one.why.replace('_', ' ')}: {one.action}"
 
 
 async def check_streams(store: StreamStore) -> Finding:

@@ -16,6 +16,7 @@ from .checks import (
     check_life,
     check_outbox,
     check_permissions,
+    check_records,
     check_scripts,
     check_server,
     check_streams,
@@ -47,7 +48,7 @@ def doctor(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Write nothing: leave out the checks that need it.")
     ] = False,
-    sample: Annotated[int, typer.Option(help="Look at the TTLs of so many keys.", min=1, max=100_000)] = 1_000,
+    sample: Annotated[int, typer.Option(help="Look at so many keys.", min=1, max=100_000)] = 1_000,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
@@ -55,8 +56,8 @@ def doctor(
     """Check whether a Redis is fit to keep streams.
 
     It looks at the server's version, memory and persistence, compares clocks, loads the scripts, looks for keys that
-    would live for ever and for work that nobody does. And it takes a stream of its own through a whole life, to see
-    that this account may do everything; that stream is erased at the end.
+    would live for ever or cannot be read, and for work that nobody does. And it takes a stream of its own through a
+    whole life, to see that this account may do everything; that stream is erased at the end.
     """
     output = Output(as_json=as_json)
 
@@ -90,7 +91,8 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
         else:
             findings += [await check_writes(survey), await check_permissions(survey)]
             findings += [await check_scripts(survey), await check_life(store)]
-        findings += [await check_keys(survey, sample), await check_streams(store), await check_outbox(store)]
+        findings += [await check_keys(survey, sample), await check_records(survey, sample)]
+        findings += [await check_streams(store), await check_outbox(store)]
     return findings
 
 

@@ -16,6 +16,7 @@ from ..decoding import read_json
 from ..errors import (
     ConfigurationError,
     MessageCorruptError,
+    MessageFormatError,
     MessageNotFoundError,
     MessageTimeoutError,
     MessageUnavailableError,
@@ -138,7 +139,7 @@ class RedisMessageStore(MessageStore):
         with _ERRORS.calling(operation):
             reply = await self._client.call(operation, _SCRIPTS[script], (self._key(key),), args)
         if reply in (b"newer", [b"newer"]):
-            raise MessageUnavailableError(
+            raise MessageFormatError(
                 f"{operation}: this session was written by a later version of streamguard; upgrade this process",
                 operation=operation,
             )

@@ -44,3 +44,5 @@ class Unreadable:
     """What was done about it, a short code, or (by `doctor`) what to do."""
     ref: StreamRef | None = None
     """The stream, where that is known."""
+    session_id: str | None = None
+    """The session, where only that is known."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from ..errors import StoreCorruptError, StoreError
 from ._redis import Address, Command, CommandError, Reply, checked
+from .redis_inspection import RecordScan, scan_records
 from .redis_keys import Keys
 from .redis_lanes import Lanes
 from .redis_permissions import Permissions
@@ -168,11 +169,8 @@ class RedisSurvey:
         immortal: list[bytes] = []
         for _ in range(_SCANS):
             (reply,) = await self._ask("scan", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
-            match reply:
-                case [bytes() as cursor, list() as found]:
-                    keys = [key for key in found if isinstance(key, bytes) and key not in seen]
-                case _:
-                    raise StoreCorruptError("scan: Redis gave an unexpected answer", operation="scan")
+            found, cursor = _page(reply)
+            keys = [key for key in found if key not in seen]
             seen.update(keys)
             if keys:
                 lives = await self._ask("scan", *(Command.of("PTTL", key) for key in keys))
@@ -182,10 +180,44 @@ class RedisSurvey:
         names = tuple(key.decode("utf-8", "replace") for key in immortal[:_NAMED])
         return KeySample(len(seen), len(immortal), names, complete=cursor == b"0")
 
+    async def records(self, limit: int) -> RecordScan:
+        """Read about `limit` keys of the namespace, in as many steps as that takes, but at most so many, and name what
+        cannot be read. It changes nothing, and keys are read in part.
+
+        Raises:
+            StoreUnavailableError: the server does not answer, or this account may not do so much.
+        """
+        keys, scan = Keys(self._namespace), RecordScan()
+
+        async def ask(commands: list[Command]) -> list[Reply]:
+            return await self._lanes.run("records", commands)
+
+        cursor, seen = b"0", set[bytes]()
+        for _ in range(_SCANS):
+            pattern = f"{self._namespace}:*"
+            (reply,) = await self._ask("records", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
+            found, cursor = _page(reply)
+            fresh = [key for key in found if key not in seen]
+            seen.update(fresh)
+            await scan_records(keys, fresh, ask, scan)
+            if cursor == b"0" or len(seen) >= limit:
+                break
+        scan.complete = cursor == b"0"
+        return scan
+
     async def _ask(self, operation: str, *commands: Command) -> Sequence[Reply]:
         replies = await self._lanes.run(operation, commands)
         checked(operation, replies)
         return replies
+
+
+def _page(reply: Reply) -> tuple[list[bytes], bytes]:
+    """The keys of a page of SCAN, and where the next begins."""
+    match reply:
+        case [bytes() as cursor, list() as found]:
+            return [key for key in found if isinstance(key, bytes)], cursor
+        case _:
+            raise StoreCorruptError("scan: Redis gave an unexpected answer", operation="scan")
 
 
 def refusal_of(error: StoreError) -> str | None:

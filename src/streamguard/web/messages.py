@@ -15,6 +15,7 @@ from ..errors import (
     FaultError,
     MessageCorruptError,
     MessageForbiddenError,
+    MessageFormatError,
     MessageInvalidError,
     MessageNotFoundError,
     MessageStoreError,
@@ -23,7 +24,7 @@ from ..faults import Fault, FaultCode, Phase
 from ..messages import MessageStatus, MessageStore, Role, StoredMessage
 from ..model import MAX_SEQ, Outcome, Persisted, SessionKey
 from ..runtime.saving.before import RESULTS_SUFFIX
-from ..runtime.unreadable import UNREADABLE
+from ..runtime.unreadable import NEWER_FORMAT, UNREADABLE
 from ..stores.base import StreamMeta
 from .gate import Gate
 
@@ -159,18 +160,24 @@ class SavedMessages:
         try:
             return await self._gate.runtime.saving.saver(store).call(operation, step, deadline=deadline)
         except MessageStoreError as exc:
-            damaged = isinstance(exc, MessageCorruptError)
-            if isinstance(exc, NOTHING_THERE) and not damaged:
+            if isinstance(exc, NOTHING_THERE) and not isinstance(exc, MessageCorruptError):
                 return None
             raise FaultError(
                 Fault.of(
                     FaultCode.STORE_UNAVAILABLE,
                     phase=Phase.PERSISTENCE,
-                    reason=UNREADABLE if damaged else None,
+                    reason=_reason_of(exc),
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                     session_id=key.session_id,
                 )
             ) from exc
+
+
+def _reason_of(error: MessageStoreError) -> str | None:
+    """The fault's reason when the store answered, but with something this version cannot read; None when it failed."""
+    if isinstance(error, MessageCorruptError):
+        return UNREADABLE
+    return NEWER_FORMAT if isinstance(error, MessageFormatError) else None
 
 
 def _as_said(entries: list[dict[str, object]]) -> list[dict[str, object]]:

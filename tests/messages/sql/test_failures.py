@@ -15,6 +15,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamguard.errors import (
+    MessageFormatError,
     MessageInvalidError,
     MessageStoreError,
     MessageTimeoutError,
@@ -230,7 +231,7 @@ async def test_a_message_of_a_newer_version_waits_for_a_worker_that_reads_it(pla
     async with place.engine.begin() as connection:
         await connection.execute(update(messages).values(format_version=FORMAT_VERSION + 1, content="v2"))
     for call in (store.get(key, message.message_id), store.list(key), store.append(key, message)):
-        with pytest.raises(MessageUnavailableError, match="newer version"):
+        with pytest.raises(MessageFormatError, match="newer version"):
             await call
     async with place.engine.connect() as connection:
         assert await connection.scalar(select(messages.c.content)) == "v2"

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import RowMapping
 
 from ...decoding import decoding, read_json
-from ...errors import MessageCorruptError, MessageUnavailableError
+from ...errors import MessageCorruptError, MessageFormatError
 from ...model import FORMAT_VERSION
 from ...offloading import offloaded
 from ...wire.large_json import LARGE, decode_text, encode_text
@@ -67,12 +67,12 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
     """The writers of a row.
 
     Raises:
-        MessageUnavailableError: a newer version wrote it; a worker of that version can read it.
+        MessageFormatError: a newer version wrote it; a worker of that version can read it.
         MessageCorruptError: it is damaged.
     """
     with decoding(lambda: _damaged(operation)):
         if row["format_version"] > FORMAT_VERSION:
-            raise MessageUnavailableError(
+            raise MessageFormatError(
                 f"{operation}: a newer version of streamguard wrote this message", operation=operation
             )
         return [(stream_id, digest) for stream_id, digest in read_json(row["writers"])]

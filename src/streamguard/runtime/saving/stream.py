@@ -17,6 +17,7 @@ from ...errors import (
     MessageCorruptError,
     MessageFailedError,
     MessageForbiddenError,
+    MessageFormatError,
     MessageNotFoundError,
     MessageStoreError,
     MessageTimeoutError,
@@ -281,6 +282,8 @@ def _verdict(error: Exception) -> tuple[Verdict, str]:
             return Verdict.FAILED, "paused"
         case MessageTimeoutError():
             return Verdict.FAILED, "timeout"
+        case MessageFormatError():
+            return Verdict.FAILED, "newer_format"
         case MessageFailedError():
             return Verdict.FAILED, "failed"
         case MessageStoreError() if error.retryable:

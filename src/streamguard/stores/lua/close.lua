@@ -46,9 +46,9 @@ end
 if damaged then
   last = before + 1
   redis.call('UNLINK', KEYS[2])
-  redis.call('XADD', KEYS[2], last .. '-0', ARGV[#ARGV - 1], ARGV[#ARGV])
+  redis.call('XADD', KEYS[2], ARGV[1] .. '-' .. last, ARGV[#ARGV - 1], ARGV[#ARGV])
   redis.call('HSET', KEYS[1], 'x', 1)
-  hint = {struct.pack('>BI8', stop, 0)}
+  hint = {struct.pack('>BI8I8', stop, 0, 0)}
 end
 redis.call('HSET', KEYS[1], 's', 'c', 'n', last, 'z', at, 'y', ARGV[4], 'q', ARGV[5], 't', ARGV[3])
 if ARGV[6] == '1' then redis.call('HSET', KEYS[1], 'j', ARGV[7]) end

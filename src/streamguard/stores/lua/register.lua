@@ -46,7 +46,7 @@ if active then
     if found[2] == 'o' then return {LEASED, active, snapshot(meta, ARGV[2] .. active, at)} end
   end
 end
-local unlisted = mended(KEYS[4])
+local unlisted = mended(KEYS[4]) or (session and session[3] and redis.call('EXISTS', KEYS[4]) == 0)
 if unlisted then anew[#anew + 1] = 'streams' end
 if not session or (session[1] and not (tonumber(session[1]) and tonumber(session[3] or ''))) then
   redis.call('UNLINK', KEYS[3])
@@ -69,6 +69,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
 for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
   if redis.call('EXISTS', ARGV[1] .. id) == 0 then
+    redis.call('UNLINK', ARGV[2] .. id) -- nobody could name a log that outlived its record
     redis.call('ZREM', KEYS[4], id)
     local message = redis.call('HGET', KEYS[3], 'i:' .. id)
     if message then
