@@ -104,6 +104,18 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "safest"), [("code", FaultCode.INTERNAL), ("phase", Phase.INTERNAL), ("severity", Severity.ERROR)]
+)
+def test_what_a_later_version_added_reads_as_the_safest_and_is_passed_on(name: str, safest: str) -> None:
+    raw = {**Fault.of(FaultCode.STALLED).as_dict(), name: "of_tomorrow"}
+    fault = Fault.from_dict(raw)
+    assert getattr(fault, name) is safest
+    assert fault.unknown == ((name, "of_tomorrow"),)
+    assert fault.as_dict() == raw
+    assert Fault.from_json(fault.to_json()) == fault
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"[]",

@@ -321,3 +321,36 @@ def test_the_report_is_the_same_object_however_it_ends() -> None:
     done = ran("doctor", "redis://127.0.0.1:1", "--json")
     assert set(done.json) == {"store", "namespace", "healthy", "checks"}
     assert [set(check) for check in json.loads(done.out)["checks"]] == [{"check", "verdict", "detail", "values"}]
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+
+async def test_records_that_cannot_be_read_are_named(own_redis: Callable[..., RedisServer]) -> None:
+    """Which, whose, why, and what to do; and nothing is changed."""
+    server = own_redis()
+    client = server.client()
+    store = RedisStore(server.url)
+    await store.start()
+    damaged = [await begin(store) for _ in range(3)]
+    keys = Keys("streamguard")
+    client.hset(keys.stream(damaged[0]).meta, "n", "many")
+    client.set(keys.stream(damaged[1]).meta, "x", ex=60)
+    client.hset(keys.stream(damaged[2]).meta, "v", "2")
+    client.zadd(keys.lease_shard(damaged[0]), {"!": 1})
+    before = {key: client.type(key) for key in client.scan_iter()}
+    done = ran("doctor", server.url, "--read-only", "--json")
+    assert done.code == 1
+    assert verdicts(done)["records"] == "problem"
+    found = {
+        one["key"]: (one["record"], one["why"], one["session_id"]) for one in values(done, "records")["unreadable"]
+    }
+    named = [keys.stream(ref).meta.decode() for ref in damaged]
+    assert found[named[0]] == ("stream", "damaged", damaged[0].key.session_id)
+    assert found[named[1]] == ("stream", "wrong_type", damaged[1].key.session_id)
+    assert found[named[2]] == ("stream", "newer_format", damaged[2].key.session_id)
+    assert ("lease_index", "damaged", None) in found.values()
+    shown = ran("doctor", server.url, "--read-only")
+    assert "delete the session, or let it expire" in shown.out
+    assert {key: client.type(key) for key in client.scan_iter()} == before
+    await store.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -11,9 +12,19 @@ from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError, StoreFormatError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import MAX_EPOCH, MAX_SEQ, EventKind, Outcome, Persisted, SessionKey, StreamRef, Usage
+from streamguard.model import (
+    MAX_EPOCH,
+    MAX_SEQ,
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    Usage,
+)
 from streamguard.stores._redis import Reply
-from streamguard.stores.base import Hint, Seal, Status
+from streamguard.stores.base import Hint, Seal, Status, Terminal
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
@@ -59,6 +70,37 @@ events = st.lists(st.tuples(st.sampled_from(EventKind), st.binary()))
 def test_a_seal_survives_the_trip(sealed: Seal) -> None:
     fields = [seal_json(sealed), b"%d" % sealed.last_seq, usage_json(sealed.usage), pack_held(sealed.held)]
     assert decode_seal(REF, fields, "meta") == sealed
+
+
+def test_an_outcome_of_a_later_version_is_that_of_no_whole_reply_and_passed_on() -> None:
+    fault = {**Fault.of(FaultCode.STALLED).as_dict(), "code": "of_tomorrow"}
+    stored = json.dumps({"outcome": "paused", "fault": fault}).encode()
+    found = decode_seal(REF, [stored, b"3", b"", b""], "meta")
+    assert (found.outcome, found.original) == (Outcome.INTERRUPTED, "paused")
+    assert json.loads(seal_json(found)) == json.loads(stored)
+
+
+def test_a_terminal_record_of_a_later_version_is_read_with_what_is_known() -> None:
+    stored = {"outcome": "paused", "persisted": "archived", "quota": "waived", "message_id": "m"}
+    found = Terminal.from_json(json.dumps(stored).encode())
+    assert (found.outcome, found.persisted, found.quota) == (
+        Outcome.INTERRUPTED,
+        Persisted.PENDING,
+        QuotaState.PENDING,
+    )
+    assert json.loads(found.to_json())["outcome"] == "paused"
+
+
+@pytest.mark.anyio
+async def test_what_is_known_of_saving_and_settling_may_be_of_a_later_version(
+    store: RedisStore, redis_server: RedisServer, redis_database: int
+) -> None:
+    ref = await begin(store)
+    name = Keys("streamguard").stream(ref).meta
+    redis_server.client(redis_database).hset(name, mapping={"y": "archived", "q": "waived"})
+    meta = await store.meta(ref)
+    assert meta is not None
+    assert (meta.persisted, meta.quota) == (Persisted.PENDING, QuotaState.PENDING)
 
 
 @given(st.booleans(), st.integers(0, MAX_SEQ), st.integers(0, MAX_EPOCH), events)

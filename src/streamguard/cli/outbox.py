@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from ..errors import StoreCorruptError
 from ..model import Persisted
 from ..settings import Settings
 from ..stores.base import Owed, Status, StreamStore
@@ -123,7 +124,10 @@ def show_entry(
             entry = await entry_of(store, stream_id)
             if entry is None:
                 raise CommandError(ExitCode.NOT_FOUND, "not_found", f"nothing is owed for stream {stream_id}")
-            meta = await store.meta(entry.ref)
+            try:
+                meta = await store.meta(entry.ref)
+            except StoreCorruptError:  # that is why it is a dead letter
+                meta = None
         messages = message_shapes(entry)
         if output.as_json:
             output.value(
@@ -180,7 +184,10 @@ def replay(
             found, missing = await _named(store, streams or [], every=every)
             revived: list[str] = []
             for entry in found:
-                kept = await store.revive(entry.ref, saves=owes_save(entry)) is Status.OK
+                try:
+                    kept = await store.revive(entry.ref, saves=owes_save(entry)) is Status.OK
+                except StoreCorruptError:  # nobody can try it; it can be discarded
+                    kept = False
                 (revived if kept else missing).append(entry.ref.stream_id)
         return _told(output, "replayed", revived, missing)
 

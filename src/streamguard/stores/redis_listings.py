@@ -55,7 +55,8 @@ class ListingSteps(Steps):
             looked_at += passed if isinstance(passed, int) else most
             more = going_on == b"1"
             for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
-                meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
-                if meta is not None:  # once: a stream that begins meanwhile moves the others down
-                    metas[meta.ref.stream_id] = meta
+                with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
+                    meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
+                    if meta is not None:  # once: a stream that begins meanwhile moves the others down
+                        metas[meta.ref.stream_id] = meta
         return list(metas.values())[:limit]
