@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...deadlines import Deadline
-from ...errors import QuotaCorruptError, QuotaError, QuotaInvalidError, StoreError, StoreUnavailableError
+from ...errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailableError
 from ...faults import Fault, FaultCode
 from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef, StreamState
 from ...quota import ReservationState
