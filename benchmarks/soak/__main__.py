@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .checker import check
-from .history import write_history
+from .history import History, read_history, write_history
 from .report import evidence, summary
 from .run import soak
 
@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="what is drawn from it is drawn again (random)")
     parser.add_argument("--chats", type=int, default=16, help="how many chats at a time (16)")
     parser.add_argument("--out", type=Path, default=Path("build/soak"), help="where the history goes")
+    parser.add_argument("--check", type=Path, metavar="HISTORY", help="only check a history that was written before")
     options = parser.parse_args(arguments)
+    if options.check is not None:
+        return _told(read_history(options.check))
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
 
     def say(text: str) -> None:
@@ -33,14 +36,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     say(f"seed {seed}, {options.seconds:.0f} s")
     soaked = asyncio.run(soak(seconds=options.seconds, seed=seed, at_once=options.chats, say=say))
-    violations = check(soaked.history)
     options.out.mkdir(parents=True, exist_ok=True)
     write_history(soaked.history, options.out / "history.json")
     for name, text in soaked.worker_logs.items():
         (options.out / name).write_text(text)
-    print(summary(soaked.history, violations, chats=soaked.chats))
+    return _told(soaked.history)
+
+
+def _told(history: History) -> int:
+    """Check a history, and print what there is to say of it."""
+    violations = check(history)
+    print(summary(history, violations))
     for violation in violations:
-        print(evidence(soaked.history, violation))
+        print(evidence(history, violation))
     return 1 if violations else 0
 
 

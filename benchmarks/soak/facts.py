@@ -6,12 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
-from .history import Action, Attempt, History, Log, Question, Seen
+from .history import Action, Attempt, End, History, Log, Question, Seen
 from .places import Place, place_of_cursor
-from .wire import PROTOCOLS, Shown, shown
+from .wire import PROTOCOLS, Shown, fault_in, shown
 
-__all__ = ["Chain", "Facts", "Refusal", "Violation"]
+__all__ = ["Chain", "Facts", "Refusal", "Violation", "place_of"]
+
+REFUSALS: Final = frozenset({"resume_failed", "store_unavailable"})
+"""The codes of faults that say that a viewer cannot be given more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,20 @@ class Chain:
     @property
     def seen(self) -> Iterator[Seen]:
         """Everything it saw, in order."""
-        return (one for attempt in self.attempts for one in attempt.seen)
+        return (one for attempt in self.attempts for one in self.of_stream(attempt))
+
+    def of_stream(self, attempt: Attempt) -> tuple[Seen, ...]:
+        """What an attempt saw of the stream: without what it was told beside it when its connection broke.
+
+        A viewer of another worker's stream whom the store cannot give the rest is told why, as a client that comes back
+        and is refused: with a fault, and whatever makes its protocol's clients notice that; then it is cut.
+        """
+        for at, one in enumerate(attempt.seen):
+            if attempt.end is End.CUT and one.id is None:
+                fault = fault_in(one, self.protocol)
+                if fault is not None and fault.get("code") in REFUSALS:
+                    return attempt.seen[:at]
+        return attempt.seen
 
     def saw(self, cursor: str) -> Seen | None:
         """The event it saw with that id."""

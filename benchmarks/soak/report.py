@@ -13,8 +13,9 @@ __all__ = ["evidence", "summary"]
 _AROUND_SECONDS = 5.0
 
 
-def summary(history: History, violations: Sequence[Violation], *, chats: int) -> str:
+def summary(history: History, violations: Sequence[Violation]) -> str:
     """What was done and found, in a few lines."""
+    chats = len({question.session for question in history.questions})
     compared = sum(len(attempt.seen) for attempt in history.attempts)
     injected = Counter(fault.kind for fault in history.injected)
     answers = Counter(attempt.status for attempt in history.attempts)

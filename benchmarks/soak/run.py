@@ -31,7 +31,6 @@ class Soaked:
     """What a soak left."""
 
     history: History
-    chats: int
     worker_logs: dict[str, str]
 
 
@@ -96,7 +95,7 @@ async def _soaked(world: World, seconds: float, seed: int, at_once: int, say: Ca
         reconciled=tuple(log.stream_id for log in logs if again.get(log.stream_id) != log),
         unfinished=tuple(unfinished),
     )
-    return Soaked(history, players.chats, world.logs())
+    return Soaked(history, world.logs())
 
 
 def _clock() -> Clock:

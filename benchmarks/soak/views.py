@@ -46,8 +46,8 @@ def _is_of_a_log(chain: Chain, facts: Facts) -> Iterator[Violation]:
     closing = [one for log in versions for one in facts.shown(log)[log.sealed_seq :]]
     for one in chain.seen:
         if one.id is None:
-            # Why a view breaks off is told beside the log. A writer whose store is away at the end tells its closing
-            # parts without ids, and a viewer that comes back is told them again.
+            # Notices may be told beside the log. A writer whose store is away at the end tells closing parts without
+            # ids, and a viewer that comes back is told them again.
             bare += fault_in(one, chain.protocol) is None and not any(part.is_seen_as(one) for part in closing)
         elif bare:
             yield Violation("I3", chain.viewer, f"{one.id} came after {bare} events without ids", chain.session)
@@ -117,7 +117,7 @@ def _claims_to_be_whole(seen: list[Seen], protocol: str) -> bool:
 def _ends_as_it_should(chain: Chain, facts: Facts) -> Iterator[Violation]:
     ended = False
     for attempt in chain.attempts:
-        for one in attempt.seen:
+        for one in chain.of_stream(attempt):
             if ended:
                 yield Violation("I4", chain.viewer, f"{one.data[:80]!r} came after the end", chain.session)
                 return

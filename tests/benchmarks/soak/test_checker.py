@@ -390,6 +390,19 @@ def test_tampering_is_reported_under_the_promise_it_breaks(name: str) -> None:
     assert promise in {violation.promise for violation in check(tamper(good_history()))}
 
 
+def test_why_a_view_broke_off_is_no_part_of_it() -> None:
+    """A follower whose store is away tells so and is cut; its client comes back and is told the rest."""
+    told = (
+        Seen(None, "message", '{"type":"data-streamguard-error","data":{"code":"store_unavailable","phase":"resume"}}'),
+        Seen(None, "message", '{"type":"error","errorText":"briefly unavailable"}'),
+        Seen(None, "message", "[DONE]"),
+    )
+    history = with_attempt(good_history(), "whole/asker", lambda one: replace(one, seen=(*one.seen, *told)), 1)
+    assert check(history) == []
+    clean = with_attempt(history, "whole/asker", lambda one: replace(one, end=End.CLEAN), 1)
+    assert {violation.promise for violation in check(clean)} == {"I3", "I4"}
+
+
 def test_every_promise_is_tampered_with() -> None:
     assert {promise for promise, _ in TAMPERINGS.values()} == {f"I{number}" for number in range(1, 13)}
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benchmarks.soak.__main__ import main
-from benchmarks.soak.history import read_history
+from benchmarks.soak.history import read_history, write_history
 
 from ...harness.redis import redis_binary
+from .good import good_history
 
 SECONDS = 60
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_history_is_checked_again(kept: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = good_history()
+    write_history(history if kept else replace(history, losses=()), tmp_path / "history.json")
+    assert main(["--check", str(tmp_path / "history.json")]) == (0 if kept else 1)
+    printed = capsys.readouterr().out
+    assert printed.startswith("seed 1, 60 s\n7 chats, 16 requests, 7 streams, ")
+    assert ("\nI3: lost/asker: " in printed) is not kept
 
 
 @pytest.mark.slow
