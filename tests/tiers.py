@@ -19,8 +19,9 @@ __all__ = ["only_fast", "processes_refused"]
 DIRECTORIES: Final = frozenset({"cli", "clients", "docs", "e2e", "examples", "harness"})
 """The directories of tests that are about processes."""
 
-SERVERS: Final = ("redis", "postgres", "mariadb")
-"""How the names of stores that need a server begin, where tests are parametrised with stores."""
+SERVERS: Final = ("redis", "postgres", "mariadb", "sqlite")
+"""How the names of stores that need a server begin, where tests are parametrised with stores. SQLite needs none, but
+where tests keep messages in it, they keep streams in Redis."""
 
 STARTING_FIXTURES: Final = frozenset({"redis_server", "own_redis", "postgres_server", "mariadb_server"})
 """The fixtures that start servers; others that do, ask for one of these."""

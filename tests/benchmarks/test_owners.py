@@ -10,6 +10,8 @@ from benchmarks.owners import main
 
 from ..harness.redis import redis_binary
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_tiny_run_meets_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
     redis_binary()  # skips, or fails in CI, with the install command

@@ -17,7 +17,7 @@ from streamguard.stores import RedisClient
 from streamguard.testing import GuardedApp
 from tests.messages.sql.places import Place, fresh_tables
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # streams of every kind but one are in Redis
 
 QUOTA = Quota(limit=100, per="day", unit="requests")
 KINDS = ["memory", "redis", "sqlite"]
