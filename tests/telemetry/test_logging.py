@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 import structlog
@@ -142,3 +144,49 @@ def test_without_a_configured_structlog_the_standard_library_is_used(
     assert "streamguard.stream_opened" in record.getMessage()
     assert "session_id=s" in record.getMessage()
     assert capsys.readouterr().out == ""
+
+
+NASTY = [
+    "a code=internal",
+    'a" code="internal',
+    "a\nstreamguard.fault code=internal",
+    "\x1b[2J",
+    "a\u202eb",
+    "ключ",
+    "x" * 5_000,
+]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_what_a_client_chose_forges_no_field_and_no_line(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    fault = Fault.of(FaultCode.NOT_FOUND, session_id=text, request_id=text, message_id=text, reason=text)
+    ref = StreamRef(SessionKey("ann", text), "a" * 24)
+    with caplog.at_level("DEBUG", "streamguard"):
+        StructlogObserver()(
+            Observation(Signal.FAULT, ref=ref, fault=fault, fields={"origin": text, "outcome": "failed"})
+        )
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert line.isprintable()
+    assert len(line) < 8_000
+    words = shlex.split(line)
+    assert words.count("code=not_found") == 1
+    assert not [word for word in words if word.startswith("code=") and word != "code=not_found"]
+    names = [word.partition("=")[0] for word in words[1:]]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_nor_where_structlog_is_configured(text: str, entries: list[dict[str, object]]) -> None:
+    StructlogObserver()(
+        Observation(Signal.STREAM_OPENED, ref=StreamRef(SessionKey("ann", text), "a" * 24), request_id=text, fields={})
+    )
+    (entry,) = entries
+    for name in ("session_id", "request_id"):
+        value = str(entry[name])
+        assert value.isascii() or value.endswith("…")
+        assert value.isprintable()
+        assert not set(value) & set(' "\n')
+        assert len(value) <= 1_001
+        if len(value) <= 1_000:
+            assert unquote(value) == text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,7 +12,7 @@ import structlog
 
 from ..faults import Severity
 from ..model import Observation, Signal
-from .safety import error_fields, short_hash
+from .safety import error_fields, id_text, plain_text, short_hash
 
 __all__ = ["StructlogObserver"]
 
@@ -35,6 +37,9 @@ _LEVELS: Final[Mapping[Signal, int]] = {
 
 _FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED})
 """Where a fault is told of for the first time; elsewhere it is only mentioned again."""
+_IDS: Final = frozenset({"session_id", "stream_id", "message_id", "user_message_id", "request_id", "origin"})
+"""Fields whose value a client may have chosen."""
+_NO_WORD: Final = re.compile(r'[\s"=]|^$')
 _SEVERITIES: Final = {
     Severity.WARNING: logging.WARNING,
     Severity.ERROR: logging.ERROR,
@@ -66,7 +71,7 @@ class StructlogObserver:
             self._structlog.log(level, str(observation.name), **_fields_of(observation), **more)
         elif self._standard.isEnabledFor(level):
             fields = _fields_of(observation)
-            text = " ".join(f"{name}={value}" for name, value in fields.items())
+            text = " ".join(f"{name}={_one_word(value)}" for name, value in fields.items())
             self._standard.log(level, "%s %s", observation.name, text, extra={"streamguard": fields}, exc_info=error)
 
 
@@ -79,6 +84,20 @@ def _level_of(observation: Observation) -> int:
 
 
 def _fields_of(observation: Observation) -> dict[str, object]:
+    """Nothing that came from outside can look like a field, or a line, of its own."""
+    return {
+        name: value if not isinstance(value, str) else id_text(value) if name in _IDS else plain_text(value)
+        for name, value in _all_fields(observation).items()
+    }
+
+
+def _one_word(value: object) -> str:
+    """A value in a line of `name=value`: in quotes where it would not be one word."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if _NO_WORD.search(text) else text
+
+
+def _all_fields(observation: Observation) -> dict[str, object]:
     fields: dict[str, object] = {}
     fault, ref = observation.fault, observation.ref
     if ref is not None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 import traceback
 from typing import Final
+from urllib.parse import quote
 
 from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
 from ..frames import own_place
 
-__all__ = ["class_name", "error_fields", "short_hash"]
+__all__ = ["class_name", "error_fields", "id_text", "plain_text", "short_hash"]
+
+MAX_TEXT: Final = 1_000
+"""Characters of one field of a log line: every id that is admitted fits, percent-encoded."""
+_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '%"')
 
 _OURS: Final = (ConfigurationError, InvalidPartError, StreamLimitError)
 """Their texts are our own and hold no content, only names, types and sizes."""
@@ -18,6 +23,24 @@ _OURS: Final = (ConfigurationError, InvalidPartError, StreamLimitError)
 def short_hash(text: str) -> str:
     """16 hex digits that tell owners and sessions apart without naming them: the start of their SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def id_text(text: str) -> str:
+    """An id that may come from a client, as a log may have it: percent-encoded like in the header that carries it, so
+    that it has no space, quote, line break or invisible character, and not longer than `MAX_TEXT`."""
+    return _bounded(quote(text.encode("utf-8", "replace"), safe=_PLAIN))
+
+
+def plain_text(text: str) -> str:
+    """Any other text: what cannot be printed is escaped, and it is not longer than `MAX_TEXT`."""
+    text = text[: MAX_TEXT + 1]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return _bounded(text)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 def class_name(error: BaseException) -> str:
