@@ -17,11 +17,15 @@ from ..model import MAX_ID_BYTES, is_id
 from ..runtime.saving.faults import SAVE
 from ..wire.values import MAX_DEPTH, Json, Replaced, ValueTooLargeError, encode_json, normal, valid_text
 
-__all__ = ["Incoming", "ReadMessage", "derived_id", "message_of"]
+__all__ = ["Incoming", "ReadMessage", "check_count", "derived_id", "message_of"]
 
 Incoming = Message | Mapping[str, object] | BaseModel | str
 """A `Message`; a UI message of AI SDK, as a mapping or a pydantic model; or a user's text."""
 
+MAX_MESSAGES: Final = 1_000
+"""Messages that one request may have saved: each is written, and kept in memory until it is."""
+MAX_PARTS: Final = 10_000
+"""Parts of one message."""
 _DIGITS: Final = 24
 
 
@@ -29,6 +33,12 @@ def derived_id(*names: str) -> str:
     """A message id made of names: `usr_` and 24 hex digits, the same for the same names."""
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return f"usr_{digest[:_DIGITS]}"
+
+
+def check_count(messages: int) -> None:
+    """Raises `MessageInvalidError` for more messages than one request may bring: no history comes in one by one."""
+    if messages > MAX_MESSAGES:
+        raise _invalid(f"one request brings at most {MAX_MESSAGES} messages")
 
 
 class ReadMessage(NamedTuple):
@@ -78,6 +88,8 @@ def _ui_message(item: object, fallback_id: str) -> Message:
         isinstance(part, Mapping) and isinstance(part.get("type"), str) for part in parts
     ):
         raise _invalid("the parts of a UI message are objects with a type")
+    if len(parts) > MAX_PARTS:
+        raise _invalid(f"a message has at most {MAX_PARTS} parts")
     if metadata is not None and not isinstance(metadata, Mapping):
         metadata = {"value": metadata}
     return Message(

@@ -19,7 +19,7 @@ from ..runtime import LiveStream, UserMessage
 from ..runtime.saving.faults import SAVE
 from ..wire.base import LeftOut
 from ..wire.values import encode_json, normal
-from .incoming import Incoming, derived_id, message_of
+from .incoming import Incoming, check_count, derived_id, message_of
 from .sync import ThreadedIterator
 
 __all__ = ["MessageSave", "Run"]
@@ -229,7 +229,8 @@ class Run:
 
         Raises:
             ConfigurationError: nothing of this endpoint is saved.
-            MessageInvalidError: it is no message, or its id is none: over 256 bytes, say.
+            MessageInvalidError: it is no message, or its id is none: over 256 bytes, say; or it has more than 10,000
+                parts, or is the 1,001st of this request.
             StreamLimitError: all that was given to `save` is over `max_stream_bytes`.
         """
         stream = self._stream
@@ -238,6 +239,7 @@ class Run:
             raise ConfigurationError(
                 "run.save needs somewhere to save to: give the guard messages=…, or the endpoint save=…"
             )
+        check_count(self._saved + 1)
         self._saved += 1
         text = message if isinstance(message, str) else ""
         names = (self.owner, self.session_id, stream.request.retry_key or self.stream_id, str(self._saved), text)
