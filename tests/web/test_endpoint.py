@@ -320,6 +320,28 @@ async def test_refusals_have_ids_and_name_what_is_wrong(guarded: tuple[StreamGua
     assert (chunked.status_code, chunked.json()["error"]["code"]) == (413, "payload_too_large")
 
 
+async def test_a_foreign_page_may_not_ask_with_its_users_cookie(
+    guarded: tuple[StreamGuard, Starlette, Gate], caplog: pytest.LogCaptureFixture
+) -> None:
+    guard, app, gate = guarded
+    gate.open()
+    evil = {"Origin": "https://evil.example"}
+    async with calling(app, guard) as client:
+        bearer = await client.post("/chat?id=a", headers=evil)  # nothing that a browser would add by itself
+        client.headers["Cookie"] = "session=1"
+        with caplog.at_level("WARNING", "streamguard"):
+            refused = await client.post("/chat?id=b", headers=evil)
+        told = [record.getMessage() for record in caplog.records]
+        own = await client.post("/chat?id=c", headers={"Origin": "http://chat.example"})
+        rewritten = await client.post("/chat?id=d", headers={**evil, "Sec-Fetch-Site": "same-origin"})
+        read = await client.get("/chat?id=e", headers=evil)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden_origin")
+    assert "https://evil.example" in refused.json()["error"]["message"]
+    assert "cors_origins" in refused.json()["error"]["message"]
+    assert [("origin=https://evil.example" in line, "reason=cors_origins" in line) for line in told] == [(True, True)]
+    assert {answer.status_code for answer in (bearer, own, rewritten, read)} == {200}
+
+
 async def in_pieces() -> AsyncIterator[bytes]:
     for _ in range(11):
         yield b"0123456789"

@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from streamguard import FaultCode, FaultError
-from streamguard.web.origin import check_origin
+from streamguard.web.origin import ForbiddenOriginError, check_origin
 
 
 def connection(headers: dict[str, str], scheme: str = "http") -> HTTPConnection:
@@ -23,6 +23,9 @@ COOKIE = {"Cookie": "session=1", "Host": "chat.example"}
         {**COOKIE, "Origin": "https://chat.example"},  # a proxy ended TLS
         {**COOKIE, "Origin": "http://CHAT.example:80"},
         {**COOKIE, "Origin": "https://app.example"},
+        {**COOKIE, "Origin": "https://elsewhere.example", "Sec-Fetch-Site": "same-origin"},  # a proxy rewrote Host
+        {**COOKIE, "Origin": "https://front.example", "X-Forwarded-Host": "front.example"},
+        {**COOKIE, "Origin": "https://front.example", "X-Forwarded-Host": "front.example:443, proxy.internal"},
         {"Host": "chat.example", "Origin": "https://evil.example"},  # nothing a browser would add by itself
         {"Host": "chat.example", "Origin": "https://evil.example", "Authorization": "Bearer x"},
     ],
@@ -36,6 +39,11 @@ def test_allowed(headers: dict[str, str]) -> None:
     [
         {**COOKIE, "Origin": "https://evil.example"},
         {**COOKIE, "Origin": "null"},
+        {**COOKIE, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {**COOKIE, "Origin": "https://evil.example", "Sec-Fetch-Site": "same-site"},
+        {**COOKIE, "Origin": "https://evil.example", "Sec-Fetch-Site": "none"},
+        {**COOKIE, "Origin": "https://evil.example", "X-Forwarded-Host": "front.example"},
+        {**COOKIE, "Origin": "null", "X-Forwarded-Host": ""},
         {**COOKIE, "Origin": "http://chat.example.evil.example"},
         {**COOKIE, "Origin": "http://chat.example:8080"},
         {**COOKIE, "Origin": "https://app.example.evil"},
@@ -54,3 +62,23 @@ def test_a_plain_page_may_not_act_on_the_encrypted_site() -> None:
     check_origin(connection({**COOKIE, "Origin": "https://chat.example"}, "https"), ())
     with pytest.raises(FaultError):
         check_origin(connection({**COOKIE, "Origin": "http://chat.example"}, "https"), ())
+
+
+@pytest.mark.parametrize(
+    ("origin", "shown"),
+    [
+        ("https://evil.example", "https://evil.example"),
+        ("https://evil.example code=internal", "https://evil.example?code=internal"),
+        ('https://ev\x1b[2Jil.example"<script>', "https://ev?[2Jil.example??script?"),
+        ("https://" + "e" * 5_000, "https://" + "e" * 192),
+        ("", "?"),
+    ],
+)
+def test_a_refusal_names_the_origin_and_the_setting_and_no_more(origin: str, shown: str) -> None:
+    with pytest.raises(ForbiddenOriginError) as refused:
+        check_origin(connection({**COOKIE, "Origin": origin}), ())
+    assert refused.value.origin == shown
+    assert refused.value.fault.message == (
+        f"A page of {shown} may not make that request, unless cors_origins lists that origin."
+    )
+    assert refused.value.fault.reason == "cors_origins"

@@ -167,6 +167,7 @@ async def test_an_http_exception_costs_nothing() -> None:
 
 async def test_somebody_else_s_session_costs_nothing() -> None:
     quota, messages, gate = QuotaLine(), Messages(), Gate()
+    messages.may_forbid = True
     messages.errors["open_session"] = MessageForbiddenError("no", operation="open_session")
     chat = Chat(quota, messages=messages, gate=gate)
     async with calling(chat.app, chat.guard) as client:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -15,16 +15,25 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from streamguard import ConfigurationError, Run, Settings, StreamGuard
-from streamguard.errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
+from streamguard.errors import (
+    MessageConflictError,
+    MessageForbiddenError,
+    MessageInvalidError,
+    MessageStoreError,
+    MessageUnavailableError,
+)
 from streamguard.messages import Message, MessageToSave, Role
 from streamguard.model import SessionKey
-from streamguard.web.incoming import message_of
+from streamguard.testing._passing import PassingStore
+from streamguard.web.incoming import MAX_MESSAGES, MAX_PARTS, message_of
 from tests.harness.sse import EventReader, ui_text
 from tests.runtime.savers import Messages, stored_in
 
 from .serving import calling, user_of
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
 
 KEY = SessionKey("ann", "s")
 QUESTION = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "why?"}]}
@@ -228,6 +237,47 @@ async def test_result_would_stop_the_event_loop() -> None:
         assert text_of(await client.post("/chat?id=s")) == "word"
 
 
+def deep(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("what", ["messages", "parts"])
+async def test_more_than_a_request_may_bring_is_the_clients_mistake(what: str) -> None:
+    guard = keeping(Messages())
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        if what == "messages":
+            for number in range(MAX_MESSAGES + 1):
+                run.save({**QUESTION, "id": f"u{number}"})
+        else:
+            run.save({**QUESTION, "parts": [{"type": "text", "text": ""}] * (MAX_PARTS + 1)})
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+        await guard.idle()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "request_invalid")
+
+
+@pytest.mark.parametrize("depth", [100, 5_000, 100_000])
+async def test_a_question_that_is_nested_too_deeply_does_not_end_its_answer(depth: int) -> None:
+    guard = keeping(Messages())
+    nested = deep(depth)
+
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request, run: Run) -> AsyncIterator[str]:
+        await run.save({**QUESTION, "parts": [{"type": "data-x", "data": nested}]})
+        yield "because"
+
+    async with calling(app_of(chat), guard) as client:
+        answer = await client.post("/chat?id=s")
+    assert (answer.status_code, text_of(answer)) == (200, "because")
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
@@ -304,10 +354,11 @@ async def test_an_endpoint_may_go_on_without_it() -> None:
         {"id": "", "role": "user", "parts": []},
         {"id": "u", "role": "robot", "parts": []},
         {"id": "u", "role": "user", "parts": "x"},
+        {"id": "u", "role": "user", "parts": [{"type": "text", "text": ""}] * (MAX_PARTS + 1)},
         {"id": "u", "role": "user", "parts": [{"text": "x"}]},
         5,
     ],
-    ids=str,
+    ids=lambda nonsense: str(nonsense)[:60],
 )
 def test_what_is_no_message_is_refused(nonsense: Any) -> None:
     with pytest.raises(MessageInvalidError):
@@ -343,20 +394,24 @@ class Somebody:
     guard: StreamGuard
     messages: Messages
     app: Starlette
+    asked: list[str]
+    """Calls of the model."""
 
 
 @pytest.fixture
 def somebodys() -> Somebody:
-    messages = Messages()
+    messages, asked = Messages(), list[str]()
+    messages.may_forbid = True
     messages.errors["open_session"] = MessageForbiddenError("no", operation="open_session")
     guard = keeping(messages)
 
     @guard.stream("request.query_params.id")
     async def chat(request: Request) -> AsyncIterator[str]:
+        asked.append("the model")
         for _ in range(3):
             yield "because "
 
-    return Somebody(guard, messages, app_of(chat))
+    return Somebody(guard, messages, app_of(chat), asked)
 
 
 async def test_a_session_of_somebody_else_is_not_found(somebodys: Somebody) -> None:
@@ -364,7 +419,59 @@ async def test_a_session_of_somebody_else_is_not_found(somebodys: Somebody) -> N
         answer = await client.post("/chat?id=s")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         assert b"because" not in answer.content
+        assert "x-should-retry" not in answer.headers
+        assert not somebodys.guard._running()._streams
+        again = await client.post("/chat?id=s")
+    assert again.status_code == 404
     assert somebodys.messages.calls["append"] == 0
+    assert somebodys.asked == []
+
+
+async def test_the_store_is_asked_while_the_stream_is_registered(somebodys: Somebody) -> None:
+    """So its word costs a request no time that the registration does not take anyway."""
+    registering, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(PassingStore):
+        async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:
+            if step == "register":
+                registering.set()
+                await go_on.wait()
+            return await call()
+
+    with somebodys.guard.instrumented(store=Slow):
+        async with calling(somebodys.app, somebodys.guard) as client:
+            request = asyncio.create_task(client.post("/chat?id=s"))
+            await registering.wait()
+            while not somebodys.messages.calls["open_session"]:
+                await asyncio.sleep(0)
+            go_on.set()
+            assert (await request).status_code == 404
+    assert somebodys.asked == []
+
+
+@pytest.mark.parametrize("why", ["never forbids", "is down"])
+async def test_a_store_that_has_no_say_is_not_waited_for(somebodys: Somebody, why: str) -> None:
+    messages, guard = somebodys.messages, somebodys.guard
+    if why == "never forbids":
+        messages.may_forbid = False
+        messages.errors.clear()
+    else:
+        messages.errors["open_session"] = MessageUnavailableError("no", operation="open_session")
+    async with calling(somebodys.app, guard) as client:
+        if why == "is down":
+            for number in range(5):  # and so its breaker opens
+                await client.post(f"/chat?id=before-{number}")
+            assert guard._running().saving.paused
+        somebodys.asked.clear()
+        messages.hold("open_session")
+        request = asyncio.create_task(client.post("/chat?id=s"))
+        while not somebodys.asked:
+            assert not request.done()
+            await asyncio.sleep(0)
+        stream = next(iter(guard._running()._streams.values()))
+        assert stream.session_deadline.left_seconds > 0  # it was not waited out
+        messages.let_go("open_session")
+        await request
 
 
 async def test_a_database_that_is_slow_to_say_so_holds_nobody_up_for_long(somebodys: Somebody) -> None:

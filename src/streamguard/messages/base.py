@@ -116,6 +116,10 @@ class MessageStore(ABC):
     store cannot hold. Cancelling a call leaves the same doubt. None retries by itself.
     """
 
+    may_forbid: bool = True
+    """Whether `open_session` may answer `MessageForbiddenError`. A reply's model is then called only after the store
+    had `registration_seconds` to say so. False where every owner has sessions of its own, as in ours."""
+
     async def start(self) -> list[str]:
         """Connect, if that needs doing. Returns warnings for the operator. Must not raise for an unreachable
         database."""

@@ -77,6 +77,8 @@ class MemoryMessageStore(MessageStore):
         ConfigurationError: `ttl_seconds` is not positive.
     """
 
+    may_forbid: bool = False
+
     def __init__(
         self,
         *,

@@ -54,6 +54,8 @@ class RedisMessageStore(MessageStore):
         ConfigurationError: `ttl_seconds` is under a millisecond or over a hundred years.
     """
 
+    may_forbid: bool = False
+
     def __init__(self, client: ScriptClient, *, ttl_seconds: float, namespace: str = "streamguard") -> None:
         if not 0.001 <= ttl_seconds <= _LONGEST_SECONDS:
             raise ConfigurationError("ttl_seconds is a positive number of seconds, of a hundred years at most")

@@ -437,6 +437,7 @@ class Runtime:
             on_left_out=self._left_out,
         )
         stream.saved = self.bindings.target_of(request.binding) is not None
+        self.saving.ask(stream)
         return stream
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:

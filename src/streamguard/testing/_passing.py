@@ -45,6 +45,7 @@ class PassingMessageStore(MessageStore):
 
     def __init__(self, inner: MessageStore) -> None:
         self.inner: MessageStore = inner
+        self.may_forbid = inner.may_forbid
 
     @abstractmethod
     async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:

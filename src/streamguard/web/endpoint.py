@@ -34,6 +34,7 @@ from .idempotency import RequestKey, carries_key, give_back, open_once, request_
 from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
 from .options import StreamOptions
+from .origin import SAFE_METHODS, check_origin
 from .quota import Counting, standing_headers
 from .response import StreamResponse
 from .run import Run
@@ -110,6 +111,8 @@ class GuardedEndpoint:
             return self._joined(opened, admitted, request, ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
+        if await self._is_forbidden(opened):
+            return await self._as_if_never(opened, admitted, ids)
         intake.hold(opened)
         answer = admitted.items.launch(self._gate.runtime, opened)
         call = exchange.call
@@ -169,6 +172,8 @@ class GuardedEndpoint:
             FaultError: it is refused.
         """
         gate, options = self._gate, self._options
+        if request.method not in SAFE_METHODS:
+            check_origin(request, gate.settings.cors_origins)
         identity = await gate.owner(request)
         gate.allowances.open(identity, request)
         ids.set_cookie = identity.set_cookie
@@ -291,8 +296,7 @@ class GuardedEndpoint:
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden(stream):
-            admitted.places.viewer.release()
-            return await self._as_if_never(stream, ids)
+            return await self._as_if_never(stream, admitted, ids)
         runtime = self._gate.runtime
         show_ids = self._shows_ids(stream.protocol, request)
         status_code, headers, background = self._head(stream, returned, injected, ids)
@@ -307,20 +311,24 @@ class GuardedEndpoint:
         )
 
     async def _is_forbidden(self, stream: LiveStream) -> bool:
-        """Whether the message store says that the session is somebody else's. Waits for its word no longer than the
-        stream's registration might have taken, the model's first item included, and not at all while it is down."""
-        if stream.before is None:
-            return False
-        return await stream.before.forbidden(stream.session_deadline)
+        """Whether the message store says that the session is somebody else's. It was asked beside the registration, and
+        has no longer than that might have taken."""
+        return stream.before is not None and await stream.before.forbidden(stream.session_deadline)
 
-    async def _as_if_never(self, stream: LiveStream, ids: Ids) -> Response:
+    async def _as_if_never(self, stream: LiveStream, admitted: Admitted, ids: Ids) -> Response:
         """End a stream in somebody else's session, and answer as for one that never was."""
         error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
+        launched = stream.producer is not None or stream.is_ending
         if stream.finalising:
             self._gate.refused(error, ids)
-        stream.cancel(Ending(Outcome.FAILED, error.fault))
-        await self._settled(stream)
-        return fault_response(error.fault, ids.headers(), work_started=True)
+        if launched:
+            stream.cancel(Ending(Outcome.FAILED, error.fault))
+            await self._settled(stream)
+            admitted.places.viewer.release()
+        else:
+            await self._gate.runtime.reject(stream, error)
+            admitted.places.release()
+        return fault_response(error.fault, ids.headers(), work_started=launched)
 
     async def _came_to_nothing(self, stream: LiveStream, admitted: Admitted) -> None:
         """The stream ended before its first event: what it was to answer may be asked again."""

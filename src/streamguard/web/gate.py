@@ -18,6 +18,7 @@ from ..wire import WireProtocol, protocol_named
 from .allowances import Allowances
 from .headers import RawHeaders, id_headers
 from .identity import Authenticate, Identity, identify
+from .origin import ForbiddenOriginError
 from .sync import SyncStreams
 
 __all__ = ["Gate", "Ids", "fault_response"]
@@ -121,6 +122,7 @@ class Gate:
                 message_id=ids.message_id,
                 fault=fault,
                 error=error.__cause__,
+                fields={"origin": error.origin} if isinstance(error, ForbiddenOriginError) else {},
             )
         )
         return fault

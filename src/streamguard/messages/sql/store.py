@@ -63,6 +63,8 @@ class SQLMessageStore(MessageStore):
             positive.
     """
 
+    may_forbid: bool = False
+
     def __init__(
         self,
         engine_or_url: AsyncEngine | URL | str,

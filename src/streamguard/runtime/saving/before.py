@@ -21,6 +21,7 @@ from ...messages import Message, Role
 from ...model import StreamRef
 from ...settings import Settings
 from ...wire.tool_results import with_tool_results
+from ..beginning import Beginning
 from .calls import Attempts
 from .payload import OwedSave
 from .session import ErasedError, SessionWriter, ui_message_of
@@ -126,8 +127,15 @@ class Before:
         else:
             self._start(self._open)
 
+    def began(self, beginning: Beginning) -> None:
+        """The stream is registered: when it began is known better now."""
+        self._writer.began = beginning
+
     async def forbidden(self, deadline: Deadline) -> bool:
-        """Whether the session is known to belong to somebody else; waits for that until `deadline` at most."""
+        """Whether the session is known to belong to somebody else; waits for that until `deadline` at most, and not at
+        all for a store that never says so, or is not asked at present."""
+        if not self._writer.may_forbid:
+            return False
         try:
             async with deadline.limit():
                 await self._opened.wait()

@@ -13,6 +13,7 @@ from typing import Final
 
 from ...errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ...faults import Fault
+from ...messages import MessageStore
 from ...model import Observation, Persisted, Signal, StreamRef
 from ...settings import Settings
 from ...stores.base import UNTOLD, Owed, StreamMeta, StreamStore
@@ -94,10 +95,18 @@ class Saving(Finishing):
         for running in self._running:
             running.give_up()
 
-    def prepare(self, stream: LiveStream) -> None:
-        """A stream begins: open its session, if its messages are to be saved."""
+    def ask(self, stream: LiveStream) -> None:
+        """A stream is about to be registered: meanwhile ask its message store whether it may be, if that may refuse."""
         target = self._bindings.target_of(stream.request.binding)
-        if target is not None:
+        if isinstance(target, MessageStore) and target.may_forbid:
+            self.prepare(stream)
+
+    def prepare(self, stream: LiveStream) -> None:
+        """A stream begins: open its session, if its messages are to be saved and that was not done."""
+        target = self._bindings.target_of(stream.request.binding)
+        if stream.before is not None:
+            stream.before.began(Beginning.of_stream(stream))
+        elif target is not None:
             writer = self._writer(stream.ref, Beginning.of_stream(stream), self.saver(target))
             stream.before = Before(writer, stream.ref, stream.message_id, self._settings, start=self._start)
             stream.before.open_soon()

@@ -41,7 +41,7 @@ class SessionWriter:
         self._store = store
         self._saver = saver
         self._key = key
-        self._began = began
+        self.began = began
         self._reachable = reachable
         """Whether asking the stream store has any prospect."""
 
@@ -50,6 +50,12 @@ class SessionWriter:
         """The message store; None for a function, which cannot be read."""
         target = self._saver.target
         return target if isinstance(target, MessageStore) else None
+
+    @property
+    def may_forbid(self) -> bool:
+        """Whether the message store may say that the session is somebody else's, and is asked at present."""
+        messages = self.messages
+        return messages is not None and messages.may_forbid and not self._saver.breaker.open
 
     async def open(self, attempts: Attempts) -> None:
         """Create the session unless it is there."""
@@ -147,5 +153,5 @@ class SessionWriter:
                 erasure = await self._store.erased(self._key)
             except StoreError:
                 return
-        if erasure is not None and self._began.precedes(erasure):
+        if erasure is not None and self.began.precedes(erasure):
             raise ErasedError("the session was erased after this stream began")
