@@ -63,7 +63,7 @@ async def test_without_it_the_log_names_class_and_own_line(caplog: pytest.LogCap
     assert "Traceback" not in caplog.text
     (first, *_) = [record.getMessage() for record in caplog.records if "streamguard.fault" in record.getMessage()]
     assert "error=KeyError" in first
-    assert f"error_at={__file__}:" in first
+    assert f'error_at="{__file__}:' in first
     assert "in chat" in first
 
 
