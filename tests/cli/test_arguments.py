@@ -155,7 +155,7 @@ def test_a_missing_extra_is_named(module: str) -> None:
     script = f"import sys; sys.modules[{module!r}] = None; from streamguard.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, cwd=ROOT)
     assert done.returncode == ExitCode.USAGE
-    assert done.stderr == "streamguard: the command line needs more packages: pip install 'streamguard[cli]'\n"
+    assert done.stderr == "streamguard: the command line needs more packages: pip install 'streamguard-asgi[cli]'\n"
 
 
 def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:

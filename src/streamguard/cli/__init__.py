@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ..distribution import install_command
+
 __all__ = ["main"]
 
 _NEEDED = frozenset({"typer", "rich"})
@@ -16,6 +18,6 @@ def main() -> None:
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] not in _NEEDED:
             raise
-        sys.stderr.write("streamguard: the command line needs more packages: pip install 'streamguard[cli]'\n")
+        sys.stderr.write(f"streamguard: the command line needs more packages: {install_command('cli')}\n")
         sys.exit(2)
     sys.exit(invoke())

@@ -74,11 +74,11 @@ def test_what_the_database_says_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.processes
 def test_a_missing_extra_is_named() -> None:
     missing = [
-        ("sqlalchemy", "sqlite+aiosqlite:///x.db", "pip install 'streamguard[sql]'"),
-        ("aiosqlite", "sqlite+aiosqlite:///x.db", "pip install 'streamguard[sqlite]'"),
-        ("asyncpg", "postgresql+asyncpg://host/db", "pip install 'streamguard[postgresql]'"),
-        ("asyncmy", "mysql+asyncmy://host/db", "pip install 'streamguard[mysql]'"),
-        ("asyncmy", "mariadb+asyncmy://host/db", "pip install 'streamguard[mysql]'"),
+        ("sqlalchemy", "sqlite+aiosqlite:///x.db", "pip install 'streamguard-asgi[sql]'"),
+        ("aiosqlite", "sqlite+aiosqlite:///x.db", "pip install 'streamguard-asgi[sqlite]'"),
+        ("asyncpg", "postgresql+asyncpg://host/db", "pip install 'streamguard-asgi[postgresql]'"),
+        ("asyncmy", "mysql+asyncmy://host/db", "pip install 'streamguard-asgi[mysql]'"),
+        ("asyncmy", "mariadb+asyncmy://host/db", "pip install 'streamguard-asgi[mysql]'"),
     ]
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT],

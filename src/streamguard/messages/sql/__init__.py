@@ -1,7 +1,8 @@
 """Messages in a SQL database, through SQLAlchemy 2 and an asyncio driver: SQLite, PostgreSQL, MySQL and MariaDB.
 
-Importing this package needs nothing extra; using what it exports needs `pip install 'streamguard[sql]'` and a driver,
-which the extras `sqlite`, `postgresql` and `mysql` bring along. `python -m streamguard.messages.sql` creates tables.
+Importing this package needs nothing extra; using what it exports needs `pip install 'streamguard-asgi[sql]'` and a
+driver, which the extras `sqlite`, `postgresql` and `mysql` bring along. `python -m streamguard.messages.sql` creates
+tables.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from ...distribution import install_command
 from ...errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         except ImportError as exc:
             if (exc.name or "").partition(".")[0] not in ("sqlalchemy", "greenlet"):
                 raise
-            raise ConfigurationError(f"{__name__}.{name} needs SQLAlchemy: `pip install 'streamguard[sql]'`") from exc
+            raise ConfigurationError(f"{__name__}.{name} needs SQLAlchemy: `{install_command('sql')}`") from exc
         found: object = getattr(module, name)
         globals()[name] = found
         return found

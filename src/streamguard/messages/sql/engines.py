@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from ...distribution import install_command
 from ...errors import ConfigurationError
 from ...model import SessionKey
 from .tables import BYTES_FOR_IDS
@@ -75,7 +76,7 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
         if exc.name not in _PACKAGES:
             raise _other_driver(parsed) from exc
         raise ConfigurationError(
-            f"the driver of {parsed.drivername} is missing: `pip install 'streamguard[{_EXTRAS[dialect]}]'`"
+            f"the driver of {parsed.drivername} is missing: `{install_command(_EXTRAS[dialect])}`"
         ) from exc
     except InvalidRequestError as exc:
         raise _other_driver(parsed) from exc
