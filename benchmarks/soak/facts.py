@@ -60,6 +60,19 @@ class Chain:
                     return attempt.seen[:at]
         return attempt.seen
 
+    def went_on_from_memory(self, attempt: Attempt) -> bool:
+        """Whether an attempt was told the rest of the answer, or its end, out of its writer's memory: that it cannot be
+        resumed was told, or there were ids and then there were none."""
+        numbered = self.protocol == "opaque" and attempt.action is Action.ASK  # asked for with ids
+        for one in self.of_stream(attempt):
+            if one.id is not None:
+                numbered = True
+                continue
+            fault = fault_in(one, self.protocol)
+            if numbered or (fault is not None and fault.get("code") == "not_resumable"):
+                return True
+        return False
+
     def saw(self, cursor: str) -> Seen | None:
         """The event it saw with that id."""
         return next((one for one in self.seen if one.id == cursor), None)
@@ -121,6 +134,16 @@ class Facts:
     def holds(self, log: Log, place: Place, seen: Seen | None) -> bool:
         """Whether a log holds the event at a place, as it was seen (None: whatever it is)."""
         return any(one.place == place and (seen is None or one.is_seen_as(seen)) for one in self.shown(log))
+
+    @cached_property
+    def unlogged(self) -> frozenset[str]:
+        """The streams of which somebody saw that they went on from memory: what was saved and charged may be more than
+        their logs tell, if their writers died before they could say so there."""
+        return frozenset(
+            chain.stream_id
+            for chain in self.chains
+            if chain.stream_id is not None and any(map(chain.went_on_from_memory, chain.attempts))
+        )
 
     # -- questions --------------------------------------------------------------------------------------------------
 

@@ -34,14 +34,15 @@ def check_saved(facts: Facts) -> Iterator[Violation]:
 def _is_the_fold(row: Saved, logs: list[Log], facts: Facts) -> Iterator[Violation]:
     whole = [log for log in logs if not log.lost]
     folded = [log for log in whole if row.text in _folds(log)]
-    if folded:
+    unlogged = any(log.stream_id in facts.unlogged for log in logs)
+    if folded and not unlogged:
         outcomes = {log.outcome for log in folded if log.outcome is not None}
         if outcomes and (row.status == "complete") not in {outcome == "completed" for outcome in outcomes}:
             what = f"is {row.status}, and its stream {', '.join(map(str, outcomes))}"
             yield Violation("I6", f"message {row.message_id}", what, row.session)
         return
     # Its writer may have known more than the log, where that was lost: then it is what the model said, once.
-    degraded = len(whole) < len(logs) or not logs or any(facts.touched(log.stream_id) for log in logs)
+    degraded = unlogged or len(whole) < len(logs) or not logs or any(facts.touched(log.stream_id) for log in logs)
     text = row.text if not row.text.startswith("data: ") else _unwrapped(row.text)
     if not degraded or facts.question_of(text, row.session) is None:
         what = f"{row.text[-80:]!r} is not what its log folds to"
@@ -101,7 +102,8 @@ def check_counted(facts: Facts) -> Iterator[Violation]:
             yield Violation("I8", subject, "is still held", session)
         if one.charged > one.reserved:
             yield Violation("I8", subject, f"of {one.reserved} was charged {one.charged}", session)
-        if log is not None and log.usage is not None and not log.lost and not facts.touched(one.stream_id):
+        known = log is not None and not log.lost and one.stream_id not in facts.unlogged
+        if known and log is not None and log.usage is not None and not facts.touched(one.stream_id):
             if one.state == "committed" and one.charged != log.usage:
                 yield Violation("I8", subject, f"was charged {one.charged}; sealed is {log.usage}", session)
             if log.outcome == "completed" and one.state != "committed":

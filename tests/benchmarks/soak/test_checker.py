@@ -403,6 +403,18 @@ def test_why_a_view_broke_off_is_no_part_of_it() -> None:
     assert {violation.promise for violation in check(clean)} == {"I3", "I4"}
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_writer_that_went_on_from_memory_may_have_saved_more_than_was_logged(told: bool) -> None:
+    """It died before it could say in the log that this is lost: what it saved first stands."""
+    notice = Seen(None, "message", '{"type":"data-streamguard-error","data":{"code":"not_resumable","phase":"resume"}}')
+    half = next(question for question in good_history().questions if question.session == "half")
+    history = with_saved(good_history(), HALF, lambda one: [replace(one, text=half.answer, status="complete")])
+    if told:
+        rest = [Seen(None, "message", part) for part in ('{"type":"text-delta","delta":"h:2 "}', "[DONE]")]
+        history = with_seen(history, "half/asker", lambda seen: [*seen[:4], notice, *rest])
+    assert {violation.promise for violation in check(history)} == (set() if told else {"I6"})
+
+
 def test_every_promise_is_tampered_with() -> None:
     assert {promise for promise, _ in TAMPERINGS.values()} == {f"I{number}" for number in range(1, 13)}
 
