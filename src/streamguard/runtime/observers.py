@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..model import Observation, Observer
+from ..faults import Fault
+from ..model import Observation, Observer, Signal
+from ..stores.damage import Unreadable
+from ..wire.base import LeftOut
+from .request import Ending
+from .stream import LiveStream
 
 __all__ = ["Observers"]
 
@@ -23,3 +28,28 @@ class Observers:
                 observer(observation)
             except Exception:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
                 self.errors += 1
+
+    def opened(self, stream: LiveStream) -> None:
+        """A stream was registered, or begins without a log."""
+        fields: dict[str, str | bool] = {
+            "protocol": stream.protocol.name,
+            "binding": stream.request.binding,
+            "degraded": stream.degraded,
+        }
+        self(Observation.about(stream, Signal.STREAM_OPENED, fields=fields))
+
+    def unreadable(self, found: Unreadable) -> None:
+        """The store came upon a record that it cannot read."""
+        fields = {"record": found.record, "key": found.key, "reason": found.why, "action": found.action}
+        self(Observation(Signal.RECORD_UNREADABLE, ref=found.ref, fields=fields))
+
+    def left_out(self, stream: LiveStream, fault: Fault, left_out: LeftOut) -> None:
+        """A value could not be passed on as it was. Operators hear its class, never its content."""
+        first, count = left_out.replaced[0], len(left_out.replaced)
+        fields: dict[str, str | int] = {"part": left_out.part, "type": first.type_name, "count": count}
+        self(Observation.about(stream, Signal.FAULT, fault=fault, fields=fields))
+
+    def fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
+        """Something went wrong with a stream, which may be how it ends."""
+        error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
+        self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))

@@ -21,20 +21,16 @@ from ..model import START, Observation, Observer, Outcome, Position, SessionKey,
 from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
-from ..stores.damage import Unreadable
-from ..wire.base import LeftOut
 from .admission import Admission
+from .assembly import Assembly, Callbacks
 from .audience import Audience
 from .breaker import Breaker
 from .budget import Budget
 from .drain import Drain
 from .failures import fault_of
 from .feed import Feed
-from .finalise import Finaliser
-from .health import Health, Steady
-from .leases import Leases
+from .health import Health, HealthCheck
 from .live_streams import LiveStreams
-from .log_reads import LogReads
 from .observers import Observers
 from .orphans import Orphans
 from .producer import produce
@@ -51,7 +47,6 @@ from .stream import LiveStream
 from .tasks import Tasks
 from .unreadable import RETRY_AFTER_SECONDS
 from .viewer import Viewer
-from .watchdog import Watchdog
 from .writer import Writer
 
 __all__ = ["Health", "Runtime"]
@@ -85,22 +80,16 @@ class Runtime:
         self._one_ended = asyncio.Event()
         self._tasks = Tasks(observe=self.observe, on_ended=self._one_ended.set)
         self._entered = False
-        self._concerns: list[Callable[[], Iterable[str]]] = []
         self._drain = Drain(
             settings,
             streams=lambda: list(self._streams.values()),
-            busy=lambda: bool(
-                self._streams
-                or self._opening
-                or self._tasks.adopted
-                or self.saving.under_way
-                or self.settling.under_way
-            ),
+            busy=self._busy,
             changed=self._one_ended,
             give_up=self._give_up,
             cut_viewers=lambda: self.audience.cut_all("drained"),
             observe=self.observe,
         )
+        self._health = HealthCheck(settings, self._streams, self._tasks, self._drain)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -108,122 +97,47 @@ class Runtime:
         if self._entered:
             raise NotStartedError("a runtime is entered once; make a new guard for another lifespan")
         self._entered = True
-        self.clock: LoopClock = LoopClock.current()
-        self.breaker: Breaker = Breaker(
-            self.store, probe_seconds=self.settings.breaker_probe_seconds, observe=self.observe, clock=self.clock.time
-        )
-        self.store.on_unreadable = self._tell_unreadable
-        self.readiness: Readiness = Readiness(
-            self.store, self.breaker, self.settings, observe=self.observe, looked=self.health
-        )
-        self._steady = Steady(self.settings.health_settle_seconds, clock=self.clock.loop.time)
-        self.writer: Writer = Writer(
+        self.store.on_unreadable = self.observe.unreadable
+        parts = self._parts = Assembly(
             self.store,
-            self.breaker,
             self.settings,
-            on_stop=self._stop_local,
-            on_fenced=self._supersede,
-            clock=self.clock,
-        )
-        reads = LogReads(self.store, self.settings.max_log_reads)
-        self.saving: Saving = Saving(
-            self.store,
-            self.bindings,
-            self.settings,
-            self.breaker,
-            reads=reads,
+            bindings=self.bindings,
+            terms=self.terms,
+            quota=self._quota,
+            tasks=self._tasks,
             observe=self.observe,
-            start=self._tasks.start,
-            changed=self._one_ended.set,
+            callbacks=Callbacks(
+                streams=self._streams.values,
+                make=self._make,
+                count=self._count,
+                owns=self.owns,
+                feed_of=self._feed_of,
+                local=self.local,
+                stop=self._stop_local,
+                supersede=self._supersede,
+                abandon=self._abandon,
+                given_up=lambda: self._drain.given_up,
+                changed=self._one_ended.set,
+                looked=self.health,
+            ),
         )
-        self.reserving: Reserving = Reserving(self._quota, self.settings, observe=self.observe, start=self._tasks.start)
-        self.settling: Settling = Settling(
-            self.saving,
-            self.reserving,
-            self.bindings,
-            self.terms,
-            self.store,
-            self.settings,
-            observe=self.observe,
-            start=self._tasks.start,
-            changed=self._one_ended.set,
-        )
-        self.saving.settle_quota = self.settling.settle_owed
-        self.finaliser: Finaliser = Finaliser(
-            self.store,
-            self.breaker,
-            self.settings,
-            observe=self.observe,
-            finishing=self.settling,
-            give_up=lambda: self._drain.given_up,
-            on_superseded=self._supersede,
-        )
-        self.orphans: Orphans = Orphans(
-            self.store,
-            self.settings,
-            finaliser=self.finaliser,
-            finishing=self.settling,
-            observe=self.observe,
-            start=self._tasks.start,
-        )
-        self.admission: Admission = Admission(
-            self.store,
-            self.breaker,
-            self.settings,
-            make=self._make,
-            count=self._count,
-            owns=self.owns,
-            settle=self.orphans.settle_soon,
-            reserving=self.reserving,
-            look_again=self.settling.look_again,
-            observe=self.observe,
-        )
-        self.audience: Audience = Audience(
-            self.store, self.settings, reads=reads, local=self._feed_of, start=self._tasks.start
-        )
-        self.sessions: Sessions = Sessions(
-            self.store,
-            self.breaker,
-            self.settings,
-            self.admission,
-            reads=reads,
-            local=self.local,
-            look_again=self.settling.look_again,
-        )
-        self._leases = Leases(
-            self.store,
-            self.breaker,
-            self.settings,
-            streams=lambda: list(self._streams.values()),
-            on_stop=self._stop_local,
-            on_fenced=self._supersede,
-        )
-        watchdog = Watchdog(
-            self.settings,
-            self.clock,
-            streams=self._streams.values,
-            viewers=lambda: self.audience.viewers,
-            abandon=self._abandon,
-            listen=lambda stream: self._tasks.start(self._leases.listen, stream),
-            observe=self.observe,
-        )
-        starts = [self.store.start, *(messages.start for messages in self.bindings.stores)]
-        if self._quota is not None:
-            starts.append(self._quota.start)
-        for start in starts:
-            for warning in await start():
-                self.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        self.clock: LoopClock = parts.clock
+        self.breaker: Breaker = parts.breaker
+        self.readiness: Readiness = parts.readiness
+        self.writer: Writer = parts.writer
+        self.saving: Saving = parts.saving
+        self.reserving: Reserving = parts.reserving
+        self.settling: Settling = parts.settling
+        self.orphans: Orphans = parts.orphans
+        self.admission: Admission = parts.admission
+        self.audience: Audience = parts.audience
+        self.sessions: Sessions = parts.sessions
+        self._health.begin(parts)
+        await parts.start_stores()
         await self.readiness.begin()
         await self._tasks.open()
         self.clock.hold()
-        self.supervise("writer", self.writer.run)
-        self.supervise("breaker", self.breaker.run)
-        self.supervise("readiness", self.readiness.run)
-        self.supervise("leases", self._leases.run)
-        self.supervise("watchdog", watchdog.run)
-        self.supervise("viewers", self.audience.run)
-        if self.reserving.store is not None:
-            self.supervise("renewals", self.reserving.run)
+        parts.supervise()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -236,21 +150,7 @@ class Runtime:
             finally:
                 self.clock.release()
                 with anyio.CancelScope(shield=True):
-                    await self._close_stores()
-
-    async def _close_stores(self) -> None:
-        """After everything that uses them. One that fails to close does not keep the next from it."""
-        try:
-            await self.store.aclose()
-        finally:
-            closes = [messages.aclose for messages in self.bindings.stores]
-            if self._quota is not None:
-                closes.append(self._quota.aclose)
-            for aclose in closes:
-                try:
-                    await aclose()
-                except Exception as exc:  # noqa: BLE001 -- a host's store may raise what it likes
-                    self.observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+                    await self._parts.close_stores()
 
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` for as long as the runtime lives; if it fails it is logged, counted and run again."""
@@ -328,12 +228,7 @@ class Runtime:
         finally:
             self._opening -= 1
             self._one_ended.set()
-        fields: dict[str, str | bool] = {
-            "protocol": opened.protocol.name,
-            "binding": request.binding,
-            "degraded": opened.degraded,
-        }
-        self.observe(Observation.about(opened, Signal.STREAM_OPENED, fields=fields))
+        self.observe.opened(opened)
         if self.draining:  # it began while this stream was being registered
             refusal = self._refusal(request)
             self._tasks.start_shielded(self._end, opened, Ending(Outcome.INTERRUPTED, refusal.fault))
@@ -401,9 +296,9 @@ class Runtime:
                 stream.failed_first(fault, ending.error)
             else:
                 stream.fault, stream.failure = fault, ending.error
-            self._observe_fault(stream, fault, ending)
+            self.observe.fault(stream, fault, ending)
         try:
-            await self.finaliser.finalise(stream, ending)
+            await self._parts.finaliser.finalise(stream, ending)
         finally:
             stream.finish()
             self._streams.discard(stream.ref)
@@ -434,7 +329,7 @@ class Runtime:
             session_deadline=Deadline(self.clock, budget.begun.at + self.settings.registration_seconds),
             submit=self.writer.submit,
             on_degraded=self._degraded,
-            on_left_out=self._left_out,
+            on_left_out=self.observe.left_out,
         )
         stream.saved = self.bindings.target_of(request.binding) is not None
         self.saving.ask(stream)
@@ -450,21 +345,7 @@ class Runtime:
         else:
             fault = Fault.about(stream, FaultCode.NOT_RESUMABLE, reason=reason)
             stream.announce(fault)
-        self._observe_fault(stream, fault, None)
-
-    def _tell_unreadable(self, found: Unreadable) -> None:
-        fields = {"record": found.record, "key": found.key, "reason": found.why, "action": found.action}
-        self.observe(Observation(Signal.RECORD_UNREADABLE, ref=found.ref, fields=fields))
-
-    def _left_out(self, stream: LiveStream, fault: Fault, left_out: LeftOut) -> None:
-        """Of what was left out operators hear the class, never the content."""
-        first, count = left_out.replaced[0], len(left_out.replaced)
-        fields: dict[str, str | int] = {"part": left_out.part, "type": first.type_name, "count": count}
-        self.observe(Observation.about(stream, Signal.FAULT, fault=fault, fields=fields))
-
-    def _observe_fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
-        error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
-        self.observe(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))
+        self.observe.fault(stream, fault, None)
 
     def _abandon(self, stream: LiveStream) -> None:
         """There is no producer, or it does not heed its cancellation: end the stream without it."""
@@ -508,34 +389,8 @@ class Runtime:
 
     def explain_health(self, concerns: Callable[[], Iterable[str]]) -> None:
         """Have `health` give these reasons too. None of them makes the process unready."""
-        self._concerns.append(concerns)
+        self._health.explain(concerns)
 
     def health(self) -> Health:
         """What the process knows of itself. Never waits."""
-        reasons = []
-        running = self._tasks.running
-        if not running:
-            reasons.append("not_started")
-        elif store := self.readiness.reasons:
-            reasons += store
-        elif self.saving.paused:
-            reasons.append("messages_unreachable")
-        if running and self.reserving.failing:
-            reasons.append("quota_unreachable")
-        if self.draining:
-            reasons.append("draining")
-        degraded = sum(1 for stream in self._streams.values() if stream.degraded)
-        if degraded:
-            reasons.append("degraded_streams")
-        reasons += [f"task_restarted:{name}" for name in sorted(self._tasks.crashes)]
-        if running:
-            reasons += [reason for concerns in self._concerns for reason in concerns()]
-        return Health(
-            ready=running and not self.draining and not self.readiness.reasons,
-            reasons=tuple(reasons),
-            steady=self._steady.reasons(reasons) if running else tuple(reasons),
-            streams=len(self._streams),
-            viewers=len(self.audience.viewers) if running else 0,
-            degraded_streams=degraded,
-            draining=self.draining,
-        )
+        return self._health.look()

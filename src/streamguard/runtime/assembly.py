@@ -1,0 +1,210 @@
+"""The parts of a runtime: made in the order in which they need each other, started and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..deadlines import LoopClock
+from ..faults import Fault, FaultCode
+from ..model import Observation, Observer, SessionKey, Signal, StreamRef
+from ..quota import QuotaService
+from ..settings import Settings
+from ..stores.base import StreamStore
+from .admission import Admission
+from .audience import Audience
+from .breaker import Breaker
+from .budget import Budget
+from .feed import Feed
+from .finalise import Finaliser
+from .leases import Leases
+from .log_reads import LogReads
+from .orphans import Orphans
+from .quotas.reserving import Reserving
+from .quotas.settling import Settling
+from .quotas.terms import QuotaBindings
+from .readiness import Readiness
+from .request import StreamRequest
+from .saving.bindings import Bindings
+from .saving.saves import Saving
+from .sessions import Sessions
+from .stream import LiveStream
+from .tasks import Tasks
+from .watchdog import Watchdog
+from .writer import Writer
+
+__all__ = ["Assembly", "Callbacks"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """What the parts ask of the runtime that they belong to."""
+
+    streams: Callable[[], Iterable[LiveStream]]
+    """Those that have not ended. Looked through at once, or copied."""
+    make: Callable[[StreamRequest, StreamRef, Budget], LiveStream]
+    count: Callable[[str], int]
+    """How many streams of an owner run here."""
+    owns: Callable[[StreamRef], bool]
+    feed_of: Callable[[StreamRef], Feed | None]
+    local: Callable[[SessionKey], list[LiveStream]]
+    stop: Callable[[LiveStream], None]
+    supersede: Callable[[LiveStream], None]
+    abandon: Callable[[LiveStream], None]
+    given_up: Callable[[], bool]
+    """Whether the drain has given up what still retries."""
+    changed: Callable[[], None]
+    """Told whenever something that the drain waits for may have ended."""
+    looked: Callable[[], object]
+    """Told whenever readiness was looked at."""
+
+
+class Assembly:
+    """The parts, wired. Made in the event loop that they are to live in; nothing runs before `supervise`."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        settings: Settings,
+        *,
+        bindings: Bindings,
+        terms: QuotaBindings,
+        quota: QuotaService | None,
+        tasks: Tasks,
+        observe: Observer,
+        callbacks: Callbacks,
+    ) -> None:
+        self._store = store
+        self._bindings = bindings
+        self._quota = quota
+        self._tasks = tasks
+        self._observe = observe
+        start = tasks.start
+
+        self.clock: LoopClock = LoopClock.current()
+        self.breaker: Breaker = Breaker(
+            store, probe_seconds=settings.breaker_probe_seconds, observe=observe, clock=self.clock.time
+        )
+        self.readiness: Readiness = Readiness(store, self.breaker, settings, observe=observe, looked=callbacks.looked)
+        self.writer: Writer = Writer(
+            store,
+            self.breaker,
+            settings,
+            on_stop=callbacks.stop,
+            on_fenced=callbacks.supersede,
+            clock=self.clock,
+        )
+        reads = LogReads(store, settings.max_log_reads)
+        self.saving: Saving = Saving(
+            store,
+            bindings,
+            settings,
+            self.breaker,
+            reads=reads,
+            observe=observe,
+            start=start,
+            changed=callbacks.changed,
+        )
+        self.reserving: Reserving = Reserving(quota, settings, observe=observe, start=start)
+        self.settling: Settling = Settling(
+            self.saving,
+            self.reserving,
+            bindings,
+            terms,
+            store,
+            settings,
+            observe=observe,
+            start=start,
+            changed=callbacks.changed,
+        )
+        self.saving.settle_quota = self.settling.settle_owed
+        self.finaliser: Finaliser = Finaliser(
+            store,
+            self.breaker,
+            settings,
+            observe=observe,
+            finishing=self.settling,
+            give_up=callbacks.given_up,
+            on_superseded=callbacks.supersede,
+        )
+        self.orphans: Orphans = Orphans(
+            store,
+            settings,
+            finaliser=self.finaliser,
+            finishing=self.settling,
+            observe=observe,
+            start=start,
+        )
+        self.admission: Admission = Admission(
+            store,
+            self.breaker,
+            settings,
+            make=callbacks.make,
+            count=callbacks.count,
+            owns=callbacks.owns,
+            settle=self.orphans.settle_soon,
+            reserving=self.reserving,
+            look_again=self.settling.look_again,
+            observe=observe,
+        )
+        self.audience: Audience = Audience(store, settings, reads=reads, local=callbacks.feed_of, start=start)
+        self.sessions: Sessions = Sessions(
+            store,
+            self.breaker,
+            settings,
+            self.admission,
+            reads=reads,
+            local=callbacks.local,
+            look_again=self.settling.look_again,
+        )
+        self.leases: Leases = Leases(
+            store,
+            self.breaker,
+            settings,
+            streams=lambda: list(callbacks.streams()),
+            on_stop=callbacks.stop,
+            on_fenced=callbacks.supersede,
+        )
+        self.watchdog: Watchdog = Watchdog(
+            settings,
+            self.clock,
+            streams=callbacks.streams,
+            viewers=lambda: self.audience.viewers,
+            abandon=callbacks.abandon,
+            listen=lambda stream: start(self.leases.listen, stream),
+            observe=observe,
+        )
+
+    async def start_stores(self) -> None:
+        """Start the stream store, the message stores and the quota's, and tell the operator what they warn of."""
+        starts = [self._store.start, *(messages.start for messages in self._bindings.stores)]
+        if self._quota is not None:
+            starts.append(self._quota.start)
+        for start in starts:
+            for warning in await start():
+                self._observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+
+    def supervise(self) -> None:
+        """Run what runs for as long as the process lives."""
+        self._tasks.supervise("writer", self.writer.run)
+        self._tasks.supervise("breaker", self.breaker.run)
+        self._tasks.supervise("readiness", self.readiness.run)
+        self._tasks.supervise("leases", self.leases.run)
+        self._tasks.supervise("watchdog", self.watchdog.run)
+        self._tasks.supervise("viewers", self.audience.run)
+        if self.reserving.store is not None:
+            self._tasks.supervise("renewals", self.reserving.run)
+
+    async def close_stores(self) -> None:
+        """After everything that uses them. One that fails to close does not keep the next from it."""
+        try:
+            await self._store.aclose()
+        finally:
+            closes = [messages.aclose for messages in self._bindings.stores]
+            if self._quota is not None:
+                closes.append(self._quota.aclose)
+            for aclose in closes:
+                try:
+                    await aclose()
+                except Exception as exc:  # noqa: BLE001 -- a host's store may raise what it likes
+                    self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
