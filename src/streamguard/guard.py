@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,10 +14,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from .backends import Backends
-from .errors import ConfigurationError, NotStartedError
-from .loops import Home
+from .errors import ConfigurationError
+from .lifetime import Lifespan, Lifetime, Reconciling
 from .messages import MessageStore, Save
-from .model import Observation, Observer, Signal
+from .model import Observer
 from .quota import QuotaService, QuotaStore
 from .reconcile.reconciler import Reconciler, Report
 from .runtime import (
@@ -33,19 +32,16 @@ from .runtime import (
 )
 from .settings import Settings
 from .stores.base import StreamStore
-from .telemetry import SentryObserver, StructlogObserver
 from .web.destination import MARK
 from .web.endpoint import GuardedEndpoint
 from .web.gate import Gate
-from .web.identity import Anonymous, Authenticate
+from .web.identity import Authenticate
 from .web.mounting import add_outermost_layer, not_found
 from .web.options import StreamOptions
 from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
 from .web.routes import Routes
 from .web.selector import SelectorSource
-from .web.servers import ServerWatch
-from .web.signals import ShutdownSignals
 
 __all__ = ["Endpoint", "StreamGuard"]
 
@@ -101,27 +97,19 @@ class StreamGuard:
             debug = self._settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
         if debug is not self._settings.debug:
             self._settings = self._settings.model_copy(update={"debug": debug})
-        self._backends = Backends(url, self._settings)
-        self._authenticate = authenticate
-        self._bindings = Bindings(messages)
+        bindings = Bindings(messages)
         if quota is not None and not isinstance(quota, QuotaService):
             raise ConfigurationError(
                 "quota is a quota store, or CallableQuota(reserve, commit, release) for a service of your own; limits "
                 "are given to endpoints: @guard.stream(quota=Quota(…))"
             )
-        self._quota = quota
         own_quota = quota is not None and not isinstance(quota, QuotaStore)
-        self._gate = Gate(self._settings, authenticate, self._running, self._bindings, own_quota=own_quota)
+        self._lifetime = Lifetime(
+            Backends(url, self._settings), self._settings, authenticate=authenticate, bindings=bindings, quota=quota
+        )
+        self._gate = Gate(self._settings, authenticate, self._running, bindings, own_quota=own_quota)
         self._routes = Routes(self._gate)
-        self._runtime: Runtime | None = None
-        self._home: Home | None = None
-        """Where that lives."""
-        self._signals: ShutdownSignals | None = None
-        self._server: ServerWatch | None = None
         self._app: ASGIApp | None = None
-        self._observers: tuple[Observer, ...] = ()
-        """Told besides the guard's own."""
-        self._wrap_store: Callable[[StreamStore], StreamStore] = _as_it_is
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -131,44 +119,8 @@ class StreamGuard:
         Raises:
             ConfigurationError: it runs already.
         """
-        runtime = await self._start()
-        Reconciler(runtime).supervise()
-        self._signals = ShutdownSignals(self._on_signal)
-        self._signals.install()
-        self._server = ServerWatch(self._begin_drain)
-        runtime.supervise("server", self._server.run)
+        await self._lifetime.serve(self._gate.terms)
         return self
-
-    async def _start(self) -> Runtime:
-        """Enter a runtime."""
-        if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
-            self._forget()
-        if self._runtime is not None:
-            raise ConfigurationError(
-                "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
-                "`async with guard:`, in the outermost application"
-            )
-        store = self._wrap_store(self._backends.streams())
-        quota = self._quota
-        if quota is None and self._gate.terms.any:
-            quota = self._backends.quota()
-        runtime = self._runtime = Runtime(
-            store,
-            self._settings,
-            (StructlogObserver(debug=self._settings.debug), SentryObserver(), *self._observers),
-            bindings=self._bindings,
-            terms=self._gate.terms,
-            quota=quota,
-        )
-        self._home = Home()
-        try:
-            await runtime.__aenter__()
-        except BaseException:
-            self._forget()
-            await self._backends.aclose()
-            raise
-        self._warn(runtime, store)
-        return runtime
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -179,35 +131,14 @@ class StreamGuard:
             ConfigurationError: this is another event loop. The one it was started in ended its streams, if it was
                 closed properly, or their leases will run out.
         """
-        runtime, home = self._runtime, self._home
-        if runtime is None or home is None:
-            return
-        if not home.here:
-            if home.gone:
-                self._forget()
-            raise ConfigurationError(
-                "this guard was started in another event loop and can be left only there: have whatever starts it and "
-                "whatever ends it share a loop (a pytest fixture and its tests: one loop scope)"
-            )
-        self._begin_drain()
-        try:
-            await runtime.__aexit__(exc_type, exc, traceback)
-        finally:
-            await self._backends.aclose()
-            self._forget()
-
-    def _forget(self) -> None:
-        """There is no runtime any more."""
-        if self._signals is not None:
-            self._signals.restore()
-        self._runtime = self._home = self._signals = self._server = None
+        await self._lifetime.leave(exc_type, exc, traceback)
 
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
         """The guard's life as an application's lifespan: `FastAPI(lifespan=guard.lifespan)`.
 
         Inside a lifespan of your own, `async with guard:` or `async with guard.lifespan(app):`.
         """
-        return _Lifespan(self)
+        return Lifespan(self)
 
     def reconciling(self, observer: Observer | None = None) -> AbstractAsyncContextManager[Reconciler]:
         """The guard's life in a process that serves nothing, but ends what other workers left. It begins nothing by
@@ -215,7 +146,7 @@ class StreamGuard:
 
         `streamguard reconcile` is made of this.
         """
-        return _Reconciling(self, observer)
+        return Reconciling(self._lifetime, self._gate.terms, observer)
 
     async def reconcile(self, *, dry_run: bool = False, patience: bool = True, limit: int = 1_000) -> Report:
         """One round of what every worker does beside its work: end streams whose worker is gone, make saves that are
@@ -233,10 +164,10 @@ class StreamGuard:
         Raises:
             StoreError: the stream store failed; what was taken or claimed comes up again.
         """
-        if self._runtime is None:
+        if not self._lifetime.begun:
             async with self.reconciling() as reconciler:
                 return await (reconciler.rehearse(limit=limit) if dry_run else reconciler.once(patience=patience))
-        reconciler = Reconciler(self._runtime)
+        reconciler = Reconciler(self._lifetime.running())
         if dry_run:
             return await reconciler.rehearse(limit=limit)
         return await reconciler.once(patience=patience, alone=False)
@@ -268,48 +199,11 @@ class StreamGuard:
     ) -> Iterator[None]:
         """For tests: a guard that is started meanwhile tells `observer` everything too, and uses what `store` makes of
         its stream store. `streamguard.testing.GuardedApp` is made of this."""
-        before = self._observers, self._wrap_store
-        if observer is not None:
-            self._observers = (*self._observers, observer)
-        if store is not None:
-            self._wrap_store = store
-        try:
+        with self._lifetime.instrumented(observer=observer, store=store):
             yield
-        finally:
-            self._observers, self._wrap_store = before
-
-    def _on_signal(self, number: int) -> None:
-        self._begin_drain(interactive=number == signal.SIGINT)  # Ctrl-C: somebody sits there and waits
-
-    def _begin_drain(self, *, interactive: bool = False) -> None:
-        waited_for = interactive or (self._server is not None and self._server.development)
-        if self._runtime is not None:
-            with suppress(NotStartedError):  # it is just being left
-                self._runtime.begin_drain(hurried=waited_for)
 
     def _running(self) -> Runtime:
-        if self._runtime is None or self._home is None or self._home.gone:
-            raise NotStartedError(
-                "this guard is not running: pass lifespan=guard.lifespan to your application, "
-                "or write `async with guard:` in your own lifespan"
-            )
-        return self._runtime
-
-    def _warn(self, runtime: Runtime, store: StreamStore) -> None:
-        """Tell the operator of combinations that lose streams or visitors, or that tell too much."""
-        if self._settings.debug:
-            warning = "debug mode: faults tell the texts of exceptions to clients; not for production"
-            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
-        workers = os.environ.get("WEB_CONCURRENCY", "")
-        if not store.shared and workers.isascii() and workers.isdigit() and int(workers) > 1:
-            warning = "memory:// serves one process, but WEB_CONCURRENCY names more; use redis://"
-            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
-        if store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
-            warning = (
-                "authenticate=anonymous signs cookies with a secret of this process's own: other workers and the next "
-                "start will not know its visitors; use authenticate=Anonymous(secret=…)"
-            )
-            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        return self._lifetime.running()
 
     # -- endpoints ----------------------------------------------------------------------------------------------------
 
@@ -429,39 +323,3 @@ class StreamGuard:
             add_outermost_layer(app)
             self._app = app
         return self._app
-
-
-class _Lifespan(AbstractAsyncContextManager[None]):
-    """A guard's life, giving nothing: Starlette takes what a lifespan gives for the application's state."""
-
-    def __init__(self, guard: StreamGuard) -> None:
-        self._guard = guard
-
-    async def __aenter__(self) -> None:
-        await self._guard.__aenter__()
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._guard.__aexit__(exc_type, exc, traceback)
-
-
-class _Reconciling(AbstractAsyncContextManager[Reconciler]):
-    """A guard's life without background work, and without its signal handlers: they drain servers."""
-
-    def __init__(self, guard: StreamGuard, observer: Observer | None) -> None:
-        self._guard = guard
-        self._instruments = guard.instrumented(observer=observer)
-
-    async def __aenter__(self) -> Reconciler:
-        with self._instruments:  # a runtime takes its observers when it is made
-            return Reconciler(await self._guard._start())  # noqa: SLF001 -- a part of it
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._guard.__aexit__(exc_type, exc, traceback)
-
-
-def _as_it_is(store: StreamStore) -> StreamStore:
-    return store

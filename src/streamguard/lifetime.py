@@ -1,0 +1,231 @@
+"""A guard's lifetime: the runtime that it starts in one event loop, and what ends it there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from types import TracebackType
+from typing import Final
+
+from .backends import Backends
+from .errors import ConfigurationError, NotStartedError
+from .loops import Home
+from .model import Observation, Observer, Signal
+from .quota import QuotaService
+from .reconcile.reconciler import Reconciler
+from .runtime import Bindings, QuotaBindings, Runtime
+from .settings import Settings
+from .stores.base import StreamStore
+from .telemetry import SentryObserver, StructlogObserver
+from .web.identity import Anonymous, Authenticate
+from .web.servers import ServerWatch
+from .web.signals import ShutdownSignals
+
+__all__ = ["Lifespan", "Lifetime", "Reconciling"]
+
+DEBUG_WARNING: Final = "debug mode: faults tell the texts of exceptions to clients; not for production"
+ONE_PROCESS_WARNING: Final = "memory:// serves one process, but WEB_CONCURRENCY names more; use redis://"
+VISITORS_WARNING: Final = (
+    "authenticate=anonymous signs cookies with a secret of this process's own: other workers and the next "
+    "start will not know its visitors; use authenticate=Anonymous(secret=…)"
+)
+
+
+class Lifetime:
+    """Starts a runtime, one at a time, in the event loop that asks for it; knows where it lives, and ends it there."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        settings: Settings,
+        *,
+        authenticate: Authenticate,
+        bindings: Bindings,
+        quota: QuotaService | None,
+    ) -> None:
+        self._backends = backends
+        self._settings = settings
+        self._authenticate = authenticate
+        self._bindings = bindings
+        self._quota = quota
+        self._runtime: Runtime | None = None
+        self._home: Home | None = None
+        """Where that lives."""
+        self._signals: ShutdownSignals | None = None
+        self._server: ServerWatch | None = None
+        self._observers: tuple[Observer, ...] = ()
+        """Told besides the guard's own."""
+        self._wrap_store: Callable[[StreamStore], StreamStore] = _as_it_is
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a runtime, though its event loop may be gone."""
+        return self._runtime is not None
+
+    async def serve(self, terms: QuotaBindings) -> None:
+        """Start, with background work and with signal handlers.
+
+        Raises:
+            ConfigurationError: it runs already.
+        """
+        runtime = await self.start(terms)
+        Reconciler(runtime).supervise()
+        self._signals = ShutdownSignals(self._on_signal)
+        self._signals.install()
+        self._server = ServerWatch(self.begin_drain)
+        runtime.supervise("server", self._server.run)
+
+    async def start(self, terms: QuotaBindings) -> Runtime:
+        """Enter a runtime. `terms` are what the endpoints limit.
+
+        Raises:
+            ConfigurationError: it runs already.
+        """
+        if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
+            self._forget()
+        if self._runtime is not None:
+            raise ConfigurationError(
+                "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
+                "`async with guard:`, in the outermost application"
+            )
+        store = self._wrap_store(self._backends.streams())
+        quota = self._quota
+        if quota is None and terms.any:
+            quota = self._backends.quota()
+        runtime = self._runtime = Runtime(
+            store,
+            self._settings,
+            (StructlogObserver(debug=self._settings.debug), SentryObserver(), *self._observers),
+            bindings=self._bindings,
+            terms=terms,
+            quota=quota,
+        )
+        self._home = Home()
+        try:
+            await runtime.__aenter__()
+        except BaseException:
+            self._forget()
+            await self._backends.aclose()
+            raise
+        for warning in self._warnings(store):
+            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        return runtime
+
+    async def leave(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Drain, then stop; does nothing without a runtime. In any task of the event loop that it was started in.
+
+        Raises:
+            ConfigurationError: this is another event loop.
+        """
+        runtime, home = self._runtime, self._home
+        if runtime is None or home is None:
+            return
+        if not home.here:
+            if home.gone:
+                self._forget()
+            raise ConfigurationError(
+                "this guard was started in another event loop and can be left only there: have whatever starts it and "
+                "whatever ends it share a loop (a pytest fixture and its tests: one loop scope)"
+            )
+        self.begin_drain()
+        try:
+            await runtime.__aexit__(exc_type, exc, traceback)
+        finally:
+            await self._backends.aclose()
+            self._forget()
+
+    def _forget(self) -> None:
+        """There is no runtime any more."""
+        if self._signals is not None:
+            self._signals.restore()
+        self._runtime = self._home = self._signals = self._server = None
+
+    def running(self) -> Runtime:
+        """The runtime.
+
+        Raises:
+            NotStartedError: there is none, or its event loop is gone.
+        """
+        if self._runtime is None or self._home is None or self._home.gone:
+            raise NotStartedError(
+                "this guard is not running: pass lifespan=guard.lifespan to your application, "
+                "or write `async with guard:` in your own lifespan"
+            )
+        return self._runtime
+
+    def begin_drain(self, *, interactive: bool = False) -> None:
+        """Begin the drain, in a hurry if somebody sits there and waits. Does nothing without a runtime."""
+        waited_for = interactive or (self._server is not None and self._server.development)
+        if self._runtime is not None:
+            with suppress(NotStartedError):  # it is just being left
+                self._runtime.begin_drain(hurried=waited_for)
+
+    def _on_signal(self, number: int) -> None:
+        self.begin_drain(interactive=number == signal.SIGINT)  # Ctrl-C
+
+    @contextmanager
+    def instrumented(
+        self, *, observer: Observer | None = None, store: Callable[[StreamStore], StreamStore] | None = None
+    ) -> Iterator[None]:
+        """A runtime that is started meanwhile tells `observer` everything too, and uses what `store` makes of its
+        stream store."""
+        before = self._observers, self._wrap_store
+        if observer is not None:
+            self._observers = (*self._observers, observer)
+        if store is not None:
+            self._wrap_store = store
+        try:
+            yield
+        finally:
+            self._observers, self._wrap_store = before
+
+    def _warnings(self, store: StreamStore) -> Iterator[str]:
+        """What an operator should know: combinations that lose streams or visitors, or that tell too much."""
+        if self._settings.debug:
+            yield DEBUG_WARNING
+        workers = os.environ.get("WEB_CONCURRENCY", "")
+        if not store.shared and workers.isascii() and workers.isdigit() and int(workers) > 1:
+            yield ONE_PROCESS_WARNING
+        if store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
+            yield VISITORS_WARNING
+
+
+class Lifespan(AbstractAsyncContextManager[None]):
+    """A guard's lifetime, giving nothing: Starlette takes what a lifespan gives for the application's state."""
+
+    def __init__(self, guard: AbstractAsyncContextManager[object]) -> None:
+        self._guard = guard
+
+    async def __aenter__(self) -> None:
+        await self._guard.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._guard.__aexit__(exc_type, exc, traceback)
+
+
+class Reconciling(AbstractAsyncContextManager[Reconciler]):
+    """A guard's lifetime without background work, and without its signal handlers: they drain servers."""
+
+    def __init__(self, lifetime: Lifetime, terms: QuotaBindings, observer: Observer | None) -> None:
+        self._lifetime = lifetime
+        self._terms = terms
+        self._instruments = lifetime.instrumented(observer=observer)
+
+    async def __aenter__(self) -> Reconciler:
+        with self._instruments:  # a runtime takes its observers when it is made
+            return Reconciler(await self._lifetime.start(self._terms))
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._lifetime.leave(exc_type, exc, traceback)
+
+
+def _as_it_is(store: StreamStore) -> StreamStore:
+    return store
