@@ -413,12 +413,14 @@ async def test_an_answer_that_is_none_of_ours_is_reported(reply: object) -> None
     for call in (
         lambda: asked(store, fresh_ref(), 9, tokens(100)),
         lambda: store.commit(fresh_ref()),
-        lambda: store.renew([fresh_ref(), fresh_ref("ann"), fresh_ref("ann")]),
         lambda: store.status("ann", [tokens(1)]),
         lambda: store.audit("ann", [tokens(1), requests(1)]),
     ):
         with pytest.raises(QuotaInvalidError, match="damaged"):
             await call()
+    # The reservations of others are renewed in the same call: those of a damaged ledger are unknown, and that is all.
+    refs = [fresh_ref(), fresh_ref("ann"), fresh_ref("ann")]
+    assert await store.renew(refs) == [ReservationState.UNKNOWN] * 3
 
 
 async def test_a_refusal_that_the_numbers_do_not_bear_out_is_not_believed() -> None:

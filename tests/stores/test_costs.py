@@ -93,7 +93,7 @@ async def test_a_sessions_latest_streams_are_read_without_the_others(counting: C
     refs = [await answered(counting.store, key, f"m{number}") for number in range(LONG)]
     counting.begin()
     assert [meta.ref for meta in await counting.store.streams(key, limit=1)] == [refs[-1]]
-    assert counting.reads() < 50
+    assert counting.reads() < LONG / 4  # a slice of them, each read in three steps
     assert [meta.ref for meta in await counting.store.streams(key, limit=LONG)] == refs[::-1]
 
 

@@ -21,6 +21,7 @@ from streamguard.errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
+from streamguard.messages import MessageStatus
 from streamguard.messages.sql.failures import RaceLostError, as_message_error, mapped_errors
 from streamguard.model import FORMAT_VERSION, SessionKey
 from streamguard.testing._message_store.steps import asked, everything, fresh_key, opened, put, replied
@@ -238,7 +239,7 @@ async def test_a_message_of_a_newer_version_waits_for_a_worker_that_reads_it(pla
     await put(store, key, asked("the session goes on"))
 
 
-@pytest.mark.parametrize("column", ["content", "writers", "status"])
+@pytest.mark.parametrize("column", ["content", "writers"])
 async def test_a_damaged_row_is_told_from_one_that_is_missing(place: Place, column: str) -> None:
     store = place.main_store
     key, message = await opened(store), replied("one")
@@ -247,6 +248,16 @@ async def test_a_damaged_row_is_told_from_one_that_is_missing(place: Place, colu
         await connection.execute(update(place.tables.messages).values({column: "{"}))
     with pytest.raises(MessageInvalidError, match="damaged"):
         await store.get(key, message.message_id)
+
+
+async def test_a_status_that_nobody_knows_reads_as_partial(place: Place) -> None:
+    """A later version may have added it."""
+    store = place.main_store
+    key, message = await opened(store), replied("one")
+    await put(store, key, message)
+    async with place.engine.begin() as connection:
+        await connection.execute(update(place.tables.messages).values(status="later"))
+    assert (await store.get(key, message.message_id)).status is MessageStatus.PARTIAL
 
 
 async def test_a_host_may_add_columns_of_its_own(place: Place) -> None:
