@@ -39,7 +39,8 @@ class Settings(BaseModel):
     """How long a request waits for a silent store, all that it asks there together, before its stream runs unlogged (or
     fails). A quota on the same server is part of it."""
     append_deadline_seconds: Seconds = 2.0
-    """How long an event waits for its append before its stream goes on from memory (or fails)."""
+    """How long an event waits for its append before its stream goes on from memory (or fails). A stream's first event
+    waits for a silent store no longer than `registration_seconds`."""
     command_seconds: Seconds = 1.0
     """How long one store round trip may take before it counts as failed and is retried."""
 

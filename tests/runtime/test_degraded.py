@@ -10,6 +10,7 @@ from streamguard.errors import FaultError, StoreCorruptError
 from streamguard.faults import FaultCode
 from streamguard.model import EventKind, Outcome, SessionKey, Signal, StreamState
 from streamguard.runtime import FirstItem, LiveStream
+from streamguard.runtime.request import Ending
 from streamguard.stores.base import AppendReply, Status
 from streamguard.stores.memory import MemoryStore
 
@@ -77,6 +78,82 @@ async def test_store_down_at_start_and_asked_to_fail(memory: MemoryStore) -> Non
             assert (fault.status, fault.code) == (503, FaultCode.STORE_UNAVAILABLE)
             assert fault.retry_after_seconds
     assert worker.runtime.health().streams == 0
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["it speaks on", "it is through"])
+async def test_a_first_append_that_hangs(memory: MemoryStore, ended: bool) -> None:
+    """The stream goes on unlogged, although the append itself never comes back."""
+    line = Line(memory)
+    async with working(line) as worker:
+        line.hold("append")
+        model = saying("a") if ended else Model("a")
+        stream = await worker.start(model)
+        assert await stream.first(5) is FirstItem.READY
+        assert (stream.degraded_reason, worker.runtime.breaker.open) == ("append_deadline", True)
+        line.let_go("append")
+        model.end()
+        reading = await worker.watch(stream)
+        assert (reading.text, reading.ids, reading.outcome) == ("a", [], "completed")
+        assert reading.notices == [("not_resumable", "append_deadline")]
+        await worker.idle()
+    assert (await closed(memory, stream.ref)).lost
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["it speaks on", "it is through"])
+async def test_a_first_append_that_hangs_and_asked_to_fail(memory: MemoryStore, ended: bool) -> None:
+    """Nobody has seen anything of it: it is refused as if it had said nothing."""
+    line = Line(memory)
+    async with working(line) as worker:
+        line.hold("append")
+        stream = await worker.start(saying("a") if ended else Model("a"), worker.request(on_store_failure="fail"))
+        assert await stream.first(5) is FirstItem.FAILED
+        assert stream.fault is not None
+        assert (stream.fault.code, stream.fault.status) == (FaultCode.STORE_UNAVAILABLE, 503)
+        assert list(stream.feed.said()) == []
+        line.let_go("append")
+        await worker.idle()
+    (terminal,) = terminals(await log_of(memory, stream.ref))
+    assert (terminal.outcome, terminal.fault and terminal.fault.code) == (
+        Outcome.FAILED,
+        FaultCode.STORE_UNAVAILABLE,
+    )
+
+
+async def test_a_first_append_that_hangs_once_the_answer_has_begun(memory: MemoryStore) -> None:
+    """Its viewers, who were told that it begins, see what was said and how it failed."""
+    line = Line(memory)
+    async with working(line) as worker:
+        model = Model()
+        stream = await worker.start(model, worker.request(on_store_failure="fail"))
+        assert await stream.first(0.0) is FirstItem.LATE
+        line.hold("append")
+        model.say("a")
+        reading = await worker.watch(stream)
+        line.let_go("append")
+        assert (reading.text, reading.outcome, reading.notices) == (
+            "a",
+            "failed",
+            [("store_unavailable", "append_deadline")],
+        )
+        await worker.idle()
+
+
+async def test_a_store_that_answers_others_is_given_time_for_the_first_append(memory: MemoryStore) -> None:
+    """This process is late itself then, or the events before it are many."""
+    line = Line(memory)
+    async with working(line, quick(append_deadline_seconds=30.0, registration_seconds=0.2)) as worker:
+        line.hold("append")
+        stream = await worker.start(Model("a"))
+        begun = worker.runtime.clock.time()
+        while worker.runtime.clock.time() - begun < 0.5:
+            worker.runtime.breaker.answered()
+            await asyncio.sleep(0.02)
+        assert not stream.degraded
+        line.let_go("append")
+        assert await stream.first(5) is FirstItem.READY
+        assert not stream.degraded
+        stream.cancel(Ending(Outcome.STOPPED, None))
+        await worker.idle()
 
 
 async def test_a_registration_that_is_applied_though_its_reply_is_lost(memory: MemoryStore) -> None:

@@ -469,7 +469,7 @@ async def test_a_store_that_has_no_say_is_not_waited_for(somebodys: Somebody, wh
             assert not request.done()
             await asyncio.sleep(0)
         stream = next(iter(guard._running()._streams.values()))
-        assert stream.session_deadline.left_seconds > 0  # it was not waited out
+        assert stream.budget.session_deadline.left_seconds > 0  # it was not waited out
         messages.let_go("open_session")
         await request
 

@@ -19,6 +19,7 @@ from streamguard.quota import CallableQuota, Quota, QuotaCall, QuotaService, Red
 from streamguard.stores import RedisClient
 from streamguard.testing import Answer, GuardedApp
 from tests.harness.redis import RedisServer
+from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -29,8 +30,13 @@ SETTINGS = Settings(
 ALL_TOLD = SETTINGS.registration_seconds + 0.5
 
 
+WAITING: list[asyncio.Event] = []
+"""What the endpoints that run wait for."""
+
+
 class Body(BaseModel):
     id: str
+    waits: bool = False
 
 
 @asynccontextmanager
@@ -61,6 +67,9 @@ async def chatting(
     @app.post("/api/chat")
     @guard.stream(session="body.id", on_store_failure=on_store_failure, on_conflict=on_conflict, **limits)
     async def chat(body: Body) -> AsyncIterator[str]:
+        if body.waits:
+            WAITING.append(event := asyncio.Event())
+            await event.wait()
         yield "hello"
 
     guard.install(app, "/api/chat")
@@ -70,6 +79,7 @@ async def chatting(
         try:
             yield visitor
         finally:
+            WAITING.clear()
             server.resume()
 
 
@@ -85,6 +95,13 @@ async def timed(ask: Callable[[], Awaitable[Answer]]) -> tuple[Answer, float]:
         return answer, clock.time() - begun
     finally:
         clock.release()
+
+
+def refusal(answer: Answer) -> object:
+    """The code of a refusal."""
+    error = answer.json()["error"]
+    assert isinstance(error, dict)
+    return error["code"]
 
 
 @pytest.mark.parametrize("messages", [False, True], ids=["unsaved", "saved"])
@@ -136,6 +153,81 @@ async def test_a_redis_that_falls_silent_between_two_steps(
         visitor.store.heal()
         answer, _ = await post
         assert clock.time() - silent < ALL_TOLD
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("on_store_failure", ["continue", "fail"])
+@pytest.mark.parametrize("key", [False, True], ids=["no-key", "key"])
+@pytest.mark.parametrize("quota", [False, True], ids=["uncounted", "counted"])
+async def test_a_redis_that_falls_silent_before_the_first_append(
+    own_redis: Callable[..., RedisServer], quota: bool, key: bool, on_store_failure: Literal["fail", "continue"]
+) -> None:
+    """The stream is registered; its first event, or the refusal, waits no longer than the registration may."""
+    server = own_redis()
+    async with chatting(server, quota=quota, on_store_failure=on_store_failure) as visitor:
+        clock = LoopClock.current()
+        visitor.store.hold("append")
+        headers = {"Idempotency-Key": "k1"} if key else {}
+        post = asyncio.create_task(timed(lambda: visitor.post({"id": "c1"}, headers=headers)))
+        await visitor.store.held("append")
+        server.pause()
+        silent = clock.time()
+        visitor.store.heal()
+        answer, _ = await post
+        assert clock.time() - silent < ALL_TOLD
+        if on_store_failure == "continue":
+            assert (answer.status, answer.headers["x-streamguard-notice"]) == (200, "not_resumable")
+        else:
+            assert (answer.status, refusal(answer)) == (503, "store_unavailable")
+        assert Signal.BREAKER_OPENED in [one.name for one in visitor.observations], "later requests do not wait at all"
+
+
+async def test_a_first_event_that_comes_behind_a_hanging_append(own_redis: Callable[..., RedisServer]) -> None:
+    """The writer hangs with another stream's events; a new stream's first does not wait for them."""
+    server = own_redis()
+    async with chatting(server) as visitor:
+        clock = LoopClock.current()
+        newer = asyncio.create_task(timed(lambda: visitor.post({"id": "c2", "waits": True})))
+        await wait_until_async(lambda: WAITING, description="its endpoint runs, so it is registered")
+        visitor.store.hold("append")
+        older = asyncio.create_task(timed(lambda: visitor.post({"id": "c1"})))
+        await visitor.store.held("append")
+        server.pause()
+        silent = clock.time()
+        WAITING.pop().set()
+        visitor.store.heal()
+        for post in (older, newer):
+            answer, _ = await post
+            assert (answer.status, answer.headers["x-streamguard-notice"]) == (200, "not_resumable")
+        assert clock.time() - silent < ALL_TOLD
+
+
+@pytest.mark.parametrize("step", ["watch", "meta"])
+async def test_a_redis_that_falls_silent_while_a_repeated_request_waits_for_the_first(
+    own_redis: Callable[..., RedisServer], step: str
+) -> None:
+    """It is refused in time: the stream that answers it cannot be followed, and its endpoint must not run twice."""
+    server = own_redis()
+    async with chatting(server) as visitor:
+        clock, same = LoopClock.current(), {"Idempotency-Key": "k1"}
+        first = asyncio.create_task(visitor.post({"id": "c1", "waits": True}, headers=same))
+        await wait_until_async(lambda: WAITING, description="the endpoint runs")
+        visitor.store.hold("watch")
+        second = asyncio.create_task(visitor.post({"id": "c1", "waits": True}, headers=same))
+        await visitor.store.held("watch")
+        if step == "meta":  # it follows already, and looks by itself
+            looks = visitor.store.calls["meta"]
+            visitor.store.release("watch")
+            await wait_until_async(lambda: visitor.store.calls["meta"] >= looks + 2, description="it looks again")
+        server.pause()
+        silent = clock.time()
+        visitor.store.heal()
+        answer = await second
+        assert clock.time() - silent < ALL_TOLD
+        assert (answer.status, refusal(answer)) == (503, "store_unavailable")
+        assert len(WAITING) == 1
+        WAITING.pop().set()
+        answer = await first
         assert answer.status == 200
 
 

@@ -30,11 +30,17 @@ class Budget:
         self._breaker = breaker
         self._seconds = seconds
         self._clock = LoopClock.current()
-        self.begun: Deadline = Deadline(self._clock, self._clock.time())
-        """When the request was."""
+        self.session_deadline: Deadline = Deadline(self._clock, self._clock.time() + seconds)
+        """Until when the request may wait for word whether the session is its owner's, which is asked beside."""
         self._silent_seconds = 0.0
         """How long the store was waited for since it last answered."""
         self._left_seconds = seconds * (1 + EXTENSIONS)
+
+    @property
+    def first_commit_seconds(self) -> float:
+        """How long the first commit of the request's stream may take: its client has heard nothing yet. The step before
+        was answered, or its silence counts for as long as the store is not known to be back."""
+        return max(0.0, self._seconds - self._silent_seconds) if self._breaker.open else self._seconds
 
     async def asked(self, step: Callable[[], Awaitable[T]]) -> T:
         """What the store answers to `step`, which is repeated while it fails.

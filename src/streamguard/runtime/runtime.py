@@ -14,7 +14,7 @@ from typing import Self
 
 import anyio
 
-from ..deadlines import Deadline, LoopClock
+from ..deadlines import LoopClock
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
 from ..model import START, Observation, Observer, Outcome, Position, SessionKey, Signal, StreamRef
@@ -326,7 +326,7 @@ class Runtime:
             ref=ref,
             settings=self.settings,
             opened_at=self.clock.loop.time(),
-            session_deadline=Deadline(self.clock, budget.begun.at + self.settings.registration_seconds),
+            budget=budget,
             submit=self.writer.submit,
             on_degraded=self._degraded,
             on_left_out=self.observe.left_out,
@@ -340,7 +340,9 @@ class Runtime:
         self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
         if stream.request.on_store_failure == "fail" and stream.registered:
             fault = Fault.about(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
-            if not stream.overrule(Ending(Outcome.FAILED, fault)):
+            through = stream.overrule(Ending(Outcome.FAILED, fault))
+            stream.unsay(fault)
+            if not through:
                 return  # observed when it ends so
         else:
             fault = Fault.about(stream, FaultCode.NOT_RESUMABLE, reason=reason)

@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ..deadlines import Deadline
+from ..deadlines import Deadline, Timer
 from ..faults import Fault, FaultCode
 from ..model import START, EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import UNTOLD, Append, Seal, StreamMeta
 from ..wire.base import Encoder, LeftOut, WireProtocol
 from .bounds import Bounds
+from .budget import Budget
 from .feed import EVENT_BYTES
 from .request import Ending, FirstItem, StreamRequest
 from .saving.feed import KeptFeed
@@ -51,8 +52,8 @@ class LiveStream:
     settings: Settings
     opened_at: float
     """Loop time, like all that follow."""
-    session_deadline: Deadline
-    """Until when its request may wait for word whether the session is its owner's."""
+    budget: Budget
+    """What its request may wait for the store."""
     submit: Callable[[LiveStream], None]
     """Tells the writer that something waits."""
     on_degraded: Callable[[LiveStream, str], None]
@@ -96,6 +97,8 @@ class LiveStream:
     """Events wait for their append, and the writer knows."""
     failing_since: float | None = None
     """When the first of the commits that failed for it was begun, if the last one did; on the `LoopClock`."""
+    first_commit: Timer | None = None
+    """Runs while the log has nothing of it yet and its first event waits for that."""
     urgent: bool = True
     """The next commit should not wait for company: a first event, or the end."""
     refresh_at: float = field(init=False)
@@ -146,6 +149,8 @@ class LiveStream:
     _in_flight_seq: int = 0
     """The last event that the commit under way carries."""
     _failed_first: bool = False
+    _answered: bool = False
+    """Its client was told that it begins."""
     _announcement: Fault | None = None
     _left_out_kinds: set[tuple[str, str, str]] = field(default_factory=set)
     _waiting: int = 0
@@ -350,11 +355,19 @@ class LiveStream:
         self.acked = last_seq = self._in_flight_seq
         self.urgent = False
         self.failing_since = None
+        if self.first_commit is not None:
+            self._first_committed()
         feed.show(last_seq)
         self.pending = feed.said_bytes != self._acked_bytes
         if self._waiting:
             self._wake_waiting()
         return self.pending
+
+    def _first_committed(self) -> None:
+        """Wait no longer for the first commit."""
+        timer, self.first_commit = self.first_commit, None
+        if timer is not None:
+            timer.cancel()
 
     def _wake_waiting(self) -> None:
         """Have those look again for whom an acknowledgement may have changed something."""
@@ -444,7 +457,16 @@ class LiveStream:
 
     def _write_no_more(self) -> None:
         self.writing = self.pending = False
+        self._first_committed()
         self._free_bytes = 0  # what is still said takes the long way
+
+    def unsay(self, fault: Fault) -> None:
+        """Its log failed before anybody saw anything of it: refuse it with this fault, as if nothing had been said. Of
+        a stream that its client was answered with, nothing changes."""
+        if self.acked == 0 and not self._answered and not self.feed.viewers:
+            self.feed.drop_hidden()
+            self.said = False
+            self.failed_first(fault, None)
 
     # -- what the edge sees -----------------------------------------------------------------------------------------
 
@@ -456,6 +478,7 @@ class LiveStream:
                     await self._wait(self._first)
         if self._failed_first:  # even when its end is visible by now
             return FirstItem.FAILED
+        self._answered = True
         if self.feed.visible > 0 or self.finished:
             return FirstItem.READY
         self.begin()

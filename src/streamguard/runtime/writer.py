@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
-from ..deadlines import LoopClock
+from ..deadlines import Deadline, LoopClock
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..settings import Settings
 from ..stores.base import Append, AppendReply, Status, StreamStore
@@ -71,11 +71,33 @@ class Writer:
         self._dirty[stream] = None
         if stream.urgent:
             self._urgent = True
+            if stream.acked == 0 and stream.first_commit is None and stream.writing:
+                self._expect_first(stream)
         elif self._pausing:
             return
         wake = self._wake
         if wake is not None and not wake.done():
             wake.set_result(None)
+
+    def _expect_first(self, stream: LiveStream) -> None:
+        """Give the first commit of a stream what its request may wait, however long a command may take: its client has
+        nothing yet, and this may be the store's first silence."""
+        submitted = self._patience.time()
+
+        def look() -> None:
+            now = self._patience.time()
+            again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
+            if again > now:  # the store answered somebody: this process is late, or the others' events come first
+                stream.first_commit = Deadline(self._patience, again).call(look)
+                return
+            stream.first_commit = None
+            error = StoreUnavailableError(f"first append: no answer within {seconds} s", operation="append")
+            self._breaker.exhausted(error)
+            stream.degrade("append_deadline")
+            self._dirty.pop(stream, None)
+
+        seconds = stream.budget.first_commit_seconds
+        stream.first_commit = Deadline(self._patience, submitted + seconds).call(look)
 
     async def run(self) -> None:
         """Commit for ever. Cancelling it leaves the last commit in doubt, which retries resolve."""
@@ -180,6 +202,8 @@ class Writer:
     def _failed(self, streams: list[LiveStream], error: StoreUnavailableError) -> None:
         now = self._patience.time()
         for stream in streams:
+            if not stream.writing:  # it lost its log meanwhile
+                continue
             if stream.failing_since is None:
                 stream.failing_since = self._asked_at
             if now - stream.failing_since >= self._deadline:

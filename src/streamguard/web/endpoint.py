@@ -313,7 +313,7 @@ class GuardedEndpoint:
     async def _is_forbidden(self, stream: LiveStream) -> bool:
         """Whether the message store says that the session is somebody else's. It was asked beside the registration, and
         has no longer than that might have taken."""
-        return stream.before is not None and await stream.before.forbidden(stream.session_deadline)
+        return stream.before is not None and await stream.before.forbidden(stream.budget.session_deadline)
 
     async def _as_if_never(self, stream: LiveStream, admitted: Admitted, ids: Ids) -> Response:
         """End a stream in somebody else's session, and answer as for one that never was."""
@@ -337,7 +337,10 @@ class GuardedEndpoint:
         await give_back(self._gate.runtime, admitted.key, stream)
 
     async def _settled(self, stream: LiveStream) -> None:
-        """Wait a moment for the stream's end, so that a retry at once does not meet it."""
+        """Wait a moment for the stream's end, so that a retry at once does not meet it; not for a store that is known
+        to be silent, and which the retry meets instead."""
+        if self._gate.runtime.breaker.open:
+            return
         with suppress(TimeoutError):
             async with Deadline.after(self._gate.settings.registration_seconds).limit():
                 await stream.ended()

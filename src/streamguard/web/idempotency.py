@@ -24,7 +24,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -51,6 +51,8 @@ BEGUN: Final = "!"
 """At the end of a claim's fingerprint once its stream is registered and its endpoint is about to run."""
 POLL_SECONDS: Final = 0.05
 """How often a claim that has not begun is looked at: nothing tells of a registration."""
+LOOK_SECONDS: Final = 0.25
+"""How often the stream of another request is looked at while it says nothing."""
 END_SECONDS: Final = 0.25
 """How long a request waits for the end of the stream that it could not keep, so that a retry at once does not meet it.
 """
@@ -242,20 +244,25 @@ class _Once:
         return meta
 
     async def _spoken(self, ref: StreamRef) -> StreamMeta | None:
-        """A stream's record once it has an event or has ended, for at most `headers_after_seconds`."""
+        """A stream's record once it has an event or has ended, for at most `headers_after_seconds`. It is looked at now
+        and then by itself: a store that falls silent tells nobody."""
+        patience = self._runtime.settings.headers_after_seconds
         meta = await self._meta(ref)
         changed = asyncio.Event()
+        watching = self._store.watch(ref, lambda _: changed.set())
         with suppress(TimeoutError):
-            async with Deadline.after(self._runtime.settings.headers_after_seconds).limit():
+            async with Deadline.after(patience).limit(), AsyncExitStack() as entered:
                 if meta is None or not _undecided(meta):
                     return meta
-                async with self._store.watch(ref, lambda _: changed.set()):
-                    while True:
-                        changed.clear()
-                        meta = await self._store.meta(ref)
-                        if meta is None or not _undecided(meta):
-                            break
-                        await changed.wait()
+                await self._waited(self._budget.once(lambda: entered.enter_async_context(watching)))
+                while True:
+                    changed.clear()
+                    meta = await self._meta(ref)
+                    if meta is None or not _undecided(meta):
+                        break
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_SECONDS):  # noqa: TID251 -- a period
+                            await changed.wait()
         return meta
 
     async def _begin(self, request: StreamRequest, mine: RequestClaim) -> LiveStream | StreamMeta | None:
@@ -321,8 +328,12 @@ class _Once:
     async def _asked(self, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step within what is left of the request's budget. A lost reply is no matter: every step here may
         repeat."""
+        return await self._waited(self._budget.asked(step))
+
+    async def _waited(self, answer: Awaitable[T]) -> T:
+        """What the store says within the request's budget; a budget that is spent opens the breaker."""
         try:
-            return await self._budget.asked(step)
+            return await answer
         except StoreUnavailableError as exc:
             self._runtime.breaker.exhausted(exc)
             raise
