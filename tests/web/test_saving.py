@@ -24,6 +24,7 @@ from streamguard.errors import (
 )
 from streamguard.messages import Message, MessageToSave, Role
 from streamguard.model import SessionKey
+from streamguard.stores.memory import MemoryStore
 from streamguard.testing._passing import PassingStore
 from streamguard.web.incoming import MAX_MESSAGES, MAX_PARTS, message_of
 from tests.harness.sse import EventReader, ui_text
@@ -489,3 +490,41 @@ async def test_a_database_that_is_slow_to_say_so_holds_nobody_up_for_long(somebo
         assert b'"persistence_failed"' in answer.content
         assert b"data-streamguard-persisted" not in answer.content
     assert await ids_of(somebodys.messages) == []
+
+
+async def test_a_request_in_somebody_elses_session_leaves_no_claim(somebodys: Somebody) -> None:
+    async with calling(somebodys.app, somebodys.guard) as client:
+        answer = await client.post("/chat?id=s", headers={"Idempotency-Key": "k"})
+        assert answer.status_code == 404
+        store = somebodys.guard._running().store
+        assert isinstance(store, MemoryStore)
+        assert len(store._requests) == 0
+
+
+async def test_a_request_cancelled_while_the_store_is_asked_leaves_no_stream(somebodys: Somebody) -> None:
+    """Its session would be taken by a stream that nobody produces."""
+    messages, guard = somebodys.messages, somebodys.guard
+    messages.errors.clear()
+    messages.hold("open_session")
+    async with calling(somebodys.app, guard) as client:
+        request = asyncio.create_task(client.post("/chat?id=s", headers={"Idempotency-Key": "k"}))
+        streams = guard._running()._streams
+        while not any(stream.registered for stream in streams.values()):
+            await asyncio.sleep(0)
+        stream = next(iter(streams.values()))
+        for _ in range(20):  # past the registration, to where the store's word is awaited
+            await asyncio.sleep(0)
+        assert somebodys.asked == []
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        messages.let_go("open_session")
+        async with asyncio.timeout(5):
+            await stream.ended()
+        assert not streams
+        assert guard._gate.allowances.viewers.count == 0
+        store = guard._running().store
+        assert isinstance(store, MemoryStore)
+        assert len(store._requests) == 0
+        assert (await client.post("/chat?id=s")).status_code == 200
+    assert somebodys.asked == ["the model"]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+import anyio
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -111,7 +112,12 @@ class GuardedEndpoint:
             return self._joined(opened, admitted, request, ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
-        if await self._is_forbidden(opened):
+        try:
+            forbidden = await self._is_forbidden(opened)
+        except BaseException:
+            await self._abandon(opened, admitted, ids)
+            raise
+        if forbidden:
             return await self._as_if_never(opened, admitted, ids)
         intake.hold(opened)
         answer = admitted.items.launch(self._gate.runtime, opened)
@@ -328,7 +334,18 @@ class GuardedEndpoint:
         else:
             await self._gate.runtime.reject(stream, error)
             admitted.places.release()
+        await give_back(self._gate.runtime, admitted.key, stream)
         return fault_response(error.fault, ids.headers(), work_started=launched)
+
+    async def _abandon(self, stream: LiveStream, admitted: Admitted, ids: Ids) -> None:
+        """End a stream whose request was cancelled before its endpoint ran: nobody produces it."""
+        error = FaultError(ids.complete(Fault.of(FaultCode.INTERRUPTED)))
+        admitted.places.release()
+        with anyio.CancelScope(shield=True):  # for twice `registration_seconds` at most
+            with suppress(TimeoutError):
+                async with Deadline.after(self._gate.settings.registration_seconds).limit():
+                    await self._gate.runtime.reject(stream, error)
+            await give_back(self._gate.runtime, admitted.key, stream)
 
     async def _came_to_nothing(self, stream: LiveStream, admitted: Admitted) -> None:
         """The stream ended before its first event: what it was to answer may be asked again."""
