@@ -107,10 +107,12 @@ def test_too_deep_is_a_recursion_error() -> None:
         list(json_pieces(deep))
 
 
-def test_a_name_that_occurs_in_the_text_is_not_used() -> None:
-    """The text that stands for a long one is no text of the document's."""
-    value = ["long0", "long-0", "x" * 40, {"long1": "y" * 40}]
-    assert read_large_json(json.dumps(value).encode()) == value
+@pytest.mark.parametrize("text", ['"long0"', '"long-0"', r'"lon\u00670"', r'{"\u006cong1": 1}'])
+def test_no_text_is_taken_for_the_name_of_a_long_one(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where escapes hide what it is."""
+    monkeypatch.setattr(large_json, "_STEP", 30)
+    data = f'[{text}, "{"x" * 40}", {{"other": "{"y" * 40}"}}]'
+    assert read_large_json(data.encode()) == json.loads(data)
 
 
 @settings(max_examples=20)

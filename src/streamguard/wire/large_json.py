@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, cast
 
@@ -139,10 +140,9 @@ def read_large_json(data: bytes) -> Json:
     long = list(_long_strings(text))
     if not long:
         return cast("Json", read_json(text))
-    # Each long string is read by itself, and the rest with a name in its place that occurs nowhere else.
-    name = "long"
-    while name in text:
-        name += "-"
+    # Each long string is read by itself, and the rest with a name in its place. The name is random: looking for it in
+    # the text would not find it where it is written with escapes.
+    name = secrets.token_hex(16)
     rest: list[str] = []
     strings: dict[str, str] = {}
     at = 0
