@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
 from streamguard.model import SessionKey, StreamRef, new_stream_id
-from streamguard.stores import RedisClient, _redis, redis_watch
+from streamguard.stores import RedisClient, _redis, redis_lanes, redis_watch
 from streamguard.stores.base import Hint
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.redis_scripts import Scripts
 from streamguard.testing._stream_store.steps import Hints, begin, put
 
 from ..harness.proxy import FaultProxy
@@ -73,6 +75,19 @@ async def test_all_who_asked_hear_of_a_lanes_end_at_once(
         assert isinstance(error.__cause__, UnforeseenError)
     assert [type(error) for error in told] == [UnforeseenError]
     assert await ask(redis_client, "after") == b"after"  # on another connection
+
+
+async def test_who_asks_hears_of_a_lane_that_ends_before_it_began(redis_url: str) -> None:
+    """As when another event loop closes the store in the moment of the first call."""
+    lane = redis_lanes._Lane(_redis.Link(_redis.Address(redis_url)), Scripts.load())
+    replies: asyncio.Future[list[_redis.Reply]] = asyncio.get_running_loop().create_future()
+    ping = _redis.Command.of("PING").packed
+    lane.ask(redis_lanes._Asked("ask", [ping], [None], replies, Deadline.after(5)))
+    lane.close_soon()
+    async with asyncio.timeout(5):
+        with pytest.raises(StoreUnavailableError):
+            await replies
+    await lane.aclose()
 
 
 async def test_a_lane_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:

@@ -84,6 +84,8 @@ class _Lane:
         """Have the task end, and with it the connection."""
         if self._task is not None:
             self._task.cancel()
+        self._fail([*self._batch, *self.asked], None)  # a task that is cancelled before its first step tells nobody
+        self.asked.clear()
 
     async def aclose(self) -> None:
         """End the task, answer what waits, disconnect."""
