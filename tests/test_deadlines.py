@@ -73,6 +73,29 @@ def test_what_has_arrived_is_read_before_anybody_is_judged(factory: Callable[[],
     run(factory, step)
 
 
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_stall_too_short_to_be_seen_keeps_no_answer_from_being_read(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Answer and deadline are there in the same turn of the loop: the answer counts."""
+
+    async def step() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            loop = asyncio.get_running_loop()
+
+            def stall() -> None:
+                theirs.send(b"answer")
+                time.sleep(0.045)
+
+            loop.call_later(0.085, stall)
+            async with Deadline.after(0.1).limit():
+                assert await loop.sock_recv(ours, 16) == b"answer"
+
+    run(factory, step)
+
+
 async def _many_short_stalls() -> None:
     clock = LoopClock.current()
     clock.hold()

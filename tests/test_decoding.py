@@ -97,6 +97,13 @@ def test_a_terminal_record_that_cannot_be_read_is_no_clean_end() -> None:
     assert is_tombstone(b"[" * 200_000)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16", "utf-32-be", "utf-8-sig"])
+def test_json_in_another_encoding_is_damaged(encoding: str) -> None:
+    """Nothing of ours writes it: zero bytes between the others are damage, and not to be guessed at."""
+    with pytest.raises(ValueError):
+        read_json('{"v":1}'.encode(encoding))
+
+
 def test_json_nested_too_deeply_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="nested"):
         read_json(b"[" * 200_000)

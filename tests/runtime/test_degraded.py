@@ -151,8 +151,25 @@ async def test_a_store_that_answers_others_is_given_time_for_the_first_append(me
         assert not stream.degraded
         line.let_go("append")
         assert await stream.first(5) is FirstItem.READY
-        assert not stream.degraded
+        assert (stream.degraded, stream.first_commit) == (False, None)
         stream.cancel(Ending(Outcome.STOPPED, None))
+        await worker.idle()
+
+
+async def test_a_store_that_answers_others_is_given_time_for_a_registration(memory: MemoryStore) -> None:
+    """It is not down; but the request does not wait for ever either (`EXTENSIONS`)."""
+    line = Line(memory)
+    async with working(line, quick(registration_seconds=0.3)) as worker:
+        line.hold("register")
+        opening = asyncio.create_task(worker.open())
+        begun = worker.runtime.clock.time()
+        while worker.runtime.clock.time() - begun < 0.6:
+            worker.runtime.breaker.answered()
+            await asyncio.sleep(0.02)
+        line.let_go("register")
+        stream = await opening
+        assert (stream.degraded, worker.runtime.breaker.open) == (False, False)
+        worker.runtime.launch(stream, saying("a"))
         await worker.idle()
 
 

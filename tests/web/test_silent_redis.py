@@ -182,6 +182,28 @@ async def test_a_redis_that_falls_silent_before_the_first_append(
         assert Signal.BREAKER_OPENED in [one.name for one in visitor.observations], "later requests do not wait at all"
 
 
+@pytest.mark.parametrize("on_store_failure", ["continue", "fail"])
+async def test_a_redis_that_falls_silent_between_the_registration_and_the_claims_begin(
+    own_redis: Callable[..., RedisServer], on_store_failure: Literal["fail", "continue"]
+) -> None:
+    """The claim has spent the budget: nothing is left for the first commit, which is not waited for again."""
+    server = own_redis()
+    async with chatting(server, on_store_failure=on_store_failure) as visitor:
+        clock = LoopClock.current()
+        visitor.store.hold("register")
+        post = asyncio.create_task(timed(lambda: visitor.post({"id": "c1"}, headers={"Idempotency-Key": "k1"})))
+        await visitor.store.held("register")
+        visitor.store.hold("claim_request")
+        visitor.store.release("register")
+        await visitor.store.held("claim_request")
+        server.pause()
+        silent = clock.time()
+        visitor.store.heal()
+        answer, _ = await post
+        assert clock.time() - silent < ALL_TOLD
+        assert answer.status == (200 if on_store_failure == "continue" else 503)
+
+
 async def test_a_first_event_that_comes_behind_a_hanging_append(own_redis: Callable[..., RedisServer]) -> None:
     """The writer hangs with another stream's events; a new stream's first does not wait for them."""
     server = own_redis()
