@@ -136,8 +136,8 @@ class Deadline:
     __slots__ = ("at", "clock")
 
     def __init__(self, clock: LoopClock, at: float) -> None:
-        self.clock = clock
-        self.at = at
+        self.clock: LoopClock = clock
+        self.at: float = at
         """On `clock`."""
 
     @classmethod

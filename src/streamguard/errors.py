@@ -172,7 +172,7 @@ class StoreForbiddenError(StoreUnavailableError):
 
     def __init__(self, message: str, *, operation: str, lacks: Sequence[str]) -> None:
         super().__init__(message, operation=operation)
-        self.lacks = tuple(lacks)
+        self.lacks: tuple[str, ...] = tuple(lacks)
 
 
 class StoreCorruptError(StoreError):

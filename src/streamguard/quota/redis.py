@@ -84,7 +84,7 @@ class RedisQuotaStore(QuotaStore):
             late_seconds=late_seconds,
         )
         self.hold_seconds = hold_seconds
-        self.server = getattr(client, "server", None)  # a client of the host's own need not say
+        self.server: str | None = getattr(client, "server", None)  # a client of the host's own need not say
         self._client = client
         self._namespace = namespace
         self._index = ReservationIndex(client, namespace, ttl_ms=self._timing.longest_ms)

@@ -103,7 +103,7 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
             ConfigurationError: the URL cannot be used.
         """
         self._address = Address(url)
-        self.server = str(self._address)
+        self.server: str | None = str(self._address)
         self._keys = Keys(namespace)
         chosen = scripts or Scripts.load()
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)

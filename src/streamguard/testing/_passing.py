@@ -45,7 +45,7 @@ class PassingMessageStore(MessageStore):
 
     def __init__(self, inner: MessageStore) -> None:
         self.inner: MessageStore = inner
-        self.may_forbid = inner.may_forbid
+        self.may_forbid: bool = inner.may_forbid
 
     @abstractmethod
     async def _pass(self, step: str, call: Callable[[], Awaitable[T]], /) -> T:
@@ -89,7 +89,7 @@ class PassingStore(StreamStore):
     def __init__(self, inner: StreamStore) -> None:
         self.inner: StreamStore = inner
         self.shared: bool = inner.shared
-        self.server = inner.server
+        self.server: str | None = inner.server
 
     @property
     def on_unreadable(self) -> Callable[[Unreadable], None] | None:

@@ -33,7 +33,7 @@ class Call:
     __slots__ = ("_hang_up", "_over", "_owner", "_receive", "_send", "_task", "left")
 
     def __init__(self) -> None:
-        self.left = False
+        self.left: bool = False
         """The server has its own call back: nothing can be sent any more, and the client counts as gone."""
         self._owner: Owner | None = None
         self._hang_up: Callable[[], None] | None = None

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import anyio
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -27,7 +28,7 @@ class LogDownload(Response):
 
     def __init__(self, pieces: AsyncGenerator[str], slot: Slot, *, headers: RawHeaders, send_seconds: float) -> None:
         self.status_code = 200
-        self.background = None
+        self.background: BackgroundTask | None = None
         self.body = b""
         self.raw_headers = headers
         self._pieces = pieces

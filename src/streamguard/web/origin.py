@@ -23,7 +23,7 @@ class ForbiddenOriginError(FaultError):
     """A page of `origin` may not make this request. `origin` is safe to show: printable ASCII, and short."""
 
     def __init__(self, origin: str) -> None:
-        self.origin = _shown(origin)
+        self.origin: str = _shown(origin)
         super().__init__(
             Fault.of(
                 FaultCode.FORBIDDEN_ORIGIN,
