@@ -47,7 +47,7 @@ class SyncStreams:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a slot that is collected in the midst of `take` gives itself back
         self.running: int = 0
 
     def take(self) -> SyncSlot:
