@@ -15,11 +15,12 @@ from typing import Final, TypeVar
 from ..deadlines import Deadline
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..faults import Fault
-from ..model import EventKind, Observation, Outcome, Signal, StreamRef, Usage
+from ..model import EventKind, Observation, Outcome, Signal, StreamRef
 from ..settings import Settings
 from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamStore, Terminal
 from ..wire.base import WireProtocol
 from .breaker import Breaker
+from .ends import end_events, proposed_seal, tidy
 from .feed import LOG_LOST
 from .finishing import Finishing, Sealed, Settled, new_stream_of
 from .request import Ending
@@ -81,7 +82,7 @@ class Finaliser:
         if stream.degraded:
             await self._end_degraded(stream, ending)
             return
-        proposal = _proposal(stream, ending)
+        proposal = proposed_seal(stream, ending)
         deadline = self._deadline()
         status, seal = await self._seal(stream, proposal, deadline)
         if status is Status.FENCED or not stream.owned():
@@ -124,7 +125,7 @@ class Finaliser:
         await stream.all_sent()
         if stream.degraded or stream.superseded:
             return False
-        seal, settled = _proposal(stream, ending), Settled()
+        seal, settled = proposed_seal(stream, ending), Settled()
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
         stream.closing = True
         try:
@@ -236,7 +237,7 @@ class Finaliser:
             stream.fault = ending.fault
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
-        seal = _proposal(stream, ending)
+        seal = proposed_seal(stream, ending)
         settled = await self._finishing.finish_unlogged(
             Sealed.of_stream(stream, seal), stream, feed.said() if stream.saved else (), after_seq=feed.base
         )
@@ -367,38 +368,3 @@ class Finaliser:
             pause = min(pause * 2, MAX_RETRY_SECONDS)
             if deadline is None:
                 await self._breaker.passed()
-
-
-def _proposal(stream: LiveStream, ending: Ending) -> Seal:
-    """How this process would have the stream end."""
-    held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
-    silent = not stream.said and ending.outcome is not Outcome.COMPLETED
-    return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
-
-
-def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
-    """What the endpoint said it consumed, or else its closing parts."""
-    consumed = stream.consumed
-    if consumed is None and (found := stream.protocol.usage(held)):
-        return Usage(found)
-    return consumed
-
-
-def end_events(
-    protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes], settled: Settled
-) -> list[tuple[EventKind, bytes]]:
-    """What saving and settling came to, the fault as a notice, then the protocol's closing parts."""
-    events = [(EventKind.NOTICE, notice.to_json()) for notice in settled.notices]
-    events += [(EventKind.CLOSING, payload) for payload in settled.closing]
-    if fault is not None and outcome is not Outcome.COMPLETED:
-        events.append((EventKind.NOTICE, fault.to_json()))
-    events += [(EventKind.CLOSING, payload) for payload in protocol.closing(outcome, fault, held)]
-    return events
-
-
-def tidy(stream: LiveStream, ending: Ending) -> None:
-    """Leave the client's state tidy when the stream did not end by itself: an open text part gets its end."""
-    if ending.outcome is Outcome.COMPLETED or stream.superseded or stream.feed.emitted == 0:
-        return
-    for payload in stream.encoder.abandon():
-        stream.emit(EventKind.DATA, payload, bounded=False)
