@@ -12,9 +12,8 @@ from functools import partial
 from typing import Final
 
 from ...errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
-from ...faults import Fault
 from ...messages import MessageStore
-from ...model import Observation, Persisted, Signal, StreamRef
+from ...model import Observation, Persisted, StreamRef
 from ...settings import Settings
 from ...stores.base import UNTOLD, Owed, StreamMeta, StreamStore
 from ...wire import knows_protocol, protocol_named
@@ -26,9 +25,10 @@ from ..stream import LiveStream
 from .before import Before, Start
 from .bindings import Bindings, Target
 from .calls import Attempts, Saver
-from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
+from .faults import fault_of_wait
 from .owed import OwedSaves
 from .payload import NewerPayloadError, OwedSave, read_payload, write_payload
+from .reports import SaveReports
 from .running import SHUTDOWN, RunningSave
 from .session import SessionWriter
 from .source import Source
@@ -67,7 +67,7 @@ class Saving(Finishing):
         self._settings = settings
         self._breaker = breaker
         self._reads = reads
-        self._observe = observe
+        self._reports = SaveReports(observe)
         self._start = start
         self._changed = changed
         self.owed: OwedSaves = OwedSaves(store, settings, observe=observe)
@@ -157,7 +157,7 @@ class Saving(Finishing):
             return Settled(Persisted.YES)
         if stream is not None and await self.is_disowned(stream):
             superseded = SaveResult(Verdict.CONFLICT, "superseded")
-            return Settled(Persisted.NO, notices=self._told(sealed, stream.before, superseded))
+            return Settled(Persisted.NO, notices=self._reports.over(sealed, stream.before, superseded))
         source = Source(sealed.ref, after_seq, payloads)
         running = self._begin(sealed, target, stream, source, unlogged=True)
         result = await running.wait(self._patience(stream))
@@ -165,7 +165,7 @@ class Saving(Finishing):
             return self._done(sealed, running, result)
         return Settled(
             Persisted.PENDING,
-            notices=(self._told_of_wait(sealed, running),),
+            notices=(self._reports.waiting(sealed, running),),
             later=partial(self._later, running),
             after_close=partial(self._mark_later, sealed, running) if stream is None else None,
         )
@@ -177,7 +177,7 @@ class Saving(Finishing):
     def _left_to_others(self, sealed: Sealed) -> Settled:
         fault = fault_of_wait(sealed, None, failing=False)
         result = SaveResult(Verdict.FAILED, "unknown_binding")
-        self._observe_fault(sealed, fault, result)
+        self._reports.fault(sealed, fault, result)
         return Settled(
             Persisted.PENDING,
             notices=(fault,),
@@ -188,14 +188,14 @@ class Saving(Finishing):
     def _still_running(self, sealed: Sealed, running: RunningSave) -> Settled:
         return Settled(
             Persisted.PENDING,
-            notices=(self._told_of_wait(sealed, running),),
+            notices=(self._reports.waiting(sealed, running),),
             owed=_payload(running.before),
             due_seconds=running.attempts.remaining_seconds + MARGIN_SECONDS,
             after_close=partial(self._follow, sealed, running),
         )
 
     def _done(self, sealed: Sealed, running: RunningSave, result: SaveResult) -> Settled:
-        notices = self._told(sealed, running.before, result)
+        notices = self._reports.over(sealed, running.before, result)
         persisted = _PERSISTED.get(result.verdict, Persisted.NO)
         if persisted is not Persisted.YES:
             return Settled(persisted, notices=notices)
@@ -219,13 +219,13 @@ class Saving(Finishing):
 
     def _owes(self, sealed: Sealed, result: SaveResult, *, bury: bool) -> None:
         """The stream is closed, its entry is in the outbox."""
-        self._observe_owed(sealed, result.reason)
+        self._reports.owed(sealed, result.reason)
         if bury:
             self._followed += 1
             self._start(partial(self._concluded, sealed, result))
 
     def _follow(self, sealed: Sealed, running: RunningSave) -> None:
-        self._observe_owed(sealed, "running")
+        self._reports.owed(sealed, "running")
         self._followed += 1
         self._start(partial(self._concluded, sealed, running))
 
@@ -351,17 +351,7 @@ class Saving(Finishing):
         finally:
             self._running.discard(running)
             self._changed()
-        result = running.result
-        if result is None or result.verdict is Verdict.NOTHING:
-            return
-        fields: dict[str, str | int | float | None] = {"binding": sealed.binding, "seconds": loop.time() - begun}
-        if result.verdict is Verdict.SAVED:
-            signal = Signal.REPLY_SAVED
-            fields["outcome"] = sealed.seal.outcome
-        else:
-            signal = Signal.SAVE_FAILED
-            fields.update(reason=result.reason, attempts=running.attempts.failures)
-        self._observe(Observation.about(sealed, signal, error=result.error, fields=fields))
+        self._reports.made(sealed, running, loop.time() - begun)
 
     def _writer(self, ref: StreamRef, began: Beginning, saver: Saver) -> SessionWriter:
         return SessionWriter(self._store, saver, ref.key, began, reachable=lambda: not self._breaker.open)
@@ -370,39 +360,8 @@ class Saving(Finishing):
         """The one way from this process to a message store, for whoever reads from it too."""
         saver = self._savers.get(target)
         if saver is None:
-            saver = self._savers[target] = Saver(target, self._settings, on_change=self._breaker_changed)
+            saver = self._savers[target] = Saver(target, self._settings, on_change=self._reports.breaker_changed)
         return saver
-
-    # -- telling ------------------------------------------------------------------------------------------------------
-
-    def _told(self, sealed: Sealed, before: Before | None, result: SaveResult) -> tuple[Fault, ...]:
-        """The faults of a save that is over, observed."""
-        fault = fault_of_result(sealed, None if before is None else before.last_user_id, result)
-        faults = [] if fault is None else [fault]
-        if fault is not None:
-            self._observe_fault(sealed, fault, result)
-        for unsaved in result.unsaved:
-            faults.append(fault_of_unsaved(sealed, unsaved))
-            self._observe_fault(sealed, faults[-1], SaveResult(Verdict.REFUSED, error=unsaved.error))
-        return tuple(faults)
-
-    def _told_of_wait(self, sealed: Sealed, running: RunningSave) -> Fault:
-        fault = fault_of_wait(sealed, running.before.last_user_id, failing=running.failing)
-        self._observe_fault(sealed, fault, None)
-        return fault
-
-    def _observe_fault(self, sealed: Sealed, fault: Fault, result: SaveResult | None) -> None:
-        error = None if result is None else result.error
-        fields = {"outcome": sealed.seal.outcome}
-        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
-
-    def _observe_owed(self, sealed: Sealed, reason: str | None) -> None:
-        fields = {"binding": sealed.binding, "reason": reason}
-        self._observe(Observation.about(sealed, Signal.SAVE_OWED, fields=fields))
-
-    def _breaker_changed(self, is_open: bool) -> None:
-        signal = Signal.BREAKER_OPENED if is_open else Signal.BREAKER_CLOSED
-        self._observe(Observation(signal, fields={"breaker": "messages"}))
 
 
 def _payload(before: Before) -> bytes:

@@ -1,0 +1,69 @@
+"""What operators and clients are told of saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...faults import Fault
+from ...model import Observation, Signal
+from ..finishing import Sealed
+from .before import Before
+from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
+from .running import RunningSave
+from .stream import SaveResult, Verdict
+
+__all__ = ["SaveReports"]
+
+
+class SaveReports:
+    """Tells `observe` what becomes of the saves of one process. The faults it gives are for the streams' viewers."""
+
+    def __init__(self, observe: Callable[[Observation], None]) -> None:
+        self._observe = observe
+
+    def made(self, sealed: Sealed, running: RunningSave, seconds: float) -> None:
+        """A save ended after so many seconds; one that was broken off, or had nothing to do, is not told of."""
+        result = running.result
+        if result is None or result.verdict is Verdict.NOTHING:
+            return
+        fields: dict[str, str | int | float | None] = {"binding": sealed.binding, "seconds": seconds}
+        if result.verdict is Verdict.SAVED:
+            signal = Signal.REPLY_SAVED
+            fields["outcome"] = sealed.seal.outcome
+        else:
+            signal = Signal.SAVE_FAILED
+            fields.update(reason=result.reason, attempts=running.attempts.failures)
+        self._observe(Observation.about(sealed, signal, error=result.error, fields=fields))
+
+    def over(self, sealed: Sealed, before: Before | None, result: SaveResult) -> tuple[Fault, ...]:
+        """The faults of a save that is over, observed."""
+        fault = fault_of_result(sealed, None if before is None else before.last_user_id, result)
+        faults = [] if fault is None else [fault]
+        if fault is not None:
+            self.fault(sealed, fault, result)
+        for unsaved in result.unsaved:
+            faults.append(fault_of_unsaved(sealed, unsaved))
+            self.fault(sealed, faults[-1], SaveResult(Verdict.REFUSED, error=unsaved.error))
+        return tuple(faults)
+
+    def waiting(self, sealed: Sealed, running: RunningSave) -> Fault:
+        """The fault of a save that takes longer than its stream's end, observed."""
+        fault = fault_of_wait(sealed, running.before.last_user_id, failing=running.failing)
+        self.fault(sealed, fault, None)
+        return fault
+
+    def fault(self, sealed: Sealed, fault: Fault, result: SaveResult | None) -> None:
+        """Something is wrong with a stream's save."""
+        error = None if result is None else result.error
+        fields = {"outcome": sealed.seal.outcome}
+        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
+
+    def owed(self, sealed: Sealed, reason: str | None) -> None:
+        """A save is in the outbox."""
+        fields = {"binding": sealed.binding, "reason": reason}
+        self._observe(Observation.about(sealed, Signal.SAVE_OWED, fields=fields))
+
+    def breaker_changed(self, is_open: bool) -> None:
+        """A message store is not asked any more, or again."""
+        signal = Signal.BREAKER_OPENED if is_open else Signal.BREAKER_CLOSED
+        self._observe(Observation(signal, fields={"breaker": "messages"}))
