@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ, DefaultSelector
 from socket import SHUT_RDWR
@@ -40,7 +40,7 @@ from redis.exceptions import (
 )
 
 from ..deadlines import Deadline
-from ..errors import ConfigurationError, StoreCorruptError, StoreUnavailableError
+from ..errors import ConfigurationError
 
 __all__ = [
     "DRIVER_ERRORS",
@@ -49,13 +49,9 @@ __all__ = [
     "CommandError",
     "Link",
     "Reply",
-    "checked",
-    "concerns_record",
-    "mapped_error",
-    "mapped_errors",
+    "error_code",
     "pack",
     "pack_argument",
-    "refused_error",
     "unknown_script",
 ]
 
@@ -72,13 +68,6 @@ DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError,
 """Everything redis-py raises; a timeout is an OSError."""
 
 _CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
-
-_UNUSABLE: Final = re.compile(
-    r"attempt to |bad argument|hash value is not|is not an integer|is not a valid float|equal or smaller than the"
-    r"|would overflow|too many results to unpack|: Expected |Found too many nested|invalid (?:token|number|expire)"
-)
-"""What Lua, cjson and Redis say within a script of a value that is none of ours. What a server may say of a command (it
-is unknown, not allowed, there is no memory) is not among it."""
 
 _WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
 """Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
@@ -110,57 +99,12 @@ _OPTIONS: Final = frozenset(
 )
 
 
-@contextmanager
-def mapped_errors(operation: str) -> Iterator[None]:
-    """Turns whatever the driver raises into `StoreUnavailableError`. Its text names no host, key or credential."""
-    try:
-        yield
-    except DRIVER_ERRORS as exc:
-        raise mapped_error(operation, exc) from exc
-
-
-def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
-    """What one of `DRIVER_ERRORS`, or whatever else ended a connection, is to a caller; it still has to be raised from
-    it."""
-    if isinstance(error, TimeoutError):
-        return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
-    text = f"{operation}: Redis could not be used ({type(error).__name__})"
-    return StoreUnavailableError(text, operation=operation)
-
-
-def concerns_record(error: CommandError) -> bool:
-    """Whether an error reply says that what a key holds is not what it should be: it is of another type, or a script
-    of ours could not do with it. That says nothing of the server, and asking again does not help."""
-    text = str(error)
-    return "WRONGTYPE" in text or ("user_script" in text and _UNUSABLE.search(text) is not None)
-
-
-def checked(operation: str, replies: Sequence[Reply]) -> None:
-    """Raises for the first error among `replies`.
-
-    Raises:
-        StoreCorruptError: a key holds something else than ours do (see `concerns_record`).
-        StoreUnavailableError: Redis refused, for any other reason.
-    """
-    for reply in replies:
-        if isinstance(reply, CommandError):
-            raise refused_error(operation, reply) from reply
-
-
-def refused_error(operation: str, error: CommandError) -> StoreCorruptError | StoreUnavailableError:
-    """What an error reply is to a caller; it still has to be raised from it."""
-    if concerns_record(error):
-        text = f"{operation}: a key of this namespace is damaged, or was written by something else"
-        return StoreCorruptError(text, operation=operation)
-    return StoreUnavailableError(f"{operation}: Redis refused ({_code(error)})", operation=operation)
-
-
 def unknown_script(reply: Reply) -> bool:
     """Whether the server was asked for a script it does not have."""
     return isinstance(reply, NoScriptError)
 
 
-def _code(error: CommandError) -> str:
+def error_code(error: CommandError) -> str:
     """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
     found = _CODE.search(str(error))
     return found[0] if found else error.status_code or type(error).__name__
@@ -385,7 +329,7 @@ class Link:
         replies, line.replies = line.replies, []
         refused = not _PLAIN.issuperset(map(type, replies))
         if len(replies) > len(packed) or (
-            refused and any(isinstance(reply, CommandError) and _code(reply) in _WRONG_SERVER for reply in replies)
+            refused and any(isinstance(reply, CommandError) and error_code(reply) in _WRONG_SERVER for reply in replies)
         ):
             await self.drop()
         return replies, refused

@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import LogBrokenError, StoreCorruptError, StoreUnavailableError
 from ..loops import PerLoop
 from ..model import Event, EventKind, Position, SessionKey, StreamRef, Usage
-from ._redis import Address, Command, CommandError, Reply, checked, concerns_record, pack_argument
+from ._redis import Address, Command, CommandError, Reply, pack_argument
 from .base import (
     NOTHING_CONSUMED,
     Append,
@@ -33,6 +33,7 @@ from .base import (
 )
 from .damage import RecordKind
 from .redis_ends import EndSteps
+from .redis_errors import checked, concerns_record
 from .redis_index import key_text
 from .redis_keys import Keys
 from .redis_lanes import Lanes

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import StoreUnavailableError
-from ._redis import Address, checked
+from ._redis import Address
+from .redis_errors import checked
 from .redis_lanes import Lanes
 from .redis_scripts import Scripts
 from .redis_start import inspect_server

@@ -7,8 +7,9 @@ from typing import Final
 
 from ..errors import StoreCorruptError
 from ..model import Persisted, QuotaState, SessionKey, StreamRef
-from ._redis import Command, Reply, checked
+from ._redis import Command, Reply
 from .base import UNTOLD, AppendReply, Close, Lost, Seal, Status
+from .redis_errors import checked
 from .redis_keys import encode_member
 from .redis_lanes import Lanes
 from .redis_leases import LeaseIndex, milliseconds

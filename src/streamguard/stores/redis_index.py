@@ -12,8 +12,9 @@ from typing import Final
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, CommandError, Reply, checked, concerns_record
+from ._redis import Command, CommandError, Reply
 from .damage import RecordKind, Unreadable
+from .redis_errors import checked, concerns_record
 from .redis_keys import Keys, decode_member
 from .redis_lanes import Lanes
 

@@ -15,8 +15,9 @@ from typing import Final
 from ..decoding import DAMAGE, read_json, read_text
 from ..errors import StoreCorruptError, StoreFormatError
 from ..model import FORMAT_VERSION, SessionKey, StreamRef
-from ._redis import Command, CommandError, Reply, checked, concerns_record
+from ._redis import Command, CommandError, Reply
 from .damage import RecordKind, Unreadable
+from .redis_errors import checked, concerns_record
 from .redis_index import key_text
 from .redis_keys import Keys, decode_member
 from .redis_records import META_FIELDS, decode_events, decode_meta

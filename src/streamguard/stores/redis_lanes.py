@@ -15,18 +15,8 @@ from typing import Final
 from ..deadlines import Deadline
 from ..errors import StoreUnavailableError
 from ..loops import PerLoop
-from ._redis import (
-    DRIVER_ERRORS,
-    Address,
-    Command,
-    Link,
-    Reply,
-    checked,
-    mapped_error,
-    mapped_errors,
-    pack,
-    unknown_script,
-)
+from ._redis import DRIVER_ERRORS, Address, Command, Link, Reply, pack, unknown_script
+from .redis_errors import checked, mapped_error, mapped_errors
 from .redis_scripts import Scripts
 
 __all__ = ["Lanes"]

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, CommandError, checked, concerns_record
+from ._redis import Command, CommandError
 from .damage import RecordKind
+from .redis_errors import checked, concerns_record
 from .redis_index import STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
 from .redis_keys import StreamKeys, decode_member, encode_member
 from .terms import Share

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
 from ..model import StreamRef
-from ._redis import Command, CommandError, Reply, checked, concerns_record
+from ._redis import Command, CommandError, Reply
 from .damage import RecordKind, Unreadable
+from .redis_errors import checked, concerns_record
 from .redis_index import STALE_ALLOWANCE, ShardedIndex, key_text, scored_members, whole_score
 from .redis_keys import encode_member
 from .redis_leases import milliseconds

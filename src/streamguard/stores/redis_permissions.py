@@ -12,7 +12,8 @@ from typing import Final
 
 from ..deadlines import Deadline
 from ..errors import StoreForbiddenError, StoreUnavailableError
-from ._redis import Address, Command, CommandError, Link, Reply, checked, mapped_errors, unknown_script
+from ._redis import Address, Command, CommandError, Link, Reply, unknown_script
+from .redis_errors import checked, mapped_errors
 from .redis_keys import Keys
 from .redis_lanes import Lanes
 from .redis_records import items, text

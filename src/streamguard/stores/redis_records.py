@@ -14,8 +14,9 @@ from ..decoding import decoding, read_json, read_text
 from ..errors import StoreCorruptError, StoreFormatError
 from ..faults import Fault
 from ..model import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ._redis import CommandError, Reply, concerns_record
+from ._redis import CommandError, Reply
 from .base import AppendReply, Erasure, Hint, NewStream, Seal, Status, StreamMeta, Terminal
+from .redis_errors import concerns_record
 from .terms import read_outcome, read_persisted, read_quota_state
 
 __all__ = [

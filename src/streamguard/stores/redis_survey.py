@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import StoreCorruptError, StoreError
-from ._redis import Address, Command, CommandError, Reply, checked
+from ._redis import Address, Command, CommandError, Reply
+from .redis_errors import checked
 from .redis_inspection import RecordScan, scan_records
 from .redis_keys import Keys
 from .redis_lanes import Lanes

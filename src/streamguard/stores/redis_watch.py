@@ -20,8 +20,9 @@ from typing import Final
 from ..deadlines import Deadline
 from ..errors import StoreError, StoreUnavailableError
 from ..model import StreamRef
-from ._redis import Address, Command, CommandError, Link, Reply, mapped_error, mapped_errors
+from ._redis import Address, Command, CommandError, Link, Reply
 from .base import Hint
+from .redis_errors import mapped_error, mapped_errors
 from .redis_keys import Keys
 from .redis_records import decode_hint
 
