@@ -179,10 +179,16 @@ def test_what_a_client_chose_forges_no_field_and_no_line(text: str, caplog: pyte
 @pytest.mark.parametrize("text", NASTY)
 def test_nor_where_structlog_is_configured(text: str, entries: list[dict[str, object]]) -> None:
     StructlogObserver()(
-        Observation(Signal.STREAM_OPENED, ref=StreamRef(SessionKey("ann", text), "a" * 24), request_id=text, fields={})
+        Observation(
+            Signal.STREAM_OPENED,
+            ref=StreamRef(SessionKey("ann", text), "a" * 24),
+            message_id=text,
+            request_id=text,
+            fields={"user_message_id": text, "origin": text},
+        )
     )
     (entry,) = entries
-    for name in ("session_id", "request_id"):
+    for name in ("session_id", "message_id", "user_message_id", "request_id", "origin"):
         value = str(entry[name])
         assert value.isascii() or value.endswith("…")
         assert value.isprintable()

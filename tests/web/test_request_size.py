@@ -353,6 +353,23 @@ def decorated(guard: StreamGuard, chat: Any) -> Starlette:
     return Starlette(routes=[Route("/chat", wrapped, methods=["POST"])])
 
 
+def partial(guard: StreamGuard, chat: Any) -> Starlette:
+    return Starlette(routes=[Route("/chat", functools.partial(chat), methods=["POST"])])
+
+
+def mounted_in_a_wrapper(guard: StreamGuard, chat: Any) -> Starlette:
+    inner = Starlette(routes=[Route("/chat", chat, methods=["POST"])])
+    return Starlette(routes=[Mount("/v1", app=Rooting(Rooting(inner)))])
+
+
+def included_route_of_starlette(guard: StreamGuard, chat: Any) -> Starlette:
+    router = APIRouter()
+    router.add_route("/chat", chat, methods=["POST"])
+    app = FastAPI()
+    app.include_router(router, prefix="/v1")
+    return app
+
+
 def included(guard: StreamGuard, chat: Any) -> Starlette:
     inner, outer = APIRouter(), APIRouter(prefix="/v2")
     inner.post("/chat")(chat)
@@ -393,6 +410,9 @@ PLACES: list[tuple[Callable[[StreamGuard, Any], Starlette], str]] = [
     (starlette_host, "/chat"),
     (class_endpoint, "/chat"),
     (decorated, "/chat"),
+    (partial, "/chat"),
+    (mounted_in_a_wrapper, "/v1/chat"),
+    (included_route_of_starlette, "/v1/chat"),
     (included, "/v2/v1/chat"),
     (mounted_fastapi, "/v1/chat"),
     (rooted, "/behind/chat"),
