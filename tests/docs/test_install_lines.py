@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -74,6 +75,8 @@ def _pip(*arguments: str, cwd: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", *arguments],
         cwd=cwd,
+        # Unmeasured: coverage would take the checkout, which has the package's name here, for what it is to measure.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
         capture_output=True,
         text=True,
         timeout=120,

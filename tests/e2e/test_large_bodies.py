@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 from collections.abc import Iterator
 from typing import Literal
@@ -47,18 +48,21 @@ def send_until_answered(port: int, path: str, *, chunked: bool) -> tuple[int, by
     sent, answer = 0, b""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(head.encode())
-        while sent < TOTAL and not answer:
+        connection.setblocking(False)  # a server that has answered need not read on
+        left = piece
+        while sent < TOTAL:
+            readable, writable, _ = select.select([connection], [connection], [], 30)
+            assert readable or writable, "neither an answer nor room for more in 30 s"
+            if readable:
+                break
             try:
-                connection.sendall(piece)
-                sent += len(PIECE)
-                connection.setblocking(False)
-                answer += connection.recv(65_536)
-            except BlockingIOError:
-                pass
+                left = left[connection.send(left) :]
             except (BrokenPipeError, ConnectionResetError):
                 break
-            finally:
-                connection.settimeout(30)
+            if not left:
+                sent += len(PIECE)
+                left = piece
+        connection.settimeout(30)
         while b'"request_id"' not in answer:
             more = connection.recv(65_536)
             if not more:

@@ -252,7 +252,7 @@ async def test_time_limits(memory: MemoryStore, limit: str, items: list[str], co
 
 async def test_waiting_for_the_store_is_not_the_models_silence(memory: MemoryStore) -> None:
     line = Line(memory)
-    settings = quick(stall_seconds=0.1, append_deadline_seconds=5.0)
+    settings = quick(stall_seconds=0.1, append_deadline_seconds=5.0, registration_seconds=5.0)  # the first's deadline
     async with working(line, settings) as worker:
         line.hold("append")
         model = Model(*["x" * 400_000] * 6)

@@ -165,10 +165,10 @@ class LogClauses(Clauses):
         assert await store.append([]) == []
 
     async def test_an_append_can_renew_the_life_of_its_stream_and_session(self, store: StreamStore) -> None:
-        ref = await begin(store, ttl=self.short_seconds * 4)
-        await self.advance(self.short_seconds * 2.5)
+        ref = await begin(store, ttl=self.short_seconds * 10)
+        await self.advance(self.short_seconds * 6)
         await put(store, ref, 1, b"a", refresh=True)
-        await self.advance(self.short_seconds * 2.5)
+        await self.advance(self.short_seconds * 6)
         assert payloads(await log(store, ref)) == [b"a"]
         assert (await put(store, ref, 2, b"b")).status is Status.OK
         assert (await store.session(ref.key)).active_id == ref.stream_id
