@@ -1,7 +1,8 @@
 """The fast tier, `scripts/test --fast`: tests that start no process, which are pure or run within their own.
 
-Left out are the directories that are about processes, tests marked `slow` or `processes`, and those with a server: by
-fixture, or as one of several stores. One that is let in by mistake fails as soon as it starts a process.
+Left out are the directories that are about processes, tests marked `slow` or `processes`, clauses that wait for time to
+pass, and tests with a server: by fixture, or as one of several stores. One that is let in by mistake fails as soon as it
+starts a process.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def _is_fast(item: pytest.Item) -> bool:
     if not STARTING_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         return False
     if DIRECTORIES.intersection(item.path.relative_to(_TESTS).parts):
+        return False
+    if "OnRealTime" in item.nodeid:  # the same clauses run on a clock that is turned
         return False
     parameters = item.name.partition("[")[2].lower().rstrip("]").split("-")
     return not any(parameter.startswith(SERVERS) for parameter in parameters)

@@ -10,6 +10,8 @@ import pytest
 
 from streamguard.web.module_name import module_name
 
+pytestmark = pytest.mark.processes
+
 MAIN = """
 from streamguard.web.signature import EndpointSignature
 
