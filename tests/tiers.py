@@ -1,8 +1,8 @@
 """The fast tier, `scripts/test --fast`: tests that start no process, which are pure or run within their own.
 
 Left out are the directories that are about processes, tests marked `slow` or `processes`, clauses that wait for time to
-pass, and tests with a server: by fixture, or as one of several stores. One that is let in by mistake fails as soon as it
-starts a process.
+pass, and tests with a server: by fixture, or as one of several stores.
+One that is let in by mistake fails as soon as it starts a process.
 """
 
 from __future__ import annotations
