@@ -14,6 +14,7 @@ from streamguard import Settings, StreamGuard, anonymous
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
 from streamguard.model import Signal
 from streamguard.runtime.health import Steady
+from streamguard.runtime.readiness import Readiness
 from streamguard.stores.memory import MemoryStore
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
@@ -99,13 +100,23 @@ async def test_questions_of_health_ask_the_store_nothing() -> None:
 
 async def test_while_the_breaker_is_open_it_alone_looks() -> None:
     line = Line(MemoryStore())
-    async with working(line, quick(readiness_probe_seconds=0.01, breaker_probe_seconds=60.0)) as worker:
-        worker.runtime.breaker.exhausted(away())
-        await asyncio.sleep(0)
-        looked = line.calls["ping"]
-        assert worker.runtime.health().reasons == ("store_unreachable",)
-        await asyncio.sleep(0.1)
-        assert line.calls["ping"] == looked
+    async with working(line, quick(readiness_probe_seconds=60.0, breaker_probe_seconds=60.0)) as worker:
+        runtime, turns = worker.runtime, list[None]()
+        readiness = Readiness(
+            line,
+            runtime.breaker,
+            quick(readiness_probe_seconds=0.01),
+            observe=runtime.observe,
+            looked=lambda: turns.append(None),
+        )
+        runtime.breaker.exhausted(away())
+        looks = line.calls["ping"]
+        assert runtime.health().reasons == readiness.reasons == ("store_unreachable",)
+        looking = asyncio.create_task(readiness.run())
+        await wait_until_async(lambda: len(turns) >= 5, description="it could have looked five times")
+        looking.cancel()
+        await asyncio.wait([looking])
+        assert line.calls["ping"] == looks
 
 
 def test_a_reason_stays_for_a_while() -> None:
