@@ -37,7 +37,7 @@ from .web.endpoint import GuardedEndpoint
 from .web.gate import Gate
 from .web.identity import Authenticate
 from .web.mounting import add_outermost_layer, not_found
-from .web.options import StreamOptions
+from .web.options import KeepAlive, StreamOptions
 from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
 from .web.routes import Routes
@@ -225,6 +225,7 @@ class StreamGuard:
         estimate: EstimateSource = None,
         charge_partial: PartialCharge = "consumed",
         on_quota_failure: OnQuotaFailure = "fail",
+        keep_alive: KeepAlive = "comment",
     ) -> Callable[[Callable[..., object]], Endpoint]:
         """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
 
@@ -254,6 +255,9 @@ class StreamGuard:
             charge_partial: what a reply costs that was stopped, failed or was interrupted: what was `consumed`,
                 what was `reserved`, or `nothing`. One that failed before its first item costs nothing.
             on_quota_failure: `fail` (503) when the quota does not answer, or `continue` uncounted.
+            keep_alive: how a quiet connection is kept open: by a `comment` line, which every client that reads SSE by
+                the specification passes over, or by a comment in a `block` of its own, for clients that split the
+                answer at blank lines themselves. The second only with `ids=False`, or a protocol without ids.
 
         Raises:
             ConfigurationError: when decorating, if something can never work; the text names the fix.
@@ -276,6 +280,7 @@ class StreamGuard:
                 charge_partial=charge_partial,
                 on_quota_failure=on_quota_failure,
             ),
+            keep_alive=keep_alive,
         )
         options.check()
 

@@ -17,6 +17,7 @@ from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
+from ..wire.sse import KEEP_ALIVE
 from .feed import Feed
 from .follower import Follower
 from .log_reads import LogReads
@@ -67,7 +68,7 @@ class Audience:
                     continue
                 said = bool(counts)
 
-    def resume(self, meta: StreamMeta, after: Position, *, ids: bool) -> Viewer:
+    def resume(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of any stream, after event `after`: of this process's own feed if it has one."""
         ref = meta.ref
         protocol = protocol_named(meta.protocol)
@@ -78,13 +79,20 @@ class Audience:
             feed = None
         if feed is None and meta.state is not StreamState.CLOSED:
             feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
-            viewer = self.viewer(ref, protocol, feed, after, ids=ids)
+            viewer = self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
             self.follow(ref, feed)
             return viewer
-        return self.viewer(ref, protocol, feed, after, ids=ids)
+        return self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
 
     def viewer(
-        self, ref: StreamRef, protocol: WireProtocol, feed: Feed | None, after: Position, *, ids: bool
+        self,
+        ref: StreamRef,
+        protocol: WireProtocol,
+        feed: Feed | None,
+        after: Position,
+        *,
+        ids: bool,
+        keep_alive: bytes = KEEP_ALIVE,
     ) -> Viewer:
         """A viewer of a feed, or with None of a closed stream's log."""
         viewer = Viewer(
@@ -97,6 +105,7 @@ class Audience:
             now=asyncio.get_running_loop().time(),
             patience_seconds=self._settings.append_deadline_seconds,
             on_close=self._closed,
+            keep_alive=keep_alive,
         )
         self.viewers.add(viewer)
         return viewer

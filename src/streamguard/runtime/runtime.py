@@ -21,6 +21,7 @@ from ..model import START, Observation, Observer, Outcome, Position, SessionKey,
 from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..wire.sse import KEEP_ALIVE
 from .admission import Admission
 from .assembly import Assembly, Callbacks
 from .audience import Audience
@@ -374,16 +375,16 @@ class Runtime:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    def view(self, stream: LiveStream, *, ids: bool) -> Viewer:
-        """A viewer of a stream produced here, from its start."""
-        viewer = self.audience.viewer(stream.ref, stream.protocol, stream.feed, START, ids=ids)
+    def view(self, stream: LiveStream, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
+        """A viewer of a stream produced here, from its start. `keep_alive` is what it gives while nothing is said."""
+        viewer = self.audience.viewer(stream.ref, stream.protocol, stream.feed, START, ids=ids, keep_alive=keep_alive)
         if stream.superseded:
             self.audience.follow(stream.ref, stream.feed)
         return viewer
 
-    def resume_view(self, meta: StreamMeta, after: Position, *, ids: bool) -> Viewer:
-        """A viewer of any stream of the store, after an event."""
-        return self.audience.resume(meta, after, ids=ids)
+    def resume_view(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
+        """A viewer of any stream of the store, after an event; `keep_alive` as in `view`."""
+        return self.audience.resume(meta, after, ids=ids, keep_alive=keep_alive)
 
     def local(self, key: SessionKey) -> list[LiveStream]:
         """The streams of a session that this process produces, oldest first."""

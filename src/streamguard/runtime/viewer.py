@@ -48,6 +48,7 @@ class Viewer:
     """
 
     __slots__ = (
+        "_keep_alive",
         "_keep_alive_due",
         "_on_close",
         "_on_news",
@@ -80,6 +81,7 @@ class Viewer:
         now: float,
         patience_seconds: float,
         on_close: Callable[[Viewer], None],
+        keep_alive: bytes = KEEP_ALIVE,
     ) -> None:
         self._reads = reads
         self.ref: StreamRef = ref
@@ -104,6 +106,8 @@ class Viewer:
         self.cut_reason: str | None = None
         """Why somebody cut it, if so; its response may not have noticed yet."""
         self._over = False
+        self._keep_alive = keep_alive
+        """What goes out while there is nothing to say."""
         self._keep_alive_due = False
         self._rest = memoryview(b"")
         """Of a chunk too large for one write, what is still to be sent. Nothing else may come in between."""
@@ -161,7 +165,7 @@ class Viewer:
                 raise ViewerCutError(str(fault.code) if fault else "ended", frame)
             if self._keep_alive_due:
                 self._keep_alive_due = False
-                return KEEP_ALIVE
+                return self._keep_alive
             return None
 
     async def _replay(self, last_id: int | None) -> bytes:

@@ -41,8 +41,9 @@ from .response import StreamResponse
 from .run import Run
 from .selector import Selector, checked_message_id, checked_session_id
 from .signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointKind, EndpointSignature
+from .view_options import ViewOptions
 
-__all__ = ["GuardedEndpoint", "wants_ids"]
+__all__ = ["GuardedEndpoint"]
 
 
 class GuardedEndpoint:
@@ -67,6 +68,7 @@ class GuardedEndpoint:
         signature = EndpointSignature.read(endpoint, local_names)
         self.signature: EndpointSignature = signature
         self._protocol = protocol_named(options.protocol or default_protocol(signature))
+        options.check_protocol(self._protocol)
         self._session = None if options.session is None else Selector(options.session, "session", signature)
         self._message_id = None if options.message_id is None else Selector(options.message_id, "message_id", signature)
         self._binding = options.binding or signature.name
@@ -76,6 +78,8 @@ class GuardedEndpoint:
         gate.terms.register(self._binding, terms)
         gate.longest_stream_seconds = max(gate.longest_stream_seconds, options.max_stream_seconds or 0.0)
         gate.protocols.add(self._protocol.name)
+        if options.keep_alive == "block":
+            gate.keep_alive_blocks.add(self._binding)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
         """Answer one request: the stream, or the failure that came before it.
@@ -269,10 +273,10 @@ class GuardedEndpoint:
             return fault_response(self._gate.refused(exc, ids), ids.headers())
         protocol = protocol_named(meta.protocol)
         runtime = self._gate.runtime
-        show_ids = self._shows_ids(protocol, request)
+        options = self._view_options(protocol, request)
         return StreamResponse(
             runtime,
-            lambda: runtime.resume_view(meta, START, ids=show_ids),
+            lambda: runtime.resume_view(meta, START, ids=options.ids, keep_alive=options.keep_alive),
             admitted.places.viewer,
             status_code=200,
             headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),
@@ -304,11 +308,11 @@ class GuardedEndpoint:
         if await self._is_forbidden(stream):
             return await self._as_if_never(stream, admitted, ids)
         runtime = self._gate.runtime
-        show_ids = self._shows_ids(stream.protocol, request)
+        options = self._view_options(stream.protocol, request)
         status_code, headers, background = self._head(stream, returned, injected, ids)
         return StreamResponse(
             runtime,
-            lambda: runtime.view(stream, ids=show_ids),
+            lambda: runtime.view(stream, ids=options.ids, keep_alive=options.keep_alive),
             admitted.places.viewer,
             status_code=status_code,
             headers=headers,
@@ -385,14 +389,9 @@ class GuardedEndpoint:
             headers = merged(headers, returned.raw_headers, own_type=own_type)
         return status_code, headers, background
 
-    def _shows_ids(self, protocol: WireProtocol, request: Request) -> bool:
-        default = protocol.ids_by_default if self._options.ids is None else self._options.ids
-        return wants_ids(request, default=default)
-
-
-def wants_ids(request: Request, *, default: bool) -> bool:
-    """Whether this client's blocks carry ids: `?ids=1` and `?ids=0` decide, else `default`."""
-    return {"1": True, "true": True, "0": False, "false": False}.get(request.query_params.get("ids", ""), default)
+    def _view_options(self, protocol: WireProtocol, request: Request) -> ViewOptions:
+        ids = protocol.ids_by_default if self._options.ids is None else self._options.ids
+        return ViewOptions.of(self._gate, request, binding=self._binding, ids=ids)
 
 
 def _headless(headers: RawHeaders) -> Response:

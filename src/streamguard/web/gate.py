@@ -15,6 +15,7 @@ from ..model import Observation, Signal
 from ..runtime import Bindings, QuotaBindings, Runtime
 from ..settings import Settings
 from ..wire import WireProtocol, protocol_named
+from ..wire.sse import KEEP_ALIVE, KEEP_ALIVE_BLOCK
 from .allowances import Allowances
 from .headers import RawHeaders, id_headers
 from .identity import Authenticate, Identity, identify
@@ -84,6 +85,8 @@ class Gate:
         self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
         self.protocols: set[str] = set()
         """Names of the protocols that decorated endpoints speak."""
+        self.keep_alive_blocks: set[str] = set()
+        """Bindings of the endpoints whose keep-alives are blocks of their own."""
         self._authenticate = authenticate
         self._runtime = runtime
 
@@ -126,6 +129,11 @@ class Gate:
             )
         )
         return fault
+
+    def keep_alive(self, binding: str, *, ids: bool) -> bytes:
+        """What a viewer of an endpoint's stream gets while nothing is said. One whose events carry ids never gets a
+        blank line by itself (see `KEEP_ALIVE`)."""
+        return KEEP_ALIVE_BLOCK if binding in self.keep_alive_blocks and not ids else KEEP_ALIVE
 
     def fault_protocol(self) -> WireProtocol:
         """The protocol in which to tell of a failure that belongs to no stream: the endpoints', if they share one."""

@@ -32,6 +32,10 @@ EXPOSED: Final = (
 _EXPOSE_VALUE: Final = ", ".join(EXPOSED).encode()
 _EXPOSE_NAME: Final = b"access-control-expose-headers"
 
+_CHARSET: Final = b"; charset=utf-8"
+_NAMES_CHARSET: Final = re.compile(rb";\s*charset\s*=", re.IGNORECASE)
+_EVENT_STREAM: Final = re.compile(rb"\s*text/event-stream\s*(;|\Z)", re.IGNORECASE)
+
 _OURS: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Headers of a passed-on response that say how its own body would have been framed."""
 
@@ -65,9 +69,12 @@ def id_headers(
 
 
 def stream_headers(media_type: str, protocol_headers: dict[str, str]) -> RawHeaders:
-    """What every SSE response carries besides its ids: no cache, proxy or compressor may hold it back."""
+    """What every SSE response carries besides its ids: no cache, proxy or compressor may hold it back.
+
+    SSE is always UTF-8, but a client that goes by the type alone (`requests`) takes text without a charset for Latin-1.
+    """
     headers: RawHeaders = [
-        (b"content-type", media_type.encode()),
+        (b"content-type", media_type.encode() + _CHARSET),
         (b"cache-control", b"no-cache, no-transform"),
         (b"x-accel-buffering", b"no"),
     ]
@@ -86,8 +93,16 @@ def expose(headers: RawHeaders) -> RawHeaders:
 
 
 def merged(ours: RawHeaders, theirs: RawHeaders, *, own_type: bool = False) -> RawHeaders:
-    """Their headers added to ours. Ours win where both have one, but for the content type of bytes passed on."""
+    """Their headers added to ours. Ours win where both have one, but for the content type of bytes passed on, which
+    gets the charset that it lacks."""
     if own_type and any(name == b"content-type" for name, _ in theirs):
         ours = [line for line in ours if line[0] != b"content-type"]
+        theirs = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in theirs]
     taken = {name for name, _ in ours if name != b"set-cookie"} | _OURS
     return ours + [line for line in theirs if line[0] not in taken]
+
+
+def _with_charset(content_type: bytes) -> bytes:
+    if _EVENT_STREAM.match(content_type) and not _NAMES_CHARSET.search(content_type):
+        return content_type + _CHARSET
+    return content_type

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from ..errors import ConfigurationError
 from ..runtime import OnConflict, OnStoreFailure, SaveOption
+from ..wire import WireProtocol
 from .quota import QuotaOptions
 from .selector import SelectorSource
 
-__all__ = ["StreamOptions"]
+__all__ = ["KeepAlive", "StreamOptions"]
+
+KeepAlive: TypeAlias = Literal["comment", "block"]
+"""How a quiet connection is kept open: a comment line, or a comment in a block of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,7 @@ class StreamOptions:
     max_stream_seconds: float | None
     save: SaveOption
     quotas: QuotaOptions
+    keep_alive: KeepAlive
 
     def check(self) -> None:
         """Raises `ConfigurationError` for a value that no endpoint could have."""
@@ -35,7 +41,18 @@ class StreamOptions:
             raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
         if self.on_store_failure not in ("continue", "fail"):
             raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
+        if self.keep_alive not in ("comment", "block"):
+            raise ConfigurationError(f"keep_alive is 'comment' or 'block', not {self.keep_alive!r}")
         for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
                 raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+
+    def check_protocol(self, protocol: WireProtocol) -> None:
+        """Raises `ConfigurationError` for what cannot be with this protocol."""
+        ids = protocol.ids_by_default if self.ids is None else self.ids
+        if self.keep_alive == "block" and ids:
+            raise ConfigurationError(
+                "keep_alive='block' is for endpoints whose events carry no ids: say ids=False too, or leave it out; "
+                "after an id, the OpenAI Python SDK takes a blank line for an event"
+            )

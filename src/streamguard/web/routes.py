@@ -18,9 +18,9 @@ from ..runtime import Nothing, Resumed
 from ..stores.base import StreamMeta
 from ..wire import protocol_named
 from ..wire.large_json import is_large, json_pieces
+from ..wire.sse import on_one_line
 from ..wire.values import MAX_DEPTH, encode_json
 from .download import LogDownload
-from .endpoint import wants_ids
 from .exchange import exchange_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, request_id_of, stream_headers
@@ -31,6 +31,7 @@ from .paths import RouteName, Target, decoded
 from .quota import status_of
 from .response import StreamResponse
 from .selector import checked_session_id
+from .view_options import ViewOptions
 
 __all__ = ["Routes"]
 
@@ -128,10 +129,12 @@ class Routes:
                 if request.method == "HEAD":
                     return _bare(200, headers)
                 # Who has a cursor was sent ids, and goes on needing them.
-                show_ids = wants_ids(request, default=protocol.ids_by_default or cursor is not None)
+                options = ViewOptions.of(
+                    gate, request, binding=meta.binding, ids=protocol.ids_by_default or cursor is not None
+                )
                 return StreamResponse(
                     runtime,
-                    lambda: runtime.resume_view(meta, after, ids=show_ids),
+                    lambda: runtime.resume_view(meta, after, ids=options.ids, keep_alive=options.keep_alive),
                     slot,
                     status_code=200,
                     headers=headers,
@@ -322,7 +325,7 @@ async def _large_json(body: Mapping[str, object], headers: RawHeaders) -> Respon
 
     def encoded() -> bytes:
         try:
-            return b"".join([piece.encode() for piece in json_pieces(body)])
+            return b"".join([on_one_line(piece).encode() for piece in json_pieces(body)])
         except (TypeError, ValueError, RecursionError):
             return _encoded(body)
 

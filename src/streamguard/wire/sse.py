@@ -19,6 +19,7 @@ __all__ = [
     "BOM",
     "DIGITS",
     "KEEP_ALIVE",
+    "KEEP_ALIVE_BLOCK",
     "KEPT_DIGITS",
     "LF",
     "MAX_EVENT_BYTES",
@@ -29,6 +30,7 @@ __all__ = [
     "encode_block",
     "encode_comment",
     "encode_text",
+    "on_one_line",
 ]
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -36,6 +38,10 @@ BOM: Final = b"\xef\xbb\xbf"
 KEEP_ALIVE: Final = b": hb\n"
 """The comment that keeps a quiet connection open. One newline only: a blank line after any id makes the OpenAI
 Python SDK dispatch an event with empty data, which it then fails to parse."""
+
+KEEP_ALIVE_BLOCK: Final = KEEP_ALIVE + b"\n"
+"""The same as a block of its own, for readers that take a block apart by its first characters. Never on a connection
+whose events carry ids."""
 
 MAX_EVENT_BYTES: Final = 16_777_216
 """How large an event or block may be unless the caller says otherwise, in bytes: room for an event of the default
@@ -59,6 +65,21 @@ def encode_text(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+_SPLIT_ELSEWHERE: Final = re.compile("[\x85\u2028\u2029]")
+
+
+def on_one_line(json_text: str) -> str:
+    """JSON text with U+0085, U+2028 and U+2029 as escapes: the same value, on one line for every reader.
+
+    SSE ends lines at CR and LF only, but a client that splits text as `str.splitlines` does (httpx's `iter_lines`, say)
+    breaks a block's JSON at these as well. Of what else it splits at, JSON text holds none: `json` writes every control
+    character below U+0020 as an escape.
+    """
+    if "\u2028" in json_text or "\u2029" in json_text or "\x85" in json_text:
+        return _SPLIT_ELSEWHERE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+    return json_text
 
 
 # -- parsing ----------------------------------------------------------------------------------------------------------

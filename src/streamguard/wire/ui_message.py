@@ -29,7 +29,7 @@ from ._pieces import REPLACEMENT, Halves, fitting
 from ._usage import usage_of
 from .base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
 from .folding import MessageFold, UIMessage
-from .sse import encode_text
+from .sse import encode_text, on_one_line
 from .values import Reason, Replaced, ValueTooLargeError, encode_json
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
@@ -123,13 +123,14 @@ class UIMessageEncoder(Encoder):
             return ()
         prefix = self._text_prefix if self._text_key is not None else self._next_prefix()
         try:
-            payload = prefix + encode_basestring(text).encode() + b"}"
+            quoted = encode_basestring(text)
+            payload = prefix + (quoted if quoted.isascii() else on_one_line(quoted)).encode() + b"}"
         except UnicodeEncodeError:
             payload = b""
         if not payload or self._halves.waiting or len(payload) > self._max_bytes:
             key = self._text_key or ("text", self._next_id())
             text = self._halves.complete(key, text)
-            payloads = fitting(text, lambda piece: prefix + encode_basestring(piece).encode() + b"}", self._max_bytes)
+            payloads = fitting(text, lambda piece: prefix + _quoted(piece) + b"}", self._max_bytes)
             if not text:
                 payloads = []
         elif self._text_key is not None and not self._closing:
@@ -310,6 +311,10 @@ class UIMessageProtocol(DataLineProtocol):
                 if part["type"] == "text-delta":
                     deltas.append(part["delta"])
         return encode_text("".join(deltas)).decode()
+
+
+def _quoted(text: str) -> bytes:
+    return on_one_line(encode_basestring(text)).encode()
 
 
 def _span_part(kind: str, part_id: str) -> bytes:

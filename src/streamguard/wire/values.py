@@ -28,7 +28,7 @@ from typing import Final, NamedTuple, TypeAlias, Union, cast
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from .sse import encode_text
+from .sse import encode_text, on_one_line
 
 __all__ = [
     "MAX_DEPTH",
@@ -84,7 +84,7 @@ class Normal(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A value as compact UTF-8 JSON on one line."""
+    """A value as compact UTF-8 JSON on one line, whatever a reader takes for a line's end (see `on_one_line`)."""
 
     data: bytes
     replaced: Sequence[Replaced] = ()
@@ -114,12 +114,12 @@ def encode_json(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int
     replaced: Sequence[Replaced] = ()
     try:
         text = _STRICT.encode(value)
-        data = text.encode()
+        data = (text if text.isascii() else on_one_line(text)).encode()
     except (TypeError, ValueError, RecursionError):
         data = None
     if data is None or '"null":' in text or not _is_shallow(value, text, max_depth):
         value, replaced = normal(value, limit_bytes, max_depth=max_depth)
-        data = _STRICT.encode(value).encode()
+        data = on_one_line(_STRICT.encode(value)).encode()
     if len(data) > limit_bytes:
         raise ValueTooLargeError
     return Encoded(data, replaced)
