@@ -21,7 +21,15 @@ from streamguard.runtime.saving.payload import read_payload
 from streamguard.stores.base import Terminal
 from streamguard.stores.redis_claims import decode_claim
 from streamguard.stores.redis_keys import decode_member
-from streamguard.stores.redis_records import META_FIELDS, append_reply, decode_events, decode_meta, decode_seal, text
+from streamguard.stores.redis_records import (
+    META_FIELDS,
+    STATUSES,
+    append_reply,
+    decode_events,
+    decode_meta,
+    decode_seal,
+    text,
+)
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 SOURCES = Path(streamguard.__file__).parent
@@ -88,7 +96,7 @@ def test_a_text_that_is_no_utf_8_is_an_unexpected_answer() -> None:
         text(b"\xff")
 
 
-@pytest.mark.parametrize("reply", [[99, 0, 0], [b"0", 0, 0], [0], [], b"OK", None, [9, 0, 0]])
+@pytest.mark.parametrize("reply", [[99, 0, 0], [b"0", 0, 0], [0], [], b"OK", None, [len(STATUSES), 0, 0]])
 def test_an_answer_to_an_append_that_is_none_concerns_its_stream(reply: object) -> None:
     assert append_reply(reply).status == "corrupt"  # type: ignore[arg-type] # that is what is tested
 

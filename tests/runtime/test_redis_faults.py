@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
-from streamguard.model import EventKind, Outcome
+from streamguard.model import Cursor, EventKind, Outcome
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.redis import RedisStore
@@ -93,6 +93,76 @@ async def test_redis_gone_in_mid_stream(proxy: FaultProxy, redis_url: str, direc
         assert (refused.value.fault.status, refused.value.fault.reason) == (409, "not_registered")
         (terminal,) = terminals(await log_of(direct, stream.ref))
         assert (terminal.outcome, terminal.reason) == (Outcome.COMPLETED, "log_lost")
+    await direct.aclose()
+
+
+@pytest.mark.parametrize("said", [["b"], ["b", "c", "d"]], ids=["one event", "several"])
+@pytest.mark.parametrize("where", ["on the way", "at the server"])
+async def test_what_was_shown_as_not_logged_is_never_logged(
+    own_redis: Callable[..., RedisServer], said: list[str], where: str
+) -> None:
+    """An append waits, in the network or in a server that stands still, until its writer has given the log up; then it
+    arrives. A viewer elsewhere that comes back with the last cursor would see those events again."""
+    server = own_redis()
+    settings = quick()
+    direct = RedisStore(server.url)
+    with FaultProxy(server.port) as proxy:
+        async with (
+            working(behind(proxy, server.url, settings), settings) as one,
+            working(RedisStore(server.url), quick(append_deadline_seconds=5.0)) as two,
+        ):
+            model = Model("a")
+            stream = await one.start(model)
+            viewer = one.view(stream)
+            into = await read(viewer, Reading(), until=lambda r: r.ids == [1])
+            cursor = Cursor(stream.ref.stream_id, stream.epoch, 1)
+            (proxy.hang if where == "on the way" else server.pause)()
+            model.say(*said)
+            await read(viewer, into, until=lambda r: r.text == "a" + "".join(said))
+            assert (into.ids, stream.degraded) == ([1], True)
+            (proxy.forward if where == "on the way" else server.resume)()
+
+            refused: list[FaultError] = []
+
+            async def is_refused() -> bool:
+                """Until the store was told, there is nothing more to see."""
+                assert payloads(await log_of(direct, stream.ref)) == [b"a"]
+                try:
+                    await two.runtime.sessions.resume(KEY, cursor)
+                except FaultError as exc:
+                    refused.append(exc)
+                return len(refused) > 0
+
+            told: Callable[[], Awaitable[bool] | bool] = is_refused
+            await wait_until_async(told, description="the store knows that the log is lost")
+            assert (refused[-1].fault.status, refused[-1].fault.reason) == (409, "not_registered")
+            model.end()
+            await read(viewer, into)
+            assert (into.ids, into.outcome) == ([1], "completed")
+            await one.idle()
+            assert payloads(await log_of(direct, stream.ref)) == [b"a"]
+    await direct.aclose()
+
+
+async def test_a_first_event_shown_as_not_logged_is_never_logged(own_redis: Callable[..., RedisServer]) -> None:
+    """Its client waits no longer for it than for its registration, and nor does the store."""
+    server = own_redis()
+    settings = quick(registration_seconds=0.2, append_deadline_seconds=10.0)
+    direct = RedisStore(server.url)
+    with FaultProxy(server.port) as proxy:
+        async with working(behind(proxy, server.url, settings), settings) as worker:
+            model = Model()
+            stream = await worker.start(model)
+            proxy.hang()
+            model.say("a")
+            viewer = worker.view(stream)
+            into = await read(viewer, Reading(), until=lambda r: r.text == "a")
+            assert (into.ids, stream.degraded_reason) == ([], "append_deadline")
+            proxy.forward()
+            model.end()
+            await read(viewer, into)
+            await worker.idle()
+            assert payloads(await log_of(direct, stream.ref)) == []
     await direct.aclose()
 
 

@@ -40,14 +40,14 @@ BUGS = {
     ),
     "an append leaves its last event out": Bug(
         "append",
-        "for i = 2 * (last + 1 - first) + 3, #ARGV, 2 do",
-        "for i = 2 * (last + 1 - first) + 3, #ARGV - 2, 2 do",
+        "for i = 2 * (last + 1 - first) + 4, #ARGV, 2 do",
+        "for i = 2 * (last + 1 - first) + 4, #ARGV - 2, 2 do",
         frozenset({"I2"}),
     ),
     "a repeated append is added again": Bug(
         "append",
-        "for i = 2 * (last + 1 - first) + 3, #ARGV, 2 do",
-        "for i = 3, #ARGV, 2 do",
+        "for i = 2 * (last + 1 - first) + 4, #ARGV, 2 do",
+        "for i = 4, #ARGV, 2 do",
         frozenset({"retry", "I1", "I2"}),
     ),
     "a superseded writer appends": Bug(

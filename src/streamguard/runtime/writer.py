@@ -26,6 +26,8 @@ BUSY_EVENTS: Final = 200
 PAUSE_SECONDS: Final = 0.005
 RATE_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 0.05
+MARGIN_SECONDS: Final = 0.05
+"""How much sooner the store gives up a commit than this process does: what was shown as not logged is never logged."""
 COMMIT_STREAMS: Final = 500
 """Streams in one commit at most: its replies must arrive well within the command timeout."""
 
@@ -51,6 +53,8 @@ class Writer:
         self._store = store
         self._breaker = breaker
         self._deadline = settings.append_deadline_seconds
+        self._within = _sooner(self._deadline)
+        """How long the store may take to carry out a commit."""
         self._on_stop = on_stop
         self._on_fenced = on_fenced
         self._clock = clock.loop.time
@@ -139,6 +143,10 @@ class Writer:
         for stream in islice(dirty, COMMIT_STREAMS):
             append = stream.next_append(now)
             if append is not None:
+                within = self._within
+                if stream.failing_since is not None or stream.first_commit is not None:
+                    within = self._left(stream)
+                append.within_seconds = within
                 streams.append(stream)
                 batch.append(append)
         self._dirty = dict.fromkeys(dirty)
@@ -174,7 +182,7 @@ class Writer:
                     if reply.stop_requested:
                         self._on_stop(stream)
                 else:
-                    refused = refused or status is Status.REFUSED
+                    refused = refused or status is Status.REFUSED or status is Status.LATE
                     self._settle(stream, reply)
             except Exception as exc:  # noqa: BLE001 -- one stream's accident, which the others must not wait for
                 broken = exc
@@ -199,6 +207,16 @@ class Writer:
                 replies.append(AppendReply(Status.REFUSED, 0, stop_requested=False))
         return replies
 
+    def _left(self, stream: LiveStream) -> float:
+        """How long the store may take for a stream whose last commit failed, or that waits for its first, in seconds;
+        0 when its time is up."""
+        within = self._within
+        if stream.failing_since is not None:
+            within += stream.failing_since - self._patience.time()
+        elif stream.first_commit is not None:
+            within = min(within, _sooner(stream.budget.first_commit_seconds))
+        return max(within, 0.0)
+
     def _failed(self, streams: list[LiveStream], error: StoreUnavailableError) -> None:
         now = self._patience.time()
         for stream in streams:
@@ -221,8 +239,8 @@ class Writer:
                     self._dirty[stream] = None
                 if reply.stop_requested:
                     self._on_stop(stream)
-            case Status.REFUSED:
-                refusal = StoreUnavailableError("append: the store refused this write", operation="append")
+            case Status.REFUSED | Status.LATE:
+                refusal = StoreUnavailableError(f"append: the store answered {reply.status}", operation="append")
                 self._failed([stream], refusal)
             case Status.GAP:
                 if stream.rewind(reply.last_seq):
@@ -237,6 +255,11 @@ class Writer:
                 stream.degrade("record_unreadable")
             case _:
                 stream.degrade("log_gone")
+
+
+def _sooner(seconds: float) -> float:
+    """What the store is given of the time that this process waits."""
+    return max(seconds - MARGIN_SECONDS, seconds / 2)
 
 
 def _resolve(wake: asyncio.Future[None]) -> None:

@@ -123,14 +123,17 @@ class StreamEntry:
         """Whether the log holds exactly that event, or it is the start."""
         return at.seq == 0 or (0 < at.seq <= self.last_seq and self.epoch_of(at.seq) == at.epoch)
 
-    def append(self, epoch: int, first_seq: int, events: Sequence[tuple[EventKind, bytes]]) -> Status:
-        """Add what is not there yet. Of what is there, the epoch is compared and not the content: it has one writer."""
+    def append(self, epoch: int, first_seq: int, events: Sequence[tuple[EventKind, bytes]], *, late: bool) -> Status:
+        """Add what is not there yet. Of what is there, the epoch is compared and not the content: it has one writer.
+        `late`: it came past its time."""
         if epoch != self.epoch:
             return Status.FENCED
         if self.state is not StreamState.OPEN:
             return Status.SEALED
         if self.lost:
             return Status.LOST
+        if late:
+            return Status.LATE
         present = len(self.events) + 1 - first_seq
         if present < 0:
             return Status.GAP

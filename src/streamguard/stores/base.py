@@ -150,7 +150,8 @@ class StreamStore(ABC):
         """Append to many streams in one round trip; replies in the order asked.
 
         Each checks epoch and open state, refuses a missing meta, appends what is not there yet, and hands watchers
-        a hint. An event already present under the same epoch is a success; under another it is `FENCED`.
+        a hint. An event already present under the same epoch is a success; under another it is `FENCED`. What arrives
+        past its `within_seconds`, on the store's clock, is `LATE`: its writer has given it up.
         """
 
     @abstractmethod

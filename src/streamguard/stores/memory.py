@@ -151,7 +151,7 @@ class MemoryStore(OutboxSteps):
         if stream is None:
             return _GONE
         size_bytes, last_seq = stream.size_bytes, stream.last_seq
-        status = stream.append(item.epoch, item.first_seq, item.events)
+        status = stream.append(item.epoch, item.first_seq, item.events, late=item.within_seconds <= 0)
         if item.refresh and (status is Status.OK or status is Status.DUPLICATE):
             self._expire_in(stream, stream.ttl_seconds, now)
         if status is Status.OK:

@@ -12,8 +12,8 @@ from typing import Final
 
 from ..errors import LogBrokenError, StoreCorruptError, StoreUnavailableError
 from ..loops import PerLoop
-from ..model import Event, EventKind, Position, SessionKey, StreamRef, Usage
-from ._redis import Address, Command, CommandError, Reply, pack_argument
+from ..model import Event, Position, SessionKey, StreamRef, Usage
+from ._redis import Address, Command, CommandError, Reply
 from .base import (
     NOTHING_CONSUMED,
     Append,
@@ -32,6 +32,7 @@ from .base import (
     Unreadable,
 )
 from .damage import RecordKind
+from .redis_appends import Appends
 from .redis_ends import EndSteps
 from .redis_errors import checked, concerns_record
 from .redis_index import key_text
@@ -47,11 +48,11 @@ from .redis_records import (
     append_reply,
     decode_events,
     decode_meta,
-    flatten,
     identity,
     items,
     newer_format,
     text,
+    told_ms,
     usage_json,
 )
 from .redis_scripts import Scripts
@@ -66,13 +67,6 @@ _SUBSCRIBING_PINGS: Final = 15
 _FIRST_READ: Final = 16
 _LARGEST_READ: Final = 1024
 """How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
-
-_KEPT: Final = 4096
-"""Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
-_SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
-_SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
-_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
-_KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
 
 
 class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
@@ -110,6 +104,7 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         self._commits = Lanes(self._address, chosen, count=1, command_seconds=command_seconds)
         self._lanes = Lanes(self._address, chosen, count=2, command_seconds=command_seconds)
         self._permissions = Permissions(self._address, self._lanes, chosen, self._keys, command_seconds=command_seconds)
+        self._appends = Appends(self._commits, self._keys)
         self._pings = 0
         """That succeeded in a row."""
         self._leases = LeaseIndex(self._lanes, self._keys, self._unreadable)
@@ -186,6 +181,8 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         number, *rest = items(reply)
         if number == 0:
             meta = _present(decode_meta(new.ref, rest[0], "register"), new.ref, "register")
+            *_, at = items(rest[0])
+            self._appends.learn(at)
             self._tell_begun_anew(new.ref, rest[1:])
             if deadline == 0:  # a repetition: the record knows the lease
                 await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
@@ -233,37 +230,7 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     # -- the log --------------------------------------------------------------------------------------------------
 
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
-        calls: list[bytes] = []
-        for item in batch:
-            events = item.events
-            if len(events) == 1 and not item.refresh:  # what models at reading speed give: all but the event is known
-                ((kind, data),) = events
-                if item.keeper is not self:
-                    item.kept, item.keeper = self._start_append(item), self
-                try:
-                    seq = _SEQS[item.first_seq]
-                    size = _SIZES[len(data)]
-                except IndexError:
-                    seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
-                calls.append(b"".join((item.kept, seq, _KINDS[kind], size, data, b"\r\n")))
-                continue
-            keys = self._keys.stream(item.ref)
-            call = self._commits.script(
-                "append",
-                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh else (keys.meta, keys.log),
-                (item.epoch, item.first_seq, *(events[0] if len(events) == 1 else flatten(events))),
-            )
-            calls.append(call.packed)
-        replies = await self._commits.run_calls("append", "append", calls)
-        try:
-            return [_APPENDED[reply] for reply in replies]  # type: ignore[index] # then it raises
-        except (IndexError, TypeError):
-            return [append_reply(reply) for reply in replies]
-
-    def _start_append(self, item: Append) -> bytes:
-        """The beginning of every append of one event to a stream, kept: it is most of the command."""
-        keys = self._keys.stream(item.ref)
-        return self._commits.script_start("append", (keys.meta, keys.log), (item.epoch,), more=3)
+        return await self._appends.append(batch)
 
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
         log = self._keys.stream(ref).log
@@ -344,7 +311,10 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
                     (epoch, milliseconds(lease_seconds), milliseconds(ttl_seconds), usage_json(consumed.get(ref))),
                 )
             )
-        answers = [append_reply(reply) for reply in await self._commits.run("heartbeat", commands)]
+        replies = await self._commits.run("heartbeat", commands)
+        answers = [append_reply(reply) for reply in replies]
+        for reply in replies:
+            self._appends.learn(told_ms(reply))
         renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
         # The claims are renewed now. The index and the owners' slots follow, since only what was not fenced may move
         # them and they are on other cluster slots; an entry that stays behind is corrected by `due`.

@@ -36,6 +36,7 @@ __all__ = [
     "pack_held",
     "seal_json",
     "text",
+    "told_ms",
     "tombstone_json",
     "usage_json",
 ]
@@ -50,6 +51,7 @@ STATUSES: Final = (
     Status.LEASED,
     Status.NOT_SEALED,
     Status.LOST,
+    Status.LATE,
 )
 """By the numbers of `lua/include/status.lua`; one past them stands for a record of a later format."""
 
@@ -126,10 +128,20 @@ def append_reply(reply: Reply) -> AppendReply:
     if isinstance(reply, CommandError) and not concerns_record(reply):
         return AppendReply(Status.REFUSED, 0, False)
     match reply:
-        case [int() as status, int() as last_seq, int() as stop] if 0 <= status < len(STATUSES):
+        case [int() as status, int() as last_seq, int() as stop, *_] if 0 <= status < len(STATUSES):
             return AppendReply(STATUSES[status], last_seq, stop == 1)
         case _:  # an error that this stream's record caused, a later format, or fields that are no numbers
             return AppendReply(Status.CORRUPT, 0, False)
+
+
+def told_ms(reply: Reply) -> int | None:
+    """The server's time in the answer of a script that writes to a stream: Unix time in milliseconds; None if it does
+    not tell."""
+    match reply:
+        case [_, _, _, int() as at]:
+            return at
+        case _:
+            return None
 
 
 def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -71,6 +72,8 @@ class Status(StrEnum):
     """`close` refused: seal first."""
     LOST = "lost"
     """The stream's log was declared lost; only its tombstone can follow."""
+    LATE = "late"
+    """The append arrived past the time it was given (`Append.within_seconds`). Nothing was added."""
     REFUSED = "refused"
     """The store is there but would not carry this one write out (out of memory, read-only); try again."""
     CORRUPT = "corrupt"
@@ -290,6 +293,9 @@ class Append:
     events: Sequence[tuple[EventKind, bytes]]
     refresh: bool
     """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
+    within_seconds: float = math.inf
+    """How long after the call the store may still carry it out: whoever gave up waiting has shown those events as not
+    logged, and they must not turn up in the log when the network comes back."""
     kept: Any = field(default=None, compare=False, repr=False)
     """For a store: whatever it can use again with the same `ref` and `epoch`, which never change in one of these."""
     keeper: object = field(default=None, compare=False, repr=False)

@@ -131,6 +131,37 @@ class LogClauses(Clauses):
         assert await put(store, new.ref, 2, b"b") == AppendReply(Status.LOST, 1, False)
         assert payloads(await log(store, new.ref)) == [b"a"]
 
+    async def test_an_append_that_comes_past_its_time_is_late(self, store: StreamStore) -> None:
+        """Its writer gave it up. What is wrong with the stream itself is told all the same."""
+        ref, fenced, sealed = [await begin(store) for _ in range(3)]
+        await put(store, ref, 1, b"a")
+        await take(store, fenced, lease=60, force=True)
+        await seal(store, sealed)
+        replies = await store.append(
+            [
+                Append(one, epoch_of(one), first_seq, events, False, within_seconds=within)
+                for one, first_seq, events, within in (
+                    (ref, 2, data(b"b"), 0),
+                    (ref, 2, data(b"b", b"c"), 0),
+                    (ref, 2, data(b"d"), 60),
+                    (ref, 3, data(b"e", b"f"), 60),
+                    (fenced, 1, data(b"x"), 0),
+                    (sealed, 1, data(b"x"), 0),
+                    (unknown_ref(), 1, data(b"x"), 0),
+                )
+            ]
+        )
+        assert [(reply.status, reply.last_seq) for reply in replies] == [
+            (Status.LATE, 1),
+            (Status.LATE, 1),
+            (Status.OK, 2),
+            (Status.OK, 4),
+            (Status.FENCED, 0),
+            (Status.SEALED, 0),
+            (Status.GONE, 0),
+        ]
+        assert payloads(await log(store, ref)) == [b"a", b"d", b"e", b"f"]
+
     async def test_an_append_never_makes_a_stream(self, store: StreamStore) -> None:
         ref = unknown_ref()
         assert await put(store, ref, 1, b"a", refresh=True) == AppendReply(Status.GONE, 0, False)
