@@ -23,7 +23,7 @@ def test_a_smaller_stream_has_smaller_events() -> None:
 
 def test_every_number_carries_its_unit() -> None:
     for name, kind in get_type_hints(Settings, include_extras=False).items():
-        if kind is float:
+        if kind in (float, float | None):
             assert name.endswith("_seconds")
         elif kind is int:
             assert name.startswith("max_") or name.endswith("_bytes")
@@ -39,6 +39,9 @@ def test_settings_cannot_be_changed() -> None:
 )
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "soon", None], ids=str)
 def test_impossible_values_are_refused(name: str, value: object) -> None:
+    if value is None and Settings.model_fields[name].default is None:
+        assert Settings.model_validate({name: value}) == Settings()  # switched off, as it is anyway
+        return
     with pytest.raises(ValidationError):
         Settings.model_validate({name: value})
 

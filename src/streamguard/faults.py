@@ -87,6 +87,10 @@ class FaultCode(StrEnum):
     INTERNAL = "internal"
 
 
+ABANDONED: Final = "abandoned"
+"""The reason of an answer that was ended because nobody watched it any more: `interrupted`, as its host had set."""
+
+
 _E = TypeVar("_E", bound=StrEnum)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -219,6 +219,7 @@ class StreamGuard:
         first_item_seconds: float | None = None,
         stall_seconds: float | None = None,
         max_stream_seconds: float | None = None,
+        abandon_after_seconds: float | Literal[False] | None = None,
         binding: str | None = None,
         save: SaveOption = None,
         quota: QuotaOption = None,
@@ -245,6 +246,8 @@ class StreamGuard:
             first_item_seconds: overrides the setting of that name, in seconds; so do the next two.
             stall_seconds: silence between items.
             max_stream_seconds: the whole stream.
+            abandon_after_seconds: how long the answer goes on while nobody watches it, on any worker, before it ends as
+                `interrupted`, reason `abandoned`; False for never. The setting of that name otherwise.
             binding: the stable name of this endpoint's configuration; `module:qualified name` otherwise, after the
                 module's file, however the process was started.
             save: where this endpoint's messages are saved, like the guard's `messages`; False for nowhere. The guard's
@@ -273,6 +276,7 @@ class StreamGuard:
             first_item_seconds=first_item_seconds,
             stall_seconds=stall_seconds,
             max_stream_seconds=max_stream_seconds,
+            abandon_after_seconds=abandon_after_seconds,
             save=save,
             quotas=QuotaOptions(
                 quota=quota,

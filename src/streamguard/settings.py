@@ -73,6 +73,9 @@ class Settings(BaseModel):
     """
     max_stream_seconds: Seconds = 1800.0
     """How long a stream may take in all before it fails (`too_long`)."""
+    abandon_after_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    """How long an answer goes on that nobody watches, on any worker, before it ends as `interrupted`, reason
+    `abandoned`; None: to its own end. Choose more than a reload and a reconnection take."""
     drain_seconds: Seconds = 20.0
     """How long open streams may go on when the process ends (SIGTERM, a server that stops, the lifespan's end) before
     they are ended as `interrupted`."""

@@ -231,6 +231,7 @@ class Worker:
         first_item_seconds: float | None = None,
         stall_seconds: float | None = None,
         max_stream_seconds: float | None = None,
+        abandon_after_seconds: float | None = None,
         message_id: str | None = None,
         binding: str = "chat",
     ) -> StreamRequest:
@@ -246,6 +247,7 @@ class Worker:
             first_item_seconds=first_item_seconds,
             stall_seconds=stall_seconds,
             max_stream_seconds=max_stream_seconds,
+            abandon_after_seconds=abandon_after_seconds,
         )
 
     async def open(self, request: StreamRequest | None = None) -> LiveStream:

@@ -112,6 +112,7 @@ def timeless(reply: object) -> object:
                 created_at=0.0,
                 age_seconds=0.0,
                 closed_seconds=None if reply.closed_seconds is None else 0.0,
+                viewed_seconds=None if reply.viewed_seconds is None else 0.0,
             )
         case Erasure():
             return "erased"

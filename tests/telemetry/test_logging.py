@@ -113,6 +113,11 @@ def test_levels_of_faults(
     assert entries[0]["log_level"] == level
 
 
+def test_an_answer_that_nobody_watched_is_no_error(entries: list[dict[str, object]]) -> None:
+    StructlogObserver()(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERRUPTED, reason="abandoned")))
+    assert (entries[0]["log_level"], entries[0]["reason"]) == ("info", "abandoned")
+
+
 @pytest.mark.parametrize(
     ("signal", "level"),
     [

@@ -177,6 +177,7 @@ def test_occurrences_that_differ_from_the_rule(receiver: Receiver) -> None:
     observer = SentryObserver()
     observer(observation(Fault.of(FaultCode.RESUME_FAILED, reason="stream_gone")))
     observer(observation(Fault.of(FaultCode.INTERNAL, severity=Severity.WARNING)))
+    observer(observation(Fault.of(FaultCode.INTERRUPTED, reason="abandoned")))
     observer(Observation(Signal.STREAM_OPENED, ref=REF))
     observer(observation(Fault.of(FaultCode.RESUME_FAILED, reason="cursor_ahead")))
     observer(observation(Fault.of(FaultCode.LIMIT_STREAMS, status=503, reason="max_sync_streams")))

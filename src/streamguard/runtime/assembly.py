@@ -30,6 +30,7 @@ from .saving.saves import Saving
 from .sessions import Sessions
 from .stream import LiveStream
 from .tasks import Tasks
+from .unwatched import Unwatched
 from .watchdog import Watchdog
 from .writer import Writer
 
@@ -172,6 +173,7 @@ class Assembly:
             viewers=lambda: self.audience.viewers,
             abandon=callbacks.abandon,
             listen=lambda stream: start(self.leases.listen, stream),
+            unwatched=Unwatched(store, start=start),
             observe=observe,
         )
 
@@ -192,6 +194,7 @@ class Assembly:
         self._tasks.supervise("leases", self.leases.run)
         self._tasks.supervise("watchdog", self.watchdog.run)
         self._tasks.supervise("viewers", self.audience.run)
+        self._tasks.supervise("presence", self.audience.presence.run)
         if self.reserving.store is not None:
             self._tasks.supervise("renewals", self.reserving.run)
 

@@ -21,6 +21,7 @@ from ..wire.sse import KEEP_ALIVE
 from .feed import Feed
 from .follower import Follower
 from .log_reads import LogReads
+from .presence import Presence
 from .viewer import Viewer
 
 __all__ = ["Audience"]
@@ -52,6 +53,8 @@ class Audience:
         """What ends the following of each followed feed."""
         self.viewers: set[Viewer] = set()
         self._worker = secrets.token_hex(8)
+        self.presence: Presence = Presence(store, settings)
+        """Tells the writers of the streams that are followed here that they are viewed."""
 
     async def run(self) -> None:
         """Tell the store for ever how many view which stream here, every `heartbeat_seconds`, for operators. Nothing
@@ -81,6 +84,7 @@ class Audience:
             feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
             viewer = self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
             self.follow(ref, feed)
+            self.presence.begin(meta)
             return viewer
         return self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
 
@@ -146,6 +150,7 @@ class Audience:
         """Follow a feed no longer; who comes now gets a new one."""
         if self._feeds.get(ref) is feed:
             del self._feeds[ref]
+            self.presence.end(ref)
         scope = self._followed.pop(feed, None)
         if scope is not None:
             scope.cancel()
@@ -156,6 +161,7 @@ class Audience:
         feed = viewer.feed
         if feed is None or feed.viewers:
             return
+        feed.watched_at = asyncio.get_running_loop().time()
         if feed in self._followed:
             self._leave(viewer.ref, feed)
         if feed.ended:

@@ -7,6 +7,7 @@ against 2-3 µs. The window is bounded in bytes; whoever is behind it reads the 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -99,6 +100,7 @@ class Feed:
         "stream_id",
         "viewers",
         "visible",
+        "watched_at",
     )
 
     def __init__(self, protocol: WireProtocol, stream_id: str, *, start: Position, limit_bytes: int) -> None:
@@ -123,6 +125,8 @@ class Feed:
         self.end_fault: Fault | None = None
         """Why viewers are cut, when it ended incomplete."""
         self.viewers: set[Viewer] = set()
+        self.watched_at: float = -math.inf
+        """Loop time at which it had a viewer last, as far as somebody looked; once the last one left, that time."""
         self._listeners: tuple[Callable[[], None], ...] = ()
         self._limit = limit_bytes
         self._other_bytes = 0

@@ -123,9 +123,18 @@ def new_stream_of(stream: LiveStream) -> NewStream:
         binding=stream.request.binding,
         fingerprint=stream.request.fingerprint,
         age_seconds=stream.age_seconds,
+        abandon_after_seconds=stream.request.abandon_after_seconds,
     )
 
 
 def new_stream_of_meta(meta: StreamMeta) -> NewStream:
     """The registration of any stream, from its record."""
-    return NewStream(meta.ref, meta.message_id, meta.protocol, meta.binding, meta.fingerprint, meta.age_seconds)
+    return NewStream(
+        ref=meta.ref,
+        message_id=meta.message_id,
+        protocol=meta.protocol,
+        binding=meta.binding,
+        fingerprint=meta.fingerprint,
+        age_seconds=meta.age_seconds,
+        abandon_after_seconds=meta.abandon_after_seconds,
+    )

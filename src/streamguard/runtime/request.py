@@ -39,6 +39,8 @@ class StreamRequest:
     """None: the setting of the same name; so with the next two."""
     stall_seconds: float | None = None
     max_stream_seconds: float | None = None
+    abandon_after_seconds: float | None = None
+    """For how long it may go on while nobody watches it; None: to its own end."""
     retry_key: str | None = None
     """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
     demand: Demand | None = None

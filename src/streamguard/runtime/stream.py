@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +88,8 @@ class LiveStream:
     is written."""
     listening: bool = False
     """Somebody hears of stop requests for it."""
+    attended: bool = False
+    """The request that began it waits for its first event: there is somebody, who has no viewer yet."""
 
     # What was said, and how much of it is in the log.
     began: bool = False
@@ -176,6 +178,7 @@ class LiveStream:
             start=START,
             limit_bytes=max(settings.viewer_backlog_bytes, PENDING_BYTES),
         )
+        self.feed.watched_at = self.opened_at
         self.last_item_at = self.opened_at
         self.refresh_at = self.opened_at + REFRESH_SECONDS
         self._bounds = Bounds(self.ref, self.feed, settings)
@@ -199,6 +202,16 @@ class LiveStream:
     def age_seconds(self) -> float:
         """How long ago it began, on this process's monotonic clock."""
         return self._clock() - self.opened_at
+
+    @contextmanager
+    def attending(self) -> Iterator[None]:
+        """While entered, the request that began it is there, though it has no viewer yet."""
+        self.attended = True
+        try:
+            yield
+        finally:
+            self.attended = False
+            self.feed.watched_at = self._clock()
 
     def enter(self, meta: StreamMeta) -> None:
         """The store registered it so, before its first event."""

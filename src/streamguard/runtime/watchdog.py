@@ -1,4 +1,5 @@
-"""The one ticker of a process: silent models, streams over their time, quiet connections, stuck viewers.
+"""The one ticker of a process: silent models, streams over their time or watched by nobody, quiet connections, stuck
+viewers.
 
 One timer that looks at everything, because a timer per wait costs more than the wait (measured: 7 µs a timeout scope).
 """
@@ -6,6 +7,7 @@ One timer that looks at everything, because a timer per wait costs more than the
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -15,6 +17,7 @@ from ..model import Observation, Outcome, Signal
 from ..settings import Settings
 from .request import Ending
 from .stream import LiveStream
+from .unwatched import Unwatched
 from .viewer import Viewer
 
 __all__ = ["Watchdog"]
@@ -40,6 +43,7 @@ class Watchdog:
         viewers: Callable[[], Iterable[Viewer]],
         abandon: Callable[[LiveStream], None],
         listen: Callable[[LiveStream], None],
+        unwatched: Unwatched,
         observe: Callable[[Observation], None],
     ) -> None:
         self._settings = settings
@@ -53,12 +57,16 @@ class Watchdog:
         """Ends a stream that has no producer yet, or one that does not heed its cancellation."""
         self._listen = listen
         """Has a stream hear of stop requests while it appends nothing."""
+        self._unwatched = unwatched
         self._observe = observe
 
     async def run(self) -> None:
         """Tick for ever."""
         shortest = min(
-            self._settings.first_item_seconds, self._settings.stall_seconds, self._settings.keep_alive_seconds
+            self._settings.first_item_seconds,
+            self._settings.stall_seconds,
+            self._settings.keep_alive_seconds,
+            self._settings.abandon_after_seconds or math.inf,
         )
         interval = min(max(shortest / 4, 0.02), 0.25)
         loop = asyncio.get_running_loop()
@@ -81,6 +89,7 @@ class Watchdog:
         """Nobody could be heard for so long. What has begun since then gets that time too."""
         for stream in self._streams():
             stream.last_item_at += seconds
+            stream.feed.watched_at += seconds
             if stream.cancelled_at is not None:
                 stream.cancelled_at += seconds
         for viewer in self._viewers():
@@ -110,6 +119,7 @@ class Watchdog:
         elif stream.items > 0 and silent > (request.stall_seconds or settings.stall_seconds):
             code, reason = FaultCode.STALLED, "stall_seconds"
         else:
+            self._unwatched.look(stream, now)
             return
         fault = Fault.about(stream, code, reason=reason)
         stream.cancel(Ending(Outcome.FAILED, fault))

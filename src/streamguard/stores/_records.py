@@ -84,6 +84,8 @@ class StreamEntry:
     looked_at: float = math.inf
     """When the store's sweep comes by; never after `expires_at`."""
     stop_requested: bool = False
+    viewed_at: float | None = None
+    """When it was said last that it is viewed elsewhere than at its writer's."""
     lost: bool = False
     usage: Usage | None = None
     """What it consumed, as its writer said before any seal."""
@@ -262,6 +264,8 @@ class StreamEntry:
             created_at=self.began_us / 1_000_000,
             age_seconds=(now_us - self.began_us) / 1_000_000,
             closed_seconds=None if self.closed_at is None else now - self.closed_at,
+            abandon_after_seconds=new.abandon_after_seconds,
+            viewed_seconds=None if self.viewed_at is None else now - self.viewed_at,
             format_version=FORMAT_VERSION,
         )
 

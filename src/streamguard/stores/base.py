@@ -411,6 +411,13 @@ class StreamStore(ABC):
     async def viewers(self) -> Mapping[str, int]:
         """How many view each stream, by its id, in all workers together, as they last said."""
 
+    @abstractmethod
+    async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
+        """Note that these streams are viewed now, outside their writers' processes. Others than open ones are ignored.
+
+        A writer that ends what nobody watches learns it from `StreamMeta.viewed_seconds`.
+        """
+
     # -- idempotency ------------------------------------------------------------------------------------------------
 
     @abstractmethod

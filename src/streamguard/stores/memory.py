@@ -373,6 +373,13 @@ class MemoryStore(OutboxSteps):
                 found.update(said)
         return dict(found)
 
+    async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
+        now = self._begin()
+        for ref in refs:
+            stream = self._find(ref)
+            if stream is not None and stream.state is StreamState.OPEN:
+                stream.viewed_at = now
+
     async def erased(self, key: SessionKey) -> Erasure | None:
         erased_us = self._erased_at(key, self._begin())
         if erased_us is None:

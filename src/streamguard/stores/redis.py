@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import LogBrokenError, StoreCorruptError, StoreUnavailableError
 from ..loops import PerLoop
 from ..model import Event, Position, SessionKey, StreamRef, Usage
-from ._redis import Address, Command, CommandError, Reply
+from ._redis import Address, Command, Reply
 from .base import (
     NOTHING_CONSUMED,
     Append,
@@ -34,7 +34,6 @@ from .base import (
 from .damage import RecordKind
 from .redis_appends import Appends
 from .redis_ends import EndSteps
-from .redis_errors import checked, concerns_record
 from .redis_index import key_text
 from .redis_keys import Keys
 from .redis_lanes import Lanes
@@ -272,11 +271,8 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
         lasting = milliseconds(WATCHED_SECONDS)
         keys = [self._keys.stream(ref) for ref in refs]
-        replies = await self._lanes.run(
-            "watch", [self._lanes.script("watch", (key.meta, key.early), (lasting,)) for key in keys]
-        )
-        # One that cannot be marked is read by its watcher now and then, and costs no other its hints.
-        checked("watch", [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
+        # One that cannot be marked is read by its watcher now and then.
+        await self._mark_each("watch", [self._lanes.script("watch", (key.meta, key.early), (lasting,)) for key in keys])
 
     def _tell_begun_anew(self, ref: StreamRef, what: Sequence[Reply]) -> None:
         """What a registration found damaged and put right: what everything else of the session depends on."""

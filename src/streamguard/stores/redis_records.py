@@ -78,6 +78,8 @@ META_FIELDS: Final = (
     "q",  # quota
     "c",  # when it began, µs on the server's clock
     "z",  # closed at, ms on the server's clock
+    "ab",  # for how long it may go on while nobody views it, ms
+    "va",  # viewed outside its writer's process at, ms on the server's clock
 )
 """The record's fields a snapshot holds. Besides these: owner `ow` and session `se` in clear, the TTL appends renew `t`,
 watched until `w`, outbox payload `j`."""
@@ -185,6 +187,8 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
             created_at=began / 1_000_000,
             age_seconds=max(0.0, at / 1_000 - began / 1_000_000),
             closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,
+            abandon_after_seconds=None if f["ab"] is None else _number(f["ab"]) / 1000,
+            viewed_seconds=None if f["va"] is None else (at - _number(f["va"])) / 1000,
             format_version=version,
         )
 
@@ -217,7 +221,7 @@ def _damaged(ref: StreamRef, what: str, operation: str) -> StoreCorruptError:
 
 def identity(new: NewStream) -> list[str | bytes]:
     """The fields that never change, as name and value pairs; owner and session are there for operators."""
-    return [
+    fields: list[str | bytes] = [
         "mi",
         new.message_id,
         "pr",
@@ -231,6 +235,9 @@ def identity(new: NewStream) -> list[str | bytes]:
         "se",
         new.ref.key.session_id.encode("utf-8", "surrogatepass"),
     ]
+    if new.abandon_after_seconds is not None:
+        fields += ("ab", str(round(new.abandon_after_seconds * 1000)))
+    return fields
 
 
 # -- seals ------------------------------------------------------------------------------------------------------------

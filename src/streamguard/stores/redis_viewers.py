@@ -1,13 +1,17 @@
-"""The steps of `RedisStore` that tell operators how many view a stream: one note per worker, which soon expires."""
+"""The steps of `RedisStore` about who views what: for operators one note per worker, which soon expires; for a stream's
+writer the time in its record at which others viewed it last."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..decoding import read_json
+from ..model import StreamRef
+from ._redis import Command, CommandError
+from .redis_errors import checked, concerns_record
 from .redis_leases import milliseconds
 from .redis_records import items
 from .redis_steps import Steps
@@ -32,6 +36,16 @@ class ViewerSteps(Steps):
             if isinstance(note, bytes):
                 found.update(_counts(note))
         return dict(found)
+
+    async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
+        await self._mark_each(
+            "note_viewed", [self._lanes.script("viewed", (self._keys.stream(ref).meta,), ()) for ref in refs]
+        )
+
+    async def _mark_each(self, operation: str, commands: Sequence[Command]) -> None:
+        """Run the commands, each about one stream. A record that one of them cannot use costs no other anything."""
+        replies = await self._lanes.run(operation, commands)
+        checked(operation, [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
 
 
 def _counts(note: bytes) -> dict[str, int]:

@@ -185,6 +185,8 @@ class NewStream:
     age_seconds: float = 0.0
     """How long ago it began, as its writer measured on its own monotonic clock: for a stream that the store only hears
     of when its log is lost. Of one that is registered, the store says when it began."""
+    abandon_after_seconds: float | None = None
+    """For how long it may go on while nobody views it; None: to its own end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,11 @@ class StreamMeta:
     """How long ago that was, on the store's clock."""
     closed_seconds: float | None
     """Seconds since it closed, on the store's clock; None while it has not."""
+    abandon_after_seconds: float | None
+    """As it was registered: others than its writer note that they view it only if this is given."""
+    viewed_seconds: float | None
+    """Seconds since `note_viewed` said last that it is viewed outside its writer's process, on the store's clock; None
+    for never."""
     format_version: int
 
     @property

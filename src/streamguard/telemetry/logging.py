@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from ..faults import Severity
+from ..faults import ABANDONED, FaultCode, Severity
 from ..model import Observation, Signal
 from .safety import error_fields, id_text, plain_text, short_hash
 
@@ -79,6 +79,8 @@ def _level_of(observation: Observation) -> int:
     fault = observation.fault
     if fault is None or observation.name not in _FAULTS:
         return _LEVELS.get(observation.name, logging.INFO)
+    if fault.code is FaultCode.INTERRUPTED and fault.reason == ABANDONED:  # as its host had set
+        return logging.INFO
     level = _SEVERITIES[fault.severity]
     return logging.WARNING if 400 <= fault.status < 500 else level
 

@@ -13,7 +13,7 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions
 
-from ..faults import Fault, FaultCode, Severity
+from ..faults import ABANDONED, Fault, FaultCode, Severity
 from ..model import Observation, Signal
 from .safety import class_name, short_hash
 
@@ -156,6 +156,8 @@ def _worth_capturing(fault: Fault) -> bool:
     if fault.code is FaultCode.NOT_RESUMABLE:
         return True
     if fault.severity is Severity.WARNING:
+        return False
+    if fault.code is FaultCode.INTERRUPTED and fault.reason == ABANDONED:  # as its host had set
         return False
     if fault.code in _CLIENTS_OWN:
         return fault.status >= 500

@@ -194,6 +194,9 @@ class PassingStore(StreamStore):
     async def viewers(self) -> Mapping[str, int]:
         return await self._pass("viewers", self.inner.viewers)
 
+    async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
+        await self._pass("note_viewed", lambda: self.inner.note_viewed(refs))
+
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
         return await self._pass("seal", lambda: self.inner.seal(ref, epoch, seal))
 

@@ -128,7 +128,8 @@ class GuardedEndpoint:
         call = exchange.call
         if call is not None:
             call.lend(self._gate.runtime.adopt)
-        response = await self._started(opened, answer, admitted, request, injected, ids, intake)
+        with opened.attending():
+            response = await self._started(opened, answer, admitted, request, injected, ids, intake)
         if call is not None and not isinstance(response, StreamResponse):
             call.take_back()
         return response
@@ -211,6 +212,7 @@ class GuardedEndpoint:
                 first_item_seconds=options.first_item_seconds,
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
+                abandon_after_seconds=options.abandon_after(gate.settings),
                 retry_key=request.headers["idempotency-key"] if once else None,
                 demand=demand,
                 on_over=None if places.stranger is None else places.stranger.release,

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import ConfigurationError
 from ..runtime import OnConflict, OnStoreFailure, SaveOption
+from ..settings import Settings
 from ..wire import WireProtocol
 from .quota import QuotaOptions
 from .selector import SelectorSource
@@ -31,6 +32,7 @@ class StreamOptions:
     first_item_seconds: float | None
     stall_seconds: float | None
     max_stream_seconds: float | None
+    abandon_after_seconds: float | Literal[False] | None
     save: SaveOption
     quotas: QuotaOptions
     keep_alive: KeepAlive
@@ -45,8 +47,13 @@ class StreamOptions:
             raise ConfigurationError(f"keep_alive is 'comment' or 'block', not {self.keep_alive!r}")
         for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 < value < float("inf")):
+            if value is not None and not _is_duration(value):
                 raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+        value = self.abandon_after_seconds
+        if value is not None and value is not False and not _is_duration(value):
+            raise ConfigurationError(
+                f"abandon_after_seconds is a positive number of seconds, or False for never, not {value!r}"
+            )
 
     def check_protocol(self, protocol: WireProtocol) -> None:
         """Raises `ConfigurationError` for what cannot be with this protocol."""
@@ -56,3 +63,14 @@ class StreamOptions:
                 "keep_alive='block' is for endpoints whose events carry no ids: say ids=False too, or leave it out; "
                 "after an id, the OpenAI Python SDK takes a blank line for an event"
             )
+
+    def abandon_after(self, settings: Settings) -> float | None:
+        """For how long an answer may go on while nobody watches it, in seconds; None: to its own end."""
+        value = self.abandon_after_seconds
+        if value is False:
+            return None
+        return settings.abandon_after_seconds if value is None else value
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")

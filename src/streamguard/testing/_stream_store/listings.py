@@ -3,10 +3,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...model import SessionKey, StreamRef, StreamState, new_message_id, new_stream_id
 from ...stores.base import StreamStore
 from .clauses import Clauses
-from .steps import LONG_SECONDS, begin, end, fresh_key, losing, meta, new_stream, put, seal, tombstone, unknown_ref
+from .steps import (
+    LONG_SECONDS,
+    begin,
+    end,
+    fresh_key,
+    losing,
+    meta,
+    new_stream,
+    put,
+    registered,
+    seal,
+    tombstone,
+    try_register,
+    unknown_ref,
+)
 
 PLENTY = 100_000
 """More than any store holds while the suite runs."""
@@ -92,6 +108,35 @@ class ListingClauses(Clauses):
         await store.report_viewers(lively, {stream: 4}, seconds=LONG_SECONDS)
         assert (await store.viewers())[stream] == 4
         await store.report_viewers(lively, {}, seconds=LONG_SECONDS)
+
+    async def test_a_stream_tells_how_long_ago_it_was_viewed_elsewhere(self, store: StreamStore) -> None:
+        watched, other = [await begin(store) for _ in range(2)]
+        assert (await meta(store, watched)).viewed_seconds is None
+        await store.note_viewed([watched])
+        await self.advance(self.short_seconds)
+        seen = (await meta(store, watched)).viewed_seconds
+        assert seen is not None
+        assert self.short_seconds / 2 <= seen < LONG_SECONDS
+        await store.note_viewed([watched, other])
+        for ref in (watched, other):
+            again = (await meta(store, ref)).viewed_seconds
+            assert again is not None
+            assert 0 <= again < seen
+
+    async def test_what_is_not_open_is_viewed_without_a_trace(self, store: StreamStore) -> None:
+        sealed, ended, unknown = await begin(store), await begin(store), unknown_ref()
+        await seal(store, sealed)
+        await end(store, ended)
+        await store.note_viewed([sealed, unknown, ended])
+        await store.note_viewed([])
+        assert await store.meta(unknown) is None
+        assert [(await meta(store, ref)).viewed_seconds for ref in (sealed, ended)] == [None, None]
+
+    async def test_for_how_long_a_stream_may_go_unwatched_is_on_record(self, store: StreamStore) -> None:
+        bounded = replace(new_stream(), abandon_after_seconds=2.5)
+        assert registered(await try_register(store, bounded)).abandon_after_seconds == 2.5
+        assert (await meta(store, bounded.ref)).abandon_after_seconds == 2.5
+        assert (await meta(store, await begin(store))).abandon_after_seconds is None
 
     # -- a session's streams -------------------------------------------------------------------------------------------
 
