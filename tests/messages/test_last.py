@@ -6,7 +6,17 @@ from math import log2
 
 import pytest
 
-from streamguard.messages import Appended, MemoryMessageStore, Message, MessageStatus, MessageStore, Role, StoredMessage
+from streamguard.messages import (
+    Appended,
+    MemoryMessageStore,
+    Message,
+    MessageStatus,
+    MessageStore,
+    Opened,
+    Role,
+    StoredMessage,
+    Superseded,
+)
 from streamguard.model import SessionKey
 
 pytestmark = pytest.mark.anyio
@@ -21,17 +31,24 @@ class ListingStore(MessageStore):
         self.inner = MemoryMessageStore()
         self.calls = self.rows = 0
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         return await self.inner.open_session(key)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         return await self.inner.append(key, message)
 
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        return await self.inner.supersede(key, by=by, start=start, after=after, message=message)
+
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         return await self.inner.get(key, message_id)
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await self.inner.list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await self.inner.list(key, after=after, limit=limit, branches=branches)
         self.calls += 1
         self.rows += len(found)
         return found

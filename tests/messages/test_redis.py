@@ -92,7 +92,7 @@ async def test_every_write_renews_the_only_key_of_the_session(
 
     key = await opened(store)
     check("creating the session")
-    assert await store.open_session(key) is False
+    assert not (await store.open_session(key)).created
     check("opening the session")
     message = replied("one")
     await put(store, key, message)
@@ -125,7 +125,7 @@ async def test_namespaces_are_separate(redis_client: RedisClient) -> None:
     key = await opened(one)
     await put(one, key, asked("one"))
     assert await everything(other, key) == []
-    assert await other.open_session(key) is True
+    assert (await other.open_session(key)).created
 
 
 async def test_two_processes_share_a_session(redis_client: RedisClient, redis_url: str) -> None:
@@ -318,7 +318,7 @@ async def test_what_is_refused_never_reaches_redis(
 async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
     directory = resources.files("streamguard.messages") / "lua"
     names = {file.name.removesuffix(".lua") for file in directory.iterdir()}
-    assert names == {"include", "open", "append", "get", "list", "last", "mark", "delete"}
+    assert names == {"include", "open", "append", "supersede", "get", "list", "last", "mark", "delete"}
     for name in names - {"include"}:
         lines = (directory / f"{name}.lua").read_text().splitlines()
         assert [line[:8] for line in lines[1:4]] == ["-- KEYS:", "-- ARGV:", "-- Reply"], name

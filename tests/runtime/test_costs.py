@@ -79,8 +79,10 @@ class CountingMessages(MemoryMessageStore):
         super().__init__()
         self.read = 0
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         self.read += len(found)
         return found
 

@@ -92,7 +92,7 @@ async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
     with pytest.raises(asyncio.CancelledError):
         await probe
     messages.let_go("open_session")
-    assert await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    assert (await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)).created
     assert not saver.breaker.open
 
 
@@ -160,7 +160,7 @@ async def test_calls_wait_their_turn_but_not_past_their_deadline() -> None:
     with pytest.raises(MessageTimeoutError, match="max_concurrent_saves"):
         await saver.call("open_session", lambda: messages.open_session(KEY), deadline=Deadline.after(0.01))
     messages.let_go("open_session")
-    assert await first
+    assert (await first).created
 
 
 async def test_attempts_end_at_their_deadline() -> None:

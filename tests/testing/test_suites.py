@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamguard.errors import MessageForbiddenError
-from streamguard.messages import MemoryMessageStore, MessageStore
+from streamguard.messages import MemoryMessageStore, MessageStore, Opened
 from streamguard.model import SessionKey
 from streamguard.testing import MessageStoreSuite
 
@@ -95,12 +95,12 @@ class FirstComeStore(MemoryMessageStore):
         super().__init__()
         self._owners: dict[str, str] = {}
 
-    async def open_session(self, key: SessionKey) -> bool:
-        created = await super().open_session(key)
+    async def open_session(self, key: SessionKey) -> Opened:
+        opened = await super().open_session(key)
         if self._owners.setdefault(key.session_id, key.owner) != key.owner:
             await super().delete_session(key)
             raise MessageForbiddenError("somebody else's session", operation="open_session")
-        return created
+        return opened
 
 
 class TestStoreOfGlobalSessionIds(MessageStoreSuite):

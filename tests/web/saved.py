@@ -29,9 +29,11 @@ class FailingStore(MemoryMessageStore):
     error: Exception | None = None
     asked = 0
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
         self._fail()
-        return await super().list(key, after=after, limit=limit)
+        return await super().list(key, after=after, limit=limit, branches=branches)
 
     async def delete_session(self, key: SessionKey) -> None:
         self._fail()

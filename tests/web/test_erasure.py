@@ -8,7 +8,7 @@ import pytest
 
 from streamguard import StreamGuard
 from streamguard.errors import MessageUnavailableError
-from streamguard.messages import Appended, MemoryMessageStore, Message
+from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
 from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.stores.base import Close, NewStream, Registered, Seal, StreamStore, Terminal
 from tests.harness.waiting import wait_until_async
@@ -76,7 +76,7 @@ async def test_a_save_that_comes_after_its_sessions_erasure_saves_nothing(step: 
     gate = Gate()
 
     class Slow(MemoryMessageStore):
-        async def open_session(self, key: SessionKey) -> bool:
+        async def open_session(self, key: SessionKey) -> Opened:
             if step == "open_session":
                 await gate.wait()
             return await super().open_session(key)

@@ -1,6 +1,16 @@
 """Saved messages: the contract and its adapters."""
 
-from .base import Appended, Message, MessageStatus, MessageStore, Role, StoredMessage
+from .base import (
+    Appended,
+    Message,
+    MessageStatus,
+    MessageStore,
+    Opened,
+    Role,
+    StoredMessage,
+    Superseded,
+    Supersedes,
+)
 from .callable import CallableSaver, MessageToSave, Save
 from .memory import MemoryMessageStore
 from .redis import RedisMessageStore
@@ -13,8 +23,11 @@ __all__ = [
     "MessageStatus",
     "MessageStore",
     "MessageToSave",
+    "Opened",
     "RedisMessageStore",
     "Role",
     "Save",
     "StoredMessage",
+    "Superseded",
+    "Supersedes",
 ]

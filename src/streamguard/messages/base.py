@@ -26,8 +26,11 @@ __all__ = [
     "Message",
     "MessageStatus",
     "MessageStore",
+    "Opened",
     "Role",
     "StoredMessage",
+    "Superseded",
+    "Supersedes",
 ]
 
 
@@ -69,6 +72,10 @@ class Message:
     usage: Mapping[str, int] = field(default_factory=dict)
     replies_to: str | None = None
     """The id of the message it answers, when that is known. Says where it belongs, not what it is: no content."""
+    branch: int | None = field(default=None, compare=False)
+    """The session's branch when the message's stream opened it, or the one that its own superseding made: where it
+    belongs, if it is saved after a later superseding. None: unknown, taken as the newest. Says where it belongs, not
+    what it is: no content. What a store gives back has the branch it was stored in."""
 
     @property
     def status(self) -> MessageStatus:
@@ -90,13 +97,37 @@ class StoredMessage:
 
     message: Message
     position: int
-    """Its place in the session, contiguous from 1; continuing a message keeps it."""
+    """Its place among all rows of the session, old branches included: contiguous from 1, never given twice. Continuing
+    a message keeps it."""
     status: MessageStatus
     streams: tuple[str, ...]
     """Every stream that wrote it, oldest first."""
     created_at: float
     """Unix time, on the store's clock; so is the next."""
     updated_at: float
+    superseded: int | None = None
+    """The branch that superseded it, from 1 on: it is part of an old branch. None: it is visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What `open_session` found or made."""
+
+    created: bool
+    branch: int
+    """How often the session's history was superseded so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supersedes:
+    """What a superseding asks for: see `MessageStore.supersede`."""
+
+    by: str
+    """The stream that asks."""
+    start: str | None
+    """The id of the first message to go."""
+    after: str | None
+    """The id of the message before that one."""
 
 
 class Appended(StrEnum):
@@ -106,10 +137,31 @@ class Appended(StrEnum):
     CONTINUED = "continued"
     DUPLICATE = "duplicate"
     """It was there already, with the same content. A success."""
+    SUPERSEDED = "superseded"
+    """It is stored, now or before, but in an old branch: what it belongs to was superseded. A success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """What `supersede` did."""
+
+    branch: int
+    """The session's branch from then on."""
+    hidden: int
+    """How many messages it moved into the old branch."""
+    appended: Appended | None
+    """What became of the message that came with it: `CREATED`, or `DUPLICATE` if it was there and stayed visible."""
 
 
 class MessageStore(ABC):
     """Sessions and their messages.
+
+    A session shows its *visible* messages. `supersede` replaces the end of that history: what it hides stays stored, as
+    an *old branch*. A message id is unique among the visible messages; old branches may hold other versions of it.
+
+    *Conversation order*: a message stands at its position; but one that names a visible message in `replies_to`, which
+    itself names none, stands behind that one, among several by position. So a reply that was saved late is not taken
+    for the end of the conversation.
 
     Every method may raise `MessageUnavailableError` or `MessageTimeoutError`, after which the step may or may not have
     happened, and `MessageInvalidError` for an owner over `MAX_OWNER_BYTES`, an id over `MAX_ID_BYTES` or content the
@@ -129,9 +181,9 @@ class MessageStore(ABC):
         """Release what this object opened. Nothing stored is touched."""
 
     @abstractmethod
-    async def open_session(self, key: SessionKey) -> bool:
-        """Create the session unless it is there. Returns whether it was created. One atomic step: of two that race,
-        one creates.
+    async def open_session(self, key: SessionKey) -> Opened:
+        """Create the session unless it is there, and say which branch it is at. One atomic step: of two that race, one
+        creates.
 
         Raises:
             MessageForbiddenError: the store holds this session for another owner (a host's own store, where session
@@ -142,11 +194,28 @@ class MessageStore(ABC):
     async def append(self, key: SessionKey, message: Message) -> Appended:
         """Store a message, once.
 
-        - No message of that id: created at the session's next position (`continues` must be None).
+        Which version of the message is meant: the one that its stream has written; else the newest of that id that was
+        stored in `message.branch` or before.
+
+        - No such version: created at the session's next position (`continues` must be None).
         - One that this `stream_id` has written (None counts as one): `DUPLICATE` if the digest is that of what it
           wrote, else a conflict, also after a later stream continued it.
         - One that `continues` wrote last: parts, metadata, outcome, usage and status are replaced, `stream_id` joins
           `streams`: `CONTINUED`. In any other case: a conflict.
+
+        Old branches: of a version in one, every success is `SUPERSEDED`; it stays there. A stream that began when it
+        was superseded already may not continue it (a conflict), and writes a version of its own instead.
+
+        A message that is created in an older branch than the session's comes late. It is hidden by the first
+        superseding since then
+
+        - whose `start` it is,
+        - that hid what it answers, or
+        - whose first hidden place is before its own: right behind what it answers, or, where that is unknown (no
+          `replies_to`, or none that was stored in its branch), at the end of its branch.
+
+        It is stored in that old branch, `SUPERSEDED`. The message that a superseding names as `after` is not hidden by
+        it. What answers a message that was in an old branch when its own branch began goes there too.
 
         Raises:
             MessageNotFoundError: the session does not exist (it was never opened, or has been deleted).
@@ -154,22 +223,58 @@ class MessageStore(ABC):
         """
 
     @abstractmethod
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        """One message.
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        """Replace the end of the visible history, in one atomic step.
+
+        Hidden are, in conversation order:
+
+        - where `start` is visible, that message and everything behind it;
+        - else, where `after` is visible, everything behind it (the reply to go is not saved yet);
+        - else, where `after` is None, everything;
+        - else nothing: neither was ever stored. Saved late, they are put where they belong.
+
+        Then `message`, an edited question perhaps, is stored as `append` does, in the new branch: at the session's next
+        position, unless it is there and stayed visible. `message.branch` does not matter.
+
+        Args:
+            key: The session.
+            by: The stream that asks. The same `by` again changes nothing and gets the same answer, also after a later
+                superseding.
+            start: The id of the first message to go; None when it is not known.
+            after: The id of the message before it; None when there is none.
+            message: What to store after it.
 
         Raises:
-            MessageNotFoundError: no such session or message for this owner.
+            MessageNotFoundError: the session does not exist.
+            MessageConflictError: `start` or `after` is known, but both are visible no more: somebody else has replaced
+                what was to be replaced. Or `message` is visible with other content, or `continues` one; or the same
+                `by` has asked for something else. Nothing was changed.
         """
 
     @abstractmethod
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        """Up to `limit` (1…1000) messages past position `after`, in order. Empty for a session that does not exist."""
+    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+        """One visible message.
+
+        Raises:
+            MessageNotFoundError: no such session or visible message for this owner.
+        """
+
+    @abstractmethod
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        """Up to `limit` (1…1000) visible messages past position `after`, by position, which may have gaps.
+
+        With `branches`, those of old branches too: every position. Empty for a session that does not exist.
+        """
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
-        """The session's last message; None without one, or without the session.
+        """The visible message with the highest position; None without one, or without the session.
 
         Asked after each reply that said nothing. By itself it finds the end with `list`, one message at a time and
-        twice the binary logarithm of the session's length in calls: a store that can go there directly should.
+        twice the binary logarithm of the highest position in calls: a store that can go there directly should.
         """
         found: StoredMessage | None = None
         step = 1
@@ -191,12 +296,12 @@ class MessageStore(ABC):
 
     @abstractmethod
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
-        """Set a message's status; its content stays.
+        """Set a visible message's status; its content stays.
 
         Raises:
-            MessageNotFoundError: no such session or message for this owner.
+            MessageNotFoundError: no such session or visible message for this owner.
         """
 
     @abstractmethod
     async def delete_session(self, key: SessionKey) -> None:
-        """Delete the session and every message of it. Deleting what is not there is fine."""
+        """Delete the session and every message of it, old branches included. Deleting what is not there is fine."""

@@ -21,7 +21,7 @@ from ..errors import (
     MessageUnavailableError,
 )
 from ..model import SessionKey
-from .base import Message
+from .base import Message, Supersedes
 
 __all__ = ["CallableSaver", "MessageToSave", "Save", "host_error"]
 
@@ -45,6 +45,10 @@ class MessageToSave:
 
     key: SessionKey
     message: Message
+    supersedes: Supersedes | None = None
+    """What the user replaced with it, by editing a question or asking for another answer: forget the message `start`,
+    if you have it, and what comes after it, else what comes after `after`; with neither, everything of the session.
+    Once for each `by`: a repetition comes with the same. None: it replaces nothing."""
 
     @property
     def text(self) -> str:
@@ -56,9 +60,12 @@ class MessageToSave:
     def idempotency_key(self) -> str:
         """64 hex digits that are the same whenever the same stream's version of the same message is saved again.
 
-        A continued message has the same `message_id` and another key: it replaces what was saved under that id.
+        A continued message has the same `message_id` and another key: it replaces what was saved under that id. So has
+        an edited question.
         """
         name = [self.key.owner, self.key.session_id, self.message.message_id, self.message.stream_id]
+        if self.supersedes is not None:
+            name.append(self.supersedes.by)
         return hashlib.sha256(json.dumps(name).encode()).hexdigest()
 
 
@@ -94,8 +101,10 @@ class CallableSaver:
             ) from None
         self._save = save
 
-    async def append(self, key: SessionKey, message: Message) -> None:
-        """Save a message. Not retried here; after an error or a cancellation it may or may not be saved.
+    async def append(self, key: SessionKey, message: Message, *, supersedes: Supersedes | None = None) -> None:
+        """Save a message; `supersedes` is what it replaces.
+
+        Not retried here; after an error or a cancellation it may or may not be saved.
 
         Raises:
             MessageTimeoutError: the function raised a `TimeoutError`.
@@ -103,7 +112,7 @@ class CallableSaver:
             MessageFailedError: it raised anything else that is not a `MessageStoreError`; those come through.
         """
         try:
-            await self._save(MessageToSave(key, message))
+            await self._save(MessageToSave(key, message, supersedes))
         except MessageStoreError:
             raise
         except TimeoutError as exc:

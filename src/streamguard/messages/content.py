@@ -23,6 +23,7 @@ __all__ = [
     "Clash",
     "check_ids",
     "check_limit",
+    "check_superseding",
     "conflict",
     "decode_content",
     "encode_content",
@@ -40,12 +41,18 @@ class Clash(StrEnum):
     ABSENT = "absent"
     DIFFERS = "differs"
     TAKEN = "taken"
+    SUPERSEDED = "gone"
+    REPLACED = "replaced"
+    ANOTHER = "another"
 
 
 _CLASHES: Final = {
     Clash.ABSENT: "the message it continues is not there",
     Clash.DIFFERS: "the same stream has stored it with other content",
     Clash.TAKEN: "it is stored already, and not as what this one continues",
+    Clash.SUPERSEDED: "the message it continues was superseded before",
+    Clash.REPLACED: "what it replaces is part of an old branch already",
+    Clash.ANOTHER: "the same stream has superseded something else",
 }
 
 
@@ -80,9 +87,15 @@ def check_ids(operation: str, key: SessionKey, *ids: str | None) -> None:
             raise MessageInvalidError(f"{operation}: an id has {size} bytes; the limit is {limit}", operation=operation)
 
 
-def conflict(clash: Clash) -> MessageConflictError:
-    """The error for a message that `append` refuses."""
-    return MessageConflictError(f"append: {_CLASHES[clash]}", operation="append")
+def check_superseding(key: SessionKey, by: str, start: str | None, after: str | None, message: Message | None) -> None:
+    """`check_ids` of all that `supersede` is given."""
+    ids = () if message is None else (message.message_id, message.stream_id, message.continues, message.replies_to)
+    check_ids("supersede", key, by, start, after, *ids)
+
+
+def conflict(clash: Clash, operation: str = "append") -> MessageConflictError:
+    """The error for what `append` or `supersede` refuses."""
+    return MessageConflictError(f"{operation}: {_CLASHES[clash]}", operation=operation)
 
 
 def check_limit(limit: int) -> None:

@@ -9,14 +9,27 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailableError
 from ..model import SessionKey
 from ..offloading import offloaded
 from ..wire.large_json import LARGE
-from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from .content import Clash, check_ids, check_limit, conflict, decode_content, encoded
+from .base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
+from .branches import (
+    Superseding,
+    Version,
+    addressed,
+    appended_with,
+    continues,
+    cut_of,
+    places,
+    request_of,
+    superseded_late,
+    version_of,
+)
+from .content import check_ids, check_limit, check_superseding, decode_content, encoded
 
 __all__ = ["MemoryMessageStore"]
 
@@ -24,17 +37,22 @@ _FLAT_BYTES: Final = 1024
 """What a session, or a message besides its content, takes in entries, ids and digests, rounded up."""
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """One message."""
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A message to be written."""
 
-    message_id: str
-    position: int
+    message: Message
+    content: bytes
+    digest: str
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Version):
+    """One version of a message."""
+
     content: bytes
     """What its last writer wrote. Bytes, so that nobody who was given the message can change it."""
     status: MessageStatus
-    writers: list[tuple[str | None, str]]
-    """Every stream that wrote it, oldest first, with the digest of what it wrote; None for no stream."""
     created_at: float
     updated_at: float
 
@@ -44,23 +62,51 @@ class _Entry:
 
     def stored(self) -> StoredMessage:
         return StoredMessage(
-            message=decode_content(self.message_id, self.content),
+            message=replace(decode_content(self.message_id, self.content), branch=self.branch),
             position=self.position,
             status=self.status,
             streams=tuple(stream_id for stream_id, _ in self.writers if stream_id is not None),
             created_at=self.created_at,
             updated_at=self.updated_at,
+            superseded=self.superseded,
         )
 
 
 @dataclass(slots=True, eq=False)
 class _Session:
-    """One session. Message `n` is `entries[n - 1]`."""
+    """One session. The message at position `n` is `entries[n - 1]`."""
 
     expires_at: float = math.inf
     entries: list[_Entry] = field(default_factory=list)
-    by_id: dict[str, _Entry] = field(default_factory=dict)
+    versions: dict[str, list[_Entry]] = field(default_factory=dict)
+    """Per message id, by position. At most one is visible."""
+    supersedings: dict[str, Superseding] = field(default_factory=dict)
+    """By the stream that asked, oldest first. Branch `n` was made by the one in place `n - 1`."""
     size_bytes: int = _FLAT_BYTES
+
+    @property
+    def branch(self) -> int:
+        return len(self.supersedings)
+
+    def visible(self, message_id: str) -> _Entry | None:
+        return next((entry for entry in self.versions.get(message_id, ()) if entry.superseded is None), None)
+
+    def add(self, draft: _Draft, now: float, *, branch: int, superseded: int | None) -> None:
+        message = draft.message
+        entry = _Entry(
+            message_id=message.message_id,
+            position=len(self.entries) + 1,
+            branch=branch,
+            superseded=superseded,
+            replies_to=message.replies_to,
+            writers=[(message.stream_id, draft.digest)],
+            content=draft.content,
+            status=message.status,
+            created_at=now,
+            updated_at=now,
+        )
+        self.entries.append(entry)
+        self.versions.setdefault(message.message_id, []).append(entry)
 
 
 class MemoryMessageStore(MessageStore):
@@ -95,48 +141,95 @@ class MemoryMessageStore(MessageStore):
         self._sessions: dict[SessionKey, _Session] = {}
         """In the order of their last writes, and so of their ends."""
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
         now = self._begin()
         session = self._sessions.get(key)
         if session is not None:
             self._renew(key, session, now)
-            return False
+            return Opened(created=False, branch=session.branch)
         self._claim("open_session", _FLAT_BYTES)
         self._renew(key, _Session(), now)
-        return True
+        return Opened(created=True, branch=0)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
-        content, digest = await encoded("append", message)
+        draft = _Draft(message, *await encoded("append", message))
         now = self._begin()
-        session = self._sessions.get(key)
-        if session is None:
-            raise MessageNotFoundError("append: there is no such session; open it first", operation="append")
-        entry = session.by_id.get(message.message_id)
-        writer = (message.stream_id, digest)
-        if entry is None:
-            if message.continues is not None:
-                raise conflict(Clash.ABSENT)
-            self._grow(session, _FLAT_BYTES + len(content))
-            position = len(session.entries) + 1
-            entry = _Entry(message.message_id, position, content, message.status, [writer], now, now)
-            session.entries.append(entry)
-            session.by_id[message.message_id] = entry
-            answer = Appended.CREATED
-        elif message.stream_id in dict(entry.writers):
-            if writer not in entry.writers:
-                raise conflict(Clash.DIFFERS)
-            answer = Appended.DUPLICATE
-        elif message.continues is None or message.continues != entry.writers[-1][0]:
-            raise conflict(Clash.TAKEN)
-        else:
-            self._grow(session, len(content) - len(entry.content))
-            entry.writers.append(writer)
-            entry.content, entry.status, entry.updated_at = content, message.status, now
-            answer = Appended.CONTINUED
+        session = self._session("append", key)
+        answer = self._append(session, draft, now)
         self._renew(key, session, now)
         return answer
+
+    def _append(self, session: _Session, draft: _Draft, now: float) -> Appended:
+        message = draft.message
+        branch = session.branch if message.branch is None else min(message.branch, session.branch)
+        versions = session.versions.get(message.message_id, [])
+        entry = version_of(message, branch, versions)
+        if entry is None:
+            superseded = self._superseded(session, message, branch)
+            entry = next((one for one in versions if one.superseded == superseded), None)
+            if entry is None:
+                self._grow("append", session, _FLAT_BYTES + len(draft.content))
+                session.add(draft, now, branch=branch, superseded=superseded)
+                return Appended.CREATED if superseded is None else Appended.SUPERSEDED
+        answer = Appended.DUPLICATE
+        if continues(message, draft.digest, entry):
+            self._grow("append", session, len(draft.content) - len(entry.content))
+            entry.writers.append((message.stream_id, draft.digest))
+            entry.content, entry.status, entry.updated_at = draft.content, message.status, now
+            entry.replies_to = message.replies_to
+            answer = Appended.CONTINUED
+        return answer if entry.superseded is None else Appended.SUPERSEDED
+
+    def _superseded(self, session: _Session, message: Message, branch: int) -> int | None:
+        """The superseding that hides a message which is created in `branch`; None for a visible one."""
+        versions = () if message.replies_to is None else session.versions.get(message.replies_to, ())
+        later = islice(session.supersedings.values(), branch, None)
+        return superseded_late(message.message_id, branch, addressed(versions, branch), later)
+
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        check_superseding(key, by, start, after, message)
+        draft = None if message is None else _Draft(message, *await encoded("supersede", message))
+        request = request_of(start, after, message, None if draft is None else draft.digest)
+        now = self._begin()
+        session = self._session("supersede", key)
+        if by not in session.supersedings:
+            self._supersede(session, by, start, after, draft, request, now)
+        answer = session.supersedings[by].answer(request)
+        self._renew(key, session, now)
+        return answer
+
+    def _supersede(
+        self,
+        session: _Session,
+        by: str,
+        start: str | None,
+        after: str | None,
+        draft: _Draft | None,
+        request: str,
+        now: float,
+    ) -> None:
+        shown = [entry for entry in session.entries if entry.superseded is None]
+        standing = list(zip(places(shown), shown, strict=True))
+        cut = cut_of(standing, start, after, known=session.versions)
+        hidden = [entry for place, entry in standing if place > cut]
+        appended, size_bytes = None, _FLAT_BYTES
+        if draft is not None:
+            there = session.visible(draft.message.message_id)
+            staying = None if there is None or there in hidden else there
+            appended = appended_with(draft.message, draft.digest, staying)
+            size_bytes += 0 if staying is not None else _FLAT_BYTES + len(draft.content)
+        self._grow("supersede", session, size_bytes)
+        # Nothing is refused from here on.
+        branch = session.branch + 1
+        for entry in hidden:
+            entry.superseded = branch
+        session.supersedings[by] = Superseding(branch, start, after, request, cut, len(hidden), appended)
+        if draft is not None and appended is Appended.CREATED:
+            session.add(draft, now, branch=branch, superseded=None)
 
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         check_ids("get", key, message_id)
@@ -144,15 +237,18 @@ class MemoryMessageStore(MessageStore):
         entry = self._entry("get", key, message_id).copy()
         return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
         check_ids("list", key)
         check_limit(limit)
         self._begin()
         session = self._sessions.get(key)
         if session is None:
             return []
-        start = max(after, 0)
-        entries = [entry.copy() for entry in session.entries[start : start + limit]]
+        past = islice(session.entries, max(after, 0), None)
+        found = (entry for entry in past if branches or entry.superseded is None)
+        entries = [entry.copy() for entry in islice(found, limit)]
         large = sum(len(entry.content) for entry in entries) >= LARGE
         return await offloaded(lambda: [entry.stored() for entry in entries], large=large)
 
@@ -160,9 +256,11 @@ class MemoryMessageStore(MessageStore):
         check_ids("last", key)
         self._begin()
         session = self._sessions.get(key)
-        if session is None or not session.entries:
+        shown = () if session is None else (one for one in reversed(session.entries) if one.superseded is None)
+        found = next(iter(shown), None)
+        if found is None:
             return None
-        entry = session.entries[-1].copy()
+        entry = found.copy()
         return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
@@ -186,10 +284,16 @@ class MemoryMessageStore(MessageStore):
 
     def _entry(self, operation: str, key: SessionKey, message_id: str) -> _Entry:
         session = self._sessions.get(key)
-        entry = None if session is None else session.by_id.get(message_id)
+        entry = None if session is None else session.visible(message_id)
         if entry is None:
             raise MessageNotFoundError(f"{operation}: there is no such message", operation=operation)
         return entry
+
+    def _session(self, operation: str, key: SessionKey) -> _Session:
+        session = self._sessions.get(key)
+        if session is None:
+            raise MessageNotFoundError(f"{operation}: there is no such session; open it first", operation=operation)
+        return session
 
     def _renew(self, key: SessionKey, session: _Session, now: float) -> None:
         session.expires_at = now + self._ttl_seconds
@@ -201,8 +305,8 @@ class MemoryMessageStore(MessageStore):
         if session is not None:
             self._bytes -= session.size_bytes
 
-    def _grow(self, session: _Session, size_bytes: int) -> None:
-        self._claim("append", size_bytes)
+    def _grow(self, operation: str, session: _Session, size_bytes: int) -> None:
+        self._claim(operation, size_bytes)
         session.size_bytes += size_bytes
 
     def _claim(self, operation: str, size_bytes: int) -> None:

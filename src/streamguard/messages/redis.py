@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -23,17 +24,29 @@ from ..errors import (
 )
 from ..model import FORMAT_VERSION, SessionKey
 from ..offloading import offloaded
-from ..scripts import ScriptClient, ScriptErrors, as_bytes, as_items, read_scripts
+from ..scripts import ScriptClient, ScriptErrors, as_bytes, as_int, as_items, read_scripts
 from ..wire.large_json import LARGE
-from .base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from .content import Clash, check_ids, check_limit, conflict, decode_content, encoded, read_status
+from .base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
+from .branches import LAST_POSITION, request_of
+from .content import (
+    Clash,
+    check_ids,
+    check_limit,
+    check_superseding,
+    conflict,
+    decode_content,
+    encoded,
+    read_status,
+)
 
 __all__ = ["RedisMessageStore"]
 
 _LONGEST_SECONDS: Final = 3_153_600_000.0
 """A hundred years: what is meant to stay does not belong here."""
 
-_SCRIPTS: Final = MappingProxyType(read_scripts(__package__, {"@FORMAT_VERSION@": FORMAT_VERSION}))
+_SCRIPTS: Final = MappingProxyType(
+    read_scripts(__package__, {"@FORMAT_VERSION@": FORMAT_VERSION, "@LAST_POSITION@": LAST_POSITION})
+)
 """Lua by step."""
 
 MANY: Final = 100
@@ -66,11 +79,12 @@ class RedisMessageStore(MessageStore):
     async def start(self) -> list[str]:
         return await self._client.start()
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
         reply = await self._call("open_session", "open", key, self._ttl_ms, key.owner, key.session_id)
         with _ERRORS.reading("open_session"):
-            return {b"created": True, b"present": False}[as_bytes(reply)]
+            word, branch = as_items(reply)
+            return Opened({b"created": True, b"present": False}[as_bytes(word)], as_int(branch))
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
@@ -81,11 +95,8 @@ class RedisMessageStore(MessageStore):
             key,
             self._ttl_ms,
             message.message_id,
-            _writer(message.stream_id),
-            "" if message.continues is None else _writer(message.continues),
-            digest,
-            message.status,
-            content,
+            *_fields(message, content, digest),
+            "" if message.branch is None else message.branch,
         )
         if reply == b"missing":
             raise MessageNotFoundError("append: there is no such session; open it first", operation="append")
@@ -96,6 +107,30 @@ class RedisMessageStore(MessageStore):
             clash = Clash(word)
         raise conflict(clash)
 
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        check_superseding(key, by, start, after, message)
+        fields: list[str | bytes] = [""]
+        digest = None
+        if message is not None:
+            content, digest = await encoded("supersede", message)
+            fields = [_named(message.message_id), *_fields(message, content, digest)]
+        request = request_of(start, after, message, digest)
+        reply = await self._call(
+            "supersede", "supersede", key, self._ttl_ms, by, _named(start), _named(after), request, *fields
+        )
+        if reply == [b"missing"]:
+            raise MessageNotFoundError("supersede: there is no such session; open it first", operation="supersede")
+        with _ERRORS.reading("supersede"):
+            word, *answer = as_items(reply)
+            if word == b"superseded":
+                branch, hidden, appended = answer
+                said = as_bytes(appended).decode()
+                return Superseded(as_int(branch), as_int(hidden), Appended(said) if said else None)
+            clash = Clash(as_bytes(word).decode())
+        raise conflict(clash, "supersede")
+
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         check_ids("get", key, message_id)
         reply = await self._call("get", "get", key, message_id)
@@ -105,10 +140,12 @@ class RedisMessageStore(MessageStore):
             _, *record = as_items(reply)
             return await offloaded(lambda: _stored(record), large=_is_large(record))
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
         check_ids("list", key)
         check_limit(limit)
-        reply = await self._call("list", "list", key, max(after, 0), limit)
+        reply = await self._call("list", "list", key, max(after, 0), limit, int(branches))
         with _ERRORS.reading("list"):
             _, *records = as_items(reply)
             large = any(_is_large(as_items(record)) for record in records) or len(records) > MANY
@@ -153,6 +190,17 @@ def _writer(stream_id: str | None) -> str:
     return "-" if stream_id is None else f"+{stream_id}"
 
 
+def _named(message_id: str | None) -> str:
+    """How the scripts tell an id from the lack of one."""
+    return "" if message_id is None else f"+{message_id}"
+
+
+def _fields(message: Message, content: bytes, digest: str) -> tuple[str | bytes, ...]:
+    """What the scripts are given of a message besides its id."""
+    continues = "" if message.continues is None else _writer(message.continues)
+    return _writer(message.stream_id), continues, digest, message.status, content, _named(message.replies_to)
+
+
 def _is_large(record: Sequence[object]) -> bool:
     """Whether reading it takes a while."""
     return sum(len(one) for one in record if isinstance(one, bytes)) >= LARGE
@@ -160,14 +208,16 @@ def _is_large(record: Sequence[object]) -> bool:
 
 def _stored(record: Sequence[object]) -> StoredMessage:
     """A message as `record` in prelude.lua gives it: a position, which may be a number, and bytes."""
-    position, *fields = record
+    position, *fields, branch, superseded = record
     name, content, *others = (as_bytes(one) for one in fields)
     writers, status, created_ms, updated_ms = (one.decode() for one in others)
+    stored_in = 0 if branch is None else int(as_bytes(branch))
     return StoredMessage(
-        message=decode_content(name.decode(), content),
+        message=replace(decode_content(name.decode(), content), branch=stored_in),
         position=position if isinstance(position, int) else int(as_bytes(position)),
         status=read_status(status),
         streams=tuple(writer[1:] for writer, _ in read_json(writers) if writer != "-"),
         created_at=int(created_ms) / 1000,
         updated_at=int(updated_ms) / 1000,
+        superseded=None if superseded is None else int(as_bytes(superseded)),
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
-from ..messages import Appended, Message, MessageStatus, MessageStore, StoredMessage
+from ..messages import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from ..stores.base import (
     NOTHING_CONSUMED,
@@ -57,17 +57,26 @@ class PassingMessageStore(MessageStore):
     async def aclose(self) -> None:
         await self.inner.aclose()
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         return await self._pass("open_session", lambda: self.inner.open_session(key))
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         return await self._pass("append", lambda: self.inner.append(key, message))
 
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        return await self._pass(
+            "supersede", lambda: self.inner.supersede(key, by=by, start=start, after=after, message=message)
+        )
+
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         return await self._pass("get", lambda: self.inner.get(key, message_id))
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        return await self._pass("list", lambda: self.inner.list(key, after=after, limit=limit))
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        return await self._pass("list", lambda: self.inner.list(key, after=after, limit=limit, branches=branches))
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         return await self._pass("last", lambda: self.inner.last(key))

@@ -154,8 +154,10 @@ class TakesFailureForSuccess(Bench):
 
 @breaks("test_a_message_names_the_stream_that_said_it")
 class NamesNoStream(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        return [_named(stored) for stored in await super().list(key, after=after, limit=limit)]
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        return [_named(stored) for stored in await super().list(key, after=after, limit=limit, branches=branches)]
 
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         return _named(await super().get(key, message_id))

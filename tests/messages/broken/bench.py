@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamguard.messages import Appended, MemoryMessageStore, Message
+from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
 from streamguard.messages.memory import _Entry, _Session
 from streamguard.model import SessionKey
 
@@ -36,11 +36,11 @@ class Bench(MemoryMessageStore):
         self.deleted: set[SessionKey] = set()
         """Those that were deleted and not opened again."""
 
-    async def open_session(self, key: SessionKey) -> bool:
-        created = await super().open_session(key)
+    async def open_session(self, key: SessionKey) -> Opened:
+        opened = await super().open_session(key)
         self.known.add(key)
         self.deleted.discard(key)
-        return created
+        return opened
 
     async def delete_session(self, key: SessionKey) -> None:
         await super().delete_session(key)
@@ -65,7 +65,7 @@ class Bench(MemoryMessageStore):
 
     def entry(self, key: SessionKey, message_id: str) -> _Entry | None:
         session = self.session(key)
-        return None if session is None else session.by_id.get(message_id)
+        return None if session is None else session.visible(message_id)
 
 
 class Rewriting(Bench):

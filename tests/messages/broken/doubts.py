@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streamguard.errors import MessageConflictError, MessageNotFoundError
-from streamguard.messages import Appended, Message, StoredMessage
+from streamguard.messages import Appended, Message, Opened, StoredMessage
 from streamguard.model import SessionKey
 
 from .bench import Bench, breaks
@@ -54,7 +54,7 @@ class StaysLockedWhenBrokenOff(Bench):
         super().__init__()
         self.locked = False
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         if self.locked:
             raise MessageNotFoundError("open_session: locked", operation="open_session")
         try:

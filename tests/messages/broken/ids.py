@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from streamguard.errors import MessageInvalidError
-from streamguard.messages import Appended, Message, MessageStatus, StoredMessage
+from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage
 from streamguard.messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES
 from streamguard.messages.content import Clash, check_ids, conflict
 from streamguard.model import SessionKey
@@ -20,7 +20,7 @@ class RewritingKeys(Bench):
     def rewritten(self, key: SessionKey) -> SessionKey:
         return key
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
         return await super().open_session(self.rewritten(key))
 
@@ -35,9 +35,11 @@ class RewritingKeys(Bench):
     async def last(self, key: SessionKey) -> StoredMessage | None:
         return await super().last(self.rewritten(key))
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
         check_ids("list", key)
-        return await super().list(self.rewritten(key), after=after, limit=limit)
+        return await super().list(self.rewritten(key), after=after, limit=limit, branches=branches)
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamguard.messages import Appended, Message, MessageStatus, StoredMessage
+from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage
 from streamguard.model import SessionKey
 
 from .bench import Bench, breaks
@@ -40,13 +40,15 @@ class CountsOnAfterExpiry(Shadowing):
         super().__init__()
         self.before: dict[SessionKey, int] = {}
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         if self.expired(key):
             self.before[key] = len([session for session, _ in self.shadows if session == key])
         return await super().open_session(key)
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         return [replace(stored, position=stored.position + self.before.get(key, 0)) for stored in found]
 
 
@@ -85,11 +87,11 @@ class DoesNotRenewOnADuplicate(Forgetful):
 
 @breaks("test_an_opening_renews_all_of_the_session")
 class DoesNotRenewOnOpening(Forgetful):
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         ends_at = self.ends_at(key)
-        created = await super().open_session(key)
+        opened = await super().open_session(key)
         self.put_back(key, ends_at)
-        return created
+        return opened
 
 
 @breaks("test_a_mark_renews_all_of_the_session")

@@ -43,15 +43,19 @@ class StumblesOverUnknownSessions(Bench):
 
 @breaks("test_a_list_says_the_same_as_get")
 class ListsThePast(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         return [replace(one, status=MessageStatus.PARTIAL) if len(one.streams) > 1 else one for one in found]
 
 
 @breaks("test_an_unknown_session_lists_nothing")
 class MissesUnknownSessions(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         if key not in self.known and not self.namesakes(key):
             raise MessageNotFoundError("list: there is no such session", operation="list")
         return found
@@ -59,8 +63,10 @@ class MissesUnknownSessions(Bench):
 
 @breaks("test_an_empty_session_lists_nothing")
 class MissesEmptySessions(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         if limit == 100 and not found and self.session(key) is not None and not self.entries(key):
             raise MessageNotFoundError("list: there are no messages", operation="list")
         return found
@@ -68,34 +74,44 @@ class MissesEmptySessions(Bench):
 
 @breaks("test_a_list_has_at_most_its_limit")
 class ListsOneTooMany(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        return await super().list(key, after=after, limit=limit + 1 if limit < 100 else limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        return await super().list(key, after=after, limit=limit + 1 if limit < 100 else limit, branches=branches)
 
 
 @breaks("test_a_list_begins_after_a_position")
 class LosesTheLast(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         return [] if after and len(found) == 1 else found
 
 
 @breaks("test_pages_put_together_are_the_session")
 class ComparesPositionsAsText(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        found = await super().list(key, after=0, limit=1000)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        found = await super().list(key, after=0, limit=1000, branches=branches)
         return [stored for stored in found if after == 0 or str(stored.position) > str(after)][:limit]
 
 
 @breaks("test_nothing_is_listed_past_the_end")
 class CountsIn31Bits(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        return await super().list(key, after=after & 0x7FFF_FFFF, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        return await super().list(key, after=after & 0x7FFF_FFFF, limit=limit, branches=branches)
 
 
 @breaks("test_a_list_has_a_hundred_messages_unless_told_otherwise")
 class ListsAllUnlessToldOtherwise(Bench):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 1000) -> list[StoredMessage]:
-        return await super().list(key, after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 1000, branches: bool = False
+    ) -> list[StoredMessage]:
+        return await super().list(key, after=after, limit=limit, branches=branches)
 
 
 @breaks("test_the_last_message_is_the_one_at_the_end_of_the_list")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import cast
 
 from streamguard.errors import MessageNotFoundError
-from streamguard.messages import Appended, Message, MessageStatus, StoredMessage
+from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage
 from streamguard.messages.content import check_ids
 from streamguard.messages.memory import _Session
 from streamguard.model import SessionKey
@@ -22,20 +21,22 @@ class WarnsOfNothing(Bench):
 
 
 @breaks("test_the_first_opening_creates_the_session")
-class CountsInsteadOfSaying(Bench):
-    async def open_session(self, key: SessionKey) -> bool:
-        return cast("bool", int(await super().open_session(key)))
+class NeverCreates(Bench):
+    async def open_session(self, key: SessionKey) -> Opened:
+        opened = await super().open_session(key)
+        return replace(opened, created=opened.created and not self.known)
 
 
 @breaks("test_a_later_opening_finds_the_session")
 class CreatesAgain(Bench):
-    async def open_session(self, key: SessionKey) -> bool:
-        return await super().open_session(key) or bool(self.entries(key))
+    async def open_session(self, key: SessionKey) -> Opened:
+        opened = await super().open_session(key)
+        return replace(opened, created=opened.created or bool(self.entries(key)))
 
 
 @breaks("test_a_later_opening_keeps_what_was_said")
 class OpensAnEmptySession(Bench):
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         if len(self.entries(key)) > 1:
             self._sessions[key] = _Session()
         return await super().open_session(key)
@@ -43,10 +44,11 @@ class OpensAnEmptySession(Bench):
 
 @breaks("test_of_openings_at_once_one_creates")
 class LooksThenCreates(Bench):
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         unknown = self.session(key) is None
         await asyncio.sleep(0)
-        return await super().open_session(key) or unknown
+        opened = await super().open_session(key)
+        return replace(opened, created=opened.created or unknown)
 
 
 @breaks("test_appending_to_a_session_that_was_never_opened_finds_none", "test_an_error_names_what_was_asked")
@@ -59,8 +61,10 @@ class OpensWhatItIsGiven(Bench):
 
 @breaks("test_owners_may_choose_the_same_session_id")
 class HasGlobalSessionIds(Bench):
-    async def open_session(self, key: SessionKey) -> bool:
-        return await super().open_session(key) and not any(self.entries(other) for other in self.namesakes(key))
+    async def open_session(self, key: SessionKey) -> Opened:
+        opened = await super().open_session(key)
+        taken = any(self.entries(other) for other in self.namesakes(key))
+        return replace(opened, created=opened.created and not taken)
 
 
 @breaks("test_another_owners_messages_cannot_be_read")
@@ -68,8 +72,10 @@ class ReadsByTheSessionIdAlone(Bench):
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         return await super().get(self.found(key), message_id)
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
-        return await super().list(self.found(key), after=after, limit=limit)
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
+        return await super().list(self.found(key), after=after, limit=limit, branches=branches)
 
     def found(self, key: SessionKey) -> SessionKey:
         return key if self.session(key) is not None else next(iter(self.namesakes(key)), key)
@@ -123,9 +129,11 @@ class RevivesWhatWasDeleted(Bench):
 
 @breaks("test_a_deleted_session_begins_anew")
 class CountsOnAfterDeletion(Remembering):
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
         before = len(self.ghosts.get(key, []))
-        found = await super().list(key, after=after, limit=limit)
+        found = await super().list(key, after=after, limit=limit, branches=branches)
         return [replace(stored, position=stored.position + before) for stored in found]
 
 

@@ -37,7 +37,7 @@ for line in sys.stdin:
 def test_tables_are_created_from_a_shell(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert main(["create-tables", sqlite_url, "--prefix", "mine_"]) == 0
-        assert capsys.readouterr().out == "mine_sessions and mine_messages are there\n"
+        assert capsys.readouterr().out == "mine_sessions, mine_messages and mine_branches are there\n"
 
 
 def test_the_url_may_be_in_the_environment(

@@ -282,7 +282,7 @@ async def test_sessions_that_ended_are_deleted_and_others_stay(place: Place) -> 
     assert await mortal.delete_expired() == 1
     assert await mortal.delete_expired() == 0
     for key in (lasting, alive):
-        assert await place.main_store.open_session(key) is False
+        assert not (await place.main_store.open_session(key)).created
     async with place.engine.connect() as connection:
         assert (await connection.execute(select(place.tables.messages))).all() == []
 

@@ -101,7 +101,7 @@ async def _race(store: SQLMessageStore) -> None:
     """Appends at once, of which some are the same, and openings at once."""
     key = fresh_key()
     openings = await asyncio.gather(*(insistently(store.open_session, key) for _ in range(6)))
-    assert openings.count(True) == 1
+    assert [opening.created for opening in openings].count(True) == 1
     messages = [asked(message_id=f"m{number % 6}") for number in range(12)]
     answers = await asyncio.gather(*(insistently(store.append, key, message) for message in messages))
     assert sorted(answers) == [Appended.CREATED] * 6 + [Appended.DUPLICATE] * 6

@@ -151,13 +151,13 @@ async def test_tables_that_are_missing_are_told_and_writes_may_succeed_later(dat
     store = await place.store()
     warnings = await store.start()
     assert [warning.partition(":")[0] for warning in warnings] == [
-        f"there is no table {place.tables.sessions.name}",
-        f"there is no table {place.tables.messages.name}",
+        f"there is no table {table.name}"
+        for table in (place.tables.sessions, place.tables.messages, place.tables.branches)
     ]
     with pytest.raises(MessageUnavailableError, match="create_tables"):
         await store.open_session(fresh_key())
     async with place:
-        assert await store.open_session(fresh_key()) is True
+        assert (await store.open_session(fresh_key())).created
 
 
 async def test_columns_that_are_missing_are_told(place: Place) -> None:

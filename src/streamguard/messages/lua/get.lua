@@ -1,9 +1,11 @@
--- Reads one message.
+-- Reads one visible message.
 -- KEYS: session
 -- ARGV: message id
--- Reply: {'found', position, id, message, writers, status, created, updated}, {'missing'} or {'newer'}
+-- Reply: {'found', position, id, message, writers, status, created, updated, branch, superseded}, {'missing'} or {'newer'}
 --@include prelude
+--@include versions
 local s = redis.call('HMGET', KEYS[1], 'v', 'i:' .. ARGV[1])
 if s[1] and newer(s[1]) then return {'newer'} end
-if not s[2] then return {'missing'} end
-return {'found', unpack(record(s[2]))}
+local found = visible(s[2])
+if not found then return {'missing'} end
+return {'found', unpack(record(found.position), 1, 9)}

@@ -41,7 +41,8 @@ async def _create(store: sql.SQLMessageStore) -> str:
         await store.create_tables()
     finally:
         await store.aclose()
-    return f"{store.tables.sessions.fullname} and {store.tables.messages.fullname} are there"
+    *others, last = (table.fullname for table in store.tables.every)
+    return f"{', '.join(others)} and {last} are there"
 
 
 async def _delete_expired(store: sql.SQLMessageStore) -> str:

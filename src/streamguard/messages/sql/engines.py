@@ -15,7 +15,7 @@ from ...errors import ConfigurationError
 from ...model import SessionKey
 from .tables import BYTES_FOR_IDS
 
-__all__ = ["Ids", "clock_of", "ids_of", "isolated", "make_engine", "matching"]
+__all__ = ["Ids", "clock_of", "ids_of", "isolated", "make_engine", "matching", "stored_id", "text_of"]
 
 _EXTRAS: Final = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra that brings each dialect's driver."""
@@ -114,12 +114,20 @@ def clock_of(engine: AsyncEngine) -> ColumnElement[float]:
 
 def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) -> Ids:
     """The columns that find a session, or a message in it."""
-    found: Ids = {"owner": key.owner, "session_id": key.session_id}
+    found = {"owner": key.owner, "session_id": key.session_id}
     if message_id is not None:
         found["message_id"] = message_id
-    if engine.dialect.name in BYTES_FOR_IDS:
-        return {name: value.encode() for name, value in found.items() if isinstance(value, str)}
-    return found
+    return {name: stored_id(engine.dialect.name, value) for name, value in found.items()}
+
+
+def stored_id(dialect: str, text: str) -> str | bytes:
+    """An id as the tables of a dialect have it."""
+    return text.encode() if dialect in BYTES_FOR_IDS else text
+
+
+def text_of(stored: str | bytes) -> str:
+    """An id that the tables have. Raises `UnicodeDecodeError` for what is none."""
+    return stored.decode() if isinstance(stored, bytes) else stored
 
 
 def matching(table: Table, ids: Ids) -> ColumnElement[bool]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 from sqlalchemy import RowMapping
 
@@ -16,12 +16,11 @@ from ...model import FORMAT_VERSION
 from ...offloading import offloaded
 from ...wire.large_json import LARGE, decode_text, encode_text
 from ..base import Message, StoredMessage
+from ..branches import Writers
 from ..content import decode_content, encoded, read_status
+from .engines import stored_id, text_of
 
-__all__ = ["ROW_COLUMNS", "Draft", "Writers", "decode_row", "decode_rows", "decode_writers"]
-
-Writers: TypeAlias = list[tuple[str | None, str]]
-"""Every stream that wrote a message, oldest first, with the digest of what it wrote; None for no stream."""
+__all__ = ["ROW_COLUMNS", "Draft", "damaged", "decode_row", "decode_rows", "decode_writers"]
 
 ROW_COLUMNS: Final = (
     "message_id",
@@ -32,6 +31,8 @@ ROW_COLUMNS: Final = (
     "format_version",
     "created_at",
     "updated_at",
+    "branch",
+    "superseded",
 )
 
 
@@ -50,13 +51,15 @@ class Draft:
         text = await offloaded(partial(decode_text, content), large=len(content) >= LARGE)
         return cls(message, text, digest)
 
-    def columns(self, earlier: Writers, now: float) -> dict[str, str | int | float]:
+    def columns(self, dialect: str, earlier: Writers, now: float) -> dict[str, str | bytes | int | float | None]:
         """What writing it after `earlier` sets."""
+        answered = self.message.replies_to
         writers = [*earlier, (self.message.stream_id, self.digest)]
         return {
             "role": self.message.role.value,
             "status": self.message.status.value,
             "content": self.content,
+            "replies_to": None if answered is None else stored_id(dialect, answered),
             "writers": json.dumps(writers, separators=(",", ":"), ensure_ascii=False),
             "format_version": FORMAT_VERSION,
             "updated_at": now,
@@ -70,7 +73,7 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
         MessageFormatError: a newer version wrote it; a worker of that version can read it.
         MessageCorruptError: it is damaged.
     """
-    with decoding(lambda: _damaged(operation)):
+    with decoding(lambda: damaged(operation)):
         if row["format_version"] > FORMAT_VERSION:
             raise MessageFormatError(
                 f"{operation}: a newer version of streamguard wrote this message", operation=operation
@@ -87,18 +90,20 @@ async def decode_rows(operation: str, rows: Sequence[RowMapping]) -> list[Stored
 def decode_row(operation: str, row: RowMapping) -> StoredMessage:
     """A row of `ROW_COLUMNS`. Raises as `decode_writers`."""
     writers: Sequence[tuple[str | None, str]] = decode_writers(operation, row)
-    with decoding(lambda: _damaged(operation)):
-        message_id = row["message_id"].decode() if isinstance(row["message_id"], bytes) else row["message_id"]
+    with decoding(lambda: damaged(operation)):
+        message_id = text_of(row["message_id"])
         message, status = decode_content(message_id, encode_text(row["content"])), read_status(row["status"])
     return StoredMessage(
-        message=message,
+        message=replace(message, branch=row["branch"]),
         position=row["position"],
         status=status,
         streams=tuple(stream_id for stream_id, _ in writers if stream_id is not None),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        superseded=row["superseded"] or None,
     )
 
 
-def _damaged(operation: str) -> MessageCorruptError:
+def damaged(operation: str) -> MessageCorruptError:
+    """The error for a row that cannot be read."""
     return MessageCorruptError(f"{operation}: a stored message is damaged", operation=operation)

@@ -13,7 +13,7 @@ __all__ = ["create_missing", "examine"]
 
 async def create_missing(connection: AsyncConnection, tables: MessageTables) -> None:
     """Create the tables that are not there."""
-    await connection.run_sync(tables.metadata.create_all, tables=[tables.sessions, tables.messages])
+    await connection.run_sync(tables.metadata.create_all, tables=list(tables.every))
 
 
 async def examine(connection: AsyncConnection, tables: MessageTables) -> list[str]:
@@ -30,7 +30,7 @@ async def examine(connection: AsyncConnection, tables: MessageTables) -> list[st
 def _missing(connection: Connection, tables: MessageTables) -> list[str]:
     found = inspect(connection)
     warnings = []
-    for table in (tables.sessions, tables.messages):
+    for table in tables.every:
         if not found.has_table(table.name, schema=table.schema):
             warnings.append(f"there is no table {table.fullname}: messages cannot be saved; see create_tables")
             continue

@@ -30,6 +30,8 @@ class LockedSession:
     alive: bool = False
     """Whether it exists and its time is not over."""
     last_position: int = 0
+    branch: int = 0
+    """How often its history was superseded."""
 
 
 class Sessions:
@@ -54,7 +56,7 @@ class Sessions:
         has written, however long it waits.
         """
         sessions = self._table
-        columns = (sessions.c.last_position, sessions.c.expires_at, self._clock.label("now"))
+        columns = (sessions.c.last_position, sessions.c.branch, sessions.c.expires_at, self._clock.label("now"))
         query = select(*columns).where(matching(sessions, ids))
         if connection.dialect.name == "sqlite":
             await self._lock_sqlite(connection, ids)
@@ -70,7 +72,7 @@ class Sessions:
             return LockedSession(await connection.scalar(select(self._clock)) or 0.0, exists=False)
         now, expires_at = row["now"], row["expires_at"]
         alive = expires_at is None or expires_at > now
-        return LockedSession(now, exists=True, alive=alive, last_position=row["last_position"])
+        return LockedSession(now, exists=True, alive=alive, last_position=row["last_position"], branch=row["branch"])
 
     async def _lock_sqlite(self, connection: AsyncConnection, ids: Ids) -> None:
         sessions = self._table
@@ -82,29 +84,33 @@ class Sessions:
         else:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    async def is_lasting(self, connection: AsyncConnection, ids: Ids) -> bool:
-        """Whether the session exists and never ends. Takes no lock."""
-        query = select(self._table.c.owner).where(matching(self._table, ids), self._table.c.expires_at.is_(None))
-        return await connection.scalar(query) is not None
+    async def branch_of_lasting(self, connection: AsyncConnection, ids: Ids) -> int | None:
+        """The branch of a session that never ends; None where there is none. Takes no lock."""
+        query = select(self._table.c.branch).where(matching(self._table, ids), self._table.c.expires_at.is_(None))
+        branch: int | None = await connection.scalar(query)
+        return branch
 
     async def create(self, connection: AsyncConnection, ids: Ids, now: float) -> None:
         """Add the session, without messages."""
         times = {"created_at": now, "updated_at": now, "expires_at": self._end(now)}
-        await connection.execute(insert(self._table).values({**ids, "last_position": 0, **times}))
+        await connection.execute(insert(self._table).values({**ids, "last_position": 0, "branch": 0, **times}))
 
-    async def renew(self, connection: AsyncConnection, ids: Ids, session: LockedSession, *, added: int = 0) -> None:
-        """Begin its time to live anew, after `added` messages."""
+    async def renew(
+        self, connection: AsyncConnection, ids: Ids, session: LockedSession, *, added: int = 0, superseded: int = 0
+    ) -> None:
+        """Begin its time to live anew, after `added` messages and `superseded` supersedings."""
         changed = {
             "updated_at": session.now,
             "expires_at": self._end(session.now),
             "last_position": session.last_position + added,
+            "branch": session.branch + superseded,
         }
         await connection.execute(update(self._table).where(matching(self._table, ids)).values(changed))
 
     async def erase(self, connection: AsyncConnection, ids: Ids) -> None:
-        """Delete it and its messages."""
-        # Both: SQLite follows foreign keys only where a host has asked it to.
-        for table in (self._tables.messages, self._table):
+        """Delete it, its messages and its branches."""
+        # All: SQLite follows foreign keys only where a host has asked it to.
+        for table in (self._tables.messages, self._tables.branches, self._table):
             await connection.execute(delete(table).where(matching(table, ids)))
 
     async def ended(self, connection: AsyncConnection, limit: int) -> tuple[Ids, ...]:

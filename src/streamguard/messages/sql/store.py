@@ -6,35 +6,43 @@ before. Times are the database's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, NoReturn
+from typing import Final, TypeVar
 
 from sqlalchemy import RowMapping, and_, insert, or_, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ...errors import (
-    ConfigurationError,
-    MessageConflictError,
-    MessageNotFoundError,
-    MessageStoreError,
-)
+from ...errors import ConfigurationError, MessageNotFoundError, MessageStoreError
 from ...model import SessionKey
-from ..base import Appended, Message, MessageStatus, MessageStore, StoredMessage
-from ..content import check_ids
-from .engines import Ids, clock_of, ids_of, make_engine, matching
+from ..base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
+from ..branches import (
+    LAST_POSITION,
+    Superseding,
+    addressed,
+    appended_with,
+    continues,
+    cut_of,
+    places,
+    request_of,
+    superseded_late,
+    version_of,
+)
+from ..content import check_ids, check_superseding
+from .branches import Branches
+from .engines import Ids, clock_of, ids_of, make_engine, matching, stored_id
 from .failures import RaceLostError
 from .loops import Engines
-from .rows import ROW_COLUMNS, Draft, decode_rows, decode_writers
+from .rows import ROW_COLUMNS, Draft, decode_rows
 from .schema import create_missing, examine
-from .sessions import Sessions
+from .sessions import LockedSession, Sessions
 from .tables import MessageTables
 from .transactions import Transactions
 
 __all__ = ["SQLMessageStore"]
 
-_LARGEST_POSITION: Final = 2**31 - 1
+T = TypeVar("T")
 
 _CREATE_ATTEMPTS: Final = 3
 """Creating tables is no atomic step: of two processes that do, one may find a table that came in between."""
@@ -92,6 +100,7 @@ class SQLMessageStore(MessageStore):
         self._endless = ttl_seconds is None
         self.tables: MessageTables = MessageTables() if tables is None else tables
         self._sessions = Sessions(self.tables, self._clock, ttl_seconds)
+        self._branches = Branches(self.tables)
 
     async def start(self) -> list[str]:
         """Connect once. Warns of an unreachable database, of tables or columns that are missing, and of a MySQL
@@ -140,71 +149,156 @@ class SQLMessageStore(MessageStore):
             deleted += await self._run("delete_expired", step)
         return deleted
 
-    async def open_session(self, key: SessionKey) -> bool:
+    async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
         ids = ids_of(self._engine, key)
 
-        async def step(connection: AsyncConnection) -> bool:
+        async def step(connection: AsyncConnection) -> Opened:
             session = await self._sessions.lock(connection, ids)
             if session.alive:
                 await self._sessions.renew(connection, ids, session)
-                return False
+                return Opened(created=False, branch=session.branch)
             if session.exists:
                 await self._sessions.erase(connection, ids)
             await self._sessions.create(connection, ids, session.now)
-            return True
+            return Opened(created=True, branch=0)
 
         # Most sessions are there already, and opening one that never ends changes nothing.
-        if self._endless and await self._run(
-            "open_session", lambda connection: self._sessions.is_lasting(connection, ids)
-        ):
-            return False
+        if self._endless:
+            branch = await self._run(
+                "open_session", lambda connection: self._sessions.branch_of_lasting(connection, ids)
+            )
+            if branch is not None:
+                return Opened(created=False, branch=branch)
+        return await self._again_if_raced("open_session", step)
+
+    async def _again_if_raced(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         try:
-            return await self._run("open_session", step)
+            return await self._run(operation, step)
         except RaceLostError:
-            return False
+            # Somebody who does not take our lock has written to the tables. What is there now decides.
+            return await self._run(operation, step)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
         draft = await Draft.of("append", message)
-        ids = ids_of(self._engine, key, message.message_id)
-        try:
-            return await self._run("append", lambda connection: self._append(connection, ids, draft))
-        except RaceLostError:
-            # Somebody who does not take our lock has written to the tables. What is there now decides.
-            return await self._run("append", lambda connection: self._append(connection, ids, draft))
+        ids = ids_of(self._engine, key)
+        return await self._again_if_raced("append", lambda connection: self._append(connection, ids, draft))
 
     async def _append(self, connection: AsyncConnection, ids: Ids, draft: Draft) -> Appended:
-        messages, message = self.tables.messages, draft.message
-        session = await self._sessions.lock(connection, ids)
-        if not session.alive:
-            raise MessageNotFoundError("append: there is no such session; open it first", operation="append")
-        query = select(messages.c.writers, messages.c.format_version).where(matching(messages, ids))
-        row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            if message.continues is not None:
-                _conflict("the message it continues is not there")
-            own = {"position": session.last_position + 1, "created_at": session.now}
-            await connection.execute(insert(messages).values({**ids, **own, **draft.columns([], session.now)}))
-            await self._sessions.renew(connection, ids, session, added=1)
-            return Appended.CREATED
-        writers = decode_writers("append", row)
+        message = draft.message
+        session = await self._locked(connection, "append", ids)
+        branch = session.branch if message.branch is None else min(message.branch, session.branch)
+        versions = await self._branches.versions(connection, "append", ids, message.message_id)
+        version = version_of(message, branch, versions)
+        if version is None:
+            superseded = await self._superseded_late(connection, ids, message, branch)
+            version = next((one for one in versions if one.superseded == superseded), None)
+            if version is None:
+                await self._insert(connection, ids, draft, session, branch=branch, superseded=superseded)
+                await self._sessions.renew(connection, ids, session, added=1)
+                return Appended.CREATED if superseded is None else Appended.SUPERSEDED
         answer = Appended.DUPLICATE
-        if message.stream_id in dict(writers):
-            if (message.stream_id, draft.digest) not in writers:
-                _conflict("the same stream has stored it with other content")
-        elif message.continues is None or message.continues != writers[-1][0]:
-            _conflict("it is stored already, and not as what this one continues")
-        else:
-            changed = draft.columns(writers, session.now)
-            await connection.execute(update(messages).where(matching(messages, ids)).values(changed))
+        if continues(message, draft.digest, version):
+            messages = self.tables.messages
+            this = and_(matching(messages, ids), messages.c.position == version.position)
+            changed = draft.columns(connection.dialect.name, version.writers, session.now)
+            await connection.execute(update(messages).where(this).values(changed))
             answer = Appended.CONTINUED
         await self._sessions.renew(connection, ids, session)
-        return answer
+        return answer if version.superseded is None else Appended.SUPERSEDED
+
+    async def _superseded_late(
+        self, connection: AsyncConnection, ids: Ids, message: Message, branch: int
+    ) -> int | None:
+        """The superseding that hides a message which is created in `branch`; None for a visible one."""
+        answered = await self._branches.versions(connection, "append", ids, message.replies_to)
+        later = await self._branches.since(connection, "append", ids, branch)
+        return superseded_late(message.message_id, branch, addressed(answered, branch), later)
+
+    async def _locked(self, connection: AsyncConnection, operation: str, ids: Ids) -> LockedSession:
+        session = await self._sessions.lock(connection, ids)
+        if not session.alive:
+            raise MessageNotFoundError(f"{operation}: there is no such session; open it first", operation=operation)
+        return session
+
+    async def _insert(
+        self,
+        connection: AsyncConnection,
+        ids: Ids,
+        draft: Draft,
+        session: LockedSession,
+        *,
+        branch: int,
+        superseded: int | None,
+    ) -> None:
+        """Add a message at the session's next position."""
+        dialect = connection.dialect.name
+        own = {
+            "message_id": stored_id(dialect, draft.message.message_id),
+            "position": session.last_position + 1,
+            "created_at": session.now,
+            "branch": branch,
+            "superseded": superseded or 0,
+        }
+        values = {**ids, **own, **draft.columns(dialect, [], session.now)}
+        await connection.execute(insert(self.tables.messages).values(values))
+
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        check_superseding(key, by, start, after, message)
+        draft = None if message is None else await Draft.of("supersede", message)
+        request = request_of(start, after, message, None if draft is None else draft.digest)
+        ids = ids_of(self._engine, key)
+
+        async def step(connection: AsyncConnection) -> Superseded:
+            session = await self._locked(connection, "supersede", ids)
+            known = await self._branches.by(connection, ids, by)
+            if known is not None:
+                await self._sessions.renew(connection, ids, session)
+                return known.answer(request)
+            made = await self._supersede(connection, ids, session, start, after, draft, request)
+            await self._branches.add(connection, ids, by, made, session.now)
+            added = made.appended is Appended.CREATED
+            await self._sessions.renew(connection, ids, session, added=int(added), superseded=1)
+            return made.answer(request)
+
+        return await self._again_if_raced("supersede", step)
+
+    async def _supersede(
+        self,
+        connection: AsyncConnection,
+        ids: Ids,
+        session: LockedSession,
+        start: str | None,
+        after: str | None,
+        draft: Draft | None,
+        request: str,
+    ) -> Superseding:
+        visible = await self._branches.visible(connection, "supersede", ids)
+        standing = list(zip(places(visible), visible, strict=True))
+        known = [
+            one
+            for one in (start, after)
+            if one is not None and await self._branches.versions(connection, "supersede", ids, one)
+        ]
+        cut = cut_of(standing, start, after, known=known)
+        hidden = [row for place, row in standing if place > cut]
+        branch = session.branch + 1
+        await self._branches.hide(connection, ids, branch, hidden)
+        appended = None
+        if draft is not None:
+            versions = await self._branches.versions(connection, "supersede", ids, draft.message.message_id)
+            staying = next((one for one in versions if one.superseded is None), None)
+            appended = appended_with(draft.message, draft.digest, staying)
+            if appended is Appended.CREATED:
+                await self._insert(connection, ids, draft, session, branch=branch, superseded=None)
+        return Superseding(branch, start, after, request, cut, len(hidden), appended)
 
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         check_ids("get", key, message_id)
-        rows = await self._read("get", ids_of(self._engine, key, message_id), after=0, limit=1)
+        rows = await self._read("get", ids_of(self._engine, key, message_id), limit=1)
         if not rows:
             raise _no_message("get")
         (found,) = await decode_rows("get", rows)
@@ -216,11 +310,12 @@ class SQLMessageStore(MessageStore):
 
         async def step(connection: AsyncConnection) -> None:
             session = await self._sessions.lock(connection, ids)
-            found = await connection.scalar(select(messages.c.position).where(matching(messages, ids)))
+            this = and_(matching(messages, ids), messages.c.superseded == 0)
+            found = await connection.scalar(select(messages.c.position).where(this))
             if not session.alive or found is None:
                 raise _no_message("mark")
             changed = {"status": status.value, "updated_at": session.now}
-            await connection.execute(update(messages).where(matching(messages, ids)).values(changed))
+            await connection.execute(update(messages).where(this).values(changed))
             await self._sessions.renew(connection, ids, session)
 
         await self._run("mark", step)
@@ -236,40 +331,40 @@ class SQLMessageStore(MessageStore):
         await self._run("delete_session", step)
 
     async def _read(
-        self, operation: str, ids: Ids, *, after: int, limit: int, backwards: bool = False
+        self, operation: str, ids: Ids, *, limit: int, after: int = 0, branches: bool = False, backwards: bool = False
     ) -> Sequence[RowMapping]:
-        """Messages of a session that lives."""
+        """Messages of a session that lives; the visible ones, or with `branches` all."""
         messages, sessions = self.tables.messages, self.tables.sessions
         same = and_(messages.c.owner == sessions.c.owner, messages.c.session_id == sessions.c.session_id)
         lives = or_(sessions.c.expires_at.is_(None), sessions.c.expires_at > self._clock)
         query = (
             select(*(messages.c[name] for name in ROW_COLUMNS))
             .join(sessions, same)
-            .where(matching(messages, ids), lives, messages.c.position > min(after, _LARGEST_POSITION))
+            .where(matching(messages, ids), lives, messages.c.position > min(after, LAST_POSITION))
             .order_by(messages.c.position.desc() if backwards else messages.c.position)
             .limit(limit)
         )
+        if not branches:
+            query = query.where(messages.c.superseded == 0)
 
         async def step(connection: AsyncConnection) -> Sequence[RowMapping]:
             return (await connection.execute(query)).mappings().all()
 
         return await self._run(operation, step)
 
-    async def list(self, key: SessionKey, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def list(
+        self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
+    ) -> list[StoredMessage]:
         check_ids("list", key)
-        rows = await self._read("list", ids_of(self._engine, key), after=after, limit=limit)
+        rows = await self._read("list", ids_of(self._engine, key), after=after, limit=limit, branches=branches)
         return await decode_rows("list", rows)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         check_ids("last", key)
-        rows = await self._read("last", ids_of(self._engine, key), after=0, limit=1, backwards=True)
+        rows = await self._read("last", ids_of(self._engine, key), limit=1, backwards=True)
         found = await decode_rows("last", rows)
         return found[0] if found else None
 
 
 def _no_message(operation: str) -> MessageNotFoundError:
     return MessageNotFoundError(f"{operation}: there is no such message", operation=operation)
-
-
-def _conflict(reason: str) -> NoReturn:
-    raise MessageConflictError(f"append: {reason}", operation="append")

@@ -1,4 +1,4 @@
-"""The two tables of `SQLMessageStore`, on a `MetaData` that Alembic can compare.
+"""The three tables of `SQLMessageStore`, on a `MetaData` that Alembic can compare.
 
 Only SQLAlchemy's own types are used, so a generated migration imports nothing of streamguard.
 
@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.mysql import DOUBLE, LONGTEXT, VARBINARY
 from sqlalchemy.exc import InvalidRequestError
@@ -49,6 +50,10 @@ _MYSQL: Final[dict[str, Any]] = {
 }
 
 
+_ZERO: Final = text("0")
+"""Lets a migration add the column to tables with rows in them."""
+
+
 def _id(max_bytes: int = MAX_ID_BYTES) -> TypeEngine[str]:
     return String(max_bytes).with_variant(VARBINARY(max_bytes), *BYTES_FOR_IDS)
 
@@ -66,14 +71,15 @@ def _time() -> TypeEngine[float]:
 class MessageTables:
     """Where sessions and messages are stored.
 
-    `sessions` and `messages` are SQLAlchemy tables, `metadata` the `MetaData` they belong to: give it to Alembic as a
-    target. Unique and foreign keys and indexes have names of their own, made from their table's; primary keys follow
-    `metadata`'s naming convention.
+    `sessions`, `messages` and `branches` are SQLAlchemy tables, `metadata` the `MetaData` they belong to: give it to
+    Alembic as a target. Unique and foreign keys and indexes have names of their own, made from their table's; primary
+    keys follow `metadata`'s naming convention.
 
     Args:
         prefix: What the tables' names begin with.
         sessions: The sessions table's whole name, in place of `prefix` + `sessions`.
         messages: The messages table's whole name, likewise.
+        branches: The whole name of the table that says how histories were superseded, likewise.
         schema: The database schema they are in, which must exist; None for `metadata`'s, or the connection's own.
         metadata: A host's `MetaData` to add them to; None makes one.
 
@@ -87,19 +93,28 @@ class MessageTables:
         prefix: str = "streamguard_",
         sessions: str | None = None,
         messages: str | None = None,
+        branches: str | None = None,
         schema: str | None = None,
         metadata: MetaData | None = None,
     ) -> None:
         self.metadata: MetaData = MetaData() if metadata is None else metadata
         session_name = _checked(prefix + "sessions" if sessions is None else sessions)
         message_name = _checked(prefix + "messages" if messages is None else messages)
+        branch_name = _checked(prefix + "branches" if branches is None else branches)
         try:
             self.sessions: Table = self._sessions(session_name, schema)
             self.messages: Table = self._messages(message_name, schema)
+            self.branches: Table = self._branches(branch_name, schema)
         except InvalidRequestError as exc:
             raise ConfigurationError(
-                f"the MetaData has a table {session_name} or {message_name} already: make MessageTables once, and share"
+                f"the MetaData has a table {session_name}, {message_name} or {branch_name} already: "
+                "make MessageTables once, and share"
             ) from exc
+
+    @property
+    def every(self) -> tuple[Table, ...]:
+        """All of them, in the order in which they can be created."""
+        return self.sessions, self.messages, self.branches
 
     def _sessions(self, name: str, schema: str | None) -> Table:
         return Table(
@@ -108,6 +123,7 @@ class MessageTables:
             Column("owner", _id(MAX_OWNER_BYTES), nullable=False),
             Column("session_id", _id(), nullable=False),
             Column("last_position", Integer, nullable=False, comment="of its last message; 0 without one"),
+            Column("branch", Integer, nullable=False, server_default=_ZERO, comment="how often it was superseded"),
             Column("created_at", _time(), nullable=False, comment="Unix time, as all times here"),
             Column("updated_at", _time(), nullable=False),
             Column("expires_at", _time(), nullable=True, comment="null: never"),
@@ -132,16 +148,45 @@ class MessageTables:
             Column("format_version", SmallInteger, nullable=False),
             Column("created_at", _time(), nullable=False),
             Column("updated_at", _time(), nullable=False),
+            Column("branch", Integer, nullable=False, server_default=_ZERO, comment="the one it was stored in"),
+            Column("superseded", Integer, nullable=False, server_default=_ZERO, comment="by which branch; 0: visible"),
+            Column("replies_to", _id(), nullable=True, comment="as in content: the message it answers"),
             PrimaryKeyConstraint("owner", "session_id", "position"),
-            UniqueConstraint("owner", "session_id", "message_id", name=conv(f"uq_{name}_message_id")),
-            ForeignKeyConstraint(
-                ["owner", "session_id"],
-                [self.sessions.c.owner, self.sessions.c.session_id],
-                name=conv(f"fk_{name}_session"),
-                ondelete="CASCADE",
-            ),
+            UniqueConstraint("owner", "session_id", "message_id", "superseded", name=conv(f"uq_{name}_version")),
+            self._session_key(name),
             schema=schema,
             **_MYSQL,
+        )
+
+    def _branches(self, name: str, schema: str | None) -> Table:
+        return Table(
+            name,
+            self.metadata,
+            Column("owner", _id(MAX_OWNER_BYTES), nullable=False),
+            Column("session_id", _id(), nullable=False),
+            Column("branch", Integer, nullable=False, comment="that the superseding made, from 1"),
+            Column("stream_id", _id(), nullable=False, comment="the stream that asked for it"),
+            Column("start_id", _id(), nullable=True, comment="the first message to go"),
+            Column("after_id", _id(), nullable=True, comment="the message before it"),
+            Column("request", String(64), nullable=False, comment="digest of what was asked"),
+            Column("cut_anchor", Integer, nullable=False, comment="with the next: the place behind which all went"),
+            Column("cut_position", Integer, nullable=False),
+            Column("hidden", Integer, nullable=False, comment="how many messages went"),
+            Column("appended", String(16), nullable=True, comment="what became of the message that came with it"),
+            Column("created_at", _time(), nullable=False),
+            PrimaryKeyConstraint("owner", "session_id", "branch"),
+            UniqueConstraint("owner", "session_id", "stream_id", name=conv(f"uq_{name}_stream_id")),
+            self._session_key(name),
+            schema=schema,
+            **_MYSQL,
+        )
+
+    def _session_key(self, name: str) -> ForeignKeyConstraint:
+        return ForeignKeyConstraint(
+            ["owner", "session_id"],
+            [self.sessions.c.owner, self.sessions.c.session_id],
+            name=conv(f"fk_{name}_session"),
+            ondelete="CASCADE",
         )
 
 

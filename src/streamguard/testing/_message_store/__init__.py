@@ -9,9 +9,11 @@ from .content import ContentClauses
 from .continuing import ContinueClauses
 from .doubts import DoubtClauses
 from .ids import IdClauses
+from .lateness import LateClauses
 from .lifetimes import LifetimeClauses
 from .reading import ReadClauses
 from .sessions import SessionClauses
+from .superseding import SupersedeClauses
 
 __all__ = ["MessageStoreSuite"]
 
@@ -26,6 +28,8 @@ class MessageStoreSuite(
     SessionClauses,
     AppendClauses,
     ContinueClauses,
+    SupersedeClauses,
+    LateClauses,
     ReadClauses,
     ContentClauses,
     IdClauses,

@@ -34,10 +34,10 @@ async def _refused(call: Callable[P, Awaitable[object]], *args: P.args, **kwargs
 
 async def _distinct_or_refused(store: MessageStore, doubtful: SessionKey, plain: SessionKey) -> None:
     try:
-        assert await store.open_session(doubtful)
+        assert (await store.open_session(doubtful)).created
     except MessageInvalidError:
         return
-    assert await store.open_session(plain)
+    assert (await store.open_session(plain)).created
 
 
 def _plain(text: str) -> str:
@@ -58,7 +58,7 @@ class IdClauses(Clauses):
         keys = [SessionKey(unique.owner, f"{one}{unique.session_id}{one}") for one in ALIKE]
         keys += [SessionKey(f"{one}{unique.owner}{one}", f"{unique.session_id}-of-{n}") for n, one in enumerate(ALIKE)]
         for number, key in enumerate(keys):
-            assert await store.open_session(key)
+            assert (await store.open_session(key)).created
             await put(store, key, asked(str(number)))
         for number, key in enumerate(keys):
             assert texts(await everything(store, key)) == [str(number)]
@@ -67,7 +67,7 @@ class IdClauses(Clauses):
         unique = fresh_key().owner
         pairs = [("ab", "c"), ("a", "bc"), ("a:", "d"), ("a", ":d"), ("a", "b"), ("b", "a")]
         for owner, session_id in pairs:
-            assert await store.open_session(SessionKey(f"{unique}{owner}", f"{session_id}{unique}"))
+            assert (await store.open_session(SessionKey(f"{unique}{owner}", f"{session_id}{unique}"))).created
 
     async def test_stream_ids_are_compared_exactly(self, store: MessageStore) -> None:
         key = await opened(store)
@@ -85,7 +85,7 @@ class IdClauses(Clauses):
             unique = fresh_key().owner.ljust(32, "-")
             longest = one * (MAX_OWNER_BYTES // MAX_ID_BYTES)
             key = SessionKey(unique + longest[32:] if one.isascii() else unique + longest[8:], one)
-            assert await store.open_session(key)
+            assert (await store.open_session(key)).created
             first = replied("0", message_id=one, stream_id=one)
             await put(store, key, first)
             second = replied("1", message_id=one, stream_id=one[1:], continues=one)

@@ -41,7 +41,7 @@ class LifetimeClauses(Clauses):
         key = await opened(store)
         await put(store, key, asked("one", message_id="m"), asked("two"))
         await self.advance(ttl * 1.2)
-        assert await store.open_session(key)
+        assert (await store.open_session(key)).created
         await put(store, key, asked("new", message_id="m"))
         assert [(stored.position, *texts([stored])) for stored in await everything(store, key)] == [(1, "new")]
 

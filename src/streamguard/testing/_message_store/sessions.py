@@ -20,12 +20,12 @@ class SessionClauses(Clauses):
         assert [warning for warning in warnings if not warning.strip()] == []
 
     async def test_the_first_opening_creates_the_session(self, store: MessageStore) -> None:
-        assert await store.open_session(fresh_key()) is True
+        assert (await store.open_session(fresh_key())).created
 
     async def test_a_later_opening_finds_the_session(self, store: MessageStore) -> None:
         key = await opened(store)
         await put(store, key, asked("one"))
-        assert not await store.open_session(key)
+        assert not (await store.open_session(key)).created
 
     async def test_a_later_opening_keeps_what_was_said(self, store: MessageStore) -> None:
         key = await opened(store)
@@ -38,21 +38,23 @@ class SessionClauses(Clauses):
         for _ in range(5):
             key = fresh_key()
             answers = await asyncio.gather(*(insistently(store.open_session, key) for _ in range(RACERS)))
-            assert answers.count(True) <= 1  # none, when the one that created was told to ask again
-            assert not await store.open_session(key)
+            assert [answer.created for answer in answers].count(
+                True
+            ) <= 1  # none, when the one that created was told to ask again
+            assert not (await store.open_session(key)).created
 
     async def test_appending_to_a_session_that_was_never_opened_finds_none(self, store: MessageStore) -> None:
         key = fresh_key()
         with pytest.raises(MessageNotFoundError):
             await store.append(key, asked())
-        assert await store.open_session(key)
+        assert (await store.open_session(key)).created
 
     async def test_owners_may_choose_the_same_session_id(self, store: MessageStore) -> None:
         one = await opened(store)
         other = SessionKey(f"{one.owner}-other", one.session_id)
         first, second = replied("mine", message_id="m"), replied("yours", message_id="m")
         await put(store, one, first)
-        assert await store.open_session(other)
+        assert (await store.open_session(other)).created
         await put(store, other, second)
         for key, message in ((one, first), (other, second)):
             (stored,) = await everything(store, key)
@@ -107,7 +109,7 @@ class SessionClauses(Clauses):
         key = await opened(store)
         await put(store, key, asked("old", message_id="m"), replied("older"))
         await store.delete_session(key)
-        assert await store.open_session(key)
+        assert (await store.open_session(key)).created
         await put(store, key, asked("new", message_id="m"))
         (stored,) = await everything(store, key)
         assert (stored.position, texts([stored])) == (1, ["new"])
@@ -115,7 +117,7 @@ class SessionClauses(Clauses):
     async def test_deleting_what_is_not_there_is_fine(self, store: MessageStore) -> None:
         key = fresh_key()
         await store.delete_session(key)
-        assert await store.open_session(key)
+        assert (await store.open_session(key)).created
         await store.delete_session(key)
         await store.delete_session(key)
 

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import anyio
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageStoreError
-from ...messages.base import Message, MessageStore, Role, StoredMessage
+from ...messages.base import Message, MessageStore, Role, StoredMessage, Superseded
 from ...model import Outcome, SessionKey, new_message_id, new_stream_id
 from ...wire.folding import Json
 
@@ -37,9 +37,9 @@ def text_part(text: str) -> dict[str, Json]:
     return {"type": "text", "text": text}
 
 
-def asked(text: str = "Why?", *, message_id: str | None = None) -> Message:
+def asked(text: str = "Why?", *, message_id: str | None = None, branch: int | None = None) -> Message:
     """A user's message."""
-    return Message(message_id or new_message_id(), Role.USER, (text_part(text),))
+    return Message(message_id or new_message_id(), Role.USER, (text_part(text),), branch=branch)
 
 
 def replied(
@@ -52,6 +52,7 @@ def replied(
     metadata: Mapping[str, Json] | None = None,
     usage: Mapping[str, int] | None = None,
     replies_to: str | None = None,
+    branch: int | None = None,
 ) -> Message:
     """A stream's reply."""
     return Message(
@@ -64,17 +65,20 @@ def replied(
         outcome=outcome,
         usage=usage or {},
         replies_to=replies_to,
+        branch=branch,
     )
 
 
-def continued(message: Message, text: str, *, outcome: Outcome = Outcome.COMPLETED) -> Message:
+def continued(
+    message: Message, text: str, *, outcome: Outcome = Outcome.COMPLETED, branch: int | None = None
+) -> Message:
     """What another stream makes of `message`."""
-    return replied(text, message_id=message.message_id, continues=message.stream_id, outcome=outcome)
+    return replied(text, message_id=message.message_id, continues=message.stream_id, outcome=outcome, branch=branch)
 
 
 async def opened(store: MessageStore, owner: str | None = None) -> SessionKey:
     key = fresh_key(owner)
-    assert await store.open_session(key)
+    assert (await store.open_session(key)).created
     return key
 
 
@@ -86,6 +90,24 @@ async def put(store: MessageStore, key: SessionKey, *messages: Message) -> None:
 
 async def everything(store: MessageStore, key: SessionKey) -> list[StoredMessage]:
     return await store.list(key, limit=1000)
+
+
+async def all_branches(store: MessageStore, key: SessionKey) -> list[StoredMessage]:
+    """What old branches hold, too."""
+    return await store.list(key, limit=1000, branches=True)
+
+
+async def superseded(
+    store: MessageStore,
+    key: SessionKey,
+    start: str | None,
+    after: str | None = None,
+    message: Message | None = None,
+    *,
+    by: str | None = None,
+) -> Superseded:
+    """Supersede from `start` on, or past `after`, as a stream of its own."""
+    return await store.supersede(key, by=by or new_stream_id(), start=start, after=after, message=message)
 
 
 async def conflicts(store: MessageStore, key: SessionKey, message: Message) -> bool:

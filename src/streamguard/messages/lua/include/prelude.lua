@@ -1,7 +1,10 @@
 -- What every script needs of a session.
 -- A session is one hash, so that it lives and dies as a whole. Its fields: `v` format version, `n` number of messages,
--- `ow` and `se` owner and session id in clear; `i:<message id>` a message's position, and per position `k:` its id,
--- `b:` all else of it, `w:` its writers with their digests, `s:` status, `c:` created and `u:` updated (ms).
+-- `br` how often its history was superseded, `ow` and `se` owner and session id in clear; `i:<message id>` the positions
+-- of a message's versions, oldest first, with commas between; per position `k:` its id, `b:` all else of it, `w:` its
+-- writers with their digests, `s:` status, `c:` created and `u:` updated (ms), `g:` the branch it was stored in, `x:` the
+-- branch that superseded it, if any, `r:` '+' and the id of what it answers, if any; per branch from 1 on `p:`, the
+-- superseding that made it; `y:<stream id>` the branch that a stream made.
 
 -- The store's clock, in whole milliseconds.
 local function now()
@@ -17,5 +20,5 @@ end
 -- One message.
 local function record(position)
   return {position, unpack(redis.call('HMGET', KEYS[1], 'k:' .. position, 'b:' .. position, 'w:' .. position, 's:' .. position,
-    'c:' .. position, 'u:' .. position))}
+    'c:' .. position, 'u:' .. position, 'g:' .. position, 'x:' .. position))}
 end

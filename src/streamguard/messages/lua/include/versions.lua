@@ -1,0 +1,38 @@
+-- The versions of a message, whose `i:` field is given: position, branch, superseded (nil: visible), oldest first.
+local function versions(positions)
+  local found = {}
+  for position in string.gmatch(positions or '', '%d+') do
+    local s = redis.call('HMGET', KEYS[1], 'g:' .. position, 'x:' .. position)
+    found[#found + 1] = {position = tonumber(position), branch = tonumber(s[1] or 0), superseded = tonumber(s[2] or nil)}
+  end
+  return found
+end
+
+-- The one that is visible, if any.
+local function visible(positions)
+  for _, version in ipairs(versions(positions)) do
+    if not version.superseded then return version end
+  end
+end
+
+-- Its writers, each a name and a digest.
+local function writers_of(version)
+  return cjson.decode(redis.call('HGET', KEYS[1], 'w:' .. version.position))
+end
+
+-- What this writer wrote last of it: a digest, or nil.
+local function written(version, writer)
+  for _, one in ipairs(writers_of(version)) do
+    if one[1] == writer then return one[2] end
+  end
+end
+
+-- Adds a message at the next position. `superseded` is nil for a visible one. Reply: its position.
+local function add(position, id, positions, writer, digest, status, content, answers, branch, superseded)
+  local at = now()
+  redis.call('HSET', KEYS[1], 'n', position, 'i:' .. id, positions and positions .. ',' .. position or position,
+    'k:' .. position, id, 'b:' .. position, content, 'w:' .. position, cjson.encode({{writer, digest}}),
+    's:' .. position, status, 'c:' .. position, at, 'u:' .. position, at, 'g:' .. position, branch)
+  if superseded then redis.call('HSET', KEYS[1], 'x:' .. position, superseded) end
+  if answers ~= '' then redis.call('HSET', KEYS[1], 'r:' .. position, answers) end
+end
