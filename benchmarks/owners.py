@@ -7,7 +7,8 @@ as the how-to on deploying advises. The *quiet* owner begins an answer ten times
 of its own, has clients that download a long log, resume it from its start, delete sessions that never were, and repeat
 refused requests with new idempotency keys, each as fast as it is answered. Rounds without and with the loud one
 alternate. A short pause after each refusal stands for a client on a network. The server has a processor of its own,
-where there are several.
+where there are several; the loud clients, which would be on other machines, take what the measuring client and Redis
+leave of the rest, so that only the server can be late.
 """
 
 from __future__ import annotations
@@ -260,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(fd))])
         return 0
     if options.loud is not None:
+        os.nice(19)
         port, stream_id, seconds = options.loud
         sys.stdout.write(json.dumps(asyncio.run(_loud(int(port), stream_id, float(seconds)))))
         return 0
