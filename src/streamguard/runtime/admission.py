@@ -12,15 +12,13 @@ from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableE
 from ..faults import Fault, FaultCode, Phase
 from ..model import Observation, Outcome, QuotaState, SessionKey, Signal, StreamRef, StreamState, new_stream_id
 from ..settings import Settings
-from ..stores.base import Full, Registered, Seal, SessionRecord, Status, StopReply, StreamMeta, StreamStore
+from ..stores.base import Full, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
 from ..wire import knows_protocol
 from .breaker import Breaker
 from .budget import Budget
 from .finalise import new_stream_of
-from .orphans import interrupted
 from .quotas.reserving import Reserving
 from .request import StreamRequest
-from .silence import is_silent
 from .stream import LiveStream
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 
@@ -37,7 +35,7 @@ class Admission:
     """Registers new streams and clears the way for them.
 
     `make` builds the local stream; `count` says how many an owner has in this process, `owns` whether a stream is one
-    of them; `settle` runs an orphan's end in the runtime's own task once it is sealed.
+    of them; `settle` runs an orphan's end, its seal included, in the runtime's own task.
     """
 
     def __init__(
@@ -171,8 +169,8 @@ class Admission:
     async def take_over(
         self, meta: StreamMeta, *, stopped: bool, force: bool = False, budget: Budget | None = None
     ) -> bool:
-        """Become the owner of an expired stream (or any, with `force`), seal it, and have its end run. `budget` is that
-        of the request which it is in the way of.
+        """Become the owner of an expired stream (or any, with `force`), have its end run, and wait for its seal.
+        `budget` is that of the request which it is in the way of.
 
         Returns whether it is sealed now, by this worker or another.
 
@@ -189,17 +187,11 @@ class Admission:
         if reply.status is not Status.OK or reply.meta is None:
             return reply.status in (Status.SEALED, Status.GONE)
         taken = reply.meta
-        if taken.state is StreamState.OPEN and not taken.lost:
-            fault = None if stopped else interrupted(taken)
-            silent = await ask(lambda: is_silent(self._store, taken, self._settings))
-            seal = Seal(outcome, taken.last_seq, fault, taken.usage, silent=silent)
-            status, _ = await ask(lambda: self._store.seal(taken.ref, taken.epoch, seal))
-            if status not in (Status.OK, Status.SEALED):
-                return False
         self._settle(taken, outcome)
-        if taken.lost:  # it cannot be sealed, so only its tombstone frees the session
-            return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds, budget=budget)
-        return True
+        if taken.state is not StreamState.OPEN:
+            return True
+        # One that lost its log cannot be sealed: only its tombstone frees the session.
+        return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds, budget=budget)
 
     async def _replace(self, request: StreamRequest, meta: StreamMeta, budget: Budget) -> None:
         """End the session's stream by a stop, and by force if its writer does not end it in time."""

@@ -131,6 +131,7 @@ class Assembly:
         self.orphans: Orphans = Orphans(
             store,
             settings,
+            reads=reads,
             finaliser=self.finaliser,
             finishing=self.settling,
             observe=observe,

@@ -16,7 +16,8 @@ __all__ = ["end_events", "proposed_seal", "tidy"]
 
 
 def tidy(stream: LiveStream, ending: Ending) -> None:
-    """Leave the client's state tidy when the stream did not end by itself: an open text part gets its end."""
+    """Leave the client's state tidy when the stream did not end by itself: open text parts and tool calls get their
+    ends."""
     if ending.outcome is Outcome.COMPLETED or stream.superseded or stream.feed.emitted == 0:
         return
     for payload in stream.encoder.abandon():

@@ -235,6 +235,7 @@ class Finaliser:
         if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
             ending = stream.overruled
             stream.fault = ending.fault
+            tidy(stream, ending)
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
         seal = proposed_seal(stream, ending)

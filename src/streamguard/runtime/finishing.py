@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..faults import Fault
 from ..model import Outcome, Persisted, QuotaState, StreamRef
 from ..stores.base import NewStream, Seal, StreamMeta
+from ..wire.folding import Json
 from .beginning import Beginning
 from .stream import LiveStream
 
@@ -101,6 +102,11 @@ class Finishing:
         """Whether a stream that nobody writes any more, and that is not sealed, was saved to its end all the same: then
         it ended, and the store lost that. False where it cannot be told soon."""
         return False
+
+    async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
+        """The parts of the message that a stream continues, as they were before it; none where it continues none, or
+        it cannot be told soon."""
+        return ()
 
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Finish a stream whose log is whole; `stream` when it was produced here. Takes a few seconds at most: what

@@ -16,6 +16,8 @@ from ..wire.base import WireProtocol
 from .feed import LOG_LOST
 from .finalise import Finaliser
 from .finishing import Finishing, Sealed, new_stream_of_meta
+from .log_reads import LogReads
+from .open_ends import OpenEnds
 from .request import Ending
 from .silence import is_silent
 
@@ -38,6 +40,7 @@ class Orphans:
         store: StreamStore,
         settings: Settings,
         *,
+        reads: LogReads,
         finaliser: Finaliser,
         finishing: Finishing,
         observe: Observer,
@@ -49,6 +52,7 @@ class Orphans:
         self._finishing = finishing
         self._observe = observe
         self._start = start
+        self._open_ends = OpenEnds(store, reads, settings, finishing)
 
     def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`settle` in a task of the runtime's own."""
@@ -82,7 +86,10 @@ class Orphans:
             return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
         if seal is None:
             silent = await is_silent(self._store, meta, self._settings)
-            proposal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, silent=silent)
+            last_seq = await self._open_ends.append(meta, await self._open_ends.of(meta))
+            if last_seq is None:
+                return None
+            proposal = Seal(proposed.outcome, last_seq, proposed.fault, meta.usage, silent=silent)
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
             if seal is None:
                 return None
@@ -93,8 +100,11 @@ class Orphans:
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
         """What was logged before the log was lost is all that anybody has of it, unless it is saved whole."""
-        silent = proposed.outcome is not Outcome.COMPLETED and await is_silent(self._store, meta, self._settings)
-        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, silent=silent)
+        early = proposed.outcome is not Outcome.COMPLETED
+        silent = early and await is_silent(self._store, meta, self._settings)
+        # Nothing goes into such a log: what it leaves open is ended in the saved message alone.
+        ends = tuple(await self._open_ends.of(meta)) if early else ()
+        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, ends, silent=silent)
         settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
         persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
         terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)

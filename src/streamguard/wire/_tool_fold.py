@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from ._json import Json, Part, given, joined, partial_json, text_of
+from typing import Final
 
-__all__ = ["ToolFold"]
+from ._json import Json, Part, given, joined, partial_json, text_of
+from ._open_calls import is_closing
+
+__all__ = ["ENDED", "ToolFold"]
+
+ENDED: Final = frozenset({"output-available", "output-error", "output-denied"})
+"""The states of a call that has its result."""
 
 
 class ToolFold:
@@ -40,7 +46,7 @@ class ToolFold:
             self._approve(chunk)
         else:
             part = self._invocation(call_id)
-            if part is not None:
+            if part is not None and not (is_closing(kind, chunk) and part.get("state") in ENDED):
                 self._settle_one(call_id)
                 _answer(kind, part, chunk)
 

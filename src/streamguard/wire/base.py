@@ -16,7 +16,16 @@ from .folding import UIMessage
 from .sse import DIGITS, KEPT_DIGITS, LF
 from .values import Reason, Replaced
 
-__all__ = ["DataLineProtocol", "Encoder", "Folding", "LeftOut", "OnLeftOut", "WireProtocol", "nobody_told"]
+__all__ = [
+    "DataLineProtocol",
+    "Encoder",
+    "Folding",
+    "LeftOut",
+    "OnLeftOut",
+    "OpenParts",
+    "WireProtocol",
+    "nobody_told",
+]
 
 _DATA: Final = EventKind.DATA
 
@@ -71,9 +80,31 @@ class Encoder(ABC):
 
     @abstractmethod
     def abandon(self) -> Sequence[bytes]:
-        """Data payloads that leave the client's state tidy when the stream ends otherwise (an open text part's end).
+        """Data payloads that leave the client's state tidy when the stream ends otherwise: the ends of open text parts
+        and tool calls. A repeated call gives none.
 
         A half-received block is discarded."""
+
+    def answered(self, parts: Iterable[Mapping[str, object]]) -> None:  # noqa: B027 -- most protocols have no calls
+        """The stream goes on with a message that has these parts, as its client sent it back: what the client answered
+        in them is this stream's to act on, and to end."""
+
+
+class OpenParts(ABC):
+    """What a stream leaves open, from its data payloads in order, for whoever ends it without its encoder. One per
+    stream; not thread-safe."""
+
+    @abstractmethod
+    def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
+        """As `Encoder.answered`; before the first payload."""
+
+    @abstractmethod
+    def add(self, payload: bytes) -> None:
+        """Take in one payload. One that cannot be read changes nothing."""
+
+    @abstractmethod
+    def ends(self) -> Sequence[bytes]:
+        """As `Encoder.abandon`."""
 
 
 class Folding(Protocol):
@@ -144,6 +175,10 @@ class WireProtocol(ABC):
         `held` are the protocol's own closing parts; only a completed stream sends them. The fault itself is
         logged as a notice before them.
         """
+
+    def open_parts(self) -> OpenParts | None:
+        """What a stream leaves open that ends early; None for a protocol in which nothing is ever open."""
+        return None
 
     @abstractmethod
     def folding(self, message_id: str, previous: UIMessage | None = None) -> Folding:

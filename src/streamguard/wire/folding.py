@@ -7,6 +7,8 @@ Source: `processUIMessageStream` and `createStreamingUIMessageState` of the npm 
 2. Halves of a surrogate pair in two deltas are joined, as JavaScript's strings do by themselves; a lone half becomes
    U+FFFD, since databases refuse it.
 3. A tool input that still streams in is read as far as it goes when somebody looks, not at each delta.
+4. What closes the calls of an answer that ended early (see `_open_calls`) changes no call that has its result: a client
+   may have said of one that it waits, which had its result in another tab.
 """
 
 from __future__ import annotations

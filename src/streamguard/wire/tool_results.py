@@ -13,14 +13,18 @@ from dataclasses import replace
 from typing import Final
 
 from ._json import Json, Part, text_of
+from ._open_calls import is_closed_call
+from ._tool_fold import ENDED
 from .folding import UIMessage
 
 __all__ = ["with_tool_results"]
 
 _OPEN: Final = frozenset({"input-streaming", "input-available", "approval-requested", "approval-responded"})
-"""A call in one of these states waits for its end."""
-_ENDED: Final = frozenset({"output-available", "output-error", "output-denied"})
+"""A call in one of these states waits for its end. So does one that the end of its answer closed: whoever has its
+result may not have known."""
 _TAKEN: Final = ("state", "output", "errorText", "approval")
+_OF_AN_ERROR: Final = ("errorText", "rawInput")
+"""What a call that was closed has of that."""
 
 
 def with_tool_results(message: UIMessage, given: Sequence[Mapping[str, Json]]) -> UIMessage:
@@ -35,13 +39,13 @@ def with_tool_results(message: UIMessage, given: Sequence[Mapping[str, Json]]) -
 
 def _is_answer(part: Mapping[str, Json]) -> bool:
     return isinstance(part.get("toolCallId"), str) and (
-        part.get("state") in _ENDED or part.get("state") == "approval-responded"
+        part.get("state") in ENDED or part.get("state") == "approval-responded"
     )
 
 
 def _answered(part: Part, answers: Mapping[str, Mapping[str, Json]]) -> Part:
     answer = answers.get(text_of(part, "toolCallId"))
-    if answer is None or part.get("state") not in _OPEN or part.get("state") == answer.get("state"):
+    if answer is None or not _waits(part) or _says_the_same(part, answer):
         return part
     taken = {name: copy.deepcopy(answer[name]) for name in _TAKEN if name in answer}
     approval, asked = taken.get("approval"), part.get("approval")
@@ -49,4 +53,13 @@ def _answered(part: Part, answers: Mapping[str, Mapping[str, Json]]) -> Part:
         if approval.get("id") != asked.get("id"):
             return part
         taken["approval"] = {**asked, **approval}
-    return {**part, **taken}
+    kept = {name: value for name, value in part.items() if name not in _OF_AN_ERROR} if is_closed_call(part) else part
+    return {**kept, **taken}
+
+
+def _waits(part: Mapping[str, Json]) -> bool:
+    return part.get("state") in _OPEN or is_closed_call(part)
+
+
+def _says_the_same(part: Mapping[str, Json], answer: Mapping[str, Json]) -> bool:
+    return part.get("state") == answer.get("state") and part.get("errorText") == answer.get("errorText")

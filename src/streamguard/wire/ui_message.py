@@ -10,6 +10,7 @@ The encoder sends only streams that every one of those versions can read, whatev
 3. A delta for a part that is not open opens it; an end for one is left out. Clients fail on either.
 4. Half a surrogate pair at the end of a delta waits for the next delta of the same text, and becomes U+FFFD where none
    comes. A text over the limit becomes several deltas; any other part makes room for a smaller one (see `_parts`).
+5. A stream that ends early ends its open tool calls (see `_open_calls`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
+from ._open_calls import OpenCalls
+from ._open_parts import UIOpenParts
 from ._parts import DELTAS, PROTOCOL, CheckedPart, encode_checked, encode_part, part_of
 from ._pieces import REPLACEMENT, Halves, fitting
 from ._usage import usage_of
@@ -63,6 +66,7 @@ class UIMessageEncoder(Encoder):
         self._text_prefix = b""
         self._in_step = False
         self._closing = False
+        self._calls = OpenCalls()
 
     def begin(self) -> Sequence[bytes]:
         return (encode_part({"type": "start", "messageId": self._message_id}),)
@@ -116,7 +120,10 @@ class UIMessageEncoder(Encoder):
     def abandon(self) -> Sequence[bytes]:
         out = self._close_all()
         # What was opened after the first closing part is held with it, and held parts are not sent now.
-        return () if self._closing else out
+        return [*(() if self._closing else out), *self._calls.ends()]
+
+    def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
+        self._calls.answered(parts)
 
     def _encode_text(self, text: str) -> Sequence[bytes]:
         if not text:
@@ -208,6 +215,8 @@ class UIMessageEncoder(Encoder):
             self._open.clear()
             self._halves.take()
             self._text_key = None
+        if not self._closing:
+            self._calls.note(kind, fields)
         out += payloads
         return out
 
@@ -294,6 +303,9 @@ class UIMessageProtocol(DataLineProtocol):
         if outcome is Outcome.STOPPED:
             return (b'{"type":"abort"}',)  # no `reason`: 5.0.0 and 6.0.0 refuse it
         return (_error_part(reason_of(outcome, fault)[1]),)
+
+    def open_parts(self) -> UIOpenParts:
+        return UIOpenParts()
 
     def folding(self, message_id: str, previous: UIMessage | None = None) -> MessageFold:
         return MessageFold(message_id, previous)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from ...model import Observation, Outcome, Persisted, QuotaState, Signal, Stream
 from ...quota import ReservationState
 from ...settings import Settings
 from ...stores.base import Owed, Seal, StreamMeta, StreamStore
+from ...wire.folding import Json
 from ..finishing import Finishing, Sealed, Settled
 from ..saving.bindings import Bindings
 from ..saving.owed import UNSETTLED
@@ -86,6 +87,9 @@ class Settling(Finishing):
 
     async def is_saved_whole(self, meta: StreamMeta) -> bool:
         return await self._saving.is_saved_whole(meta)
+
+    async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
+        return await self._saving.continued(meta)
 
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save and settle a stream whose log is whole. Settling takes `settle_visible_seconds` at most."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from ...errors import (
 from ...messages import Message, Role
 from ...model import StreamRef
 from ...settings import Settings
+from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results
 from ..beginning import Beginning
 from .calls import Attempts
@@ -104,12 +105,15 @@ class Before:
         *,
         start: Start,
         owed: OwedSave | None = None,
+        answered: Callable[[Sequence[Mapping[str, Json]]], None] = lambda _: None,
     ) -> None:
+        """`answered` is told the parts of the message that the stream continues, as its client sent it back."""
         self._writer = writer
         self._ref = ref
         self._message_id = message_id
         self._settings = settings
         self._start = start
+        self._told_answered = answered
         self._opened = asyncio.Event()
         self._forbidden: MessageForbiddenError | None = None
         self._entries: list[UserMessage] = []
@@ -155,6 +159,7 @@ class Before:
         self._entries.append(entry)
         if self._is_results(entry):
             self.results = message
+            self._told_answered(message.parts)
         return entry
 
     @property

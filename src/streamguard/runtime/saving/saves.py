@@ -7,16 +7,17 @@ owed: an outbox entry is written before the stream closes, and any worker that k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ...errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
+from ...errors import MessageStoreError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ...messages import MessageStore
 from ...model import Observation, Persisted, StreamRef
 from ...settings import Settings
 from ...stores.base import UNTOLD, Owed, StreamMeta, StreamStore
 from ...wire import knows_protocol, protocol_named
+from ...wire.folding import Json
 from ..beginning import Beginning
 from ..breaker import Breaker
 from ..finishing import Finishing, Sealed, Settled
@@ -108,7 +109,14 @@ class Saving(Finishing):
             stream.before.began(Beginning.of_stream(stream))
         elif target is not None:
             writer = self._writer(stream.ref, Beginning.of_stream(stream), self.saver(target))
-            stream.before = Before(writer, stream.ref, stream.message_id, self._settings, start=self._start)
+            stream.before = Before(
+                writer,
+                stream.ref,
+                stream.message_id,
+                self._settings,
+                start=self._start,
+                answered=stream.encoder.answered,
+            )
             stream.before.open_soon()
 
     # -- in a stream's end --------------------------------------------------------------------------------------------
@@ -123,6 +131,20 @@ class Saving(Finishing):
             return False
         writer = self._writer(meta.ref, Beginning.of_meta(meta), self.saver(target))
         return await writer.has_whole(meta, Attempts(self._patience(None), retries=False))
+
+    async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
+        target = self._bindings.target_of(meta.binding)
+        if target is None:
+            return ()
+        attempts = Attempts(self._patience(None), retries=False)
+        try:
+            if await attempts(lambda: self._store.previous(meta.ref, meta.message_id)) is None:
+                return ()
+            writer = self._writer(meta.ref, Beginning.of_meta(meta), self.saver(target))
+            stored = await writer.get(meta.message_id, attempts)
+        except (MessageStoreError, StoreError):
+            return ()
+        return () if stored is None else stored.message.parts
 
     async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
         """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream

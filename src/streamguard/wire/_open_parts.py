@@ -1,0 +1,53 @@
+"""What a UI message stream leaves open, read from its log: for a worker that ends it and has no encoder of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from ..decoding import DAMAGE, read_json
+from ._json import text_of
+from ._open_calls import OpenCalls
+from ._parts import encode_part
+from .base import OpenParts
+
+__all__ = ["UIOpenParts"]
+
+_NOTHING_OPENS: Final = (b'{"type":"text-delta"', b'{"type":"reasoning-delta"')
+"""How the parts begin that a log has most of; `UIMessageEncoder` lets none through that is not open."""
+
+
+class UIOpenParts(OpenParts):
+    """Texts, reasonings and tool calls without an end."""
+
+    def __init__(self) -> None:
+        self._spans: dict[tuple[str, str], None] = {}  # ("text" | "reasoning", id), in the order they were opened
+        self._calls = OpenCalls()
+
+    def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
+        self._calls.answered(parts)
+
+    def add(self, payload: bytes) -> None:
+        if payload.startswith(_NOTHING_OPENS):
+            return
+        try:
+            part = read_json(payload)
+        except DAMAGE:  # whoever folds it says so
+            return
+        if not isinstance(part, dict):
+            return
+        kind = text_of(part, "type")
+        if kind.startswith(("text-", "reasoning-")):
+            what, _, step = kind.partition("-")
+            if step == "start":
+                self._spans[what, text_of(part, "id")] = None
+            elif step == "end":
+                self._spans.pop((what, text_of(part, "id")), None)
+        elif kind in ("finish-step", "reset-step"):
+            self._spans.clear()
+        self._calls.note(kind, part)
+
+    def ends(self) -> Sequence[bytes]:
+        spans = [encode_part({"type": f"{what}-end", "id": part_id}) for what, part_id in self._spans]
+        self._spans.clear()
+        return [*spans, *self._calls.ends()]
