@@ -73,7 +73,8 @@ def test_illegal_sessions_are_refused_in_the_body(target: Worker, session: str) 
 def test_illegal_sessions_are_refused_in_the_path(target: Worker, encoded: str, method: str, tail: str) -> None:
     request = f"{method} /api/chat/{encoded}{tail} HTTP/1.1\r\nHost: x\r\nX-User: ann\r\nConnection: close\r\n\r\n"
     head = exchange(target, request.encode())
-    assert head.split(b" ")[1] in (b"400", b"404"), head[:300]
+    status, body = head.split(b" ")[1], head.partition(b"\r\n\r\n")[2]
+    assert (status, json.loads(body)["error"]["code"]) == (b"400", "session_invalid"), head[:300]
 
 
 def exchange(target: Worker, request: bytes) -> bytes:

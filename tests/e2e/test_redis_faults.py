@@ -169,7 +169,7 @@ async def test_redis_down_at_start(
         assert len(notices(events, "not_resumable")) == 1
         assert not [event for event in events if event.id]
     # The first request spent the registration budget and opened the breaker; the second did not wait for it.
-    assert waited[0] >= 2.0 > waited[1]
+    assert 4.0 > waited[0] >= 2.0 > waited[1]
     session = new_session()
     strict = raw_post(one, session, path="/api/strict", n=3)
     assert (strict.status_code, strict.json()["error"]["code"]) == (503, "store_unavailable")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -181,6 +182,9 @@ async def test_the_header_is_newer_than_the_query(workers: tuple[Worker, Worker]
     assert events_of(answer) == events[3:]
 
 
+_NAMES_IT_ALONE: Final = re.compile(rb'"(fault_id|id|timestamp|request_id|session_id|stream_id)":"[^"]*"')
+
+
 def comparable(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
     """All of a response but what names it alone."""
     names = {"date", "x-request-id"}
@@ -192,6 +196,7 @@ def comparable(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]
             fault.get("error", {}).pop(key, None)
         fault.pop("session_id", None)
         body = json.dumps(fault).encode()
+    body = _NAMES_IT_ALONE.sub(rb'"\1":""', body)  # in a fault that is told in a stream
     return answer.status_code, body, [(n, v) for n, v in headers if n not in {"x-session-id", "content-length"}]
 
 
@@ -222,7 +227,7 @@ async def test_foreign_sessions_are_like_sessions_that_never_were(workers: tuple
             foreign, never = ask(session, method, tail, headers), ask(unknown, method, tail, headers)
             if "errors=stream" in tail:
                 assert foreign.status_code == never.status_code == 200
-                continue
+                assert b"resume_failed" in foreign.content
             assert comparable(foreign) == comparable(never), (method, tail)
         open_gate(first, session)
         await stream.read_rest()

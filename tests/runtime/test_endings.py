@@ -341,8 +341,7 @@ async def test_stop_racing_the_natural_end(memory: MemoryStore) -> None:
             assert meta.seal is not None
             assert reading.outcome == meta.seal.outcome
             outcomes.add(reading.outcome)
-    assert outcomes <= {"stopped", "completed"}
-    assert "completed" in outcomes
+    assert outcomes == {"stopped", "completed"}
 
 
 async def test_a_stop_flag_never_turns_a_sealed_end_into_a_stop(memory: MemoryStore) -> None:

@@ -178,6 +178,23 @@ async def test_attempts_end_at_their_deadline() -> None:
     assert once.failures == 1
 
 
+async def test_pauses_between_attempts_double_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def fail_seven_times() -> str:
+        if len(pauses) < 7:
+            raise MessageUnavailableError("no", operation="append")
+        return "done"
+
+    monkeypatch.setattr("streamguard.runtime.saving.calls.asyncio.sleep", pause)
+    assert await Attempts(60.0)(fail_seven_times) == "done"
+    for waited, longest in zip(pauses, (0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0), strict=True):
+        assert longest / 2 <= waited <= longest
+
+
 async def test_a_database_that_fails_under_200_requests(memory: MemoryStore) -> None:
     """Attempts are bounded, the breaker opens, one probe at a time; first items do not wait, and nothing is lost."""
     messages = Messages()
