@@ -20,7 +20,8 @@ from .faults import Fault, FaultCode, Phase, Severity
 from .guard import Endpoint, StreamGuard
 from .model import Cursor, Observation, Observer, Outcome, Persisted, QuotaState, Signal
 from .settings import Settings
-from .web.identity import Anonymous, Authenticate, Identity, anonymous
+from .web.anonymous import Anonymous, anonymous
+from .web.identity import Authenticate, Identity
 from .web.run import Run
 
 __all__ = [

@@ -19,7 +19,8 @@ from .runtime import Bindings, QuotaBindings, Runtime
 from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
-from .web.identity import Anonymous, Authenticate
+from .web.anonymous import VISITORS_UNKNOWN, Anonymous
+from .web.identity import Authenticate
 from .web.servers import ServerWatch
 from .web.signals import ShutdownSignals
 
@@ -27,10 +28,6 @@ __all__ = ["Lifespan", "Lifetime", "Reconciling"]
 
 DEBUG_WARNING: Final = "debug mode: faults tell the texts of exceptions to clients; not for production"
 ONE_PROCESS_WARNING: Final = "memory:// serves one process, but WEB_CONCURRENCY names more; use redis://"
-VISITORS_WARNING: Final = (
-    "authenticate=anonymous signs cookies with a secret of this process's own: other workers and the next "
-    "start will not know its visitors; use authenticate=Anonymous(secret=…)"
-)
 
 
 class Lifetime:
@@ -68,20 +65,20 @@ class Lifetime:
         """Start, with background work and with signal handlers.
 
         Raises:
-            ConfigurationError: it runs already.
+            ConfigurationError: it runs already, or workers that share its store would not know each other's visitors.
         """
-        runtime = await self.start(terms)
+        runtime = await self.start(terms, serving=True)
         Reconciler(runtime).supervise()
         self._signals = ShutdownSignals(self._on_signal)
         self._signals.install()
         self._server = ServerWatch(self.begin_drain)
         runtime.supervise("server", self._server.run)
 
-    async def start(self, terms: QuotaBindings) -> Runtime:
-        """Enter a runtime. `terms` are what the endpoints limit.
+    async def start(self, terms: QuotaBindings, *, serving: bool = False) -> Runtime:
+        """Enter a runtime. `terms` are what the endpoints limit; `serving`: visitors will come.
 
         Raises:
-            ConfigurationError: it runs already.
+            ConfigurationError: it runs already, or visitors would come whom the next worker does not know.
         """
         if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
             self._forget()
@@ -91,6 +88,8 @@ class Lifetime:
                 "`async with guard:`, in the outermost application"
             )
         store = self._wrap_store(self._backends.streams())
+        if serving and store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
+            raise ConfigurationError(VISITORS_UNKNOWN)
         quota = self._quota
         if quota is None and terms.any:
             quota = self._backends.quota()
@@ -190,8 +189,6 @@ class Lifetime:
         workers = os.environ.get("WEB_CONCURRENCY", "")
         if not store.shared and workers.isascii() and workers.isdigit() and int(workers) > 1:
             yield ONE_PROCESS_WARNING
-        if store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
-            yield VISITORS_WARNING
 
 
 class Lifespan(AbstractAsyncContextManager[None]):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streamguard import ConfigurationError, Settings, StreamGuard, anonymous
+from streamguard import Anonymous, ConfigurationError, Settings, StreamGuard
 from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import RedisQuotaStore
 from streamguard.stores import RedisClient
@@ -335,7 +335,9 @@ def test_a_store_that_is_away_is_told_of(tmp_path: Path, how: str) -> None:
 async def test_a_guard_that_reconciles_is_a_guard_that_runs(redis_url: str) -> None:
     """It cannot be started twice, and not while it serves."""
 
-    guard = StreamGuard(redis_url, authenticate=anonymous, settings=Settings(command_seconds=5))
+    guard = StreamGuard(
+        redis_url, authenticate=Anonymous("a secret of some length"), settings=Settings(command_seconds=5)
+    )
     async with guard.reconciling() as reconciler:
         assert reconciler.shared
         with pytest.raises(ConfigurationError, match="running already"):

@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
-from streamguard import Run, Settings, StreamGuard, anonymous
+from streamguard import Anonymous, Run, Settings, StreamGuard, anonymous
 
 __all__ = [
+    "Anonymous",
     "AsyncIterator",
     "ChatBody",
     "FastAPI",

@@ -6,6 +6,7 @@ A page whose samples import streamguard is a whole program. On other pages they 
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import textwrap
@@ -59,6 +60,8 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
         preamble = importlib.import_module("tests.docs.preamble")
         vars(module).update({name: getattr(preamble, name) for name in preamble.__all__})
     sys.modules[module.__name__] = module  # annotations are resolved through it
+    secrets = {"CHAT_SECRET": "made once for all workers", "CHAT_SECRET_BEFORE": "until last week it was this"}
+    os.environ.update(secrets)
     try:
         for line, source in blocks(page, "python"):
             source = source.replace("redis://localhost:6379/0", redis_url)
@@ -66,6 +69,8 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
             exec(compile("\n" * (line - 1) + source, str(ROOT / page), "exec"), vars(module))
         yield module
     finally:
+        for name in secrets:
+            del os.environ[name]
         del sys.modules[module.__name__]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamguard import StreamGuard
+from streamguard import Anonymous, StreamGuard
 from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.model import EventKind, Outcome, SessionKey, Signal, StreamRef, new_message_id, new_stream_id
@@ -20,7 +20,6 @@ from streamguard.stores.base import Append, NewStream, Seal, Share, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import epoch_of, registered, try_register
-from streamguard.web.identity import anonymous
 
 from ..harness.waiting import wait_until_async
 from ..runtime.conftest import Stores, look, memory, stores
@@ -223,7 +222,7 @@ async def test_what_a_dry_run_says_of_each(memory: MemoryStore) -> None:
 
 
 async def test_a_guard_reconciles_on_demand(redis_url: str) -> None:
-    guard = StreamGuard(redis_url, authenticate=anonymous, settings=quick())
+    guard = StreamGuard(redis_url, authenticate=Anonymous("a secret of some length"), settings=quick())
     report = await guard.reconcile(dry_run=True)
     assert report == Report(dry_run=True, seconds=report.seconds)
     async with guard:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from streamguard import Settings, StreamGuard, anonymous
+from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
 from streamguard.model import Signal
 from streamguard.runtime.health import Steady
@@ -145,7 +145,9 @@ class Probes:
             "command_seconds": 0.5,
             "breaker_probe_seconds": 0.1,
         }
-        self.guard = StreamGuard(url, authenticate=anonymous, settings=Settings.model_validate(values | settings))
+        self.guard = StreamGuard(
+            url, authenticate=Anonymous("a secret of some length"), settings=Settings.model_validate(values | settings)
+        )
         self.app = FastAPI()
         self.guard.install(self.app, "/api/chat")
 

@@ -17,6 +17,7 @@ from ..settings import Settings
 from ..wire import WireProtocol, protocol_named
 from ..wire.sse import KEEP_ALIVE, KEEP_ALIVE_BLOCK
 from .allowances import Allowances
+from .anonymous import VISITORS_UNKNOWN
 from .headers import RawHeaders, id_headers
 from .identity import Authenticate, Identity, identify
 from .origin import ForbiddenOriginError
@@ -89,6 +90,7 @@ class Gate:
         """Bindings of the endpoints whose keep-alives are blocks of their own."""
         self._authenticate = authenticate
         self._runtime = runtime
+        self._warned_of_secret = False
 
     @property
     def runtime(self) -> Runtime:
@@ -109,6 +111,10 @@ class Gate:
         identity = await identify(self._authenticate, connection)
         if identity is None:
             raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED))
+        if identity.random_secret and not self._warned_of_secret and self.runtime.store.shared:
+            # Refused at startup where `authenticate` is an `Anonymous`; here a host's own function asked one.
+            self._warned_of_secret = True
+            self._warn(VISITORS_UNKNOWN)
         return identity
 
     def _warn(self, warning: str) -> None:
