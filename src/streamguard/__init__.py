@@ -2,6 +2,7 @@
 
 from .errors import (
     ConfigurationError,
+    ConfigurationWarning,
     CursorInvalidError,
     EventTooLargeError,
     FaultError,
@@ -28,6 +29,7 @@ __all__ = [
     "Anonymous",
     "Authenticate",
     "ConfigurationError",
+    "ConfigurationWarning",
     "Cursor",
     "CursorInvalidError",
     "Endpoint",

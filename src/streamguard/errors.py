@@ -34,6 +34,8 @@ StreamGuardError
     └── QuotaTimeoutError         no answer in time; it may or may not have happened
 ```
 
+`ConfigurationWarning` is a Python warning: of use that works, but hardly as it is meant.
+
 None of them inherits `OSError` or `TimeoutError`: under ASGI 2.4 Starlette takes an `OSError` raised while
 a body is streaming for a client that left, so the failure would vanish.
 """
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigurationError",
+    "ConfigurationWarning",
     "CursorInvalidError",
     "EventTooLargeError",
     "FaultError",
@@ -87,6 +90,13 @@ class StreamGuardError(Exception):
 
 class ConfigurationError(StreamGuardError):
     """The guard, a decorator or a setting was used in a way that can never work; the text names the fix."""
+
+
+class ConfigurationWarning(UserWarning):
+    """The guard is installed in a way that leaves something open that is hardly meant so; the text names the fix.
+
+    What shows only in a request is told to observers, `Signal.MISUSE`, as is this once the guard starts.
+    """
 
 
 class NotStartedError(ConfigurationError):

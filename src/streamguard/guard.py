@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Final, Literal, Self
 
 from starlette.applications import Starlette
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from .backends import Backends
@@ -32,21 +30,22 @@ from .runtime import (
 )
 from .settings import Settings
 from .stores.base import StreamStore
-from .web.destination import MARK
-from .web.endpoint import GuardedEndpoint
+from .web.authenticate import check_authenticate
+from .web.decorator import Endpoint, EndpointDecorator
+from .web.exchange import CutLayer
 from .web.gate import Gate
 from .web.identity import Authenticate
+from .web.installation import Installations
+from .web.misuse import Misuse
 from .web.mounting import add_outermost_layer, not_found
 from .web.options import KeepAlive, StreamOptions
 from .web.quota import EstimateSource, QuotaOptions
 from .web.route import GuardRoute
+from .web.route_tree import routes_of
 from .web.routes import Routes
 from .web.selector import SelectorSource
 
 __all__ = ["Endpoint", "StreamGuard"]
-
-Endpoint = Callable[..., Awaitable[Response]]
-"""What `@guard.stream` makes of an endpoint: something any Starlette-based framework can register."""
 
 
 class _NotGiven:
@@ -87,11 +86,9 @@ class StreamGuard:
         settings: Settings | None = None,
         debug: bool | None = None,
     ) -> None:
-        if isinstance(authenticate, _NotGiven) or not callable(authenticate):
-            raise ConfigurationError(
-                "StreamGuard needs authenticate=…, a function that names the owner of a request; "
-                "if your application has no users, say so: authenticate=anonymous"
-            )
+        check_authenticate(authenticate)
+        if isinstance(authenticate, _NotGiven):
+            raise Misuse.NO_AUTHENTICATE.error()
         self._settings = settings or Settings()
         if debug is None:
             debug = self._settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
@@ -109,6 +106,7 @@ class StreamGuard:
         )
         self._gate = Gate(self._settings, authenticate, self._running, bindings, own_quota=own_quota)
         self._routes = Routes(self._gate)
+        self._installations = Installations(self._gate, self._routes)
         self._app: ASGIApp | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -117,9 +115,9 @@ class StreamGuard:
         """Start: for a lifespan of your own, `async with guard:`.
 
         Raises:
-            ConfigurationError: it runs already.
+            ConfigurationError: it runs already, or a request that is meant for the guard would not get to it.
         """
-        await self._lifetime.serve(self._gate.terms)
+        await self._lifetime.serve(self._gate.terms, self._installations.check())
         return self
 
     async def __aexit__(
@@ -136,8 +134,10 @@ class StreamGuard:
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:
         """The guard's life as an application's lifespan: `FastAPI(lifespan=guard.lifespan)`.
 
-        Inside a lifespan of your own, `async with guard:` or `async with guard.lifespan(app):`.
+        Inside a lifespan of your own, `async with guard:` or `async with guard.lifespan(app):`. `app` is the outermost
+        application, whose lifespan it is; it gets the guard's outermost layer where it has none yet (see `wrap`).
         """
+        self._installations.started_by(app)
         return Lifespan(self)
 
     def reconciling(self, observer: Observer | None = None) -> AbstractAsyncContextManager[Reconciler]:
@@ -288,39 +288,37 @@ class StreamGuard:
         )
         options.check()
 
-        def decorate(endpoint: Callable[..., object]) -> Endpoint:
-            # Classes defined beside the endpoint inside a function are found through that function's variables.
-            caller = sys._getframe(1)  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
-            local_names = caller.f_locals if caller.f_locals is not caller.f_globals else {}
-            guarded_endpoint = GuardedEndpoint(self._gate, endpoint, options, local_names)
-
-            async def guarded(*args: object, **kwargs: object) -> Response:
-                return await guarded_endpoint(args, kwargs)
-
-            guarded_endpoint.signature.dress(guarded, endpoint)
-            setattr(guarded, MARK, guarded_endpoint)
-            return guarded
-
-        return decorate
+        return EndpointDecorator(self._gate, options)
 
     # -- routes -------------------------------------------------------------------------------------------------------
 
     def install(self, app: Starlette, prefix: str) -> None:
         """Add the guard's routes under `prefix` to a Starlette or FastAPI application, before it starts.
 
+        They come first: a catch-all route of the application takes nothing from them, wherever it is declared. Paths
+        that the application spells out stay its own.
+
         Also wraps the application in an outermost layer that has a response which was cut short end as a broken
-        connection, whatever middlewares are used.
+        connection, whatever middlewares are used. In an application that is mounted in another one, see `wrap`.
 
         Raises:
-            ConfigurationError: the prefix is not a plain path, or the application has started.
+            ConfigurationError: this is no application, or it has started; the prefix is not a plain path, or a guard
+                has it already; or the guard's routes would hide one of the application's.
+
+        Warns:
+            ConfigurationWarning: the application has FastAPI's `dependencies=[…]`, which do not protect the routes.
         """
-        if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
-            raise ConfigurationError(
-                "install needs a plain path such as '/api/chat', with a slash first, none last and no parameters, "
-                f"not {prefix!r}"
-            )
-        add_outermost_layer(app)
-        app.router.routes.append(GuardRoute(prefix, self._routes, beside=lambda: app.router.routes))
+        self._installations.install(app, prefix)
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """The application inside the guard's outermost layer: `app = guard.wrap(app)`.
+
+        For the outermost application, after everything else was done to it, where the guard is installed in one that
+        is mounted in it, or where it is itself wrapped in middlewares. Whatever is inside, an answer that is cut short
+        then ends as a broken connection, and a body that is too large is refused before it is read. Inside another
+        layer it does nothing. The lifespan is passed through.
+        """
+        return CutLayer(app, lambda: routes_of(app) or ())
 
     @property
     def app(self) -> ASGIApp:
@@ -331,4 +329,5 @@ class StreamGuard:
             )
             add_outermost_layer(app)
             self._app = app
+        self._gate.installed = True
         return self._app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Final
@@ -21,6 +21,7 @@ from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
 from .web.anonymous import VISITORS_UNKNOWN, Anonymous
 from .web.identity import Authenticate
+from .web.misuse import Misuse
 from .web.servers import ServerWatch
 from .web.signals import ShutdownSignals
 
@@ -61,8 +62,8 @@ class Lifetime:
         """Whether there is a runtime, though its event loop may be gone."""
         return self._runtime is not None
 
-    async def serve(self, terms: QuotaBindings) -> None:
-        """Start, with background work and with signal handlers.
+    async def serve(self, terms: QuotaBindings, advice: Iterable[Observation] = ()) -> None:
+        """Start, with background work and with signal handlers. Observers are told `advice`.
 
         Raises:
             ConfigurationError: it runs already, or workers that share its store would not know each other's visitors.
@@ -73,6 +74,8 @@ class Lifetime:
         self._signals.install()
         self._server = ServerWatch(self.begin_drain)
         runtime.supervise("server", self._server.run)
+        for observation in advice:
+            runtime.observe(observation)
 
     async def start(self, terms: QuotaBindings, *, serving: bool = False) -> Runtime:
         """Enter a runtime. `terms` are what the endpoints limit; `serving`: visitors will come.
@@ -83,10 +86,7 @@ class Lifetime:
         if self._home is not None and self._home.gone:  # a loop that was closed with the guard running, or a fork
             self._forget()
         if self._runtime is not None:
-            raise ConfigurationError(
-                "this guard is running already; start it once, either with lifespan=guard.lifespan or with "
-                "`async with guard:`, in the outermost application"
-            )
+            raise Misuse.STARTED_TWICE.error()
         store = self._wrap_store(self._backends.streams())
         if serving and store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
             raise ConfigurationError(VISITORS_UNKNOWN)
@@ -126,10 +126,7 @@ class Lifetime:
         if not home.here:
             if home.gone:
                 self._forget()
-            raise ConfigurationError(
-                "this guard was started in another event loop and can be left only there: have whatever starts it and "
-                "whatever ends it share a loop (a pytest fixture and its tests: one loop scope)"
-            )
+            raise Misuse.LEFT_ELSEWHERE.error()
         self.begin_drain()
         try:
             await runtime.__aexit__(exc_type, exc, traceback)
@@ -147,13 +144,14 @@ class Lifetime:
         """The runtime.
 
         Raises:
-            NotStartedError: there is none, or its event loop is gone.
+            NotStartedError: there is none, or its event loop is gone, or another one than that is running.
         """
-        if self._runtime is None or self._home is None or self._home.gone:
-            raise NotStartedError(
-                "this guard is not running: pass lifespan=guard.lifespan to your application, "
-                "or write `async with guard:` in your own lifespan"
-            )
+        if self._runtime is None or self._home is None:
+            raise Misuse.NOT_STARTED.not_started()
+        if self._home.gone:
+            raise Misuse.LOOP_CLOSED.not_started()
+        if self._home.elsewhere:
+            raise Misuse.OTHER_LOOP.not_started()
         return self._runtime
 
     def begin_drain(self, *, interactive: bool = False) -> None:

@@ -37,6 +37,14 @@ class Home:
         """Whether the running event loop is this one."""
         return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether an event loop runs, and it is another one."""
+        try:
+            return self._loop is not asyncio.get_running_loop()
+        except RuntimeError:  # none runs
+            return False
+
 
 class PerLoop(Generic[T]):
     """One `T` for each event loop in which one is asked for; made by `make`, in that loop.

@@ -295,6 +295,9 @@ class Signal(StrEnum):
     """Fields: `breaker` is `messages` for a message store's; without it, the stream store's."""
     BREAKER_CLOSED = "streamguard.breaker_closed"
     STORE_WARNING = "streamguard.store_warning"
+    MISUSE = "streamguard.misuse"
+    """The guard is used in a way that works, but hardly as it is meant. Fields: `misuse` names it, `warning` is its
+    text, which says what to do."""
     RECORD_UNREADABLE = "streamguard.record_unreadable"
     """Something stored is damaged, or of a kind this version does not know; nothing else is held up by it. Fields:
     `record` says what it is, `key` where it is, `reason` why, `action` what was done about it."""

@@ -57,7 +57,7 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
     """
     module = ModuleType("sample_" + re.sub(r"\W", "_", page))
     if page not in PROGRAMS:
-        preamble = importlib.import_module("tests.docs.preamble")
+        preamble = importlib.reload(importlib.import_module("tests.docs.preamble"))  # an application for each page
         vars(module).update({name: getattr(preamble, name) for name in preamble.__all__})
     sys.modules[module.__name__] = module  # annotations are resolved through it
     secrets = {"CHAT_SECRET": "made once for all workers", "CHAT_SECRET_BEFORE": "until last week it was this"}

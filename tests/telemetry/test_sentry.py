@@ -241,6 +241,7 @@ def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(rece
         buried("conflict"),
         Observation(Signal.STORE_WARNING, fields={"warning": "Redis evicts keys"}),
         Observation(Signal.STORE_WARNING, fields={"warning": "Redis is old"}),
+        Observation(Signal.MISUSE, fields={"misuse": "no_layer", "warning": "put it outside"}),
     ]
     for _ in range(100):
         for one in some:

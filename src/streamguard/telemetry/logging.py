@@ -26,6 +26,7 @@ _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.RESERVATION_EXPIRED: logging.WARNING,
     Signal.BREAKER_OPENED: logging.ERROR,
     Signal.STORE_WARNING: logging.WARNING,
+    Signal.MISUSE: logging.WARNING,
     Signal.RECORD_UNREADABLE: logging.ERROR,
     Signal.ENDPOINT_ABANDONED: logging.WARNING,
     Signal.TASK_RESTARTED: logging.ERROR,

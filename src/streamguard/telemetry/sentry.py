@@ -111,7 +111,7 @@ class SentryObserver:
 def _kind_of_warning(observation: Observation) -> tuple[str, ...] | None:
     """What tells a warning for the operator from others; None for what is none."""
     fault = observation.fault
-    if observation.name is Signal.STORE_WARNING:
+    if observation.name in (Signal.STORE_WARNING, Signal.MISUSE):
         return (str(observation.name), str(observation.fields.get("warning")))
     if observation.name is Signal.SAVE_BURIED:
         return (str(observation.name), str(observation.fields.get("reason")))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol, cast
 
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-__all__ = ["MARK", "Guarded", "guarded_endpoint"]
+from .route_tree import first_match, layers_of, routes_of
+
+__all__ = ["MARK", "Guarded", "guarded_endpoint", "guards_of"]
 
 MARK: Final = "__streamguard_endpoint__"
 """The attribute by which a decorated function names its `Guarded`; `functools.wraps` copies it."""
-_MAX_LAYERS: Final = 64
-"""Middlewares and wrappers one on the other that are looked through."""
 
 
 class Guarded(Protocol):
@@ -37,60 +36,23 @@ def guarded_endpoint(scope: Scope, routes: Callable[[], Iterable[BaseRoute]]) ->
     """
     endpoint = scope.get("endpoint")
     if endpoint is not None:
-        below = _routes_of(endpoint)
-        if below is None:
-            return _guarded(endpoint, scope["method"])
-        return _routed(below, scope)
+        below = routes_of(endpoint)
+        return _guard_of(endpoint, scope["method"]) if below is None else _routed(below, scope)
     return _routed(routes(), scope)
 
 
-def _routed(routes: Iterable[BaseRoute], scope: Scope) -> Guarded | None:
-    for route in routes:
-        match, child = route.matches({**scope})
-        if match is Match.FULL:
-            return _behind(route, {**scope, **child})
-    return None
-
-
-def _behind(route: BaseRoute, scope: Scope) -> Guarded | None:
-    """What a route that matches leads to."""
-    included = getattr(route, "effective_route_contexts", None)
-    if included is not None:  # FastAPI's newer `include_router` copies no routes, but gives them so
-        return _routed(cast("Iterable[BaseRoute]", included()), scope)
-    inner = getattr(route, "starlette_route", None)
-    if isinstance(inner, BaseRoute):  # one of those that FastAPI has no class of its own for, such as a mount
-        return _behind(inner, scope)
-    endpoint = scope.get("endpoint")
-    below = _routes_of(endpoint)
-    if below is not None:
-        return _routed(below, scope)
-    return _guarded(endpoint, scope["method"])
-
-
-def _routes_of(app: object) -> Sequence[BaseRoute] | None:
-    """The routes of an application or router, whatever middlewares are around it; None for anything else."""
-    for _ in range(_MAX_LAYERS):
-        routes = getattr(app, "routes", None)
-        if isinstance(routes, (list, tuple)):
-            return routes
-        app = getattr(app, "app", None)
-        if app is None:
-            break
-    return None
-
-
-def _guarded(endpoint: object, method: str) -> Guarded | None:
-    """The endpoint under whatever decorates it."""
-    for _ in range(_MAX_LAYERS):
-        found = getattr(endpoint, MARK, None)
+def guards_of(endpoint: object, method: str | None = None) -> Iterator[Guarded]:
+    """What guards an endpoint, whatever decorates it; of an `HTTPEndpoint`, its handler of `method`, or all of them."""
+    for layer in layers_of(endpoint, method):
+        found = getattr(layer, MARK, None)
         if found is not None:
-            return cast("Guarded", found)
-        if isinstance(endpoint, type):  # an `HTTPEndpoint`: a method each
-            endpoint = getattr(endpoint, method.lower(), None)
-        elif isinstance(endpoint, functools.partial):
-            endpoint = endpoint.func
-        else:
-            endpoint = getattr(endpoint, "__wrapped__", None)
-        if endpoint is None:
-            break
-    return None
+            yield cast("Guarded", found)
+
+
+def _routed(routes: Iterable[BaseRoute], scope: Scope) -> Guarded | None:
+    found = first_match(routes, scope)
+    return None if found is None else _guard_of(found.endpoint, scope["method"])
+
+
+def _guard_of(endpoint: object, method: str) -> Guarded | None:
+    return next(guards_of(endpoint, method), None)

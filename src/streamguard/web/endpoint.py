@@ -69,8 +69,8 @@ class GuardedEndpoint:
         self.signature: EndpointSignature = signature
         self._protocol = protocol_named(options.protocol or default_protocol(signature))
         options.check_protocol(self._protocol)
-        self._session = None if options.session is None else Selector(options.session, "session", signature)
-        self._message_id = None if options.message_id is None else Selector(options.message_id, "message_id", signature)
+        self._session = Selector.optional(options.session, "session", signature, gate.selected_none)
+        self._message_id = Selector.optional(options.message_id, "message_id", signature)
         self._binding = options.binding or signature.name
         gate.bindings.register(self._binding, options.save)
         terms = options.quotas.terms(own_service=gate.own_quota)
@@ -91,6 +91,7 @@ class GuardedEndpoint:
         arguments, request, injected = self._bind(args, dict(kwargs))
         ids = Ids(request_id_of(request.headers.get("x-request-id")))
         exchange = exchange_of(request.scope)
+        self._gate.check_use(request.scope, exchange, self.signature.name)
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             return _headless(stream_headers(self._protocol.media_type, self._protocol.headers) + ids.headers())

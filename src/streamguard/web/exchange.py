@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,11 +18,22 @@ from .call import Call
 from .destination import guarded_endpoint
 from .headers import RawHeaders, expose
 from .intake import Intake, declared_length
+from .misuse import Misuse
 from .oversize import Oversize, caused_by_oversize
 
-__all__ = ["CutLayer", "Exchange", "exchange_of", "intake_of"]
+__all__ = ["CutLayer", "Exchange", "Placement", "break_off", "exchange_of", "in_middlewares_task", "intake_of"]
 
 _SCOPE_KEY: Final = "streamguard.exchange"
+_MIDDLEWARES_TASK: Final = f"{BaseHTTPMiddleware.__module__}."
+"""How anyio names the task in which `BaseHTTPMiddleware` runs what is inside it."""
+
+
+class Placement(Enum):
+    """Where our layer is."""
+
+    NOWHERE = "there is none"
+    INSIDE = "inside a BaseHTTPMiddleware of the host's"
+    OUTERMOST = "outside everything that could end an answer, as far as can be told"
 
 
 @dataclass(slots=True, eq=False)
@@ -28,12 +42,23 @@ class Exchange:
 
     cut: bool = False
     """The response ended without its stream's terminal: no final body message may go out."""
+    gone: bool = False
+    """The client left, so that it is all the same to it how the response ends."""
     headers: RawHeaders = field(default_factory=list)
     """Ids for whatever answer this exchange gets, also one that is not ours (a host's `HTTPException`)."""
     call: Call | None = None
     """The framework's call, where a layer of ours made it; without one it is the server's own, and ends with it."""
     intake: Intake | None = None
     """Reads the request; None until something of ours reads it."""
+    placement: Placement = Placement.NOWHERE
+    """Where the layer is that this exchange began in."""
+    mounted: bool = False
+    """That layer is around an application which is mounted in another one."""
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a client is there, and has to see a broken connection."""
+        return self.cut and not self.gone
 
 
 def exchange_of(scope: Scope) -> Exchange:
@@ -73,6 +98,8 @@ class CutLayer:
 
     A guarded endpoint's call runs in a task of its own (see `Call`). Inside another such layer, as in a mounted
     application, it does nothing. `routes` are the application's.
+
+    Where it is not outermost, a `BaseHTTPMiddleware` outside it can end what it cut: see `break_off`.
     """
 
     def __init__(self, app: ASGIApp, routes: Callable[[], Iterable[BaseRoute]] = tuple) -> None:
@@ -84,6 +111,8 @@ class CutLayer:
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
+        exchange.placement = Placement.INSIDE if in_middlewares_task() else Placement.OUTERMOST
+        exchange.mounted = "router" in scope  # which the outermost router puts there
         oversize: Oversize | None = None
         started = False
         forward = send
@@ -131,11 +160,47 @@ class CutLayer:
             if oversize is not None and not started:
                 await oversize.answer()
 
-        if guarded_endpoint(scope, self._routes) is None:
-            await called(scope, receive, outermost_send)
-            return
-        exchange.call = Call()
-        await exchange.call.run(called, scope, receive, outermost_send)
+        try:
+            if guarded_endpoint(scope, self._routes) is None:
+                await called(scope, receive, outermost_send)
+            else:
+                exchange.call = Call()
+                await exchange.call.run(called, scope, receive, outermost_send)
+        except Exception:
+            if exchange.placement is Placement.INSIDE and exchange.is_cut_short:
+                await break_off(send)
+            raise
+        if exchange.placement is Placement.INSIDE and exchange.is_cut_short:
+            await break_off(send)
+
+
+class _Unwritable:
+    """What a server fails with when it is to write it."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        raise Misuse.ENDED_BY_ERROR.error()
+
+    def __bytes__(self) -> bytes:
+        raise Misuse.ENDED_BY_ERROR.error()
+
+
+async def break_off(send: Send) -> None:
+    """Have the connection broken from inside a `BaseHTTPMiddleware`, which would end the response like a whole one.
+
+    That is so whether what is inside returns or raises. But it passes on whatever it is given for a body, as do others
+    like it around it, and the server, which cannot write this one, breaks the connection. For hosts that did not put
+    the layer outside (`Misuse.LAYER_INSIDE` tells them to); `StreamGuard.wrap` needs none of it.
+    """
+    await send({"type": "http.response.body", "body": _Unwritable(), "more_body": True})
+
+
+def in_middlewares_task() -> bool:
+    """Whether this is the task in which a `BaseHTTPMiddleware` runs what is inside it."""
+    task = asyncio.current_task()
+    return task is not None and task.get_name().startswith(_MIDDLEWARES_TASK)
 
 
 async def _swallow(message: Message) -> None:

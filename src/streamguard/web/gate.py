@@ -8,8 +8,9 @@ from typing import Final
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import Scope
 
-from ..errors import FaultError
+from ..errors import FaultError, NotStartedError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Signal
 from ..runtime import Bindings, QuotaBindings, Runtime
@@ -18,9 +19,14 @@ from ..wire import WireProtocol, protocol_named
 from ..wire.sse import KEEP_ALIVE, KEEP_ALIVE_BLOCK
 from .allowances import Allowances
 from .anonymous import VISITORS_UNKNOWN
+from .destination import Guarded
+from .exchange import Exchange, Placement
 from .headers import RawHeaders, id_headers
 from .identity import Authenticate, Identity, identify
+from .misuse import Misuse
+from .not_started import not_started_in
 from .origin import ForbiddenOriginError
+from .selector import SelectorSource
 from .sync import SyncStreams
 
 __all__ = ["Gate", "Ids", "fault_response"]
@@ -88,9 +94,14 @@ class Gate:
         """Names of the protocols that decorated endpoints speak."""
         self.keep_alive_blocks: set[str] = set()
         """Bindings of the endpoints whose keep-alives are blocks of their own."""
+        self.endpoints: list[tuple[Callable[..., object], str, Guarded]] = []
+        """Each function that was decorated, its name for messages, and what guards it."""
+        self.installed: bool = False
+        """The guard's routes were given to an application."""
         self._authenticate = authenticate
         self._runtime = runtime
         self._warned_of_secret = False
+        self._advised: set[tuple[Misuse, str]] = set()
 
     @property
     def runtime(self) -> Runtime:
@@ -119,6 +130,40 @@ class Gate:
 
     def _warn(self, warning: str) -> None:
         self.runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+
+    def check_started(self, scope: Scope) -> None:
+        """Raises `NotStartedError` if the guard is not running, with what in this request's scope tells why."""
+        try:
+            self._runtime()
+        except NotStartedError as exc:
+            misuse = not_started_in(scope)
+            if misuse is None or str(exc) != Misuse.NOT_STARTED.text():
+                raise
+            raise misuse.not_started() from None
+
+    def check_use(self, scope: Scope, exchange: Exchange, endpoint: str) -> None:
+        """Tell observers if clients cannot come back to an endpoint's answers, or take one that is cut for whole.
+
+        Raises:
+            NotStartedError: there will be no answers.
+        """
+        self.check_started(scope)
+        if not self.installed:
+            self.advise(Misuse.NOT_INSTALLED, endpoint)
+        elif exchange.placement is Placement.NOWHERE:
+            self.advise(Misuse.NO_LAYER, endpoint)
+        elif exchange.placement is Placement.INSIDE:
+            self.advise(Misuse.LAYER_INSIDE, endpoint)
+
+    def advise(self, misuse: Misuse, endpoint: str, **values: object) -> None:
+        """Tell observers, once for each endpoint, that the guard is used in a way that works only so far."""
+        if (misuse, endpoint) not in self._advised:
+            self._advised.add((misuse, endpoint))
+            self.runtime.observe(misuse.observation(endpoint=endpoint, **values))
+
+    def selected_none(self, source: SelectorSource, parameter: str, endpoint: str) -> None:
+        """Tell observers, once, that a request had no session where a selector looked for it."""
+        self.advise(Misuse.SELECTED_NONE, endpoint, source=source, parameter=parameter)
 
     def refused(self, error: FaultError, ids: Ids, *, signal: Signal = Signal.FAULT) -> Fault:
         """Observe the fault of a request that never reached a stream, with what caused it, and give it back with its

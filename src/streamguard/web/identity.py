@@ -8,9 +8,10 @@ from typing import Self
 
 from starlette.requests import HTTPConnection
 
-from ..errors import ConfigurationError, FaultError
+from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ..model import MAX_OWNER_BYTES, is_id
+from .misuse import Misuse
 
 __all__ = ["Authenticate", "Identity", "identify"]
 
@@ -68,9 +69,7 @@ async def identify(authenticate: Authenticate, connection: HTTPConnection) -> Id
     if owner is None or owner == "":
         return None
     if not isinstance(owner, str):
-        raise ConfigurationError(
-            f"authenticate must give a str or None, not {type(owner).__name__}; convert ids with str()"
-        )
+        raise Misuse.AUTHENTICATE_RESULT.error(given=type(owner).__name__, remedy="convert ids with str()")
     if not is_id(owner, max_bytes=MAX_OWNER_BYTES):
         raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED, reason="owner_invalid"))
     return owner if isinstance(owner, Identity) else Identity(owner)

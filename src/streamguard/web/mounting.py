@@ -7,25 +7,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from ..errors import ConfigurationError
 from ..faults import Fault, FaultCode
 from .exchange import CutLayer
 from .gate import Ids, fault_response
 from .headers import request_id_of
+from .misuse import Misuse
 
 __all__ = ["add_outermost_layer", "not_found"]
 
 
-def add_outermost_layer(app: Starlette) -> None:
-    """Outside everything, error pages included: Starlette builds its stack when first called. Once per application.
+def add_outermost_layer(app: Starlette, *, running: bool = False) -> None:
+    """Outside everything, error pages included. Once per application.
+
+    Starlette builds its stack when first called; with `running`, one that is built already is put inside the layer.
 
     Raises:
-        ConfigurationError: the application has started.
+        ConfigurationError: the application has started, and is not said to be running.
     """
-    if app.middleware_stack is not None:
-        raise ConfigurationError("install the guard before the application starts")
-    build = app.build_middleware_stack
-    if getattr(build, "is_streamguard", False):
+    build, stack = app.build_middleware_stack, app.middleware_stack
+    if stack is not None and not running:
+        raise Misuse.INSTALLED_LATE.error()
+    if getattr(build, "is_streamguard", False) or isinstance(stack, CutLayer):
+        return
+    if stack is not None:
+        app.middleware_stack = CutLayer(stack, lambda: app.routes)
         return
 
     def build_with_layer() -> ASGIApp:

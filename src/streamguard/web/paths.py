@@ -27,6 +27,11 @@ class RouteName(Enum):
     STREAMING = ("GET", "HEAD", "streaming")
 
     @property
+    def path(self) -> str:
+        """Below the prefix, for humans."""
+        return _PATHS[self]
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """Upper-case names, besides OPTIONS, which every route answers."""
         return tuple(name for name in self.value if name.isupper())
@@ -40,6 +45,16 @@ class Target(NamedTuple):
     stream: str = ""
 
 
+_PATHS: Final = {
+    RouteName.RESUME: "/{session}/stream",
+    RouteName.STOP: "/{session}/stop",
+    RouteName.SESSION: "/{session}",
+    RouteName.RAW: "/{session}/streams/{stream}/raw",
+    RouteName.MESSAGES: "/{session}/messages",
+    RouteName.LIVE: "/health/live",
+    RouteName.READY: "/health/ready",
+    RouteName.STREAMING: "/health/streaming",
+}
 _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming": RouteName.STREAMING}
 
 

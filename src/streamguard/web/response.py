@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..model import Observation, Signal
 from ..runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from .delivery import Delivery
-from .exchange import Exchange, exchange_of
+from .exchange import Exchange, Placement, break_off, exchange_of, in_middlewares_task
 from .headers import RawHeaders
 from .limits import Slot
 
@@ -80,6 +80,9 @@ class StreamResponse(Response):
                     viewer.close()
             finally:
                 self._slot.release()
+            exchange.gone = left is _Left.GONE
+            if exchange.placement is Placement.NOWHERE and exchange.is_cut_short and in_middlewares_task():
+                await break_off(send)
             if self._stream is not None:
                 if call is not None and left is not _Left.DONE:
                     call.leave()

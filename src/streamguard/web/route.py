@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from .paths import Target, target_of
+from .route_tree import matches
 
 __all__ = ["GuardRoute"]
 
@@ -30,8 +31,10 @@ class GuardRoute(BaseRoute):
         beside: Callable[[], Iterable[BaseRoute]] = tuple,
     ) -> None:
         self.prefix = prefix
-        self.path_format: str = prefix + "/{session}"
-        self._answer = answer
+        self.path: str = prefix + "/{session}"
+        """What tools that name routes by their paths show."""
+        self.path_format: str = self.path
+        self.answer = answer
         self._beside = beside
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -40,21 +43,15 @@ class GuardRoute(BaseRoute):
         if target is None:
             return Match.NONE, {}
         if scope["method"] not in target.route.methods and scope["method"] != "OPTIONS":
-            return Match.PARTIAL, {"endpoint": self._answer}
+            return Match.PARTIAL, {"endpoint": self.answer}
         if self._spelled_out(scope):
             return Match.NONE, {}
-        return Match.FULL, {"endpoint": self._answer}
+        return Match.FULL, {"endpoint": self.answer}
 
     def _spelled_out(self, scope: Scope) -> bool:
         """Whether another route has this very path, without a parameter in it."""
-        known = scope.get("path_params", {})
-        for route in self._beside():
-            if route is self or isinstance(route, (GuardRoute, Mount, Host)):
-                continue
-            match, child = route.matches(scope)
-            if match is Match.FULL and not child.get("path_params", {}).keys() - known.keys():
-                return True
-        return False
+        beside = [route for route in self._beside() if not isinstance(route, (GuardRoute, Mount, Host))]
+        return any(place.spelled_out for place in matches(beside, scope))
 
     def url_path_for(self, name: str, /, **path_params: object) -> NoReturn:
         """Our routes have no names."""
@@ -65,5 +62,5 @@ class GuardRoute(BaseRoute):
         target = target_of(scope, self.prefix)
         if target is None:
             raise RuntimeError("handled a request that this route does not match")
-        response = await self._answer(target, Request(scope, receive, send))
+        response = await self.answer(target, Request(scope, receive, send))
         await response(scope, receive, send)

@@ -62,6 +62,7 @@ class Routes:
             return self._allowed(target, ids, 405)
         if target.route in (RouteName.LIVE, RouteName.READY, RouteName.STREAMING):
             return self._health(target.route, ids)
+        self._gate.check_started(request.scope)
         if target.route is RouteName.RESUME:
             return await self._resume(target, request, ids)
         try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 from uuid import UUID
 
 from starlette.requests import Request
 
-from ..errors import ConfigurationError, FaultError
+from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ..model import is_id, new_message_id
+from .fields import misled
+from .misuse import Misuse
 from .signature import EndpointSignature
 
 __all__ = ["Selector", "SelectorSource", "checked_message_id", "checked_session_id"]
@@ -21,14 +24,25 @@ SelectorSource = str | Callable[..., object | Awaitable[object]]
 are named like the endpoint's own, or `request`."""
 
 
+class OnNone(Protocol):
+    """Told when a path led to None. A function's None is meant."""
+
+    def __call__(self, source: SelectorSource, parameter: str, endpoint: str, /) -> None: ...
+
+
 class Selector:
     """Finds a value among an endpoint's arguments; checked against its signature when constructed.
 
     Raises:
-        ConfigurationError: it names a parameter the endpoint does not have.
+        ConfigurationError: it names a parameter the endpoint does not have, or a field that its type does not have.
     """
 
-    def __init__(self, source: SelectorSource, option: str, signature: EndpointSignature) -> None:
+    def __init__(
+        self, source: SelectorSource, option: str, signature: EndpointSignature, on_none: OnNone | None = None
+    ) -> None:
+        self._source = source
+        self._on_none = on_none
+        self._endpoint = signature.name
         self._path: list[str] = []
         self._function: Callable[..., object | Awaitable[object]] | None = None
         known = {name for name in signature.inner.parameters if name != signature.run} | {"request"}
@@ -44,16 +58,33 @@ class Selector:
             self._names = [first]
         unknown = [name for name in self._names if name not in known]
         if unknown or not all(part.isidentifier() for part in [*self._names, *self._path]):
-            raise ConfigurationError(
-                f"{option} of {signature.name} needs {', '.join(map(repr, unknown)) or repr(source)}, "
-                f"but the endpoint's parameters are: {', '.join(sorted(known))}"
+            raise Misuse.NO_SUCH_PARAMETER.error(
+                option=option,
+                endpoint=signature.name,
+                missing=", ".join(map(repr, unknown)) or repr(source),
+                parameters=", ".join(sorted(known)),
             )
+        if self._function is None:
+            parameter = signature.inner.parameters.get(self._names[0])
+            hint = misled(object if parameter is None else parameter.annotation, self._path)
+            if hint is not None:
+                raise Misuse.NO_SUCH_FIELD.error(option=option, endpoint=signature.name, source=source, hint=hint)
+
+    @classmethod
+    def optional(
+        cls, source: SelectorSource | None, option: str, signature: EndpointSignature, on_none: OnNone | None = None
+    ) -> Selector | None:
+        """A selector; None for None."""
+        return None if source is None else cls(source, option, signature, on_none)
 
     async def find(self, arguments: Mapping[str, object], request: Request) -> object:
         """The value for one request; None where something on the way is None or missing."""
         values = [request if name == "request" and name not in arguments else arguments[name] for name in self._names]
         if self._function is None:
-            return _walk(values[0], self._path)
+            walked = _walk(values[0], self._path)
+            if walked is None and self._on_none is not None:
+                self._on_none(self._source, self._names[0], self._endpoint)
+            return walked
         found = self._function(**dict(zip(self._names, values, strict=True)))
         return await found if inspect.isawaitable(found) else found
 

@@ -1,0 +1,128 @@
+"""What an application's routes lead to: through mounts, routers that FastAPI includes, middlewares and wrappers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from starlette.routing import BaseRoute, Host, Match, Mount
+from starlette.types import Scope
+
+__all__ = ["Place", "children_of", "first_match", "layers_of", "matches", "places", "routes_of"]
+
+_MAX_LAYERS: Final = 64
+"""Middlewares, wrappers and mounts one in the other that are looked through."""
+_METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One route at the end of the tree."""
+
+    route: BaseRoute
+    path: str
+    """With the paths of what it is mounted in; parameters in braces."""
+
+    @property
+    def endpoint(self) -> object:
+        """What it calls; None for a route of another kind."""
+        return getattr(self.route, "endpoint", None)
+
+    @property
+    def spelled_out(self) -> bool:
+        """Whether it is for one path alone."""
+        route = self.route
+        one = hasattr(route, "path") and not isinstance(route, (Mount, Host)) and children_of(route) is None
+        return one and "{" not in self.path
+
+    def __str__(self) -> str:
+        """For messages: `GET /chats/{id} (list_chats)`."""
+        methods = sorted(set(getattr(self.route, "methods", None) or ()) - {"HEAD"})
+        name = getattr(self.route, "name", "") or type(self.route).__name__
+        return f"{' '.join([*methods, self.path or '/'])} ({name})"
+
+
+def places(routes: Iterable[BaseRoute], path: str = "", *, depth: int = 0) -> Iterator[Place]:
+    """Every route of the tree, in the order in which they are asked."""
+    for route in routes:
+        children = children_of(route) if depth < _MAX_LAYERS else None
+        if children is None:
+            yield Place(route, path + _path_of(route))
+        else:
+            yield from places(children, path + _mount_path_of(route), depth=depth + 1)
+
+
+def matches(routes: Iterable[BaseRoute], scope: Scope, path: str = "") -> Iterator[Place]:
+    """Every place that a request could be routed to. Starlette takes the first route that matches, whatever is behind
+    it: of a mount without a route for the request, the mount itself is the place."""
+    for route in routes:
+        match, child = route.matches({**scope})
+        if match is not Match.FULL:
+            continue
+        children = children_of(route)
+        if children is None:
+            yield Place(route, path + _path_of(route))
+            continue
+        inner = path + _mount_path_of(route)
+        found = False
+        for place in matches(children, {**scope, **child}, inner):
+            found = True
+            yield place
+        if not found:
+            yield Place(route, inner)
+
+
+def first_match(routes: Iterable[BaseRoute], scope: Scope) -> Place | None:
+    """The place that a request is routed to. None where nothing matches."""
+    return next(matches(routes, scope), None)
+
+
+def children_of(route: BaseRoute) -> Iterable[BaseRoute] | None:
+    """The routes behind a mount, a host or an included router; None for a route that answers itself."""
+    included = getattr(route, "effective_route_contexts", None)
+    if included is not None:  # FastAPI's newer `include_router` copies no routes, but gives them so
+        return [_own_class(found) for found in included()]
+    return routes_of(getattr(_own_class(route), "app", None))
+
+
+def routes_of(app: object) -> Sequence[BaseRoute] | None:
+    """The routes of an application or router, whatever middlewares are around it; None for anything else."""
+    for _ in range(_MAX_LAYERS):
+        routes = getattr(app, "routes", None)
+        if isinstance(routes, (list, tuple)):
+            return routes
+        app = getattr(app, "app", None)
+        if app is None:
+            break
+    return None
+
+
+def layers_of(endpoint: object, method: str | None = None) -> Iterator[object]:
+    """An endpoint and everything that it decorates. Of an `HTTPEndpoint`, what answers `method`, or all methods."""
+    if isinstance(endpoint, type):
+        for name in _METHODS if method is None else [method.lower()]:
+            yield from layers_of(getattr(endpoint, name, None), method)
+        return
+    for _ in range(_MAX_LAYERS):
+        if endpoint is None:
+            return
+        yield endpoint
+        inner = "func" if isinstance(endpoint, functools.partial) else "__wrapped__"
+        endpoint = getattr(endpoint, inner, None)
+
+
+def _own_class(route: object) -> BaseRoute:
+    """The route itself, where FastAPI has no class of its own for what it includes, such as a mount."""
+    inner = getattr(route, "starlette_route", None)
+    return inner if isinstance(inner, BaseRoute) else cast("BaseRoute", route)
+
+
+def _path_of(route: BaseRoute) -> str:
+    return str(getattr(route, "path", ""))
+
+
+def _mount_path_of(route: BaseRoute) -> str:
+    """An included router's routes have its prefix in their own paths; a host has no path."""
+    return "" if hasattr(route, "effective_route_contexts") else _path_of(_own_class(route))
