@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,13 +13,31 @@ from streamguard.errors import MessageStoreError
 from streamguard.messages import MemoryMessageStore, Message, MessageStatus, MessageStore, RedisMessageStore, Role
 from streamguard.model import Outcome, SessionKey
 from streamguard.stores import RedisClient
-from streamguard.testing._message_store.steps import everything, facts, fresh_key, text_part
+from streamguard.testing._message_store.steps import all_branches, everything, facts, fresh_key, text_part
 
 Step = tuple[str, int, object]
 """A method's name, which of two sessions, and an argument."""
 
 
-def message(message_id: str, stream_id: str | None, continues: str | None, text: str, outcome: Outcome) -> Message:
+@dataclass(frozen=True)
+class Superseding:
+    """The stream that asks, the first message to go, the one before it, and a message that comes with it."""
+
+    by: str
+    start: str | None
+    after: str | None
+    message: Message | None
+
+
+def message(
+    message_id: str,
+    stream_id: str | None,
+    continues: str | None,
+    text: str,
+    outcome: Outcome,
+    replies_to: str | None = None,
+    branch: int | None = None,
+) -> Message:
     return Message(
         message_id,
         Role.USER if stream_id is None else Role.ASSISTANT,
@@ -26,6 +45,8 @@ def message(message_id: str, stream_id: str | None, continues: str | None, text:
         stream_id=stream_id,
         continues=continues,
         outcome=None if stream_id is None else outcome,
+        replies_to=replies_to,
+        branch=branch,
     )
 
 
@@ -41,15 +62,33 @@ messages = (
         message, st.sampled_from(["n", "x" * 257]), streams, st.none(), st.sampled_from(["\0🌍", "\ud800"]), outcomes
     )
 )
-appends = st.tuples(st.just("append"), sessions, messages)
+some_ids = st.sampled_from(["m", "n", "o", "x", None])
+branches = st.none() | st.integers(0, 3)
+placed_messages = st.builds(
+    message,
+    st.sampled_from("mnox"),
+    st.none() | streams,
+    st.none() | st.none() | streams,
+    texts,
+    outcomes,
+    st.none() | st.sampled_from("mnox"),
+    branches,
+)
+supersedings = st.tuples(
+    st.just("supersede"),
+    sessions,
+    st.builds(Superseding, st.sampled_from("abcd"), some_ids, some_ids, st.none() | placed_messages),
+)
+appends = st.tuples(st.just("append"), sessions, messages | placed_messages)
 others = st.one_of(
     st.tuples(st.just("open_session"), sessions, st.none()),
     st.tuples(st.just("delete_session"), st.just(1), st.none()),
     st.tuples(st.just("list"), sessions, st.integers(-1, 3)),
+    st.tuples(st.just("last"), sessions, st.none()),
     st.tuples(st.just("get"), sessions, st.sampled_from("mnx")),
     st.tuples(st.just("mark"), sessions, st.sampled_from("mnx")),
 )
-steps = st.sampled_from([appends, appends, appends, others]).flatmap(lambda kind: kind)
+steps = st.sampled_from([appends, appends, appends, supersedings, others]).flatmap(lambda kind: kind)
 
 
 async def said(store: MessageStore, key: SessionKey, step: Step) -> object:
@@ -58,6 +97,11 @@ async def said(store: MessageStore, key: SessionKey, step: Step) -> object:
     match name, argument:
         case "append", Message():
             return await store.append(key, argument)
+        case "supersede", Superseding(by, start, after, added):
+            return await store.supersede(key, by=by, start=start, after=after, message=added)
+        case "last", _:
+            last = await store.last(key)
+            return None if last is None else facts(last.message)
         case "list", int():
             return [facts(stored.message) for stored in await store.list(key, after=argument, limit=2)]
         case "get", str():
@@ -77,10 +121,19 @@ async def answer(store: MessageStore, key: SessionKey, step: Step) -> tuple[obje
     except MessageStoreError as exc:
         reply = (type(exc), str(exc))
     held = [
-        (facts(stored.message), stored.message.continues, stored.position, stored.status, stored.streams)
-        for stored in await everything(store, key)
+        (
+            facts(stored.message),
+            stored.message.continues,
+            stored.position,
+            stored.status,
+            stored.streams,
+            stored.message.branch,
+            stored.superseded,
+        )
+        for stored in await all_branches(store, key)
     ]
-    return reply, held
+    visible = [facts(stored.message) for stored in await everything(store, key)]
+    return reply, held, visible
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

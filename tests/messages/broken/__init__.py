@@ -1,6 +1,6 @@
 """Message stores that break one clause of the contract each, to show that the suite notices."""
 
-from . import appending, content, continuing, doubts, ids, lifetimes, reading, sessions
+from . import appending, content, continuing, doubts, ids, lateness, lifetimes, reading, sessions, superseding
 from .bench import Bench, breaks
 
 __all__ = [
@@ -11,9 +11,11 @@ __all__ = [
     "continuing",
     "doubts",
     "ids",
+    "lateness",
     "lifetimes",
     "reading",
     "sessions",
+    "superseding",
 ]
 
 BROKEN = breaks.broken

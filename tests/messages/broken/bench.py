@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
+from streamguard.messages.branches import Superseding
 from streamguard.messages.memory import _Entry, _Session
 from streamguard.model import SessionKey
 
@@ -62,6 +63,10 @@ class Bench(MemoryMessageStore):
     def entries(self, key: SessionKey) -> list[_Entry]:
         session = self.session(key)
         return [] if session is None else session.entries
+
+    def supersedings(self, key: SessionKey) -> dict[str, Superseding]:
+        session = self.session(key)
+        return {} if session is None else session.supersedings
 
     def entry(self, key: SessionKey, message_id: str) -> _Entry | None:
         session = self.session(key)

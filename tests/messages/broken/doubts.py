@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from streamguard.errors import MessageConflictError, MessageNotFoundError
-from streamguard.messages import Appended, Message, Opened, StoredMessage
+from streamguard.messages import Appended, Message, Opened, StoredMessage, Superseded
 from streamguard.model import SessionKey
 
 from .bench import Bench, breaks
@@ -46,6 +47,24 @@ class LeavesHalfAMessage(Bench):
             entry.position += self.half
         self.half = 0
         return answer
+
+
+@breaks("test_a_superseding_that_was_broken_off_can_be_repeated")
+class SupersedesAgainWhenBrokenOff(Bench):
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken_off = 0
+
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.broken_off += 1
+            raise
+        answer = await super().supersede(key, by=by, start=start, after=after, message=message)
+        return replace(answer, branch=answer.branch + self.broken_off)
 
 
 @breaks("test_an_opening_that_was_broken_off_can_be_repeated")

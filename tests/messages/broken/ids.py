@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from streamguard.errors import MessageInvalidError
-from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage
+from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
 from streamguard.messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES
 from streamguard.messages.content import Clash, check_ids, conflict
 from streamguard.model import SessionKey
@@ -27,6 +27,12 @@ class RewritingKeys(Bench):
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key)
         return await super().append(self.rewritten(key), message)
+
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        check_ids("supersede", key)
+        return await super().supersede(self.rewritten(key), by=by, start=start, after=after, message=message)
 
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         check_ids("get", key)

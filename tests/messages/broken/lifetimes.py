@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage
+from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
 from streamguard.model import SessionKey
 
 from .bench import Bench, breaks
@@ -19,7 +19,8 @@ class Shadowing(Bench):
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         answer = await super().append(key, message)
-        self.shadows[key, message.message_id] = await super().get(key, message.message_id)
+        if (entry := self.entry(key, message.message_id)) is not None:
+            self.shadows[key, message.message_id] = entry.stored()
         return answer
 
     def expired(self, key: SessionKey) -> bool:
@@ -92,6 +93,17 @@ class DoesNotRenewOnOpening(Forgetful):
         opened = await super().open_session(key)
         self.put_back(key, ends_at)
         return opened
+
+
+@breaks("test_a_superseding_renews_all_of_the_session")
+class DoesNotRenewOnSuperseding(Forgetful):
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        ends_at = self.ends_at(key)
+        answer = await super().supersede(key, by=by, start=start, after=after, message=message)
+        self.put_back(key, ends_at)
+        return answer
 
 
 @breaks("test_a_mark_renews_all_of_the_session")

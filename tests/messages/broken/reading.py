@@ -22,7 +22,11 @@ class FindsTheNewestOfItsRole(Bench):
         return found
 
 
-@breaks("test_a_message_that_is_not_there_is_not_found", "test_an_error_names_what_was_asked")
+@breaks(
+    "test_a_message_that_is_not_there_is_not_found",
+    "test_a_superseded_message_is_not_found",
+    "test_an_error_names_what_was_asked",
+)
 class FindsAnything(Bench):
     async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
         check_ids("get", key, message_id)
@@ -50,7 +54,10 @@ class ListsThePast(Bench):
         return [replace(one, status=MessageStatus.PARTIAL) if len(one.streams) > 1 else one for one in found]
 
 
-@breaks("test_an_unknown_session_lists_nothing")
+@breaks(
+    "test_an_unknown_session_lists_nothing",
+    "test_superseding_in_a_session_that_is_not_there_finds_none",
+)
 class MissesUnknownSessions(Bench):
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
@@ -72,7 +79,11 @@ class MissesEmptySessions(Bench):
         return found
 
 
-@breaks("test_a_list_has_at_most_its_limit")
+@breaks(
+    "test_a_list_has_at_most_its_limit",
+    "test_old_branches_are_listed_to_whoever_asks",
+    "test_pages_pass_over_old_branches",
+)
 class ListsOneTooMany(Bench):
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
@@ -80,7 +91,10 @@ class ListsOneTooMany(Bench):
         return await super().list(key, after=after, limit=limit + 1 if limit < 100 else limit, branches=branches)
 
 
-@breaks("test_a_list_begins_after_a_position")
+@breaks(
+    "test_a_list_begins_after_a_position",
+    "test_pages_pass_over_old_branches",
+)
 class LosesTheLast(Bench):
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
@@ -114,14 +128,20 @@ class ListsAllUnlessToldOtherwise(Bench):
         return await super().list(key, after=after, limit=limit, branches=branches)
 
 
-@breaks("test_the_last_message_is_the_one_at_the_end_of_the_list")
+@breaks(
+    "test_the_last_message_is_the_one_at_the_end_of_the_list",
+    "test_the_last_message_is_a_visible_one",
+)
 class RemembersTheLastQuestion(Bench):
     async def last(self, key: SessionKey) -> StoredMessage | None:
         asked = [entry.stored() for entry in self.entries(key) if entry.stored().message.role is Role.USER]
         return asked[-1] if asked else None
 
 
-@breaks("test_a_session_without_messages_has_no_last_one")
+@breaks(
+    "test_a_session_without_messages_has_no_last_one",
+    "test_the_last_message_is_a_visible_one",
+)
 class TakesForGrantedThatThereIsALastOne(Bench):
     async def last(self, key: SessionKey) -> StoredMessage | None:
         return self.entries(key)[-1].stored()
@@ -144,7 +164,10 @@ class ForgetsTheBeginning(Bench):
             entry.created_at += 1
 
 
-@breaks("test_a_mark_concerns_one_message")
+@breaks(
+    "test_a_mark_concerns_one_message",
+    "test_a_mark_concerns_the_visible_version",
+)
 class MarksTheWholeSession(Bench):
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         await super().mark(key, message_id, status)
@@ -163,7 +186,11 @@ class KeepsTheMark(Bench):
         return answer
 
 
-@breaks("test_marking_a_message_that_is_not_there_finds_none", "test_an_error_names_what_was_asked")
+@breaks(
+    "test_marking_a_message_that_is_not_there_finds_none",
+    "test_a_superseded_message_is_not_found",
+    "test_an_error_names_what_was_asked",
+)
 class MarksNothing(Bench):
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)

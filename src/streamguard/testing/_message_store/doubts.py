@@ -13,11 +13,12 @@ import anyio
 import pytest
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError, MessageStoreError
-from ...messages.base import Appended, MessageStatus, MessageStore
+from ...messages.base import Appended, Message, MessageStatus, MessageStore, Superseded
 from ...model import SessionKey
 from .clauses import Clauses
 from .steps import (
     WAIT_SECONDS,
+    all_branches,
     asked,
     everything,
     fresh_key,
@@ -26,6 +27,7 @@ from .steps import (
     places,
     put,
     replied,
+    superseded,
     text_part,
     texts,
 )
@@ -52,10 +54,14 @@ class DoubtClauses(Clauses):
     async def test_an_error_names_what_was_asked(self, store: MessageStore) -> None:
         key = await opened(store)
         message = asked("one")
+        other = replace(message, parts=())
         await put(store, key, message)
         calls: tuple[tuple[str, type[MessageStoreError], Callable[[], Awaitable[object]]], ...] = (
             ("append", MessageNotFoundError, lambda: store.append(fresh_key(), message)),
-            ("append", MessageConflictError, lambda: store.append(key, replace(message, parts=()))),
+            ("append", MessageConflictError, lambda: store.append(key, other)),
+            ("supersede", MessageNotFoundError, lambda: superseded(store, fresh_key(), "m")),
+            ("supersede", MessageConflictError, lambda: superseded(store, key, "owed", message.message_id, other)),
+            ("supersede", MessageInvalidError, lambda: superseded(store, key, "x" * 257)),
             ("get", MessageNotFoundError, lambda: store.get(key, "nobody-said-this")),
             ("append", MessageInvalidError, lambda: store.append(key, asked(message_id="x" * 257))),
             ("list", MessageInvalidError, lambda: store.list(SessionKey("owner", "x" * 257))),
@@ -86,6 +92,21 @@ class DoubtClauses(Clauses):
         found = await everything(store, key)
         assert places(found) == list(range(1, len(messages) + 1))
         assert texts(found) == [f"after {seconds} s" for seconds in BROKEN_OFF_AFTER_SECONDS]
+
+    async def test_a_superseding_that_was_broken_off_can_be_repeated(self, store: MessageStore) -> None:
+        key = await opened(store)
+        for number, seconds in enumerate(BROKEN_OFF_AFTER_SECONDS):
+            edited = asked(f"after {seconds} s", message_id="m")
+
+            async def edit(by: str = f"stream {number}", edited: Message = edited) -> Superseded:
+                return await superseded(store, key, "m", None, edited, by=by)
+
+            await _broken_off(seconds, edit)
+            with anyio.fail_after(WAIT_SECONDS):
+                answer = await insistently(edit)
+            assert (answer.branch, answer.hidden, answer.appended) == (number + 1, number > 0, Appended.CREATED)
+        assert texts(await everything(store, key)) == [f"after {BROKEN_OFF_AFTER_SECONDS[-1]} s"]
+        assert places(await all_branches(store, key)) == list(range(1, len(BROKEN_OFF_AFTER_SECONDS) + 1))
 
     async def test_an_opening_that_was_broken_off_can_be_repeated(self, store: MessageStore) -> None:
         for seconds in BROKEN_OFF_AFTER_SECONDS:

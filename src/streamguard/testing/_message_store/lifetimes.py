@@ -9,7 +9,7 @@ from ...errors import MessageNotFoundError
 from ...messages.base import MessageStatus, MessageStore
 from ...model import SessionKey
 from .clauses import Clauses
-from .steps import asked, everything, opened, put, replied, texts
+from .steps import asked, everything, opened, put, replied, superseded, texts
 
 
 class LifetimeClauses(Clauses):
@@ -40,8 +40,10 @@ class LifetimeClauses(Clauses):
         ttl = self._ttl
         key = await opened(store)
         await put(store, key, asked("one", message_id="m"), asked("two"))
+        await superseded(store, key, "m", None, asked("three"))
         await self.advance(ttl * 1.2)
-        assert (await store.open_session(key)).created
+        found = await store.open_session(key)
+        assert (found.created, found.branch) == (True, 0)
         await put(store, key, asked("new", message_id="m"))
         assert [(stored.position, *texts([stored])) for stored in await everything(store, key)] == [(1, "new")]
 
@@ -61,6 +63,13 @@ class LifetimeClauses(Clauses):
         key = await self._aged(store)
         await store.open_session(key)
         await self.advance(self._ttl * 0.6)
+        assert texts(await everything(store, key)) == ["first"]
+
+    async def test_a_superseding_renews_all_of_the_session(self, store: MessageStore) -> None:
+        key = await self._aged(store)
+        for _ in range(2):
+            await store.supersede(key, by="s", start="second", after="first")
+            await self.advance(self._ttl * 0.6)
         assert texts(await everything(store, key)) == ["first"]
 
     async def test_a_mark_renews_all_of_the_session(self, store: MessageStore) -> None:

@@ -20,7 +20,7 @@ class SessionClauses(Clauses):
         assert [warning for warning in warnings if not warning.strip()] == []
 
     async def test_the_first_opening_creates_the_session(self, store: MessageStore) -> None:
-        assert (await store.open_session(fresh_key())).created
+        assert (await store.open_session(fresh_key())).created is True
 
     async def test_a_later_opening_finds_the_session(self, store: MessageStore) -> None:
         key = await opened(store)

@@ -283,12 +283,10 @@ class SupersedeClauses(Clauses):
     async def test_an_append_and_a_superseding_at_once_agree(self, store: MessageStore) -> None:
         """What came late is where it would be had it come in time."""
         key = await _three_turns(store)
-        replies = [replied(f"late {number}", replies_to="q3", branch=0) for number in range(RACERS)]
+        late = [asked(f"late {number}", branch=0) for number in range(RACERS)]
         owed = [replied(f"owed {number}", replies_to="q1", branch=0) for number in range(RACERS)]
         edited = asked("q2b", message_id=new_message_id())
-        appends = [
-            insistently(store.append, key, message) for pair in zip(replies, owed, strict=True) for message in pair
-        ]
+        appends = [insistently(store.append, key, message) for pair in zip(late, owed, strict=True) for message in pair]
         half = len(appends) // 2
         await asyncio.gather(
             *appends[:half], insistently(superseded, store, key, "q2", "a1", edited, by="s"), *appends[half:]
