@@ -209,7 +209,8 @@ def test_halves_that_two_deltas_share_meet(kind: str, id_name: str, name: str, p
     enc = PROTOCOL.encoder(message_id="m", max_event_bytes=LIMIT)
     payloads = [payload for item in _wrapped(kind, id_name, name, pieces) for payload in enc.encode(item)]
     payloads += enc.finish() if ends == "by itself" else enc.abandon()
-    said = "".join(part[name] for part in map(json.loads, payloads) if name in part)
+    deltas = [part for part in map(json.loads, payloads) if part["type"] == (kind or "text-delta")]
+    said = "".join(part[name] for part in deltas)
     assert said == "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert not any(b"\\ud8" in payload for payload in payloads)
 

@@ -7,13 +7,15 @@ from typing import Final
 
 from ..decoding import DAMAGE, read_json
 from ._json import text_of
+from ._last_step import LastStep
 from ._open_calls import OpenCalls
 from ._parts import encode_part
 from .base import OpenParts
 
 __all__ = ["UIOpenParts"]
 
-_NOTHING_OPENS: Final = (b'{"type":"text-delta"', b'{"type":"reasoning-delta"')
+_REASONING: Final = b'{"type":"reasoning-delta"'
+_TEXT: Final = b'{"type":"text-delta"'
 """How the parts begin that a log has most of; `UIMessageEncoder` lets none through that is not open."""
 
 
@@ -23,12 +25,13 @@ class UIOpenParts(OpenParts):
     def __init__(self) -> None:
         self._spans: dict[tuple[str, str], None] = {}  # ("text" | "reasoning", id), in the order they were opened
         self._calls = OpenCalls()
+        self._step = LastStep()
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._calls.answered(parts)
 
     def add(self, payload: bytes) -> None:
-        if payload.startswith(_NOTHING_OPENS):
+        if payload.startswith(_REASONING) or (self._step.spoke and payload.startswith(_TEXT)):
             return
         try:
             part = read_json(payload)
@@ -46,8 +49,10 @@ class UIOpenParts(OpenParts):
         elif kind in ("finish-step", "reset-step"):
             self._spans.clear()
         self._calls.note(kind, part)
+        self._step.note(kind, part)
 
     def ends(self) -> Sequence[bytes]:
-        spans = [encode_part({"type": f"{what}-end", "id": part_id}) for what, part_id in self._spans]
+        out = self._step.ends_in(self._spans)
+        out += [encode_part({"type": f"{what}-end", "id": part_id}) for what, part_id in self._spans]
         self._spans.clear()
-        return [*spans, *self._calls.ends()]
+        return [*out, *self._calls.ends(), *self._step.ends()]

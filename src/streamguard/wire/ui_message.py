@@ -10,7 +10,7 @@ The encoder sends only streams that every one of those versions can read, whatev
 3. A delta for a part that is not open opens it; an end for one is left out. Clients fail on either.
 4. Half a surrogate pair at the end of a delta waits for the next delta of the same text, and becomes U+FFFD where none
    comes. A text over the limit becomes several deltas; any other part makes room for a smaller one (see `_parts`).
-5. A stream that ends early ends its open tool calls (see `_open_calls`).
+5. A stream that ends early ends its open tool calls (see `_open_calls`), and says something (see `_last_step`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..model import Event, EventKind, Outcome
 from ._closing import reason_of
+from ._last_step import LastStep
 from ._open_calls import OpenCalls
 from ._open_parts import UIOpenParts
 from ._parts import DELTAS, PROTOCOL, CheckedPart, encode_checked, encode_part, part_of
@@ -67,6 +68,7 @@ class UIMessageEncoder(Encoder):
         self._in_step = False
         self._closing = False
         self._calls = OpenCalls()
+        self._step = LastStep()
 
     def begin(self) -> Sequence[bytes]:
         return (encode_part({"type": "start", "messageId": self._message_id}),)
@@ -98,6 +100,9 @@ class UIMessageEncoder(Encoder):
             self._closing = True
             self._hold(payloads, kind)
             return out
+        if not self._closing:
+            self._calls.note(kind, part.fields)
+            self._step.note(kind, part.fields)
         if kind.startswith(("text-", "reasoning-")):
             what, _, step = kind.partition("-")
             payloads = self._span(what, step, str(part.fields["id"]), payloads)
@@ -118,9 +123,9 @@ class UIMessageEncoder(Encoder):
         return out
 
     def abandon(self) -> Sequence[bytes]:
-        out = self._close_all()
         # What was opened after the first closing part is held with it, and held parts are not sent now.
-        return [*(() if self._closing else out), *self._calls.ends()]
+        out = [] if self._closing else [*self._step.ends_in(self._open), *self._close_all()]
+        return [*out, *self._calls.ends(), *self._step.ends()]
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._calls.answered(parts)
@@ -128,6 +133,8 @@ class UIMessageEncoder(Encoder):
     def _encode_text(self, text: str) -> Sequence[bytes]:
         if not text:
             return ()
+        if not (self._step.spoke or self._closing):
+            self._step.note("text-delta", {"delta": text})
         prefix = self._text_prefix if self._text_key is not None else self._next_prefix()
         try:
             quoted = encode_basestring(text)
@@ -215,8 +222,6 @@ class UIMessageEncoder(Encoder):
             self._open.clear()
             self._halves.take()
             self._text_key = None
-        if not self._closing:
-            self._calls.note(kind, fields)
         out += payloads
         return out
 
