@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...quota.base import QuotaStore, ReservationState, Settlement
 from .clauses import Clauses
-from .steps import all_due, conflicts, counters, fresh_owner, fresh_ref, refs, reserved, tokens
+from .steps import ROUNDING_SECONDS, all_due, conflicts, counters, fresh_owner, fresh_ref, refs, reserved, tokens
 
 RESERVED, COMMITTED, EXPIRED = ReservationState.RESERVED, ReservationState.COMMITTED, ReservationState.EXPIRED
 
@@ -37,7 +37,7 @@ class ExpireClauses(Clauses):
         await store.renew([ref])
         found = await store.find(ref)
         assert found is not None
-        assert store.hold_seconds * 0.6 < found.expires_in_seconds <= store.hold_seconds
+        assert store.hold_seconds * 0.6 < found.expires_in_seconds <= store.hold_seconds + ROUNDING_SECONDS
         await self.expiry(store)
         assert await counters(store, ref.key.owner, tokens(100)) == [(0, 0)]
 

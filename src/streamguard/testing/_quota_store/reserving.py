@@ -12,6 +12,7 @@ from ...quota.base import Admitted, QuotaStore, RefusalReason, Refused, Reservat
 from .clauses import Clauses
 from .steps import (
     RACERS,
+    ROUNDING_SECONDS,
     asked,
     conflicts,
     counters,
@@ -36,7 +37,7 @@ class ReserveClauses(Clauses):
         made = answer.reservation
         assert (made.ref, made.state, made.charged, made.late) == (ref, ReservationState.RESERVED, {}, False)
         assert made.amounts == {"tokens": 30, "requests": 1}
-        assert 0 < made.expires_in_seconds <= store.hold_seconds
+        assert 0 < made.expires_in_seconds <= store.hold_seconds + ROUNDING_SECONDS
 
     async def test_an_admission_says_how_the_owner_stands(self, store: QuotaStore) -> None:
         owner = fresh_owner()

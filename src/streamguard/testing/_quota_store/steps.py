@@ -27,6 +27,9 @@ LONG: Final = timedelta(days=366)
 FORWARD_SECONDS: Final = 0.05
 """How far past a deadline to go, so that clocks that differ a little agree that it is past."""
 
+ROUNDING_SECONDS: Final = 1e-6
+"""What a difference of two times may be off: a hold just taken may seem longer than it is."""
+
 _TRIES = 50
 _PAUSE_SECONDS = 0.02
 

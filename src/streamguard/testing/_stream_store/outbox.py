@@ -10,6 +10,7 @@ from ...stores.base import Close, Owed, Status, StreamStore
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
+    ROUNDING_SECONDS,
     a_terminal,
     begin,
     closing,
@@ -58,7 +59,7 @@ class OutboxClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         (owed,) = await claimed(store, ref)
         assert (owed.ref, owed.payload, owed.attempts, owed.reason, owed.dead) == (ref, PAYLOAD, 0, None, False)
-        assert LONG_SECONDS / 2 < owed.due_seconds <= LONG_SECONDS
+        assert LONG_SECONDS / 2 < owed.due_seconds <= LONG_SECONDS + ROUNDING_SECONDS
 
     async def test_a_claimed_entry_is_given_to_nobody_else_until_the_claim_ends(self, store: StreamStore) -> None:
         ref = await owing(store)
@@ -142,7 +143,7 @@ class OutboxClauses(Clauses):
         assert await claimed(store, ref) == []
         listing = await listed(store, ref)
         assert listing is not None
-        assert LONG_SECONDS / 2 < listing.due_seconds <= LONG_SECONDS
+        assert LONG_SECONDS / 2 < listing.due_seconds <= LONG_SECONDS + ROUNDING_SECONDS
 
     async def test_owing_again_ends_no_claim(self, store: StreamStore) -> None:
         ref = await owing(store)
@@ -373,7 +374,7 @@ class OutboxClauses(Clauses):
             listing = await listed(store, ref)
             assert listing is not None
             assert listing.payload == PAYLOAD
-            assert LONG_SECONDS / 2 < listing.due_seconds <= LONG_SECONDS
+            assert LONG_SECONDS / 2 < listing.due_seconds <= LONG_SECONDS + ROUNDING_SECONDS
         overdue = await owing(store)
         await self.advance(self.short_seconds)
         listing = await listed(store, overdue)

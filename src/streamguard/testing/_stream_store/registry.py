@@ -10,6 +10,7 @@ from ...stores.base import NewStream, Registered, SessionRecord, Status, StopRep
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
+    ROUNDING_SECONDS,
     a_seal,
     beat,
     begin,
@@ -59,7 +60,7 @@ class RegistryClauses(Clauses):
         assert (record.stop_requested, record.lost, record.seal, record.closed_seconds) == (False, False, None, None)
         assert (record.persisted, record.quota) == (Persisted.NOT_ASKED, QuotaState.NONE)
         assert record.format_version == FORMAT_VERSION
-        assert LONG_SECONDS / 2 < record.lease_seconds <= LONG_SECONDS
+        assert LONG_SECONDS / 2 < record.lease_seconds <= LONG_SECONDS + ROUNDING_SECONDS
         found = await meta(store, new.ref)
         assert (found.message_id, found.epoch, found.binding) == (record.message_id, record.epoch, record.binding)
 

@@ -46,6 +46,9 @@ from ...stores.base import (
 LONG_SECONDS = 60.0
 """A lease or TTL that outlasts any test."""
 
+ROUNDING_SECONDS = 1e-6
+"""What a difference of two times may be off: a lease just taken may seem longer than it was asked for."""
+
 WAIT_SECONDS = 5.0
 """How long a hint may take."""
 
