@@ -344,12 +344,12 @@ async def test_a_cancelled_admission_gives_back_the_slot_it_may_have_taken(memor
         assert (await worker.tell(saying("a"), worker.request(SessionKey("ana", "chat-2")))).text == "a"
 
 
-async def test_a_slot_that_cannot_be_given_back_expires(memory: MemoryStore) -> None:
+async def test_what_cannot_be_taken_back_expires(memory: MemoryStore) -> None:
     line = Line(memory)
     settings = quick(max_streams_per_owner=1, lease_seconds=1.5, registration_seconds=5.0, sweep_seconds=60.0)
     async with working(line, settings) as worker:
         line.hold("register", after=True)
-        line.broken = {"dismiss"}
+        line.broken = {"withdraw"}
         opening = asyncio.create_task(worker.open())
         await wait_until_async(lambda: line.waiting["register"], description="it is registered and does not know")
         opening.cancel()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streamguard.model import Event, EventKind, SessionKey, StreamRef, StreamState
-from streamguard.stores.base import SessionRecord, Status, StreamMeta
+from streamguard.stores.base import SessionRecord, Status, StreamMeta, Withdrawn
 
 from .outbox_promises import OutboxPromises, PromiseBrokenError
 from .slot_promises import SlotPromises
@@ -34,6 +34,10 @@ class Promises:
     _acknowledged: dict[StreamRef, dict[int, tuple[EventKind, bytes]]] = field(default_factory=dict)
     _untouchable: set[StreamRef] = field(default_factory=set)
     """Streams the step just made must not have changed."""
+    _withdrawn: set[StreamRef] = field(default_factory=set)
+    """Streams whose registration was taken back, and never comes."""
+    _taken_back: StreamRef | None = None
+    """The stream whose registration the step just made took back."""
     _erased: SessionKey | None = None
     """The session that the step just made erased."""
 
@@ -61,6 +65,25 @@ class Promises:
         """A session was erased."""
         self._erased = key
 
+    def withdrawn(self, ref: StreamRef, status: Status) -> None:
+        """`withdraw` was answered with `status`."""
+        before = self.streams.get(ref, Seen(None, ())).meta
+        touched = before is not None and (
+            before.state is not StreamState.OPEN or before.last_seq > 0 or before.taken or before.lost
+        )
+        if touched and status is not Status.FENCED:
+            raise PromiseBrokenError("withdrawn", f"{status} for a stream of which something became: {before}")
+        if status is Status.OK:
+            self._taken_back = ref
+        if status in (Status.OK, Status.GONE):
+            self._withdrawn.add(ref)
+            self.slots.dismissed(ref)
+
+    def registered(self, ref: StreamRef, answer: object, *, known: bool) -> None:
+        """`register` was answered; `known` when the stream had a record before."""
+        if ref in self._withdrawn and not known and not isinstance(answer, Withdrawn):
+            raise PromiseBrokenError("withdrawn", f"{answer} for a registration that was taken back")
+
     def repeated(self, status: Status | None, again: Status | None) -> None:
         """A write was answered with `status`, and with `again` when its caller, who lost the reply, asked again."""
         if again is not status and (status is not Status.OK or again not in (Status.DUPLICATE, Status.SEALED)):
@@ -72,6 +95,11 @@ class Promises:
         if left:
             raise PromiseBrokenError("erase", f"{left} outlived the erasure of their session")
         self._erased = None
+        taken_back, self._taken_back = self._taken_back, None
+        if taken_back is not None:
+            record = sessions[taken_back.key]
+            if taken_back.stream_id in (record.active_id, record.last_id):
+                raise PromiseBrokenError("withdrawn", f"the session still names it: {record}")
         for ref, now in streams.items():
             self._stream(ref, self.streams.get(ref, Seen(None, ())), now)
         self._untouchable.clear()

@@ -35,6 +35,7 @@ from streamguard.stores.base import (
     StopReply,
     StreamStore,
     TakeReply,
+    Withdrawn,
 )
 
 from .promises import PromiseBrokenError
@@ -80,8 +81,17 @@ class Twins(TwinStores):
         answer = self.step(
             lambda store: store.register(new, lease_seconds=lease, ttl_seconds=HOUR, limit=limit), waits=lease == TINY
         )
+        self.promises.registered(new.ref, answer, known=known)
         self.promises.slots.registered(new.ref, answer, limit=limit, known=known, lasts=lease == HOUR)
         self.after(waits=lease == TINY)
+
+    @some_stream
+    @rule(which=WHICH)
+    def withdraw(self, which: int) -> None:
+        ref = self.pick(which).ref
+        self.promises.withdrawn(ref, self.step(lambda store: store.withdraw(ref, refuse_seconds=HOUR)))
+        self.last = None  # of a repetition the answer is another
+        self.after()
 
     @some_stream
     @rule(which=WHICH)
@@ -97,7 +107,7 @@ class Twins(TwinStores):
         def register(new: NewStream) -> Callable[[StreamStore], Awaitable[object]]:
             async def call(store: StreamStore) -> object:
                 answer = await store.register(new, lease_seconds=HOUR, ttl_seconds=HOUR, limit=None)
-                assert not isinstance(answer, Full)
+                assert not isinstance(answer, (Full, Withdrawn))
                 if store is self.bench.redis:
                     self.promises.slots.registered(new.ref, answer, limit=None, known=False, lasts=True)
                 return answer.meta.ref, type(answer) is Registered

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamguard.model import StreamRef
-from streamguard.stores.base import Full, Occupied, Registered
+from streamguard.stores.base import Full, Occupied, Registered, Withdrawn
 
 from .outbox_promises import PromiseBrokenError
 
@@ -22,7 +22,13 @@ class SlotPromises:
     """Theirs may have run out, or not: a heartbeat renews a slot that ran out if nobody has given it up yet."""
 
     def registered(
-        self, ref: StreamRef, answer: Registered | Occupied | Full, *, limit: int | None, known: bool, lasts: bool
+        self,
+        ref: StreamRef,
+        answer: Registered | Occupied | Full | Withdrawn,
+        *,
+        limit: int | None,
+        known: bool,
+        lasts: bool,
     ) -> None:
         """`register` was answered; `known` when the stream had a record before, `lasts` when its lease is long."""
         held, possible = self._others(self._held, ref), self._others(self._held | self._maybe, ref)

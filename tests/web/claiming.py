@@ -9,7 +9,8 @@ from streamguard.faults import FaultCode
 from streamguard.model import Signal, StreamRef, new_stream_id
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
 from streamguard.stores.base import RequestClaim, StreamMeta, StreamStore
-from streamguard.web.idempotency import RequestKey, open_once
+from streamguard.web.idempotency import open_once
+from streamguard.web.request_keys import RequestKey
 from tests.runtime.stage import KEY, Model, Worker, saying
 
 __all__ = ["THE_KEY", "answering", "ask", "away", "claimed", "refused", "told"]

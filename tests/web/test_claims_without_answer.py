@@ -10,7 +10,7 @@ from streamguard.stores.base import UNTOLD, Close, Lost, NewStream, RequestClaim
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import registered, try_register
-from streamguard.web.idempotency import BEGUN
+from streamguard.web.request_keys import BEGUN
 from tests.harness.redis import RedisServer
 from tests.runtime.stage import KEY, working
 

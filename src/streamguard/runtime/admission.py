@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, TypeVar
 
 from ..deadlines import Deadline
@@ -12,7 +13,7 @@ from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableE
 from ..faults import Fault, FaultCode, Phase
 from ..model import Observation, Outcome, QuotaState, SessionKey, Signal, StreamRef, StreamState, new_stream_id
 from ..settings import Settings
-from ..stores.base import Full, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
+from ..stores.base import Full, Occupied, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
 from ..wire import knows_protocol
 from .breaker import Breaker
 from .budget import Budget
@@ -21,6 +22,7 @@ from .quotas.reserving import Reserving
 from .request import StreamRequest
 from .stream import LiveStream
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
+from .withdrawing import Withdrawing
 
 __all__ = ["Admission"]
 
@@ -35,7 +37,8 @@ class Admission:
     """Registers new streams and clears the way for them.
 
     `make` builds the local stream; `count` says how many an owner has in this process, `owns` whether a stream is one
-    of them; `settle` runs an orphan's end, its seal included, in the runtime's own task.
+    of them; `settle` runs an orphan's end, its seal included, in the runtime's own task. `carry` does something in
+    such a task and gives what came of it: cancelling the caller leaves it to go on.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Admission:
         count: Callable[[str], int],
         owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
+        carry: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
+        withdrawing: Withdrawing,
         reserving: Reserving,
         look_again: Callable[[StreamMeta], None],
         observe: Callable[[Observation], None],
@@ -59,6 +64,8 @@ class Admission:
         self._count = count
         self._owns = owns
         self._settle = settle
+        self._carry = carry
+        self._withdrawing = withdrawing
         self._reserving = reserving
         self._look_again = look_again
         self._observe = observe
@@ -75,7 +82,8 @@ class Admission:
             FaultError: `limit_streams`, `conflict_active`, or `store_unavailable` under `on_store_failure="fail"`;
                 `quota_exceeded` or `quota_unavailable`.
 
-        Cancelling it may leave a registration without a producer, which is found when its lease runs out.
+        However it fails, and when it is cancelled, a registration that may have happened is taken back in the
+        background, so that the next request does not meet it.
         """
         ref = StreamRef(request.key, request.stream_id or new_stream_id())
         budget = budget or self.budget()
@@ -117,7 +125,15 @@ class Admission:
             return None
 
     async def _open(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
-        request, ref = stream.request, stream.ref
+        try:
+            return await self._registered_or_not(stream, budget)
+        except BaseException:
+            if stream.in_doubt:
+                self._withdrawing.begin(stream.ref)
+            raise
+
+    async def _registered_or_not(self, stream: LiveStream, budget: Budget) -> LiveStream | StreamMeta:
+        request = stream.request
         if self._breaker.open:
             return self._without_store(stream)
         try:
@@ -129,9 +145,6 @@ class Admission:
             raise self._foreign(request, NEWER_FORMAT) from exc
         except StoreError:  # this session's record cannot be read; other sessions' can
             return self._without_store(stream)
-        except asyncio.CancelledError:  # it may be registered by now: its owner need not wait for the lease to run out
-            await self._dismiss(request.key.owner, ref.stream_id)
-            raise
         return stream if joined is None else joined
 
     async def _register(self, stream: LiveStream, budget: Budget) -> StreamMeta | None:
@@ -140,6 +153,7 @@ class Admission:
         new = new_stream_of(stream)
         settings = self._settings
         for _ in range(ATTEMPTS):
+            stream.in_doubt = True
             result = await budget.asked(
                 lambda: self._store.register(
                     new,
@@ -148,13 +162,18 @@ class Admission:
                     limit=settings.max_streams_per_owner,
                 )
             )
+            stream.in_doubt = False
             if isinstance(result, Registered):
                 stream.enter(result.meta)
                 return None
             if isinstance(result, Full):
                 raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
+            if not isinstance(result, Occupied):  # withdrawn, which only happens to streams that nobody asks for
+                break
             meta = result.meta
-            if meta.lease_seconds <= 0 and not self._owns(meta.ref):
+            if self._withdrawing.concerns(meta.ref):
+                await budget.once(partial(self._withdrawing.through, meta.ref))
+            elif meta.lease_seconds <= 0 and not self._owns(meta.ref):
                 self._check_protocol(request, meta)
                 await self.take_over(meta, stopped=meta.stop_requested, budget=budget)
             elif _joins(request, meta):
@@ -172,11 +191,15 @@ class Admission:
         """Become the owner of an expired stream (or any, with `force`), have its end run, and wait for its seal.
         `budget` is that of the request which it is in the way of.
 
-        Returns whether it is sealed now, by this worker or another.
+        Returns whether it is sealed now, by this worker or another. Cancelling it leaves it to go on: a stream that is
+        taken and not ended would block its session for another lease.
 
         Raises:
             StoreError: the store failed.
         """
+        return await self._carry(partial(self._taken_over, meta, stopped=stopped, force=force, budget=budget))
+
+    async def _taken_over(self, meta: StreamMeta, *, stopped: bool, force: bool, budget: Budget | None) -> bool:
         outcome = Outcome.STOPPED if stopped else Outcome.INTERRUPTED
         ask = _directly if budget is None else budget.once
         reply = await ask(
@@ -241,15 +264,6 @@ class Admission:
             raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
         stream.degrade("registration")
         return stream
-
-    async def _dismiss(self, owner: str, stream_id: str) -> None:
-        """Give the owner's slot back; if the store fails, the slot expires with its lease."""
-        try:
-            await self._store.dismiss(owner, stream_id)
-        except StoreUnavailableError as exc:
-            self._breaker.stumbled(exc)
-        except StoreError:  # his slots cannot be read; they are not this stream's to mend
-            pass
 
     def _check_protocol(self, request: StreamRequest, meta: StreamMeta) -> None:
         """Refuse before a stream whose protocol only a later version knows is taken over or joined: a worker of that

@@ -32,6 +32,7 @@ from .stream import LiveStream
 from .tasks import Tasks
 from .unwatched import Unwatched
 from .watchdog import Watchdog
+from .withdrawing import Withdrawing
 from .writer import Writer
 
 __all__ = ["Assembly", "Callbacks"]
@@ -137,6 +138,9 @@ class Assembly:
             observe=observe,
             start=start,
         )
+        self.withdrawing: Withdrawing = Withdrawing(
+            store, self.breaker, start=start, given_up=callbacks.given_up, changed=callbacks.changed
+        )
         self.admission: Admission = Admission(
             store,
             self.breaker,
@@ -145,6 +149,8 @@ class Assembly:
             count=callbacks.count,
             owns=callbacks.owns,
             settle=self.orphans.settle_soon,
+            carry=tasks.carry,
+            withdrawing=self.withdrawing,
             reserving=self.reserving,
             look_again=self.settling.look_again,
             observe=observe,

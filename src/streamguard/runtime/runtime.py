@@ -187,7 +187,7 @@ class Runtime:
     def _busy(self) -> bool:
         """Whether the drain has anything to wait for."""
         waiting = self._streams or self._opening or self._tasks.adopted
-        return bool(waiting or self.saving.under_way or self.settling.under_way)
+        return bool(waiting or self.saving.under_way or self.settling.under_way or self._parts.withdrawing.under_way)
 
     def _give_up(self) -> None:
         self.breaker.release()
@@ -278,6 +278,14 @@ class Runtime:
         ending = ending_of(Ending(Outcome.FAILED, fault_of(error, stream), error), stream)
         self._tasks.start_shielded(self._end, stream, ending)
         await stream.ended()
+
+    def start(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Do something that nobody waits for; what it raises is observed.
+
+        Raises:
+            NotStartedError: the runtime is not running.
+        """
+        self._tasks.start(run)
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         stream.producer = asyncio.current_task()

@@ -75,6 +75,8 @@ class LiveStream:
     created_at: float | None = None
     """When it began: Unix time on the store's clock, once it is registered. The store's own word, since no clock of
     this process may be compared with the store's."""
+    in_doubt: bool = False
+    """Its registration was asked for, and no answer has come: it may be registered."""
     registered: bool = False
     writing: bool = True
     """Its events go into its log: it is neither degraded nor superseded nor finished."""

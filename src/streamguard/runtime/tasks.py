@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ..errors import NotStartedError
+from ..errors import NotStartedError, StoreError
 from ..faults import Fault, FaultCode
 from ..model import Observation, Signal
 
 __all__ = ["Tasks"]
 
 Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
 RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 """Pauses before a crashed background task runs again; the last one repeats."""
@@ -84,6 +85,33 @@ class Tasks:
     def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """Run `run` once, under the caller's context variables. What it raises is observed, and no more."""
         self._begin(run, args, shielded=False)
+
+    async def carry(self, run: Callable[[], Awaitable[T]]) -> T:
+        """What `run` comes to, done in a task of this group: cancelling the caller leaves it to go on to its end, of
+        which nobody hears then.
+
+        Raises:
+            NotStartedError: the group is not open, or was closed meanwhile.
+        """
+        told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def carried() -> None:
+            try:
+                result = await run()
+            except Exception as exc:
+                if not told.done():
+                    told.set_exception(exc)
+                elif not isinstance(exc, StoreError):  # the caller left, and a store's failure is told elsewhere
+                    raise
+            else:
+                if not told.done():
+                    told.set_result(result)
+            finally:
+                if not told.done():
+                    told.set_exception(NotStartedError("this guard was stopped meanwhile"))
+
+        self.start(carried)
+        return await told
 
     def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
         """As `start`, but only `close` cancels it, and not before the drain: what ends a stream."""

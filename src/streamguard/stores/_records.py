@@ -76,6 +76,8 @@ class StreamEntry:
     """Event `n` is at index `n - 1`: a log in memory is never trimmed."""
     writers: list[tuple[int, int]] = field(default_factory=list)
     """Per epoch that wrote any, the number of its first event, in order."""
+    before: tuple[str | None, int] = (None, 0)
+    """What its session's `last_id` and `last_began_us` were when it was registered."""
     taken: bool = False
     """Its epoch was raised."""
     size_bytes: int = STREAM_BYTES
@@ -186,6 +188,11 @@ class StreamEntry:
             self.seal = Seal(lost.terminal.outcome, self.last_seq, lost.terminal.fault)
             self._end(lost.terminal, now)
         return Status.OK
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has become of it since it was registered."""
+        return self.state is StreamState.OPEN and not (self.events or self.taken or self.lost)
 
     @property
     def owes(self) -> bool:

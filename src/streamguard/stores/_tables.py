@@ -46,6 +46,8 @@ class Tables:
         """Per owner, its running streams and when their slots expire."""
         self._erased: ExpiringTable[SessionKey, int] = ExpiringTable()
         """The erasure marks: per session, the stamp of its erasure."""
+        self._withdrawn: ExpiringTable[StreamRef, bool] = ExpiringTable()
+        """Registrations that were taken back, which are refused should they arrive only now."""
         self._expiries: list[tuple[float, int, SessionKey, str | None]] = []
         """A heap of when to look at a stream, or a session, again. Renewals don't touch it: an entry that comes up
         early goes back. It holds names, not records, so that a forgotten log is freed at once."""
@@ -59,6 +61,7 @@ class Tables:
             self._expire(when, key, stream_id, now)
         self._requests.expire(now)
         self._erased.expire(now)
+        self._withdrawn.expire(now)
         return now
 
     def _now_us(self) -> int:

@@ -22,6 +22,7 @@ from contextlib import AbstractAsyncContextManager
 
 from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .damage import Unreadable
+from .registrations import Full, Occupied, Registered, StopReply, Withdrawn
 from .terms import (
     NOTHING_CONSUMED,
     UNTOLD,
@@ -29,19 +30,15 @@ from .terms import (
     AppendReply,
     Close,
     Erasure,
-    Full,
     Hint,
     Lost,
     NewStream,
-    Occupied,
     Owed,
-    Registered,
     RequestClaim,
     Seal,
     SessionRecord,
     Share,
     Status,
-    StopReply,
     StreamMeta,
     TakeReply,
     Terminal,
@@ -72,6 +69,7 @@ __all__ = [
     "TakeReply",
     "Terminal",
     "Unreadable",
+    "Withdrawn",
 ]
 
 
@@ -114,7 +112,7 @@ class StreamStore(ABC):
     @abstractmethod
     async def register(
         self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
-    ) -> Registered | Occupied | Full:
+    ) -> Registered | Occupied | Full | Withdrawn:
         """Make `new` the session's active stream, and count it among its owner's running ones while its lease lasts.
 
         `Full` when `limit` others of the owner's are running, which is looked at first; None allows any number.
@@ -123,6 +121,18 @@ class StreamStore(ABC):
 
         Writes the lease index before and the session pointers, the ordinal, the meta and the owner's slot in one step.
         The stream begins now, and so later than any erasure of its session.
+        """
+
+    @abstractmethod
+    async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
+        """Take back a registration that nobody acted on: its reply was lost, or its caller was cancelled.
+
+        Nothing is left of the stream: its session has no active one, its last one is that of before, and its owner's
+        slot is free. `register` answers `Withdrawn` for it during the next `refuse_seconds`, should the registration
+        arrive only now. Watchers get a hint.
+
+        `OK`; `GONE` when there is no such stream, whose registration is refused all the same; `FENCED` when it has
+        events, ended, lost its log or was taken by another worker: then nothing changes.
         """
 
     @abstractmethod

@@ -17,8 +17,8 @@ from zlib import crc32
 
 from ..errors import LogBrokenError
 from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, StreamState, Usage
-from ._outbox import OutboxSteps
 from ._records import StreamEntry
+from ._registry import RegistrySteps
 from ._watchers import Watchers
 from .base import (
     NOTHING_CONSUMED,
@@ -27,17 +27,11 @@ from .base import (
     AppendReply,
     Close,
     Erasure,
-    Full,
     Hint,
     Lost,
-    NewStream,
-    Occupied,
-    Registered,
     Seal,
-    SessionRecord,
     Share,
     Status,
-    StopReply,
     StreamMeta,
     TakeReply,
 )
@@ -47,7 +41,7 @@ __all__ = ["MemoryStore"]
 _GONE = AppendReply(Status.GONE, 0, False)
 
 
-class MemoryStore(OutboxSteps):
+class MemoryStore(RegistrySteps):
     """Keeps streams in this process's memory.
 
     Args:
@@ -84,51 +78,6 @@ class MemoryStore(OutboxSteps):
         """Memory always answers."""
 
     # -- the registry ---------------------------------------------------------------------------------------------
-
-    async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
-    ) -> Registered | Occupied | Full:
-        now = self._begin()
-        known = self._find(new.ref)
-        if known is not None:
-            return Registered(self._meta(known, now))
-        owner, stream_id = new.ref.key.owner, new.ref.stream_id
-        running = self._running(owner, now)
-        if limit is not None and len(running) - (stream_id in running) >= limit:
-            return Full()
-        session = self._session_entry(new.ref.key)
-        active = session.active
-        if active is not None and active.state is StreamState.OPEN:
-            return Occupied(self._meta(active, now))
-        session.ordinal += 1
-        epoch = self._stamp()
-        stream = StreamEntry(new, ordinal=session.ordinal, epoch=epoch, began_us=epoch, ttl_seconds=ttl_seconds)
-        stream.lease_until = now + lease_seconds
-        session.active_id = session.last_id = stream_id
-        session.last_began_us = stream.began_us
-        self._keep(session, stream)
-        self._expire_in(stream, ttl_seconds, now)
-        running[stream_id] = stream.lease_until
-        self._slots[owner] = running
-        return Registered(self._meta(stream, now))
-
-    async def dismiss(self, owner: str, stream_id: str) -> None:
-        slots = self._slots.get(owner)
-        if slots is not None and slots.pop(stream_id, None) is not None and not slots:
-            del self._slots[owner]
-
-    async def session(self, key: SessionKey) -> SessionRecord:
-        now = self._begin()
-        entry = self._sessions.get(key)
-        if entry is None:
-            return SessionRecord(None, None, None, None)
-        active, last = entry.active, entry.last
-        return SessionRecord(
-            active_id=entry.active_id,
-            active=None if active is None else self._meta(active, now),
-            last_id=entry.last_id,
-            last=None if last is None else self._meta(last, now),
-        )
 
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         now = self._begin()
@@ -242,15 +191,6 @@ class MemoryStore(OutboxSteps):
             stream.lease_until = now + lease_seconds
             self._watchers.tell(stream)
         return TakeReply(status, self._meta(stream, now))
-
-    async def request_stop(self, ref: StreamRef) -> StopReply:
-        now = self._begin()
-        stream = self._find(ref)
-        if stream is None or stream.state is not StreamState.OPEN:
-            return StopReply.ENDED
-        stream.stop_requested = True
-        self._watchers.tell(stream)
-        return StopReply.REQUESTED if stream.lease_until > now else StopReply.EXPIRED
 
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         now = self._begin()

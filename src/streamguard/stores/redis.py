@@ -10,50 +10,38 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
-from ..errors import LogBrokenError, StoreCorruptError, StoreUnavailableError
+from ..errors import LogBrokenError, StoreUnavailableError
 from ..loops import PerLoop
-from ..model import Event, Position, SessionKey, StreamRef, Usage
-from ._redis import Address, Command, Reply
+from ..model import Event, Position, StreamRef, Usage
+from ._redis import Address, Command
 from .base import (
     NOTHING_CONSUMED,
     Append,
     AppendReply,
-    Full,
     Hint,
-    NewStream,
-    Occupied,
-    Registered,
-    SessionRecord,
     Share,
     Status,
-    StopReply,
     StreamMeta,
     TakeReply,
-    Unreadable,
 )
-from .damage import RecordKind
 from .redis_appends import Appends
 from .redis_ends import EndSteps
-from .redis_index import key_text
 from .redis_keys import Keys
 from .redis_lanes import Lanes
-from .redis_leases import OWNER_TTL_MS, LeaseIndex, milliseconds
+from .redis_leases import LeaseIndex, milliseconds
 from .redis_listings import ListingSteps
 from .redis_outbox import OutboxIndex
 from .redis_owing import OutboxSteps
 from .redis_permissions import Permissions
 from .redis_records import (
-    STATUSES,
     append_reply,
     decode_events,
     decode_meta,
-    identity,
     items,
-    newer_format,
-    text,
     told_ms,
     usage_json,
 )
+from .redis_registry import RegistrySteps
 from .redis_scripts import Scripts
 from .redis_start import inspect_server
 from .redis_viewers import ViewerSteps
@@ -68,7 +56,7 @@ _LARGEST_READ: Final = 1024
 """How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
 
 
-class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
+class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
     """Streams in Redis, shared by every process that uses the same server and namespace.
 
     Losing Redis's memory (a restart without AOF, a failover to a lagging replica) loses streams; they are reported as
@@ -145,76 +133,7 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         await self._permissions.check("ping", subscribing=pings % _SUBSCRIBING_PINGS == 0)
         self._pings = pings + 1
 
-    # -- the registry ---------------------------------------------------------------------------------------------
-
-    async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
-    ) -> Registered | Occupied | Full:
-        keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
-        deadline, reply = await self._ask(
-            "register",
-            self._leases.entry(new.ref, lease_seconds),
-            self._lanes.script(
-                "register",
-                (
-                    keys.meta,
-                    keys.log,
-                    keys.session,
-                    keys.streams,
-                    keys.early,
-                    self._keys.owner(new.ref.key.owner),
-                    session.erased,
-                ),
-                (
-                    session.meta_prefix,
-                    session.log_prefix,
-                    new.ref.stream_id,
-                    milliseconds(lease_seconds),
-                    milliseconds(ttl_seconds),
-                    "" if limit is None else limit,
-                    OWNER_TTL_MS,
-                    *identity(new),
-                ),
-            ),
-        )
-        number, *rest = items(reply)
-        if number == 0:
-            meta = _present(decode_meta(new.ref, rest[0], "register"), new.ref, "register")
-            *_, at = items(rest[0])
-            self._appends.learn(at)
-            self._tell_begun_anew(new.ref, rest[1:])
-            if deadline == 0:  # a repetition: the record knows the lease
-                await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
-            return Registered(meta)
-        if isinstance(deadline, int) and deadline != 0:
-            self._leases.withdraw(new.ref, deadline)
-        if number == b"full":
-            return Full()
-        if number == len(STATUSES):
-            raise newer_format(None, "register")
-        self._status(number, new.ref, "register")
-        other = StreamRef(new.ref.key, text(rest[0]))
-        return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
-
-    async def dismiss(self, owner: str, stream_id: str) -> None:
-        await self._ask("dismiss", Command.of("ZREM", self._keys.owner(owner), stream_id))
-
-    async def session(self, key: SessionKey) -> SessionRecord:
-        keys = self._keys.session(key)
-        reply = await self._call("session", "session", (keys.session,), (keys.meta_prefix, keys.log_prefix))
-        if reply == len(STATUSES):
-            raise newer_format(None, "session")
-        ids_and_records = items(reply)
-
-        def pointer(at: int) -> tuple[str | None, StreamMeta | None]:
-            if ids_and_records[at] is None:
-                return None, None
-            stream_id = text(ids_and_records[at])
-            return stream_id, decode_meta(StreamRef(key, stream_id), ids_and_records[at + 1], "session")
-
-        active_id, active = pointer(0)
-        last_id, last = pointer(2)
-        return SessionRecord(active_id, active, last_id, last)
+    # -- records ------------------------------------------------------------------------------------------------------
 
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         keys = self._keys.stream(ref)
@@ -274,19 +193,6 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
         # One that cannot be marked is read by its watcher now and then.
         await self._mark_each("watch", [self._lanes.script("watch", (key.meta, key.early), (lasting,)) for key in keys])
 
-    def _tell_begun_anew(self, ref: StreamRef, what: Sequence[Reply]) -> None:
-        """What a registration found damaged and put right: what everything else of the session depends on."""
-        keys = self._keys.stream(ref)
-        known = {
-            b"session": (RecordKind.SESSION, keys.session),
-            b"streams": (RecordKind.STREAMS, keys.streams),
-            b"owner": (RecordKind.OWNER_SLOTS, self._keys.owner(ref.key.owner)),
-        }
-        for one in what:
-            if isinstance(one, bytes) and one in known:
-                record, key = known[one]
-                self._unreadable(Unreadable(record, key_text(key), "damaged", "begun_anew", ref))
-
     # -- the writer's claim ---------------------------------------------------------------------------------------
 
     async def heartbeat(
@@ -332,12 +238,6 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
             await self._ask("take", self._leases.renewal(ref, lease_seconds))
         return TakeReply(status, decode_meta(ref, rest[0], "take") if rest else None)
 
-    async def request_stop(self, ref: StreamRef) -> StopReply:
-        answer = text(await self._call("request_stop", "stop", (self._keys.stream(ref).meta,)))
-        if answer == "newer":
-            raise newer_format(ref, "request_stop")
-        return StopReply(answer)
-
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         return await self._leases.due(limit, share)
 
@@ -351,9 +251,3 @@ class RedisStore(EndSteps, OutboxSteps, ListingSteps, ViewerSteps):
 def _entry_id(at: Position) -> str:
     """An event's id in its stream's log."""
     return f"{at.epoch}-{at.seq}"
-
-
-def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamMeta:
-    if meta is None:
-        raise StoreCorruptError(f"{operation}: the record of stream {ref.stream_id} vanished", operation=operation)
-    return meta

@@ -269,5 +269,7 @@ def _reader_of(name: bytes) -> _Reader | None:
     if tag.startswith(b"q."):
         return _LEDGER.get(rest)
     if rest.startswith(b":m:"):
+        if rest.endswith(b":r"):  # that it is there is all there is to it
+            return None
         return _WATCH_NOTE if rest.endswith(b":w") else _STREAM_RECORD
     return _STREAM_LOG if rest.startswith(b":l:") else _SESSION.get(rest)

@@ -57,6 +57,8 @@ class StreamKeys(NamedTuple):
     """Channel: the events of each append, while someone watches."""
     early: bytes
     """String: until when a stream that is not registered yet is watched."""
+    withdrawn: bytes
+    """String: its registration was taken back, and is refused should it arrive only now."""
 
 
 def _digest(*texts: str) -> str:
@@ -94,6 +96,7 @@ class Keys:
             meta + b":c",
             meta + b":d",
             meta + b":w",
+            meta + b":r",
         )
 
     def owner(self, owner: str) -> bytes:

@@ -24,19 +24,15 @@ __all__ = [
     "AppendReply",
     "Close",
     "Erasure",
-    "Full",
     "Hint",
     "Lost",
     "NewStream",
-    "Occupied",
     "Owed",
-    "Registered",
     "RequestClaim",
     "Seal",
     "SessionRecord",
     "Share",
     "Status",
-    "StopReply",
     "StreamMeta",
     "TakeReply",
     "Terminal",
@@ -257,26 +253,6 @@ class SessionRecord:
     last: StreamMeta | None
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """The stream exists, is the session's active one, and counts among its owner's running ones. Its writer writes
-    under `meta.epoch`, until another worker raises that."""
-
-    meta: StreamMeta
-
-
-@dataclass(frozen=True, slots=True)
-class Full:
-    """The owner has as many running streams as the caller allows. Nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Occupied:
-    """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`. Nothing was written."""
-
-    meta: StreamMeta
-
-
 class Share(NamedTuple):
     """One worker's part of the work that all share."""
 
@@ -349,15 +325,6 @@ class TakeReply(NamedTuple):
     status: Status
     """`OK`: the caller owns the stream under `meta.epoch`. `LEASED`, `SEALED` (closed already) or `GONE` otherwise."""
     meta: StreamMeta | None
-
-
-class StopReply(StrEnum):
-    REQUESTED = "requested"
-    """The flag is set and the writer, whose lease runs, was told."""
-    EXPIRED = "expired"
-    """The writer's lease ran out: the caller takes the stream and seals it `stopped`."""
-    ENDED = "ended"
-    """Sealed already, or no such stream."""
 
 
 class Hint(NamedTuple):

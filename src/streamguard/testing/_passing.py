@@ -31,6 +31,7 @@ from ..stores.base import (
     StreamMeta,
     StreamStore,
     TakeReply,
+    Withdrawn,
 )
 from ..stores.damage import Unreadable
 
@@ -124,11 +125,14 @@ class PassingStore(StreamStore):
 
     async def register(
         self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
-    ) -> Registered | Occupied | Full:
+    ) -> Registered | Occupied | Full | Withdrawn:
         return await self._pass(
             "register",
             lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit),
         )
+
+    async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
+        return await self._pass("withdraw", lambda: self.inner.withdraw(ref, refuse_seconds=refuse_seconds))
 
     async def dismiss(self, owner: str, stream_id: str) -> None:
         await self._pass("dismiss", lambda: self.inner.dismiss(owner, stream_id))

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from ..errors import FaultError
 from ..runtime import StreamRequest
 from .gate import Gate
-from .idempotency import RequestKey
 from .identity import Identity
 from .items import Items
 from .limits import Slot
+from .request_keys import RequestKey
 from .sync import SyncSlot
 
 __all__ = ["Admitted", "Places", "take_places"]

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-import anyio
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -31,12 +30,13 @@ from .admitted import Admitted, take_places
 from .exchange import exchange_of, intake_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, merged, request_id_of, stream_headers
-from .idempotency import RequestKey, carries_key, give_back, open_once, request_key
+from .idempotency import open_once
 from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
 from .options import StreamOptions
 from .origin import SAFE_METHODS, check_origin
 from .quota import Counting, standing_headers
+from .request_keys import RequestKey, abandon, carries_key, give_back, request_key
 from .response import StreamResponse
 from .run import Run
 from .selector import Selector, checked_message_id, checked_session_id
@@ -118,14 +118,15 @@ class GuardedEndpoint:
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
         try:
-            forbidden = await self._is_forbidden(opened)
-        except BaseException:
-            await self._abandon(opened, admitted, ids)
+            if await self._is_forbidden(opened):
+                return await self._as_if_never(opened, admitted, ids)
+            intake.hold(opened)
+            answer = admitted.items.launch(self._gate.runtime, opened)
+        except BaseException:  # cancelled, say: nobody produces it
+            admitted.places.release()
+            error = FaultError(ids.complete(Fault.of(FaultCode.INTERRUPTED)))
+            abandon(self._gate.runtime, opened, admitted.key, error)
             raise
-        if forbidden:
-            return await self._as_if_never(opened, admitted, ids)
-        intake.hold(opened)
-        answer = admitted.items.launch(self._gate.runtime, opened)
         call = exchange.call
         if call is not None:
             call.lend(self._gate.runtime.adopt)
@@ -343,16 +344,6 @@ class GuardedEndpoint:
             admitted.places.release()
         await give_back(self._gate.runtime, admitted.key, stream)
         return fault_response(error.fault, ids.headers(), work_started=launched)
-
-    async def _abandon(self, stream: LiveStream, admitted: Admitted, ids: Ids) -> None:
-        """End a stream whose request was cancelled before its endpoint ran: nobody produces it."""
-        error = FaultError(ids.complete(Fault.of(FaultCode.INTERRUPTED)))
-        admitted.places.release()
-        with anyio.CancelScope(shield=True):  # for twice `registration_seconds` at most
-            with suppress(TimeoutError):
-                async with Deadline.after(self._gate.settings.registration_seconds).limit():
-                    await self._gate.runtime.reject(stream, error)
-            await give_back(self._gate.runtime, admitted.key, stream)
 
     async def _came_to_nothing(self, stream: LiveStream, admitted: Admitted) -> None:
         """The stream ended before its first event: what it was to answer may be asked again."""

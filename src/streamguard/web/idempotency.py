@@ -21,17 +21,14 @@ request does not get 409 while the first is under way but shares its answer.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
-from starlette.requests import Request
-
 from ..deadlines import Deadline
-from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
+from ..errors import FaultError, NotStartedError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import REGISTRY, Fault, FaultCode
 from ..model import Observation, Outcome, Persisted, Signal, StreamRef, StreamState, new_stream_id
 from ..runtime import LiveStream, Runtime, StreamRequest
@@ -40,15 +37,12 @@ from ..runtime.resume import refused
 from ..runtime.unreadable import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
 from ..stores.base import RequestClaim, StreamMeta
 from ..wire import knows_protocol
+from .request_keys import BEGUN, RequestKey, abandon, forget
 
-__all__ = ["MAX_KEY_BYTES", "RequestKey", "carries_key", "give_back", "open_once", "request_key"]
+__all__ = ["open_once"]
 
 T = TypeVar("T")
 
-HEADER: Final = "idempotency-key"
-MAX_KEY_BYTES: Final = 255
-BEGUN: Final = "!"
-"""At the end of a claim's fingerprint once its stream is registered and its endpoint is about to run."""
 POLL_SECONDS: Final = 0.05
 """How often a claim that has not begun is looked at: nothing tells of a registration."""
 LOOK_SECONDS: Final = 0.25
@@ -58,73 +52,6 @@ END_SECONDS: Final = 0.25
 """
 ROUNDS: Final = 8
 """How many other requests' claims one request follows before it calls the key contended."""
-
-
-@dataclass(frozen=True, slots=True)
-class RequestKey:
-    """What a request's `Idempotency-Key` stands for."""
-
-    name: str
-    """What the claim is stored under, for one owner: a digest of the endpoint's binding and the key."""
-    fingerprint: str
-    """Equal for equal requests."""
-    ttl_seconds: float
-    """How long the claim lasts once its stream has begun: as long as that can be replayed or saved."""
-    attempt_seconds: float = math.inf
-    """How long the claim lasts before."""
-
-
-def carries_key(request: Request) -> bool:
-    """Whether the request is to run once only. A GET may be repeated as it is: there the header means nothing.
-
-    Raises:
-        FaultError: `request_invalid`: the header is there twice, is empty, longer than `MAX_KEY_BYTES`, or holds
-            anything but visible ASCII.
-    """
-    values = request.headers.getlist(HEADER)
-    if not values or request.method == "GET":
-        return False
-    (value, *more) = values
-    if more or not 0 < len(value) <= MAX_KEY_BYTES or any(not "!" <= char <= "~" for char in value):
-        raise FaultError(
-            Fault.of(
-                FaultCode.REQUEST_INVALID,
-                message=f"Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters.",
-                reason="idempotency_key_invalid",
-            )
-        )
-    return True
-
-
-def request_key(
-    request: Request,
-    *,
-    binding: str,
-    content: str,
-    session: str | None,
-    ttl_seconds: float,
-    attempt_seconds: float = math.inf,
-) -> RequestKey:
-    """The key of a request that `carries_key`.
-
-    Args:
-        request: the request.
-        binding: the endpoint's; each has keys of its own.
-        content: a digest of method, path and body; empty for a body that nobody kept (a form's), which is then
-            not compared.
-        session: the session's id as the endpoint found it; None for one that this request begins.
-        ttl_seconds: how long the key holds.
-        attempt_seconds: how long it holds if its stream never begins, and nobody can say so.
-    """
-    if not content:
-        path = request.scope.get("raw_path") or request.scope["path"].encode()
-        content = _digest(request.method.encode(), path)
-    return RequestKey(
-        name=_digest(binding.encode(), request.headers[HEADER].encode()),
-        fingerprint=_digest(content.encode(), *([] if session is None else [session.encode()])),
-        ttl_seconds=ttl_seconds,
-        attempt_seconds=attempt_seconds,
-    )
 
 
 async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | None) -> LiveStream | StreamMeta:
@@ -137,25 +64,12 @@ async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | 
         FaultError: `idempotency_conflict`; `resume_failed` when the key's answer cannot be shown any more;
             `conflict_active`, `store_unavailable`, and whatever `Runtime.open` raises.
 
-    Cancelling it may leave a claim without a stream, which the next request takes over after `registration_seconds`.
+    Cancelled, it takes back in the background whatever it may have claimed and registered.
     """
     budget = runtime.admission.budget()
     if key is None or runtime.breaker.open:
         return await runtime.open(request, budget)
     return await _Once(runtime, request, key, budget).open()
-
-
-async def give_back(runtime: Runtime, key: RequestKey | None, stream: LiveStream) -> None:
-    """Take back the claim of a stream that ended before its first event: a repetition is a fresh attempt.
-
-    Where the store does not hear of it the claim stays, and a repetition sees that the stream said nothing.
-    """
-    if key is None or runtime.breaker.open:
-        return
-    owner = stream.ref.key.owner
-    with suppress(StoreError, TimeoutError):
-        async with Deadline.after(runtime.settings.registration_seconds).limit():
-            await runtime.store.release_request(owner, key.name, RequestClaim(stream.ref, key.fingerprint + BEGUN))
 
 
 class _Once:
@@ -169,13 +83,34 @@ class _Once:
         self._budget = budget
         self._claimed_before = False
         """Another request's claim was found."""
+        self._mine: StreamRef | None = None
+        """The stream that the key was last claimed for, as far as is known."""
+        self._opened: LiveStream | None = None
+        """That stream, once it is registered."""
 
     async def open(self) -> LiveStream | StreamMeta:
         """The stream that answers the key."""
+        try:
+            return await self._open()
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Leave nothing that would be in the way of the request's repetition."""
+        runtime, mine = self._runtime, self._mine
+        if self._opened is not None:
+            abandon(runtime, self._opened, self._key, FaultError(self._fault(FaultCode.INTERRUPTED)))
+        elif mine is not None:
+            with suppress(NotStartedError):  # the runtime is over
+                runtime.start(partial(forget, runtime, self._key, mine))
+
+    async def _open(self) -> LiveStream | StreamMeta:
         for _ in range(ROUNDS):
             stream_id = new_stream_id()
             request = replace(self._request, stream_id=stream_id)
             mine = RequestClaim(StreamRef(request.key, stream_id), self._key.fingerprint)
+            self._mine, self._opened = mine.ref, None
             try:
                 meta, won = await self._contend(mine)
                 if meta is not None:
@@ -279,6 +214,7 @@ class _Once:
                 if not await self._asked(lambda: self._release(mine)):
                     return None  # another has taken it, whose stream may well be what was in the way
             raise
+        self._opened = opened if isinstance(opened, LiveStream) else None
         begun = RequestClaim(mine.ref, mine.fingerprint + BEGUN)
         if isinstance(opened, StreamMeta):  # `join`: the key stands for the stream that was found
             with suppress(StoreError):
@@ -390,7 +326,3 @@ def _said_nothing(meta: StreamMeta) -> bool:
     if meta.seal is None:
         return meta.last_seq == 0 and meta.lease_seconds <= 0
     return meta.seal.last_seq == 0 and meta.seal.outcome in (Outcome.FAILED, Outcome.INTERRUPTED)
-
-
-def _digest(*words: bytes) -> str:
-    return hashlib.sha256(b"\0".join(words)).hexdigest()

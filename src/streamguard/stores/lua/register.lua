@@ -1,10 +1,10 @@
 -- Makes a stream its session's active one, unless an unsealed stream is, and one of its owner's running ones, if there
 -- is room.
--- KEYS: meta, log, session, streams, note of who watched before, owner, erasure mark
+-- KEYS: meta, log, session, streams, note of who watched before, owner, erasure mark, note of a withdrawal
 -- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms),
 --       how many the owner may have or '', the owner's TTL (ms), then the identity fields as name and value pairs
--- Reply: {OK, snapshot, what was damaged and begun anew, …}, {'full'}, {LEASED, id and snapshot of the stream in the way}
---        or {CORRUPT}
+-- Reply: {OK, snapshot, what was damaged and begun anew, …}, {'full'}, {'withdrawn'}, {LEASED, id and snapshot of the
+--        stream in the way} or {CORRUPT}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
 -- The owner's key does not share it. One server takes both in one script, which spares each stream a round trip; a
 -- cluster would refuse that, and needs the owner's slot taken in a step of its own before, and given back after a
@@ -16,6 +16,7 @@
 --@include newer
 --@include fields
 --@include mapped
+--@include unmap
 --@include sorted
 --@include snapshot
 local at = now()
@@ -24,6 +25,7 @@ if known then
   if newer(known) then return {CORRUPT} end
   return {OK, snapshot(KEYS[1], KEYS[2], at)}
 end
+if redis.call('EXISTS', KEYS[8]) == 1 then return {'withdrawn'} end
 -- Whatever may be damaged is looked at before the first write: Redis takes back nothing of a script that fails.
 local early = redis.pcall('GET', KEYS[5])
 early = type(early) == 'string' and tonumber(early) or 0
@@ -35,7 +37,7 @@ if ARGV[6] ~= '' then
   if redis.call('ZSCORE', KEYS[6], ARGV[3]) then others = others - 1 end
   if others >= tonumber(ARGV[6]) then return {'full'} end
 end
-local session = fields(KEYS[3], 'v', 'active', 'ordinal')
+local session = fields(KEYS[3], 'v', 'active', 'ordinal', 'last', 'created')
 if session and session[1] and tonumber(session[1]) and newer(session[1]) then return {CORRUPT} end
 local active = session and session[2]
 if active then
@@ -65,25 +67,17 @@ redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', AR
 redis.call('HSET', KEYS[1], 'e', digits(epoch), 's', 'o', 'n', 0, 'x', 0, 'p', 0,
   'w', early, 't', ARGV[5], 'd', at + ARGV[4],
   'v', @FORMAT_VERSION@, 'o', ordinal, 'c', digits(began), 'y', 'not_asked', 'q', 'none', unpack(ARGV, 8))
+-- What `withdraw` puts back.
+if session and session[4] and session[4] ~= ARGV[3] then
+  redis.call('HSET', KEYS[1], 'pl', session[4], 'pc', session[5] or 0)
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
 for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
   if redis.call('EXISTS', ARGV[1] .. id) == 0 then
     redis.call('UNLINK', ARGV[2] .. id) -- nobody could name a log that outlived its record
     redis.call('ZREM', KEYS[4], id)
-    local message = redis.call('HGET', KEYS[3], 'i:' .. id)
-    if message then
-      local left = {}
-      for _, one in ipairs(mapped(KEYS[3], message)) do
-        if one[2] ~= id then left[#left + 1] = one end
-      end
-      redis.call('HDEL', KEYS[3], 'i:' .. id)
-      if #left == 0 then
-        redis.call('HDEL', KEYS[3], 'm:' .. message)
-      else
-        redis.call('HSET', KEYS[3], 'm:' .. message, cjson.encode(left))
-      end
-    end
+    unmap(KEYS[3], id)
   end
 end
 redis.call('ZADD', KEYS[4], ordinal, ARGV[3])

@@ -9,12 +9,20 @@ from .log import LogClauses
 from .outbox import OutboxClauses
 from .registry import RegistryClauses
 from .requests import RequestClauses
+from .withdrawals import WithdrawalClauses
 
 __all__ = ["StreamStoreSuite"]
 
 
 class StreamStoreSuite(
-    RegistryClauses, LogClauses, ClaimClauses, EndClauses, OutboxClauses, RequestClauses, ListingClauses
+    RegistryClauses,
+    WithdrawalClauses,
+    LogClauses,
+    ClaimClauses,
+    EndClauses,
+    OutboxClauses,
+    RequestClauses,
+    ListingClauses,
 ):
     """Checks a `StreamStore` against the contract in `streamguard.stores.base`, one test per clause.
 

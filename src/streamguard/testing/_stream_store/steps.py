@@ -41,6 +41,7 @@ from ...stores.base import (
     StreamStore,
     TakeReply,
     Terminal,
+    Withdrawn,
 )
 
 LONG_SECONDS = 60.0
@@ -87,7 +88,7 @@ async def try_register(
     lease: float = LONG_SECONDS,
     ttl: float = LONG_SECONDS,
     limit: int | None = None,
-) -> Registered | Occupied | Full:
+) -> Registered | Occupied | Full | Withdrawn:
     answer = await store.register(new, lease_seconds=lease, ttl_seconds=ttl, limit=limit)
     if isinstance(answer, Registered):
         _issued.setdefault(new.ref, [answer.meta.epoch])
@@ -116,7 +117,7 @@ async def take(
     return reply
 
 
-def registered(answer: Registered | Occupied | Full) -> StreamMeta:
+def registered(answer: Registered | Occupied | Full | Withdrawn) -> StreamMeta:
     match answer:
         case Registered(meta):
             return meta
@@ -124,9 +125,11 @@ def registered(answer: Registered | Occupied | Full) -> StreamMeta:
             raise AssertionError(f"the session should have been free, but {meta.ref.stream_id} occupies it")
         case Full():
             raise AssertionError("the owner should have had room for another stream")
+        case Withdrawn():
+            raise AssertionError("the registration should not have been withdrawn")
 
 
-def occupied(answer: Registered | Occupied | Full) -> StreamMeta:
+def occupied(answer: Registered | Occupied | Full | Withdrawn) -> StreamMeta:
     match answer:
         case Occupied(meta):
             return meta
@@ -134,9 +137,15 @@ def occupied(answer: Registered | Occupied | Full) -> StreamMeta:
             raise AssertionError(f"the session should have been occupied, but {meta.ref.stream_id} was registered")
         case Full():
             raise AssertionError("the owner should have had room for another stream")
+        case Withdrawn():
+            raise AssertionError("the registration should not have been withdrawn")
 
 
-def full(answer: Registered | Occupied | Full) -> None:
+def withdrawn(answer: Registered | Occupied | Full | Withdrawn) -> None:
+    assert answer == Withdrawn(), f"the registration was taken back, but the answer is {answer}"
+
+
+def full(answer: Registered | Occupied | Full | Withdrawn) -> None:
     assert answer == Full(), f"the owner should have had no room for another stream, but the answer is {answer}"
 
 

@@ -1,0 +1,95 @@
+"""The steps of `MemoryStore` about sessions and their registrations."""
+
+from __future__ import annotations
+
+from ..model import SessionKey, StreamRef, StreamState
+from ._outbox import OutboxSteps
+from ._records import StreamEntry
+from ._watchers import Watchers
+from .base import Full, NewStream, Occupied, Registered, SessionRecord, Status, StopReply, Withdrawn
+
+__all__ = ["RegistrySteps"]
+
+
+class RegistrySteps(OutboxSteps):
+    """Which streams a session has, and which of them runs."""
+
+    _watchers: Watchers
+
+    async def register(
+        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+    ) -> Registered | Occupied | Full | Withdrawn:
+        now = self._begin()
+        known = self._find(new.ref)
+        if known is not None:
+            return Registered(self._meta(known, now))
+        if self._withdrawn.get(new.ref, now):
+            return Withdrawn()
+        owner, stream_id = new.ref.key.owner, new.ref.stream_id
+        running = self._running(owner, now)
+        if limit is not None and len(running) - (stream_id in running) >= limit:
+            return Full()
+        session = self._session_entry(new.ref.key)
+        active = session.active
+        if active is not None and active.state is StreamState.OPEN:
+            return Occupied(self._meta(active, now))
+        session.ordinal += 1
+        epoch = self._stamp()
+        stream = StreamEntry(new, ordinal=session.ordinal, epoch=epoch, began_us=epoch, ttl_seconds=ttl_seconds)
+        stream.lease_until = now + lease_seconds
+        if session.last_id != stream_id:  # else it is registered once more, after its record expired
+            stream.before = session.last_id, session.last_began_us
+        session.active_id = session.last_id = stream_id
+        session.last_began_us = stream.began_us
+        self._keep(session, stream)
+        self._expire_in(stream, ttl_seconds, now)
+        running[stream_id] = stream.lease_until
+        self._slots[owner] = running
+        return Registered(self._meta(stream, now))
+
+    async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
+        now = self._begin()
+        stream = self._find(ref)
+        if stream is not None and not stream.untouched:
+            return Status.FENCED
+        self._withdrawn.put(ref, True, now + refuse_seconds)
+        if stream is None:
+            return Status.GONE
+        session = self._session_entry(ref.key)
+        if session.active_id == ref.stream_id:
+            session.active_id = None
+        if session.last_id == ref.stream_id:
+            session.last_id, session.last_began_us = stream.before
+        self._forget(session, stream)
+        if session.last_id is None and not session.streams:
+            del self._sessions[ref.key]
+        await self.dismiss(ref.key.owner, ref.stream_id)
+        self._watchers.tell(stream)
+        return Status.OK
+
+    async def dismiss(self, owner: str, stream_id: str) -> None:
+        slots = self._slots.get(owner)
+        if slots is not None and slots.pop(stream_id, None) is not None and not slots:
+            del self._slots[owner]
+
+    async def session(self, key: SessionKey) -> SessionRecord:
+        now = self._begin()
+        entry = self._sessions.get(key)
+        if entry is None:
+            return SessionRecord(None, None, None, None)
+        active, last = entry.active, entry.last
+        return SessionRecord(
+            active_id=entry.active_id,
+            active=None if active is None else self._meta(active, now),
+            last_id=entry.last_id,
+            last=None if last is None else self._meta(last, now),
+        )
+
+    async def request_stop(self, ref: StreamRef) -> StopReply:
+        now = self._begin()
+        stream = self._find(ref)
+        if stream is None or stream.state is not StreamState.OPEN:
+            return StopReply.ENDED
+        stream.stop_requested = True
+        self._watchers.tell(stream)
+        return StopReply.REQUESTED if stream.lease_until > now else StopReply.EXPIRED

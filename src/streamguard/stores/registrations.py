@@ -1,0 +1,47 @@
+"""The words of the stream store's registry: what registers a stream, and what is answered.
+
+`streamguard.stores.base` gives these names too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .terms import StreamMeta
+
+__all__ = ["Full", "Occupied", "Registered", "StopReply", "Withdrawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The stream exists, is the session's active one, and counts among its owner's running ones. Its writer writes
+    under `meta.epoch`, until another worker raises that."""
+
+    meta: StreamMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The owner has as many running streams as the caller allows. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """The session has an unsealed stream; whether its lease runs is in `meta.lease_seconds`. Nothing was written."""
+
+    meta: StreamMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """This registration was taken back before it came. Nothing was written."""
+
+
+class StopReply(StrEnum):
+    REQUESTED = "requested"
+    """The flag is set and the writer, whose lease runs, was told."""
+    EXPIRED = "expired"
+    """The writer's lease ran out: the caller takes the stream and seals it `stopped`."""
+    ENDED = "ended"
+    """Sealed already, or no such stream."""
