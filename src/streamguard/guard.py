@@ -227,6 +227,7 @@ class StreamGuard:
         charge_partial: PartialCharge = "consumed",
         on_quota_failure: OnQuotaFailure = "fail",
         keep_alive: KeepAlive = "comment",
+        client_version: str | None = None,
     ) -> Callable[[Callable[..., object]], Endpoint]:
         """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
 
@@ -261,6 +262,9 @@ class StreamGuard:
             keep_alive: how a quiet connection is kept open: by a `comment` line, which every client that reads SSE by
                 the specification passes over, or by a comment in a `block` of its own, for clients that split the
                 answer at blank lines themselves. The second only with `ids=False`, or a protocol without ids.
+            client_version: the version of the npm package `ai` that pages have, for `ui-message`: parts and fields
+                that it does not take are not sent. A request's own `X-AI-SDK-Version` goes before it. None for a recent
+                one.
 
         Raises:
             ConfigurationError: when decorating, if something can never work; the text names the fix.
@@ -285,6 +289,7 @@ class StreamGuard:
                 on_quota_failure=on_quota_failure,
             ),
             keep_alive=keep_alive,
+            client_version=client_version,
         )
         options.check()
 

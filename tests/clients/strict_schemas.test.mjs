@@ -1,13 +1,9 @@
-// Every part the application emits passes the strict part schemas of AI SDK's first releases, and the latest's.
+// Every part the application emits passes the part schemas of AI SDK's first releases, which are strict, and the latest's.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as ai7 from "ai";
-import * as ai5 from "ai5";
-import * as ai6 from "ai6";
 import { APP, APP_WITHOUT_STORE, newcomer, post, until } from "./harness.mjs";
-
-const RELEASES = { "5.0.0": ai5, "6.0.0": ai6, "7.0.173": ai7 };
+import { RELEASES, readWith } from "./releases.mjs";
 
 /** The bytes of an answer, and of its replay to a client that comes later. */
 async function record(prompt, { base = APP, stop = false } = {}) {
@@ -22,16 +18,6 @@ async function record(prompt, { base = APP, stop = false } = {}) {
   const texts = [await response.text()];
   if (base === APP) texts.push(await (await fetch(`${base}/api/chat/${chatId}/stream`, { headers })).text());
   return texts;
-}
-
-/** The parts that this release's own transport reads from `text`; it refuses what its schema does not know. */
-async function readWith({ DefaultChatTransport }, text) {
-  const transport = new DefaultChatTransport({
-    fetch: async () => new Response(text, { headers: { "content-type": "text/event-stream" } }),
-  });
-  const parts = [];
-  for await (const part of await transport.reconnectToStream({ chatId: "c" })) parts.push(part);
-  return parts;
 }
 
 const cases = {
@@ -60,8 +46,8 @@ for (const [name, { types, prompt, ...how }] of Object.entries(cases)) {
   });
 }
 
-test("the fixtures are strict: 5.0.0 and 6.0.0 refuse a field they do not know", async () => {
-  for (const version of ["5.0.0", "6.0.0"]) {
+test("the fixtures are strict: 5.0.0, 6.0.0 and 7.0.0 refuse a field they do not know", async () => {
+  for (const version of ["5.0.0", "6.0.0", "7.0.0"]) {
     await assert.rejects(readWith(RELEASES[version], 'data: {"type":"error","errorText":"x","code":"y"}\n\n'), version);
   }
 });

@@ -279,6 +279,7 @@ class TwinStores(RuleBasedStateMachine):
             binding="twins",
             fingerprint="" if number % 2 else "f" * 64,
             age_seconds=age,
+            client_version="" if number % 3 else "5.0.0",
         )
         self.streams.append(new)
         return new

@@ -35,6 +35,7 @@ def stream_shape(meta: StreamMeta, *, owners: bool) -> dict[str, object]:
         "message_id": meta.message_id,
         "binding": meta.binding,
         "protocol": meta.protocol,
+        "client_version": meta.client_version or None,
         "ordinal": meta.ordinal,
         "epoch": meta.epoch,
         "state": meta.state,

@@ -74,7 +74,7 @@ class Audience:
     def resume(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of any stream, after event `after`: of this process's own feed if it has one."""
         ref = meta.ref
-        protocol = protocol_named(meta.protocol)
+        protocol = protocol_named(meta.protocol, meta.client_version)
         feed = self._local(ref)
         if feed is None:
             feed = self._feeds.get(ref)

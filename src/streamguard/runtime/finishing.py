@@ -130,6 +130,7 @@ def new_stream_of(stream: LiveStream) -> NewStream:
         fingerprint=stream.request.fingerprint,
         age_seconds=stream.age_seconds,
         abandon_after_seconds=stream.request.abandon_after_seconds,
+        client_version=stream.protocol.client_version,
     )
 
 
@@ -143,4 +144,5 @@ def new_stream_of_meta(meta: StreamMeta) -> NewStream:
         fingerprint=meta.fingerprint,
         age_seconds=meta.age_seconds,
         abandon_after_seconds=meta.abandon_after_seconds,
+        client_version=meta.client_version,
     )

@@ -70,7 +70,7 @@ class Orphans:
             StoreError: the store failed; its lease runs out again, and a sweep finds it.
             ConfigurationError: its protocol is not known here.
         """
-        protocol = protocol_named(meta.protocol)
+        protocol = protocol_named(meta.protocol, meta.client_version)
         proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
         ended = await (self._end_lost(meta, proposed) if meta.lost else self._end(meta, protocol, proposed))
         if ended is not None:

@@ -274,6 +274,7 @@ class StreamEntry:
             abandon_after_seconds=new.abandon_after_seconds,
             viewed_seconds=None if self.viewed_at is None else now - self.viewed_at,
             format_version=FORMAT_VERSION,
+            client_version=new.client_version,
         )
 
     def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:

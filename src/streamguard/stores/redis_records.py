@@ -61,6 +61,7 @@ META_FIELDS: Final = (
     "pr",  # protocol
     "bi",  # binding
     "fp",  # request fingerprint
+    "cv",  # version of the client it is written for; absent where that is not known
     "o",  # ordinal
     "e",  # epoch
     "eb",  # which epoch wrote event `nb`; absent while the epoch was never raised
@@ -190,6 +191,7 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
             abandon_after_seconds=None if f["ab"] is None else _number(f["ab"]) / 1000,
             viewed_seconds=None if f["va"] is None else (at - _number(f["va"])) / 1000,
             format_version=version,
+            client_version="" if f["cv"] is None else read_text(f["cv"]),
         )
 
 
@@ -234,6 +236,7 @@ def identity(new: NewStream) -> list[str | bytes]:
         new.ref.key.owner.encode("utf-8", "surrogatepass"),
         "se",
         new.ref.key.session_id.encode("utf-8", "surrogatepass"),
+        *(("cv", new.client_version) if new.client_version else ()),
     ]
     if new.abandon_after_seconds is not None:
         fields += ("ab", str(round(new.abandon_after_seconds * 1000)))

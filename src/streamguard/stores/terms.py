@@ -183,6 +183,8 @@ class NewStream:
     of when its log is lost. Of one that is registered, the store says when it began."""
     abandon_after_seconds: float | None = None
     """For how long it may go on while nobody views it; None: to its own end."""
+    client_version: str = ""
+    """The version of the client that it is written for; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,8 @@ class StreamMeta:
     """Seconds since `note_viewed` said last that it is viewed outside its writer's process, on the store's clock; None
     for never."""
     format_version: int
+    client_version: str = ""
+    """As `NewStream.client_version`."""
 
     @property
     def request_id(self) -> None:

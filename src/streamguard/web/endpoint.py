@@ -27,6 +27,7 @@ from ..runtime.request import Ending
 from ..stores.base import StreamMeta
 from ..wire import WireProtocol, protocol_named
 from .admitted import Admitted, take_places
+from .client_version import protocol_for
 from .exchange import exchange_of, intake_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, merged, request_id_of, stream_headers
@@ -61,14 +62,12 @@ class GuardedEndpoint:
         options: StreamOptions,
         local_names: Mapping[str, object],
     ) -> None:
-        options.check()
         self._gate = gate
         self._endpoint = endpoint
         self._options = options
         signature = EndpointSignature.read(endpoint, local_names)
         self.signature: EndpointSignature = signature
-        self._protocol = protocol_named(options.protocol or default_protocol(signature))
-        options.check_protocol(self._protocol)
+        self._protocol = options.spoken(protocol_named(options.protocol or default_protocol(signature)))
         self._session = Selector.optional(options.session, "session", signature, gate.selected_none)
         self._message_id = Selector.optional(options.message_id, "message_id", signature)
         self._binding = options.binding or signature.name
@@ -197,6 +196,7 @@ class GuardedEndpoint:
         named = None if self._message_id is None else await self._message_id.find(arguments, request)
         message_id = checked_message_id(named)
         demand = None if self._counting is None else await self._counting.demand(arguments, request)
+        protocol = protocol_for(self._protocol, request)
         joinable, once = options.on_conflict == "join", carries_key(request)
         content = await self._fingerprint(request) if joinable or once else ""
         # Nothing is awaited from here on, and nothing can fail any more: who is refused holds nothing.
@@ -204,7 +204,7 @@ class GuardedEndpoint:
         return Admitted(
             StreamRequest(
                 key=SessionKey(str(identity), ids.session_id),
-                protocol=self._protocol,
+                protocol=protocol,
                 binding=self._binding,
                 message_id=message_id,
                 fingerprint=content if joinable else "",
@@ -225,7 +225,7 @@ class GuardedEndpoint:
             Items(
                 self.signature,
                 lambda run: self._call(arguments, run),
-                self._protocol,
+                protocol,
                 named=options.protocol is not None,
                 sync_streams=gate.sync_streams,
                 sync_slot=places.sync,
@@ -275,7 +275,7 @@ class GuardedEndpoint:
         except FaultError as exc:
             admitted.places.viewer.release()
             return fault_response(self._gate.refused(exc, ids), ids.headers())
-        protocol = protocol_named(meta.protocol)
+        protocol = protocol_named(meta.protocol, meta.client_version)
         runtime = self._gate.runtime
         options = self._view_options(protocol, request)
         return StreamResponse(

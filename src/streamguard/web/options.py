@@ -36,6 +36,7 @@ class StreamOptions:
     save: SaveOption
     quotas: QuotaOptions
     keep_alive: KeepAlive
+    client_version: str | None
 
     def check(self) -> None:
         """Raises `ConfigurationError` for a value that no endpoint could have."""
@@ -55,14 +56,30 @@ class StreamOptions:
                 f"abandon_after_seconds is a positive number of seconds, or False for never, not {value!r}"
             )
 
-    def check_protocol(self, protocol: WireProtocol) -> None:
-        """Raises `ConfigurationError` for what cannot be with this protocol."""
+    def spoken(self, protocol: WireProtocol) -> WireProtocol:
+        """The endpoint's protocol, for clients of its `client_version`.
+
+        Raises:
+            ConfigurationError: another option cannot be with this protocol.
+        """
         ids = protocol.ids_by_default if self.ids is None else self.ids
         if self.keep_alive == "block" and ids:
             raise ConfigurationError(
                 "keep_alive='block' is for endpoints whose events carry no ids: say ids=False too, or leave it out; "
                 "after an id, the OpenAI Python SDK takes a blank line for an event"
             )
+        version = self.client_version
+        if version is None:
+            return protocol
+        if not isinstance(version, str):
+            raise ConfigurationError(f"client_version is a text such as '6.0.12', not {type(version).__name__}")
+        try:
+            chosen = protocol.for_client(version)
+        except ValueError as exc:
+            raise ConfigurationError(f"client_version {version!r} is {exc}") from None
+        if not chosen.client_version:
+            raise ConfigurationError(f"client_version is for ui-message endpoints; this one speaks {protocol.name}")
+        return chosen
 
     def abandon_after(self, settings: Settings) -> float | None:
         """For how long an answer may go on while nobody watches it, in seconds; None: to its own end."""

@@ -125,7 +125,7 @@ class Routes:
                     )
                 )
                 _name_stream(ids, meta)
-                protocol = protocol_named(meta.protocol)
+                protocol = protocol_named(meta.protocol, meta.client_version)
                 headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
                 if request.method == "HEAD":
                     return _bare(200, headers)

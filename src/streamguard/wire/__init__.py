@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -42,14 +43,18 @@ def knows_protocol(name: str) -> bool:
     return name in _PROTOCOLS
 
 
-def protocol_named(name: str) -> WireProtocol:
-    """The protocol of that name: `ui-message`, `plain` or `opaque`.
+def protocol_named(name: str, client_version: str = "") -> WireProtocol:
+    """The protocol of that name: `ui-message`, `plain` or `opaque`; as clients of a version take it, where a stream's
+    record has one. One that only later workers can read counts as none.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no protocol of that name.
     """
     try:
-        return _PROTOCOLS[name]
+        protocol = _PROTOCOLS[name]
     except KeyError:
         known = ", ".join(sorted(_PROTOCOLS))
         raise ConfigurationError(f"there is no protocol {name!r}; known are: {known}") from None
+    with suppress(ValueError):
+        return protocol.for_client(client_version) if client_version else protocol
+    return protocol

@@ -1,9 +1,9 @@
 """The parts of AI SDK's UI message stream, and turning what an endpoint yields into one of them.
 
-Source: `uiMessageChunkSchema` of the npm package `ai`, versions 5.0.0, 6.0.0 and 7.0.173. An unknown `type`, a
-missing or mistyped field and a `null` where a field is optional each end the stream in the client. So an unknown type
-and a missing field are refused, a mistyped field is put right or replaced, and a part that is too large makes room for
-a smaller one. Unknown *fields* pass: late versions ignore them, and newer ones may know them.
+Source: `uiMessageChunkSchema` of the npm package `ai`, versions 5.0.0 to 7.0.173. A missing or mistyped field and a
+`null` where a field is optional each end the stream in the client. So a missing field is refused, a mistyped one is put
+right or replaced, and a part that is too large makes room for a smaller one. What only some versions take, `type`s and
+fields, is for `client_versions` to say.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, cast
 from pydantic import BaseModel
 
 from ..errors import InvalidPartError
+from ._withheld import with_withheld
 from .values import (
     Encoded,
     Reason,
@@ -28,7 +29,7 @@ from .values import (
     valid_text,
 )
 
-__all__ = ["DELTAS", "CheckedPart", "encode_checked", "encode_part", "part_of"]
+__all__ = ["DELTAS", "KNOWN", "CheckedPart", "encode_checked", "encode_part", "encode_shown", "part_of"]
 
 PROTOCOL: Final = "ui-message"
 
@@ -64,6 +65,9 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "error": ("errorText",),
 }
 
+KNOWN: Final = frozenset(_REQUIRED)
+"""Types of parts that some version of AI SDK has, data parts aside."""
+
 # Fields not listed here hold any JSON: input, output, data, messageMetadata, and what later versions added.
 _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(
@@ -96,11 +100,10 @@ _LEFT_OUT_WHOLE: Final = frozenset(
 _KEPT_CHARACTERS: Final = 1_024
 """What a text of a part that is too large may have to stay in it: an id, a tool's name."""
 
-_FINISH_REASONS: Final = frozenset({"stop", "length", "content-filter", "tool-calls", "error", "other"})
-
 
 class CheckedPart(NamedTuple):
-    """A part that clients accept, its values still the host's own, and what was replaced in it."""
+    """A part that clients accept, its values still the host's own, and what was replaced in it; without fields where
+    its type is not `KNOWN`."""
 
     kind: str
     fields: dict[str, object]
@@ -155,6 +158,20 @@ def encode_checked(part: CheckedPart, limit_bytes: int) -> tuple[str, Encoded]:
     return kind, Encoded(data, replaced)
 
 
+def encode_shown(part: CheckedPart, refused: Sequence[str], limit_bytes: int) -> tuple[str, Encoded]:
+    """`encode_checked` of a part whose client may not be sent the fields `refused`: they are withheld. Where they make
+    the part too large, they are left out."""
+    shown = {name: value for name, value in part.fields.items() if name not in refused}
+    kind, (data, replaced) = encode_checked(part._replace(fields=shown), limit_bytes)
+    if kind != part.kind:
+        return kind, Encoded(data, replaced)
+    try:
+        more, also = encode_json({name: part.fields[name] for name in refused}, limit_bytes - len(data))
+    except ValueTooLargeError:
+        return kind, Encoded(data, [*replaced, Replaced(Reason.TOO_LARGE, kind)])
+    return kind, Encoded(with_withheld(data, more), [*replaced, *also])
+
+
 def stand_in(kind: str, reason: Reason) -> tuple[str, dict[str, object]]:
     """Type and fields of the part that says which one was left out. A client keeps it in its message."""
     replaced = "data-streamguard-replaced"
@@ -187,7 +204,7 @@ def _checked(raw: dict[object, object]) -> CheckedPart:
     kind = str.__str__(kind)  # the value of a string enum, not its name
     required = ("data",) if kind.startswith("data-") else _REQUIRED.get(kind)
     if required is None:
-        raise InvalidPartError(f"AI SDK knows no part of type {_shown(kind)}", protocol=PROTOCOL)
+        return CheckedPart(valid_text(kind), {})
     part: dict[str, object] = {"type": valid_text(kind)}
     replaced: list[Replaced] = []
     piece = DELTAS.get(kind, ("", ""))[1]
@@ -213,8 +230,6 @@ def _checked(raw: dict[object, object]) -> CheckedPart:
             raise InvalidPartError(f"a {_shown(kind)} part needs {name}", protocol=PROTOCOL)
     if kind == "error":
         part = {"type": kind, "errorText": part["errorText"]}
-    if kind == "finish" and part.get("finishReason", "other") not in _FINISH_REASONS:
-        part["finishReason"] = "other"
     return CheckedPart(kind, part, replaced)
 
 

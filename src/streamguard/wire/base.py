@@ -122,7 +122,7 @@ class Folding(Protocol):
 
 
 class WireProtocol(ABC):
-    """One client protocol. Stateless; one instance serves every stream."""
+    """One client protocol. Stateless: one instance serves every stream, or all whose clients are of one version."""
 
     name: ClassVar[str]
     media_type: ClassVar[str] = "text/event-stream"
@@ -132,6 +132,19 @@ class WireProtocol(ABC):
     """Whether blocks carry `id:` without the client asking."""
     terminal_visible: ClassVar[bool] = True
     """Whether the terminal record has a wire form; if not, whoever has the event before it has everything."""
+
+    @property
+    def client_version(self) -> str:
+        """The version of the client that it speaks to; empty where that is not known, or makes no difference."""
+        return ""
+
+    def for_client(self, version: str) -> WireProtocol:
+        """The same protocol as a client of this version takes it.
+
+        Raises:
+            ValueError: there can be no such version; the text says why.
+        """
+        return self
 
     @abstractmethod
     def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> Encoder:

@@ -2,7 +2,8 @@
 
 Source: `processUIMessageStream` and `uiMessageChunkSchema` of the npm package `ai`, 5.0.0 to 7.0.173.
 
-The encoder sends only streams that every one of those versions can read, whatever the order of the host's parts:
+The encoder sends only parts that its client's version takes (see `client_versions` and `_part_encoder`), and only
+streams that every one of those versions can read, whatever the order of the host's parts:
 
 1. `start` comes first and names our message; a host's own `start` becomes `message-metadata`, or nothing.
 2. Every open text and reasoning part is closed before `finish-step`, because versions 5 and 6 forget open parts
@@ -28,13 +29,16 @@ from ._closing import reason_of
 from ._last_step import LastStep
 from ._open_calls import OpenCalls
 from ._open_parts import UIOpenParts
-from ._parts import DELTAS, PROTOCOL, CheckedPart, encode_checked, encode_part, part_of
+from ._part_encoder import PartEncoder
+from ._parts import DELTAS, PROTOCOL, CheckedPart, encode_part, part_of
 from ._pieces import REPLACEMENT, Halves, fitting
 from ._usage import usage_of
+from ._withheld import shown_of
 from .base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
+from .client_versions import UNSPECIFIED, ClientVersion, client_version
 from .folding import MessageFold, UIMessage
-from .sse import encode_text, on_one_line
-from .values import Reason, Replaced, ValueTooLargeError, encode_json
+from .sse import LF, encode_text, on_one_line
+from .values import Reason, Replaced
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
 
@@ -45,6 +49,8 @@ _NOTICE: Final = EventKind.NOTICE
 _CLOSING_TYPES: Final = frozenset({"finish", "abort", "error"})
 """After any of these, clients show nothing more."""
 
+_SPANS: Final = frozenset(f"{what}-{step}" for what in ("text", "reasoning") for step in ("start", "delta", "end"))
+
 # Parts that take a place of their own in the message: text after them is a new text part, or it would move up.
 _BREAKS_TEXT: Final = frozenset(
     {"tool-input-start", "tool-input-available", "tool-input-error", "custom", "steering-message", "start-step"}
@@ -54,8 +60,16 @@ _BREAKS_TEXT: Final = frozenset(
 class UIMessageEncoder(Encoder):
     """One stream's encoder; see the module's rules."""
 
-    def __init__(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> None:
+    def __init__(
+        self,
+        *,
+        message_id: str,
+        max_event_bytes: int,
+        on_left_out: OnLeftOut = nobody_told,
+        client: ClientVersion = UNSPECIFIED,
+    ) -> None:
         self.held: list[bytes] = []
+        self._parts = PartEncoder(client, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
         self._held_bytes = 0
         self._on_left_out = on_left_out
         self._halves = Halves()
@@ -88,13 +102,12 @@ class UIMessageEncoder(Encoder):
                 return ()
             fields = {"type": "message-metadata", "messageMetadata": metadata}
             part = CheckedPart("message-metadata", fields, part.replaced)
-        if part.kind in DELTAS:
+        if not self._parts.takes(part.kind):
+            kind, payloads = part.kind, self._parts.withheld(part)
+        elif part.kind in DELTAS:
             kind, payloads = part.kind, self._pieces(part)
         else:
-            kind, (payload, replaced) = encode_checked(part, self._max_bytes)
-            payloads = [payload]
-            if replaced:
-                self._on_left_out(LeftOut(part.kind, replaced))
+            kind, payloads = self._parts.whole(part)
         if kind in _CLOSING_TYPES:
             out = [] if self._closing else self._close_all()
             self._closing = True
@@ -103,7 +116,7 @@ class UIMessageEncoder(Encoder):
         if not self._closing:
             self._calls.note(kind, part.fields)
             self._step.note(kind, part.fields)
-        if kind.startswith(("text-", "reasoning-")):
+        if kind in _SPANS:
             what, _, step = kind.partition("-")
             payloads = self._span(what, step, str(part.fields["id"]), payloads)
         else:
@@ -170,22 +183,7 @@ class UIMessageEncoder(Encoder):
         """A host's own piece of a text, valid, as one payload or several."""
         id_name, name = DELTAS[part.kind]
         key = (part.kind.removesuffix("-delta"), str(part.fields[id_name]))
-        text = self._halves.complete(key, str(part.fields[name]))
-        replaced = list(part.replaced)
-
-        def encode(piece: str) -> bytes:
-            try:
-                data, more = encode_json({**part.fields, name: piece}, max(self._max_bytes, 6 * len(piece)))
-            except ValueTooLargeError:  # something else in it is: nothing that a text needs
-                data, more = encode_json({"type": part.kind, id_name: key[1], name: piece})
-                more = [Replaced(Reason.TOO_LARGE, part.kind)]
-            replaced[len(part.replaced) :] = more
-            return data
-
-        payloads = fitting(text, encode, self._max_bytes) if text else []
-        if replaced:
-            self._on_left_out(LeftOut(part.kind, replaced))
-        return payloads
+        return self._parts.pieces(part, self._halves.complete(key, str(part.fields[name])))
 
     def _span(self, what: str, step: str, part_id: str, payloads: Sequence[bytes]) -> list[bytes]:
         """A host's own text or reasoning part's start, delta or end."""
@@ -217,6 +215,8 @@ class UIMessageEncoder(Encoder):
         elif kind == "finish-step":
             out = self._close_all()
             self._in_step = False
+        elif kind == "reset-step" and not self._parts.takes(kind):
+            out = self._close_all()
         elif kind == "reset-step":
             # The client forgets the step's parts, the open ones too.
             self._open.clear()
@@ -269,20 +269,34 @@ class UIMessageEncoder(Encoder):
 
 
 class UIMessageProtocol(DataLineProtocol):
-    """AI SDK's UI message stream; see `UIMessageEncoder` for what an endpoint may yield."""
+    """AI SDK's UI message stream, for clients of one version; see `UIMessageEncoder` for what an endpoint may yield."""
 
     name: ClassVar[str] = PROTOCOL
     headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
+    def __init__(self, client: ClientVersion = UNSPECIFIED) -> None:
+        self._client = client
+
+    @property
+    def client_version(self) -> str:
+        return self._client.name
+
+    def for_client(self, version: str) -> UIMessageProtocol:
+        return UIMessageProtocol(client_version(version))
+
     def encoder(
         self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told
     ) -> UIMessageEncoder:
-        return UIMessageEncoder(message_id=message_id, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
+        return UIMessageEncoder(
+            message_id=message_id, max_event_bytes=max_event_bytes, on_left_out=on_left_out, client=self._client
+        )
 
     def frame(self, event: Event, cursor: str | None) -> bytes:
         kind = event.kind
         if kind is _DATA or kind is _CLOSING:
             data = event.data
+            if LF in data and not (data := shown_of(data)):
+                return b""
         elif kind is _NOTICE:
             data = _notice_part(event.data)
         else:
@@ -306,7 +320,7 @@ class UIMessageProtocol(DataLineProtocol):
         if outcome is Outcome.COMPLETED:
             return held
         if outcome is Outcome.STOPPED:
-            return (b'{"type":"abort"}',)  # no `reason`: 5.0.0 and 6.0.0 refuse it
+            return (b'{"type":"abort"}',)  # no `reason`: not every version takes one, and none makes use of it
         return (_error_part(reason_of(outcome, fault)[1]),)
 
     def open_parts(self) -> UIOpenParts:

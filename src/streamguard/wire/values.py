@@ -66,6 +66,8 @@ class Reason(StrEnum):
     CYCLE = "cycle"
     TOO_DEEP = "too_deep"
     TOO_LARGE = "too_large"
+    UNKNOWN_PART = "unknown_part"
+    """A part of a type that the client's version does not take."""
 
 
 class Replaced(NamedTuple):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from ...faults import Fault, FaultCode
 from ...model import Event, EventKind, Outcome, Persisted, QuotaState, StreamState, Usage
@@ -231,12 +232,12 @@ class EndClauses(Clauses):
         assert (await store.session(new.ref.key)).active_id == new.ref.stream_id
 
     async def test_a_stream_never_registered_is_recorded_as_lost(self, store: StreamStore) -> None:
-        new = new_stream(age=100)
+        new = replace(new_stream(age=100), client_version="5.0.0")
         assert await store.lose(losing(new)) == AppendReply(Status.OK, 0, False)
         record = await meta(store, new.ref)
         assert (record.lost, record.taken, record.ordinal, record.last_seq) == (True, False, 0, 0)
         assert record.epoch > 1
-        assert record.message_id == new.message_id
+        assert (record.message_id, record.client_version) == (new.message_id, "5.0.0")
         assert 99.9 < record.age_seconds < 100 + LONG_SECONDS
         session = await store.session(new.ref.key)
         assert (session.active_id, session.last_id) == (new.ref.stream_id, new.ref.stream_id)

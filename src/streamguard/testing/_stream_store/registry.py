@@ -48,7 +48,13 @@ class RegistryClauses(Clauses):
 
     async def test_a_registered_stream_has_a_complete_record(self, store: StreamStore) -> None:
         new = NewStream(
-            StreamRef(fresh_key(), new_stream_id()), "msg_1", "ui-message", "chat \u2028", "f" * 64, 1_000.0
+            StreamRef(fresh_key(), new_stream_id()),
+            "msg_1",
+            "ui-message",
+            "chat \u2028",
+            "f" * 64,
+            1_000.0,
+            client_version="6.0.12",
         )
         record = registered(await try_register(store, new, lease=LONG_SECONDS))
         assert (record.ref, record.message_id, record.protocol) == (new.ref, "msg_1", "ui-message")
@@ -59,10 +65,15 @@ class RegistryClauses(Clauses):
         assert (record.last_seq, record.first_seq) == (0, 1)
         assert (record.stop_requested, record.lost, record.seal, record.closed_seconds) == (False, False, None, None)
         assert (record.persisted, record.quota) == (Persisted.NOT_ASKED, QuotaState.NONE)
-        assert record.format_version == FORMAT_VERSION
+        assert (record.format_version, record.client_version) == (FORMAT_VERSION, "6.0.12")
         assert LONG_SECONDS / 2 < record.lease_seconds <= LONG_SECONDS + ROUNDING_SECONDS
         found = await meta(store, new.ref)
         assert (found.message_id, found.epoch, found.binding) == (record.message_id, record.epoch, record.binding)
+        assert found.client_version == "6.0.12"
+
+    async def test_a_stream_for_no_certain_client_says_so(self, store: StreamStore) -> None:
+        record = registered(await try_register(store, new_stream(), lease=LONG_SECONDS))
+        assert record.client_version == (await meta(store, record.ref)).client_version == ""
 
     async def test_a_registered_stream_is_its_sessions_active_and_last(self, store: StreamStore) -> None:
         ref = await begin(store)
