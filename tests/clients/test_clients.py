@@ -124,4 +124,5 @@ def _as_sent(stream: GoldenStream) -> str:
 
 def test_every_script_is_run() -> None:
     scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    assert scripts == {*SCRIPTS, "booking", "golden", "histories", "page", "persistence", "saving", "versions"}
+    others = {"booking", "golden", "histories", "page", "persistence", "saving", "versions", "wire"}
+    assert scripts == {*SCRIPTS, *others}

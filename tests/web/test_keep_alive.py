@@ -23,7 +23,7 @@ TEXTS: Final = ("0 ", "1 ", "2 ", "3 ")
 
 def paced(guard: StreamGuard, keep_alive: Literal["comment", "block"], protocol: str = "ui-message") -> Paced:
     async def chat(request: Request) -> AsyncIterator[str]:
-        async for text in pace.items(TEXTS):
+        async for text in pace.items(request, TEXTS):
             yield f"data: {text}\n\n" if protocol == "opaque" else text
 
     ids = None if protocol == "opaque" else False
@@ -44,7 +44,7 @@ async def read(pace: Paced, guard: StreamGuard, path: str) -> str:
     ):
         answer = await client.post(path)
     assert answer.status_code == 200
-    assert pace.beats >= len(TEXTS)
+    assert pace.beats["s"] >= len(TEXTS)
     return answer.text
 
 
