@@ -19,7 +19,7 @@ from streamguard.errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from streamguard.messages import CallableSaver, Message, MessageToSave, Role, Save
+from streamguard.messages import CallableSaver, Message, MessageToSave, Role, Save, Supersedes
 from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import asked, continued, replied, text_part
 
@@ -140,6 +140,31 @@ async def test_cancelling_reaches_the_function() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+async def test_a_function_is_told_what_a_message_replaces() -> None:
+    given: list[MessageToSave] = []
+
+    async def save(message: MessageToSave) -> None:
+        given.append(message)
+
+    saver = CallableSaver(save)
+    edited = Supersedes(by="s1", start="q1", after=None)
+    again = Supersedes(by="s2", start="a1", after="q1")
+    await saver.append(KEY, asked("old", message_id="q1"))
+    await saver.append(KEY, asked("new", message_id="q1"), supersedes=edited)
+    await saver.append(KEY, replied("another", replies_to="q1"), supersedes=again)
+    assert [message.supersedes for message in given] == [None, edited, again]
+
+
+async def test_an_edited_question_has_a_key_of_its_own_each_time() -> None:
+    """It has the id of the old one, and no stream: whoever skips the keys it has seen would miss it."""
+    question = asked(message_id="q1")
+    edits = [None, Supersedes("s1", "q1", None), Supersedes("s2", "q1", None)]
+    keys = [MessageToSave(KEY, question, edit).idempotency_key for edit in edits]
+    assert len(set(keys)) == 3
+    repeated = MessageToSave(KEY, question, Supersedes("s1", None, "a0"))
+    assert repeated.idempotency_key == keys[1]
 
 
 def _sync(message: MessageToSave) -> None: ...

@@ -12,6 +12,7 @@ import pytest
 
 from streamguard.errors import (
     ConfigurationError,
+    MessageCorruptError,
     MessageFormatError,
     MessageInvalidError,
     MessageTimeoutError,
@@ -29,6 +30,7 @@ from streamguard.testing._message_store.steps import (
     opened,
     put,
     replied,
+    superseded,
     texts,
 )
 
@@ -103,6 +105,9 @@ async def test_every_write_renews_the_only_key_of_the_session(
     check("continuing")
     await store.mark(key, message.message_id, MessageStatus.PARTIAL)
     check("marking")
+    for step in ("superseding", "superseding again"):
+        await superseded(store, key, message.message_id, None, by="s")
+        check(step)
     await store.delete_session(key)
     assert redis.keys() == []
 
@@ -153,6 +158,7 @@ async def test_what_a_later_version_wrote_is_left_as_it_is(
     for call in (
         store.open_session(key),
         store.append(key, asked("two")),
+        superseded(store, key, message.message_id),
         store.get(key, message.message_id),
         store.list(key),
         store.mark(key, message.message_id, MessageStatus.PARTIAL),
@@ -173,6 +179,34 @@ async def test_a_key_that_something_else_wrote_is_reported(
     redis.set(name, "something else", ex=60)
     with pytest.raises(MessageInvalidError, match="something else"):
         await store.append(key, asked())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("p:1", "junk"),
+        ("p:1", "{}"),
+        ("x:1", "junk"),
+        ("g:1", "junk"),
+        ("i:q0", "junk"),
+        ("br", "junk"),
+    ],
+)
+async def test_damaged_branches_are_reported_and_can_be_deleted(
+    store: RedisMessageStore, redis_server: RedisServer, redis_database: int, field: str, value: str
+) -> None:
+    redis = redis_server.client(redis_database)
+    key = await opened(store)
+    await put(store, key, asked(message_id="q0"), asked(message_id="q1"))
+    await superseded(store, key, "q1", "a0", by="s")
+    (name,) = redis.keys()
+    redis.hset(name, field, value)
+    before = redis.hgetall(name)
+    with pytest.raises(MessageCorruptError):
+        await store.append(key, replied(replies_to="q0", branch=0))
+    assert redis.hgetall(name) == before
+    await store.delete_session(key)
+    assert redis.keys() == []
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ local id, writer, continues, digest, status, content, answers = ARGV[2], ARGV[3]
 local s = redis.call('HMGET', KEYS[1], 'v', 'n', 'br', 'i:' .. id)
 if not s[1] then return 'missing' end
 if newer(s[1]) then return 'newer' end
-local newest = tonumber(s[3] or 0)
+local newest = (s[3] or 0) + 0
 local branch = ARGV[9] == '' and newest or math.min(tonumber(ARGV[9]), newest)
 
 -- Of the versions of a message, the newest that was stored in this branch or before.

@@ -9,4 +9,4 @@ if not s[1] then
   redis.call('HSET', KEYS[1], 'v', @FORMAT_VERSION@, 'n', 0, 'ow', ARGV[2], 'se', ARGV[3])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return {s[1] and 'present' or 'created', tonumber(s[2] or 0)}
+return {s[1] and 'present' or 'created', (s[2] or 0) + 0}

@@ -17,7 +17,7 @@ end
 
 -- The visible messages, and where each stands: behind what it answers (`anchor`), or at its own position.
 local shown, questions = {}, {}
-for first = 1, s[2], 200 do
+for first = 1, s[2] + 0, 200 do
   local fields = {}
   local last = math.min(first + 199, s[2])
   for position = first, last do

@@ -3,8 +3,9 @@ local function versions(positions)
   local found = {}
   for position in string.gmatch(positions or '', '%d+') do
     local s = redis.call('HMGET', KEYS[1], 'g:' .. position, 'x:' .. position)
-    found[#found + 1] = {position = tonumber(position), branch = tonumber(s[1] or 0), superseded = tonumber(s[2] or nil)}
+    found[#found + 1] = {position = position + 0, branch = (s[1] or 0) + 0, superseded = s[2] and s[2] + 0 or nil}
   end
+  if positions and not found[1] then error('attempt to read positions that are none', 0) end
   return found
 end
 
