@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final
 
 from .backends import Backends
-from .errors import ConfigurationError, NotStartedError
+from .errors import NotStartedError
 from .loops import Home
 from .model import Observation, Observer, Signal
 from .quota import QuotaService
@@ -19,7 +19,7 @@ from .runtime import Bindings, QuotaBindings, Runtime
 from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
-from .web.anonymous import VISITORS_UNKNOWN, Anonymous
+from .web.anonymous import Anonymous
 from .web.identity import Authenticate
 from .web.misuse import Misuse
 from .web.servers import ServerWatch
@@ -89,7 +89,7 @@ class Lifetime:
             raise Misuse.STARTED_TWICE.error()
         store = self._wrap_store(self._backends.streams())
         if serving and store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
-            raise ConfigurationError(VISITORS_UNKNOWN)
+            raise Misuse.VISITORS_UNKNOWN.error()
         quota = self._quota
         if quota is None and terms.any:
             quota = self._backends.quota()

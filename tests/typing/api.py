@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from streamguard import (
     Anonymous,
@@ -50,6 +51,7 @@ StreamGuard(authenticate=Anonymous("a secret of some length"))
 
 app = FastAPI(lifespan=guard.lifespan)
 guard.install(app, "/api/chat")
+assert_type(guard.wrap(app), ASGIApp)
 
 
 @app.post("/api/chat")

@@ -15,14 +15,7 @@ from starlette.requests import HTTPConnection
 from ..errors import ConfigurationError
 from .identity import Identity
 
-__all__ = ["VISITORS_UNKNOWN", "Anonymous", "anonymous"]
-
-VISITORS_UNKNOWN: Final = (
-    "authenticate=anonymous signs its visitors' cookies with a secret of this process's own, but the store is shared: "
-    "other workers, and this one after a restart, would not know them. Give all workers one secret, "
-    'Anonymous(os.environ["CHAT_SECRET"]), made once with `python -c "import secrets; print(secrets.token_urlsafe())"`'
-)
-"""Why a secret of one process does not do for a store that several share, and what does."""
+__all__ = ["Anonymous", "anonymous"]
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _COOKIE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

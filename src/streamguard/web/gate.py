@@ -18,7 +18,6 @@ from ..settings import Settings
 from ..wire import WireProtocol, protocol_named
 from ..wire.sse import KEEP_ALIVE, KEEP_ALIVE_BLOCK
 from .allowances import Allowances
-from .anonymous import VISITORS_UNKNOWN
 from .destination import Guarded
 from .exchange import Exchange, Placement
 from .headers import RawHeaders, id_headers
@@ -96,6 +95,8 @@ class Gate:
         """Bindings of the endpoints whose keep-alives are blocks of their own."""
         self.endpoints: list[tuple[Callable[..., object], str, Guarded]] = []
         """Each function that was decorated, its name for messages, and what guards it."""
+        self.met: Callable[[object], list[Observation]] = _nothing
+        """Told the outermost router of each request; gives what is wrong with its routes."""
         self.installed: bool = False
         """The guard's routes were given to an application."""
         self._authenticate = authenticate
@@ -125,7 +126,7 @@ class Gate:
         if identity.random_secret and not self._warned_of_secret and self.runtime.store.shared:
             # Refused at startup where `authenticate` is an `Anonymous`; here a host's own function asked one.
             self._warned_of_secret = True
-            self._warn(VISITORS_UNKNOWN)
+            self._warn(Misuse.VISITORS_UNKNOWN.text())
         return identity
 
     def _warn(self, warning: str) -> None:
@@ -148,6 +149,8 @@ class Gate:
             NotStartedError: there will be no answers.
         """
         self.check_started(scope)
+        for observation in self.met(scope.get("router")):
+            self.runtime.observe(observation)
         if not self.installed:
             self.advise(Misuse.NOT_INSTALLED, endpoint)
         elif exchange.placement is Placement.NOWHERE:
@@ -190,6 +193,10 @@ class Gate:
         """The protocol in which to tell of a failure that belongs to no stream: the endpoints', if they share one."""
         name = next(iter(self.protocols)) if len(self.protocols) == 1 else DEFAULT_PROTOCOL
         return protocol_named(name)
+
+
+def _nothing(_: object) -> list[Observation]:
+    return []
 
 
 def fault_response(fault: Fault, headers: RawHeaders, *, work_started: bool = False) -> Response:

@@ -1,34 +1,25 @@
-"""Installing a guard in applications, and what in their routes keeps requests from it, or from the host."""
+"""Installing a guard in applications."""
 
 from __future__ import annotations
 
-import re
-import types
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Router
-from starlette.types import Scope
+from starlette.routing import Router
 
 from ..errors import ConfigurationWarning
 from ..model import Observation
-from .destination import Guarded, guards_of
 from .gate import Gate
-from .misuse import Misuse
+from .misuse import Case, Misuse
 from .mounting import add_outermost_layer
-from .paths import RouteName
 from .route import GuardRoute
-from .route_tree import Place, layers_of, matches, places
+from .route_checks import problems, unprotected
 from .routes import Routes
 
 __all__ = ["Installations"]
 
-_PARAMETER: Final = re.compile(r"\{[^}]*\}")
-_PROBE: Final = "streamguard-probe"
-"""Stands for an id that no host spells out in a route."""
 _CALLER: Final = 3
 """How far from here whoever calls `guard.install` is."""
 
@@ -44,6 +35,9 @@ class Installations:
         self._gate = gate
         self._routes = routes
         self._apps: list[weakref.ref[Starlette]] = []
+        self._met: dict[int, weakref.ref[Router]] = {}
+        """By `id`: Starlette's routers have no hash."""
+        gate.met = self.met
 
     def install(self, app: object, prefix: str) -> None:
         """Add the routes and the outermost layer to an application.
@@ -62,8 +56,8 @@ class Installations:
         routes.insert(0, GuardRoute(prefix, self._routes, beside=lambda: app.router.routes))
         self._gate.installed = True
         self._know(app)
-        for advice in self._check(app):
-            warnings.warn(str(advice.fields["warning"]), ConfigurationWarning, stacklevel=_CALLER)
+        for case in self._check(app):
+            warnings.warn(case.text, ConfigurationWarning, stacklevel=_CALLER)
 
     def started_by(self, app: object) -> None:
         """The guard starts with this application, so it is the outermost one: have the layer there, and look at its
@@ -81,106 +75,28 @@ class Installations:
                 host does.
         """
         apps = [app for ref in self._apps if (app := ref()) is not None]
-        return [advice for app in apps for advice in self._check(app)]
+        return [case.observation() for app in apps for case in self._check(app)]
+
+    def met(self, router: object) -> list[Observation]:
+        """A request came through this router, the outermost one. Gives, once, what is wrong with its routes: it may be
+        of an application that is known from nothing else, and in which another one is mounted."""
+        if id(router) in self._met or not isinstance(router, Router):
+            return []
+        key = id(router)
+        self._met[key] = weakref.ref(router, lambda _: self._met.pop(key, None))
+        if any((app := ref()) is not None and app.router is router for ref in self._apps):
+            return []
+        return [case.observation() for case in problems(router.routes, self._routes, self._gate.endpoints)]
 
     def _know(self, app: Starlette) -> None:
         self._apps = [ref for ref in self._apps if ref() not in (None, app)] + [weakref.ref(app)]
 
-    def _check(self, app: Starlette) -> list[Observation]:
-        found = list(places(app.router.routes))
-        self._check_decorators(found)
-        advice: list[Observation] = []
-        for place in found:
-            if isinstance(place.route, GuardRoute) and place.route.answer is self._routes:
-                prefix = place.path.removesuffix("/{session}")
-                for target in RouteName:
-                    self._check_reached(app.router.routes, place.route, prefix, target)
-                advice += [
-                    Misuse.UNPROTECTED_ROUTES.observation(given=given, prefix=prefix)
-                    for given in self._dependencies(app)
-                ]
-        return advice
-
-    def _dependencies(self, app: Starlette) -> Iterator[str]:
-        """FastAPI's dependencies that are run for our endpoints and not for our routes: the application's, and those of
-        routers with endpoints of ours, where FastAPI keeps these apart."""
-        if (given := _dependencies_of("FastAPI", app.router)) is not None:
-            yield given
-        ours = {guarded for _, _, guarded in self._gate.endpoints}
-        for route in app.router.routes:
-            given = _dependencies_of("APIRouter", getattr(route, "original_router", None))
-            if given and any(not ours.isdisjoint(guards_of(place.endpoint)) for place in places([route])):
-                yield given
-
-    # -- what keeps requests from the guard ---------------------------------------------------------------------------
-
-    def _check_decorators(self, found: Sequence[Place]) -> None:
-        """Each function that was decorated is registered as what the decorator made of it, not as itself."""
-        if not self._gate.endpoints:
-            return
-        registered: set[Guarded] = {guard for place in found for guard in guards_of(place.endpoint)}
-        for function, name, guarded in self._gate.endpoints:
-            if guarded in registered:
-                continue
-            for place in found:
-                if any(_is_same(layer, function) for layer in layers_of(place.endpoint)):
-                    raise Misuse.DECORATORS_SWAPPED.error(route=place, endpoint=name)
-
-    def _check_reached(self, routes: list[BaseRoute], ours: GuardRoute, prefix: str, target: RouteName) -> None:
-        """A request to one of our routes gets there, and no route of the host's was meant for it."""
-        for method in target.methods:
-            candidates = list(matches(routes, _probe(method, prefix + target.path)))
-            index = next((n for n, place in enumerate(candidates) if place.route is ours), None)
-            if index is None:
-                continue  # spelled out by the host
-            others = [n for n, place in enumerate(candidates) if not isinstance(place.route, GuardRoute)]
-            for n in others:
-                place = candidates[n]
-                case = {"method": method, "path": prefix + target.path, "prefix": prefix, "route": place}
-                if n < index and not place.spelled_out:
-                    raise Misuse.GUARD_HIDDEN.error(**case)
-                if n > index and _is_meant(place, prefix):
-                    raise Misuse.ROUTE_HIDDEN.error(**case)
-
-
-def _is_meant(place: Place, prefix: str) -> bool:
-    """Whether a route was written for paths below `prefix`, other than one that takes whatever is left over."""
-    rest = place.path.removeprefix(prefix + "/")
-    return rest != place.path and ":path}" not in rest.partition("}")[0] + "}" and "{" in rest
-
-
-def _probe(method: str, path: str) -> Scope:
-    path = _PARAMETER.sub(_PROBE, path)
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [],
-        "client": None,
-        "server": None,
-    }
-
-
-def _is_same(one: object, other: Callable[..., object]) -> bool:
-    return one is other or (isinstance(one, types.MethodType) and one == other)
-
-
-def _dependencies_of(kind: str, router: object) -> str | None:
-    """FastAPI's `dependencies=[…]` of a router, as written; None where it has none."""
-    found: Iterable[object] = getattr(router, "dependencies", None) or ()
-    names = [_dependency(dependency) for dependency in found]
-    return f"{kind}(dependencies=[{', '.join(names)}])" if names else None
-
-
-def _dependency(depends: object) -> str:
-    function = getattr(depends, "dependency", None)
-    return f"{type(depends).__name__}({getattr(function, '__name__', type(function).__name__)})"
+    def _check(self, app: Starlette) -> list[Case]:
+        """Raises the first problem; gives what is only advice."""
+        routes, endpoints = app.router.routes, self._gate.endpoints
+        for case in problems(routes, self._routes, endpoints):
+            raise case.error()
+        return list(unprotected(routes, self._routes, app.router, endpoints))
 
 
 def _described(app: object) -> str:

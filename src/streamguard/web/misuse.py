@@ -6,12 +6,14 @@ They are in one place because users look them up: `docs/how-to/troubleshoot.md` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ConfigurationError, NotStartedError
 from ..model import Observation, Signal
 
-__all__ = ["Misuse"]
+__all__ = ["Case", "Misuse"]
 
 
 class Misuse(Enum):
@@ -53,7 +55,7 @@ class Misuse(Enum):
     )
     ROUTE_HIDDEN = (
         "{method} {path} belongs to the guard that is installed under {prefix!r}, so {route} would never be reached: "
-        "move one of them to another path"
+        "install the guard under another prefix, or move that route"
     )
     GUARD_HIDDEN = (
         "{method} {path} of the guard never gets to it, because {route} comes first: move what the guard is mounted in "
@@ -142,6 +144,12 @@ class Misuse(Enum):
         "connection alone: write a function of one parameter, def {function}(connection), that reads what it needs "
         "from connection.headers or connection.cookies"
     )
+    VISITORS_UNKNOWN = (
+        "authenticate=anonymous signs its visitors' cookies with a secret of this process's own, but the store is "
+        "shared: other workers, and this one after a restart, would not know them. Give all workers one secret, "
+        'Anonymous(os.environ["CHAT_SECRET"]), made once with '
+        '`python -c "import secrets; print(secrets.token_urlsafe())"`'
+    )
     AUTHENTICATE_RESULT = "authenticate must give a str or None, not {given}: {remedy}"
 
     def text(self, **values: object) -> str:
@@ -159,3 +167,24 @@ class Misuse(Enum):
     def not_started(self) -> NotStartedError:
         """The text as the error of a guard that does not run."""
         return NotStartedError(self.text())
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One misuse, where it was found."""
+
+    misuse: Misuse
+    values: Mapping[str, object]
+
+    @property
+    def text(self) -> str:
+        """What is said of it."""
+        return self.misuse.text(**self.values)
+
+    def error(self) -> ConfigurationError:
+        """The text as an error, to be raised."""
+        return self.misuse.error(**self.values)
+
+    def observation(self) -> Observation:
+        """The text as a warning for observers."""
+        return self.misuse.observation(**self.values)

@@ -9,7 +9,7 @@ from fastapi import Depends, Header
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 from starlette.requests import HTTPConnection, Request
 
-from streamguard import StreamGuard
+from streamguard import StreamGuard, anonymous
 from streamguard.web.misuse import Misuse
 
 from ..serving import user_of
@@ -114,6 +114,12 @@ def a_security_scheme() -> str:
 )
 def another_security_scheme() -> str:
     return refused(HTTPBearer())
+
+
+@row(Misuse.VISITORS_UNKNOWN)
+async def a_secret_of_one_process_on_a_shared_store() -> str:
+    guard = StreamGuard("redis://127.0.0.1:1/0", authenticate=anonymous)  # refused before it is asked
+    return await said_when(guard.__aenter__())
 
 
 @row(Misuse.AUTHENTICATE_RESULT)

@@ -67,6 +67,14 @@ def one_guard_twice() -> str:
     return said(lambda: guard.install(app, "/api/chat"))
 
 
+@row(Misuse.PREFIX_TAKEN)
+def two_guards_on_one_path_by_a_mount() -> str:
+    app, mounted = FastAPI(), FastAPI()
+    make_guard().install(mounted, "/chat")
+    app.mount("/api", mounted)
+    return said(lambda: make_guard().install(app, "/api/chat"))
+
+
 def with_show_chat(app: Any, path: str = "/api/chat/{chat_id}", method: str = "get") -> Any:
     async def show_chat(chat_id: str) -> str:
         return chat_id
@@ -90,7 +98,8 @@ async def a_route_of_the_hosts_after_install() -> str:
 @row(
     Misuse.ROUTE_HIDDEN,
     "DELETE /api/chat/{session} belongs to the guard that is installed under '/api/chat', so DELETE "
-    "/api/chat/{chat_id} (show_chat) would never be reached: move one of them to another path",
+    "/api/chat/{chat_id} (show_chat) would never be reached: install the guard under another "
+    "prefix, or move that route",
 )
 def a_route_of_an_included_router() -> str:
     app, router = FastAPI(), with_show_chat(APIRouter(prefix="/chat"), "/{chat_id}", "delete")
@@ -113,6 +122,17 @@ async def a_catch_all_route_before_the_mount() -> str:
     app = with_front_end(FastAPI(lifespan=guard.lifespan))
     app.mount("/api", sub)
     return await said_when(visiting(app, guard).__aenter__())
+
+
+@row(Misuse.GUARD_HIDDEN)
+async def the_same_in_an_application_that_is_first_met_in_a_request() -> str:
+    guard = make_guard()
+    sub = FastAPI()
+    sub.post("/chat")(chat_of(guard))
+    guard.install(sub, "/chat")
+    app = with_front_end(FastAPI(lifespan=own_lifespan(guard)))
+    app.mount("/api", sub)
+    return await told_of_requests(app, guard)
 
 
 @row(Misuse.GUARD_HIDDEN)
