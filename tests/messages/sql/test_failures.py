@@ -15,6 +15,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamguard.errors import (
+    MessageCorruptError,
     MessageFormatError,
     MessageInvalidError,
     MessageStoreError,
@@ -24,7 +25,7 @@ from streamguard.errors import (
 from streamguard.messages import MessageStatus
 from streamguard.messages.sql.failures import RaceLostError, as_message_error, mapped_errors
 from streamguard.model import FORMAT_VERSION, SessionKey
-from streamguard.testing._message_store.steps import asked, everything, fresh_key, opened, put, replied
+from streamguard.testing._message_store.steps import asked, everything, fresh_key, opened, put, replied, superseded
 
 from ...harness.mariadb import MariaDBServer
 from ...harness.postgres import PostgresServer
@@ -231,7 +232,8 @@ async def test_a_message_of_a_newer_version_waits_for_a_worker_that_reads_it(pla
     await put(store, key, message)
     async with place.engine.begin() as connection:
         await connection.execute(update(messages).values(format_version=FORMAT_VERSION + 1, content="v2"))
-    for call in (store.get(key, message.message_id), store.list(key), store.append(key, message)):
+    hides_it = superseded(store, key, message.message_id)
+    for call in (store.get(key, message.message_id), store.list(key), store.append(key, message), hides_it):
         with pytest.raises(MessageFormatError, match="newer version"):
             await call
     async with place.engine.connect() as connection:
@@ -248,6 +250,21 @@ async def test_a_damaged_row_is_told_from_one_that_is_missing(place: Place, colu
         await connection.execute(update(place.tables.messages).values({column: "{"}))
     with pytest.raises(MessageInvalidError, match="damaged"):
         await store.get(key, message.message_id)
+
+
+async def test_damaged_branches_are_reported_and_can_be_deleted(place: Place) -> None:
+    store = place.main_store
+    key = await opened(store)
+    await put(store, key, asked(message_id="q1"))
+    await superseded(store, key, "q1", None, by="s")
+    async with place.engine.begin() as connection:
+        await connection.execute(update(place.tables.branches).values(appended="?"))
+    late = replied(branch=0, replies_to="q0")
+    for call in (lambda: store.append(key, late), lambda: superseded(store, key, "q1", None, by="s")):
+        with pytest.raises(MessageCorruptError, match="damaged"):
+            await call()
+    await store.delete_session(key)
+    assert (await store.open_session(key)).created
 
 
 async def test_a_status_that_nobody_knows_reads_as_partial(place: Place) -> None:

@@ -17,10 +17,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamguard.errors import MessageConflictError, MessageNotFoundError
-from streamguard.messages import Appended
+from streamguard.messages import Appended, Superseded
 from streamguard.messages.sql import SQLMessageStore
 from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import (
+    all_branches,
     asked,
     everything,
     fresh_key,
@@ -28,6 +29,7 @@ from streamguard.testing._message_store.steps import (
     opened,
     places,
     put,
+    superseded,
 )
 
 from ...harness.mariadb import MariaDBServer
@@ -98,7 +100,7 @@ def _plain_begin(connection: Connection) -> None:
 
 
 async def _race(store: SQLMessageStore) -> None:
-    """Appends at once, of which some are the same, and openings at once."""
+    """Appends at once, of which some are the same, and openings and supersedings at once."""
     key = fresh_key()
     openings = await asyncio.gather(*(insistently(store.open_session, key) for _ in range(6)))
     assert [opening.created for opening in openings].count(True) == 1
@@ -106,6 +108,18 @@ async def _race(store: SQLMessageStore) -> None:
     answers = await asyncio.gather(*(insistently(store.append, key, message) for message in messages))
     assert sorted(answers) == [Appended.CREATED] * 6 + [Appended.DUPLICATE] * 6
     assert places(await everything(store, key)) == [1, 2, 3, 4, 5, 6]
+    edits = [asked(f"version {number}", message_id="m3") for number in range(4)]
+    late = [asked(message_id=f"late {number}", branch=0) for number in range(4)]
+    done = await asyncio.gather(
+        *(insistently(superseded, store, key, "m3", None, edit, by=f"s{n % 3}") for n, edit in enumerate(edits[:3])),
+        insistently(superseded, store, key, "m3", None, edits[0], by="s0"),
+        *(insistently(store.append, key, message) for message in late),
+    )
+    assert sorted(answer.branch for answer in done if isinstance(answer, Superseded)) == [1, 1, 2, 3]
+    found = await everything(store, key)
+    assert sum(stored.message.message_id == "m3" for stored in found) == 1
+    assert not any(stored.message.message_id.startswith("late") for stored in found)
+    assert places(await all_branches(store, key)) == list(range(1, 14))
 
 
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])

@@ -12,7 +12,7 @@ from ...decoding import decoding
 from ..base import Appended
 from ..branches import Row, Superseding, Version
 from .engines import Ids, matching, stored_id, text_of
-from .rows import damaged, decode_writers
+from .rows import check_format, damaged, decode_writers
 from .tables import MessageTables
 
 __all__ = ["Branches"]
@@ -20,7 +20,7 @@ __all__ = ["Branches"]
 _AT_ONCE: Final = 500
 """Drivers have a limit on a statement's parameters."""
 
-_PLACED: Final = ("message_id", "position", "branch", "superseded", "replies_to")
+_PLACED: Final = ("message_id", "position", "branch", "superseded", "replies_to", "format_version")
 
 
 class Branches:
@@ -41,13 +41,18 @@ class Branches:
             return []
         messages = self._messages
         wanted: Ids = {**ids, "message_id": stored_id(connection.dialect.name, message_id)}
-        columns = [messages.c[name] for name in (*_PLACED, "writers", "format_version")]
+        columns = [messages.c[name] for name in (*_PLACED, "writers")]
         query = select(*columns).where(matching(messages, wanted)).order_by(messages.c.position)
         rows = (await connection.execute(query)).mappings().all()
         return [Version(*_placed(operation, row), writers=decode_writers(operation, row)) for row in rows]
 
     async def visible(self, connection: AsyncConnection, operation: str, ids: Ids) -> list[Row]:
-        """The visible messages of a session, by position."""
+        """The visible messages of a session, by position.
+
+        Raises:
+            MessageFormatError: a newer version wrote one of them: none of its may be hidden.
+            MessageCorruptError: one is damaged.
+        """
         messages = self._messages
         query = select(*(messages.c[name] for name in _PLACED)).where(matching(messages, ids))
         rows = await connection.execute(query.where(messages.c.superseded == 0).order_by(messages.c.position))
@@ -96,6 +101,7 @@ class Branches:
 def _placed(operation: str, row: RowMapping) -> tuple[str, int, int, int | None, str | None]:
     """A row's message id, position, branch, what superseded it, and what it answers."""
     with decoding(lambda: damaged(operation)):
+        check_format(operation, row)
         answered = row["replies_to"]
         return (
             text_of(row["message_id"]),

@@ -20,7 +20,7 @@ from ..branches import Writers
 from ..content import decode_content, encoded, read_status
 from .engines import stored_id, text_of
 
-__all__ = ["ROW_COLUMNS", "Draft", "damaged", "decode_row", "decode_rows", "decode_writers"]
+__all__ = ["ROW_COLUMNS", "Draft", "check_format", "damaged", "decode_row", "decode_rows", "decode_writers"]
 
 ROW_COLUMNS: Final = (
     "message_id",
@@ -74,11 +74,14 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
         MessageCorruptError: it is damaged.
     """
     with decoding(lambda: damaged(operation)):
-        if row["format_version"] > FORMAT_VERSION:
-            raise MessageFormatError(
-                f"{operation}: a newer version of streamguard wrote this message", operation=operation
-            )
+        check_format(operation, row)
         return [(stream_id, digest) for stream_id, digest in read_json(row["writers"])]
+
+
+def check_format(operation: str, row: RowMapping) -> None:
+    """Leave what a newer version wrote as it is. Raises `MessageFormatError`."""
+    if row["format_version"] > FORMAT_VERSION:
+        raise MessageFormatError(f"{operation}: a newer version of streamguard wrote this message", operation=operation)
 
 
 async def decode_rows(operation: str, rows: Sequence[RowMapping]) -> list[StoredMessage]:
