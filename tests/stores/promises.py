@@ -10,6 +10,7 @@ from streamguard.stores.base import SessionRecord, Status, StreamMeta, Withdrawn
 
 from .outbox_promises import OutboxPromises, PromiseBrokenError
 from .slot_promises import SlotPromises
+from .stop_promises import StopPromises
 
 __all__ = ["PromiseBrokenError", "Promises", "Seen"]
 
@@ -31,6 +32,7 @@ class Promises:
     active: dict[SessionKey, str | None] = field(default_factory=dict)
     outbox: OutboxPromises = field(default_factory=OutboxPromises)
     slots: SlotPromises = field(default_factory=SlotPromises)
+    stops: StopPromises = field(default_factory=StopPromises)
     _acknowledged: dict[StreamRef, dict[int, tuple[EventKind, bytes]]] = field(default_factory=dict)
     _untouchable: set[StreamRef] = field(default_factory=set)
     """Streams the step just made must not have changed."""

@@ -39,7 +39,7 @@ from streamguard.stores.base import (
 )
 
 from .promises import PromiseBrokenError
-from .twins import BEFORE_ERASURES, HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
+from .twins import BEFORE_ERASURES, BEFORE_STOPS, HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
 
 __all__ = ["Twins"]
 
@@ -67,20 +67,28 @@ class Twins(TwinStores):
         for session in range(len(SESSIONS)):
             self.do_register(self.conceive(session, 0.0), HOUR)
 
-    @rule(session=SESSION, lease=LEASE, age=AGE, limit=LIMIT)
-    def register(self, session: int, lease: float, age: float, limit: int | None) -> None:
-        self.do_register(self.conceive(session, age), lease, limit)
+    @rule(session=SESSION, lease=LEASE, age=AGE, limit=LIMIT, early=st.booleans())
+    def register(self, session: int, lease: float, age: float, limit: int | None, early: bool) -> None:
+        self.do_register(self.conceive(session, age), lease, limit, early=early)
 
     @some_stream
     @rule(which=WHICH, lease=LEASE, limit=LIMIT)
     def register_again(self, which: int, lease: float, limit: int | None) -> None:
         self.do_register(self.pick(which), lease, limit)
 
-    def do_register(self, new: NewStream, lease: float, limit: int | None = None) -> None:
+    def do_register(self, new: NewStream, lease: float, limit: int | None = None, *, early: bool = False) -> None:
         known = self.meta(new.ref) is not None
         answer = self.step(
-            lambda store: store.register(new, lease_seconds=lease, ttl_seconds=HOUR, limit=limit), waits=lease == TINY
+            lambda store: store.register(
+                new,
+                lease_seconds=lease,
+                ttl_seconds=HOUR,
+                limit=limit,
+                arrived_seconds=BEFORE_STOPS if early else 0.0,
+            ),
+            waits=lease == TINY,
         )
+        self.promises.stops.registered(new.ref.key, answer, known=known, early=early)
         self.promises.registered(new.ref, answer, known=known)
         self.promises.slots.registered(new.ref, answer, limit=limit, known=known, lasts=lease == HOUR)
         self.after(waits=lease == TINY)
@@ -109,6 +117,7 @@ class Twins(TwinStores):
                 answer = await store.register(new, lease_seconds=HOUR, ttl_seconds=HOUR, limit=None)
                 assert not isinstance(answer, (Full, Withdrawn))
                 if store is self.bench.redis:
+                    self.promises.stops.registered(new.ref.key, answer, known=False, early=False)
                     self.promises.slots.registered(new.ref, answer, limit=None, known=False, lasts=True)
                 return answer.meta.ref, type(answer) is Registered
 
@@ -228,6 +237,14 @@ class Twins(TwinStores):
     def stop(self, which: int) -> None:
         ref = self.pick(which).ref
         self.step(lambda store: store.request_stop(ref))
+        self.after()
+
+    @rule(session=SESSION, limit=st.integers(1, 3))
+    def stop_coming(self, session: int, limit: int) -> None:
+        key = SESSIONS[session]
+        answer = self.step(lambda store: store.stop_coming(key, seconds=HOUR, limit=limit))
+        runs = any(ref.key == key for ref in self.active_and_open())
+        self.promises.stops.marked(key, answer, limit=limit, runs=runs)
         self.after()
 
     @some_stream

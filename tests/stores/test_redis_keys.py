@@ -43,7 +43,7 @@ refs = st.builds(StreamRef, st.builds(SessionKey, anything, anything), st.from_r
 
 def all_keys(ref: StreamRef) -> list[bytes]:
     keys = Keys("ns")
-    across = [keys.owner(ref.key.owner), keys.lease_shard(ref), keys.outbox_shard(ref)]
+    across = [keys.owner(ref.key.owner), keys.stops(ref.key.owner), keys.lease_shard(ref), keys.outbox_shard(ref)]
     return [*keys.session(ref.key), *keys.stream(ref), *across, keys.request(ref.key.owner, ref.key.session_id)]
 
 
@@ -51,7 +51,7 @@ def all_keys(ref: StreamRef) -> list[bytes]:
 def test_keys_hold_nothing_but_digests_and_our_own_ids(ref: StreamRef) -> None:
     for key in all_keys(ref):
         assert re.fullmatch(
-            rb"ns:\{([A-Za-z0-9_-]{22}|[or]\.[A-Za-z0-9_-]{22}|(lease|outbox)\.\d+)\}(:[sixml]:?([0-9a-f]{24}(:[cdrw])?)?)?",
+            rb"ns:\{([A-Za-z0-9_-]{22}|[opr]\.[A-Za-z0-9_-]{22}|(lease|outbox)\.\d+)\}(:[sixpml]:?([0-9a-f]{24}(:[cdrw])?)?)?",
             key,
         ), key
 

@@ -83,7 +83,7 @@ BUGS = {
     ),
     "a stream is closed under another seal than the one that stands": Bug(
         "close",
-        "if ARGV[8] ~= '' and m[7] ~= ARGV[8] then return {NOT_SEALED, last, stop} end",
+        "if ARGV[8] ~= '' and standing ~= ARGV[8] then return {NOT_SEALED, last, stop} end",
         "",
         frozenset({"seal", "slots"}),
     ),
@@ -144,6 +144,12 @@ end
     ),
     "a withdrawn stream keeps its slot": Bug(
         "withdraw", "redis.call('ZREM', KEYS[6], ARGV[1])", "", frozenset({"slots"})
+    ),
+    "a stop that came before a request stops it": Bug(
+        "register", "if stopped and stamp() - ARGV[8] < stopped then", "if stopped then", frozenset({"stop"})
+    ),
+    "a stop is left beside the stream that runs": Bug(
+        "stop_coming", "if active[2] == 'o' then return 'running' end", "", frozenset({"stop"})
     ),
     "a claim does not keep others away": Bug(
         "claim", "redis.call('ZADD', KEYS[1], deadline, ARGV[1])", "", frozenset({"claim"}), OwingTwins

@@ -47,7 +47,17 @@ from streamguard.stores.memory import MemoryStore
 
 from .promises import Promises, Seen
 
-__all__ = ["BEFORE_ERASURES", "HOUR", "MOST_STREAMS", "SESSIONS", "TINY", "Bench", "TwinStores", "status_of"]
+__all__ = [
+    "BEFORE_ERASURES",
+    "BEFORE_STOPS",
+    "HOUR",
+    "MOST_STREAMS",
+    "SESSIONS",
+    "TINY",
+    "Bench",
+    "TwinStores",
+    "status_of",
+]
 
 T = TypeVar("T")
 
@@ -62,6 +72,10 @@ SESSIONS = (SessionKey("ann", "s1"), SessionKey("ann", "s2"), SessionKey("bob", 
 
 BEFORE_ERASURES = 500.0
 """How old a stream is that began before any erasure of its example, however slow the machine."""
+
+
+BEFORE_STOPS = 1_000.0
+"""How long ago a request arrived that was there before any stop of its example."""
 
 
 class Clock:
@@ -296,6 +310,12 @@ class TwinStores(RuleBasedStateMachine):
     def open_streams(self) -> list[StreamRef]:
         metas = [seen.meta for seen in self.promises.streams.values()]
         return [meta.ref for meta in metas if meta is not None and meta.state is StreamState.OPEN and not meta.lost]
+
+    def active_and_open(self) -> list[StreamRef]:
+        """The streams that are their sessions' active ones, and not sealed; lost ones too."""
+        refs = [StreamRef(key, active) for key, active in self.promises.active.items() if active is not None]
+        metas = {ref: self.meta(ref) for ref in refs}
+        return [ref for ref, meta in metas.items() if meta is not None and meta.state is StreamState.OPEN]
 
     def meta(self, ref: StreamRef) -> StreamMeta | None:
         return self.promises.streams[ref].meta if ref in self.promises.streams else None

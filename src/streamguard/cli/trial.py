@@ -78,6 +78,8 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
     claim = RequestClaim(ref, "")
     _expect("claim_request", await store.claim_request(owner, stream_id, claim, ttl_seconds=TTL_SECONDS), claim)
     new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "")
+    _expect("stop_coming", await store.stop_coming(ref.key, seconds=TTL_SECONDS, limit=1), True)
+    _expect("withdraw", await store.withdraw(StreamRef(ref.key, new_stream_id()), refuse_seconds=1.0), Status.GONE)
     answer = await store.register(new, lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS, limit=None)
     if not isinstance(answer, Registered):
         raise TrialError("register: a session nobody can know of has a stream")

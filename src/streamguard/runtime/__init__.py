@@ -8,6 +8,7 @@ from .resume import Nothing, Resumed
 from .runtime import Runtime
 from .saving.before import UserMessage
 from .saving.bindings import Bindings, SaveOption, Target
+from .sessions import Meant
 from .stream import LiveStream
 from .viewer import Viewer, ViewerCutError
 
@@ -17,6 +18,7 @@ __all__ = [
     "FirstItem",
     "Health",
     "LiveStream",
+    "Meant",
     "Nothing",
     "OnConflict",
     "OnQuotaFailure",

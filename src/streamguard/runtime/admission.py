@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -160,6 +161,7 @@ class Admission:
                     lease_seconds=settings.lease_seconds,
                     ttl_seconds=stream.ttl_seconds,
                     limit=settings.max_streams_per_owner,
+                    arrived_seconds=0.0 if request.arrived_at is None else time.monotonic() - request.arrived_at,
                 )
             )
             stream.in_doubt = False
@@ -181,8 +183,10 @@ class Admission:
                 return meta
             elif request.on_conflict == "replace":
                 await self._replace(request, meta, budget)
-            else:
+            elif not meta.stop_requested:
                 break
+            elif not await self.wait_sealed(meta.ref, settings.replace_wait_seconds, budget=budget):
+                break  # it was stopped, but its endpoint does not end
         raise self._fault(request, FaultCode.CONFLICT_ACTIVE, retry_after_seconds=2)
 
     async def take_over(
@@ -304,7 +308,8 @@ async def _directly(step: Callable[[], Awaitable[T]]) -> T:
 def _joins(request: StreamRequest, meta: StreamMeta) -> bool:
     """Whether the request is answered by a stream that runs."""
     equal = request.fingerprint == meta.fingerprint != ""
-    return request.on_conflict == "join" and equal and not meta.lost and meta.state is StreamState.OPEN
+    running = meta.state is StreamState.OPEN and not (meta.lost or meta.stop_requested)
+    return request.on_conflict == "join" and equal and running
 
 
 def quota_pending(meta: StreamMeta) -> Fault:

@@ -35,6 +35,8 @@ class StreamRequest:
     request_id: str | None = None
     stream_id: str | None = None
     """One that was never used; None: a fresh one."""
+    arrived_at: float | None = None
+    """When the request arrived, as `time.monotonic` says; None: just now. A stop since then is meant for its stream."""
     first_item_seconds: float | None = None
     """None: the setting of the same name; so with the next two."""
     stall_seconds: float | None = None

@@ -230,6 +230,8 @@ class Runtime:
             self._opening -= 1
             self._one_ended.set()
         self.observe.opened(opened)
+        if opened.stopped:  # after its request arrived, and before it was registered
+            opened.cancel(Ending(Outcome.STOPPED, None))
         if self.draining:  # it began while this stream was being registered
             refusal = self._refusal(request)
             self._tasks.start_shielded(self._end, opened, Ending(Outcome.INTERRUPTED, refusal.fault))

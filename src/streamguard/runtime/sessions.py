@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from typing import Final, NamedTuple
 
 from ..deadlines import Deadline
 from ..decoding import decoding
@@ -22,7 +23,26 @@ from .resume import Nothing, Resumed, refused, resolve, resolve_after, why_broke
 from .stream import LiveStream
 from .unreadable import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 
-__all__ = ["Sessions"]
+__all__ = ["WHATEVER_RUNS", "Meant", "Sessions"]
+
+STOP_COMING_SECONDS: Final = 60.0
+"""For how long a stop that found nothing to stop is remembered: longer than most requests are prepared."""
+STOP_ROUNDS: Final = 3
+
+
+class Meant(NamedTuple):
+    """Which answer a command means: the one with these ids, as far as they are given."""
+
+    stream_id: str | None = None
+    message_id: str | None = None
+
+    def names(self, stream: StreamMeta | LiveStream) -> bool:
+        """Whether that stream is meant."""
+        return self.stream_id in (None, stream.ref.stream_id) and self.message_id in (None, stream.message_id)
+
+
+WHATEVER_RUNS: Final = Meant()
+"""Names none: whatever runs is meant."""
 
 
 class Sessions:
@@ -83,36 +103,53 @@ class Sessions:
             self._look_again(record.last)
         return record
 
-    async def stop(self, key: SessionKey) -> StreamMeta | LiveStream | None:
-        """Stop the session's active stream, wherever it runs. None when there is none to stop.
+    async def stop(
+        self, key: SessionKey, meant: Meant = WHATEVER_RUNS, *, coming: bool = True
+    ) -> StreamMeta | LiveStream | None:
+        """Stop the session's active stream, wherever it runs, if it is the one that is `meant`. None when there is none
+        to stop.
+
+        With nothing running and nobody named, a `coming` stream is stopped instead: one whose request has arrived by
+        now, and that is registered soon.
 
         Returns once the stop is decided or its writer was told, not when the stream has ended.
         """
-        running = [stream for stream in self._local(key) if not stream.finalising]
+        running = [stream for stream in self._local(key) if not stream.finalising and meant.names(stream)]
         unlogged = [stream for stream in running if stream.degraded]
         if unlogged:
             return _stopped(unlogged)
         try:
-            return await self._stop_logged(key)
+            return await self._stop_logged(key, meant, coming=coming and meant == WHATEVER_RUNS)
         except FaultError:
             if not running:
                 raise
             return _stopped(running)  # its seal will say so, if the store returns
 
-    async def _stop_logged(self, key: SessionKey) -> StreamMeta | None:
+    async def _stop_logged(self, key: SessionKey, meant: Meant, *, coming: bool) -> StreamMeta | None:
         with self._asking(key, Phase.REQUEST):
-            meta = (await self._store.session(key)).active
-            if meta is None or meta.state is not StreamState.OPEN:
-                return None
-            reply = await self._store.request_stop(meta.ref)
-            if reply is StopReply.ENDED:
-                return None
-            if reply is StopReply.EXPIRED:
-                current = await self._store.meta(meta.ref)
-                if current is not None:
-                    # The stop is on record: a worker of the later version that finds the stream keeps it.
-                    check_protocol(current, Phase.REQUEST)
-                    await self._admission.take_over(current, stopped=True)
+            for _ in range(STOP_ROUNDS):
+                meta = (await self._store.session(key)).active
+                if meta is not None and meta.state is StreamState.OPEN:
+                    stopped = await self._stop_running(meta) if meant.names(meta) else None
+                    if stopped is not None or not coming:
+                        return stopped
+                elif not coming or await self._store.stop_coming(
+                    key, seconds=STOP_COMING_SECONDS, limit=self._settings.max_streams_per_owner
+                ):
+                    return None
+                # It ended, or another was registered, in between.
+            return None
+
+    async def _stop_running(self, meta: StreamMeta) -> StreamMeta | None:
+        key, reply = meta.ref.key, await self._store.request_stop(meta.ref)
+        if reply is StopReply.ENDED:
+            return None
+        if reply is StopReply.EXPIRED:
+            current = await self._store.meta(meta.ref)
+            if current is not None:
+                # The stop is on record: a worker of the later version that finds the stream keeps it.
+                check_protocol(current, Phase.REQUEST)
+                await self._admission.take_over(current, stopped=True)
         told = [stream for stream in self._local(key) if stream.ref == meta.ref and not stream.finalising]
         if told:  # no need to wait until the store tells its own writer
             _stopped(told)
@@ -168,7 +205,7 @@ class Sessions:
         """
         patience = self._settings.save_total_seconds
         with _tolerant():
-            await self.stop(key)
+            await self.stop(key, coming=False)
         try:
             async with Deadline.after(patience).limit():
                 for stream in self._local(key):

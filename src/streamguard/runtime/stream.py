@@ -218,6 +218,7 @@ class LiveStream:
     def enter(self, meta: StreamMeta) -> None:
         """The store registered it so, before its first event."""
         self.registered = True
+        self.stopped = meta.stop_requested
         self.epoch, self.created_at = meta.epoch, meta.created_at
         self._append = Append(self.ref, self.epoch, 1, (), refresh=False)
         self.feed.begin_epoch(self.epoch)

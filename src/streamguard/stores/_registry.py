@@ -17,7 +17,13 @@ class RegistrySteps(OutboxSteps):
     _watchers: Watchers
 
     async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+        self,
+        new: NewStream,
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        limit: int | None,
+        arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
         now = self._begin()
         known = self._find(new.ref)
@@ -37,6 +43,7 @@ class RegistrySteps(OutboxSteps):
         epoch = self._stamp()
         stream = StreamEntry(new, ordinal=session.ordinal, epoch=epoch, began_us=epoch, ttl_seconds=ttl_seconds)
         stream.lease_until = now + lease_seconds
+        stream.stop_requested = self._stops.concern(new.ref.key, now, arrived=now - arrived_seconds)
         if session.last_id != stream_id:  # else it is registered once more, after its record expired
             stream.before = session.last_id, session.last_began_us
         session.active_id = session.last_id = stream_id
@@ -93,3 +100,12 @@ class RegistrySteps(OutboxSteps):
         stream.stop_requested = True
         self._watchers.tell(stream)
         return StopReply.REQUESTED if stream.lease_until > now else StopReply.EXPIRED
+
+    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+        now = self._begin()
+        session = self._sessions.get(key)
+        active = None if session is None else session.active
+        if active is not None and active.state is StreamState.OPEN:
+            return False
+        self._stops.mark(key, now, seconds=seconds, limit=limit)
+        return True

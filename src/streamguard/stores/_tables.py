@@ -14,6 +14,7 @@ from ..model import SessionKey, StreamRef
 from ._expiring import ExpiringTable
 from ._records import SessionEntry, StreamEntry
 from ._requests import Requests
+from ._stops import Stops
 from .terms import StreamMeta
 
 __all__ = ["Tables"]
@@ -42,6 +43,7 @@ class Tables:
         self._dead: dict[StreamRef, float] = {}
         """The dead letters, and when their records expire."""
         self._requests = Requests()
+        self._stops = Stops()
         self._slots: dict[str, dict[str, float]] = {}
         """Per owner, its running streams and when their slots expire."""
         self._erased: ExpiringTable[SessionKey, int] = ExpiringTable()
@@ -60,6 +62,7 @@ class Tables:
             when, _, key, stream_id = heapq.heappop(self._expiries)
             self._expire(when, key, stream_id, now)
         self._requests.expire(now)
+        self._stops.expire(now)
         self._erased.expire(now)
         self._withdrawn.expire(now)
         return now

@@ -111,7 +111,13 @@ class StreamStore(ABC):
 
     @abstractmethod
     async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+        self,
+        new: NewStream,
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        limit: int | None,
+        arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
         """Make `new` the session's active stream, and count it among its owner's running ones while its lease lasts.
 
@@ -121,6 +127,10 @@ class StreamStore(ABC):
 
         Writes the lease index before and the session pointers, the ordinal, the meta and the owner's slot in one step.
         The stream begins now, and so later than any erasure of its session.
+
+        `arrived_seconds`: how long ago its request arrived. If the session's coming answers were stopped after that
+        (`stop_coming`), the stream is registered with its stop requested. If they were stopped before, they are no
+        longer: whoever asks after a stop means it.
         """
 
     @abstractmethod
@@ -216,6 +226,15 @@ class StreamStore(ABC):
     @abstractmethod
     async def request_stop(self, ref: StreamRef) -> StopReply:
         """Ask the stream's writer to stop: sets the flag and hands watchers a hint."""
+
+    @abstractmethod
+    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+        """Stop those answers of the session whose requests have arrived by now, and that are registered within
+        `seconds`: for a stop that finds nothing to stop. See `register`.
+
+        Of one owner's sessions, the `limit` that were marked so last stay so. False, and nothing is changed, when the
+        session has an unsealed stream: that is what a stop means then.
+        """
 
     @abstractmethod
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:

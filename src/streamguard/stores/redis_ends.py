@@ -67,7 +67,7 @@ class EndSteps(Steps):
         return self._lanes.script(
             "seal",
             (self._keys.stream(ref).meta,),
-            (epoch, seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)),
+            (epoch, *_seal_fields(seal)),
         )
 
     def _sealed(self, ref: StreamRef, reply: Reply) -> tuple[Status, Seal | None]:
@@ -94,7 +94,7 @@ class EndSteps(Steps):
                 close.terminal.quota,
                 "" if close.owed is None else "1",
                 close.owed or b"",
-                "" if seal is None else seal_json(seal),
+                b"" if seal is None else b"|".join(_seal_fields(seal)),
                 encode_member(close.ref),
                 *flatten(close.events),
                 "t",
@@ -190,3 +190,8 @@ class EndSteps(Steps):
     def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
         self._status(items(reply)[0], ref, operation)
         return append_reply(reply)
+
+
+def _seal_fields(seal: Seal) -> tuple[bytes, bytes, bytes, bytes]:
+    """The last event, `g`, `u` and `h` of a seal: together they are all of it."""
+    return b"%d" % seal.last_seq, seal_json(seal), usage_json(seal.usage), pack_held(seal.held)

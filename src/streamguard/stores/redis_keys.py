@@ -37,6 +37,8 @@ class SessionKeys(NamedTuple):
     """Sorted set: the ids of its streams, by ordinal; what an erasure has to delete."""
     erased: bytes
     """String: when the session was last erased."""
+    stopped: bytes
+    """String: when its coming answers were stopped."""
     meta_prefix: bytes
     """What the keys of its streams' records begin with; the stream id follows."""
     log_prefix: bytes
@@ -82,7 +84,7 @@ class Keys:
 
     def _session(self, key: SessionKey) -> SessionKeys:
         prefix = f"{self._namespace}:{{{_digest(self._namespace, key.owner, key.session_id)}}}:".encode()
-        return SessionKeys(prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"m:", prefix + b"l:")
+        return SessionKeys(prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"p", prefix + b"m:", prefix + b"l:")
 
     def _stream(self, ref: StreamRef) -> StreamKeys:
         session = self.session(ref.key)
@@ -102,6 +104,10 @@ class Keys:
     def owner(self, owner: str) -> bytes:
         """Sorted set: an owner's running streams by lease deadline."""
         return f"{self._namespace}:{{o.{_digest(self._namespace, owner)}}}".encode()
+
+    def stops(self, owner: str) -> bytes:
+        """Sorted set: the sessions of an owner whose coming answers were stopped, by when that ends."""
+        return f"{self._namespace}:{{p.{_digest(self._namespace, owner)}}}".encode()
 
     def lease_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the lease index that `ref` belongs to."""

@@ -36,7 +36,13 @@ class RegistrySteps(Steps):
     _leases: LeaseIndex
 
     async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+        self,
+        new: NewStream,
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        limit: int | None,
+        arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
         keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
         deadline, reply = await self._ask(
@@ -53,6 +59,8 @@ class RegistrySteps(Steps):
                     self._keys.owner(new.ref.key.owner),
                     session.erased,
                     keys.withdrawn,
+                    session.stopped,
+                    self._keys.stops(new.ref.key.owner),
                 ),
                 (
                     session.meta_prefix,
@@ -62,6 +70,7 @@ class RegistrySteps(Steps):
                     milliseconds(ttl_seconds),
                     "" if limit is None else limit,
                     OWNER_TTL_MS,
+                    round(arrived_seconds * 1_000_000),
                     *identity(new),
                 ),
             ),
@@ -133,6 +142,20 @@ class RegistrySteps(Steps):
         if answer == "newer":
             raise newer_format(ref, "request_stop")
         return StopReply(answer)
+
+    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+        keys = self._keys.session(key)
+        answer = text(
+            await self._call(
+                "stop_coming",
+                "stop_coming",
+                (keys.session, keys.stopped, self._keys.stops(key.owner)),
+                (keys.meta_prefix, milliseconds(seconds), limit),
+            )
+        )
+        if answer == "newer":
+            raise newer_format(None, "stop_coming")
+        return answer == "marked"
 
     def _tell_begun_anew(self, ref: StreamRef, what: Sequence[Reply]) -> None:
         """What a registration found damaged and put right: what everything else of the session depends on."""

@@ -124,11 +124,23 @@ class PassingStore(StreamStore):
         await self._pass("ping", self.inner.ping)
 
     async def register(
-        self, new: NewStream, *, lease_seconds: float, ttl_seconds: float, limit: int | None
+        self,
+        new: NewStream,
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        limit: int | None,
+        arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
         return await self._pass(
             "register",
-            lambda: self.inner.register(new, lease_seconds=lease_seconds, ttl_seconds=ttl_seconds, limit=limit),
+            lambda: self.inner.register(
+                new,
+                lease_seconds=lease_seconds,
+                ttl_seconds=ttl_seconds,
+                limit=limit,
+                arrived_seconds=arrived_seconds,
+            ),
         )
 
     async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
@@ -191,6 +203,9 @@ class PassingStore(StreamStore):
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
         return await self._pass("request_stop", lambda: self.inner.request_stop(ref))
+
+    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+        return await self._pass("stop_coming", lambda: self.inner.stop_coming(key, seconds=seconds, limit=limit))
 
     async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
         return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))

@@ -123,9 +123,11 @@ class Visitor:
         query = "?errors=stream" if errors_in_stream else ""
         return await self.request("GET", self._path(session_id, f"/stream{query}"), headers=more)
 
-    async def stop(self, session_id: str) -> Answer:
-        """Stop the running answer: 202, or 204 if there is none."""
-        return await self.request("POST", self._path(session_id, "/stop"))
+    async def stop(self, session_id: str, *, stream_id: str | None = None, message_id: str | None = None) -> Answer:
+        """Stop the running answer: 202, or 204 if there is none, or if it is not the one that is named."""
+        named = {"stream_id": stream_id, "message_id": message_id}
+        query = urlencode({name: value for name, value in named.items() if value is not None})
+        return await self.request("POST", self._path(session_id, "/stop") + (f"?{query}" if query else ""))
 
     async def delete(self, session_id: str) -> Answer:
         """End the running answer and forget the session: 204."""

@@ -118,7 +118,7 @@ class GuardedEndpoint:
         exchange.headers = ids.headers()
         try:
             if await self._is_forbidden(opened):
-                return await self._as_if_never(opened, admitted, ids)
+                return await self._as_if_never(opened, admitted, ids, launched=False)
             intake.hold(opened)
             answer = admitted.items.launch(self._gate.runtime, opened)
         except BaseException:  # cancelled, say: nobody produces it
@@ -211,6 +211,7 @@ class GuardedEndpoint:
                 on_conflict=options.on_conflict,
                 on_store_failure=options.on_store_failure,
                 request_id=ids.request_id,
+                arrived_at=exchange_of(request.scope).arrived_at,
                 first_item_seconds=options.first_item_seconds,
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
@@ -310,7 +311,7 @@ class GuardedEndpoint:
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden(stream):
-            return await self._as_if_never(stream, admitted, ids)
+            return await self._as_if_never(stream, admitted, ids, launched=True)
         runtime = self._gate.runtime
         options = self._view_options(stream.protocol, request)
         status_code, headers, background = self._head(stream, returned, injected, ids)
@@ -329,10 +330,9 @@ class GuardedEndpoint:
         has no longer than that might have taken."""
         return stream.before is not None and await stream.before.forbidden(stream.budget.session_deadline)
 
-    async def _as_if_never(self, stream: LiveStream, admitted: Admitted, ids: Ids) -> Response:
+    async def _as_if_never(self, stream: LiveStream, admitted: Admitted, ids: Ids, *, launched: bool) -> Response:
         """End a stream in somebody else's session, and answer as for one that never was."""
         error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
-        launched = stream.producer is not None or stream.is_ending
         if stream.finalising:
             self._gate.refused(error, ids)
         if launched:

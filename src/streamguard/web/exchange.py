@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -48,6 +49,8 @@ class Exchange:
     """Ids for whatever answer this exchange gets, also one that is not ours (a host's `HTTPException`)."""
     call: Call | None = None
     """The framework's call, where a layer of ours made it; without one it is the server's own, and ends with it."""
+    arrived_at: float = field(default_factory=time.monotonic)
+    """When the outermost layer saw the request, before anything of the host's; without one, when our first code did."""
     intake: Intake | None = None
     """Reads the request; None until something of ours reads it."""
     placement: Placement = Placement.NOWHERE

@@ -206,8 +206,9 @@ def fault_response(fault: Fault, headers: RawHeaders, *, work_started: bool = Fa
     """
     response = Response(fault.envelope(), status_code=fault.status, media_type="application/json")
     more = [(b"cache-control", b"no-store"), *headers]
-    if fault.status in (429, 503) and (fault.retryable or fault.retry_after_seconds is not None):
-        more.append((b"retry-after", str(fault.retry_after_seconds or 1).encode()))
+    told = fault.retry_after_seconds
+    if (told is not None and fault.status in (409, 429, 503)) or (fault.retryable and fault.status in (429, 503)):
+        more.append((b"retry-after", str(told or 1).encode()))
     if work_started:
         more.append((b"x-should-retry", b"false"))
     response.raw_headers.extend(more)

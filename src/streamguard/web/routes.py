@@ -25,6 +25,7 @@ from .exchange import exchange_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, request_id_of, stream_headers
 from .identity import Identity
+from .meant import answer_meant
 from .messages import SavedMessages, page_of
 from .origin import check_origin
 from .paths import RouteName, Target, decoded
@@ -175,7 +176,7 @@ class Routes:
         elif target.route in (RouteName.RAW, RouteName.MESSAGES):
             allowances.reads.spend(key.owner)
         if target.route is RouteName.STOP:
-            return await self._stop(key, ids)
+            return await self._stop(key, request, ids)
         if target.route is RouteName.RAW:
             return await self._raw(key, target, request, ids)
         if target.route is RouteName.MESSAGES:
@@ -200,8 +201,8 @@ class Routes:
             headers.append((b"x-streamguard-notice", FaultCode.QUOTA_UNAVAILABLE.encode()))
         return _json(body, 200, headers)
 
-    async def _stop(self, key: SessionKey, ids: Ids) -> Response:
-        stopped = await self._gate.runtime.sessions.stop(key)
+    async def _stop(self, key: SessionKey, request: Request, ids: Ids) -> Response:
+        stopped = await self._gate.runtime.sessions.stop(key, await answer_meant(request))
         if stopped is None:
             return _empty(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id

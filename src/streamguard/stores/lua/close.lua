@@ -1,7 +1,7 @@
 -- Writes a sealed stream's last events and its terminal record, and closes it.
 -- KEYS: meta, log, session, streams, lease shard, owner
 -- ARGV: epoch, stream id, retention (ms), persisted, quota, '1' with an outbox payload, the payload,
---       the seal it belongs to (JSON) or '' for whichever stands, its name in the lease index,
+--       the seal it belongs to (last event, JSON, usage and held parts, joined by |) or '' for whichever stands, its name in the lease index,
 --       then kind and payload of each event, the terminal record last
 -- Reply: {status, last event, stop flag}
 -- The last two keys are on other slots: one server takes them too, a cluster needs a step of its own for them.
@@ -14,14 +14,15 @@
 --@include fields
 --@include sorted
 --@include tell
-local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'p', 'w', 'g')
+local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'p', 'w', 'gl', 'g', 'u', 'h')
 if not m[1] then return {GONE, 0, 0} end
 if newer(m[1]) then return {CORRUPT, 0, 0} end
 local last, stop, at = tonumber(m[4]), tonumber(m[5]), now()
 if m[2] ~= ARGV[1] then return {FENCED, last, stop} end
 if m[3] == 'c' then return {DUPLICATE, last, stop} end
 if m[3] == 'o' then return {NOT_SEALED, last, stop} end
-if ARGV[8] ~= '' and m[7] ~= ARGV[8] then return {NOT_SEALED, last, stop} end
+local standing = (m[7] or '') .. '|' .. (m[8] or '') .. '|' .. (m[9] or '') .. '|' .. (m[10] or '')
+if ARGV[8] ~= '' and standing ~= ARGV[8] then return {NOT_SEALED, last, stop} end
 local hint = {struct.pack('>BI8I8', stop, last + 1, tonumber(ARGV[1]))}
 local before, damaged = last, false
 for i = 10, #ARGV, 2 do

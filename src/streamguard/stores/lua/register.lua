@@ -1,8 +1,10 @@
 -- Makes a stream its session's active one, unless an unsealed stream is, and one of its owner's running ones, if there
 -- is room.
--- KEYS: meta, log, session, streams, note of who watched before, owner, erasure mark, note of a withdrawal
+-- KEYS: meta, log, session, streams, note of who watched before, owner, erasure mark, note of a withdrawal, when
+--       its session's coming answers were stopped, the owner's sessions of which that is so
 -- ARGV: what the session's meta keys begin with, its log keys, stream id, lease (ms), TTL (ms),
---       how many the owner may have or '', the owner's TTL (ms), then the identity fields as name and value pairs
+--       how many the owner may have or '', the owner's TTL (ms), how long ago the request arrived (µs), then the
+--       identity fields as name and value pairs
 -- Reply: {OK, snapshot, what was damaged and begun anew, …}, {'full'}, {'withdrawn'}, {LEASED, id and snapshot of the
 --        stream in the way} or {CORRUPT}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
@@ -58,15 +60,24 @@ if not session or (session[1] and not (tonumber(session[1]) and tonumber(session
   redis.call('HSET', KEYS[3], 'ordinal', math.floor(tonumber(latest[2] or '0') or 0))
 end
 if unlisted then redis.call('HSET', KEYS[3], 'lost', 1) end -- `erase` searches for the streams that nobody names
+-- A stop that came after the request is meant for this stream; one that came before is forgotten.
+local stop, stopped = 0, redis.pcall('GET', KEYS[9])
+stopped = type(stopped) == 'string' and tonumber(stopped)
+if stopped and stamp() - ARGV[8] < stopped then
+  stop = 1
+elseif stopped then
+  redis.call('DEL', KEYS[9])
+  if not mended(KEYS[10]) then redis.call('ZREM', KEYS[10], KEYS[9]) end
+end
 local epoch, erased = stamp(), redis.pcall('GET', KEYS[7])
 -- It begins after any erasure, whatever became of the clock meanwhile.
 local began = math.max(epoch, (tonumber(type(erased) == 'string' and erased or '') or 0) + 1)
 local ordinal = redis.call('HINCRBY', KEYS[3], 'ordinal', 1)
 redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'active', ARGV[3], 'last', ARGV[3], 'created', digits(began))
 -- The fields append reads come first: Redis searches a small hash from its beginning.
-redis.call('HSET', KEYS[1], 'e', digits(epoch), 's', 'o', 'n', 0, 'x', 0, 'p', 0,
+redis.call('HSET', KEYS[1], 'e', digits(epoch), 's', 'o', 'n', 0, 'x', 0, 'p', stop,
   'w', early, 't', ARGV[5], 'd', at + ARGV[4],
-  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', digits(began), 'y', 'not_asked', 'q', 'none', unpack(ARGV, 8))
+  'v', @FORMAT_VERSION@, 'o', ordinal, 'c', digits(began), 'y', 'not_asked', 'q', 'none', unpack(ARGV, 9))
 -- What `withdraw` puts back.
 if session and session[4] and session[4] ~= ARGV[3] then
   redis.call('HSET', KEYS[1], 'pl', session[4], 'pc', session[5] or 0)
@@ -81,10 +92,10 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[4], 0, 15)) do
   end
 end
 redis.call('ZADD', KEYS[4], ordinal, ARGV[3])
-local writing = mapped(KEYS[3], ARGV[9])
+local writing = mapped(KEYS[3], ARGV[10])
 writing[#writing + 1] = {ordinal, ARGV[3]}
 if #writing > @STREAMS_OF_A_MESSAGE@ then table.remove(writing, 1) end
-redis.call('HSET', KEYS[3], 'm:' .. ARGV[9], cjson.encode(writing), 'i:' .. ARGV[3], ARGV[9])
+redis.call('HSET', KEYS[3], 'm:' .. ARGV[10], cjson.encode(writing), 'i:' .. ARGV[3], ARGV[10])
 extend(KEYS[3], ARGV[5])
 extend(KEYS[4], ARGV[5])
 redis.call('ZADD', KEYS[6], at + ARGV[4], ARGV[3])

@@ -9,6 +9,7 @@ from .log import LogClauses
 from .outbox import OutboxClauses
 from .registry import RegistryClauses
 from .requests import RequestClauses
+from .stops import StopClauses
 from .withdrawals import WithdrawalClauses
 
 __all__ = ["StreamStoreSuite"]
@@ -17,6 +18,7 @@ __all__ = ["StreamStoreSuite"]
 class StreamStoreSuite(
     RegistryClauses,
     WithdrawalClauses,
+    StopClauses,
     LogClauses,
     ClaimClauses,
     EndClauses,

@@ -182,8 +182,11 @@ class EndClauses(Clauses):
         ref = await begin(store)
         first = a_seal(0, Outcome.STOPPED)
         await store.seal(ref, epoch_of(ref), first)
-        answer = await store.seal_and_close(closing(ref), a_seal(0, Outcome.COMPLETED))
-        assert answer == (Status.SEALED, first, None)
+        proposals = [a_seal(0, Outcome.COMPLETED), a_seal(1, Outcome.STOPPED)]
+        proposals += [replace(first, usage=Usage({"tokens": 1})), replace(first, held=(b"[DONE]",))]
+        for proposal in proposals:
+            answer = await store.seal_and_close(closing(ref), proposal)
+            assert answer == (Status.SEALED, first, None)
         assert (await meta(store, ref)).state is StreamState.SEALED
         assert await log(store, ref) == []
 

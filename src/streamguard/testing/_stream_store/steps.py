@@ -88,8 +88,9 @@ async def try_register(
     lease: float = LONG_SECONDS,
     ttl: float = LONG_SECONDS,
     limit: int | None = None,
+    arrived: float = 0.0,
 ) -> Registered | Occupied | Full | Withdrawn:
-    answer = await store.register(new, lease_seconds=lease, ttl_seconds=ttl, limit=limit)
+    answer = await store.register(new, lease_seconds=lease, ttl_seconds=ttl, limit=limit, arrived_seconds=arrived)
     if isinstance(answer, Registered):
         _issued.setdefault(new.ref, [answer.meta.epoch])
     return answer
