@@ -6,9 +6,11 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 import streamguard
 from streamguard.stores import RedisClient
@@ -17,7 +19,7 @@ from .harness.mariadb import MariaDBServer
 from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
-from .tiers import only_fast, processes_refused
+from .tiers import EXAMPLES, is_looked_at, only_fast, processes_refused
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
 pytest.register_assert_rewrite(
@@ -32,6 +34,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--loop", choices=["asyncio", "uvloop"], default="asyncio", help="event loop of the async tests (asyncio)"
     )
     parser.addoption("--fast", action="store_true", help="only tests that start no process; see tests/tiers.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("whole", deadline=None)  # a busy machine is no failure
+    settings.register_profile("fast", deadline=None, max_examples=EXAMPLES)
+    settings.load_profile("fast" if config.getoption("--fast") else "whole")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """In the fast tier, what none of its tests needs is not imported."""
+    return True if config.getoption("--fast") and not is_looked_at(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
