@@ -50,9 +50,11 @@ class _Block:
 class Reader:
     """One reader, in `directory`, whose environment is at `environment`."""
 
-    def __init__(self, directory: Path, environment: Path, *, redis_url: str) -> None:
+    def __init__(self, directory: Path, environment: Path, checkout: Path, *, redis_url: str) -> None:
         self._directory = directory
         self._environment = environment
+        self._checkout = checkout
+        """What there is to clone."""
         self._redis_url = redis_url
         self._port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
@@ -61,6 +63,8 @@ class Reader:
         """Of the events seen last."""
         self.compared = 0
         """How many commands said what the page shows."""
+        self.served = 0
+        """How many servers came up."""
 
     def follow(self, page: str) -> None:
         """Do what the page says, from its first block to its last.
@@ -94,18 +98,19 @@ class Reader:
         text = text.replace("localhost:8000", f"localhost:{self._port}")
         text = text.replace("redis://localhost:6379/0", self._redis_url)
         text = text.replace("time.sleep(20)", f"time.sleep({_LOCK_SECONDS})")
-        text = re.sub(r"^git clone REPOSITORY streamguard$", f"ln -sfn {ROOT} streamguard", text, flags=re.M)
+        text = text.replace("git clone REPOSITORY streamguard", f"ln -sfn {self._checkout} streamguard")
         return re.sub(r"^uvicorn .*$", rf"exec \g<0> --port {self._port}", text, flags=re.M)
 
     def _do(self, script: str) -> None:
         """Run commands of which no output is shown."""
         script = self._here(script)
-        if "exec uvicorn" in script:
+        if "exec uvicorn" in script or "scripts/demo" in script:
             self._serve(script)
+            self.served += 1
         elif script.rstrip().endswith("&"):
             self._beside.append(self._start(f"exec {script.rstrip().removesuffix('&')}"))
             wait_until(self._is_locked, description="the database is locked")
-        elif "scripts/" not in script:  # those make an environment of their own
+        elif "scripts/test" not in script:  # which runs this test too
             self._run(script)
 
     def _see(self, command: str, shown: str) -> None:
@@ -196,6 +201,8 @@ class Reader:
             "VIRTUAL_ENV": str(self._environment),
             "NO_PROXY": "localhost,127.0.0.1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PORT": str(self._port),  # of the demo
+            "XDG_STATE_HOME": str(self._directory / "state"),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from .first_steps import Reader, matches
+from .samples import ROOT
 
-READERS = ({"README.md": 1}, {"docs/tutorial/index.md": 5, "docs/tutorial/keep-your-chats.md": 6})
-"""What each reader follows, one page after the other, and how many commands have their output compared."""
+READERS = ({"README.md": (1, 3)}, {"docs/tutorial/index.md": (5, 2), "docs/tutorial/keep-your-chats.md": (6, 1)})
+"""What each reader follows, one page after the other: how many commands have their output compared, and how many
+servers come up. Those of the README and of the first tutorial are two workers in the end."""
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +25,29 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is in the repository, as it stands here."""
+    directory = tmp_path_factory.mktemp("repository") / "streamguard"
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():  # or it is being removed
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+    return directory
+
+
 @pytest.mark.timeout(300)
-def test_a_reader_sees_what_the_pages_show(environment: Path, redis_url: str, tmp_path: Path) -> None:
+def test_a_reader_sees_what_the_pages_show(environment: Path, checkout: Path, redis_url: str, tmp_path: Path) -> None:
     for number, pages in enumerate(READERS):
         directory = tmp_path / str(number)
         directory.mkdir()
-        reader, compared = Reader(directory, environment, redis_url=redis_url), 0
+        reader = Reader(directory, environment, checkout, redis_url=redis_url)
         try:
-            for page, commands in pages.items():
+            for page, expected in pages.items():
+                before = reader.compared, reader.served
                 reader.follow(page)
-                compared += commands
-                assert reader.compared == compared, page
+                assert (reader.compared - before[0], reader.served - before[1]) == expected, page
         finally:
             reader.close()
     installed = subprocess.run(
