@@ -109,6 +109,7 @@ async def _many_short_stalls() -> None:
     assert clock.stalled_seconds > 0
 
 
+@pytest.mark.long
 def test_stalls_add_up() -> None:
     run(asyncio.new_event_loop, _many_short_stalls)
 

@@ -190,6 +190,7 @@ async def test_a_stream_that_vanishes_meanwhile(memory: MemoryStore) -> None:
         await worker.runtime.sessions.stop(KEY)
 
 
+@pytest.mark.long
 async def test_after_an_outage_the_sweep_holds_back_for_a_lease(memory: MemoryStore) -> None:
     """Live writers renew first. A process that just started has seen no more than one after an outage."""
     line = Line(memory)
@@ -215,6 +216,7 @@ async def test_a_sweep_says_when_the_store_failed(memory: MemoryStore) -> None:
         line.down = False
 
 
+@pytest.mark.long
 async def test_a_process_that_stood_still_lets_the_others_renew_first(memory: MemoryStore) -> None:
     """Its whole machine may have: leases that ran out meanwhile are no sign of a dead worker."""
     line = Line(memory)

@@ -136,6 +136,7 @@ async def test_what_keeps_failing_becomes_a_dead_letter_and_holds_up_nobody(memo
         assert await memory.owed(dead=True, limit=10) == []
 
 
+@pytest.mark.long
 async def test_one_that_hangs_does_not_hold_up_the_others(memory: MemoryStore) -> None:
     hanging, messages = Messages(), Messages()
     bindings = Bindings()

@@ -262,6 +262,7 @@ async def test_the_loser_of_a_takeover_reads_again(memory: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize("answer", [Status.FENCED, Status.GAP])
+@pytest.mark.long
 async def test_a_session_contended_for_ever_is_refused(memory: MemoryStore, answer: Status) -> None:
     line = Line(memory)
     dead = Line(memory)

@@ -312,6 +312,7 @@ async def test_a_stop_stays_a_stop_when_the_log_fails_under_it(memory: MemorySto
         line.down = False
 
 
+@pytest.mark.long
 async def test_a_degraded_streams_heartbeat_does_not_wake_itself(memory: MemoryStore) -> None:
     """Declaring a log lost causes a hint, and the writer listens: it must not answer with the next declaration."""
     line = Line(memory)
@@ -407,6 +408,7 @@ async def test_a_store_that_is_gone_at_the_end(memory: MemoryStore, step: str) -
         assert [event.data for event in replay.events] == [event.data for event in reading.events]
 
 
+@pytest.mark.long
 async def test_while_the_breaker_is_open_nobody_retries(memory: MemoryStore) -> None:
     line = Line(memory)
     line.down = True

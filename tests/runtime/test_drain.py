@@ -132,6 +132,7 @@ async def test_a_store_that_is_gone_does_not_hold_up_the_exit(
     assert len(terminals(await log_of(memory, stream.ref))) <= 1
 
 
+@pytest.mark.long
 async def test_an_end_that_hangs_is_given_up(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the store does: the process can leave, and the stream is found by its expired lease."""
     monkeypatch.setattr(drain, "FINISH_SECONDS", 0.1)

@@ -50,6 +50,7 @@ async def lost_to_another(
 
 
 @pytest.mark.parametrize("found_by", ["hint", "heartbeat", "append", "seal", "close"])
+@pytest.mark.long
 async def test_whoever_lost_the_epoch_writes_nothing_more(memory: MemoryStore, found_by: str) -> None:
     """Promise I5. However the old writer finds out, its viewers go on to the new owner's one terminal."""
     line = Line(memory)

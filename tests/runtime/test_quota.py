@@ -370,6 +370,7 @@ async def test_a_degraded_reply_is_settled(memory: MemoryStore) -> None:
     assert await used(quota) == (40, 0)
 
 
+@pytest.mark.long
 async def test_a_degraded_reply_that_cannot_be_settled_is_settled_from_memory(memory: MemoryStore) -> None:
     """Its reservation is renewed meanwhile; once it is settled, its record says so."""
     quota, line = QuotaLine(), Line(memory)
@@ -485,6 +486,7 @@ async def test_an_orphan_of_an_unknown_endpoint_is_left_pending(memory: MemorySt
 # -- reservations that nobody settles ------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_live_reservations_are_renewed_and_never_ended(memory: MemoryStore) -> None:
     quota = QuotaLine(MemoryQuotaStore(hold_seconds=0.3, stale_seconds=0.2))
     async with counting(memory, quota) as worker:

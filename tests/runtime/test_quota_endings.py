@@ -73,6 +73,7 @@ async def test_settled_while_the_store_is_away(memory: MemoryStore) -> None:
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
 
 
+@pytest.mark.long
 async def test_settled_but_the_mark_does_not_get_through_at_once(memory: MemoryStore) -> None:
     quota, line = QuotaLine(), Line(memory)
     async with counting(line, quota, quick(**OWING, drain_seconds=5.0)) as worker:
@@ -86,6 +87,7 @@ async def test_settled_but_the_mark_does_not_get_through_at_once(memory: MemoryS
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
 
 
+@pytest.mark.long
 async def test_settled_while_its_record_is_on_its_way(memory: MemoryStore) -> None:
     quota, line = QuotaLine(), Line(memory)
     async with counting(line, quota, quick(**OWING, drain_seconds=5.0)) as worker:
@@ -105,6 +107,7 @@ async def test_settled_while_its_record_is_on_its_way(memory: MemoryStore) -> No
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
 
 
+@pytest.mark.long
 async def test_its_worker_dies_before_it_could_settle(memory: MemoryStore) -> None:
     """Its reservation expires; whoever sees to that says so in the record."""
     quota, mine = QuotaLine(MemoryQuotaStore(hold_seconds=0.2, stale_seconds=0.1)), Line(memory)
@@ -129,6 +132,7 @@ async def test_its_worker_dies_before_it_could_settle(memory: MemoryStore) -> No
 
 
 @pytest.mark.parametrize("how", ["status", "next request"])
+@pytest.mark.long
 async def test_its_worker_dies_between_settling_and_saying_so(memory: MemoryStore, how: str) -> None:
     """Nothing is left that expires: the next look at the session puts it right."""
     quota, mine = QuotaLine(), Line(memory)

@@ -316,6 +316,7 @@ async def test_an_expired_session_is_opened_again(memory: MemoryStore) -> None:
         assert len(await stored_in(messages)) == 1
 
 
+@pytest.mark.long
 async def test_a_drain_during_a_slow_save_leaves_an_entry_to_others(memory: MemoryStore) -> None:
     messages = Messages()
     messages.hold("append")
@@ -357,6 +358,7 @@ async def test_resume_replays_a_reply_that_is_not_saved_yet(memory: MemoryStore)
         assert (await read(await worker.resume())).text == "a"
 
 
+@pytest.mark.long
 async def test_a_stream_that_hung_on_its_store_until_the_drain_ended_is_saved(memory: MemoryStore) -> None:
     messages = Messages()
     line = Line(memory)

@@ -40,6 +40,7 @@ async def test_status(stores: Stores) -> None:
         assert record.last.seal.outcome is Outcome.COMPLETED
 
 
+@pytest.mark.long
 async def test_every_question_says_when_the_store_is_away(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(line) as worker:

@@ -97,6 +97,7 @@ async def test_without_the_setting_it_goes_on(memory: MemoryStore) -> None:
         assert stream.seal is None or stream.seal.outcome is Outcome.COMPLETED
 
 
+@pytest.mark.long
 async def test_a_viewer_on_another_worker_keeps_it(stores: Stores, look: StreamStore) -> None:
     line = Line(look)
     async with working(line) as writer, working(stores()) as other:
@@ -111,6 +112,7 @@ async def test_a_viewer_on_another_worker_keeps_it(stores: Stores, look: StreamS
         assert await reason_of(look, stream) == (Outcome.INTERRUPTED, "abandoned")
 
 
+@pytest.mark.long
 async def test_the_last_of_several_viewers_elsewhere_decides(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(line) as writer, working(memory) as two, working(memory) as three:
@@ -176,6 +178,7 @@ async def test_the_request_that_waits_for_its_first_event_watches(memory: Memory
         await stream.ended()
 
 
+@pytest.mark.long
 async def test_while_the_store_does_not_answer_nothing_ends(memory: MemoryStore) -> None:
     """Others could not have told it that somebody watches: its time begins anew."""
     line = Line(memory)

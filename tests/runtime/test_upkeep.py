@@ -48,6 +48,7 @@ async def test_the_stores_warnings_are_told(memory: MemoryStore) -> None:
 
 
 @pytest.mark.parametrize(("name", "operation"), [("writer", "append"), ("leases", "heartbeat"), ("breaker", "ping")])
+@pytest.mark.long
 async def test_crashed_background_tasks_start_again(memory: MemoryStore, name: str, operation: str) -> None:
     """Observed and in the health, and what they had in hand is not forgotten."""
     line = Line(memory)
@@ -158,6 +159,7 @@ async def test_listeners_try_again(memory: MemoryStore, monkeypatch: pytest.Monk
         assert (await worker.watch(stream)).outcome == "stopped"
 
 
+@pytest.mark.long
 async def test_the_process_forgets_ended_streams(memory: MemoryStore) -> None:
     """3,000 streams, watched and unwatched, leave nothing behind: no entry, no task, no stream object."""
     small = MemoryStore(max_bytes=2_000_000)

@@ -122,6 +122,7 @@ async def test_what_is_owed_is_kept_whatever_its_size_until_it_is_given_up() -> 
     assert await store.owed(dead=True, limit=10) == []
 
 
+@pytest.mark.long
 async def test_claims_of_requests_are_forgotten_when_they_expire(clock: Clock) -> None:
     store = MemoryStore(clock=clock)
     claim = RequestClaim(StreamRef(SessionKey("o", "s"), "0" * 24), "f")

@@ -67,6 +67,7 @@ events = st.lists(st.tuples(st.sampled_from(EventKind), st.binary()))
 
 
 @given(seals)
+@pytest.mark.long
 def test_a_seal_survives_the_trip(sealed: Seal) -> None:
     fields = [seal_json(sealed), b"%d" % sealed.last_seq, usage_json(sealed.usage), pack_held(sealed.held)]
     assert decode_seal(REF, fields, "meta") == sealed

@@ -28,6 +28,7 @@ def test_every_step_of_a_contract_passes_through_the_kit(kit: type, contract: ty
     assert left <= {"seal_and_close"}
 
 
+@pytest.mark.long
 class TestFaultyStore(StreamStoreSuite):
     """While it is well, it is the store behind it."""
 
@@ -39,6 +40,7 @@ class TestFaultyStore(StreamStoreSuite):
         await store.aclose()
 
 
+@pytest.mark.long
 class TestFaultyMessageStore(MessageStoreSuite):
     @pytest.fixture
     async def store(self) -> AsyncIterator[MessageStore]:

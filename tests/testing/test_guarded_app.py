@@ -222,6 +222,7 @@ async def test_leaving_drains() -> None:
     assert ended.fields["outcome"] == Outcome.INTERRUPTED
 
 
+@pytest.mark.long
 async def test_a_viewer_that_is_cut_sees_a_broken_connection() -> None:
     """Also under a middleware that ends every response cleanly."""
     site = make_site(drain_seconds=0.2)

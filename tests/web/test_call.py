@@ -149,6 +149,7 @@ async def test_the_drain_waits_for_a_call_that_the_server_left() -> None:
         assert lending.events == ["used", "given back"]
 
 
+@pytest.mark.long
 async def test_a_server_that_cancels_its_call_leaves_the_frameworks_to_the_stream() -> None:
     lending = Lending(drain_seconds=10)
     async with serving(lending.app, graceful_seconds=1) as server:

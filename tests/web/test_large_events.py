@@ -56,6 +56,7 @@ TEXT = "Here is your cat. " + "".join(f"{number} " for number in range(20))
 
 
 @pytest.mark.parametrize("store", ["memory", "redis"])
+@pytest.mark.long
 async def test_an_image_arrives_is_saved_and_replays(store: str, request: pytest.FixtureRequest) -> None:
     url = "memory://" if store == "memory" else str(request.getfixturevalue("redis_url"))
     async with app_of(url, with_image) as chat:

@@ -28,6 +28,7 @@ def test_viewers_are_counted_per_owner() -> None:
         slots.take("ann")
 
 
+@pytest.mark.long
 def test_a_slot_whose_response_was_never_sent_is_given_back() -> None:
     slots = viewer_slots(1)
     slots.take("ann")

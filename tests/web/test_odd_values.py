@@ -207,6 +207,7 @@ def _check(place: str, value: object, faults: list[Any], saved: dict[str, Any]) 
     assert [fault.severity for fault in faults] == ["warning"] * replaced
 
 
+@pytest.mark.long
 def test_any_value_in_any_part(rig: Rig, request: pytest.FixtureRequest) -> None:
     @examples(request)
     @given(st.sampled_from(list(PLACES)), odd_values)
@@ -226,6 +227,7 @@ def test_any_value_in_any_part(rig: Rig, request: pytest.FixtureRequest) -> None
     run()
 
 
+@pytest.mark.long
 def test_any_value_in_the_question(rig: Rig, request: pytest.FixtureRequest) -> None:
     @examples(request)
     @given(odd_values, odd_texts)

@@ -218,6 +218,7 @@ async def test_the_status_tells_how_the_owner_stands() -> None:
         assert answer.headers["x-streamguard-notice"] == "quota_unavailable"
 
 
+@pytest.mark.long
 async def test_the_next_answer_says_that_an_earlier_one_is_not_settled() -> None:
     quota = QuotaLine()
     chat = Chat(quota)

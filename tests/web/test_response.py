@@ -122,6 +122,7 @@ async def test_a_client_that_leaves_does_not_end_the_stream() -> None:
             assert second.ending is Ending.CLEAN
 
 
+@pytest.mark.long
 async def test_a_client_that_does_not_read_is_dropped_and_the_others_get_everything() -> None:
     guard = make_guard(viewer_send_seconds=0.3, keep_alive_seconds=1, viewer_backlog_bytes=65_536)
     count, piece = 400, "x" * 50_000
@@ -155,6 +156,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_the_others_get_everyth
             )
 
 
+@pytest.mark.long
 async def test_a_server_that_cancels_requests_gives_them_no_clean_end_and_streams_their_terminal() -> None:
     """uvicorn's graceful timeout: it cancels the requests and shuts the lifespan down at the same moment."""
     guard, gate = make_guard(drain_seconds=1), Gate()

@@ -265,6 +265,7 @@ async def test_more_than_a_request_may_bring_is_the_clients_mistake(what: str) -
 
 
 @pytest.mark.parametrize("depth", [100, 5_000, 100_000])
+@pytest.mark.long
 async def test_a_question_that_is_nested_too_deeply_does_not_end_its_answer(depth: int) -> None:
     guard = keeping(Messages())
     nested = deep(depth)
@@ -451,6 +452,7 @@ async def test_the_store_is_asked_while_the_stream_is_registered(somebodys: Some
 
 
 @pytest.mark.parametrize("why", ["never forbids", "is down"])
+@pytest.mark.long
 async def test_a_store_that_has_no_say_is_not_waited_for(somebodys: Somebody, why: str) -> None:
     messages, guard = somebodys.messages, somebodys.guard
     if why == "never forbids":
@@ -475,6 +477,7 @@ async def test_a_store_that_has_no_say_is_not_waited_for(somebodys: Somebody, wh
         await request
 
 
+@pytest.mark.long
 async def test_a_database_that_is_slow_to_say_so_holds_nobody_up_for_long(somebodys: Somebody) -> None:
     """Then the answer goes out, but nothing of it is saved."""
     somebodys.messages.hold("open_session")

@@ -149,6 +149,7 @@ async def test_a_plain_iterator_needs_no_close(threaded: Callable[..., ThreadedI
     await iterator.aclose()
 
 
+@pytest.mark.long
 async def test_a_full_process_answers_503_and_unused_slots_come_back() -> None:
     pool = SyncStreams(1)
     slot = pool.take()

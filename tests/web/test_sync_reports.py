@@ -168,6 +168,7 @@ async def test_of_a_stopped_stream() -> None:
     ],
     ids=["natural end", "failure", "stall", "limit", "too long"],
 )
+@pytest.mark.long
 async def test_of_a_stream_that_ends_otherwise(
     items: Callable[[Rig], Iterator[object]], settings: dict[str, Any], outcome: str
 ) -> None:
@@ -208,6 +209,7 @@ async def test_a_generator_that_ignores_being_closed_gives_its_place_back() -> N
         await _place_is_back(rig)
 
 
+@pytest.mark.long
 async def test_one_that_blocks_is_given_up_with_a_warning_and_its_thread_comes_back() -> None:
     rig = Rig()
     async with rig.running(blocking) as rig.chat:
@@ -224,6 +226,7 @@ async def test_one_that_blocks_is_given_up_with_a_warning_and_its_thread_comes_b
         assert len(rig.outcomes) >= 1, "what waits for a save waits no longer"
 
 
+@pytest.mark.long
 async def test_one_that_blocks_past_the_end_of_the_runtime_is_refused_by_name() -> None:
     rig = Rig()
     async with rig.running(blocking) as rig.chat:

@@ -69,6 +69,7 @@ async def ended(port: int) -> Any:
     return found
 
 
+@pytest.mark.long
 async def test_the_part_there_is_is_saved_and_what_it_used_is_settled() -> None:
     chat = Chat(abandon_after_seconds=SOON)
     async with serving(chat.app) as port:
@@ -96,6 +97,7 @@ async def test_the_part_there_is_is_saved_and_what_it_used_is_settled() -> None:
     ("option", "setting", "outcome"),
     [(SOON, None, "interrupted"), (SOON, 600, "interrupted"), (False, SOON, "completed"), (600, SOON, "completed")],
 )
+@pytest.mark.long
 async def test_the_endpoints_own_word_counts(option: Any, setting: float | None, outcome: str) -> None:
     chat = Chat(option=option, abandon_after_seconds=setting)
     async with serving(chat.app) as port:

@@ -225,6 +225,7 @@ json_values = st.recursive(
 
 
 @given(json_values, st.booleans())
+@pytest.mark.long
 def test_whole_json_is_read_as_it_is(value: Json, ascii_only: bool) -> None:
     assert partial_json(json.dumps(value, ensure_ascii=ascii_only)) == (value,)
 

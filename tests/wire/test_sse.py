@@ -282,6 +282,7 @@ def test_blocks_are_bounded_to_the_byte() -> None:
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
 @given(st.data())
+@pytest.mark.long
 def test_a_block_over_the_limit_is_left_out_in_any_chunking(end: bytes, data: st.DataObject) -> None:
     raw = b"data: 1" + end + b"data: " + b"\nx" * 90 + end + b"data: 2" + end + b"data: " + b"y" * 120
     told: list[None] = []
@@ -295,6 +296,7 @@ def test_a_block_over_the_limit_is_left_out_in_any_chunking(end: bytes, data: st
     assert len(told) == 2
 
 
+@pytest.mark.long
 def test_many_small_blocks_in_one_chunk_are_cut_in_linear_time() -> None:
     assert len(BlockSplitter().feed(b"\n" * 500_000)) == 500_000
 
