@@ -79,7 +79,7 @@ def test_a_clause_that_does_not_apply_is_not_collected(
 
 def test_what_applies_to_every_store_is_always_collected(request: pytest.FixtureRequest) -> None:
     about_expiry = collected(ExpiringAgain, request) - collected(Keeping, request)
-    assert len(about_expiry) == 6
+    assert len(about_expiry) == 7
     assert all("expire" in name or "renews" in name for name in about_expiry)
     assert collected(Expiring, request) - collected(Global, request) == SHARED_IDS
 
