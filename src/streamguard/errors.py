@@ -18,6 +18,7 @@ StreamGuardError
 ├── MessageStoreError         the message store could not do what was asked
 │   ├── MessageNotFoundError      no such session or message for this owner
 │   ├── MessageConflictError      the same message is stored with other content
+│   │   └── MessageSupersededError    it belongs to an old branch of the conversation
 │   ├── MessageForbiddenError     the session belongs to somebody else
 │   ├── MessageInvalidError       the store cannot hold this message, now or ever
 │   │   └── MessageCorruptError   what it holds is damaged
@@ -64,6 +65,7 @@ __all__ = [
     "MessageInvalidError",
     "MessageNotFoundError",
     "MessageStoreError",
+    "MessageSupersededError",
     "MessageTimeoutError",
     "MessageUnavailableError",
     "NotStartedError",
@@ -212,6 +214,10 @@ class MessageNotFoundError(MessageStoreError):
 
 class MessageConflictError(MessageStoreError):
     """A message of that id is stored with other content, or is not what this one continues. What is stored stays."""
+
+
+class MessageSupersededError(MessageConflictError):
+    """It belongs to a part of the conversation that was superseded meanwhile: nothing is added to that any more."""
 
 
 class MessageForbiddenError(MessageStoreError):

@@ -42,8 +42,8 @@ class ListingStore(MessageStore):
     ) -> Superseded:
         return await self.inner.supersede(key, by=by, start=start, after=after, message=message)
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await self.inner.get(key, message_id)
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return await self.inner.get(key, message_id, branches=branches)
 
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False

@@ -86,9 +86,9 @@ class CountingMessages(MemoryMessageStore):
         self.read += len(found)
         return found
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         self.read += 1
-        return await super().get(key, message_id)
+        return await super().get(key, message_id, branches=branches)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         self.read += 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from streamguard.messages import Message, Role
+from streamguard.runtime import Revision
 from streamguard.runtime.quotas.payload import add_settlement, read_settlement
 from streamguard.runtime.saving.payload import OwedSave, read_payload, write_payload
+from streamguard.runtime.saving.revising import Asked, Revising
 
 QUESTION = Message("u1", Role.USER, ({"type": "text", "text": "?"},), metadata={"tone": "kind"}, replies_to="m0")
 
@@ -31,3 +35,35 @@ def test_a_settlement_alone_owes_no_save() -> None:
 def test_what_was_owed_before_replies_knew_their_questions_is_read() -> None:
     payload = b'{"v":1,"before":[{"id":"u1","role":"user","parts":[]}]}'
     assert read_payload(payload) == OwedSave((Message("u1", Role.USER, ()),), None, saves=True)
+
+
+@pytest.mark.parametrize("asked", [None, Asked("q1", None, with_message=True), Asked(None, "q0", with_message=False)])
+@pytest.mark.parametrize("kept", [None, (), ("q0", "a0")])
+def test_what_is_still_to_be_superseded_is_kept(asked: Asked | None, kept: tuple[str, ...] | None) -> None:
+    edited = Message("q1", Role.USER, ({"type": "text", "text": "better"},))
+    for revised in ("q1", None):
+        payload = write_payload(
+            [edited], "q1", branch=3, revising=Revising(Revision("q1", kept), asked), revised=revised
+        )
+        for read in (read_payload(payload), read_payload(add_settlement(payload, None))):
+            assert (read.before, read.replies_to, read.branch, read.revised) == ((edited,), "q1", 3, revised)
+            assert read.revising is not None
+            assert (read.revising.revision, read.revising.asked) == (Revision("q1", kept), asked)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"branch": "3"},
+        {"branch": True},
+        {"supersedes": []},
+        {"supersedes": {"start": "q1"}},
+        {"supersedes": {"start": 1, "kept": None, "asked": None, "with": None}},
+        {"supersedes": {"start": "q1", "kept": "q0", "asked": None, "with": None}},
+        {"supersedes": {"start": "q1", "kept": None, "asked": ["q1"], "with": None}},
+    ],
+)
+def test_damage_to_what_is_superseded_is_told(damage: dict[str, object]) -> None:
+    whole = json.loads(write_payload([], branch=1, revising=Revising(Revision("q1"))))
+    with pytest.raises(ValueError, match="payload"):
+        read_payload(json.dumps({**whole, **damage}).encode())

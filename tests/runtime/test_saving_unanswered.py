@@ -8,7 +8,7 @@ from streamguard.messages import Message, MessageStatus, Role
 from streamguard.model import Persisted
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
-from streamguard.runtime.saving.before import UserMessage
+from streamguard.runtime.saving.entry import Entry
 from streamguard.stores.memory import MemoryStore
 
 from ..harness.waiting import wait_until_async
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 __all__ = ["memory"]
 
 
-def asked(stream: LiveStream, message_id: str = "u1") -> UserMessage:
+def asked(stream: LiveStream, message_id: str = "u1") -> Entry:
     """A question that is to be kept before the stream's first word."""
     assert stream.before is not None
     return stream.before.add(Message(message_id, Role.USER, ({"type": "text", "text": "why?"},)))

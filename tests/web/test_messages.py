@@ -341,10 +341,10 @@ async def test_a_reply_that_was_saved_while_it_was_looked_for() -> None:
     class Store(MemoryMessageStore):
         late: Message | None = None
 
-        async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+        async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
             if self.late is not None:
                 await self.append(key, self.late)
-            return await super().get(key, message_id)
+            return await super().get(key, message_id, branches=branches)
 
     store = Store()
     guard = guard_with(store)

@@ -254,11 +254,11 @@ class MessageStore(ABC):
         """
 
     @abstractmethod
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        """One visible message.
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        """One visible message; with `branches`, its version of the highest position where none is visible.
 
         Raises:
-            MessageNotFoundError: no such session or visible message for this owner.
+            MessageNotFoundError: no such session, or no such version, for this owner.
         """
 
     @abstractmethod

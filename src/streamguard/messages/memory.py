@@ -231,10 +231,10 @@ class MemoryMessageStore(MessageStore):
         if draft is not None and appended is Appended.CREATED:
             session.add(draft, now, branch=branch, superseded=None)
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
         self._begin()
-        entry = self._entry("get", key, message_id).copy()
+        entry = self._entry("get", key, message_id, branches=branches).copy()
         return await offloaded(entry.stored, large=len(entry.content) >= LARGE)
 
     async def list(
@@ -282,9 +282,11 @@ class MemoryMessageStore(MessageStore):
             self._forget(first[0])
         return now
 
-    def _entry(self, operation: str, key: SessionKey, message_id: str) -> _Entry:
+    def _entry(self, operation: str, key: SessionKey, message_id: str, *, branches: bool = False) -> _Entry:
         session = self._sessions.get(key)
         entry = None if session is None else session.visible(message_id)
+        if entry is None and session is not None and branches:
+            entry = next(reversed(session.versions.get(message_id, [])), None)
         if entry is None:
             raise MessageNotFoundError(f"{operation}: there is no such message", operation=operation)
         return entry

@@ -131,9 +131,9 @@ class RedisMessageStore(MessageStore):
             clash = Clash(as_bytes(word).decode())
         raise conflict(clash, "supersede")
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
-        reply = await self._call("get", "get", key, message_id)
+        reply = await self._call("get", "get", key, message_id, "1" if branches else "")
         if reply == [b"missing"]:
             raise MessageNotFoundError("get: there is no such message", operation="get")
         with _ERRORS.reading("get"):

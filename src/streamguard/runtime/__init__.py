@@ -5,8 +5,8 @@ from .quotas.reserving import QuotaRefusedError
 from .quotas.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
 from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .resume import Nothing, Resumed
+from .revision import Revision
 from .runtime import Runtime
-from .saving.before import UserMessage
 from .saving.bindings import Bindings, SaveOption, Target
 from .sessions import Meant
 from .stream import LiveStream
@@ -29,11 +29,11 @@ __all__ = [
     "QuotaRefusedError",
     "QuotaTerms",
     "Resumed",
+    "Revision",
     "Runtime",
     "SaveOption",
     "StreamRequest",
     "Target",
-    "UserMessage",
     "Viewer",
     "ViewerCutError",
 ]

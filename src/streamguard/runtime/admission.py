@@ -181,7 +181,7 @@ class Admission:
             elif _joins(request, meta):
                 self._check_protocol(request, meta)
                 return meta
-            elif request.on_conflict == "replace":
+            elif request.replaces(meta.message_id):
                 await self._replace(request, meta, budget)
             elif not meta.stop_requested:
                 break

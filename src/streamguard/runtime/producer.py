@@ -64,6 +64,8 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     except Exception as exc:  # noqa: BLE001 -- whatever an endpoint raises ends its stream, and only that
         if stream.cancelling is None:
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
+    if stream.cancelling.outcome is Outcome.STOPPED:
+        stream.begin()  # its endpoint ran, so that the request counts
     return stream.cancelling
 
 

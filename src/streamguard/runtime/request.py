@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from ..faults import Fault
 from ..model import Outcome, SessionKey
 from ..wire.base import WireProtocol
+from .revision import Revision
 
 if TYPE_CHECKING:
     from .quotas.terms import Demand
@@ -45,10 +46,17 @@ class StreamRequest:
     """For how long it may go on while nobody watches it; None: to its own end."""
     retry_key: str | None = None
     """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
+    revision: Revision | None = None
+    """What it supersedes of its conversation, as its body says; an endpoint may say more with `run.save`."""
     demand: Demand | None = None
     """What is to be reserved for it; None where nothing is counted."""
     on_over: Callable[[], None] | None = None
     """Called once the stream that was made of it is over; never if there is none. It must not raise."""
+
+    def replaces(self, message_id: str) -> bool:
+        """Whether the session's running answer, of that message, ends for this request."""
+        superseded = self.revision is not None and not self.revision.keeps(message_id)
+        return superseded or self.on_conflict == "replace"
 
 
 class FirstItem(Enum):

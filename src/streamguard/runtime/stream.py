@@ -229,6 +229,8 @@ class LiveStream:
         """Emit what comes before the first item; later calls do nothing."""
         if not self.began:
             self.began = True
+            if self.before is not None and self.producer is not None:
+                self.before.accepted()
             for payload in self.encoder.begin():
                 self.emit(EventKind.DATA, payload)
             if self._announcement is not None:

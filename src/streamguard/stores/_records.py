@@ -94,6 +94,7 @@ class StreamEntry:
     seal: Seal | None = None
     persisted: Persisted = Persisted.NOT_ASKED
     quota: QuotaState = QuotaState.NONE
+    revised: bool = False
     owed: bytes | None = None
     """The outbox payload left by `close`; None when nothing is owed."""
     attempts: int = 0
@@ -268,6 +269,7 @@ class StreamEntry:
             usage=self.usage if self.seal is None else self.seal.usage,
             persisted=self.persisted,
             quota=self.quota,
+            revised=self.revised,
             created_at=self.began_us / 1_000_000,
             age_seconds=(now_us - self.began_us) / 1_000_000,
             closed_seconds=None if self.closed_at is None else now - self.closed_at,

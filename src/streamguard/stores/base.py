@@ -301,9 +301,14 @@ class StreamStore(ABC):
 
     @abstractmethod
     async def mark(
-        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        revised: bool = False,
     ) -> Status:
-        """Set the mutable fields of a stream's record: `OK` or `GONE`."""
+        """Set the mutable fields of a stream's record, `revised` for good: `OK` or `GONE`."""
 
     @abstractmethod
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:

@@ -262,7 +262,12 @@ class MemoryStore(RegistrySteps):
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
     async def mark(
-        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        revised: bool = False,
     ) -> Status:
         self._begin()
         stream = self._find(ref)
@@ -270,6 +275,7 @@ class MemoryStore(RegistrySteps):
             return Status.GONE
         stream.persisted = persisted or stream.persisted
         stream.quota = quota or stream.quota
+        stream.revised = revised or stream.revised
         return Status.OK
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:

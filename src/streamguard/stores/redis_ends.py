@@ -139,9 +139,14 @@ class EndSteps(Steps):
         return answer
 
     async def mark(
-        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        revised: bool = False,
     ) -> Status:
-        fields = mutable_fields(persisted, quota)
+        fields = [*mutable_fields(persisted, quota), *(("rv", "1") if revised else ())]
         return self._status(await self._call("mark", "mark", (self._keys.stream(ref).meta,), fields), ref, "mark")
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:

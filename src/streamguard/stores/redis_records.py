@@ -77,6 +77,7 @@ META_FIELDS: Final = (
     "h",  # seal: held closing parts, packed
     "y",  # persisted
     "q",  # quota
+    "rv",  # a later request superseded its reply
     "c",  # when it began, µs on the server's clock
     "z",  # closed at, ms on the server's clock
     "ab",  # for how long it may go on while nobody views it, ms
@@ -185,6 +186,7 @@ def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | No
             usage=_usage(f["u"]),
             persisted=read_persisted(read_text(f["y"])),
             quota=read_quota_state(read_text(f["q"])),
+            revised=f["rv"] == b"1",
             created_at=began / 1_000_000,
             age_seconds=max(0.0, at / 1_000 - began / 1_000_000),
             closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,

@@ -218,6 +218,8 @@ class StreamMeta:
     """What it consumed, by its seal or, before there is one, by its writer's last heartbeat; None while unknown."""
     persisted: Persisted
     quota: QuotaState
+    revised: bool
+    """A later request superseded its reply before that was saved."""
     created_at: float
     """When it began: Unix time, on the store's clock."""
     age_seconds: float

@@ -71,8 +71,8 @@ class PassingMessageStore(MessageStore):
             "supersede", lambda: self.inner.supersede(key, by=by, start=start, after=after, message=message)
         )
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await self._pass("get", lambda: self.inner.get(key, message_id))
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return await self._pass("get", lambda: self.inner.get(key, message_id, branches=branches))
 
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
@@ -235,9 +235,14 @@ class PassingStore(StreamStore):
         return await self._pass("lose", lambda: self.inner.lose(lost))
 
     async def mark(
-        self, ref: StreamRef, *, persisted: Persisted | None = None, quota: QuotaState | None = None
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        revised: bool = False,
     ) -> Status:
-        return await self._pass("mark", lambda: self.inner.mark(ref, persisted=persisted, quota=quota))
+        return await self._pass("mark", lambda: self.inner.mark(ref, persisted=persisted, quota=quota, revised=revised))
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         await self._pass(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -29,6 +28,7 @@ from ..wire import WireProtocol, protocol_named
 from .admitted import Admitted, take_places
 from .client_version import protocol_for
 from .exchange import exchange_of, intake_of
+from .fingerprint import fingerprint_of
 from .gate import Gate, Ids, fault_response
 from .headers import RawHeaders, merged, request_id_of, stream_headers
 from .idempotency import open_once
@@ -39,6 +39,7 @@ from .origin import SAFE_METHODS, check_origin
 from .quota import Counting, standing_headers
 from .request_keys import RequestKey, abandon, carries_key, give_back, request_key
 from .response import StreamResponse
+from .revision import revision_of
 from .run import Run
 from .selector import Selector, checked_message_id, checked_session_id
 from .signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointKind, EndpointSignature
@@ -197,8 +198,9 @@ class GuardedEndpoint:
         message_id = checked_message_id(named)
         demand = None if self._counting is None else await self._counting.demand(arguments, request)
         protocol = protocol_for(self._protocol, request)
+        revision = None if found is None else await revision_of(request)
         joinable, once = options.on_conflict == "join", carries_key(request)
-        content = await self._fingerprint(request) if joinable or once else ""
+        content = await fingerprint_of(request) if joinable or once else ""
         # Nothing is awaited from here on, and nothing can fail any more: who is refused holds nothing.
         places = take_places(gate, identity, request, sync=self.signature.kind is EndpointKind.SYNC_GENERATOR)
         return Admitted(
@@ -217,6 +219,7 @@ class GuardedEndpoint:
                 max_stream_seconds=options.max_stream_seconds,
                 abandon_after_seconds=options.abandon_after(gate.settings),
                 retry_key=request.headers["idempotency-key"] if once else None,
+                revision=revision,
                 demand=demand,
                 on_over=None if places.stranger is None else places.stranger.release,
             ),
@@ -246,15 +249,6 @@ class GuardedEndpoint:
             ttl_seconds=running + settings.save_total_seconds + kept,
             attempt_seconds=settings.finished_ttl_seconds,
         )
-
-    async def _fingerprint(self, request: Request) -> str:
-        """SHA-256 of method, path and body; empty, so never equal to another, for a body that was consumed unkept."""
-        try:
-            body = await request.body()
-        except RuntimeError:
-            return ""
-        path = request.scope.get("raw_path") or request.scope["path"].encode()
-        return hashlib.sha256(b"\0".join((request.method.encode(), path, body))).hexdigest()
 
     def _call(self, arguments: dict[str, object], run: Run) -> object:
         if self.signature.run is not None:

@@ -43,14 +43,15 @@ NOTHING_THERE: Final = (MessageNotFoundError, MessageForbiddenError, MessageInva
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which messages a request asks for: up to `limit` past position `after`."""
+    """Which messages a request asks for: up to `limit` past position `after`; those of old `branches` too?"""
 
     after: int
     limit: int
+    branches: bool
 
 
 def page_of(request: Request) -> Page:
-    """What `?after=` and `?limit=` say.
+    """What `?after=`, `?limit=` and `?branches=` say.
 
     Raises:
         FaultError: `request_invalid`.
@@ -58,6 +59,7 @@ def page_of(request: Request) -> Page:
     return Page(
         _number(request, "after", default=0, lowest=0, highest=MAX_SEQ),
         _number(request, "limit", default=DEFAULT_LIMIT, lowest=1, highest=MAX_LIMIT),
+        _number(request, "branches", default=0, lowest=0, highest=1) == 1,
     )
 
 
@@ -86,15 +88,16 @@ class SavedMessages:
         if not stores:
             raise FaultError(Fault.of(FaultCode.NOT_FOUND, reason="no_message_store", session_id=key.session_id))
         store = await self._store_of(key, stores, last)
-        step = partial(store.list, key, after=page.after, limit=page.limit + 1)
+        step = partial(store.list, key, after=page.after, limit=page.limit + 1, branches=page.branches)
         found = await self._asked(key, store, "list", step) or []
         shown = found[: page.limit]
-        entries = [_entry(stored) for stored in shown]
+        entries = [_entry(stored) | (_branch_of(stored) if page.branches else {}) for stored in shown]
         more = len(found) > page.limit
         if last is not None and last.persisted in (Persisted.PENDING, Persisted.NO):
             await self._add_unsaved(key, store, last, shown, entries, after=page.after, more=more)
         following = shown[-1].position if more else None
-        return {"session_id": key.session_id, "messages": _as_said(entries), "next": following}
+        ordered = entries if page.branches else _as_said(entries)
+        return {"session_id": key.session_id, "messages": ordered, "next": following}
 
     async def erase(self, key: SessionKey) -> None:
         """Delete the session in every message store; after its erasure in the stream store, which refuses late saves.
@@ -142,10 +145,11 @@ class SavedMessages:
                 return
         if more:
             return
-        found = await self._asked(key, store, "get", partial(store.get, key, last.message_id))
+        found = await self._asked(key, store, "get", partial(store.get, key, last.message_id, branches=True))
         if found is None:
             entries.append(_unsaved(last))
-        elif found.position > (shown[-1].position if shown else after):  # saved a moment ago
+        elif found.superseded is None and found.position > (shown[-1].position if shown else after):
+            # It was saved a moment ago.
             entries.append(_entry(found) | _not_yet(found, last))
 
     async def _asked(
@@ -216,6 +220,11 @@ def _entry(stored: StoredMessage) -> dict[str, object]:
         "updated_at": _time(stored.updated_at),
         "usage": message.usage,
     }
+
+
+def _branch_of(stored: StoredMessage) -> dict[str, object]:
+    """Which branch an entry was stored in, and which one superseded it."""
+    return {"branch": stored.message.branch, "superseded_by": stored.superseded}
 
 
 def _unsaved(meta: StreamMeta) -> dict[str, object]:

@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ..errors import ConfigurationError, MessageUnavailableError, NotStartedError
+from ..errors import ConfigurationError, MessageInvalidError, MessageUnavailableError, NotStartedError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..runtime import LiveStream, UserMessage
-from ..runtime.saving.faults import SAVE
+from ..messages import Role
+from ..runtime import LiveStream
+from ..runtime.saving.entry import SAVE, Entry
 from ..wire.base import LeftOut
 from ..wire.values import encode_json, normal
 from .incoming import Incoming, check_count, derived_id, message_of
@@ -77,7 +78,7 @@ class MessageSave:
                 MessageUnavailableError(f"{SAVE}: its stream is over, and nothing is saved for it here", operation=SAVE)
             )
 
-    def entered(self, entry: UserMessage) -> None:
+    def entered(self, entry: Entry) -> None:
         """Follow the message from here on; called on the event loop. Not for endpoints to call."""
 
         def settle() -> None:
@@ -104,6 +105,8 @@ class Run:
         self._iterator: ThreadedIterator | None = None
         self._saved = 0
         """How many messages were given to `save`."""
+        self._supersedes = False
+        """Whether one of them was to supersede."""
 
     @property
     def session_id(self) -> str:
@@ -210,7 +213,7 @@ class Run:
             counted[_text(unit)] = count
         self._on_loop(lambda: self._stream.usage(**counted))
 
-    def save(self, message: Incoming) -> MessageSave:
+    def save(self, message: Incoming, *, supersede: bool = False) -> MessageSave:
         """Save the user's message, before the reply that answers it: once, however often the request is repeated.
 
         It is written concurrently with whatever comes next, and joined before the reply is saved. To have it committed
@@ -223,14 +226,17 @@ class Run:
                 the request's `Idempotency-Key`: a repetition that carries the same one duplicates nothing, and without
                 one each request brings a text of its own. The assistant message that this stream continues is not
                 replaced: results of tools and approvals that the client added to it are taken over.
+            supersede: It takes the place of the stored message of its id, and all that followed that one becomes an old
+                branch, which the page shows no more. Once in a request. A request of AI SDK that edits a question, or
+                has an answer written again, supersedes by itself; nothing else does, least of all a late repetition.
 
         Of what a message holds the same is true as of a part: text becomes valid, and what has no form in JSON is
         replaced, with a notice.
 
         Raises:
-            ConfigurationError: nothing of this endpoint is saved.
+            ConfigurationError: nothing of this endpoint is saved; or this is the second to supersede.
             MessageInvalidError: it is no message, or its id is none: over 256 bytes, say; or it has more than 10,000
-                parts, or is the 1,001st of this request.
+                parts, or is the 1,001st of this request; or an assistant's message is to supersede.
             StreamLimitError: all that was given to `save` is over `max_stream_bytes`.
         """
         stream = self._stream
@@ -240,18 +246,23 @@ class Run:
                 "run.save needs somewhere to save to: give the guard messages=…, or the endpoint save=…"
             )
         check_count(self._saved + 1)
+        if supersede and self._supersedes:
+            raise ConfigurationError("run.save(…, supersede=True) is called once in a request")
         self._saved += 1
         text = message if isinstance(message, str) else ""
         names = (self.owner, self.session_id, stream.request.retry_key or self.stream_id, str(self._saved), text)
         saved, size_bytes, replaced = message_of(message, derived_id(*names))
+        if supersede and saved.role is Role.ASSISTANT:
+            raise MessageInvalidError(f"{SAVE}: an assistant's message supersedes nothing", operation=SAVE)
         stream.bring(size_bytes)
+        self._supersedes = self._supersedes or supersede
         handle = MessageSave(saved.message_id, self._loop, self._loop_thread)
 
         def enter() -> None:
             if replaced:
                 stream.left_out(LeftOut("message", replaced), user_message_id=saved.message_id)
             try:
-                handle.entered(before.add(saved))
+                handle.entered(before.add(saved, supersede=supersede))
             except NotStartedError:
                 handle.refused()
 

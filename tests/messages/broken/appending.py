@@ -180,8 +180,8 @@ class NamesNoStream(Bench):
     ) -> list[StoredMessage]:
         return [_named(stored) for stored in await super().list(key, after=after, limit=limit, branches=branches)]
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return _named(await super().get(key, message_id))
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return _named(await super().get(key, message_id, branches=branches))
 
 
 def _named(stored: StoredMessage) -> StoredMessage:

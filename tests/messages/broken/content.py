@@ -161,10 +161,11 @@ class HandsOutWhatItHolds(Bench):
         super().__init__()
         self.held: dict[tuple[SessionKey, bytes], Message] = {}
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        stored = await super().get(key, message_id)
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        stored = await super().get(key, message_id, branches=branches)
         entry = self.entry(key, message_id)
-        assert entry is not None
+        if entry is None:
+            return stored
         return replace(stored, message=self.held.setdefault((key, entry.content), stored.message))
 
 
@@ -182,8 +183,10 @@ class HoldsWhatItWasGiven(Bench):
         self.parts[key, message.message_id] = message.parts
         return answer
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        stored = await super().get(key, message_id)
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        stored = await super().get(key, message_id, branches=branches)
+        if stored.superseded is not None:
+            return stored
         return replace(stored, message=replace(stored.message, parts=self.parts[key, message_id]))
 
 

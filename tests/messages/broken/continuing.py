@@ -67,8 +67,8 @@ class MovesWhatItContinuesToTheEnd(Bench):
 
 @breaks("test_a_continued_message_names_every_stream_in_order", "test_stream_ids_are_compared_exactly")
 class RemembersThreeStreams(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        stored = await super().get(key, message_id)
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        stored = await super().get(key, message_id, branches=branches)
         return replace(stored, streams=stored.streams[-3:])
 
 

@@ -14,9 +14,9 @@ from .bench import Bench, breaks
 
 @breaks("test_an_error_names_what_was_asked")
 class NamesItsOwnOperation(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         try:
-            return await super().get(key, message_id)
+            return await super().get(key, message_id, branches=branches)
         except MessageNotFoundError as exc:
             raise MessageNotFoundError("SELECT: no rows", operation="select") from exc
 

@@ -34,9 +34,9 @@ class RewritingKeys(Bench):
         check_ids("supersede", key)
         return await super().supersede(self.rewritten(key), by=by, start=start, after=after, message=message)
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key)
-        return await super().get(self.rewritten(key), message_id)
+        return await super().get(self.rewritten(key), message_id, branches=branches)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         return await super().last(self.rewritten(key))
@@ -61,8 +61,8 @@ class IgnoresCaseOfMessageIds(Rewriting):
     def rewritten(self, message: Message) -> Message:
         return replace(message, message_id=message.message_id.lower())
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await super().get(key, message_id.lower())
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return await super().get(key, message_id.lower(), branches=branches)
 
 
 @breaks("test_session_ids_and_owners_are_compared_exactly")
@@ -101,8 +101,10 @@ class DeletesUnderAnyId(Bench):
 
 @breaks("test_a_message_id_that_is_too_long_is_invalid")
 class LooksForAnyId(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await super().get(key, message_id.encode(errors="surrogatepass")[:MAX_ID_BYTES].decode(errors="ignore"))
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return await super().get(
+            key, message_id.encode(errors="surrogatepass")[:MAX_ID_BYTES].decode(errors="ignore"), branches=branches
+        )
 
 
 @breaks("test_a_stream_id_that_is_too_long_is_invalid")
@@ -118,8 +120,8 @@ class DropsNulFromMessageIds(Rewriting):
     def rewritten(self, message: Message) -> Message:
         return replace(message, message_id=message.message_id.replace("\0", ""))
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await super().get(key, message_id.replace("\0", ""))
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return await super().get(key, message_id.replace("\0", ""), branches=branches)
 
 
 @breaks("test_session_ids_that_an_encoding_may_refuse_are_distinct_or_refused")

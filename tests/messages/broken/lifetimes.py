@@ -29,10 +29,10 @@ class Shadowing(Bench):
 
 @breaks("test_a_session_nobody_writes_to_expires")
 class ShowsWhatExpired(Shadowing):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         if self.expired(key) and (key, message_id) in self.shadows:
             return self.shadows[key, message_id]
-        return await super().get(key, message_id)
+        return await super().get(key, message_id, branches=branches)
 
 
 @breaks("test_an_expired_session_begins_anew")

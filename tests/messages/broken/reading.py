@@ -14,8 +14,8 @@ from .bench import Bench, breaks
 
 @breaks("test_a_message_is_found_by_its_id")
 class FindsTheNewestOfItsRole(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        found = await super().get(key, message_id)
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        found = await super().get(key, message_id, branches=branches)
         messages = [entry.stored() for entry in self.entries(key)]
         if found.message.role is Role.USER and any(one.message.role is Role.ASSISTANT for one in messages):
             return [one for one in messages if one.message.role is Role.USER][-1]
@@ -28,21 +28,21 @@ class FindsTheNewestOfItsRole(Bench):
     "test_an_error_names_what_was_asked",
 )
 class FindsAnything(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
         entries = self.entries(key)
         if entries and self.entry(key, message_id) is None:
             return entries[-1].stored()
-        return await super().get(key, message_id)
+        return await super().get(key, message_id, branches=branches)
 
 
 @breaks("test_a_message_of_an_unknown_session_is_not_found")
 class StumblesOverUnknownSessions(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
         if key not in self.known and not self.namesakes(key):
             raise KeyError(message_id)
-        return await super().get(key, message_id)
+        return await super().get(key, message_id, branches=branches)
 
 
 @breaks("test_a_list_says_the_same_as_get")

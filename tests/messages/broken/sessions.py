@@ -75,8 +75,8 @@ class HasGlobalSessionIds(Bench):
 
 @breaks("test_another_owners_messages_cannot_be_read")
 class ReadsByTheSessionIdAlone(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
-        return await super().get(self.found(key), message_id)
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        return await super().get(self.found(key), message_id, branches=branches)
 
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
@@ -118,11 +118,11 @@ class Remembering(Bench):
 
 @breaks("test_deleting_a_session_deletes_its_messages")
 class HidesOnlyTheSession(Remembering):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         for stored in self.ghosts.get(key, []):
             if key in self.deleted and stored.message.message_id == message_id:
                 return stored
-        return await super().get(key, message_id)
+        return await super().get(key, message_id, branches=branches)
 
 
 @breaks("test_appending_to_a_deleted_session_finds_none")

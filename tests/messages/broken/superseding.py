@@ -109,14 +109,22 @@ class EndsWithWhatIsHidden(Bench):
 
 @breaks("test_a_superseded_message_is_not_found")
 class FindsWhatIsHidden(Bench):
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         try:
-            return await super().get(key, message_id)
+            return await super().get(key, message_id, branches=branches)
         except MessageNotFoundError:
             for entry in self.entries(key):
                 if entry.message_id == message_id:
                     return entry.stored()
             raise
+
+
+@breaks("test_an_old_version_is_found_by_whoever_asks_for_it")
+class FindsTheFirstVersion(Bench):
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
+        found = await super().get(key, message_id, branches=branches)
+        versions = [entry for entry in self.entries(key) if entry.message_id == message_id]
+        return found if found.superseded is None else versions[0].stored()
 
 
 @breaks("test_a_mark_concerns_the_visible_version")

@@ -296,9 +296,12 @@ class SQLMessageStore(MessageStore):
                 await self._insert(connection, ids, draft, session, branch=branch, superseded=None)
         return Superseding(branch, start, after, request, cut, len(hidden), appended)
 
-    async def get(self, key: SessionKey, message_id: str) -> StoredMessage:
+    async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
-        rows = await self._read("get", ids_of(self._engine, key, message_id), limit=1)
+        ids = ids_of(self._engine, key, message_id)
+        rows = await self._read("get", ids, limit=1)
+        if not rows and branches:
+            rows = await self._read("get", ids, limit=1, branches=True, backwards=True)
         if not rows:
             raise _no_message("get")
         (found,) = await decode_rows("get", rows)

@@ -12,74 +12,30 @@ from ...errors import (
     MessageConflictError,
     MessageForbiddenError,
     MessageStoreError,
+    MessageSupersededError,
     MessageTimeoutError,
-    MessageUnavailableError,
     StoreError,
-    StreamGuardError,
 )
-from ...messages import Message, Role
+from ...messages import Message, Role, Supersedes
 from ...model import StreamRef
 from ...settings import Settings
 from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results
 from ..beginning import Beginning
+from ..revision import Revision
 from .calls import Attempts
+from .entry import Entry
 from .payload import OwedSave
+from .revising import Revising, asked_of
 from .session import ErasedError, SessionWriter, ui_message_of
 
-__all__ = ["RESULTS_SUFFIX", "Before", "Start", "Unsaved", "UserMessage"]
+__all__ = ["RESULTS_SUFFIX", "Before", "Start", "Unsaved"]
 
 Start = Callable[[Callable[[], Awaitable[None]]], None]
 """Runs something once, in the runtime's own task group."""
 
 RESULTS_SUFFIX: Final = ".input"
 """A stream's id with this is the writer of what the client added before that stream began."""
-
-
-class UserMessage:
-    """A message to be saved before the reply, and what became of it."""
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.committed: bool = False
-        self.error: StreamGuardError | None = None
-        """Why it is not, as far as it was tried."""
-        self._tried = asyncio.Event()
-        self._callbacks: list[Callable[[], None]] = []
-
-    def tried(self) -> None:
-        """The first attempts are over."""
-        self._tried.set()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
-
-    def when_tried(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the event loop once the first attempts are over."""
-        if self._tried.is_set():
-            callback()
-        else:
-            self._callbacks.append(callback)
-
-    async def settled(self) -> None:
-        """Wait until it is committed, or was tried without success."""
-        await self._tried.wait()
-
-    def failure(self) -> MessageStoreError | None:
-        """Why it is not committed, now that it was tried; None when it is. It is tried again before the reply is saved,
-        if that can help."""
-        if self.committed:
-            return None
-        if isinstance(self.error, MessageStoreError):
-            return self.error
-        unsaved = MessageUnavailableError("append: the message was not saved", operation="append")
-        unsaved.__cause__ = self.error
-        return unsaved
-
-    @property
-    def refused(self) -> bool:
-        """Whether it was refused for good."""
-        return isinstance(self.error, MessageStoreError) and not self.error.retryable
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +60,12 @@ class Before:
         settings: Settings,
         *,
         start: Start,
+        revision: Revision | None = None,
         owed: OwedSave | None = None,
         answered: Callable[[Sequence[Mapping[str, Json]]], None] = lambda _: None,
     ) -> None:
         """`answered` is told the parts of the message that the stream continues, as its client sent it back."""
-        self._writer = writer
+        self.writer = writer
         self._ref = ref
         self._message_id = message_id
         self._settings = settings
@@ -116,29 +73,35 @@ class Before:
         self._told_answered = answered
         self._opened = asyncio.Event()
         self._forbidden: MessageForbiddenError | None = None
-        self._entries: list[UserMessage] = []
+        self._revision = revision
+        """What the request says that it supersedes, while nothing was entered for it."""
+        self._revises = False
+        """Whether an entry supersedes."""
+        self._entries: list[Entry] = []
         self._attempts: list[Attempts] = []
         self.results: Message | None = None
         """The message that this stream continues, as the client sent it back."""
         self._answered = None if owed is None else owed.replies_to
-        for message in () if owed is None else owed.before:
-            self._enter(message).tried()
+        if owed is not None:
+            writer.branch = owed.branch
+            for entry in _entries_of(owed):
+                self._enter(entry).tried()
 
     def open_soon(self) -> None:
         """Open the session, concurrently with whatever the caller does next."""
-        if self._writer.messages is None:
+        if self.writer.messages is None:
             self._opened.set()
         else:
             self._start(self._open)
 
     def began(self, beginning: Beginning) -> None:
         """The stream is registered: when it began is known better now."""
-        self._writer.began = beginning
+        self.writer.began = beginning
 
     async def forbidden(self, deadline: Deadline) -> bool:
         """Whether the session is known to belong to somebody else; waits for that until `deadline` at most, and not at
         all for a store that never says so, or is not asked at present."""
-        if not self._writer.may_forbid:
+        if not self.writer.may_forbid:
             return False
         try:
             async with deadline.limit():
@@ -147,19 +110,36 @@ class Before:
             return False
         return self._forbidden is not None
 
-    def add(self, message: Message) -> UserMessage:
-        """Have a message written, after those added before."""
+    def add(self, message: Message, *, supersede: bool = False) -> Entry:
+        """Have a message written, after those added before; with `supersede`, in place of the one of that id and of all
+        that follows it, unless something was superseded for this stream already."""
+        said, self._revision = self._revision, None
+        revision = said if said is not None and _concerns(said, message) else None
+        if supersede and not self._revises:
+            revision = _in_place_of(message.message_id, said)
+        if revision is None and said is not None:
+            self._begin(Entry(None, Revising(said)))
+        return self._begin(Entry(message, None if revision is None else Revising(revision)))
+
+    def accepted(self) -> None:
+        """The endpoint begins to answer: what the request supersedes goes, if no message of its has done that."""
+        if self._revision is not None:
+            revision, self._revision = self._revision, None
+            self._begin(Entry(None, Revising(revision)))
+
+    def _begin(self, entry: Entry) -> Entry:
         before = self._entries[-1] if self._entries else None
-        entry = self._enter(message)
+        self._enter(entry)
         self._start(lambda: self._commit(entry, before))
         return entry
 
-    def _enter(self, message: Message) -> UserMessage:
-        entry = UserMessage(message)
+    def _enter(self, entry: Entry) -> Entry:
         self._entries.append(entry)
+        self._revises = self._revises or entry.revising is not None
         if self._is_results(entry):
-            self.results = message
-            self._told_answered(message.parts)
+            self.results = entry.message
+            if entry.message is not None:
+                self._told_answered(entry.message.parts)
         return entry
 
     @property
@@ -177,7 +157,8 @@ class Before:
     @property
     def last_user_id(self) -> str | None:
         """The id of the last user's message."""
-        ids = [entry.message.message_id for entry in self._entries if entry.message.role is Role.USER]
+        messages = [entry.message for entry in self._entries]
+        ids = [message.message_id for message in messages if message is not None and message.role is Role.USER]
         return ids[-1] if ids else None
 
     @property
@@ -186,16 +167,24 @@ class Before:
         answered = self._answered or self.last_user_id
         for entry in self._entries:
             known = not entry.refused or isinstance(entry.error, MessageConflictError)
-            if entry.message.message_id == answered and not known:
+            if entry.message is not None and entry.message.message_id == answered and not known:
                 return None
         return answered
 
-    @property
-    def uncommitted(self) -> tuple[Message, ...]:
-        """What is not known to be written, and what the reply needs to know of the message it continues."""
-        waiting = [entry for entry in self._entries if not (entry.committed or entry.refused)]
-        messages = [entry.message for entry in waiting if not self._is_results(entry)]
-        return (*messages, *(() if self.results is None else (self.results,)))
+    def owes(self) -> OwedSave:
+        """What whoever saves the reply later has to know: what is not known to be written, where it belongs, and what
+        the message was that it continues."""
+        waiting = [entry for entry in self._entries if entry.waits]
+        messages = [one.message for one in waiting if one.message is not None and not self._is_results(one)]
+        revising = next((entry for entry in waiting if entry.revising is not None), None)
+        return OwedSave(
+            (*messages, *(() if self.results is None else (self.results,))),
+            self.replies_to,
+            saves=True,
+            branch=self.writer.branch,
+            revising=None if revising is None else revising.revising,
+            revised=None if revising is None or revising.message is None else revising.message.message_id,
+        )
 
     async def complete(self, attempts: Attempts) -> list[Unsaved]:
         """Have every message written, as far as their store takes them. Returns those it refuses.
@@ -209,15 +198,17 @@ class Before:
         unsaved: list[Unsaved] = []
         for entry in self._entries:
             await self._settled(entry, attempts)
-            if not (entry.committed or entry.refused):
+            if entry.waits:
                 await self._try(entry, attempts, certain=True)
             if isinstance(entry.error, MessageForbiddenError):
                 raise entry.error
-            if not entry.committed and isinstance(entry.error, MessageStoreError):
+            if self._is_results(entry) and isinstance(entry.error, MessageSupersededError):
+                raise entry.error  # of the reply that would go on from it there is no place either
+            if not entry.committed and isinstance(entry.error, MessageStoreError) and entry.message is not None:
                 unsaved.append(Unsaved(entry.message, entry.error))
         return unsaved
 
-    async def _settled(self, entry: UserMessage, attempts: Attempts) -> None:
+    async def _settled(self, entry: Entry, attempts: Attempts) -> None:
         try:
             async with attempts.deadline.limit():
                 await entry.settled()
@@ -227,7 +218,7 @@ class Before:
     async def _open(self) -> None:
         attempts = Attempts(self._settings.save_attempt_seconds, retries=False)
         try:
-            await self._writer.open(attempts)
+            await self.writer.open(attempts)
         except MessageForbiddenError as exc:
             self._forbidden = exc
         except MessageStoreError:
@@ -235,7 +226,7 @@ class Before:
         finally:
             self._opened.set()
 
-    async def _commit(self, entry: UserMessage, before: UserMessage | None) -> None:
+    async def _commit(self, entry: Entry, before: Entry | None) -> None:
         attempts = Attempts(self._settings.save_total_seconds)
         self._attempts.append(attempts)
         try:
@@ -251,26 +242,58 @@ class Before:
         finally:
             entry.tried()
 
-    async def _try(self, entry: UserMessage, attempts: Attempts, *, certain: bool) -> None:
+    async def _try(self, entry: Entry, attempts: Attempts, *, certain: bool) -> None:
         """Write one message. What its store refuses for good is noted, not raised."""
         try:
-            if self._is_results(entry):
+            done = True
+            if entry.revising is not None:
+                done = await self._supersede(entry.revising, entry.message, attempts, certain=certain)
+            elif entry.message is not None and self._is_results(entry):
                 await self._write_results(entry.message, attempts, certain=certain)
-            else:
-                await self._writer.append(entry.message, attempts, certain=certain)
+            elif entry.message is not None:
+                await self.writer.append(entry.message, attempts, certain=certain)
         except MessageStoreError as exc:
             if exc.retryable:
                 raise
             entry.error = exc
         else:
-            entry.committed, entry.error = True, None
+            entry.committed, entry.error = done, None
 
-    def _is_results(self, entry: UserMessage) -> bool:
-        return entry.message.role is Role.ASSISTANT and entry.message.message_id == self._message_id
+    async def _supersede(
+        self, revising: Revising, message: Message | None, attempts: Attempts, *, certain: bool
+    ) -> bool:
+        if revising.asked is None:
+            revising.asked = await asked_of(self.writer, revising.revision, message, attempts)
+        asked, kept = revising.asked, revising.revision.kept
+        await self.writer.mark_earlier(
+            self._ref.stream_id,
+            None if kept is None else revising.revision.keeps,
+            attempts,
+            certain=certain,
+        )
+        stays = message is not None and not asked.with_message
+        done = await self.writer.supersede(
+            Supersedes(self._ref.stream_id, asked.start, asked.after),
+            None if stays else message,
+            attempts,
+            certain=certain,
+        )
+        if message is not None and stays:
+            await self.writer.append(message, attempts, certain=certain)
+            return True
+        return done
+
+    def _is_results(self, entry: Entry) -> bool:
+        message = entry.message
+        return message is not None and message.role is Role.ASSISTANT and message.message_id == self._message_id
 
     async def _write_results(self, given: Message, attempts: Attempts, *, certain: bool) -> None:
         """Add what the client brought to the stored message; without one, the reply's own save does it."""
-        stored = await self._writer.get(given.message_id, attempts)
+        stored = await self.writer.get(given.message_id, attempts)
+        if stored is None and await self.writer.get(given.message_id, attempts, branches=True) is not None:
+            raise MessageSupersededError(
+                "append: the message that these results are for was superseded", operation="append"
+            )
         if stored is None or not stored.streams or self._ref.stream_id in stored.streams:
             return
         base = ui_message_of(stored.message)
@@ -288,4 +311,26 @@ class Before:
             usage=stored.message.usage,
             replies_to=stored.message.replies_to,
         )
-        await self._writer.append(message, attempts, certain=certain)
+        await self.writer.append(message, attempts, certain=certain)
+
+
+def _concerns(said: Revision, message: Message) -> bool:
+    """Whether a message is what a request edits, or the question whose answer it has written again."""
+    last = said.kept[-1] if said.kept else None
+    return message.role is not Role.ASSISTANT and message.message_id in (said.start, last)
+
+
+def _entries_of(owed: OwedSave) -> list[Entry]:
+    """What another process left to be written."""
+    entries = [Entry(message, owed.revising if message.message_id == owed.revised else None) for message in owed.before]
+    if owed.revising is not None and all(entry.revising is None for entry in entries):
+        entries.insert(0, Entry(None, owed.revising))
+    return entries
+
+
+def _in_place_of(message_id: str, said: Revision | None) -> Revision:
+    """What a message supersedes that its endpoint says so of; the request may say what stays."""
+    kept = None if said is None else said.kept
+    if kept is not None and message_id in kept:
+        kept = kept[: kept.index(message_id)]
+    return Revision(message_id, kept)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...errors import MessageConflictError, MessageForbiddenError, MessageInvalidError, MessageStoreError
+from ...errors import (
+    MessageConflictError,
+    MessageForbiddenError,
+    MessageInvalidError,
+    MessageStoreError,
+    MessageSupersededError,
+)
 from ...faults import Fault, FaultCode, Severity
 from ..finishing import Sealed
 from ..request import Ending
 from ..stream import LiveStream
 from .before import Unsaved
+from .entry import SAVE
 from .stream import SaveResult, Verdict
 
-__all__ = ["SAVE", "ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
+__all__ = ["ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
 
 RESEND: Final = "resend"
 DOWNLOAD: Final = "download"
 RETRY_AFTER_SECONDS: Final = 5
-SAVE: Final = "save"
-"""The operation named by what `run.save` itself refuses."""
+SUPERSEDED: Final = "superseded"
+SUPERSEDED_MESSAGE: Final = "This part of the conversation was changed in the meantime."
 
 
 def fault_of_wait(sealed: Sealed, user_message_id: str | None, *, failing: bool) -> Fault:
@@ -35,6 +42,23 @@ def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveRes
     match result.verdict:
         case Verdict.SAVED | Verdict.NOTHING | Verdict.ERASED:
             return None
+        case Verdict.SUPERSEDED:
+            return Fault.about(
+                sealed,
+                FaultCode.SAVE_CONFLICT,
+                user_message_id=user_message_id,
+                message=SUPERSEDED_MESSAGE,
+                reason=SUPERSEDED,
+            )
+        case Verdict.CONFLICT if isinstance(result.error, MessageSupersededError):
+            return Fault.about(
+                sealed,
+                FaultCode.SAVE_CONFLICT,
+                user_message_id=user_message_id,
+                message=SUPERSEDED_MESSAGE,
+                reason=SUPERSEDED,
+                actions=(DOWNLOAD,),
+            )
         case Verdict.CONFLICT:
             return Fault.about(sealed, FaultCode.SAVE_CONFLICT, user_message_id=user_message_id, actions=(DOWNLOAD,))
         case Verdict.FAILED:
@@ -59,11 +83,16 @@ def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveRes
 def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
     """A message before the reply was refused for good, though the reply may be saved."""
     conflict = isinstance(unsaved.error, MessageConflictError)
+    superseded = isinstance(unsaved.error, MessageSupersededError)
     return Fault.of(
         FaultCode.SAVE_CONFLICT if conflict else FaultCode.PERSISTENCE_FAILED,
         retryable=False,
-        message="Another version of your message was saved before." if conflict else "Your message could not be saved.",
-        reason="user_message",
+        message=SUPERSEDED_MESSAGE
+        if superseded
+        else "Another version of your message was saved before."
+        if conflict
+        else "Your message could not be saved.",
+        reason=SUPERSEDED if superseded else "user_message",
         session_id=sealed.ref.key.session_id,
         stream_id=sealed.ref.stream_id,
         user_message_id=unsaved.message.message_id,
@@ -86,14 +115,17 @@ def ending_of(ending: Ending, stream: LiveStream) -> Ending:
         code, status, retry_after = FaultCode.SAVE_CONFLICT, None, None
     else:
         code, status, retry_after = FaultCode.PERSISTENCE_FAILED, 503, RETRY_AFTER_SECONDS
+    superseded = isinstance(error, MessageSupersededError)
+    message = "Your message could not be saved." if code is FaultCode.PERSISTENCE_FAILED else None
+    reason = None if code is FaultCode.NOT_FOUND else "user_message"
     fault = Fault.about(
         stream,
         code,
         severity=Severity.FATAL,
         status=status,
         retry_after_seconds=retry_after,
-        message=None if code is not FaultCode.PERSISTENCE_FAILED else "Your message could not be saved.",
-        reason="user_message" if code is not FaultCode.NOT_FOUND else None,
+        message=SUPERSEDED_MESSAGE if superseded else message,
+        reason=SUPERSEDED if superseded else reason,
         user_message_id=before.last_user_id,
     )
     return ending._replace(fault=fault)

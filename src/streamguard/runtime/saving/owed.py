@@ -41,7 +41,7 @@ class OwedSaves:
     async def conclude(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
         """Note what came of an attempt, after `attempts` that failed."""
         match result.verdict:
-            case Verdict.SAVED:
+            case Verdict.SAVED | Verdict.SUPERSEDED:
                 if await self.discharge(ref, Persisted.YES):
                     self._tell(Signal.SAVE_RECOVERED, ref, message_id, attempts)
             case Verdict.NOTHING:

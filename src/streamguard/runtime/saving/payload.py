@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ...decoding import decoding, read_json
 from ...messages import Message, Role
+from .revising import Revising
 
 __all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "write_payload"]
 
@@ -31,11 +32,25 @@ class OwedSave(NamedTuple):
     replies_to: str | None
     saves: bool
     """Whether a save is owed."""
+    branch: int | None = None
+    """The session's branch when its stream began, if that is known."""
+    revising: Revising | None = None
+    """What is still to be superseded."""
+    revised: str | None = None
+    """The id of the message that is stored in the same step; None where there is none."""
 
 
-def write_payload(before: Sequence[Message], replies_to: str | None = None) -> bytes:
+def write_payload(
+    before: Sequence[Message],
+    replies_to: str | None = None,
+    *,
+    branch: int | None = None,
+    revising: Revising | None = None,
+    revised: str | None = None,
+) -> bytes:
     """The payload: messages still to be written before the reply, in order, and the id of the one it answers, which may
-    be written already. They come from a client's request and have neither stream nor outcome."""
+    be written already. They come from a client's request and have neither stream nor outcome. The others: see
+    `OwedSave`."""
     messages = [
         {
             "id": message.message_id,
@@ -49,6 +64,10 @@ def write_payload(before: Sequence[Message], replies_to: str | None = None) -> b
     body: dict[str, object] = {"v": VERSION, "before": messages}
     if replies_to is not None:
         body["replies_to"] = replies_to
+    if branch is not None:
+        body["branch"] = branch
+    if revising is not None:
+        body["supersedes"] = {**revising.as_dict(), "with": revised}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -77,4 +96,14 @@ def read_payload(payload: bytes) -> OwedSave:
             )
             for found in (raw["before"] if saves else ())
         )
-        return OwedSave(before, raw.get("replies_to"), saves)
+        branch, supersedes = raw.get("branch"), raw.get("supersedes")
+        if branch is not None and type(branch) is not int:
+            raise TypeError("a branch is a number")
+        return OwedSave(
+            before,
+            raw.get("replies_to"),
+            saves,
+            branch,
+            None if supersedes is None else Revising.from_dict(supersedes),
+            None if supersedes is None else supersedes["with"],
+        )

@@ -27,7 +27,7 @@ class SaveReports:
         if result is None or result.verdict is Verdict.NOTHING:
             return
         fields: dict[str, str | int | float | None] = {"binding": sealed.binding, "seconds": seconds}
-        if result.verdict is Verdict.SAVED:
+        if result.verdict in (Verdict.SAVED, Verdict.SUPERSEDED):
             signal = Signal.REPLY_SAVED
             fields["outcome"] = sealed.seal.outcome
         else:

@@ -44,7 +44,11 @@ LAST_SECONDS: Final = 1.0
 
 SettleQuota = Callable[[Owed, StreamMeta], Awaitable[SaveResult | None]]
 
-_PERSISTED: Final = {Verdict.SAVED: Persisted.YES, Verdict.NOTHING: Persisted.NOT_ASKED}
+_PERSISTED: Final = {
+    Verdict.SAVED: Persisted.YES,
+    Verdict.SUPERSEDED: Persisted.YES,
+    Verdict.NOTHING: Persisted.NOT_ASKED,
+}
 """Everything else is `NO` where nothing can be owed."""
 
 
@@ -115,6 +119,7 @@ class Saving(Finishing):
                 stream.message_id,
                 self._settings,
                 start=self._start,
+                revision=stream.request.revision,
                 answered=stream.encoder.answered,
             )
             stream.before.open_soon()
@@ -219,7 +224,7 @@ class Saving(Finishing):
     def _done(self, sealed: Sealed, running: RunningSave, result: SaveResult) -> Settled:
         notices = self._reports.over(sealed, running.before, result)
         persisted = _PERSISTED.get(result.verdict, Persisted.NO)
-        if persisted is not Persisted.YES:
+        if result.verdict is not Verdict.SAVED:
             return Settled(persisted, notices=notices)
         closing = protocol_named(sealed.protocol).persisted(
             sealed.message_id, stream_id=sealed.ref.stream_id, session_id=sealed.ref.key.session_id
@@ -347,13 +352,13 @@ class Saving(Finishing):
     ) -> RunningSave:
         saver = self.saver(target)
         before = stream.before if stream is not None else None
-        writer = self._writer(sealed.ref, sealed.began, saver)
         if before is None:
+            writer = self._writer(sealed.ref, sealed.began, saver)
             before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed)
         save = StreamSave(
             self._store,
             self._reads,
-            writer,
+            before.writer,
             sealed,
             source,
             before=before,
@@ -387,4 +392,5 @@ class Saving(Finishing):
 
 
 def _payload(before: Before) -> bytes:
-    return write_payload(before.uncommitted, before.replies_to)
+    owed = before.owes()
+    return write_payload(owed.before, owed.replies_to, branch=owed.branch, revising=owed.revising, revised=owed.revised)

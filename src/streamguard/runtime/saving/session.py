@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeVar
 
-from ...errors import MessageNotFoundError, MessageStoreError, StoreError, StreamGuardError
-from ...messages import Appended, Message, MessageStatus, MessageStore, Role, StoredMessage
-from ...model import Outcome, SessionKey
+from ...errors import (
+    MessageNotFoundError,
+    MessageStoreError,
+    MessageSupersededError,
+    StoreError,
+    StreamGuardError,
+)
+from ...messages import (
+    Appended,
+    CallableSaver,
+    Message,
+    MessageStatus,
+    MessageStore,
+    Role,
+    StoredMessage,
+    Supersedes,
+)
+from ...model import Outcome, Persisted, SessionKey, StreamRef, StreamState
 from ...stores.base import StreamMeta, StreamStore
 from ...wire import UIMessage
 from ..beginning import Beginning
 from .calls import Attempts, Saver
 
 __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]
+
+T = TypeVar("T")
+
+EARLIER: Final = 8
+"""So many streams before one that supersedes are looked at for those that are not saved yet."""
 
 
 class ErasedError(StreamGuardError):
@@ -42,6 +65,12 @@ class SessionWriter:
         self._saver = saver
         self._key = key
         self.began = began
+        self.branch: int | None = None
+        """The session's branch when the stream opened it, or the one that it made itself; None while that is
+        unknown."""
+        self._untold: Supersedes | None = None
+        """What a function is still to be told of, with the next message."""
+        self._told = False
         self._reachable = reachable
         """Whether asking the stream store has any prospect."""
 
@@ -61,20 +90,27 @@ class SessionWriter:
         """Create the session unless it is there."""
         messages = self.messages
         if messages is not None:
-            await attempts(
+            opened = await attempts(
                 lambda: self._saver.call(
                     "open_session", lambda: messages.open_session(self._key), deadline=attempts.deadline
                 )
             )
+            if self.branch is None:
+                self.branch = opened.branch
 
-    async def get(self, message_id: str, attempts: Attempts) -> StoredMessage | None:
-        """A stored message; None when there is none, or nothing can be read."""
+    async def get(self, message_id: str, attempts: Attempts, *, branches: bool = False) -> StoredMessage | None:
+        """A stored message that is visible, or with `branches` the newest of that id; None when there is none, or
+        nothing can be read."""
         messages = self.messages
         if messages is None:
             return None
         try:
             return await attempts(
-                lambda: self._saver.call("get", lambda: messages.get(self._key, message_id), deadline=attempts.deadline)
+                lambda: self._saver.call(
+                    "get",
+                    lambda: messages.get(self._key, message_id, branches=branches),
+                    deadline=attempts.deadline,
+                )
             )
         except MessageNotFoundError:
             return None
@@ -83,7 +119,7 @@ class SessionWriter:
         """Whether the message is stored as this stream left it, and the stream ended by itself. False where the message
         store does not say so."""
         try:
-            stored = await self.get(meta.message_id, attempts)
+            stored = await self.get(meta.message_id, attempts, branches=True)
         except (MessageStoreError, StoreError):
             return False
         if stored is None or stored.streams[-1:] != (meta.ref.stream_id,):
@@ -112,9 +148,17 @@ class SessionWriter:
                 )
             )
 
-    async def append(self, message: Message, attempts: Attempts, *, certain: bool = True) -> None:
+    async def following(self, position: int, limit: int, attempts: Attempts) -> list[StoredMessage]:
+        """Visible messages past a position; none when nothing can be read."""
+        messages = self.messages
+        if messages is None:
+            return []
+        step = partial(messages.list, self._key, after=position, limit=limit)
+        return await attempts(lambda: self._saver.call("list", step, deadline=attempts.deadline))
+
+    async def append(self, message: Message, attempts: Attempts, *, certain: bool = True) -> bool:
         """Store a message. Opens the session if it is not there, but never one that was erased. A question asked again
-        is not unanswered any more.
+        is not unanswered any more. Returns whether it is visible: it may belong to an old branch.
 
         `certain`: wait for the stream store to say that it was not; else, when that does not answer, go ahead.
 
@@ -122,36 +166,119 @@ class SessionWriter:
             ErasedError: the session was erased.
             MessageStoreError, StoreError: see `Attempts`.
         """
+        return await self._into_session(lambda: self._append(message, attempts), attempts, certain=certain)
+
+    async def supersede(
+        self, supersedes: Supersedes, message: Message | None, attempts: Attempts, *, certain: bool
+    ) -> bool:
+        """Replace the end of the session's history, with `message` if there is one. Returns whether that is done: a
+        function is told of it with that message, or else with the next one.
+
+        Raises:
+            MessageSupersededError: a later request was there first; so with a session of which that is not known.
+            ErasedError, MessageStoreError, StoreError: as `append`.
+        """
+        messages = self.messages
+        if messages is None:
+            self._untold = None if self._told else supersedes
+            if message is not None:
+                await self.append(message, attempts, certain=certain)
+            return self._told
+        await self._check_latest(supersedes.by, attempts, certain=certain)
+        step = partial(
+            messages.supersede,
+            self._key,
+            by=supersedes.by,
+            start=supersedes.start,
+            after=supersedes.after,
+            message=message,
+        )
+        superseded = await self._into_session(
+            lambda: attempts(lambda: self._saver.call("supersede", step, deadline=attempts.deadline)),
+            attempts,
+            certain=certain,
+        )
+        self.branch = superseded.branch
+        return True
+
+    async def place(self, ref: StreamRef, attempts: Attempts) -> None:
+        """Find out where late messages of a stream belong of which nobody knows in which branch it began."""
+        if self.branch is not None or self.messages is None:
+            return
+        await self._check(attempts, certain=True)
+        await self.open(attempts)
+        # Whoever superseded the stream marked it first: so this order misses nobody.
+        meta = await attempts(lambda: self._store.meta(ref))
+        if meta is not None and meta.revised:
+            self.branch = 0
+
+    async def mark_earlier(
+        self, stream_id: str, keeps: Callable[[str], bool] | None, attempts: Attempts, *, certain: bool
+    ) -> None:
+        """Mark the session's earlier streams that are not saved yet, and whose replies go: so that their saves, which
+        may be another worker's, know. Without `keeps` that is the last one only."""
+        found = await self._asked(lambda: self._store.streams(self._key, limit=EARLIER), attempts, certain=certain)
+        earlier = [meta for meta in found or () if meta.ref.stream_id != stream_id]
+        for meta in earlier if keeps is not None else earlier[:1]:
+            unsaved = meta.state is not StreamState.CLOSED or meta.persisted is Persisted.PENDING
+            if unsaved and not (keeps is not None and keeps(meta.message_id)):
+                marking = partial(self._store.mark, meta.ref, revised=True)
+                await self._asked(marking, attempts, certain=certain)
+
+    async def _check_latest(self, stream_id: str, attempts: Attempts, *, certain: bool) -> None:
+        """Refuse what comes late: of two that supersede, the later request is right, and nothing that was said since
+        may vanish."""
+        if self.began.created_at is None:
+            return
+        record = await self._asked(lambda: self._store.session(self._key), attempts, certain=certain)
+        if record is not None and record.last_id not in (None, stream_id):
+            raise MessageSupersededError(
+                "supersede: the conversation has gone on since this was asked for", operation="supersede"
+            )
+
+    async def _asked(self, step: Callable[[], Awaitable[T]], attempts: Attempts, *, certain: bool) -> T | None:
+        """What the stream store says; None where nobody waits for it until it answers."""
+        if certain:
+            return await attempts(step)
+        if not self._reachable():
+            return None
+        try:
+            return await step()
+        except StoreError:
+            return None
+
+    async def _into_session(self, step: Callable[[], Awaitable[T]], attempts: Attempts, *, certain: bool) -> T:
         await self._check(attempts, certain=certain)
         try:
-            await self._append(message, attempts)
+            return await step()
         except MessageNotFoundError:
             # Never opened, or expired; or erased this moment: the mark comes before the deletion. Asked again once it
             # is open, since it may have been deleted while this call was on its way to open it.
             await self._check(attempts, certain=certain)
             await self.open(attempts)
             await self._check(attempts, certain=certain)
-            await self._append(message, attempts)
+            return await step()
 
-    async def _append(self, message: Message, attempts: Attempts) -> None:
-        async def step() -> object:
-            return await self._saver.target.append(self._key, message)
+    async def _append(self, message: Message, attempts: Attempts) -> bool:
+        target = self._saver.target
+        placed = replace(message, branch=self.branch)
+
+        async def step() -> Appended | None:
+            if isinstance(target, CallableSaver):
+                await target.append(self._key, placed, supersedes=self._untold)
+                return None
+            return await target.append(self._key, placed)
 
         appended = await attempts(lambda: self._saver.call("append", step, deadline=attempts.deadline))
+        self._told = self._told or self._untold is not None
+        self._untold = None
         if appended is Appended.DUPLICATE and message.role is Role.USER:
             stored = await self.get(message.message_id, attempts)
             if stored is not None and stored.status is MessageStatus.UNANSWERED:
                 await self.mark(message.message_id, MessageStatus.COMPLETE, attempts)
+        return appended is not Appended.SUPERSEDED
 
     async def _check(self, attempts: Attempts, *, certain: bool) -> None:
-        if certain:
-            erasure = await attempts(lambda: self._store.erased(self._key))
-        elif not self._reachable():
-            return
-        else:
-            try:
-                erasure = await self._store.erased(self._key)
-            except StoreError:
-                return
+        erasure = await self._asked(lambda: self._store.erased(self._key), attempts, certain=certain)
         if erasure is not None and self.began.precedes(erasure):
             raise ErasedError("the session was erased after this stream began")

@@ -20,6 +20,7 @@ from ...errors import (
     MessageFormatError,
     MessageNotFoundError,
     MessageStoreError,
+    MessageSupersededError,
     MessageTimeoutError,
     MessageUnavailableError,
     StoreCorruptError,
@@ -57,6 +58,8 @@ class Verdict(Enum):
     """Its store will not take it as it is; somebody has to look."""
     CONFLICT = "conflict"
     """Other content is stored for this stream; that stands."""
+    SUPERSEDED = "superseded"
+    """It is stored, in an old branch: a later request has changed the conversation."""
     FORBIDDEN = "forbidden"
     """The session belongs to somebody else."""
     ERASED = "erased"
@@ -110,6 +113,8 @@ class StreamSave:
         """Save. Never raises but for cancellation, which leaves in doubt what was written."""
         unsaved: list[Unsaved] = []
         try:
+            if not self._unlogged:
+                await self._writer.place(self._sealed.ref, self.attempts)
             unsaved += await self._before.complete(self.attempts)
             return SaveResult(await self._reply(), unsaved=tuple(unsaved))
         except (MessageStoreError, StoreError, ErasedError, LogUnreadableError) as exc:
@@ -129,7 +134,7 @@ class StreamSave:
                 await self._leave_unanswered()
                 return Verdict.NOTHING
             try:
-                await self._writer.append(message, self.attempts, certain=not self._unlogged)
+                visible = await self._writer.append(message, self.attempts, certain=not self._unlogged)
             except MessageConflictError:
                 # It is there, though nobody said so: an older conversation is continued, somebody was faster, or a
                 # reply of the store was lost.
@@ -138,7 +143,7 @@ class StreamSave:
                     raise
                 stored = found
             else:
-                return Verdict.SAVED
+                return Verdict.SAVED if visible else Verdict.SUPERSEDED
         raise MessageTimeoutError("append: others go on writing the same message", operation="append")
 
     async def _leave_unanswered(self) -> None:
@@ -268,6 +273,8 @@ def _verdict(error: Exception) -> tuple[Verdict, str]:
     match error:
         case ErasedError():
             return Verdict.ERASED, "erased"
+        case MessageSupersededError():
+            return Verdict.CONFLICT, "superseded"
         case MessageConflictError():
             return Verdict.CONFLICT, "conflict"
         case MessageForbiddenError():

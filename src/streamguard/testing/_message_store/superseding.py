@@ -118,6 +118,14 @@ class SupersedeClauses(Clauses):
             await store.mark(key, "q3", MessageStatus.UNANSWERED)
         assert await all_branches(store, key) == before
 
+    async def test_an_old_version_is_found_by_whoever_asks_for_it(self, store: MessageStore) -> None:
+        key = await opened(store)
+        await put(store, key, asked("good", message_id="q1"))
+        await superseded(store, key, "q1", None, asked("better", message_id="q1"))
+        await superseded(store, key, "q1", None, asked("another", message_id="q2"))
+        found = await store.get(key, "q1", branches=True)
+        assert (texts([found]), found.superseded) == (["better"], 2)
+
     async def test_a_mark_concerns_the_visible_version(self, store: MessageStore) -> None:
         key = await _three_turns(store)
         await superseded(store, key, "q3", "a2", asked("q3b", message_id="q3"))

@@ -217,7 +217,11 @@ class EndClauses(Clauses):
             assert (record.persisted, record.quota) == (Persisted.NO, QuotaState.PENDING)
             assert await store.mark(ref, quota=QuotaState.SETTLED) is Status.OK
             record = await meta(store, ref)
-            assert (record.persisted, record.quota) == (Persisted.NO, QuotaState.SETTLED)
+            assert (record.persisted, record.quota, record.revised) == (Persisted.NO, QuotaState.SETTLED, False)
+            assert await store.mark(ref, revised=True) is Status.OK
+            assert await store.mark(ref, persisted=Persisted.YES) is Status.OK
+            record = await meta(store, ref)
+            assert (record.persisted, record.revised) == (Persisted.YES, True)
 
     # -- lost logs -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,118 @@
+"""From what a request says of its conversation to what its message store is asked to supersede."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ...errors import MessageConflictError
+from ...messages import Message, Role
+from ..revision import Revision
+from .calls import Attempts
+from .session import SessionWriter
+
+__all__ = ["Asked", "Revising", "asked_of"]
+
+LOOKED_AT: Final = 20
+"""So many of the messages that stay are looked for, the last first, where none of them is stored."""
+FOLLOWING: Final = 100
+"""So many messages are looked at for the first one that does not stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a message store is asked: see `MessageStore.supersede`."""
+
+    start: str | None
+    after: str | None
+    with_message: bool
+    """Whether the entry's message is stored in the same step. False for one that stays: it is appended as ever."""
+
+
+@dataclass(slots=True, eq=False)
+class Revising:
+    """One superseding, which is asked for the same way each time."""
+
+    revision: Revision
+    asked: Asked | None = None
+    """None before the message store has been looked at."""
+
+    def as_dict(self) -> dict[str, object]:
+        """For an outbox payload: of the messages that stay, only those that may be looked for."""
+        kept, asked = self.revision.kept, self.asked
+        return {
+            "start": self.revision.start,
+            "kept": None if kept is None else kept[-LOOKED_AT:],
+            "asked": None if asked is None else [asked.start, asked.after, asked.with_message],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, object]) -> Revising:
+        """What `as_dict` gave. Raises what `streamguard.decoding.DAMAGE` names."""
+        start, kept, asked = raw["start"], raw["kept"], raw["asked"]
+        revision = Revision(_text(start), None if kept is None else tuple(map(str, _list(kept))))
+        if asked is None:
+            return cls(revision)
+        first, after, with_message = _list(asked)
+        return cls(revision, Asked(_text(first), _text(after), with_message is True))
+
+
+async def asked_of(writer: SessionWriter, revision: Revision, message: Message | None, attempts: Attempts) -> Asked:
+    """What to ask for, now that the message store says what it has.
+
+    Raises:
+        MessageConflictError: an answer is to be written again whose question is another by now: the client's page is
+            not what is stored any more.
+        MessageStoreError: see `Attempts`.
+    """
+    start, kept = revision.start, revision.kept
+    carried = message is not None and message.message_id == start
+    if message is not None:
+        stored = await writer.get(message.message_id, attempts)
+        same = stored is not None and stored.message.digest() == message.digest()
+        if same and carried:  # asked again, as it was
+            return Asked(None, message.message_id, with_message=False)
+        if stored is not None and not same and not carried:
+            raise MessageConflictError("supersede: the question is stored with other content", operation="supersede")
+    if writer.messages is None or kept == ():
+        return Asked(start, None if not kept else kept[-1], carried)
+    if kept is None:
+        return await _of_the_end(writer, start, attempts, carried=carried)
+    after = kept[-1]
+    if await writer.get(after, attempts) is None and (start is None or await writer.get(start, attempts) is None):
+        start = await _first_to_go(writer, kept, attempts) or start
+    return Asked(start, after, carried)
+
+
+async def _of_the_end(writer: SessionWriter, start: str | None, attempts: Attempts, *, carried: bool) -> Asked:
+    """Where nobody says what stays: without a start it is the last answer that goes."""
+    last = await writer.last(attempts)
+    if last is None:
+        return Asked(start, None, carried)
+    if start is None and last.message.role is Role.ASSISTANT:
+        return Asked(last.message.message_id, last.message.replies_to, carried)
+    return Asked(start, last.message.message_id, carried)
+
+
+async def _first_to_go(writer: SessionWriter, kept: tuple[str, ...], attempts: Attempts) -> str | None:
+    """The first stored message that does not stay, where the last that stays is not stored: its host may keep users'
+    messages elsewhere."""
+    for message_id in reversed(kept[-LOOKED_AT:-1]):
+        found = await writer.get(message_id, attempts)
+        if found is not None:
+            following = await writer.following(found.position, FOLLOWING, attempts)
+            return next((one.message.message_id for one in following if one.message.message_id not in kept), None)
+    return None
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("an id is a text")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("these are no items")
+    return value
