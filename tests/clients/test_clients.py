@@ -124,5 +124,5 @@ def _as_sent(stream: GoldenStream) -> str:
 
 def test_every_script_is_run() -> None:
     scripts = {path.name.removesuffix(".test.mjs") for path in HERE.glob("*.test.mjs")}
-    others = {"booking", "golden", "histories", "page", "persistence", "saving", "versions", "wire"}
+    others = {"booking", "edits", "golden", "histories", "page", "persistence", "saving", "versions", "wire"}
     assert scripts == {*SCRIPTS, *others}
