@@ -12,8 +12,9 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from streamguard import StreamGuard
 from streamguard.web.route_tree import places
@@ -60,6 +61,17 @@ def by_mounted_application(app: FastAPI) -> None:
     app.mount("/", inner)
 
 
+def by_a_route_class_of_its_own(app: FastAPI) -> None:
+    class Anything(BaseRoute):
+        def matches(self, scope: Scope) -> tuple[Match, Scope]:
+            return (Match.FULL if scope["type"] == "http" else Match.NONE), {}
+
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await HTMLResponse(PAGE)(scope, receive, send)
+
+    app.router.routes.append(Anything())
+
+
 def by_fallback_below_the_prefix(app: FastAPI) -> None:
     app.get("/api/chat/{page:path}")(front_end)
     app.get("/other")(front_end)
@@ -72,6 +84,7 @@ CATCH_ALLS = [
     by_included_router,
     by_mount,
     by_mounted_application,
+    by_a_route_class_of_its_own,
     by_fallback_below_the_prefix,
 ]
 
@@ -137,6 +150,29 @@ async def test_what_the_host_spells_out_stays_the_hosts() -> None:
             assert (await chat.request("GET", f"/api/chat/{path}")).body == f'"{answer}"'.encode()
         assert (await chat.request("PUT", "/api/chat/s")).body == b'"s"'
         assert (await chat.resume("history")).status == 204
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_preflights_and_host_names_that_the_host_has_routes_for_stay_its_own(when: str) -> None:
+    guard, app = make_guard(), FastAPI()
+
+    def declare() -> None:
+        app.options("/{page:path}")(front_end)
+        app.host("other.example", PlainTextResponse("another site"))
+        app.host("{tenant}.example", PlainTextResponse("a tenant's site"))
+
+    if when == "before":
+        declare()
+    guard.install(app, "/api/chat")
+    if when == "after":
+        declare()
+    app.router.lifespan_context = guard.lifespan
+    async with visiting(app, guard) as chat:
+        assert (await chat.request("OPTIONS", "/api/chat/s/stream")).body.decode() == PAGE
+        other = await chat.request("GET", "/api/chat/s/stream", headers={"host": "other.example"})
+        assert other.body.decode() == "another site"
+        assert (await chat.request("GET", "/api/chat/s/stream", headers={"host": "a.example"})).status == 204
+        assert (await chat.resume("s")).status == 204
 
 
 async def test_a_function_that_is_registered_both_ways_is_no_mistake() -> None:

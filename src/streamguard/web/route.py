@@ -20,7 +20,8 @@ class GuardRoute(BaseRoute):
     """Serves a guard's routes under `prefix`.
 
     Everything else under the prefix stays the host's: other paths, other methods where the host has a route for them,
-    and any path the host spells out (`GET {prefix}/history`), whether it was added before or after.
+    any path the host spells out (`GET {prefix}/history`), preflights that a route of the host's is for, and everything
+    at a host name with routes of its own (`Host`), whether it was added before or after.
     """
 
     def __init__(
@@ -44,14 +45,21 @@ class GuardRoute(BaseRoute):
             return Match.NONE, {}
         if scope["method"] not in target.route.methods and scope["method"] != "OPTIONS":
             return Match.PARTIAL, {"endpoint": self.answer}
-        if self._spelled_out(scope):
+        if self._is_the_hosts(scope):
             return Match.NONE, {}
         return Match.FULL, {"endpoint": self.answer}
 
-    def _spelled_out(self, scope: Scope) -> bool:
-        """Whether another route has this very path, without a parameter in it."""
-        beside = [route for route in self._beside() if not isinstance(route, (GuardRoute, Mount, Host))]
-        return any(place.spelled_out for place in matches(beside, scope))
+    def _is_the_hosts(self, scope: Scope) -> bool:
+        """Whether another route is for this very path, this very host, or OPTIONS."""
+        for route in self._beside():
+            if isinstance(route, Host):
+                if "{" not in route.host and route.matches(scope)[0] is Match.FULL:
+                    return True
+            elif not isinstance(route, (GuardRoute, Mount)):
+                for place in matches([route], scope):
+                    if place.spelled_out or (scope["method"] == "OPTIONS" and place.is_for("OPTIONS")):
+                        return True
+        return False
 
     def url_path_for(self, name: str, /, **path_params: object) -> NoReturn:
         """Our routes have no names."""

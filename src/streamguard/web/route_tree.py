@@ -37,6 +37,10 @@ class Place:
         one = hasattr(route, "path") and not isinstance(route, (Mount, Host)) and children_of(route) is None
         return one and "{" not in self.path
 
+    def is_for(self, method: str) -> bool:
+        """Whether its route names this method, instead of taking any."""
+        return method in (getattr(self.route, "methods", None) or ())
+
     def __str__(self) -> str:
         """For messages: `GET /chats/{id} (list_chats)`."""
         methods = sorted(set(getattr(self.route, "methods", None) or ()) - {"HEAD"})
