@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamguard.model import Outcome, StreamState
+from streamguard.model import Cursor, Outcome, StreamState
 from streamguard.runtime import LiveStream
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
@@ -124,6 +124,28 @@ async def test_the_last_of_several_viewers_elsewhere_decides(memory: MemoryStore
         await wait_until_async(lambda: line.calls["meta"] >= asked + 4, description="the writer asked, and again")
         assert not stream.is_ending
         viewers[2].close()
+        await stream.ended()
+
+
+async def test_a_viewer_of_an_older_feed_keeps_it_when_the_newer_one_is_left(memory: MemoryStore) -> None:
+    """One that has seen more than its process's feed, which a slow store holds up, gets a feed of its own."""
+    line, held_up = Line(memory), Line(memory)
+    async with working(line) as writer, working(held_up) as other:
+        model = Model("a")
+        stream = await begun(writer, model)
+        held_up.hold("read")
+        held_up.deaf = True
+        first = await other.resume()
+        model.say("b", "c")
+        await wait_until_async(lambda: stream.acked == 3, description="all is logged")
+        second = await other.resume(cursor=Cursor(stream.ref.stream_id, stream.epoch, 3))
+        assert first.feed is not second.feed
+        first.close()
+        asked = line.calls["meta"]
+        await wait_until_async(lambda: line.calls["meta"] >= asked + 4, description="the writer asked, and again")
+        assert not stream.is_ending
+        second.close()
+        held_up.let_go("read")
         await stream.ended()
 
 

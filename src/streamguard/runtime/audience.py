@@ -84,7 +84,7 @@ class Audience:
             feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
             viewer = self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
             self.follow(ref, feed)
-            self.presence.begin(meta)
+            self.presence.begin(meta, feed)
             return viewer
         return self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
 
@@ -150,7 +150,7 @@ class Audience:
         """Follow a feed no longer; who comes now gets a new one."""
         if self._feeds.get(ref) is feed:
             del self._feeds[ref]
-            self.presence.end(ref)
+        self.presence.end(feed)
         scope = self._followed.pop(feed, None)
         if scope is not None:
             scope.cancel()

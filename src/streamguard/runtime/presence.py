@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Final
 
 from ..errors import StoreError
 from ..model import StreamRef
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from .feed import Feed
 
 __all__ = ["Presence"]
 
@@ -24,21 +26,34 @@ class Presence:
     def __init__(self, store: StreamStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
+        self._followed: dict[Feed, StreamRef] = {}
+        """The feeds that have viewers here."""
+        self._feeds: Counter[StreamRef] = Counter()
+        """How many they are of each stream: several for a while, where one lags behind what its client has seen."""
         self._period: dict[StreamRef, float] = {}
-        """How often each stream that is viewed here is to be noted, in seconds."""
+        """How often each of their streams is to be noted, in seconds."""
         self._due_at: dict[StreamRef, float] = {}
         """Loop time of each one's next note. Of one that was left, the last."""
         self._changed = asyncio.Event()
 
-    def begin(self, meta: StreamMeta) -> None:
-        """A stream of another process is viewed from here on. Repeating it changes nothing."""
-        if meta.abandon_after_seconds is not None and meta.ref not in self._period:
+    def begin(self, meta: StreamMeta, feed: Feed) -> None:
+        """A stream of another process is viewed from here on, by a new feed of it."""
+        if meta.abandon_after_seconds is None:
+            return
+        self._followed[feed] = meta.ref
+        self._feeds[meta.ref] += 1
+        if self._feeds[meta.ref] == 1:
             self._period[meta.ref] = min(meta.abandon_after_seconds / NOTES, self._settings.heartbeat_seconds)
             self._note_soon(meta.ref)
 
-    def end(self, ref: StreamRef) -> None:
-        """Nobody views it here any more; from now on its time counts."""
-        if self._period.pop(ref, None) is not None:
+    def end(self, feed: Feed) -> None:
+        """Nobody views that feed any more. Once its stream has none left, its time counts from now."""
+        ref = self._followed.pop(feed, None)
+        if ref is None:
+            return
+        self._feeds[ref] -= 1
+        if self._feeds[ref] == 0:
+            del self._feeds[ref], self._period[ref]
             self._note_soon(ref)
 
     def _note_soon(self, ref: StreamRef) -> None:
