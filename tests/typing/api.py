@@ -86,14 +86,14 @@ async def kept(body: Body, run: Run) -> AsyncIterator[str]:
     yield body.id
 
 
-@guard.stream(session="body.id", save=False)
+@guard.stream(session="body.id", save=False, client_version="6.0.12")
 def not_kept(body: Body, run: Run) -> Iterator[str]:
     run.save("text").result(5)
     yield body.id
 
 
 @app.post("/api/sync")
-@guard.stream(lambda body: body.id, on_conflict="replace", on_store_failure="fail", ids=False)
+@guard.stream(lambda body: body.id, on_conflict="replace", on_store_failure="fail", ids=False, keep_alive="block")
 def in_a_thread(body: Body) -> Iterator[dict[str, object]]:
     yield {"type": "text-delta", "id": "1", "delta": body.id}
 
