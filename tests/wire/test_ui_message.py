@@ -80,6 +80,7 @@ hostile = ["a\rb\nc\r\nd", "\u2028\u2029\x85", "\0", 'quote " \\ end', "data: x\
 @pytest.mark.parametrize("text", hostile)
 def test_hostile_text_arrives_whole_and_injects_nothing(text: str) -> None:
     enc = encoder()
+    enc.encode("A model says: ")
     for payload in enc.encode(text):
         frame = PROTOCOL.frame(Event(1, EventKind.DATA, payload), CURSOR)
         (event,) = independent_events(frame)

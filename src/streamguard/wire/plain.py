@@ -20,6 +20,7 @@ from ._pieces import fitting
 from ._text_fold import TextFold
 from .base import DataLineProtocol, Encoder, OnLeftOut, nobody_told
 from .folding import UIMessage
+from .raw_sse import RawSseCheck
 from .sse import LF, encode_block, encode_text
 from .values import valid_text
 
@@ -44,16 +45,26 @@ class PlainEncoder(Encoder):
         self._max_bytes = max_event_bytes
         self._after_cr = False
         self._half = ""
+        self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # while the first texts come
 
     def begin(self) -> Sequence[bytes]:
         return ()
 
     def encode(self, item: object) -> Sequence[bytes]:
+        if self._raw_sse is not None and isinstance(item, str) and item:
+            passed = self._raw_sse.passed(item)
+            if passed is None:
+                return ()
+            self._raw_sse, item = None, passed
         if type(item) is str and item.isascii() and "\r" not in item and not (self._half or self._after_cr):
             if item and len(item) <= self._max_bytes:  # nearly always
                 return (item.encode(),)
         elif not isinstance(item, str):
-            raise InvalidPartError(f"a plain endpoint yields str, not {type(item).__name__}", protocol=PROTOCOL)
+            raise InvalidPartError(
+                f"a plain endpoint yields str, not {type(item).__name__}; server-sent events of your own need "
+                "protocol='opaque' in @guard.stream",
+                protocol=PROTOCOL,
+            )
         text = self._half + item if self._half else item
         if not text:
             return ()
@@ -72,8 +83,14 @@ class PlainEncoder(Encoder):
         return fitting(valid_text(text), str.encode, self._max_bytes) if text else ()
 
     def finish(self) -> Sequence[bytes]:
+        kept = () if self._raw_sse is None else self._kept_text(self._raw_sse)
         half, self._half = self._half, ""
-        return (encode_text(half),) if half else ()
+        return (*kept, encode_text(half)) if half else kept
+
+    def _kept_text(self, check: RawSseCheck) -> Sequence[bytes]:
+        """Text that was kept back because it looked like server-sent events, and no more of it comes."""
+        text, self._raw_sse = check.rest(), None
+        return self.encode(text)
 
     def abandon(self) -> Sequence[bytes]:
         return self.finish()

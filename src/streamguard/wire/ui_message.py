@@ -37,6 +37,7 @@ from ._withheld import shown_of
 from .base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
 from .client_versions import UNSPECIFIED, ClientVersion, client_version
 from .folding import MessageFold, UIMessage
+from .raw_sse import RawSseCheck
 from .sse import LF, encode_text, on_one_line
 from .values import Reason, Replaced
 
@@ -83,6 +84,7 @@ class UIMessageEncoder(Encoder):
         self._closing = False
         self._calls = OpenCalls()
         self._step = LastStep()
+        self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # while the first texts come
 
     def begin(self) -> Sequence[bytes]:
         return (encode_part({"type": "start", "messageId": self._message_id}),)
@@ -90,6 +92,20 @@ class UIMessageEncoder(Encoder):
     def encode(self, item: object) -> Sequence[bytes]:
         if isinstance(item, str):
             return self._encode_text(item)
+        if self._raw_sse is not None and (kept := self._kept_text()):
+            return [*kept, *self._encode_part(item)]
+        return self._encode_part(item)
+
+    def _kept_text(self) -> Sequence[bytes]:
+        """Text that was kept back because it looked like server-sent events, and no more of it comes."""
+        if self._raw_sse is None:
+            return ()
+        text = self._raw_sse.rest()
+        if text:
+            self._raw_sse = None
+        return self._encode_text(text)
+
+    def _encode_part(self, item: object) -> Sequence[bytes]:
         if isinstance(item, (bytes, bytearray, memoryview)):
             raise InvalidPartError(
                 "a ui-message endpoint yields text as str, not bytes; raw SSE needs protocol='opaque'",
@@ -124,7 +140,7 @@ class UIMessageEncoder(Encoder):
         return self._emit(payloads, kind)
 
     def finish(self) -> Sequence[bytes]:
-        out = self._close_all()
+        out = [*self._kept_text(), *self._close_all()]
         if self._closing:
             self._hold(out, "text-end")
             return ()
@@ -136,8 +152,9 @@ class UIMessageEncoder(Encoder):
         return out
 
     def abandon(self) -> Sequence[bytes]:
+        kept = self._kept_text()
         # What was opened after the first closing part is held with it, and held parts are not sent now.
-        out = [] if self._closing else [*self._step.ends_in(self._open), *self._close_all()]
+        out = [] if self._closing else [*kept, *self._step.ends_in(self._open), *self._close_all()]
         return [*out, *self._calls.ends(), *self._step.ends()]
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
@@ -146,6 +163,11 @@ class UIMessageEncoder(Encoder):
     def _encode_text(self, text: str) -> Sequence[bytes]:
         if not text:
             return ()
+        if self._raw_sse is not None:
+            passed = self._raw_sse.passed(text)
+            if passed is None:
+                return ()
+            self._raw_sse, text = None, passed
         if not (self._step.spoke or self._closing):
             self._step.note("text-delta", {"delta": text})
         prefix = self._text_prefix if self._text_key is not None else self._next_prefix()
