@@ -128,7 +128,8 @@ def part_of(item: object) -> CheckedPart:
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return _checked({field.name: getattr(item, field.name) for field in dataclasses.fields(item)})
     raise InvalidPartError(
-        f"a ui-message endpoint yields str, a dict, a pydantic model or a dataclass, not {type(item).__name__}",
+        f"a ui-message endpoint yields str, a dict, a pydantic model or a dataclass, not {type(item).__name__}; "
+        "server-sent events of your own need protocol='opaque' in @guard.stream",
         protocol=PROTOCOL,
     )
 
@@ -200,7 +201,11 @@ def _smaller(kind: str, fields: Mapping[str, object]) -> dict[str, object]:
 def _checked(raw: dict[object, object]) -> CheckedPart:
     kind = raw.get("type")
     if not isinstance(kind, str):
-        raise InvalidPartError("a part needs a type, which is a string", protocol=PROTOCOL)
+        raise InvalidPartError(
+            "a part of AI SDK needs a type, which is a string; server-sent events of your own need protocol='opaque' "
+            "in @guard.stream",
+            protocol=PROTOCOL,
+        )
     kind = str.__str__(kind)  # the value of a string enum, not its name
     required = ("data",) if kind.startswith("data-") else _REQUIRED.get(kind)
     if required is None:

@@ -23,6 +23,7 @@ from ._closing import reason_of
 from ._text_fold import TextFold
 from .base import Encoder, LeftOut, OnLeftOut, WireProtocol, nobody_told
 from .folding import UIMessage
+from .server_sent import event_block, is_event
 from .sse import BOM, Block, BlockSplitter, encode_block, encode_comment, encode_text
 from .values import Reason, Replaced
 
@@ -57,9 +58,15 @@ class OpaqueEncoder(Encoder):
             chunk = encode_text(item)
         elif isinstance(item, (bytes, bytearray, memoryview)):
             chunk = bytes(item)
+        elif is_event(item):
+            chunk, replaced = event_block(item)
+            if replaced:
+                self._on_left_out(LeftOut("event", replaced))
         else:
             raise InvalidPartError(
-                f"an opaque endpoint yields SSE text as bytes or str, not {type(item).__name__}", protocol=PROTOCOL
+                "an opaque endpoint yields SSE text as bytes or str, or events (ServerSentEvent, or a dict of data, "
+                f"event, id, retry), not {type(item).__name__}",
+                protocol=PROTOCOL,
             )
         return self._take(self._splitter.feed(chunk))
 

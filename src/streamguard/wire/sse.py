@@ -327,9 +327,10 @@ class BlockSplitter:
 
 
 def encode_block(
-    data: bytes | str, *, event: str | None = None, event_id: str | None = None, retry_ms: int | None = None
+    data: bytes | str | None, *, event: str | None = None, event_id: str | None = None, retry_ms: int | None = None
 ) -> bytes:
     """One block with its blank line. Each CR, LF or CRLF in `data` starts a new `data:` line, and reads back as LF.
+    Without data (None), clients dispatch no event for it.
 
     Raises:
         InvalidPartError: `event` or `event_id` holds CR, LF, NUL or half a surrogate pair, so it could not be
@@ -344,8 +345,9 @@ def encode_block(
         if retry_ms < 0:
             raise InvalidPartError(f"retry is a time in milliseconds from 0, not {retry_ms}", protocol=_PROTOCOL)
         out.append(b"retry: %d\n" % retry_ms)
-    for line in _EOL.split(encode_text(data) if isinstance(data, str) else data):
-        out += (b"data: ", line, b"\n")
+    if data is not None:
+        for line in _EOL.split(encode_text(data) if isinstance(data, str) else data):
+            out += (b"data: ", line, b"\n")
     out.append(b"\n")
     return b"".join(out)
 

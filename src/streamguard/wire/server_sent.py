@@ -1,0 +1,66 @@
+"""Server-sent events as libraries hold them: the objects and dicts that endpoints yield, turned into blocks.
+
+Recognised by shape, not by import: the `ServerSentEvent` of FastAPI (0.135 on), sse-starlette, httpx-sse, openai and
+anthropic, and the dicts that sse-starlette takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ..errors import InvalidPartError
+from .sse import encode_block, encode_comment
+from .values import Encoded, Replaced, encode_json
+
+__all__ = ["event_block", "is_event", "is_event_class"]
+
+_ATTRIBUTES: Final = ("data", "event", "id", "retry")
+_KEYS: Final = frozenset({*_ATTRIBUTES, "comment"})
+
+
+def is_event(item: object) -> bool:
+    """Whether `item` is an event: an object with the four fields of one, or a dict with `data` and no other keys."""
+    if isinstance(item, Mapping):
+        return "data" in item and _KEYS.issuperset(item)
+    return not isinstance(item, type) and all(hasattr(item, name) for name in _ATTRIBUTES)
+
+
+def is_event_class(annotation: object) -> bool:
+    """Whether an annotation names a class of such objects."""
+    return isinstance(annotation, type) and any(cls.__name__ == "ServerSentEvent" for cls in annotation.__mro__)
+
+
+def event_block(item: object) -> Encoded:
+    """The block of an event, with its blank line, and what was replaced in it.
+
+    `data` that is no text becomes JSON. FastAPI's class makes JSON of text too, and has `raw_data` for text that stays
+    as it is; sse-starlette's writes itself.
+
+    Raises:
+        InvalidPartError: its id or name holds a line end, or its `retry` is no time.
+    """
+    encode = getattr(item, "encode", None)
+    if callable(encode):
+        return Encoded(bytes(encode()))
+    fields = item if isinstance(item, Mapping) else {name: getattr(item, name, None) for name in _KEYS}
+    data, replaced = _data_of(item, fields["data"])
+    event, event_id, retry, comment = (fields.get(name) for name in ("event", "id", "retry", "comment"))
+    if retry is not None and type(retry) is not int:
+        raise InvalidPartError(f"retry is a time in milliseconds, not {type(retry).__name__}", protocol="sse")
+    block = encode_block(
+        data,
+        event=str(event) if event else None,
+        event_id=str(event_id) if event_id else None,  # httpx-sse: "" until the stream set one
+        retry_ms=retry,
+    )
+    return Encoded(block if comment is None else encode_comment(str(comment)) + block, replaced)
+
+
+def _data_of(item: object, data: object) -> tuple[str | bytes | None, Sequence[Replaced]]:
+    raw = getattr(item, "raw_data", None)
+    if isinstance(raw, str):
+        return raw, ()
+    if data is None or (isinstance(data, str) and not hasattr(item, "raw_data")):
+        return data, ()
+    return encode_json(data)
