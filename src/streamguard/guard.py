@@ -232,7 +232,8 @@ class StreamGuard:
         """Decorate an endpoint whose answer is a stream, below the framework's own decorator.
 
         The endpoint may be an async or sync generator function, or a function, async or not, that returns an iterator
-        or a `StreamingResponse`. It takes what it took before, and a `run: Run` if it wants one.
+        or a response that streams, such as Starlette's `StreamingResponse` or sse-starlette's `EventSourceResponse`.
+        A response that does not is the answer as it is. It takes what it took before, and a `run: Run` if it wants one.
 
         Args:
             session: the conversation's id: `"body.id"`, or a callable whose parameters are named like the endpoint's.

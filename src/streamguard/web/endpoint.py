@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -39,6 +38,7 @@ from .origin import SAFE_METHODS, check_origin
 from .quota import Counting, standing_headers
 from .request_keys import RequestKey, abandon, carries_key, give_back, request_key
 from .response import StreamResponse
+from .returned import Head
 from .revision import revision_of
 from .run import Run
 from .selector import Selector, checked_message_id, checked_session_id
@@ -230,6 +230,7 @@ class GuardedEndpoint:
                 self.signature,
                 lambda run: self._call(arguments, run),
                 protocol,
+                request,
                 named=options.protocol is not None,
                 sync_streams=gate.sync_streams,
                 sync_slot=places.sync,
@@ -293,7 +294,7 @@ class GuardedEndpoint:
     ) -> Response:
         """The answer to the request that started `stream`, once it is known whether it begins."""
         returned = await answer.wait(stream) if answer is not None else None
-        if returned is not None and not (answer is not None and answer.streams):
+        if isinstance(returned, Response):
             intake.release()
             await self._came_to_nothing(stream, admitted)
             return returned
@@ -354,9 +355,7 @@ class GuardedEndpoint:
             async with Deadline.after(self._gate.settings.registration_seconds).limit():
                 await stream.ended()
 
-    def _head(
-        self, stream: LiveStream, returned: Response | None, injected: Response | None, ids: Ids
-    ) -> tuple[int, RawHeaders, BackgroundTask | None]:
+    def _head(self, stream: LiveStream, returned: Head | None, injected: Response | None, ids: Ids) -> Head:
         """Status, headers and background task: ours, and what the host added to a response of its own."""
         protocol = stream.protocol
         headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
@@ -373,9 +372,8 @@ class GuardedEndpoint:
             headers = merged(headers, injected.raw_headers)
         if returned is not None:
             status_code, background = returned.status_code, returned.background
-            own_type = self._options.protocol is None
-            headers = merged(headers, returned.raw_headers, own_type=own_type)
-        return status_code, headers, background
+            headers = merged(headers, returned.raw_headers, own_type=self._options.protocol is None)
+        return Head(status_code, headers, background)
 
     def _view_options(self, protocol: WireProtocol, request: Request) -> ViewOptions:
         ids = protocol.ids_by_default if self._options.ids is None else self._options.ids

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import inspect
 import typing
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Final, cast
 
 import anyio.to_thread
-from starlette.responses import Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import ConfigurationError
 from ..model import Outcome
 from ..runtime import LiveStream, Runtime
 from ..runtime.request import Ending
 from ..wire import WireProtocol
+from ..wire.server_sent import is_event_class
+from .reading import items_of
+from .returned import SSE, Head, ReturnedStream, closed, stream_of
 from .run import Run
 from .signature import EndpointKind, EndpointSignature
 from .sync import SyncSlot, SyncStreams, ThreadedIterator
@@ -30,10 +33,12 @@ PASSED_ON: Final = "opaque"
 def default_protocol(signature: EndpointSignature) -> str:
     """The protocol of an endpoint that names none.
 
-    Items an endpoint yields are the AI SDK's; bytes of a response it returns are passed on. A stream's protocol is
-    registered before the endpoint runs, so for one that returns something its annotation decides, and without one
-    it counts as returning a response.
+    Items an endpoint yields are the AI SDK's, unless its annotation says that they are server-sent events; bytes of a
+    response it returns are passed on. A stream's protocol is registered before the endpoint runs, so for one that
+    returns something its annotation decides, and without one it counts as returning a response.
     """
+    if is_event_class(item_type(signature)):
+        return PASSED_ON
     if signature.kind in (EndpointKind.ASYNC_GENERATOR, EndpointKind.SYNC_GENERATOR):
         return GENERATED
     origin = typing.get_origin(signature.returns) or signature.returns
@@ -44,18 +49,23 @@ def default_protocol(signature: EndpointSignature) -> str:
     return PASSED_ON
 
 
+def item_type(signature: EndpointSignature) -> object:
+    """The type of its items, as the return annotation says: `str` of `AsyncIterator[str]`; None if it says none."""
+    found = typing.get_args(signature.returns)
+    return found[0] if found else None
+
+
 class Answer:
-    """What a coroutine or plain function returned, as soon as it has: a response to answer with, or nothing."""
+    """What a coroutine or plain function returned, as soon as it has: a whole response to answer with, the head of one
+    whose body goes through the log, or neither."""
 
     def __init__(self) -> None:
         self._known = asyncio.get_running_loop().create_future()
-        self.streams: bool = False
-        """The response is a stream's: its status and headers count, its body goes through the log."""
-        self._response: Response | None = None
+        self._returned: Response | Head | None = None
 
-    def settle(self, response: Response | None, *, streams: bool) -> None:
+    def settle(self, returned: Response | Head) -> None:
         """The endpoint returned."""
-        self._response, self.streams = response, streams
+        self._returned = returned
         self.give_up()
 
     def give_up(self) -> None:
@@ -63,14 +73,14 @@ class Answer:
         if not self._known.done():
             self._known.set_result(None)
 
-    async def wait(self, stream: LiveStream) -> Response | None:
-        """The response it returned; None for an iterator, and when the stream ends without its having returned."""
+    async def wait(self, stream: LiveStream) -> Response | Head | None:
+        """What it returned; None for an iterator, and when the stream ends without its having returned."""
         ended = asyncio.ensure_future(stream.ended())
         try:
             await asyncio.wait({self._known, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
-        return self._response
+        return self._returned
 
 
 class Items:
@@ -81,6 +91,7 @@ class Items:
         signature: EndpointSignature,
         call: Callable[[Run], object],
         protocol: WireProtocol,
+        request: Request,
         *,
         named: bool,
         sync_streams: SyncStreams,
@@ -89,6 +100,7 @@ class Items:
         self._signature = signature
         self._call = call
         self._protocol = protocol
+        self._request = request
         self._named = named
         self._sync_streams = sync_streams
         self._sync_slot = sync_slot
@@ -114,7 +126,7 @@ class Items:
     async def _returned(self, stream: LiveStream, run: Run, answer: Answer) -> AsyncIterator[object]:
         try:
             result = await self._result(run)
-            items = self._items_of(result, run, answer)
+            items = await self._items_of(result, run, answer)
         finally:
             answer.give_up()
         if items is None:
@@ -126,9 +138,7 @@ class Items:
             async for item in items:
                 yield item
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
+            await closed(items)
 
     async def _result(self, run: Run) -> object:
         if self._signature.kind is EndpointKind.FUNCTION:
@@ -137,23 +147,28 @@ class Items:
             result = self._call(run)
         return await result if inspect.isawaitable(result) else result
 
-    def _items_of(self, result: object, run: Run, answer: Answer) -> AsyncIterator[object] | None:
+    async def _items_of(self, result: object, run: Run, answer: Answer) -> AsyncIterator[object] | None:
         """The items of what was returned; None for a response to be answered as it is."""
         name = self._signature.name
         if isinstance(result, Response):
-            if not isinstance(result, StreamingResponse) or result.status_code >= 400:
-                answer.settle(result, streams=False)
+            returned = await stream_of(result, self._request, endpoint=name)
+            if isinstance(returned, Response):
+                answer.settle(returned)
                 return None
-            self._check_passed_on(result)
-            answer.settle(result, streams=True)
-            return self._body(result)
+            try:
+                self._check_passed_on(returned)
+            except ConfigurationError:
+                await closed(returned.chunks)
+                raise
+            answer.settle(returned.head)
+            return self._read(returned)
         # Not any iterable: strings, mappings and pydantic models are that too, and never meant so.
         if not isinstance(result, (AsyncIterable, Iterator, list, tuple)):
             raise ConfigurationError(
                 f"{name} returned {type(result).__name__}; a guarded endpoint yields items, or returns an iterator "
                 "of them or a Response"
             )
-        if not self._named and self._protocol.name == PASSED_ON:
+        if not self._named and self._protocol.name == PASSED_ON and not is_event_class(item_type(self._signature)):
             raise ConfigurationError(
                 f"{name} returned an iterator without saying so: annotate its return type (AsyncIterator[str]), "
                 "or name protocol= in @guard.stream"
@@ -163,34 +178,36 @@ class Items:
         slot = self._sync_streams.take()
         return _threaded(lambda: iter(result), slot, run)
 
-    def _check_passed_on(self, response: StreamingResponse) -> None:
+    def _check_passed_on(self, stream: ReturnedStream) -> None:
+        name = self._signature.name
+        if stream.encoding:
+            raise ConfigurationError(
+                f"{name} returned a {stream.type_name} whose body is compressed (content-encoding: {stream.encoding}), "
+                "which cannot be read event by event: return it uncompressed, and leave compressing to a proxy"
+            )
         if self._named:
             return
-        media_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
-        if self._protocol.name != PASSED_ON or media_type != "text/event-stream":
+        media_type = stream.media_type or SSE
+        if self._protocol.name != PASSED_ON or media_type != SSE:
             raise ConfigurationError(
-                f"{self._signature.name} returned a StreamingResponse of {media_type}; only server-sent events are "
-                "passed on by themselves: set media_type='text/event-stream' (and annotate the return type as "
-                "StreamingResponse), or name protocol= in @guard.stream"
+                f"{name} returned a {stream.type_name} of {media_type}; only server-sent events are passed on by "
+                "themselves: set media_type='text/event-stream' (and annotate the return type as StreamingResponse), "
+                "or name protocol= in @guard.stream"
+            )
+        if stream.is_ui_message:
+            raise ConfigurationError(
+                f"{name} returned a UI message stream of AI SDK: name protocol='ui-message' in @guard.stream, so that "
+                "its message is saved as one and failures are parts of it; or protocol='opaque', to pass it on unread"
             )
 
-    async def _body(self, response: StreamingResponse) -> AsyncIterator[object]:
-        """The response's chunks; as text unless they are passed on byte for byte."""
-        body = response.body_iterator
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        as_text = self._protocol.name != PASSED_ON
+    async def _read(self, stream: ReturnedStream) -> AsyncIterator[object]:
+        items = items_of(stream, self._protocol.name)
         try:
-            async for chunk in body:
-                if isinstance(chunk, str):
-                    yield chunk
-                elif as_text:
-                    yield decoder.decode(bytes(chunk))
-                else:
-                    yield bytes(chunk)
+            async for item in items:
+                yield item
         finally:
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
+            await closed(items)
+            await closed(stream.chunks)
 
 
 def _threaded(make: Callable[[], Iterator[object]], slot: SyncSlot, run: Run) -> ThreadedIterator:
