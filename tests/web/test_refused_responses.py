@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import EventSourceResponse
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from streamguard import ConfigurationError
@@ -61,35 +59,3 @@ async def test_one_that_cannot_be_guarded_is_refused_with_the_remedy(make: Calla
         with pytest.raises(ConfigurationError, match=remedy):
             await client.post("/chat?id=s")
         assert (await client.get("/api/chat/s")).json()["active"] is None
-
-
-# -- FastAPI's own way ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["route", "router", "application"])
-async def test_fastapis_sse_response_class_is_refused_with_the_remedy(where: str) -> None:
-    guard = guard_of()
-
-    def class_of(here: str) -> type[Response]:
-        return EventSourceResponse if here == where else JSONResponse
-
-    app = FastAPI(lifespan=guard.lifespan, default_response_class=class_of("application"))
-    router = APIRouter(default_response_class=class_of("router"))
-
-    @guard.stream("id")
-    async def chat(id: str) -> AsyncIterator[str]:  # noqa: A002
-        yield "one"
-
-    app.post("/application")(chat)
-    router.post("/router")(chat)
-    router.post("/route", response_class=class_of("route"))(chat)
-    router.post("/other", response_class=StreamingResponse)(chat)
-    app.include_router(router, prefix="/v1")
-    guard.install(app, "/api/chat")
-    path = where if where == "application" else f"v1/{where}"
-    async with calling(app, guard) as client:
-        with pytest.raises(
-            ConfigurationError, match=f"/{where} has response_class=EventSourceResponse: leave that out"
-        ):
-            await client.post(f"/{path}?id=s")
-        assert (await client.post("/v1/other?id=s")).status_code == 200

@@ -40,6 +40,10 @@ class Misuse(Enum):
         "{route} leads to {endpoint} itself, past its guard: write the application's decorator above the guard's, as "
         "in @app.post(…) above @guard.stream(…), or register what @guard.stream(…) returns"
     )
+    SSE_RESPONSE_CLASS = (
+        "{route} has response_class={given}, with which FastAPI iterates the endpoint itself and fails: leave it out, "
+        "since @guard.stream answers with a stream anyway. To yield ServerSentEvent, name protocol='opaque' in it"
+    )
 
     # -- installing ---------------------------------------------------------------------------------------------------
 

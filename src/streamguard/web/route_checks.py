@@ -31,6 +31,7 @@ def problems(routes: Sequence[BaseRoute], answer: object, endpoints: Iterable[De
     route of the host's once."""
     found = list(places(routes))
     yield from _bare_endpoints(found, endpoints)
+    yield from _response_classes(found)
     for ours, prefix in _guard_routes(found, answer):
         told: set[str] = set()
         for method, path in ((method, target.path) for target in RouteName for method in target.methods):
@@ -70,6 +71,20 @@ def _bare_endpoints(found: Sequence[Place], endpoints: Iterable[Decorated]) -> I
             if any(_is_same(layer, function) for layer in layers_of(place.endpoint)):
                 yield Case(Misuse.DECORATORS_SWAPPED, {"route": place, "endpoint": name})
                 break
+
+
+def _response_classes(found: Iterable[Place]) -> Iterator[Case]:
+    """Measured on FastAPI 0.165: whatever an endpoint with its SSE response class gives is iterated, and a guarded one
+    gives a coroutine."""
+    for place in found:
+        given = getattr(place.route, "response_class", None)
+        response_class = getattr(given, "value", given)  # one by default is wrapped
+        if (
+            isinstance(response_class, type)
+            and any(cls.__module__ == "fastapi.sse" for cls in response_class.__mro__)
+            and any(guards_of(place.endpoint))
+        ):
+            yield Case(Misuse.SSE_RESPONSE_CLASS, {"route": place, "given": response_class.__name__})
 
 
 def _collisions(

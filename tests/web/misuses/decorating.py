@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple, TypedDict
 
 from fastapi import APIRouter, FastAPI
+from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -150,6 +151,38 @@ def swapped(app: FastAPI | APIRouter, guard: StreamGuard) -> None:
     @named
     async def chat(body: Body) -> AsyncIterator[str]:
         yield "word"
+
+
+def with_fastapis_response_class(router: FastAPI | APIRouter, guard: StreamGuard, **options: Any) -> None:
+    @named
+    async def chat() -> AsyncIterator[str]:
+        yield "word"
+
+    router.post("/api/chat", **options)(guard.stream()(chat))
+
+
+@row(Misuse.SSE_RESPONSE_CLASS)
+def fastapis_response_class_on_a_route() -> str:
+    guard, app = make_guard(), FastAPI()
+    with_fastapis_response_class(app, guard, response_class=EventSourceResponse)
+    return said(lambda: guard.install(app, "/api/chat"))
+
+
+@row(Misuse.SSE_RESPONSE_CLASS)
+def fastapis_response_class_of_the_application() -> str:
+    guard, app = make_guard(), FastAPI(default_response_class=EventSourceResponse)
+    with_fastapis_response_class(app, guard)
+    return said(lambda: guard.install(app, "/api/chat"))
+
+
+@row(Misuse.SSE_RESPONSE_CLASS)
+async def fastapis_response_class_of_a_router_after_install() -> str:
+    guard, router = make_guard(), APIRouter(default_response_class=EventSourceResponse)
+    app = FastAPI(lifespan=guard.lifespan)
+    guard.install(app, "/api/chat")
+    with_fastapis_response_class(router, guard)
+    app.include_router(router)
+    return await said_when(visiting(app, guard).__aenter__())
 
 
 @row(Misuse.DECORATORS_SWAPPED)
