@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,8 +17,9 @@ from starlette.routing import Route
 from streamguard import ConfigurationError, Run, StreamGuard
 from streamguard.messages import MemoryMessageStore
 from streamguard.model import Observation, SessionKey, Signal
+from tests.harness.waiting import wait_until_async
 
-from .serving import calling, make_guard, user_of
+from .serving import Gate, calling, make_guard, user_of
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +38,14 @@ LATE: Final = {"custom", "tool-input-error"}
 """What 5.0.0 does not take."""
 
 
-def app_of(guard: StreamGuard, *, client_version: str | None = None, protocol: str = "ui-message") -> Starlette:
+def app_of(
+    guard: StreamGuard, *, client_version: str | None = None, protocol: str = "ui-message", gate: Gate | None = None
+) -> Starlette:
     async def chat(request: Request, run: Run) -> AsyncIterator[object]:
         for part in PARTS if protocol == "ui-message" else ["text"]:
             yield part
+            if gate is not None and part is PARTS[0]:
+                await gate.wait()
 
     decorate = guard.stream(
         "request.query_params.id", client_version=client_version, protocol=protocol, on_conflict="join"
@@ -99,6 +105,24 @@ async def test_whoever_comes_later_gets_the_same(url: str, request: pytest.Fixtu
     assert is_for_5_0_0(parts_of(first))
     assert record.last is not None
     assert record.last.client_version == "5.0.0"
+
+
+async def test_a_view_on_another_worker_is_live(redis_url: str) -> None:
+    """What is withheld is so in what workers tell each other, too."""
+    gate, guards = Gate(), [StreamGuard(redis_url, authenticate=user_of) for _ in range(2)]
+    async with AsyncExitStack() as entered:
+        apps = [app_of(guard, gate=gate) for guard in guards]
+        clients = [
+            await entered.enter_async_context(calling(app, guard)) for app, guard in zip(apps, guards, strict=True)
+        ]
+        first = asyncio.create_task(clients[0].post("/chat?id=s", headers={"X-AI-SDK-Version": "5.0.0"}))
+        await gate.reached.wait()
+        second = asyncio.create_task(clients[1].get("/api/chat/s/stream"))
+        audience = guards[1]._running().audience
+        await wait_until_async(lambda: any(v.listening for v in audience.viewers), description="it is viewed there")
+        gate.open()
+        assert (await first).text == (await second).text
+    assert is_for_5_0_0(parts_of(await first))
 
 
 async def test_an_endpoint_may_say_it_for_all_its_pages() -> None:
