@@ -384,21 +384,6 @@ async def test_an_admission_costs_one_step_of_the_store(memory: MemoryStore) -> 
             assert (await worker.watch(one)).outcome == "completed"
 
 
-@pytest.mark.parametrize("policy", ["reject", "replace", "join"])
-async def test_an_owner_without_a_slot_left_is_told_so_before_the_session_is_looked_at(
-    stores: Stores, policy: OnConflict
-) -> None:
-    """So whoever sends too much stops nothing that is running."""
-    async with working(stores(), quick(max_streams_per_owner=1)) as worker:
-        model = Model("a")
-        stream = await worker.start(model, worker.request(fingerprint="f" * 64))
-        await stream.first(5)
-        await full(worker, KEY, fingerprint="f" * 64, on_conflict=policy)
-        assert not stream.stopped
-        model.end()
-        assert (await worker.watch(stream)).outcome == "completed"
-
-
 async def test_a_slot_may_be_gone_once_the_way_is_clear(memory: MemoryStore) -> None:
     """The stream that was replaced has ended all the same."""
     line = Line(memory)

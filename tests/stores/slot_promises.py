@@ -31,7 +31,7 @@ class SlotPromises:
         lasts: bool,
     ) -> None:
         """`register` was answered; `known` when the stream had a record before, `lasts` when its lease is long."""
-        held, possible = self._others(self._held, ref), self._others(self._held | self._maybe, ref)
+        held, possible = self._elsewhere(ref), self._others(self._held | self._maybe, ref)
         match answer:
             case Full() if known:
                 raise PromiseBrokenError("retry", "a stream that is registered has no room when it asks again")
@@ -56,6 +56,10 @@ class SlotPromises:
     def _lasting(self, ref: StreamRef, lasts: bool) -> None:
         (self._held if lasts else self._maybe).add(ref)
         (self._maybe if lasts else self._held).discard(ref)
+
+    def _elsewhere(self, ref: StreamRef) -> int:
+        """How many have one in other sessions: those of its own have ended once it is registered."""
+        return sum(other.key.owner == ref.key.owner and other.key != ref.key for other in self._held)
 
     @staticmethod
     def _others(streams: set[StreamRef], ref: StreamRef) -> int:

@@ -101,7 +101,10 @@ BUGS = {
         frozenset({"pointer"}),
     ),
     "an owner gets a slot more than there are": Bug(
-        "register", "others >= tonumber(ARGV[6])", "others > tonumber(ARGV[6])", frozenset({"slots"})
+        "register",
+        "if others >= limit then return {'full'} end",
+        "if others > limit then return {'full'} end",
+        frozenset({"slots"}),
     ),
     "a refused registration takes a slot": Bug(
         "register",

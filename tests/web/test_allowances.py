@@ -387,3 +387,30 @@ async def test_erasing_what_never_was_leaves_a_mark_for_as_long_as_something_cou
         assert 200_000 < client.pttl(unknown) <= 220_000
         await browser.delete(f"/api/chat/{stream.headers['x-session-id']}", headers=cookie)
         assert sorted(client.pttl(key) > 600_000_000 for key in client.scan_iter("*:x")) == [False, True]
+
+
+async def test_a_repetition_needs_no_place_in_a_full_process() -> None:
+    """It shares the answer that runs."""
+    guard, gate, app = make_guard(max_streams_per_process=1), Gate(), FastAPI()
+
+    @app.post("/api/chat")
+    @guard.stream(session="body.id")
+    async def chat(body: Body) -> AsyncIterator[str]:
+        yield "one"
+        await gate.wait()
+
+    guard.install(app, "/api/chat")
+    async with calling(app, guard) as client:
+
+        def ask(key: str) -> asyncio.Task[httpx.Response]:
+            posting = client.post("/api/chat", json={"id": "s"}, headers={"Idempotency-Key": key})
+            return asyncio.create_task(posting)
+
+        first = ask("k")
+        await gate.reached.wait()
+        again = ask("k")
+        assert (await ask("another")).status_code == 503
+        gate.open()
+        answers = [await first, await again]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].headers["x-stream-id"] == answers[1].headers["x-stream-id"]

@@ -110,6 +110,17 @@ class Admission:
                 stream.announce(quota_pending(record.last))
         return opened
 
+    async def needs_no_place(self, request: StreamRequest, budget: Budget) -> bool:
+        """Whether the request will be answered by a stream that runs, or will replace one that this process runs: then
+        it needs no place of its own here."""
+        if request.on_conflict == "reject":
+            return False
+        record = await self._record(request.key, budget)
+        active = None if record is None else record.active
+        if active is None or active.state is not StreamState.OPEN:
+            return False
+        return _joins(request, active) or (request.on_conflict == "replace" and self._owns(active.ref))
+
     @property
     def _shares_server(self) -> bool:
         """Whether streams and quotas are kept by one server, so that waiting for either is waiting for both."""

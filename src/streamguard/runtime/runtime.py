@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Self
 
 import anyio
@@ -40,13 +39,13 @@ from .quotas.settling import Settling
 from .quotas.terms import QuotaBindings
 from .readiness import Readiness
 from .request import Ending, StreamRequest
+from .room import Room
 from .saving.bindings import Bindings
 from .saving.faults import ending_of
 from .saving.saves import Saving
 from .sessions import Sessions
 from .stream import LiveStream
 from .tasks import Tasks
-from .unreadable import RETRY_AFTER_SECONDS
 from .viewer import Viewer
 from .writer import Writer
 
@@ -76,8 +75,9 @@ class Runtime:
         self._quota = quota
         self.observe: Observers = Observers(observers)
         self._streams = LiveStreams()
-        self._opening = 0
-        """Admissions under way."""
+        self.room: Room = Room(
+            settings.max_streams_per_process, streams=lambda: len(self._streams), observe=self.observe
+        )
         self._one_ended = asyncio.Event()
         self._tasks = Tasks(observe=self.observe, on_ended=self._one_ended.set)
         self._entered = False
@@ -186,7 +186,7 @@ class Runtime:
 
     def _busy(self) -> bool:
         """Whether the drain has anything to wait for."""
-        waiting = self._streams or self._opening or self._tasks.adopted
+        waiting = self._streams or self.room.opening or self._tasks.adopted
         return bool(waiting or self.saving.under_way or self.settling.under_way or self._parts.withdrawing.under_way)
 
     def _give_up(self) -> None:
@@ -196,7 +196,7 @@ class Runtime:
 
     async def idle(self) -> None:
         """Wait until nothing that was begun is under way: no admission, no stream, nothing begun for one."""
-        while self._opening or self._streams or self._tasks.started:
+        while self.room.opening or self._streams or self._tasks.started:
             self._one_ended.clear()
             await self._one_ended.wait()
 
@@ -213,13 +213,10 @@ class Runtime:
         _ = self._tasks.group
         if self._drain.begun:
             raise self._refusal(request)
-        try:
-            self.check_room()
-        except FaultError as exc:
-            fault = replace(exc.fault, session_id=request.key.session_id, request_id=request.request_id)
-            self.observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
-            raise FaultError(fault) from None
-        self._opening += 1
+        budget = budget or self.admission.budget()
+        if self.room.full and not await self.admission.needs_no_place(request, budget):
+            self.room.check_for(request)
+        self.room.opening += 1
         try:
             opened = await self.admission.open(request, budget)
             if isinstance(opened, StreamMeta):
@@ -227,7 +224,7 @@ class Runtime:
             self._streams[opened.ref] = opened
             self.saving.prepare(opened)
         finally:
-            self._opening -= 1
+            self.room.opening -= 1
             self._one_ended.set()
         self.observe.opened(opened)
         if opened.stopped:  # after its request arrived, and before it was registered
@@ -237,16 +234,6 @@ class Runtime:
             self._tasks.start_shielded(self._end, opened, Ending(Outcome.INTERRUPTED, refusal.fault))
             raise refusal
         return opened
-
-    def check_room(self) -> None:
-        """Whether one more stream may be opened in this process.
-
-        Raises:
-            FaultError: `limit_streams`, 503.
-        """
-        if len(self._streams) + self._opening >= self.settings.max_streams_per_process:
-            reason, wait = "max_streams_per_process", RETRY_AFTER_SECONDS
-            raise FaultError(Fault.of(FaultCode.LIMIT_STREAMS, status=503, reason=reason, retry_after_seconds=wait))
 
     def _refusal(self, request: StreamRequest) -> FaultError:
         fault = Fault.of(

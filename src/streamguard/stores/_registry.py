@@ -6,7 +6,7 @@ from ..model import SessionKey, StreamRef, StreamState
 from ._outbox import OutboxSteps
 from ._records import StreamEntry
 from ._watchers import Watchers
-from .base import Full, NewStream, Occupied, Registered, SessionRecord, Status, StopReply, Withdrawn
+from .base import ENDED_UNCOUNTED, Full, NewStream, Occupied, Registered, SessionRecord, Status, StopReply, Withdrawn
 
 __all__ = ["RegistrySteps"]
 
@@ -32,13 +32,17 @@ class RegistrySteps(OutboxSteps):
         if self._withdrawn.get(new.ref, now):
             return Withdrawn()
         owner, stream_id = new.ref.key.owner, new.ref.stream_id
-        running = self._running(owner, now)
-        if limit is not None and len(running) - (stream_id in running) >= limit:
-            return Full()
-        session = self._session_entry(new.ref.key)
-        active = session.active
+        found = self._sessions.get(new.ref.key)
+        active = None if found is None else found.active
         if active is not None and active.state is StreamState.OPEN:
             return Occupied(self._meta(active, now))
+        running = self._running(owner, now)
+        of_session = {} if found is None else found.streams
+        ended = [one for one in running if one in of_session and of_session[one].state is not StreamState.OPEN]
+        others = len(running) - (stream_id in running) - min(len(ended), ENDED_UNCOUNTED)
+        if limit is not None and others >= limit:
+            return Full()
+        session = self._session_entry(new.ref.key)
         session.ordinal += 1
         epoch = self._stamp()
         stream = StreamEntry(new, ordinal=session.ordinal, epoch=epoch, began_us=epoch, ttl_seconds=ttl_seconds)

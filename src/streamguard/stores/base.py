@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager
 
 from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .damage import Unreadable
-from .registrations import Full, Occupied, Registered, StopReply, Withdrawn
+from .registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
 from .terms import (
     NOTHING_CONSUMED,
     UNTOLD,
@@ -45,6 +45,7 @@ from .terms import (
 )
 
 __all__ = [
+    "ENDED_UNCOUNTED",
     "NOTHING_CONSUMED",
     "UNTOLD",
     "Append",
@@ -121,9 +122,11 @@ class StreamStore(ABC):
     ) -> Registered | Occupied | Full | Withdrawn:
         """Make `new` the session's active stream, and count it among its owner's running ones while its lease lasts.
 
-        `Full` when `limit` others of the owner's are running, which is looked at first; None allows any number.
-        `Occupied` when the session has an unsealed stream, whatever its lease. A stream that is registered already
-        keeps what it has, whatever the limit.
+        `Occupied` when the session has an unsealed stream, whatever its lease; that is looked at first, since what may
+        be joined or replaced takes no other slot. `Full` when `limit` others of the owner's are running; None allows
+        any number. Of this session's, those that are sealed and still being closed do not count, since the new one
+        takes their place, but for more than `ENDED_UNCOUNTED`. A stream that is registered already keeps what it has,
+        whatever the limit.
 
         Writes the lease index before and the session pointers, the ordinal, the meta and the owner's slot in one step.
         The stream begins now, and so later than any erasure of its session.

@@ -9,6 +9,7 @@ from typing import Final
 from ..model import FORMAT_VERSION
 from ..scripts import read_scripts
 from .redis_records import META_FIELDS
+from .registrations import ENDED_UNCOUNTED
 
 __all__ = ["Scripts"]
 
@@ -26,6 +27,7 @@ _SOURCES: Final = read_scripts(
         "@FORMAT_VERSION@": FORMAT_VERSION,
         "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS),
         "@STREAMS_OF_A_MESSAGE@": _STREAMS_OF_A_MESSAGE,
+        "@ENDED_UNCOUNTED@": ENDED_UNCOUNTED,
     },
 )
 """Lua by script name."""

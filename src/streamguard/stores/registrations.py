@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from .terms import StreamMeta
 
-__all__ = ["Full", "Occupied", "Registered", "StopReply", "Withdrawn"]
+__all__ = ["ENDED_UNCOUNTED", "Full", "Occupied", "Registered", "StopReply", "Withdrawn"]
+
+
+ENDED_UNCOUNTED: Final = 8
+"""So many streams of a session that have ended, and still hold slots while they are saved, keep no new one from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,9 @@ class GuardedEndpoint:
         identity = await gate.owner(request)
         gate.allowances.open(identity, request)
         ids.set_cookie = identity.set_cookie
-        gate.runtime.check_room()
+        joinable, once = options.on_conflict == "join", carries_key(request)
+        if options.on_conflict == "reject" and not once:  # any other may need no place
+            gate.runtime.room.check()
         found = None if self._session is None else await self._session.find(arguments, request)
         ids.session_id = checked_session_id(found)
         exchange_of(request.scope).headers = ids.headers()
@@ -199,7 +201,6 @@ class GuardedEndpoint:
         demand = None if self._counting is None else await self._counting.demand(arguments, request)
         protocol = protocol_for(self._protocol, request)
         revision = None if found is None else await revision_of(request)
-        joinable, once = options.on_conflict == "join", carries_key(request)
         content = await fingerprint_of(request) if joinable or once else ""
         # Nothing is awaited from here on, and nothing can fail any more: who is refused holds nothing.
         places = take_places(gate, identity, request, sync=self.signature.kind is EndpointKind.SYNC_GENERATOR)

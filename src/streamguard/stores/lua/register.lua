@@ -32,13 +32,6 @@ if redis.call('EXISTS', KEYS[8]) == 1 then return {'withdrawn'} end
 local early = redis.pcall('GET', KEYS[5])
 early = type(early) == 'string' and tonumber(early) or 0
 local anew = {}
-if mended(KEYS[6]) then anew[#anew + 1] = 'owner' end
-redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at)
-if ARGV[6] ~= '' then
-  local others = redis.call('ZCARD', KEYS[6])
-  if redis.call('ZSCORE', KEYS[6], ARGV[3]) then others = others - 1 end
-  if others >= tonumber(ARGV[6]) then return {'full'} end
-end
 local session = fields(KEYS[3], 'v', 'active', 'ordinal', 'last', 'created')
 if session and session[1] and tonumber(session[1]) and newer(session[1]) then return {CORRUPT} end
 local active = session and session[2]
@@ -49,6 +42,21 @@ if active then
     if newer(found[1]) then return {CORRUPT} end
     if found[2] == 'o' then return {LEASED, active, snapshot(meta, ARGV[2] .. active, at)} end
   end
+end
+if mended(KEYS[6]) then anew[#anew + 1] = 'owner' end
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at)
+if ARGV[6] ~= '' then
+  local limit, others = tonumber(ARGV[6]), redis.call('ZCARD', KEYS[6])
+  if redis.call('ZSCORE', KEYS[6], ARGV[3]) then others = others - 1 end
+  if others >= limit then -- this one takes the place of its session's that have ended, and are still being closed
+    local ended = 0
+    for _, id in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
+      local found = fields(ARGV[1] .. id, 's')
+      if found and found[1] and found[1] ~= 'o' then ended = ended + 1 end
+    end
+    others = others - math.min(ended, @ENDED_UNCOUNTED@)
+  end
+  if others >= limit then return {'full'} end
 end
 local unlisted = mended(KEYS[4]) or (session and session[3] and redis.call('EXISTS', KEYS[4]) == 0)
 if unlisted then anew[#anew + 1] = 'streams' end

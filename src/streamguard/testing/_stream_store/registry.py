@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 from ...model import FORMAT_VERSION, MAX_EPOCH, Persisted, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
-from ...stores.base import NewStream, Registered, SessionRecord, Status, StopReply, StreamStore
+from ...stores.base import ENDED_UNCOUNTED, NewStream, Registered, SessionRecord, Status, StopReply, StreamStore
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
@@ -255,10 +255,34 @@ class RegistryClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         assert refused.ref not in await store.due(limit=100_000)
 
-    async def test_the_limit_is_looked_at_before_the_session(self, store: StreamStore) -> None:
+    async def test_the_session_is_looked_at_before_the_limit(self, store: StreamStore) -> None:
+        """What occupies it may be joined or replaced, for which no other slot is needed."""
         ref = await begin(store)
+        await begin(store, sibling(ref.key))
+        for limit in (0, 1, 2, 3):
+            assert occupied(await try_register(store, new_stream(ref.key), limit=limit)).ref == ref
+
+    async def test_a_new_stream_takes_the_place_of_its_sessions_last_one(self, store: StreamStore) -> None:
+        """As soon as that is sealed, though it holds its slot until it is closed."""
+        ref = await begin(store)
+        full(await try_register(store, new_stream(sibling(ref.key)), limit=1))
+        await seal(store, ref)
+        full(await try_register(store, new_stream(sibling(ref.key)), limit=1))
+        registered(await try_register(store, new_stream(ref.key), limit=1))
+
+    async def test_the_places_of_other_sessions_count(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await seal(store, await begin(store, sibling(ref.key)))
+        await seal(store, ref)
         full(await try_register(store, new_stream(ref.key), limit=1))
-        occupied(await try_register(store, new_stream(ref.key), limit=2))
+        registered(await try_register(store, new_stream(ref.key), limit=2))
+
+    async def test_so_many_ended_streams_of_a_session_keep_no_new_one_from_it(self, store: StreamStore) -> None:
+        key = fresh_key()
+        for _ in range(ENDED_UNCOUNTED + 1):
+            await seal(store, registered(await try_register(store, new_stream(key), limit=1)).ref)
+        full(await try_register(store, new_stream(key), limit=1))
+        registered(await try_register(store, new_stream(key), limit=2))
 
     async def test_an_occupied_session_costs_no_slot(self, store: StreamStore) -> None:
         ref = await begin(store)
