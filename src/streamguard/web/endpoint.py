@@ -33,6 +33,7 @@ from .headers import RawHeaders, merged, request_id_of, stream_headers
 from .idempotency import open_once
 from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
+from .misuse import Misuse
 from .options import StreamOptions
 from .origin import SAFE_METHODS, check_origin
 from .quota import Counting, standing_headers
@@ -298,6 +299,7 @@ class GuardedEndpoint:
         if isinstance(returned, Response):
             intake.release()
             await self._came_to_nothing(stream, admitted)
+            self._advise_of(returned)
             return returned
         if await stream.first(self._gate.settings.headers_after_seconds) is FirstItem.FAILED:
             await self._came_to_nothing(stream, admitted)
@@ -320,6 +322,12 @@ class GuardedEndpoint:
             stream=stream,
             background=background,
         )
+
+    def _advise_of(self, answer: Response) -> None:
+        """Tell observers, once, of an answer that a quota or a message store should have seen."""
+        succeeded = 200 <= answer.status_code < 300 and answer.status_code != 204
+        if succeeded and (self._counting is not None or self._gate.bindings.target_of(self._binding) is not None):
+            self._gate.advise(Misuse.WHOLE_ANSWER, self.signature.name, given=type(answer).__name__)
 
     async def _is_forbidden(self, stream: LiveStream) -> bool:
         """Whether the message store says that the session is somebody else's. It was asked beside the registration, and

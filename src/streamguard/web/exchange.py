@@ -53,6 +53,8 @@ class Exchange:
     """When the outermost layer saw the request, before anything of the host's; without one, when our first code did."""
     intake: Intake | None = None
     """Reads the request; None until something of ours reads it."""
+    called_in: asyncio.Task[object] | None = None
+    """The task in which a guarded endpoint was called for it."""
     placement: Placement = Placement.NOWHERE
     """Where the layer is that this exchange began in."""
     mounted: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -147,8 +148,13 @@ class Gate:
 
         Raises:
             NotStartedError: there will be no answers.
+            ConfigurationError: another guarded endpoint calls this one: its code runs in the task of its stream.
         """
         self.check_started(scope)
+        task = asyncio.current_task()
+        if exchange.called_in not in (None, task):
+            raise Misuse.NESTED.error(endpoint=endpoint)
+        exchange.called_in = task
         for observation in self.met(scope.get("router")):
             self.runtime.observe(observation)
         if not self.installed:

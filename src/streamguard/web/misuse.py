@@ -44,6 +44,15 @@ class Misuse(Enum):
         "{route} has response_class={given}, with which FastAPI iterates the endpoint itself and fails: leave it out, "
         "since @guard.stream answers with a stream anyway. To yield ServerSentEvent, name protocol='opaque' in it"
     )
+    WHOLE_ANSWER = (
+        "{endpoint} answered with a {given}, which is no stream: it was passed on as it is, and it was neither saved "
+        "nor counted against a quota. To have that, yield the answer; what is to be had without it belongs into an "
+        "endpoint that is not guarded"
+    )
+    NESTED = (
+        "{endpoint} was called by another guarded endpoint, so that one answer would be two streams: take "
+        "@guard.stream off one of the two, or have both call a function that is not guarded"
+    )
 
     # -- installing ---------------------------------------------------------------------------------------------------
 

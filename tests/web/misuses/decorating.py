@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple, TypedDict
 
@@ -11,15 +11,16 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from streamguard import Run, StreamGuard
+from streamguard.messages import MemoryMessageStore
 from streamguard.quota import Quota
 from streamguard.web.misuse import Misuse
 
 from ..serving import make_guard
-from .sites import ID, Body, named, row, said, said_when, site, told_of_requests, visiting
+from .sites import ID, Body, asked, named, row, said, said_when, site, told_of_requests, visiting
 
 __all__: list[str] = []
 
@@ -183,6 +184,91 @@ async def fastapis_response_class_of_a_router_after_install() -> str:
     with_fastapis_response_class(router, guard)
     app.include_router(router)
     return await said_when(visiting(app, guard).__aenter__())
+
+
+def whole(guard: StreamGuard, answer: Response, **options: Any) -> FastAPI:
+    app = FastAPI(lifespan=guard.lifespan)
+
+    @app.post("/api/chat")
+    @guard.stream(ID, **options)
+    @named
+    async def chat(body: Body) -> Response:
+        return answer
+
+    guard.install(app, "/api/chat")
+    return app
+
+
+@row(Misuse.WHOLE_ANSWER)
+async def json_past_a_quota() -> str:
+    guard = make_guard()
+    app = whole(guard, JSONResponse({"answer": 1}), quota=Quota(limit=9, per="day", unit="requests"))
+    return await told_of_requests(app, guard)
+
+
+@row(Misuse.WHOLE_ANSWER)
+async def json_that_is_not_saved() -> str:
+    guard = make_guard()
+    app = whole(guard, JSONResponse({"answer": 1}), save=MemoryMessageStore())
+    return await told_of_requests(app, guard)
+
+
+def nested(guard: StreamGuard, outer: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Starlette:
+    @guard.stream()
+    @named
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "word"
+
+    app = Starlette(
+        routes=[Route("/api/chat", guard.stream(protocol="opaque")(outer(chat)), methods=["POST"])],
+        lifespan=guard.lifespan,
+    )
+    guard.install(app, "/api/chat")
+    return app
+
+
+def returns_anothers(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def v2(request: Request) -> Response:
+        answer: Response = await inner(request)
+        return answer
+
+    return v2
+
+
+def returns_its_call(inner: Callable[..., Any]) -> Callable[..., Any]:
+    def v2(request: Request) -> Any:
+        return inner(request)
+
+    return v2
+
+
+def yields_anothers(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def v2(request: Request) -> AsyncIterator[bytes]:
+        yield (await inner(request)).body
+
+    return v2
+
+
+async def said_by_a_nested_one(outer: Callable[[Callable[..., Any]], Callable[..., Any]]) -> str:
+    guard = make_guard()
+    app = nested(guard, outer)
+    async with guard:
+        return await said_when(asked(app))
+
+
+@row(Misuse.NESTED)
+async def an_endpoint_that_returns_anothers_answer() -> str:
+    return await said_by_a_nested_one(returns_anothers)
+
+
+@row(Misuse.NESTED)
+async def a_sync_endpoint_that_returns_anothers_call() -> str:
+    return await said_by_a_nested_one(returns_its_call)
+
+
+@row(Misuse.NESTED)
+async def an_endpoint_that_yields_anothers_answer() -> str:
+    return await said_by_a_nested_one(yields_anothers)
 
 
 @row(Misuse.DECORATORS_SWAPPED)
