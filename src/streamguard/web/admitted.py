@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from ..errors import FaultError
+from ..model import Cursor
 from ..runtime import StreamRequest
 from .gate import Gate
 from .identity import Identity
@@ -48,6 +49,8 @@ class Admitted:
     identity: Identity
     places: Places
     items: Items
+    cursor: Cursor | None = None
+    """How far its client is, where it may have been sent before."""
 
 
 def take_places(gate: Gate, identity: Identity, request: Request, *, sync: bool) -> Places:

@@ -14,7 +14,7 @@ from starlette.types import Scope
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import START, Outcome, SessionKey
+from ..model import Outcome, SessionKey
 from ..runtime import (
     FirstItem,
     LiveStream,
@@ -29,7 +29,7 @@ from .client_version import protocol_for
 from .exchange import exchange_of, intake_of
 from .fingerprint import fingerprint_of
 from .gate import Gate, Ids, fault_response
-from .headers import RawHeaders, merged, request_id_of, stream_headers
+from .headers import merged, request_id_of, stream_headers
 from .idempotency import open_once
 from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
@@ -37,8 +37,10 @@ from .misuse import Misuse
 from .options import StreamOptions
 from .origin import SAFE_METHODS, check_origin
 from .quota import Counting, standing_headers
+from .repetition import answer_after, answer_from_start, cursor_of_repetition
 from .request_keys import RequestKey, abandon, carries_key, give_back, request_key
 from .response import StreamResponse
+from .resumption import bare
 from .returned import Head
 from .revision import revision_of
 from .run import Run
@@ -95,7 +97,7 @@ class GuardedEndpoint:
         self._gate.check_use(request.scope, exchange, self.signature.name)
         exchange.headers = ids.headers()
         if request.method == "HEAD":
-            return _headless(stream_headers(self._protocol.media_type, self._protocol.headers) + ids.headers())
+            return bare(200, stream_headers(self._protocol.media_type, self._protocol.headers) + ids.headers())
         intake = intake_of(request)
         try:
             intake.check(self.max_request_bytes)
@@ -103,6 +105,8 @@ class GuardedEndpoint:
         except FaultError as exc:
             intake.told = True
             return fault_response(self._gate.refused(exc, ids), ids.headers())
+        if admitted.cursor is not None:
+            return await answer_after(self._gate, admitted, admitted.cursor, request, ids)
         try:
             opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
@@ -115,7 +119,7 @@ class GuardedEndpoint:
             admitted.places.release()
             raise
         if isinstance(opened, StreamMeta):
-            return self._joined(opened, admitted, request, ids)
+            return answer_from_start(self._gate, admitted, opened, request, ids, has_ids=self._options.ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
         try:
@@ -188,6 +192,7 @@ class GuardedEndpoint:
         gate, options = self._gate, self._options
         if request.method not in SAFE_METHODS:
             check_origin(request, gate.settings.cors_origins)
+        cursor = cursor_of_repetition(request, options)
         identity = await gate.owner(request)
         gate.allowances.open(identity, request)
         ids.set_cookie = identity.set_cookie
@@ -237,6 +242,7 @@ class GuardedEndpoint:
                 sync_streams=gate.sync_streams,
                 sync_slot=places.sync,
             ),
+            cursor,
         )
 
     def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
@@ -261,28 +267,6 @@ class GuardedEndpoint:
         return self._endpoint(*bound.args, **bound.kwargs)
 
     # -- with a stream ------------------------------------------------------------------------------------------------
-
-    def _joined(self, meta: StreamMeta, admitted: Admitted, request: Request, ids: Ids) -> Response:
-        """A view of the stream of an equal request, from its start."""
-        admitted.places.keep_viewer()
-        ids.session_id = meta.ref.key.session_id  # its own, where each request gets a session
-        ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
-        exchange_of(request.scope).headers = ids.headers()
-        try:
-            self._gate.allowances.reads.spend(admitted.identity)
-        except FaultError as exc:
-            admitted.places.viewer.release()
-            return fault_response(self._gate.refused(exc, ids), ids.headers())
-        protocol = protocol_named(meta.protocol, meta.client_version)
-        runtime = self._gate.runtime
-        options = self._view_options(protocol, request)
-        return StreamResponse(
-            runtime,
-            lambda: runtime.resume_view(meta, START, ids=options.ids, keep_alive=options.keep_alive),
-            admitted.places.viewer,
-            status_code=200,
-            headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),
-        )
 
     async def _started(
         self,
@@ -387,9 +371,3 @@ class GuardedEndpoint:
     def _view_options(self, protocol: WireProtocol, request: Request) -> ViewOptions:
         ids = protocol.ids_by_default if self._options.ids is None else self._options.ids
         return ViewOptions.of(self._gate, request, binding=self._binding, ids=ids)
-
-
-def _headless(headers: RawHeaders) -> Response:
-    response = Response(status_code=200)
-    response.raw_headers = headers
-    return response

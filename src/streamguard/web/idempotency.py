@@ -131,7 +131,7 @@ class _Once:
         if found.ref == mine.ref:
             return None, True
         self._claimed_before = True
-        if found.fingerprint.removesuffix(BEGUN) != mine.fingerprint:
+        if not self._key.is_of(found):
             raise self._refusal(FaultCode.IDEMPOTENCY_CONFLICT)
         standing = await self._patient(found, mine)
         if standing.ref != found.ref:

@@ -19,6 +19,7 @@ from ..stores.base import RequestClaim
 
 __all__ = [
     "BEGUN",
+    "HEADER",
     "MAX_KEY_BYTES",
     "RequestKey",
     "abandon",
@@ -46,6 +47,10 @@ class RequestKey:
     """How long the claim lasts once its stream has begun: as long as that can be replayed or saved."""
     attempt_seconds: float = math.inf
     """How long the claim lasts before."""
+
+    def is_of(self, claim: RequestClaim) -> bool:
+        """Whether an equal request made the claim."""
+        return claim.fingerprint.removesuffix(BEGUN) == self.fingerprint
 
 
 def carries_key(request: Request) -> bool:

@@ -10,13 +10,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import CursorInvalidError, FaultError, NotStartedError, QuotaError
+from ..errors import FaultError, NotStartedError, QuotaError
 from ..faults import Fault, FaultCode
 from ..model import MAX_SEQ, Cursor, Observation, SessionKey, Signal, StreamRef, is_stream_id
 from ..offloading import offloaded
-from ..runtime import Nothing, Resumed
 from ..stores.base import StreamMeta
-from ..wire import protocol_named
 from ..wire.large_json import is_large, json_pieces
 from ..wire.sse import on_one_line
 from ..wire.values import MAX_DEPTH, encode_json
@@ -30,9 +28,8 @@ from .messages import SavedMessages, page_of
 from .origin import check_origin
 from .paths import RouteName, Target, decoded
 from .quota import status_of
-from .response import StreamResponse
+from .resumption import bare, cursor_of, nothing_more, resumed
 from .selector import checked_session_id
-from .view_options import ViewOptions
 
 __all__ = ["Routes"]
 
@@ -76,7 +73,7 @@ class Routes:
         if status_code == 405:
             fault = Fault.of(FaultCode.REQUEST_INVALID, status=405, reason="method_not_allowed")
             return fault_response(ids.complete(fault), [*ids.headers(), allow])
-        return _empty([*ids.headers(), allow])
+        return nothing_more([*ids.headers(), allow])
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
@@ -84,11 +81,11 @@ class Routes:
         in_stream = request.query_params.get("errors") == "stream"
         cursor: Cursor | None = None
         try:
-            cursor = _cursor_of(request)
+            cursor = cursor_of(request)
             if in_stream and cursor is not None and cursor.seq == MAX_SEQ:
                 # The end cursor of a failure told below. Before authentication: a browser that must not come
                 # back would otherwise be told so for ever.
-                return _empty([*ids.headers(), (b"x-resume-reason", b"finished")])
+                return nothing_more([*ids.headers(), (b"x-resume-reason", b"finished")])
             return await self._resumed(target, request, cursor, ids)
         except FaultError as exc:
             fault = self._gate.refused(exc, ids, signal=Signal.RESUME_REFUSED)
@@ -103,44 +100,7 @@ class Routes:
         slot = gate.allowances.viewers.take(key.owner)
         runtime = gate.runtime
         found = await runtime.sessions.resume(key, cursor)
-        match found:
-            case Nothing():
-                runtime.observe(
-                    Observation(
-                        Signal.RESUME_EMPTY,
-                        ref=None if found.meta is None else found.meta.ref,
-                        request_id=ids.request_id,
-                        fields={"reason": found.reason},
-                    )
-                )
-                _name_stream(ids, found.meta)
-                return _empty([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
-            case Resumed(meta, after):
-                runtime.observe(
-                    Observation(
-                        Signal.STREAM_RESUMED,
-                        ref=meta.ref,
-                        message_id=meta.message_id,
-                        request_id=ids.request_id,
-                        fields={"after_seq": after.seq, "state": meta.state, "protocol": meta.protocol},
-                    )
-                )
-                _name_stream(ids, meta)
-                protocol = protocol_named(meta.protocol, meta.client_version)
-                headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
-                if request.method == "HEAD":
-                    return _bare(200, headers)
-                # Who has a cursor was sent ids, and goes on needing them.
-                options = ViewOptions.of(
-                    gate, request, binding=meta.binding, ids=protocol.ids_by_default or cursor is not None
-                )
-                return StreamResponse(
-                    runtime,
-                    lambda: runtime.resume_view(meta, after, ids=options.ids, keep_alive=options.keep_alive),
-                    slot,
-                    status_code=200,
-                    headers=headers,
-                )
+        return resumed(gate, request, ids, found, slot, has_cursor=cursor is not None)
 
     def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: Ids) -> Response:
         """A failure for a native EventSource, which gives up for good on any other status than 200.
@@ -170,7 +130,7 @@ class Routes:
         key, identity = await self._key(target, request, ids)
         allowances = self._gate.allowances
         if changes and identity.is_new:  # made for this request: there is nothing to stop or to erase
-            return _empty(ids.headers())
+            return nothing_more(ids.headers())
         if changes:
             allowances.changes.spend(key.owner)
         elif target.route in (RouteName.RAW, RouteName.MESSAGES):
@@ -186,7 +146,7 @@ class Routes:
             await self._gate.runtime.sessions.erase(key, longest_stream_seconds=longest)
             await self._messages.erase(key)
             self._observe(Signal.SESSION_ERASED, None, ids)
-            return _empty(ids.headers())
+            return nothing_more(ids.headers())
         record = await self._gate.runtime.sessions.status(key)
         body: dict[str, object] = {
             "session_id": key.session_id,
@@ -204,7 +164,7 @@ class Routes:
     async def _stop(self, key: SessionKey, request: Request, ids: Ids) -> Response:
         stopped = await self._gate.runtime.sessions.stop(key, await answer_meant(request))
         if stopped is None:
-            return _empty(ids.headers())
+            return nothing_more(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
         self._observe(Signal.STOP_REQUESTED, stopped.ref, ids)
         body = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
@@ -241,7 +201,7 @@ class Routes:
         if request.method == "HEAD":
             slot.release()
             await text.aclose()
-            return _bare(200, headers)
+            return bare(200, headers)
         return LogDownload(text, slot, headers=headers, send_seconds=runtime.settings.viewer_send_seconds)
 
     async def _key(self, target: Target, request: Request, ids: Ids) -> tuple[SessionKey, Identity]:
@@ -288,21 +248,6 @@ class Routes:
         return _json(body, 200, ids.headers())
 
 
-def _cursor_of(request: Request) -> Cursor | None:
-    """Where the client is. `Last-Event-ID` wins: an EventSource that reconnects still has the old `?cursor=`.
-
-    Raises:
-        FaultError: `cursor_invalid`.
-    """
-    text = request.headers.get("last-event-id") or request.query_params.get("cursor")
-    if not text:
-        return None
-    try:
-        return Cursor.parse(text)
-    except CursorInvalidError as exc:
-        raise FaultError(Fault.of(FaultCode.CURSOR_INVALID)) from exc
-
-
 def _name_stream(ids: Ids, meta: StreamMeta | None) -> None:
     if meta is not None:
         ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
@@ -347,14 +292,4 @@ def _encoded(body: Mapping[str, object]) -> bytes:
 def _answer(content: bytes, status_code: int, headers: RawHeaders) -> Response:
     response = Response(content, status_code=status_code, media_type="application/json")
     response.raw_headers.extend([(b"cache-control", b"no-store"), *headers])
-    return response
-
-
-def _empty(headers: RawHeaders) -> Response:
-    return _bare(204, [(b"cache-control", b"no-store"), *headers])
-
-
-def _bare(status_code: int, headers: RawHeaders) -> Response:
-    response = Response(status_code=status_code)
-    response.raw_headers = headers
     return response
