@@ -175,6 +175,45 @@ async def test_a_takeover_whose_request_is_cancelled_goes_on(memory: MemoryStore
         await wait_until_async(lambda: old.finished, description="the old writer noticed")
 
 
+async def test_a_takeover_whose_reply_was_lost_is_finished(stores: Stores, look: StreamStore) -> None:
+    """The dead stream has a new lease, of a worker that does not know of it."""
+    dead, line = Line(look), Line(look)
+    async with (
+        working(dead, dying(), clean=False) as one,
+        working(line, lasting()) as two,
+        working(stores(), lasting()) as three,
+    ):
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        await expired(look, old.ref)
+        line.lost["take"] = 1
+        await unavailable(two)
+        meta = await closed(look, old.ref)
+        assert meta.seal is not None
+        assert meta.seal.outcome is Outcome.INTERRUPTED
+        assert (await three.tell(saying("b"))).text == "b"
+        dead.down = False
+        await wait_until_async(lambda: old.finished, description="the old writer noticed")
+
+
+async def test_a_takeover_that_did_not_happen_is_left_to_the_next_request(memory: MemoryStore) -> None:
+    dead, line = Line(memory), Line(memory)
+    async with working(dead, dying(), clean=False) as one, working(line, lasting()) as two:
+        old = await one.start(Model("a"))
+        await old.first(5)
+        dead.down = True
+        await expired(memory, old.ref)
+        line.errors["take"] = [StoreUnavailableError("no", operation="take")]
+        await unavailable(two)
+        await taken_back(two)
+        assert line.calls["take"] == 1
+        await wait_until_async(lambda: not two.runtime.breaker.open, description="the store is used")
+        assert (await two.tell(saying("b"))).text == "b"
+        dead.down = False
+        await wait_until_async(lambda: old.finished, description="the old writer noticed")
+
+
 async def test_a_takeover_that_fails_after_its_request_left_is_nobodys_accident(memory: MemoryStore) -> None:
     dead, line = Line(memory), Line(memory)
     async with working(dead, dying(), clean=False) as one, working(line, lasting(registration_seconds=5.0)) as two:

@@ -217,11 +217,15 @@ class Admission:
     async def _taken_over(self, meta: StreamMeta, *, stopped: bool, force: bool, budget: Budget | None) -> bool:
         outcome = Outcome.STOPPED if stopped else Outcome.INTERRUPTED
         ask = _directly if budget is None else budget.once
-        reply = await ask(
-            lambda: self._store.take(
-                meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
+        try:
+            reply = await ask(
+                lambda: self._store.take(
+                    meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
+                )
             )
-        )
+        except StoreUnavailableError:
+            self._withdrawing.settle(meta.ref, partial(self._take_in_doubt, meta, outcome))
+            raise
         if reply.status is not Status.OK or reply.meta is None:
             return reply.status in (Status.SEALED, Status.GONE)
         taken = reply.meta
@@ -230,6 +234,18 @@ class Admission:
             return True
         # One that lost its log cannot be sealed: only its tombstone frees the session.
         return await self.wait_sealed(taken.ref, self._settings.append_deadline_seconds, budget=budget)
+
+    async def _take_in_doubt(self, meta: StreamMeta, outcome: Outcome) -> None:
+        """End a stream that this worker may have taken without hearing so. Should it have been another that took it,
+        that one loses it to this, which then ends it just as well."""
+        current = await self._store.meta(meta.ref)
+        if current is None or current.state is not StreamState.OPEN or current.epoch == meta.epoch:
+            return  # gone, ended by another, or not taken: the next request finds it as it was
+        reply = await self._store.take(
+            meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=current.epoch, force=True
+        )
+        if reply.status is Status.OK and reply.meta is not None:
+            self._settle(reply.meta, outcome)
 
     async def _replace(self, request: StreamRequest, meta: StreamMeta, budget: Budget) -> None:
         """End the session's stream by a stop, and by force if its writer does not end it in time."""

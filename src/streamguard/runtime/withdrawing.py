@@ -1,13 +1,14 @@
-"""Registrations that nobody acts on, taken back in the background so that they block no session.
+"""Steps in doubt, undone or finished in the background so that they block no session.
 
-A registration is in doubt when its reply was lost, or when its caller was cancelled before the reply came. Nobody runs
-such a stream, yet other requests of its session would meet it until its lease runs out.
+A step is in doubt when its reply was lost, or when its caller was cancelled before the reply came. Nobody runs a stream
+whose registration is, and nobody ends one whose takeover is; yet other requests of its session would meet it until its
+lease runs out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -30,7 +31,7 @@ MAX_RETRY_SECONDS: Final = 1.0
 
 
 class Withdrawing:
-    """Takes registrations back. `start` runs a task of the runtime's, `changed` is told when one is through."""
+    """Sees to steps in doubt. `start` runs a task of the runtime's, `changed` is told when one is through."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Withdrawing:
 
     @property
     def under_way(self) -> bool:
-        """Whether any is being taken back."""
+        """Whether any stream is in doubt."""
         return bool(self._under_way)
 
     def begin(self, ref: StreamRef) -> None:
@@ -59,37 +60,40 @@ class Withdrawing:
 
         It is tried until the store answers, or until the drain gives up: then the lease runs out.
         """
+        self.settle(ref, partial(self._store.withdraw, ref, refuse_seconds=REFUSE_SECONDS))
+
+    def settle(self, ref: StreamRef, step: Callable[[], Awaitable[object]]) -> None:
+        """Have `step` decide what becomes of a stream that is in doubt, as `begin` does. Returns at once."""
         if ref in self._under_way:
             return
         self._under_way[ref] = asyncio.Event()
         try:
-            self._start(partial(self._withdraw, ref))
+            self._start(partial(self._settle, ref, step))
         except NotStartedError:  # the runtime is over
             self._through(ref)
 
     def concerns(self, ref: StreamRef) -> bool:
-        """Whether that stream's registration is being taken back."""
+        """Whether that stream is in doubt, and being seen to."""
         return ref in self._under_way
 
     async def through(self, ref: StreamRef) -> None:
-        """Wait until that stream's registration is taken back, or left to its lease. Cancelling this changes
-        nothing."""
+        """Wait until what becomes of that stream is decided, or left to its lease. Cancelling this changes nothing."""
         withdrawal = self._under_way.get(ref)
         if withdrawal is not None:
             await withdrawal.wait()
 
-    async def _withdraw(self, ref: StreamRef) -> None:
+    async def _settle(self, ref: StreamRef, step: Callable[[], Awaitable[object]]) -> None:
         try:
             with suppress(StoreError):  # the record cannot be read: its lease runs out
-                await self._withdrawn(ref)
+                await self._done(step)
         finally:
             self._through(ref)
 
-    async def _withdrawn(self, ref: StreamRef) -> None:
+    async def _done(self, step: Callable[[], Awaitable[object]]) -> None:
         pause = RETRY_SECONDS
         while True:
             try:
-                await self._store.withdraw(ref, refuse_seconds=REFUSE_SECONDS)
+                await step()
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
             else:
