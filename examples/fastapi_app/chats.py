@@ -18,7 +18,7 @@ import anyio
 from sqlalchemy.engine import URL
 
 from streamguard.errors import MessageStoreError, MessageUnavailableError
-from streamguard.messages import Appended, Message, Role
+from streamguard.messages import Appended, Message, Role, Superseded
 from streamguard.messages.sql import SQLMessageStore
 from streamguard.model import SessionKey
 
@@ -43,10 +43,20 @@ class ChatStore(SQLMessageStore):
         return await super().start()
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
+        await self._obey(key, message)
+        return await super().append(key, message)
+
+    async def supersede(
+        self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
+    ) -> Superseded:
+        if message is not None:
+            await self._obey(key, message)
+        return await super().supersede(key, by=by, start=start, after=after, message=message)
+
+    async def _obey(self, key: SessionKey, message: Message) -> None:
         text = "".join(str(part.get("text", "")) for part in message.parts if part.get("type") == "text")
         if command := _COMMAND.match(text):
             await self._provoke(command["what"], int(command["number"] or SLOW_MILLISECONDS), key, message)
-        return await super().append(key, message)
 
     async def _provoke(self, what: str, milliseconds: int, key: SessionKey, message: Message) -> None:
         if what == "slow":
