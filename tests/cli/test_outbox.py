@@ -10,7 +10,9 @@ from streamguard.cli.entries import entries, entry_of
 from streamguard.messages import Message, Role
 from streamguard.model import Persisted, StreamRef
 from streamguard.runtime.quotas.payload import add_settlement
+from streamguard.runtime.revision import Revision
 from streamguard.runtime.saving.payload import write_payload
+from streamguard.runtime.saving.revising import Revising
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
@@ -106,6 +108,20 @@ async def test_a_payload_of_another_version_is_told_of(store: RedisStore, redis_
     assert ran("outbox", "show", redis_url, ref.stream_id, "--json").json["messages"] is None
     ref = await owing(store, payload=write_payload([]), due=60)
     assert "before" not in ran("outbox", "show", redis_url, ref.stream_id).out
+
+
+async def test_what_an_owed_save_replaces_is_told(store: RedisStore, redis_url: str) -> None:
+    for start, says in (("q\x1b[31m", "q\\x1b[31m"), (None, "(the last answer)")):
+        revising = Revising(Revision(start, None))
+        ref = await owing(
+            store, payload=write_payload([QUESTION], revising=revising, revised=QUESTION.message_id), due=60
+        )
+        done = ran("outbox", "show", redis_url, ref.stream_id)
+        assert f"replaces  the history from message {says} on" in done.out
+        told = ran("outbox", "show", redis_url, ref.stream_id, "--json").json
+        assert told["supersedes"] == {"start": start, "with": QUESTION.message_id}
+    ref = await owing(store, payload=write_payload([QUESTION]), due=60)
+    assert ran("outbox", "show", redis_url, ref.stream_id, "--json").json["supersedes"] is None
 
 
 async def test_what_owes_nothing_is_not_found(store: RedisStore, redis_url: str) -> None:

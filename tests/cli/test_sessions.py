@@ -280,6 +280,16 @@ async def test_usage_is_shown(store: RedisStore, redis_url: str) -> None:
     assert ran(*arguments, "--json").json["streams"][0]["usage"] == {"tokens": 17}
 
 
+async def test_a_reply_that_was_superseded_is_told_of(store: RedisStore, redis_url: str) -> None:
+    ref = await begin(store)
+    await end(store, ref)
+    arguments = ("show", redis_url, ref.key.session_id, "--owner", ref.key.owner)
+    assert ran(*arguments, "--json").json["streams"][0]["reply_superseded"] is False
+    await store.mark(ref, revised=True)
+    assert re.search(r"^saved +pending, superseded by a later request$", ran(*arguments).out, re.M)
+    assert ran(*arguments, "--json").json["streams"][0]["reply_superseded"] is True
+
+
 async def test_an_unknown_session_is_not_found(store: RedisStore, redis_url: str) -> None:
     ref = await begin(store)
     for session, owner in (("\x1b[31mnever", ref.key.owner), (ref.key.session_id, "eve")):

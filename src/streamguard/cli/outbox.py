@@ -27,7 +27,7 @@ from .options import (
     run,
 )
 from .output import Output, duration, size, table
-from .shapes import entry_shape, message_shapes, owes_save, owner_of, stream_shape
+from .shapes import entry_shape, message_shapes, owes_save, owner_of, stream_shape, superseding_shape
 
 __all__ = ["app"]
 
@@ -128,7 +128,7 @@ def show_entry(
                 meta = await store.meta(entry.ref)
             except StoreCorruptError:  # that is why it is a dead letter
                 meta = None
-        messages = message_shapes(entry)
+        messages, supersedes = message_shapes(entry), superseding_shape(entry)
         if output.as_json:
             output.value(
                 {
@@ -136,6 +136,7 @@ def show_entry(
                     "entry": entry_shape(entry, owners=owners),
                     "stream": None if meta is None else stream_shape(meta, owners=owners),
                     "messages": messages,
+                    "supersedes": supersedes,
                 }
             )
             return ExitCode.OK
@@ -157,6 +158,8 @@ def show_entry(
             pairs["before"] = "cannot be read by this version"
         elif messages:
             pairs["before"] = ", ".join(f"{message['role']} message {message['id']}" for message in messages)
+        if supersedes is not None:
+            pairs["replaces"] = f"the history from message {supersedes['start'] or '(the last answer)'} on"
         output.pairs(pairs)
         return ExitCode.OK
 

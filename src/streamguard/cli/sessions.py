@@ -110,7 +110,7 @@ def _print(output: Output, streams: Sequence[StreamMeta], owed: Mapping[StreamRe
             pairs["fault"] = f"{fault.code}" + (f" ({fault.reason})" if fault.reason else "")
         if meta.seal is not None and meta.seal.usage is not None:
             pairs["usage"] = amounts(meta.seal.usage.amounts)
-        pairs["saved"] = meta.persisted
+        pairs["saved"] = f"{meta.persisted}, superseded by a later request" if meta.revised else meta.persisted
         if meta.quota is not QuotaState.NONE:
             pairs["quota"] = meta.quota
         if meta.ref in owed:

@@ -8,7 +8,7 @@ from ..runtime.saving.payload import NewerPayloadError, read_payload
 from ..stores.base import Owed, StreamMeta
 from ..telemetry.safety import short_hash
 
-__all__ = ["entry_shape", "ids_shape", "message_shapes", "owes_save", "owner_of", "stream_shape"]
+__all__ = ["entry_shape", "ids_shape", "message_shapes", "owes_save", "owner_of", "stream_shape", "superseding_shape"]
 
 
 def owner_of(owner: str, *, clear: bool) -> str:
@@ -49,6 +49,7 @@ def stream_shape(meta: StreamMeta, *, owners: bool) -> dict[str, object]:
         "lease_seconds": None if meta.state is StreamState.CLOSED else round(meta.lease_seconds, 3),
         "closed_seconds": None if meta.closed_seconds is None else round(meta.closed_seconds, 3),
         "stop_requested": meta.stop_requested,
+        "reply_superseded": meta.revised,
         "log_lost": meta.lost,
         "format_version": meta.format_version,
     }
@@ -85,3 +86,12 @@ def message_shapes(owed: Owed) -> list[dict[str, object]] | None:
     except (NewerPayloadError, ValueError):
         return None
     return [{"id": message.message_id, "role": message.role, "parts": len(message.parts)} for message in messages]
+
+
+def superseding_shape(owed: Owed) -> dict[str, object] | None:
+    """What the save replaces of its session's history; None for nothing, and if this version cannot read it."""
+    try:
+        save = read_payload(owed.payload)
+    except (NewerPayloadError, ValueError):
+        return None
+    return None if save.revising is None else {"start": save.revising.revision.start, "with": save.revised}

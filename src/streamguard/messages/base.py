@@ -219,6 +219,7 @@ class MessageStore(ABC):
 
         Raises:
             MessageNotFoundError: the session does not exist (it was never opened, or has been deleted).
+            MessageSupersededError: it continues what was superseded before its stream began; nothing was changed.
             MessageConflictError: see above; nothing was changed.
         """
 
@@ -248,9 +249,10 @@ class MessageStore(ABC):
 
         Raises:
             MessageNotFoundError: the session does not exist.
-            MessageConflictError: `start` or `after` is known, but both are visible no more: somebody else has replaced
-                what was to be replaced. Or `message` is visible with other content, or `continues` one; or the same
-                `by` has asked for something else. Nothing was changed.
+            MessageSupersededError: `start` or `after` is known, but both are visible no more: somebody else has
+                replaced what was to be replaced. Nothing was changed.
+            MessageConflictError: `message` is visible with other content, or `continues` one; or the same `by` has
+                asked for something else. Nothing was changed.
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final, NotRequired, TypedDict, cast
 
-from ..errors import MessageConflictError, MessageInvalidError
+from ..errors import MessageConflictError, MessageInvalidError, MessageSupersededError
 from ..model import Outcome, SessionKey
 from ..offloading import offloaded
 from ..wire.folding import Json
@@ -95,7 +95,8 @@ def check_superseding(key: SessionKey, by: str, start: str | None, after: str | 
 
 def conflict(clash: Clash, operation: str = "append") -> MessageConflictError:
     """The error for what `append` or `supersede` refuses."""
-    return MessageConflictError(f"{operation}: {_CLASHES[clash]}", operation=operation)
+    kind = MessageSupersededError if clash in (Clash.SUPERSEDED, Clash.REPLACED) else MessageConflictError
+    return kind(f"{operation}: {_CLASHES[clash]}", operation=operation)
 
 
 def check_limit(limit: int) -> None:

@@ -26,6 +26,7 @@ class FindsTheNewestOfItsRole(Bench):
     "test_a_message_that_is_not_there_is_not_found",
     "test_a_superseded_message_is_not_found",
     "test_an_error_names_what_was_asked",
+    "test_an_old_version_is_found_by_whoever_asks_for_it",
 )
 class FindsAnything(Bench):
     async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:

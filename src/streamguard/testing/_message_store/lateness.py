@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from ...errors import MessageSupersededError
 from ...messages.base import Appended, MessageStore
 from ...model import Outcome, SessionKey
 from .clauses import Clauses
@@ -176,7 +179,8 @@ class LateClauses(Clauses):
         key = await _edited(store)
         before = await all_branches(store, key)
         for branch in (None, 1):
-            assert await conflicts(store, key, continued(REPLY, "a1 and more", branch=branch))
+            with pytest.raises(MessageSupersededError):
+                await store.append(key, continued(REPLY, "a1 and more", branch=branch))
         assert await all_branches(store, key) == before
 
     async def test_a_stream_that_began_after_may_use_the_id_again(self, store: MessageStore) -> None:

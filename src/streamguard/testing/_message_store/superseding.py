@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError
+from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError, MessageSupersededError
 from ...messages.base import Appended, Message, MessageStatus, MessageStore, Superseded
 from ...model import MAX_ID_BYTES, SessionKey, new_message_id, new_stream_id
 from .clauses import Clauses
@@ -43,7 +43,7 @@ async def _three_turns(store: MessageStore) -> SessionKey:
 async def _refused(store: MessageStore, key: SessionKey, start: str | None, after: str | None, by: str = "s") -> bool:
     try:
         await superseded(store, key, start, after, by=by)
-    except MessageConflictError:
+    except MessageSupersededError:
         return True
     return False
 
