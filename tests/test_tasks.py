@@ -28,13 +28,13 @@ KNOWN: Final = {
     "stores.redis_watch.Feed._join": "fails who enters, hints to the rest (tests/stores/test_redis_tasks.py)",
     "web.call.Call.run": "resolves the server's wait when done (tests/web/test_call.py)",
     "web.called_response.CalledResponse._receive": "awaited beside what it is about, and cancelled",
-    "web.called_response.CalledResponse.start": "fails who iterates (tests/web/test_returned_responses.py)",
+    "web.called_response.CalledResponse.start": "fails who iterates (tests/web/test_returned_lifetimes.py)",
     "web.download.LogDownload.__call__": "in the response's task group",
     "web.intake.Intake.hold": "tells its readers how it ended (tests/web/test_intake.py)",
     "web.items.Answer.wait": "awaited beside what it is about, and cancelled",
     "web.oversize.Oversize.watch": "awaited by `settle`, which raises what it raised",
     "web.response.StreamResponse._deliver": "in the response's task group",
-    "web.returned._beside": "fails who iterates (tests/web/test_returned_responses.py)",
+    "web.returned._beside": "fails who iterates (tests/web/test_returned_lifetimes.py)",
     "web.sync.ThreadedIterator.__init__": "ends in a `finally` that tells the loop (tests/web/test_sync.py)",
 }
 """Where tasks and threads are begun: who is told of their end."""
