@@ -92,7 +92,8 @@ class Message(BaseModel):
 
 
 class ChatBody(BaseModel):
-    """What AI SDK's `DefaultChatTransport` posts; its other fields (`trigger`, `messageId`) are not needed here."""
+    """What AI SDK's `DefaultChatTransport` posts. The guard reads its other fields itself: `trigger` and `messageId`
+    say that a question was edited, or is to be answered again."""
 
     id: str
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -139,7 +140,7 @@ openai = AsyncOpenAI() if os.environ.get("OPENAI_API_KEY") else None
     on_quota_failure="continue",  # better an answer that nobody counts than none
 )
 async def chat(body: ChatBody, run: Run) -> AsyncIterator[str]:
-    run.save(body.question)  # not awaited: the model need not wait for the database
+    run.save(body.question)  # an edited one takes the old one's place; not awaited: the model need not wait for that
     prompt = body.question.text
     if DAILY_TOKENS and (milliseconds := scripted.settling_fails_ms(prompt)):
         ref = StreamRef(SessionKey(run.owner, run.session_id), run.stream_id)

@@ -41,6 +41,24 @@ def test_a_question_is_answered(page: Page) -> None:
     assert page.messages() == 2
 
 
+def test_a_question_is_edited(page: Page) -> None:
+    """The first of two: what followed goes with it, also after a reload."""
+    page.ask(PROMPT)
+    page.wait_for("completed")
+    page.ask("And then?")
+    wait_until(lambda: page.answer == scripted_answer("And then?"), description="the second is answered")
+    page.wait_for("completed")
+    page.browser.find_all("#log [data-role=user] button")[0].click()
+    page.ask(" Really?")
+    edited = f"{PROMPT} Really?"
+    wait_until(lambda: page.answer == scripted_answer(edited), description="it is answered")
+    page.wait_for("completed")
+    assert page.texts() == [edited, scripted_answer(edited)]
+    page.browser.reload()
+    page.wait_for("completed")
+    assert page.texts() == [edited, scripted_answer(edited)]
+
+
 def test_an_answer_survives_reloads_in_mid_stream(page: Page) -> None:
     """Twice: at once after sending, and in the middle of the text."""
     page.ask(PROMPT)

@@ -1,7 +1,7 @@
 // The page: what is shown, and what the buttons do. Text reaches the page as text, never as HTML.
 
 import { allowanceLine, refusal } from "./allowance.mjs";
-import { conversation, keepQuestion, keptQuestion, questionOfEvent, savedMessages } from "./history.mjs";
+import { conversation, keepQuestion, keptQuestion, newId, questionOfEvent, savedMessages } from "./history.mjs";
 import { applyPart, ConnectionLost, emptyAnswer, follow, pause, ServerFault } from "./stream.mjs";
 import { button, element, messageView } from "./view.mjs";
 
@@ -25,6 +25,7 @@ let chat = openChat(location.hash.slice(1) || localStorage.getItem("streamguard.
 let loading = null; // the promise of what the server has saved of it
 let retry = 0; // the timer of another attempt at that
 let running = null; // the AbortController of the answer being read
+let editing = null; // the id of the question that is being edited
 let atEnd = true; // whether the reader is at the end of the page
 const shownFaults = new Set(); // a replay tells of the same fault again
 
@@ -66,11 +67,6 @@ function reload(wait = RETRY_MS) {
   loading = load(Math.min(wait, LONGEST_MS));
 }
 
-function newId() {
-  // crypto.randomUUID is missing where the page is not served from https or localhost
-  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 function unanswered() {
   return chat.messages.at(-1)?.role === "user";
 }
@@ -86,12 +82,19 @@ function showAll() {
   log.replaceChildren();
   $("#empty").hidden = chat.messages.length > 0;
   for (const message of chat.messages) {
-    const view = show(message.role);
+    const view = message.role === "user" ? showQuestion(message) : show(message.role);
     view.text(message.text);
     if (message.role === "assistant") showOutcome(view, message, message === chat.messages.at(-1));
   }
   atEnd = true;
   scrollToEnd();
+}
+
+function showQuestion(message) {
+  const view = show("user");
+  view.text(message.text);
+  view.state("asked", [], button("Edit", () => edit(message)));
+  return view;
 }
 
 function showOutcome(view, message, isLast = true) {
@@ -149,10 +152,8 @@ function setRunning(controller) {
 const route = (tail) => `${API}/${encodeURIComponent(chat.id)}/${tail}`;
 
 /** Sends the last question; sent again with its key, it is answered once. */
-function post({ key, body }, signal) {
-  const headers = { "content-type": "application/json", "idempotency-key": key };
-  return fetch(API, { method: "POST", headers, body, signal });
-}
+const post = ({ key, body }, signal) =>
+  fetch(API, { method: "POST", headers: { "content-type": "application/json", "idempotency-key": key }, body, signal });
 
 /** Reads the answer to the last question; with `send` the question is sent first, without it the stream resumed. */
 async function readAnswer({ send = false } = {}) {
@@ -259,12 +260,20 @@ async function recover(answer, signal) {
 
 // -- what the buttons do -----------------------------------------------------------------------------------------------
 
-/** Keeps the request that asks the last question, under a key of its own. */
-function remember(trigger) {
+/** Keeps the request that asks the last question, under a key of its own; `messageId` is its id if it was edited. */
+function remember(trigger, messageId) {
   const { id, text } = chat.messages.at(-1);
   const messages = chat.messages.map(({ id, role, text }) => ({ id, role, parts: [{ type: "text", text }] }));
-  chat.asked = { id, text, key: newId(), body: JSON.stringify({ id: chat.id, messages, trigger }), answerId: null };
+  chat.asked = { id, text, key: newId(), body: "", answerId: null };
+  chat.asked.body = JSON.stringify({ id: chat.id, messages, trigger, messageId });
   keepQuestion(chat.id, chat.asked);
+}
+
+/** Puts a question where it can be changed; sent, it takes the place of the old one and of all that followed. */
+function edit({ id, text }) {
+  editing = id;
+  input.value = text;
+  input.focus();
 }
 
 /** Returns whether the question was asked. */
@@ -272,9 +281,12 @@ function ask(text) {
   if (running || text.trim() === "") return false;
   banners.replaceChildren();
   for (const old of log.querySelectorAll("[data-about=question]")) old.remove(); // only the last one can be asked again
-  chat.messages.push({ id: newId(), role: "user", text });
-  remember("submit-message");
-  show("user").text(text);
+  const at = chat.messages.findIndex(({ id }) => id === editing);
+  if (at >= 0) chat.messages.splice(at);
+  chat.messages.push({ id: at < 0 ? newId() : editing, role: "user", text });
+  remember("submit-message", at < 0 ? undefined : editing);
+  editing = null;
+  at < 0 ? showQuestion(chat.messages.at(-1)) : showAll();
   readAnswer({ send: true });
   return true;
 }

@@ -2,6 +2,11 @@
 
 import { ServerFault } from "./stream.mjs";
 
+export function newId() {
+  // crypto.randomUUID is missing where the page is not served from https or localhost
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Everything saved of a chat, in order. `get(query)` asks the chat's messages route; both give a fetch Response. */
 export async function savedMessages(get) {
   const messages = [];

@@ -46,7 +46,7 @@ export function messageView(log, role) {
       const label = [LABELS[name], ...details].filter(Boolean).join(" – ");
       note.textContent = label;
       note.append(...actions);
-      note.hidden = label === "";
+      note.hidden = label === "" && actions.length === 0;
     },
   };
 }
