@@ -86,6 +86,7 @@ others = st.one_of(
     st.tuples(st.just("list"), sessions, st.integers(-1, 3)),
     st.tuples(st.just("last"), sessions, st.none()),
     st.tuples(st.just("get"), sessions, st.sampled_from("mnx")),
+    st.tuples(st.just("get_any"), sessions, st.sampled_from("mnox")),
     st.tuples(st.just("mark"), sessions, st.sampled_from("mnx")),
 )
 steps = st.sampled_from([appends, appends, appends, supersedings, others]).flatmap(lambda kind: kind)
@@ -106,6 +107,9 @@ async def said(store: MessageStore, key: SessionKey, step: Step) -> object:
             return [facts(stored.message) for stored in await store.list(key, after=argument, limit=2)]
         case "get", str():
             return facts((await store.get(key, argument)).message)
+        case "get_any", str():
+            stored = await store.get(key, argument, branches=True)
+            return facts(stored.message), stored.position
         case "mark", str():
             await store.mark(key, argument, MessageStatus.UNANSWERED)
             return None
