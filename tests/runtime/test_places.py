@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.model import START, SessionKey
+from streamguard.runtime import Revision
 from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 
@@ -114,6 +116,21 @@ async def test_in_a_full_process_replacing_and_joining_need_no_place(memory: Mem
         assert await refused(worker, OTHER, on_conflict="replace") == PROCESS_FULL
         assert not stream.stopped
         new = await worker.start(saying("b"), worker.request(on_conflict="replace"))
+        assert (await worker.watch(new)).text == "b"
+        assert stream.stopped
+
+
+async def test_in_a_full_process_an_edit_needs_no_place(memory: MemoryStore) -> None:
+    """It replaces what runs; one of what the client keeps is in the way as ever."""
+    async with working(memory, quick(max_streams_per_process=1, max_streams_per_owner=1)) as worker:
+        stream = await worker.start(Model("a"), worker.request(message_id="a1"))
+        await stream.first(5)
+        keeping = replace(worker.request(), revision=Revision("a2", ("q1", "a1", "q2")))
+        with pytest.raises(FaultError):
+            await worker.open(keeping)
+        assert not stream.stopped
+        edit = replace(worker.request(), revision=Revision("q1", ()))
+        new = await worker.start(saying("b"), edit)
         assert (await worker.watch(new)).text == "b"
         assert stream.stopped
 

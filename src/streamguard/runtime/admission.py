@@ -113,13 +113,13 @@ class Admission:
     async def needs_no_place(self, request: StreamRequest, budget: Budget) -> bool:
         """Whether the request will be answered by a stream that runs, or will replace one that this process runs: then
         it needs no place of its own here."""
-        if request.on_conflict == "reject":
+        if request.on_conflict == "reject" and request.revision is None:
             return False
         record = await self._record(request.key, budget)
         active = None if record is None else record.active
         if active is None or active.state is not StreamState.OPEN:
             return False
-        return _joins(request, active) or (request.on_conflict == "replace" and self._owns(active.ref))
+        return _joins(request, active) or (request.replaces(active.message_id) and self._owns(active.ref))
 
     @property
     def _shares_server(self) -> bool:

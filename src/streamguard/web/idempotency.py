@@ -147,7 +147,9 @@ class _Once:
         """The claim that stands once `standing` has begun, was taken back, or had its time."""
         settings = self._runtime.settings
         patience = settings.registration_seconds
-        if self._request.on_conflict == "replace":  # it may be waiting for the end of what it replaces
+        if (
+            self._request.on_conflict == "replace" or self._request.revision is not None
+        ):  # it may be waiting for the end of what it replaces
             patience += settings.replace_wait_seconds
         deadline = Deadline.after(patience)
         other = standing.ref
