@@ -90,6 +90,7 @@ def in_order(visible: list[StoredMessage]) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(turns, min_size=1, max_size=12))
+@pytest.mark.long
 def test_a_page_is_the_same_after_a_reload_however_late_its_replies_are_saved(sequence: list[Turn]) -> None:
     async def run() -> None:
         client = Client(MemoryMessageStore(), fresh_key())

@@ -345,6 +345,7 @@ async def test_a_cancelled_admission_gives_back_the_slot_it_may_have_taken(memor
         assert (await worker.tell(saying("a"), worker.request(SessionKey("ana", "chat-2")))).text == "a"
 
 
+@pytest.mark.long
 async def test_what_cannot_be_taken_back_expires(memory: MemoryStore) -> None:
     line = Line(memory)
     settings = quick(max_streams_per_owner=1, lease_seconds=1.5, registration_seconds=5.0, sweep_seconds=60.0)

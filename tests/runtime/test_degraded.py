@@ -67,6 +67,7 @@ async def test_store_down_at_start(memory: MemoryStore) -> None:
     assert len(worker.signals(Signal.BREAKER_OPENED)) == len(worker.signals(Signal.BREAKER_CLOSED)) == 1
 
 
+@pytest.mark.long
 async def test_store_down_at_start_and_asked_to_fail(memory: MemoryStore) -> None:
     line = Line(memory)
     line.down = True

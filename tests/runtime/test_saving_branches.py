@@ -254,6 +254,7 @@ async def test_an_owed_save_of_what_stays_is_shown(memory: MemoryStore) -> None:
         assert sorted(await shown(messages)) == [("a1", "says a1"), ("a2b", "says a2b"), ("q1", "one"), ("q2", "two!")]
 
 
+@pytest.mark.long
 async def test_the_save_of_a_dead_worker_lands_in_the_old_branch(stores: Stores, look: StreamStore) -> None:
     """The next worker ends its stream for the very request that supersedes it."""
     messages, line, dead = Messages(), Messages(), Line(look)

@@ -190,6 +190,7 @@ async def test_streams_of_visitors_without_a_cookie_are_counted_until_they_end()
         assert (await strangers.ask("203.0.113.7")).status_code == 200
 
 
+@pytest.mark.long
 async def test_what_is_remembered_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_NAMES", 50)
     strangers = Strangers()

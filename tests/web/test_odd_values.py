@@ -243,6 +243,7 @@ def test_any_value_in_the_question(rig: Rig, request: pytest.FixtureRequest) -> 
     run()
 
 
+@pytest.mark.long
 def test_any_text_in_pieces(rig: Rig, request: pytest.FixtureRequest) -> None:
     """In every protocol, halves of surrogate pairs and CRLFs cut apart."""
 

@@ -246,6 +246,7 @@ def deep(depth: int) -> object:
 
 
 @pytest.mark.parametrize("what", ["messages", "parts"])
+@pytest.mark.long
 async def test_more_than_a_request_may_bring_is_the_clients_mistake(what: str) -> None:
     guard = keeping(Messages())
 
