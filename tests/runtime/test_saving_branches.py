@@ -156,6 +156,15 @@ async def test_an_endpoint_that_saves_no_questions(memory: MemoryStore) -> None:
         assert await shown(messages) == [("a1b", "says a1b")]
 
 
+async def test_a_superseding_that_is_refused_is_told(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        await told(worker, "a1")
+        messages.errors["supersede"] = MessageConflictError("no", operation="supersede")
+        assert await told(worker, "a1b", revision=Revision("a1", ())) == [("save_conflict", "superseded")]
+        assert await shown(messages) == [("a1", "says a1"), ("a1b", "says a1b")]
+
+
 # -- what runs -------------------------------------------------------------------------------------------------------
 
 
@@ -279,12 +288,21 @@ async def test_a_superseding_that_is_owed_happens_once(memory: MemoryStore) -> N
     messages = Messages()
     async with working(memory, PATIENT, bindings=saving_to(messages)) as worker:
         await told(worker, "a1", question("q1", "one"))
-        messages.lost["supersede"] = 1
         messages.down = True
         stream, _ = await asked(worker, "a1b", question("q1", "one!"), revision=Revision("q1", ()))
         await worker.watch(stream)
         messages.down = False
         await swept(worker, memory, stream)
+        assert await shown(messages) == [("q1", "one!"), ("a1b", "says a1b")]
+        assert len(await shown(messages, branches=True)) == 4
+
+
+async def test_a_superseding_whose_reply_was_lost_happens_once(memory: MemoryStore) -> None:
+    messages = Messages()
+    async with working(memory, bindings=saving_to(messages)) as worker:
+        await told(worker, "a1", question("q1", "one"))
+        messages.lost["supersede"] = 2
+        assert await told(worker, "a1b", question("q1", "one!"), revision=Revision("q1", ())) == []
         assert await shown(messages) == [("q1", "one!"), ("a1b", "says a1b")]
         assert len(await shown(messages, branches=True)) == 4
 

@@ -14,6 +14,7 @@ from ...errors import (
     MessageStoreError,
     MessageSupersededError,
     MessageTimeoutError,
+    NotStartedError,
     StoreError,
 )
 from ...messages import Message, Role, Supersedes
@@ -40,9 +41,10 @@ RESULTS_SUFFIX: Final = ".input"
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """A message that its store refused for good."""
+    """What its store refused for good."""
 
-    message: Message
+    message: Message | None
+    """None for a superseding without one."""
     error: MessageStoreError
 
 
@@ -124,8 +126,11 @@ class Before:
     def accepted(self) -> None:
         """The endpoint begins to answer: what the request supersedes goes, if no message of its has done that."""
         if self._revision is not None:
-            revision, self._revision = self._revision, None
-            self._begin(Entry(None, Revising(revision)))
+            entry, self._revision = Entry(None, Revising(self._revision)), None
+            try:
+                self._begin(entry)
+            except NotStartedError:  # the process ends: it is done with the reply, or owed like that
+                entry.tried()
 
     def _begin(self, entry: Entry) -> Entry:
         before = self._entries[-1] if self._entries else None
@@ -204,7 +209,7 @@ class Before:
                 raise entry.error
             if self._is_results(entry) and isinstance(entry.error, MessageSupersededError):
                 raise entry.error  # of the reply that would go on from it there is no place either
-            if not entry.committed and isinstance(entry.error, MessageStoreError) and entry.message is not None:
+            if not entry.committed and isinstance(entry.error, MessageStoreError):
                 unsaved.append(Unsaved(entry.message, entry.error))
         return unsaved
 

@@ -83,7 +83,7 @@ def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveRes
 def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
     """A message before the reply was refused for good, though the reply may be saved."""
     conflict = isinstance(unsaved.error, MessageConflictError)
-    superseded = isinstance(unsaved.error, MessageSupersededError)
+    superseded = isinstance(unsaved.error, MessageSupersededError) or (conflict and unsaved.message is None)
     return Fault.of(
         FaultCode.SAVE_CONFLICT if conflict else FaultCode.PERSISTENCE_FAILED,
         retryable=False,
@@ -95,7 +95,7 @@ def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
         reason=SUPERSEDED if superseded else "user_message",
         session_id=sealed.ref.key.session_id,
         stream_id=sealed.ref.stream_id,
-        user_message_id=unsaved.message.message_id,
+        user_message_id=None if unsaved.message is None else unsaved.message.message_id,
         request_id=sealed.request_id,
     )
 
