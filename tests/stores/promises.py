@@ -66,6 +66,7 @@ class Promises:
     def erased(self, key: SessionKey) -> None:
         """A session was erased."""
         self._erased = key
+        self.stops.erased(key)
 
     def withdrawn(self, ref: StreamRef, status: Status) -> None:
         """`withdraw` was answered with `status`."""

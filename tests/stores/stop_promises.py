@@ -30,6 +30,12 @@ class StopPromises:
             marks.append(key)
             del marks[:-limit]
 
+    def erased(self, key: SessionKey) -> None:
+        """A session was erased, and a stop of its coming answers with it."""
+        marks = self._marked.get(key.owner, [])
+        if key in marks:
+            marks.remove(key)
+
     def registered(self, key: SessionKey, answer: object, *, known: bool, early: bool) -> None:
         """`register` was answered; `early` when the request arrived before every stop."""
         if known or not isinstance(answer, Registered):

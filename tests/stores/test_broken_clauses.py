@@ -56,6 +56,12 @@ BROKEN = {
         "if not mended(KEYS[10]) then redis.call('ZREM', KEYS[10], KEYS[9]) end",
         "",
     ),
+    "an erasure leaves a stop": Broken(
+        Suite.test_an_erasure_takes_a_stop_with_it,
+        "erase",
+        "redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])",
+        "redis.call('DEL', KEYS[1], KEYS[2])",
+    ),
     "who replaces needs a slot more": Broken(
         Suite.test_a_new_stream_takes_the_place_of_its_sessions_last_one,
         "register",

@@ -41,6 +41,12 @@ class Stops:
         self._keep(key.owner, marks)
         return False
 
+    def forget(self, key: SessionKey, now: float) -> None:
+        """Remove a session's mark, if there is one."""
+        marks = self._standing(key.owner, now)
+        if marks.pop(key.session_id, None) is not None:
+            self._keep(key.owner, marks)
+
     def expire(self, now: float) -> None:
         """Forget marks whose time is over."""
         self._marks.expire(now)

@@ -315,7 +315,8 @@ class StreamStore(ABC):
 
     @abstractmethod
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
-        """Delete every stream of the session and leave an erasure mark that refuses what began before it.
+        """Delete every stream of the session, and a stop of its coming answers, and leave an erasure mark that refuses
+        what began before it.
 
         The mark lasts `mark_seconds`; that of a session of which the store knows nothing, `unknown_seconds` if given:
         anybody can name sessions that never were.

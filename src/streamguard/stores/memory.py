@@ -281,6 +281,7 @@ class MemoryStore(RegistrySteps):
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         now = self._begin()
         session = self._sessions.pop(key, None)
+        self._stops.forget(key, now)
         lasting = mark_seconds if session is not None or unknown_seconds is None else unknown_seconds
         self._erased.put(key, self._stamp(), max(now + lasting, self._erased.until(key)))
         if session is not None:

@@ -168,7 +168,8 @@ class EndSteps(Steps):
     async def _erased(self, key: SessionKey, *args: str | bytes | int) -> list[Reply]:
         keys = self._keys.session(key)
         args = (keys.meta_prefix, keys.log_prefix, *args)
-        return items(await self._call("erase", "erase", (keys.session, keys.streams, keys.erased), args))
+        names = (keys.session, keys.streams, keys.erased, keys.stopped, self._keys.stops(key.owner))
+        return items(await self._call("erase", "erase", names, args))
 
     async def _stream_ids(self, key: SessionKey) -> list[bytes]:
         """The ids of a session's streams, by their keys: for one whose list of them is damaged. It goes through

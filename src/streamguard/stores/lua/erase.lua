@@ -1,5 +1,5 @@
 -- Deletes every stream of a session and leaves the erasure mark.
--- KEYS: session, streams, erasure mark
+-- KEYS: session, streams, erasure mark, when its coming answers were stopped, the owner's sessions of which that is so
 -- ARGV: what the session's meta keys begin with, its log keys, the mark's lifetime (ms), that of the mark of a session
 --       of which nothing is known (ms), '1' once its keys were searched for, ids of streams that were found so
 -- Reply: {OK, stream id, …: those deleted}; or nothing was deleted: {'search'}: it may have streams that nobody names, or
@@ -10,6 +10,7 @@
 --@include stamp
 --@include newer
 --@include fields
+--@include sorted
 --@include tell
 local function foreign(found)
   return found and found[1] and tonumber(found[1]) and newer(found[1])
@@ -47,7 +48,8 @@ for _, id in ipairs(ids) do
   reply[#reply + 1] = id
 end
 local known = not session or session[1] or unnamed == 1 or ids[1]
-redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])
+if not mended(KEYS[5]) then redis.call('ZREM', KEYS[5], KEYS[4]) end
 -- A mark that is there lasts no shorter: it may be that of a session that was known.
 local lasting = math.max(redis.call('PTTL', KEYS[3]), tonumber(known and ARGV[3] or ARGV[4]))
 redis.call('SET', KEYS[3], digits(at), 'PX', lasting)

@@ -114,6 +114,16 @@ class StopClauses(Clauses):
         full(await try_register(store, new_stream(key), limit=1))
         assert await is_stopped(store, key)
 
+    async def test_an_erasure_takes_a_stop_with_it(self, store: StreamStore) -> None:
+        key = fresh_key()
+        other = sibling(key)
+        await stop(store, other, limit=2)
+        await stop(store, key, limit=2)
+        await store.erase(key, mark_seconds=LONG_SECONDS)
+        assert not await is_stopped(store, key)
+        await stop(store, sibling(key), limit=2)
+        assert await is_stopped(store, other), "nor does it count any longer"
+
     async def test_a_stop_lasts_as_long_as_it_says(self, store: StreamStore) -> None:
         short, long = fresh_key(), fresh_key()
         await stop(store, short, seconds=self.short_seconds)
