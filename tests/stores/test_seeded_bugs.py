@@ -130,15 +130,6 @@ end
 """,
         frozenset({"retry"}),
     ),
-    "a registration that was taken back comes late": Bug(
-        "register", "if redis.call('EXISTS', KEYS[8]) == 1 then return {'withdrawn'} end", "", frozenset({"withdrawn"})
-    ),
-    "a stream that has events is withdrawn": Bug(
-        "withdraw",
-        "if m[2] ~= 'o' or m[3] ~= '0' or m[4] ~= '0' or m[5] then return FENCED end",
-        "if m[2] ~= 'o' or m[4] ~= '0' or m[5] then return FENCED end",
-        frozenset({"withdrawn"}),
-    ),
     "a withdrawn stream stays its session's active one": Bug(
         "withdraw",
         "if session[2] == ARGV[1] then redis.call('HDEL', KEYS[3], 'active') end",
