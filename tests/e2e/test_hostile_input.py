@@ -188,9 +188,17 @@ def test_an_oversized_request_is_413(target: Worker) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
 
 
-@pytest.mark.parametrize(
-    "part", [{"type": "nonsense"}, {"no": "type"}, {"type": "text-delta"}, 7, ["x"], {"type": "a\nb"}]
-)
+@pytest.mark.parametrize("kind", ["nonsense", "a\nb", "x" * 10_000])
+def test_a_part_of_an_unknown_type_is_left_out(target: Worker, kind: str) -> None:
+    answer = raw_post(target, f"kind-{abs(hash(kind))}", part={"type": kind}, before="small")
+    parts = [json.loads(event.data) for event in decode(answer.content)[:-1]]
+    (told,) = [part["data"] for part in parts if part["type"] == "data-streamguard-error"]
+    assert (told["code"], told["reason"]) == ("value_replaced", "unknown_part")
+    assert parts[-1] == {"type": "finish"}
+    assert kind not in {part["type"] for part in parts}
+
+
+@pytest.mark.parametrize("part", [{"no": "type"}, {"type": "text-delta"}, 7, ["x"]])
 def test_an_invalid_part_is_a_fault(target: Worker, part: object) -> None:
     answer = raw_post(target, f"part-{abs(hash(str(part)))}", part=part, before="small")
     parts = [json.loads(event.data) for event in decode(answer.content)[:-1]]

@@ -41,12 +41,13 @@ BLOCKS: list[list[object]] = [
     ["event: e\n", "data: x\n", "\n"],
     ['data: {"a":1}'],  # an upstream's lines
     ['data: {"a":1}\n'],
-    ["data: [DONE]"],
+    ["data: [DONE]\n"],
     ["", "data: x\n\n"],
 ]
 TEXTS: list[list[object]] = [
     ["Hello"],
     ["data: hello"],
+    ["data: [DONE]"],  # what somebody asks to have repeated
     ["data: 5\n\nHello there."],
     ["data", ": x", "\n\n"],
     ["id", ": 12", "\n\n"],

@@ -6,7 +6,8 @@ are looked at, item by item, for as long as each is made of whole lines of an ev
 
 1. a blank line ends one within an item, whose other lines are of an event stream too; or
 2. a blank line of a later item ends one that has a `data` line; or
-3. an item is one `data` line that holds a JSON object or `[DONE]`, with its line end or without.
+3. an item is one `data` line that holds a JSON object, as an upstream read line by line gives them, or `[DONE]` and a
+   line end.
 
 A line is one of an event stream when it begins with `data:`, `event:`, `id:` or `retry:`, or is a comment such as
 `: ping`. (`:` alone before a blank line is one token of some models, and `:)` is what others begin with.)
@@ -27,7 +28,7 @@ MOST_HELD: Final = 16
 _EOL: Final = re.compile(r"\r\n|\n|\r")
 _FIELD: Final = re.compile(r"(?:data|event|id|retry):|: [^ ]")
 _NAMES: Final = ("data:", "event:", "id:", "retry:")
-_JSON_LINE: Final = re.compile(r"data: ?(?:\{.*\}|\[DONE\])[\r\n]*")
+_JSON_LINE: Final = re.compile(r"data: ?(?:\{.*\}[\r\n]*|\[DONE\][\r\n]+)")
 
 
 class RawSseCheck:
