@@ -57,6 +57,11 @@ class Schedule(Generic[T]):
         if len(self._heap) > 2 * len(self._at) + 64:
             self._heap = self.sorted()
 
+    def enter(self, name: T, at_ms: int) -> None:
+        """Enter; one that is there stays."""
+        if name not in self._at:
+            self.put(name, at_ms)
+
     def remove(self, name: T) -> None:
         """Take out; one that is not there is fine."""
         self._at.pop(name, None)

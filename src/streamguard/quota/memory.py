@@ -97,10 +97,13 @@ class MemoryQuotaStore(QuotaStore):
             ledger.begin(at_ms)
             self._visits.put((owner,), at_ms + self._timing.remember_ms)
         before = ledger.size
+        # A repetition too, as where the index is written before the record: one that has expired is looked at once more.
+        self._due.enter(_member(ref), at_ms + self._timing.hold_ms)
         answer = ledger.reserve(_name(ref), amounts, quotas)
         if ledger.size > before:
             self._count += 1
-            self._due.put(_member(ref), at_ms + self._timing.hold_ms)
+        elif isinstance(answer, Refused):
+            self._due.remove(_member(ref))
         return answer
 
     async def commit(self, ref: StreamRef, amounts: Mapping[str, int] | None = None) -> Settlement:

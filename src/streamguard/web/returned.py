@@ -208,9 +208,9 @@ class WholeAnswer(Response):
     """
 
     def __init__(self, response: Response, endpoint: str) -> None:
-        self.status_code = getattr(response, "status_code", 200)
-        self.raw_headers = getattr(response, "raw_headers", [])
-        self.body = b""
+        self.status_code: int = getattr(response, "status_code", 200)
+        self.raw_headers: list[tuple[bytes, bytes]] = getattr(response, "raw_headers", [])
+        self.body: bytes = b""
         self._response = response
         self._endpoint = endpoint
 
