@@ -8,7 +8,7 @@ import pytest
 
 from streamguard.model import START, EventKind
 from streamguard.runtime import log_reads
-from streamguard.runtime.log_reads import AT_ONCE_SECONDS, LONGEST_SECONDS, SHARE, LogReads, Pace
+from streamguard.runtime.log_reads import AT_ONCE_SECONDS, LONGEST_SECONDS, SHARE, SLICE_BYTES, LogReads, Pace
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import begin, put
 
@@ -167,3 +167,18 @@ async def test_who_is_cancelled_beyond_its_share_leaves_nothing() -> None:
     assert not reads._locks
     async with asyncio.timeout(10), reads.paced("ann"):
         pass
+
+
+async def test_beyond_its_share_an_owner_gets_a_slice_at_a_time() -> None:
+    """So that whatever begins beside many replays waits for short steps; a replay by itself is read in a few."""
+    store = MemoryStore()
+    ref = await begin(store)
+    await put(store, ref, 1, *[b"x" * 1_000] * 100)
+    reads = LogReads(store, 1)
+    whole = await reads.replay(ref, START, max_bytes=65_536)
+    assert sum(len(event.data) for event in whole) > 4 * SLICE_BYTES - 1_000
+    while reads._pace.pause(ref.key.owner) <= 0:
+        reads._pace.took(ref.key.owner, LONGEST_SECONDS)
+    sliced = await reads.replay(ref, START, max_bytes=65_536)
+    assert 0 < sum(len(event.data) for event in sliced) <= SLICE_BYTES
+    assert len(await reads.replay(ref, START, max_bytes=2_000)) == 2

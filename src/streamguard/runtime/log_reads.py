@@ -74,12 +74,12 @@ class LogReads:
             self._pass_on()
 
     @asynccontextmanager
-    async def paced(self, owner: str) -> AsyncIterator[None]:
+    async def paced(self, owner: str) -> AsyncIterator[bool]:
         """As `turn`, for what a client asked for. An owner who has had its share of this process's time waits until it
-        has one again, and has one such turn at a time until then."""
+        has one again, and has one such turn at a time until then. Gives whether the owner was within its share."""
         if self._pace.pause(owner) <= 0:
             async with self._counted(owner):
-                yield
+                yield True
             return
         lock, users = self._locks.get(owner, (asyncio.Lock(), 0))
         self._locks[owner] = lock, users + 1
@@ -87,7 +87,7 @@ class LogReads:
             async with lock:
                 await asyncio.sleep(self._pace.pause(owner))
                 async with self._counted(owner):
-                    yield
+                    yield False
         finally:
             lock, users = self._locks[owner]
             if users > 1:
@@ -105,9 +105,10 @@ class LogReads:
                 self._pace.took(owner, time.perf_counter() - begun)
 
     async def replay(self, ref: StreamRef, after: Position, *, max_bytes: int) -> Sequence[Event]:
-        """As `read`, for a client: paced."""
-        async with self.paced(ref.key.owner):
-            return await self._store.read(ref, after, max_bytes=max_bytes)
+        """As `read`, for a client: paced, and a slice at a time where its owner is beyond its share: whatever begins
+        meanwhile waits for one such step."""
+        async with self.paced(ref.key.owner) as within:
+            return await self._store.read(ref, after, max_bytes=max_bytes if within else min(max_bytes, SLICE_BYTES))
 
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> Sequence[Event]:
         """`StreamStore.read` in a turn.
