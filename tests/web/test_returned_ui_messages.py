@@ -207,6 +207,38 @@ async def test_a_plain_endpoints_response_of_events_is_their_text() -> None:
     assert [part["text"] for part in saved.parts] == ["one two\nlines"]
 
 
+@pytest.mark.parametrize("protocol", ["ui-message", "plain"])
+@pytest.mark.parametrize(
+    "pieces", [["0 ", "1 ", "2 "], [":", ") hello"], ["d", "ark"], ["", "\n", "text"], ["id"]], ids=repr
+)
+async def test_bare_text_that_calls_itself_events_is_text(pieces: list[str], protocol: str) -> None:
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(iter(pieces), media_type="text/event-stream")
+
+    async with chat_of(endpoint, protocol=protocol) as chat:
+        answer = await chat.request("POST", "/chat?id=s")
+        await answer.rest()
+        end = await chat.ended(answer)
+        (saved,) = await chat.messages("s")
+    assert answer.text == "".join(pieces)
+    assert end.fields["outcome"] == "completed"
+    assert [part["text"] for part in saved.parts] == ["".join(pieces)]
+
+
+@pytest.mark.parametrize(
+    "pieces", [["da", "ta: x\n", "\n"], ["\ufeff", "data: x\n\n"], [":", " ping\n\ndata: x\n\n"]], ids=repr
+)
+async def test_events_are_known_however_their_body_is_cut(pieces: list[str]) -> None:
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(iter(pieces), media_type="text/event-stream")
+
+    async with chat_of(endpoint, protocol="plain") as chat:
+        answer = await chat.request("POST", "/chat?id=s")
+        await answer.rest()
+        await chat.ended(answer)
+    assert answer.text == "x"
+
+
 # -- raw SSE as text --------------------------------------------------------------------------------------------------
 
 

@@ -6,44 +6,76 @@ Text that is framed as server-sent events never becomes the text of an answer: s
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from ..decoding import read_json
 from ..errors import InvalidPartError
 from ..wire import EventParser, SseEvent
 from ..wire.server_sent import event_block, is_event
-from ..wire.sse import encode_text
+from ..wire.sse import BOM, encode_text
 from .returned import SSE, ReturnedStream
 
 __all__ = ["items_of"]
 
 _DONE: Final = "[DONE]"
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b": ", b":\n", b":\r")
 
 
 def items_of(stream: ReturnedStream, protocol: str) -> AsyncIterator[object]:
     """What the stream is in `protocol`: for `opaque` its chunks, for the others the parts or the text of its events,
-    and of a body that is none of events, its text.
+    and of a body that is none of events, whatever it calls itself, its text.
 
     Raises:
         InvalidPartError: while iterating: the events are not of the protocol.
     """
     if protocol == "opaque":
         return stream.chunks
-    if protocol == "ui-message" and (stream.is_ui_message or stream.media_type == SSE):
-        return _events(stream, _part_of)
-    if protocol == "plain" and stream.media_type == SSE:
-        return _events(stream, _text_of)
-    return _text(stream)
+    item_of = _part_of if protocol == "ui-message" else _text_of
+    if protocol == "ui-message" and stream.is_ui_message:
+        return _events(stream, item_of)
+    return _events_or_text(stream, item_of) if stream.media_type == SSE else _text(stream)
 
 
-async def _text(stream: ReturnedStream) -> AsyncIterator[object]:
+async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncIterator[object]:
+    """A response that calls itself one of events may hold bare text all the same, which its page reads as such: the
+    beginning of its body tells."""
+    held: list[object] = []
+    beginning = b""
+    framed: bool | None = None
+    while framed is None and (chunk := await anext(stream.chunks, None)) is not None:
+        held.append(chunk)
+        beginning += _bytes_of(chunk, stream)
+        framed = is_event(chunk) or _begins_framed(beginning)
+    whole = stream._replace(chunks=_again(held, stream.chunks))
+    async with aclosing(_events(whole, item_of) if framed else _text(whole)) as items:
+        async for item in items:
+            yield item
+
+
+def _begins_framed(body: bytes) -> bool | None:
+    """Whether a body begins as one of events does; None while that cannot be said."""
+    body = body.removeprefix(BOM).lstrip(b"\r\n")
+    if body.startswith(_FIELDS):
+        return True
+    return None if any(name.startswith(body) for name in _FIELDS) or BOM.startswith(body) else False
+
+
+async def _again(held: Sequence[object], rest: AsyncIterator[object]) -> AsyncIterator[object]:
+    for chunk in held:
+        yield chunk
+    async for chunk in rest:
+        yield chunk
+
+
+async def _text(stream: ReturnedStream) -> AsyncGenerator[object]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     async for chunk in stream.chunks:
         yield decoder.decode(bytes(chunk)) if isinstance(chunk, (bytes, bytearray, memoryview)) else chunk
 
 
-async def _events(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncIterator[object]:
+async def _events(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncGenerator[object]:
     """One item for each event, as clients see them. `[DONE]` and an unfinished event at the end say nothing."""
     parser = EventParser()
     async for chunk in stream.chunks:
