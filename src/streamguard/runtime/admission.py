@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -172,7 +171,7 @@ class Admission:
                     lease_seconds=settings.lease_seconds,
                     ttl_seconds=stream.ttl_seconds,
                     limit=settings.max_streams_per_owner,
-                    arrived_seconds=0.0 if request.arrived_at is None else time.monotonic() - request.arrived_at,
+                    arrived_seconds=request.arrived_seconds,
                 )
             )
             stream.in_doubt = False

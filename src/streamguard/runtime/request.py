@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -57,6 +58,11 @@ class StreamRequest:
         """Whether the session's running answer, of that message, ends for this request."""
         superseded = self.revision is not None and not self.revision.keeps(message_id)
         return superseded or self.on_conflict == "replace"
+
+    @property
+    def arrived_seconds(self) -> float:
+        """How long ago the request arrived."""
+        return 0.0 if self.arrived_at is None else time.monotonic() - self.arrived_at
 
 
 class FirstItem(Enum):
