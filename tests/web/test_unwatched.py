@@ -16,6 +16,7 @@ from streamguard.messages import MemoryMessageStore
 from tests.harness.sse import open_sse
 from tests.runtime.counting import TOKENS
 
+from ..harness.waiting import wait_until_async
 from .serving import USER, Gate, make_guard, serving, user_of
 
 pytestmark = pytest.mark.anyio
@@ -63,10 +64,12 @@ async def standing(port: int, path: str = "/chat/s") -> Any:
 
 async def ended(port: int) -> Any:
     """The session's status, once no answer is running."""
-    async with asyncio.timeout(10):
-        while (found := await standing(port))["active"] is not None or found["last"] is None:
-            await asyncio.sleep(0.02)
-    return found
+
+    async def over() -> Any:
+        found = await standing(port)
+        return found if found["active"] is None and found["last"] is not None else None
+
+    return await wait_until_async(over, description="no answer is running")
 
 
 @pytest.mark.long
@@ -132,9 +135,9 @@ async def test_whoever_watches_on_another_worker_keeps_it(redis_url: str) -> Non
         async with open_sse(second, "/chat/s/stream", headers=USER) as viewer:
             await viewer.read_events(2)
             since = stream.feed.watched_at
-            async with asyncio.timeout(10):
-                while stream.feed.watched_at < since + 2 * SOON:  # as the writer hears from the store
-                    await asyncio.sleep(0.02)
+            await wait_until_async(
+                lambda: stream.feed.watched_at >= since + 2 * SOON, description="the writer hears of it from the store"
+            )
             assert (await standing(first))["active"] is not None
             one.second.open()
             rest = "".join(event.data for event in await viewer.read_rest())
