@@ -14,7 +14,6 @@ from streamguard.decoding import DAMAGE, decoding, read_json
 from streamguard.errors import MessageCorruptError, StoreCorruptError
 from streamguard.faults import Fault
 from streamguard.messages.sql.rows import decode_writers
-from streamguard.model import SessionKey, StreamRef
 from streamguard.runtime.feed import is_tombstone
 from streamguard.runtime.quotas.payload import read_settlement
 from streamguard.runtime.saving.payload import read_payload
@@ -30,6 +29,7 @@ from streamguard.stores.redis_records import (
     decode_seal,
     text,
 )
+from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 SOURCES = Path(streamguard.__file__).parent

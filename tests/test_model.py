@@ -4,17 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamguard.cursor import MAX_CURSOR_BYTES, Cursor
 from streamguard.errors import CursorInvalidError
-from streamguard.model import (
-    MAX_CURSOR_BYTES,
-    MAX_EPOCH,
-    MAX_SEQ,
-    Cursor,
-    StreamState,
-    is_stream_id,
-    new_message_id,
-    new_stream_id,
-)
+from streamguard.values import MAX_EPOCH, MAX_SEQ, StreamState, is_stream_id, new_message_id, new_stream_id
 
 STREAM = "0123456789abcdef01234567"
 

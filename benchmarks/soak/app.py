@@ -22,9 +22,9 @@ from streamguard import Run, Settings, StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, Message
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.model import SessionKey
 from streamguard.quota import Quota, RedisQuotaStore
 from streamguard.stores import RedisClient
+from streamguard.values import SessionKey
 
 __all__ = ["LIMIT", "PREFIX", "SETTINGS", "Script", "application", "ledger"]
 

@@ -13,7 +13,6 @@ from typing import Final
 
 from streamguard import Settings
 from streamguard.errors import QuotaUnavailableError
-from streamguard.model import StreamRef
 from streamguard.quota import (
     Admitted,
     Audit,
@@ -29,6 +28,7 @@ from streamguard.quota import (
     Settlement,
 )
 from streamguard.stores import RedisClient
+from streamguard.values import StreamRef
 
 MORE_THAN_ANY_DAY: Final = 2**53 - 1
 """The estimate of `!quota`, in tokens; no other request asks for so much."""

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 from streamguard.errors import MessageStoreError, MessageUnavailableError
 from streamguard.messages import Appended, Message, Role, Superseded
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 FLAKY_FAILURES = 2
 SLOW_MILLISECONDS = 5000

@@ -36,8 +36,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection, Request
 
 from streamguard import Anonymous, Fault, FaultCode, Run, Settings, StreamGuard
-from streamguard.model import SessionKey, StreamRef
 from streamguard.quota import Quota
+from streamguard.values import SessionKey, StreamRef
 
 sys.path.append(str(Path(__file__).resolve().parent))  # so that the app starts from any directory, by any module name
 

@@ -44,10 +44,8 @@ a body is streaming for a client that left, so the failure would vanish.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .faults import Fault
+from .faults import Fault
 
 __all__ = [
     "ConfigurationError",

@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, Unpack
+from typing import Final, TypedDict, TypeVar, Unpack
 
 from .decoding import decoding, read_json
-
-if TYPE_CHECKING:
-    from .model import Subject
+from .values import Subject
 
 __all__ = ["REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
 

@@ -15,7 +15,7 @@ from .backends import Backends
 from .errors import ConfigurationError
 from .lifetime import Lifespan, Lifetime, Reconciling
 from .messages import MessageStore, Save
-from .model import Observer
+from .observations import Observer
 from .quota import QuotaService, QuotaStore
 from .reconcile.reconciler import Reconciler, Report
 from .runtime import (

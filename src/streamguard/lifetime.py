@@ -12,7 +12,7 @@ from typing import Final
 from .backends import Backends
 from .errors import NotStartedError
 from .loops import Home
-from .model import Observation, Observer, Signal
+from .observations import Observation, Observer, Signal
 from .quota import QuotaService
 from .reconcile.reconciler import Reconciler
 from .runtime import Bindings, QuotaBindings, Runtime

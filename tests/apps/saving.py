@@ -17,7 +17,7 @@ from streamguard import Run, StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, Message, Role
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 from tests.harness.waiting import wait_until_async
 
 from .chat import TRACE, Script, model, steered

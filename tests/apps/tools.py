@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from streamguard import Run, Settings, StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, MemoryMessageStore, Message, Role
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 __all__ = ["app"]
 

@@ -8,7 +8,6 @@ import pytest
 
 from streamguard.cli.entries import entries, entry_of
 from streamguard.messages import Message, Role
-from streamguard.model import Persisted, StreamRef
 from streamguard.runtime.quotas.payload import add_settlement
 from streamguard.runtime.revision import Revision
 from streamguard.runtime.saving.payload import write_payload
@@ -26,6 +25,7 @@ from streamguard.testing._stream_store.steps import (
     try_register,
     unknown_ref,
 )
+from streamguard.values import Persisted, StreamRef
 
 from .running import ran
 

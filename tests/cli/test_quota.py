@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import Admitted, Quota, RedisQuotaStore, ReservationState
 from streamguard.stores import RedisClient
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from .running import ran
 

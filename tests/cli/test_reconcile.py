@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from streamguard import Anonymous, ConfigurationError, Settings, StreamGuard
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import RedisQuotaStore
 from streamguard.stores import RedisClient
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.outbox import owing
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ..apps.counting import LIMIT
 from ..e2e.calls import new_session, open_gate, post, status

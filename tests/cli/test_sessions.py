@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from streamguard.model import Outcome, SessionKey, Usage
 from streamguard.stores.base import Seal
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import begin, end, epoch_of, losing, new_stream, put, seal, tombstone
+from streamguard.values import Outcome, SessionKey, Usage
 
 from ..e2e.calls import new_session, open_gate, post
 from ..e2e.conftest import environment

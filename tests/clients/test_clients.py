@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from streamguard.model import Event
+from streamguard.values import Event
 from streamguard.wire import protocol_named
 
 from ..examples.live import example, scripted_answer

@@ -18,9 +18,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import Quota, RedisQuotaStore
 from streamguard.stores import RedisClient
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ..harness.redis import RedisServer
 from ..harness.sse import SseConnection, open_sse

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamguard.messages import CallableSaver, MessageToSave, Save, Supersedes
-from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import asked, replied
+from streamguard.values import SessionKey
 
 pytestmark = pytest.mark.anyio
 

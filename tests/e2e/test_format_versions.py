@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from streamguard.model import FORMAT_VERSION
+from streamguard.values import FORMAT_VERSION
 from tests.harness.redis import RedisServer
 from tests.harness.sse import Ending, resume, ui_text
 from tests.harness.waiting import wait_until, wait_until_async

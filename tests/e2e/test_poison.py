@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 
 from streamguard import FaultCode, FaultError, Settings, StreamGuard
 from streamguard.messages import RedisMessageStore
-from streamguard.model import SessionKey, Signal, StreamRef, new_stream_id
+from streamguard.observations import Signal
 from streamguard.quota import Quota
 from streamguard.stores import RedisClient
 from streamguard.stores.base import NewStream, StreamStore
@@ -30,6 +30,7 @@ from streamguard.stores.redis_keys import Keys
 from streamguard.stores.redis_survey import RedisSurvey
 from streamguard.testing import Answer, GuardedApp
 from streamguard.testing.visitors import Visitor
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ..harness.waiting import wait_until_async
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import Admitted, RedisQuotaStore
 from streamguard.stores import RedisClient
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 from tests.apps.counting import ESTIMATE
 from tests.apps.rationed import RATION
 from tests.cli.running import ran

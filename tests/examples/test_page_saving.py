@@ -9,7 +9,7 @@ from contextlib import closing
 import httpx
 import pytest
 
-from streamguard.model import Persisted
+from streamguard.values import Persisted
 
 from ..harness.postgres import PostgresServer
 from ..harness.proxy import FaultProxy

@@ -18,13 +18,13 @@ from starlette.routing import Route
 from streamguard import Anonymous, Run, Settings, StreamGuard
 from streamguard.messages import CallableSaver, MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role
 from streamguard.messages.sql import MessageTables, SQLMessageStore
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.quota import Admitted, CallableQuota, MemoryQuotaStore, Quota, QuotaService, RedisQuotaStore
 from streamguard.stores import RedisClient
 from streamguard.stores.base import Hint, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing import FaultyMessageStore, FaultyStore, GuardedApp
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 __all__ = ["KINDS", "Kind", "Places", "chat_app", "saving_app", "used_app"]
 

@@ -20,8 +20,8 @@ from streamguard.errors import (
     MessageUnavailableError,
 )
 from streamguard.messages import CallableSaver, Message, MessageToSave, Role, Save, Supersedes
-from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import asked, continued, replied, text_part
+from streamguard.values import SessionKey
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from streamguard.messages import (
     StoredMessage,
     Superseded,
 )
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 pytestmark = pytest.mark.anyio
 

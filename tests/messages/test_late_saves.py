@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from streamguard.errors import MessageConflictError
 from streamguard.messages import Appended, MemoryMessageStore, Message, MessageStore, StoredMessage
 from streamguard.messages.branches import Row, places
-from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import all_branches, asked, everything, fresh_key, replied, superseded
+from streamguard.values import SessionKey
 
 pytestmark = pytest.mark.anyio
 

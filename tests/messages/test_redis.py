@@ -19,7 +19,6 @@ from streamguard.errors import (
     MessageUnavailableError,
 )
 from streamguard.messages import Appended, MessageStatus, MessageStore, RedisMessageStore
-from streamguard.model import FORMAT_VERSION, SessionKey
 from streamguard.stores import RedisClient
 from streamguard.testing import MessageStoreSuite
 from streamguard.testing._message_store.steps import (
@@ -33,6 +32,7 @@ from streamguard.testing._message_store.steps import (
     superseded,
     texts,
 )
+from streamguard.values import FORMAT_VERSION, SessionKey
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer

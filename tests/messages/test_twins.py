@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from streamguard.errors import MessageStoreError
 from streamguard.messages import MemoryMessageStore, Message, MessageStatus, MessageStore, RedisMessageStore, Role
-from streamguard.model import Outcome, SessionKey
 from streamguard.stores import RedisClient
 from streamguard.testing._message_store.steps import all_branches, everything, facts, fresh_key, text_part
+from streamguard.values import Outcome, SessionKey
 
 Step = tuple[str, int, object]
 """A method's name, which of two sessions, and an argument."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamguard.model import StreamRef
 from streamguard.quota import (
     Admitted,
     Audit,
@@ -16,6 +15,7 @@ from streamguard.quota import (
     ReservationState,
     Settlement,
 )
+from streamguard.values import StreamRef
 
 __all__ = ["EXPIRED", "RESERVED", "PromiseBrokenError", "Promises"]
 

@@ -10,10 +10,10 @@ import asyncio
 import json
 import sys
 
-from streamguard.model import SessionKey, StreamRef
 from streamguard.quota import Admitted, Quota, RedisQuotaStore
 from streamguard.stores import RedisClient
 from streamguard.testing._quota_store.steps import LONG
+from streamguard.values import SessionKey, StreamRef
 
 __all__ = ["OWNER", "budget"]
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streamguard.model import SessionKey, StreamRef
 from streamguard.quota import Admitted, MemoryQuotaStore, QuotaStore, RedisQuotaStore, Reservation, ReservationState
 from streamguard.quota.ledger import SWEEP
 from streamguard.testing._quota_store.steps import counters, tokens
+from streamguard.values import SessionKey, StreamRef
 
 from ..harness.redis import RedisServer
 from .clocks import ServerClock, TurnedClient

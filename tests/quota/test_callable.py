@@ -17,7 +17,6 @@ from streamguard.errors import (
     QuotaTimeoutError,
     QuotaUnavailableError,
 )
-from streamguard.model import SessionKey, StreamRef
 from streamguard.quota import (
     Admitted,
     CallableQuota,
@@ -29,6 +28,7 @@ from streamguard.quota import (
     Settlement,
 )
 from streamguard.testing._quota_store.steps import requests, tokens
+from streamguard.values import SessionKey, StreamRef
 
 pytestmark = pytest.mark.anyio
 

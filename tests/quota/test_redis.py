@@ -17,7 +17,6 @@ from streamguard.errors import (
     QuotaTimeoutError,
     QuotaUnavailableError,
 )
-from streamguard.model import FORMAT_VERSION, SessionKey, StreamRef
 from streamguard.quota import Admitted, QuotaStore, RedisQuotaStore, Refused, Reservation, ReservationState, Settlement
 from streamguard.stores import RedisClient
 from streamguard.testing import QuotaStoreSuite
@@ -32,6 +31,7 @@ from streamguard.testing._quota_store.steps import (
     reserved,
     tokens,
 )
+from streamguard.values import FORMAT_VERSION, SessionKey, StreamRef
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from streamguard.errors import QuotaConflictError
-from streamguard.model import SessionKey, StreamRef
 from streamguard.quota import Admitted, MemoryQuotaStore, Quota, QuotaStore, RedisQuotaStore, Settlement
 from streamguard.testing._quota_store.steps import LONG, all_due
+from streamguard.values import SessionKey, StreamRef
 
 from .clocks import ServerClock, TurnedClient
 from .promises import EXPIRED, RESERVED, PromiseBrokenError, Promises

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamguard.model import StreamRef
 from streamguard.reconcile.orphans import LATER_SECONDS, TOLERATED, OrphanSweep
 from streamguard.reconcile.results import Result
 from streamguard.stores.base import NewStream, StreamMeta
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import fresh_key, new_stream
+from streamguard.values import StreamRef
 from tests.runtime.stage import expired, quick, working
 
 pytestmark = pytest.mark.anyio

@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from streamguard.errors import StoreError, StoreUnavailableError
-from streamguard.model import Outcome, SessionKey, Signal
+from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async
 from ..runtime.conftest import Stores, look, memory, stores

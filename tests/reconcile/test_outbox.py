@@ -9,11 +9,12 @@ import pytest
 
 from streamguard.errors import MessageUnavailableError, StoreError
 from streamguard.messages import Message, Role
-from streamguard.model import Persisted, SessionKey, Signal, StreamRef
+from streamguard.observations import Signal
 from streamguard.reconcile.outbox import CONCURRENCY, OutboxWorker
 from streamguard.runtime import Bindings, LiveStream
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Persisted, SessionKey, StreamRef
 
 from ..harness.waiting import wait_until_async
 from ..runtime.conftest import Stores, look, memory, stores

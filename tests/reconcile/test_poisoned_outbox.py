@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.model import Persisted, SessionKey, Signal
+from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.stores.base import StreamStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
+from streamguard.values import Persisted, SessionKey
 
 from ..harness.redis import RedisServer
 from ..runtime.savers import Messages, meta_of, saving_to

@@ -10,7 +10,7 @@ import pytest
 from streamguard import Anonymous, StreamGuard
 from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.faults import FaultCode
-from streamguard.model import EventKind, Outcome, SessionKey, Signal, StreamRef, new_message_id, new_stream_id
+from streamguard.observations import Signal
 from streamguard.reconcile import orphans
 from streamguard.reconcile.orphans import LOOKS_SHARED, OrphanSweep
 from streamguard.reconcile.reconciler import Reconciler
@@ -20,6 +20,7 @@ from streamguard.stores.base import Append, NewStream, Seal, Share, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import epoch_of, registered, try_register
+from streamguard.values import EventKind, Outcome, SessionKey, StreamRef, new_message_id, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from ..runtime.conftest import Stores, look, memory, stores

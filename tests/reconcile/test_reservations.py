@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from streamguard.errors import QuotaTimeoutError, QuotaUnavailableError
-from streamguard.model import SessionKey, Signal, StreamRef, new_stream_id
+from streamguard.observations import Signal
 from streamguard.quota import MemoryQuotaStore
 from streamguard.reconcile.reconciler import Reconciler
 from streamguard.reconcile.results import Duty, Planned, Result, Step, Treated
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from ..runtime.conftest import memory

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.model import Persisted, Signal
+from streamguard.observations import Signal
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream
 from streamguard.runtime.saving import owed as owed_saves
 from streamguard.stores.base import StreamStore
+from streamguard.values import Persisted
 
 from ..runtime.conftest import Stores, look, memory, stores
 from ..runtime.savers import Messages, eventually, meta_of, saving_to

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from streamguard.errors import QuotaUnavailableError
-from streamguard.model import Observation, StreamRef
+from streamguard.observations import Observation
 from streamguard.quota import (
     Admitted,
     Audit,
@@ -26,6 +26,7 @@ from streamguard.quota import (
 from streamguard.runtime import Bindings, Demand, OnQuotaFailure, QuotaBindings, QuotaTerms, Runtime, StreamRequest
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
+from streamguard.values import StreamRef
 
 from .gates import Gated
 from .savers import Messages

@@ -9,9 +9,9 @@ from copy import copy
 from typing import TypeVar
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import StreamRef
 from streamguard.stores.base import Append, AppendReply, Hint, StreamStore
 from streamguard.testing._passing import PassingStore
+from streamguard.values import StreamRef
 
 from .gates import Gated
 

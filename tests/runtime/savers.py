@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, MemoryMessageStore, Message, MessageStore, StoredMessage
-from streamguard.model import SessionKey, StreamRef
 from streamguard.runtime import Bindings, LiveStream
 from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.testing._passing import PassingMessageStore
+from streamguard.values import SessionKey, StreamRef
 from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async

@@ -8,19 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from streamguard.cursor import Cursor
 from streamguard.faults import FaultCode
-from streamguard.model import (
-    START,
-    Cursor,
-    EventKind,
-    Observation,
-    Position,
-    SessionKey,
-    Signal,
-    StreamRef,
-    StreamState,
-    new_message_id,
-)
+from streamguard.observations import Observation, Signal
 from streamguard.runtime import (
     Bindings,
     LiveStream,
@@ -34,6 +24,7 @@ from streamguard.runtime import (
 )
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamMeta, StreamStore, Terminal
+from streamguard.values import START, EventKind, Position, SessionKey, StreamRef, StreamState, new_message_id
 from streamguard.wire import KEEP_ALIVE, protocol_named
 
 from ..harness.sse import EventReader, SseEvent

@@ -8,10 +8,11 @@ import pytest
 
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
-from streamguard.model import START, Outcome, SessionKey, Signal, StreamRef
+from streamguard.observations import Signal
 from streamguard.runtime import OnConflict
 from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeReply
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import START, Outcome, SessionKey, StreamRef
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

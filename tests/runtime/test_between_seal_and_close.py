@@ -7,9 +7,9 @@ import asyncio
 
 import pytest
 
-from streamguard.model import Outcome, Persisted, StreamState
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, Persisted, StreamState
 
 from ..harness.waiting import wait_until_async
 from .savers import Messages, meta_of, saving_to

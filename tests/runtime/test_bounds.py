@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streamguard.errors import EventTooLargeError, StreamLimitError
-from streamguard.model import START, EventKind, SessionKey, StreamRef
 from streamguard.runtime.bounds import MESSAGE_BYTES, NOTICE_BYTES, Bounds
 from streamguard.runtime.feed import Feed
 from streamguard.settings import Settings
+from streamguard.values import START, EventKind, SessionKey, StreamRef
 from streamguard.wire import protocol_named
 
 REF = StreamRef(SessionKey("ana", "chat"), "a" * 24)

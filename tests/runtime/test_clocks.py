@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import streamguard
-from streamguard.model import SessionKey
 from streamguard.runtime.beginning import Beginning
 from streamguard.stores.base import Erasure, Status, StreamStore
 from streamguard.stores.memory import MemoryStore
@@ -30,6 +29,7 @@ from streamguard.testing._stream_store.steps import (
     tombstone,
     try_register,
 )
+from streamguard.values import SessionKey
 
 from ..harness.redis import RedisServer
 from ..harness.waiting import wait_until_async

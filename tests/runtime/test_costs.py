@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from streamguard import Run, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStatus, Role, StoredMessage
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.runtime import LiveStream
 from streamguard.runtime.live_streams import LiveStreams
 from streamguard.settings import Settings
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import GuardedApp
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 from tests.apps.given import owner
 
 from .stage import Worker, working

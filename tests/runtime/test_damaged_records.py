@@ -8,11 +8,12 @@ from typing import TypeVar
 import pytest
 
 from streamguard.errors import StoreCorruptError, StoreUnavailableError
-from streamguard.model import Outcome, SessionKey, Signal, StreamRef, Usage
+from streamguard.observations import Signal
 from streamguard.runtime.request import Ending
 from streamguard.stores.base import NOTHING_CONSUMED, Append, AppendReply, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._passing import PassingStore
+from streamguard.values import Outcome, SessionKey, StreamRef, Usage
 
 from ..harness.waiting import wait_until_async
 from .conftest import memory

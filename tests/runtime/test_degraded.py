@@ -8,11 +8,12 @@ import pytest
 
 from streamguard.errors import FaultError, StoreCorruptError
 from streamguard.faults import FaultCode
-from streamguard.model import EventKind, Outcome, SessionKey, Signal, StreamState
+from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream
 from streamguard.runtime.request import Ending
 from streamguard.stores.base import AppendReply, Status
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import EventKind, Outcome, SessionKey, StreamState
 
 from ..harness.waiting import wait_until_async
 from .lines import Line

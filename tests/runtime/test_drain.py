@@ -10,10 +10,11 @@ import pytest
 
 from streamguard.errors import FaultError, NotStartedError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey, Signal
+from streamguard.observations import Signal
 from streamguard.runtime import Runtime, StreamRequest, drain, watchdog
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

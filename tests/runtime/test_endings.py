@@ -9,7 +9,6 @@ import pytest
 
 from streamguard.errors import FaultError, InvalidPartError, StreamLimitError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import EventKind, Outcome, SessionKey
 from streamguard.runtime import FirstItem, watchdog
 from streamguard.runtime.failures import fault_of
 from streamguard.runtime.feed import EVENT_BYTES
@@ -17,6 +16,7 @@ from streamguard.runtime.stream import PENDING_BYTES
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import EventKind, Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

@@ -8,13 +8,14 @@ import threading
 import pytest
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import EventKind, Outcome, Signal, StreamState
+from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
 from streamguard.settings import Settings
 from streamguard.stores.base import Status, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
+from streamguard.values import EventKind, Outcome, StreamState
 
 from ..harness.waiting import wait_until, wait_until_async
 from .conftest import Stores

@@ -10,10 +10,11 @@ import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import EventKind, Outcome, Persisted, SessionKey, Signal, StreamState, Usage
+from streamguard.observations import Signal
 from streamguard.runtime import FirstItem
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import EventKind, Outcome, Persisted, SessionKey, StreamState, Usage
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreError
 from streamguard.messages import MemoryMessageStore
-from streamguard.model import START, Cursor, Event, EventKind, Outcome, Persisted, Position, SessionKey, StreamRef
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing
 from streamguard.runtime.feed import Feed
@@ -19,6 +19,7 @@ from streamguard.runtime.request import Ending
 from streamguard.stores.base import Hint, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
+from streamguard.values import START, Event, EventKind, Outcome, Persisted, Position, SessionKey, StreamRef
 from streamguard.wire import protocol_named
 
 from ..harness.redis import RedisServer

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streamguard.messages import Message, Role
-from streamguard.model import EventKind, Outcome
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
 from streamguard.runtime import open_ends as open_ends_module
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import EventKind, Outcome
 from streamguard.wire._open_calls import CALL_CLOSED
 
 from ..harness.waiting import wait_until_async

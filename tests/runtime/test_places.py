@@ -9,10 +9,10 @@ import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
-from streamguard.model import START, SessionKey
 from streamguard.runtime import Revision
 from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import START, SessionKey
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

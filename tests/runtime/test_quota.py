@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from streamguard.errors import FaultError, QuotaInvalidError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import Outcome, QuotaState, Signal, StreamRef, Usage, new_stream_id
+from streamguard.observations import Signal
 from streamguard.quota import MemoryQuotaStore, Quota, ReservationState
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
@@ -18,6 +18,7 @@ from streamguard.reconcile.results import Result
 from streamguard.runtime import PartialCharge, QuotaRefusedError, QuotaTerms
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, QuotaState, StreamRef, Usage, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import Outcome, QuotaState, StreamRef
 from streamguard.quota import MemoryQuotaStore
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.reservations import ReservationSweep
 from streamguard.runtime import FirstItem, LiveStream
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, QuotaState, StreamRef
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

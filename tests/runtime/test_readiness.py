@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
-from streamguard.model import Signal
+from streamguard.observations import Signal
 from streamguard.runtime.health import Steady
 from streamguard.runtime.readiness import Readiness
 from streamguard.stores.memory import MemoryStore

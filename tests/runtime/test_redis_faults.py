@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from streamguard.cursor import Cursor
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
-from streamguard.model import Cursor, EventKind, Outcome
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_scripts import Scripts
+from streamguard.values import EventKind, Outcome
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import Fault, FaultCode, Phase
-from streamguard.model import START, Cursor, Outcome, Persisted, SessionKey, new_stream_id
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing, Resumed
 from streamguard.runtime.request import Ending
@@ -17,6 +17,7 @@ from streamguard.runtime.resume import resolve, resolve_after
 from streamguard.stores.base import SessionRecord, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
+from streamguard.values import START, Outcome, Persisted, SessionKey, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

@@ -15,11 +15,12 @@ from streamguard.errors import (
 )
 from streamguard.faults import FaultCode
 from streamguard.messages import MessageStatus, Role
-from streamguard.model import Outcome, Persisted, Signal, StreamRef
+from streamguard.observations import Signal
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, Persisted, StreamRef
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

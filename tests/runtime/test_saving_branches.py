@@ -10,12 +10,12 @@ import pytest
 from streamguard.errors import MessageConflictError, MessageSupersededError
 from streamguard.faults import FaultCode
 from streamguard.messages import Message, MessageStore, MessageToSave, Role, Supersedes
-from streamguard.model import Outcome, Persisted, SessionKey
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream, Revision
 from streamguard.runtime.saving.entry import Entry
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, Persisted, SessionKey
 from streamguard.wire.folding import Json
 
 from ..harness.waiting import wait_until_async

@@ -15,9 +15,10 @@ from streamguard.errors import (
 )
 from streamguard.faults import FaultCode
 from streamguard.messages import CallableSaver, Message, MessageToSave, Role
-from streamguard.model import Outcome, Persisted, SessionKey, Signal
+from streamguard.observations import Signal
 from streamguard.runtime.saving.calls import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, Persisted, SessionKey
 
 from ..harness.waiting import wait_until_async
 from .conftest import memory

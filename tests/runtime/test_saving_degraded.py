@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from streamguard.messages import MemoryMessageStore, MessageStatus
-from streamguard.model import Outcome, Persisted, StreamRef
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream, StreamRequest
 from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, Persisted, StreamRef
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

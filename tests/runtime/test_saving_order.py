@@ -10,10 +10,10 @@ from streamguard.errors import (
     MessageUnavailableError,
 )
 from streamguard.messages import Message, MessageToSave, Role, StoredMessage
-from streamguard.model import Persisted
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Persisted
 
 from .conftest import Stores, look, memory, stores
 from .savers import Messages, data_parts, eventually, meta_of, saving_to, stored_in

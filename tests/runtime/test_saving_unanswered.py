@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from streamguard.messages import Message, MessageStatus, Role
-from streamguard.model import Persisted
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
 from streamguard.runtime.saving.entry import Entry
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Persisted
 
 from ..harness.waiting import wait_until_async
 from .conftest import memory

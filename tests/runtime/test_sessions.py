@@ -8,11 +8,11 @@ import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey, StreamState, new_stream_id
 from streamguard.runtime import Nothing
 from streamguard.runtime.log_reads import SLICE_BYTES
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, SessionKey, StreamState, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

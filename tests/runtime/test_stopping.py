@@ -11,11 +11,11 @@ import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey
 from streamguard.runtime import LiveStream, Meant, OnConflict
 from streamguard.runtime.request import StreamRequest
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from streamguard.model import Cursor, Outcome, StreamState
+from streamguard.cursor import Cursor
 from streamguard.runtime import LiveStream
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, StreamState
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

@@ -8,10 +8,11 @@ import gc
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import Observation, SessionKey, Signal, StreamRef
+from streamguard.observations import Observation, Signal
 from streamguard.runtime import LiveStream, Runtime, StreamRequest, leases
 from streamguard.runtime.tasks import Tasks
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import SessionKey, StreamRef
 from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async

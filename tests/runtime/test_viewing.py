@@ -6,13 +6,15 @@ import asyncio
 
 import pytest
 
+from streamguard.cursor import Cursor
 from streamguard.errors import LogBrokenError, StoreUnavailableError
-from streamguard.model import START, Cursor, EventKind, Outcome, Persisted, QuotaState, Signal
+from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, ViewerCutError
 from streamguard.runtime.feed import EVENT_BYTES, Feed
 from streamguard.runtime.finalise import new_stream_of
 from streamguard.stores.base import Lost, Terminal
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import START, EventKind, Outcome, Persisted, QuotaState
 from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async

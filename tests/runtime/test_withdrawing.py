@@ -9,10 +9,10 @@ import pytest
 
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, SessionKey, StreamRef, new_stream_id
 from streamguard.settings import Settings
 from streamguard.stores.base import NewStream, Status, StreamStore, Withdrawn
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome, SessionKey, StreamRef, new_stream_id
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from streamguard.model import StreamRef
 from streamguard.stores.base import StreamStore
 from streamguard.testing._stream_store.steps import begin
+from streamguard.values import StreamRef
 
 from ..harness.waiting import wait_until_async
 

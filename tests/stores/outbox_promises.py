@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from streamguard.model import StreamRef
 from streamguard.stores.base import Owed, RequestClaim, Status
+from streamguard.values import StreamRef
 
 __all__ = ["OutboxPromises", "PromiseBrokenError"]
 

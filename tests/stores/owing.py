@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from streamguard.model import Outcome, Persisted, QuotaState, StreamRef, StreamState
 from streamguard.stores.base import Owed, RequestClaim, StreamStore
+from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 
 from .rules import Twins, some_open_stream, some_stream
 from .twins import HOUR, MOST_STREAMS, TINY

@@ -9,17 +9,6 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from streamguard.errors import LogBrokenError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import (
-    START,
-    EventKind,
-    Outcome,
-    Persisted,
-    QuotaState,
-    SessionKey,
-    StreamRef,
-    StreamState,
-    Usage,
-)
 from streamguard.stores.base import (
     UNTOLD,
     Append,
@@ -36,6 +25,17 @@ from streamguard.stores.base import (
     StreamStore,
     TakeReply,
     Withdrawn,
+)
+from streamguard.values import (
+    START,
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    StreamState,
+    Usage,
 )
 
 from .promises import PromiseBrokenError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamguard.model import StreamRef
 from streamguard.stores.base import Full, Occupied, Registered, Withdrawn
+from streamguard.values import StreamRef
 
 from .outbox_promises import PromiseBrokenError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamguard.model import SessionKey
 from streamguard.stores.base import Registered
+from streamguard.values import SessionKey
 
 from .outbox_promises import PromiseBrokenError
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from streamguard.model import SessionKey, StreamRef
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import (
@@ -21,6 +20,7 @@ from streamguard.testing._stream_store.steps import (
     seal,
     try_register,
 )
+from streamguard.values import SessionKey, StreamRef
 from tests.harness.redis import RedisServer
 
 pytestmark = pytest.mark.anyio

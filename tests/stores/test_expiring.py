@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.model import SessionKey, StreamRef
 from streamguard.stores import _expiring
 from streamguard.stores._expiring import ExpiringTable
 from streamguard.stores.base import RequestClaim
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import SessionKey, StreamRef
 
 
 def test_a_value_stands_until_its_time() -> None:

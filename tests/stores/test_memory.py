@@ -8,12 +8,12 @@ import tracemalloc
 
 import pytest
 
-from streamguard.model import EventKind, SessionKey, StreamRef
 from streamguard.stores.base import Append, RequestClaim, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import StreamStoreSuite
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import Hints, begin, data, end, epoch_of, log, payloads, put
+from streamguard.values import EventKind, SessionKey, StreamRef
 
 pytestmark = pytest.mark.anyio
 

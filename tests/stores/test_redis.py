@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from streamguard.errors import LogBrokenError, StoreUnavailableError
-from streamguard.model import START, EventKind, Persisted, Position, SessionKey, StreamRef, StreamState
 from streamguard.stores.base import Append, AppendReply, Close, Status, StopReply, StreamStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, encode_member
@@ -37,6 +36,7 @@ from streamguard.testing._stream_store.steps import (
     tombstone,
     try_register,
 )
+from streamguard.values import START, EventKind, Persisted, Position, SessionKey, StreamRef, StreamState
 
 from ..harness.redis import RedisServer
 from ..harness.waiting import wait_until_async

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import EventKind, StreamRef
 from streamguard.stores.base import Append, Registered, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import (
@@ -30,6 +29,7 @@ from streamguard.testing._stream_store.steps import (
     tombstone,
     try_register,
 )
+from streamguard.values import EventKind, StreamRef
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError
-from streamguard.model import SessionKey, StreamRef
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, decode_member, encode_member
 from streamguard.testing._stream_store.steps import full, log, meta, new_stream, payloads, put, registered, try_register
+from streamguard.values import SessionKey, StreamRef
 
 from ..harness.redis import RedisServer
 

@@ -11,13 +11,13 @@ from typing import Final
 import pytest
 
 from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
-from streamguard.model import Persisted, SessionKey, StreamRef
 from streamguard.stores.base import Owed, RequestClaim, Share, Status
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys, encode_member
 from streamguard.testing._stream_store.outbox import claimed, listed, owing
 from streamguard.testing._stream_store.steps import begin, closing, end, epoch_of, meta, seal
+from streamguard.values import Persisted, SessionKey, StreamRef
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer

@@ -12,17 +12,6 @@ from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError, StoreFormatError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import (
-    MAX_EPOCH,
-    MAX_SEQ,
-    EventKind,
-    Outcome,
-    Persisted,
-    QuotaState,
-    SessionKey,
-    StreamRef,
-    Usage,
-)
 from streamguard.stores._redis import Reply
 from streamguard.stores.base import Hint, Seal, Status, Terminal
 from streamguard.stores.damage import RecordKind, Unreadable
@@ -41,6 +30,17 @@ from streamguard.testing._stream_store.steps import (
     seal,
     take,
     tombstone,
+)
+from streamguard.values import (
+    MAX_EPOCH,
+    MAX_SEQ,
+    EventKind,
+    Outcome,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    Usage,
 )
 
 from ..harness.redis import RedisServer

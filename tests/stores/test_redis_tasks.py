@@ -9,12 +9,12 @@ import pytest
 
 from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import SessionKey, StreamRef, new_stream_id
 from streamguard.stores import RedisClient, _redis, redis_lanes, redis_watch
 from streamguard.stores.base import Hint
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_scripts import Scripts
 from streamguard.testing._stream_store.steps import Hints, begin, put
+from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ..harness.proxy import FaultProxy
 from ..harness.waiting import wait_until_async

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.model import START, EventKind, StreamRef
 from streamguard.stores import redis_watch
 from streamguard.stores.base import Hint
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis_keys import Keys
 from streamguard.testing._stream_store.steps import Hints, begin, end, epoch_of, put
+from streamguard.values import START, EventKind, StreamRef
 
 from ..harness.proxy import FaultProxy
 from ..harness.redis import RedisServer

@@ -17,18 +17,6 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import (
-    START,
-    Event,
-    EventKind,
-    Outcome,
-    Persisted,
-    Position,
-    QuotaState,
-    SessionKey,
-    StreamRef,
-    StreamState,
-)
 from streamguard.stores.base import (
     AppendReply,
     Erasure,
@@ -44,6 +32,18 @@ from streamguard.stores.base import (
     Terminal,
 )
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import (
+    START,
+    Event,
+    EventKind,
+    Outcome,
+    Persisted,
+    Position,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    StreamState,
+)
 
 from .promises import Promises, Seen
 

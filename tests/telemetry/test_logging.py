@@ -11,9 +11,9 @@ from structlog.testing import LogCapture
 
 from streamguard import ConfigurationError, Fault, FaultCode, Observation, Severity, Signal, StoreUnavailableError
 from streamguard.errors import MessageUnavailableError
-from streamguard.model import SessionKey, StreamRef
 from streamguard.telemetry import StructlogObserver
 from streamguard.telemetry.safety import short_hash
+from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("ann@example.org", "s"), "a" * 24)
 

@@ -14,9 +14,9 @@ import pytest
 import sentry_sdk
 
 from streamguard import Fault, FaultCode, Observation, Severity, Signal
-from streamguard.model import SessionKey, StreamRef
 from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
+from streamguard.values import SessionKey, StreamRef
 
 pytestmark = pytest.mark.processes  # Sentry asks git for the release
 

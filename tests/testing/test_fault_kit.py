@@ -10,10 +10,10 @@ import pytest
 from streamguard import FaultCode, FaultError, Outcome, Persisted, Signal
 from streamguard.errors import MessageTimeoutError, MessageUnavailableError
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role
-from streamguard.model import SessionKey
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import FaultyMessageStore, FaultyStore, MessageStoreSuite, StreamStoreSuite
+from streamguard.values import SessionKey
 
 from .test_guarded_app import make_site
 

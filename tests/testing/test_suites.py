@@ -6,8 +6,8 @@ import pytest
 
 from streamguard.errors import MessageForbiddenError
 from streamguard.messages import MemoryMessageStore, MessageStore, Opened
-from streamguard.model import SessionKey
 from streamguard.testing import MessageStoreSuite
+from streamguard.values import SessionKey
 
 EXPIRY = "test_a_session_nobody_writes_to_expires"
 SHARED_ID = "test_owners_may_choose_the_same_session_id"

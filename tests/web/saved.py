@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role, StoredMessage
-from streamguard.model import Outcome, SessionKey
+from streamguard.values import Outcome, SessionKey
 
 from .serving import user_of
 

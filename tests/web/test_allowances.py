@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from streamguard import Anonymous, Settings, StreamGuard
-from streamguard.model import Observation, Signal
+from streamguard.observations import Observation, Signal
 from streamguard.quota import Quota
 from streamguard.web import limits
 from streamguard.web.addresses import address_of

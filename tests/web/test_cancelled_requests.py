@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from streamguard.model import Outcome
 from streamguard.runtime import LiveStream
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line
 from tests.runtime.stage import KEY, closed, quick, working

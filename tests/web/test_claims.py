@@ -9,10 +9,11 @@ import pytest
 
 from streamguard.errors import FaultError, StoreCorruptError, StoreFormatError
 from streamguard.faults import FaultCode
-from streamguard.model import START, Outcome, SessionKey, Signal, StreamRef, new_stream_id
+from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
 from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import START, Outcome, SessionKey, StreamRef, new_stream_id
 from streamguard.web.idempotency import ROUNDS, open_once
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line

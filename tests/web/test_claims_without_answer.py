@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from streamguard.faults import FaultCode
-from streamguard.model import Outcome, Persisted, QuotaState, Signal, StreamRef, new_stream_id
+from streamguard.observations import Signal
 from streamguard.stores.base import UNTOLD, Close, Lost, NewStream, RequestClaim, Seal, StreamStore, Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import registered, try_register
+from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, new_stream_id
 from streamguard.web.request_keys import BEGUN
 from tests.harness.redis import RedisServer
 from tests.runtime.stage import KEY, working

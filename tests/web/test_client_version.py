@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from streamguard import ConfigurationError, Run, StreamGuard
 from streamguard.messages import MemoryMessageStore
-from streamguard.model import Observation, SessionKey, Signal
+from streamguard.observations import Observation, Signal
+from streamguard.values import SessionKey
 from tests.harness.waiting import wait_until_async
 
 from .serving import Gate, calling, make_guard, user_of

@@ -11,12 +11,12 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from streamguard.model import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.runtime import Viewer, ViewerCutError
 from streamguard.runtime.feed import CHUNK_BYTES, Feed
 from streamguard.runtime.log_reads import LogReads
 from streamguard.stores.base import Terminal
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.web.delivery import FAIR_BYTES, Delivery
 from streamguard.wire import protocol_named
 

@@ -9,8 +9,8 @@ import pytest
 from streamguard import StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
-from streamguard.model import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.stores.base import Close, NewStream, Registered, Seal, StreamStore, Terminal
+from streamguard.values import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from tests.harness.waiting import wait_until_async
 
 from .saved import KEY, FailingStore, app_of, fill, guard_with, read

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore
-from streamguard.model import Signal
+from streamguard.observations import Signal
 from streamguard.testing import Ending, GuardedApp
 
 from .serving import USER, user_of

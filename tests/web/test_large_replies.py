@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.model import Outcome, Persisted, SessionKey, StreamRef
 from streamguard.runtime.beginning import Beginning
 from streamguard.runtime.finishing import Sealed
 from streamguard.runtime.log_reads import LogReads
@@ -29,6 +28,7 @@ from streamguard.stores import RedisClient
 from streamguard.stores.base import Seal
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import GuardedApp
+from streamguard.values import Outcome, Persisted, SessionKey, StreamRef
 from streamguard.wire import protocol_named
 from streamguard.wire._text_fold import TextFold
 from streamguard.wire.folding import MessageFold

@@ -17,7 +17,8 @@ from streamguard.errors import (
     StoreUnavailableError,
 )
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, MessageToSave, Role, StoredMessage
-from streamguard.model import Observation, Persisted, SessionKey, Signal, StreamRef
+from streamguard.observations import Observation, Signal
+from streamguard.values import Persisted, SessionKey, StreamRef
 from tests.harness.sse import EventReader, ui_text
 
 from .saved import KEY, Body, FailingStore, app_of, fill, guard_with, ids_of, read, refusal

@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.model import Observation
+from streamguard.observations import Observation
 from tests.harness.sse import Ending, open_sse
 
 from .misuses.sites import TIMING, endless, own_lifespan, site, timing, told, visiting

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 
 from streamguard import Settings, StreamGuard
 from streamguard.messages import RedisMessageStore
-from streamguard.model import Outcome, Persisted, QuotaState, Signal
+from streamguard.observations import Signal
 from streamguard.quota import Quota, QuotaStore, RedisQuotaStore
 from streamguard.stores import RedisClient
 from streamguard.stores.base import StreamStore
 from streamguard.testing import GuardedApp
 from streamguard.testing._passing import PassingMessageStore, PassingStore
 from streamguard.testing.faulty_stores import FaultyStore
+from streamguard.values import Outcome, Persisted, QuotaState
 from tests.runtime.counting import QuotaLine
 
 T = TypeVar("T")

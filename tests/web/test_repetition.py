@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from streamguard import StreamGuard
+from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
-from streamguard.model import MAX_SEQ, Cursor
 from streamguard.runtime import LiveStream
 from streamguard.stores.memory import MemoryStore
+from streamguard.values import MAX_SEQ
 from streamguard.web.idempotency import open_once
 from streamguard.web.repetition import _found
 from tests.harness.sse import EventReader, SseEvent

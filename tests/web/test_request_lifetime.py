@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 from tests.harness.sse import open_sse
 from tests.harness.waiting import wait_until_async
 

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from streamguard import StreamGuard
-from streamguard.model import MAX_SEQ
+from streamguard.values import MAX_SEQ
 from tests.harness.sse import EventReader, ui_text
 
 from .serving import USER, Gate, calling, make_guard

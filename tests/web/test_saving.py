@@ -23,9 +23,9 @@ from streamguard.errors import (
     MessageUnavailableError,
 )
 from streamguard.messages import Message, MessageToSave, Role
-from streamguard.model import SessionKey
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._passing import PassingStore
+from streamguard.values import SessionKey
 from streamguard.web.incoming import MAX_MESSAGES, MAX_PARTS, message_of
 from tests.harness.sse import EventReader, ui_text
 from tests.runtime.savers import Messages, stored_in

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from streamguard import Settings, StreamGuard
 from streamguard.deadlines import LoopClock
 from streamguard.messages import RedisMessageStore
-from streamguard.model import Signal
+from streamguard.observations import Signal
 from streamguard.quota import CallableQuota, Quota, QuotaCall, QuotaService, RedisQuotaStore
 from streamguard.stores import RedisClient
 from streamguard.testing import Answer, GuardedApp

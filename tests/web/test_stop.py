@@ -14,8 +14,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from streamguard import StreamGuard
-from streamguard.model import QuotaState
 from streamguard.quota import MemoryQuotaStore, Quota
+from streamguard.values import QuotaState
 from streamguard.web.headers import header_value
 from streamguard.web.meant import MAX_BODY_BYTES
 

@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from streamguard import Run, Settings, StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import MemoryMessageStore
-from streamguard.model import SessionKey, Signal
+from streamguard.observations import Signal
 from streamguard.quota import MemoryQuotaStore, Quota
 from streamguard.testing import GuardedApp
+from streamguard.values import SessionKey
 from tests.harness.waiting import wait_until_async
 
 from .serving import USER, user_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from streamguard.model import EventKind, Outcome
+from streamguard.values import EventKind, Outcome
 from streamguard.wire import UIMessage, protocol_named
 
 __all__ = ["GOLDEN", "GoldenLog", "GoldenStream", "digest", "fold_streams", "load", "recorded_hashes", "write_hashes"]

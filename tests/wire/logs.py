@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from streamguard.model import START, Event, EventKind, Position, StreamRef
 from streamguard.stores.base import Append, Status, StreamStore
+from streamguard.values import START, Event, EventKind, Position, StreamRef
 
 __all__ = ["logged", "read_back"]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamguard.model import Event, EventKind, Outcome
+from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire import UIMessage, fold, protocol_named
 from streamguard.wire._parts import KNOWN
 from streamguard.wire.base import LeftOut, WireProtocol

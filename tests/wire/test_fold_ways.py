@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamguard.errors import InvalidPartError
-from streamguard.model import EventKind
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import begin
+from streamguard.values import EventKind
 from streamguard.wire import MessageFold, UIMessage, UIMessageProtocol, fold, protocol_named
 
 from .logs import logged, read_back

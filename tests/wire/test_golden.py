@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from streamguard.model import EventKind
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import begin
+from streamguard.values import EventKind
 from streamguard.wire import UIMessage, protocol_named
 
 from .golden import GOLDEN, GoldenLog, digest, fold_streams, load, recorded_hashes

@@ -11,7 +11,7 @@ from openai._streaming import SSEDecoder
 
 from streamguard.errors import InvalidPartError
 from streamguard.faults import REGISTRY, Fault, FaultCode
-from streamguard.model import Event, EventKind, Outcome
+from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire.base import LeftOut
 from streamguard.wire.opaque import OpaqueEncoder, OpaqueProtocol
 from streamguard.wire.sse import BOM, KEEP_ALIVE, BlockSplitter, EventParser

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamguard.errors import InvalidPartError
 from streamguard.faults import Fault, FaultCode
-from streamguard.model import Event, EventKind, Outcome
+from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire.plain import PlainProtocol
 
 from .chunking import chunked, independent_events

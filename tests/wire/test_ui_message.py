@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from streamguard.errors import InvalidPartError
 from streamguard.faults import Fault, FaultCode, Severity
-from streamguard.model import Event, EventKind, Outcome
+from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire.base import LeftOut
 from streamguard.wire.folding import fold
 from streamguard.wire.ui_message import UIMessageEncoder, UIMessageProtocol

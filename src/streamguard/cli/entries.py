@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from ..model import SessionKey, StreamRef, is_stream_id
 from ..stores.base import Owed, StreamStore
+from ..values import SessionKey, StreamRef, is_stream_id
 from .exits import CommandError, ExitCode
 
 __all__ = ["checked_stream_id", "entries", "entry_of"]

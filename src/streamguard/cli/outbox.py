@@ -8,9 +8,9 @@ from typing import Annotated, Final
 import typer
 
 from ..errors import StoreCorruptError
-from ..model import Persisted
 from ..settings import Settings
 from ..stores.base import Owed, Status, StreamStore
+from ..values import Persisted
 from .entries import checked_stream_id, entries, entry_of
 from .exits import CommandError, ExitCode
 from .options import (

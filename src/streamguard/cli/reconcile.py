@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from ..guard import StreamGuard
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..quota import ReservationState
 from ..reconcile.reconciler import Planned, Reconciler, Step
 from ..reconcile.results import Result, Treated

@@ -9,8 +9,8 @@ from typing import Annotated, Final
 
 import typer
 
-from ..model import Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from ..stores.base import Hint, Owed, StopReply, StreamMeta, StreamStore
+from ..values import Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from .entries import entry_of
 from .exits import CommandError, ExitCode
 from .options import (

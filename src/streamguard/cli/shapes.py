@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..faults import Fault
-from ..model import StreamRef, StreamState
 from ..runtime.saving.payload import NewerPayloadError, read_payload
 from ..stores.base import Owed, StreamMeta
 from ..telemetry.safety import short_hash
+from ..values import StreamRef, StreamState
 
 __all__ = ["entry_shape", "ids_shape", "message_shapes", "owes_save", "owner_of", "stream_shape", "superseding_shape"]
 

@@ -12,18 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from ..errors import StoreError
-from ..model import (
-    START,
-    EventKind,
-    Outcome,
-    Persisted,
-    Position,
-    QuotaState,
-    SessionKey,
-    StreamRef,
-    new_message_id,
-    new_stream_id,
-)
 from ..stores.base import (
     Append,
     Close,
@@ -35,6 +23,18 @@ from ..stores.base import (
     Status,
     StreamStore,
     Terminal,
+)
+from ..values import (
+    START,
+    EventKind,
+    Outcome,
+    Persisted,
+    Position,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    new_message_id,
+    new_stream_id,
 )
 
 __all__ = ["TrialError", "live_and_die"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..model import MAX_ID_BYTES, MAX_OWNER_BYTES, Outcome, SessionKey
+from ..values import MAX_ID_BYTES, MAX_OWNER_BYTES, Outcome, SessionKey
 from ..wire.folding import Json
 from ..wire.large_json import json_pieces
 

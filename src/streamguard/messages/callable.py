@@ -20,7 +20,7 @@ from ..errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from ..model import SessionKey
+from ..values import SessionKey
 from .base import Message, Supersedes
 
 __all__ = ["CallableSaver", "MessageToSave", "Save", "host_error"]

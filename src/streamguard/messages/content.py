@@ -12,8 +12,8 @@ from functools import partial
 from typing import Final, NotRequired, TypedDict, cast
 
 from ..errors import MessageConflictError, MessageInvalidError, MessageSupersededError
-from ..model import Outcome, SessionKey
 from ..offloading import offloaded
+from ..values import Outcome, SessionKey
 from ..wire.folding import Json
 from ..wire.large_json import is_large, json_pieces, read_large_json
 from .base import MAX_ID_BYTES, MAX_OWNER_BYTES, Message, MessageStatus, Role

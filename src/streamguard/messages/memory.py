@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Final
 
 from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailableError
-from ..model import SessionKey
 from ..offloading import offloaded
+from ..values import SessionKey
 from ..wire.large_json import LARGE
 from .base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from .branches import (

@@ -22,9 +22,9 @@ from ..errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from ..model import FORMAT_VERSION, SessionKey
+from ..lua import ScriptClient, ScriptErrors, as_bytes, as_int, as_items, read_scripts
 from ..offloading import offloaded
-from ..scripts import ScriptClient, ScriptErrors, as_bytes, as_int, as_items, read_scripts
+from ..values import FORMAT_VERSION, SessionKey
 from ..wire.large_json import LARGE
 from .base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from .branches import LAST_POSITION, request_of

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from ..model import StreamRef
+from ..values import StreamRef
 from .limits import Quota
 
 __all__ = [

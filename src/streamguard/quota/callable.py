@@ -21,7 +21,7 @@ from ..errors import (
     QuotaTimeoutError,
     QuotaUnavailableError,
 )
-from ..model import SessionKey, StreamRef
+from ..values import SessionKey, StreamRef
 from .base import Admitted, QuotaService, RefusalReason, Refused, Reservation, ReservationState, Settlement
 from .limits import Quota, check_amounts, check_ref
 

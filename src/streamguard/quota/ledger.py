@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from ..errors import QuotaConflictError
-from ..model import SessionKey, StreamRef
+from ..values import SessionKey, StreamRef
 from .base import (
     Admitted,
     Audit,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from ..errors import ConfigurationError, QuotaInvalidError
-from ..model import MAX_ID_BYTES, MAX_OWNER_BYTES, MAX_SEQ, StreamRef
+from ..values import MAX_ID_BYTES, MAX_OWNER_BYTES, MAX_SEQ, StreamRef
 
 __all__ = [
     "ANCHOR_MS",

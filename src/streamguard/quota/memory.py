@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import QuotaUnavailableError
-from ..model import StreamRef
+from ..values import StreamRef
 from .base import (
     Admitted,
     Audit,

@@ -16,8 +16,8 @@ from typing import Final
 
 from ..decoding import read_json
 from ..errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
-from ..model import SessionKey, StreamRef
-from ..scripts import ScriptClient, as_bytes, as_int, as_items
+from ..lua import ScriptClient, as_bytes, as_int, as_items
+from ..values import SessionKey, StreamRef
 from .base import (
     Admitted,
     Audit,

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from ..decoding import DAMAGE, read_json
-from ..model import SessionKey, StreamRef
-from ..scripts import ScriptClient, as_bytes, as_items
+from ..lua import ScriptClient, as_bytes, as_items
+from ..values import SessionKey, StreamRef
 from .redis_scripts import called, undamaged
 
 __all__ = ["SHARDS", "ReservationIndex"]

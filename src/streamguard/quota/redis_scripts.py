@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError
-from ..model import FORMAT_VERSION
-from ..scripts import ScriptClient, ScriptErrors, read_scripts
+from ..lua import ScriptClient, ScriptErrors, read_scripts
+from ..values import FORMAT_VERSION
 from .ledger import SWEEP
 from .limits import ANCHOR_MS, MAX_AMOUNT
 

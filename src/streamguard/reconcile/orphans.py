@@ -16,10 +16,11 @@ import anyio
 
 from ..errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Outcome, Signal, StreamRef
+from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..stores.base import Share, Status, StreamMeta
 from ..stores.damage import RecordKind
+from ..values import Outcome, StreamRef
 from ..wire import knows_protocol
 from .results import Duty, Result, Treated
 

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..runtime.saving.stream import Verdict
 from ..stores.base import Owed

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
-from ..model import QuotaState, StreamState
 from ..runtime import Runtime
 from ..stores.base import Owed, StreamMeta
+from ..values import QuotaState, StreamState
 from ..wire import knows_protocol
 from .orphans import OrphanSweep
 from .outbox import OutboxWorker

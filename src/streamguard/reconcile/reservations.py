@@ -14,11 +14,12 @@ from typing import Final
 
 from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnavailableError
-from ..model import Observation, QuotaState, Signal, StreamState
+from ..observations import Observation, Signal
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
 from ..runtime.quotas.charge import state_on_record
 from ..stores.base import StreamMeta
+from ..values import QuotaState, StreamState
 from .results import Duty, Planned, Result, Step, Treated
 
 __all__ = ["ROUND_SECONDS", "ReservationSweep"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..model import StreamRef
+from ..values import StreamRef
 
 __all__ = ["Duty", "Planned", "Report", "Result", "Step", "Treated"]
 

@@ -11,9 +11,10 @@ from typing import Final, TypeVar
 from ..deadlines import Deadline
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
-from ..model import Observation, Outcome, QuotaState, SessionKey, Signal, StreamRef, StreamState, new_stream_id
+from ..observations import Observation, Signal
 from ..settings import Settings
 from ..stores.base import Full, Occupied, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
+from ..values import Outcome, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ..wire import knows_protocol
 from .breaker import Breaker
 from .budget import Budget

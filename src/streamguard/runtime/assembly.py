@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
-from ..model import Observation, Observer, SessionKey, Signal, StreamRef
+from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamStore
+from ..values import SessionKey, StreamRef
 from .admission import Admission
 from .audience import Audience
 from .breaker import Breaker

@@ -12,9 +12,9 @@ from typing import Final
 import anyio
 
 from ..errors import StoreError
-from ..model import Position, StreamRef, StreamState
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..values import Position, StreamRef, StreamState
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE

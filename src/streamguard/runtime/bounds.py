@@ -6,8 +6,8 @@ from typing import Final
 
 from ..errors import EventTooLargeError, StreamLimitError
 from ..faults import FaultCode
-from ..model import EventKind, StreamRef
 from ..settings import Settings
+from ..values import EventKind, StreamRef
 from .feed import EVENT_BYTES, Feed
 
 __all__ = ["Bounds"]

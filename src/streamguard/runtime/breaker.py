@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from ..errors import StoreError, StoreUnavailableError
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..stores.base import StreamStore
 
 __all__ = ["Breaker"]

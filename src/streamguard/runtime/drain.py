@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Final
 
 from ..faults import Fault, FaultCode
-from ..model import Observation, Observer, Outcome, Signal
+from ..observations import Observation, Observer, Signal
 from ..settings import Settings
+from ..values import Outcome
 from .request import Ending
 from .stream import LiveStream
 

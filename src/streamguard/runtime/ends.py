@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..faults import Fault
-from ..model import EventKind, Outcome, Usage
 from ..stores.base import Seal
+from ..values import EventKind, Outcome, Usage
 from ..wire.base import WireProtocol
 from .finishing import Settled
 from .request import Ending

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ..faults import Fault
-from ..model import EventKind, Position
 from ..stores.base import Terminal
+from ..values import EventKind, Position
 from ..wire.base import WireProtocol
 
 if TYPE_CHECKING:

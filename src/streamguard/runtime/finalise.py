@@ -15,9 +15,10 @@ from typing import Final, TypeVar
 from ..deadlines import Deadline
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..faults import Fault
-from ..model import EventKind, Observation, Outcome, Signal, StreamRef
+from ..observations import Observation, Signal
 from ..settings import Settings
 from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamStore, Terminal
+from ..values import EventKind, Outcome, StreamRef
 from ..wire.base import WireProtocol
 from .breaker import Breaker
 from .ends import end_events, proposed_seal, tidy

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..faults import Fault
-from ..model import Outcome, Persisted, QuotaState, StreamRef
 from ..stores.base import NewStream, Seal, StreamMeta
+from ..values import Outcome, Persisted, QuotaState, StreamRef
 from ..wire.folding import Json
 from .beginning import Beginning
 from .stream import LiveStream

@@ -14,8 +14,8 @@ from typing import Final
 from ..deadlines import LoopClock
 from ..errors import LogBrokenError, StoreCorruptError, StoreError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..model import EventKind, StreamRef
 from ..stores.base import Hint, StreamStore
+from ..values import EventKind, StreamRef
 from .feed import CHUNK_BYTES, LOG_UNREADABLE, Feed, is_readable, is_tombstone
 from .resume import why_broken
 

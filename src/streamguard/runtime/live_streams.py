@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ValuesView
 from typing import TypeVar
 
-from ..model import SessionKey, StreamRef
+from ..values import SessionKey, StreamRef
 from .stream import LiveStream
 
 __all__ = ["LiveStreams"]

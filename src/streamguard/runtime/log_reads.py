@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ..model import Event, Position, StreamRef
 from ..stores.base import StreamMeta, StreamStore
+from ..values import Event, Position, StreamRef
 
 __all__ = ["SLICE_BYTES", "LogReads"]
 

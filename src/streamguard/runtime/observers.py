@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..faults import Fault
-from ..model import Observation, Observer, Signal
+from ..observations import Observation, Observer, Signal
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut
 from .request import Ending

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Final
 
 from ..errors import LogBrokenError
-from ..model import START, EventKind, Position
 from ..settings import Settings
 from ..stores.base import Append, Status, StreamMeta, StreamStore
+from ..values import START, EventKind, Position
 from ..wire import protocol_named
 from .finishing import Finishing
 from .log_reads import LogReads

@@ -8,9 +8,10 @@ from typing import Protocol
 
 from ..errors import StoreError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Observer, Outcome, Persisted, Signal
+from ..observations import Observation, Observer, Signal
 from ..settings import Settings
 from ..stores.base import Lost, Seal, Status, StreamMeta, StreamStore, Terminal
+from ..values import Outcome, Persisted
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from .feed import LOG_LOST

@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Final
 
 from ..errors import StoreError
-from ..model import StreamRef
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..values import StreamRef
 from .feed import Feed
 
 __all__ = ["Presence"]

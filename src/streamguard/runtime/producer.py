@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from ..faults import Fault, FaultCode
-from ..model import Outcome
+from ..values import Outcome
 from .failures import fault_of
 from .request import Ending
 from .stream import LiveStream

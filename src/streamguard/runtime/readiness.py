@@ -10,7 +10,7 @@ from typing import Final
 from ..deadlines import Deadline
 from ..errors import StoreError, StoreForbiddenError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..settings import Settings
 from ..stores.base import StreamStore
 from .breaker import Breaker

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..faults import Fault
-from ..model import Outcome, SessionKey
+from ..values import Outcome, SessionKey
 from ..wire.base import WireProtocol
 from .revision import Revision
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..cursor import Cursor
 from ..errors import FaultError
 from ..faults import Fault, FaultCode, Phase
-from ..model import START, Cursor, Outcome, Persisted, Position, SessionKey, StreamState
 from ..settings import Settings
 from ..stores.base import Seal, SessionRecord, StreamMeta
+from ..values import START, Outcome, Persisted, Position, SessionKey, StreamState
 from ..wire import protocol_named
 from .unreadable import check_protocol
 

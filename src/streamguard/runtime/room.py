@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Observer, Signal
+from ..observations import Observation, Observer, Signal
 from .request import StreamRequest
 from .unreadable import RETRY_AFTER_SECONDS
 

@@ -16,10 +16,11 @@ import anyio
 from ..deadlines import LoopClock
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
-from ..model import START, Observation, Observer, Outcome, Position, SessionKey, Signal, StreamRef
+from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..values import START, Outcome, Position, SessionKey, StreamRef
 from ..wire.sse import KEEP_ALIVE
 from .admission import Admission
 from .assembly import Assembly, Callbacks

@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Final, NamedTuple
 
+from ..cursor import Cursor
 from ..deadlines import Deadline
 from ..decoding import decoding
 from ..errors import FaultError, LogBrokenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
-from ..model import START, Cursor, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..settings import Settings
 from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
+from ..values import START, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
 from .admission import Admission
 from .breaker import Breaker

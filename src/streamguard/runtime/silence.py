@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import LogBrokenError, StoreCorruptError
-from ..model import EventKind, Position
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..values import EventKind, Position
 from ..wire import knows_protocol, protocol_named
 
 __all__ = ["is_silent"]

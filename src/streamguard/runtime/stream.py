@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from ..deadlines import Deadline, Timer
 from ..faults import Fault, FaultCode
-from ..model import START, EventKind, Outcome, StreamRef, Usage
 from ..settings import Settings
 from ..stores.base import UNTOLD, Append, Seal, StreamMeta
+from ..values import START, EventKind, Outcome, StreamRef, Usage
 from ..wire.base import Encoder, LeftOut, WireProtocol
 from .bounds import Bounds
 from .budget import Budget

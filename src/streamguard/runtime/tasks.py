@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from ..errors import NotStartedError, StoreError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 
 __all__ = ["Tasks"]
 

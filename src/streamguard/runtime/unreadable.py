@@ -10,8 +10,8 @@ from typing import Final
 
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
-from ..model import SessionKey
 from ..stores.base import StreamMeta
+from ..values import SessionKey
 from ..wire import knows_protocol
 
 __all__ = [

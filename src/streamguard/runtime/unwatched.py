@@ -13,8 +13,8 @@ from typing import Protocol
 
 from ..errors import StoreError
 from ..faults import ABANDONED, Fault, FaultCode
-from ..model import Outcome, StreamRef
 from ..stores.base import StreamStore
+from ..values import Outcome, StreamRef
 from .request import Ending
 from .stream import LiveStream
 

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from ..cursor import Cursor
 from ..deadlines import Deadline
 from ..decoding import decoding
 from ..errors import LogBrokenError, StoreCorruptError, StoreError, StreamGuardError
 from ..faults import Fault, FaultCode, Phase, Severity
-from ..model import Cursor, Event, EventKind, Position, StreamRef
+from ..values import Event, EventKind, Position, StreamRef
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, LOG_UNREADABLE, is_tombstone

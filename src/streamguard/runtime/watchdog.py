@@ -13,8 +13,9 @@ from typing import Final
 
 from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
-from ..model import Observation, Outcome, Signal
+from ..observations import Observation, Signal
 from ..settings import Settings
+from ..values import Outcome
 from .request import Ending
 from .stream import LiveStream
 from .unwatched import Unwatched

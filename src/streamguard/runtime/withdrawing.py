@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..errors import NotStartedError, StoreError, StoreUnavailableError
-from ..model import StreamRef
 from ..stores.base import StreamStore
+from ..values import StreamRef
 from .breaker import Breaker
 
 if TYPE_CHECKING:

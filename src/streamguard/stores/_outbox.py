@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 
-from ..model import Persisted, QuotaState, StreamRef, StreamState
+from ..values import Persisted, QuotaState, StreamRef, StreamState
 from ._records import StreamEntry
 from ._tables import Tables
 from .base import Owed, RequestClaim, Status, StreamMeta, StreamStore

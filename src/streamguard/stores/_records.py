@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..model import (
+from ..values import (
     FORMAT_VERSION,
     EventKind,
     Persisted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import SessionKey, StreamRef, StreamState
+from ..values import SessionKey, StreamRef, StreamState
 from ._outbox import OutboxSteps
 from ._records import StreamEntry
 from ._watchers import Watchers

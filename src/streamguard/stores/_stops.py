@@ -5,7 +5,7 @@ Pure: no clock is read. `now` is on the store's clock.
 
 from __future__ import annotations
 
-from ..model import SessionKey
+from ..values import SessionKey
 from ._expiring import ExpiringTable
 
 __all__ = ["Stops"]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from itertools import count
 
-from ..model import SessionKey, StreamRef
+from ..values import SessionKey, StreamRef
 from ._expiring import ExpiringTable
 from ._records import SessionEntry, StreamEntry
 from ._requests import Requests

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..model import EventKind, StreamRef
+from ..values import EventKind, StreamRef
 from ._records import StreamEntry
 from .base import Hint
 

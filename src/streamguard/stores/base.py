@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
+from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .damage import Unreadable
 from .registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
 from .terms import (

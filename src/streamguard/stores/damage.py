@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..model import StreamRef
+from ..values import StreamRef
 
 __all__ = ["RecordKind", "Unreadable"]
 

@@ -16,7 +16,7 @@ from itertools import islice
 from zlib import crc32
 
 from ..errors import LogBrokenError
-from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, StreamState, Usage
+from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, StreamState, Usage
 from ._records import StreamEntry
 from ._registry import RegistrySteps
 from ._watchers import Watchers

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import LogBrokenError, StoreUnavailableError
 from ..loops import PerLoop
-from ..model import Event, Position, StreamRef, Usage
+from ..values import Event, Position, StreamRef, Usage
 from ._redis import Address, Command
 from .base import (
     NOTHING_CONSUMED,

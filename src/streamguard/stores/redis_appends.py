@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from ..model import EventKind
+from ..values import EventKind
 from ._redis import Reply, pack_argument
 from .base import Append, AppendReply, Status
 from .redis_clock import ServerClock

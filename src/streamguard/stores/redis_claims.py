@@ -13,7 +13,7 @@ import json
 
 from ..decoding import decoding, read_json
 from ..errors import StoreCorruptError, StoreFormatError
-from ..model import FORMAT_VERSION, SessionKey, StreamRef
+from ..values import FORMAT_VERSION, SessionKey, StreamRef
 from ._redis import Reply
 from .base import RequestClaim
 from .redis_records import text

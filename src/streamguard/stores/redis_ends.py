@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..errors import StoreCorruptError
-from ..model import Persisted, QuotaState, SessionKey, StreamRef
+from ..values import Persisted, QuotaState, SessionKey, StreamRef
 from ._redis import Command, Reply
 from .base import UNTOLD, AppendReply, Close, Lost, Seal, Status
 from .redis_errors import checked

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..decoding import DAMAGE, read_json, read_text
 from ..errors import StoreCorruptError, StoreFormatError
-from ..model import FORMAT_VERSION, SessionKey, StreamRef
+from ..values import FORMAT_VERSION, SessionKey, StreamRef
 from ._redis import Command, CommandError, Reply
 from .damage import RecordKind, Unreadable
 from .redis_errors import checked, concerns_record

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from ..decoding import decoding, read_json
 from ..errors import StoreCorruptError
-from ..model import SessionKey, StreamRef
+from ..values import SessionKey, StreamRef
 
 __all__ = ["LEASE_SHARDS", "OUTBOX_SHARDS", "Keys", "SessionKeys", "StreamKeys", "decode_member", "encode_member"]
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
-from ..model import StreamRef
+from ..values import StreamRef
 from ._redis import Command, CommandError
 from .damage import RecordKind
 from .redis_errors import checked, concerns_record

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..errors import StoreCorruptError
-from ..model import SessionKey, StreamRef, StreamState
+from ..values import SessionKey, StreamRef, StreamState
 from .base import StreamMeta
 from .redis_leases import LeaseIndex
 from .redis_records import STATUSES, decode_meta, items, newer_format, text

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ..errors import StoreCorruptError
-from ..model import StreamRef
+from ..values import StreamRef
 from ._redis import Command, CommandError, Reply
 from .damage import RecordKind, Unreadable
 from .redis_errors import checked, concerns_record

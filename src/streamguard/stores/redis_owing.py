@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import StoreCorruptError, StoreFormatError
-from ..model import Persisted, QuotaState, SessionKey, StreamRef
+from ..values import Persisted, QuotaState, SessionKey, StreamRef
 from .base import Erasure, Owed, RequestClaim, Status, StreamMeta
 from .redis_claims import decode_claim, encode_claim
 from .redis_leases import milliseconds

@@ -13,7 +13,7 @@ from typing import Final, cast
 from ..decoding import decoding, read_json, read_text
 from ..errors import StoreCorruptError, StoreFormatError
 from ..faults import Fault
-from ..model import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
+from ..values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
 from ._redis import CommandError, Reply
 from .base import AppendReply, Erasure, Hint, NewStream, Seal, Status, StreamMeta, Terminal
 from .redis_errors import concerns_record

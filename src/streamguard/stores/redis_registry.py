@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import StoreCorruptError
-from ..model import SessionKey, StreamRef
+from ..values import SessionKey, StreamRef
 from ._redis import Command, Reply
 from .base import (
     Full,

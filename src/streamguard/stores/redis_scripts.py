@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-from ..model import FORMAT_VERSION
-from ..scripts import read_scripts
+from ..lua import read_scripts
+from ..values import FORMAT_VERSION
 from .redis_records import META_FIELDS
 from .registrations import ENDED_UNCOUNTED
 

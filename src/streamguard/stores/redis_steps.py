@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import StoreCorruptError
-from ..model import StreamRef
+from ..values import StreamRef
 from ._redis import Command, Reply
 from .base import Status, StreamStore, Unreadable
 from .redis_index import ask

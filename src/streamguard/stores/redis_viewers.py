@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..decoding import read_json
-from ..model import StreamRef
+from ..values import StreamRef
 from ._redis import Command, CommandError
 from .redis_errors import checked, concerns_record
 from .redis_leases import milliseconds

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..deadlines import Deadline
 from ..errors import StoreError, StoreUnavailableError
-from ..model import StreamRef
+from ..values import StreamRef
 from ._redis import Address, Command, CommandError, Link, Reply
 from .base import Hint
 from .redis_errors import mapped_error, mapped_errors

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from ..decoding import decoding, read_json
 from ..faults import Fault
-from ..model import EventKind, Outcome, Persisted, Position, QuotaState, StreamRef, StreamState, Usage
+from ..values import EventKind, Outcome, Persisted, Position, QuotaState, StreamRef, StreamState, Usage
 
 __all__ = [
     "NOTHING_CONSUMED",

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from ..faults import ABANDONED, FaultCode, Severity
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from .safety import error_fields, id_text, plain_text, short_hash
 
 __all__ = ["StructlogObserver"]

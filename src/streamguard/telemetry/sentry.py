@@ -14,7 +14,7 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions
 
 from ..faults import ABANDONED, Fault, FaultCode, Severity
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from .safety import class_name, short_hash
 
 if TYPE_CHECKING:

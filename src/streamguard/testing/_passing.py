@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from ..messages import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
-from ..model import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from ..stores.base import (
     NOTHING_CONSUMED,
     Append,
@@ -34,6 +33,7 @@ from ..stores.base import (
     Withdrawn,
 )
 from ..stores.damage import Unreadable
+from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 
 __all__ = ["PassingMessageStore", "PassingStore"]
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from ..errors import ConfigurationError
 from ..guard import StreamGuard
 from ..loops import Home
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..stores.base import StreamStore
 from ._exchange import Exchange
 from ._lifespan import Lifespan

@@ -10,7 +10,7 @@ from typing import Final, cast
 from urllib.parse import quote, urlencode
 
 from ..errors import FaultError
-from ..model import Outcome, Persisted, QuotaState
+from ..values import Outcome, Persisted, QuotaState
 from ..wire.folding import Json
 from .answers import Answer
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from ..cursor import Cursor
 from ..errors import FaultError
-from ..model import Cursor
 from ..runtime import StreamRequest
 from .gate import Gate
 from .identity import Identity

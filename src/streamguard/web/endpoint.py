@@ -14,7 +14,6 @@ from starlette.types import Scope
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import Outcome, SessionKey
 from ..runtime import (
     FirstItem,
     LiveStream,
@@ -23,6 +22,7 @@ from ..runtime import (
 )
 from ..runtime.request import Ending
 from ..stores.base import StreamMeta
+from ..values import Outcome, SessionKey
 from ..wire import WireProtocol, protocol_named
 from .admitted import Admitted, take_places
 from .client_version import protocol_for

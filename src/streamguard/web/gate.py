@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from ..errors import FaultError, NotStartedError
 from ..faults import Fault, FaultCode
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..runtime import Bindings, QuotaBindings, Runtime
 from ..settings import Settings
 from ..wire import WireProtocol, protocol_named

@@ -30,12 +30,13 @@ from typing import Final, TypeVar
 from ..deadlines import Deadline
 from ..errors import FaultError, NotStartedError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import REGISTRY, Fault, FaultCode
-from ..model import Observation, Outcome, Persisted, Signal, StreamRef, StreamState, new_stream_id
+from ..observations import Observation, Signal
 from ..runtime import LiveStream, Runtime, StreamRequest
 from ..runtime.budget import Budget
 from ..runtime.resume import refused
 from ..runtime.unreadable import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
 from ..stores.base import RequestClaim, StreamMeta
+from ..values import Outcome, Persisted, StreamRef, StreamState, new_stream_id
 from ..wire import knows_protocol
 from .request_keys import BEGUN, RequestKey, abandon, forget
 

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
-from ..model import MAX_OWNER_BYTES, is_id
+from ..values import MAX_OWNER_BYTES, is_id
 from .misuse import Misuse
 
 __all__ = ["Authenticate", "Identity", "identify"]

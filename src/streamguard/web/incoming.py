@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from ..decoding import read_json
 from ..errors import MessageInvalidError
 from ..messages import Message, Role
-from ..model import MAX_ID_BYTES, is_id
 from ..runtime.saving.entry import SAVE
+from ..values import MAX_ID_BYTES, is_id
 from ..wire.values import MAX_DEPTH, Json, Replaced, ValueTooLargeError, encode_json, normal, valid_text
 
 __all__ = ["Incoming", "ReadMessage", "check_count", "derived_id", "message_of"]

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Router
 
 from ..errors import ConfigurationWarning
-from ..model import Observation
+from ..observations import Observation
 from .gate import Gate
 from .misuse import Case, Misuse
 from .mounting import add_outermost_layer

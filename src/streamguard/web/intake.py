@@ -23,9 +23,9 @@ from starlette.types import Message, Receive
 
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
-from ..model import Outcome
 from ..runtime import LiveStream
 from ..runtime.request import Ending
+from ..values import Outcome
 
 __all__ = ["BodyTooLargeError", "Intake", "declared_length"]
 

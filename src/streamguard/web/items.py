@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import ConfigurationError
-from ..model import Outcome
 from ..runtime import LiveStream, Runtime
 from ..runtime.request import Ending
+from ..values import Outcome
 from ..wire import WireProtocol
 from ..wire.server_sent import is_event_class
 from .reading import items_of

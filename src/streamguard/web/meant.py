@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
 
+from ..cursor import Cursor
 from ..decoding import read_json
 from ..errors import CursorInvalidError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import Cursor
 from ..runtime import Meant
 from .headers import header_value
 

@@ -22,10 +22,10 @@ from ..errors import (
 )
 from ..faults import Fault, FaultCode, Phase
 from ..messages import MessageStatus, MessageStore, Role, StoredMessage
-from ..model import MAX_SEQ, Outcome, Persisted, SessionKey
 from ..runtime.saving.before import RESULTS_SUFFIX
 from ..runtime.unreadable import NEWER_FORMAT, UNREADABLE
 from ..stores.base import StreamMeta
+from ..values import MAX_SEQ, Outcome, Persisted, SessionKey
 from .gate import Gate
 
 __all__ = ["Page", "SavedMessages", "page_of"]

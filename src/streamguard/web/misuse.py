@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import ConfigurationError, NotStartedError
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 
 __all__ = ["Case", "Misuse"]
 

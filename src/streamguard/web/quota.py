@@ -12,10 +12,10 @@ from starlette.requests import Request
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError, QuotaInvalidError, QuotaTimeoutError
 from ..faults import Fault, FaultCode
-from ..model import SessionKey
 from ..quota import Quota, QuotaStore, Standing, check_quotas, demand, rate_limit_headers
 from ..runtime import Demand, OnQuotaFailure, PartialCharge, QuotaOption, QuotaTerms, Runtime
 from ..stores.base import SessionRecord
+from ..values import SessionKey
 from .headers import RawHeaders
 from .selector import Selector
 from .signature import EndpointSignature

@@ -16,13 +16,15 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..cursor import Cursor
 from ..errors import FaultError, StoreError
 from ..faults import Fault, FaultCode, Phase
-from ..model import START, Cursor, SessionKey, Signal, StreamRef, new_stream_id
+from ..observations import Signal
 from ..runtime import Nothing, Resumed, Runtime, StreamRequest
 from ..runtime.resume import refused
 from ..runtime.unreadable import unavailable, unreadable_reason
 from ..stores.base import RequestClaim, StreamMeta
+from ..values import START, SessionKey, StreamRef, new_stream_id
 from ..wire import protocol_named
 from .admitted import Admitted
 from .exchange import exchange_of

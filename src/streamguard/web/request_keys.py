@@ -13,9 +13,9 @@ from starlette.requests import Request
 from ..deadlines import Deadline
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode
-from ..model import StreamRef
 from ..runtime import LiveStream, Runtime
 from ..stores.base import RequestClaim
+from ..values import StreamRef
 
 __all__ = [
     "BEGUN",

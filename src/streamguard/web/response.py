@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..model import Observation, Signal
+from ..observations import Observation, Signal
 from ..runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from .delivery import Delivery
 from .exchange import Exchange, Placement, break_off, exchange_of, in_middlewares_task

@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..cursor import Cursor
 from ..errors import CursorInvalidError, FaultError
 from ..faults import Fault, FaultCode
-from ..model import Cursor, Observation, Signal
+from ..observations import Observation, Signal
 from ..runtime import Nothing, Resumed
 from ..wire import protocol_named
 from .gate import Gate, Ids

@@ -26,9 +26,9 @@ from ..decoding import DAMAGE
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ..messages import Role
-from ..model import is_id
 from ..offloading import offloaded
 from ..runtime import Revision
+from ..values import is_id
 from ..wire.large_json import LARGE, read_large_json
 
 __all__ = ["revision_in", "revision_of"]

@@ -10,11 +10,13 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..cursor import Cursor
 from ..errors import FaultError, NotStartedError, QuotaError
 from ..faults import Fault, FaultCode
-from ..model import MAX_SEQ, Cursor, Observation, SessionKey, Signal, StreamRef, is_stream_id
+from ..observations import Observation, Signal
 from ..offloading import offloaded
 from ..stores.base import StreamMeta
+from ..values import MAX_SEQ, SessionKey, StreamRef, is_stream_id
 from ..wire.large_json import is_large, json_pieces
 from ..wire.sse import on_one_line
 from ..wire.values import MAX_DEPTH, encode_json

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
-from ..model import is_id, new_message_id
+from ..values import is_id, new_message_id
 from .fields import misled
 from .misuse import Misuse
 from .signature import EndpointSignature

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..faults import REGISTRY, Fault, FaultCode
-from ..model import Outcome
+from ..values import Outcome
 
 __all__ = ["reason_of"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from ..faults import Fault
-from ..model import Event, EventKind, Outcome
+from ..values import Event, EventKind, Outcome
 from .folding import UIMessage
 from .sse import DIGITS, KEPT_DIGITS, LF
 from .values import Reason, Replaced

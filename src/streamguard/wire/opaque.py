@@ -18,7 +18,7 @@ from typing import ClassVar, Final
 
 from ..errors import InvalidPartError
 from ..faults import Fault, Severity
-from ..model import Event, EventKind, Outcome
+from ..values import Event, EventKind, Outcome
 from ._closing import reason_of
 from ._text_fold import TextFold
 from .base import Encoder, LeftOut, OnLeftOut, WireProtocol, nobody_told

@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from ..decoding import read_json
 from ..errors import InvalidPartError
 from ..faults import Fault, Severity
-from ..model import Event, EventKind, Outcome
+from ..values import Event, EventKind, Outcome
 from ._pieces import fitting
 from ._text_fold import TextFold
 from .base import DataLineProtocol, Encoder, OnLeftOut, nobody_told

@@ -24,7 +24,7 @@ from typing import ClassVar, Final
 from ..decoding import read_json
 from ..errors import InvalidPartError
 from ..faults import Fault, Severity
-from ..model import Event, EventKind, Outcome
+from ..values import Event, EventKind, Outcome
 from ._closing import reason_of
 from ._last_step import LastStep
 from ._open_calls import OpenCalls

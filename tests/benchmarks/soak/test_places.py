@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.soak.places import Place, place_of_cursor, place_of_entry, stream_of_cursor
 
-from streamguard.model import Cursor, new_stream_id
+from streamguard.cursor import Cursor
+from streamguard.values import new_stream_id
 
 
 def test_the_packages_own_cursors_are_read() -> None:

@@ -9,7 +9,7 @@ from streamguard.errors import MessageConflictError
 from streamguard.messages import Appended, Message, MessageStatus, Role, StoredMessage
 from streamguard.messages.content import encode_content
 from streamguard.messages.memory import _Entry
-from streamguard.model import Outcome, SessionKey
+from streamguard.values import Outcome, SessionKey
 
 from .bench import Bench, breaks
 

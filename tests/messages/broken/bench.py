@@ -7,7 +7,7 @@ from typing import Final
 from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
 from streamguard.messages.branches import Superseding
 from streamguard.messages.memory import _Entry, _Session
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from ...harness.broken import Breaks
 

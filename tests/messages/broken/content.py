@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from streamguard.errors import MessageInvalidError
 from streamguard.messages import Appended, Message, StoredMessage
-from streamguard.model import Outcome, SessionKey
+from streamguard.values import Outcome, SessionKey
 from streamguard.wire.folding import Json
 
 from .bench import Bench, Rewriting, breaks

@@ -8,7 +8,7 @@ from dataclasses import replace
 from streamguard.messages import Appended, Message, StoredMessage
 from streamguard.messages.content import Clash, check_ids, conflict, encode_content
 from streamguard.messages.memory import _Entry
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, breaks
 

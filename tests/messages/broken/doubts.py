@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from streamguard.errors import MessageConflictError, MessageNotFoundError
 from streamguard.messages import Appended, Message, Opened, StoredMessage, Superseded
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, breaks
 

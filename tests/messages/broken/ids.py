@@ -9,7 +9,7 @@ from streamguard.errors import MessageInvalidError
 from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
 from streamguard.messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES
 from streamguard.messages.content import Clash, check_ids, conflict
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, Rewriting, breaks
 

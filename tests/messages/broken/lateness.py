@@ -9,7 +9,7 @@ from streamguard.messages import Appended, Message, StoredMessage
 from streamguard.messages.branches import addressed
 from streamguard.messages.content import Clash, conflict, encode_content
 from streamguard.messages.memory import _Entry
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, breaks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, breaks
 

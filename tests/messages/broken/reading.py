@@ -7,7 +7,7 @@ from dataclasses import replace
 from streamguard.errors import MessageNotFoundError
 from streamguard.messages import Appended, Message, MessageStatus, Role, StoredMessage
 from streamguard.messages.content import check_ids
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, breaks
 

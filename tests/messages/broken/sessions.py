@@ -10,7 +10,7 @@ from streamguard.errors import MessageNotFoundError
 from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage
 from streamguard.messages.content import check_ids
 from streamguard.messages.memory import _Session
-from streamguard.model import SessionKey
+from streamguard.values import SessionKey
 
 from .bench import Bench, breaks
 

@@ -11,7 +11,7 @@ from streamguard.messages.base import MAX_ID_BYTES
 from streamguard.messages.branches import Superseding
 from streamguard.messages.content import Clash, conflict
 from streamguard.messages.memory import _Entry
-from streamguard.model import SessionKey, new_stream_id
+from streamguard.values import SessionKey, new_stream_id
 
 from .bench import Bench, breaks
 

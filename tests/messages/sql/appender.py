@@ -11,8 +11,8 @@ import sys
 
 from streamguard.messages import Appended
 from streamguard.messages.sql import MessageTables, SQLMessageStore
-from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import asked, insistently
+from streamguard.values import SessionKey
 
 __all__ = ["KEY"]
 

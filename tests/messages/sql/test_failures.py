@@ -24,8 +24,8 @@ from streamguard.errors import (
 )
 from streamguard.messages import MessageStatus
 from streamguard.messages.sql.failures import RaceLostError, as_message_error, mapped_errors
-from streamguard.model import FORMAT_VERSION, SessionKey
 from streamguard.testing._message_store.steps import asked, everything, fresh_key, opened, put, replied, superseded
+from streamguard.values import FORMAT_VERSION, SessionKey
 
 from ...harness.mariadb import MariaDBServer
 from ...harness.postgres import PostgresServer

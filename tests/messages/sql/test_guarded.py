@@ -14,8 +14,8 @@ from starlette.routing import Route
 from streamguard import Run, Settings, StreamGuard
 from streamguard.messages import StoredMessage
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import everything
+from streamguard.values import SessionKey
 
 from ...harness.database import DatabaseServer
 from ...harness.proxy import FaultProxy

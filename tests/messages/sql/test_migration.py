@@ -21,7 +21,6 @@ from streamguard.messages import Appended, Message
 from streamguard.messages.content import encode_content
 from streamguard.messages.sql.__main__ import main
 from streamguard.messages.sql.engines import ids_of
-from streamguard.model import FORMAT_VERSION, SessionKey
 from streamguard.testing._message_store.steps import (
     all_branches,
     asked,
@@ -33,6 +32,7 @@ from streamguard.testing._message_store.steps import (
     superseded,
     texts,
 )
+from streamguard.values import FORMAT_VERSION, SessionKey
 
 from .earlier import earlier
 from .places import Place, fresh_tables

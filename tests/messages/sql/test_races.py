@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from streamguard.errors import MessageConflictError, MessageNotFoundError
 from streamguard.messages import Appended, Superseded
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.model import SessionKey
 from streamguard.testing._message_store.steps import (
     all_branches,
     asked,
@@ -31,6 +30,7 @@ from streamguard.testing._message_store.steps import (
     put,
     superseded,
 )
+from streamguard.values import SessionKey
 
 from ...harness.mariadb import MariaDBServer
 from ...harness.postgres import PostgresServer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from streamguard.model import StreamRef
 from streamguard.quota import MemoryQuotaStore, Quota
 from streamguard.quota.ledger import Ledger, _Record, _Window
+from streamguard.values import StreamRef
 
 from ...harness.broken import Breaks
 from ..clocks import Clock

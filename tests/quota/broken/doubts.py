@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from streamguard.errors import QuotaConflictError, QuotaInvalidError
-from streamguard.model import StreamRef
 from streamguard.quota import Admitted, Quota, Refused, Reservation, Settlement
 from streamguard.quota.limits import MAX_AMOUNT
+from streamguard.values import StreamRef
 
 from .bench import Bench, breaks
 from .settling import TOKENS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from streamguard.model import StreamRef
 from streamguard.quota import Admitted, Quota, Refused, Reservation, ReservationState, Settlement
+from streamguard.values import StreamRef
 
 from .bench import Bench, breaks
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from streamguard.model import StreamRef
 from streamguard.quota import Admitted, OwnerStatus, Quota, Refused, Reservation, ReservationState, Settlement
+from streamguard.values import StreamRef
 
 from .bench import Bench, breaks
 from .settling import TOKENS

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from streamguard.errors import QuotaConflictError
-from streamguard.model import StreamRef
 from streamguard.quota import Admitted, OwnerStatus, Quota, RefusalReason, Refused, ReservationState
+from streamguard.values import StreamRef
 
 from .bench import Bench, breaks
 

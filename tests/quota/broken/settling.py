@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
-from streamguard.model import StreamRef
 from streamguard.quota import Quota, Reservation, ReservationState, Settlement
 from streamguard.testing._quota_store.steps import LONG
+from streamguard.values import StreamRef
 
 from .bench import Bench, breaks
 

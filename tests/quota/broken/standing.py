@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from streamguard.model import SessionKey, StreamRef
 from streamguard.quota import Admitted, OwnerStatus, Quota, Refused, Reservation, Settlement
 from streamguard.testing._quota_store.steps import LONG
+from streamguard.values import SessionKey, StreamRef
 
 from .bench import Bench, breaks
 

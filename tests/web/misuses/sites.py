@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from streamguard import ConfigurationError, Signal, StreamGuard
-from streamguard.model import Observation
+from streamguard.observations import Observation
 from streamguard.testing import GuardedApp
 from streamguard.web.misuse import Misuse
 

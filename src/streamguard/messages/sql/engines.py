@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from ...distribution import install_command
 from ...errors import ConfigurationError
-from ...model import SessionKey
+from ...values import SessionKey
 from .tables import BYTES_FOR_IDS
 
 __all__ = ["Ids", "clock_of", "ids_of", "isolated", "make_engine", "matching", "stored_id", "text_of"]

@@ -12,8 +12,8 @@ from sqlalchemy import RowMapping
 
 from ...decoding import decoding, read_json
 from ...errors import MessageCorruptError, MessageFormatError
-from ...model import FORMAT_VERSION
 from ...offloading import offloaded
+from ...values import FORMAT_VERSION
 from ...wire.large_json import LARGE, decode_text, encode_text
 from ..base import Message, StoredMessage
 from ..branches import Writers

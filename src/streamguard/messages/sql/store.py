@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigurationError, MessageNotFoundError, MessageStoreError
-from ...model import SessionKey
+from ...values import SessionKey
 from ..base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from ..branches import (
     LAST_POSITION,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from ...deadlines import Deadline
 from ...errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
 from ...faults import Fault, FaultCode
-from ...model import Observation, QuotaState, Signal, StreamRef
+from ...observations import Observation, Signal
 from ...quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
 from ...settings import Settings
+from ...values import QuotaState, StreamRef
 from .charge import RELEASE
 from .terms import Demand
 

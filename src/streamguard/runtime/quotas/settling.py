@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final
 from ...deadlines import Deadline
 from ...errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailableError
 from ...faults import Fault, FaultCode
-from ...model import Observation, Outcome, Persisted, QuotaState, Signal, StreamRef, StreamState
+from ...observations import Observation, Signal
 from ...quota import ReservationState
 from ...settings import Settings
 from ...stores.base import Owed, Seal, StreamMeta, StreamStore
+from ...values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 from ...wire.folding import Json
 from ..finishing import Finishing, Sealed, Settled
 from ..saving.bindings import Bindings

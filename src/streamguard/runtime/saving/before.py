@@ -18,8 +18,8 @@ from ...errors import (
     StoreError,
 )
 from ...messages import Message, Role, Supersedes
-from ...model import StreamRef
 from ...settings import Settings
+from ...values import StreamRef
 from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results
 from ..beginning import Beginning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...model import Position
+from ...values import Position
 from ...wire.base import WireProtocol
 from ..feed import Feed
 

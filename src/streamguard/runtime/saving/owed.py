@@ -9,9 +9,10 @@ from typing import Final, TypeVar
 
 from ...errors import StoreCorruptError, StoreError
 from ...faults import Fault, FaultCode
-from ...model import Observation, Persisted, QuotaState, Signal, StreamRef
+from ...observations import Observation, Signal
 from ...settings import Settings
 from ...stores.base import Status, StreamStore
+from ...values import Persisted, QuotaState, StreamRef
 from .running import SHUTDOWN
 from .stream import SaveResult, Verdict
 

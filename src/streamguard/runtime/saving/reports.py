@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...faults import Fault
-from ...model import Observation, Signal
+from ...observations import Observation, Signal
 from ..finishing import Sealed
 from .before import Before
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait

@@ -13,9 +13,10 @@ from typing import Final
 
 from ...errors import MessageStoreError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ...messages import MessageStore
-from ...model import Observation, Persisted, StreamRef
+from ...observations import Observation
 from ...settings import Settings
 from ...stores.base import UNTOLD, Owed, StreamMeta, StreamStore
+from ...values import Persisted, StreamRef
 from ...wire import knows_protocol, protocol_named
 from ...wire.folding import Json
 from ..beginning import Beginning

@@ -25,8 +25,8 @@ from ...messages import (
     StoredMessage,
     Supersedes,
 )
-from ...model import Outcome, Persisted, SessionKey, StreamRef, StreamState
 from ...stores.base import StreamMeta, StreamStore
+from ...values import Outcome, Persisted, SessionKey, StreamRef, StreamState
 from ...wire import UIMessage
 from ..beginning import Beginning
 from .calls import Attempts, Saver

@@ -10,9 +10,9 @@ from typing import Final
 
 from ...decoding import DAMAGE
 from ...errors import LogBrokenError, StreamGuardError
-from ...model import START, EventKind, Position, StreamRef
 from ...offloading import offloaded
 from ...stores.base import StreamMeta, StreamStore
+from ...values import START, EventKind, Position, StreamRef
 from ...wire import UIMessage, knows_protocol, protocol_named
 from ...wire.large_json import LARGE
 from ..finishing import Sealed

@@ -28,8 +28,8 @@ from ...errors import (
     StoreFormatError,
 )
 from ...messages import Message, MessageStatus, MessageStore, Role, StoredMessage
-from ...model import Persisted, StreamRef, StreamState
 from ...stores.base import StreamMeta, StreamStore
+from ...values import Persisted, StreamRef, StreamState
 from ...wire import UIMessage
 from ...wire.folding import Json
 from ...wire.tool_results import with_tool_results

@@ -10,7 +10,7 @@ import pytest
 
 from ...errors import MessageConflictError
 from ...messages.base import Appended, MessageStatus, MessageStore, Role
-from ...model import Outcome
+from ...values import Outcome
 from .clauses import Clauses
 from .steps import RACERS, asked, conflicts, everything, insistently, opened, places, put, replied, text_part, texts
 

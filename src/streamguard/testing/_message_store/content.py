@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ...errors import MessageInvalidError
 from ...messages.base import Appended, Message, MessageStore, Role
-from ...model import Outcome, new_message_id
+from ...values import Outcome, new_message_id
 from ...wire.folding import Json
 from .clauses import Clauses
 from .steps import asked, comes_back, comes_back_or_is_refused, continued, everything, opened, replied, text_part

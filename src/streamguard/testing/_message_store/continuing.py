@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 
 from ...messages.base import Appended, MessageStatus, MessageStore
-from ...model import Outcome
+from ...values import Outcome
 from .clauses import Clauses
 from .steps import (
     RACERS,

@@ -14,7 +14,7 @@ import pytest
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError, MessageStoreError
 from ...messages.base import Appended, Message, MessageStatus, MessageStore, Superseded
-from ...model import SessionKey
+from ...values import SessionKey
 from .clauses import Clauses
 from .steps import (
     WAIT_SECONDS,

@@ -11,7 +11,7 @@ import pytest
 
 from ...errors import MessageInvalidError
 from ...messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES, MessageStatus, MessageStore
-from ...model import SessionKey
+from ...values import SessionKey
 from .clauses import Clauses
 from .steps import asked, conflicts, everything, facts, fresh_key, opened, put, replied, text_part, texts
 

@@ -9,7 +9,7 @@ import pytest
 
 from ...errors import MessageSupersededError
 from ...messages.base import Appended, MessageStore
-from ...model import Outcome, SessionKey
+from ...values import Outcome, SessionKey
 from .clauses import Clauses
 from .steps import (
     all_branches,

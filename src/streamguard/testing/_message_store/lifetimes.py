@@ -7,7 +7,7 @@ import pytest
 
 from ...errors import MessageNotFoundError
 from ...messages.base import MessageStatus, MessageStore
-from ...model import SessionKey
+from ...values import SessionKey
 from .clauses import Clauses
 from .steps import asked, everything, opened, put, replied, superseded, texts
 

@@ -7,7 +7,7 @@ import pytest
 
 from ...errors import MessageNotFoundError
 from ...messages.base import MessageStatus, MessageStore, StoredMessage
-from ...model import MAX_SEQ
+from ...values import MAX_SEQ
 from .clauses import Clauses
 from .steps import asked, continued, everything, facts, fresh_key, opened, places, put, replied
 

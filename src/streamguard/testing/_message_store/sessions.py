@@ -9,7 +9,7 @@ import pytest
 
 from ...errors import MessageNotFoundError
 from ...messages.base import MessageStatus, MessageStore
-from ...model import SessionKey
+from ...values import SessionKey
 from .clauses import Clauses
 from .steps import RACERS, asked, everything, facts, fresh_key, insistently, opened, places, put, replied, texts
 

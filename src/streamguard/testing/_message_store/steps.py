@@ -12,7 +12,7 @@ import anyio
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageStoreError
 from ...messages.base import Message, MessageStore, Role, StoredMessage, Superseded
-from ...model import Outcome, SessionKey, new_message_id, new_stream_id
+from ...values import Outcome, SessionKey, new_message_id, new_stream_id
 from ...wire.folding import Json
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ import pytest
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError, MessageSupersededError
 from ...messages.base import Appended, Message, MessageStatus, MessageStore, Superseded
-from ...model import MAX_ID_BYTES, SessionKey, new_message_id, new_stream_id
+from ...values import MAX_ID_BYTES, SessionKey, new_message_id, new_stream_id
 from .clauses import Clauses
 from .steps import (
     RACERS,

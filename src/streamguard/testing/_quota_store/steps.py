@@ -11,9 +11,9 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 
 from ...errors import QuotaError
-from ...model import SessionKey, StreamRef, new_stream_id
 from ...quota.base import Admitted, QuotaStore, Refused, Reservation
 from ...quota.limits import Quota
+from ...values import SessionKey, StreamRef, new_stream_id
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import Outcome, StreamState, Usage, new_message_id
 from ...stores.base import AppendReply, Seal, Share, Status, StopReply, StreamStore
+from ...values import Outcome, StreamState, Usage, new_message_id
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

@@ -7,8 +7,8 @@ import asyncio
 from dataclasses import replace
 
 from ...faults import Fault, FaultCode
-from ...model import Event, EventKind, Outcome, Persisted, QuotaState, StreamState, Usage
 from ...stores.base import AppendReply, Seal, SessionRecord, Status, StopReply, StreamStore, Terminal
+from ...values import Event, EventKind, Outcome, Persisted, QuotaState, StreamState, Usage
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

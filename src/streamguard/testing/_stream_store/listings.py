@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...model import SessionKey, StreamRef, StreamState, new_message_id, new_stream_id
 from ...stores.base import StreamStore
+from ...values import SessionKey, StreamRef, StreamState, new_message_id, new_stream_id
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

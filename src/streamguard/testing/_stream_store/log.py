@@ -8,8 +8,8 @@ import asyncio
 import pytest
 
 from ...errors import LogBrokenError
-from ...model import MAX_SEQ, START, Event, EventKind, Position
 from ...stores.base import Append, AppendReply, Hint, Status, StreamStore
+from ...values import MAX_SEQ, START, Event, EventKind, Position
 from .clauses import Clauses
 from .steps import (
     EVERYTHING,

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import START, Persisted, QuotaState, StreamRef
 from ...stores.base import Close, Owed, Status, StreamStore
+from ...values import START, Persisted, QuotaState, StreamRef
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

@@ -5,8 +5,17 @@ from __future__ import annotations
 
 import asyncio
 
-from ...model import FORMAT_VERSION, MAX_EPOCH, Persisted, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ...stores.base import ENDED_UNCOUNTED, NewStream, Registered, SessionRecord, Status, StopReply, StreamStore
+from ...values import (
+    FORMAT_VERSION,
+    MAX_EPOCH,
+    Persisted,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    StreamState,
+    new_stream_id,
+)
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

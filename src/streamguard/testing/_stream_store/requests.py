@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from ...model import SessionKey, StreamRef
 from ...stores.base import RequestClaim, StreamStore
+from ...values import SessionKey, StreamRef
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

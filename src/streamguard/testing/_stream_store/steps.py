@@ -10,20 +10,6 @@ from dataclasses import dataclass, field
 import anyio
 
 from ...faults import Fault, FaultCode
-from ...model import (
-    MAX_EPOCH,
-    START,
-    Event,
-    EventKind,
-    Outcome,
-    Persisted,
-    Position,
-    QuotaState,
-    SessionKey,
-    StreamRef,
-    new_message_id,
-    new_stream_id,
-)
 from ...stores.base import (
     UNTOLD,
     Append,
@@ -42,6 +28,20 @@ from ...stores.base import (
     TakeReply,
     Terminal,
     Withdrawn,
+)
+from ...values import (
+    MAX_EPOCH,
+    START,
+    Event,
+    EventKind,
+    Outcome,
+    Persisted,
+    Position,
+    QuotaState,
+    SessionKey,
+    StreamRef,
+    new_message_id,
+    new_stream_id,
 )
 
 LONG_SECONDS = 60.0

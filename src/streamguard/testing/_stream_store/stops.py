@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ...model import SessionKey
 from ...stores.base import StreamStore
+from ...values import SessionKey
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ...model import StreamRef
 from ...stores.base import Hint, SessionRecord, Status, StreamStore
+from ...values import StreamRef
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,

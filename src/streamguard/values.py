@@ -1,0 +1,217 @@
+"""Plain values: keys, ids, events, outcomes, usage and the stream's state machine.
+
+Nothing here touches a socket, a clock or a store.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MAX_EPOCH",
+    "MAX_ID_BYTES",
+    "MAX_OWNER_BYTES",
+    "MAX_SEQ",
+    "START",
+    "Event",
+    "EventKind",
+    "Outcome",
+    "Persisted",
+    "Position",
+    "QuotaState",
+    "SessionKey",
+    "StreamRef",
+    "StreamState",
+    "Subject",
+    "Usage",
+    "is_id",
+    "is_stream_id",
+    "new_message_id",
+    "new_stream_id",
+]
+
+FORMAT_VERSION: Final = 1
+"""The version written into every stored record, so that old and new workers can share a store."""
+
+MAX_SEQ: Final = 2**53 - 1
+"""The highest event number: what a double, and so a Lua number and a JavaScript client, holds exactly."""
+
+MAX_EPOCH: Final = 2**53 - 1
+"""The highest epoch, likewise. Epochs are microseconds since 1970 on the store's clock, which reach it in 2255."""
+
+MAX_ID_BYTES: Final = 256
+"""Longest session, message or stream id, in bytes of UTF-8: from admission to every store. Who changes it changes the
+columns of `messages.sql.tables`."""
+
+MAX_OWNER_BYTES: Final = 512
+"""Longest owner, likewise: names from directories and identity providers are longer than ids."""
+
+
+class Outcome(StrEnum):
+    """How a stream ended. Decided once, by its seal."""
+
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    """A user's decision."""
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The server's: shutdown, a dead worker, a lost lease."""
+
+
+class Persisted(StrEnum):
+    """What is known of saving the reply. Mutable after the end: a later success is seen by status and resume."""
+
+    YES = "yes"
+    PENDING = "pending"
+    NO = "no"
+    NOT_ASKED = "not_asked"
+
+
+class QuotaState(StrEnum):
+    """What is known of settling the stream's reservation."""
+
+    SETTLED = "settled"
+    PENDING = "pending"
+    NONE = "none"
+
+
+class StreamState(StrEnum):
+    """A stream's life: open → sealed → closed, never backwards, never skipping the seal."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    CLOSED = "closed"
+
+    def may_become(self, other: StreamState) -> bool:
+        """Whether one step leads from this state to `other`; staying is always legal (every step repeats)."""
+        order = (StreamState.OPEN, StreamState.SEALED, StreamState.CLOSED)
+        return order.index(other) - order.index(self) in (0, 1)
+
+
+class EventKind(StrEnum):
+    """What a logged event is; one letter, because it is stored with every event."""
+
+    DATA = "d"
+    """A payload of the stream's protocol."""
+    NOTICE = "n"
+    """A `Fault` as JSON; each protocol has its own wire form for it."""
+    CLOSING = "c"
+    """A closing part of the protocol, written between seal and terminal record."""
+    TERMINAL = "t"
+    """The one last item: a `Terminal` as JSON."""
+
+
+class Event(NamedTuple):
+    """One logged item. A named tuple, not a dataclass: millions are made, and it is 4× cheaper to build."""
+
+    seq: int
+    """Contiguous from 1 within its stream."""
+    kind: EventKind
+    data: bytes
+    epoch: int = 0
+    """That of the writer that wrote it, as the log says; 0 where nobody reads it from a log."""
+
+
+class Position(NamedTuple):
+    """A place in a stream's log: the event that was written there last, by the epoch that wrote it and its number.
+
+    The number alone does not say which event is meant: a store that lost its newest events gives their numbers again,
+    to another writer's events.
+    """
+
+    epoch: int
+    seq: int
+    """0 before the first event; the epoch means nothing then."""
+
+
+START: Final = Position(0, 0)
+"""Before the first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """One conversation of one owner: the key of everything, so a foreign session is structurally unknown."""
+
+    owner: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRef:
+    """Names one stream of one session."""
+
+    key: SessionKey
+    stream_id: str
+
+    def __hash__(self) -> int:
+        """Of the stream id alone, which is never reused: this is looked up for every append."""
+        return hash(self.stream_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a stream consumed, in the host's units (usually tokens)."""
+
+    amounts: Mapping[str, int] = field(default_factory=dict)
+
+    def plus(self, amounts: Mapping[str, int]) -> Usage:
+        """The sum, by unit.
+
+        Raises:
+            ValueError: an amount is no integer from 0 to 2**53-1.
+        """
+        total = dict(self.amounts)
+        for unit, amount in amounts.items():
+            if type(amount) is not int or not 0 <= amount < 2**53:
+                raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
+            # At the highest amount there is, it stays: a counter that ran over must not lose the others.
+            total[unit] = min(total.get(unit, 0) + amount, 2**53 - 1)
+        return Usage(total)
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_STREAM_ID = re.compile(r"[0-9a-f]{24}")
+
+
+def new_stream_id() -> str:
+    """A fresh stream id: 24 lower-case hex digits, 96 random bits, never reused."""
+    return secrets.token_hex(12)
+
+
+def new_message_id() -> str:
+    """A fresh message id: `msg_` and 24 lower-case hex digits."""
+    return f"msg_{secrets.token_hex(12)}"
+
+
+def is_id(text: str, *, max_bytes: int = MAX_ID_BYTES) -> bool:
+    """Whether `text` can be an id from outside: 1 to `max_bytes` bytes of UTF-8 without control characters or Unicode's
+    line separators, so that every store, header and log line can hold it."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return 0 < size <= max_bytes and _CONTROL.search(text) is None
+
+
+def is_stream_id(text: str) -> bool:
+    """Whether `text` has the form `new_stream_id` gives."""
+    return _STREAM_ID.fullmatch(text) is not None
+
+
+class Subject(Protocol):
+    """What a fault or an observation is about: a stream, living, sealed or on record."""
+
+    @property
+    def ref(self) -> StreamRef: ...
+
+    @property
+    def message_id(self) -> str: ...
+
+    @property
+    def request_id(self) -> str | None: ...
