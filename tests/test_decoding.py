@@ -18,9 +18,8 @@ from streamguard.runtime.feed import is_tombstone
 from streamguard.runtime.quotas.payload import read_settlement
 from streamguard.runtime.saving.payload import read_payload
 from streamguard.stores.base import Terminal
-from streamguard.stores.redis_claims import decode_claim
-from streamguard.stores.redis_keys import decode_member
-from streamguard.stores.redis_records import (
+from streamguard.stores.redis.claims import decode_claim
+from streamguard.stores.redis.codec import (
     META_FIELDS,
     STATUSES,
     append_reply,
@@ -29,6 +28,7 @@ from streamguard.stores.redis_records import (
     decode_seal,
     text,
 )
+from streamguard.stores.redis.keys import decode_member
 from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)

@@ -24,8 +24,8 @@ KNOWN: Final = {
     "runtime.tasks.Tasks._begin": "contained: observed, and its owner's `finally` tells who waits",
     "runtime.tasks.Tasks.open": "awaited by `close`; `opened` ends with it (tests/runtime/test_upkeep.py)",
     "runtime.tasks.Tasks.supervise": "observed and begun again (tests/runtime/test_upkeep.py)",
-    "stores.redis_lanes._Lane.ask": "fails all who asked, gives the connection up (tests/stores/test_redis_tasks.py)",
-    "stores.redis_watch.Feed._join": "fails who enters, hints to the rest (tests/stores/test_redis_tasks.py)",
+    "stores.redis.pipeline._Connection.ask": "fails its callers, closes the connection (stores/test_redis_tasks.py)",
+    "stores.redis.subscriptions.Subscriptions._join": "fails the new, hints to the rest (stores/test_redis_tasks.py)",
     "web.call.Call.run": "resolves the server's wait when done (tests/web/test_call.py)",
     "web.called_response.CalledResponse._receive": "awaited beside what it is about, and cancelled",
     "web.called_response.CalledResponse.start": "fails who iterates (tests/web/test_returned_lifetimes.py)",
@@ -51,8 +51,8 @@ LOOP_BOUND: Final = frozenset(
 KNOWN_LOOP_BOUND: Final = frozenset(
     {
         "messages.sql.loops.Engines._begin",  # for a `PerLoop`
-        "stores.redis_watch.Feed.__init__",  # in a `PerLoop`
-        "stores.redis_watch._Channel.__init__",  # in a `Feed`
+        "stores.redis.subscriptions.Subscriptions.__init__",  # in a `PerLoop`
+        "stores.redis.subscriptions._Channel.__init__",  # in a `Subscriptions`
     }
 )
 

@@ -12,8 +12,8 @@ import redis
 
 from streamguard.cli.checks import Finding, Verdict, check_clock, check_server
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_keys import Keys
-from streamguard.stores.redis_survey import Clock, RedisSurvey, ServerFacts
+from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.server_facts import Clock, RedisInspector, ServerFacts
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import begin, fresh_key
 
@@ -129,7 +129,7 @@ async def test_a_search_for_keys_ends_in_a_database_of_others(own_redis: Callabl
     server = own_redis()
     for first in range(0, 110_000, 5_000):  # one script for all of them can take longer than a client waits
         server.client().eval("for n = 1, 5000 do redis.call('SET', 'o' .. n + ARGV[1], '', 'EX', 600) end", 0, first)
-    survey = RedisSurvey(server.url, command_seconds=10)
+    survey = RedisInspector(server.url, command_seconds=10)
     found = await survey.sample(10)
     await survey.aclose()
     assert (found.keys, found.complete) == (0, False)

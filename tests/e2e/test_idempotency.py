@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
 from tests.harness.sse import Ending, EventReader, SseConnection, open_sse, ui_text

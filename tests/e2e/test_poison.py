@@ -26,8 +26,8 @@ from streamguard.quota import Quota
 from streamguard.stores import RedisClient
 from streamguard.stores.base import NewStream, StreamStore
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_keys import Keys
-from streamguard.stores.redis_survey import RedisSurvey
+from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.server_facts import RedisInspector
 from streamguard.testing import Answer, GuardedApp
 from streamguard.testing.visitors import Visitor
 from streamguard.values import SessionKey, StreamRef, new_stream_id
@@ -258,7 +258,7 @@ def reported(site: Site) -> set[str]:
 
 
 async def names_it(url: str, kind: Kind) -> list[str]:
-    survey = RedisSurvey(url, command_seconds=5)
+    survey = RedisInspector(url, command_seconds=5)
     try:
         scan = await survey.records(1000)
     finally:

@@ -14,7 +14,7 @@ import pytest
 from streamguard.quota import RedisQuotaStore
 from streamguard.quota.redis_scripts import _SCRIPTS
 from streamguard.stores import RedisClient
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from tests.apps.counting import ESTIMATE, LIMIT
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.wire import fold
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
 from tests.harness.sse import Ending, resume, ui_text

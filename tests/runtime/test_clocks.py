@@ -15,7 +15,7 @@ from streamguard.runtime.beginning import Beginning
 from streamguard.stores.base import Erasure, Status, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import (
     begin,
     epoch_of,
@@ -46,8 +46,8 @@ READ_THE_WALL_CLOCK = {
     "faults.py",  # a fault's timestamp, for people
     "messages/memory.py",
     "quota/memory.py",
-    "stores/memory.py",  # the clock of a store that is this process's own
-    "stores/redis_survey.py",  # compares it with Redis's, for the operator
+    "stores/memory/store.py",  # the clock of a store that is this process's own
+    "stores/redis/server_facts.py",  # compares it with Redis's, for the operator
     "web/anonymous.py",  # the age of cookies; a day is no matter of seconds
 }
 

@@ -13,7 +13,7 @@ from streamguard.faults import FaultCode
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.values import EventKind, Outcome
 
 from ..harness.proxy import FaultProxy

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing import StreamStoreSuite
 
 pytestmark = pytest.mark.anyio

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.stores import _expiring
-from streamguard.stores._expiring import ExpiringTable
 from streamguard.stores.base import RequestClaim
-from streamguard.stores.memory import MemoryStore
+from streamguard.stores.memory import MemoryStore, expiring
+from streamguard.stores.memory.expiring import ExpiringTable
 from streamguard.values import SessionKey, StreamRef
 
 
@@ -58,7 +57,7 @@ def test_values_that_were_removed_take_no_room() -> None:
 async def test_what_requests_make_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims of requests, and the marks of erased sessions."""
     monkeypatch.setattr(ExpiringTable.__init__, "__defaults__", (50,))
-    assert _expiring.MAX_ENTRIES == 100_000
+    assert expiring.MAX_ENTRIES == 100_000
     store = MemoryStore()
     for number in range(200):
         key = SessionKey("ann", f"session {number}")

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from streamguard.stores import redis_clock
-from streamguard.stores.redis_clock import ServerClock
+from streamguard.stores.redis import clock
+from streamguard.stores.redis.clock import ServerClock
 
 
 class Times:
@@ -27,7 +27,7 @@ class Times:
 @pytest.fixture
 def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     times = Times()
-    monkeypatch.setattr(redis_clock, "time", times)
+    monkeypatch.setattr(clock, "time", times)
     return times
 
 

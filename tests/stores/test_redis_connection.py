@@ -15,10 +15,10 @@ import pytest
 import redis.exceptions
 
 from streamguard.errors import ConfigurationError, StoreUnavailableError
-from streamguard.stores._redis import Address
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_errors import mapped_errors
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.driver import Address
+from streamguard.stores.redis.errors import mapped_errors
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
 from ..harness.redis import RedisServer, free_port, redis_binary

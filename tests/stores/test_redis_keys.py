@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_keys import Keys, decode_member, encode_member
+from streamguard.stores.redis.keys import Keys, decode_member, encode_member
 from streamguard.testing._stream_store.steps import full, log, meta, new_stream, payloads, put, registered, try_register
 from streamguard.values import SessionKey, StreamRef
 

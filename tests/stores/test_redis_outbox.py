@@ -14,7 +14,7 @@ from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavail
 from streamguard.stores.base import Owed, RequestClaim, Share, Status
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_keys import Keys, encode_member
+from streamguard.stores.redis.keys import Keys, encode_member
 from streamguard.testing._stream_store.outbox import claimed, listed, owing
 from streamguard.testing._stream_store.steps import begin, closing, end, epoch_of, meta, seal
 from streamguard.values import Persisted, SessionKey, StreamRef

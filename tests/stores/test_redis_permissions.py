@@ -11,9 +11,8 @@ import pytest
 
 import streamguard
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
-from streamguard.stores import redis_permissions
-from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_permissions import DIRECT, OPTIONAL, SCRIPTED
+from streamguard.stores.redis import RedisStore, permissions
+from streamguard.stores.redis.permissions import DIRECT, OPTIONAL, SCRIPTED
 
 from ..harness.redis import RedisServer
 
@@ -178,12 +177,12 @@ async def test_what_is_granted_later_is_enough(own_redis: Callable[..., RedisSer
     ],
 )
 def test_older_servers_say_it_in_words(said: str, lacks: str) -> None:
-    assert redis_permissions._lacking("ping", [("ZADD", said)]) == [lacks]
+    assert permissions._lacking("ping", [("ZADD", said)]) == [lacks]
 
 
 def test_what_is_of_the_wrong_type_was_allowed_and_anything_else_is_no_answer() -> None:
     wrong = "WRONGTYPE Operation against a key holding the wrong kind of value"
-    assert redis_permissions._lacking("ping", [("ZADD", wrong), ("PTTL", 5)]) == []
+    assert permissions._lacking("ping", [("ZADD", wrong), ("PTTL", 5)]) == []
     for said in ("OOM command not allowed when used memory > 'maxmemory'.", "MISCONF Redis is configured to save"):
         with pytest.raises(StoreUnavailableError, match=said.split()[0]):
-            redis_permissions._lacking("ping", [("SET", said)])
+            permissions._lacking("ping", [("SET", said)])

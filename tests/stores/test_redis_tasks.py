@@ -9,10 +9,10 @@ import pytest
 
 from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores import RedisClient, _redis, redis_lanes, redis_watch
+from streamguard.stores import RedisClient
 from streamguard.stores.base import Hint
-from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis import RedisStore, driver, pipeline, subscriptions
+from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import Hints, begin, put
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 
@@ -58,7 +58,7 @@ async def ask(client: RedisClient, text: str) -> object:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(_redis.Link, "exchange"), (_redis._Line, "write"), (_redis._Line, "until")]
+    ("owner", "name"), [(driver.Link, "exchange"), (driver._Line, "write"), (driver._Line, "until")]
 )
 async def test_all_who_asked_hear_of_a_lanes_end_at_once(
     redis_client: RedisClient, failing: Failing, told: list[object], owner: type, name: str
@@ -79,28 +79,28 @@ async def test_all_who_asked_hear_of_a_lanes_end_at_once(
 
 async def test_who_asks_hears_of_a_lane_that_ends_before_it_began(redis_url: str) -> None:
     """As when another event loop closes the store in the moment of the first call."""
-    lane = redis_lanes._Lane(_redis.Link(_redis.Address(redis_url)), Scripts.load())
-    replies: asyncio.Future[list[_redis.Reply]] = asyncio.get_running_loop().create_future()
-    ping = _redis.Command.of("PING").packed
-    lane.ask(redis_lanes._Asked("ask", [ping], [None], replies, Deadline.after(5)))
-    lane.close_soon()
+    connection = pipeline._Connection(driver.Link(driver.Address(redis_url)), Scripts.load())
+    replies: asyncio.Future[list[driver.Reply]] = asyncio.get_running_loop().create_future()
+    ping = driver.Command.of("PING").packed
+    connection.ask(pipeline._Request("ask", [ping], [None], replies, Deadline.after(5)))
+    connection.close_soon()
     async with asyncio.timeout(5):
         with pytest.raises(StoreUnavailableError):
             await replies
-    await lane.aclose()
+    await connection.aclose()
 
 
 async def test_a_lane_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:
     async with RedisClient(proxy.redis_url(), command_seconds=5) as client:
         assert await ask(client, "before") == b"before"
-        (lane, *_) = client._lanes._lanes.get()
-        line = lane.link._line
-        failing(_redis.Link, "exchange")
+        (connection, *_) = client._connections._connections.get()
+        line = connection.link._line
+        failing(driver.Link, "exchange")
         with pytest.raises(StoreUnavailableError):
             await ask(client, "lost")
-        assert not lane.link.connected
+        assert not connection.link.connected
         assert await ask(client, "after") == b"after"
-        assert lane.link._line is not line
+        assert connection.link._line is not line
 
 
 async def test_who_waits_for_a_client_that_is_closed_hears_of_that(redis_client: RedisClient) -> None:
@@ -122,9 +122,9 @@ async def test_watchers_outlive_the_end_of_their_reader(
     try:
         ref, hints = await begin(store), Hints()
         async with store.watch(ref, hints):
-            failing(redis_watch.Feed, name)
+            failing(subscriptions.Subscriptions, name)
             if name == "_subscribe":  # which is used again once the connection is gone
-                store._feeds.get()._link._line.transport.abort()  # type: ignore[union-attr]
+                store._subscriptions.get()._link._line.transport.abort()  # type: ignore[union-attr]
             else:
                 await put(store, ref, 1, b"a")
             await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")
@@ -141,7 +141,7 @@ async def test_who_enters_a_watch_hears_of_the_readers_end_at_once(
 ) -> None:
     store = RedisStore(redis_url, command_seconds=30)
     try:
-        failing(redis_watch.Feed, "_subscribe")
+        failing(subscriptions.Subscriptions, "_subscribe")
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailableError):
                 async with store.watch(StreamRef(SessionKey("ann", "s"), new_stream_id()), Hints()):
@@ -154,12 +154,12 @@ async def test_who_enters_a_watch_hears_of_the_readers_end_at_once(
 async def test_the_caretaker_begins_anew(
     redis_url: str, failing: Failing, told: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_watch, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(subscriptions, "_IDLE_SECONDS", 0.05)
     store = RedisStore(redis_url, command_seconds=5)
     try:
         ref, hints = await begin(store), Hints()
         async with store.watch(ref, hints):
-            failing(redis_watch.Feed, "_probe")
+            failing(subscriptions.Subscriptions, "_probe")
             await wait_until_async(lambda: told != [], description="it failed")
             await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")
             await put(store, ref, 1, b"a")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis_scripts import Scripts
+from streamguard.stores.redis.scripts import Scripts
 
 from ..harness.redis import RedisServer
 from .owing import OwingTwins

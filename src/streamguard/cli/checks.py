@@ -11,7 +11,7 @@ from typing import Final
 from ..errors import StoreError
 from ..stores.base import StreamStore
 from ..stores.damage import Unreadable
-from ..stores.redis_survey import Clock, RedisSurvey, ServerFacts
+from ..stores.redis.server_facts import Clock, RedisInspector, ServerFacts
 from .exits import failure_of
 from .output import duration, size
 from .trial import TrialError, live_and_die
@@ -160,7 +160,7 @@ def _persistence(facts: ServerFacts) -> Finding:
     return Finding("persistence", Verdict.WARNING, detail, values)
 
 
-async def check_writes(survey: RedisSurvey) -> Finding:
+async def check_writes(survey: RedisInspector) -> Finding:
     """Whether it takes writes at all."""
 
     async def look() -> Finding:
@@ -170,7 +170,7 @@ async def check_writes(survey: RedisSurvey) -> Finding:
     return await _looking("writes", look)
 
 
-async def check_scripts(survey: RedisSurvey) -> Finding:
+async def check_scripts(survey: RedisInspector) -> Finding:
     """Whether it takes our scripts."""
 
     async def look() -> Finding:
@@ -180,7 +180,7 @@ async def check_scripts(survey: RedisSurvey) -> Finding:
     return await _looking("scripts", look)
 
 
-async def check_permissions(survey: RedisSurvey) -> Finding:
+async def check_permissions(survey: RedisInspector) -> Finding:
     """Whether this account may do everything, and what it lacks if not."""
 
     async def look() -> Finding:
@@ -204,7 +204,7 @@ async def check_life(store: StreamStore) -> Finding:
     return Finding("trial", Verdict.OK, detail, {"seconds": round(took, 4)})
 
 
-async def check_keys(survey: RedisSurvey, limit: int) -> Finding:
+async def check_keys(survey: RedisInspector, limit: int) -> Finding:
     """Whether every key expires."""
     try:
         found = await survey.sample(limit)
@@ -219,7 +219,7 @@ async def check_keys(survey: RedisSurvey, limit: int) -> Finding:
     return Finding("ttls", Verdict.OK, f"looked at {looked}; each expires", values)
 
 
-async def check_records(survey: RedisSurvey, limit: int) -> Finding:
+async def check_records(survey: RedisInspector, limit: int) -> Finding:
     """Whether everything stored can be read, and what cannot."""
     try:
         scan = await survey.records(limit)

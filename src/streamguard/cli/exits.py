@@ -12,7 +12,7 @@ from ..errors import (
     StoreError,
     StreamGuardError,
 )
-from ..stores.redis_survey import refusal_of
+from ..stores.redis.server_facts import refusal_of
 
 __all__ = ["CommandError", "ExitCode", "failure_of"]
 

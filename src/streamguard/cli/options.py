@@ -16,7 +16,7 @@ from ..errors import StreamGuardError
 from ..settings import Settings
 from ..stores.base import StreamStore
 from ..stores.redis import RedisStore
-from ..stores.redis_survey import RedisSurvey
+from ..stores.redis.server_facts import RedisInspector
 from .exits import CommandError, ExitCode, failure_of
 from .output import Output
 
@@ -66,9 +66,9 @@ class Place:
             await store.aclose()
 
     @asynccontextmanager
-    async def surveyed(self) -> AsyncIterator[RedisSurvey]:
+    async def surveyed(self) -> AsyncIterator[RedisInspector]:
         """The server itself."""
-        survey = RedisSurvey(self.url, namespace=self.namespace, command_seconds=self.timeout)
+        survey = RedisInspector(self.url, namespace=self.namespace, command_seconds=self.timeout)
         try:
             yield survey
         finally:
@@ -92,7 +92,7 @@ def place_of(url: str, namespace: str, timeout: float) -> Place:
         )
     if _NAMESPACE.fullmatch(namespace) is None:
         raise CommandError(ExitCode.USAGE, "usage", "a namespace has 1 to 32 letters, digits, _ and -")
-    survey = RedisSurvey(url)  # nothing is connected: it reads the URL
+    survey = RedisInspector(url)  # nothing is connected: it reads the URL
     return Place(url, namespace, timeout, survey.address)
 
 

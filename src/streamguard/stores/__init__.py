@@ -1,5 +1,5 @@
 """Where streams are kept: the contract and its implementations, and the client that others reach Redis by."""
 
-from .redis_client import RedisClient
+from .redis.client import RedisClient
 
 __all__ = ["RedisClient"]

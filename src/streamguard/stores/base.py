@@ -22,8 +22,7 @@ from contextlib import AbstractAsyncContextManager
 
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 from .damage import Unreadable
-from .registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
-from .terms import (
+from .records import (
     NOTHING_CONSUMED,
     UNTOLD,
     Append,
@@ -43,6 +42,7 @@ from .terms import (
     TakeReply,
     Terminal,
 )
+from .registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
 
 __all__ = [
     "ENDED_UNCOUNTED",
@@ -142,7 +142,7 @@ class StreamStore(ABC):
 
         Nothing is left of the stream: its session has no active one, its last one is that of before, and its owner's
         slot is free. `register` answers `Withdrawn` for it during the next `refuse_seconds`, should the registration
-        arrive only now. Watchers get a hint.
+        arrive only now. Subscribers get a hint.
 
         `OK`; `GONE` when there is no such stream, whose registration is refused all the same; `FENCED` when it has
         events, ended, lost its log or was taken by another worker: then nothing changes.
@@ -172,7 +172,7 @@ class StreamStore(ABC):
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         """Append to many streams in one round trip; replies in the order asked.
 
-        Each checks epoch and open state, refuses a missing meta, appends what is not there yet, and hands watchers
+        Each checks epoch and open state, refuses a missing meta, appends what is not there yet, and hands subscribers
         a hint. An event already present under the same epoch is a success; under another it is `FENCED`. What arrives
         past its `within_seconds`, on the store's clock, is `LATE`: its writer has given it up.
         """
@@ -194,7 +194,7 @@ class StreamStore(ABC):
         takeovers and closes of the stream made after entering, by any process.
 
         With `data=False` appends are left out: what a stream's own writer listens to. After a lost connection every
-        watcher gets an empty hint. `on_hint` must not raise or block.
+        subscriber gets an empty hint. `on_hint` must not raise or block.
         """
 
     # -- the writer's claim -----------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class StreamStore(ABC):
 
     @abstractmethod
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        """Ask the stream's writer to stop: sets the flag and hands watchers a hint."""
+        """Ask the stream's writer to stop: sets the flag and hands subscribers a hint."""
 
     @abstractmethod
     async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from .terms import StreamMeta
+from .records import StreamMeta
 
 __all__ = ["ENDED_UNCOUNTED", "Full", "Occupied", "Registered", "StopReply", "Withdrawn"]
 

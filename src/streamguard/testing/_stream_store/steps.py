@@ -242,7 +242,7 @@ def payloads(events: Sequence[Event] | Sequence[tuple[EventKind, bytes]]) -> lis
 
 @dataclass
 class Hints:
-    """Collects what a watcher is told."""
+    """Collects what a subscriber is told."""
 
     seen: list[Hint] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,385 @@
+"""The words of the stream store's contract: what callers hand to a store and what it answers.
+
+`streamguard.stores.base` has the contract itself and gives these names too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from ..decoding import decoding, read_json
+from ..faults import Fault
+from ..values import EventKind, Outcome, Persisted, Position, QuotaState, StreamRef, StreamState, Usage
+
+__all__ = [
+    "NOTHING_CONSUMED",
+    "UNTOLD",
+    "Append",
+    "AppendReply",
+    "Close",
+    "Erasure",
+    "Hint",
+    "Lost",
+    "NewStream",
+    "Owed",
+    "RequestClaim",
+    "Seal",
+    "SessionRecord",
+    "Share",
+    "Status",
+    "StreamMeta",
+    "TakeReply",
+    "Terminal",
+    "read_outcome",
+    "read_persisted",
+    "read_quota_state",
+]
+
+
+NOTHING_CONSUMED: Final[Mapping[StreamRef, Usage]] = MappingProxyType({})
+
+UNTOLD: Final = 0
+"""The epoch of a writer whose registration was never answered: it stands for the stream's first, whichever that is."""
+
+
+class Status(StrEnum):
+    """What a store answers to a write."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    """All of it was there already, from this epoch. A success."""
+    FENCED = "fenced"
+    """The stream's epoch is not the caller's: another worker owns it now, or wrote the events that are there."""
+    GAP = "gap"
+    """The log ends before the event this write begins with: an older snapshot came back."""
+    SEALED = "sealed"
+    """The stream's end is decided; no event can be added."""
+    GONE = "gone"
+    """No such stream: never registered, expired, evicted or erased. Nothing was created."""
+    LEASED = "leased"
+    """`take` refused: the writer's lease still runs."""
+    NOT_SEALED = "not_sealed"
+    """`close` refused: seal first."""
+    LOST = "lost"
+    """The stream's log was declared lost; only its tombstone can follow."""
+    LATE = "late"
+    """The append arrived past the time it was given (`Append.within_seconds`). Nothing was added."""
+    REFUSED = "refused"
+    """The store is there but would not carry this one write out (out of memory, read-only); try again."""
+    CORRUPT = "corrupt"
+    """What is on record of this one stream cannot be read or written to; asking again does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The decision how a stream ended. The first one stands."""
+
+    outcome: Outcome
+    last_seq: int
+    """The last event before the closing parts; what the saved message is folded from."""
+    fault: Fault | None = None
+    usage: Usage | None = None
+    held: tuple[bytes, ...] = ()
+    """Closing parts held out of the log, in order."""
+    original: str | None = None
+    """What a later version wrote in place of an outcome this one knows: `outcome` is `INTERRUPTED` then."""
+    silent: bool = False
+    """It ended before its endpoint had said anything, and costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The one last item of a stream: what was true when it closed."""
+
+    outcome: Outcome
+    persisted: Persisted
+    quota: QuotaState
+    message_id: str
+    fault: Fault | None = None
+    reason: str | None = None
+    """`log_lost` when the log before it is not the whole stream."""
+    original: str | None = None
+    """As in `Seal`; passed on by `to_json`."""
+
+    def to_json(self) -> bytes:
+        """The terminal event's payload: compact UTF-8 JSON, absent fields omitted."""
+        body: dict[str, object] = {
+            "outcome": self.original or self.outcome,
+            "persisted": self.persisted,
+            "quota": self.quota,
+            "message_id": self.message_id,
+        }
+        if self.fault is not None:
+            body["fault"] = self.fault.as_dict()
+        if self.reason is not None:
+            body["reason"] = self.reason
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Terminal:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: not such a record.
+        """
+        with decoding(lambda: ValueError("a stored terminal record lacks a required field, or one is damaged")):
+            raw = read_json(data)
+            outcome, original = read_outcome(raw["outcome"])
+            return cls(
+                outcome=outcome,
+                persisted=read_persisted(raw["persisted"]),
+                quota=read_quota_state(raw["quota"]),
+                message_id=str(raw["message_id"]),
+                fault=Fault.from_dict(raw["fault"]) if "fault" in raw else None,
+                reason=raw.get("reason"),
+                original=original,
+            )
+
+
+def read_outcome(stored: object) -> tuple[Outcome, str | None]:
+    """A stored outcome. One that a later version added reads as `INTERRUPTED`, since it says of no reply that it is
+    whole, with the original beside it.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(stored, str):
+        raise TypeError("an outcome is a text")
+    try:
+        return Outcome(stored), None
+    except ValueError:
+        return Outcome.INTERRUPTED, stored
+
+
+def read_persisted(stored: str) -> Persisted:
+    """What a record says of the save. What a later version added reads as `PENDING`: nobody knows it to be saved."""
+    return Persisted(stored) if stored in frozenset(Persisted) else Persisted.PENDING
+
+
+def read_quota_state(stored: str) -> QuotaState:
+    """What a record says of the settlement. What a later version added reads as `PENDING`: it may be owed yet."""
+    return QuotaState(stored) if stored in frozenset(QuotaState) else QuotaState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class NewStream:
+    """What `register` writes. Its lease begins at registration, on the store's clock."""
+
+    ref: StreamRef
+    message_id: str
+    protocol: str
+    binding: str
+    """The stable name of the guarded endpoint's configuration."""
+    fingerprint: str
+    """Equal for equal requests; empty when the stream cannot be joined."""
+    age_seconds: float = 0.0
+    """How long ago it began, as its writer measured on its own monotonic clock: for a stream that the store only hears
+    of when its log is lost. Of one that is registered, the store says when it began."""
+    abandon_after_seconds: float | None = None
+    """For how long it may go on while nobody views it; None: to its own end."""
+    client_version: str = ""
+    """The version of the client that it is written for; empty where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMeta:
+    """A snapshot of one stream's record."""
+
+    ref: StreamRef
+    message_id: str
+    protocol: str
+    binding: str
+    fingerprint: str
+    ordinal: int
+    """The stream's number within its session, from 1; 0 for a lost stream that was never registered."""
+    epoch: int
+    state: StreamState
+    last_seq: int
+    """The log's last event; 0 when it is empty."""
+    last_epoch: int
+    """The epoch that wrote the log's last event; of an empty log, the one that may write its first."""
+    first_seq: int
+    """The log's first event still held; 1 unless it was trimmed. `last_seq + 1` when nothing is held."""
+    lease_seconds: float
+    """What remains of the writer's lease, on the store's clock; negative once it ran out."""
+    stop_requested: bool
+    taken: bool
+    """Its epoch was raised since it began: another worker ends, or ended, it."""
+    lost: bool
+    """Its log is not the whole stream (registration or appends failed)."""
+    seal: Seal | None
+    usage: Usage | None
+    """What it consumed, by its seal or, before there is one, by its writer's last heartbeat; None while unknown."""
+    persisted: Persisted
+    quota: QuotaState
+    revised: bool
+    """A later request superseded its reply before that was saved."""
+    created_at: float
+    """When it began: Unix time, on the store's clock."""
+    age_seconds: float
+    """How long ago that was, on the store's clock."""
+    closed_seconds: float | None
+    """Seconds since it closed, on the store's clock; None while it has not."""
+    abandon_after_seconds: float | None
+    """As it was registered: others than its writer note that they view it only if this is given."""
+    viewed_seconds: float | None
+    """Seconds since `note_viewed` said last that it is viewed outside its writer's process, on the store's clock; None
+    for never."""
+    format_version: int
+    client_version: str = ""
+    """As `NewStream.client_version`."""
+
+    @property
+    def request_id(self) -> None:
+        """Not on record: a stream outlives its request."""
+        return None
+
+    @property
+    def end(self) -> Position:
+        """The log's last event."""
+        return Position(self.last_epoch, self.last_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session's streams: `active` until its terminal record, `last` for as long as the session is remembered.
+
+    A pointer whose stream's record is gone has `active_id`/`last_id` without the meta.
+    """
+
+    active_id: str | None
+    active: StreamMeta | None
+    last_id: str | None
+    last: StreamMeta | None
+
+
+class Share(NamedTuple):
+    """One worker's part of the work that all share."""
+
+    place: int
+    """Its place among them, from 0."""
+    of: int
+    """How many they are, at least 1."""
+
+
+@dataclass(slots=True)
+class Append:
+    """Consecutive events of one stream, the first numbered `first_seq`.
+
+    A writer has one for each of its streams and fills it in anew for each commit: a store reads it before `append`
+    returns, and whoever keeps one keeps a copy.
+    """
+
+    ref: StreamRef
+    epoch: int
+    first_seq: int
+    events: Sequence[tuple[EventKind, bytes]]
+    refresh: bool
+    """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
+    within_seconds: float = math.inf
+    """How long after the call the store may still carry it out: whoever gave up waiting has shown those events as not
+    logged, and they must not turn up in the log when the network comes back."""
+    kept: Any = field(default=None, compare=False, repr=False)
+    """For a store: whatever it can use again with the same `ref` and `epoch`, which never change in one of these."""
+    keeper: object = field(default=None, compare=False, repr=False)
+    """The store whose `kept` that is; no other reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendReply:
+    status: Status
+    last_seq: int
+    """The log's last event after the write (or the refusal); 0 when gone."""
+    stop_requested: bool
+
+
+class Close(NamedTuple):
+    """Ends a sealed stream: the events go to the log after `first_seq - 1`, the terminal record after them."""
+
+    ref: StreamRef
+    epoch: int
+    events: Sequence[tuple[EventKind, bytes]]
+    """Notices and closing parts."""
+    terminal: Terminal
+    retention_seconds: float
+    owed: bytes | None = None
+    """The outbox payload, when a save or settlement is still owed."""
+
+
+class Lost(NamedTuple):
+    """Declares a stream's log lost, creating its record if need be, and keeps or ends it.
+
+    Without a terminal the stream is still running in its writer: the record says so, its lease is renewed.
+    With one, the tombstone: the terminal record goes to last logged seq + 1 and the stream is closed.
+    """
+
+    new: NewStream
+    epoch: int
+    """`UNTOLD` adopts a registration whose reply was lost, unless another worker has taken the stream since."""
+    lease_seconds: float
+    retention_seconds: float
+    terminal: Terminal | None
+
+
+class TakeReply(NamedTuple):
+    status: Status
+    """`OK`: the caller owns the stream under `meta.epoch`. `LEASED`, `SEALED` (closed already) or `GONE` otherwise."""
+    meta: StreamMeta | None
+
+
+class Hint(NamedTuple):
+    """What a subscriber is told about a stream.
+
+    `events` may be empty (something changed: read the range). Hints are at most once: a subscriber that sees a
+    jump, or nothing for a while, reads the range.
+    """
+
+    first_seq: int
+    events: Sequence[tuple[EventKind, bytes]]
+    stop_requested: bool
+    epoch: int = 0
+    """That of the writer of these events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """That a session was erased: what began before it must not come back."""
+
+    at: float
+    """Unix time, on the store's clock; later than the beginning of all that was erased, and earlier than that of every
+    stream registered since."""
+    seconds_ago: float
+    """How long ago that was, on the store's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """Work still owed for a closed stream."""
+
+    ref: StreamRef
+    payload: bytes
+    """What `Close.owed` held; opaque to the store."""
+    attempts: int
+    """Failed ones so far, at least: a `postpone` repeated because its reply was lost counts again."""
+    due_seconds: float
+    """Until the next attempt, on the store's clock; negative when overdue. Of a claimed entry: until its claim ends.
+    0 for a dead letter."""
+    reason: str | None
+    """Why the last attempt failed: a short code, never a driver's text."""
+    dead: bool
+    """Given up; only an operator revives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestClaim:
+    """Which stream answers the requests that carry one idempotency key."""
+
+    ref: StreamRef
+    fingerprint: str
+    """Equal for equal requests."""

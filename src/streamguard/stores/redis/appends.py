@@ -1,0 +1,86 @@
+"""Appends to many streams in one exchange, packed by hand: the path that every event takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from ...values import EventKind
+from ..base import Append, AppendReply, Status
+from .clock import ServerClock
+from .codec import append_reply, flatten, told_ms
+from .driver import Reply, pack_argument
+from .keys import Keys
+from .pipeline import PipelinedConnections
+
+__all__ = ["Appends"]
+
+_KEPT: Final = 4096
+"""Numbers below are kept in the form that appends send them in: joining pieces takes a third of formatting them."""
+_SEQS: Final = tuple(pack_argument(b"%d" % number) for number in range(_KEPT))
+_SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
+_APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
+_KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
+_NEVER: Final = pack_argument(b"")
+
+
+class Appends:
+    """Appends over the connection of one store that keeps their order."""
+
+    def __init__(self, commits: PipelinedConnections, keys: Keys) -> None:
+        self._commits = commits
+        self._keys = keys
+        self._clock = ServerClock()
+
+    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+        """See `StreamStore.append`."""
+        calls: list[bytes] = []
+        within, until, packed_until = math.inf, b"", _NEVER
+        for item in batch:
+            events = item.events
+            if item.within_seconds != within:
+                within = item.within_seconds
+                until = self._until(within)
+                packed_until = pack_argument(until)
+            if len(events) == 1 and not item.refresh:  # what models at reading speed give: all but the event is known
+                ((kind, data),) = events
+                if item.keeper is not self:
+                    item.kept, item.keeper = self._start(item), self
+                try:
+                    seq = _SEQS[item.first_seq]
+                    size = _SIZES[len(data)]
+                except IndexError:
+                    seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
+                calls.append(b"".join((item.kept, packed_until, seq, _KINDS[kind], size, data, b"\r\n")))
+                continue
+            keys = self._keys.stream(item.ref)
+            call = self._commits.script(
+                "append",
+                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh else (keys.meta, keys.log),
+                (item.epoch, until, item.first_seq, *(events[0] if len(events) == 1 else flatten(events))),
+            )
+            calls.append(call.packed)
+        replies = await self._commits.run_calls("append", "append", calls)
+        try:
+            return [_APPENDED[reply] for reply in replies]  # type: ignore[index] # then it raises
+        except (IndexError, TypeError):
+            for reply in replies:
+                self.learn(told_ms(reply))
+            return [append_reply(reply) for reply in replies]
+
+    def _start(self, item: Append) -> bytes:
+        """The beginning of every append of one event to a stream, kept: it is most of the command."""
+        keys = self._keys.stream(item.ref)
+        return self._commits.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
+
+    def _until(self, within_seconds: float) -> bytes:
+        """The server's time after which an append must not be carried out; empty where there is none, or its clock is
+        not known."""
+        until = self._clock.until(within_seconds)
+        return b"" if until is None else b"%d" % until
+
+    def learn(self, at: Reply) -> None:
+        """A reply of the server said what time it was, in milliseconds; or nothing (None)."""
+        if isinstance(at, int):
+            self._clock.heard(at)

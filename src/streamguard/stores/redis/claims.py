@@ -1,0 +1,56 @@
+"""How the claim of a request is stored: without owner and session in clear.
+
+A claim outlives its session, and an erasure does not find it, since it stands under its request's key. So it names
+whose session it is under a mask that is made of owner and idempotency key, of which the store knows digests only. That
+is no protection against somebody who can guess both.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+from ...decoding import decoding, read_json
+from ...errors import StoreCorruptError, StoreFormatError
+from ...values import FORMAT_VERSION, SessionKey, StreamRef
+from ..base import RequestClaim
+from .codec import text
+from .driver import Reply
+
+__all__ = ["decode_claim", "encode_claim"]
+
+
+def encode_claim(claim: RequestClaim, owner: str, request_key: str) -> bytes:
+    """A claim as it is stored; equal claims of a request are equal bytes, since scripts compare them."""
+    key = claim.ref.key
+    masked = _masked(json.dumps([key.owner, key.session_id]).encode(), owner, request_key)
+    parts = [FORMAT_VERSION, base64.b64encode(masked).decode(), claim.ref.stream_id, claim.fingerprint]
+    return json.dumps(parts, separators=(",", ":")).encode()
+
+
+def decode_claim(reply: Reply, owner: str, request_key: str) -> RequestClaim:
+    """What `encode_claim` made.
+
+    Raises:
+        StoreFormatError: a later version wrote it.
+        StoreCorruptError: it is no claim.
+    """
+    with decoding(lambda: StoreCorruptError("claim_request: a stored claim cannot be read", operation="claim_request")):
+        version, *parts = read_json(text(reply))
+        if int(version) > FORMAT_VERSION:
+            raise StoreFormatError(
+                "claim_request: a claim was written by a later version of streamguard; upgrade this process",
+                operation="claim_request",
+            )
+        masked, stream_id, fingerprint = map(str, parts)
+        named = read_json(_masked(base64.b64decode(masked, validate=True), owner, request_key))
+        its_owner, session_id = map(str, named)
+        return RequestClaim(StreamRef(SessionKey(its_owner, session_id), stream_id), fingerprint)
+
+
+def _masked(words: bytes, owner: str, request_key: str) -> bytes:
+    """`words` under the mask; under it again, they are as before."""
+    secret = json.dumps([owner, request_key]).encode()
+    mask = hashlib.shake_256(b"streamguard claim " + secret).digest(len(words))
+    return bytes(word ^ masking for word, masking in zip(words, mask, strict=True))

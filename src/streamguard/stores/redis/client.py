@@ -1,0 +1,82 @@
+"""`RedisClient`: a few connections to one Redis, for rooms beside this one that keep their own things there.
+
+They may not import this package, nor redis; they are handed a client and run scripts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from ...errors import StoreUnavailableError
+from .driver import Address
+from .errors import checked
+from .pipeline import PipelinedConnections
+from .scripts import Scripts
+from .server_facts import inspect_server
+
+__all__ = ["RedisClient"]
+
+
+class RedisClient:
+    """Runs Lua scripts on one Redis. Also an async context manager, which closes it.
+
+    Whoever makes a client closes it; the stores it is given to do not.
+    """
+
+    def __init__(self, url: str, *, command_seconds: float = 1.0) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`; credentials percent-encoded.
+            command_seconds: How long one call may take in all before it counts as failed, in seconds.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        self._address = Address(url)
+        self._scripts = Scripts({})
+        self._connections = PipelinedConnections(self._address, self._scripts, count=2, command_seconds=command_seconds)
+
+    @property
+    def server(self) -> str:
+        """Scheme, host and port, or the socket."""
+        return str(self._address)
+
+    async def start(self) -> list[str]:
+        """Connect. Warns of an unreachable or old server and of an eviction policy."""
+        try:
+            return await inspect_server(self._connections, str(self._address))
+        except StoreUnavailableError as exc:
+            return [f"{exc} at {self._address}: nothing can be stored there until it answers"]
+
+    async def call(
+        self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()
+    ) -> object:
+        """What the Lua text `script` answers: bytes, int, None, or a list of such; it is sent by digest.
+
+        Nothing is retried. After an error, or a cancellation, the script may or may not have run.
+
+        Raises:
+            StoreUnavailableError: no answer in time (its cause is a `TimeoutError` then), no connection, or Redis
+                refused.
+            StoreCorruptError: a key holds another type than the script expects.
+        """
+        replies = await self._connections.run(
+            operation, [self._connections.script(self._scripts.add(script), keys, args)]
+        )
+        checked(operation, replies)
+        return replies[0]
+
+    async def aclose(self) -> None:
+        """Close every connection; later calls raise `StoreUnavailableError`."""
+        await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

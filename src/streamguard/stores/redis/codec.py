@@ -1,0 +1,376 @@
+"""What the Redis store writes, as bytes, and back: records, seals, held parts, hints, log entries.
+
+Pure: no connection here. `docs/reference/redis.md` describes the same fields for operators.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
+
+from ...decoding import decoding, read_json, read_text
+from ...errors import StoreCorruptError, StoreFormatError
+from ...faults import Fault
+from ...values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
+from ..base import AppendReply, Erasure, Hint, NewStream, Seal, Status, StreamMeta, Terminal
+from ..records import read_outcome, read_persisted, read_quota_state
+from .driver import CommandError, Reply
+from .errors import concerns_record
+
+__all__ = [
+    "META_FIELDS",
+    "STATUSES",
+    "append_reply",
+    "decode_erasure",
+    "decode_events",
+    "decode_hint",
+    "decode_meta",
+    "decode_seal",
+    "flatten",
+    "identity",
+    "items",
+    "mutable_fields",
+    "newer_format",
+    "pack_held",
+    "seal_json",
+    "text",
+    "told_ms",
+    "tombstone_json",
+    "usage_json",
+]
+
+STATUSES: Final = (
+    Status.OK,
+    Status.DUPLICATE,
+    Status.FENCED,
+    Status.GAP,
+    Status.SEALED,
+    Status.GONE,
+    Status.LEASED,
+    Status.NOT_SEALED,
+    Status.LOST,
+    Status.LATE,
+)
+"""By the numbers of `lua/include/status.lua`; one past them stands for a record of a later format."""
+
+META_FIELDS: Final = (
+    "v",  # format version
+    "mi",  # message id
+    "pr",  # protocol
+    "bi",  # binding
+    "fp",  # request fingerprint
+    "cv",  # version of the client it is written for; absent where that is not known
+    "o",  # ordinal
+    "e",  # epoch
+    "eb",  # which epoch wrote event `nb`; absent while the epoch was never raised
+    "nb",  # the last event when the epoch was last raised
+    "s",  # state: o(pen), s(ealed), c(losed)
+    "n",  # last event
+    "d",  # lease deadline, ms on the server's clock
+    "p",  # stop asked for
+    "x",  # log lost
+    "g",  # seal: outcome and fault, JSON
+    "gl",  # seal: last event
+    "u",  # usage, JSON: the seal's; before there is one, as of the last heartbeat
+    "h",  # seal: held closing parts, packed
+    "y",  # persisted
+    "q",  # quota
+    "rv",  # a later request superseded its reply
+    "c",  # when it began, µs on the server's clock
+    "z",  # closed at, ms on the server's clock
+    "ab",  # for how long it may go on while nobody views it, ms
+    "va",  # viewed outside its writer's process at, ms on the server's clock
+)
+"""The record's fields a snapshot holds. Besides these: owner `ow` and session `se` in clear, the TTL appends renew `t`,
+watched until `w`, outbox payload `j`."""
+
+_LARGEST: Final = 2**53
+"""Beyond it a Lua number is not exact: no script of ours writes one."""
+_STATES: Final = {b"o": StreamState.OPEN, b"s": StreamState.SEALED, b"c": StreamState.CLOSED}
+_KINDS: Final = {kind.encode(): kind for kind in EventKind}
+_LENGTH: Final = struct.Struct(">I")
+_HINT: Final = struct.Struct(">BQQ")
+_HINTED: Final = struct.Struct(">cI")
+
+
+def items(reply: Reply) -> list[Reply]:
+    """A script's answer that is a list.
+
+    Raises:
+        StoreCorruptError: it is something else.
+    """
+    if not isinstance(reply, list):
+        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
+    return reply
+
+
+def text(reply: Reply) -> str:
+    """A script's answer that is text.
+
+    Raises:
+        StoreCorruptError: it is something else.
+    """
+    with decoding(lambda: StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")):
+        return read_text(reply)
+
+
+def _number(value: Reply) -> int:
+    if isinstance(value, int):
+        return value
+    number = int(read_text(value))
+    if abs(number) > _LARGEST:
+        raise OverflowError("a number is too large")
+    return number
+
+
+def append_reply(reply: Reply) -> AppendReply:
+    """What a script that writes to a stream answers: the last event's number alone where all went as usual."""
+    if isinstance(reply, int):
+        return AppendReply(Status.OK, reply, False)
+    if isinstance(reply, CommandError) and not concerns_record(reply):
+        return AppendReply(Status.REFUSED, 0, False)
+    match reply:
+        case [int() as status, int() as last_seq, int() as stop, *_] if 0 <= status < len(STATUSES):
+            return AppendReply(STATUSES[status], last_seq, stop == 1)
+        case _:  # an error that this stream's record caused, a later format, or fields that are no numbers
+            return AppendReply(Status.CORRUPT, 0, False)
+
+
+def told_ms(reply: Reply) -> int | None:
+    """The server's time in the answer of a script that writes to a stream: Unix time in milliseconds; None if it does
+    not tell."""
+    match reply:
+        case [_, _, _, int() as at]:
+            return at
+        case _:
+            return None
+
+
+def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | None:
+    """The record in a script's `snapshot` of `ref`; None for no record.
+
+    Raises:
+        StoreCorruptError: a later version wrote it, or it is damaged.
+    """
+    if reply is None:
+        return None
+    with decoding(lambda: _damaged(ref, "record", operation)):
+        if not isinstance(reply, list):
+            raise TypeError("not a snapshot")
+        *values, length, now = reply
+        f = dict(zip(META_FIELDS, values, strict=True))
+        version = _number(f["v"])
+        if version > FORMAT_VERSION:
+            raise newer_format(ref, operation)
+        last, at, epoch, began = _number(f["n"]), _number(now), _number(f["e"]), _number(f["c"])
+        taken = f["eb"] is not None
+        return StreamMeta(
+            ref=ref,
+            message_id=read_text(f["mi"]),
+            protocol=read_text(f["pr"]),
+            binding=read_text(f["bi"]),
+            fingerprint=read_text(f["fp"]),
+            ordinal=_number(f["o"]),
+            epoch=epoch,
+            state=_STATES[read_text(f["s"]).encode()],
+            last_seq=last,
+            last_epoch=_number(f["eb"]) if taken and 0 < last <= _number(f["nb"]) else epoch,
+            first_seq=last - _number(length) + 1,
+            lease_seconds=(_number(f["d"]) - at) / 1000,
+            stop_requested=f["p"] == b"1",
+            taken=taken,
+            lost=f["x"] == b"1",
+            seal=None if f["g"] is None else decode_seal(ref, (f["g"], f["gl"], f["u"], f["h"]), operation),
+            usage=_usage(f["u"]),
+            persisted=read_persisted(read_text(f["y"])),
+            quota=read_quota_state(read_text(f["q"])),
+            revised=f["rv"] == b"1",
+            created_at=began / 1_000_000,
+            age_seconds=max(0.0, at / 1_000 - began / 1_000_000),
+            closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,
+            abandon_after_seconds=None if f["ab"] is None else _number(f["ab"]) / 1000,
+            viewed_seconds=None if f["va"] is None else (at - _number(f["va"])) / 1000,
+            format_version=version,
+            client_version="" if f["cv"] is None else read_text(f["cv"]),
+        )
+
+
+def decode_erasure(reply: Reply) -> Erasure | None:
+    """A session's erasure mark; None for none.
+
+    Raises:
+        StoreCorruptError: it is damaged.
+    """
+    if reply is None:
+        return None
+    with decoding(lambda: StoreCorruptError("erased: a stored mark cannot be read", operation="erased")):
+        mark, now = map(_number, items(reply))
+    return Erasure(mark / 1_000_000, (now - mark) / 1_000_000)
+
+
+def newer_format(ref: StreamRef | None, operation: str) -> StoreFormatError:
+    """The error for a record a later version wrote, a stream's or (None) a session's; nothing was changed."""
+    what = "this session" if ref is None else f"stream {ref.stream_id}"
+    return StoreFormatError(
+        f"{operation}: {what} was written by a later version of streamguard; upgrade this process",
+        operation=operation,
+    )
+
+
+def _damaged(ref: StreamRef, what: str, operation: str) -> StoreCorruptError:
+    return StoreCorruptError(f"the stored {what} of stream {ref.stream_id} cannot be read", operation=operation)
+
+
+def identity(new: NewStream) -> list[str | bytes]:
+    """The fields that never change, as name and value pairs; owner and session are there for operators."""
+    fields: list[str | bytes] = [
+        "mi",
+        new.message_id,
+        "pr",
+        new.protocol,
+        "bi",
+        new.binding,
+        "fp",
+        new.fingerprint,
+        "ow",
+        new.ref.key.owner.encode("utf-8", "surrogatepass"),
+        "se",
+        new.ref.key.session_id.encode("utf-8", "surrogatepass"),
+        *(("cv", new.client_version) if new.client_version else ()),
+    ]
+    if new.abandon_after_seconds is not None:
+        fields += ("ab", str(round(new.abandon_after_seconds * 1000)))
+    return fields
+
+
+# -- seals ------------------------------------------------------------------------------------------------------------
+
+
+def _seal_json(outcome: str, fault: Fault | None, *, silent: bool = False) -> bytes:
+    body: dict[str, object] = {"outcome": outcome}
+    if silent:
+        body["silent"] = True
+    if fault is not None:
+        body["fault"] = fault.as_dict()
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def seal_json(seal: Seal) -> bytes:
+    """The field `g`: outcome, fault, and whether nothing was said."""
+    return _seal_json(seal.original or seal.outcome, seal.fault, silent=seal.silent)
+
+
+def tombstone_json(terminal: Terminal) -> bytes:
+    """The field `g` of a lost stream, whose terminal record decides how it ended."""
+    return _seal_json(terminal.original or terminal.outcome, terminal.fault)
+
+
+def usage_json(usage: Usage | None) -> bytes:
+    """The field `u`; empty when nothing is known."""
+    return b"" if usage is None else json.dumps(dict(usage.amounts), separators=(",", ":")).encode()
+
+
+def _usage(field: Reply) -> Usage | None:
+    if not isinstance(field, bytes) or not field:
+        return None
+    amounts = read_json(field)
+    if not isinstance(amounts, dict) or any(type(amount) is not int for amount in amounts.values()):
+        raise TypeError("amounts are numbers by unit")
+    return Usage(amounts)
+
+
+def pack_held(parts: Iterable[bytes]) -> bytes:
+    """The field `h`: each part after its length, four bytes big-endian."""
+    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+
+
+def _unpack_held(packed: bytes) -> tuple[bytes, ...]:
+    parts, at = [], 0
+    while at < len(packed):
+        (size,) = _LENGTH.unpack_from(packed, at)
+        at += 4
+        if at + size > len(packed):
+            raise ValueError("held parts are cut off")
+        parts.append(packed[at : at + size])
+        at += size
+    return tuple(parts)
+
+
+def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal:
+    """The seal in the fields `g`, `gl`, `u` and `h`.
+
+    Raises:
+        StoreCorruptError: they are damaged.
+    """
+    with decoding(lambda: _damaged(ref, "seal", operation)):
+        seal, last_seq, usage, held = fields
+        body = read_json(read_text(seal))
+        outcome, original = read_outcome(body["outcome"])
+        return Seal(
+            outcome=outcome,
+            last_seq=_number(last_seq),
+            fault=Fault.from_dict(body["fault"]) if "fault" in body else None,
+            usage=_usage(usage),
+            held=_unpack_held(held) if isinstance(held, bytes) else (),
+            original=original,
+            silent=body.get("silent") is True,
+        )
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def mutable_fields(persisted: Persisted | None, quota: QuotaState | None) -> list[str]:
+    """The fields of a record that may change after the end, as name and value pairs."""
+    fields: list[str] = []
+    if persisted is not None:
+        fields += ("y", persisted)
+    if quota is not None:
+        fields += ("q", quota)
+    return fields
+
+
+def flatten(events: Iterable[tuple[EventKind, bytes]]) -> list[str | bytes]:
+    """Events as script arguments: kind and payload in turn."""
+    return [piece for event in events for piece in event]
+
+
+def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
+    """The events in an `XRANGE` reply.
+
+    Raises:
+        StoreCorruptError: an entry is not one of ours.
+    """
+    if not isinstance(reply, list):
+        raise _damaged(ref, "log", operation)
+    events = []
+    entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; tried below
+    with decoding(lambda: _damaged(ref, "log", operation)):
+        for entry_id, (name, data) in entries:
+            epoch, _, seq = entry_id.partition(b"-")
+            events.append(Event(int(seq), _KINDS[name], data, int(epoch)))
+    return events
+
+
+def decode_hint(payload: bytes) -> Hint:
+    """A published hint. Later versions may append to it; what cannot be read is an empty hint.
+
+    Layout: a byte with the stop flag, the number of the first event and its epoch in eight bytes each, big-endian, then
+    per event its kind letter, its length in four bytes and its payload.
+    """
+    try:
+        stop, first_seq, epoch = _HINT.unpack_from(payload)
+        events: list[tuple[EventKind, bytes]] = []
+        at = _HINT.size
+        while at < len(payload):
+            kind, size = _HINTED.unpack_from(payload, at)
+            at += _HINTED.size
+            events.append((_KINDS[kind], payload[at : at + size]))
+            at += size
+        if at > len(payload):
+            return Hint(0, (), False)
+    except (KeyError, struct.error):
+        return Hint(0, (), False)
+    return Hint(first_seq, tuple(events), stop == 1, epoch)

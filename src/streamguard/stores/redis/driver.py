@@ -1,0 +1,356 @@
+"""The only module that imports redis: addresses, connections, scripts sent by digest, driver errors.
+
+redis-py's client classes are not used, only its connections: they bring TLS, AUTH and unix sockets, while commands
+are packed here and many go out in one write. Departures from redis-py's defaults, each for a reason it showed when
+measured at 8.1:
+
+1. nothing is retried: a retried `XADD` whose reply was lost writes twice;
+2. one deadline covers a whole exchange, connecting and waiting for the connection included: redis-py's own starts
+   anew for each reply;
+3. its connection is taken over once it is connected and logged in: reading a reply its way, with streams, a task's
+   wake and a timeout each, costs more than everything else about it;
+4. RESP2: nothing of RESP3 is needed, and connecting takes one round trip less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ, DefaultSelector
+from socket import SHUT_RDWR
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from hiredis import pack_command
+from redis._parsers import _AsyncHiredisParser  # no public name; the dependency is capped below the next major
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import Connection as TCPConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ChildDeadlockedError,
+    IncorrectPolicyType,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+)
+
+from ...deadlines import Deadline
+from ...errors import ConfigurationError
+
+__all__ = [
+    "DRIVER_ERRORS",
+    "Address",
+    "Command",
+    "CommandError",
+    "Link",
+    "Reply",
+    "error_code",
+    "pack",
+    "pack_argument",
+    "unknown_script",
+]
+
+CommandError: TypeAlias = RedisError
+"""An error reply, as it stands among the others."""
+
+Reply: TypeAlias = "bytes | int | CommandError | list[Reply] | None"
+"""What Redis answers under RESP2."""
+
+pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
+"""The stub says a tuple of one."""
+
+DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
+"""Everything redis-py raises; a timeout is an OSError."""
+
+_CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
+
+_WRONG_SERVER: Final = frozenset({"LOADING", "MASTERDOWN", "READONLY"})
+"""Replies of a server that is not (or no longer) the one to write to: the next call connects anew."""
+
+_PLAIN: Final = frozenset({int, bytes, list, type(None)})
+"""Types of the replies that are no errors."""
+
+IDLE_SECONDS: Final = 0.5
+"""A connection unused for longer is looked at before it is used: a server that restarted has closed it."""
+
+_DATABASE: Final = re.compile(r"/?[0-9]*")
+
+_OPTIONS: Final = frozenset(
+    {
+        "connection_class",
+        "db",
+        "host",
+        "password",
+        "path",
+        "port",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+        "username",
+    }
+)
+
+
+def unknown_script(reply: Reply) -> bool:
+    """Whether the server was asked for a script it does not have."""
+    return isinstance(reply, NoScriptError)
+
+
+def error_code(error: CommandError) -> str:
+    """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
+    found = _CODE.search(str(error))
+    return found[0] if found else error.status_code or type(error).__name__
+
+
+def pack_argument(argument: bytes) -> bytes:
+    """One argument of a packed command."""
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+class Command(NamedTuple):
+    """A packed command, and the script it calls, to be loaded when the server does not know it."""
+
+    packed: bytes
+    script: str | None = None
+    on_index: bytes | None = None
+    """The index that it works on, if it does: one of another type is begun anew (see `redis_index`)."""
+
+    @classmethod
+    def of(cls, *args: str | bytes | int) -> Command:
+        """A plain command."""
+        return cls(pack(args))
+
+
+class Address:
+    """Where Redis is and how to log in. Its `str` holds no credential."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
+        repeats the URL, since a password with a slash in it ends up in the strangest places."""
+        scheme = url.partition("://")[0]
+        if scheme in ("redis+cluster", "redis+sentinel"):
+            raise ConfigurationError(
+                f"{scheme}:// is not supported yet in this version; use redis://, rediss:// or unix://"
+            )
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ConfigurationError("a Redis URL begins with redis://, rediss:// or unix://")
+        try:
+            self._options: dict[str, object] = dict(parse_url(url))
+            port = self._options.get("port", 6379)
+            # redis-py takes a database it cannot read for 0.
+            if scheme != "unix" and _DATABASE.fullmatch(urlsplit(url).path) is None:
+                raise ValueError("the path is not a database number")
+        except ValueError:
+            raise ConfigurationError(
+                f"this {scheme}:// URL cannot be read; "
+                "its form is scheme://user:password@host:port/database, with special characters percent-encoded"
+            ) from None
+        unknown = sorted(self._options.keys() - _OPTIONS)
+        if unknown:
+            raise ConfigurationError(
+                f"a Redis URL takes the options db and ssl_…; {', '.join(unknown)} has no meaning here"
+            )
+        if scheme == "unix":
+            if "path" not in self._options:
+                raise ConfigurationError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
+            self._text = f"unix://{self._options['path']}"
+        else:
+            self._text = f"{scheme}://{self._options.get('host', 'localhost')}:{port}"
+
+    def __str__(self) -> str:
+        return self._text
+
+    def connection(self) -> AbstractConnection:
+        """A connection, not yet connected. It has no timeouts of its own: whoever uses it has a deadline."""
+        options = dict(self._options)
+        make = options.pop("connection_class", TCPConnection)
+        if "path" not in options:
+            options["socket_keepalive"] = True
+        connection: AbstractConnection = make(  # type: ignore[operator] # one of redis-py's connection classes
+            **options,
+            socket_timeout=None,
+            socket_connect_timeout=None,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            decode_responses=False,
+            protocol=2,
+            driver_info=None,  # CLIENT SETINFO: two more round trips and one more command to allow
+            parser_class=_AsyncHiredisParser,
+        )
+        return connection
+
+
+class _Line(asyncio.Protocol):
+    """The transport of one connection, once that is connected and logged in, and what arrives on it."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._reader: Any = connection._parser._reader  # type: ignore[attr-defined] # noqa: SLF001 # hiredis's
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001 # connected, so there is one
+        self.transport = cast("asyncio.Transport", writer.transport)
+        self.transport.set_protocol(self)
+        self.replies: list[Reply] = []
+        """What arrived and was not taken."""
+        self.lost: Exception | None = None
+        """Why nothing more will arrive."""
+        self._wanted = 0
+        self._arrived: asyncio.Future[None] | None = None
+
+    async def close(self) -> None:
+        """Close it without waiting for the peer."""
+        await self._connection.disconnect(nowait=True)
+
+    def abandon(self) -> None:
+        """Close it without its event loop, which is closed."""
+        with suppress(Exception):  # each kind of loop has an error of its own for that
+            self.transport.abort()
+        with suppress(Exception):
+            self.transport.get_extra_info("socket").shutdown(SHUT_RDWR)
+
+    def write(self, packed: bytes) -> None:
+        try:
+            self.transport.write(packed)
+        except RuntimeError as exc:
+            # What uvloop raises for writing to a transport that the peer has reset; asyncio has an OSError for it.
+            raise ConnectionResetError("the connection was lost before writing") from exc
+
+    async def until(self, wanted: int) -> None:
+        """Wait until so many replies are there."""
+        if self.lost is not None:
+            raise self.lost
+        self._wanted = wanted
+        self._arrived = asyncio.get_running_loop().create_future()
+        await self._arrived
+
+    def fail(self, error: Exception) -> None:
+        """End the waiting for replies."""
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_exception(error)
+
+    def readable(self) -> bool:
+        """Whether something is there that the event loop has not seen: where no answer is owed, that is its end."""
+        with DefaultSelector() as selector:
+            selector.register(self.transport.get_extra_info("socket").fileno(), EVENT_READ)
+            return bool(selector.select(0))
+
+    # -- what the event loop calls -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        replies, gets = self.replies, self._reader.gets
+        try:
+            self._reader.feed(data)
+            while (found := gets()) is not NOT_ENOUGH_DATA:
+                replies.append(found)
+        except RedisError as exc:  # this is no Redis
+            self.lost = exc
+            self.fail(exc)
+            return
+        arrived = self._arrived
+        if arrived is not None and len(replies) >= self._wanted and not arrived.done():
+            arrived.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = exc or ConnectionResetError("the server closed the connection")
+        self.fail(self.lost)
+
+
+class Link:
+    """One connection, on which one thing is asked at a time. It is dropped whenever that is broken off in the middle:
+    what else arrives on it then is nobody's answer."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._line: _Line | None = None
+        self._used_at = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as known."""
+        return self._line is not None and self._line.lost is None
+
+    async def connect(self) -> None:
+        """Connect, if not connected; a connection the server has closed meanwhile is replaced."""
+        line = self._line
+        if line is not None:
+            if line.lost is None and not line.replies and not line.readable():
+                return
+            await self.drop()
+        connection = self._address.connection()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._line = _Line(connection)
+
+    async def drop(self) -> None:
+        """Close the connection without waiting for the peer."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    def abandon(self) -> None:
+        """Give the connection up without its event loop, which is closed: the server sees its end."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.abandon()
+
+    async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
+        """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
+
+        Raises:
+            TimeoutError: not all were there by `deadline`. The connection is dropped then, as after
+                everything else that is raised.
+        """
+        loop = asyncio.get_running_loop()
+        line = self._line
+        if line is None or line.lost is not None or line.replies or loop.time() - self._used_at > IDLE_SECONDS:
+            async with deadline.limit():
+                await self.connect()
+            line = cast("_Line", self._line)
+        timer = deadline.call(partial(line.fail, TimeoutError()))
+        try:
+            line.write(b"".join(packed))
+            await line.until(len(packed))
+        except BaseException:
+            await self.drop()
+            raise
+        finally:
+            timer.cancel()
+        self._used_at = loop.time()
+        replies, line.replies = line.replies, []
+        refused = not _PLAIN.issuperset(map(type, replies))
+        if len(replies) > len(packed) or (
+            refused and any(isinstance(reply, CommandError) and error_code(reply) in _WRONG_SERVER for reply in replies)
+        ):
+            await self.drop()
+        return replies, refused
+
+    async def send(self, packed: bytes) -> bool:
+        """Send without waiting for an answer, unless not connected (then False)."""
+        if self._line is None:
+            return False
+        self._line.write(packed)
+        return True
+
+    async def receive(self) -> list[Reply]:
+        """Wait for a message; it and all that came with it. Breaking it off drops the connection."""
+        line = self._line
+        if line is None:
+            raise ConnectionResetError("the connection was dropped")
+        try:
+            if not line.replies:
+                await line.until(1)
+        except BaseException:
+            await self.drop()
+            raise
+        replies, line.replies = line.replies, []
+        return replies

@@ -1,0 +1,65 @@
+"""What the driver's errors and Redis's error replies are to a caller of the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from ...errors import StoreCorruptError, StoreUnavailableError
+from .driver import DRIVER_ERRORS, CommandError, Reply, error_code
+
+__all__ = ["checked", "concerns_record", "mapped_error", "mapped_errors", "refused_error"]
+
+_UNUSABLE: Final = re.compile(
+    r"attempt to |bad argument|hash value is not|is not an integer|is not a valid float|equal or smaller than the"
+    r"|would overflow|too many results to unpack|: Expected |Found too many nested|invalid (?:token|number|expire)"
+)
+"""What Lua, cjson and Redis say within a script of a value that is none of ours. What a server may say of a command (it
+is unknown, not allowed, there is no memory) is not among it."""
+
+
+@contextmanager
+def mapped_errors(operation: str) -> Iterator[None]:
+    """Turns whatever the driver raises into `StoreUnavailableError`. Its text names no host, key or credential."""
+    try:
+        yield
+    except DRIVER_ERRORS as exc:
+        raise mapped_error(operation, exc) from exc
+
+
+def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
+    """What one of `DRIVER_ERRORS`, or whatever else ended a connection, is to a caller; it still has to be raised from
+    it."""
+    if isinstance(error, TimeoutError):
+        return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
+    text = f"{operation}: Redis could not be used ({type(error).__name__})"
+    return StoreUnavailableError(text, operation=operation)
+
+
+def concerns_record(error: CommandError) -> bool:
+    """Whether an error reply says that what a key holds is not what it should be: it is of another type, or a script
+    of ours could not do with it. That says nothing of the server, and asking again does not help."""
+    text = str(error)
+    return "WRONGTYPE" in text or ("user_script" in text and _UNUSABLE.search(text) is not None)
+
+
+def checked(operation: str, replies: Sequence[Reply]) -> None:
+    """Raises for the first error among `replies`.
+
+    Raises:
+        StoreCorruptError: a key holds something else than ours do (see `concerns_record`).
+        StoreUnavailableError: Redis refused, for any other reason.
+    """
+    for reply in replies:
+        if isinstance(reply, CommandError):
+            raise refused_error(operation, reply) from reply
+
+
+def refused_error(operation: str, error: CommandError) -> StoreCorruptError | StoreUnavailableError:
+    """What an error reply is to a caller; it still has to be raised from it."""
+    if concerns_record(error):
+        text = f"{operation}: a key of this namespace is damaged, or was written by something else"
+        return StoreCorruptError(text, operation=operation)
+    return StoreUnavailableError(f"{operation}: Redis refused ({error_code(error)})", operation=operation)

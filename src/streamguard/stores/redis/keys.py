@@ -1,0 +1,173 @@
+"""Every Redis key and channel, built in one place.
+
+Ids from outside (owners, sessions) reach no key: a digest stands for them, which is also the cluster hash tag, so
+that all of a session's keys share a slot. The reference page `docs/reference/redis.md` lists the layout.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from ...decoding import decoding, read_json
+from ...errors import StoreCorruptError
+from ...values import SessionKey, StreamRef
+
+__all__ = ["LEASE_SHARDS", "OUTBOX_SHARDS", "Keys", "SessionKeys", "StreamKeys", "decode_member", "encode_member"]
+
+LEASE_SHARDS: Final = 16
+"""The lease index is split so that a cluster spreads it and no sorted set grows large."""
+
+OUTBOX_SHARDS: Final = 16
+"""The outbox, likewise."""
+
+_CACHED_STREAMS: Final = 4096
+
+
+class SessionKeys(NamedTuple):
+    """The keys of one session."""
+
+    session: bytes
+    """Hash: the pointers and the ordinal counter."""
+    streams: bytes
+    """Sorted set: the ids of its streams, by ordinal; what an erasure has to delete."""
+    erased: bytes
+    """String: when the session was last erased."""
+    stopped: bytes
+    """String: when its coming answers were stopped."""
+    meta_prefix: bytes
+    """What the keys of its streams' records begin with; the stream id follows."""
+    log_prefix: bytes
+
+
+class StreamKeys(NamedTuple):
+    """The keys of one stream."""
+
+    meta: bytes
+    """Hash: the stream's record. Its channels are named after it."""
+    log: bytes
+    """Stream: the events."""
+    session: bytes
+    streams: bytes
+    control: bytes
+    """Channel: something other than the events changed."""
+    data: bytes
+    """Channel: the events of each append, while someone watches."""
+    early: bytes
+    """String: until when a stream that is not registered yet is watched."""
+    withdrawn: bytes
+    """String: its registration was taken back, and is refused should it arrive only now."""
+
+
+def _digest(*texts: str) -> str:
+    """22 characters that stand for `texts`, 128 bits of them: equal only for equal texts."""
+    state = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        state.update(len(raw).to_bytes(8, "big"))
+        state.update(raw)
+    return base64.urlsafe_b64encode(state.digest()).rstrip(b"=").decode()
+
+
+class Keys:
+    """The keys of one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        # An instance's own caches: a method cache would keep every store alive.
+        self.session: Callable[[SessionKey], SessionKeys] = lru_cache(_CACHED_STREAMS)(self._session)
+        self.stream: Callable[[StreamRef], StreamKeys] = lru_cache(_CACHED_STREAMS)(self._stream)
+
+    def _session(self, key: SessionKey) -> SessionKeys:
+        prefix = f"{self._namespace}:{{{_digest(self._namespace, key.owner, key.session_id)}}}:".encode()
+        return SessionKeys(prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"p", prefix + b"m:", prefix + b"l:")
+
+    def _stream(self, ref: StreamRef) -> StreamKeys:
+        session = self.session(ref.key)
+        stream_id = ref.stream_id.encode("utf-8", "surrogatepass")
+        meta = session.meta_prefix + stream_id
+        return StreamKeys(
+            meta,
+            session.log_prefix + stream_id,
+            session.session,
+            session.streams,
+            meta + b":c",
+            meta + b":d",
+            meta + b":w",
+            meta + b":r",
+        )
+
+    def owner(self, owner: str) -> bytes:
+        """Sorted set: an owner's running streams by lease deadline."""
+        return f"{self._namespace}:{{o.{_digest(self._namespace, owner)}}}".encode()
+
+    def stops(self, owner: str) -> bytes:
+        """Sorted set: the sessions of an owner whose coming answers were stopped, by when that ends."""
+        return f"{self._namespace}:{{p.{_digest(self._namespace, owner)}}}".encode()
+
+    def lease_shard(self, ref: StreamRef) -> bytes:
+        """Sorted set: the part of the lease index that `ref` belongs to."""
+        return self._shard("lease", self._spread(ref) % LEASE_SHARDS)
+
+    def lease_shards(self) -> list[bytes]:
+        """The whole lease index."""
+        return [self._shard("lease", number) for number in range(LEASE_SHARDS)]
+
+    def lease_shards_of(self, place: int, of: int) -> list[bytes]:
+        """A part of the lease index: every `of`th shard, from `place` on; in part of a shard there are none."""
+        return self.lease_shards()[place % of :: of]
+
+    def workers(self) -> bytes:
+        """Sorted set: the workers that share out the lease index, by when they count no longer."""
+        return f"{self._namespace}:{{workers}}".encode()
+
+    def viewers(self) -> tuple[bytes, bytes]:
+        """Sorted set: the workers that have viewers, by when what they said of them stands no longer; and hash: what
+        they said."""
+        prefix = f"{self._namespace}:{{viewers}}".encode()
+        return prefix, prefix + b":n"
+
+    def outbox_shard(self, ref: StreamRef) -> bytes:
+        """Sorted set: the part of the outbox that `ref` belongs to."""
+        return self._shard("outbox", self._spread(ref) % OUTBOX_SHARDS)
+
+    def outbox_shards(self) -> list[bytes]:
+        """The whole outbox."""
+        return [self._shard("outbox", number) for number in range(OUTBOX_SHARDS)]
+
+    def _spread(self, ref: StreamRef) -> int:
+        return int.from_bytes(hashlib.blake2b(self.session(ref.key).session, digest_size=2).digest(), "big")
+
+    def _shard(self, index: str, number: int) -> bytes:
+        return f"{self._namespace}:{{{index}.{number}}}".encode()
+
+    def request(self, owner: str, request_key: str) -> bytes:
+        """String: which stream answers the owner's requests with one idempotency key."""
+        return f"{self._namespace}:{{r.{_digest(self._namespace, owner, request_key)}}}".encode()
+
+    def probe(self) -> bytes:
+        """String: what `ping` writes."""
+        return f"{self._namespace}:{{probe}}".encode()
+
+
+def encode_member(ref: StreamRef) -> bytes:
+    """A stream's name as a member of an index: base64url of a JSON array, so that it can be read back."""
+    text = json.dumps([ref.key.owner, ref.key.session_id, ref.stream_id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode())
+
+
+def decode_member(member: bytes) -> StreamRef:
+    """What `encode_member` named.
+
+    Raises:
+        StoreCorruptError: it is no such member.
+    """
+    with decoding(lambda: StoreCorruptError("an index holds an entry this version cannot read", operation="due")):
+        owner, session_id, stream_id = read_json(base64.b64decode(member, b"-_", validate=True))
+        if not (isinstance(owner, str) and isinstance(session_id, str) and isinstance(stream_id, str)):
+            raise TypeError("ids are texts")
+        return StreamRef(SessionKey(owner, session_id), stream_id)

@@ -1,0 +1,207 @@
+"""Deadlines across sessions: the sharded index of leases, and owners' running streams.
+
+A stream's record and its entry in the index lie on different cluster slots, so no script touches both. An entry is
+written before the record and removed after it; in between, and after any crash, it may be wrong, so `due` believes
+the record alone and corrects the entry, provided nobody moved it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from ...errors import StoreCorruptError
+from ...values import StreamRef
+from ..damage import RecordKind
+from ..records import Share
+from .driver import Command, CommandError
+from .errors import checked, concerns_record
+from .keys import StreamKeys, decode_member, encode_member
+from .sharded_index import STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
+
+__all__ = ["OWNER_TTL_MS", "LeaseIndex", "milliseconds"]
+
+_INDEX_TTL_MS: Final = 8 * 86_400_000
+"""Longer than any stream is kept with work owed (`outbox_retention_seconds`, a week); every write renews it."""
+
+_LATER_MS: Final = 10_000
+"""For how long entries of a later version are left to its workers, where there are many of them."""
+
+OWNER_TTL_MS: Final = 86_400_000
+"""How long an owner's slots are kept after the last of its streams was registered or renewed."""
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, at least one: Redis deletes a key that is given none."""
+    return max(1, round(seconds * 1000))
+
+
+class _Entry(NamedTuple):
+    score: int
+    shard: bytes
+    member: bytes
+    ref: StreamRef
+
+
+class LeaseIndex(ShardedIndex):
+    """The index entries and owners' slots of one store."""
+
+    kind = RecordKind.LEASE_INDEX
+
+    def renewal(self, ref: StreamRef, lease_seconds: float) -> Command:
+        """Enter `ref`, or move it, to a lease from now on. The reply is the deadline."""
+        return self._entries(self._keys.lease_shard(ref), [ref], lease_seconds)
+
+    def entry(self, ref: StreamRef, lease_seconds: float) -> Command:
+        """Enter `ref` before its record is written; an entry that is there stays, since the write may be refused.
+
+        One that is too early is corrected by `due`; one moved too late would hide an orphan for a lease. The reply is
+        the deadline of a new entry, 0 for one that was there.
+        """
+        return self._entries(self._keys.lease_shard(ref), [ref], lease_seconds, "NX")
+
+    def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float, mode: str = "") -> Command:
+        members = [encode_member(ref) for ref in refs]
+        return self._connections.index_script(
+            "renew", shard, (mode, milliseconds(lease_seconds), _INDEX_TTL_MS, *members)
+        )
+
+    def renewals(self, refs: Sequence[StreamRef], lease_seconds: float) -> list[Command]:
+        """As `renewal` for many, and their owners' slots too where they have one."""
+        by_shard: dict[bytes, list[StreamRef]] = {}
+        by_owner: dict[str, list[str]] = {}
+        for ref in refs:
+            by_shard.setdefault(self._keys.lease_shard(ref), []).append(ref)
+            by_owner.setdefault(ref.key.owner, []).append(ref.stream_id)
+        lease = milliseconds(lease_seconds)
+        return [
+            *(self._entries(shard, some, lease_seconds) for shard, some in by_shard.items()),
+            *(
+                self._connections.index_script("renew", self._keys.owner(owner), ("XX", lease, OWNER_TTL_MS, *ids))
+                for owner, ids in by_owner.items()
+            ),
+        ]
+
+    async def remove(self, refs: Sequence[StreamRef]) -> None:
+        """Remove entries, whatever their deadlines."""
+        if refs:
+            await self._ask("erase", [self._removal(ref) for ref in refs])
+
+    def forget(self, ref: StreamRef) -> None:
+        """Remove an entry with the next exchange, without waiting for it."""
+        self._connections.post("close", [self._removal(ref)])
+
+    def _removal(self, ref: StreamRef) -> Command:
+        shard = self._keys.lease_shard(ref)
+        return Command.of("ZREM", shard, encode_member(ref))._replace(on_index=shard)
+
+    def withdraw(self, ref: StreamRef, deadline: int) -> None:
+        """Remove an entry whose record was refused, with the next exchange, without waiting for it.
+
+        Only while its deadline is still that one: the same stream may be registered again meanwhile. What is left
+        behind `due` removes.
+        """
+        settle = self._connections.index_script(
+            "settle", self._keys.lease_shard(ref), (encode_member(ref), deadline, "")
+        )
+        self._connections.post("register", [settle])
+
+    async def share(self, worker: str, lease_seconds: float) -> Share:
+        """See `StreamStore.share`."""
+        lease = 0 if lease_seconds <= 0 else milliseconds(lease_seconds)
+        (reply,) = await self._ask(
+            "share", [self._connections.script("share", (self._keys.workers(),), (worker, lease, _INDEX_TTL_MS))]
+        )
+        match reply:
+            case [int() as place, int() as of]:
+                return Share(place, max(1, of))
+            case _:
+                raise StoreCorruptError("share: Redis gave an unexpected answer", operation="share")
+
+    async def due(self, limit: int, share: Share | None = None) -> list[StreamRef]:
+        """See `StreamStore.due`. Entries that are wrong are corrected on the way."""
+        keys = self._keys
+        shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)
+        listed = await self._ask(
+            "due", [self._connections.index_script("due", shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
+        )
+        entries = [
+            _Entry(whole_score(score), shard, member, ref)
+            for shard, reply in zip(shards, listed, strict=True)
+            for member, score in scored_members(reply, "due")
+            if (ref := self._named(shard, member)) is not None
+        ]
+        entries.sort(key=lambda entry: entry.score)
+        found: list[StreamRef] = []
+        for start in range(0, len(entries), limit + STALE_ALLOWANCE):
+            if len(found) >= limit:
+                break
+            found += await self._verify(entries[start : start + limit + STALE_ALLOWANCE])
+        return found[:limit]
+
+    async def earliest(self, limit: int) -> list[StreamRef]:
+        """The entries of each shard with the earliest deadlines, `limit` and some more, earliest first. Any may be
+        wrong, and those that cannot be read are left out."""
+        last = limit + STALE_ALLOWANCE - 1
+        listed = await self._ask(
+            "active",
+            [
+                Command.of("ZRANGE", shard, 0, last, "WITHSCORES")._replace(on_index=shard)
+                for shard in self._keys.lease_shards()
+            ],
+        )
+        entries = sorted(
+            (whole_score(score), member) for reply in listed for member, score in scored_members(reply, "active")
+        )
+        found = []
+        for _, member in entries:
+            with suppress(StoreCorruptError):
+                found.append(decode_member(member))
+        return found
+
+    async def _verify(self, entries: Sequence[_Entry]) -> list[StreamRef]:
+        """Those of the entries whose streams are due. One whose record cannot be read is: whoever ends orphans finds
+        that out, and puts it off."""
+        keys = [self._keys.stream(entry.ref) for entry in entries]
+        replies = await self._connections.run(
+            "due", [self._connections.script("lease", (key.meta, key.log)) for key in keys]
+        )
+        found: list[StreamRef] = []
+        corrections: list[Command] = []
+        later: list[_Entry] = []
+        for entry, key, reply in zip(entries, keys, replies, strict=True):
+            match reply:
+                case [b"due" | b"unreadable", *_]:
+                    found.append(entry.ref)
+                case [b"newer", *_]:
+                    later.append(entry)
+                case [state, bytes() as deadline]:
+                    args = (entry.member, entry.score, deadline if state == b"running" else b"")
+                    corrections.append(self._connections.index_script("settle", entry.shard, args))
+                    if state == b"gone":
+                        corrections.append(self._unpoint(key, entry.ref))
+                case _:
+                    if not (isinstance(reply, CommandError) and concerns_record(reply)):
+                        checked("due", [reply])
+                    found.append(entry.ref)
+        if len(later) > STALE_ALLOWANCE // 2:  # they must not hide what this version can end
+            corrections += [self._move(entry.shard, entry.member, _LATER_MS) for entry in later]
+        if corrections:
+            await self._ask("due", corrections)
+        return found
+
+    async def put_off(self, ref: StreamRef, seconds: float, *, readable: bool) -> None:
+        """See `StreamStore.put_off`."""
+        shard = self._keys.lease_shard(ref)
+        move = self._move(shard, encode_member(ref), milliseconds(seconds))
+        unpoint = [] if readable else [self._unpoint(self._keys.stream(ref), ref, unreadable=True)]
+        await self._ask("put_off", [move, *unpoint])
+
+    def _move(self, shard: bytes, member: bytes, from_now_ms: int) -> Command:
+        return self._connections.index_script("renew", shard, ("XX", from_now_ms, _INDEX_TTL_MS, member))
+
+    def _unpoint(self, keys: StreamKeys, ref: StreamRef, *, unreadable: bool = False) -> Command:
+        return self._connections.script(
+            "unpoint", (keys.meta, keys.log, keys.session), (ref.stream_id, "1" if unreadable else "")
+        )

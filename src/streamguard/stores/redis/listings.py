@@ -1,0 +1,64 @@
+"""The steps of `RedisStore` that list streams for operators. They change nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from ...errors import StoreCorruptError
+from ...values import SessionKey, StreamRef, StreamState
+from ..base import StreamMeta
+from .codec import STATUSES, decode_meta, items, newer_format, text
+from .lease_index import LeaseIndex
+from .steps import Steps
+
+__all__ = ["ListingSteps"]
+
+_BATCH: Final = 500
+"""How many records are read in one exchange, at most."""
+_LEAST: Final = 16
+"""How many of a session's streams are looked at in one exchange, at least: those that expired are passed over."""
+
+
+class ListingSteps(Steps):
+    """What `RedisStore` tells operators."""
+
+    _leases: LeaseIndex
+
+    async def active(self, *, limit: int) -> list[StreamMeta]:
+        refs = await self._leases.earliest(limit)
+        found: list[StreamMeta] = []
+        at = 0
+        while at < len(refs) and len(found) < limit:
+            batch = refs[at : at + min(_BATCH, limit - len(found))]
+            at += len(batch)
+            keys = [self._keys.stream(ref) for ref in batch]
+            replies = await self._ask(
+                "active", *(self._connections.script("meta", (key.meta, key.log)) for key in keys)
+            )
+            for ref, reply in zip(batch, replies, strict=True):
+                with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
+                    meta = decode_meta(ref, reply, "active")
+                    if meta is not None and meta.state is not StreamState.CLOSED:
+                        found.append(meta)
+        return sorted(found, key=lambda meta: meta.lease_seconds)
+
+    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        keys = self._keys.session(key)
+        metas: dict[str, StreamMeta] = {}
+        looked_at, more = 0, limit > 0
+        while more and len(metas) < limit:
+            most = min(_BATCH, max(_LEAST, limit - len(metas)))
+            args = (keys.meta_prefix, keys.log_prefix, most, looked_at)
+            number, *reply = items(await self._call("streams", "streams", (keys.session, keys.streams), args))
+            if number == len(STATUSES):
+                raise newer_format(None, "streams")
+            passed, going_on, *found = reply
+            looked_at += passed if isinstance(passed, int) else most
+            more = going_on == b"1"
+            for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
+                with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
+                    meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
+                    if meta is not None:  # once: a stream that begins meanwhile moves the others down
+                        metas[meta.ref.stream_id] = meta
+        return list(metas.values())[:limit]

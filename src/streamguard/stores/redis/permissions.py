@@ -1,0 +1,179 @@
+"""The commands that are used, and which of them an account may not run.
+
+The list is the one of `docs/reference/redis.md`; a test compares it with the page, and with every script and every
+command of the package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ...deadlines import Deadline
+from ...errors import StoreForbiddenError, StoreUnavailableError
+from .codec import items, text
+from .driver import Address, Command, CommandError, Link, Reply, unknown_script
+from .errors import checked, mapped_errors
+from .keys import Keys
+from .pipeline import PipelinedConnections
+from .scripts import Scripts
+
+__all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions"]
+
+SCRIPTED: Final = (
+    ("SET", "@", "1", "PX", "@ttl"),
+    ("GET", "@"),
+    ("EXISTS", "@"),
+    ("HGET", "@", "f"),
+    ("HMGET", "@", "f"),
+    ("HSET", "@", "f", "v"),
+    ("HDEL", "@", "f"),
+    ("HINCRBY", "@", "f", "1"),
+    ("XADD", "@", "NOMKSTREAM", "*", "f", "v"),
+    ("XRANGE", "@", "-", "+"),
+    ("XLEN", "@"),
+    ("ZADD", "@", "XX", "1", "m"),
+    ("ZREM", "@", "m"),
+    ("ZRANGE", "@", "0", "0"),
+    ("ZRANGEBYSCORE", "@", "0", "0"),
+    ("ZREVRANGEBYSCORE", "@", "0", "0"),
+    ("ZREMRANGEBYSCORE", "@", "0", "0"),
+    ("ZSCAN", "@", "0"),
+    ("ZSCORE", "@", "m"),
+    ("ZCARD", "@"),
+    ("PTTL", "@"),
+    ("PEXPIRE", "@", "1000"),
+    ("TIME",),
+    ("PUBLISH", "@c", ""),
+    ("UNLINK", "@"),
+    ("DEL", "@"),
+)
+"""What is done to keys, within scripts and without, each with an example; `@` is a key, and `@c` a channel. The first
+one makes the key, the last ones remove it."""
+
+_MAKING: Final = frozenset({"HSET", "HINCRBY"})
+"""These make a key where there is none, and it would live for ever."""
+
+DIRECT: Final = ("EVALSHA", "SCRIPT LOAD", "PING", "SUBSCRIBE", "UNSUBSCRIBE")
+"""What is needed besides."""
+
+OPTIONAL: Final = ("INFO", "SELECT")
+"""For the warnings at start, and for a database other than 0, which connecting asks for."""
+
+_TTL_MS: Final = 10_000
+_ARGUMENTS: Final[tuple[str | int, ...]] = (
+    _TTL_MS,
+    *(word for command in SCRIPTED[1:] for word in (len(command), *command)),
+)
+_REFUSED: Final = re.compile(
+    "NOPERM|no permissions to|can't run this command|can't access at least one of the|can't publish to the channel|"
+    "[Uu]nknown (?:Redis )?command"
+)
+"""Redis 6.2 hides the code of an error within a script, and says it in words."""
+_HARMLESS: Final = re.compile(r"WRONGTYPE|wrong kind of value|not an integer")
+"""It was allowed, and of the wrong type, as most are meant to be."""
+
+
+class Permissions:
+    """Tries everything that is needed with the account that its connections log in with."""
+
+    def __init__(
+        self,
+        address: Address,
+        connections: PipelinedConnections,
+        scripts: Scripts,
+        keys: Keys,
+        *,
+        command_seconds: float,
+    ) -> None:
+        self._address = address
+        self._connections = connections
+        self._source = scripts.sources["permissions"]
+        self._key = keys.probe()
+        self._seconds = command_seconds
+
+    async def check(self, operation: str, *, subscribing: bool) -> None:
+        """Whether this account may do everything; `subscribing` takes a connection of its own.
+
+        Raises:
+            StoreForbiddenError: it may not.
+            StoreUnavailableError: the server does not answer, or takes no writes.
+        """
+        lacks = await self.lacks(operation, subscribing=subscribing)
+        if lacks:
+            names = ", ".join(lacks)
+            raise StoreForbiddenError(f"{operation}: this account lacks {names}", operation=operation, lacks=lacks)
+
+    async def lacks(self, operation: str, *, subscribing: bool) -> tuple[str, ...]:
+        """The commands that this account may not run, and `keys` or `channels` if it may not use the namespace's.
+
+        Raises:
+            StoreUnavailableError: the server does not answer, or takes no writes.
+        """
+        written, loaded, ponged, tried = await self._connections.run(
+            operation,
+            [
+                Command.of("SET", self._key, "1", "PX", _TTL_MS),  # also tells a replica, and drops its connection
+                Command.of("SCRIPT", "LOAD", self._source),
+                Command.of("PING"),
+                self._connections.script("permissions", (self._key,), _ARGUMENTS),
+            ],
+        )
+        found = _lacking(operation, [("SET", written), ("SCRIPT LOAD", loaded), ("PING", ponged)])
+        if isinstance(tried, CommandError):
+            if not (unknown_script(tried) and found):
+                found += _lacking(operation, [("EVALSHA", tried)])
+            found += await self._without_script(operation, made=not isinstance(written, CommandError))
+        else:
+            words = [text(word) for word in items(tried)]
+            found += _lacking(operation, list(zip(words[::2], words[1::2], strict=True)))
+        if subscribing:
+            found += await self._subscribing(operation)
+        return tuple(sorted(set(found)))
+
+    async def _without_script(self, operation: str, *, made: bool) -> list[str]:
+        """As `lacks`, for an account that may not run the script, or not load it. `made`: the text is there."""
+        names = {"@": self._key, "@c": self._key + b":c"}
+        trying = [command for command in SCRIPTED[1:] if made or command[0] not in _MAKING]
+        commands = [Command.of(*(names.get(word, word) for word in command)) for command in trying]
+        replies = await self._connections.run(operation, commands)
+        told = [str(reply) if isinstance(reply, CommandError) else reply for reply in replies]
+        return _lacking(operation, [(command[0], reply) for command, reply in zip(trying, told, strict=True)])
+
+    async def _subscribing(self, operation: str) -> list[str]:
+        """As `lacks`, for what cannot be done on a connection that does something else."""
+        link = Link(self._address)
+        channel = self._key + b":c"
+        try:
+            with mapped_errors(operation):
+                commands = [Command.of("SUBSCRIBE", channel).packed, Command.of("UNSUBSCRIBE", channel).packed]
+                replies, _ = await link.exchange(commands, deadline=Deadline.after(self._seconds))
+        finally:
+            await link.drop()
+        return _lacking(operation, list(zip(("SUBSCRIBE", "UNSUBSCRIBE"), replies, strict=True)))
+
+
+def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list[str]:
+    """What errors among the replies to commands say that an account lacks.
+
+    Raises:
+        StoreUnavailableError: one says something else: the server takes no writes, say.
+    """
+    found = []
+    for name, reply in replies:
+        if not isinstance(reply, (str, CommandError)):
+            continue
+        said = str(reply)
+        if _is_refusal(said):
+            found.append("channels" if "channel" in said else "keys" if "key" in said else name)
+        elif isinstance(reply, CommandError):
+            checked(operation, [reply])
+        elif _HARMLESS.search(said) is None:
+            code = said.split(maxsplit=1)[0]
+            raise StoreUnavailableError(f"{operation}: Redis refused ({code})", operation=operation)
+    return found
+
+
+def _is_refusal(said: str) -> bool:
+    return _REFUSED.search(said) is not None

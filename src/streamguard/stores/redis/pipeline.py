@@ -1,0 +1,256 @@
+"""Connections that carry what many callers ask: everything that waits goes out in one write.
+
+A task per connection does the writing and reading, so that a caller who is cancelled, or whose budget is spent, takes
+nobody else's replies along, and so that a hundred streams that begin at once cost a few exchanges and not hundreds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from ...deadlines import Deadline
+from ...errors import StoreUnavailableError
+from ...loops import PerLoop
+from .driver import DRIVER_ERRORS, Address, Command, Link, Reply, pack, unknown_script
+from .errors import checked, mapped_error, mapped_errors
+from .scripts import Scripts
+
+__all__ = ["PipelinedConnections"]
+
+EXCHANGE_COMMANDS: Final = 1_000
+"""Commands in one exchange, unless a single caller asks more: its replies must arrive well within the timeout."""
+
+
+class _Request:
+    """The commands of one call."""
+
+    __slots__ = ("deadline", "operation", "packed", "replies", "scripts")
+
+    def __init__(
+        self,
+        operation: str,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        replies: asyncio.Future[list[Reply]] | None,
+        deadline: Deadline,
+    ) -> None:
+        self.operation = operation
+        self.packed = packed
+        self.scripts = scripts
+        """The script that each calls, if any."""
+        self.replies = replies
+        """None when nobody wants to know."""
+        self.deadline = deadline
+        """From when it was asked."""
+
+
+class _Connection:
+    """One connection and its task, which owns the futures of all who asked: however the task ends, none is left."""
+
+    def __init__(self, link: Link, scripts: Scripts) -> None:
+        self.link = link
+        self.asked: deque[_Request] = deque()
+        self.busy = False
+        """An exchange is under way."""
+        self._batch: list[_Request] = []
+        """What the exchange under way carries."""
+        self._scripts = scripts
+        self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, asked: _Request) -> None:
+        """Queue a call."""
+        self.asked.append(asked)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="streamguard-redis-connection")
+        elif self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def close_soon(self) -> None:
+        """Have the task end, and with it the connection."""
+        if self._task is not None:
+            self._task.cancel()
+        self._fail([*self._batch, *self.asked], None)  # a task that is cancelled before its first step tells nobody
+        self.asked.clear()
+
+    async def aclose(self) -> None:
+        """End the task, answer what waits, disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._give_up(None)
+
+    async def _run(self) -> None:
+        """Exchange until cancelled."""
+        try:
+            await self._exchange_all()
+        except asyncio.CancelledError:
+            await self._give_up(None)
+            raise
+        except Exception as exc:  # noqa: BLE001 -- a mistake of ours: those who wait must not pay for it with their lives
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "the task of a Redis connection failed", "exception": exc}
+            )
+            await self._give_up(exc)
+
+    async def _give_up(self, cause: Exception | None) -> None:
+        """Fail whoever waits, and drop the connection: nothing is known of what it carries."""
+        self._fail([*self._batch, *self.asked], cause)
+        self._batch = []
+        self.asked.clear()
+        self.busy = False
+        with mapped_errors("aclose"):
+            await self.link.drop()
+
+    async def _exchange_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self.asked:
+                self._wake = loop.create_future()
+                await self._wake
+            self._wake = None
+            batch = self._batch = [self.asked.popleft()]
+            count = len(batch[0].packed)
+            while self.asked and count + len(self.asked[0].packed) <= EXCHANGE_COMMANDS:
+                count += len(self.asked[0].packed)
+                batch.append(self.asked.popleft())
+            self.busy = True
+            try:
+                await self._exchange(batch)
+            except DRIVER_ERRORS as exc:
+                self._fail(batch, exc)
+            self.busy = False
+            self._batch = []
+
+    async def _exchange(self, batch: list[_Request]) -> None:
+        packed = batch[0].packed if len(batch) == 1 else [one for asked in batch for one in asked.packed]
+        deadline = batch[0].deadline
+        replies, refused = await self.link.exchange(packed, deadline=deadline)
+        if refused:
+            unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
+            if unknown:
+                scripts = [name for asked in batch for name in asked.scripts]
+                await self._repeat(packed, scripts, replies, unknown, deadline=deadline)
+        at = 0
+        for asked in batch:
+            end = at + len(asked.packed)
+            if asked.replies is not None and not asked.replies.done():
+                asked.replies.set_result(replies[at:end])
+            at = end
+
+    async def _repeat(
+        self,
+        packed: Sequence[bytes],
+        scripts: Sequence[str | None],
+        replies: list[Reply],
+        unknown: Sequence[int],
+        *,
+        deadline: Deadline,
+    ) -> None:
+        """Load the scripts the server did not know, and call those again, and only those."""
+        names = {name for n in unknown if (name := scripts[n]) is not None}
+        loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
+        again, _ = await self.link.exchange([*loads, *(packed[n] for n in unknown)], deadline=deadline)
+        for n, reply in zip(unknown, again[len(loads) :], strict=True):
+            replies[n] = reply
+
+    @staticmethod
+    def _fail(batch: Sequence[_Request], cause: Exception | None) -> None:
+        for asked in batch:
+            if asked.replies is None or asked.replies.done():
+                continue
+            if cause is None:
+                error = StoreUnavailableError(f"{asked.operation}: the store was closed", operation=asked.operation)
+            else:
+                error = mapped_error(asked.operation, cause)
+                error.__cause__ = cause
+            asked.replies.set_exception(error)
+
+
+class PipelinedConnections:
+    """A fixed number of connections for each event loop, opened when needed. With one, commands run strictly in the
+    order asked."""
+
+    def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
+        self._connections: PerLoop[list[_Connection]] = PerLoop(
+            lambda: [_Connection(Link(address), scripts) for _ in range(count)], _abandon
+        )
+        self._seconds = command_seconds
+        self._scripts = scripts
+        self._closed = False
+
+    def script(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()) -> Command:
+        """A call of the script `name`."""
+        return Command(pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
+
+    def index_script(self, name: str, index: bytes, args: Sequence[str | bytes | int] = ()) -> Command:
+        """A call of the script `name`, which works on one index and on nothing else."""
+        return self.script(name, (index,), args)._replace(on_index=index)
+
+    def script_start(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int], *, more: int) -> bytes:
+        """The beginning of a call of the script `name` with `more` arguments after `args`, which the caller packs
+        behind it: for a call that is made over and over with little else that changes."""
+        fixed = ("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)
+        _, _, packed = pack(fixed).partition(b"\r\n")
+        return b"*%d\r\n%b" % (len(fixed) + more, packed)
+
+    async def run(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
+        """The replies to `commands`, error replies among them, in one exchange with whatever else waits.
+
+        A script the server does not know is loaded and called again, and only that. Cancelling a call takes back
+        nothing that was sent, and disturbs no other.
+
+        Raises:
+            StoreUnavailableError: no connection, or no answer within the command timeout.
+        """
+        return await self._ask(operation, [one.packed for one in commands], [one.script for one in commands])
+
+    async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
+        """`run` for many calls of one script, each already packed (see `script_start`)."""
+        return await self._ask(operation, packed, (script,) * len(packed))
+
+    async def _ask(self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None]) -> list[Reply]:
+        if self._closed:
+            raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
+        if not packed:
+            return []
+        replies: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        self._lane().ask(_Request(operation, packed, scripts, replies, Deadline.after(self._seconds)))
+        return await replies
+
+    def post(self, operation: str, commands: Sequence[Command]) -> None:
+        """Send `commands` with the next exchange; whether they arrive is not told. For clearing up."""
+        if not self._closed and commands:
+            packed, scripts = [one.packed for one in commands], [one.script for one in commands]
+            self._lane().ask(_Request(operation, packed, scripts, None, Deadline.after(self._seconds)))
+
+    async def load_scripts(self) -> None:
+        """Load all scripts, to spare the first stream the round trip."""
+        sources: Mapping[str, str] = self._scripts.sources
+        checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
+
+    async def aclose(self) -> None:
+        """Close all connections; later calls are refused, waiting ones fail. Those of other event loops end in their
+        own time."""
+        self._closed = True
+        for loop, connections in self._connections.pop_others():
+            for connection in connections:
+                with suppress(RuntimeError):  # it was closed meanwhile
+                    loop.call_soon_threadsafe(connection.close_soon)
+        for connection in self._connections.pop() or ():
+            await connection.aclose()
+
+    def _lane(self) -> _Connection:
+        """The first that is free, else the one with the least to do: a second connection is made only under load."""
+        connections = self._connections.get()
+        return min(connections, key=lambda connection: (connection.busy, len(connection.asked)))
+
+
+def _abandon(connections: list[_Connection]) -> None:
+    """Their event loop is closed, and with it everything that waited."""
+    for connection in connections:
+        connection.link.abandon()

@@ -1,0 +1,66 @@
+"""The Lua scripts: the files beside this module and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+from ...lua import read_scripts
+from ...values import FORMAT_VERSION
+from ..registrations import ENDED_UNCOUNTED
+from .codec import META_FIELDS
+
+__all__ = ["Scripts"]
+
+
+def _digest(source: str) -> bytes:
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+_STREAMS_OF_A_MESSAGE: Final = 64
+"""How many of the streams that wrote one message a session lists: a later save looks for the one before it."""
+
+_SOURCES: Final = read_scripts(
+    __package__,
+    {
+        "@FORMAT_VERSION@": FORMAT_VERSION,
+        "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS),
+        "@STREAMS_OF_A_MESSAGE@": _STREAMS_OF_A_MESSAGE,
+        "@ENDED_UNCOUNTED@": ENDED_UNCOUNTED,
+    },
+)
+"""Lua by script name."""
+
+
+class Scripts:
+    """Scripts by name. What a store runs is what it was given, so a test can hand it a changed line."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self.sources: Final = dict(sources)
+        """Lua by script name, ready to load."""
+        self.digests: Final = {name: _digest(source) for name, source in self.sources.items()}
+        """What `EVALSHA` calls each by."""
+
+    @classmethod
+    def load(cls) -> Scripts:
+        """The scripts of this version, from the package's `lua` directory."""
+        return cls(_SOURCES)
+
+    def add(self, source: str) -> str:
+        """Take in a script by its text, once. Returns the name it goes by: the text itself."""
+        if source not in self.sources:
+            self.sources[source] = source
+            self.digests[source] = _digest(source)
+        return source
+
+    def replacing(self, name: str, old: str, new: str) -> Scripts:
+        """A copy in which one piece of one script reads differently, to see that a test notices.
+
+        Raises:
+            ValueError: `old` does not occur exactly once.
+        """
+        source = self.sources[name]
+        if source.count(old) != 1:
+            raise ValueError(f"{name}.lua holds {old!r} {source.count(old)} times, not once")
+        return Scripts({**self.sources, name: source.replace(old, new)})

@@ -1,0 +1,281 @@
+"""What an operator asks of a Redis server itself: its facts, its clock, whether it takes our scripts, what it forbids
+this account, and which of our keys would live for ever.
+
+Commands used besides those of `RedisStore`: `TIME`, `CONFIG GET` and `SCAN`. What an account may not run is left open.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ...errors import StoreCorruptError, StoreError
+from .driver import Address, Command, CommandError, Reply
+from .errors import checked
+from .keys import Keys
+from .permissions import Permissions
+from .pipeline import PipelinedConnections
+from .record_scan import RecordScan, scan_records
+from .scripts import Scripts
+
+__all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_server", "refusal_of"]
+
+_SECTIONS: Final = ("server", "replication", "memory", "persistence")
+_FACT: Final = re.compile(r"^([a-z_]+):([^\r\n]*)", re.M)
+_COMMAND: Final = re.compile(r"'([a-z|_]+)' command")
+_SCAN_COUNT: Final = 500
+_SCANS: Final = 200
+"""How many steps a sample takes at most: a database may hold millions of keys that are not ours."""
+_WRITTEN_MS: Final = 10_000
+_OLDEST: Final = (6, 2)
+_NAMED: Final = 10
+"""How many keys without a TTL a sample names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How far the server's clock is from this process's."""
+
+    ahead_seconds: float
+    """The server's minus ours; known to half a round trip."""
+    round_trip_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself; None for what it does not tell this account."""
+
+    version: str | None
+    mode: str | None
+    """`standalone`, `cluster` or `sentinel`."""
+    role: str | None
+    """`master` or `slave`."""
+    eviction: str | None
+    """`maxmemory-policy`."""
+    used_bytes: int | None
+    limit_bytes: int | None
+    """`maxmemory`; 0 for no limit."""
+    append_only: bool | None
+    fsync: str | None
+    """When the append-only file is synced: `always`, `everysec` or `no`."""
+    snapshots: str | None
+    """The `save` setting; empty for none."""
+    writing_failed: bool
+    """The last write of a snapshot or of the append-only file failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySample:
+    """Some of a namespace's keys."""
+
+    keys: int
+    immortal: int
+    """How many of them have no TTL."""
+    examples: tuple[str, ...]
+    """Some that have none."""
+    complete: bool
+    """Whether these are all keys of the namespace."""
+
+
+class RedisInspector:
+    """Asks one server about itself. Every method raises `StoreUnavailableError` when it does not answer or refuses,
+    unless it says otherwise."""
+
+    def __init__(self, url: str, *, namespace: str = "streamguard", command_seconds: float = 1.0) -> None:
+        """Nothing is connected yet.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`; credentials percent-encoded.
+            namespace: What our keys begin with.
+            command_seconds: How long one call may take in all, in seconds.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        address = Address(url)
+        self.address: Final = str(address)
+        """Where the server is; holds no credential."""
+        self._namespace = namespace
+        self._scripts = Scripts.load()
+        self._connections = PipelinedConnections(address, self._scripts, count=1, command_seconds=command_seconds)
+        self._keys = Keys(namespace)
+        self._permissions = Permissions(
+            address, self._connections, self._scripts, self._keys, command_seconds=command_seconds
+        )
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._connections.aclose()
+
+    async def clock(self) -> Clock:
+        """Compare clocks, after the connection is made."""
+        await self._ask("connect", Command.of("TIME"))
+        sent, began = time.time(), time.perf_counter()
+        (reply,) = await self._ask("time", Command.of("TIME"))
+        took = time.perf_counter() - began
+        match reply:
+            case [bytes() as seconds, bytes() as microseconds]:
+                theirs = int(seconds) + int(microseconds) / 1_000_000
+            case _:
+                raise StoreCorruptError("time: Redis gave an unexpected answer", operation="time")
+        return Clock(theirs - sent - took / 2, took)
+
+    async def facts(self) -> ServerFacts:
+        """What the server says of itself. What it refuses to say is None."""
+        replies = await self._connections.run(
+            "facts",
+            [
+                *(Command.of("INFO", section) for section in _SECTIONS),
+                *(Command.of("CONFIG", "GET", name) for name in ("save", "appendfsync")),
+            ],
+        )
+        *told, save, fsync = replies
+        text = b"\n".join(reply for reply in told if isinstance(reply, bytes)).decode("utf-8", "replace")
+        facts = dict(_FACT.findall(text))
+        append_only = facts.get("aof_enabled")
+        return ServerFacts(
+            version=facts.get("redis_version"),
+            mode=facts.get("redis_mode"),
+            role=facts.get("role"),
+            eviction=facts.get("maxmemory_policy"),
+            used_bytes=_number(facts.get("used_memory")),
+            limit_bytes=_number(facts.get("maxmemory")),
+            append_only=None if append_only is None else append_only == "1",
+            fsync=_setting(fsync),
+            snapshots=_setting(save),
+            writing_failed="err" in (facts.get("rdb_last_bgsave_status"), facts.get("aof_last_write_status")),
+        )
+
+    async def load_scripts(self) -> int:
+        """Load every script; how many there are."""
+        await self._connections.load_scripts()
+        return len(self._scripts.sources)
+
+    async def write(self) -> None:
+        """Write a key that lives for seconds."""
+        await self._ask("write", Command.of("SET", self._keys.probe(), "1", "PX", _WRITTEN_MS))
+
+    async def forbidden(self) -> list[str]:
+        """Which of the commands that are used this account may not run, and `keys` or `channels` if it may not use the
+        namespace's. A key is written that lives for seconds."""
+        return list(await self._permissions.lacks("probe", subscribing=True))
+
+    async def sample(self, limit: int) -> KeySample:
+        """Look at about `limit` keys of the namespace, in as many steps as that takes, but at most so many."""
+        pattern = f"{self._namespace}:*"
+        cursor = b"0"
+        seen: set[bytes] = set()
+        immortal: list[bytes] = []
+        for _ in range(_SCANS):
+            (reply,) = await self._ask("scan", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
+            found, cursor = _page(reply)
+            keys = [key for key in found if key not in seen]
+            seen.update(keys)
+            if keys:
+                lives = await self._ask("scan", *(Command.of("PTTL", key) for key in keys))
+                immortal += [key for key, lasting in zip(keys, lives, strict=True) if lasting == -1]
+            if cursor == b"0" or len(seen) >= limit:
+                break
+        names = tuple(key.decode("utf-8", "replace") for key in immortal[:_NAMED])
+        return KeySample(len(seen), len(immortal), names, complete=cursor == b"0")
+
+    async def records(self, limit: int) -> RecordScan:
+        """Read about `limit` keys of the namespace, in as many steps as that takes, but at most so many, and name what
+        cannot be read. It changes nothing, and keys are read in part.
+
+        Raises:
+            StoreUnavailableError: the server does not answer, or this account may not do so much.
+        """
+        keys, scan = Keys(self._namespace), RecordScan()
+
+        async def ask(commands: list[Command]) -> list[Reply]:
+            return await self._connections.run("records", commands)
+
+        cursor, seen = b"0", set[bytes]()
+        for _ in range(_SCANS):
+            pattern = f"{self._namespace}:*"
+            (reply,) = await self._ask("records", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
+            found, cursor = _page(reply)
+            fresh = [key for key in found if key not in seen]
+            seen.update(fresh)
+            await scan_records(keys, fresh, ask, scan)
+            if cursor == b"0" or len(seen) >= limit:
+                break
+        scan.complete = cursor == b"0"
+        return scan
+
+    async def _ask(self, operation: str, *commands: Command) -> Sequence[Reply]:
+        replies = await self._connections.run(operation, commands)
+        checked(operation, replies)
+        return replies
+
+
+async def inspect_server(connections: PipelinedConnections, address: str) -> list[str]:
+    """Warnings about the server's version and eviction policy. An account that may not run INFO gets none.
+
+    Raises:
+        StoreUnavailableError: the server does not answer.
+    """
+    replies = await connections.run("start", [Command.of("INFO", "server"), Command.of("INFO", "memory")])
+    text = b"\n".join(reply for reply in replies if isinstance(reply, bytes))
+    facts = dict(re.findall(r"^(redis_version|maxmemory_policy):([^\r\n]*)", text.decode("utf-8", "replace"), re.M))
+    warnings = []
+    numbers = re.findall(r"\d+", facts.get("redis_version", ""))
+    version = tuple(int(number) for number in numbers[:2])
+    if version and version < _OLDEST:
+        warnings.append(f"Redis at {address} is version {facts['redis_version']}; streamguard needs 6.2 or later")
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        warnings.append(
+            f"Redis at {address} evicts keys when memory is full (maxmemory-policy {policy}), live streams among them; "
+            "set it to noeviction"
+        )
+    return warnings
+
+
+def _page(reply: Reply) -> tuple[list[bytes], bytes]:
+    """The keys of a page of SCAN, and where the next begins."""
+    match reply:
+        case [bytes() as cursor, list() as found]:
+            return [key for key in found if isinstance(key, bytes)], cursor
+        case _:
+            raise StoreCorruptError("scan: Redis gave an unexpected answer", operation="scan")
+
+
+def refusal_of(error: StoreError) -> str | None:
+    """What the server refused, in our own words; None when it refused nothing, or does not say what."""
+    cause = error.__cause__
+    if not isinstance(cause, CommandError):
+        return None
+    name, text = type(cause).__name__, str(cause)
+    if name.startswith("Authentication") or "WRONGPASS" in text:
+        return "the user name or the password is wrong, or one is needed"
+    if _is_refusal(cause) or "can't run this command" in text:
+        command = _COMMAND.search(text)
+        if command is not None:
+            return f"this account may not run {command[1].upper()}"
+        if "channel" in text:
+            return "this account may not use the namespace's channels"
+        if "key" in text:
+            return "this account may not use the namespace's keys"
+        return "this account may not run one of the commands"
+    return None
+
+
+def _is_refusal(error: CommandError) -> bool:
+    return type(error).__name__ == "NoPermissionError" or "NOPERM" in str(error)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _setting(reply: Reply) -> str | None:
+    match reply:
+        case [bytes(), bytes() as value]:
+            return value.decode("utf-8", "replace")
+        case _:
+            return None
