@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from streamguard.quota import RedisQuotaStore
-from streamguard.quota.redis_scripts import _SCRIPTS
+from streamguard.quota.redis.scripts import _SCRIPTS
 from streamguard.stores import RedisClient
 from streamguard.stores.redis.scripts import Scripts
 from tests.apps.counting import ESTIMATE, LIMIT

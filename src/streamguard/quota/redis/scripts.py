@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
-from ..errors import QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError
-from ..lua import ScriptClient, ScriptErrors, read_scripts
-from ..values import FORMAT_VERSION
-from .ledger import SWEEP
-from .limits import ANCHOR_MS, MAX_AMOUNT
+from ...errors import QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError
+from ...lua import ScriptClient, ScriptErrors, read_scripts
+from ...values import FORMAT_VERSION
+from ..ledger import SWEEP
+from ..limits import ANCHOR_MS, MAX_AMOUNT
 
 __all__ = ["called", "undamaged"]
 

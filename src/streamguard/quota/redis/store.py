@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ..decoding import read_json
-from ..errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
-from ..lua import ScriptClient, as_bytes, as_int, as_items
-from ..values import SessionKey, StreamRef
-from .base import (
+from ...decoding import read_json
+from ...errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
+from ...lua import ScriptClient, as_bytes, as_int, as_items
+from ...values import SessionKey, StreamRef
+from ..base import (
     Admitted,
     Audit,
     Counted,
@@ -31,11 +31,11 @@ from .base import (
     Standing,
     refusal,
 )
-from .ledger import MAX_PENDING
-from .limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
-from .redis_index import ReservationIndex
-from .redis_scripts import called, undamaged
-from .timing import Timing, checked_claim
+from ..ledger import MAX_PENDING
+from ..limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
+from ..timing import Timing, checked_claim
+from .reservation_index import ReservationIndex
+from .scripts import called, undamaged
 
 __all__ = ["RedisQuotaStore"]
 

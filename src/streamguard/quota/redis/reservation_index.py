@@ -13,10 +13,10 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from ..decoding import DAMAGE, read_json
-from ..lua import ScriptClient, as_bytes, as_items
-from ..values import SessionKey, StreamRef
-from .redis_scripts import called, undamaged
+from ...decoding import DAMAGE, read_json
+from ...lua import ScriptClient, as_bytes, as_items
+from ...values import SessionKey, StreamRef
+from .scripts import called, undamaged
 
 __all__ = ["SHARDS", "ReservationIndex"]
 

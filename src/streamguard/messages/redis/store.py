@@ -13,8 +13,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from ..decoding import read_json
-from ..errors import (
+from ...decoding import read_json
+from ...errors import (
     ConfigurationError,
     MessageCorruptError,
     MessageFormatError,
@@ -22,22 +22,13 @@ from ..errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from ..lua import ScriptClient, ScriptErrors, as_bytes, as_int, as_items, read_scripts
-from ..offloading import offloaded
-from ..values import FORMAT_VERSION, SessionKey
-from ..wire.large_json import LARGE
-from .base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
-from .branches import LAST_POSITION, request_of
-from .content import (
-    Clash,
-    check_ids,
-    check_limit,
-    check_superseding,
-    conflict,
-    decode_content,
-    encoded,
-    read_status,
-)
+from ...lua import ScriptClient, ScriptErrors, as_bytes, as_int, as_items, read_scripts
+from ...offloading import offloaded
+from ...values import FORMAT_VERSION, SessionKey
+from ...wire.large_json import LARGE
+from ..base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
+from ..branches import LAST_POSITION, request_of
+from ..content import Clash, check_ids, check_limit, check_superseding, conflict, decode_content, encoded, read_status
 
 __all__ = ["RedisMessageStore"]
 

@@ -1,0 +1,5 @@
+"""`RedisMessageStore`: messages in Redis."""
+
+from .store import RedisMessageStore
+
+__all__ = ["RedisMessageStore"]

@@ -1,0 +1,5 @@
+"""`RedisQuotaStore`: quotas counted in Redis."""
+
+from .store import RedisQuotaStore
+
+__all__ = ["RedisQuotaStore"]
