@@ -350,7 +350,7 @@ async def test_what_is_refused_never_reaches_redis(
 
 
 async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
-    directory = resources.files("streamguard.messages") / "lua"
+    directory = resources.files("streamguard.messages.redis") / "lua"
     names = {file.name.removesuffix(".lua") for file in directory.iterdir()}
     assert names == {"include", "open", "append", "supersede", "get", "list", "last", "mark", "delete"}
     for name in names - {"include"}:

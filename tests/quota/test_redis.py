@@ -157,7 +157,7 @@ async def test_an_owners_keys_share_a_cluster_slot_and_scripts_name_them_all(
     names = {name for name in redis.scan_iter() if b"{q." in name}
     assert names == set(store._keys(ref.key.owner))
     assert len({name.partition(b"}")[0] for name in names}) == 1
-    directory = resources.files("streamguard.quota") / "lua"
+    directory = resources.files("streamguard.quota.redis") / "lua"
     for file in [*directory.iterdir(), *(directory / "include").iterdir()]:
         if file.is_file():
             called = re.findall(r"redis\.call\('(\w+)'(?:, (\w+))?", file.read_text())
@@ -483,7 +483,7 @@ async def test_what_is_refused_never_reaches_redis(
 
 
 async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
-    directory = resources.files("streamguard.quota") / "lua"
+    directory = resources.files("streamguard.quota.redis") / "lua"
     files = [file for file in directory.iterdir() if file.name.endswith(".lua")]
     assert len(files) == 12
     for file in files:

@@ -216,7 +216,7 @@ async def test_a_server_that_hides_its_facts_is_no_warning(own_redis: Callable[.
 
 
 async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
-    directory = resources.files("streamguard.stores") / "lua"
+    directory = resources.files("streamguard.stores.redis") / "lua"
     names = {file.name.removesuffix(".lua") for file in directory.iterdir() if file.name.endswith(".lua")}
     assert names == set(Scripts.load().sources)
     for name in names:
