@@ -7,7 +7,7 @@ import pytest
 from streamguard.observations import Signal
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream
-from streamguard.runtime.saving import owed as owed_saves
+from streamguard.saving import owed as owed_saves
 from streamguard.stores.base import StreamStore
 from streamguard.values import Persisted
 

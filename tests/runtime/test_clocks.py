@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import streamguard
-from streamguard.runtime.beginning import Beginning
+from streamguard.saving.beginning import Beginning
 from streamguard.stores.base import Erasure, Status, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from streamguard.runtime import log_reads
-from streamguard.runtime.log_reads import AT_ONCE_SECONDS, LONGEST_SECONDS, SHARE, SLICE_BYTES, LogReads, Pace
+from streamguard.stores import log_reads
+from streamguard.stores.log_reads import AT_ONCE_SECONDS, LONGEST_SECONDS, SHARE, SLICE_BYTES, LogReads, Pace
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import begin, put
 from streamguard.values import START, EventKind

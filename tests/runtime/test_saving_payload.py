@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from streamguard.charging.payload import add_settlement, read_settlement
 from streamguard.messages import Message, Role
 from streamguard.runtime import Revision
-from streamguard.runtime.quotas.payload import add_settlement, read_settlement
-from streamguard.runtime.saving.payload import OwedSave, read_payload, write_payload
-from streamguard.runtime.saving.revising import Asked, Revising
+from streamguard.saving.payload import OwedSave, read_payload, write_payload
+from streamguard.saving.superseding import Asked, Revising
 
 QUESTION = Message("u1", Role.USER, ({"type": "text", "text": "?"},), metadata={"tone": "kind"}, replies_to="m0")
 

@@ -49,7 +49,10 @@ def test_the_list_is_the_documented_one() -> None:
 def in_scripts() -> set[str]:
     used: set[str] = set()
     for room in ("stores", "messages", "quota"):
-        for file in [*(SOURCE / room / "redis" / "lua").glob("*.lua"), *(SOURCE / room / "redis" / "lua" / "include").glob("*.lua")]:
+        for file in [
+            *(SOURCE / room / "redis" / "lua").glob("*.lua"),
+            *(SOURCE / room / "redis" / "lua" / "include").glob("*.lua"),
+        ]:
             text = "\n".join(line for line in file.read_text().splitlines() if not line.lstrip().startswith("--"))
             calls = len(re.findall(r"\b(?:redis\.p?call|call)\(", text))
             named = re.findall(r"\b(?:redis\.p?call|call)\('([A-Z]+)'", text)

@@ -13,8 +13,8 @@ from starlette.types import Message
 
 from streamguard.runtime import Viewer, ViewerCutError
 from streamguard.runtime.feed import CHUNK_BYTES, Feed
-from streamguard.runtime.log_reads import LogReads
 from streamguard.stores.base import Terminal
+from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.web.delivery import FAIR_BYTES, Delivery

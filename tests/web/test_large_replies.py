@@ -19,13 +19,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.runtime.beginning import Beginning
 from streamguard.runtime.finishing import Sealed
-from streamguard.runtime.log_reads import LogReads
-from streamguard.runtime.saving.calls import Attempts
-from streamguard.runtime.saving.source import Source, fold_stream
+from streamguard.saving.beginning import Beginning
+from streamguard.saving.calls import Attempts
+from streamguard.saving.source import Source, fold_stream
 from streamguard.stores import RedisClient
 from streamguard.stores.base import Seal
+from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import GuardedApp
 from streamguard.values import Outcome, Persisted, SessionKey, StreamRef

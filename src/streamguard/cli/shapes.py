@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..faults import Fault
-from ..runtime.saving.payload import NewerPayloadError, read_payload
+from ..saving.payload import NewerPayloadError, read_payload
 from ..stores.base import Owed, StreamMeta
 from ..telemetry.safety import short_hash
 from ..values import StreamRef, StreamState

@@ -17,7 +17,7 @@ from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
-from ..runtime.saving.stream import Verdict
+from ..saving.reply import Verdict
 from ..stores.base import Owed
 from .results import Duty, Result, Treated
 

@@ -12,12 +12,12 @@ import asyncio
 import random
 from typing import Final
 
+from ..charging.charge import state_on_record
 from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnavailableError
 from ..observations import Observation, Signal
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
-from ..runtime.quotas.charge import state_on_record
 from ..stores.base import StreamMeta
 from ..values import QuotaState, StreamState
 from .results import Duty, Planned, Result, Step, Treated

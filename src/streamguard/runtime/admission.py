@@ -8,18 +8,18 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, TypeVar
 
+from ..charging.reserving import Reserving
 from ..deadlines import Deadline
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..observations import Observation, Signal
 from ..settings import Settings
 from ..stores.base import Full, Occupied, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
+from ..stores.breaker import Breaker
 from ..values import Outcome, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ..wire import knows_protocol
-from .breaker import Breaker
 from .budget import Budget
 from .finalise import new_stream_of
-from .quotas.reserving import Reserving
 from .request import StreamRequest
 from .stream import LiveStream
 from .unreadable import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ..charging.reserving import Reserving
+from ..charging.settling import Settling
+from ..charging.terms import QuotaBindings
 from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
+from ..saving.bindings import Bindings
+from ..saving.service import Saving
 from ..settings import Settings
 from ..stores.base import StreamStore
+from ..stores.breaker import Breaker
+from ..stores.log_reads import LogReads
 from ..values import SessionKey, StreamRef
 from .admission import Admission
 from .audience import Audience
-from .breaker import Breaker
 from .budget import Budget
 from .feed import Feed
 from .finalise import Finaliser
 from .leases import Leases
-from .log_reads import LogReads
 from .orphans import Orphans
-from .quotas.reserving import Reserving
-from .quotas.settling import Settling
-from .quotas.terms import QuotaBindings
 from .readiness import Readiness
 from .request import StreamRequest
-from .saving.bindings import Bindings
-from .saving.saves import Saving
 from .sessions import Sessions
 from .stream import LiveStream
 from .tasks import Tasks

@@ -14,13 +14,13 @@ import anyio
 from ..errors import StoreError
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..stores.log_reads import LogReads
 from ..values import Position, StreamRef, StreamState
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from ..wire.sse import KEEP_ALIVE
 from .feed import Feed
 from .follower import Follower
-from .log_reads import LogReads
 from .presence import Presence
 from .viewer import Viewer
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from ..deadlines import Deadline, LoopClock, Timer
 from ..errors import StoreUnavailableError
-from .breaker import Breaker
+from ..stores.breaker import Breaker
 
 __all__ = ["Budget"]
 

@@ -18,9 +18,9 @@ from ..faults import Fault
 from ..observations import Observation, Signal
 from ..settings import Settings
 from ..stores.base import AppendReply, Close, Lost, Seal, Status, StreamStore, Terminal
+from ..stores.breaker import Breaker
 from ..values import EventKind, Outcome, StreamRef
 from ..wire.base import WireProtocol
-from .breaker import Breaker
 from .ends import end_events, proposed_seal, tidy
 from .feed import LOG_LOST
 from .finishing import Finishing, Sealed, Settled, new_stream_of

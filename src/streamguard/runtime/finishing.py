@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..faults import Fault
+from ..saving.beginning import Beginning
 from ..stores.base import NewStream, Seal, StreamMeta
 from ..values import Outcome, Persisted, QuotaState, StreamRef
 from ..wire.folding import Json
-from .beginning import Beginning
 from .stream import LiveStream
 
 __all__ = ["Finishing", "Sealed", "Settled", "new_stream_of", "new_stream_of_meta"]

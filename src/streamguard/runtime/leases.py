@@ -10,7 +10,7 @@ from typing import Final
 from ..errors import StoreCorruptError, StoreError, StoreUnavailableError
 from ..settings import Settings
 from ..stores.base import AppendReply, Hint, Lost, Status, StreamStore
-from .breaker import Breaker
+from ..stores.breaker import Breaker
 from .finalise import new_stream_of
 from .stream import LiveStream
 

@@ -14,10 +14,10 @@ from typing import Final
 from ..errors import LogBrokenError
 from ..settings import Settings
 from ..stores.base import Append, Status, StreamMeta, StreamStore
+from ..stores.log_reads import LogReads
 from ..values import START, EventKind, Position
 from ..wire import protocol_named
 from .finishing import Finishing
-from .log_reads import LogReads
 
 __all__ = ["OpenEnds"]
 

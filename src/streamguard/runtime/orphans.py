@@ -11,13 +11,13 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Observer, Signal
 from ..settings import Settings
 from ..stores.base import Lost, Seal, Status, StreamMeta, StreamStore, Terminal
+from ..stores.log_reads import LogReads
 from ..values import Outcome, Persisted
 from ..wire import protocol_named
 from ..wire.base import WireProtocol
 from .feed import LOG_LOST
 from .finalise import Finaliser
 from .finishing import Finishing, Sealed, new_stream_of_meta
-from .log_reads import LogReads
 from .open_ends import OpenEnds
 from .request import Ending
 from .silence import is_silent

@@ -13,7 +13,7 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..settings import Settings
 from ..stores.base import StreamStore
-from .breaker import Breaker
+from ..stores.breaker import Breaker
 
 __all__ = ["Readiness"]
 

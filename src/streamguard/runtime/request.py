@@ -9,12 +9,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..faults import Fault
+from ..saving.revision import Revision
 from ..values import Outcome, SessionKey
 from ..wire.base import WireProtocol
-from .revision import Revision
 
 if TYPE_CHECKING:
-    from .quotas.terms import Demand
+    from ..charging.terms import Demand
 
 __all__ = ["Ending", "FirstItem", "OnConflict", "OnStoreFailure", "StreamRequest"]
 

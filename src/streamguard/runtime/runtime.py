@@ -13,19 +13,25 @@ from typing import Self
 
 import anyio
 
+from ..charging.reserving import Reserving
+from ..charging.settling import Settling
+from ..charging.terms import QuotaBindings
 from ..deadlines import LoopClock
 from ..errors import FaultError, NotStartedError, StoreError
 from ..faults import Fault, FaultCode, Severity
 from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
+from ..saving.bindings import Bindings
+from ..saving.faults import ending_of
+from ..saving.service import Saving
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
+from ..stores.breaker import Breaker
 from ..values import START, Outcome, Position, SessionKey, StreamRef
 from ..wire.sse import KEEP_ALIVE
 from .admission import Admission
 from .assembly import Assembly, Callbacks
 from .audience import Audience
-from .breaker import Breaker
 from .budget import Budget
 from .drain import Drain
 from .failures import fault_of
@@ -35,15 +41,9 @@ from .live_streams import LiveStreams
 from .observers import Observers
 from .orphans import Orphans
 from .producer import produce
-from .quotas.reserving import Reserving
-from .quotas.settling import Settling
-from .quotas.terms import QuotaBindings
 from .readiness import Readiness
 from .request import Ending, StreamRequest
 from .room import Room
-from .saving.bindings import Bindings
-from .saving.faults import ending_of
-from .saving.saves import Saving
 from .sessions import Sessions
 from .stream import LiveStream
 from .tasks import Tasks

@@ -14,11 +14,11 @@ from ..errors import FaultError, LogBrokenError, StoreCorruptError, StoreError, 
 from ..faults import Fault, FaultCode, Phase
 from ..settings import Settings
 from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
+from ..stores.breaker import Breaker
+from ..stores.log_reads import SLICE_BYTES, LogReads
 from ..values import START, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
 from .admission import Admission
-from .breaker import Breaker
-from .log_reads import SLICE_BYTES, LogReads
 from .request import Ending
 from .resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
 from .stream import LiveStream

@@ -22,7 +22,7 @@ from .saving.feed import KeptFeed
 from .waiting import Wait
 
 if TYPE_CHECKING:
-    from .saving.before import Before
+    from ..saving.user_messages import Before
 
 __all__ = ["PENDING_BYTES", "LiveStream"]
 

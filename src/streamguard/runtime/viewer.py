@@ -19,8 +19,8 @@ from .feed import CHUNK_BYTES, LOG_UNREADABLE, is_tombstone
 from .resume import why_broken
 
 if TYPE_CHECKING:
+    from ..stores.log_reads import LogReads
     from .feed import Feed
-    from .log_reads import LogReads
 
 __all__ = ["Viewer", "ViewerCutError"]
 

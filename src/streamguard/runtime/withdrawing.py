@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import NotStartedError, StoreError, StoreUnavailableError
 from ..stores.base import StreamStore
+from ..stores.breaker import Breaker
 from ..values import StreamRef
-from .breaker import Breaker
 
 if TYPE_CHECKING:
-    from .saving.before import Start
+    from ..saving.user_messages import Start
 
 __all__ = ["Withdrawing"]
 

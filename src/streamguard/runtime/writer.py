@@ -16,7 +16,7 @@ from ..deadlines import Deadline, LoopClock
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..settings import Settings
 from ..stores.base import Append, AppendReply, Status, StreamStore
-from .breaker import Breaker
+from ..stores.breaker import Breaker
 from .stream import LiveStream
 
 __all__ = ["Writer"]

@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, MessageInvalidError, MessageUnavailable
 from ..faults import Fault, FaultCode, Phase, Severity
 from ..messages import Role
 from ..runtime import LiveStream
-from ..runtime.saving.entry import SAVE, Entry
+from ..saving.entry import SAVE, Entry
 from ..wire.base import LeftOut
 from ..wire.values import encode_json, normal
 from .incoming import Incoming, check_count, derived_id, message_of

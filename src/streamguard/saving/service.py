@@ -11,30 +11,30 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ...errors import MessageStoreError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
-from ...messages import MessageStore
-from ...observations import Observation
-from ...settings import Settings
-from ...stores.base import UNTOLD, Owed, StreamMeta, StreamStore
-from ...values import Persisted, StreamRef
-from ...wire import knows_protocol, protocol_named
-from ...wire.folding import Json
-from ..beginning import Beginning
-from ..breaker import Breaker
-from ..finishing import Finishing, Sealed, Settled
-from ..log_reads import LogReads
-from ..stream import LiveStream
-from .before import Before, Start
+from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
+from ..messages import MessageStore
+from ..observations import Observation
+from ..runtime.finishing import Finishing, Sealed, Settled
+from ..runtime.stream import LiveStream
+from ..settings import Settings
+from ..stores.base import UNTOLD, Owed, StreamMeta, StreamStore
+from ..stores.breaker import Breaker
+from ..stores.log_reads import LogReads
+from ..values import Persisted, StreamRef
+from ..wire import knows_protocol, protocol_named
+from ..wire.folding import Json
+from .beginning import Beginning
 from .bindings import Bindings, Target
 from .calls import Attempts, Saver
 from .faults import fault_of_wait
 from .owed import OwedSaves
 from .payload import NewerPayloadError, OwedSave, read_payload, write_payload
+from .reply import SaveResult, StreamSave, Verdict
 from .reports import SaveReports
 from .running import SHUTDOWN, RunningSave
-from .session import SessionWriter
+from .session_writer import SessionWriter
 from .source import Source
-from .stream import SaveResult, StreamSave, Verdict
+from .user_messages import Before, Start
 
 __all__ = ["Saving"]
 

@@ -15,29 +15,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ...deadlines import Deadline
-from ...errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailableError
-from ...faults import Fault, FaultCode
-from ...observations import Observation, Signal
-from ...quota import ReservationState
-from ...settings import Settings
-from ...stores.base import Owed, Seal, StreamMeta, StreamStore
-from ...values import Outcome, Persisted, QuotaState, StreamRef, StreamState
-from ...wire.folding import Json
-from ..finishing import Finishing, Sealed, Settled
+from ..deadlines import Deadline
+from ..errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailableError
+from ..faults import Fault, FaultCode
+from ..observations import Observation, Signal
+from ..quota import ReservationState
+from ..runtime.finishing import Finishing, Sealed, Settled
+from ..runtime.stream import LiveStream
 from ..saving.bindings import Bindings
 from ..saving.owed import UNSETTLED
 from ..saving.payload import NewerPayloadError
-from ..saving.saves import Saving
-from ..saving.stream import SaveResult, Verdict
-from ..stream import LiveStream
+from ..saving.reply import SaveResult, Verdict
+from ..saving.service import Saving
+from ..settings import Settings
+from ..stores.base import Owed, Seal, StreamMeta, StreamStore
+from ..values import Outcome, Persisted, QuotaState, StreamRef, StreamState
+from ..wire.folding import Json
 from .charge import Charge, state_on_record
 from .payload import add_settlement, read_settlement
 from .reserving import Reserving
 from .terms import QuotaBindings, QuotaTerms
 
 if TYPE_CHECKING:
-    from ..saving.before import Start
+    from ..saving.user_messages import Start
 
 __all__ = ["Settling"]
 

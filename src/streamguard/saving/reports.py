@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...faults import Fault
-from ...observations import Observation, Signal
-from ..finishing import Sealed
-from .before import Before
+from ..faults import Fault
+from ..observations import Observation, Signal
+from ..runtime.finishing import Sealed
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
+from .reply import SaveResult, Verdict
 from .running import RunningSave
-from .stream import SaveResult, Verdict
+from .user_messages import Before
 
 __all__ = ["SaveReports"]
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ...decoding import DAMAGE
-from ...errors import LogBrokenError, StreamGuardError
-from ...offloading import offloaded
-from ...stores.base import StreamMeta, StreamStore
-from ...values import START, EventKind, Position, StreamRef
-from ...wire import UIMessage, knows_protocol, protocol_named
-from ...wire.large_json import LARGE
-from ..finishing import Sealed
-from ..log_reads import LogReads
+from ..decoding import DAMAGE
+from ..errors import LogBrokenError, StreamGuardError
+from ..offloading import offloaded
+from ..runtime.finishing import Sealed
+from ..stores.base import StreamMeta, StreamStore
+from ..stores.log_reads import LogReads
+from ..values import START, EventKind, Position, StreamRef
+from ..wire import UIMessage, knows_protocol, protocol_named
+from ..wire.large_json import LARGE
 from .calls import Attempts
 
 __all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]

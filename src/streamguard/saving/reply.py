@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ...errors import (
+from ..errors import (
     MessageConflictError,
     MessageCorruptError,
     MessageFailedError,
@@ -27,18 +27,18 @@ from ...errors import (
     StoreError,
     StoreFormatError,
 )
-from ...messages import Message, MessageStatus, MessageStore, Role, StoredMessage
-from ...stores.base import StreamMeta, StreamStore
-from ...values import Persisted, StreamRef, StreamState
-from ...wire import UIMessage
-from ...wire.folding import Json
-from ...wire.tool_results import with_tool_results
-from ..finishing import Sealed
-from ..log_reads import LogReads
-from .before import RESULTS_SUFFIX, Before, Unsaved
+from ..messages import Message, MessageStatus, MessageStore, Role, StoredMessage
+from ..runtime.finishing import Sealed
+from ..stores.base import StreamMeta, StreamStore
+from ..stores.log_reads import LogReads
+from ..values import Persisted, StreamRef, StreamState
+from ..wire import UIMessage
+from ..wire.folding import Json
+from ..wire.tool_results import with_tool_results
 from .calls import Attempts, SavingPausedError
-from .session import ErasedError, SessionWriter, ui_message_of
+from .session_writer import ErasedError, SessionWriter, ui_message_of
 from .source import LogUnreadableError, Source, fold_earlier, fold_stream
+from .user_messages import RESULTS_SUFFIX, Before, Unsaved
 
 __all__ = ["SaveResult", "StreamSave", "Verdict"]
 

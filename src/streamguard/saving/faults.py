@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...errors import (
+from ..errors import (
     MessageConflictError,
     MessageForbiddenError,
     MessageInvalidError,
     MessageStoreError,
     MessageSupersededError,
 )
-from ...faults import Fault, FaultCode, Severity
-from ..finishing import Sealed
-from ..request import Ending
-from ..stream import LiveStream
-from .before import Unsaved
+from ..faults import Fault, FaultCode, Severity
+from ..runtime.finishing import Sealed
+from ..runtime.request import Ending
+from ..runtime.stream import LiveStream
 from .entry import SAVE
-from .stream import SaveResult, Verdict
+from .reply import SaveResult, Verdict
+from .user_messages import Unsaved
 
 __all__ = ["ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from ...decoding import decoding, read_json
+from ..decoding import decoding, read_json
 from ..saving.payload import WITH_SETTLEMENT, read_payload
 from .charge import Charge
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from ..runtime.stream import LiveStream
 from ..stores.base import Erasure, StreamMeta
-from .stream import LiveStream
 
 __all__ = ["Beginning"]
 

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from ..stores.base import StreamMeta, StreamStore
 from ..values import Event, Position, StreamRef
+from .base import StreamMeta, StreamStore
 
 __all__ = ["SLICE_BYTES", "LogReads"]
 

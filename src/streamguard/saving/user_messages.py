@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ...deadlines import Deadline
-from ...errors import (
+from ..deadlines import Deadline
+from ..errors import (
     MessageConflictError,
     MessageForbiddenError,
     MessageStoreError,
@@ -17,18 +17,18 @@ from ...errors import (
     NotStartedError,
     StoreError,
 )
-from ...messages import Message, Role, Supersedes
-from ...settings import Settings
-from ...values import StreamRef
-from ...wire.folding import Json
-from ...wire.tool_results import with_tool_results
-from ..beginning import Beginning
-from ..revision import Revision
+from ..messages import Message, Role, Supersedes
+from ..settings import Settings
+from ..values import StreamRef
+from ..wire.folding import Json
+from ..wire.tool_results import with_tool_results
+from .beginning import Beginning
 from .calls import Attempts
 from .entry import Entry
 from .payload import OwedSave
-from .revising import Revising, asked_of
-from .session import ErasedError, SessionWriter, ui_message_of
+from .revision import Revision
+from .session_writer import ErasedError, SessionWriter, ui_message_of
+from .superseding import Revising, asked_of
 
 __all__ = ["RESULTS_SUFFIX", "Before", "Start", "Unsaved"]
 

@@ -7,14 +7,14 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ...errors import StoreCorruptError, StoreError
-from ...faults import Fault, FaultCode
-from ...observations import Observation, Signal
-from ...settings import Settings
-from ...stores.base import Status, StreamStore
-from ...values import Persisted, QuotaState, StreamRef
+from ..errors import StoreCorruptError, StoreError
+from ..faults import Fault, FaultCode
+from ..observations import Observation, Signal
+from ..settings import Settings
+from ..stores.base import Status, StreamStore
+from ..values import Persisted, QuotaState, StreamRef
+from .reply import SaveResult, Verdict
 from .running import SHUTDOWN
-from .stream import SaveResult, Verdict
 
 __all__ = ["UNSETTLED", "OwedSaves"]
 

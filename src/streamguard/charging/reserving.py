@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ...deadlines import Deadline
-from ...errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
-from ...faults import Fault, FaultCode
-from ...observations import Observation, Signal
-from ...quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
-from ...settings import Settings
-from ...values import QuotaState, StreamRef
+from ..deadlines import Deadline
+from ..errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
+from ..faults import Fault, FaultCode
+from ..observations import Observation, Signal
+from ..quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
+from ..settings import Settings
+from ..values import QuotaState, StreamRef
 from .charge import RELEASE
 from .terms import Demand
 
 if TYPE_CHECKING:
-    from ..budget import Budget
-    from ..request import StreamRequest
-    from ..saving.before import Start
+    from ..runtime.budget import Budget
+    from ..runtime.request import StreamRequest
+    from ..saving.user_messages import Start
 
 __all__ = ["Held", "QuotaRefusedError", "Reserving"]
 

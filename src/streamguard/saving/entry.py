@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ...errors import MessageStoreError, MessageUnavailableError, StreamGuardError
-from ...messages import Message
-from .revising import Revising
+from ..errors import MessageStoreError, MessageUnavailableError, StreamGuardError
+from ..messages import Message
+from .superseding import Revising
 
 __all__ = ["SAVE", "Entry"]
 

@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ...decoding import decoding, read_json
-from ...messages import Message, Role
-from .revising import Revising
+from ..decoding import decoding, read_json
+from ..messages import Message, Role
+from .superseding import Revising
 
 __all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "write_payload"]
 

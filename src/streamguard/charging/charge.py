@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...quota import QuotaService, ReservationState, Settlement
-from ...values import QuotaState, StreamRef
+from ..quota import QuotaService, ReservationState, Settlement
+from ..values import QuotaState, StreamRef
 
 __all__ = ["COMMIT_RESERVED", "RELEASE", "Charge", "state_on_record"]
 

@@ -8,27 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-from ...errors import (
-    MessageNotFoundError,
-    MessageStoreError,
-    MessageSupersededError,
-    StoreError,
-    StreamGuardError,
-)
-from ...messages import (
-    Appended,
-    CallableSaver,
-    Message,
-    MessageStatus,
-    MessageStore,
-    Role,
-    StoredMessage,
-    Supersedes,
-)
-from ...stores.base import StreamMeta, StreamStore
-from ...values import Outcome, Persisted, SessionKey, StreamRef, StreamState
-from ...wire import UIMessage
-from ..beginning import Beginning
+from ..errors import MessageNotFoundError, MessageStoreError, MessageSupersededError, StoreError, StreamGuardError
+from ..messages import Appended, CallableSaver, Message, MessageStatus, MessageStore, Role, StoredMessage, Supersedes
+from ..stores.base import StreamMeta, StreamStore
+from ..values import Outcome, Persisted, SessionKey, StreamRef, StreamState
+from ..wire import UIMessage
+from .beginning import Beginning
 from .calls import Attempts, Saver
 
 __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ...errors import ConfigurationError
-from ...quota import Quota, check_quotas, consumed
-from ...stores.base import Seal
-from ...values import Outcome
+from ..errors import ConfigurationError
+from ..quota import Quota, check_quotas, consumed
+from ..stores.base import Seal
+from ..values import Outcome
 from .charge import COMMIT_RESERVED, RELEASE, Charge
 
 __all__ = ["Demand", "OnQuotaFailure", "PartialCharge", "QuotaBindings", "QuotaOption", "QuotaTerms"]

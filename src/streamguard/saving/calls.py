@@ -7,8 +7,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ...deadlines import Deadline, LoopClock
-from ...errors import (
+from ..deadlines import Deadline, LoopClock
+from ..errors import (
     MessageFailedError,
     MessageStoreError,
     MessageTimeoutError,
@@ -16,8 +16,8 @@ from ...errors import (
     StoreCorruptError,
     StoreError,
 )
-from ...messages.callable import host_error
-from ...settings import Settings
+from ..messages.callable import host_error
+from ..settings import Settings
 from .bindings import Target
 
 __all__ = ["Attempts", "SaveBreaker", "Saver", "SavingPausedError"]

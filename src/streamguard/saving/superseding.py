@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...errors import MessageConflictError
-from ...messages import Message, Role
-from ..revision import Revision
+from ..errors import MessageConflictError
+from ..messages import Message, Role
 from .calls import Attempts
-from .session import SessionWriter
+from .revision import Revision
+from .session_writer import SessionWriter
 
 __all__ = ["Asked", "Revising", "asked_of"]
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import anyio
 
-from ...deadlines import Deadline
-from .before import Before
+from ..deadlines import Deadline
 from .calls import Attempts
-from .stream import SaveResult, StreamSave, Verdict
+from .reply import SaveResult, StreamSave, Verdict
+from .user_messages import Before
 
 __all__ = ["SHUTDOWN", "RunningSave"]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from ...errors import ConfigurationError
-from ...messages import CallableSaver, MessageStore, Save
+from ..errors import ConfigurationError
+from ..messages import CallableSaver, MessageStore, Save
 
 __all__ = ["Bindings", "SaveOption", "Target"]
 
