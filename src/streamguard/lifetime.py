@@ -16,6 +16,7 @@ from .observations import Observation, Observer, Signal
 from .quota import QuotaService
 from .reconcile.reconciler import Reconciler
 from .runtime import Bindings, QuotaBindings, Runtime
+from .runtime.upkeep.signals import ShutdownSignals
 from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
@@ -23,7 +24,6 @@ from .web.anonymous import Anonymous
 from .web.identity import Authenticate
 from .web.misuse import Misuse
 from .web.servers import ServerWatch
-from .web.signals import ShutdownSignals
 
 __all__ = ["Lifespan", "Lifetime", "Reconciling"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamguard.errors import EventTooLargeError, StreamLimitError
-from streamguard.runtime.bounds import MESSAGE_BYTES, NOTICE_BYTES, Bounds
-from streamguard.runtime.feed import Feed
+from streamguard.runtime.producing.bounds import MESSAGE_BYTES, NOTICE_BYTES, Bounds
+from streamguard.runtime.viewing.feed import Feed
 from streamguard.settings import Settings
 from streamguard.values import START, EventKind, SessionKey, StreamRef
 from streamguard.wire import protocol_named

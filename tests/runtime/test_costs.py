@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from streamguard import Run, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStatus, Role, StoredMessage
 from streamguard.runtime import LiveStream
-from streamguard.runtime.live_streams import LiveStreams
+from streamguard.runtime.producing.live_streams import LiveStreams
 from streamguard.settings import Settings
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import GuardedApp

@@ -11,7 +11,9 @@ import pytest
 from streamguard.errors import FaultError, NotStartedError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
-from streamguard.runtime import Runtime, StreamRequest, drain, watchdog
+from streamguard.runtime import Runtime, StreamRequest
+from streamguard.runtime.ending import drain
+from streamguard.runtime.upkeep import watchdog
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, SessionKey

@@ -9,10 +9,11 @@ import pytest
 
 from streamguard.errors import FaultError, InvalidPartError, StreamLimitError
 from streamguard.faults import Fault, FaultCode
-from streamguard.runtime import FirstItem, watchdog
-from streamguard.runtime.failures import fault_of
-from streamguard.runtime.feed import EVENT_BYTES
-from streamguard.runtime.stream import PENDING_BYTES
+from streamguard.runtime import FirstItem
+from streamguard.runtime.producing.failures import fault_of
+from streamguard.runtime.producing.stream import PENDING_BYTES
+from streamguard.runtime.upkeep import watchdog
+from streamguard.runtime.viewing.feed import EVENT_BYTES
 from streamguard.settings import Settings
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore

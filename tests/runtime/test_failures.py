@@ -17,7 +17,7 @@ import pytest
 from streamguard.errors import InvalidPartError
 from streamguard.faults import FaultCode
 from streamguard.frames import own_place
-from streamguard.runtime.failures import fault_of
+from streamguard.runtime.producing.failures import fault_of
 from streamguard.settings import Settings
 from streamguard.stores.memory import MemoryStore
 

@@ -13,9 +13,9 @@ from streamguard.errors import FaultError, StoreError
 from streamguard.messages import MemoryMessageStore
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing
-from streamguard.runtime.feed import Feed
-from streamguard.runtime.follower import Follower
-from streamguard.runtime.request import Ending
+from streamguard.runtime.opening.request import Ending
+from streamguard.runtime.viewing.feed import Feed
+from streamguard.runtime.viewing.follower import Follower
 from streamguard.stores.base import Hint, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register

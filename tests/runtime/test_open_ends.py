@@ -12,7 +12,7 @@ import pytest
 from streamguard.messages import Message, Role
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
-from streamguard.runtime import open_ends as open_ends_module
+from streamguard.runtime.ending import open_parts as open_ends_module
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import EventKind, Outcome

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
 from streamguard.observations import Signal
-from streamguard.runtime.health import Steady
-from streamguard.runtime.readiness import Readiness
+from streamguard.runtime.upkeep.health import Steady
+from streamguard.runtime.upkeep.readiness import Readiness
 from streamguard.stores.memory import MemoryStore
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer

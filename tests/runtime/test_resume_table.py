@@ -12,8 +12,8 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import Fault, FaultCode, Phase
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing, Resumed
-from streamguard.runtime.request import Ending
-from streamguard.runtime.resume import resolve, resolve_after
+from streamguard.runtime.opening.request import Ending
+from streamguard.runtime.viewing.resume import resolve, resolve_after
 from streamguard.stores.base import SessionRecord, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register

@@ -9,8 +9,9 @@ import pytest
 
 from streamguard.errors import StoreUnavailableError
 from streamguard.observations import Observation, Signal
-from streamguard.runtime import LiveStream, Runtime, StreamRequest, leases
-from streamguard.runtime.tasks import Tasks
+from streamguard.runtime import LiveStream, Runtime, StreamRequest
+from streamguard.runtime.upkeep import leases
+from streamguard.runtime.upkeep.tasks import Tasks
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import SessionKey, StreamRef
 from streamguard.wire import protocol_named

@@ -10,8 +10,8 @@ from streamguard.cursor import Cursor
 from streamguard.errors import LogBrokenError, StoreUnavailableError
 from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, ViewerCutError
-from streamguard.runtime.feed import EVENT_BYTES, Feed
-from streamguard.runtime.finalise import new_stream_of
+from streamguard.runtime.ending.finaliser import new_stream_of
+from streamguard.runtime.viewing.feed import EVENT_BYTES, Feed
 from streamguard.stores.base import Lost, Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import START, EventKind, Outcome, Persisted, QuotaState

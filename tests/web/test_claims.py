@@ -11,10 +11,10 @@ from streamguard.errors import FaultError, StoreCorruptError, StoreFormatError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
+from streamguard.runtime.opening.idempotent_open import ROUNDS, open_once
 from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import START, Outcome, SessionKey, StreamRef, new_stream_id
-from streamguard.web.idempotency import ROUNDS, open_once
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line
 from tests.runtime.stage import KEY, Model, Worker, closed, quick, read, saying, working

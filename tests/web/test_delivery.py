@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message
 
 from streamguard.runtime import Viewer, ViewerCutError
-from streamguard.runtime.feed import CHUNK_BYTES, Feed
+from streamguard.runtime.viewing.feed import CHUNK_BYTES, Feed
 from streamguard.stores.base import Terminal
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore

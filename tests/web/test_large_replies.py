@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.runtime.finishing import Sealed
+from streamguard.runtime.ending.finishing import Sealed
 from streamguard.saving.beginning import Beginning
 from streamguard.saving.calls import Attempts
 from streamguard.saving.source import Source, fold_stream

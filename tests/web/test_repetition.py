@@ -15,9 +15,9 @@ from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream
+from streamguard.runtime.opening.idempotent_open import open_once
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import MAX_SEQ
-from streamguard.web.idempotency import open_once
 from streamguard.web.repetition import _found
 from tests.harness.sse import EventReader, SseEvent
 from tests.harness.waiting import wait_until_async

@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytest
 
-from streamguard.web.signals import ShutdownSignals
+from streamguard.runtime.upkeep.signals import ShutdownSignals
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio

@@ -21,8 +21,8 @@ from .charge import RELEASE
 from .terms import Demand
 
 if TYPE_CHECKING:
-    from ..runtime.budget import Budget
-    from ..runtime.request import StreamRequest
+    from ..runtime.opening.budget import Budget
+    from ..runtime.opening.request import StreamRequest
     from ..saving.user_messages import Start
 
 __all__ = ["Held", "QuotaRefusedError", "Reserving"]

@@ -20,8 +20,8 @@ from ..errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailable
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..quota import ReservationState
-from ..runtime.finishing import Finishing, Sealed, Settled
-from ..runtime.stream import LiveStream
+from ..runtime.ending.finishing import Finishing, Sealed, Settled
+from ..runtime.producing.stream import LiveStream
 from ..saving.bindings import Bindings
 from ..saving.owed import UNSETTLED
 from ..saving.payload import NewerPayloadError

@@ -4,13 +4,13 @@ from ..charging.reserving import QuotaRefusedError
 from ..charging.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
 from ..saving.bindings import Bindings, SaveOption, Target
 from ..saving.revision import Revision
-from .health import Health
-from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
-from .resume import Nothing, Resumed
+from .opening.request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
+from .producing.stream import LiveStream
 from .runtime import Runtime
 from .sessions import Meant
-from .stream import LiveStream
-from .viewer import Viewer, ViewerCutError
+from .upkeep.health import Health
+from .viewing.resume import Nothing, Resumed
+from .viewing.viewer import Viewer, ViewerCutError
 
 __all__ = [
     "Bindings",

@@ -19,22 +19,22 @@ from ..stores.base import StreamStore
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
 from ..values import SessionKey, StreamRef
-from .admission import Admission
-from .audience import Audience
-from .budget import Budget
-from .feed import Feed
-from .finalise import Finaliser
-from .leases import Leases
-from .orphans import Orphans
-from .readiness import Readiness
-from .request import StreamRequest
+from .ending.finaliser import Finaliser
+from .ending.takeover import Orphans
+from .opening.admission import Admission
+from .opening.budget import Budget
+from .opening.request import StreamRequest
+from .opening.withdrawal import Withdrawing
+from .producing.stream import LiveStream
+from .producing.writer import Writer
 from .sessions import Sessions
-from .stream import LiveStream
-from .tasks import Tasks
-from .unwatched import Unwatched
-from .watchdog import Watchdog
-from .withdrawing import Withdrawing
-from .writer import Writer
+from .upkeep.leases import Leases
+from .upkeep.readiness import Readiness
+from .upkeep.tasks import Tasks
+from .upkeep.unwatched import Unwatched
+from .upkeep.watchdog import Watchdog
+from .viewing.feed import Feed
+from .viewing.registry import Audience
 
 __all__ = ["Assembly", "Callbacks"]
 

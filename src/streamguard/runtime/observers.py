@@ -8,8 +8,8 @@ from ..faults import Fault
 from ..observations import Observation, Observer, Signal
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut
-from .request import Ending
-from .stream import LiveStream
+from .opening.request import Ending
+from .producing.stream import LiveStream
 
 __all__ = ["Observers"]
 

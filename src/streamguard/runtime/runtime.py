@@ -29,26 +29,26 @@ from ..stores.base import StreamMeta, StreamStore
 from ..stores.breaker import Breaker
 from ..values import START, Outcome, Position, SessionKey, StreamRef
 from ..wire.sse import KEEP_ALIVE
-from .admission import Admission
 from .assembly import Assembly, Callbacks
-from .audience import Audience
-from .budget import Budget
-from .drain import Drain
-from .failures import fault_of
-from .feed import Feed
-from .health import Health, HealthCheck
-from .live_streams import LiveStreams
+from .ending.drain import Drain
+from .ending.takeover import Orphans
 from .observers import Observers
-from .orphans import Orphans
-from .producer import produce
-from .readiness import Readiness
-from .request import Ending, StreamRequest
-from .room import Room
+from .opening.admission import Admission
+from .opening.budget import Budget
+from .opening.capacity import Room
+from .opening.request import Ending, StreamRequest
+from .producing.failures import fault_of
+from .producing.live_streams import LiveStreams
+from .producing.producer import produce
+from .producing.stream import LiveStream
+from .producing.writer import Writer
 from .sessions import Sessions
-from .stream import LiveStream
-from .tasks import Tasks
-from .viewer import Viewer
-from .writer import Writer
+from .upkeep.health import Health, HealthCheck
+from .upkeep.readiness import Readiness
+from .upkeep.tasks import Tasks
+from .viewing.feed import Feed
+from .viewing.registry import Audience
+from .viewing.viewer import Viewer
 
 __all__ = ["Health", "Runtime"]
 

@@ -18,11 +18,11 @@ from ..stores.breaker import Breaker
 from ..stores.log_reads import SLICE_BYTES, LogReads
 from ..values import START, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
-from .admission import Admission
-from .request import Ending
-from .resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
-from .stream import LiveStream
-from .unreadable import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
+from .opening.admission import Admission
+from .opening.request import Ending
+from .producing.stream import LiveStream
+from .versions import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
+from .viewing.resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
 
 __all__ = ["WHATEVER_RUNS", "Meant", "Sessions"]
 

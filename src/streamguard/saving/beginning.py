@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from ..runtime.stream import LiveStream
+from ..runtime.producing.stream import LiveStream
 from ..stores.base import Erasure, StreamMeta
 
 __all__ = ["Beginning"]

@@ -12,9 +12,9 @@ from ..errors import (
     MessageSupersededError,
 )
 from ..faults import Fault, FaultCode, Severity
-from ..runtime.finishing import Sealed
-from ..runtime.request import Ending
-from ..runtime.stream import LiveStream
+from ..runtime.ending.finishing import Sealed
+from ..runtime.opening.request import Ending
+from ..runtime.producing.stream import LiveStream
 from .entry import SAVE
 from .reply import SaveResult, Verdict
 from .user_messages import Unsaved

@@ -28,7 +28,7 @@ from ..errors import (
     StoreFormatError,
 )
 from ..messages import Message, MessageStatus, MessageStore, Role, StoredMessage
-from ..runtime.finishing import Sealed
+from ..runtime.ending.finishing import Sealed
 from ..stores.base import StreamMeta, StreamStore
 from ..stores.log_reads import LogReads
 from ..values import Persisted, StreamRef, StreamState

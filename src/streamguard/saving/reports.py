@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..faults import Fault
 from ..observations import Observation, Signal
-from ..runtime.finishing import Sealed
+from ..runtime.ending.finishing import Sealed
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
 from .reply import SaveResult, Verdict
 from .running import RunningSave

@@ -14,8 +14,8 @@ from typing import Final
 from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ..messages import MessageStore
 from ..observations import Observation
-from ..runtime.finishing import Finishing, Sealed, Settled
-from ..runtime.stream import LiveStream
+from ..runtime.ending.finishing import Finishing, Sealed, Settled
+from ..runtime.producing.stream import LiveStream
 from ..settings import Settings
 from ..stores.base import UNTOLD, Owed, StreamMeta, StreamStore
 from ..stores.breaker import Breaker

@@ -11,7 +11,7 @@ from typing import Final
 from ..decoding import DAMAGE
 from ..errors import LogBrokenError, StreamGuardError
 from ..offloading import offloaded
-from ..runtime.finishing import Sealed
+from ..runtime.ending.finishing import Sealed
 from ..stores.base import StreamMeta, StreamStore
 from ..stores.log_reads import LogReads
 from ..values import START, EventKind, Position, StreamRef

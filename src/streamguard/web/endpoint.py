@@ -20,7 +20,8 @@ from ..runtime import (
     QuotaRefusedError,
     StreamRequest,
 )
-from ..runtime.request import Ending
+from ..runtime.opening.idempotent_open import open_once
+from ..runtime.opening.request import Ending
 from ..stores.base import StreamMeta
 from ..values import Outcome, SessionKey
 from ..wire import WireProtocol, protocol_named
@@ -30,7 +31,6 @@ from .exchange import exchange_of, intake_of
 from .fingerprint import fingerprint_of
 from .gate import Gate, Ids, fault_response
 from .headers import merged, request_id_of, stream_headers
-from .idempotency import open_once
 from .intake import BodyTooLargeError, Intake
 from .items import Answer, Items, default_protocol
 from .misuse import Misuse

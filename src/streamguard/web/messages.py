@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..faults import Fault, FaultCode, Phase
 from ..messages import MessageStatus, MessageStore, Role, StoredMessage
-from ..runtime.unreadable import NEWER_FORMAT, UNREADABLE
+from ..runtime.versions import NEWER_FORMAT, UNREADABLE
 from ..saving.user_messages import RESULTS_SUFFIX
 from ..stores.base import StreamMeta
 from ..values import MAX_SEQ, Outcome, Persisted, SessionKey

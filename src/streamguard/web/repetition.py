@@ -21,8 +21,8 @@ from ..errors import FaultError, StoreError
 from ..faults import Fault, FaultCode, Phase
 from ..observations import Signal
 from ..runtime import Nothing, Resumed, Runtime, StreamRequest
-from ..runtime.resume import refused
-from ..runtime.unreadable import unavailable, unreadable_reason
+from ..runtime.versions import unavailable, unreadable_reason
+from ..runtime.viewing.resume import refused
 from ..stores.base import RequestClaim, StreamMeta
 from ..values import START, SessionKey, StreamRef, new_stream_id
 from ..wire import protocol_named

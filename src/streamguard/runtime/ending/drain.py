@@ -1,0 +1,116 @@
+"""The drain: what a process that ends does for the streams it produces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from ...faults import Fault, FaultCode
+from ...observations import Observation, Observer, Signal
+from ...settings import Settings
+from ...values import Outcome
+from ..opening.request import Ending
+from ..producing.stream import LiveStream
+
+__all__ = ["Drain"]
+
+FINISH_SECONDS: Final = 5.0
+"""After the drain: how long finalisers may go on before they are given up."""
+HURRIED_FINISH_SECONDS: Final = 0.5
+"""The same in a hurry, and how long what is given up may take to end."""
+
+
+class Drain:
+    """Ends a process's streams, once: patiently or in a hurry, then as interrupted, then without their store."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        streams: Callable[[], list[LiveStream]],
+        busy: Callable[[], bool],
+        changed: asyncio.Event,
+        give_up: Callable[[], None],
+        cut_viewers: Callable[[], None],
+        observe: Observer,
+    ) -> None:
+        """Nothing is drained yet.
+
+        Args:
+            settings: how long to wait.
+            streams: those that have not ended.
+            busy: whether anything is under way that should end first: a stream, an admission, a retried save.
+            changed: set whenever `busy` may have changed.
+            give_up: has what still retries give up.
+            cut_viewers: ends the responses that are left.
+            observe: is told of its begin and end.
+        """
+        self._settings = settings
+        self._streams = streams
+        self._busy = busy
+        self._changed = changed
+        self._give_up = give_up
+        self._cut_viewers = cut_viewers
+        self._observe = observe
+        self._task: asyncio.Task[None] | None = None
+        self._hurried = False
+        self.given_up: bool = False
+        """What retries should not any more."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether nothing more is admitted."""
+        return self._task is not None
+
+    def begin(self, *, hurried: bool = False) -> asyncio.Task[None]:
+        """Begin, or hurry what was begun: `development_drain_seconds` counts then, if it is shorter."""
+        if hurried and not self._hurried:
+            self._hurried = True
+            self._changed.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="streamguard-drain")
+        return self._task
+
+    async def run(self) -> None:
+        """Begin, or join what was begun. Cancelling a caller does not cancel the drain."""
+        await asyncio.shield(self.begin())
+
+    def _patience(self) -> float:
+        settings = self._settings
+        seconds = settings.drain_seconds
+        if self._hurried:
+            seconds = min(seconds, settings.development_drain_seconds)
+        return seconds - min(1.0, seconds * 0.1)
+
+    def _finish(self) -> float:
+        return HURRIED_FINISH_SECONDS if self._hurried else FINISH_SECONDS
+
+    def _last(self) -> float:
+        return HURRIED_FINISH_SECONDS if self._hurried else self._settings.command_seconds + 1.0
+
+    async def _run(self) -> None:
+        self._observe(Observation(Signal.DRAIN_STARTED, fields={"streams": len(self._streams())}))
+        await self._quiet(self._patience)
+        for stream in self._streams():
+            stream.cancel(Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN)))
+        await self._quiet(self._finish)
+        self.given_up = True
+        self._give_up()
+        for stream in self._streams():
+            if stream.acked < stream.feed.emitted and not stream.finished:
+                stream.degrade("drained")
+        await self._quiet(self._last)
+        self._cut_viewers()
+        self._observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams())}))
+
+    async def _quiet(self, patience: Callable[[], float]) -> None:
+        """Wait until nothing is under way, for so many seconds at most. That may become less meanwhile."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while self._busy() and (left := began + patience() - clock()) > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):  # noqa: TID251 -- this process's own patience with itself
+                    await self._changed.wait()

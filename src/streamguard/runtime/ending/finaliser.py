@@ -1,0 +1,372 @@
+"""A stream's end: seal, save, settle, close — once, in the runtime's own task, each step safe to repeat.
+
+Whoever holds the epoch runs it: here the producer's worker for its own streams, in `orphans` any worker for a stream it
+took over. The first seal decides; everything after writes what was sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeVar
+
+from ...deadlines import Deadline
+from ...errors import StoreCorruptError, StoreUnavailableError
+from ...faults import Fault
+from ...observations import Observation, Signal
+from ...settings import Settings
+from ...stores.base import AppendReply, Close, Lost, Seal, Status, StreamStore, Terminal
+from ...stores.breaker import Breaker
+from ...values import EventKind, Outcome, StreamRef
+from ...wire.base import WireProtocol
+from ..opening.request import Ending
+from ..producing.stream import LiveStream
+from ..viewing.feed import LOG_LOST
+from .end_events import end_events, proposed_seal, tidy
+from .finishing import Finishing, Sealed, Settled, new_stream_of
+
+__all__ = ["Finaliser", "new_stream_of"]
+
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 0.1
+MAX_RETRY_SECONDS: Final = 1.0
+
+
+class Finaliser:
+    """Runs the steps of a stream's end. Holds no state of its own but its collaborators."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        observe: Callable[[Observation], None],
+        finishing: Finishing,
+        give_up: Callable[[], bool],
+        on_superseded: Callable[[LiveStream], None],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._observe = observe
+        self._finishing = finishing
+        self._give_up = give_up
+        """Whether retries against an unreachable store should end (the drain is over)."""
+        self._on_superseded = on_superseded
+
+    async def finalise(self, stream: LiveStream, ending: Ending) -> None:
+        """End a stream produced here. On return its viewers have their end; with an unreachable store it keeps
+        retrying to write it until the drain ends.
+
+        A record that cannot be read or written to costs this stream its log, and nobody else anything.
+
+        Cancelling it leaves the stream to whoever finds its lease expired.
+        """
+        try:
+            await self._finalise(stream, ending)
+        except StoreCorruptError:
+            await self._end_unreadable(stream, ending)
+
+    async def _finalise(self, stream: LiveStream, ending: Ending) -> None:
+        tidy(stream, ending)
+        stream.hurry()
+        if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, ending):
+            return
+        await self._flushed(stream)
+        if stream.superseded:
+            self._end_superseded(stream)
+            return
+        if stream.degraded:
+            await self._end_degraded(stream, ending)
+            return
+        proposal = proposed_seal(stream, ending)
+        deadline = self._deadline()
+        status, seal = await self._seal(stream, proposal, deadline)
+        if status is Status.FENCED or not stream.owned():
+            self._on_superseded(stream)
+            self._end_superseded(stream)
+            return
+        if status is None:
+            await self._seal_late(stream, proposal)
+            return
+        if seal is None:
+            stream.degrade("log_gone" if status is Status.GONE else "log_behind")
+            await self._end_degraded(stream, ending)
+            return
+        stream.seal = seal
+        settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
+        if not stream.owned():
+            # What was left to the new owner, such as settling, is not done here. Should the store lose the takeover, a
+            # close under the old epoch would pass, and nobody would do it: a sweep finds the sealed stream instead.
+            self._end_superseded(stream)
+            return
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        reply = await self._retry(partial(self.close, close, settled), deadline=self._deadline())
+        if reply is not None and reply.status is Status.NOT_SEALED and stream.owned():
+            reply = await self._closed_again(stream, seal, close, settled)
+        if not stream.owned():  # its feed is the follower's already
+            self._end_superseded(stream)
+            return
+        if reply is None:
+            self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held, settled)
+            await self._retry(partial(self.close, close, settled), deadline=None)
+            self._ended(stream, seal.outcome, settled, seal.fault)
+            return
+        self._show_closed(stream, close, reply, seal.held, settled)
+        if stream.owned():
+            self._ended(stream, seal.outcome, settled, seal.fault)
+
+    async def _sealed_and_closed(self, stream: LiveStream, ending: Ending) -> bool:
+        """End a stream in one round trip, the one of its last append if there is one under way: the seal refuses where
+        that failed. False where it takes the single steps."""
+        await stream.all_sent()
+        if stream.degraded or stream.superseded:
+            return False
+        seal, settled = proposed_seal(stream, ending), Settled()
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        stream.closing = True
+        try:
+            answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=self._deadline())
+        finally:
+            stream.closing = False
+        reply = None if answer is None else answer[2]
+        if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
+            if stream.acked < stream.feed.emitted:
+                stream.resubmit()  # the writer may have left it to this
+            return False
+        stream.seal = seal
+        self._show_closed(stream, close, reply, seal.held, settled)
+        if stream.owned():
+            self._ended(stream, seal.outcome, settled, seal.fault)
+        return True
+
+    def closing(
+        self,
+        ref: StreamRef,
+        protocol: WireProtocol,
+        epoch: int,
+        message_id: str,
+        seal: Seal,
+        settled: Settled,
+    ) -> Close:
+        """What `close` writes for a seal: result notices, the fault, the protocol's closing parts, the terminal."""
+        events = end_events(protocol, seal.outcome, seal.fault, seal.held, settled)
+        terminal = Terminal(
+            seal.outcome, settled.persisted, settled.quota, message_id, seal.fault, original=seal.original
+        )
+        settings = self._settings
+        retention = settings.finished_ttl_seconds if settled.owed is None else settings.outbox_retention_seconds
+        return Close(ref, epoch, events, terminal, retention, settled.owed)
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    async def close(self, close: Close, settled: Settled) -> AppendReply:
+        """Close, and have what is left go on. The index entry comes first: without one nobody would find what the
+        close leaves owed."""
+        if close.owed is not None:
+            await self._store.owe(close.ref, due_seconds=settled.due_seconds)
+        reply = await self._store.close(close)
+        if reply.status in (Status.OK, Status.DUPLICATE) and settled.after_close is not None:
+            settled.after_close()
+        return reply
+
+    async def _flushed(self, stream: LiveStream) -> None:
+        """Wait until every event is acknowledged, or the stream is degraded or superseded."""
+        feed = stream.feed
+        while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
+            await feed.change()
+
+    async def _seal(self, stream: LiveStream, proposal: Seal, deadline: Deadline) -> tuple[Status | None, Seal | None]:
+        """Seal until the deadline. A None status means that the store could not be reached."""
+        while True:
+            answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=deadline)
+            if answer is None:
+                return None, None
+            status, seal = answer
+            if status is not Status.GAP:
+                return status, seal
+            # An older snapshot came back between the last append and the seal: append again what it lacks.
+            meta = await self._retry(lambda: self._store.meta(stream.ref), deadline=deadline)
+            if meta is None or not stream.rewind(meta.last_seq):
+                return status, None
+            stream.resubmit()
+            await self._flushed(stream)
+            if stream.degraded or stream.superseded:
+                return status, None
+
+    async def _closed_again(self, stream: LiveStream, seal: Seal, close: Close, settled: Settled) -> AppendReply | None:
+        """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided."""
+        status, standing = await self._seal(stream, seal, self._deadline())
+        if status is None:
+            return None
+        if standing != seal:
+            return AppendReply(status, 0, stop_requested=False)
+        return await self._retry(partial(self.close, close, settled), deadline=self._deadline())
+
+    async def _seal_late(self, stream: LiveStream, proposal: Seal) -> None:
+        """Give its viewers their end, and write it when the store is back. The log itself is whole."""
+        feed, held = stream.feed, proposal.held
+        ending = Ending(proposal.outcome, proposal.fault)
+        # Should the store never return, the database has it. What both have is the same, or the first of it stands.
+        saved = await self._finishing.finish_unlogged(
+            Sealed.of_stream(stream, proposal), stream, feed.said() if stream.saved else (), after_seq=feed.base
+        )
+        self._show_local_end(stream, ending, held, saved)
+        answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=None)
+        status, seal = answer or (Status.FENCED, None)
+        if status is Status.FENCED:
+            self._ended(stream, proposal.outcome, saved, proposal.fault)
+            return
+        if seal is None:  # the log is gone or behind: say so with a tombstone
+            await self._tombstone(stream, ending, saved)
+            return
+        stream.seal = seal
+        if saved.later is not None:
+            await saved.later()
+        settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        await self._retry(partial(self.close, close, settled), deadline=None)
+        self._ended(stream, seal.outcome, settled, seal.fault)
+
+    async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
+        if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
+            ending = stream.overruled
+            stream.fault = ending.fault
+            tidy(stream, ending)
+        held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
+        feed = stream.feed
+        seal = proposed_seal(stream, ending)
+        settled = await self._finishing.finish_unlogged(
+            Sealed.of_stream(stream, seal), stream, feed.said() if stream.saved else (), after_seq=feed.base
+        )
+        self._show_local_end(stream, ending, held, settled)
+        await self._tombstone(stream, ending, settled)
+
+    async def _end_unreadable(self, stream: LiveStream, ending: Ending) -> None:
+        """The stream's own record came in the way of its end: end it as one without a log."""
+        if stream.superseded:
+            self._end_superseded(stream)
+            return
+        stream.degrade("record_unreadable")
+        if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
+            stream.disowned = True
+            self._ended(stream, ending.outcome, Settled(), ending.fault)
+        else:
+            await self._end_degraded(stream, ending)
+
+    async def _tombstone(self, stream: LiveStream, ending: Ending, settled: Settled) -> None:
+        """One terminal record with the real outcome, and nothing else, for a log that is not the whole stream."""
+        if settled.later is not None:
+            settled = replace(settled, persisted=await settled.later(), later=None)
+        if not stream.disowned:
+            written = settled.quota
+
+            async def lose() -> AppendReply:
+                nonlocal written
+                written = settled.quota_now
+                terminal = Terminal(
+                    ending.outcome, settled.persisted, written, stream.message_id, ending.fault, LOG_LOST
+                )
+                retention = self._settings.finished_ttl_seconds
+                return await self._store.lose(Lost(new_stream_of(stream), stream.epoch, 0.0, retention, terminal))
+
+            try:
+                reply = await self._retry(lose, deadline=None)
+                if settled.quota_now is not written:  # it was settled while the record was on its way
+                    await self._retry(lambda: self._store.mark(stream.ref, quota=settled.quota_now), deadline=None)
+            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
+                stream.disowned = True
+            else:
+                if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
+                    stream.disowned = True
+            settled = replace(settled, quota=settled.quota_now)
+        self._ended(stream, ending.outcome, settled, ending.fault)
+
+    def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], settled: Settled) -> None:
+        """Give this process's viewers the stream's end, without ids: it is not in the log."""
+        feed = stream.feed
+        feed.lose_ids()
+        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held, settled):
+            feed.push(kind, data)
+        terminal = Terminal(ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST)
+        feed.push(EventKind.TERMINAL, terminal.to_json())
+        feed.show(feed.emitted)
+        feed.end(complete=True)
+        stream.finish()
+
+    def _show_closed(
+        self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], settled: Settled
+    ) -> None:
+        feed = stream.feed
+        if reply.status in (Status.OK, Status.DUPLICATE):
+            stream.closed = True
+            for kind, data in close.events:
+                feed.push(kind, data)
+            feed.push(EventKind.TERMINAL, close.terminal.to_json())
+            stream.acked = feed.emitted
+            feed.show(feed.emitted)
+            feed.end(complete=True)
+            stream.finish()
+            return
+        if reply.status is Status.FENCED:
+            self._on_superseded(stream)
+            self._end_superseded(stream)
+            return
+        # The log vanished between seal and close (erased, or the store came back empty).
+        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held, settled)
+
+    def _end_superseded(self, stream: LiveStream) -> None:
+        """Its viewers go on with what the new owner writes (the runtime follows it for them)."""
+        stream.finish()
+
+    def _ended(self, stream: LiveStream, outcome: Outcome, settled: Settled, fault: Fault | None) -> None:
+        self._observe(
+            Observation.about(
+                stream,
+                Signal.STREAM_ENDED,
+                fault=fault,
+                fields={
+                    "outcome": outcome,
+                    "persisted": settled.persisted,
+                    "quota": settled.quota,
+                    "events": stream.feed.emitted,
+                    "bytes": stream.feed.data_bytes,
+                    "seconds": stream.age_seconds,
+                    "degraded": stream.degraded,
+                    **({"notices_dropped": stream.notices_dropped} if stream.notices_dropped else {}),
+                },
+            )
+        )
+
+    # -- retrying ---------------------------------------------------------------------------------------------------
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._settings.append_deadline_seconds)
+
+    async def _retry(self, step: Callable[[], Awaitable[T]], *, deadline: Deadline | None) -> T | None:
+        """Repeat `step` while the store fails: until `deadline`, or without one until the drain gives up.
+
+        Returns None when the time was up, which opens the breaker.
+
+        Raises:
+            StoreCorruptError: the stream's record cannot be read: repeating does not help.
+        """
+        pause = RETRY_SECONDS
+        while True:
+            try:
+                return await step()
+            except StoreUnavailableError as exc:
+                self._breaker.stumbled(exc)
+                error = exc
+            if self._give_up() or (deadline is not None and deadline.left_seconds <= pause):
+                if deadline is not None:
+                    self._breaker.exhausted(error)
+                return None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_RETRY_SECONDS)
+            if deadline is None:
+                await self._breaker.passed()

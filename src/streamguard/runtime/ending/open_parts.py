@@ -1,0 +1,91 @@
+"""Ending what the log of an orphan leaves open: a worker that ends another's stream has no encoder of it.
+
+The ends go into the log under the new epoch, before the seal. So viewers see them, whoever folds the log folds them in,
+and a worker that takes the stream over from this one finds nothing open any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from ...errors import LogBrokenError
+from ...settings import Settings
+from ...stores.base import Append, Status, StreamMeta, StreamStore
+from ...stores.log_reads import LogReads
+from ...values import START, EventKind, Position
+from ...wire import protocol_named
+from .finishing import Finishing
+
+__all__ = ["OpenEnds"]
+
+READ_BYTES: Final = 65_536
+APPEND_EVENTS: Final = 500
+"""Ends in one append; each has a few hundred bytes."""
+LEASE_PARTS: Final = 3
+"""The lease is renewed when this part of it has passed."""
+
+
+class OpenEnds:
+    """Finds the open parts of streams whose epoch this process has just raised, and logs their ends."""
+
+    def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, finishing: Finishing) -> None:
+        self._store = store
+        self._reads = reads
+        self._settings = settings
+        self._finishing = finishing
+
+    async def of(self, meta: StreamMeta) -> Sequence[bytes]:
+        """The payloads that end what the stream left open; none where its log cannot be read to its end.
+
+        Reads the log in slices, and keeps the lease meanwhile.
+
+        Raises:
+            StoreError: the store failed.
+            ConfigurationError: its protocol is not known here.
+        """
+        open_parts = protocol_named(meta.protocol).open_parts()
+        if open_parts is None or meta.last_seq == 0:
+            return ()
+        open_parts.answered(await self._finishing.continued(meta))
+        loop = asyncio.get_running_loop()
+        position, renewed = START, loop.time()
+        while position.seq < meta.last_seq:
+            try:
+                events = await self._reads.read(meta.ref, position, max_bytes=READ_BYTES)
+            except LogBrokenError:
+                return ()
+            if not events:
+                return ()
+            for event in events:
+                if event.kind is EventKind.DATA and event.seq <= meta.last_seq:
+                    open_parts.add(event.data)
+            position = Position(events[-1].epoch, events[-1].seq)
+            await asyncio.sleep(0)
+            if loop.time() - renewed > self._settings.lease_seconds / LEASE_PARTS:
+                renewed = loop.time()
+                await self._renew(meta)
+        return open_parts.ends()
+
+    async def append(self, meta: StreamMeta, ends: Sequence[bytes]) -> int | None:
+        """Log them. Returns the number of the log's last event then; None when the stream is another worker's by now,
+        or its log takes no more.
+
+        Raises:
+            StoreError: the store failed; what is in the log is no longer open for whoever looks next.
+        """
+        last_seq, waiting = meta.last_seq, iter(ends)
+        while some := [(EventKind.DATA, payload) for payload in islice(waiting, APPEND_EVENTS)]:
+            (reply,) = await self._store.append([Append(meta.ref, meta.epoch, last_seq + 1, some, refresh=False)])
+            if reply.status not in (Status.OK, Status.DUPLICATE):
+                return None
+            last_seq += len(some)
+        return last_seq
+
+    async def _renew(self, meta: StreamMeta) -> None:
+        """What may be owed for it is not known here: its record is kept for that, as its writer would."""
+        settings = self._settings
+        ttl = max(settings.live_ttl_seconds, settings.outbox_retention_seconds)
+        await self._store.heartbeat([(meta.ref, meta.epoch)], lease_seconds=settings.lease_seconds, ttl_seconds=ttl)

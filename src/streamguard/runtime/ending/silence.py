@@ -1,0 +1,45 @@
+"""Whether a stream had said anything, by its log alone: a worker that ends another's has nothing else to judge by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...errors import LogBrokenError, StoreCorruptError
+from ...settings import Settings
+from ...stores.base import StreamMeta, StreamStore
+from ...values import EventKind, Position
+from ...wire import knows_protocol, protocol_named
+
+__all__ = ["is_silent"]
+
+READ_BYTES: Final = 65_536
+
+
+async def is_silent(store: StreamStore, meta: StreamMeta, settings: Settings) -> bool:
+    """Whether the log of a stream whose writer is gone holds nothing of its endpoint's: only what the protocol begins
+    with, and notices. What cannot be read counts as said.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    if meta.last_seq == 0:
+        return True
+    if meta.first_seq > 1 or not knows_protocol(meta.protocol):
+        return False
+    encoder = protocol_named(meta.protocol).encoder(
+        message_id=meta.message_id, max_event_bytes=settings.max_event_bytes
+    )
+    opening = len(encoder.begin())
+    position, said = Position(0, 0), 0
+    while position.seq < meta.last_seq:
+        try:
+            events = await store.read(meta.ref, position, max_bytes=READ_BYTES)
+        except (LogBrokenError, StoreCorruptError):
+            return False
+        if not events:
+            return False
+        said += sum(event.kind is EventKind.DATA for event in events)
+        if said > opening:
+            return False
+        position = Position(events[-1].epoch, events[-1].seq)
+    return True

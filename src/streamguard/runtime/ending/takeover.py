@@ -1,0 +1,126 @@
+"""The end of a stream that this process took over from a worker that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+from ...errors import StoreError
+from ...faults import Fault, FaultCode
+from ...observations import Observation, Observer, Signal
+from ...settings import Settings
+from ...stores.base import Lost, Seal, Status, StreamMeta, StreamStore, Terminal
+from ...stores.log_reads import LogReads
+from ...values import Outcome, Persisted
+from ...wire import protocol_named
+from ...wire.base import WireProtocol
+from ..opening.request import Ending
+from ..viewing.feed import LOG_LOST
+from .finaliser import Finaliser
+from .finishing import Finishing, Sealed, new_stream_of_meta
+from .open_parts import OpenEnds
+from .silence import is_silent
+
+__all__ = ["Orphans", "interrupted"]
+
+
+class StartTask(Protocol):
+    """Starts a task in the runtime's group."""
+
+    def __call__(
+        self, run: Callable[[StreamMeta, Outcome], Awaitable[None]], meta: StreamMeta, outcome: Outcome, /
+    ) -> None: ...
+
+
+class Orphans:
+    """Ends streams whose epoch this process has just raised. The first seal stands, whoever made it."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        settings: Settings,
+        *,
+        reads: LogReads,
+        finaliser: Finaliser,
+        finishing: Finishing,
+        observe: Observer,
+        start: StartTask,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._finaliser = finaliser
+        self._finishing = finishing
+        self._observe = observe
+        self._start = start
+        self._open_ends = OpenEnds(store, reads, settings, finishing)
+
+    def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
+        """`settle` in a task of the runtime's own."""
+        self._start(self._settle, meta, outcome)
+
+    async def _settle(self, meta: StreamMeta, outcome: Outcome) -> None:
+        with suppress(StoreError):  # its lease runs out again, and a sweep finds it
+            await self.settle(meta, outcome)
+
+    async def settle(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
+        """Run the stream's end: as sealed, or else with `outcome`. Returns how it ended; None when it was lost to yet
+        another worker.
+
+        Raises:
+            StoreError: the store failed; its lease runs out again, and a sweep finds it.
+            ConfigurationError: its protocol is not known here.
+        """
+        protocol = protocol_named(meta.protocol, meta.client_version)
+        proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
+        ended = await (self._end_lost(meta, proposed) if meta.lost else self._end(meta, protocol, proposed))
+        if ended is not None:
+            fields: dict[str, str | int] = {"outcome": ended.outcome, "epoch": meta.epoch}
+            self._observe(Observation.about(meta, Signal.ORPHAN_SETTLED, fault=ended.fault, fields=fields))
+            with suppress(StoreError):  # the owner's slot expires by itself
+                await self._store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
+        return ended
+
+    async def _end(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
+        seal = meta.seal
+        if seal is None and await self._finishing.is_saved_whole(meta):
+            return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
+        if seal is None:
+            silent = await is_silent(self._store, meta, self._settings)
+            last_seq = await self._open_ends.append(meta, await self._open_ends.of(meta))
+            if last_seq is None:
+                return None
+            proposal = Seal(proposed.outcome, last_seq, proposed.fault, meta.usage, silent=silent)
+            _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
+            if seal is None:
+                return None
+        settled = await self._finishing.finish(Sealed.of_meta(meta, seal), None)
+        close = self._finaliser.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled)
+        reply = await self._finaliser.close(close, settled)
+        return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
+
+    async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
+        """What was logged before the log was lost is all that anybody has of it, unless it is saved whole."""
+        early = proposed.outcome is not Outcome.COMPLETED
+        silent = early and await is_silent(self._store, meta, self._settings)
+        # Nothing goes into such a log: what it leaves open is ended in the saved message alone.
+        ends = tuple(await self._open_ends.of(meta)) if early else ()
+        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, ends, silent=silent)
+        settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
+        persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
+        terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)
+        reply = await self._store.lose(
+            Lost(new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
+        )
+        if reply.status not in (Status.OK, Status.DUPLICATE):
+            return None
+        if settled.after_close is not None:
+            settled.after_close()
+        if settled.quota_now is not settled.quota:
+            await self._store.mark(meta.ref, quota=settled.quota_now)
+        return proposed
+
+
+def interrupted(meta: StreamMeta) -> Fault:
+    """What viewers of a stream whose writer died are told."""
+    return Fault.about(meta, FaultCode.INTERRUPTED, reason="writer_lost")

@@ -1,0 +1,1 @@
+"""How a stream comes to be: limits, idempotency, registration, and what happens when the session already has one."""

@@ -1,0 +1,159 @@
+"""What an endpoint's exception means to a client: the provider's failure, or the host's own.
+
+Providers' client libraries are recognised by shape, not by import: by an HTTP status (openai, anthropic, httpx,
+aiohttp, google-genai, botocore), and by what their classes are called. Everything else is the host's own code, or a
+client used wrongly (a missing API key): asking again does not help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ...errors import EventTooLargeError, FaultError, StreamLimitError
+from ...faults import Fault, FaultCode
+from ...frames import described, raised_in
+from .stream import LiveStream
+
+__all__ = ["fault_of"]
+
+_BROKEN: Final = frozenset(
+    {
+        "APIConnectionError",  # openai, anthropic
+        "ClientConnectionError",  # aiohttp
+        "ClientPayloadError",
+        "ConnectionError",  # requests, Python's own
+        "EndpointConnectionError",  # botocore
+        "HTTPClientError",
+        "SSLError",
+        "TransportError",  # httpx
+        "gaierror",
+        "NetworkError",  # httpcore
+        "ProtocolError",
+    }
+)
+_PROVIDERS: Final = frozenset(
+    {
+        "APIError",  # openai and anthropic, in the middle of a stream; google-genai
+        "ApiError",
+        "APIResponseValidationError",
+        "SDKError",  # mistralai
+        "StreamError",  # httpx
+        "DecodingError",
+        "ProviderError",
+        "UnexpectedModelBehavior",  # pydantic-ai
+    }
+)
+"""What a provider's client calls its failures that have no status."""
+_CLIENTS: Final = frozenset(
+    {
+        "aiohttp",
+        "anthropic",
+        "botocore",
+        "cohere",
+        "google",
+        "groq",
+        "httpcore",
+        "httpx",
+        "httpx_sse",
+        "huggingface_hub",
+        "langchain_core",
+        "litellm",
+        "mistralai",
+        "ollama",
+        "openai",
+        "pydantic_ai",
+        "requests",
+        "together",
+    }
+)
+_UNREADABLE: Final = frozenset({"JSONDecodeError", "UnicodeDecodeError", "ValidationError"})
+"""Plain errors that mean, inside a client library, that the provider sent nonsense."""
+_WRAPPINGS: Final = 5
+"""How many `raise … from …` are followed."""
+
+
+def fault_of(error: BaseException, stream: LiveStream) -> Fault:
+    """What an endpoint's exception means to a client, without its text, unless the guard is in debug mode."""
+    fault = _fault_of(error, stream)
+    return fault.with_debug(described(error)) if stream.settings.debug else fault
+
+
+def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
+    if isinstance(error, FaultError):
+        return error.fault
+    if isinstance(error, EventTooLargeError):
+        return Fault.about(stream, FaultCode.EVENT_TOO_LARGE)
+    if isinstance(error, StreamLimitError):
+        return Fault.about(stream, FaultCode(error.code), reason=error.limit)
+    status = _status_of(error)
+    if status is not None and hasattr(error, "detail"):  # the host's own HTTPException: not the provider's doing
+        if status >= 500:
+            return Fault.about(stream, FaultCode.INTERNAL, status=status)
+        return Fault.about(stream, FaultCode.REQUEST_INVALID, status=status)
+    for one in _causes(error):
+        fault = _provider_fault(one, stream)
+        if fault is not None:
+            return fault
+    return Fault.about(stream, FaultCode.INTERNAL)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception, and what it was raised from on purpose; for a group of failures, that of the first.
+
+    One of ours stands for itself: it says what was wrong with what the endpoint gave.
+    """
+    found: BaseException | None = error
+    for _ in range(_WRAPPINGS):
+        if found is None or type(found).__module__.partition(".")[0] == "streamguard":
+            return
+        if isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        else:
+            yield found
+            found = found.__cause__
+
+
+def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
+    """What it says of the provider; None when it is none of the provider's."""
+    status = _status_of(error)
+    if status == 429:
+        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names) or status in (408, 504):
+        return Fault.about(stream, FaultCode.PROVIDER_TIMEOUT)
+    if names & _BROKEN:
+        return Fault.about(stream, FaultCode.PROVIDER_ABORTED)
+    if status is not None and 400 <= status < 500:
+        return Fault.about(stream, FaultCode.PROVIDER_ERROR, retryable=False)
+    if isinstance(error, asyncio.CancelledError):  # what the endpoint waited for was cancelled, not the endpoint
+        return Fault.about(stream, FaultCode.PROVIDER_ERROR)
+    if status is not None or names & _PROVIDERS or (names & _UNREADABLE and raised_in(error) in _CLIENTS):
+        return Fault.about(stream, FaultCode.PROVIDER_ERROR)
+    return None
+
+
+def _status_of(error: BaseException) -> int | None:
+    """The HTTP status that a client library's exception tells of."""
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata") if isinstance(response, Mapping) else None  # botocore
+    for status in (
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "status", None),  # aiohttp
+        getattr(error, "code", None),  # google-genai, urllib
+        metadata.get("HTTPStatusCode") if isinstance(metadata, Mapping) else None,
+    ):
+        if isinstance(status, int) and 400 <= status < 600:
+            return int(status)
+    return None
+
+
+def _retry_after(error: BaseException) -> int:
+    """The provider's `Retry-After` in whole seconds, bounded to an hour; 5 when it named none."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    value = headers.get("retry-after") if headers is not None else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 7:
+        return min(max(int(value), 1), 3600)
+    return 5

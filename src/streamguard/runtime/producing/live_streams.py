@@ -1,0 +1,60 @@
+"""The streams that this process produces, found by stream, by session and by owner without looking at the others."""
+
+from __future__ import annotations
+
+from collections.abc import ValuesView
+from typing import TypeVar
+
+from ...values import SessionKey, StreamRef
+from .stream import LiveStream
+
+__all__ = ["LiveStreams"]
+
+K = TypeVar("K")
+
+
+class LiveStreams:
+    """A registry. Each lookup costs the same, however many streams there are; only `values` gives them all."""
+
+    def __init__(self) -> None:
+        self._all: dict[StreamRef, LiveStream] = {}
+        self._by_session: dict[SessionKey, dict[StreamRef, LiveStream]] = {}
+        self._by_owner: dict[str, dict[StreamRef, LiveStream]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __setitem__(self, ref: StreamRef, stream: LiveStream) -> None:
+        self._all[ref] = stream
+        self._by_session.setdefault(ref.key, {})[ref] = stream
+        self._by_owner.setdefault(ref.key.owner, {})[ref] = stream
+
+    def get(self, ref: StreamRef) -> LiveStream | None:
+        """The stream of that name, if this process produces it."""
+        return self._all.get(ref)
+
+    def discard(self, ref: StreamRef) -> None:
+        """Forget a stream; an unknown one is ignored."""
+        if self._all.pop(ref, None) is None:
+            return
+        _discard(self._by_session, ref.key, ref)
+        _discard(self._by_owner, ref.key.owner, ref)
+
+    def of_session(self, key: SessionKey) -> list[LiveStream]:
+        """A session's streams, oldest first."""
+        return list(self._by_session.get(key, {}).values())
+
+    def of_owner(self, owner: str) -> list[LiveStream]:
+        """An owner's streams, oldest first."""
+        return list(self._by_owner.get(owner, {}).values())
+
+    def values(self) -> ValuesView[LiveStream]:
+        """All streams, oldest first: for what is done to each."""
+        return self._all.values()
+
+
+def _discard(index: dict[K, dict[StreamRef, LiveStream]], key: K, ref: StreamRef) -> None:
+    some = index[key]
+    del some[ref]
+    if not some:
+        del index[key]

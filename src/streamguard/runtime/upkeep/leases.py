@@ -1,0 +1,156 @@
+"""Heartbeats: every lease of this process renewed in one round trip, and lost logs declared when the store is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Final
+
+from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
+from ...settings import Settings
+from ...stores.base import AppendReply, Hint, Lost, Status, StreamStore
+from ...stores.breaker import Breaker
+from ..ending.finaliser import new_stream_of
+from ..producing.stream import LiveStream
+
+__all__ = ["Leases"]
+
+BATCH: Final = 500
+LISTEN_RETRY_SECONDS: Final = 1.0
+
+
+class Leases:
+    """Renews what this process claims, every `heartbeat_seconds`, or at once when `kick`ed, and hears who else wants
+    it."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        streams: Callable[[], Iterable[LiveStream]],
+        on_stop: Callable[[LiveStream], None],
+        on_fenced: Callable[[LiveStream], None],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._streams = streams
+        self._on_stop = on_stop
+        self._on_fenced = on_fenced
+        self._kicked = asyncio.Event()
+        breaker.when_closed(self.kick)
+
+    def kick(self) -> None:
+        """Beat now: a hint says that something changed, or the store came back."""
+        self._kicked.set()
+
+    async def run(self) -> None:
+        """Beat for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.heartbeat_seconds):  # noqa: TID251 -- a period
+                    await self._kicked.wait()
+            except TimeoutError:
+                pass
+            self._kicked.clear()
+            if self._breaker.open:
+                continue
+            try:
+                await self.beat()
+            except StoreUnavailableError as exc:
+                self._breaker.stumbled(exc)
+
+    async def beat(self) -> None:
+        """Renew every claim once.
+
+        What one stream's record says, or cannot say, concerns that stream alone.
+
+        Raises:
+            StoreUnavailableError: the store failed; some claims may not be renewed.
+        """
+        settings = self._settings
+        mine = [s for s in self._streams() if s.registered and not (s.degraded or s.superseded)]
+        for batch in _batches(mine):
+            acked = [stream.acked for stream in batch]
+            try:
+                replies = await self._renewed(batch)
+            except StoreCorruptError:
+                replies = [await self._renewed_alone(stream) for stream in batch]
+            for stream, reply, known in zip(batch, replies, acked, strict=True):
+                if stream.degraded or stream.superseded or stream.finished:
+                    continue
+                if reply.status is Status.FENCED:
+                    self._on_fenced(stream)
+                elif reply.status is Status.GONE:
+                    stream.degrade("log_gone")
+                elif reply.status is Status.CORRUPT:
+                    stream.degrade("record_unreadable")
+                elif reply.status is Status.SEALED:
+                    continue  # under our own epoch: our own close, whose reply is still on its way
+                else:
+                    if reply.last_seq < known and not stream.pending:
+                        # An older snapshot of the log came back, and the model is quiet: nothing else would tell.
+                        stream.put_back(reply.last_seq)
+                    if reply.stop_requested:
+                        self._on_stop(stream)
+        for stream in [s for s in self._streams() if s.degraded and not s.disowned]:
+            try:
+                reply = await self._store.lose(
+                    Lost(new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None)
+                )
+            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
+                stream.disowned = True
+                continue
+            if reply.status in (Status.FENCED, Status.SEALED, Status.GONE):
+                stream.disowned = True
+            elif reply.stop_requested:
+                self._on_stop(stream)
+
+    async def _renewed(self, batch: list[LiveStream]) -> list[AppendReply]:
+        return await self._store.heartbeat(
+            [(s.ref, s.epoch) for s in batch],
+            lease_seconds=self._settings.lease_seconds,
+            ttl_seconds=batch[0].ttl_seconds,
+            consumed={s.ref: s.consumed for s in batch if s.consumed is not None},
+        )
+
+    async def _renewed_alone(self, stream: LiveStream) -> AppendReply:
+        """Of a batch that one stream's record spoilt; a store that answers for each never needs it."""
+        try:
+            (reply,) = await self._renewed([stream])
+        except StoreCorruptError:
+            return AppendReply(Status.CORRUPT, 0, stop_requested=False)
+        return reply
+
+    async def listen(self, stream: LiveStream) -> None:
+        """Hear stop requests and takeovers of a stream while its model is quiet, until it is over."""
+
+        def on_hint(hint: Hint) -> None:
+            if hint.stop_requested:
+                self._on_stop(stream)
+            elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
+                self.kick()
+
+        while not stream.finished:
+            try:
+                async with self._store.watch(stream.ref, on_hint, data=False):
+                    with suppress(StoreCorruptError):  # its writer is told of that, and hears stops all the same
+                        meta = await self._store.meta(stream.ref)  # what was said before anybody listened
+                        if meta is not None and meta.stop_requested:
+                            self._on_stop(stream)
+                    await stream.ended()
+            except StoreError:
+                await asyncio.sleep(LISTEN_RETRY_SECONDS)
+
+
+def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:
+    """Streams with one TTL each, as many as one round trip carries."""
+    by_ttl: dict[float, list[LiveStream]] = {}
+    for stream in streams:
+        by_ttl.setdefault(stream.ttl_seconds, []).append(stream)
+    for alike in by_ttl.values():
+        for start in range(0, len(alike), BATCH):
+            yield alike[start : start + BATCH]

@@ -1,0 +1,99 @@
+"""Whether the stream store can be used, as the process sees for itself: whoever asks gets what the last looks said."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+from ...deadlines import Deadline
+from ...errors import StoreError, StoreForbiddenError
+from ...faults import Fault, FaultCode
+from ...observations import Observation, Signal
+from ...settings import Settings
+from ...stores.base import StreamStore
+from ...stores.breaker import Breaker
+
+__all__ = ["Readiness"]
+
+FAILURES: Final = 2
+"""So many looks in a row that failed make a store unreachable: one may be lost."""
+AGAIN: Final = 4
+"""After a look that failed the next one comes so many times sooner."""
+SPREAD: Final = 0.1
+"""By how much the pauses differ, so that the workers of a deployment do not look together."""
+
+
+class Readiness:
+    """Looks every `readiness_probe_seconds`, and while the breaker is open leaves that to the breaker. No request ever
+    causes a look, and none is under way twice."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        observe: Callable[[Observation], None],
+        looked: Callable[[], object],
+    ) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._settings = settings
+        self._observe = observe
+        self._looked = looked
+        """Called after each look."""
+        self._failures = 0
+        self._lacks: tuple[str, ...] = ()
+        breaker.when_closed(self._is_back)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is wrong with the store; nothing if it can be used."""
+        if self._lacks:
+            return tuple(f"store_forbids:{name}" for name in self._lacks)
+        if self._breaker.open or self._failures >= FAILURES:
+            return ("store_unreachable",)
+        return ()
+
+    async def begin(self) -> None:
+        """The first look, which decides alone. It raises nothing: a guard starts without its store too."""
+        try:
+            await self.look()
+        except Exception as exc:  # noqa: BLE001 -- a store's mistake; the next look, in a task, is counted as a crash
+            self._failures = 1
+            self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+        if self._failures:
+            self._failures = FAILURES
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            seconds = self._settings.readiness_probe_seconds / (AGAIN if self._failures else 1)
+            await asyncio.sleep(seconds * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 -- no secret
+            if not self._breaker.open:
+                await self.look()
+            self._looked()
+
+    async def look(self) -> None:
+        """Ask the store once."""
+        try:
+            async with Deadline.after(2 * self._settings.command_seconds).limit():
+                await self._store.ping()
+        except StoreForbiddenError as exc:
+            self._forbidden(exc.lacks)
+        except (StoreError, TimeoutError):
+            self._failures += 1
+        else:
+            self._is_back()
+
+    def _is_back(self) -> None:
+        self._failures, self._lacks = 0, ()
+
+    def _forbidden(self, lacks: tuple[str, ...]) -> None:
+        self._failures = 0
+        if lacks != self._lacks:
+            self._lacks = lacks
+            warning = f"the account of the stream store may not do what streams need; it lacks {', '.join(lacks)}"
+            self._observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))

@@ -1,0 +1,203 @@
+"""The tasks of a runtime: background ones that run again when they crash, and one-off ones whose crash is contained.
+
+All are in one task group, so none outlives the runtime; and none can end it, so one stream's accident is no other's.
+The group has a task of its own, because a guard may be entered in one task and left in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, TypeVarTuple
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ...errors import NotStartedError, StoreError
+from ...faults import Fault, FaultCode
+from ...observations import Observation, Signal
+
+__all__ = ["Tasks"]
+
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
+
+RESTART_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+"""Pauses before a crashed background task runs again; the last one repeats."""
+
+LEAVE_SECONDS: Final = 2.0
+"""How long an adopted task that is cancelled may clean up."""
+
+
+class Tasks:
+    """Owns the task group. Entered once; used only in between."""
+
+    def __init__(self, *, observe: Callable[[Observation], None], on_ended: Callable[[], None] = lambda: None) -> None:
+        self._observe = observe
+        self._on_ended = on_ended
+        """Called whenever a one-off task ended."""
+        self.started: int = 0
+        """One-off tasks under way."""
+        self.adopted: set[asyncio.Task[None]] = set()
+        """Tasks that were begun elsewhere, and run."""
+        self._group: TaskGroup | None = None
+        self._shields: set[anyio.CancelScope] = set()
+        self._closing = False
+        self.crashes: dict[str, int] = {}
+        """How often each background task was started again."""
+
+    @property
+    def running(self) -> bool:
+        return self._group is not None
+
+    async def open(self) -> None:
+        """Open the group, in a task of its own: `close` may be called in any other."""
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._holder = asyncio.create_task(self._hold(opened), name="streamguard-tasks")
+        await opened
+
+    async def _hold(self, opened: asyncio.Future[None]) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                opened.set_result(None)
+                await anyio.sleep_forever()
+        finally:
+            self._group = None
+            opened.cancel()  # unless it was told
+
+    async def close(self) -> None:
+        """Cancel what still runs, shielded work too, and wait for it."""
+        self._closing = True
+        self.group.cancel_scope.cancel()
+        for scope in self._shields:
+            scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({self._holder})
+        if not self._holder.cancelled():
+            self._holder.result()
+
+    def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run `run` until it returns; if it fails it is observed, counted and run again."""
+        self.group.start_soon(self._supervised, name, run)
+
+    def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """Run `run` once, under the caller's context variables. What it raises is observed, and no more."""
+        self._begin(run, args, shielded=False)
+
+    async def carry(self, run: Callable[[], Awaitable[T]]) -> T:
+        """What `run` comes to, done in a task of this group: cancelling the caller leaves it to go on to its end, of
+        which nobody hears then.
+
+        Raises:
+            NotStartedError: the group is not open, or was closed meanwhile.
+        """
+        told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def carried() -> None:
+            try:
+                result = await run()
+            except Exception as exc:
+                if not told.done():
+                    told.set_exception(exc)
+                elif not isinstance(exc, StoreError):  # the caller left, and a store's failure is told elsewhere
+                    raise
+            else:
+                if not told.done():
+                    told.set_result(result)
+            finally:
+                if not told.done():
+                    told.set_exception(NotStartedError("this guard was stopped meanwhile"))
+
+        self.start(carried)
+        return await told
+
+    def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """As `start`, but only `close` cancels it, and not before the drain: what ends a stream."""
+        self._begin(run, args, shielded=True)
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Own a task that somebody else began: `close` cancels it, and what it raises is observed.
+
+        Raises:
+            NotStartedError: the group is not open.
+        """
+        self.start(self._own, task)
+        self.adopted.add(task)
+
+    async def _own(self, task: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            with anyio.move_on_after(LEAVE_SECONDS, shield=True):  # noqa: TID251 -- its own code, not a peer
+                await asyncio.wait({task})
+            raise
+        finally:
+            self.adopted.discard(task)
+        if not task.cancelled():
+            task.result()
+
+    def _begin(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], *, shielded: bool) -> None:
+        self.group.start_soon(self._contained, run, args, shielded)
+        self.started += 1
+
+    async def shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
+        """Do `run` in the present task, cancelled by nothing but `close`."""
+        with anyio.CancelScope(shield=True) as scope:
+            if self._closing:
+                scope.cancel()
+            self._shields.add(scope)
+            try:
+                await run(*args)
+            finally:
+                self._shields.discard(scope)
+
+    @property
+    def group(self) -> TaskGroup:
+        """The open group.
+
+        Raises:
+            NotStartedError: it is not open.
+        """
+        if self._group is None:
+            raise NotStartedError(
+                "this guard is not running: pass `lifespan=guard.lifespan` to your app, "
+                "or use `async with guard:` in your own lifespan"
+            )
+        return self._group
+
+    async def _contained(self, run: Callable[[*Args], Awaitable[None]], args: tuple[*Args], shielded: bool) -> None:
+        try:
+            if shielded:
+                await self.shielded(run, *args)
+            else:
+                await run(*args)
+        except (Exception, asyncio.CancelledError) as exc:
+            if _is_over(exc):
+                raise
+            self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+        finally:
+            self.started -= 1
+            self._on_ended()
+
+    async def _supervised(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        crashes = 0
+        while True:
+            try:
+                await run()
+            except (Exception, asyncio.CancelledError) as exc:
+                if _is_over(exc):
+                    raise
+                self.crashes[name] = crashes = crashes + 1
+                self._observe(Observation(Signal.TASK_RESTARTED, error=exc, fields={"task": name, "crashes": crashes}))
+                await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
+            else:
+                return
+
+
+def _is_over(error: BaseException) -> bool:
+    """Whether `error` is the group's own cancellation. A stray `CancelledError` is a crash like any other, and must not
+    leave its task: anyio would cancel the whole group for it."""
+    return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -math.inf

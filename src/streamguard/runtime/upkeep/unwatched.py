@@ -1,0 +1,74 @@
+"""Ends answers that nobody watches any more, where their endpoint or the settings say after how long.
+
+Watched is a stream that has a viewer in its writer's process, one whose first request still waits for its first event,
+and one of which another process said within that time that it views it (see `Presence`). A stream that never had a
+viewer counts from its start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ...errors import StoreError
+from ...faults import ABANDONED, Fault, FaultCode
+from ...stores.base import StreamStore
+from ...values import Outcome, StreamRef
+from ..opening.request import Ending
+from ..producing.stream import LiveStream
+
+__all__ = ["Unwatched"]
+
+
+class StartTask(Protocol):
+    """Starts a task in the runtime's group."""
+
+    def __call__(
+        self, run: Callable[[LiveStream, float], Awaitable[None]], stream: LiveStream, after: float, /
+    ) -> None: ...
+
+
+class Unwatched:
+    """Looks at a stream whenever the watchdog does. Holds only which of them it asks the store about."""
+
+    def __init__(self, store: StreamStore, *, start: StartTask) -> None:
+        self._store = store
+        self._start = start
+        self._asking: set[StreamRef] = set()
+
+    def look(self, stream: LiveStream, now: float) -> None:
+        """End the stream if nobody has watched it for too long; `now` is loop time. What other processes know is asked
+        of the store first, in a task of its own."""
+        after = stream.request.abandon_after_seconds
+        if after is None:
+            return
+        feed = stream.feed
+        if feed.viewers or stream.attended:
+            feed.watched_at = now
+        elif now - feed.watched_at >= after and stream.ref not in self._asking:
+            if stream.degraded:  # nobody can come back to it, and nobody else has it
+                _end(stream)
+            else:
+                self._asking.add(stream.ref)
+                self._start(self._ask, stream, after)
+
+    async def _ask(self, stream: LiveStream, after: float) -> None:
+        """Look again, with what the store knows by now, and end the stream in the same turn of the event loop."""
+        loop, feed = asyncio.get_running_loop(), stream.feed
+        try:
+            meta = await self._store.meta(stream.ref)
+        except StoreError:  # other workers could not have told: their time begins anew
+            feed.watched_at = loop.time()
+            return
+        finally:
+            self._asking.discard(stream.ref)
+        if meta is not None and meta.viewed_seconds is not None:
+            feed.watched_at = max(feed.watched_at, loop.time() - meta.viewed_seconds)
+        if not (feed.viewers or stream.attended) and loop.time() - feed.watched_at >= after:
+            _end(stream)
+
+
+def _end(stream: LiveStream) -> None:
+    fault = Fault.about(stream, FaultCode.INTERRUPTED, reason=ABANDONED)
+    stream.cancel(Ending(Outcome.INTERRUPTED, fault))

@@ -1,0 +1,350 @@
+"""The recent events of one stream in this process, shared by every viewer of it.
+
+One append-only list and a wake for all readers, instead of a queue each: measured at 0.07 µs per event and reader
+against 2-3 µs. The window is bounded in bytes; whoever is behind it reads the store until they catch up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ...faults import Fault
+from ...stores.base import Terminal
+from ...values import EventKind, Position
+from ...wire.base import WireProtocol
+
+if TYPE_CHECKING:
+    from .viewer import Viewer
+
+__all__ = ["EVENT_BYTES", "Feed"]
+
+_DATA: Final = EventKind.DATA
+
+CHUNK_BYTES: Final = 65_536
+"""Most that one `send` carries, give or take an event; a larger event goes out in pieces of this size."""
+
+
+FRAME_BYTES: Final = 64
+"""About how much longer than its payload an event's wire form is."""
+
+EVENT_BYTES: Final = 64
+"""What an event takes besides its payload: its place in a list and its bytes object, rounded up."""
+
+LOG_LOST: Final = "log_lost"
+"""The terminal record's reason when the log before it is not the whole stream."""
+
+
+LOG_UNREADABLE: Final = "log_unreadable"
+"""Why the rest of a stream cannot be shown whose log is damaged."""
+
+
+def is_tombstone(terminal: bytes) -> bool:
+    """Whether a terminal record ends a log that is not the whole stream. One that cannot be read does: to take it for
+    a clean end would make half an answer look whole."""
+    try:
+        return Terminal.from_json(terminal).reason == LOG_LOST
+    except ValueError:
+        return True
+
+
+def is_readable(kind: EventKind, data: bytes) -> bool:
+    """Whether an event from a log can be framed: a notice is read for that, and data never is."""
+    if kind is not EventKind.NOTICE:
+        return True
+    try:
+        Fault.from_json(data)
+    except ValueError:
+        return False
+    return True
+
+
+class Feed:
+    """A window of a stream's events: those in `(base, visible]` may be shown.
+
+    Invariants: `len(data) == emitted - base`; `base <= visible <= emitted`; only visible events are ever dropped from
+    the window.
+
+    Payloads lie in a list of their own, and the kind only of what is no data is kept at all: a tuple for each event is
+    one more object for the garbage collector to look at, measured at an eighth of the process's time with 10,000 events
+    a second.
+    """
+
+    __slots__ = (
+        "_block",
+        "_default_id_prefix",
+        "_dropped_bytes",
+        "_id_prefix",
+        "_large",
+        "_limit",
+        "_listeners",
+        "_newest",
+        "_newest_seq",
+        "_other_bytes",
+        "_simple",
+        "_taken",
+        "_trim_over",
+        "_writers",
+        "base",
+        "complete",
+        "data",
+        "end_fault",
+        "ended",
+        "epoch",
+        "kinds",
+        "last_id",
+        "protocol",
+        "said_bytes",
+        "stream_id",
+        "viewers",
+        "visible",
+        "watched_at",
+    )
+
+    def __init__(self, protocol: WireProtocol, stream_id: str, *, start: Position, limit_bytes: int) -> None:
+        self.protocol: WireProtocol = protocol
+        self.stream_id: str = stream_id
+        self.epoch: int = start.epoch
+        """That of the writer of the window's newest event."""
+        self.base: int = start.seq
+        """Number of the last event before the window."""
+        self.visible: int = start.seq
+        """Number of the last event that may be shown: it is in the log, or the stream is degraded."""
+        self.kinds: dict[int, EventKind] = {}
+        """Of the window's events that are no data, by number."""
+        self.data: list[bytes] = []
+        self.said_bytes: int = 0
+        """Of all events so far: their payloads, and `EVENT_BYTES` for each. Whoever adds to `data` adds to this."""
+        self.last_id: int | None = None
+        """Once the log is lost: the last event that carries an id (see `lose_ids`)."""
+        self.ended: bool = False
+        self.complete: bool = False
+        """Ended, and what is visible ends with the stream's own end."""
+        self.end_fault: Fault | None = None
+        """Why viewers are cut, when it ended incomplete."""
+        self.viewers: set[Viewer] = set()
+        self.watched_at: float = -math.inf
+        """Loop time at which it had a viewer last, as far as somebody looked; once the last one left, that time."""
+        self._listeners: tuple[Callable[[], None], ...] = ()
+        self._limit = limit_bytes
+        self._other_bytes = 0
+        """Of what was said, the payloads that are no data."""
+        self._dropped_bytes = 0
+        """Of what was said, what left the window."""
+        self._trim_over = 2 * limit_bytes
+        """How much is said when the window has become too large."""
+        self._writers: list[tuple[int, int]] = [(start.seq, start.epoch)]
+        """Per epoch that wrote any event of this feed, the number of its first, in order; before that, of the event
+        that it starts after."""
+        self._id_prefix = self._id_prefix_of(start.epoch)
+        self._simple: bool | None = protocol.ids_by_default
+        """The `ids` of most viewers, for whom `newest` and `take` keep what they gave last. None once ids are lost, or
+        the window has events of several epochs: then an event's form depends on its place."""
+        self._large: dict[int, int] = {}
+        """Of the window's events that are over the limit by themselves, by number: their sizes. `push` notes them, and
+        nobody adds one in another way."""
+        self._newest = b""
+        self._newest_seq = 0
+        """Of the event whose form `newest` gave last."""
+        self._taken: tuple[int, int, bytes] = (0, 0, b"")
+        """What `take` gave last of all there was: after which event, up to which, and the chunk."""
+        self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
+        self._block = protocol.block
+
+    @property
+    def emitted(self) -> int:
+        """Number of the last event in the window, visible or not."""
+        return self.base + len(self.data)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the window's events: their payloads, and `EVENT_BYTES` for each."""
+        return self.said_bytes - self._dropped_bytes
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of all events so far: payloads alone. Of a feed that is complete, so of no follower's."""
+        return self.said_bytes - EVENT_BYTES * self.emitted
+
+    @property
+    def data_bytes(self) -> int:
+        """Of all data so far, as `payload_bytes`."""
+        return self.payload_bytes - self._other_bytes
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The next event is the first that this epoch's writer wrote."""
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        self._writers.append((self.emitted + 1, epoch))
+        if self.data:
+            self._simple = None
+        else:
+            self._id_prefix = self._id_prefix_of(epoch)
+            self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
+
+    def position(self, seq: int) -> Position:
+        """Event `seq`, which was in the window once or is the one that it started after, with the epoch that wrote
+        it."""
+        return Position(next(epoch for first, epoch in reversed(self._writers) if first <= seq), seq)
+
+    def continues(self, after: Position) -> bool:
+        """Whether what the feed brings follows event `after` of the log, as far as the feed knows its own events; what
+        lies before them is compared when it was read."""
+        return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
+
+    def _id_prefix_of(self, epoch: int) -> bytes:
+        """An id's line up to the event's number."""
+        return f"id: 1.{self.stream_id}.{epoch}.".encode()
+
+    def push(self, kind: EventKind, data: bytes) -> int:
+        """Add an event, not visible yet. Returns its number."""
+        self.data.append(data)
+        self.said_bytes += len(data) + EVENT_BYTES
+        seq = self.base + len(self.data)
+        if kind is not _DATA:
+            self.kinds[seq] = kind
+            self._other_bytes += len(data)
+        if len(data) > self._limit:
+            self._large[seq] = len(data)
+        return seq
+
+    def show(self, up_to: int) -> None:
+        """Make events up to number `up_to` visible, if they are not, and tell every listener."""
+        if up_to > self.visible:
+            self.visible = up_to
+            if self.said_bytes > self._trim_over:
+                self._trim(self._limit)
+        for tell in self._listeners:
+            tell()
+
+    def lose_ids(self) -> None:
+        """What is shown from now on is not in the log, so it carries no id. Idempotent."""
+        if self.last_id is None:
+            self.last_id = self.visible
+            self._simple = None
+
+    def drop_hidden(self) -> None:
+        """Forget events that were never shown (their writer lost the stream)."""
+        for seq in range(self.emitted, self.visible, -1):
+            size = len(self.data.pop())
+            self.said_bytes -= size + EVENT_BYTES
+            if self.kinds.pop(seq, None) is not None:
+                self._other_bytes -= size
+            self._large.pop(seq, None)
+
+    def end(self, *, complete: bool, fault: Fault | None = None) -> None:
+        """Nothing more will come. Idempotent: the first end stands."""
+        if not self.ended:
+            self.ended = True
+            self.complete = complete
+            self.end_fault = fault
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell every listener."""
+        for tell in self._listeners:
+            tell()
+
+    def listen(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called at every change. It must not raise, but may leave."""
+        self._listeners = (*self._listeners, tell)
+
+    def leave(self, tell: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._listeners = tuple(one for one in self._listeners if one != tell)
+
+    async def change(self) -> None:
+        """Wait for the next change."""
+        changed = asyncio.Event()
+        self.listen(changed.set)
+        try:
+            await changed.wait()
+        finally:
+            self.leave(changed.set)
+
+    def payloads(self, first: int, last: int) -> Sequence[tuple[EventKind, bytes]]:
+        """Events `first`…`last`, which must be in the window."""
+        data = self.data[first - self.base - 1 : last - self.base]
+        return list(zip(self._kinds_of(first, last), data, strict=True))
+
+    def _kinds_of(self, first: int, last: int) -> Sequence[EventKind]:
+        kinds = self.kinds
+        if not kinds:
+            return (_DATA,) * (last - first + 1)
+        return [kinds.get(seq, _DATA) for seq in range(first, last + 1)]
+
+    def size(self, first: int, last: int) -> int:
+        """Bytes of events `first`…`last`, which must be in the window, as `said_bytes` counts them."""
+        return sum(map(len, self.data[first - self.base - 1 : last - self.base])) + EVENT_BYTES * (last - first + 1)
+
+    def frame(self, seq: int, *, ids: bool) -> bytes:
+        """The wire form of event `seq` of the window."""
+        kind, data = self.kinds.get(seq, _DATA), self.data[seq - self.base - 1]
+        named = ids and (self.last_id is None or seq <= self.last_id)
+        return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
+
+    def newest(self, after: int, *, ids: bool) -> bytes | None:
+        """The wire form of the last visible event, where that is the only one after number `after`; `take` gives it
+        too, and knows all other cases."""
+        seq = after + 1
+        if seq != self.visible or ids is not self._simple:
+            return None
+        if seq == self._newest_seq:
+            return self._newest
+        index = after - self.base
+        if index < 0:
+            return None
+        kinds = self.kinds
+        kind = kinds.get(seq, _DATA) if kinds else _DATA
+        self._newest_seq = seq
+        self._newest = frame = self._block(seq, kind, self.data[index], self._default_id_prefix)
+        return frame
+
+    def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
+        """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
+        number of its last event."""
+        simple = ids is self._simple
+        if simple and self._taken[:2] == (after, self.visible):  # another viewer is as far
+            return self._taken[2], self.visible
+        index, stop, size = after - self.base, self.visible - self.base, 0
+        end = index
+        while end < stop and (size := size + len(self.data[end]) + FRAME_BYTES) <= CHUNK_BYTES:
+            end += 1
+        end = max(end, index + 1)
+        last = self.base + end
+        if self._simple is not None:
+            prefix = self._id_prefix if ids else None
+            parts = self.protocol.blocks(after + 1, self._kinds_of(after + 1, last), self.data[index:end], prefix)
+        else:
+            parts = [self.frame(seq, ids=ids) for seq in range(after + 1, last + 1)]
+        chunk = b"".join(parts)
+        if simple and end == stop:
+            self._taken = after, last, chunk
+        return chunk, last
+
+    def clear(self) -> None:
+        """Forget what was shown: nobody reads the window any more."""
+        self._trim(0)
+
+    def _trim(self, limit: int) -> None:
+        shown = self.visible - self.base
+        drop, size = 0, self.held_bytes
+        if limit == 0 and shown == len(self.data):
+            drop, size = shown, 0
+        # One event over the limit is not counted: nobody is slow for not having it yet, and a stream that lost its log
+        # has it nowhere else.
+        spared = max(self._large.values(), default=0) if limit else 0
+        while drop < shown and size > limit + spared:
+            size -= len(self.data[drop]) + EVENT_BYTES
+            drop += 1
+        del self.data[:drop]
+        self.base += drop
+        for seq in [seq for seq in self.kinds if seq <= self.base]:
+            del self.kinds[seq]
+        for seq in [seq for seq in self._large if seq <= self.base]:
+            del self._large[seq]
+        self._dropped_bytes = self.said_bytes - size
+        self._trim_over = self._dropped_bytes + 2 * self._limit + max(self._large.values(), default=0)

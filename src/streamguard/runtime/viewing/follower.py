@@ -1,0 +1,148 @@
+"""Keeps one process's feed of a stream that another process writes: hints as they come, ranges where they fail.
+
+Hints are at most once, so they are only a shortcut. A follower that sees a jump or another epoch, or hears nothing for
+a while, reads the range after its last event, and so never leaves a gap, nor goes on from an event that the log lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final
+
+from ...deadlines import LoopClock
+from ...errors import LogBrokenError, StoreCorruptError, StoreError
+from ...faults import Fault, FaultCode, Phase, Severity
+from ...stores.base import Hint, StreamStore
+from ...values import EventKind, StreamRef
+from .feed import CHUNK_BYTES, LOG_UNREADABLE, Feed, is_readable, is_tombstone
+from .resume import why_broken
+
+__all__ = ["Follower"]
+
+READ_BYTES: Final = 4 * CHUNK_BYTES
+RETRY_SECONDS: Final = 0.1
+PENDING_HINTS: Final = 256
+
+
+class Follower:
+    """Extends a feed from the store until the stream's terminal record, or until it cannot any more."""
+
+    def __init__(
+        self, store: StreamStore, ref: StreamRef, feed: Feed, *, poll_seconds: float, patience_seconds: float
+    ) -> None:
+        self.ref = ref
+        self.feed = feed
+        self._store = store
+        self._poll_seconds = poll_seconds
+        """How long without a hint before the range is read anyway."""
+        self._patience_seconds = patience_seconds
+        """How long the store may fail before the viewers are cut."""
+        self._failing_since: float | None = None
+        self._hinted = asyncio.Event()
+        self._hints: list[Hint] = []
+
+    async def run(self) -> None:
+        """Follow to the end. On return the feed has ended; cancelling it leaves the feed as it is."""
+        clock = LoopClock.current()
+        while not self.feed.ended:
+            try:
+                async with self._store.watch(self.ref, self._on_hint):
+                    await self._follow()
+            except StoreCorruptError:  # asking again does not help
+                self._fail(FaultCode.RESUME_FAILED, LOG_UNREADABLE)
+            except StoreError:
+                if self._failing_since is None:
+                    self._failing_since = clock.time()
+                if clock.time() - self._failing_since >= self._patience_seconds:
+                    self._fail(FaultCode.STORE_UNAVAILABLE, None)
+                else:
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    def _on_hint(self, hint: Hint) -> None:
+        if len(self._hints) == PENDING_HINTS:
+            self._hints = [Hint(0, (), False)]  # too far behind them: read the range
+        self._hints.append(hint)
+        self._hinted.set()
+
+    async def _follow(self) -> None:
+        await self._catch_up()
+        while not self.feed.ended:
+            try:
+                async with asyncio.timeout(self._poll_seconds):  # noqa: TID251 -- a period
+                    await self._hinted.wait()
+            except TimeoutError:
+                await self._catch_up()
+                continue
+            self._hinted.clear()
+            hints, self._hints = self._hints, []
+            if not self._extend_by(hints):
+                await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Read what the log has after the feed's end."""
+        while not self.feed.ended:
+            last = self.feed.position(self.feed.emitted)
+            try:
+                events = await self._store.read(self.ref, last, max_bytes=READ_BYTES)
+            except LogBrokenError:  # what the viewers have seen is not in the log any more
+                self._fail(FaultCode.RESUME_FAILED, why_broken(await self._store.meta(self.ref), last.seq))
+                return
+            if not events:
+                await self._check_alive()
+                self._failing_since = None
+                return
+            for epoch, written in groupby(events, key=lambda event: event.epoch):
+                self._extend(epoch, [(event.kind, event.data) for event in written])
+            await asyncio.sleep(0)
+
+    async def _check_alive(self) -> None:
+        """End the feed if no more can come."""
+        meta = await self._store.meta(self.ref)
+        if meta is None:
+            self._fail(FaultCode.RESUME_FAILED, "stream_gone")
+        elif meta.lost:
+            self._fail(FaultCode.RESUME_FAILED, "not_registered")
+
+    def _extend_by(self, hints: list[Hint]) -> bool:
+        """Extend the feed by what the hints carry. False when the range must be read instead."""
+        for hint in hints:
+            # The number alone does not say that it follows: another epoch's events may have taken the place of ours.
+            if not hint.events or hint.epoch != self.feed.epoch:
+                return False
+            skip = self.feed.emitted + 1 - hint.first_seq
+            if skip < 0:
+                return False
+            self._extend(hint.epoch, hint.events[skip:])
+        return True
+
+    def _extend(self, epoch: int, events: Sequence[tuple[EventKind, bytes]]) -> None:
+        feed = self.feed
+        feed.begin_epoch(epoch)
+        over = bool(events) and events[-1][0] is EventKind.TERMINAL
+        lost = over and is_tombstone(events[-1][1])
+        if not all(is_readable(kind, data) for kind, data in events):
+            self._fail(FaultCode.RESUME_FAILED, LOG_UNREADABLE)
+            return
+        for kind, data in events[:-1] if lost else events:
+            feed.push(kind, data)
+        # Shown before the end is told: viewers send as soon as they hear of either.
+        feed.show(feed.emitted)
+        if lost:  # a clean end here would make half an answer look whole
+            self._fail(FaultCode.RESUME_FAILED, "not_registered")
+        elif over:
+            feed.end(complete=True)
+
+    def _fail(self, code: FaultCode, reason: str | None) -> None:
+        self.feed.end(
+            complete=False,
+            fault=Fault.of(
+                code,
+                phase=Phase.RESUME,
+                severity=Severity.FATAL,
+                reason=reason,
+                session_id=self.ref.key.session_id,
+                stream_id=self.ref.stream_id,
+            ),
+        )

@@ -1,0 +1,292 @@
+"""One response reading one stream: replay by range while behind the window, then the shared feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from ...cursor import Cursor
+from ...deadlines import Deadline
+from ...decoding import decoding
+from ...errors import LogBrokenError, StoreCorruptError, StoreError, StreamGuardError
+from ...faults import Fault, FaultCode, Phase, Severity
+from ...values import Event, EventKind, Position, StreamRef
+from ...wire.base import WireProtocol
+from ...wire.sse import KEEP_ALIVE
+from .feed import CHUNK_BYTES, LOG_UNREADABLE, is_tombstone
+from .resume import why_broken
+
+if TYPE_CHECKING:
+    from ...stores.log_reads import LogReads
+    from .feed import Feed
+
+__all__ = ["Viewer", "ViewerCutError"]
+
+RETRY_SECONDS: Final = 0.1
+WRITE_BYTES: Final = CHUNK_BYTES + CHUNK_BYTES // 2
+"""A chunk up to this size goes out in one write. A feed's has `CHUNK_BYTES` about; larger is only that of one event."""
+
+
+class ViewerCutError(StreamGuardError):
+    """The response must end without a clean end of body, so that its client knows it does not have everything.
+
+    `frame` goes out first; it may be empty.
+    """
+
+    def __init__(self, reason: str, frame: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frame = frame
+
+
+class Viewer:
+    """Delivers one stream, from a position to its terminal, in chunks ready to send.
+
+    Not shared and not thread-safe. Cancelling what `poll` gives to await loses nothing: the position only moves with
+    what came of it.
+    """
+
+    __slots__ = (
+        "_keep_alive",
+        "_keep_alive_due",
+        "_on_close",
+        "_on_news",
+        "_over",
+        "_patience_seconds",
+        "_read_up_to",
+        "_reads",
+        "_rest",
+        "cut_reason",
+        "feed",
+        "ids",
+        "last_at",
+        "on_drop",
+        "position",
+        "position_seen",
+        "protocol",
+        "ref",
+        "sending_since",
+    )
+
+    def __init__(
+        self,
+        *,
+        reads: LogReads,
+        ref: StreamRef,
+        protocol: WireProtocol,
+        feed: Feed | None,
+        after: Position,
+        ids: bool,
+        now: float,
+        patience_seconds: float,
+        on_close: Callable[[Viewer], None],
+        keep_alive: bytes = KEEP_ALIVE,
+    ) -> None:
+        self._reads = reads
+        self.ref: StreamRef = ref
+        self.protocol: WireProtocol = protocol
+        self.feed: Feed | None = feed
+        self.position: int = after.seq
+        """The last event delivered."""
+        self._read_up_to = after
+        """The last event that was delivered from the log, or that it starts after."""
+        self.ids: bool = ids
+        self.position_seen: int = after.seq
+        """Where it was when somebody looked last."""
+        self.last_at: float = now
+        """Loop time at which somebody looked and it had moved on, or had a keep-alive sent."""
+        self.sending_since: float | None = None
+        """Loop time at which the response began the write it is in; the response sets it."""
+        self.on_drop: Callable[[], None] | None = None
+        """Cancels the response's hanging write; the response sets it."""
+        self._patience_seconds = patience_seconds
+        """How long a replay may wait for a store that fails."""
+        self._on_close = on_close
+        self.cut_reason: str | None = None
+        """Why somebody cut it, if so; its response may not have noticed yet."""
+        self._over = False
+        self._keep_alive = keep_alive
+        """What goes out while there is nothing to say."""
+        self._keep_alive_due = False
+        self._rest = memoryview(b"")
+        """Of a chunk too large for one write, what is still to be sent. Nothing else may come in between."""
+        self._on_news: Callable[[], None] | None = None
+        if feed is not None:
+            feed.viewers.add(self)
+
+    def listen(self, on_news: Callable[[], None]) -> None:
+        """Have `on_news` called whenever a `poll` may have something, until `close`. It must not raise."""
+        if self.feed is not None:
+            if self._on_news is not None:
+                self.feed.leave(self._on_news)
+            self.feed.listen(on_news)
+        self._on_news = on_news
+
+    @property
+    def listening(self) -> bool:
+        """Whether somebody is told of news."""
+        return self._on_news is not None
+
+    def poll(self) -> bytes | Awaitable[bytes] | None:
+        """The next chunk: whole SSE blocks, about 64 KiB at most; the next piece of a larger block; or a keep-alive.
+        Empty exactly when the stream's end went out and nothing follows. What has to be read from the store is there to
+        be awaited: a chunk too, but when that is empty one polls again. None when there is nothing yet.
+
+        Raises:
+            ViewerCutError: the rest cannot be delivered on this connection.
+        """
+        while True:
+            if self._rest and self.cut_reason is None:
+                return self._piece()
+            feed = self.feed
+            if feed is not None and feed.base <= self.position < feed.visible and self.cut_reason is None:
+                chunk = feed.newest(self.position, ids=self.ids)
+                if chunk is None:
+                    chunk, self.position = feed.take(self.position, ids=self.ids)
+                else:  # the one event that was just shown, as nearly always at reading speed
+                    self.position += 1
+                if not chunk:  # a terminal record without a wire form
+                    continue
+                self._keep_alive_due = False
+                return self._in_pieces(chunk)
+            if self.cut_reason is not None:
+                raise ViewerCutError(self.cut_reason)
+            if self._over:
+                return b""
+            if feed is None or self.position < feed.base:
+                return self._replay(None if feed is None else feed.last_id)
+            if feed.ended:
+                if feed.complete:
+                    self._over = True
+                    return b""
+                fault = feed.end_fault
+                frame = b"" if fault is None else self.protocol.fault_frame(fault)
+                raise ViewerCutError(str(fault.code) if fault else "ended", frame)
+            if self._keep_alive_due:
+                self._keep_alive_due = False
+                return self._keep_alive
+            return None
+
+    async def _replay(self, last_id: int | None) -> bytes:
+        """Up to 64 KiB of the log after the position; empty when its events have no wire form or it ended.
+
+        Past `last_id`, if there is one, the stream is not in the log: whoever fell behind there has lost it.
+        """
+        if last_id is not None and self.position >= last_id:
+            raise ViewerCutError("slow")
+        feed = self.feed
+        after = self._read_up_to
+        if after.seq != self.position and feed is not None:
+            after = feed.position(self.position)
+        events = await self._read(after)
+        parts: list[bytes] = []
+        for event in events:
+            if last_id is not None and event.seq > last_id:
+                break
+            if feed is not None and event.seq > feed.emitted:
+                break  # the feed will bring it
+            if event.kind is EventKind.TERMINAL:
+                if is_tombstone(event.data):
+                    break
+                self._over = True
+            cursor = str(Cursor(self.ref.stream_id, event.epoch, event.seq)) if self.ids else None
+            with decoding(self._unreadable):
+                parts.append(self.protocol.frame(event, cursor))
+            self.position = event.seq
+            self._read_up_to = Position(event.epoch, event.seq)
+        if not parts:  # a tombstone: what came before it was not the whole stream
+            raise self._gone("not_registered")
+        if feed is not None and self.position >= feed.base and feed.position(self.position) != self._read_up_to:
+            raise self._gone("cursor_ahead")  # the log has other events by now than the feed
+        return self._in_pieces(b"".join(parts))
+
+    def _in_pieces(self, chunk: bytes) -> bytes:
+        """The chunk, or its first piece: one write of a large event would look like one that hangs."""
+        if len(chunk) <= WRITE_BYTES:
+            return chunk
+        self._rest = memoryview(chunk)
+        return self._piece()
+
+    def _piece(self) -> bytes:
+        piece, self._rest = bytes(self._rest[:CHUNK_BYTES]), self._rest[CHUNK_BYTES:]
+        return piece
+
+    async def _read(self, after: Position) -> Sequence[Event]:
+        """The log after an event, at least one, however often the store fails within the patience there is.
+
+        Raises:
+            ViewerCutError: the log does not go on from there, though it did; or the store failed for too long.
+        """
+        deadline = Deadline.after(self._patience_seconds)
+        while True:
+            try:
+                with suppress(LogBrokenError):
+                    if events := await self._reads.replay(self.ref, after, max_bytes=CHUNK_BYTES):
+                        return events
+                raise self._gone(why_broken(await self._reads.meta(self.ref), after.seq))
+            except StoreCorruptError as exc:  # asking again does not help
+                raise self._unreadable() from exc
+            except StoreError as exc:
+                if self.cut_reason is not None:
+                    raise ViewerCutError(self.cut_reason) from exc
+                if deadline.expired:
+                    fault = Fault.of(
+                        FaultCode.STORE_UNAVAILABLE,
+                        phase=Phase.RESUME,
+                        severity=Severity.FATAL,
+                        session_id=self.ref.key.session_id,
+                        stream_id=self.ref.stream_id,
+                    )
+                    raise ViewerCutError(str(fault.code), self.protocol.fault_frame(fault)) from exc
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _unreadable(self) -> ViewerCutError:
+        return self._gone(LOG_UNREADABLE)
+
+    def _gone(self, reason: str) -> ViewerCutError:
+        """The log does not have the rest."""
+        fault = Fault.of(
+            FaultCode.RESUME_FAILED,
+            severity=Severity.FATAL,
+            reason=reason,
+            session_id=self.ref.key.session_id,
+            stream_id=self.ref.stream_id,
+        )
+        return ViewerCutError(reason, self.protocol.fault_frame(fault))
+
+    def keep_alive(self) -> None:
+        """Have the next `poll` that finds nothing give a keep-alive."""
+        self._keep_alive_due = True
+        self._tell()
+
+    def cut(self, reason: str) -> None:
+        """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""
+        if self.cut_reason is None:
+            self.cut_reason = reason
+        self._tell()
+
+    def drop(self, reason: str) -> None:
+        """Cut the viewer although it hangs in a write."""
+        self.cut(reason)
+        if self.on_drop is not None:
+            self.on_drop()
+
+    def close(self) -> None:
+        """Leave the stream. Idempotent; never waits."""
+        on_close, self._on_close = self._on_close, _nothing
+        if self.feed is not None:
+            self.feed.viewers.discard(self)
+            if self._on_news is not None:
+                self.feed.leave(self._on_news)
+        self._on_news = None
+        on_close(self)
+
+    def _tell(self) -> None:
+        if self._on_news is not None:
+            self._on_news()
+
+
+def _nothing(_: Viewer) -> None:
+    """What a closed viewer calls."""
