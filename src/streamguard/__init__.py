@@ -21,9 +21,9 @@ from .faults import Fault, FaultCode, Phase, Severity
 from .guard import Endpoint, StreamGuard
 from .model import Cursor, Observation, Observer, Outcome, Persisted, QuotaState, Signal
 from .settings import Settings
-from .web.anonymous import Anonymous, anonymous
-from .web.identity import Authenticate, Identity
-from .web.run import Run
+from .web.access.anonymous import Anonymous, anonymous
+from .web.access.identity import Authenticate, Identity
+from .web.endpoint.run import Run
 
 __all__ = [
     "Anonymous",

@@ -30,20 +30,20 @@ from .runtime import (
 )
 from .settings import Settings
 from .stores.base import StreamStore
-from .web.authenticate import check_authenticate
-from .web.decorator import Endpoint, EndpointDecorator
-from .web.exchange import CutLayer
-from .web.gate import Gate
-from .web.identity import Authenticate
-from .web.installation import Installations
+from .web.access.authenticate import check_authenticate
+from .web.access.identity import Authenticate
+from .web.application.installation import Installations
+from .web.application.mounting import add_outermost_layer, not_found
+from .web.application.route_tree import routes_of
+from .web.endpoint.decorator import Endpoint, EndpointDecorator
+from .web.endpoint.options import KeepAlive, StreamOptions
+from .web.endpoint.quota import EstimateSource, QuotaOptions
+from .web.endpoint.selector import SelectorSource
+from .web.guard_context import Gate
 from .web.misuse import Misuse
-from .web.mounting import add_outermost_layer, not_found
-from .web.options import KeepAlive, StreamOptions
-from .web.quota import EstimateSource, QuotaOptions
-from .web.route import GuardRoute
-from .web.route_tree import routes_of
-from .web.routes import Routes
-from .web.selector import SelectorSource
+from .web.response.exchange import CutLayer
+from .web.routes.route import GuardRoute
+from .web.routes.routes import Routes
 
 __all__ = ["Endpoint", "StreamGuard"]
 

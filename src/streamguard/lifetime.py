@@ -20,10 +20,10 @@ from .runtime.upkeep.signals import ShutdownSignals
 from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
-from .web.anonymous import Anonymous
-from .web.identity import Authenticate
+from .web.access.anonymous import Anonymous
+from .web.access.identity import Authenticate
+from .web.application.servers import ServerWatch
 from .web.misuse import Misuse
-from .web.servers import ServerWatch
 
 __all__ = ["Lifespan", "Lifetime", "Reconciling"]
 

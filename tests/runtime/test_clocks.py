@@ -48,7 +48,7 @@ READ_THE_WALL_CLOCK = {
     "quota/memory.py",
     "stores/memory/store.py",  # the clock of a store that is this process's own
     "stores/redis/server_facts.py",  # compares it with Redis's, for the operator
-    "web/anonymous.py",  # the age of cookies; a day is no matter of seconds
+    "web/access/anonymous.py",  # the age of cookies; a day is no matter of seconds
 }
 
 

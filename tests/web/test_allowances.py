@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.observations import Observation, Signal
 from streamguard.quota import Quota
-from streamguard.web import limits
-from streamguard.web.addresses import address_of
+from streamguard.web.access import limits
+from streamguard.web.access.addresses import address_of
 from tests.harness.redis import RedisServer
 
 from .serving import USER, Gate, calling, make_guard

@@ -17,7 +17,7 @@ from streamguard.stores.base import Terminal
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
-from streamguard.web.delivery import FAIR_BYTES, Delivery
+from streamguard.web.response.delivery import FAIR_BYTES, Delivery
 from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from starlette.requests import Request
 from typing_extensions import TypedDict
 
-from streamguard.web.fields import misled
+from streamguard.web.endpoint.field_paths import misled
 
 if TYPE_CHECKING:
     from decimal import Decimal

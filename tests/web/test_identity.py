@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from streamguard import ConfigurationError, FaultCode, FaultError, anonymous
-from streamguard.web.identity import Authenticate, identify
+from streamguard.web.access.identity import Authenticate, identify
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.web.route_tree import places
+from streamguard.web.application.route_tree import places
 
 from .misuses.sites import Body, chat_of, named, site, told, visiting
 from .serving import make_guard

@@ -5,8 +5,8 @@ import gc
 import pytest
 
 from streamguard import FaultCode, FaultError
-from streamguard.web import limits
-from streamguard.web.limits import Rate, Slots
+from streamguard.web.access import limits
+from streamguard.web.access.limits import Rate, Slots
 
 
 def viewer_slots(each: int, total: int | None = None) -> Slots:

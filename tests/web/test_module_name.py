@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from streamguard.web.module_name import module_name
+from streamguard.web.endpoint.module_name import module_name
 
 pytestmark = pytest.mark.processes
 
 MAIN = """
-from streamguard.web.signature import EndpointSignature
+from streamguard.web.endpoint.signature import EndpointSignature
 
 async def chat(): yield "a"
 

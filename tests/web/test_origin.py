@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from streamguard import FaultCode, FaultError
-from streamguard.web.origin import ForbiddenOriginError, check_origin
+from streamguard.web.access.origin import ForbiddenOriginError, check_origin
 
 
 def connection(headers: dict[str, str], scheme: str = "http") -> HTTPConnection:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.web.intake import BodyTooLargeError
-from streamguard.web.oversize import caused_by_oversize
+from streamguard.web.response.intake import BodyTooLargeError
+from streamguard.web.response.oversize import caused_by_oversize
 
 
 def caused() -> Exception:

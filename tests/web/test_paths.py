@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from streamguard import FaultError
-from streamguard.web.paths import RouteName, Target, decoded, target_of
+from streamguard.web.routes.paths import RouteName, Target, decoded, target_of
 
 PREFIX = "/api/chat"
 

@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from streamguard.errors import FaultError
 from streamguard.runtime import Revision
-from streamguard.web.revision import revision_in, revision_of
+from streamguard.web.endpoint.revision import revision_in, revision_of
 
 Q1 = {"id": "q1", "role": "user", "parts": []}
 A1 = {"id": "a1", "role": "assistant", "parts": []}

@@ -9,8 +9,8 @@ import pytest
 from starlette.requests import Request
 
 from streamguard import ConfigurationError, FaultCode, FaultError, Run
-from streamguard.web.selector import Selector, SelectorSource, checked_message_id, checked_session_id
-from streamguard.web.signature import EndpointSignature
+from streamguard.web.endpoint.selector import Selector, SelectorSource, checked_message_id, checked_session_id
+from streamguard.web.endpoint.signature import EndpointSignature
 
 pytestmark = pytest.mark.anyio
 

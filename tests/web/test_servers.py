@@ -8,8 +8,8 @@ import contextlib
 import pytest
 import uvicorn
 
-from streamguard.web import servers
-from streamguard.web.servers import ServerWatch
+from streamguard.web.application import servers
+from streamguard.web.application.servers import ServerWatch
 from tests.harness.waiting import wait_until_async
 
 from .serving import make_guard, serving

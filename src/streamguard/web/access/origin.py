@@ -1,0 +1,90 @@
+"""Whether another site's page is behind a request that changes something."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from ...errors import FaultError
+from ...faults import Fault, FaultCode
+
+__all__ = ["SAFE_METHODS", "ForbiddenOriginError", "check_origin"]
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that another site's page may use: browsers send no cookies of ours with them that could change anything."""
+_SHOWN_CHARACTERS: Final = 200
+"""How much of a refused origin is told."""
+
+
+class ForbiddenOriginError(FaultError):
+    """A page of `origin` may not make this request. `origin` is safe to show: printable ASCII, and short."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin: str = _shown(origin)
+        super().__init__(
+            Fault.of(
+                FaultCode.FORBIDDEN_ORIGIN,
+                message=f"A page of {self.origin} may not make that request, unless cors_origins lists that origin.",
+                reason="cors_origins",
+            )
+        )
+
+
+def check_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
+    """Refuse what a foreign page could have a browser send with its user's cookies, or its stored Basic credentials.
+
+    What passes, no foreign page can have sent unasked:
+
+    - A request without `Origin`: browsers add it to every POST and DELETE of a page's script or form.
+    - `Sec-Fetch-Site: same-origin`, which only a browser can say. Not `none`: no page says that of itself either, but
+      whoever does (an extension, say) is not the page that the user is on.
+    - An `Origin` that is `Host`, or `X-Forwarded-Host` where a proxy rewrites that: a page may not set the latter
+      without asking. Compared without the scheme, since a proxy may have ended TLS; but a plain page may not act on an
+      encrypted site.
+    - One of `allowed`.
+
+    Raises:
+        ForbiddenOriginError: none of these.
+    """
+    headers = connection.headers
+    origin = headers.get("origin")
+    ambient = "cookie" in headers or headers.get("authorization", "").lower().startswith("basic ")
+    if origin is None or not ambient or origin in allowed or headers.get("sec-fetch-site") == "same-origin":
+        return
+    downgraded = connection.scope.get("scheme") == "https" and not origin.startswith("https://")
+    if downgraded or not _is_here(origin, _hosts(connection)):
+        raise ForbiddenOriginError(origin)
+
+
+def _hosts(connection: HTTPConnection) -> list[str]:
+    """What the request calls this site: proxies one behind the other add to the list."""
+    forwarded = ",".join(connection.headers.getlist("x-forwarded-host")).split(",")
+    return [host for host in (connection.headers.get("host", ""), *map(str.strip, forwarded)) if host]
+
+
+def _is_here(origin: str, hosts: list[str]) -> bool:
+    try:
+        page = urlsplit(origin)
+        if not page.netloc:
+            return False
+        known = {_with_port(host, page.scheme) for host in hosts}
+        return _with_port(page.netloc, page.scheme) in known
+    except ValueError:
+        return False
+
+
+def _with_port(netloc: str, scheme: str) -> str:
+    """`host:port` in lower case, with the scheme's own port where none is written."""
+    host = netloc.lower()
+    if host.rpartition(":")[2].isdigit():
+        return host
+    return f"{host}:{443 if scheme == 'https' else 80}"
+
+
+def _shown(origin: str) -> str:
+    """As much of a refused `Origin` as is safe to show: a real one is ASCII without spaces or quotes."""
+    text = "".join(char if "!" <= char <= "~" and char not in "\"'<>\\`" else "?" for char in origin)
+    return text[:_SHOWN_CHARACTERS] or "?"

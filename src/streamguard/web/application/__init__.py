@@ -1,0 +1,1 @@
+"""The application that the guard is mounted in: its routes, its layers, its server."""

@@ -1,0 +1,94 @@
+"""What `guard.stream(…)` gives: the decorator, which makes an endpoint that a framework can register."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from typing import NoReturn
+
+from starlette.responses import Response
+
+from ...errors import ConfigurationError
+from ..application.destination import MARK
+from ..guard_context import Gate
+from ..misuse import Misuse
+from .endpoint import GuardedEndpoint
+from .options import StreamOptions
+from .signature import EndpointSignature
+
+__all__ = ["Endpoint", "EndpointDecorator"]
+
+Endpoint = Callable[..., Awaitable[Response]]
+"""What `@guard.stream` makes of an endpoint: something any Starlette-based framework can register."""
+
+
+class EndpointDecorator:
+    """Decorates one endpoint.
+
+    `@guard.stream` without parentheses takes the endpoint for a selector, and leaves this object to the framework. So
+    whatever frameworks do with an endpoint, register or call it, says what is wrong here.
+
+    Raises:
+        ConfigurationError: when constructed, if an option can never work, or is itself an endpoint.
+    """
+
+    def __init__(self, gate: Gate, options: StreamOptions) -> None:
+        options.check()
+        self._gate = gate
+        self._options = options
+        if _is_endpoint(options.session):
+            self._refuse()
+
+    def __call__(self, endpoint: Callable[..., object], *more: object, **named: object) -> Endpoint:
+        """Decorate it.
+
+        Raises:
+            ConfigurationError: something in it can never work; the text names the fix.
+        """
+        if more or named or not callable(endpoint):
+            self._refuse()
+        # Classes defined beside the endpoint inside a function are found through that function's variables.
+        caller = sys._getframe(1)  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
+        local_names = caller.f_locals if caller.f_locals is not caller.f_globals else {}
+        guarded_endpoint = GuardedEndpoint(self._gate, endpoint, self._options, local_names)
+
+        async def guarded(*args: object, **kwargs: object) -> Response:
+            return await guarded_endpoint(args, kwargs)
+
+        guarded_endpoint.signature.dress(guarded, endpoint)
+        setattr(guarded, MARK, guarded_endpoint)
+        self._gate.endpoints.append((endpoint, guarded_endpoint.signature.name, guarded_endpoint))
+        return guarded
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """Frameworks look at the signature of what they register: FastAPI, when it is declared."""
+        return self._refuse()
+
+    @property
+    def __name__(self) -> str:
+        """Likewise its name: Starlette's `Route`."""
+        return self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        session = self._options.session
+        if not callable(session):
+            raise Misuse.NOT_APPLIED.error(given="…" if session is None else f"session={session!r}")
+        raise Misuse.NO_PARENTHESES.error(endpoint=getattr(session, "__qualname__", type(session).__name__))
+
+
+def _is_endpoint(source: object) -> bool:
+    """Whether what is given as a selector cannot be one, but is an endpoint: it yields, takes a `Run`, or answers."""
+    if source is None or isinstance(source, str) or not callable(source):
+        return False
+    if inspect.isasyncgenfunction(source) or inspect.isgeneratorfunction(source):
+        return True
+    try:
+        signature = EndpointSignature.read(source, {})
+    except ConfigurationError:
+        return False
+    returns = typing.get_origin(signature.returns) or signature.returns
+    answers = isinstance(returns, type) and issubclass(returns, (Response, AsyncIterable, Iterator))
+    return signature.run is not None or answers

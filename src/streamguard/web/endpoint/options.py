@@ -1,0 +1,93 @@
+"""What `@guard.stream` is told about an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ...errors import ConfigurationError
+from ...runtime import OnConflict, OnStoreFailure, SaveOption
+from ...settings import Settings
+from ...wire import WireProtocol
+from .quota import QuotaOptions
+from .selector import SelectorSource
+
+__all__ = ["KeepAlive", "StreamOptions"]
+
+KeepAlive: TypeAlias = Literal["comment", "block"]
+"""How a quiet connection is kept open: a comment line, or a comment in a block of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """The arguments of `@guard.stream`."""
+
+    session: SelectorSource | None
+    message_id: SelectorSource | None
+    protocol: str | None
+    on_conflict: OnConflict
+    on_store_failure: OnStoreFailure
+    ids: bool | None
+    binding: str | None
+    first_item_seconds: float | None
+    stall_seconds: float | None
+    max_stream_seconds: float | None
+    abandon_after_seconds: float | Literal[False] | None
+    save: SaveOption
+    quotas: QuotaOptions
+    keep_alive: KeepAlive
+    client_version: str | None
+
+    def check(self) -> None:
+        """Raises `ConfigurationError` for a value that no endpoint could have."""
+        if self.on_conflict not in ("reject", "replace", "join"):
+            raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
+        if self.on_store_failure not in ("continue", "fail"):
+            raise ConfigurationError(f"on_store_failure is 'continue' or 'fail', not {self.on_store_failure!r}")
+        if self.keep_alive not in ("comment", "block"):
+            raise ConfigurationError(f"keep_alive is 'comment' or 'block', not {self.keep_alive!r}")
+        for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
+            value = getattr(self, name)
+            if value is not None and not _is_duration(value):
+                raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+        value = self.abandon_after_seconds
+        if value is not None and value is not False and not _is_duration(value):
+            raise ConfigurationError(
+                f"abandon_after_seconds is a positive number of seconds, or False for never, not {value!r}"
+            )
+
+    def spoken(self, protocol: WireProtocol) -> WireProtocol:
+        """The endpoint's protocol, for clients of its `client_version`.
+
+        Raises:
+            ConfigurationError: another option cannot be with this protocol.
+        """
+        ids = protocol.ids_by_default if self.ids is None else self.ids
+        if self.keep_alive == "block" and ids:
+            raise ConfigurationError(
+                "keep_alive='block' is for endpoints whose events carry no ids: say ids=False too, or leave it out; "
+                "after an id, the OpenAI Python SDK takes a blank line for an event"
+            )
+        version = self.client_version
+        if version is None:
+            return protocol
+        if not isinstance(version, str):
+            raise ConfigurationError(f"client_version is a text such as '6.0.12', not {type(version).__name__}")
+        try:
+            chosen = protocol.for_client(version)
+        except ValueError as exc:
+            raise ConfigurationError(f"client_version {version!r} is {exc}") from None
+        if not chosen.client_version:
+            raise ConfigurationError(f"client_version is for ui-message endpoints; this one speaks {protocol.name}")
+        return chosen
+
+    def abandon_after(self, settings: Settings) -> float | None:
+        """For how long an answer may go on while nobody watches it, in seconds; None: to its own end."""
+        value = self.abandon_after_seconds
+        if value is False:
+            return None
+        return settings.abandon_after_seconds if value is None else value
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")

@@ -1,0 +1,118 @@
+"""From the chunks of a returned response to the items of its endpoint's protocol.
+
+Text that is framed as server-sent events never becomes the text of an answer: such a body is read event by event.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from ...decoding import read_json
+from ...errors import InvalidPartError
+from ...wire import EventParser, SseEvent
+from ...wire.server_sent import event_block, is_event
+from ...wire.sse import BOM, encode_text
+from .returned import SSE, ReturnedStream
+
+__all__ = ["items_of"]
+
+_DONE: Final = "[DONE]"
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b": ", b":\n", b":\r")
+
+
+def items_of(stream: ReturnedStream, protocol: str) -> AsyncIterator[object]:
+    """What the stream is in `protocol`: for `opaque` its chunks, for the others the parts or the text of its events,
+    and of a body that is none of events, whatever it calls itself, its text.
+
+    Raises:
+        InvalidPartError: while iterating: the events are not of the protocol.
+    """
+    if protocol == "opaque":
+        return stream.chunks
+    item_of = _part_of if protocol == "ui-message" else _text_of
+    if protocol == "ui-message" and stream.is_ui_message:
+        return _events(stream, item_of)
+    return _events_or_text(stream, item_of) if stream.media_type == SSE else _text(stream)
+
+
+async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncIterator[object]:
+    """A response that calls itself one of events may hold bare text all the same, which its page reads as such: the
+    beginning of its body tells."""
+    held: list[object] = []
+    beginning = b""
+    framed: bool | None = None
+    while framed is None and (chunk := await anext(stream.chunks, None)) is not None:
+        held.append(chunk)
+        beginning += _bytes_of(chunk, stream)
+        framed = is_event(chunk) or _begins_framed(beginning)
+    whole = stream._replace(chunks=_again(held, stream.chunks))
+    async with aclosing(_events(whole, item_of) if framed else _text(whole)) as items:
+        async for item in items:
+            yield item
+
+
+def _begins_framed(body: bytes) -> bool | None:
+    """Whether a body begins as one of events does; None while that cannot be said."""
+    body = body.removeprefix(BOM).lstrip(b"\r\n")
+    if body.startswith(_FIELDS):
+        return True
+    return None if any(name.startswith(body) for name in _FIELDS) or BOM.startswith(body) else False
+
+
+async def _again(held: Sequence[object], rest: AsyncIterator[object]) -> AsyncIterator[object]:
+    for chunk in held:
+        yield chunk
+    async for chunk in rest:
+        yield chunk
+
+
+async def _text(stream: ReturnedStream) -> AsyncGenerator[object]:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    async for chunk in stream.chunks:
+        yield decoder.decode(bytes(chunk)) if isinstance(chunk, (bytes, bytearray, memoryview)) else chunk
+
+
+async def _events(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncGenerator[object]:
+    """One item for each event, as clients see them. `[DONE]` and an unfinished event at the end say nothing."""
+    parser = EventParser()
+    async for chunk in stream.chunks:
+        for event in parser.feed(_bytes_of(chunk, stream)):
+            if event.data.strip() != _DONE:
+                yield item_of(event)
+
+
+def _bytes_of(chunk: object, stream: ReturnedStream) -> bytes:
+    if isinstance(chunk, str):
+        return encode_text(chunk)
+    if isinstance(chunk, (bytes, bytearray, memoryview)):
+        return bytes(chunk)
+    if is_event(chunk):
+        return event_block(chunk).data
+    raise TypeError(f"{stream.type_name} has {type(chunk).__name__} in its body, which is neither bytes nor str")
+
+
+def _part_of(event: SseEvent) -> object:
+    try:
+        part = read_json(event.data)
+    except ValueError:
+        part = None
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        raise InvalidPartError(
+            "the endpoint returned server-sent events that are no parts of AI SDK's UI message stream: leave out "
+            "protocol='ui-message' in @guard.stream to pass them on as they are",
+            protocol="ui-message",
+        )
+    return part
+
+
+def _text_of(event: SseEvent) -> object:
+    if event.event != "message":
+        raise InvalidPartError(
+            f"the endpoint returned server-sent events of which one has a name, {event.event[:40]!a}, and the text of "
+            "a plain stream has none: leave out protocol='plain' in @guard.stream to pass them on as they are",
+            protocol="plain",
+        )
+    return event.data

@@ -1,0 +1,129 @@
+"""Where a session's or message's id comes from: `"body.id"`, or a callable of the endpoint's arguments."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+from uuid import UUID
+
+from starlette.requests import Request
+
+from ...errors import FaultError
+from ...faults import Fault, FaultCode
+from ...values import is_id, new_message_id
+from ..misuse import Misuse
+from .field_paths import misled
+from .signature import EndpointSignature
+
+__all__ = ["Selector", "SelectorSource", "checked_message_id", "checked_session_id"]
+
+SelectorSource = str | Callable[..., object | Awaitable[object]]
+"""`"parameter.attribute"` (attributes of objects, keys of mappings), or a callable, sync or async, whose parameters
+are named like the endpoint's own, or `request`."""
+
+
+class OnNone(Protocol):
+    """Told when a path led to None. A function's None is meant."""
+
+    def __call__(self, source: SelectorSource, parameter: str, endpoint: str, /) -> None: ...
+
+
+class Selector:
+    """Finds a value among an endpoint's arguments; checked against its signature when constructed.
+
+    Raises:
+        ConfigurationError: it names a parameter the endpoint does not have, or a field that its type does not have.
+    """
+
+    def __init__(
+        self, source: SelectorSource, option: str, signature: EndpointSignature, on_none: OnNone | None = None
+    ) -> None:
+        self._source = source
+        self._on_none = on_none
+        self._endpoint = signature.name
+        self._path: list[str] = []
+        self._function: Callable[..., object | Awaitable[object]] | None = None
+        known = {name for name in signature.inner.parameters if name != signature.run} | {"request"}
+        if callable(source):
+            self._function = source
+            self._names = [
+                name
+                for name, parameter in inspect.signature(source).parameters.items()
+                if parameter.default is inspect.Parameter.empty or name in known
+            ]
+        else:
+            first, *self._path = source.split(".")
+            self._names = [first]
+        unknown = [name for name in self._names if name not in known]
+        if unknown or not all(part.isidentifier() for part in [*self._names, *self._path]):
+            raise Misuse.NO_SUCH_PARAMETER.error(
+                option=option,
+                endpoint=signature.name,
+                missing=", ".join(map(repr, unknown)) or repr(source),
+                parameters=", ".join(sorted(known)),
+            )
+        if self._function is None:
+            parameter = signature.inner.parameters.get(self._names[0])
+            hint = misled(object if parameter is None else parameter.annotation, self._path)
+            if hint is not None:
+                raise Misuse.NO_SUCH_FIELD.error(option=option, endpoint=signature.name, source=source, hint=hint)
+
+    @classmethod
+    def optional(
+        cls, source: SelectorSource | None, option: str, signature: EndpointSignature, on_none: OnNone | None = None
+    ) -> Selector | None:
+        """A selector; None for None."""
+        return None if source is None else cls(source, option, signature, on_none)
+
+    async def find(self, arguments: Mapping[str, object], request: Request) -> object:
+        """The value for one request; None where something on the way is None or missing."""
+        values = [request if name == "request" and name not in arguments else arguments[name] for name in self._names]
+        if self._function is None:
+            walked = _walk(values[0], self._path)
+            if walked is None and self._on_none is not None:
+                self._on_none(self._source, self._names[0], self._endpoint)
+            return walked
+        found = self._function(**dict(zip(self._names, values, strict=True)))
+        return await found if inspect.isawaitable(found) else found
+
+
+def _walk(value: object, path: list[str]) -> object:
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        else:
+            found = getattr(value, part, None)
+            # Starlette's requests and query parameters are mappings too; there the attribute is what one means.
+            value = value.get(part) if found is None and isinstance(value, Mapping) else found
+    return value
+
+
+def checked_session_id(value: object) -> str:
+    """A session id from outside as text; a fresh one (`ses_` and 24 hex digits) for None.
+
+    Raises:
+        FaultError: `session_invalid`, unless it is 1 to 256 bytes of UTF-8 without control characters, and neither
+            `.` nor `..`, which URLs swallow.
+    """
+    if value is None:
+        return f"ses_{secrets.token_hex(12)}"
+    text = str(value) if isinstance(value, (UUID, int)) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not is_id(text) or text in (".", ".."):
+        raise FaultError(Fault.of(FaultCode.SESSION_INVALID))
+    return str(text)
+
+
+def checked_message_id(value: object) -> str:
+    """A host's message id as text; a fresh one for None.
+
+    Raises:
+        FaultError: `request_invalid`, under the same rules as for a session's.
+    """
+    if value is None:
+        return new_message_id()
+    text = str(value) if isinstance(value, UUID) else value
+    if not isinstance(text, str) or not is_id(text):
+        raise FaultError(Fault.of(FaultCode.REQUEST_INVALID, reason="message_id"))
+    return str(text)

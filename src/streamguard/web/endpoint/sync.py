@@ -1,0 +1,237 @@
+"""Sync generators: each in a thread of its own, from its first line to its `finally`.
+
+Frameworks drive them item by item through a thread pool: measured, context variables are then lost over each `yield`,
+and after a disconnect the generator neither finishes nor runs its `finally`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final, NamedTuple
+
+from ...errors import FaultError
+from ...faults import Fault, FaultCode
+
+__all__ = ["SyncSlot", "SyncStreams", "ThreadedIterator"]
+
+BUFFERED_ITEMS: Final = 64
+"""How far a generator may run ahead of its stream. Each hand-over costs a wake of the event loop unless the stream is
+busy anyway, so a few dozen are enough to keep both sides going."""
+RETRY_AFTER_SECONDS: Final = 2
+
+
+class SyncSlot:
+    """The right to run one sync generator. Given back once, by `release`, or when it is collected unused."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: SyncStreams) -> None:
+        self._pool: SyncStreams | None = pool
+
+    def release(self) -> None:
+        """Give it back. Idempotent; from any thread."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.give_back()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class SyncStreams:
+    """How many sync generators may run at once in this process."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.RLock()  # a slot that is collected in the midst of `take` gives itself back
+        self.running: int = 0
+
+    def take(self) -> SyncSlot:
+        """The right to run one more.
+
+        Raises:
+            FaultError: `limit_streams` with status 503: it is this process that is full, not the owner's allowance.
+        """
+        with self._lock:
+            if self.running >= self._limit:
+                raise FaultError(
+                    Fault.of(
+                        FaultCode.LIMIT_STREAMS,
+                        status=503,
+                        reason="max_sync_streams",
+                        retry_after_seconds=RETRY_AFTER_SECONDS,
+                    )
+                )
+            self.running += 1
+        return SyncSlot(self)
+
+    def give_back(self) -> None:
+        """One less; what `SyncSlot.release` calls."""
+        with self._lock:
+            self.running -= 1
+
+
+class _Posted(NamedTuple):
+    """Something to do on the event loop between two items."""
+
+    call: Callable[[], object]
+    refuse: Callable[[], object]
+    """What to do instead where nobody is left to do it."""
+
+
+class ThreadedIterator(AsyncIterator[object]):
+    """Iterates a sync iterator in one dedicated thread, under the context of whoever makes this object.
+
+    `start` it, then iterate.
+
+    `aclose`, or the end of the iteration, closes the iterator in that same thread; what its `finally` posts is done
+    meanwhile. A thread that hangs in the host's code cannot be stopped: it keeps its slot until it comes back, and does
+    not keep the process from ending. Once its `aclose` was cancelled nobody listens to it: what it posts is refused.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[object]], slot: SyncSlot) -> None:
+        """`make` is called in the thread."""
+        self._make = make
+        self._slot = slot
+        self._loop = asyncio.get_running_loop()
+        self._buffer: deque[object] = deque()
+        self._space = threading.Semaphore(BUFFERED_ITEMS)
+        self._waiter: asyncio.Future[None] | None = None
+        self._waiting = False
+        """The thread must wake the event loop for its next item. A wake too many is harmless: it only looks again."""
+        self._closing = False
+        self._abandoned = False
+        """Nobody will take anything from the buffer any more."""
+        self._error: BaseException | None = None
+        self._finished = False
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._drive,), name="streamguard-sync-stream", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def __anext__(self) -> object:
+        """The next item; what the iterator raises is raised here.
+
+        Cancelling it loses nothing.
+        """
+        while True:
+            while self._buffer:
+                item = self._buffer.popleft()
+                self._space.release()
+                if type(item) is not _Posted:
+                    return item
+                item.call()
+            if self._finished:
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
+                raise StopAsyncIteration
+            await self._more()
+
+    async def aclose(self) -> None:
+        """Have the iterator closed in its thread, do what it posts until then, and wait for that. Cancelling the wait
+        does not undo the closing, but what is posted from then on is refused."""
+        self._closing = True
+        self._space.release()
+        try:
+            while True:
+                while self._buffer:
+                    item = self._buffer.popleft()
+                    self._space.release()
+                    if type(item) is _Posted:
+                        item.call()
+                if self._finished:
+                    return
+                await self._more()
+        finally:
+            self._abandoned = True
+            self._space.release()
+            self._refuse_all()
+
+    async def _more(self) -> None:
+        """Wait until the buffer may have something, or the iterator has ended."""
+        self._waiting = True
+        if not (self._buffer or self._finished):  # else it was handed over between the look and the wait
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def post(self, call: Callable[[], object], refuse: Callable[[], object] = lambda: None) -> None:
+        """From the iterator's own thread: have `call` run on the event loop, after the items yielded before it. Where
+        nobody takes these any more, `refuse` runs instead, in any thread. Waits while the event loop is behind."""
+        if not self._abandoned:
+            self._space.acquire()
+        self._buffer.append(_Posted(call, refuse))
+        if self._abandoned:
+            self._refuse_all()
+        else:
+            self._wake_soon()
+
+    def runs_in_this_thread(self) -> bool:
+        """Whether the caller is code of the iterator."""
+        return threading.current_thread() is self._thread
+
+    # -- in the thread ------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        try:
+            iterator = self._make()
+            try:
+                for item in iterator:
+                    self._space.acquire()
+                    if self._closing:
+                        break
+                    self._buffer.append(item)
+                    self._wake_soon()
+            finally:
+                close = getattr(iterator, "close", None)
+                if close is not None:
+                    close()
+        except Exception as exc:  # noqa: BLE001 -- raised again on the event loop
+            self._error = exc
+        except BaseException as exc:  # noqa: BLE001 -- must not end the event loop's task as if it were cancelled
+            self._error = RuntimeError(f"a sync endpoint raised {type(exc).__name__}")
+            self._error.__cause__ = exc
+        finally:
+            self._slot.release()
+            self._call_loop(self._end)
+
+    def _refuse_all(self) -> None:
+        """Empty the buffer, from whichever thread sees first that nobody else will."""
+        while True:
+            try:
+                item = self._buffer.popleft()
+            except IndexError:
+                return
+            if type(item) is _Posted:
+                item.refuse()
+
+    def _wake_soon(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._call_loop(self._wake)
+
+    def _call_loop(self, call: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop is closed: nobody is left to be told
+            self._abandoned = True
+            self._refuse_all()
+
+    # -- on the event loop --------------------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        self._finished = True
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

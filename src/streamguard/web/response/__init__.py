@@ -1,0 +1,1 @@
+"""One HTTP exchange: the request as it is read, and the response through which one client views one stream."""

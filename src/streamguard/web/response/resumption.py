@@ -1,0 +1,91 @@
+"""What a client that comes back is sent: the rest of a stream, or word that there is none."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...cursor import Cursor
+from ...errors import CursorInvalidError, FaultError
+from ...faults import Fault, FaultCode
+from ...observations import Observation, Signal
+from ...runtime import Nothing, Resumed
+from ...wire import protocol_named
+from ..access.limits import Slot
+from ..guard_context import Gate, Ids
+from .headers import RawHeaders, stream_headers
+from .response import StreamResponse
+from .view_options import ViewOptions
+
+__all__ = ["bare", "cursor_of", "nothing_more", "resumed"]
+
+
+def cursor_of(request: Request) -> Cursor | None:
+    """Where the client is. `Last-Event-ID` wins: an EventSource that reconnects still has the old `?cursor=`.
+
+    Raises:
+        FaultError: `cursor_invalid`.
+    """
+    text = request.headers.get("last-event-id") or request.query_params.get("cursor")
+    if not text:
+        return None
+    try:
+        return Cursor.parse(text)
+    except CursorInvalidError as exc:
+        raise FaultError(Fault.of(FaultCode.CURSOR_INVALID)) from exc
+
+
+def resumed(
+    gate: Gate, request: Request, ids: Ids, found: Resumed | Nothing, slot: Slot, *, has_cursor: bool
+) -> Response:
+    """The answer to a client that comes back, which takes `slot`; observes it."""
+    runtime = gate.runtime
+    if found.meta is not None:
+        ids.stream_id, ids.message_id = found.meta.ref.stream_id, found.meta.message_id
+    if isinstance(found, Nothing):
+        slot.release()
+        runtime.observe(
+            Observation(
+                Signal.RESUME_EMPTY,
+                ref=None if found.meta is None else found.meta.ref,
+                request_id=ids.request_id,
+                fields={"reason": found.reason},
+            )
+        )
+        return nothing_more([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
+    meta, after = found.meta, found.after
+    runtime.observe(
+        Observation(
+            Signal.STREAM_RESUMED,
+            ref=meta.ref,
+            message_id=meta.message_id,
+            request_id=ids.request_id,
+            fields={"after_seq": after.seq, "state": meta.state, "protocol": meta.protocol},
+        )
+    )
+    protocol = protocol_named(meta.protocol, meta.client_version)
+    headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
+    if request.method == "HEAD":
+        slot.release()
+        return bare(200, headers)
+    # Who has a cursor was sent ids, and goes on needing them.
+    options = ViewOptions.of(gate, request, binding=meta.binding, ids=protocol.ids_by_default or has_cursor)
+    return StreamResponse(
+        runtime,
+        lambda: runtime.resume_view(meta, after, ids=options.ids, keep_alive=options.keep_alive),
+        slot,
+        status_code=200,
+        headers=headers,
+    )
+
+
+def nothing_more(headers: RawHeaders) -> Response:
+    """204, which nobody keeps."""
+    return bare(204, [(b"cache-control", b"no-store"), *headers])
+
+
+def bare(status_code: int, headers: RawHeaders) -> Response:
+    """A response without a body, with exactly these headers."""
+    response = Response(status_code=status_code)
+    response.raw_headers = headers
+    return response

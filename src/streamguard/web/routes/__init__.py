@@ -1,0 +1,1 @@
+"""The guard's own routes, and what each answers."""

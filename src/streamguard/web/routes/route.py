@@ -1,0 +1,74 @@
+"""The routes as Starlette sees them: one `BaseRoute` that claims exactly the paths that are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NoReturn
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound
+from starlette.types import Receive, Scope, Send
+
+from ..application.route_tree import matches
+from .paths import Target, target_of
+
+__all__ = ["GuardRoute"]
+
+
+class GuardRoute(BaseRoute):
+    """Serves a guard's routes under `prefix`.
+
+    Everything else under the prefix stays the host's: other paths, other methods where the host has a route for them,
+    any path the host spells out (`GET {prefix}/history`), preflights that a route of the host's is for, and everything
+    at a host name with routes of its own (`Host`), whether it was added before or after.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        answer: Callable[[Target, Request], Awaitable[Response]],
+        *,
+        beside: Callable[[], Iterable[BaseRoute]] = tuple,
+    ) -> None:
+        self.prefix = prefix
+        self.path: str = prefix + "/{session}"
+        """What tools that name routes by their paths show."""
+        self.path_format: str = self.path
+        self.answer = answer
+        self._beside = beside
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Full for our paths and methods; partial for our paths with another method; none otherwise."""
+        target = target_of(scope, self.prefix) if scope["type"] == "http" else None
+        if target is None:
+            return Match.NONE, {}
+        if scope["method"] not in target.route.methods and scope["method"] != "OPTIONS":
+            return Match.PARTIAL, {"endpoint": self.answer}
+        if self._is_the_hosts(scope):
+            return Match.NONE, {}
+        return Match.FULL, {"endpoint": self.answer}
+
+    def _is_the_hosts(self, scope: Scope) -> bool:
+        """Whether another route is for this very path, this very host, or OPTIONS."""
+        for route in self._beside():
+            if isinstance(route, Host):
+                if "{" not in route.host and route.matches(scope)[0] is Match.FULL:
+                    return True
+            elif not isinstance(route, (GuardRoute, Mount)):
+                for place in matches([route], scope):
+                    if place.spelled_out or (scope["method"] == "OPTIONS" and place.is_for("OPTIONS")):
+                        return True
+        return False
+
+    def url_path_for(self, name: str, /, **path_params: object) -> NoReturn:
+        """Our routes have no names."""
+        raise NoMatchFound(name, path_params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that matched."""
+        target = target_of(scope, self.prefix)
+        if target is None:
+            raise RuntimeError("handled a request that this route does not match")
+        response = await self.answer(target, Request(scope, receive, send))
+        await response(scope, receive, send)
