@@ -9,9 +9,9 @@ from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
 from streamguard.runtime.opening.idempotent_open import open_once
+from streamguard.runtime.opening.request_keys import RequestKey
 from streamguard.stores.base import RequestClaim, StreamMeta, StreamStore
 from streamguard.values import StreamRef, new_stream_id
-from streamguard.web.request_keys import RequestKey
 from tests.runtime.stage import KEY, Model, Worker, saying
 
 __all__ = ["THE_KEY", "answering", "ask", "away", "claimed", "refused", "told"]

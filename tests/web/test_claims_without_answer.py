@@ -6,12 +6,12 @@ import pytest
 
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
+from streamguard.runtime.opening.request_keys import BEGUN
 from streamguard.stores.base import UNTOLD, Close, Lost, NewStream, RequestClaim, Seal, StreamStore, Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import registered, try_register
 from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, new_stream_id
-from streamguard.web.request_keys import BEGUN
 from tests.harness.redis import RedisServer
 from tests.runtime.stage import KEY, working
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from streamguard import StreamGuard
-from streamguard.web.request_keys import MAX_KEY_BYTES
+from streamguard.web.endpoint.idempotency_key import MAX_KEY_BYTES
 from tests.harness.sse import EventReader, ui_text
 
 from .serving import Gate, calling, make_guard

@@ -33,12 +33,12 @@ from ...faults import REGISTRY, Fault, FaultCode
 from ...observations import Observation, Signal
 from ...stores.base import RequestClaim, StreamMeta
 from ...values import Outcome, Persisted, StreamRef, StreamState, new_stream_id
-from ...web.request_keys import BEGUN, RequestKey, abandon, forget
 from ...wire import knows_protocol
 from .. import LiveStream, Runtime, StreamRequest
 from ..versions import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
 from ..viewing.resume import refused
 from .budget import Budget
+from .request_keys import BEGUN, RequestKey, abandon, forget
 
 __all__ = ["open_once"]
 

@@ -17,13 +17,13 @@ from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream, QuotaRefusedError, StreamRequest
 from ...runtime.opening.idempotent_open import open_once
 from ...runtime.opening.request import Ending
+from ...runtime.opening.request_keys import RequestKey, abandon, give_back
 from ...stores.base import StreamMeta
 from ...values import Outcome, SessionKey
 from ...wire import WireProtocol, protocol_named
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import Gate, Ids, fault_response
 from ..misuse import Misuse
-from ..request_keys import RequestKey, abandon, carries_key, give_back, request_key
 from ..response.exchange import exchange_of, intake_of
 from ..response.headers import merged, request_id_of, stream_headers
 from ..response.intake import BodyTooLargeError, Intake
@@ -33,6 +33,7 @@ from ..response.view_options import ViewOptions
 from .admitted import Admitted, take_places
 from .client_version import protocol_for
 from .fingerprint import fingerprint_of
+from .idempotency_key import carries_key, request_key
 from .items import Answer, Items, default_protocol
 from .options import StreamOptions
 from .quota import Counting, standing_headers

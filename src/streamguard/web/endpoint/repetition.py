@@ -21,19 +21,20 @@ from ...errors import FaultError, StoreError
 from ...faults import Fault, FaultCode, Phase
 from ...observations import Signal
 from ...runtime import Nothing, Resumed, Runtime, StreamRequest
+from ...runtime.opening.request_keys import RequestKey
 from ...runtime.versions import unavailable, unreadable_reason
 from ...runtime.viewing.resume import refused
 from ...stores.base import RequestClaim, StreamMeta
 from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
 from ..guard_context import Gate, Ids, fault_response
-from ..request_keys import HEADER, RequestKey
 from ..response.exchange import exchange_of
 from ..response.headers import stream_headers
 from ..response.response import StreamResponse
 from ..response.resumption import cursor_of, resumed
 from ..response.view_options import ViewOptions
 from .admitted import Admitted
+from .idempotency_key import HEADER
 from .options import StreamOptions
 
 __all__ = ["answer_after", "answer_from_start", "cursor_of_repetition"]

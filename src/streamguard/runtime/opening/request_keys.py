@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
-
-from ..deadlines import Deadline
-from ..errors import FaultError, NotStartedError, StoreError
-from ..faults import Fault, FaultCode
-from ..runtime import LiveStream, Runtime
-from ..stores.base import RequestClaim
-from ..values import StreamRef
+from ...deadlines import Deadline
+from ...errors import FaultError, NotStartedError, StoreError
+from ...stores.base import RequestClaim
+from ...values import StreamRef
+from .. import LiveStream, Runtime
 
 __all__ = [
     "BEGUN",
-    "HEADER",
-    "MAX_KEY_BYTES",
     "RequestKey",
     "abandon",
-    "carries_key",
     "forget",
     "give_back",
-    "request_key",
 ]
 
-HEADER: Final = "idempotency-key"
-MAX_KEY_BYTES: Final = 255
 BEGUN: Final = "!"
 """At the end of a claim's fingerprint once its stream is registered and its endpoint is about to run."""
 
@@ -51,59 +41,6 @@ class RequestKey:
     def is_of(self, claim: RequestClaim) -> bool:
         """Whether an equal request made the claim."""
         return claim.fingerprint.removesuffix(BEGUN) == self.fingerprint
-
-
-def carries_key(request: Request) -> bool:
-    """Whether the request is to run once only. A GET may be repeated as it is: there the header means nothing.
-
-    Raises:
-        FaultError: `request_invalid`: the header is there twice, is empty, longer than `MAX_KEY_BYTES`, or holds
-            anything but visible ASCII.
-    """
-    values = request.headers.getlist(HEADER)
-    if not values or request.method == "GET":
-        return False
-    (value, *more) = values
-    if more or not 0 < len(value) <= MAX_KEY_BYTES or any(not "!" <= char <= "~" for char in value):
-        raise FaultError(
-            Fault.of(
-                FaultCode.REQUEST_INVALID,
-                message=f"Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters.",
-                reason="idempotency_key_invalid",
-            )
-        )
-    return True
-
-
-def request_key(
-    request: Request,
-    *,
-    binding: str,
-    content: str,
-    session: str | None,
-    ttl_seconds: float,
-    attempt_seconds: float = math.inf,
-) -> RequestKey:
-    """The key of a request that `carries_key`.
-
-    Args:
-        request: the request.
-        binding: the endpoint's; each has keys of its own.
-        content: a digest of method, path and body; empty for a body that nobody kept (a form's), which is then
-            not compared.
-        session: the session's id as the endpoint found it; None for one that this request begins.
-        ttl_seconds: how long the key holds.
-        attempt_seconds: how long it holds if its stream never begins, and nobody can say so.
-    """
-    if not content:
-        path = request.scope.get("raw_path") or request.scope["path"].encode()
-        content = _digest(request.method.encode(), path)
-    return RequestKey(
-        name=_digest(binding.encode(), request.headers[HEADER].encode()),
-        fingerprint=_digest(content.encode(), *([] if session is None else [session.encode()])),
-        ttl_seconds=ttl_seconds,
-        attempt_seconds=attempt_seconds,
-    )
 
 
 async def give_back(runtime: Runtime, key: RequestKey | None, stream: LiveStream) -> None:
@@ -136,7 +73,3 @@ async def forget(runtime: Runtime, key: RequestKey, ref: StreamRef) -> None:
             for fingerprint in (key.fingerprint + BEGUN, key.fingerprint):
                 if await runtime.store.release_request(ref.key.owner, key.name, RequestClaim(ref, fingerprint)):
                     return
-
-
-def _digest(*words: bytes) -> str:
-    return hashlib.sha256(b"\0".join(words)).hexdigest()
