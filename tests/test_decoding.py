@@ -54,7 +54,7 @@ JUNK = [
     b'{"outcome":' + b"[" * 200_000,
     b'{"outcome":["completed"]}',
     b'{"v":1e999}',
-    b'{"v":1,"before":5}',
+    b'{"v":1,"user_messages":5}',
     b'{"v":2,"before":null,"settle":[]}',
 ]
 

@@ -51,6 +51,8 @@ LOOP_BOUND: Final = frozenset(
 KNOWN_LOOP_BOUND: Final = frozenset(
     {
         "messages.sql.loops.Engines._begin",  # for a `PerLoop`
+        "stores.breaker.Breaker.__init__",  # one runtime's, made in its loop
+        "stores.log_reads.LogReads.paced",  # likewise
         "stores.redis.subscriptions.Subscriptions.__init__",  # in a `PerLoop`
         "stores.redis.subscriptions._Channel.__init__",  # in a `Subscriptions`
     }

@@ -39,7 +39,7 @@ from .web.endpoint.decorator import Endpoint, EndpointDecorator
 from .web.endpoint.options import KeepAlive, StreamOptions
 from .web.endpoint.quota import EstimateSource, QuotaOptions
 from .web.endpoint.selector import SelectorSource
-from .web.guard_context import Gate
+from .web.guard_context import GuardContext
 from .web.misuse import Misuse
 from .web.response.exchange import CutLayer
 from .web.routes.route import GuardRoute
@@ -104,9 +104,9 @@ class StreamGuard:
         self._lifetime = Lifetime(
             Backends(url, self._settings), self._settings, authenticate=authenticate, bindings=bindings, quota=quota
         )
-        self._gate = Gate(self._settings, authenticate, self._running, bindings, own_quota=own_quota)
-        self._routes = Routes(self._gate)
-        self._installations = Installations(self._gate, self._routes)
+        self._context = GuardContext(self._settings, authenticate, self._running, bindings, own_quota=own_quota)
+        self._routes = Routes(self._context)
+        self._installations = Installations(self._context, self._routes)
         self._app: ASGIApp | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class StreamGuard:
         Raises:
             ConfigurationError: it runs already, or a request that is meant for the guard would not get to it.
         """
-        await self._lifetime.serve(self._gate.terms, self._installations.check())
+        await self._lifetime.serve(self._context.terms, self._installations.check())
         return self
 
     async def __aexit__(
@@ -146,7 +146,7 @@ class StreamGuard:
 
         `streamguard reconcile` is made of this.
         """
-        return Reconciling(self._lifetime, self._gate.terms, observer)
+        return Reconciling(self._lifetime, self._context.terms, observer)
 
     async def reconcile(self, *, dry_run: bool = False, patience: bool = True, limit: int = 1_000) -> Report:
         """One round of what every worker does beside its work: end streams whose worker is gone, make saves that are
@@ -294,7 +294,7 @@ class StreamGuard:
         )
         options.check()
 
-        return EndpointDecorator(self._gate, options)
+        return EndpointDecorator(self._context, options)
 
     # -- routes -------------------------------------------------------------------------------------------------------
 
@@ -335,5 +335,5 @@ class StreamGuard:
             )
             add_outermost_layer(app)
             self._app = app
-        self._gate.installed = True
+        self._context.installed = True
         return self._app

@@ -336,8 +336,8 @@ async def test_a_question_without_an_answer_is_saved_all_the_same(memory: Memory
         messages.down = True
         model = Model()
         stream = await worker.start(model)
-        assert stream.before is not None
-        stream.before.add(Message("u1", Role.USER, ({"type": "text", "text": "why?"},)))
+        assert stream.user_messages is not None
+        stream.user_messages.add(Message("u1", Role.USER, ({"type": "text", "text": "why?"},)))
         model.fail(RuntimeError("no"))
         await worker.watch(stream)
         assert (await meta_of(memory, stream.ref)).persisted is Persisted.PENDING

@@ -16,7 +16,7 @@ from streamguard.reconcile.orphans import LOOKS_SHARED, OrphanSweep
 from streamguard.reconcile.reconciler import Reconciler
 from streamguard.reconcile.results import Duty, Report, Result, Step, Treated
 from streamguard.runtime import Bindings
-from streamguard.stores.base import Append, NewStream, Seal, Share, StreamStore
+from streamguard.stores.base import Append, NewStream, Partition, Seal, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import epoch_of, registered, try_register
@@ -113,7 +113,7 @@ async def test_workers_look_at_their_share_and_now_and_then_at_everything(memory
     one, two = Line(memory), Line(memory)
     settings = quick(lease_seconds=60.0, heartbeat_seconds=20.0, sweep_seconds=1.0, live_ttl_seconds=300.0)
     async with working(one, settings) as first, working(two, settings) as second:
-        shares: dict[str, list[Share | None]] = {"one": [], "two": []}
+        shares: dict[str, list[Partition | None]] = {"one": [], "two": []}
         sweeps = {"one": OrphanSweep(first.runtime), "two": OrphanSweep(second.runtime)}
         for _ in range(LOOKS_SHARED + 1):
             for name, sweep in sweeps.items():
@@ -193,7 +193,7 @@ async def test_what_a_dry_run_says_of_each(memory: MemoryStore) -> None:
     (foreign,) = await leave(memory, 1, protocol="of-tomorrow")
     await memory.request_stop(stopped)
     await memory.seal(decided, epoch_of(decided), Seal(Outcome.COMPLETED, 1))
-    strange, unsaved = [await owing(memory, payload=b'{"v":1,"before":[]}') for _ in range(2)]
+    strange, unsaved = [await owing(memory, payload=b'{"v":1,"user_messages":[]}') for _ in range(2)]
     for ref, binding in ((strange, "elsewhere"), (unsaved, "chat")):
         entry = memory._streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
         entry.new = replace(entry.new, binding=binding)

@@ -146,13 +146,13 @@ async def _history(place: str, way: str) -> History:
         before = await _asked(worker, place)
         model = Model()
         stream = await worker.start(model, worker.request(protocol=UI, message_id=MESSAGE_ID))
-        assert stream.before is not None
+        assert stream.user_messages is not None
         if place in PLACES:
             question = Message("u1", Role.USER, ({"type": "text", "text": "What is here?"},))
-            await stream.before.add(question).settled()
+            await stream.user_messages.add(question).settled()
             items = PLACES[place]
         else:
-            await stream.before.add(_APPROVED).settled()
+            await stream.user_messages.add(_APPROVED).settled()
             items = ["I am at it."]
         model.say(*items)
         await wait_until_async(
@@ -186,9 +186,9 @@ async def _asked(worker: Worker, place: str) -> dict[str, object] | None:
         return None
     model = Model()
     stream = await worker.start(model, worker.request(protocol=UI, message_id=MESSAGE_ID))
-    assert stream.before is not None
+    assert stream.user_messages is not None
     question = Message("u1", Role.USER, ({"type": "text", "text": "What is here?"},))
-    await stream.before.add(question).settled()
+    await stream.user_messages.add(question).settled()
     model.say(_STEP, _whole(), _ASKED)
     model.end()
     await worker.watch(stream)

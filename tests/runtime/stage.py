@@ -301,9 +301,9 @@ def leftovers(runtime: Runtime) -> dict[str, int]:
     sizes = {
         "streams": len(runtime._streams),
         "dirty": len(runtime.writer._dirty),
-        "viewers": len(runtime.audience.viewers),
-        "feeds": len(runtime.audience._feeds),
-        "followed": len(runtime.audience._followed),
+        "viewers": len(runtime.viewer_registry.viewers),
+        "feeds": len(runtime.viewer_registry._feeds),
+        "followed": len(runtime.viewer_registry._followed),
         "shields": len(runtime._tasks._shields),
         "saves": runtime.saving.under_way,
     }

@@ -304,8 +304,8 @@ async def continuing(worker: Worker, *items: object) -> tuple[LiveStream, Model]
     await worker.tell(saying(WHOLE, ASKED, WAITING), worker.request(protocol=UI, message_id="m1"))
     model = Model()
     stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
-    assert stream.before is not None
-    await stream.before.add(APPROVED).settled()
+    assert stream.user_messages is not None
+    await stream.user_messages.add(APPROVED).settled()
     model.say(*items)
     await wait_until_async(lambda: stream.items == len(items), description="it was said")
     return stream, model
@@ -360,8 +360,8 @@ async def test_a_claim_that_a_call_waits_does_not_undo_its_result(memory: Memory
         await worker.tell(saying(WHOLE, done), worker.request(protocol=UI, message_id="m1"))
         model = Model()
         stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
-        assert stream.before is not None
-        await stream.before.add(APPROVED).settled()
+        assert stream.user_messages is not None
+        await stream.user_messages.add(APPROVED).settled()
         await stop(worker, model)
         await stream.ended()
         await worker.idle()
@@ -380,8 +380,8 @@ async def test_a_late_result_replaces_our_error(memory: MemoryStore) -> None:
         late = answered({"type": "tool-shell", "toolCallId": "c1", "state": "output-available", "output": ["a", "b"]})
         after = Model("Two files.")
         stream = await worker.start(after, worker.request(protocol=UI, message_id="m1"))
-        assert stream.before is not None
-        await stream.before.add(late).settled()
+        assert stream.user_messages is not None
+        await stream.user_messages.add(late).settled()
         after.end()
         await worker.watch(stream)
         call, text = await parts_in(messages)

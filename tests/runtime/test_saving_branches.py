@@ -47,8 +47,8 @@ async def asked(
     """A stream whose endpoint has given `message` to `run.save`; it says its reply's id, or what `model` says."""
     request = replace(worker.request(protocol="ui-message", message_id=reply_id), revision=revision)
     stream = await worker.open(request)
-    assert stream.before is not None
-    entry = None if message is None else stream.before.add(message, supersede=supersede)
+    assert stream.user_messages is not None
+    entry = None if message is None else stream.user_messages.add(message, supersede=supersede)
     if entry is not None:
         await entry.settled()
     worker.runtime.launch(stream, model or saying(f"says {reply_id}"))

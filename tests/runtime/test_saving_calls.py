@@ -190,7 +190,7 @@ async def test_pauses_between_attempts_double_up_to_a_bound(monkeypatch: pytest.
             raise MessageUnavailableError("no", operation="append")
         return "done"
 
-    monkeypatch.setattr("streamguard.runtime.saving.calls.asyncio.sleep", pause)
+    monkeypatch.setattr("streamguard.saving.calls.asyncio.sleep", pause)
     assert await Attempts(60.0)(fail_seven_times) == "done"
     for waited, longest in zip(pauses, (0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0), strict=True):
         assert longest / 2 <= waited <= longest

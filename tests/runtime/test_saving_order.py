@@ -36,9 +36,9 @@ async def test_users_messages_come_before_the_reply_in_order(memory: MemoryStore
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        assert stream.before is not None
-        stream.before.add(said_by_user("one", "u1"))
-        stream.before.add(said_by_user("two", "u2"))
+        assert stream.user_messages is not None
+        stream.user_messages.add(said_by_user("one", "u1"))
+        stream.user_messages.add(said_by_user("two", "u2"))
         model.end()
         reading = await worker.watch(stream)
         assert reading.notices == []
@@ -52,8 +52,8 @@ async def test_a_users_message_that_failed_is_written_with_the_reply(memory: Mem
     async with working(memory, settings, bindings=saving_to(messages)) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        assert stream.before is not None
-        entry = stream.before.add(said_by_user("one"))
+        assert stream.user_messages is not None
+        entry = stream.user_messages.add(said_by_user("one"))
         await entry.settled()
         assert isinstance(entry.failure(), MessageUnavailableError)
         model.end()
@@ -80,9 +80,9 @@ async def test_a_reply_names_the_last_question_of_its_stream(memory: MemoryStore
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        assert stream.before is not None
+        assert stream.user_messages is not None
         for number in (1, 2):
-            stream.before.add(said_by_user("?", f"u{number}"))
+            stream.user_messages.add(said_by_user("?", f"u{number}"))
         model.end()
         await worker.watch(stream)
         nothing_asked = await worker.start(saying("b"))
@@ -102,9 +102,9 @@ async def test_a_reply_that_is_owed_names_its_question_too(memory: MemoryStore, 
     async with working(memory, settings, bindings=saving_to(messages)) as worker:
         model = Model("a")
         first = await worker.start(model)
-        assert first.before is not None
+        assert first.user_messages is not None
         messages.down = not question_is_saved
-        await first.before.add(said_by_user("one?", "u1")).settled()
+        await first.user_messages.add(said_by_user("one?", "u1")).settled()
         messages.down = True
         model.end()
         await worker.watch(first)
@@ -112,8 +112,8 @@ async def test_a_reply_that_is_owed_names_its_question_too(memory: MemoryStore, 
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model("b")
         second = await worker.start(model)
-        assert second.before is not None
-        await second.before.add(said_by_user("two?", "u2")).settled()
+        assert second.user_messages is not None
+        await second.user_messages.add(said_by_user("two?", "u2")).settled()
         model.end()
         await worker.watch(second)
 
@@ -133,8 +133,8 @@ async def test_a_question_that_no_store_can_hold_is_not_named(memory: MemoryStor
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        assert stream.before is not None
-        await stream.before.add(said_by_user("?", "u" * 257)).settled()
+        assert stream.user_messages is not None
+        await stream.user_messages.add(said_by_user("?", "u" * 257)).settled()
         model.end()
         reading = await worker.watch(stream)
         assert reading.named("streamguard.end")[0]["persisted"] == "yes"
@@ -147,9 +147,9 @@ async def test_a_continued_reply_goes_on_answering_its_question(memory: MemorySt
         for text, asked in (("one", "u1"), ("two", None), ("three", "u1")):
             model = Model(text)
             stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
-            assert stream.before is not None
+            assert stream.user_messages is not None
             if asked is not None:
-                stream.before.add(said_by_user("?", asked))
+                stream.user_messages.add(said_by_user("?", asked))
             model.end()
             await worker.watch(stream)
             assert replies(await stored_in(messages)) == {"u1": None, "m1": "u1"}
@@ -162,8 +162,8 @@ async def test_a_refused_users_message_does_not_cost_the_reply(memory: MemorySto
     async with working(memory, bindings=saving_to(messages)) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        assert stream.before is not None
-        stream.before.add(said_by_user("one"))
+        assert stream.user_messages is not None
+        stream.user_messages.add(said_by_user("one"))
         model.end()
         reading = await worker.watch(stream)
         (fault,) = reading.named("streamguard.notice")
@@ -212,8 +212,8 @@ async def test_results_of_tools_in_the_browser_get_into_the_message(memory: Memo
         for _ in range(2):  # the second is a repetition
             model = Model("two")
             stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
-            assert stream.before is not None
-            entry = stream.before.add(answered)
+            assert stream.user_messages is not None
+            entry = stream.user_messages.add(answered)
             await entry.settled()
             assert entry.committed
             model.end()
@@ -313,8 +313,8 @@ async def test_a_message_to_a_session_that_was_erased_is_not_saved(memory: Memor
         model = Model("a")
         stream = await worker.start(model)
         await memory.erase(KEY, mark_seconds=60)
-        assert stream.before is not None
-        entry = stream.before.add(said_by_user("one"))
+        assert stream.user_messages is not None
+        entry = stream.user_messages.add(said_by_user("one"))
         await entry.settled()
         assert isinstance(entry.failure(), MessageUnavailableError)
         assert await stored_in(messages) == []

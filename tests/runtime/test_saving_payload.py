@@ -33,7 +33,7 @@ def test_a_settlement_alone_owes_no_save() -> None:
 
 
 def test_what_was_owed_before_replies_knew_their_questions_is_read() -> None:
-    payload = b'{"v":1,"before":[{"id":"u1","role":"user","parts":[]}]}'
+    payload = b'{"v":1,"user_messages":[{"id":"u1","role":"user","parts":[]}]}'
     assert read_payload(payload) == OwedSave((Message("u1", Role.USER, ()),), None, saves=True)
 
 
@@ -46,7 +46,7 @@ def test_what_is_still_to_be_superseded_is_kept(asked: Asked | None, kept: tuple
             [edited], "q1", branch=3, revising=Revising(Revision("q1", kept), asked), revised=revised
         )
         for read in (read_payload(payload), read_payload(add_settlement(payload, None))):
-            assert (read.before, read.replies_to, read.branch, read.revised) == ((edited,), "q1", 3, revised)
+            assert (read.user_messages, read.replies_to, read.branch, read.revised) == ((edited,), "q1", 3, revised)
             assert read.revising is not None
             assert (read.revising.revision, read.revising.asked) == (Revision("q1", kept), asked)
 

@@ -24,8 +24,8 @@ __all__ = ["memory"]
 
 def asked(stream: LiveStream, message_id: str = "u1") -> Entry:
     """A question that is to be kept before the stream's first word."""
-    assert stream.before is not None
-    return stream.before.add(Message(message_id, Role.USER, ({"type": "text", "text": "why?"},)))
+    assert stream.user_messages is not None
+    return stream.user_messages.add(Message(message_id, Role.USER, ({"type": "text", "text": "why?"},)))
 
 
 async def statuses(messages: Messages) -> list[tuple[str, MessageStatus]]:

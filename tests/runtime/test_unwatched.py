@@ -61,7 +61,7 @@ async def test_what_nobody_watches_ends_interrupted(stores: Stores, look: Stream
         if viewed:
             reading = await read(worker.view(stream), until=lambda reading: reading.text == "ab")
             assert not reading.over
-            for viewer in list(worker.runtime.audience.viewers):
+            for viewer in list(worker.runtime.viewer_registry.viewers):
                 viewer.close()
         await stream.ended()
         assert model.left.is_set()

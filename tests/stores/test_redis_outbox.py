@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
-from streamguard.stores.base import Owed, RequestClaim, Share, Status
+from streamguard.stores.base import Owed, Partition, RequestClaim, Status
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
@@ -303,7 +303,7 @@ async def test_an_index_of_another_type_is_begun_anew(store: RedisStore, index: 
     other = await begin(store, SessionKey(ref.key.owner, "another"))
     await store.owe(ref, due_seconds=0)
     assert await store.due(limit=10) == []
-    assert await store.share("w", lease_seconds=5) == Share(0, 1)
+    assert await store.share("w", lease_seconds=5) == Partition(0, 1)
     kinds = {one.record for one in told}
     assert kinds >= {RecordKind.OUTBOX, RecordKind.OWNER_SLOTS}
     assert (await meta(store, other)).lease_seconds > 0

@@ -236,7 +236,7 @@ async def test_a_viewer_that_is_cut_sees_a_broken_connection() -> None:
         chat.store.fail()
         answer = await chat.post({"id": "c1", "n": 3, "wait_at": 2})
         await answer.read(4)
-        for viewer in list(site.guard._running().audience.viewers):
+        for viewer in list(site.guard._running().viewer_registry.viewers):
             viewer.drop("test")
         site.go_on.set()
         await answer.rest()

@@ -8,7 +8,7 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
-from streamguard.runtime.opening.idempotent_open import open_once
+from streamguard.runtime.opening.idempotent_open import open_idempotently
 from streamguard.runtime.opening.request_keys import RequestKey
 from streamguard.stores.base import RequestClaim, StreamMeta, StreamStore
 from streamguard.values import StreamRef, new_stream_id
@@ -32,7 +32,7 @@ async def ask(
     key: RequestKey = THE_KEY,
 ) -> LiveStream | StreamMeta:
     request = worker.request(on_conflict=on_conflict, on_store_failure=on_store_failure, fingerprint=fingerprint)
-    return await open_once(worker.runtime, request, key)
+    return await open_idempotently(worker.runtime, request, key)
 
 
 async def refused(worker: Worker, **options: OnStoreFailure) -> tuple[FaultCode, str | None]:

@@ -198,7 +198,7 @@ async def test_what_is_remembered_of_addresses_is_bounded(monkeypatch: pytest.Mo
         for number in range(200):
             await strangers.ask(f"2001:db8:0:{number:x}::1", "GET", "/api/chat/s")
             await strangers.ask(f"2001:db8:0:{number:x}::1")
-        allowances = strangers.guard._gate.allowances
+        allowances = strangers.guard._context.allowances
         assert len(allowances._opens) == len(allowances._calls) == 50
         assert allowances.strangers.count == allowances.viewers.count == 0
 
@@ -279,7 +279,7 @@ async def test_an_answer_that_is_shared_counts_as_a_resume() -> None:
         answers = [await client.post("/api/chat", json={"id": "s"}, headers=headers) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert why(answers[2]) == (429, "limit_rate", "max_resumes_per_minute")
-        assert guard._gate.allowances.viewers.count == 0
+        assert guard._context.allowances.viewers.count == 0
 
 
 async def test_stops_and_erasures_are_limited_together() -> None:
@@ -357,7 +357,7 @@ async def test_requests_that_are_refused_leave_nothing(redis_server: RedisServer
         failing = False
         assert (await strangers.ask("203.0.113.7", path="/api/failing", idempotency_key="k1")).status_code == 200
         gc.collect()
-        allowances = strangers.guard._gate.allowances
+        allowances = strangers.guard._context.allowances
         assert allowances.viewers.count == allowances.strangers.count == 0
 
 

@@ -119,8 +119,10 @@ async def test_a_view_on_another_worker_is_live(redis_url: str) -> None:
         first = asyncio.create_task(clients[0].post("/chat?id=s", headers={"X-AI-SDK-Version": "5.0.0"}))
         await gate.reached.wait()
         second = asyncio.create_task(clients[1].get("/api/chat/s/stream"))
-        audience = guards[1]._running().audience
-        await wait_until_async(lambda: any(v.listening for v in audience.viewers), description="it is viewed there")
+        viewer_registry = guards[1]._running().viewer_registry
+        await wait_until_async(
+            lambda: any(v.listening for v in viewer_registry.viewers), description="it is viewed there"
+        )
         gate.open()
         assert (await first).text == (await second).text
     assert is_for_5_0_0(parts_of(await first))

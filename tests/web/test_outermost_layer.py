@@ -90,7 +90,7 @@ async def test_a_cut_answer_breaks_its_connection(build: Build, server: Serving)
             headers = {**USER, "Accept-Encoding": "identity", "Content-Type": "application/json"}
             async with open_sse(port, path, method="POST", headers=headers, body=b'{"id": "s"}') as first:
                 await first.read_events(2)
-                (viewer,) = guard._running().audience.viewers
+                (viewer,) = guard._running().viewer_registry.viewers
                 viewer.drop("slow")
                 await first.read_rest()
             assert first.ending is Ending.CUT

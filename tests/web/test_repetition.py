@@ -15,7 +15,7 @@ from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream
-from streamguard.runtime.opening.idempotent_open import open_once
+from streamguard.runtime.opening.idempotent_open import open_idempotently
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import MAX_SEQ
 from streamguard.web.endpoint.repetition import _found
@@ -80,7 +80,7 @@ class Chat:
     @property
     def places(self) -> int:
         """Viewers' places that are taken."""
-        return self.guard._gate.allowances.viewers.count
+        return self.guard._context.allowances.viewers.count
 
 
 async def post(
@@ -240,7 +240,7 @@ async def test_without_the_store_a_cursor_is_refused(operation: str) -> None:
     line = Line(MemoryStore())
     async with working(line) as worker:
         request = worker.request(on_store_failure="continue")
-        opened = await open_once(worker.runtime, request, THE_KEY)
+        opened = await open_idempotently(worker.runtime, request, THE_KEY)
         assert isinstance(opened, LiveStream)
         worker.runtime.launch(opened, saying("a"))
         await worker.watch(opened)

@@ -168,7 +168,9 @@ async def test_a_client_that_leaves_is_not_seen_by_the_producer(
     async with serving(site.app) as port:
         async with open_sse(port, f"{site.path}?s=s", method="POST", headers=USER) as tab:
             await tab.read_events(1)
-        await wait_until_async(lambda: not guard._running().audience.viewers, description="the client's viewer is gone")
+        await wait_until_async(
+            lambda: not guard._running().viewer_registry.viewers, description="the client's viewer is gone"
+        )
         (stream,) = guard._running()._streams.values()
         watched.gate.open()
         await stream.ended()
@@ -287,7 +289,9 @@ async def test_a_body_is_whole_although_its_client_has_left(build: Build) -> Non
         async with open_sse(port, f"{site.path}?s=s", method="POST", headers=USER, body=body) as tab:
             await tab.read_events(1)
             await gate.reached.wait()
-        await wait_until_async(lambda: not guard._running().audience.viewers, description="the client's viewer is gone")
+        await wait_until_async(
+            lambda: not guard._running().viewer_registry.viewers, description="the client's viewer is gone"
+        )
         (stream,) = guard._running()._streams.values()
         gate.open()
         await stream.ended()

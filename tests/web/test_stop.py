@@ -228,7 +228,7 @@ async def test_a_stop_while_a_request_is_prepared_ends_its_answer_before_the_end
         assert "documents" not in answer.text
         assert (status["active"], status["last"]["outcome"]) == (None, "stopped")
         assert chat.asked == []
-        assert chat.guard._gate.sync_streams.running == 0
+        assert chat.guard._context.sync_streams.running == 0
         later = await ask(client, path)
         assert "documents" in later.text, "who asks after it is answered"
     assert chat.asked == [path[1:]]

@@ -27,7 +27,7 @@ class OwedSettlement(NamedTuple):
 
 def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:
     """The payload of a stream that owes its settlement too, besides the save that `owed` tells of, if any."""
-    save: dict[str, object] = {"before": None} if owed is None else read_json(owed)
+    save: dict[str, object] = {"user_messages": None} if owed is None else read_json(owed)
     settle = {"charge": None if charge is None else charge.as_dict()}
     return json.dumps({**save, "v": WITH_SETTLEMENT, "settle": settle}, separators=(",", ":")).encode()
 

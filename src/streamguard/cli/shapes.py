@@ -82,7 +82,7 @@ def owes_save(owed: Owed) -> bool:
 def message_shapes(owed: Owed) -> list[dict[str, object]] | None:
     """The messages to be saved before the reply, without their content; None if this version cannot read them."""
     try:
-        messages = read_payload(owed.payload).before
+        messages = read_payload(owed.payload).user_messages
     except (NewerPayloadError, ValueError):
         return None
     return [{"id": message.message_id, "role": message.role, "parts": len(message.parts)} for message in messages]

@@ -18,7 +18,7 @@ from ..errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnava
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
-from ..stores.base import Share, Status, StreamMeta
+from ..stores.base import Partition, Status, StreamMeta
 from ..stores.damage import RecordKind
 from ..values import Outcome, StreamRef
 from ..wire import knows_protocol
@@ -86,7 +86,7 @@ class OrphanSweep:
             except StoreCorruptError as exc:  # what all workers share: their list, or an index
                 runtime.observe(Observation(Signal.RECORD_UNREADABLE, error=exc, fields={"operation": exc.operation}))
 
-    async def _share(self) -> Share | None:
+    async def _share(self) -> Partition | None:
         """Which part of the work is this worker's; None now and then, for all of it."""
         settings = self._runtime.settings
         counts = min(settings.sweep_seconds * SHARE_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
@@ -102,7 +102,7 @@ class OrphanSweep:
         """
         return sum(1 for one in await self.look() if one.result is Result.DONE)
 
-    async def look(self, share: Share | None = None) -> list[Treated]:
+    async def look(self, share: Partition | None = None) -> list[Treated]:
         """End every orphan there is, in a `share` of the work or in all of it. Says what it did, and what it left.
 
         Cancelled, it leaves what it took to whoever finds its lease expired.

@@ -20,11 +20,11 @@ from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
 from ..values import SessionKey, StreamRef
 from .ending.finaliser import Finaliser
-from .ending.takeover import Orphans
+from .ending.takeover import Takeover
 from .opening.admission import Admission
 from .opening.budget import Budget
 from .opening.request import StreamRequest
-from .opening.withdrawal import Withdrawing
+from .opening.withdrawal import Withdrawals
 from .producing.stream import LiveStream
 from .producing.writer import Writer
 from .sessions import Sessions
@@ -34,7 +34,7 @@ from .upkeep.tasks import Tasks
 from .upkeep.unwatched import Unwatched
 from .upkeep.watchdog import Watchdog
 from .viewing.feed import Feed
-from .viewing.registry import Audience
+from .viewing.registry import ViewerRegistry
 
 __all__ = ["Assembly", "Callbacks"]
 
@@ -130,7 +130,7 @@ class Assembly:
             give_up=callbacks.given_up,
             on_superseded=callbacks.supersede,
         )
-        self.orphans: Orphans = Orphans(
+        self.orphans: Takeover = Takeover(
             store,
             settings,
             reads=reads,
@@ -139,7 +139,7 @@ class Assembly:
             observe=observe,
             start=start,
         )
-        self.withdrawing: Withdrawing = Withdrawing(
+        self.withdrawing: Withdrawals = Withdrawals(
             store, self.breaker, start=start, given_up=callbacks.given_up, changed=callbacks.changed
         )
         self.admission: Admission = Admission(
@@ -156,7 +156,9 @@ class Assembly:
             look_again=self.settling.look_again,
             observe=observe,
         )
-        self.audience: Audience = Audience(store, settings, reads=reads, local=callbacks.feed_of, start=start)
+        self.viewer_registry: ViewerRegistry = ViewerRegistry(
+            store, settings, reads=reads, local=callbacks.feed_of, start=start
+        )
         self.sessions: Sessions = Sessions(
             store,
             self.breaker,
@@ -178,7 +180,7 @@ class Assembly:
             settings,
             self.clock,
             streams=callbacks.streams,
-            viewers=lambda: self.audience.viewers,
+            viewers=lambda: self.viewer_registry.viewers,
             abandon=callbacks.abandon,
             listen=lambda stream: start(self.leases.listen, stream),
             unwatched=Unwatched(store, start=start),
@@ -201,8 +203,8 @@ class Assembly:
         self._tasks.supervise("readiness", self.readiness.run)
         self._tasks.supervise("leases", self.leases.run)
         self._tasks.supervise("watchdog", self.watchdog.run)
-        self._tasks.supervise("viewers", self.audience.run)
-        self._tasks.supervise("presence", self.audience.presence.run)
+        self._tasks.supervise("viewers", self.viewer_registry.run)
+        self._tasks.supervise("presence", self.viewer_registry.presence.run)
         if self.reserving.store is not None:
             self._tasks.supervise("renewals", self.reserving.run)
 

@@ -31,11 +31,11 @@ from ..values import START, Outcome, Position, SessionKey, StreamRef
 from ..wire.sse import KEEP_ALIVE
 from .assembly import Assembly, Callbacks
 from .ending.drain import Drain
-from .ending.takeover import Orphans
+from .ending.takeover import Takeover
 from .observers import Observers
 from .opening.admission import Admission
 from .opening.budget import Budget
-from .opening.capacity import Room
+from .opening.capacity import Capacity
 from .opening.request import Ending, StreamRequest
 from .producing.failures import fault_of
 from .producing.live_streams import LiveStreams
@@ -47,7 +47,7 @@ from .upkeep.health import Health, HealthCheck
 from .upkeep.readiness import Readiness
 from .upkeep.tasks import Tasks
 from .viewing.feed import Feed
-from .viewing.registry import Audience
+from .viewing.registry import ViewerRegistry
 from .viewing.viewer import Viewer
 
 __all__ = ["Health", "Runtime"]
@@ -76,7 +76,7 @@ class Runtime:
         self._quota = quota
         self.observe: Observers = Observers(observers)
         self._streams = LiveStreams()
-        self.room: Room = Room(
+        self.room: Capacity = Capacity(
             settings.max_streams_per_process, streams=lambda: len(self._streams), observe=self.observe
         )
         self._one_ended = asyncio.Event()
@@ -88,7 +88,7 @@ class Runtime:
             busy=self._busy,
             changed=self._one_ended,
             give_up=self._give_up,
-            cut_viewers=lambda: self.audience.cut_all("drained"),
+            cut_viewers=lambda: self.viewer_registry.cut_all("drained"),
             observe=self.observe,
         )
         self._health = HealthCheck(settings, self._streams, self._tasks, self._drain)
@@ -130,9 +130,9 @@ class Runtime:
         self.saving: Saving = parts.saving
         self.reserving: Reserving = parts.reserving
         self.settling: Settling = parts.settling
-        self.orphans: Orphans = parts.orphans
+        self.orphans: Takeover = parts.orphans
         self.admission: Admission = parts.admission
-        self.audience: Audience = parts.audience
+        self.viewer_registry: ViewerRegistry = parts.viewer_registry
         self.sessions: Sessions = parts.sessions
         self._health.begin(parts)
         await parts.start_stores()
@@ -366,7 +366,7 @@ class Runtime:
         stream.supersede()
         self.observe(Observation.about(stream, Signal.STREAM_SUPERSEDED))
         if not stream.owned():
-            self.audience.follow(stream.ref, stream.feed)
+            self.viewer_registry.follow(stream.ref, stream.feed)
 
     def _count(self, owner: str) -> int:
         return sum(1 for stream in self._streams.of_owner(owner) if not stream.finished)
@@ -375,14 +375,16 @@ class Runtime:
 
     def view(self, stream: LiveStream, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of a stream produced here, from its start. `keep_alive` is what it gives while nothing is said."""
-        viewer = self.audience.viewer(stream.ref, stream.protocol, stream.feed, START, ids=ids, keep_alive=keep_alive)
+        viewer = self.viewer_registry.viewer(
+            stream.ref, stream.protocol, stream.feed, START, ids=ids, keep_alive=keep_alive
+        )
         if stream.superseded:
-            self.audience.follow(stream.ref, stream.feed)
+            self.viewer_registry.follow(stream.ref, stream.feed)
         return viewer
 
     def resume_view(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of any stream of the store, after an event; `keep_alive` as in `view`."""
-        return self.audience.resume(meta, after, ids=ids, keep_alive=keep_alive)
+        return self.viewer_registry.resume(meta, after, ids=ids, keep_alive=keep_alive)
 
     def local(self, key: SessionKey) -> list[LiveStream]:
         """The streams of a session that this process produces, oldest first."""

@@ -102,10 +102,10 @@ def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
 
 def ending_of(ending: Ending, stream: LiveStream) -> Ending:
     """The same ending; told apart if it was an awaited `run.save` that the endpoint failed with."""
-    error, before = ending.error, stream.before
-    if not isinstance(error, MessageStoreError) or before is None:
+    error, user_messages = ending.error, stream.user_messages
+    if not isinstance(error, MessageStoreError) or user_messages is None:
         return ending
-    if error.operation != SAVE and not before.failed_with(error):  # the endpoint's own use of its database
+    if error.operation != SAVE and not user_messages.failed_with(error):  # the endpoint's own use of its database
         return ending
     if isinstance(error, MessageForbiddenError):
         code, status, retry_after = FaultCode.NOT_FOUND, None, None
@@ -126,6 +126,6 @@ def ending_of(ending: Ending, stream: LiveStream) -> Ending:
         retry_after_seconds=retry_after,
         message=SUPERSEDED_MESSAGE if superseded else message,
         reason=SUPERSEDED if superseded else reason,
-        user_message_id=before.last_user_id,
+        user_message_id=user_messages.last_user_id,
     )
     return ending._replace(fault=fault)

@@ -17,7 +17,8 @@ __all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "
 
 VERSION: Final = 1
 WITH_SETTLEMENT: Final = 2
-"""The version of a payload that owes the settlement of a quota too, and perhaps no save: `before` is null then."""
+"""The version of a payload that owes the settlement of a quota too, and perhaps no save:
+`user_messages` is null then."""
 
 
 class NewerPayloadError(Exception):
@@ -27,7 +28,7 @@ class NewerPayloadError(Exception):
 class OwedSave(NamedTuple):
     """What a payload says of a save."""
 
-    before: tuple[Message, ...]
+    user_messages: tuple[Message, ...]
     """Still to be written before the reply; none where no save is owed."""
     replies_to: str | None
     saves: bool
@@ -41,7 +42,7 @@ class OwedSave(NamedTuple):
 
 
 def write_payload(
-    before: Sequence[Message],
+    user_messages: Sequence[Message],
     replies_to: str | None = None,
     *,
     branch: int | None = None,
@@ -59,9 +60,9 @@ def write_payload(
             **({} if message.metadata is None else {"metadata": dict(message.metadata)}),
             **({} if message.replies_to is None else {"replies_to": message.replies_to}),
         }
-        for message in before
+        for message in user_messages
     ]
-    body: dict[str, object] = {"v": VERSION, "before": messages}
+    body: dict[str, object] = {"v": VERSION, "user_messages": messages}
     if replies_to is not None:
         body["replies_to"] = replies_to
     if branch is not None:
@@ -85,8 +86,8 @@ def read_payload(payload: bytes) -> OwedSave:
             raise TypeError("a version is a number")
         if version not in (VERSION, WITH_SETTLEMENT):
             raise NewerPayloadError
-        saves = raw["before"] is not None or version == VERSION
-        before = tuple(
+        saves = raw["user_messages"] is not None or version == VERSION
+        user_messages = tuple(
             Message(
                 message_id=found["id"],
                 role=Role(found["role"]),
@@ -94,13 +95,13 @@ def read_payload(payload: bytes) -> OwedSave:
                 metadata=found.get("metadata"),
                 replies_to=found.get("replies_to"),
             )
-            for found in (raw["before"] if saves else ())
+            for found in (raw["user_messages"] if saves else ())
         )
         branch, supersedes = raw.get("branch"), raw.get("supersedes")
         if branch is not None and type(branch) is not int:
             raise TypeError("a branch is a number")
         return OwedSave(
-            before,
+            user_messages,
             raw.get("replies_to"),
             saves,
             branch,

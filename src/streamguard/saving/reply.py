@@ -38,7 +38,7 @@ from ..wire.tool_results import with_tool_results
 from .calls import Attempts, SavingPausedError
 from .session_writer import ErasedError, SessionWriter, ui_message_of
 from .source import LogUnreadableError, Source, fold_earlier, fold_stream
-from .user_messages import RESULTS_SUFFIX, Before, Unsaved
+from .user_messages import RESULTS_SUFFIX, Unsaved, UserMessages
 
 __all__ = ["SaveResult", "StreamSave", "Verdict"]
 
@@ -83,7 +83,7 @@ class _WaitsError(MessageUnavailableError):
 
 
 class StreamSave:
-    """One attempt at saving one stream. `before` is what comes before its reply.
+    """One attempt at saving one stream. `user_messages` is what comes before its reply.
 
     `unlogged`: the stream's log is not whole, and the stream store may be away.
     """
@@ -96,7 +96,7 @@ class StreamSave:
         sealed: Sealed,
         source: Source,
         *,
-        before: Before,
+        user_messages: UserMessages,
         attempts: Attempts,
         unlogged: bool = False,
     ) -> None:
@@ -105,7 +105,7 @@ class StreamSave:
         self._writer = writer
         self._sealed = sealed
         self._source = source
-        self._before = before
+        self._before = user_messages
         self.attempts = attempts
         self._unlogged = unlogged
 
@@ -209,8 +209,8 @@ class StreamSave:
         sealed = self._sealed
         base = await self._base(stored, earlier)
         said = await fold_stream(self._reads, sealed, self._source, self.attempts, previous=base)
-        before = () if base is None else base.parts
-        if not sealed.whole and said.parts == before:
+        user_messages = () if base is None else base.parts
+        if not sealed.whole and said.parts == user_messages:
             return None
         amounts = {} if stored is None else dict(stored.message.usage)
         answered = None if stored is None else stored.message.replies_to  # a continued message stays where it is

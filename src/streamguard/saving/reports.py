@@ -10,7 +10,7 @@ from ..runtime.ending.finishing import Sealed
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
 from .reply import SaveResult, Verdict
 from .running import RunningSave
-from .user_messages import Before
+from .user_messages import UserMessages
 
 __all__ = ["SaveReports"]
 
@@ -35,9 +35,9 @@ class SaveReports:
             fields.update(reason=result.reason, attempts=running.attempts.failures)
         self._observe(Observation.about(sealed, signal, error=result.error, fields=fields))
 
-    def over(self, sealed: Sealed, before: Before | None, result: SaveResult) -> tuple[Fault, ...]:
+    def over(self, sealed: Sealed, user_messages: UserMessages | None, result: SaveResult) -> tuple[Fault, ...]:
         """The faults of a save that is over, observed."""
-        fault = fault_of_result(sealed, None if before is None else before.last_user_id, result)
+        fault = fault_of_result(sealed, None if user_messages is None else user_messages.last_user_id, result)
         faults = [] if fault is None else [fault]
         if fault is not None:
             self.fault(sealed, fault, result)
@@ -48,7 +48,7 @@ class SaveReports:
 
     def waiting(self, sealed: Sealed, running: RunningSave) -> Fault:
         """The fault of a save that takes longer than its stream's end, observed."""
-        fault = fault_of_wait(sealed, running.before.last_user_id, failing=running.failing)
+        fault = fault_of_wait(sealed, running.user_messages.last_user_id, failing=running.failing)
         self.fault(sealed, fault, None)
         return fault
 

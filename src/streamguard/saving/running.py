@@ -10,7 +10,7 @@ import anyio
 from ..deadlines import Deadline
 from .calls import Attempts
 from .reply import SaveResult, StreamSave, Verdict
-from .user_messages import Before
+from .user_messages import UserMessages
 
 __all__ = ["SHUTDOWN", "RunningSave"]
 
@@ -21,8 +21,8 @@ SHUTDOWN: Final = "shutdown"
 class RunningSave:
     """A save under way."""
 
-    def __init__(self, save: StreamSave, before: Before) -> None:
-        self.before = before
+    def __init__(self, save: StreamSave, user_messages: UserMessages) -> None:
+        self.user_messages = user_messages
         self.attempts: Attempts = save.attempts
         self.result: SaveResult | None = None
         self._save = save
@@ -52,7 +52,7 @@ class RunningSave:
 
     @property
     def failing(self) -> bool:
-        return self.attempts.failures > 0 or self.before.failing
+        return self.attempts.failures > 0 or self.user_messages.failing
 
     def give_up(self) -> None:
         self._scope.cancel()

@@ -34,7 +34,7 @@ from .reports import SaveReports
 from .running import SHUTDOWN, RunningSave
 from .session_writer import SessionWriter
 from .source import Source
-from .user_messages import Before, Start
+from .user_messages import Start, UserMessages
 
 __all__ = ["Saving"]
 
@@ -110,11 +110,11 @@ class Saving(Finishing):
     def prepare(self, stream: LiveStream) -> None:
         """A stream begins: open its session, if its messages are to be saved and that was not done."""
         target = self._bindings.target_of(stream.request.binding)
-        if stream.before is not None:
-            stream.before.began(Beginning.of_stream(stream))
+        if stream.user_messages is not None:
+            stream.user_messages.began(Beginning.of_stream(stream))
         elif target is not None:
             writer = self._writer(stream.ref, Beginning.of_stream(stream), self.saver(target))
-            stream.before = Before(
+            stream.user_messages = UserMessages(
                 writer,
                 stream.ref,
                 stream.message_id,
@@ -123,7 +123,7 @@ class Saving(Finishing):
                 revision=stream.request.revision,
                 answered=stream.encoder.answered,
             )
-            stream.before.open_soon()
+            stream.user_messages.open_soon()
 
     # -- in a stream's end --------------------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Saving(Finishing):
         return Settled(
             persisted=Persisted.NO if refused else Persisted.PENDING,
             notices=settled.notices,
-            owed=_payload(running.before),
+            owed=_payload(running.user_messages),
             due_seconds=self._settings.outbox_retry_seconds if result.reason != SHUTDOWN else 0.0,
             after_close=partial(self._owes, sealed, result, bury=refused),
         )
@@ -185,7 +185,7 @@ class Saving(Finishing):
             return Settled(Persisted.YES)
         if stream is not None and await self.is_disowned(stream):
             superseded = SaveResult(Verdict.CONFLICT, "superseded")
-            return Settled(Persisted.NO, notices=self._reports.over(sealed, stream.before, superseded))
+            return Settled(Persisted.NO, notices=self._reports.over(sealed, stream.user_messages, superseded))
         source = Source(sealed.ref, after_seq, payloads)
         running = self._begin(sealed, target, stream, source, unlogged=True)
         result = await running.wait(self._patience(stream))
@@ -217,13 +217,13 @@ class Saving(Finishing):
         return Settled(
             Persisted.PENDING,
             notices=(self._reports.waiting(sealed, running),),
-            owed=_payload(running.before),
+            owed=_payload(running.user_messages),
             due_seconds=running.attempts.remaining_seconds + MARGIN_SECONDS,
             after_close=partial(self._follow, sealed, running),
         )
 
     def _done(self, sealed: Sealed, running: RunningSave, result: SaveResult) -> Settled:
-        notices = self._reports.over(sealed, running.before, result)
+        notices = self._reports.over(sealed, running.user_messages, result)
         persisted = _PERSISTED.get(result.verdict, Persisted.NO)
         if result.verdict is not Verdict.SAVED:
             return Settled(persisted, notices=notices)
@@ -352,21 +352,23 @@ class Saving(Finishing):
         unlogged: bool = False,
     ) -> RunningSave:
         saver = self.saver(target)
-        before = stream.before if stream is not None else None
-        if before is None:
+        user_messages = stream.user_messages if stream is not None else None
+        if user_messages is None:
             writer = self._writer(sealed.ref, sealed.began, saver)
-            before = Before(writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed)
+            user_messages = UserMessages(
+                writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed
+            )
         save = StreamSave(
             self._store,
             self._reads,
-            before.writer,
+            user_messages.writer,
             sealed,
             source,
-            before=before,
+            user_messages=user_messages,
             attempts=Attempts(LAST_SECONDS if self._given_up else self._settings.save_total_seconds, retries=retries),
             unlogged=unlogged,
         )
-        running = RunningSave(save, before)
+        running = RunningSave(save, user_messages)
         self._running.add(running)
         self._start(partial(self._run, sealed, running))
         return running
@@ -392,6 +394,8 @@ class Saving(Finishing):
         return saver
 
 
-def _payload(before: Before) -> bytes:
-    owed = before.owes()
-    return write_payload(owed.before, owed.replies_to, branch=owed.branch, revising=owed.revising, revised=owed.revised)
+def _payload(user_messages: UserMessages) -> bytes:
+    owed = user_messages.owes()
+    return write_payload(
+        owed.user_messages, owed.replies_to, branch=owed.branch, revising=owed.revising, revised=owed.revised
+    )

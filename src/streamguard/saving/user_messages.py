@@ -30,7 +30,7 @@ from .revision import Revision
 from .session_writer import ErasedError, SessionWriter, ui_message_of
 from .superseding import Revising, asked_of
 
-__all__ = ["RESULTS_SUFFIX", "Before", "Start", "Unsaved"]
+__all__ = ["RESULTS_SUFFIX", "Start", "Unsaved", "UserMessages"]
 
 Start = Callable[[Callable[[], Awaitable[None]]], None]
 """Runs something once, in the runtime's own task group."""
@@ -48,7 +48,7 @@ class Unsaved:
     error: MessageStoreError
 
 
-class Before:
+class UserMessages:
     """What is written before one stream's reply: its session, then the messages given to `run.save`, in order.
 
     They are written at once, in tasks of the runtime; `complete` then makes sure of them.
@@ -133,9 +133,9 @@ class Before:
                 entry.tried()
 
     def _begin(self, entry: Entry) -> Entry:
-        before = self._entries[-1] if self._entries else None
+        user_messages = self._entries[-1] if self._entries else None
         self._enter(entry)
-        self._start(lambda: self._commit(entry, before))
+        self._start(lambda: self._commit(entry, user_messages))
         return entry
 
     def _enter(self, entry: Entry) -> Entry:
@@ -231,13 +231,13 @@ class Before:
         finally:
             self._opened.set()
 
-    async def _commit(self, entry: Entry, before: Entry | None) -> None:
+    async def _commit(self, entry: Entry, user_messages: Entry | None) -> None:
         attempts = Attempts(self._settings.save_total_seconds)
         self._attempts.append(attempts)
         try:
             await self._opened.wait()
-            if before is not None:
-                await before.settled()
+            if user_messages is not None:
+                await user_messages.settled()
             if self._forbidden is not None:
                 entry.error = self._forbidden
             else:
@@ -327,7 +327,9 @@ def _concerns(said: Revision, message: Message) -> bool:
 
 def _entries_of(owed: OwedSave) -> list[Entry]:
     """What another process left to be written."""
-    entries = [Entry(message, owed.revising if message.message_id == owed.revised else None) for message in owed.before]
+    entries = [
+        Entry(message, owed.revising if message.message_id == owed.revised else None) for message in owed.user_messages
+    ]
     if owed.revising is not None and all(entry.revising is None for entry in entries):
         entries.insert(0, Entry(None, owed.revising))
     return entries

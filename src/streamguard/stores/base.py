@@ -33,10 +33,10 @@ from .records import (
     Lost,
     NewStream,
     Owed,
+    Partition,
     RequestClaim,
     Seal,
     SessionRecord,
-    Share,
     Status,
     StreamMeta,
     TakeReply,
@@ -58,11 +58,11 @@ __all__ = [
     "NewStream",
     "Occupied",
     "Owed",
+    "Partition",
     "Registered",
     "RequestClaim",
     "Seal",
     "SessionRecord",
-    "Share",
     "Status",
     "StopReply",
     "StreamMeta",
@@ -240,7 +240,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
         """Streams whose lease ran out on the store's clock and that are not closed, oldest first; of all, or of one
         `share`: those of as many places as there are make up all, and no two have one in common.
 
@@ -257,7 +257,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
         """Count `worker` among those that share out what is due, for `lease_seconds` from now, or with 0 no longer.
 
         Tells its place among those that count at present. Two may be told one place while somebody comes or goes: a

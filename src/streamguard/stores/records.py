@@ -28,10 +28,10 @@ __all__ = [
     "Lost",
     "NewStream",
     "Owed",
+    "Partition",
     "RequestClaim",
     "Seal",
     "SessionRecord",
-    "Share",
     "Status",
     "StreamMeta",
     "TakeReply",
@@ -259,7 +259,7 @@ class SessionRecord:
     last: StreamMeta | None
 
 
-class Share(NamedTuple):
+class Partition(NamedTuple):
     """One worker's part of the work that all share."""
 
     place: int

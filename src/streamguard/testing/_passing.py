@@ -20,11 +20,11 @@ from ..stores.base import (
     NewStream,
     Occupied,
     Owed,
+    Partition,
     Registered,
     RequestClaim,
     Seal,
     SessionRecord,
-    Share,
     Status,
     StopReply,
     StreamMeta,
@@ -207,13 +207,13 @@ class PassingStore(StreamStore):
     async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
         return await self._pass("stop_coming", lambda: self.inner.stop_coming(key, seconds=seconds, limit=limit))
 
-    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
         return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))
 
     async def put_off(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
         await self._pass("put_off", lambda: self.inner.put_off(ref, seconds=seconds, readable=readable))
 
-    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
         return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
 
     async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:

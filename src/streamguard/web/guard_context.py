@@ -29,13 +29,13 @@ from .misuse import Misuse
 from .response.exchange import Exchange, Placement
 from .response.headers import RawHeaders, id_headers
 
-__all__ = ["Gate", "Ids", "fault_response"]
+__all__ = ["GuardContext", "ResponseIds", "fault_response"]
 
 DEFAULT_PROTOCOL: Final = "ui-message"
 
 
 @dataclass(slots=True)
-class Ids:
+class ResponseIds:
     """What is known so far of whom an answer is for; grows while a request is being admitted."""
 
     request_id: str
@@ -67,7 +67,7 @@ class Ids:
         )
 
 
-class Gate:
+class GuardContext:
     """Shared by the decorated endpoints and the routes of one guard. `runtime` gives the one that runs, `bindings` say
     where messages are saved."""
 
@@ -174,7 +174,7 @@ class Gate:
         """Tell observers, once, that a request had no session where a selector looked for it."""
         self.advise(Misuse.SELECTED_NONE, endpoint, source=source, parameter=parameter)
 
-    def refused(self, error: FaultError, ids: Ids, *, signal: Signal = Signal.FAULT) -> Fault:
+    def refused(self, error: FaultError, ids: ResponseIds, *, signal: Signal = Signal.FAULT) -> Fault:
         """Observe the fault of a request that never reached a stream, with what caused it, and give it back with its
         ids."""
         fault = ids.complete(error.fault)

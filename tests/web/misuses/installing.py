@@ -274,7 +274,7 @@ async def what_such_an_answer_ends_with() -> str:
     async with visiting(app, guard, "/v1/api/chat") as chat:
         answer = await chat.post({"id": "s"})
         await answer.next_event()
-        for viewer in list(guard._running().audience.viewers):
+        for viewer in list(guard._running().viewer_registry.viewers):
             viewer.drop("slow")
         await answer.rest()
         return str(answer._exchange.error)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ...decoding import decoding
 from ..base import Appended
 from ..branches import Row, Superseding, Version
-from .engines import Ids, matching, stored_id, text_of
+from .engines import ResponseIds, matching, stored_id, text_of
 from .rows import check_format, damaged, decode_writers
 from .tables import MessageTables
 
@@ -34,19 +34,19 @@ class Branches:
         self._branches = tables.branches
 
     async def versions(
-        self, connection: AsyncConnection, operation: str, ids: Ids, message_id: str | None
+        self, connection: AsyncConnection, operation: str, ids: ResponseIds, message_id: str | None
     ) -> list[Version]:
         """Every version of a message, by position; none for None. Raises as `decode_writers`."""
         if message_id is None:
             return []
         messages = self._messages
-        wanted: Ids = {**ids, "message_id": stored_id(connection.dialect.name, message_id)}
+        wanted: ResponseIds = {**ids, "message_id": stored_id(connection.dialect.name, message_id)}
         columns = [messages.c[name] for name in (*_PLACED, "writers")]
         query = select(*columns).where(matching(messages, wanted)).order_by(messages.c.position)
         rows = (await connection.execute(query)).mappings().all()
         return [Version(*_placed(operation, row), writers=decode_writers(operation, row)) for row in rows]
 
-    async def visible(self, connection: AsyncConnection, operation: str, ids: Ids) -> list[Row]:
+    async def visible(self, connection: AsyncConnection, operation: str, ids: ResponseIds) -> list[Row]:
         """The visible messages of a session, by position.
 
         Raises:
@@ -58,7 +58,7 @@ class Branches:
         rows = await connection.execute(query.where(messages.c.superseded == 0).order_by(messages.c.position))
         return [Row(*_placed(operation, row)) for row in rows.mappings()]
 
-    async def hide(self, connection: AsyncConnection, ids: Ids, branch: int, rows: Sequence[Row]) -> None:
+    async def hide(self, connection: AsyncConnection, ids: ResponseIds, branch: int, rows: Sequence[Row]) -> None:
         """Let messages be superseded by `branch`."""
         messages = self._messages
         for first in range(0, len(rows), _AT_ONCE):
@@ -66,20 +66,22 @@ class Branches:
             chosen = matching(messages, ids) & messages.c.position.in_(positions)
             await connection.execute(update(messages).where(chosen).values(superseded=branch))
 
-    async def by(self, connection: AsyncConnection, ids: Ids, stream_id: str) -> Superseding | None:
+    async def by(self, connection: AsyncConnection, ids: ResponseIds, stream_id: str) -> Superseding | None:
         """What a stream has superseded."""
-        wanted: Ids = {**ids, "stream_id": stored_id(connection.dialect.name, stream_id)}
+        wanted: ResponseIds = {**ids, "stream_id": stored_id(connection.dialect.name, stream_id)}
         query = select(self._branches).where(matching(self._branches, wanted))
         row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _superseding("supersede", row)
 
-    async def since(self, connection: AsyncConnection, operation: str, ids: Ids, branch: int) -> list[Superseding]:
+    async def since(
+        self, connection: AsyncConnection, operation: str, ids: ResponseIds, branch: int
+    ) -> list[Superseding]:
         """The supersedings since `branch`, oldest first."""
         branches = self._branches
         query = select(branches).where(matching(branches, ids), branches.c.branch > branch).order_by(branches.c.branch)
         return [_superseding(operation, row) for row in (await connection.execute(query)).mappings()]
 
-    async def add(self, connection: AsyncConnection, ids: Ids, by: str, made: Superseding, now: float) -> None:
+    async def add(self, connection: AsyncConnection, ids: ResponseIds, by: str, made: Superseding, now: float) -> None:
         """Note a superseding."""
         dialect = connection.dialect.name
         anchor, position = made.cut

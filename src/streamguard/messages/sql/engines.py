@@ -15,7 +15,7 @@ from ...errors import ConfigurationError
 from ...values import SessionKey
 from .tables import BYTES_FOR_IDS
 
-__all__ = ["Ids", "clock_of", "ids_of", "isolated", "make_engine", "matching", "stored_id", "text_of"]
+__all__ = ["ResponseIds", "clock_of", "ids_of", "isolated", "make_engine", "matching", "stored_id", "text_of"]
 
 _EXTRAS: Final = {"sqlite": "sqlite", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """The extra that brings each dialect's driver."""
@@ -45,7 +45,7 @@ _RECYCLE_SECONDS: Final = 1800
 _BUSY_SHARE: Final = 0.8
 """SQLite gives up waiting for a lock before the call's own deadline cuts the connection."""
 
-Ids = dict[str, str | bytes]
+ResponseIds = dict[str, str | bytes]
 """Columns that hold ids, and what to compare them with."""
 
 
@@ -112,7 +112,7 @@ def clock_of(engine: AsyncEngine) -> ColumnElement[float]:
     return literal_column(_CLOCKS[engine.dialect.name], Double())
 
 
-def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) -> Ids:
+def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) -> ResponseIds:
     """The columns that find a session, or a message in it."""
     found = {"owner": key.owner, "session_id": key.session_id}
     if message_id is not None:
@@ -130,7 +130,7 @@ def text_of(stored: str | bytes) -> str:
     return stored.decode() if isinstance(stored, bytes) else stored
 
 
-def matching(table: Table, ids: Ids) -> ColumnElement[bool]:
+def matching(table: Table, ids: ResponseIds) -> ColumnElement[bool]:
     """The rows of `table` that have these ids; a table without `message_id` is searched by session."""
     return and_(*(table.c[name] == value for name, value in ids.items() if name in table.c))
 

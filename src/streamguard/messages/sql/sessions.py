@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .engines import Ids, matching
+from .engines import ResponseIds, matching
 from .tables import BYTES_FOR_IDS, MessageTables
 
 __all__ = ["LockedSession", "Sessions"]
@@ -49,7 +49,7 @@ class Sessions:
         self._clock = clock
         self._ttl_seconds = ttl_seconds
 
-    async def lock(self, connection: AsyncConnection, ids: Ids) -> LockedSession:
+    async def lock(self, connection: AsyncConnection, ids: ResponseIds) -> LockedSession:
         """Make this transaction the session's only writer. It must come before anything is read.
 
         On SQLite that locks the whole database, and a transaction that has read may not become a writer once another
@@ -74,7 +74,7 @@ class Sessions:
         alive = expires_at is None or expires_at > now
         return LockedSession(now, exists=True, alive=alive, last_position=row["last_position"], branch=row["branch"])
 
-    async def _lock_sqlite(self, connection: AsyncConnection, ids: Ids) -> None:
+    async def _lock_sqlite(self, connection: AsyncConnection, ids: ResponseIds) -> None:
         sessions = self._table
         raw = await connection.get_raw_connection()
         if cast("_SQLiteConnection", raw.driver_connection).in_transaction:
@@ -84,19 +84,25 @@ class Sessions:
         else:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    async def branch_of_lasting(self, connection: AsyncConnection, ids: Ids) -> int | None:
+    async def branch_of_lasting(self, connection: AsyncConnection, ids: ResponseIds) -> int | None:
         """The branch of a session that never ends; None where there is none. Takes no lock."""
         query = select(self._table.c.branch).where(matching(self._table, ids), self._table.c.expires_at.is_(None))
         branch: int | None = await connection.scalar(query)
         return branch
 
-    async def create(self, connection: AsyncConnection, ids: Ids, now: float) -> None:
+    async def create(self, connection: AsyncConnection, ids: ResponseIds, now: float) -> None:
         """Add the session, without messages."""
         times = {"created_at": now, "updated_at": now, "expires_at": self._end(now)}
         await connection.execute(insert(self._table).values({**ids, "last_position": 0, "branch": 0, **times}))
 
     async def renew(
-        self, connection: AsyncConnection, ids: Ids, session: LockedSession, *, added: int = 0, superseded: int = 0
+        self,
+        connection: AsyncConnection,
+        ids: ResponseIds,
+        session: LockedSession,
+        *,
+        added: int = 0,
+        superseded: int = 0,
     ) -> None:
         """Begin its time to live anew, after `added` messages and `superseded` supersedings."""
         changed = {
@@ -107,13 +113,13 @@ class Sessions:
         }
         await connection.execute(update(self._table).where(matching(self._table, ids)).values(changed))
 
-    async def erase(self, connection: AsyncConnection, ids: Ids) -> None:
+    async def erase(self, connection: AsyncConnection, ids: ResponseIds) -> None:
         """Delete it, its messages and its branches."""
         # All: SQLite follows foreign keys only where a host has asked it to.
         for table in (self._tables.messages, self._tables.branches, self._table):
             await connection.execute(delete(table).where(matching(table, ids)))
 
-    async def ended(self, connection: AsyncConnection, limit: int) -> tuple[Ids, ...]:
+    async def ended(self, connection: AsyncConnection, limit: int) -> tuple[ResponseIds, ...]:
         """Sessions whose time is over."""
         sessions = self._table
         query = select(sessions.c.owner, sessions.c.session_id).where(sessions.c.expires_at <= self._clock).limit(limit)

@@ -31,7 +31,7 @@ from ..branches import (
 )
 from ..content import check_ids, check_superseding
 from .branches import Branches
-from .engines import Ids, clock_of, ids_of, make_engine, matching, stored_id
+from .engines import ResponseIds, clock_of, ids_of, make_engine, matching, stored_id
 from .failures import RaceLostError
 from .loops import Engines
 from .rows import ROW_COLUMNS, Draft, decode_rows
@@ -138,7 +138,7 @@ class SQLMessageStore(MessageStore):
         deleted = 0
         for ids in await self._run("delete_expired", lambda connection: self._sessions.ended(connection, limit)):
 
-            async def step(connection: AsyncConnection, ids: Ids = ids) -> bool:
+            async def step(connection: AsyncConnection, ids: ResponseIds = ids) -> bool:
                 session = await self._sessions.lock(connection, ids)
                 # Somebody may have written to it meanwhile, and so given it a new life, or deleted it.
                 if session.alive or not session.exists:
@@ -185,7 +185,7 @@ class SQLMessageStore(MessageStore):
         ids = ids_of(self._engine, key)
         return await self._again_if_raced("append", lambda connection: self._append(connection, ids, draft))
 
-    async def _append(self, connection: AsyncConnection, ids: Ids, draft: Draft) -> Appended:
+    async def _append(self, connection: AsyncConnection, ids: ResponseIds, draft: Draft) -> Appended:
         message = draft.message
         session = await self._locked(connection, "append", ids)
         branch = session.branch if message.branch is None else min(message.branch, session.branch)
@@ -209,14 +209,14 @@ class SQLMessageStore(MessageStore):
         return answer if version.superseded is None else Appended.SUPERSEDED
 
     async def _superseded_late(
-        self, connection: AsyncConnection, ids: Ids, message: Message, branch: int
+        self, connection: AsyncConnection, ids: ResponseIds, message: Message, branch: int
     ) -> int | None:
         """The superseding that hides a message which is created in `branch`; None for a visible one."""
         answered = await self._branches.versions(connection, "append", ids, message.replies_to)
         later = await self._branches.since(connection, "append", ids, branch)
         return superseded_late(message.message_id, branch, addressed(answered, branch), later)
 
-    async def _locked(self, connection: AsyncConnection, operation: str, ids: Ids) -> LockedSession:
+    async def _locked(self, connection: AsyncConnection, operation: str, ids: ResponseIds) -> LockedSession:
         session = await self._sessions.lock(connection, ids)
         if not session.alive:
             raise MessageNotFoundError(f"{operation}: there is no such session; open it first", operation=operation)
@@ -225,7 +225,7 @@ class SQLMessageStore(MessageStore):
     async def _insert(
         self,
         connection: AsyncConnection,
-        ids: Ids,
+        ids: ResponseIds,
         draft: Draft,
         session: LockedSession,
         *,
@@ -269,7 +269,7 @@ class SQLMessageStore(MessageStore):
     async def _supersede(
         self,
         connection: AsyncConnection,
-        ids: Ids,
+        ids: ResponseIds,
         session: LockedSession,
         start: str | None,
         after: str | None,
@@ -334,7 +334,14 @@ class SQLMessageStore(MessageStore):
         await self._run("delete_session", step)
 
     async def _read(
-        self, operation: str, ids: Ids, *, limit: int, after: int = 0, branches: bool = False, backwards: bool = False
+        self,
+        operation: str,
+        ids: ResponseIds,
+        *,
+        limit: int,
+        after: int = 0,
+        branches: bool = False,
+        backwards: bool = False,
     ) -> Sequence[RowMapping]:
         """Messages of a session that lives; the visible ones, or with `branches` all."""
         messages, sessions = self.tables.messages, self.tables.sessions

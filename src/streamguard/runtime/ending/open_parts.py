@@ -19,7 +19,7 @@ from ...values import START, EventKind, Position
 from ...wire import protocol_named
 from .finishing import Finishing
 
-__all__ = ["OpenEnds"]
+__all__ = ["OpenParts"]
 
 READ_BYTES: Final = 65_536
 APPEND_EVENTS: Final = 500
@@ -28,7 +28,7 @@ LEASE_PARTS: Final = 3
 """The lease is renewed when this part of it has passed."""
 
 
-class OpenEnds:
+class OpenParts:
     """Finds the open parts of streams whose epoch this process has just raised, and logs their ends."""
 
     def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, finishing: Finishing) -> None:

@@ -19,10 +19,10 @@ from ..opening.request import Ending
 from ..viewing.feed import LOG_LOST
 from .finaliser import Finaliser
 from .finishing import Finishing, Sealed, new_stream_of_meta
-from .open_parts import OpenEnds
+from .open_parts import OpenParts
 from .silence import is_silent
 
-__all__ = ["Orphans", "interrupted"]
+__all__ = ["Takeover", "interrupted"]
 
 
 class StartTask(Protocol):
@@ -33,7 +33,7 @@ class StartTask(Protocol):
     ) -> None: ...
 
 
-class Orphans:
+class Takeover:
     """Ends streams whose epoch this process has just raised. The first seal stands, whoever made it."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Orphans:
         self._finishing = finishing
         self._observe = observe
         self._start = start
-        self._open_ends = OpenEnds(store, reads, settings, finishing)
+        self._open_ends = OpenParts(store, reads, settings, finishing)
 
     def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`settle` in a task of the runtime's own."""

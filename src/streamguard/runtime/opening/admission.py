@@ -23,7 +23,7 @@ from ..producing.stream import LiveStream
 from ..versions import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 from .budget import Budget
 from .request import StreamRequest
-from .withdrawal import Withdrawing
+from .withdrawal import Withdrawals
 
 __all__ = ["Admission"]
 
@@ -53,7 +53,7 @@ class Admission:
         owns: Callable[[StreamRef], bool],
         settle: Callable[[StreamMeta, Outcome], None],
         carry: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
-        withdrawing: Withdrawing,
+        withdrawing: Withdrawals,
         reserving: Reserving,
         look_again: Callable[[StreamMeta], None],
         observe: Callable[[Observation], None],

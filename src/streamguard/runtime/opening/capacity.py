@@ -11,10 +11,10 @@ from ...observations import Observation, Observer, Signal
 from ..versions import RETRY_AFTER_SECONDS
 from .request import StreamRequest
 
-__all__ = ["Room"]
+__all__ = ["Capacity"]
 
 
-class Room:
+class Capacity:
     """The places of one process. `streams` says how many are taken."""
 
     def __init__(self, limit: int, *, streams: Callable[[], int], observe: Observer) -> None:

@@ -40,7 +40,7 @@ from ..viewing.resume import refused
 from .budget import Budget
 from .request_keys import BEGUN, RequestKey, abandon, forget
 
-__all__ = ["open_once"]
+__all__ = ["open_idempotently"]
 
 T = TypeVar("T")
 
@@ -55,7 +55,9 @@ ROUNDS: Final = 8
 """How many other requests' claims one request follows before it calls the key contended."""
 
 
-async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | None) -> LiveStream | StreamMeta:
+async def open_idempotently(
+    runtime: Runtime, request: StreamRequest, key: RequestKey | None
+) -> LiveStream | StreamMeta:
     """`Runtime.open` for requests that may carry a key: a new stream, or the one that answers the key already.
 
     Without an answer from the store the request goes on as one without a key, or is refused, as its
@@ -70,10 +72,10 @@ async def open_once(runtime: Runtime, request: StreamRequest, key: RequestKey | 
     budget = runtime.admission.budget()
     if key is None or runtime.breaker.open:
         return await runtime.open(request, budget)
-    return await _Once(runtime, request, key, budget).open()
+    return await IdempotentOpen(runtime, request, key, budget).open()
 
 
-class _Once:
+class IdempotentOpen:
     """One request on its way to its key's stream. Every fault it raises has been observed."""
 
     def __init__(self, runtime: Runtime, request: StreamRequest, key: RequestKey, budget: Budget) -> None:

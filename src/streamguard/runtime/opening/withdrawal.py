@@ -21,7 +21,7 @@ from ...values import StreamRef
 if TYPE_CHECKING:
     from ...saving.user_messages import Start
 
-__all__ = ["Withdrawing"]
+__all__ = ["Withdrawals"]
 
 REFUSE_SECONDS: Final = 60.0
 """For how long the store refuses the registration itself, which may still be on its way: longer than any command waits
@@ -30,7 +30,7 @@ RETRY_SECONDS: Final = 0.05
 MAX_RETRY_SECONDS: Final = 1.0
 
 
-class Withdrawing:
+class Withdrawals:
     """Sees to steps in doubt. `start` runs a task of the runtime's, `changed` is told when one is through."""
 
     def __init__(

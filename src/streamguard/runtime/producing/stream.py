@@ -19,10 +19,10 @@ from ..opening.request import Ending, FirstItem, StreamRequest
 from ..viewing.feed import EVENT_BYTES
 from ..viewing.kept_feed import KeptFeed
 from .bounds import Bounds
-from .wakeup import Wait
+from .wakeup import Wakeup
 
 if TYPE_CHECKING:
-    from ...saving.user_messages import Before
+    from ...saving.user_messages import UserMessages
 
 __all__ = ["PENDING_BYTES", "LiveStream"]
 
@@ -68,7 +68,7 @@ class LiveStream:
     # What it is to this process.
     saved: bool = False
     """Its messages are to be saved."""
-    before: Before | None = None
+    user_messages: UserMessages | None = None
     """What is written before the reply, once a stream that is to be saved has begun."""
     epoch: int = UNTOLD
     """What it is written under, once it is registered."""
@@ -159,9 +159,9 @@ class LiveStream:
     _left_out_kinds: set[tuple[str, str, str]] = field(default_factory=set)
     _waiting: int = 0
     """How many wait for one of these three."""
-    _first: Wait = field(default_factory=Wait)
-    _room: Wait = field(default_factory=Wait)
-    _all_sent: Wait = field(default_factory=Wait)
+    _first: Wakeup = field(default_factory=Wakeup)
+    _room: Wakeup = field(default_factory=Wakeup)
+    _all_sent: Wakeup = field(default_factory=Wakeup)
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _clock: Callable[[], float] = field(init=False)
@@ -229,8 +229,8 @@ class LiveStream:
         """Emit what comes before the first item; later calls do nothing."""
         if not self.began:
             self.began = True
-            if self.before is not None and self.producer is not None:
-                self.before.accepted()
+            if self.user_messages is not None and self.producer is not None:
+                self.user_messages.accepted()
             for payload in self.encoder.begin():
                 self.emit(EventKind.DATA, payload)
             if self._announcement is not None:
@@ -396,7 +396,7 @@ class LiveStream:
         if not self.crowded:
             self._room.wake()
 
-    async def _wait(self, what: Wait) -> None:
+    async def _wait(self, what: Wakeup) -> None:
         self._waiting += 1
         try:
             await what.until_woken()

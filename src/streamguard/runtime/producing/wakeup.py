@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["Wait"]
+__all__ = ["Wakeup"]
 
 
-class Wait:
+class Wakeup:
     """At most one task waits here; whoever makes it true says so. Nothing is remembered: who waits looks first."""
 
     __slots__ = ("waited",)

@@ -83,7 +83,7 @@ class HealthCheck:
             reasons=tuple(reasons),
             steady=self._steady.reasons(reasons) if running else tuple(reasons),
             streams=len(self._streams),
-            viewers=len(self._parts.audience.viewers) if running else 0,
+            viewers=len(self._parts.viewer_registry.viewers) if running else 0,
             degraded_streams=degraded,
             draining=draining,
         )

@@ -33,25 +33,27 @@ class ShutdownSignals:
             return
         loop, process = asyncio.get_running_loop(), os.getpid()
         for number in _SIGNALS:
-            before = signal.getsignal(number)
-            if not callable(before):
+            user_messages = signal.getsignal(number)
+            if not callable(user_messages):
                 continue
 
             def chained(
-                received: int, frame: FrameType | None, before: Callable[[int, FrameType | None], object] = before
+                received: int,
+                frame: FrameType | None,
+                user_messages: Callable[[int, FrameType | None], object] = user_messages,
             ) -> None:
                 if not loop.is_closed() and process == os.getpid():
                     loop.call_soon_threadsafe(self._begin, received)
-                before(received, frame)
+                user_messages(received, frame)
 
             signal.signal(number, chained)
-            self._installed[number] = (chained, before)
+            self._installed[number] = (chained, user_messages)
 
     def restore(self) -> None:
         """Put the former handlers back, unless somebody has chained in front of ours since."""
         installed, self._installed = self._installed, {}
         if threading.current_thread() is not threading.main_thread():
             return
-        for number, (chained, before) in installed.items():
+        for number, (chained, user_messages) in installed.items():
             if signal.getsignal(number) is chained:
-                signal.signal(number, before)  # type: ignore[arg-type]
+                signal.signal(number, user_messages)  # type: ignore[arg-type]

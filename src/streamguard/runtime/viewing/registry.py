@@ -24,13 +24,13 @@ from .follower import Follower
 from .presence import Presence
 from .viewer import Viewer
 
-__all__ = ["Audience"]
+__all__ = ["ViewerRegistry"]
 
 REPORTS: Final = 3.0
 """For so many reports a worker's last one stands: two may fail, and a dead worker's viewers are soon forgotten."""
 
 
-class Audience:
+class ViewerRegistry:
     """Makes viewers. However many watch one remote stream, one follower serves them, for as long as one is left."""
 
     def __init__(

@@ -26,8 +26,8 @@ from ..base import (
     Erasure,
     Hint,
     Lost,
+    Partition,
     Seal,
-    Share,
     Status,
     StreamMeta,
     TakeReply,
@@ -192,7 +192,7 @@ class MemoryStore(RegistrySteps):
             self._subscribers.tell(stream)
         return TakeReply(status, self._meta(stream, now))
 
-    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
         now = self._begin()
         late = [
             stream
@@ -201,11 +201,11 @@ class MemoryStore(RegistrySteps):
         ]
         return [stream.ref for stream in heapq.nsmallest(limit, late, key=lambda stream: stream.lease_until)]
 
-    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
         now = self._begin()
         self._workers[worker] = now + lease_seconds
         self._workers = {name: until for name, until in self._workers.items() if until > now}
-        return Share(sum(name < worker for name in self._workers), max(1, len(self._workers)))
+        return Partition(sum(name < worker for name in self._workers), max(1, len(self._workers)))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from ...errors import StoreCorruptError
 from ...values import StreamRef
 from ..damage import RecordKind
-from ..records import Share
+from ..records import Partition
 from .driver import Command, CommandError
 from .errors import checked, concerns_record
 from .keys import StreamKeys, decode_member, encode_member
@@ -107,7 +107,7 @@ class LeaseIndex(ShardedIndex):
         )
         self._connections.post("register", [settle])
 
-    async def share(self, worker: str, lease_seconds: float) -> Share:
+    async def share(self, worker: str, lease_seconds: float) -> Partition:
         """See `StreamStore.share`."""
         lease = 0 if lease_seconds <= 0 else milliseconds(lease_seconds)
         (reply,) = await self._ask(
@@ -115,11 +115,11 @@ class LeaseIndex(ShardedIndex):
         )
         match reply:
             case [int() as place, int() as of]:
-                return Share(place, max(1, of))
+                return Partition(place, max(1, of))
             case _:
                 raise StoreCorruptError("share: Redis gave an unexpected answer", operation="share")
 
-    async def due(self, limit: int, share: Share | None = None) -> list[StreamRef]:
+    async def due(self, limit: int, share: Partition | None = None) -> list[StreamRef]:
         """See `StreamStore.due`. Entries that are wrong are corrected on the way."""
         keys = self._keys
         shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)

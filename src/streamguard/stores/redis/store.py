@@ -13,7 +13,7 @@ from typing import Final
 from ...errors import LogBrokenError, StoreUnavailableError
 from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
-from ..base import NOTHING_CONSUMED, Append, AppendReply, Hint, Share, Status, StreamMeta, TakeReply
+from ..base import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeReply
 from .appends import Appends
 from .codec import append_reply, decode_events, decode_meta, items, told_ms, usage_json
 from .driver import Address, Command
@@ -228,13 +228,13 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
             await self._ask("take", self._leases.renewal(ref, lease_seconds))
         return TakeReply(status, decode_meta(ref, rest[0], "take") if rest else None)
 
-    async def due(self, *, limit: int, share: Share | None = None) -> list[StreamRef]:
+    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
         return await self._leases.due(limit, share)
 
     async def put_off(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
         await self._leases.put_off(ref, seconds, readable=readable)
 
-    async def share(self, worker: str, *, lease_seconds: float) -> Share:
+    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
         return await self._leases.share(worker, lease_seconds)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...stores.base import AppendReply, Seal, Share, Status, StopReply, StreamStore
+from ...stores.base import AppendReply, Partition, Seal, Status, StopReply, StreamStore
 from ...values import Outcome, StreamState, Usage, new_message_id
 from .clauses import Clauses
 from .steps import (
@@ -287,7 +287,7 @@ class ClaimClauses(Clauses):
         refs = [await begin(store, lease=self.short_seconds / 4) for _ in range(12)]
         await self.advance(self.short_seconds)
         for of in (1, 2, 3, 20):
-            shares = [await store.due(limit=100_000, share=Share(place, of)) for place in range(of)]
+            shares = [await store.due(limit=100_000, share=Partition(place, of)) for place in range(of)]
             for ref in refs:
                 assert [ref in share for share in shares].count(True) == 1
 

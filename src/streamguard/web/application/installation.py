@@ -11,7 +11,7 @@ from starlette.routing import Router
 
 from ...errors import ConfigurationWarning
 from ...observations import Observation
-from ..guard_context import Gate
+from ..guard_context import GuardContext
 from ..misuse import Case, Misuse
 from ..routes.route import GuardRoute
 from ..routes.routes import Routes
@@ -31,13 +31,13 @@ class Installations:
     them, wherever they are declared. A path that the host spells out stays the host's (see `GuardRoute`).
     """
 
-    def __init__(self, gate: Gate, routes: Routes) -> None:
-        self._gate = gate
+    def __init__(self, context: GuardContext, routes: Routes) -> None:
+        self._context = context
         self._routes = routes
         self._apps: list[weakref.ref[Starlette]] = []
         self._met: dict[int, weakref.ref[Router]] = {}
         """By `id`: Starlette's routers have no hash."""
-        gate.met = self.met
+        context.met = self.met
 
     def install(self, app: object, prefix: str) -> None:
         """Add the routes and the outermost layer to an application.
@@ -54,7 +54,7 @@ class Installations:
             raise Misuse.PREFIX_TAKEN.error(prefix=prefix)
         add_outermost_layer(app)
         routes.insert(0, GuardRoute(prefix, self._routes, beside=lambda: app.router.routes))
-        self._gate.installed = True
+        self._context.installed = True
         self._know(app)
         for case in self._check(app):
             warnings.warn(case.text, ConfigurationWarning, stacklevel=_CALLER)
@@ -86,14 +86,14 @@ class Installations:
         self._met[key] = weakref.ref(router, lambda _: self._met.pop(key, None))
         if any((app := ref()) is not None and app.router is router for ref in self._apps):
             return []
-        return [case.observation() for case in problems(router.routes, self._routes, self._gate.endpoints)]
+        return [case.observation() for case in problems(router.routes, self._routes, self._context.endpoints)]
 
     def _know(self, app: Starlette) -> None:
         self._apps = [ref for ref in self._apps if ref() not in (None, app)] + [weakref.ref(app)]
 
     def _check(self, app: Starlette) -> list[Case]:
         """Raises the first problem; gives what is only advice."""
-        routes, endpoints = app.router.routes, self._gate.endpoints
+        routes, endpoints = app.router.routes, self._context.endpoints
         for case in problems(routes, self._routes, endpoints):
             raise case.error()
         return list(unprotected(routes, self._routes, app.router, endpoints))

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ...faults import Fault, FaultCode
-from ..guard_context import Ids, fault_response
+from ..guard_context import ResponseIds, fault_response
 from ..misuse import Misuse
 from ..response.exchange import CutLayer
 from ..response.headers import request_id_of
@@ -42,5 +42,5 @@ def add_outermost_layer(app: Starlette, *, running: bool = False) -> None:
 
 async def not_found(request: Request, _: Exception) -> Response:
     """404 in the form of every other fault, for an application that is nothing but the guard's routes."""
-    ids = Ids(request_id_of(request.headers.get("x-request-id")))
+    ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
     return fault_response(ids.complete(Fault.of(FaultCode.NOT_FOUND)), ids.headers())

@@ -13,7 +13,7 @@ from ...runtime import StreamRequest
 from ...runtime.opening.request_keys import RequestKey
 from ..access.identity import Identity
 from ..access.limits import Slot
-from ..guard_context import Gate
+from ..guard_context import GuardContext
 from .items import Items
 from .sync import SyncSlot
 
@@ -53,21 +53,21 @@ class Admitted:
     """How far its client is, where it may have been sent before."""
 
 
-def take_places(gate: Gate, identity: Identity, request: Request, *, sync: bool) -> Places:
+def take_places(context: GuardContext, identity: Identity, request: Request, *, sync: bool) -> Places:
     """The places of a request, all or none.
 
     Raises:
         FaultError: `limit_viewers`, or `limit_streams`.
     """
     taken: list[Slot | SyncSlot] = []
-    allowances = gate.allowances
+    allowances = context.allowances
     try:
         stranger = allowances.stranger(identity, request)
         if stranger is not None:
             taken.append(stranger)
         viewer = allowances.viewers.take(identity)
         taken.append(viewer)
-        return Places(viewer, gate.sync_streams.take() if sync else None, stranger)
+        return Places(viewer, context.sync_streams.take() if sync else None, stranger)
     except FaultError:
         _release(taken)
         raise

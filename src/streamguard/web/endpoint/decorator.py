@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ...errors import ConfigurationError
 from ..application.destination import MARK
-from ..guard_context import Gate
+from ..guard_context import GuardContext
 from ..misuse import Misuse
 from .endpoint import GuardedEndpoint
 from .options import StreamOptions
@@ -34,9 +34,9 @@ class EndpointDecorator:
         ConfigurationError: when constructed, if an option can never work, or is itself an endpoint.
     """
 
-    def __init__(self, gate: Gate, options: StreamOptions) -> None:
+    def __init__(self, context: GuardContext, options: StreamOptions) -> None:
         options.check()
-        self._gate = gate
+        self._context = context
         self._options = options
         if _is_endpoint(options.session):
             self._refuse()
@@ -52,14 +52,14 @@ class EndpointDecorator:
         # Classes defined beside the endpoint inside a function are found through that function's variables.
         caller = sys._getframe(1)  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
         local_names = caller.f_locals if caller.f_locals is not caller.f_globals else {}
-        guarded_endpoint = GuardedEndpoint(self._gate, endpoint, self._options, local_names)
+        guarded_endpoint = GuardedEndpoint(self._context, endpoint, self._options, local_names)
 
         async def guarded(*args: object, **kwargs: object) -> Response:
             return await guarded_endpoint(args, kwargs)
 
         guarded_endpoint.signature.dress(guarded, endpoint)
         setattr(guarded, MARK, guarded_endpoint)
-        self._gate.endpoints.append((endpoint, guarded_endpoint.signature.name, guarded_endpoint))
+        self._context.endpoints.append((endpoint, guarded_endpoint.signature.name, guarded_endpoint))
         return guarded
 
     @property

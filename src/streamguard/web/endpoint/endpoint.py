@@ -15,14 +15,14 @@ from ...deadlines import Deadline
 from ...errors import ConfigurationError, FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream, QuotaRefusedError, StreamRequest
-from ...runtime.opening.idempotent_open import open_once
+from ...runtime.opening.idempotent_open import open_idempotently
 from ...runtime.opening.request import Ending
 from ...runtime.opening.request_keys import RequestKey, abandon, give_back
 from ...stores.base import StreamMeta
 from ...values import Outcome, SessionKey
 from ...wire import WireProtocol, protocol_named
 from ..access.origin import SAFE_METHODS, check_origin
-from ..guard_context import Gate, Ids, fault_response
+from ..guard_context import GuardContext, ResponseIds, fault_response
 from ..misuse import Misuse
 from ..response.exchange import exchange_of, intake_of
 from ..response.headers import merged, request_id_of, stream_headers
@@ -36,7 +36,7 @@ from .fingerprint import fingerprint_of
 from .idempotency_key import carries_key, request_key
 from .items import Answer, Items, default_protocol
 from .options import StreamOptions
-from .quota import Counting, standing_headers
+from .quota import DemandSource, standing_headers
 from .repetition import answer_after, answer_from_start, cursor_of_repetition
 from .returned import Head
 from .revision import revision_of
@@ -57,28 +57,28 @@ class GuardedEndpoint:
 
     def __init__(
         self,
-        gate: Gate,
+        context: GuardContext,
         endpoint: Callable[..., object],
         options: StreamOptions,
         local_names: Mapping[str, object],
     ) -> None:
-        self._gate = gate
+        self._context = context
         self._endpoint = endpoint
         self._options = options
         signature = EndpointSignature.read(endpoint, local_names)
         self.signature: EndpointSignature = signature
         self._protocol = options.spoken(protocol_named(options.protocol or default_protocol(signature)))
-        self._session = Selector.optional(options.session, "session", signature, gate.selected_none)
+        self._session = Selector.optional(options.session, "session", signature, context.selected_none)
         self._message_id = Selector.optional(options.message_id, "message_id", signature)
         self._binding = options.binding or signature.name
-        gate.bindings.register(self._binding, options.save)
-        terms = options.quotas.terms(own_service=gate.own_quota)
-        self._counting = None if terms is None else Counting(terms, options.quotas.estimate, signature)
-        gate.terms.register(self._binding, terms)
-        gate.longest_stream_seconds = max(gate.longest_stream_seconds, options.max_stream_seconds or 0.0)
-        gate.protocols.add(self._protocol.name)
+        context.bindings.register(self._binding, options.save)
+        terms = options.quotas.terms(own_service=context.own_quota)
+        self._counting = None if terms is None else DemandSource(terms, options.quotas.estimate, signature)
+        context.terms.register(self._binding, terms)
+        context.longest_stream_seconds = max(context.longest_stream_seconds, options.max_stream_seconds or 0.0)
+        context.protocols.add(self._protocol.name)
         if options.keep_alive == "block":
-            gate.keep_alive_blocks.add(self._binding)
+            context.keep_alive_blocks.add(self._binding)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
         """Answer one request: the stream, or the failure that came before it.
@@ -88,9 +88,9 @@ class GuardedEndpoint:
             ConfigurationError: the endpoint or the guard is used in a way that cannot work.
         """
         arguments, request, injected = self._bind(args, dict(kwargs))
-        ids = Ids(request_id_of(request.headers.get("x-request-id")))
+        ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
         exchange = exchange_of(request.scope)
-        self._gate.check_use(request.scope, exchange, self.signature.name)
+        self._context.check_use(request.scope, exchange, self.signature.name)
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             return bare(200, stream_headers(self._protocol.media_type, self._protocol.headers) + ids.headers())
@@ -100,14 +100,14 @@ class GuardedEndpoint:
             admitted = await self._admit(arguments, request, ids)
         except FaultError as exc:
             intake.told = True
-            return fault_response(self._gate.refused(exc, ids), ids.headers())
+            return fault_response(self._context.refused(exc, ids), ids.headers())
         if admitted.cursor is not None:
-            return await answer_after(self._gate, admitted, admitted.cursor, request, ids)
+            return await answer_after(self._context, admitted, admitted.cursor, request, ids)
         try:
-            opened = await open_once(self._gate.runtime, admitted.request, admitted.key)
+            opened = await open_idempotently(self._context.runtime, admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
             admitted.places.release()
-            self._gate.allowances.refused(admitted.identity, exc.fault.code)
+            self._context.allowances.refused(admitted.identity, exc.fault.code)
             ids.stream_id, ids.message_id = exc.fault.stream_id, exc.fault.message_id
             standings = exc.standings if isinstance(exc, QuotaRefusedError) else ()
             return fault_response(ids.complete(exc.fault), ids.headers() + standing_headers(standings))
@@ -115,22 +115,22 @@ class GuardedEndpoint:
             admitted.places.release()
             raise
         if isinstance(opened, StreamMeta):
-            return answer_from_start(self._gate, admitted, opened, request, ids, has_ids=self._options.ids)
+            return answer_from_start(self._context, admitted, opened, request, ids, has_ids=self._options.ids)
         ids.stream_id, ids.message_id = opened.ref.stream_id, opened.message_id
         exchange.headers = ids.headers()
         try:
             if await self._is_forbidden(opened):
                 return await self._as_if_never(opened, admitted, ids, launched=False)
             intake.hold(opened)
-            answer = admitted.items.launch(self._gate.runtime, opened)
+            answer = admitted.items.launch(self._context.runtime, opened)
         except BaseException:  # cancelled, say: nobody produces it
             admitted.places.release()
             error = FaultError(ids.complete(Fault.of(FaultCode.INTERRUPTED)))
-            abandon(self._gate.runtime, opened, admitted.key, error)
+            abandon(self._context.runtime, opened, admitted.key, error)
             raise
         call = exchange.call
         if call is not None:
-            call.lend(self._gate.runtime.adopt)
+            call.lend(self._context.runtime.adopt)
         with opened.attending():
             response = await self._started(opened, answer, admitted, request, injected, ids, intake)
         if call is not None and not isinstance(response, StreamResponse):
@@ -140,12 +140,12 @@ class GuardedEndpoint:
     @property
     def max_request_bytes(self) -> int:
         """The limit of its requests' bodies."""
-        return self._gate.settings.max_request_bytes
+        return self._context.settings.max_request_bytes
 
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused before the endpoint was called; observes that."""
-        ids = Ids(request_id_of(Headers(scope=scope).get("x-request-id")))
-        return fault_response(self._gate.refused(BodyTooLargeError(), ids), ids.headers())
+        ids = ResponseIds(request_id_of(Headers(scope=scope).get("x-request-id")))
+        return fault_response(self._context.refused(BodyTooLargeError(), ids), ids.headers())
 
     # -- before the stream --------------------------------------------------------------------------------------------
 
@@ -179,22 +179,22 @@ class GuardedEndpoint:
             )
         return arguments, request, injected if isinstance(injected, Response) else None
 
-    async def _admit(self, arguments: dict[str, object], request: Request, ids: Ids) -> Admitted:
+    async def _admit(self, arguments: dict[str, object], request: Request, ids: ResponseIds) -> Admitted:
         """Everything up to registration.
 
         Raises:
             FaultError: it is refused.
         """
-        gate, options = self._gate, self._options
+        context, options = self._context, self._options
         if request.method not in SAFE_METHODS:
-            check_origin(request, gate.settings.cors_origins)
+            check_origin(request, context.settings.cors_origins)
         cursor = cursor_of_repetition(request, options)
-        identity = await gate.owner(request)
-        gate.allowances.open(identity, request)
+        identity = await context.owner(request)
+        context.allowances.open(identity, request)
         ids.set_cookie = identity.set_cookie
         joinable, once = options.on_conflict == "join", carries_key(request)
         if options.on_conflict == "reject" and not once:  # any other may need no place
-            gate.runtime.room.check()
+            context.runtime.room.check()
         found = None if self._session is None else await self._session.find(arguments, request)
         ids.session_id = checked_session_id(found)
         exchange_of(request.scope).headers = ids.headers()
@@ -205,7 +205,7 @@ class GuardedEndpoint:
         revision = None if found is None else await revision_of(request)
         content = await fingerprint_of(request) if joinable or once else ""
         # Nothing is awaited from here on, and nothing can fail any more: who is refused holds nothing.
-        places = take_places(gate, identity, request, sync=self.signature.kind is EndpointKind.SYNC_GENERATOR)
+        places = take_places(context, identity, request, sync=self.signature.kind is EndpointKind.SYNC_GENERATOR)
         return Admitted(
             StreamRequest(
                 key=SessionKey(str(identity), ids.session_id),
@@ -220,7 +220,7 @@ class GuardedEndpoint:
                 first_item_seconds=options.first_item_seconds,
                 stall_seconds=options.stall_seconds,
                 max_stream_seconds=options.max_stream_seconds,
-                abandon_after_seconds=options.abandon_after(gate.settings),
+                abandon_after_seconds=options.abandon_after(context.settings),
                 retry_key=request.headers["idempotency-key"] if once else None,
                 revision=revision,
                 demand=demand,
@@ -235,16 +235,16 @@ class GuardedEndpoint:
                 protocol,
                 request,
                 named=options.protocol is not None,
-                sync_streams=gate.sync_streams,
+                sync_streams=context.sync_streams,
                 sync_slot=places.sync,
             ),
             cursor,
         )
 
     def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
-        settings = self._gate.settings
+        settings = self._context.settings
         running = self._options.max_stream_seconds or settings.max_stream_seconds
-        owing = self._gate.bindings.target_of(self._binding) is not None or self._counting is not None
+        owing = self._context.bindings.target_of(self._binding) is not None or self._counting is not None
         kept = settings.outbox_retention_seconds if owing else settings.finished_ttl_seconds
         return request_key(
             request,
@@ -271,7 +271,7 @@ class GuardedEndpoint:
         admitted: Admitted,
         request: Request,
         injected: Response | None,
-        ids: Ids,
+        ids: ResponseIds,
         intake: Intake,
     ) -> Response:
         """The answer to the request that started `stream`, once it is known whether it begins."""
@@ -281,7 +281,7 @@ class GuardedEndpoint:
             await self._came_to_nothing(stream, admitted)
             self._advise_of(returned)
             return returned
-        if await stream.first(self._gate.settings.headers_after_seconds) is FirstItem.FAILED:
+        if await stream.first(self._context.settings.headers_after_seconds) is FirstItem.FAILED:
             await self._came_to_nothing(stream, admitted)
             intake.told = intake.refused
             if isinstance(stream.failure, (HTTPException, ConfigurationError)) and not intake.refused:
@@ -290,7 +290,7 @@ class GuardedEndpoint:
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden(stream):
             return await self._as_if_never(stream, admitted, ids, launched=True)
-        runtime = self._gate.runtime
+        runtime = self._context.runtime
         options = self._view_options(stream.protocol, request)
         status_code, headers, background = self._head(stream, returned, injected, ids)
         return StreamResponse(
@@ -306,51 +306,53 @@ class GuardedEndpoint:
     def _advise_of(self, answer: Response) -> None:
         """Tell observers, once, of an answer that a quota or a message store should have seen."""
         succeeded = 200 <= answer.status_code < 300 and answer.status_code != 204
-        if succeeded and (self._counting is not None or self._gate.bindings.target_of(self._binding) is not None):
-            self._gate.advise(Misuse.WHOLE_ANSWER, self.signature.name, given=type(answer).__name__)
+        if succeeded and (self._counting is not None or self._context.bindings.target_of(self._binding) is not None):
+            self._context.advise(Misuse.WHOLE_ANSWER, self.signature.name, given=type(answer).__name__)
 
     async def _is_forbidden(self, stream: LiveStream) -> bool:
         """Whether the message store says that the session is somebody else's. It was asked beside the registration, and
         has no longer than that might have taken."""
-        return stream.before is not None and await stream.before.forbidden(stream.budget.session_deadline)
+        return stream.user_messages is not None and await stream.user_messages.forbidden(stream.budget.session_deadline)
 
-    async def _as_if_never(self, stream: LiveStream, admitted: Admitted, ids: Ids, *, launched: bool) -> Response:
+    async def _as_if_never(
+        self, stream: LiveStream, admitted: Admitted, ids: ResponseIds, *, launched: bool
+    ) -> Response:
         """End a stream in somebody else's session, and answer as for one that never was."""
         error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
         if stream.finalising:
-            self._gate.refused(error, ids)
+            self._context.refused(error, ids)
         if launched:
             stream.cancel(Ending(Outcome.FAILED, error.fault))
             await self._settled(stream)
             admitted.places.viewer.release()
         else:
-            await self._gate.runtime.reject(stream, error)
+            await self._context.runtime.reject(stream, error)
             admitted.places.release()
-        await give_back(self._gate.runtime, admitted.key, stream)
+        await give_back(self._context.runtime, admitted.key, stream)
         return fault_response(error.fault, ids.headers(), work_started=launched)
 
     async def _came_to_nothing(self, stream: LiveStream, admitted: Admitted) -> None:
         """The stream ended before its first event: what it was to answer may be asked again."""
         await self._settled(stream)
         admitted.places.viewer.release()
-        await give_back(self._gate.runtime, admitted.key, stream)
+        await give_back(self._context.runtime, admitted.key, stream)
 
     async def _settled(self, stream: LiveStream) -> None:
         """Wait a moment for the stream's end, so that a retry at once does not meet it; not for a store that is known
         to be silent, and which the retry meets instead."""
-        if self._gate.runtime.breaker.open:
+        if self._context.runtime.breaker.open:
             return
         with suppress(TimeoutError):
-            async with Deadline.after(self._gate.settings.registration_seconds).limit():
+            async with Deadline.after(self._context.settings.registration_seconds).limit():
                 await stream.ended()
 
-    def _head(self, stream: LiveStream, returned: Head | None, injected: Response | None, ids: Ids) -> Head:
+    def _head(self, stream: LiveStream, returned: Head | None, injected: Response | None, ids: ResponseIds) -> Head:
         """Status, headers and background task: ours, and what the host added to a response of its own."""
         protocol = stream.protocol
         headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
         if stream.degraded:
             headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
-        held = self._gate.runtime.reserving.held(stream.ref)
+        held = self._context.runtime.reserving.held(stream.ref)
         if held is not None:
             headers += standing_headers(held.standings)
             if held.owing:
@@ -366,4 +368,4 @@ class GuardedEndpoint:
 
     def _view_options(self, protocol: WireProtocol, request: Request) -> ViewOptions:
         ids = protocol.ids_by_default if self._options.ids is None else self._options.ids
-        return ViewOptions.of(self._gate, request, binding=self._binding, ids=ids)
+        return ViewOptions.of(self._context, request, binding=self._binding, ids=ids)

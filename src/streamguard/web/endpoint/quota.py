@@ -20,7 +20,7 @@ from ..response.headers import RawHeaders
 from .selector import Selector
 from .signature import EndpointSignature
 
-__all__ = ["Counting", "EstimateSource", "QuotaOptions", "standing_headers", "status_of"]
+__all__ = ["DemandSource", "EstimateSource", "QuotaOptions", "standing_headers", "status_of"]
 
 Estimate = int | Mapping[str, int]
 EstimateSource = Estimate | str | Callable[..., Estimate | Awaitable[Estimate]] | None
@@ -61,7 +61,7 @@ class QuotaOptions:
         return QuotaTerms(quotas, self.charge_partial, self.on_quota_failure)
 
 
-class Counting:
+class DemandSource:
     """What each request to one endpoint asks to reserve.
 
     Raises:

@@ -27,7 +27,7 @@ from ...runtime.viewing.resume import refused
 from ...stores.base import RequestClaim, StreamMeta
 from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
-from ..guard_context import Gate, Ids, fault_response
+from ..guard_context import GuardContext, ResponseIds, fault_response
 from ..response.exchange import exchange_of
 from ..response.headers import stream_headers
 from ..response.response import StreamResponse
@@ -52,29 +52,37 @@ def cursor_of_repetition(request: Request, options: StreamOptions) -> Cursor | N
     return cursor_of(request) if has_key or options.on_conflict == "join" else None
 
 
-async def answer_after(gate: Gate, admitted: Admitted, cursor: Cursor, request: Request, ids: Ids) -> Response:
+async def answer_after(
+    context: GuardContext, admitted: Admitted, cursor: Cursor, request: Request, ids: ResponseIds
+) -> Response:
     """The rest of the answer that the request was given before, or why there is none."""
     places = admitted.places
     places.keep_viewer()
     try:
-        gate.allowances.reads.spend(admitted.identity)
-        found = await _found(gate.runtime, admitted.request, admitted.key, cursor)
+        context.allowances.reads.spend(admitted.identity)
+        found = await _found(context.runtime, admitted.request, admitted.key, cursor)
     except FaultError as exc:
         places.viewer.release()
-        fault = gate.refused(exc, ids, signal=Signal.RESUME_REFUSED)
+        fault = context.refused(exc, ids, signal=Signal.RESUME_REFUSED)
         return fault_response(fault, ids.headers())
     except BaseException:
         places.viewer.release()
         raise
     if found.meta is not None:
         ids.session_id = found.meta.ref.key.session_id  # its own, where each request gets a session
-    response = resumed(gate, request, ids, found, places.viewer, has_cursor=True)
+    response = resumed(context, request, ids, found, places.viewer, has_cursor=True)
     exchange_of(request.scope).headers = ids.headers()
     return response
 
 
 def answer_from_start(
-    gate: Gate, admitted: Admitted, meta: StreamMeta, request: Request, ids: Ids, *, has_ids: bool | None
+    context: GuardContext,
+    admitted: Admitted,
+    meta: StreamMeta,
+    request: Request,
+    ids: ResponseIds,
+    *,
+    has_ids: bool | None,
 ) -> Response:
     """A view of the stream of an equal request, from its start. `has_ids`: what the endpoint says of ids, if so."""
     places = admitted.places
@@ -83,13 +91,13 @@ def answer_from_start(
     ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
     exchange_of(request.scope).headers = ids.headers()
     try:
-        gate.allowances.reads.spend(admitted.identity)
+        context.allowances.reads.spend(admitted.identity)
     except FaultError as exc:
         places.viewer.release()
-        return fault_response(gate.refused(exc, ids), ids.headers())
-    protocol, runtime = protocol_named(meta.protocol, meta.client_version), gate.runtime
+        return fault_response(context.refused(exc, ids), ids.headers())
+    protocol, runtime = protocol_named(meta.protocol, meta.client_version), context.runtime
     ids_by_default = protocol.ids_by_default if has_ids is None else has_ids
-    options = ViewOptions.of(gate, request, binding=admitted.request.binding, ids=ids_by_default)
+    options = ViewOptions.of(context, request, binding=admitted.request.binding, ids=ids_by_default)
     return StreamResponse(
         runtime,
         lambda: runtime.resume_view(meta, START, ids=options.ids, keep_alive=options.keep_alive),

@@ -240,7 +240,7 @@ class Run:
             StreamLimitError: all that was given to `save` is over `max_stream_bytes`.
         """
         stream = self._stream
-        before = stream.before
+        before = stream.user_messages
         if before is None:
             raise ConfigurationError(
                 "run.save needs somewhere to save to: give the guard messages=…, or the endpoint save=…"

@@ -12,7 +12,7 @@ from ...observations import Observation, Signal
 from ...runtime import Nothing, Resumed
 from ...wire import protocol_named
 from ..access.limits import Slot
-from ..guard_context import Gate, Ids
+from ..guard_context import GuardContext, ResponseIds
 from .headers import RawHeaders, stream_headers
 from .response import StreamResponse
 from .view_options import ViewOptions
@@ -36,10 +36,10 @@ def cursor_of(request: Request) -> Cursor | None:
 
 
 def resumed(
-    gate: Gate, request: Request, ids: Ids, found: Resumed | Nothing, slot: Slot, *, has_cursor: bool
+    context: GuardContext, request: Request, ids: ResponseIds, found: Resumed | Nothing, slot: Slot, *, has_cursor: bool
 ) -> Response:
     """The answer to a client that comes back, which takes `slot`; observes it."""
-    runtime = gate.runtime
+    runtime = context.runtime
     if found.meta is not None:
         ids.stream_id, ids.message_id = found.meta.ref.stream_id, found.meta.message_id
     if isinstance(found, Nothing):
@@ -69,7 +69,7 @@ def resumed(
         slot.release()
         return bare(200, headers)
     # Who has a cursor was sent ids, and goes on needing them.
-    options = ViewOptions.of(gate, request, binding=meta.binding, ids=protocol.ids_by_default or has_cursor)
+    options = ViewOptions.of(context, request, binding=meta.binding, ids=protocol.ids_by_default or has_cursor)
     return StreamResponse(
         runtime,
         lambda: runtime.resume_view(meta, after, ids=options.ids, keep_alive=options.keep_alive),

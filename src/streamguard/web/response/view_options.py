@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from starlette.requests import Request
 
-from ..guard_context import Gate
+from ..guard_context import GuardContext
 
 __all__ = ["ViewOptions"]
 
@@ -20,8 +20,8 @@ class ViewOptions(NamedTuple):
     """What goes out while nothing is said."""
 
     @classmethod
-    def of(cls, gate: Gate, request: Request, *, binding: str, ids: bool) -> ViewOptions:
+    def of(cls, context: GuardContext, request: Request, *, binding: str, ids: bool) -> ViewOptions:
         """For a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` decide on ids, else `ids`."""
         asked = request.query_params.get("ids", "")
         ids = {"1": True, "true": True, "0": False, "false": False}.get(asked, ids)
-        return cls(ids, gate.keep_alive(binding, ids=ids))
+        return cls(ids, context.keep_alive(binding, ids=ids))

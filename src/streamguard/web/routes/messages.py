@@ -26,7 +26,7 @@ from ...runtime.versions import NEWER_FORMAT, UNREADABLE
 from ...saving.user_messages import RESULTS_SUFFIX
 from ...stores.base import StreamMeta
 from ...values import MAX_SEQ, Outcome, Persisted, SessionKey
-from ..guard_context import Gate
+from ..guard_context import GuardContext
 
 __all__ = ["Page", "SavedMessages", "page_of"]
 
@@ -69,9 +69,9 @@ class SavedMessages:
     A session is expected in one store: that of the endpoint that answered it last, or else the first that knows it.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        self._bindings = gate.bindings
-        self._gate = gate
+    def __init__(self, context: GuardContext) -> None:
+        self._bindings = context.bindings
+        self._context = context
 
     @property
     def readable(self) -> bool:
@@ -162,7 +162,7 @@ class SavedMessages:
         """
         deadline = Deadline.after(READ_SECONDS)
         try:
-            return await self._gate.runtime.saving.saver(store).call(operation, step, deadline=deadline)
+            return await self._context.runtime.saving.saver(store).call(operation, step, deadline=deadline)
         except MessageStoreError as exc:
             if isinstance(exc, NOTHING_THERE) and not isinstance(exc, MessageCorruptError):
                 return None

@@ -24,7 +24,7 @@ from ..access.identity import Identity
 from ..access.origin import check_origin
 from ..endpoint.quota import status_of
 from ..endpoint.selector import checked_session_id
-from ..guard_context import Gate, Ids, fault_response
+from ..guard_context import GuardContext, ResponseIds, fault_response
 from ..response.exchange import exchange_of
 from ..response.headers import RawHeaders, request_id_of, stream_headers
 from ..response.resumption import bare, cursor_of, nothing_more, resumed
@@ -44,9 +44,9 @@ NO_STREAM: Final = "0" * 24
 class Routes:
     """Answers every request that `paths` recognises."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._messages = SavedMessages(gate)
+    def __init__(self, context: GuardContext) -> None:
+        self._context = context
+        self._messages = SavedMessages(context)
 
     async def __call__(self, target: Target, request: Request) -> Response:
         """The answer; failures are answers too.
@@ -54,7 +54,7 @@ class Routes:
         Raises:
             NotStartedError: the guard is not running (health answers that itself).
         """
-        ids = Ids(request_id_of(request.headers.get("x-request-id")))
+        ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
         exchange_of(request.scope).headers = ids.headers()
         if request.method == "OPTIONS":
             return self._allowed(target, ids, 204)
@@ -62,15 +62,15 @@ class Routes:
             return self._allowed(target, ids, 405)
         if target.route in (RouteName.LIVE, RouteName.READY, RouteName.STREAMING):
             return self._health(target.route, ids)
-        self._gate.check_started(request.scope)
+        self._context.check_started(request.scope)
         if target.route is RouteName.RESUME:
             return await self._resume(target, request, ids)
         try:
             return await self._about_session(target, request, ids)
         except FaultError as exc:
-            return fault_response(self._gate.refused(exc, ids), ids.headers())
+            return fault_response(self._context.refused(exc, ids), ids.headers())
 
-    def _allowed(self, target: Target, ids: Ids, status_code: int) -> Response:
+    def _allowed(self, target: Target, ids: ResponseIds, status_code: int) -> Response:
         allow = (b"allow", ", ".join((*target.route.methods, "OPTIONS")).encode())
         if status_code == 405:
             fault = Fault.of(FaultCode.REQUEST_INVALID, status=405, reason="method_not_allowed")
@@ -79,7 +79,7 @@ class Routes:
 
     # -- resume -------------------------------------------------------------------------------------------------------
 
-    async def _resume(self, target: Target, request: Request, ids: Ids) -> Response:
+    async def _resume(self, target: Target, request: Request, ids: ResponseIds) -> Response:
         in_stream = request.query_params.get("errors") == "stream"
         cursor: Cursor | None = None
         try:
@@ -90,27 +90,27 @@ class Routes:
                 return nothing_more([*ids.headers(), (b"x-resume-reason", b"finished")])
             return await self._resumed(target, request, cursor, ids)
         except FaultError as exc:
-            fault = self._gate.refused(exc, ids, signal=Signal.RESUME_REFUSED)
+            fault = self._context.refused(exc, ids, signal=Signal.RESUME_REFUSED)
             if in_stream:
                 return self._fault_in_stream(fault, cursor, ids)
             return fault_response(fault, ids.headers())
 
-    async def _resumed(self, target: Target, request: Request, cursor: Cursor | None, ids: Ids) -> Response:
-        gate = self._gate
+    async def _resumed(self, target: Target, request: Request, cursor: Cursor | None, ids: ResponseIds) -> Response:
+        context = self._context
         key, _ = await self._key(target, request, ids)
-        gate.allowances.reads.spend(key.owner)
-        slot = gate.allowances.viewers.take(key.owner)
-        runtime = gate.runtime
+        context.allowances.reads.spend(key.owner)
+        slot = context.allowances.viewers.take(key.owner)
+        runtime = context.runtime
         found = await runtime.sessions.resume(key, cursor)
-        return resumed(gate, request, ids, found, slot, has_cursor=cursor is not None)
+        return resumed(context, request, ids, found, slot, has_cursor=cursor is not None)
 
-    def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: Ids) -> Response:
+    def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: ResponseIds) -> Response:
         """A failure for a native EventSource, which gives up for good on any other status than 200.
 
         One that may pass has it come back with the cursor it had; one that stays gives it an end cursor, which is
         answered 204: the only way to have an EventSource stop by itself.
         """
-        protocol = self._gate.fault_protocol()
+        protocol = self._context.fault_protocol()
         end: str | None = None
         retry_ms = RETRY_MS
         if fault.retryable:
@@ -125,12 +125,12 @@ class Routes:
 
     # -- everything else about a session ------------------------------------------------------------------------------
 
-    async def _about_session(self, target: Target, request: Request, ids: Ids) -> Response:
+    async def _about_session(self, target: Target, request: Request, ids: ResponseIds) -> Response:
         changes = request.method in ("POST", "DELETE")
         if changes:
-            check_origin(request, self._gate.settings.cors_origins)
+            check_origin(request, self._context.settings.cors_origins)
         key, identity = await self._key(target, request, ids)
-        allowances = self._gate.allowances
+        allowances = self._context.allowances
         if changes and identity.is_new:  # made for this request: there is nothing to stop or to erase
             return nothing_more(ids.headers())
         if changes:
@@ -144,12 +144,12 @@ class Routes:
         if target.route is RouteName.MESSAGES:
             return await self._saved(key, request, ids)
         if changes:
-            longest = self._gate.longest_stream_seconds
-            await self._gate.runtime.sessions.erase(key, longest_stream_seconds=longest)
+            longest = self._context.longest_stream_seconds
+            await self._context.runtime.sessions.erase(key, longest_stream_seconds=longest)
             await self._messages.erase(key)
             self._observe(Signal.SESSION_ERASED, None, ids)
             return nothing_more(ids.headers())
-        record = await self._gate.runtime.sessions.status(key)
+        record = await self._context.runtime.sessions.status(key)
         body: dict[str, object] = {
             "session_id": key.session_id,
             "active": _status(record.active_id, record.active),
@@ -158,13 +158,13 @@ class Routes:
         }
         headers = ids.headers()
         try:
-            body["quota"] = await status_of(self._gate.runtime, key, record)
+            body["quota"] = await status_of(self._context.runtime, key, record)
         except QuotaError:  # the rest is known all the same
             headers.append((b"x-streamguard-notice", FaultCode.QUOTA_UNAVAILABLE.encode()))
         return _json(body, 200, headers)
 
-    async def _stop(self, key: SessionKey, request: Request, ids: Ids) -> Response:
-        stopped = await self._gate.runtime.sessions.stop(key, await answer_meant(request))
+    async def _stop(self, key: SessionKey, request: Request, ids: ResponseIds) -> Response:
+        stopped = await self._context.runtime.sessions.stop(key, await answer_meant(request))
         if stopped is None:
             return nothing_more(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
@@ -172,21 +172,21 @@ class Routes:
         body = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
         return _json(body, 202, ids.headers())
 
-    async def _saved(self, key: SessionKey, request: Request, ids: Ids) -> Response:
+    async def _saved(self, key: SessionKey, request: Request, ids: ResponseIds) -> Response:
         page, headers = page_of(request), ids.headers()
         last: StreamMeta | None = None
         if self._messages.readable:
             try:
-                last = (await self._gate.runtime.sessions.status(key)).last
+                last = (await self._context.runtime.sessions.status(key)).last
             except FaultError:  # the messages can be read all the same, but not whether the last reply is among them
                 headers.append((b"x-streamguard-notice", FaultCode.STORE_UNAVAILABLE.encode()))
         return await _large_json(await self._messages.read(key, page, last), headers)
 
-    async def _raw(self, key: SessionKey, target: Target, request: Request, ids: Ids) -> Response:
+    async def _raw(self, key: SessionKey, target: Target, request: Request, ids: ResponseIds) -> Response:
         if not is_stream_id(target.stream):
             raise FaultError(Fault.of(FaultCode.NOT_FOUND))
-        runtime = self._gate.runtime
-        slot = self._gate.allowances.viewers.take(key.owner)
+        runtime = self._context.runtime
+        slot = self._context.allowances.viewers.take(key.owner)
         try:
             meta, text = await runtime.sessions.raw(key, target.stream)
         except BaseException:
@@ -206,32 +206,32 @@ class Routes:
             return bare(200, headers)
         return LogDownload(text, slot, headers=headers, send_seconds=runtime.settings.viewer_send_seconds)
 
-    async def _key(self, target: Target, request: Request, ids: Ids) -> tuple[SessionKey, Identity]:
+    async def _key(self, target: Target, request: Request, ids: ResponseIds) -> tuple[SessionKey, Identity]:
         """Whose session the path names, and who that is.
 
         Raises:
             FaultError: `unauthenticated`, `limit_rate`, or `session_invalid`.
         """
-        identity = await self._gate.owner(request)
-        self._gate.allowances.call(identity, request)
+        identity = await self._context.owner(request)
+        self._context.allowances.call(identity, request)
         ids.session_id = checked_session_id(decoded(target.session))
         exchange_of(request.scope).headers = ids.headers()
         return SessionKey(str(identity), ids.session_id), identity
 
-    def _observe(self, signal: Signal, ref: StreamRef | None, ids: Ids) -> None:
+    def _observe(self, signal: Signal, ref: StreamRef | None, ids: ResponseIds) -> None:
         session = {} if ref is not None else {"session_id": ids.session_id}
-        self._gate.runtime.observe(
+        self._context.runtime.observe(
             Observation(signal, ref=ref, message_id=ids.message_id, request_id=ids.request_id, fields=session)
         )
 
     # -- health -------------------------------------------------------------------------------------------------------
 
-    def _health(self, route: RouteName, ids: Ids) -> Response:
+    def _health(self, route: RouteName, ids: ResponseIds) -> Response:
         """Unauthenticated: it names no owner, session or stream."""
         if route is RouteName.LIVE:
             return _json({"status": "ok"}, 200, ids.headers())
         try:
-            health = self._gate.runtime.health()
+            health = self._context.runtime.health()
         except NotStartedError:
             return _json({"status": "not_started", "reasons": ["not_started"]}, 503, ids.headers())
         reasons = list(health.reasons)
@@ -250,7 +250,7 @@ class Routes:
         return _json(body, 200, ids.headers())
 
 
-def _name_stream(ids: Ids, meta: StreamMeta | None) -> None:
+def _name_stream(ids: ResponseIds, meta: StreamMeta | None) -> None:
     if meta is not None:
         ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
 
