@@ -61,13 +61,17 @@ class Transcript:
             return f"{name}: {raw[:30].decode(errors='replace')!r} … {raw[-200:].decode(errors='replace')!r}"
         if not raw.endswith(_LAST_CHUNK):
             return f"{name}: the response broke off: {raw[-200:].decode(errors='replace')!r}"
+        body, ends = _unchunked(raw)
         made: list[int] = []
         arrived: list[int] = []
-        which, upto = -1, 0
-        for match in PIECE.finditer(raw):
+        which, upto, part = -1, 0, 0
+        for match in PIECE.finditer(body):
             if int(match[1]) != expected.stream or int(match[2]) != len(made) + 1:
                 return f"{name}: {match[0].decode()!r} came as event {len(made) + 1}"
-            while upto < match.end():
+            while ends[part][0] < match.end():
+                part += 1
+            in_body, in_raw = ends[part]
+            while upto < in_raw - (in_body - match.end()):
                 which += 1
                 upto += len(self.chunks[which])
             made.append(int(match[3]))
@@ -77,11 +81,30 @@ class Transcript:
         if expected.guarded:
             if _END[expected.protocol] not in raw:
                 return f"{name}: no end in band: {raw[-300:].decode(errors='replace')!r}"
-            blocks = [block for block in raw.split(b"\n\n") if PIECE.search(block)]
+            blocks = [block for block in body.split(b"\n\n") if PIECE.search(block)]
             ids = [int(found[1]) for block in blocks if (found := _ID.search(block))]
             if len(ids) != expected.events or ids != sorted(set(ids)):
                 return f"{name}: only {len(ids)} of {expected.events} events were logged (have ids, in order)"
         return Reading(made, arrived, self.asked, self.times[-1])
+
+
+def _unchunked(raw: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+    """A response's body, and for each of its HTTP chunks where it ends in the body and in the whole response.
+
+    A server may cut its answer into chunks anywhere, in the middle of an event too.
+    """
+    parts: list[bytes] = []
+    ends: list[tuple[int, int]] = []
+    at, length = raw.index(b"\r\n\r\n") + 4, 0
+    while True:
+        line = raw.index(b"\r\n", at)
+        size = int(raw[at:line], 16)
+        if size == 0:
+            return b"".join(parts), ends
+        parts.append(raw[line + 2 : line + 2 + size])
+        length += size
+        ends.append((length, line + 2 + size))
+        at = line + 2 + size + 2
 
 
 def percentiles(values: list[int], *ranks: float) -> list[float]:

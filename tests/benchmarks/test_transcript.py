@@ -64,6 +64,19 @@ def test_an_event_cut_by_the_network_arrived_with_its_last_byte() -> None:
     assert reading.arrived == [2]
 
 
+def test_an_event_cut_by_the_server_is_one_event() -> None:
+    events = logged(1) + logged(2)
+    body = b"".join(events.split(b"\r\n")[1::2])
+    end = END.split(b"\r\n")[1]
+    for at in range(1, len(body)):
+        answer = transcript(HEAD, chunk(body[:at]), chunk(body[at:] + end), LAST)
+
+        reading = answer.read(guarded(2))
+
+        assert isinstance(reading, Reading), (at, reading)
+        assert set(reading.arrived) <= {2, 3}
+
+
 @pytest.mark.parametrize(
     ("parts", "complaint"),
     [
