@@ -102,7 +102,7 @@ async def test_a_late_viewer_of_a_stream_that_was_lost_follows_too(memory: Memor
         early, late = one.view(stream), one.view(stream)
         taken = await memory.meta(stream.ref)
         assert taken is not None
-        two.runtime.orphans.settle_soon(taken, Outcome.INTERRUPTED)
+        two.runtime.orphans.end_soon(taken, Outcome.INTERRUPTED)
         for viewer in (early, late):
             assert (await read(viewer)).outcome == "interrupted"
 
@@ -345,7 +345,7 @@ async def test_an_epoch_lost_before_any_seal(memory: MemoryStore, late: bool) ->
         line.let_go("seal")
         await one.idle()
         assert stream.superseded is not late
-        two.runtime.orphans.settle_soon(reply.meta, Outcome.INTERRUPTED)
+        two.runtime.orphans.end_soon(reply.meta, Outcome.INTERRUPTED)
         assert (await reading).outcome == ("completed" if late else "interrupted")
         (terminal,) = terminals(await log_of(memory, (await closed(memory, stream.ref)).ref))
         assert terminal.outcome is Outcome.INTERRUPTED
@@ -364,7 +364,7 @@ async def test_a_sealed_stream_lost_while_its_close_hangs(memory: MemoryStore) -
         await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
         line.broken = {"close"}
         line.let_go("close")
-        two.runtime.orphans.settle_soon(reply.meta, Outcome.INTERRUPTED)
+        two.runtime.orphans.end_soon(reply.meta, Outcome.INTERRUPTED)
         seen = await reading
         assert (seen.outcome, seen.ids) == ("completed", [1, 2])
         await one.idle()

@@ -149,7 +149,7 @@ class Assembly:
             make=callbacks.make,
             count=callbacks.count,
             owns=callbacks.owns,
-            settle=self.orphans.settle_soon,
+            settle=self.orphans.end_soon,
             carry=tasks.carry,
             withdrawing=self.withdrawing,
             reserving=self.reserving,

@@ -12,10 +12,10 @@ from ..opening.request import Ending
 from ..producing.stream import LiveStream
 from .finishing import Settled
 
-__all__ = ["end_events", "proposed_seal", "tidy"]
+__all__ = ["close_open_parts", "end_events", "proposed_seal"]
 
 
-def tidy(stream: LiveStream, ending: Ending) -> None:
+def close_open_parts(stream: LiveStream, ending: Ending) -> None:
     """Leave the client's state tidy when the stream did not end by itself: open text parts and tool calls get their
     ends."""
     if ending.outcome is Outcome.COMPLETED or stream.superseded or stream.feed.emitted == 0:

@@ -24,7 +24,7 @@ from ...wire.base import WireProtocol
 from ..opening.request import Ending
 from ..producing.stream import LiveStream
 from ..viewing.feed import LOG_LOST
-from .end_events import end_events, proposed_seal, tidy
+from .end_events import close_open_parts, end_events, proposed_seal
 from .finishing import Finishing, Sealed, Settled, new_stream_of
 
 __all__ = ["Finaliser", "new_stream_of"]
@@ -72,8 +72,8 @@ class Finaliser:
             await self._end_unreadable(stream, ending)
 
     async def _finalise(self, stream: LiveStream, ending: Ending) -> None:
-        tidy(stream, ending)
-        stream.hurry()
+        close_open_parts(stream, ending)
+        stream.flush()
         if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, ending):
             return
         await self._flushed(stream)
@@ -236,7 +236,7 @@ class Finaliser:
         if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
             ending = stream.overruled
             stream.fault = ending.fault
-            tidy(stream, ending)
+            close_open_parts(stream, ending)
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
         seal = proposed_seal(stream, ending)

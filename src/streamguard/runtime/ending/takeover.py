@@ -55,15 +55,15 @@ class Takeover:
         self._start = start
         self._open_ends = OpenParts(store, reads, settings, finishing)
 
-    def settle_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
-        """`settle` in a task of the runtime's own."""
-        self._start(self._settle, meta, outcome)
+    def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
+        """`end` in a task of the runtime's own."""
+        self._start(self._end_quietly, meta, outcome)
 
-    async def _settle(self, meta: StreamMeta, outcome: Outcome) -> None:
+    async def _end_quietly(self, meta: StreamMeta, outcome: Outcome) -> None:
         with suppress(StoreError):  # its lease runs out again, and a sweep finds it
-            await self.settle(meta, outcome)
+            await self.end(meta, outcome)
 
-    async def settle(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
+    async def end(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
         """Run the stream's end: as sealed, or else with `outcome`. Returns how it ended; None when it was lost to yet
         another worker.
 
@@ -73,7 +73,7 @@ class Takeover:
         """
         protocol = protocol_named(meta.protocol, meta.client_version)
         proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
-        ended = await (self._end_lost(meta, proposed) if meta.lost else self._end(meta, protocol, proposed))
+        ended = await (self._end_lost(meta, proposed) if meta.lost else self._end_logged(meta, protocol, proposed))
         if ended is not None:
             fields: dict[str, str | int] = {"outcome": ended.outcome, "epoch": meta.epoch}
             self._observe(Observation.about(meta, Signal.ORPHAN_SETTLED, fault=ended.fault, fields=fields))
@@ -81,7 +81,7 @@ class Takeover:
                 await self._store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
         return ended
 
-    async def _end(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
+    async def _end_logged(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
         seal = meta.seal
         if seal is None and await self._finishing.is_saved_whole(meta):
             return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))

@@ -82,10 +82,10 @@ class Bounds:
         return StreamLimitError(text, limit=limit, code=FaultCode.TOO_LONG)
 
     def free_bytes(self) -> int:
-        """Until the feed's `said_bytes` has grown to this, `check` cannot fail for data: an event adds more than its
+        """Until the feed's `emitted_bytes` has grown to this, `check` cannot fail for data: an event adds more than its
         payload to them, and at least `EVENT_BYTES`."""
         feed, settings = self._feed, self._settings
-        return feed.said_bytes + min(
+        return feed.emitted_bytes + min(
             settings.max_event_bytes,
             settings.max_stream_bytes - feed.payload_bytes,
             EVENT_BYTES * (settings.max_stream_events - feed.emitted),

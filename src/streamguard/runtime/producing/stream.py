@@ -147,7 +147,7 @@ class LiveStream:
     _bounds: Bounds = field(init=False)
     _append: Append = field(init=False)
     _acked_bytes: int = 0
-    """What the log has of the feed's `said_bytes`."""
+    """What the log has of the feed's `emitted_bytes`."""
     _in_flight_bytes: int = 0
     """What it will have of them with the commit under way."""
     _in_flight_seq: int = 0
@@ -196,9 +196,9 @@ class LiveStream:
 
     @property
     def pending_bytes(self) -> int:
-        """Of events that wait for their append, as `said_bytes` counts them; over `PENDING_BYTES` the producer waits
+        """Of events that wait for their append, as `emitted_bytes` counts them; over `PENDING_BYTES` the producer waits
         too."""
-        return self.feed.said_bytes - self._acked_bytes if self.writing else 0
+        return self.feed.emitted_bytes - self._acked_bytes if self.writing else 0
 
     @property
     def age_seconds(self) -> float:
@@ -273,11 +273,11 @@ class LiveStream:
             EventTooLargeError, StreamLimitError: as `emit`.
         """
         feed = self.feed
-        said = feed.said_bytes + len(payload) + EVENT_BYTES
+        said = feed.emitted_bytes + len(payload) + EVENT_BYTES
         if said > self._free_bytes:
             self.emit(EventKind.DATA, payload)
             return
-        feed.said_bytes = said  # as `push`, without the call
+        feed.emitted_bytes = said  # as `push`, without the call
         feed.data.append(payload)
         if not self.pending:
             self.pending = True
@@ -344,7 +344,7 @@ class LiveStream:
         last = feed.base + len(feed.data)
         if last == acked or not self.writing:
             return None
-        self._in_flight_bytes, self._in_flight_seq = feed.said_bytes, last
+        self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
         if last == acked + 1:
             kind = feed.kinds.get(last, _DATA) if feed.kinds else _DATA
             events: Sequence[tuple[EventKind, bytes]] = ((kind, feed.data[-1]),)
@@ -376,7 +376,7 @@ class LiveStream:
         if self.first_commit is not None:
             self._first_committed()
         feed.show(last_seq)
-        self.pending = feed.said_bytes != self._acked_bytes
+        self.pending = feed.emitted_bytes != self._acked_bytes
         if self._waiting:
             self._wake_waiting()
         return self.pending
@@ -427,7 +427,7 @@ class LiveStream:
         else:
             self.degrade("log_behind")
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Have what waits committed without waiting for company."""
         self.urgent = True
         if self.pending:

@@ -183,7 +183,7 @@ class Writer:
                         self._on_stop(stream)
                 else:
                     refused = refused or status is Status.REFUSED or status is Status.LATE
-                    self._settle(stream, reply)
+                    self._take_reply(stream, reply)
             except Exception as exc:  # noqa: BLE001 -- one stream's accident, which the others must not wait for
                 broken = exc
                 with suppress(Exception):
@@ -230,7 +230,7 @@ class Writer:
             else:
                 self._dirty[stream] = None
 
-    def _settle(self, stream: LiveStream, reply: AppendReply) -> None:
+    def _take_reply(self, stream: LiveStream, reply: AppendReply) -> None:
         if not stream.writing:
             return
         match reply.status:

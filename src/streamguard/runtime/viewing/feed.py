@@ -90,13 +90,13 @@ class Feed:
         "base",
         "complete",
         "data",
+        "emitted_bytes",
         "end_fault",
         "ended",
         "epoch",
         "kinds",
         "last_id",
         "protocol",
-        "said_bytes",
         "stream_id",
         "viewers",
         "visible",
@@ -115,7 +115,7 @@ class Feed:
         self.kinds: dict[int, EventKind] = {}
         """Of the window's events that are no data, by number."""
         self.data: list[bytes] = []
-        self.said_bytes: int = 0
+        self.emitted_bytes: int = 0
         """Of all events so far: their payloads, and `EVENT_BYTES` for each. Whoever adds to `data` adds to this."""
         self.last_id: int | None = None
         """Once the log is lost: the last event that carries an id (see `lose_ids`)."""
@@ -161,12 +161,12 @@ class Feed:
     @property
     def held_bytes(self) -> int:
         """Of the window's events: their payloads, and `EVENT_BYTES` for each."""
-        return self.said_bytes - self._dropped_bytes
+        return self.emitted_bytes - self._dropped_bytes
 
     @property
     def payload_bytes(self) -> int:
         """Of all events so far: payloads alone. Of a feed that is complete, so of no follower's."""
-        return self.said_bytes - EVENT_BYTES * self.emitted
+        return self.emitted_bytes - EVENT_BYTES * self.emitted
 
     @property
     def data_bytes(self) -> int:
@@ -202,7 +202,7 @@ class Feed:
     def push(self, kind: EventKind, data: bytes) -> int:
         """Add an event, not visible yet. Returns its number."""
         self.data.append(data)
-        self.said_bytes += len(data) + EVENT_BYTES
+        self.emitted_bytes += len(data) + EVENT_BYTES
         seq = self.base + len(self.data)
         if kind is not _DATA:
             self.kinds[seq] = kind
@@ -215,7 +215,7 @@ class Feed:
         """Make events up to number `up_to` visible, if they are not, and tell every listener."""
         if up_to > self.visible:
             self.visible = up_to
-            if self.said_bytes > self._trim_over:
+            if self.emitted_bytes > self._trim_over:
                 self._trim(self._limit)
         for tell in self._listeners:
             tell()
@@ -230,7 +230,7 @@ class Feed:
         """Forget events that were never shown (their writer lost the stream)."""
         for seq in range(self.emitted, self.visible, -1):
             size = len(self.data.pop())
-            self.said_bytes -= size + EVENT_BYTES
+            self.emitted_bytes -= size + EVENT_BYTES
             if self.kinds.pop(seq, None) is not None:
                 self._other_bytes -= size
             self._large.pop(seq, None)
@@ -277,7 +277,7 @@ class Feed:
         return [kinds.get(seq, _DATA) for seq in range(first, last + 1)]
 
     def size(self, first: int, last: int) -> int:
-        """Bytes of events `first`…`last`, which must be in the window, as `said_bytes` counts them."""
+        """Bytes of events `first`…`last`, which must be in the window, as `emitted_bytes` counts them."""
         return sum(map(len, self.data[first - self.base - 1 : last - self.base])) + EVENT_BYTES * (last - first + 1)
 
     def frame(self, seq: int, *, ids: bool) -> bytes:
@@ -346,5 +346,5 @@ class Feed:
             del self.kinds[seq]
         for seq in [seq for seq in self._large if seq <= self.base]:
             del self._large[seq]
-        self._dropped_bytes = self.said_bytes - size
+        self._dropped_bytes = self.emitted_bytes - size
         self._trim_over = self._dropped_bytes + 2 * self._limit + max(self._large.values(), default=0)
