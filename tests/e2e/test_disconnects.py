@@ -67,6 +67,7 @@ async def length_of(worker: Worker, protocol: str) -> tuple[int, int]:
         return len(events), len(stream.body)
 
 
+@pytest.mark.promise("I3")
 @pytest.mark.parametrize("protocol", PATHS)
 async def test_cut_at_every_event_boundary_while_the_producer_runs(pair: tuple[Worker, Worker], protocol: str) -> None:
     count, _ = await length_of(pair[0], protocol)
@@ -87,6 +88,7 @@ async def test_cut_at_every_event_boundary_while_the_producer_runs(pair: tuple[W
             check_whole(protocol, seen + await again.read_rest())
 
 
+@pytest.mark.promise("I3")
 @pytest.mark.parametrize("protocol", PATHS)
 async def test_cut_at_every_event_boundary_after_the_producer(pair: tuple[Worker, Worker], protocol: str) -> None:
     count, _ = await length_of(pair[0], protocol)
@@ -99,6 +101,7 @@ async def test_cut_at_every_event_boundary_after_the_producer(pair: tuple[Worker
         check_whole(protocol, seen + await rest_of(other, session, seen))
 
 
+@pytest.mark.promise("I3")
 @pytest.mark.parametrize("phase", ["running", "after"])
 @pytest.mark.parametrize("protocol", PATHS)
 async def test_cut_at_random_byte_positions(pair: tuple[Worker, Worker], protocol: str, phase: str) -> None:

@@ -87,6 +87,7 @@ STEPS: dict[str, tuple[tuple[str, str] | None, int]] = {
 }
 
 
+@pytest.mark.promise("I8")
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_worker_killed_after_any_step(
     step: str, server: RedisServer, proxy: FaultProxy, counting: Callable[..., Worker], session: str

@@ -23,6 +23,7 @@ __all__ = ["rationed"]
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.promise("I8")
 async def test_two_hundred_posts_to_two_workers_get_what_there_is(
     own_redis: Callable[..., RedisServer], rationed: Callable[..., Worker]
 ) -> None:

@@ -51,6 +51,7 @@ def health(worker: Worker, route: str = "streaming") -> dict[str, Any]:
     return body
 
 
+@pytest.mark.promise("I10", "I11")
 async def test_a_killed_workers_stream_is_ended_once_for_all(
     place: Place, own_redis: Callable[..., RedisServer], worker: Callable[..., Worker]
 ) -> None:

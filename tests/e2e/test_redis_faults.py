@@ -43,6 +43,7 @@ async def until_degraded(stream: SseConnection) -> list[SseEvent]:
     return events
 
 
+@pytest.mark.promise("I1")
 async def test_lost_replies_leave_each_event_once(
     own_redis: Callable[..., RedisServer], proxied: Callable[..., FaultProxy], worker: Callable[..., Worker]
 ) -> None:

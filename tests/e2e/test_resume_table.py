@@ -93,6 +93,7 @@ def test_never_any_stream_is_204_none(workers: tuple[Worker, Worker]) -> None:
     assert answer.headers["x-resume-reason"] == "none"
 
 
+@pytest.mark.promise("I9")
 async def test_cursor_of_an_unknown_stream_is_410(workers: tuple[Worker, Worker]) -> None:
     session = new_session()
     await finished(workers[0], session)
@@ -101,12 +102,14 @@ async def test_cursor_of_an_unknown_stream_is_410(workers: tuple[Worker, Worker]
     assert (answer.status_code, fault["code"], fault["reason"]) == (410, "resume_failed", "stream_gone")
 
 
+@pytest.mark.promise("I9")
 async def test_cursor_of_another_session_is_410(workers: tuple[Worker, Worker]) -> None:
     events = await finished(workers[0], new_session())
     answer = get(workers[1], new_session(), events[0].id)
     assert (answer.status_code, fault_of(answer)["reason"]) == (410, "stream_gone")
 
 
+@pytest.mark.promise("I9")
 async def test_cursor_ahead_of_the_log_is_410(workers: tuple[Worker, Worker]) -> None:
     session = new_session()
     events = await finished(workers[0], session)
@@ -200,6 +203,7 @@ def comparable(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]
     return answer.status_code, body, [(n, v) for n, v in headers if n not in {"x-session-id", "content-length"}]
 
 
+@pytest.mark.promise("I12")
 async def test_foreign_sessions_are_like_sessions_that_never_were(workers: tuple[Worker, Worker]) -> None:
     """Promise I12: on every route, in status, body and headers."""
     first, other = workers
@@ -244,6 +248,7 @@ def test_store_unreachable_is_503(worker: Callable[..., Worker], own_redis: Call
     assert int(answer.headers["retry-after"]) > 0
 
 
+@pytest.mark.promise("I9")
 async def test_trimmed_and_vanished_logs_are_410(pair: tuple[Worker, Worker], shared_redis: RedisServer) -> None:
     first, other = pair
     session = new_session()

@@ -140,6 +140,7 @@ STEPS: dict[str, tuple[str | None, tuple[str, str] | None]] = {
 }
 
 
+@pytest.mark.promise("I6")
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_worker_killed_after_any_step(
     step: str, place: Place, server: RedisServer, proxy: FaultProxy, saving: Callable[..., Worker], session: str

@@ -21,6 +21,7 @@ from .steps import reached, stop_at
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.promise("I5")
 async def test_a_frozen_worker_adds_nothing_after_its_lease(
     server: RedisServer, worker: Callable[..., Worker], session: str
 ) -> None:
@@ -81,6 +82,7 @@ STEPS = {
 """Where nothing is to be saved or settled, a stream is sealed and closed in one step."""
 
 
+@pytest.mark.promise("I4")
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_worker_killed_at_any_step_of_the_end(
     step: str, server: RedisServer, proxy: FaultProxy, worker: Callable[..., Worker], session: str

@@ -46,6 +46,7 @@ async def dead(look: StreamStore) -> AsyncIterator[tuple[Worker, Line]]:
         line.let_go("close")
 
 
+@pytest.mark.promise("I4", "I10")
 async def test_an_orphan_gets_its_terminal_and_its_viewers_their_end(
     stores: Stores, look: StreamStore, dead: tuple[Worker, Line]
 ) -> None:
@@ -68,6 +69,7 @@ async def test_an_orphan_gets_its_terminal_and_its_viewers_their_end(
         assert (await healthy.tell(saying("next"))).text == "next"
 
 
+@pytest.mark.promise("I11")
 async def test_a_second_sweep_changes_nothing(stores: Stores, look: StreamStore, dead: tuple[Worker, Line]) -> None:
     """Promise I11."""
     worker, line = dead

@@ -57,6 +57,7 @@ async def left_owing(store: StreamStore, messages: Messages) -> LiveStream:
     return stream
 
 
+@pytest.mark.promise("I11")
 async def test_what_is_owed_is_settled_once(stores: Stores, look: StreamStore) -> None:
     """By any worker: the one that closed the stream is gone."""
     messages = Messages()
@@ -76,6 +77,7 @@ async def test_what_is_owed_is_settled_once(stores: Stores, look: StreamStore) -
         assert messages.calls.total() == before
 
 
+@pytest.mark.promise("I6")
 async def test_two_workers_at_once_make_one_row(stores: Stores, look: StreamStore) -> None:
     messages = Messages()
     async with (

@@ -388,6 +388,7 @@ async def test_one_lost_reply_at_the_end(memory: MemoryStore, step: str) -> None
         await closed(memory, next(iter(worker.signals(Signal.STREAM_ENDED))).ref)  # type: ignore[arg-type]
 
 
+@pytest.mark.promise("I4")
 @pytest.mark.parametrize("step", ["seal", "close"])
 async def test_a_store_that_is_gone_at_the_end(memory: MemoryStore, step: str) -> None:
     """Viewers get the end without ids; the process goes on trying, and the log, which is whole, gets it too."""
@@ -490,6 +491,7 @@ def forget_after(memory: MemoryStore, stream: LiveStream, seq: int) -> None:
     del entry.events[seq:]
 
 
+@pytest.mark.promise("I1")
 async def test_a_gap_is_filled_from_the_writers_window(memory: MemoryStore) -> None:
     async with working(memory) as worker:
         model, stream = await spoken(worker, "a", "b", "c")

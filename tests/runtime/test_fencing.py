@@ -50,6 +50,7 @@ async def lost_to_another(
     assert await two.runtime.admission.take_over(meta, stopped=False, force=force)
 
 
+@pytest.mark.promise("I5")
 @pytest.mark.parametrize("found_by", ["hint", "heartbeat", "append", "seal", "close"])
 @pytest.mark.long
 async def test_whoever_lost_the_epoch_writes_nothing_more(memory: MemoryStore, found_by: str) -> None:
@@ -146,6 +147,7 @@ async def test_our_own_close_is_no_takeover(memory: MemoryStore) -> None:
         assert worker.signals(Signal.STREAM_SUPERSEDED) == []
 
 
+@pytest.mark.promise("I5")
 @pytest.mark.parametrize("sealed", [False, True])
 async def test_two_takeovers_one_wins(stores: Stores, look: StreamStore, sealed: bool) -> None:
     """Promise I4. Two workers find the same orphan: one terminal, and a second sweep changes nothing."""

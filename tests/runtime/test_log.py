@@ -24,6 +24,7 @@ from .stage import Model, closed, log_of, payloads, quick, read, saying, working
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.promise("I1")
 async def test_stream_is_logged_and_seen_whole(stores: Stores, look: StreamStore) -> None:
     async with working(stores()) as worker:
         stream = await worker.start(saying("Hel", "lo", "!"))
@@ -54,6 +55,7 @@ async def test_closing_parts_follow_the_seal_and_are_logged(stores: Stores, look
     assert [event.data for event in reading.events][-2:] == ['{"type":"finish"}', "[DONE]"]
 
 
+@pytest.mark.promise("I2")
 async def test_nothing_is_seen_before_it_is_logged(memory: MemoryStore) -> None:
     """Promise I2. While its append is under way, an event waits; lost on the way, it was never seen."""
     line = Line(memory)

@@ -146,6 +146,7 @@ async def tell_the_rest(store: StreamStore, refs: dict[int, StreamRef]) -> None:
         await put(store, ref, first, *(b"%d;" % number for number in range(first, SAID + 1)))
 
 
+@pytest.mark.promise("I9")
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended by a sweep"])
 async def test_a_dead_writers_lost_tail(failover: Failover, look: StreamStore, ended: bool) -> None:
     refs = await written_by_nobody_left(look)
@@ -296,6 +297,7 @@ async def loses_it(
             story.seen += (await log_of(look, story.ref))[len(story.kept) :]
 
 
+@pytest.mark.promise("I3")
 @pytest.mark.parametrize("deaf", [False, True], ids=["hints", "ranges"])
 async def test_viewers_of_what_was_lost_are_told_and_see_nothing_else(
     failover: Failover, look: StreamStore, deaf: bool

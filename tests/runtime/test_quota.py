@@ -240,6 +240,7 @@ async def test_a_save_that_fails_refunds_nothing(memory: MemoryStore) -> None:
     assert await used(quota) == (40, 0)
 
 
+@pytest.mark.promise("I8")
 async def test_a_commit_whose_reply_is_lost_charges_once(memory: MemoryStore) -> None:
     quota = QuotaLine()
     quota.lost["commit"] = 1

@@ -47,6 +47,7 @@ def called(script: str) -> bytes:
     return DIGESTS[script]
 
 
+@pytest.mark.promise("I1")
 @pytest.mark.parametrize("script", ["register", "append", "seal", "close"])
 @pytest.mark.parametrize("fate", ["reply", "request"])
 async def test_one_lost_exchange(
@@ -97,6 +98,7 @@ async def test_redis_gone_in_mid_stream(proxy: FaultProxy, redis_url: str, direc
     await direct.aclose()
 
 
+@pytest.mark.promise("I2")
 @pytest.mark.parametrize("said", [["b"], ["b", "c", "d"]], ids=["one event", "several"])
 @pytest.mark.parametrize("where", ["on the way", "at the server"])
 async def test_what_was_shown_as_not_logged_is_never_logged(

@@ -35,6 +35,7 @@ __all__ = ["look", "memory", "stores"]
 UI = "ui-message"
 
 
+@pytest.mark.promise("I6")
 async def test_a_reply_is_stored_once_as_the_fold_of_its_log(stores: Stores, look: StreamStore) -> None:
     """Promise I6."""
     messages = Messages()
@@ -141,6 +142,7 @@ async def test_two_failures_then_success_are_nobodys_business(memory: MemoryStor
         assert worker.faults() == []
 
 
+@pytest.mark.promise("I6")
 async def test_a_lost_reply_of_the_database_makes_one_row(memory: MemoryStore) -> None:
     """It committed, then the connection died."""
     messages = Messages()
@@ -153,6 +155,7 @@ async def test_a_lost_reply_of_the_database_makes_one_row(memory: MemoryStore) -
         assert messages.calls["append"] == 2
 
 
+@pytest.mark.promise("I7")
 async def test_a_save_that_fails_is_told_owed_and_recovered(stores: Stores, look: StreamStore) -> None:
     """Promise I7."""
     messages = Messages()
@@ -183,6 +186,7 @@ async def test_a_save_that_fails_is_told_owed_and_recovered(stores: Stores, look
         assert stored.message.parts == await folded(look, stream)
 
 
+@pytest.mark.promise("I7")
 async def test_a_slow_save_goes_on_after_the_close(stores: Stores, look: StreamStore) -> None:
     messages = Messages()
     messages.hold("append")

@@ -108,6 +108,7 @@ async def test_a_seal_that_cannot_be_written_does_not_cost_the_save(memory: Memo
         assert len(await stored_in(messages)) == 1
 
 
+@pytest.mark.promise("I7")
 async def test_an_index_entry_comes_before_the_close_that_owes(memory: MemoryStore) -> None:
     """A close without one would owe what nobody finds."""
     messages = Messages()
