@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -59,8 +59,9 @@ class StreamGuard:
     """Guards the streaming endpoints of one application.
 
     Args:
-        url: where streams are logged. `memory://` needs nothing and serves one process; `redis://`, `rediss://` and
-            `unix://` serve many.
+        store: where streams are logged: a URL, or a stream store of your own making. `memory://` needs nothing and
+            serves one process; `redis://`, `rediss://` and `unix://` serve many. The guard starts a store with itself
+            and closes it after the drain; it starts it again if it is started again.
         authenticate: names the owner of a request, or None for nobody (401). For applications without users:
             `authenticate=anonymous`.
         messages: where replies are saved: a message store, or any `async def save(message)`. The guard starts a store
@@ -68,21 +69,24 @@ class StreamGuard:
         quota: where usage is counted that endpoints limit with `quota=…`: a quota store, or a `CallableQuota` of your
             own service. The guard starts it with itself and closes it after the drain. By default it is counted where
             streams are logged.
+        observers: functions, or callable objects, that are told everything that happens, beside the log and Sentry.
+            They are called on the event loop, so they must not block; what one raises harms nothing.
         settings: every number; the defaults otherwise.
         debug: for development: logs have tracebacks, and faults tell the exception's class and text (`debug`) to the
             client. None takes the settings' word, or that of the environment: `STREAMGUARD_DEBUG=1`.
 
     Raises:
-        ConfigurationError: `authenticate` is missing, or the URL, `messages` or `quota` cannot be used.
+        ConfigurationError: `authenticate` is missing, or the store, `messages`, `quota` or `observers` cannot be used.
     """
 
     def __init__(
         self,
-        url: str = "memory://",
+        store: str | StreamStore = "memory://",
         *,
         authenticate: Authenticate | _NotGiven = _NOT_GIVEN,
         messages: MessageStore | Save | None = None,
         quota: QuotaService | None = None,
+        observers: Iterable[Observer] = (),
         settings: Settings | None = None,
         debug: bool | None = None,
     ) -> None:
@@ -102,7 +106,12 @@ class StreamGuard:
             )
         own_quota = quota is not None and not isinstance(quota, QuotaStore)
         self._lifetime = Lifetime(
-            Backends(url, self._settings), self._settings, authenticate=authenticate, bindings=bindings, quota=quota
+            Backends(store, self._settings),
+            self._settings,
+            authenticate=authenticate,
+            bindings=bindings,
+            quota=quota,
+            observers=observers,
         )
         self._context = GuardContext(self._settings, authenticate, self._running, bindings, own_quota=own_quota)
         self._routes = Routes(self._context)

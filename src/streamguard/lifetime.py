@@ -20,6 +20,7 @@ from .runtime.upkeep.signals import ShutdownSignals
 from .settings import Settings
 from .stores.base import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
+from .telemetry.observers import checked_observers
 from .web.access.anonymous import Anonymous
 from .web.access.identity import Authenticate
 from .web.application.servers import ServerWatch
@@ -42,6 +43,7 @@ class Lifetime:
         authenticate: Authenticate,
         bindings: Bindings,
         quota: QuotaService | None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         self._backends = backends
         self._settings = settings
@@ -53,8 +55,8 @@ class Lifetime:
         """Where that lives."""
         self._signals: ShutdownSignals | None = None
         self._server: ServerWatch | None = None
-        self._observers: tuple[Observer, ...] = ()
-        """Told besides the guard's own."""
+        self._observers: tuple[Observer, ...] = checked_observers(observers)
+        """Told besides the log and Sentry."""
         self._wrap_store: Callable[[StreamStore], StreamStore] = _as_it_is
 
     @property
@@ -87,30 +89,39 @@ class Lifetime:
             self._forget()
         if self._runtime is not None:
             raise Misuse.STARTED_TWICE.error()
+        try:
+            runtime = self._runtime = self._make_runtime(terms, serving=serving)
+            self._home = Home()
+            await runtime.__aenter__()
+        except BaseException:
+            self._forget()
+            await self._backends.aclose()
+            raise
+        for warning in self._warnings(runtime.store):
+            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        return runtime
+
+    def _make_runtime(self, terms: QuotaBindings, *, serving: bool) -> Runtime:
+        """A runtime, not entered.
+
+        Raises:
+            ConfigurationError: see `start`; or endpoints have a quota and nothing is known to count it.
+        """
         store = self._wrap_store(self._backends.streams())
         if serving and store.shared and isinstance(self._authenticate, Anonymous) and self._authenticate.random_secret:
             raise Misuse.VISITORS_UNKNOWN.error()
         quota = self._quota
         if quota is None and terms.any:
             quota = self._backends.quota()
-        runtime = self._runtime = Runtime(
+        return Runtime(
             store,
             self._settings,
             (StructlogObserver(debug=self._settings.debug), SentryObserver(), *self._observers),
             bindings=self._bindings,
             terms=terms,
             quota=quota,
+            store_in_use=self._backends.hand_back,
         )
-        self._home = Home()
-        try:
-            await runtime.__aenter__()
-        except BaseException:
-            self._forget()
-            await self._backends.aclose()
-            raise
-        for warning in self._warnings(store):
-            runtime.observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
-        return runtime
 
     async def leave(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -139,6 +150,7 @@ class Lifetime:
         if self._signals is not None:
             self._signals.restore()
         self._runtime = self._home = self._signals = self._server = None
+        self._backends.hand_back()
 
     def running(self) -> Runtime:
         """The runtime.

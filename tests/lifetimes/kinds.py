@@ -107,11 +107,11 @@ async def use_anonymous(authenticate: Anonymous) -> None:
     assert await authenticate(HTTPConnection({**scope, "headers": [(b"cookie", cookie)]})) == first
 
 
-def chat_app(places: Places, url: str, **options: Any) -> tuple[StreamGuard, Starlette]:
+def chat_app(places: Places, store: str | StreamStore, **options: Any) -> tuple[StreamGuard, Starlette]:
     async def user_of(connection: HTTPConnection) -> str | None:
         return connection.headers.get("x-user")
 
-    guard = StreamGuard(url, authenticate=user_of, settings=SETTINGS, **options)
+    guard = StreamGuard(store, authenticate=user_of, settings=SETTINGS, **options)
     limit = Quota(1_000_000, "day", "requests") if "quota" in options else None
 
     @guard.stream("request.query_params.id", protocol="plain", quota=limit)
@@ -149,9 +149,11 @@ async def ignore(_: object) -> None:
 
 
 def saving_app(option: str, used: Any) -> Starlette:
-    """An application whose guard was given one as `messages` or `quota`."""
+    """An application whose guard was given one as `messages`, as `quota`, or as its store."""
     if option == "quota":
         return chat_app(Places("", "", ""), "memory://", quota=used)[1]
+    if option == "store":
+        return chat_app(Places("", "", ""), used)[1]
 
     async def user_of(connection: HTTPConnection) -> str | None:
         return connection.headers.get("x-user")
@@ -196,6 +198,17 @@ KINDS: Final[dict[str, Kind]] = {
     "RedisClient": Kind(lambda places: RedisClient(places.redis, command_seconds=5), use_client),
     "RedisStore": Kind(lambda places: RedisStore(places.redis, command_seconds=5), use_streams),
     "MemoryStore": Kind(lambda _: MemoryStore(), use_streams),
+    "RedisStore(of a guard)": Kind(lambda places: RedisStore(places.redis, command_seconds=5), use_streams, "store"),
+    "MemoryStore(of a guard)": Kind(lambda _: MemoryStore(), use_streams, "store"),
+    "StreamGuard(RedisStore)": Kind(
+        lambda places: chat_app(places, RedisStore(places.redis, command_seconds=5)),
+        use_guard,
+        alone=True,
+        one_loop=True,
+    ),
+    "StreamGuard(MemoryStore)": Kind(
+        lambda places: chat_app(places, MemoryStore()), use_guard, alone=True, one_loop=True
+    ),
     "FaultyStore": Kind(lambda places: FaultyStore(RedisStore(places.redis, command_seconds=5)), use_streams),
     "MemoryMessageStore": Kind(lambda _: MemoryMessageStore(), use_messages, "messages"),
     "RedisMessageStore": Kind(

@@ -208,10 +208,12 @@ class Assembly:
         if self.reserving.store is not None:
             self._tasks.supervise("renewals", self.reserving.run)
 
-    async def close_stores(self) -> None:
-        """After everything that uses them. One that fails to close does not keep the next from it."""
+    async def close_stores(self, *, keep_streams: bool = False) -> None:
+        """After everything that uses them. One that fails to close does not keep the next from it. `keep_streams`
+        leaves the stream store open, for others that use it."""
         try:
-            await self._store.aclose()
+            if not keep_streams:
+                await self._store.aclose()
         finally:
             closes = [messages.aclose for messages in self._bindings.stores]
             if self._quota is not None:

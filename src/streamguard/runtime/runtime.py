@@ -68,12 +68,15 @@ class Runtime:
         bindings: Bindings | None = None,
         terms: QuotaBindings | None = None,
         quota: QuotaService | None = None,
+        store_in_use: Callable[[], bool] = lambda: False,
     ) -> None:
         self.store = store
         self.settings = settings
         self.bindings: Bindings = bindings or Bindings()
         self.terms: QuotaBindings = terms or QuotaBindings()
         self._quota = quota
+        self._store_in_use = store_in_use
+        """Whether others use the stream store too: then leaving does not close it."""
         self.observe: Observers = Observers(observers)
         self._streams = LiveStreams()
         self.room: Capacity = Capacity(
@@ -152,7 +155,7 @@ class Runtime:
             finally:
                 self.clock.release()
                 with anyio.CancelScope(shield=True):
-                    await self._parts.close_stores()
+                    await self._parts.close_stores(keep_streams=self._store_in_use())
 
     def supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` for as long as the runtime lives; if it fails it is logged, counted and run again."""

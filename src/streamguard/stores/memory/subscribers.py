@@ -18,6 +18,8 @@ __all__ = ["Subscribers"]
 class _Subscriber:
     on_hint: Callable[[Hint], None]
     data: bool
+    loop: asyncio.AbstractEventLoop
+    """Where it lives: a store may outlive an event loop, and a subscriber with it, if the loop was closed early."""
     active: bool = True
 
     def deliver(self, hint: Hint) -> None:
@@ -35,7 +37,7 @@ class Subscribers:
     @contextmanager
     def watching(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> Iterator[None]:
         """While entered, `on_hint` is scheduled for each change; for appends only with `data`."""
-        subscriber = _Subscriber(on_hint, data)
+        subscriber = _Subscriber(on_hint, data, asyncio.get_running_loop())
         self._watching.setdefault(ref, []).append(subscriber)
         try:
             yield
@@ -61,4 +63,7 @@ class Subscribers:
         loop = asyncio.get_running_loop()
         for subscriber in subscribers:
             if subscriber.data or not append:
-                loop.call_soon(subscriber.deliver, hint)
+                if subscriber.loop is loop:
+                    loop.call_soon(subscriber.deliver, hint)
+                elif not subscriber.loop.is_closed():
+                    subscriber.loop.call_soon_threadsafe(subscriber.deliver, hint)

@@ -25,7 +25,7 @@ class RedisClient:
     Whoever makes a client closes it; the stores it is given to do not.
     """
 
-    def __init__(self, url: str, *, command_seconds: float = 1.0) -> None:
+    def __init__(self, url: str | Address, *, command_seconds: float = 1.0) -> None:
         """Nothing is connected yet.
 
         Args:
@@ -35,7 +35,7 @@ class RedisClient:
         Raises:
             ConfigurationError: the URL cannot be used.
         """
-        self._address = Address(url)
+        self._address = Address(url) if isinstance(url, str) else url
         self._scripts = Scripts({})
         self._connections = PipelinedConnections(self._address, self._scripts, count=2, command_seconds=command_seconds)
 

@@ -244,6 +244,10 @@ class PipelinedConnections:
         for connection in self._connections.pop() or ():
             await connection.aclose()
 
+    def reopen(self) -> None:
+        """Allow calls again after `aclose`."""
+        self._closed = False
+
     def _lane(self) -> _Connection:
         """The first that is free, else the one with the least to do: a second connection is made only under load."""
         connections = self._connections.get()

@@ -15,6 +15,7 @@ from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
 from ..base import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeReply
 from .appends import Appends
+from .client import RedisClient
 from .codec import append_reply, decode_events, decode_meta, items, told_ms, usage_json
 from .driver import Address, Command
 from .ends import EndSteps
@@ -70,6 +71,8 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         """
         self._address = Address(url)
         self.server: str | None = str(self._address)
+        self.namespace: str = namespace
+        self._command_seconds = command_seconds
         self._keys = Keys(namespace)
         chosen = scripts or Scripts.load()
         self._commits = PipelinedConnections(self._address, chosen, count=1, command_seconds=command_seconds)
@@ -91,7 +94,11 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         self._shut = False
 
     async def start(self) -> list[str]:
-        """Connect and load the scripts. Warns of an unreachable or old server and of an eviction policy."""
+        """Connect and load the scripts, also after `aclose`. Warns of an unreachable or old server and of an eviction
+        policy."""
+        self._shut = False
+        self._commits.reopen()
+        self._connections.reopen()
         try:
             await self._connections.load_scripts()
             return await inspect_server(self._connections, str(self._address))
@@ -99,7 +106,7 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
             return [f"{exc} at {self._address}: streams cannot be resumed until it answers"]
 
     async def aclose(self) -> None:
-        """Close every connection; later calls raise `StoreUnavailableError`."""
+        """Close every connection; later calls raise `StoreUnavailableError`, until `start`."""
         self._shut = True
         for loop, subscriptions in self._subscriptions.pop_others():
             with suppress(RuntimeError):  # it was closed meanwhile
@@ -109,6 +116,10 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
             await subscriptions_here.aclose()
         await self._connections.aclose()
         await self._commits.aclose()
+
+    def new_client(self) -> RedisClient:
+        """A client of the same server with connections of its own, for another store there. Whoever asks closes it."""
+        return RedisClient(self._address, command_seconds=self._command_seconds)
 
     async def ping(self) -> None:
         """Write a key, since a replica or a full server would answer a mere PING, and try all that streams need: a
