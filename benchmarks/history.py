@@ -54,7 +54,7 @@ async def measure(url: str, directory: Path, lengths: list[int]) -> list[Row]:
 
             steps: dict[str, Callable[[], Awaitable[object]]] = {
                 "the stream before of a message": partial(store.previous, last, "asked"),
-                "the latest stream of a session": partial(store.streams, key, limit=1),
+                "the latest stream of a session": partial(store.session_streams, key, limit=1),
                 "a stream, begun and ended": partial(_answered, store, key, "again"),
             }
             for name, step in steps.items():

@@ -261,7 +261,7 @@ async def test_dead_letters_and_overdue_saves_are_told_of(store: RedisStore, red
     await owing(store, due=-1_000.0)
     done = ran("doctor", redis_url, "--json")
     assert (verdicts(done)["outbox"], values(done, "outbox")) == ("warning", {"dead": 0, "owed": 1, "overdue": 1})
-    await store.bury(await owing(store), reason="r", ttl_seconds=60)
+    await store.dead_letter(await owing(store), reason="r", ttl_seconds=60)
     done = ran("doctor", redis_url, "--json")
     assert (verdicts(done)["outbox"], values(done, "outbox")) == ("warning", {"dead": 1, "owed": 1, "overdue": 1})
     assert "1 dead letter:" in detail(done, "outbox")

@@ -38,8 +38,8 @@ QUESTION = Message(
 
 async def dead(store: RedisStore) -> StreamRef:
     ref = await owing(store, payload=write_payload([QUESTION]))
-    await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=600)
-    await store.bury(ref, reason="too_often", ttl_seconds=600)
+    await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=600)
+    await store.dead_letter(ref, reason="too_often", ttl_seconds=600)
     return ref
 
 
@@ -147,13 +147,13 @@ async def test_dead_letters_are_replayed(store: RedisStore, redis_url: str) -> N
         f"{missing} nothing is owed",
         "1 replayed, 1 not found",
     ]
-    (owed,) = await store.claim_owed(limit=10, claim_seconds=60)
+    (owed,) = await store.claim_due(limit=10, claim_seconds=60)
     assert (owed.ref, owed.attempts, owed.dead) == (one, 0, False)
     done = ran("outbox", "replay", redis_url, "--all", "--json")
     assert done.code == 0
     assert done.json == {"replayed": sorted([other.stream_id, third.stream_id]), "not_found": []}
-    assert await store.owed(dead=True, limit=10) == []
-    assert {entry.ref for entry in await store.claim_owed(limit=10, claim_seconds=60)} == {other, third}
+    assert await store.outbox_entries(dead=True, limit=10) == []
+    assert {entry.ref for entry in await store.claim_due(limit=10, claim_seconds=60)} == {other, third}
 
 
 async def test_a_save_that_is_replayed_is_pending_again(store: RedisStore, redis_url: str) -> None:
@@ -161,9 +161,9 @@ async def test_a_save_that_is_replayed_is_pending_again(store: RedisStore, redis
     payloads = write_payload([]), add_settlement(None, None), b'{"v":99}'
     saves, settles, unreadable = [await owing(store, payload=payload) for payload in payloads]
     for ref in (settles, unreadable):
-        await store.mark(ref, persisted=Persisted.NO)
+        await store.update_meta(ref, persisted=Persisted.NO)
     for ref in (saves, settles, unreadable):
-        await store.bury(ref, reason="too_often", ttl_seconds=600)
+        await store.dead_letter(ref, reason="too_often", ttl_seconds=600)
         assert (await meta(store, ref)).persisted is Persisted.NO
     assert ran("outbox", "replay", redis_url, "--all").code == 0
     found = [(await meta(store, ref)).persisted for ref in (saves, settles, unreadable)]
@@ -173,7 +173,7 @@ async def test_a_save_that_is_replayed_is_pending_again(store: RedisStore, redis
 async def test_replaying_what_is_still_tried_changes_nothing(store: RedisStore, redis_url: str) -> None:
     ref = await owing(store, due=600)
     assert ran("outbox", "replay", redis_url, ref.stream_id).code == 0
-    (owed,) = await store.owed(dead=False, limit=10)
+    (owed,) = await store.outbox_entries(dead=False, limit=10)
     assert owed.due_seconds > 500
 
 
@@ -185,21 +185,25 @@ async def test_saves_are_discarded_once_that_is_confirmed(store: RedisStore, red
         assert done.code == 1
         assert "Discard the saves of 2 streams?" in done.out
     assert ran(*arguments, "--json").code == 2
-    assert len(await store.owed(dead=True, limit=10)) == len(await store.owed(dead=False, limit=10)) == 1
+    assert (
+        len(await store.outbox_entries(dead=True, limit=10))
+        == len(await store.outbox_entries(dead=False, limit=10))
+        == 1
+    )
     done = ran(*arguments, says="y\n")
     assert done.code == 0
     assert done.rows[-1] == "2 discarded"
     for ref in (buried, living):
         record = await meta(store, ref)
         assert record.persisted is Persisted.NO
-    assert await store.owed(dead=True, limit=10) == await store.owed(dead=False, limit=10) == []
+    assert await store.outbox_entries(dead=True, limit=10) == await store.outbox_entries(dead=False, limit=10) == []
 
 
 async def test_every_dead_letter_is_discarded_when_asked(store: RedisStore, redis_url: str) -> None:
     buried, living = await dead(store), await owing(store, due=60)
     done = ran("outbox", "discard", redis_url, "--all", "--yes", "--keep", "1000", "--json")
     assert done.json == {"discarded": [buried.stream_id], "not_found": []}
-    assert [entry.ref for entry in await store.owed(dead=False, limit=10)] == [living]
+    assert [entry.ref for entry in await store.outbox_entries(dead=False, limit=10)] == [living]
     assert ran("outbox", "discard", redis_url, "--all").rows == ["0 discarded"]
 
 
@@ -216,7 +220,7 @@ async def test_an_entry_is_found_among_many_by_its_streams_id() -> None:
     store = MemoryStore()
     refs = [await owing(store) for _ in range(450)]
     for ref in refs[::3]:
-        await store.bury(ref, reason="r", ttl_seconds=60)
+        await store.dead_letter(ref, reason="r", ttl_seconds=60)
     for ref in refs[:20]:
         found = await entry_of(store, ref.stream_id)
         assert found is not None
@@ -235,7 +239,7 @@ async def test_the_ends_of_the_range_are_found(stream_id: str) -> None:
     ref = StreamRef(fresh_key(), stream_id)
     await try_register(store, replace(new_stream(), ref=ref))
     await seal(store, ref)
-    await store.owe(ref, due_seconds=0)
+    await store.enqueue(ref, due_seconds=0)
     await store.close(closing(ref, owed=b"{}"))
     found = await entry_of(store, stream_id)
     assert found is not None

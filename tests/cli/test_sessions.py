@@ -108,7 +108,7 @@ async def test_streams_without_a_writer_come_with_what_they_are(store: RedisStor
     await put(store, sealed, 1, b"a")
     await seal(store, sealed, 1)
     lost = new_stream()
-    await store.lose(losing(lost))
+    await store.declare_lost(losing(lost))
     await end(store, await begin(store))
     done = ran("ps", redis_url)
     rows = {row.split()[0]: row for row in done.rows[1:-1]}
@@ -237,7 +237,7 @@ async def test_a_sessions_streams_come_latest_first_with_what_is_owed(store: Red
     debt = await owing(store, due=3600.0)
     key = debt.key
     lost = new_stream(key)
-    await store.lose(losing(lost, terminal=tombstone()))
+    await store.declare_lost(losing(lost, terminal=tombstone()))
     running = await begin(store, key)
     await store.request_stop(running)
     arguments = ("show", redis_url, key.session_id, "--owner", key.owner)
@@ -252,7 +252,7 @@ async def test_a_sessions_streams_come_latest_first_with_what_is_owed(store: Red
     assert re.search(r"^lease +[0-9]\S*s, a stop was asked for$", done.out, re.M)
     assert "owed      a save, due in " in done.out
     assert "of which the log has lost some" in done.out
-    await store.bury(debt, reason="too_often", ttl_seconds=60)
+    await store.dead_letter(debt, reason="too_often", ttl_seconds=60)
     assert "a save, given up after 1 attempt, last: too_often (" in ran(*arguments).out
     shape = ran(*arguments, "--limit", "1", "--json").json
     assert (len(shape["streams"]), shape["more"]) == (1, True)
@@ -285,7 +285,7 @@ async def test_a_reply_that_was_superseded_is_told_of(store: RedisStore, redis_u
     await end(store, ref)
     arguments = ("show", redis_url, ref.key.session_id, "--owner", ref.key.owner)
     assert ran(*arguments, "--json").json["streams"][0]["reply_superseded"] is False
-    await store.mark(ref, revised=True)
+    await store.update_meta(ref, revised=True)
     assert re.search(r"^saved +pending, superseded by a later request$", ran(*arguments).out, re.M)
     assert ran(*arguments, "--json").json["streams"][0]["reply_superseded"] is True
 

@@ -13,7 +13,7 @@ from streamguard.cli.app import app
 from streamguard.cli.exits import ExitCode
 from streamguard.cli.shapes import entry_shape, message_shapes, stream_shape
 from streamguard.saving.payload import write_payload
-from streamguard.stores.base import Owed
+from streamguard.stores.base import OutboxEntry
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._stream_store.steps import begin, meta
 
@@ -34,7 +34,7 @@ async def test_every_field_of_an_object_is_documented() -> None:
     store = MemoryStore()
     ref = await begin(store)
     stream = stream_shape(await meta(store, ref), owners=True)
-    owed = Owed(ref, write_payload([]), 0, 0.0, None, False)
+    owed = OutboxEntry(ref, write_payload([]), 0, 0.0, None, False)
     entry = entry_shape(owed, owners=True)
     for field in {*stream, *entry}:
         assert f"`{field}`" in page, field

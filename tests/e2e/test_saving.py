@@ -183,7 +183,7 @@ async def test_a_worker_killed_between_a_late_save_and_its_record(
     dying = saving(proxy.redis_url(), save_visible_seconds=0.2)
     other = saving(server.url, save_visible_seconds=0.2)
     place.breaks("slow")
-    stop_at(proxy, "request", Scripts.load().digests["discharge"])
+    stop_at(proxy, "request", Scripts.load().digests["complete"])
     async with post(dying, session, n=6) as stream:
         events = await stream.read_rest()
         assert stream.ending is Ending.CLEAN

@@ -94,7 +94,7 @@ async def use_streams(store: StreamStore) -> None:
     assert await store.start() == []
     await asyncio.gather(*(store.ping() for _ in range(AT_ONCE)))
     hinted: list[Hint] = []
-    async with store.watch(StreamRef(SessionKey("ann", secrets.token_hex(8)), new_stream_id()), hinted.append):
+    async with store.subscribe(StreamRef(SessionKey("ann", secrets.token_hex(8)), new_stream_id()), hinted.append):
         pass
     assert await store.meta(StreamRef(SessionKey("ann", "none"), new_stream_id())) is None
 

@@ -81,7 +81,7 @@ async def test_a_second_sweep_changes_nothing(stores: Stores, look: StreamStore,
         before = await log_of(look, stream.ref)
         assert await sweep.sweep() == 0
         assert await log_of(look, stream.ref) == before
-        assert await look.due(limit=10) == []
+        assert await look.expired_leases(limit=10) == []
 
 
 async def test_a_requested_stop_is_kept(look: StreamStore, stores: Stores, dead: tuple[Worker, Line]) -> None:
@@ -127,7 +127,7 @@ async def test_a_lost_stream_gets_its_tombstone(memory: MemoryStore) -> None:
         stream = await worker.start(Model("a"))
         await stream.first(5)
         stream.degrade("test")
-        await wait_until_async(lambda: line.calls["lose"], description="it is declared")
+        await wait_until_async(lambda: line.calls["declare_lost"], description="it is declared")
         line.down = True
         await expired(memory, stream.ref)
         assert await OrphanSweep(healthy.runtime).sweep() == 1
@@ -201,12 +201,12 @@ async def test_after_an_outage_the_sweep_holds_back_for_a_lease(memory: MemorySt
         worker.runtime.supervise("sweep", OrphanSweep(worker.runtime).run)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        await wait_until_async(lambda: line.calls["due"], description="the first sweep")
+        await wait_until_async(lambda: line.calls["expired_leases"], description="the first sweep")
         assert loop.time() - started >= 0.3
-        line.errors["due"] = [StoreUnavailableError("no", operation="due")]
-        await wait_until_async(lambda: not line.errors["due"], description="a sweep failed")
-        failed, asked = loop.time(), line.calls["due"]
-        await wait_until_async(lambda: line.calls["due"] > asked, description="the next sweep")
+        line.errors["expired_leases"] = [StoreUnavailableError("no", operation="expired_leases")]
+        await wait_until_async(lambda: not line.errors["expired_leases"], description="a sweep failed")
+        failed, asked = loop.time(), line.calls["expired_leases"]
+        await wait_until_async(lambda: line.calls["expired_leases"] > asked, description="the next sweep")
         assert loop.time() - failed >= 0.3
 
 
@@ -226,11 +226,11 @@ async def test_a_process_that_stood_still_lets_the_others_renew_first(memory: Me
     settings = quick(lease_seconds=1.0, heartbeat_seconds=0.1, sweep_seconds=0.05)
     async with working(line, settings) as worker:
         sweep = asyncio.create_task(OrphanSweep(worker.runtime).run())
-        await wait_until_async(lambda: line.calls["due"], description="it looks")
+        await wait_until_async(lambda: line.calls["expired_leases"], description="it looks")
         time.sleep(1.2)
         clock = worker.runtime.clock
-        asked, stood_still = line.calls["due"], clock.time()
-        await wait_until_async(lambda: line.calls["due"] > asked, description="it looks again")
+        asked, stood_still = line.calls["expired_leases"], clock.time()
+        await wait_until_async(lambda: line.calls["expired_leases"] > asked, description="it looks again")
         assert clock.time() - stood_still >= settings.lease_seconds - 0.1
         sweep.cancel()
         await asyncio.wait([sweep])

@@ -43,7 +43,7 @@ async def due(store: StreamStore, *refs: StreamRef) -> None:
     """Wait until these are due."""
 
     async def found() -> bool:
-        overdue = {owed.ref for owed in await store.owed(dead=False, limit=100) if owed.due_seconds <= 0}
+        overdue = {owed.ref for owed in await store.outbox_entries(dead=False, limit=100) if owed.due_seconds <= 0}
         return set(refs) <= overdue
 
     await eventually(found, "they are due")
@@ -70,7 +70,7 @@ async def test_what_is_owed_is_settled_once(stores: Stores, look: StreamStore) -
         (stored,) = await stored_in(messages)
         assert stored.message.parts == await folded(look, stream)
         assert (await meta_of(look, stream.ref)).persisted is Persisted.YES
-        assert await look.owed(dead=False, limit=10) == []
+        assert await look.outbox_entries(dead=False, limit=10) == []
         assert [seen.ref for seen in worker.signals(Signal.SAVE_RECOVERED)] == [stream.ref]
         before = messages.calls.total()
         assert await outbox.sweep() == 0
@@ -101,7 +101,7 @@ async def test_a_save_whose_reply_is_lost_is_settled_by_the_next_attempt(memory:
         messages.lost["append"] = 1
         await OutboxWorker(worker.runtime).sweep()
         assert len(await stored_in(messages)) == 1
-        (owed,) = await memory.owed(dead=False, limit=10)
+        (owed,) = await memory.outbox_entries(dead=False, limit=10)
         assert (owed.attempts, owed.reason) == (1, "unavailable")
         await due(memory, stream.ref)
         await OutboxWorker(worker.runtime).sweep()
@@ -122,7 +122,7 @@ async def test_what_keeps_failing_becomes_a_dead_letter_and_holds_up_nobody(memo
         worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
         await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="the other one is saved")
         await wait_until_async(lambda: worker.signals(Signal.SAVE_BURIED), description="it is given up")
-        (dead,) = await memory.owed(dead=True, limit=10)
+        (dead,) = await memory.outbox_entries(dead=True, limit=10)
         assert (dead.ref, dead.reason, dead.attempts, dead.dead) == (failing.ref, "unavailable", 3, True)
         (buried,) = worker.signals(Signal.SAVE_BURIED)
         assert buried.fault is not None
@@ -131,12 +131,12 @@ async def test_what_keeps_failing_becomes_a_dead_letter_and_holds_up_nobody(memo
         assert (await meta_of(memory, fine.ref)).persisted is Persisted.YES
         # An operator mends the database, and revives it.
         del poison.errors["append"]
-        await memory.revive(failing.ref)
+        await memory.requeue(failing.ref)
         assert (await meta_of(memory, failing.ref)).persisted is Persisted.PENDING
         await wait_until_async(lambda: len(worker.signals(Signal.SAVE_RECOVERED)) == 2, description="it is saved")
         assert (await meta_of(memory, failing.ref)).persisted is Persisted.YES
         assert len(await stored_in(poison, failing.ref.key)) == 1
-        assert await memory.owed(dead=True, limit=10) == []
+        assert await memory.outbox_entries(dead=True, limit=10) == []
 
 
 @pytest.mark.long
@@ -177,7 +177,7 @@ async def test_more_than_fit_at_once_are_all_settled(memory: MemoryStore) -> Non
         messages.down = False
         await due(memory, *(stream.ref for stream in streams))
         assert await OutboxWorker(worker.runtime).sweep() == count
-        assert await memory.owed(dead=False, limit=100) == []
+        assert await memory.outbox_entries(dead=False, limit=100) == []
 
 
 async def test_a_binding_nobody_here_knows_is_left_to_others(memory: MemoryStore) -> None:
@@ -185,7 +185,7 @@ async def test_a_binding_nobody_here_knows_is_left_to_others(memory: MemoryStore
     await left_owing(memory, messages)
     async with working(memory, bindings=saving_to(Messages(), "something-else")) as stranger:
         assert await OutboxWorker(stranger.runtime).sweep() == 1
-        (owed,) = await memory.owed(dead=False, limit=10)
+        (owed,) = await memory.outbox_entries(dead=False, limit=10)
         assert (owed.reason, owed.attempts) == ("unknown_binding", 0)
         assert owed.due_seconds > 1
     assert await stored_in(messages) == []
@@ -210,7 +210,7 @@ async def test_an_orphan_of_an_unknown_binding_is_left_to_a_worker_that_knows_it
         assert (await meta_of(memory, stream.ref)).persisted is Persisted.PENDING
         await OutboxWorker(friend.runtime).sweep()
         assert (await meta_of(memory, stream.ref)).persisted is Persisted.YES
-        assert await memory.owed(dead=False, limit=10) == []
+        assert await memory.outbox_entries(dead=False, limit=10) == []
 
 
 async def test_a_binding_that_saves_no_more_owes_nothing(memory: MemoryStore) -> None:
@@ -221,7 +221,7 @@ async def test_a_binding_that_saves_no_more_owes_nothing(memory: MemoryStore) ->
     async with working(memory, bindings=bindings) as worker:
         await OutboxWorker(worker.runtime).sweep()
         assert (await meta_of(memory, stream.ref)).persisted is Persisted.NOT_ASKED
-        assert await memory.owed(dead=False, limit=10) == []
+        assert await memory.outbox_entries(dead=False, limit=10) == []
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_payloads_that_cannot_be_read(memory: MemoryStore, payload: bytes,
         entry.owed = payload
         await due(memory, stream.ref)
         await OutboxWorker(worker.runtime).sweep()
-        (owed,) = await memory.owed(dead=dead, limit=10)
+        (owed,) = await memory.outbox_entries(dead=dead, limit=10)
         assert (owed.ref, owed.reason, owed.payload) == (stream.ref, reason, payload)
         assert await stored_in(messages) == []
 
@@ -252,7 +252,7 @@ async def test_a_log_that_is_gone_is_put_aside(memory: MemoryStore) -> None:
         assert entry.seal is not None
         entry.seal = replace(entry.seal, last_seq=entry.seal.last_seq + 100)
         await OutboxWorker(worker.runtime).sweep()
-        (owed,) = await memory.owed(dead=True, limit=10)
+        (owed,) = await memory.outbox_entries(dead=True, limit=10)
         assert owed.reason == "log_unreadable"
         assert await stored_in(messages) == []
 
@@ -279,10 +279,10 @@ async def test_while_the_message_store_is_down_attempts_do_not_count(memory: Mem
         assert worker.signals(Signal.BREAKER_OPENED)
         before = messages.calls.total()
         for _ in range(3):
-            entries = await memory.owed(dead=False, limit=100)
+            entries = await memory.outbox_entries(dead=False, limit=100)
             await due(memory, *(owed.ref for owed in entries))
             await OutboxWorker(worker.runtime).sweep()
-        entries = await memory.owed(dead=False, limit=100)
+        entries = await memory.outbox_entries(dead=False, limit=100)
         assert len(entries) == 8
         assert {owed.attempts for owed in entries} == {0}
         assert messages.calls.total() == before
@@ -293,7 +293,7 @@ async def test_a_claim_of_a_worker_that_died_comes_up_again(memory: MemoryStore)
     async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
         stream = await owing(worker, messages)
         await due(memory, stream.ref)
-        assert len(await memory.claim_owed(limit=10, claim_seconds=0.1)) == 1  # and never heard of again
+        assert len(await memory.claim_due(limit=10, claim_seconds=0.1)) == 1  # and never heard of again
         assert await OutboxWorker(worker.runtime).sweep() == 0
         await due(memory, stream.ref)
         assert await OutboxWorker(worker.runtime).sweep() == 1
@@ -306,12 +306,12 @@ async def test_a_stream_store_that_fails_is_asked_again(memory: MemoryStore) -> 
     async with working(line, quick(**FAST), bindings=saving_to(messages)) as worker:
         stream = await owing(worker, messages)
         await due(memory, stream.ref)
-        line.broken = {"claim_owed"}
+        line.broken = {"claim_due"}
         with pytest.raises(StoreError):
             await OutboxWorker(worker.runtime).sweep()
         line.broken = {"meta"}
         worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
-        await wait_until_async(lambda: line.calls["claim_owed"] > 2, description="it looked")
+        await wait_until_async(lambda: line.calls["claim_due"] > 2, description="it looked")
         line.broken = set()
         assert not worker.signals(Signal.TASK_RESTARTED)
 
@@ -326,7 +326,9 @@ async def test_what_is_taken_meanwhile_is_not_overwritten(memory: MemoryStore) -
         await due(memory, stream.ref)
         await OutboxWorker(worker.runtime).sweep()
         assert (await meta_of(memory, stream.ref)).persisted is Persisted.NO
-        assert await memory.owed(dead=False, limit=10) == await memory.owed(dead=True, limit=10) == []
+        assert (
+            await memory.outbox_entries(dead=False, limit=10) == await memory.outbox_entries(dead=True, limit=10) == []
+        )
         (stored,) = await stored_in(messages)
         assert stored.message == theirs
         assert worker.signals(Signal.SAVE_FAILED)[-1].fields["reason"] == "conflict"
@@ -351,7 +353,7 @@ async def test_a_question_without_an_answer_is_saved_all_the_same(memory: Memory
 
         await eventually(settled, "nothing is owed any more")
         assert [stored.message.message_id for stored in await stored_in(messages)] == ["u1"]
-        assert await memory.owed(dead=False, limit=10) == []
+        assert await memory.outbox_entries(dead=False, limit=10) == []
 
 
 async def test_a_reply_of_the_stream_store_that_is_lost_is_asked_for_again(memory: MemoryStore) -> None:
@@ -360,10 +362,10 @@ async def test_a_reply_of_the_stream_store_that_is_lost_is_asked_for_again(memor
     async with working(line, quick(**FAST), bindings=saving_to(messages)) as worker:
         stream = await owing(worker, messages)
         await due(memory, stream.ref)
-        line.lost["discharge"] = 1
+        line.lost["complete"] = 1
         await OutboxWorker(worker.runtime).sweep()
-        assert line.calls["discharge"] == 2
-        assert await memory.owed(dead=False, limit=10) == []
+        assert line.calls["complete"] == 2
+        assert await memory.outbox_entries(dead=False, limit=10) == []
         assert len(worker.signals(Signal.SAVE_RECOVERED)) == 1
 
 
@@ -375,5 +377,5 @@ async def test_a_protocol_of_tomorrow_is_left_to_newer_workers(memory: MemorySto
         entry.new = replace(entry.new, protocol="of-tomorrow")
         await due(memory, stream.ref)
         await OutboxWorker(worker.runtime).sweep()
-        (owed,) = await memory.owed(dead=False, limit=10)
+        (owed,) = await memory.outbox_entries(dead=False, limit=10)
         assert (owed.reason, owed.attempts) == ("unknown_protocol", 0)

@@ -50,7 +50,7 @@ async def test_each_damage_becomes_a_dead_letter_and_the_others_are_saved(
         assert buried == {refs["epoch"], refs["seal"], refs["payload"]}
         (told,) = worker.signals(Signal.RECORD_UNREADABLE)
         assert (told.ref, told.fields["action"]) == (refs["wrong type"], "dead_letter")
-        dead = {one.ref: one.reason for one in await look.owed(dead=True, limit=10)}
+        dead = {one.ref: one.reason for one in await look.outbox_entries(dead=True, limit=10)}
         assert dead == {
             refs["wrong type"]: "record_unreadable",
             refs["epoch"]: "record_unreadable",
@@ -61,6 +61,6 @@ async def test_each_damage_becomes_a_dead_letter_and_the_others_are_saved(
         assert await OrphanSweep(worker.runtime).sweep() == 0
         assert (await meta_of(look, refs["fine"])).persisted is Persisted.YES
         for ref in refs.values():
-            await look.discharge(ref, retention_seconds=60)
-        assert await look.owed(dead=True, limit=10) == []
+            await look.complete(ref, retention_seconds=60)
+        assert await look.outbox_entries(dead=True, limit=10) == []
     await look.aclose()

@@ -45,7 +45,7 @@ async def leave(store: StreamStore, number: int, *, protocol: str = "plain", bin
 
 
 async def all_due(store: StreamStore, refs: list[StreamRef]) -> bool:
-    return set(refs) <= set(await store.due(limit=10_000))
+    return set(refs) <= set(await store.expired_leases(limit=10_000))
 
 
 async def test_more_orphans_than_one_batch(stores: Stores, look: StreamStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ async def test_more_orphans_than_one_batch(stores: Stores, look: StreamStore, mo
         }
         for ref in refs:
             await closed(look, ref)
-        assert set(await look.due(limit=100)) == set(unknown)
+        assert set(await look.expired_leases(limit=100)) == set(unknown)
 
 
 async def test_one_that_cannot_be_read_or_fails_holds_up_no_other(memory: MemoryStore) -> None:
@@ -69,7 +69,7 @@ async def test_one_that_cannot_be_read_or_fails_holds_up_no_other(memory: Memory
     refs = await leave(memory, 8)
     async with working(line) as worker:
         line.errors["meta"] = [StoreCorruptError("no", operation="meta")]
-        line.errors["take"] = [RuntimeError("an accident")]
+        line.errors["take_over"] = [RuntimeError("an accident")]
         treated = await OrphanSweep(worker.runtime).look()
         assert sorted(one.reason for one in treated) == ["failed", *["interrupted"] * 6, "unreadable"]
         assert worker.faults() == [FaultCode.INTERNAL]
@@ -84,10 +84,10 @@ async def test_when_the_store_fails_nothing_more_is_begun(memory: MemoryStore, m
     await leave(memory, 5)
     async with working(line) as worker:
         sweep = OrphanSweep(worker.runtime)
-        line.errors["take"] = [StoreUnavailableError("no", operation="take")]
+        line.errors["take_over"] = [StoreUnavailableError("no", operation="take_over")]
         with pytest.raises(StoreUnavailableError):
             await sweep.look()
-        assert (line.calls["take"], sweep.last_success) == (1, None)
+        assert (line.calls["take_over"], sweep.last_success) == (1, None)
         assert await sweep.sweep() == 5
         assert sweep.last_success is not None
 
@@ -98,9 +98,9 @@ async def test_a_stream_that_was_lost_to_another_worker_meanwhile(memory: Memory
     async with working(line) as worker:
 
         async def taken() -> None:
-            await memory.take(ref, lease_seconds=60.0, force=True)
+            await memory.take_over(ref, lease_seconds=60.0, force=True)
 
-        for step in ("take", "seal"):
+        for step in ("take_over", "seal"):
             line.before[step] = taken
             (treated,) = await OrphanSweep(worker.runtime).look()
             assert treated == Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
@@ -132,14 +132,14 @@ async def test_workers_look_at_their_share_and_now_and_then_at_everything(memory
         second.runtime.supervise("sweep", sweeping)
         await second.runtime.drain()
         await asyncio.wait_for(ended.wait(), 10)
-        assert (await memory.share("somebody", lease_seconds=1.0)).of == 2  # and the first
+        assert (await memory.partition("somebody", lease_seconds=1.0)).of == 2  # and the first
 
 
 async def test_an_orphan_in_nobodys_share_is_found(memory: MemoryStore) -> None:
     """The worker whose share it is has died, and counts for long."""
     refs = await leave(memory, 8)
     for n in range(7):
-        await memory.share(f"dead-{n}", lease_seconds=60.0)
+        await memory.partition(f"dead-{n}", lease_seconds=60.0)
     settings = quick(lease_seconds=0.05, heartbeat_seconds=0.02, sweep_seconds=0.02)
     async with working(memory, settings) as worker:
         worker.runtime.supervise("orphans", OrphanSweep(worker.runtime).run)
@@ -165,7 +165,7 @@ async def test_what_a_round_says(memory: MemoryStore) -> None:
         }
         assert all(one.waiting_seconds is not None and one.waiting_seconds > 0 for one in rehearsed.planned)
         assert (rehearsed.found, rehearsed.done, rehearsed.left) == (3, 0, 0)
-        assert len(await memory.due(limit=10)) == 2, "a dry run changes nothing"
+        assert len(await memory.expired_leases(limit=10)) == 2, "a dry run changes nothing"
         report = await reconciler.once(patience=False)
         assert (report.dry_run, report.planned) == (False, ())
         assert report.reasons(Duty.ORPHANS) == {"interrupted": 2}
@@ -249,13 +249,15 @@ async def test_health_says_when_reconciling_is_late(memory: MemoryStore) -> None
         reconciler = Reconciler(worker.runtime)
         assert list(reconciler.concerns()) == []
         reconciler.supervise()
-        await wait_until_async(lambda: line.calls["due"] and line.calls["claim_owed"], description="both have begun")
-        line.hold("due")
+        await wait_until_async(
+            lambda: line.calls["expired_leases"] and line.calls["claim_due"], description="both have begun"
+        )
+        line.hold("expired_leases")
         await wait_until_async(
             lambda: worker.runtime.health().reasons == ("reconciling_late:orphans",), description="one hangs"
         )
         assert worker.runtime.health().ready
-        line.let_go("due")
+        line.let_go("expired_leases")
         await wait_until_async(lambda: worker.runtime.health().reasons == (), description="it goes on")
 
 
@@ -263,7 +265,7 @@ async def test_a_duty_that_crashes_runs_again(memory: MemoryStore) -> None:
     line = Line(memory)
     settings = quick(lease_seconds=0.05, heartbeat_seconds=0.02, sweep_seconds=0.01, outbox_seconds=0.01)
     async with working(line, settings) as worker:
-        line.errors["due"] = [RuntimeError("an accident")]
+        line.errors["expired_leases"] = [RuntimeError("an accident")]
         Reconciler(worker.runtime).supervise()
         (ref,) = await leave(memory, 1)
         await closed(memory, ref)

@@ -43,10 +43,10 @@ async def test_it_becomes_a_dead_letter_when_nobody_has_known_it_for_long(stores
 
         async def buried() -> bool:
             await outbox.sweep()
-            return bool(await look.owed(dead=True, limit=10))
+            return bool(await look.outbox_entries(dead=True, limit=10))
 
         await eventually(buried, "it is given up")
-        (dead,) = await look.owed(dead=True, limit=10)
+        (dead,) = await look.outbox_entries(dead=True, limit=10)
         assert (dead.ref, dead.reason) == (stream.ref, "unknown_binding")
         assert (await meta_of(look, stream.ref)).persisted is Persisted.NO
         (told,) = worker.signals(Signal.SAVE_BURIED)
@@ -57,13 +57,13 @@ async def test_tries_of_workers_that_do_not_know_it_count_for_nothing(stores: St
     """A rolling deployment: many looks by the old workers, then one that knows it."""
     messages = Messages()
     stream = await _left_owing(stores, look, messages)
-    (before,) = await look.owed(dead=False, limit=10)
+    (before,) = await look.outbox_entries(dead=False, limit=10)
     async with working(stores(), quick(**FAST, max_outbox_attempts=2), bindings=saving_to(Messages(), "old")) as old:
         outbox = OutboxWorker(old.runtime)
         for _ in range(5):
             await due(look, stream.ref)
             assert [one.reason for one in await outbox.look()] == ["unknown_binding"]
-    (owed,) = await look.owed(dead=False, limit=10)
+    (owed,) = await look.outbox_entries(dead=False, limit=10)
     assert (owed.attempts, owed.reason) == (before.attempts, "unknown_binding")
     async with working(stores(), quick(**FAST), bindings=saving_to(messages)) as new:
         await due(look, stream.ref)
@@ -82,6 +82,6 @@ async def test_it_does_not_outlive_its_record_for_being_looked_at(stores: Stores
 
         async def buried() -> bool:
             await outbox.sweep()
-            return bool(await look.owed(dead=True, limit=10))
+            return bool(await look.outbox_entries(dead=True, limit=10))
 
         await eventually(buried, "it is given up while its record lasts")

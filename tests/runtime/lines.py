@@ -85,6 +85,6 @@ class Line(Gated, PassingStore):
         async def nothing() -> None:
             pass
 
-        await self._pass("watch" if data else "listen", nothing)
-        async with self.inner.watch(ref, hear, data=data):
+        await self._pass("subscribe" if data else "listen", nothing)
+        async with self.inner.subscribe(ref, hear, data=data):
             yield

@@ -355,7 +355,7 @@ async def expired(store: StreamStore, ref: StreamRef) -> None:
     """Wait until a stream's lease ran out."""
 
     async def found() -> bool:
-        return ref in await store.due(limit=100)
+        return ref in await store.expired_leases(limit=100)
 
     is_due: Callable[[], Awaitable[bool] | bool] = found
     await wait_until_async(is_due, description=f"the lease of {ref.stream_id} ran out")

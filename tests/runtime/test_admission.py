@@ -10,7 +10,7 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import OnConflict
-from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeReply
+from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeoverReply
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import START, Outcome, SessionKey, StreamRef
 
@@ -273,10 +273,10 @@ async def test_a_session_contended_for_ever_is_refused(memory: MemoryStore, answ
         dead.down = True
         await expired(memory, old.ref)
         if answer is Status.FENCED:
-            line.answers["take"] = [TakeReply(Status.FENCED, None)] * 20
+            line.answers["take_over"] = [TakeoverReply(Status.FENCED, None)] * 20
         else:
             meta = await meta_of(memory, KEY)
-            line.answers["take"] = [TakeReply(Status.OK, meta)] * 20
+            line.answers["take_over"] = [TakeoverReply(Status.OK, meta)] * 20
             line.answers["seal"] = [(Status.GAP, None)] * 20
         await conflict(two)
         line.answers.clear()
@@ -292,7 +292,7 @@ async def test_a_store_that_fails_during_a_takeover_degrades_the_new_stream(memo
         await old.first(5)
         dead.down = True
         await expired(memory, old.ref)
-        line.errors["take"] = [StoreUnavailableError("no", operation="take")]
+        line.errors["take_over"] = [StoreUnavailableError("no", operation="take_over")]
         assert (await two.tell(saying("b"))).ids == []
         await two.idle()
         dead.down = False
@@ -379,8 +379,8 @@ async def test_an_admission_costs_one_step_of_the_store(memory: MemoryStore) -> 
         other = await worker.start(saying("b"), worker.request(SessionKey("ana", "chat-2")))
         await full(worker)
         assert line.calls["register"] == 5
-        assert line.calls["dismiss"] == 0
-        assert line.calls["take"] == line.calls["session"] == 0
+        assert line.calls["release_slot"] == 0
+        assert line.calls["take_over"] == line.calls["session"] == 0
         model.end()
         for one in (stream, other):
             assert (await worker.watch(one)).outcome == "completed"

@@ -33,7 +33,7 @@ async def test_a_writer_that_lost_its_stream_while_it_was_saved_does_not_close_i
         stream = await one.start(saying("a"))
         await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
         epoch = stream.epoch
-        assert (await memory.take(stream.ref, lease_seconds=0.2, force=True)).meta is not None
+        assert (await memory.take_over(stream.ref, lease_seconds=0.2, force=True)).meta is not None
         await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
         if rolled_back:  # as by a failover to a replica that had not heard of the takeover
             key = stream.ref.key

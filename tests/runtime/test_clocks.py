@@ -112,7 +112,7 @@ async def test_a_stream_the_store_never_heard_of_is_compared_by_its_age(
         if erased == "before it began":
             await store.erase(KEY, mark_seconds=60)
             await eventually(lambda: is_past(store), "that was a while ago")
-        line.broken = {"register", "lose"}
+        line.broken = {"register", "declare_lost"}
         model = Model("secret")
         stream = await worker.start(model)
         await wait_until_async(lambda: not worker.runtime.breaker.open, description="the store is back")
@@ -129,7 +129,7 @@ async def test_a_stream_the_store_never_heard_of_is_compared_by_its_age(
 
 
 async def is_past(store: StreamStore) -> bool:
-    erasure = await store.erased(KEY)
+    erasure = await store.erasure(KEY)
     return erasure is not None and erasure.seconds_ago > 0.2
 
 
@@ -200,7 +200,7 @@ async def test_what_was_erased_stays_so_though_the_clock_was_set_back(wall: Wall
         began = registered(await try_register(store, new_stream(key))).created_at
         wall.set(shift)
         await store.erase(key, mark_seconds=60)
-        erasure = await store.erased(key)
+        erasure = await store.erasure(key)
         assert erasure is not None
         assert began <= erasure.at
 
@@ -211,7 +211,7 @@ async def test_what_begins_after_an_erasure_is_later_though_the_clock_was_set_ba
     await store.erase(key, mark_seconds=60)
     for shift in (0, -HOUR_US):
         wall.set(shift)
-        erasure = await store.erased(key)
+        erasure = await store.erasure(key)
         began = registered(await try_register(store, new_stream(key)))
         assert erasure is not None
         assert began.created_at > erasure.at
@@ -224,7 +224,7 @@ async def test_of_two_lost_streams_the_younger_is_the_sessions_last(wall: Wall) 
     store, key = wall.store, SessionKey("ana", "ages")
     younger, older = new_stream(key, age=5), new_stream(key, age=50)
     for new in (younger, older):
-        assert (await store.lose(losing(new, terminal=tombstone()))).status is Status.OK
+        assert (await store.declare_lost(losing(new, terminal=tombstone()))).status is Status.OK
     assert (await store.session(key)).last_id == younger.ref.stream_id
 
 

@@ -261,7 +261,7 @@ async def test_store_lost_in_mid_stream(memory: MemoryStore, returns: bool) -> N
         if returns:
             line.down = False
             await wait_until_async(lambda: not worker.runtime.breaker.open, description="the breaker closed")
-            await wait_until_async(lambda: line.calls["lose"], description="the lost log was declared")
+            await wait_until_async(lambda: line.calls["declare_lost"], description="the lost log was declared")
             with pytest.raises(FaultError) as refused:
                 await worker.runtime.sessions.resume(KEY, None)
             assert refused.value.fault.reason == "not_registered"
@@ -324,10 +324,10 @@ async def test_a_degraded_streams_heartbeat_does_not_wake_itself(memory: MemoryS
         model.say("b")
         await wait_until_async(lambda: stream.degraded, description="it is degraded")
         line.broken = set()
-        await wait_until_async(lambda: line.calls["lose"] >= 2, description="declared twice")
-        beats = line.calls["lose"]
-        await wait_until_async(lambda: line.calls["lose"] > beats, description="and again")
-        assert line.calls["lose"] <= beats + 2
+        await wait_until_async(lambda: line.calls["declare_lost"] >= 2, description="declared twice")
+        beats = line.calls["declare_lost"]
+        await wait_until_async(lambda: line.calls["declare_lost"] > beats, description="and again")
+        assert line.calls["declare_lost"] <= beats + 2
         model.end()
         await worker.idle()
 
@@ -338,7 +338,7 @@ async def test_stop_of_a_degraded_stream(memory: MemoryStore) -> None:
     async with working(line) as worker, working(memory) as other:
         _, stream = await spoken(worker, "a")
         stream.degrade("test")
-        await wait_until_async(lambda: line.calls["lose"], description="the store knows")
+        await wait_until_async(lambda: line.calls["declare_lost"], description="the store knows")
         assert await other.runtime.sessions.stop(KEY) is not None
         assert (await worker.watch(stream)).outcome == "stopped"
         await worker.idle()
@@ -420,7 +420,7 @@ async def test_while_the_breaker_is_open_nobody_retries(memory: MemoryStore) -> 
             await worker.tell(saying("a"), worker.request(SessionKey("ana", f"s{n}")))
         pings = line.calls["ping"]
         await wait_until_async(lambda: line.calls["ping"] >= pings + 10, description="the breaker probes")
-        assert line.calls["lose"] == 20, "each tombstone was tried once"
+        assert line.calls["declare_lost"] == 20, "each tombstone was tried once"
         line.down = False
         await worker.idle()
     for seen in worker.signals(Signal.STREAM_OPENED):

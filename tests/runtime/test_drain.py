@@ -110,7 +110,7 @@ async def test_a_viewer_that_has_its_end_is_not_cut(memory: MemoryStore) -> None
         assert (await read(viewer)).over
 
 
-@pytest.mark.parametrize("broken", [{"append"}, {"seal"}, {"close"}, {"lose", "append"}])
+@pytest.mark.parametrize("broken", [{"append"}, {"seal"}, {"close"}, {"declare_lost", "append"}])
 async def test_a_store_that_is_gone_does_not_hold_up_the_exit(
     memory: MemoryStore, monkeypatch: pytest.MonkeyPatch, broken: set[str]
 ) -> None:
@@ -142,13 +142,13 @@ async def test_an_end_that_hangs_is_given_up(memory: MemoryStore, monkeypatch: p
     line = Line(memory)
     async with working(line, quick(drain_seconds=0.1, command_seconds=0.1)) as worker:
         line.hold("seal")
-        line.hold("dismiss")
+        line.hold("release_slot")
         stream = await worker.start(saying("a"))
         reading = asyncio.create_task(worker.watch(stream))
         await wait_until_async(lambda: line.waiting["seal"], description="it is being sealed")
         await worker.runtime.drain()
         assert (await reading).cut == "drained"
-        line.let_go("dismiss")
+        line.let_go("release_slot")
     assert stream.finished
     line.let_go("seal")
 

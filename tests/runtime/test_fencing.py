@@ -98,7 +98,7 @@ async def test_a_late_viewer_of_a_stream_that_was_lost_follows_too(memory: Memor
     async with working(line) as one, working(memory) as two:
         stream = await one.start(Model("a"))
         await stream.first(5)
-        await memory.take(stream.ref, lease_seconds=5.0, force=True)
+        await memory.take_over(stream.ref, lease_seconds=5.0, force=True)
         await wait_until_async(lambda: stream.finished, description="it is superseded")
         early, late = one.view(stream), one.view(stream)
         taken = await memory.meta(stream.ref)
@@ -299,20 +299,20 @@ async def test_a_late_end_that_finds_a_new_owner_gives_way(memory: MemoryStore, 
         assert meta.epoch > stream.epoch
 
 
-@pytest.mark.parametrize("step", ["seal", "close", "lose"])
+@pytest.mark.parametrize("step", ["seal", "close", "declare_lost"])
 async def test_an_orphan_lost_to_a_third_worker_is_left_to_it(memory: MemoryStore, step: str) -> None:
     line = Line(memory)
     async with working(memory) as one, working(line) as two:
         stream = await one.start(Model("a"))
         await stream.first(5)
-        if step == "lose":
+        if step == "declare_lost":
             stream.degrade("test")
             await declared_lost(memory, stream.ref)
         meta = await memory.meta(stream.ref)
         assert meta is not None
 
         async def steal() -> None:
-            reply = await memory.take(stream.ref, lease_seconds=5.0, force=True)
+            reply = await memory.take_over(stream.ref, lease_seconds=5.0, force=True)
             assert reply.status is Status.OK
 
         line.before[step] = steal
@@ -341,7 +341,7 @@ async def test_an_epoch_lost_before_any_seal(memory: MemoryStore, late: bool) ->
             assert (await reading).outcome == "completed"
         else:
             await wait_until_async(lambda: line.waiting["seal"], description="it is about to seal")
-        reply = await memory.take(stream.ref, lease_seconds=5.0, force=True)
+        reply = await memory.take_over(stream.ref, lease_seconds=5.0, force=True)
         assert reply.meta is not None
         line.broken = set()
         line.let_go("seal")
@@ -361,7 +361,7 @@ async def test_a_sealed_stream_lost_while_its_close_hangs(memory: MemoryStore) -
         stream = await one.start(saying("a"))
         reading = asyncio.create_task(one.watch(stream))
         await wait_until_async(lambda: line.waiting["close"], description="it is sealed")
-        reply = await memory.take(stream.ref, lease_seconds=5.0, force=True)
+        reply = await memory.take_over(stream.ref, lease_seconds=5.0, force=True)
         assert reply.meta is not None
         await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
         line.broken = {"close"}

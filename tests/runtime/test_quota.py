@@ -45,7 +45,7 @@ async def due(store: StreamStore, ref: StreamRef) -> None:
     """Wait until an entry may be looked at."""
 
     async def is_due() -> bool:
-        return any(one.ref == ref and one.due_seconds <= 0 for one in await store.owed(dead=False, limit=10))
+        return any(one.ref == ref and one.due_seconds <= 0 for one in await store.outbox_entries(dead=False, limit=10))
 
     await eventually(is_due, "its entry is due")
 
@@ -273,7 +273,7 @@ async def test_what_cannot_be_settled_is_owed(stores: Stores, look: StreamStore,
         await OutboxWorker(worker.runtime).sweep()
         meta = await closed(look, stream.ref)
         assert (meta.quota, await used(quota)) == (QuotaState.SETTLED, (40, 0))
-        assert await look.owed(dead=False, limit=10) == []
+        assert await look.outbox_entries(dead=False, limit=10) == []
         assert len(worker.signals(Signal.SETTLEMENT_RECOVERED)) == 1
         assert terminals(await log_of(look, stream.ref))[0].quota is QuotaState.PENDING
         if messages is not None:
@@ -306,13 +306,13 @@ async def test_a_stream_that_owes_both_is_discharged_when_both_are_done(
             return (meta.persisted, meta.quota) == (("pending", "settled") if first == "quota" else ("yes", "pending"))
 
         await eventually(half_done, "the one is done")
-        assert len(await look.owed(dead=False, limit=10)) == 1
+        assert len(await look.outbox_entries(dead=False, limit=10)) == 1
         quota.down.clear()
         messages.down = False
 
         async def done() -> bool:
             await outbox.sweep()
-            return not await look.owed(dead=False, limit=10)
+            return not await look.outbox_entries(dead=False, limit=10)
 
         await eventually(done, "both are done")
         meta = await closed(look, stream.ref)
@@ -330,14 +330,14 @@ async def test_a_settlement_that_always_fails_becomes_a_dead_letter(memory: Memo
 
         async def buried() -> bool:
             await outbox.sweep()
-            return bool(await memory.owed(dead=True, limit=10))
+            return bool(await memory.outbox_entries(dead=True, limit=10))
 
         await eventually(buried, "it is given up")
         (told,) = worker.signals(Signal.SAVE_BURIED)
         assert told.fault is not None
         assert told.fault.code is FaultCode.QUOTA_RELEASE_FAILED
         quota.down.clear()
-        await memory.revive(stream.ref)
+        await memory.requeue(stream.ref)
         await outbox.sweep()
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
     assert await used(quota) == (40, 0)
@@ -475,10 +475,10 @@ async def test_an_orphan_of_an_unknown_endpoint_is_left_pending(memory: MemorySt
             assert (await closed(memory, stream.ref)).quota is QuotaState.PENDING
             assert await used(quota) == (0, 40)
             await OutboxWorker(other.runtime).sweep()
-            assert len(await memory.owed(dead=False, limit=10)) == 1
+            assert len(await memory.outbox_entries(dead=False, limit=10)) == 1
         entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         async with counting(memory, quota, quick(**OWING)) as knowing:
-            await memory.postpone(stream.ref, due_seconds=0.0, reason="test", ttl_seconds=60.0, count=False)
+            await memory.retry_later(stream.ref, due_seconds=0.0, reason="test", ttl_seconds=60.0, count=False)
             await OutboxWorker(knowing.runtime).sweep()
             assert entry.quota is QuotaState.SETTLED
             assert await used(quota) == (40, 0)

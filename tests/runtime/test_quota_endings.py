@@ -79,9 +79,9 @@ async def test_settled_but_the_mark_does_not_get_through_at_once(memory: MemoryS
     async with counting(line, quota, quick(**OWING, drain_seconds=5.0)) as worker:
         stream = await degraded_and_pending(worker, quota, lambda: None)
         assert (await closed(memory, stream.ref)).quota is QuotaState.PENDING
-        line.broken.add("mark")
+        line.broken.add("update_meta")
         quota.down.clear()
-        await wait_until_async(lambda: line.calls["mark"] >= 2, description="it was tried in vain")
+        await wait_until_async(lambda: line.calls["update_meta"] >= 2, description="it was tried in vain")
         line.broken.clear()
         await worker.runtime.idle()
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
@@ -93,7 +93,7 @@ async def test_settled_while_its_record_is_on_its_way(memory: MemoryStore) -> No
     async with counting(line, quota, quick(**OWING, drain_seconds=5.0)) as worker:
 
         def hold() -> None:
-            line.hold("lose", after=True)
+            line.hold("declare_lost", after=True)
 
         stream = await degraded_and_pending(worker, quota, hold)
         quota.down.clear()
@@ -102,7 +102,7 @@ async def test_settled_while_its_record_is_on_its_way(memory: MemoryStore) -> No
             return await used(quota) == (40, 0)
 
         await eventually(is_settled, "it is settled")
-        line.let_go("lose")
+        line.let_go("declare_lost")
         await worker.runtime.idle()
         assert (await closed(memory, stream.ref)).quota is QuotaState.SETTLED
 
@@ -143,7 +143,7 @@ async def test_its_worker_dies_between_settling_and_saying_so(memory: MemoryStor
     ):
         stream = await degraded_and_pending(dead, dead_quota, lambda: None)
         assert (await closed(memory, stream.ref)).quota is QuotaState.PENDING
-        mine.broken.add("mark")
+        mine.broken.add("update_meta")
         await quota.inner.commit(stream.ref)
         if how == "status":
             await other.runtime.sessions.status(KEY)

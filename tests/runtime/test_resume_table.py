@@ -131,13 +131,13 @@ async def test_lost_log(memory: MemoryStore) -> None:
         model = Model("a")
         stream = await one.start(model)
         await stream.first(5)
-        line.hold("lose")
+        line.hold("declare_lost")
         stream.degrade("test")
         lost = (409, "resume_failed", "not_registered")
         assert await refused(one) == lost
         assert await refused(one, at(stream, 1)) == lost
-        line.let_go("lose")
-        await wait_until_async(lambda: line.calls["lose"], description="it is declared")
+        line.let_go("declare_lost")
+        await wait_until_async(lambda: line.calls["declare_lost"], description="it is declared")
         assert await refused(two) == lost
         model.end()
         await one.idle()
@@ -145,7 +145,7 @@ async def test_lost_log(memory: MemoryStore) -> None:
         for worker in (one, two):
             assert await refused(worker) == lost
             assert await refused(worker, at(stream, 1)) == lost
-        await memory.mark(stream.ref, persisted=Persisted.YES)
+        await memory.update_meta(stream.ref, persisted=Persisted.YES)
         found = await two.runtime.sessions.resume(KEY, None)
         assert isinstance(found, Nothing)
         assert found.reason == "finished"
@@ -154,7 +154,7 @@ async def test_lost_log(memory: MemoryStore) -> None:
 
 async def test_never_registered_stream_of_this_process(memory: MemoryStore) -> None:
     line = Line(memory)
-    line.broken = {"register", "lose"}
+    line.broken = {"register", "declare_lost"}
     async with working(line) as worker:
         model = Model("a")
         stream = await worker.start(model)
@@ -199,7 +199,7 @@ async def test_finished(stores: Stores) -> None:
 async def test_finished_long_ago(stores: Stores, look: StreamStore, persisted: Persisted, replayed: bool) -> None:
     async with working(stores(), quick(replay_after_finish_seconds=0)) as worker:
         stream = await finished(worker, "a")
-        await look.mark(stream.ref, persisted=persisted)
+        await look.update_meta(stream.ref, persisted=persisted)
 
         async def aged() -> bool:
             meta = await look.meta(stream.ref)
@@ -225,7 +225,7 @@ async def test_half_a_reply_is_never_nothing_to_resume(
     await expired(look, ref)
     async with working(stores(), quick(replay_after_finish_seconds=0)) as worker:
         assert await OrphanSweep(worker.runtime).sweep() == 1
-        await look.mark(ref, persisted=persisted)
+        await look.update_meta(ref, persisted=persisted)
         reading = await read(await worker.resume())
         assert (reading.outcome, reading.text) == ("interrupted", "a" * said)
 

@@ -71,7 +71,7 @@ async def test_a_reply_is_stored_once_as_the_fold_of_its_log(stores: Stores, loo
         assert meta.persisted is Persisted.YES
         (terminal,) = terminals(await log_of(look, stream.ref))
         assert terminal.persisted is Persisted.YES
-        assert await look.owed(dead=False, limit=10) == []
+        assert await look.outbox_entries(dead=False, limit=10) == []
         assert len(worker.signals(Signal.REPLY_SAVED)) == 1
         assert messages.calls["append"] == 1
 
@@ -173,7 +173,7 @@ async def test_a_save_that_fails_is_told_owed_and_recovered(stores: Stores, look
         assert reading.events[-2].data == '{"type":"finish"}'
         assert data_parts(reading, "data-streamguard-persisted") == []
         assert (await closed(look, stream.ref)).persisted is Persisted.PENDING
-        (owed,) = await look.owed(dead=False, limit=10)
+        (owed,) = await look.outbox_entries(dead=False, limit=10)
         assert owed.ref == stream.ref
         assert worker.faults() == [FaultCode.PERSISTENCE_FAILED]
         assert len(worker.signals(Signal.SAVE_OWED)) == 1
@@ -181,7 +181,7 @@ async def test_a_save_that_fails_is_told_owed_and_recovered(stores: Stores, look
         worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
         await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="the outbox settled it")
         assert (await meta_of(look, stream.ref)).persisted is Persisted.YES
-        assert await look.owed(dead=False, limit=10) == []
+        assert await look.outbox_entries(dead=False, limit=10) == []
         (stored,) = await stored_in(messages)
         assert stored.message.parts == await folded(look, stream)
 
@@ -196,11 +196,11 @@ async def test_a_slow_save_goes_on_after_the_close(stores: Stores, look: StreamS
         assert [code for code, _ in reading.notices] == ["persistence_pending"]
         assert reading.named("streamguard.end")[0]["persisted"] == "pending"
         assert (await closed(look, stream.ref)).persisted is Persisted.PENDING
-        assert len(await look.owed(dead=False, limit=10)) == 1
+        assert len(await look.outbox_entries(dead=False, limit=10)) == 1
         messages.let_go("append")
         await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="it is on record")
         assert (await meta_of(look, stream.ref)).persisted is Persisted.YES
-        assert await look.owed(dead=False, limit=10) == []
+        assert await look.outbox_entries(dead=False, limit=10) == []
         assert len(await stored_in(messages)) == 1
         assert messages.calls["append"] == 1
 
@@ -218,7 +218,7 @@ async def test_a_slow_save_holds_up_no_heartbeat(memory: MemoryStore) -> None:
         overdue: list[StreamRef] = []
 
         async def later() -> bool:
-            overdue.extend(await memory.due(limit=10))
+            overdue.extend(await memory.expired_leases(limit=10))
             return loop.time() - begun > 0.6
 
         await eventually(later, "three leases passed")
@@ -249,8 +249,8 @@ async def test_refusals_are_not_retried(
         assert messages.calls["append"] == 1
         if dead:
             await wait_until_async(lambda: worker.signals(Signal.SAVE_BURIED), description="it is a dead letter")
-        assert [owed.ref for owed in await memory.owed(dead=True, limit=10)] == [stream.ref] * dead
-        assert await memory.owed(dead=False, limit=10) == []
+        assert [owed.ref for owed in await memory.outbox_entries(dead=True, limit=10)] == [stream.ref] * dead
+        assert await memory.outbox_entries(dead=False, limit=10) == []
 
 
 async def test_a_host_that_answers_otherwise_counts_as_unavailable(memory: MemoryStore) -> None:
@@ -271,12 +271,12 @@ async def test_an_erased_session_stays_erased(memory: MemoryStore) -> None:
         model = Model("a")
         stream = await worker.start(model)
         await wait_until_async(lambda: stream.acked, description="it is logged")
-        line.hold("erased")
+        line.hold("erasure")
         model.end()
-        await wait_until_async(lambda: line.waiting["erased"], description="it is about to be saved")
+        await wait_until_async(lambda: line.waiting["erasure"], description="it is about to be saved")
         await memory.erase(KEY, mark_seconds=60)
         await messages.inner.delete_session(KEY)
-        line.let_go("erased")
+        line.let_go("erasure")
         await worker.idle()
         assert await stored_in(messages) == []
         assert messages.calls["append"] == 0
@@ -329,7 +329,7 @@ async def test_a_drain_during_a_slow_save_leaves_an_entry_to_others(memory: Memo
     async with working(Line(memory), settings, bindings=saving_to(messages), clean=False) as worker:
         stream = await worker.start(saying("a"))
         assert (await worker.watch(stream)).named("streamguard.end")[0]["persisted"] == "pending"
-    (owed,) = await memory.owed(dead=False, limit=10)
+    (owed,) = await memory.outbox_entries(dead=False, limit=10)
     assert (owed.reason, owed.attempts) == ("shutdown", 0)
     assert owed.due_seconds <= 0
     messages.let_go("append")
@@ -376,7 +376,7 @@ async def test_a_stream_that_hung_on_its_store_until_the_drain_ended_is_saved(me
         model.say("b")
         model.end()
         await wait_until_async(lambda: line.waiting["append"], description="it hangs")
-        line.broken = {"seal", "close", "lose", "heartbeat"}
+        line.broken = {"seal", "close", "declare_lost", "heartbeat"}
     (stored,) = await stored_in(messages)
     assert stored.message.parts == ({"type": "text", "text": "ab"},)
 

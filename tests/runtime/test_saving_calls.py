@@ -227,5 +227,5 @@ async def test_a_database_that_fails_under_200_requests(memory: MemoryStore) -> 
         assert health.reasons == ("messages_unreachable",)
         assert health.ready
         assert set(worker.faults()) == {FaultCode.PERSISTENCE_FAILED}
-        assert len(await memory.owed(dead=False, limit=1000)) == 200
+        assert len(await memory.outbox_entries(dead=False, limit=1000)) == 200
         assert {(await meta_of(memory, stream.ref)).persisted for stream in streams} == {Persisted.PENDING}

@@ -90,7 +90,7 @@ async def test_a_degraded_reply_that_cannot_be_saved_says_no(memory: MemoryStore
         assert ("persistence_failed", "unavailable") in reading.notices
         meta = await closed_lost(memory, stream.ref)
         assert meta.persisted is Persisted.NO
-        assert await memory.owed(dead=False, limit=10) == []
+        assert await memory.outbox_entries(dead=False, limit=10) == []
 
 
 async def test_a_seal_that_cannot_be_written_does_not_cost_the_save(memory: MemoryStore) -> None:
@@ -115,13 +115,13 @@ async def test_an_index_entry_comes_before_the_close_that_owes(memory: MemorySto
     messages.down = True
     line = Line(memory)
     async with working(line, quick(save_total_seconds=0.2), bindings=saving_to(messages)) as worker:
-        line.broken = {"owe", "ping"}
+        line.broken = {"enqueue", "ping"}
         stream = await worker.start(saying("a"))
         await worker.watch(stream)
         assert line.calls["close"] == 0
         line.broken = set()
         await closed(memory, stream.ref)
-        assert len(await memory.owed(dead=False, limit=10)) == 1
+        assert len(await memory.outbox_entries(dead=False, limit=10)) == 1
 
 
 async def test_a_degraded_writer_and_a_reconciler_save_one_stream(memory: MemoryStore) -> None:
@@ -211,7 +211,7 @@ async def test_two_that_end_one_stream_at_once_make_one_row(stores: Stores, look
         (stored,) = await stored_in(messages)
         assert stored.message.parts == await folded(look, stream)
         assert stored.message.outcome is Outcome.COMPLETED
-        assert await look.owed(dead=False, limit=10) == []
+        assert await look.outbox_entries(dead=False, limit=10) == []
 
 
 async def test_a_save_cannot_take_a_later_stream_for_its_own(memory: MemoryStore) -> None:

@@ -279,7 +279,7 @@ async def test_a_save_that_was_given_up_is_in_what_went_on_and_only_once(
             (stored,) = await stored_in(messages)
             assert stored.streams[-1] == later.ref.stream_id
             assert [part.get("text") for part in stored.message.parts] == wanted
-            await memory.revive(given_up.ref)
+            await memory.requeue(given_up.ref)
             await comes_to(given_up, Persisted.YES)
 
 

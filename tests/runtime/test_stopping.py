@@ -174,7 +174,7 @@ async def test_a_stop_finds_what_happens_while_it_looks(memory: MemoryStore, eve
             await one.idle()
 
         if event == "registers":
-            line.before["stop_coming"] = begin
+            line.before["stop_pending_requests"] = begin
             stopped = await two.runtime.sessions.stop(KEY)
             assert stopped is not None
             assert (await one.watch(streams[0])).outcome == "stopped"
@@ -188,7 +188,7 @@ async def test_a_stop_finds_what_happens_while_it_looks(memory: MemoryStore, eve
 async def test_without_the_store_a_stop_says_so(memory: MemoryStore) -> None:
     line = Line(memory)
     async with working(line) as worker:
-        line.broken = {"stop_coming"}
+        line.broken = {"stop_pending_requests"}
         with pytest.raises(FaultError) as failed:
             await worker.runtime.sessions.stop(KEY)
         assert failed.value.fault.code is FaultCode.STORE_UNAVAILABLE

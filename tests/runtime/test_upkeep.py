@@ -153,7 +153,7 @@ async def test_stray_cancellations_are_contained(memory: MemoryStore) -> None:
 async def test_listeners_try_again(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "LISTEN_RETRY_SECONDS", 0.01)
     line = Line(memory)
-    line.errors["listen"] = [StoreUnavailableError("no", operation="watch")] * 3
+    line.errors["listen"] = [StoreUnavailableError("no", operation="subscribe")] * 3
     async with working(line, quick(heartbeat_seconds=5.0, lease_seconds=10.0)) as worker:
         stream = await worker.start(Model("a"))
         await wait_until_async(lambda: line.calls["listen"] == 4, description="it listens")

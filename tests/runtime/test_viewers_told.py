@@ -22,7 +22,7 @@ OFTEN = {"heartbeat_seconds": 0.05}
 
 async def told(store: StreamStore, expected: dict[str, int]) -> None:
     async def is_told() -> bool:
-        return await store.viewers() == expected
+        return await store.viewer_counts() == expected
 
     await eventually(is_told, f"viewers are {expected}")
 

@@ -12,7 +12,7 @@ from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, ViewerCutError
 from streamguard.runtime.ending.finaliser import new_stream_of
 from streamguard.runtime.viewing.feed import EVENT_BYTES, Feed
-from streamguard.stores.base import Lost, Terminal
+from streamguard.stores.base import LostLog, Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import START, EventKind, Outcome, Persisted, QuotaState
 from streamguard.wire import protocol_named
@@ -76,12 +76,12 @@ async def test_many_viewers_share_one_follower(memory: MemoryStore) -> None:
         model, stream = await numbered(one, 3)
         viewers = [await two.resume(cursor=at(stream, n % 4)) for n in range(50)]
         readings = [asyncio.create_task(read(viewer)) for viewer in viewers]
-        await wait_until_async(lambda: line.calls["watch"] == 1, description="it is followed")
+        await wait_until_async(lambda: line.calls["subscribe"] == 1, description="it is followed")
         model.say("4;")
         model.end()
         for n, reading in enumerate(await asyncio.gather(*readings)):
             assert reading.ids == list(range(n % 4 + 1, 6))
-        assert line.calls["watch"] == 1
+        assert line.calls["subscribe"] == 1
     assert two.runtime.health().viewers == 0
 
 
@@ -92,7 +92,7 @@ async def test_leaving_viewer_makes_way_for_the_next(memory: MemoryStore) -> Non
         model, stream = await numbered(one, 3)
         first = await two.resume()
         await read(first, until=lambda r: len(r.events) == 3)
-        await wait_until_async(lambda: line.calls["watch"] == 1, description="it is followed")
+        await wait_until_async(lambda: line.calls["subscribe"] == 1, description="it is followed")
         first.close()
         second = await two.resume(cursor=at(stream, 3))
         model.say("4;")
@@ -110,7 +110,7 @@ async def test_viewer_gone_before_its_follower_began(memory: MemoryStore) -> Non
         stayed = await two.resume()
         model.end()
         assert (await read(stayed)).ids == [1, 2, 3, 4]
-        assert line.calls["watch"] == 1
+        assert line.calls["subscribe"] == 1
         await stream.ended()
 
 
@@ -228,11 +228,11 @@ async def test_remote_viewers_of_a_lost_log_are_cut(memory: MemoryStore) -> None
         viewer = await two.resume()
         await read(viewer, into := Reading(), until=lambda r: len(r.events) == 3)
         line.broken = {"append", "heartbeat"}
-        line.hold("lose")
+        line.hold("declare_lost")
         model.say("4;")
         await wait_until_async(lambda: stream.degraded, description="its log is lost")
         line.broken = set()
-        line.let_go("lose")
+        line.let_go("declare_lost")
         model.end()
         reading = await read(viewer, into)
         assert not reading.over
@@ -250,7 +250,7 @@ async def test_a_lost_log_reaches_remote_viewers_by_hint_or_range(memory: Memory
         replaying = await two.resume()
         await wait_until_async(lambda: line.calls["read"], description="it is followed")
         terminal = Terminal(Outcome.FAILED, Persisted.NO, QuotaState.NONE, "m", None, "log_lost") if ends else None
-        await memory.lose(Lost(new_stream_of(stream), stream.epoch, 5.0, 60.0, terminal))
+        await memory.declare_lost(LostLog(new_stream_of(stream), stream.epoch, 5.0, 60.0, terminal))
         assert (await read(following)).notices == [("resume_failed", "not_registered")]
         reading = await read(replaying)
         assert not reading.over

@@ -161,12 +161,12 @@ async def test_a_takeover_whose_request_is_cancelled_goes_on(memory: MemoryStore
         await old.first(5)
         dead.down = True
         await expired(memory, old.ref)
-        line.hold("take", after=True)
+        line.hold("take_over", after=True)
         opening = asyncio.create_task(two.open())
-        await wait_until_async(lambda: line.waiting["take"], description="it is taken and not sealed")
+        await wait_until_async(lambda: line.waiting["take_over"], description="it is taken and not sealed")
         opening.cancel()
         await asyncio.wait([opening])
-        line.let_go("take")
+        line.let_go("take_over")
         meta = await closed(memory, old.ref)
         assert meta.seal is not None
         assert meta.seal.outcome is Outcome.INTERRUPTED
@@ -187,7 +187,7 @@ async def test_a_takeover_whose_reply_was_lost_is_finished(stores: Stores, look:
         await old.first(5)
         dead.down = True
         await expired(look, old.ref)
-        line.lost["take"] = 1
+        line.lost["take_over"] = 1
         await unavailable(two)
         meta = await closed(look, old.ref)
         assert meta.seal is not None
@@ -204,10 +204,10 @@ async def test_a_takeover_that_did_not_happen_is_left_to_the_next_request(memory
         await old.first(5)
         dead.down = True
         await expired(memory, old.ref)
-        line.errors["take"] = [StoreUnavailableError("no", operation="take")]
+        line.errors["take_over"] = [StoreUnavailableError("no", operation="take_over")]
         await unavailable(two)
         await taken_back(two)
-        assert line.calls["take"] == 1
+        assert line.calls["take_over"] == 1
         await wait_until_async(lambda: not two.runtime.breaker.open, description="the store is used")
         assert (await two.tell(saying("b"))).text == "b"
         dead.down = False
@@ -221,13 +221,13 @@ async def test_a_takeover_that_fails_after_its_request_left_is_nobodys_accident(
         await old.first(5)
         dead.down = True
         await expired(memory, old.ref)
-        line.hold("take")
+        line.hold("take_over")
         opening = asyncio.create_task(two.open())
-        await wait_until_async(lambda: line.waiting["take"], description="it is on its way")
+        await wait_until_async(lambda: line.waiting["take_over"], description="it is on its way")
         opening.cancel()
         await asyncio.wait([opening])
-        line.errors["take"] = [StoreUnavailableError("no", operation="take")]
-        line.let_go("take")
+        line.errors["take_over"] = [StoreUnavailableError("no", operation="take_over")]
+        line.let_go("take_over")
         await two.runtime.idle()
         assert [seen for seen in two.observed if seen.error is not None] == []
         dead.down = False

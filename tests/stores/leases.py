@@ -26,11 +26,13 @@ async def overdue(store: StreamStore) -> list[StreamRef]:
     seen: list[StreamRef] = []
 
     async def listed() -> bool:
-        seen.extend(await store.due(limit=10))
+        seen.extend(await store.expired_leases(limit=10))
         return last in seen
 
     is_due: Callable[[], Awaitable[bool] | bool] = listed
     await wait_until_async(is_due, description="a lease runs out")
-    seen += await store.due(limit=10)  # the parts of the index are asked in turn: some perhaps too early before
+    seen += await store.expired_leases(
+        limit=10
+    )  # the parts of the index are asked in turn: some perhaps too early before
     await store.erase(last.key, mark_seconds=60)
     return list(dict.fromkeys(ref for ref in seen if ref != last))

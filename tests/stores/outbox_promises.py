@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from streamguard.stores.base import Owed, RequestClaim, Status
+from streamguard.stores.base import OutboxEntry, RequestClaim, Status
 from streamguard.values import StreamRef
 
 __all__ = ["OutboxPromises", "PromiseBrokenError"]
@@ -36,7 +36,7 @@ class OutboxPromises:
     _requests: dict[tuple[str, str], RequestClaim] = field(default_factory=dict)
 
     def entered(self, ref: StreamRef) -> None:
-        """`owe` was answered."""
+        """`enqueue` was answered."""
         if ref in self._recorded:
             self._entered.add(ref)
 
@@ -45,7 +45,7 @@ class OutboxPromises:
         if status is Status.OK and owed is not None and ref in self._entered:
             self._owing.add(ref)
 
-    def claimed(self, claims: Collection[Owed], *, lasting: bool) -> None:
+    def claimed(self, claims: Collection[OutboxEntry], *, lasting: bool) -> None:
         """These were claimed, until after the example's end if `lasting`."""
         refs = [owed.ref for owed in claims]
         if len(set(refs)) < len(refs) or self._held & set(refs):
@@ -58,23 +58,23 @@ class OutboxPromises:
             self._held |= set(refs)
 
     def postponed(self, ref: StreamRef, status: Status) -> None:
-        """`postpone` was answered."""
+        """`retry_later` was answered."""
         if status is Status.OK:
             self._held.discard(ref)
 
     def buried(self, ref: StreamRef, status: Status) -> None:
-        """`bury` was answered."""
+        """`dead_letter` was answered."""
         if status is Status.OK:
             self._held.discard(ref)
             self._buried.add(ref)
 
     def revived(self, ref: StreamRef, status: Status) -> None:
-        """`revive` was answered."""
+        """`requeue` was answered."""
         if status is Status.OK:
             self._buried.discard(ref)
 
     def discharged(self, ref: StreamRef, status: Status, *, closed: bool) -> None:
-        """`discharge` of a stream that was closed, or not, was answered."""
+        """`complete` of a stream that was closed, or not, was answered."""
         if status is Status.OK and closed:
             for refs in (self._owing, self._held, self._buried):
                 refs.discard(ref)
@@ -95,7 +95,7 @@ class OutboxPromises:
         if released:
             del self._requests[owner, request_key]
 
-    def observed(self, owed: Mapping[StreamRef, Owed], recorded: Collection[StreamRef]) -> None:
+    def observed(self, owed: Mapping[StreamRef, OutboxEntry], recorded: Collection[StreamRef]) -> None:
         """This is what is owed, and which streams have a record, after a step."""
         self._recorded = set(recorded)
         for refs in (self._entered, self._owing, self._discharged, self._held, self._buried):

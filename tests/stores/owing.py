@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from streamguard.stores.base import Owed, RequestClaim, StreamStore
+from streamguard.stores.base import OutboxEntry, RequestClaim, StreamStore
 from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 
 from .rules import Twins, some_open_stream, some_stream
@@ -40,7 +40,7 @@ class OwingTwins(Twins):
         self.do_owe(self.pick(which).ref, due)
 
     def do_owe(self, ref: StreamRef, due: float) -> None:
-        self.step(lambda store: store.owe(ref, due_seconds=due), waits=due == TINY)
+        self.step(lambda store: store.enqueue(ref, due_seconds=due), waits=due == TINY)
         self.promises.outbox.entered(ref)
         self.after(waits=due == TINY)
 
@@ -63,7 +63,7 @@ class OwingTwins(Twins):
 
     def do_claim(self, claim: float) -> None:
         claims = self.step(
-            lambda store: store.claim_owed(limit=PLENTY, claim_seconds=claim),
+            lambda store: store.claim_due(limit=PLENTY, claim_seconds=claim),
             waits=claim == TINY,
         )
         self.last = None  # repeated, it is another claim
@@ -73,8 +73,8 @@ class OwingTwins(Twins):
     @some_closed_stream
     @rule()
     def claim_twice_at_once(self) -> None:
-        async def claim(store: StreamStore, times: int) -> list[Owed]:
-            calls = [store.claim_owed(limit=PLENTY, claim_seconds=HOUR) for _ in range(times)]
+        async def claim(store: StreamStore, times: int) -> list[OutboxEntry]:
+            calls = [store.claim_due(limit=PLENTY, claim_seconds=HOUR) for _ in range(times)]
             return [owed for claims in await asyncio.gather(*calls) for owed in claims]
 
         claims = self.bench.run(claim(self.bench.redis, 2))
@@ -90,7 +90,7 @@ class OwingTwins(Twins):
 
     def do_postpone(self, ref: StreamRef, due: float, reason: str, *, count: bool) -> None:
         status = self.step(
-            lambda store: store.postpone(ref, due_seconds=due, reason=reason, ttl_seconds=HOUR, count=count),
+            lambda store: store.retry_later(ref, due_seconds=due, reason=reason, ttl_seconds=HOUR, count=count),
             waits=due == TINY,
         )
         self.promises.outbox.postponed(ref, status)
@@ -102,7 +102,7 @@ class OwingTwins(Twins):
         self.do_bury(self.pick_closed(which))
 
     def do_bury(self, ref: StreamRef) -> None:
-        status = self.step(lambda store: store.bury(ref, reason="too_often", ttl_seconds=HOUR))
+        status = self.step(lambda store: store.dead_letter(ref, reason="too_often", ttl_seconds=HOUR))
         self.promises.outbox.buried(ref, status)
         self.after()
 
@@ -112,7 +112,7 @@ class OwingTwins(Twins):
         self.do_revive(self.pick_closed(which))
 
     def do_revive(self, ref: StreamRef) -> None:
-        status = self.step(lambda store: store.revive(ref))
+        status = self.step(lambda store: store.requeue(ref))
         self.promises.outbox.revived(ref, status)
         self.after()
 
@@ -132,7 +132,7 @@ class OwingTwins(Twins):
         closed = ref in self.closed_streams()
         waits = closed and retention == TINY  # else nothing expires
         status = self.step(
-            lambda store: store.discharge(ref, persisted=persisted, quota=quota, retention_seconds=retention),
+            lambda store: store.complete(ref, persisted=persisted, quota=quota, retention_seconds=retention),
             waits=waits,
         )
         self.promises.outbox.discharged(ref, status, closed=closed)
@@ -144,7 +144,15 @@ class OwingTwins(Twins):
     @rule(
         which=WHICH,
         then=st.sampled_from(
-            ["owe", "revive", "postpone", "bury postpone", "bury owe", "bury revive", "discharge owe"]
+            [
+                "enqueue",
+                "requeue",
+                "retry_later",
+                "dead_letter retry_later",
+                "dead_letter enqueue",
+                "dead_letter requeue",
+                "complete enqueue",
+            ]
         ),
     )
     def work_and_be_late(self, which: int, then: str) -> None:
@@ -154,13 +162,13 @@ class OwingTwins(Twins):
         self.do_claim(HOUR)
         for step in then.split():
             match step:
-                case "owe":
+                case "enqueue":
                     self.do_owe(ref, TINY)
-                case "postpone":
+                case "retry_later":
                     self.do_postpone(ref, TINY, "late", count=True)
-                case "bury":
+                case "dead_letter":
                     self.do_bury(ref)
-                case "revive":
+                case "requeue":
                     self.do_revive(ref)
                 case _:
                     self.do_discharge(ref, None, None, HOUR)
@@ -174,7 +182,7 @@ class OwingTwins(Twins):
         ref = self.pick(which).ref
         for message_id in ("msg_0", "msg_1"):
             self.step(lambda store: store.previous(ref, message_id))  # noqa: B023 # called within this turn
-        self.step(lambda store: store.erased(ref.key))
+        self.step(lambda store: store.erasure(ref.key))
 
     @some_stream
     @rule(which=WHICH, rival=WHICH, request_key=st.sampled_from(["k1", "k2"]), expected=st.none() | WHICH)

@@ -15,7 +15,7 @@ from streamguard.stores.base import (
     AppendReply,
     Close,
     Full,
-    Lost,
+    LostLog,
     NewStream,
     Registered,
     Seal,
@@ -23,7 +23,7 @@ from streamguard.stores.base import (
     Status,
     StopReply,
     StreamStore,
-    TakeReply,
+    TakeoverReply,
     Withdrawn,
 )
 from streamguard.values import (
@@ -105,7 +105,7 @@ class Twins(TwinStores):
     @rule(which=WHICH)
     def dismiss(self, which: int) -> None:
         ref = self.pick(which).ref
-        self.step(lambda store: store.dismiss(ref.key.owner, ref.stream_id))
+        self.step(lambda store: store.release_slot(ref.key.owner, ref.stream_id))
         self.promises.slots.dismissed(ref)
         self.after()
 
@@ -158,7 +158,7 @@ class Twins(TwinStores):
         before = {ref: seen.log for ref, seen in self.promises.streams.items()}
         again = self.step(call, waits=waits)
         # A takeover repeated is another takeover.
-        if type(answer) is not TakeReply:
+        if type(answer) is not TakeoverReply:
             self.promises.repeated(status_of(answer), status_of(again))
         self.after(waits=waits)
         if {ref: seen.log for ref, seen in self.promises.streams.items()} != before:
@@ -181,8 +181,8 @@ class Twins(TwinStores):
                 raise PromiseBrokenError("I9", f"after {at} there is {expected}, read gave {found}")
         elif found != expected[: len(found)] or bool(found) != bool(expected):
             raise PromiseBrokenError("I9", f"after {at} there is {expected}, read gave {found}")
-        self.step(lambda store: store.find(ref, at))
-        if self.bench.run(self.bench.redis.find(ref, at))[1] is not held:
+        self.step(lambda store: store.check_position(ref, at))
+        if self.bench.run(self.bench.redis.check_position(ref, at))[1] is not held:
             raise PromiseBrokenError("I9", f"whether {at} is held is {held}, find says otherwise")
 
     @some_stream
@@ -196,9 +196,9 @@ class Twins(TwinStores):
                 await store.meta(foreign),
                 await store.session(foreign.key),
                 await store.read(foreign, START, max_bytes=1000),
-                await store.find(foreign, self.position(ref, self.last_seq(ref))),
+                await store.check_position(foreign, self.position(ref, self.last_seq(ref))),
                 await store.request_stop(foreign),
-                await store.take(foreign, lease_seconds=HOUR, force=True),
+                await store.take_over(foreign, lease_seconds=HOUR, force=True),
             )
 
         nothing: object = (
@@ -207,7 +207,7 @@ class Twins(TwinStores):
             [],
             (None, self.last_seq(ref) == 0),
             StopReply.ENDED,
-            TakeReply(Status.GONE, None),
+            TakeoverReply(Status.GONE, None),
         )
         if self.bench.run(look_at(self.bench.redis, look)) != nothing:
             raise PromiseBrokenError("I12", "somebody else learnt of a stream")
@@ -242,7 +242,7 @@ class Twins(TwinStores):
     @rule(session=SESSION, limit=st.integers(1, 3))
     def stop_coming(self, session: int, limit: int) -> None:
         key = SESSIONS[session]
-        answer = self.step(lambda store: store.stop_coming(key, seconds=HOUR, limit=limit))
+        answer = self.step(lambda store: store.stop_pending_requests(key, seconds=HOUR, limit=limit))
         runs = any(ref.key == key for ref in self.active_and_open())
         self.promises.stops.marked(key, answer, limit=limit, runs=runs)
         self.after()
@@ -253,7 +253,8 @@ class Twins(TwinStores):
         ref = self.pick(which).ref
         epoch = None if expected is None else self.epoch(ref, expected)
         self.step(
-            lambda store: store.take(ref, lease_seconds=lease, expected_epoch=epoch, force=force), waits=lease == TINY
+            lambda store: store.take_over(ref, lease_seconds=lease, expected_epoch=epoch, force=force),
+            waits=lease == TINY,
         )
         self.after(waits=lease == TINY)
 
@@ -264,16 +265,16 @@ class Twins(TwinStores):
         epoch = self.epoch(ref, 0)
 
         def take(store: StreamStore) -> Awaitable[object]:
-            return store.take(ref, lease_seconds=HOUR, expected_epoch=epoch, force=force)
+            return store.take_over(ref, lease_seconds=HOUR, expected_epoch=epoch, force=force)
 
         self.race(take, take)
 
     @some_open_stream
-    @rule(which=WHICH, does=st.sampled_from(["append", "beat", "seal", "close", "lose"]))
+    @rule(which=WHICH, does=st.sampled_from(["append", "beat", "seal", "close", "declare_lost"]))
     def return_superseded(self, which: int, does: str) -> None:
         """A stalled writer comes back after another took its stream and, where it would close, decided the end."""
         ref = self.open_streams()[which % len(self.open_streams())]
-        self.step(lambda store: store.take(ref, lease_seconds=HOUR, force=True))
+        self.step(lambda store: store.take_over(ref, lease_seconds=HOUR, force=True))
         self.after()
         match does:
             case "append":
@@ -364,7 +365,7 @@ class Twins(TwinStores):
 
     def closed(self, close: Close, reply: AppendReply) -> None:
         self.promises.answered(close.ref, close.epoch, reply.status)
-        self.promises.outbox.closed(close.ref, reply.status, close.owed)
+        self.promises.outbox.closed(close.ref, reply.status, close.outbox_payload)
         if reply.status is Status.OK:
             self.promises.slots.dismissed(close.ref)
 
@@ -402,8 +403,8 @@ class Twins(TwinStores):
         terminal = self.terminal(outcome, lost=True) if ends else None
         meta = self.meta(new.ref)
         untold = meta is None or epoch > 0
-        lost = Lost(new, UNTOLD if untold else self.epoch(new.ref, epoch), lease, HOUR, terminal)
-        reply = self.step(lambda store: store.lose(lost), waits=lease == TINY)
+        lost = LostLog(new, UNTOLD if untold else self.epoch(new.ref, epoch), lease, HOUR, terminal)
+        reply = self.step(lambda store: store.declare_lost(lost), waits=lease == TINY)
         adopts = untold and meta is not None and not meta.taken
         self.promises.answered(new.ref, meta.epoch if adopts and meta else lost.epoch, reply.status)
         self.after(waits=lease == TINY)
@@ -416,7 +417,7 @@ class Twins(TwinStores):
     )
     def mark(self, which: int, persisted: Persisted | None, quota: QuotaState | None) -> None:
         ref = self.pick(which).ref
-        self.step(lambda store: store.mark(ref, persisted=persisted, quota=quota))
+        self.step(lambda store: store.update_meta(ref, persisted=persisted, quota=quota))
         self.after()
 
     @rule(session=SESSION)

@@ -20,7 +20,7 @@ class StopPromises:
     """By owner, the latest last."""
 
     def marked(self, key: SessionKey, answer: bool, *, limit: int, runs: bool) -> None:
-        """`stop_coming` was answered; `runs` when the session has a stream that is not sealed."""
+        """`stop_pending_requests` was answered; `runs` when the session has a stream that is not sealed."""
         if answer is runs:
             raise PromiseBrokenError("stop", f"{answer} for a session of which a stream runs: {runs}")
         if answer:

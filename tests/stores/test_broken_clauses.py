@@ -40,13 +40,13 @@ BROKEN = {
     ),
     "a stop is left beside the stream that runs": Broken(
         Suite.test_while_a_stream_runs_no_other_is_stopped,
-        "stop_coming",
+        "stop_pending_requests",
         "if active[2] == 'o' then return 'running' end",
         "",
     ),
     "an owner's stops have no limit": Broken(
         Suite.test_of_an_owners_sessions_so_many_are_stopped_at_once,
-        "stop_coming",
+        "stop_pending_requests",
         "redis.call('DEL', oldest)",
         "",
     ),

@@ -92,9 +92,9 @@ async def test_a_sessions_latest_streams_are_read_without_the_others(counting: C
     key = fresh_key()
     refs = [await answered(counting.store, key, f"m{number}") for number in range(LONG)]
     counting.begin()
-    assert [meta.ref for meta in await counting.store.streams(key, limit=1)] == [refs[-1]]
+    assert [meta.ref for meta in await counting.store.session_streams(key, limit=1)] == [refs[-1]]
     assert counting.reads() < LONG / 4  # a slice of them, each read in three steps
-    assert [meta.ref for meta in await counting.store.streams(key, limit=LONG)] == refs[::-1]
+    assert [meta.ref for meta in await counting.store.session_streams(key, limit=LONG)] == refs[::-1]
 
 
 async def test_streams_that_expired_are_passed_over_in_slices(counting: Counting) -> None:
@@ -105,7 +105,7 @@ async def test_streams_that_expired_are_passed_over_in_slices(counting: Counting
     gone = [await answered(counting.store, key, f"m{number}") for number in range(100)]
     counting.client.delete(*(counting.store._keys.stream(ref).meta for ref in gone))
     counting.begin()
-    assert [meta.ref for meta in await counting.store.streams(key, limit=1)] == [first]
+    assert [meta.ref for meta in await counting.store.session_streams(key, limit=1)] == [first]
     stats = counting.client.info("commandstats")
     assert stats["cmdstat_evalsha"]["calls"] == 7
 
@@ -172,7 +172,7 @@ async def owing(store: RedisStore, *, due_seconds: float) -> StreamRef:
     """A closed stream that owes a save."""
     ref = await begin(store)
     await seal(store, ref)
-    await store.owe(ref, due_seconds=due_seconds)
+    await store.enqueue(ref, due_seconds=due_seconds)
     await store.close(closing(ref, owed=b"{}"))
     return ref
 
@@ -182,9 +182,9 @@ async def test_a_dry_run_looks_at_no_more_of_the_outbox_than_it_tells_of(countin
     for _ in range(300):
         await owing(counting.store, due_seconds=600.0)
     counting.begin()
-    assert [owed.ref for owed in await counting.store.overdue(limit=3)] == due[:3]
+    assert [owed.ref for owed in await counting.store.peek_due(limit=3)] == due[:3]
     assert counting.reads() <= 16 + 3
-    assert [owed.ref for owed in await counting.store.overdue(limit=100)] == due
-    before = [owed.ref for owed in await counting.store.claim_owed(limit=10, claim_seconds=60.0)]
+    assert [owed.ref for owed in await counting.store.peek_due(limit=100)] == due
+    before = [owed.ref for owed in await counting.store.claim_due(limit=10, claim_seconds=60.0)]
     assert sorted(ref.stream_id for ref in before) == sorted(ref.stream_id for ref in due)
-    assert await counting.store.overdue(limit=100) == []
+    assert await counting.store.peek_due(limit=100) == []

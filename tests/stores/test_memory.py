@@ -100,7 +100,7 @@ async def test_a_forgotten_log_is_freed(clock: Clock, ended: str) -> None:
         before = tracemalloc.take_snapshot()
         later = [await finished(store, payload_bytes=200_000) for _ in range(40)]
         clock.now += 3600
-        await store.due(limit=1)
+        await store.expired_leases(limit=1)
         gc.collect()
         growth = sum(change.size_diff for change in tracemalloc.take_snapshot().compare_to(before, "filename"))
     finally:
@@ -112,14 +112,14 @@ async def test_a_forgotten_log_is_freed(clock: Clock, ended: str) -> None:
 async def test_what_is_owed_is_kept_whatever_its_size_until_it_is_given_up() -> None:
     store = MemoryStore(max_bytes=100_000)
     refs = [await owing(store, payload=b"x" * 50_000) for _ in range(5)]
-    assert {owed.ref for owed in await store.claim_owed(limit=10, claim_seconds=60)} == set(refs)
-    await store.bury(refs[0], reason="r", ttl_seconds=60)
-    await store.discharge(refs[1], retention_seconds=60)
-    await store.bury(refs[2], reason="r", ttl_seconds=60)
-    await store.revive(refs[2])
+    assert {owed.ref for owed in await store.claim_due(limit=10, claim_seconds=60)} == set(refs)
+    await store.dead_letter(refs[0], reason="r", ttl_seconds=60)
+    await store.complete(refs[1], retention_seconds=60)
+    await store.dead_letter(refs[2], reason="r", ttl_seconds=60)
+    await store.requeue(refs[2])
     await owing(store, payload=b"x" * 50_000)
     assert [await store.meta(ref) is None for ref in refs] == [True, True, False, False, False]
-    assert await store.owed(dead=True, limit=10) == []
+    assert await store.outbox_entries(dead=True, limit=10) == []
 
 
 @pytest.mark.long
@@ -142,7 +142,7 @@ async def test_claims_of_requests_are_forgotten_when_they_expire(clock: Clock) -
 async def test_nobody_is_called_inside_a_step() -> None:
     store = MemoryStore()
     ref, hints = await begin(store), Hints()
-    async with store.watch(ref, hints):
+    async with store.subscribe(ref, hints):
         await put(store, ref, 1, b"a")
         assert hints.seen == []
         await hints.until(bool, description="the append's hint")
@@ -151,7 +151,7 @@ async def test_nobody_is_called_inside_a_step() -> None:
 async def test_a_hint_under_way_does_not_reach_a_watcher_that_left() -> None:
     store = MemoryStore()
     ref, hints = await begin(store), Hints()
-    async with store.watch(ref, hints):
+    async with store.subscribe(ref, hints):
         await put(store, ref, 1, b"a")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -162,7 +162,7 @@ async def test_what_a_watcher_is_told_does_not_change_afterwards() -> None:
     store = MemoryStore()
     ref, hints = await begin(store), Hints()
     batch = data(b"a")
-    async with store.watch(ref, hints):
+    async with store.subscribe(ref, hints):
         await store.append([Append(ref, epoch_of(ref), 1, batch, False)])
         batch.append((EventKind.DATA, b"b"))
         await hints.until(bool, description="the append's hint")

@@ -70,7 +70,7 @@ class TestRedisStore(StreamStoreSuite):
 async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Callable[[str], None]) -> None:
     key = fresh_key()
     new = new_stream(key)
-    async with store.watch(new.ref, lambda hint: None):
+    async with store.subscribe(new.ref, lambda hint: None):
         check("watch before registration")
         ref = registered(await try_register(store, new)).ref
         check("register")
@@ -83,22 +83,22 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
     await beat(store, ref)
     check("heartbeat")
     await take(store, ref, lease=5, force=True)
-    check("take")
+    check("take_over")
     await store.request_stop(ref)
     check("stop")
     await seal(store, ref, 2, epoch=2)
     check("seal")
     await store.close(closing(ref, b"z", epoch=2, owed=b"{}"))
     check("close")
-    await store.mark(ref, persisted=Persisted.YES)
-    check("mark")
+    await store.update_meta(ref, persisted=Persisted.YES)
+    check("update_meta")
     lost = new_stream(key)
-    await store.lose(losing(lost))
-    check("lose")
-    await store.lose(losing(lost, terminal=tombstone()))
+    await store.declare_lost(losing(lost))
+    check("declare_lost")
+    await store.declare_lost(losing(lost, terminal=tombstone()))
     check("tombstone")
-    await store.due(limit=10)
-    check("due")
+    await store.expired_leases(limit=10)
+    check("expired_leases")
     await store.erase(key, mark_seconds=60)
     check("erase")
 
@@ -156,7 +156,7 @@ async def test_namespaces_share_a_server_without_meeting(store: RedisStore, redi
         assert await other.meta(ref) is None
         assert (await other.session(ref.key)).last_id is None
         assert await overdue(store) == [ref]
-        assert await other.due(limit=10) == []
+        assert await other.expired_leases(limit=10) == []
     finally:
         await other.aclose()
 
@@ -191,7 +191,7 @@ async def test_at_most_four_connections_and_two_more_for_viewers(own_redis: Call
         refs = [await begin(store) for _ in range(20)]
         await asyncio.gather(*(put(store, ref, 1, b"a") for ref in refs))
         before = others()
-        watches = [store.watch(ref, lambda hint: None) for ref in refs]
+        watches = [store.subscribe(ref, lambda hint: None) for ref in refs]
         await asyncio.gather(*(watch.__aenter__() for watch in watches))
         await asyncio.gather(*(store.read(ref, START, max_bytes=100) for ref in refs * 5))
         assert others() <= before + 2
@@ -274,11 +274,11 @@ async def test_a_log_trimmed_by_hand_says_where_it_begins(
     for at in held:
         found = await store.read(ref, at, max_bytes=1000)
         assert [event.seq for event in found] == list(range(at.seq + 1, 11))
-        assert (await store.find(ref, at))[1]
+        assert (await store.check_position(ref, at))[1]
     for at in (START, Position(epoch_of(ref), 6)):
         with pytest.raises(LogBrokenError):
             await store.read(ref, at, max_bytes=1000)
-    assert not (await store.find(ref, Position(epoch_of(ref), 6)))[1]
+    assert not (await store.check_position(ref, Position(epoch_of(ref), 6)))[1]
 
 
 async def test_a_log_with_a_hole_is_read_up_to_it_and_no_further(
@@ -307,10 +307,10 @@ async def test_nothing_is_published_unless_someone_watches(own_redis: Callable[[
 
     try:
         ref = await begin(store)
-        async with store.watch(ref, lambda hint: None, data=False):
+        async with store.subscribe(ref, lambda hint: None, data=False):
             await put(store, ref, 1, b"a")
             assert published() == 0
-        async with store.watch(ref, lambda hint: None):
+        async with store.subscribe(ref, lambda hint: None):
             await put(store, ref, 2, b"b")
             assert published() == 1
     finally:
@@ -371,7 +371,7 @@ async def test_wrong_index_entries_are_corrected_on_the_way(
     for ref, shard in members.items():
         client.zadd(shard, {encode_member(ref): 1})
         client.expire(shard, 60)
-    assert await store.due(limit=10) == []
+    assert await store.expired_leases(limit=10) == []
     assert client.zscore(members[closed], encode_member(closed)) is None
     assert client.zscore(members[gone], encode_member(gone)) is None
     assert (client.zscore(members[running], encode_member(running)) or 0) > 1e12
@@ -450,7 +450,7 @@ async def test_after_closing_every_call_is_refused(redis_url: str) -> None:
     with pytest.raises(StoreUnavailableError, match="closed"):
         await store.ping()
     with pytest.raises(StoreUnavailableError, match="closed"):
-        async with store.watch(StreamRef(SessionKey("o", "s"), "0" * 24), lambda hint: None):
+        async with store.subscribe(StreamRef(SessionKey("o", "s"), "0" * 24), lambda hint: None):
             pytest.fail("entered")
 
 

@@ -134,7 +134,7 @@ async def test_a_wrong_password_is_not_repeated_anywhere(own_redis: Callable[...
 
 async def _works(store: RedisStore) -> None:
     ref, hints = await begin(store), Hints()
-    async with store.watch(ref, hints):
+    async with store.subscribe(ref, hints):
         await put(store, ref, 1, b"a")
         await hints.until(bool, description="the append's hint")
     assert payloads(await log(store, ref)) == [b"a"]

@@ -103,8 +103,8 @@ async def test_a_tombstone_whose_reply_was_lost_is_repeated(store: RedisStore, p
     new = new_stream()
     proxy.lose_reply(new.ref.stream_id.encode())
     with pytest.raises(StoreUnavailableError):
-        await store.lose(losing(new, terminal=tombstone()))
-    assert (await store.lose(losing(new, terminal=tombstone()))).status is Status.DUPLICATE
+        await store.declare_lost(losing(new, terminal=tombstone()))
+    assert (await store.declare_lost(losing(new, terminal=tombstone()))).status is Status.DUPLICATE
     assert len(await log(store, new.ref)) == 1
 
 
@@ -113,7 +113,7 @@ async def test_closing_stands_though_its_index_entry_could_not_be_removed(store:
     await seal(store, ref)
     proxy.lose_request(b"ZREM")
     assert (await store.close(closing(ref))).status is Status.OK
-    assert await store.due(limit=10) == []
+    assert await store.expired_leases(limit=10) == []
 
 
 # -- unknown scripts --------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ async def test_a_hanging_server_costs_no_more_than_the_command_timeout(store: Re
 
 
 async def _watch(store: RedisStore, ref: StreamRef) -> None:
-    async with store.watch(ref, lambda hint: None):
+    async with store.subscribe(ref, lambda hint: None):
         pass
 
 
@@ -227,7 +227,7 @@ async def test_what_is_no_redis_is_an_error_at_once() -> None:
 async def test_a_reply_too_many_is_nobodys_answer() -> None:
     async with answering(b"+OK\r\n+WRONG\r\n") as (store, connections):
         for _ in range(3):
-            await store.dismiss("owner", "stream")  # one command
+            await store.release_slot("owner", "stream")  # one command
         assert connections == [3]
 
 

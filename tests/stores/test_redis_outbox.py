@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
-from streamguard.stores.base import Owed, Partition, RequestClaim, Status
+from streamguard.stores.base import OutboxEntry, Partition, RequestClaim, Status
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
@@ -66,17 +66,17 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
     ref = await owing(store)
     check("owe and close")
     await claimed(store, ref)
-    check("claim_owed")
-    await store.postpone(ref, due_seconds=1, reason="r", ttl_seconds=60)
-    check("postpone")
-    await store.bury(ref, reason="r", ttl_seconds=60)
-    check("bury")
-    await store.owed(dead=True, limit=1)
+    check("claim_due")
+    await store.retry_later(ref, due_seconds=1, reason="r", ttl_seconds=60)
+    check("retry_later")
+    await store.dead_letter(ref, reason="r", ttl_seconds=60)
+    check("dead_letter")
+    await store.outbox_entries(dead=True, limit=1)
     check("owed")
-    await store.revive(ref)
-    check("revive")
+    await store.requeue(ref)
+    check("requeue")
     await store.previous(ref, "m")
-    await store.erased(ref.key)
+    await store.erasure(ref.key)
     check("previous and erased")
     claim = RequestClaim(ref, "f")
     await store.claim_request("owner", "key", claim, ttl_seconds=60)
@@ -84,32 +84,32 @@ async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Cal
     check("claim_request")
     assert await store.release_request("owner", "key", RequestClaim(ref, "g"))
     check("release_request")
-    await store.discharge(ref, retention_seconds=60)
-    check("discharge")
+    await store.complete(ref, retention_seconds=60)
+    check("complete")
 
 
 async def test_the_index_outlives_what_is_owed(store: RedisStore, index: Index) -> None:
     ref = await begin(store)
     await seal(store, ref)
-    await store.owe(ref, due_seconds=0)
+    await store.enqueue(ref, due_seconds=0)
     assert 7 * DAY < index.lives_ms(ref) / 1000 < 9 * DAY
     await store.close(closing(ref, owed=b"{}", retention=MONTH))
     assert index.lives_ms(ref) / 1000 > MONTH
-    for step in ("postpone", "bury"):
+    for step in ("retry_later", "dead_letter"):
         index.client.pexpire(KEYS.outbox_shard(ref), 5000)
-        if step == "postpone":
-            await store.postpone(ref, due_seconds=0, reason="r", ttl_seconds=MONTH)
+        if step == "retry_later":
+            await store.retry_later(ref, due_seconds=0, reason="r", ttl_seconds=MONTH)
         else:
-            await store.bury(ref, reason="r", ttl_seconds=MONTH)
+            await store.dead_letter(ref, reason="r", ttl_seconds=MONTH)
         assert index.lives_ms(ref) / 1000 > MONTH, step
 
 
 async def test_nothing_is_left_of_what_was_discharged_or_erased(store: RedisStore, index: Index) -> None:
     discharged, erased, dead = [await owing(store) for _ in range(3)]
-    await store.bury(dead, reason="r", ttl_seconds=60)
+    await store.dead_letter(dead, reason="r", ttl_seconds=60)
     assert index.size() == 3
-    await store.postpone(discharged, due_seconds=0, reason="r", ttl_seconds=60)
-    await store.discharge(discharged, persisted=Persisted.YES, retention_seconds=60)
+    await store.retry_later(discharged, due_seconds=0, reason="r", ttl_seconds=60)
+    await store.complete(discharged, persisted=Persisted.YES, retention_seconds=60)
     await store.erase(erased.key, mark_seconds=60)
     await store.erase(dead.key, mark_seconds=60)
     await store.ping()  # after what was posted
@@ -121,11 +121,11 @@ async def test_nothing_is_left_of_what_was_discharged_or_erased(store: RedisStor
 
 async def test_dead_letters_leave_the_index_when_their_records_expire(store: RedisStore, index: Index) -> None:
     gone, kept = await owing(store), await owing(store)
-    await store.bury(gone, reason="r", ttl_seconds=0.05)
-    await store.bury(kept, reason="r", ttl_seconds=60)
+    await store.dead_letter(gone, reason="r", ttl_seconds=0.05)
+    await store.dead_letter(kept, reason="r", ttl_seconds=60)
 
     async def left() -> bool:
-        assert await store.claim_owed(limit=1, claim_seconds=60) == []
+        assert await store.claim_due(limit=1, claim_seconds=60) == []
         return index.score(gone) is None
 
     has_left: Callable[[], Awaitable[bool] | bool] = left
@@ -136,7 +136,7 @@ async def test_dead_letters_leave_the_index_when_their_records_expire(store: Red
 async def test_a_claim_reads_no_more_than_it_may_give(store: RedisStore, index: Index) -> None:
     refs = [await owing(store) for _ in range(5)]
     before = {ref: index.score(ref) for ref in refs}
-    (owed,) = await store.claim_owed(limit=1, claim_seconds=60)
+    (owed,) = await store.claim_due(limit=1, claim_seconds=60)
     assert [ref for ref in refs if index.score(ref) != before[ref]] == [owed.ref]
 
 
@@ -150,17 +150,17 @@ async def test_an_account_limited_to_the_documented_commands_suffices(own_redis:
     try:
         ref = await owing(store)
         assert len(await claimed(store, ref)) == 1
-        assert await store.postpone(ref, due_seconds=60, reason="r", ttl_seconds=60) is Status.OK
+        assert await store.retry_later(ref, due_seconds=60, reason="r", ttl_seconds=60) is Status.OK
         assert await listed(store, ref) is not None
-        assert await store.bury(ref, reason="r", ttl_seconds=60) is Status.OK
-        assert await store.revive(ref) is Status.OK
-        assert await store.discharge(ref, retention_seconds=60) is Status.OK
+        assert await store.dead_letter(ref, reason="r", ttl_seconds=60) is Status.OK
+        assert await store.requeue(ref) is Status.OK
+        assert await store.complete(ref, retention_seconds=60) is Status.OK
         assert await store.previous(ref, "unknown") is None
         claim = RequestClaim(ref, "f")
         assert await store.claim_request("o", "key", claim, ttl_seconds=60) == claim
         assert await store.release_request("o", "key", claim)
         await store.erase(ref.key, mark_seconds=60)
-        assert await store.erased(ref.key) is not None
+        assert await store.erasure(ref.key) is not None
     finally:
         await store.aclose()
 
@@ -176,9 +176,9 @@ async def test_a_postponement_cut_off_before_the_index_leaves_the_claim(
     until = index.score(ref)
     proxy.lose_request(b"\r\ndue\r\n")
     with pytest.raises(StoreUnavailableError):
-        await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
+        await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
     assert index.score(ref) == until
-    assert await store.postpone(ref, due_seconds=0, reason="timeout", ttl_seconds=60) is Status.OK
+    assert await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=60) is Status.OK
     (owed,) = await claimed(store, ref)
     assert (owed.attempts, owed.reason) == (2, "timeout")  # at least the failed ones
 
@@ -189,7 +189,7 @@ async def test_a_burial_cut_off_before_the_index_is_completed_by_whoever_comes(
     ref = await owing(store)
     proxy.lose_request(b"\r\ndead\r\n")
     with pytest.raises(StoreUnavailableError):
-        await store.bury(ref, reason="too_often", ttl_seconds=60)
+        await store.dead_letter(ref, reason="too_often", ttl_seconds=60)
     assert (index.score(ref) or 0) > 0
     assert await claimed(store, ref) == []
     assert (index.score(ref) or 0) < 0
@@ -200,14 +200,14 @@ async def test_a_burial_cut_off_before_the_index_is_completed_by_whoever_comes(
 
 async def test_a_revival_cut_off_before_the_index_can_be_repeated(store: RedisStore, proxy: FaultProxy) -> None:
     ref = await owing(store)
-    await store.bury(ref, reason="too_often", ttl_seconds=60)
+    await store.dead_letter(ref, reason="too_often", ttl_seconds=60)
     proxy.lose_request(b"\r\ndue\r\n")
     with pytest.raises(StoreUnavailableError):
-        await store.revive(ref)
+        await store.requeue(ref)
     still = await listed(store, ref, dead=True)
     assert still is not None
     assert still.dead
-    assert await store.revive(ref) is Status.OK
+    assert await store.requeue(ref) is Status.OK
     assert await listed(store, ref, dead=True) is None
     assert len(await claimed(store, ref)) == 1
 
@@ -217,7 +217,7 @@ async def test_a_discharge_cut_off_before_the_index_is_completed_by_whoever_come
 ) -> None:
     ref = await owing(store)
     proxy.lose_request(b"ZREM")
-    assert await store.discharge(ref, retention_seconds=60) is Status.OK
+    assert await store.complete(ref, retention_seconds=60) is Status.OK
     assert await listed(store, ref) is None
     assert await claimed(store, ref) == []
     await store.ping()
@@ -228,8 +228,8 @@ async def test_a_claim_whose_reply_was_lost_comes_up_again(store: RedisStore, pr
     ref = await owing(store)
     proxy.lose_reply(b"\r\n123\r\n")
     with pytest.raises(StoreUnavailableError):
-        await store.claim_owed(limit=10, claim_seconds=0.123)
-    again: Callable[[], Awaitable[list[Owed]] | list[Owed]] = partial(claimed, store, ref)
+        await store.claim_due(limit=10, claim_seconds=0.123)
+    again: Callable[[], Awaitable[list[OutboxEntry]] | list[OutboxEntry]] = partial(claimed, store, ref)
     assert len(await wait_until_async(again, description="the claim has run out")) == 1
 
 
@@ -238,14 +238,14 @@ async def test_entering_and_discharging_are_repeated_without_harm(store: RedisSt
     await seal(store, ref)
     proxy.lose_reply(encode_member(ref))
     with pytest.raises(StoreUnavailableError):
-        await store.owe(ref, due_seconds=0)
-    await store.owe(ref, due_seconds=0)
+        await store.enqueue(ref, due_seconds=0)
+    await store.enqueue(ref, due_seconds=0)
     await store.close(closing(ref, owed=b"{}"))
     assert len(await claimed(store, ref)) == 1
     proxy.lose_reply(ref.stream_id.encode())
     with pytest.raises(StoreUnavailableError):
-        await store.discharge(ref, persisted=Persisted.YES, retention_seconds=60)
-    assert await store.discharge(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
+        await store.complete(ref, persisted=Persisted.YES, retention_seconds=60)
+    assert await store.complete(ref, persisted=Persisted.YES, retention_seconds=60) is Status.OK
     assert (await meta(store, ref)).persisted is Persisted.YES
     assert await listed(store, ref) is None
 
@@ -272,23 +272,23 @@ async def test_an_entry_nobody_can_read_holds_up_no_other(store: RedisStore, ind
     index.client.zadd(foreign, {"!": 1})
     told: list[Unreadable] = []
     store.on_unreadable = told.append
-    found = [owed.ref for owed in await store.claim_owed(limit=10, claim_seconds=60)]
+    found = [owed.ref for owed in await store.claim_due(limit=10, claim_seconds=60)]
     assert sorted(found, key=str) == sorted([damaged, good], key=str)  # a count that is none begins anew
     assert {one.action for one in told} == {"removed", "dead_letter"}
     assert index.client.zscore(foreign, "!") is None
-    assert {owed.ref for owed in await store.owed(dead=False, limit=10)} == {damaged, good}
-    (dead,) = await store.owed(dead=True, limit=10)
+    assert {owed.ref for owed in await store.outbox_entries(dead=False, limit=10)} == {damaged, good}
+    (dead,) = await store.outbox_entries(dead=True, limit=10)
     assert (dead.ref, dead.reason, dead.dead) == (of_another_type, "record_unreadable", True)
-    assert await store.claim_owed(limit=10, claim_seconds=60) == []
-    assert await store.discharge(of_another_type, retention_seconds=60) is Status.OK
+    assert await store.claim_due(limit=10, claim_seconds=60) == []
+    assert await store.complete(of_another_type, retention_seconds=60) is Status.OK
     await wait_until_async(lambda: index.score(of_another_type) is None, description="it is off the list")
 
 
 async def test_an_attempt_at_a_count_that_is_none_counts_from_nothing(store: RedisStore, index: Index) -> None:
     ref = await owing(store)
     index.client.hset(KEYS.stream(ref).meta, "ja", "many")
-    assert await store.postpone(ref, due_seconds=0, reason="r", ttl_seconds=60) is Status.OK
-    (owed,) = await store.owed(dead=False, limit=10)
+    assert await store.retry_later(ref, due_seconds=0, reason="r", ttl_seconds=60) is Status.OK
+    (owed,) = await store.outbox_entries(dead=False, limit=10)
     assert owed.attempts == 1
 
 
@@ -301,9 +301,9 @@ async def test_an_index_of_another_type_is_begun_anew(store: RedisStore, index: 
         index.client.delete(shard)
         index.client.set(shard, "text", ex=60)
     other = await begin(store, SessionKey(ref.key.owner, "another"))
-    await store.owe(ref, due_seconds=0)
-    assert await store.due(limit=10) == []
-    assert await store.share("w", lease_seconds=5) == Partition(0, 1)
+    await store.enqueue(ref, due_seconds=0)
+    assert await store.expired_leases(limit=10) == []
+    assert await store.partition("w", lease_seconds=5) == Partition(0, 1)
     kinds = {one.record for one in told}
     assert kinds >= {RecordKind.OUTBOX, RecordKind.OWNER_SLOTS}
     assert (await meta(store, other)).lease_seconds > 0
@@ -323,10 +323,10 @@ async def test_work_of_a_later_version_is_left_to_it(store: RedisStore, index: I
     assert index.score(ref) == before
     assert await listed(store, ref) is None
     steps: list[Callable[[], Awaitable[Status]]] = [
-        lambda: store.postpone(ref, due_seconds=0, reason="r", ttl_seconds=60),
-        lambda: store.bury(ref, reason="r", ttl_seconds=60),
-        lambda: store.revive(ref),
-        lambda: store.discharge(ref, retention_seconds=60),
+        lambda: store.retry_later(ref, due_seconds=0, reason="r", ttl_seconds=60),
+        lambda: store.dead_letter(ref, reason="r", ttl_seconds=60),
+        lambda: store.requeue(ref),
+        lambda: store.complete(ref, retention_seconds=60),
     ]
     for step in steps:
         with pytest.raises(StoreFormatError):
@@ -360,7 +360,7 @@ async def test_an_erased_session_is_named_nowhere(store: RedisStore, index: Inde
     key = SessionKey("an owner's name", "a session's name")
     ref = await begin(store, key)
     await seal(store, ref)
-    await store.owe(ref, due_seconds=60)
+    await store.enqueue(ref, due_seconds=60)
     await store.close(closing(ref, owed=b"payload"))
     claim = RequestClaim(ref, "f")
     assert await store.claim_request(key.owner, "the request's key", claim, ttl_seconds=60) == claim
@@ -390,6 +390,6 @@ async def test_a_long_listing_is_complete_and_in_order(store: RedisStore, index:
             pipe.restore(KEYS.stream(other).meta, 60_000, record)
         pipe.zadd(shard, {encode_member(other): 1_000 for other in others})
         pipe.execute()
-    found = [owed.ref for owed in await store.owed(dead=False, limit=1400)]
-    found += [owed.ref for owed in await store.owed(dead=False, limit=1400, after=found[-1])]
+    found = [owed.ref for owed in await store.outbox_entries(dead=False, limit=1400)]
+    found += [owed.ref for owed in await store.outbox_entries(dead=False, limit=1400, after=found[-1])]
     assert found == sorted([*others, ref], key=lambda ref: ref.stream_id)

@@ -156,7 +156,7 @@ async def test_a_record_of_a_later_version_is_reported_and_left_alone(
         lambda: store.request_stop(ref),
         lambda: store.seal(ref, epoch_of(ref), a_seal(1)),
         lambda: store.close(closing(ref)),
-        lambda: store.mark(ref, persisted=Persisted.YES),
+        lambda: store.update_meta(ref, persisted=Persisted.YES),
         lambda: store.erase(ref.key, mark_seconds=1),
     ]
     for step in steps:
@@ -188,7 +188,7 @@ async def test_a_session_of_a_later_version_is_reported_and_its_pointers_are_lef
             await step()
     later = new_stream(ref.key, age=0)
     for terminal in (None, tombstone()):
-        assert (await store.lose(losing(later, terminal=terminal))).status is Status.OK
+        assert (await store.declare_lost(losing(later, terminal=terminal))).status is Status.OK
         assert client.hgetall(name) == before
     await seal(store, ref)
     assert (await store.close(closing(ref))).status is Status.OK
@@ -272,7 +272,7 @@ async def test_foreign_members_of_the_lease_index_are_reported_and_removed(
         client.zadd(shard, {member: 1})
     client.expire(shard, 5)
     for _ in range(10):
-        found = await store.due(limit=1)
+        found = await store.expired_leases(limit=1)
         if found:
             break
     assert found == [ref]

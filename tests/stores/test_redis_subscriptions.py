@@ -45,7 +45,7 @@ async def test_a_hint_carries_the_new_events_byte_for_byte(store: RedisStore, re
     ref, hints = await begin(store), Hints()
     hostile = [b"", b"\0\r\n\xff", b"x" * 100_000, "🌍".encode()]
     await put(store, ref, 1, b"before")
-    async with remote.watch(ref, hints):
+    async with remote.subscribe(ref, hints):
         await put(store, ref, 1, b"before", *hostile)
         await hints.until(bool, description="the append's hint")
     assert hints.seen == [Hint(2, tuple((EventKind.DATA, payload) for payload in hostile), False, epoch_of(ref))]
@@ -54,7 +54,7 @@ async def test_a_hint_carries_the_new_events_byte_for_byte(store: RedisStore, re
 async def test_a_hint_of_large_events_says_only_that_there_are_some(store: RedisStore, remote: RedisStore) -> None:
     """What Redis holds for a subscriber that is slow is bounded, and one past it loses its connection."""
     ref, hints = await begin(store), Hints()
-    async with remote.watch(ref, hints):
+    async with remote.subscribe(ref, hints):
         await put(store, ref, 1, b"x" * 1_048_577)
         await hints.until(bool, description="the append's hint")
     assert hints.seen == [Hint(1, (), False, epoch_of(ref))]
@@ -65,7 +65,11 @@ async def test_a_hint_of_large_events_says_only_that_there_are_some(store: Redis
 async def test_only_the_right_stream_and_kind_of_watcher_is_told(store: RedisStore, remote: RedisStore) -> None:
     ref, other = await begin(store), await begin(store)
     everything, control, elsewhere = Hints(), Hints(), Hints()
-    async with remote.watch(ref, everything), remote.watch(ref, control, data=False), remote.watch(other, elsewhere):
+    async with (
+        remote.subscribe(ref, everything),
+        remote.subscribe(ref, control, data=False),
+        remote.subscribe(other, elsewhere),
+    ):
         await put(store, ref, 1, b"a")
         await store.request_stop(ref)
         await everything.until(lambda seen: len(seen) == 2, description="append and stop")
@@ -79,13 +83,13 @@ async def test_a_lost_connection_is_repaired_by_an_empty_hint(
 ) -> None:
     refs = [await begin(store) for _ in range(3)]
     hints = [Hints() for _ in refs]
-    async with remote.watch(refs[0], hints[0]), remote.watch(refs[1], hints[1], data=False):
+    async with remote.subscribe(refs[0], hints[0]), remote.subscribe(refs[1], hints[1], data=False):
         proxy.refuse()
         await put(store, refs[0], 1, b"missed")
         proxy.forward()
         for some in hints[:2]:
             await some.until(lambda seen: EMPTY in seen, description="the repair hint")
-        async with remote.watch(refs[2], hints[2]):
+        async with remote.subscribe(refs[2], hints[2]):
             await put(store, refs[0], 2, b"seen")
             await put(store, refs[2], 1, b"too")
             await hints[0].until(lambda seen: hint_of(refs[0], 2, b"seen") in seen, description="hints flow again")
@@ -97,15 +101,15 @@ async def test_after_a_long_outage_old_and_new_watchers_are_served(
     store: RedisStore, remote: RedisStore, proxy: FaultProxy
 ) -> None:
     ref, old, new = await begin(store), Hints(), Hints()
-    async with remote.watch(ref, old):
+    async with remote.subscribe(ref, old):
         proxy.refuse()
         for _ in range(3):  # each waits for an attempt of the reader's that fails
             with pytest.raises(StoreUnavailableError):
-                async with remote.watch(ref, new):
+                async with remote.subscribe(ref, new):
                     pytest.fail("entered")
         proxy.forward()
         await old.until(lambda seen: EMPTY in seen, description="the repair hint")
-        async with remote.watch(ref, new):
+        async with remote.subscribe(ref, new):
             await put(store, ref, 1, b"a")
             for some in (old, new):
                 await some.until(lambda seen: seen[-1:] == [hint_of(ref, 1, b"a")], description="hints flow again")
@@ -120,7 +124,7 @@ async def test_a_connection_that_died_silently_is_found(
 ) -> None:
     monkeypatch.setattr(subscriptions, "_IDLE_SECONDS", 0.1)
     ref, hints = await begin(store), Hints()
-    async with remote.watch(ref, hints):
+    async with remote.subscribe(ref, hints):
         connections = proxy.connections
         # Only the hint connection is used meanwhile, so it is the one that falls silent.
         proxy.lose_reply(b"PING", cut=False)
@@ -140,7 +144,7 @@ async def test_a_stream_stays_marked_while_it_is_watched(
     ref, hints = await begin(store), Hints()
     meta = Keys("streamguard").stream(ref).meta
     client = redis_server.client(redis_database)
-    async with remote.watch(ref, hints):
+    async with remote.subscribe(ref, hints):
         client.hset(meta, "w", "1")
         await wait_until_async(lambda: client.hget(meta, "w") != b"1", description="the mark is renewed")
         await put(store, ref, 1, b"a")
@@ -151,7 +155,7 @@ async def test_leaving_and_entering_again_at_once_misses_nothing(store: RedisSto
     ref = await begin(store)
     for seq in range(1, 51):
         hints = Hints()
-        async with remote.watch(ref, hints):
+        async with remote.subscribe(ref, hints):
             await put(store, ref, seq, b"a")
             await hints.until(bool, description=f"hint {seq}")
 
@@ -163,8 +167,8 @@ async def test_channels_are_given_back(store: RedisStore, redis_server: RedisSer
         return len(client.pubsub_channels(Keys("streamguard").stream(ref).meta + b"*"))
 
     ref = await begin(store)
-    async with store.watch(ref, Hints()):
-        async with store.watch(ref, Hints(), data=False):
+    async with store.subscribe(ref, Hints()):
+        async with store.subscribe(ref, Hints(), data=False):
             assert channels(ref) == 2
         assert channels(ref) == 2
     await wait_until_async(lambda: channels(ref) == 0, description="no channel is left")
@@ -178,7 +182,7 @@ async def test_a_cancelled_entry_leaves_nothing_behind(
     hints = Hints()
 
     async def enter() -> None:
-        async with remote.watch(ref, hints):
+        async with remote.subscribe(ref, hints):
             pytest.fail("entered")
 
     before = proxy.connections
@@ -188,7 +192,7 @@ async def test_a_cancelled_entry_leaves_nothing_behind(
     with pytest.raises(asyncio.CancelledError):
         await task
     proxy.forward()
-    async with remote.watch(ref, Hints()) as entered:
+    async with remote.subscribe(ref, Hints()) as entered:
         assert entered is None
         await end(store, ref)
     assert hints.seen == []
@@ -202,7 +206,7 @@ async def test_a_watcher_that_raises_costs_the_others_nothing(store: RedisStore)
     def raising(hint: Hint) -> None:
         raise RuntimeError("mistake")
 
-    async with store.watch(ref, raising), store.watch(ref, hints):
+    async with store.subscribe(ref, raising), store.subscribe(ref, hints):
         await put(store, ref, 1, b"a")
         await hints.until(bool, description="the append's hint")
     assert [str(context["exception"]) for context in reported] == ["mistake"]

@@ -121,7 +121,7 @@ async def test_watchers_outlive_the_end_of_their_reader(
     store = RedisStore(redis_url, command_seconds=5)
     try:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints):
+        async with store.subscribe(ref, hints):
             failing(subscriptions.Subscriptions, name)
             if name == "_subscribe":  # which is used again once the connection is gone
                 store._subscriptions.get()._link._line.transport.abort()  # type: ignore[union-attr]
@@ -144,7 +144,7 @@ async def test_who_enters_a_watch_hears_of_the_readers_end_at_once(
         failing(subscriptions.Subscriptions, "_subscribe")
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailableError):
-                async with store.watch(StreamRef(SessionKey("ann", "s"), new_stream_id()), Hints()):
+                async with store.subscribe(StreamRef(SessionKey("ann", "s"), new_stream_id()), Hints()):
                     raise AssertionError("it was not confirmed")
         await wait_until_async(lambda: told != [], description="it is told")
     finally:
@@ -158,7 +158,7 @@ async def test_the_caretaker_begins_anew(
     store = RedisStore(redis_url, command_seconds=5)
     try:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints):
+        async with store.subscribe(ref, hints):
             failing(subscriptions.Subscriptions, "_probe")
             await wait_until_async(lambda: told != [], description="it failed")
             await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")

@@ -143,7 +143,7 @@ end
         "register", "if stopped and stamp() - ARGV[8] < stopped then", "if stopped then", frozenset({"stop"})
     ),
     "a stop is left beside the stream that runs": Bug(
-        "stop_coming", "if active[2] == 'o' then return 'running' end", "", frozenset({"stop"})
+        "stop_pending_requests", "if active[2] == 'o' then return 'running' end", "", frozenset({"stop"})
     ),
     "a claim does not keep others away": Bug(
         "claim", "redis.call('ZADD', KEYS[1], deadline, ARGV[1])", "", frozenset({"claim"}), OwingTwins
@@ -166,17 +166,17 @@ end
         "owed", "state = 'open'", "state = 'gone'", frozenset({"owed"}), OwingTwins
     ),
     "burying loses the payload": Bug(
-        "bury",
+        "dead_letter",
         "redis.call('HSET', KEYS[1], 'jd', 1, 'jr', ARGV[2])",
         "redis.call('HSET', KEYS[1], 'jd', 1, 'jr', ARGV[2]) redis.call('HDEL', KEYS[1], 'j')",
         frozenset({"owed"}),
         OwingTwins,
     ),
     "what is discharged stays owed": Bug(
-        "discharge", "'j', 'ja', 'jr', 'jd'", "'ja', 'jr', 'jd'", frozenset({"discharged"}), OwingTwins
+        "complete", "'j', 'ja', 'jr', 'jd'", "'ja', 'jr', 'jd'", frozenset({"discharged"}), OwingTwins
     ),
     "a dead letter is tried again": Bug(
-        "postpone",
+        "retry_later",
         "if m[2] ~= 'c' or not m[3] or m[4] then return GONE end",
         "if m[2] ~= 'c' or not m[3] then return GONE end",
         frozenset({"owed"}),

@@ -22,13 +22,13 @@ from streamguard.stores.base import (
     Erasure,
     NewStream,
     Occupied,
-    Owed,
+    OutboxEntry,
     Registered,
     SessionRecord,
     Status,
     StreamMeta,
     StreamStore,
-    TakeReply,
+    TakeoverReply,
     Terminal,
 )
 from streamguard.stores.memory import MemoryStore
@@ -95,7 +95,7 @@ class Shown:
     streams: dict[StreamRef, Seen]
     sessions: dict[SessionKey, SessionRecord]
     due: frozenset[StreamRef]
-    owed: dict[StreamRef, Owed]
+    owed: dict[StreamRef, OutboxEntry]
     """The living and the dead."""
 
 
@@ -136,7 +136,7 @@ def timeless(reply: object) -> object:
             return ("registered", timeless(meta))
         case Occupied(meta):
             return ("occupied", timeless(meta))
-        case TakeReply(status, meta):
+        case TakeoverReply(status, meta):
             return (status, timeless(meta))
         case SessionRecord():
             return replace(
@@ -146,9 +146,9 @@ def timeless(reply: object) -> object:
             )
         case Seen(meta, log):
             return Seen(timeless(meta), log)  # type: ignore[arg-type] # a meta stays one
-        case Owed():
+        case OutboxEntry():
             return replace(reply, due_seconds=1.0 if reply.due_seconds > 0 else -1.0)
-        case [Owed(), *_]:  # what was due at once is in no order
+        case [OutboxEntry(), *_]:  # what was due at once is in no order
             return sorted([timeless(owed) for owed in reply], key=repr)
         case dict():
             return {key: timeless(value) for key, value in reply.items()}
@@ -160,8 +160,8 @@ async def show(store: StreamStore, refs: list[StreamRef]) -> Shown:
     metas = await asyncio.gather(*(store.meta(ref) for ref in refs))
     logs = await asyncio.gather(*(store.read(ref, START, max_bytes=1 << 20) for ref in refs))
     sessions = await asyncio.gather(*(store.session(key) for key in SESSIONS))
-    due = await store.due(limit=100)
-    living, dead = await asyncio.gather(*(store.owed(dead=dead, limit=100) for dead in (False, True)))
+    due = await store.expired_leases(limit=100)
+    living, dead = await asyncio.gather(*(store.outbox_entries(dead=dead, limit=100) for dead in (False, True)))
     streams = {ref: Seen(meta, tuple(log)) for ref, meta, log in zip(refs, metas, logs, strict=True)}
     owed = {owed.ref: owed for owed in (*living, *dead)}
     return Shown(streams, dict(zip(SESSIONS, sessions, strict=True)), frozenset(due), owed)

@@ -121,7 +121,9 @@ async def test_a_step_can_be_slow() -> None:
 async def test_steps_are_named_as_in_the_contract() -> None:
     site = make_site()
     async with site.enter() as chat:
-        with pytest.raises(ValueError, match=r"no step of this store is called \['apend'\]; there are \['active', "):
+        with pytest.raises(
+            ValueError, match=r"no step of this store is called \['apend'\]; there are \['active_streams', "
+        ):
             chat.store.fail("append", "apend")
 
 

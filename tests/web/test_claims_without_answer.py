@@ -7,7 +7,7 @@ import pytest
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime.opening.request_keys import BEGUN
-from streamguard.stores.base import UNTOLD, Close, Lost, NewStream, RequestClaim, Seal, StreamStore, Terminal
+from streamguard.stores.base import UNTOLD, Close, LostLog, NewStream, RequestClaim, Seal, StreamStore, Terminal
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import registered, try_register
@@ -25,8 +25,8 @@ async def lost(store: StreamStore, persisted: Persisted) -> NewStream:
     new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "plain", "chat", "", 1.0)
     await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
     terminal = Terminal(Outcome.COMPLETED, persisted, QuotaState.NONE, new.message_id)
-    await store.lose(Lost(new, UNTOLD, 0.0, 60.0, terminal))
-    await store.mark(new.ref, persisted=persisted)
+    await store.declare_lost(LostLog(new, UNTOLD, 0.0, 60.0, terminal))
+    await store.update_meta(new.ref, persisted=persisted)
     return new
 
 

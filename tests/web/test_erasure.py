@@ -26,7 +26,7 @@ async def test_erasure_is_marked_before_messages_go() -> None:
 
     class Store(MemoryMessageStore):
         async def delete_session(self, key: SessionKey) -> None:
-            marked.append(await guard._running().store.erased(key) is not None)
+            marked.append(await guard._running().store.erasure(key) is not None)
             await super().delete_session(key)
 
     store = Store()
@@ -47,12 +47,12 @@ async def test_erasure_takes_what_is_owed_and_what_was_given_up(where: str, requ
     async with calling(app_of(guard), guard) as client:
         store = guard._running().store
         owing = [await owes(store, key) for key in (KEY, KEY, SessionKey("eve", "s"))]
-        await store.bury(owing[1], reason="gave_up", ttl_seconds=60.0)
+        await store.dead_letter(owing[1], reason="gave_up", ttl_seconds=60.0)
         await fill(messages, 2)
         answer = await client.delete("/api/chat/s")
-        left = [owed.ref for dead in (False, True) for owed in await store.owed(dead=dead, limit=10)]
+        left = [owed.ref for dead in (False, True) for owed in await store.outbox_entries(dead=dead, limit=10)]
         records = [await store.meta(ref) for ref in owing[:2]]
-        marked = await store.erased(KEY) is not None
+        marked = await store.erasure(KEY) is not None
     assert (answer.status_code, left, records, marked) == (204, [owing[2]], [None, None], True)
 
 
@@ -64,9 +64,9 @@ async def owes(store: StreamStore, key: SessionKey) -> StreamRef:
     assert isinstance(registered, Registered)
     epoch = registered.meta.epoch
     await store.seal(ref, epoch, Seal(Outcome.COMPLETED, 0))
-    await store.owe(ref, due_seconds=60.0)
+    await store.enqueue(ref, due_seconds=60.0)
     terminal = Terminal(Outcome.COMPLETED, Persisted.PENDING, QuotaState.NONE, "msg_1")
-    await store.close(Close(ref, epoch, [], terminal, 60.0, owed=b"{}"))
+    await store.close(Close(ref, epoch, [], terminal, 60.0, outbox_payload=b"{}"))
     return ref
 
 
@@ -97,7 +97,7 @@ async def test_a_save_that_comes_after_its_sessions_erasure_saves_nothing(step: 
         saving = guard._running().saving
         await wait_until_async(lambda: saving.under_way == 0, description="the save has come to its end")
         left = await store.list(KEY)
-        owed = await guard._running().store.owed(dead=False, limit=10)
+        owed = await guard._running().store.outbox_entries(dead=False, limit=10)
         afterwards = await read(client)
     assert (answer.status_code, pending, deleted.status_code) == (200, "pending", 204)
     assert (left, owed, afterwards.json()["messages"]) == ([], [], [])

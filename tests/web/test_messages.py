@@ -291,7 +291,7 @@ async def unsaved(client: httpx.AsyncClient, guard: StreamGuard, persisted: Pers
     """An answer whose save is known to have come to that."""
     answer = await client.post("/api/chat", json={"id": "s"})
     ref = StreamRef(KEY, answer.headers["x-stream-id"])
-    await guard._running().store.mark(ref, persisted=persisted)
+    await guard._running().store.update_meta(ref, persisted=persisted)
     return ref
 
 
@@ -370,7 +370,7 @@ async def test_what_is_not_saved_yet_can_be_had_from_the_log() -> None:
         path = f"/api/chat/s/streams/{ref.stream_id}/raw"
         pending = await client.get("/api/chat/s/stream")
         raw, status = await client.get(path), (await client.get("/api/chat/s")).json()
-        await guard._running().store.mark(ref, persisted=Persisted.YES)
+        await guard._running().store.update_meta(ref, persisted=Persisted.YES)
         saved, saved_status = await client.get("/api/chat/s/stream"), (await client.get("/api/chat/s")).json()
     assert ui_text(EventReader().feed(pending.content)) == raw.text == "hello"
     assert (status["last"]["persisted"], saved_status["last"]["persisted"]) == ("pending", "yes")

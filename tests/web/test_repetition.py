@@ -234,7 +234,7 @@ async def test_where_nothing_is_repeated_a_cursor_means_nothing() -> None:
     assert chat.runs == 2
 
 
-@pytest.mark.parametrize("operation", ["claim_request", "find"])
+@pytest.mark.parametrize("operation", ["claim_request", "check_position"])
 async def test_without_the_store_a_cursor_is_refused(operation: str) -> None:
     """Not run beside what it repeats, whatever the endpoint says of a store that is away."""
     line = Line(MemoryStore())

@@ -224,7 +224,7 @@ async def test_a_first_event_that_comes_behind_a_hanging_append(own_redis: Calla
         assert clock.time() - silent < ALL_TOLD
 
 
-@pytest.mark.parametrize("step", ["watch", "meta"])
+@pytest.mark.parametrize("step", ["subscribe", "meta"])
 async def test_a_redis_that_falls_silent_while_a_repeated_request_waits_for_the_first(
     own_redis: Callable[..., RedisServer], step: str
 ) -> None:
@@ -234,12 +234,12 @@ async def test_a_redis_that_falls_silent_while_a_repeated_request_waits_for_the_
         clock, same = LoopClock.current(), {"Idempotency-Key": "k1"}
         first = asyncio.create_task(visitor.post({"id": "c1", "waits": True}, headers=same))
         await wait_until_async(lambda: WAITING, description="the endpoint runs")
-        visitor.store.hold("watch")
+        visitor.store.hold("subscribe")
         second = asyncio.create_task(visitor.post({"id": "c1", "waits": True}, headers=same))
-        await visitor.store.held("watch")
+        await visitor.store.held("subscribe")
         if step == "meta":  # it follows already, and looks by itself
             looks = visitor.store.calls["meta"]
-            visitor.store.release("watch")
+            visitor.store.release("subscribe")
             await wait_until_async(lambda: visitor.store.calls["meta"] >= looks + 2, description="it looks again")
         server.pause()
         silent = clock.time()

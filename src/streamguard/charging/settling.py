@@ -28,7 +28,7 @@ from ..saving.payload import NewerPayloadError
 from ..saving.reply import SaveResult, Verdict
 from ..saving.service import Saving
 from ..settings import Settings
-from ..stores.base import Owed, Seal, StreamMeta, StreamStore
+from ..stores.base import OutboxEntry, Seal, StreamMeta, StreamStore
 from ..values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 from ..wire.folding import Json
 from .charge import Charge, state_on_record
@@ -213,7 +213,7 @@ class Settling(Finishing):
         pause = PAUSE_SECONDS
         while not self._given_up.is_set():
             try:
-                await self._store.mark(ref, quota=state)
+                await self._store.update_meta(ref, quota=state)
             except StoreUnavailableError:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):  # noqa: TID251 -- a pause
@@ -239,11 +239,11 @@ class Settling(Finishing):
                 found = await store.find(ref)
             state = state_on_record(ReservationState.UNKNOWN if found is None else found.state)
             if state is not QuotaState.PENDING:
-                await self._store.mark(ref, quota=state)
+                await self._store.update_meta(ref, quota=state)
 
     # -- what is owed -------------------------------------------------------------------------------------------------
 
-    async def settle_owed(self, owed: Owed, meta: StreamMeta) -> SaveResult | None:
+    async def settle_owed(self, owed: OutboxEntry, meta: StreamMeta) -> SaveResult | None:
         """Settle what a closed stream owes, and put on record what came of it. None when its save is to be tried now.
 
         Raises:
@@ -276,7 +276,7 @@ class Settling(Finishing):
                 self._tell_recovered(owed.ref)
             if not saves:
                 return await self._discharged(owed, state)
-            await self._store.mark(owed.ref, quota=state)
+            await self._store.update_meta(owed.ref, quota=state)
             return None
         if saves:
             return None  # whatever comes of the save, the entry stays until this is settled too
@@ -290,8 +290,8 @@ class Settling(Finishing):
             await self._owed.postpone(owed.ref, failed.reason, attempts=owed.attempts)
         return failed
 
-    async def _discharged(self, owed: Owed, state: QuotaState | None) -> SaveResult:
-        await self._store.discharge(owed.ref, quota=state, retention_seconds=self._settings.finished_ttl_seconds)
+    async def _discharged(self, owed: OutboxEntry, state: QuotaState | None) -> SaveResult:
+        await self._store.complete(owed.ref, quota=state, retention_seconds=self._settings.finished_ttl_seconds)
         return SaveResult(Verdict.NOTHING, "settled")
 
     # -- telling ------------------------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ async def check_streams(store: StreamStore) -> Finding:
     """Whether somebody ends what dead workers left."""
 
     async def look() -> Finding:
-        found = await store.active(limit=COUNTED + 1)
+        found = await store.active_streams(limit=COUNTED + 1)
         late = [meta for meta in found if meta.lease_seconds < -LATE_SECONDS]
         values = {"active": len(found), "abandoned": len(late)}
         if late:
@@ -278,8 +278,8 @@ async def check_outbox(store: StreamStore) -> Finding:
     """Whether saves that are owed are made."""
 
     async def look() -> Finding:
-        dead = await store.owed(dead=True, limit=COUNTED + 1)
-        due = await store.owed(dead=False, limit=COUNTED + 1)
+        dead = await store.outbox_entries(dead=True, limit=COUNTED + 1)
+        due = await store.outbox_entries(dead=False, limit=COUNTED + 1)
         overdue = [entry for entry in due if entry.due_seconds < -OVERDUE_SECONDS]
         values = {"dead": len(dead), "owed": len(due), "overdue": len(overdue)}
         letters = "dead letter" if len(dead) == 1 else "dead letters"

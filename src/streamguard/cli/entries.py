@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from ..stores.base import Owed, StreamStore
+from ..stores.base import OutboxEntry, StreamStore
 from ..values import SessionKey, StreamRef, is_stream_id
 from .exits import CommandError, ExitCode
 
@@ -27,10 +27,10 @@ def checked_stream_id(text: str) -> str:
     return text
 
 
-async def entry_of(store: StreamStore, stream_id: str) -> Owed | None:
+async def entry_of(store: StreamStore, stream_id: str) -> OutboxEntry | None:
     """The entry of a stream, due or dead; None if nothing is owed. Reads the names of the whole outbox."""
     for dead in (True, False):
-        found = await store.owed(dead=dead, limit=1, after=_before(stream_id))
+        found = await store.outbox_entries(dead=dead, limit=1, after=_before(stream_id))
         if found and found[0].ref.stream_id == stream_id:
             return found[0]
     return None
@@ -38,11 +38,11 @@ async def entry_of(store: StreamStore, stream_id: str) -> Owed | None:
 
 async def entries(
     store: StreamStore, *, dead: bool, after: str | None = None, page_of: int = _PAGE
-) -> AsyncIterator[Owed]:
+) -> AsyncIterator[OutboxEntry]:
     """All entries of a kind, by stream id, from the one after `after`; asked for in pages, of as many as are needed."""
     last = None if after is None else StreamRef(_NOBODY, after)
     while True:
-        page = await store.owed(dead=dead, limit=page_of, after=last)
+        page = await store.outbox_entries(dead=dead, limit=page_of, after=last)
         for entry in page:
             yield entry
         if len(page) < page_of:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import StoreCorruptError
 from ..settings import Settings
-from ..stores.base import Owed, Status, StreamStore
+from ..stores.base import OutboxEntry, Status, StreamStore
 from ..values import Persisted
 from .entries import checked_stream_id, entries, entry_of
 from .exits import CommandError, ExitCode
@@ -67,7 +67,7 @@ def list_entries(
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
         begin_after = None if after is None else checked_stream_id(after)
-        found: list[Owed] = []
+        found: list[OutboxEntry] = []
         async with place.opened() as store:
             for kind in (True, False) if dead is None else (dead,):
                 async for entry in entries(store, dead=kind, after=begin_after, page_of=limit + 1):
@@ -89,7 +89,7 @@ def list_entries(
     run(output, work)
 
 
-def _row(entry: Owed, *, owners: bool) -> Sequence[str]:
+def _row(entry: OutboxEntry, *, owners: bool) -> Sequence[str]:
     return (
         entry.ref.stream_id,
         owner_of(entry.ref.key.owner, clear=owners),
@@ -188,7 +188,7 @@ def replay(
             revived: list[str] = []
             for entry in found:
                 try:
-                    kept = await store.revive(entry.ref, saves=owes_save(entry)) is Status.OK
+                    kept = await store.requeue(entry.ref, saves=owes_save(entry)) is Status.OK
                 except StoreCorruptError:  # nobody can try it; it can be discarded
                     kept = False
                 (revived if kept else missing).append(entry.ref.stream_id)
@@ -224,14 +224,14 @@ def discard(
                 _confirm(output, len(found))
             gone: list[str] = []
             for entry in found:
-                status = await store.discharge(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
+                status = await store.complete(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
                 (gone if status is Status.OK else missing).append(entry.ref.stream_id)
         return _told(output, "discarded", gone, missing)
 
     run(output, work)
 
 
-async def _named(store: StreamStore, streams: Sequence[str], *, every: bool) -> tuple[list[Owed], list[str]]:
+async def _named(store: StreamStore, streams: Sequence[str], *, every: bool) -> tuple[list[OutboxEntry], list[str]]:
     """The entries that the arguments name, and the ids of those that are not there."""
     if every == bool(streams):
         raise CommandError(ExitCode.USAGE, "usage", "name streams, or give --all for every dead letter")

@@ -97,8 +97,8 @@ class _Looks:
         Raises:
             StoreError: the store failed.
         """
-        found = await self.store.active(limit=self.limit + 1)
-        viewers = await self.store.viewers() if found else {}
+        found = await self.store.active_streams(limit=self.limit + 1)
+        viewers = await self.store.viewer_counts() if found else {}
         at = time.monotonic()
         more = len(found) > self.limit
         shown = sorted(found[: self.limit], key=lambda meta: (meta.created_at, meta.ref.stream_id))

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ..stores.base import Hint, Owed, StopReply, StreamMeta, StreamStore
+from ..stores.base import Hint, OutboxEntry, StopReply, StreamMeta, StreamStore
 from ..values import Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from .entries import entry_of
 from .exits import CommandError, ExitCode
@@ -56,7 +56,7 @@ def show(
         place = place_of(url, namespace, timeout)
         async with place.opened() as store:
             record = await store.session(key)
-            found = await store.streams(key, limit=limit + 1)
+            found = await store.session_streams(key, limit=limit + 1)
             if record.last_id is None and not found:
                 raise _unknown(key)
             streams = found[:limit]
@@ -80,7 +80,7 @@ def show(
     run(output, work)
 
 
-async def _owed_for(store: StreamStore, meta: StreamMeta) -> Owed | None:
+async def _owed_for(store: StreamStore, meta: StreamMeta) -> OutboxEntry | None:
     """What a stream owes. Only where its record leaves it possible: looking for it reads the whole outbox."""
     if meta.state is not StreamState.CLOSED:
         return None
@@ -90,7 +90,7 @@ async def _owed_for(store: StreamStore, meta: StreamMeta) -> Owed | None:
     return found if found is not None and found.ref == meta.ref else None
 
 
-def _print(output: Output, streams: Sequence[StreamMeta], owed: Mapping[StreamRef, Owed], *, more: bool) -> None:
+def _print(output: Output, streams: Sequence[StreamMeta], owed: Mapping[StreamRef, OutboxEntry], *, more: bool) -> None:
     for number, meta in enumerate(streams):
         if number:
             output.line()
@@ -128,7 +128,7 @@ def _state(meta: StreamMeta) -> str:
     return f"{meta.state}{since}, {meta.seal.outcome}"
 
 
-def _debt(entry: Owed) -> str:
+def _debt(entry: OutboxEntry) -> str:
     when = "given up" if entry.dead else f"due in {duration(entry.due_seconds)}"
     why = f", last: {entry.reason}" if entry.reason else ""
     return f"a save, {when} after {count(entry.attempts, 'attempt')}{why} ({size(len(entry.payload))})"
@@ -179,7 +179,7 @@ async def _stop(store: StreamStore, ref: StreamRef, wait: float) -> tuple[str, S
     def on_hint(_: Hint) -> None:
         changed.set()
 
-    async with store.watch(ref, on_hint, data=False):
+    async with store.subscribe(ref, on_hint, data=False):
         reply = await store.request_stop(ref)
         if reply is StopReply.ENDED:
             return "nothing_running", await store.meta(ref)

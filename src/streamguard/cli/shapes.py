@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..faults import Fault
 from ..saving.payload import NewerPayloadError, read_payload
-from ..stores.base import Owed, StreamMeta
+from ..stores.base import OutboxEntry, StreamMeta
 from ..telemetry.safety import short_hash
 from ..values import StreamRef, StreamState
 
@@ -59,7 +59,7 @@ def _fault_shape(fault: Fault) -> dict[str, object]:
     return {"code": fault.code, "phase": fault.phase, "severity": fault.severity, "reason": fault.reason}
 
 
-def entry_shape(owed: Owed, *, owners: bool) -> dict[str, object]:
+def entry_shape(owed: OutboxEntry, *, owners: bool) -> dict[str, object]:
     """An entry of the outbox, without what is to be saved."""
     return {
         **ids_shape(owed.ref, owners=owners),
@@ -71,7 +71,7 @@ def entry_shape(owed: Owed, *, owners: bool) -> dict[str, object]:
     }
 
 
-def owes_save(owed: Owed) -> bool:
+def owes_save(owed: OutboxEntry) -> bool:
     """Whether a save is among what an entry owes, as far as this version can tell."""
     try:
         return read_payload(owed.payload).saves
@@ -79,7 +79,7 @@ def owes_save(owed: Owed) -> bool:
         return False
 
 
-def message_shapes(owed: Owed) -> list[dict[str, object]] | None:
+def message_shapes(owed: OutboxEntry) -> list[dict[str, object]] | None:
     """The messages to be saved before the reply, without their content; None if this version cannot read them."""
     try:
         messages = read_payload(owed.payload).user_messages
@@ -88,7 +88,7 @@ def message_shapes(owed: Owed) -> list[dict[str, object]] | None:
     return [{"id": message.message_id, "role": message.role, "parts": len(message.parts)} for message in messages]
 
 
-def superseding_shape(owed: Owed) -> dict[str, object] | None:
+def superseding_shape(owed: OutboxEntry) -> dict[str, object] | None:
     """What the save replaces of its session's history; None for nothing, and if this version cannot read it."""
     try:
         save = read_payload(owed.payload)

@@ -63,7 +63,7 @@ async def live_and_die(store: StreamStore) -> float:
     try:
         await _owe(store, ref, await _live(store, ref))
         await store.erase(ref.key, mark_seconds=1.0)
-        _expect("erased", await store.erased(ref.key) is not None, True)
+        _expect("erasure", await store.erasure(ref.key) is not None, True)
         _expect("meta", await store.meta(ref), None)
     except BaseException:
         with suppress(StoreError):
@@ -78,7 +78,7 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
     claim = RequestClaim(ref, "")
     _expect("claim_request", await store.claim_request(owner, stream_id, claim, ttl_seconds=TTL_SECONDS), claim)
     new = NewStream(ref, new_message_id(), "plain", "streamguard doctor", "")
-    _expect("stop_coming", await store.stop_coming(ref.key, seconds=TTL_SECONDS, limit=1), True)
+    _expect("stop_pending_requests", await store.stop_pending_requests(ref.key, seconds=TTL_SECONDS, limit=1), True)
     _expect("withdraw", await store.withdraw(StreamRef(ref.key, new_stream_id()), refuse_seconds=1.0), Status.GONE)
     answer = await store.register(new, lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS, limit=None)
     if not isinstance(answer, Registered):
@@ -90,19 +90,19 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
     (reply,) = await store.heartbeat([(ref, epoch)], lease_seconds=LEASE_SECONDS, ttl_seconds=TTL_SECONDS)
     _expect("heartbeat", reply.status, Status.OK)
     _expect("read", [event.data for event in await store.read(ref, START, max_bytes=1_000)], [b"trial"])
-    _, held = await store.find(ref, Position(epoch, 1))
-    _expect("find", held, True)
+    _, held = await store.check_position(ref, Position(epoch, 1))
+    _expect("check_position", held, True)
     await store.request_stop(ref)
-    taken = await store.take(ref, lease_seconds=LEASE_SECONDS, force=True)
+    taken = await store.take_over(ref, lease_seconds=LEASE_SECONDS, force=True)
     if taken.status is not Status.OK or taken.meta is None:
         raise TrialError(f"take: the answer was {taken.status}")
-    await store.due(limit=1)
+    await store.expired_leases(limit=1)
     await store.report_viewers(stream_id, {stream_id: 1}, seconds=TTL_SECONDS)
-    _expect("viewers", (await store.viewers()).get(stream_id), 1)
+    _expect("viewer_counts", (await store.viewer_counts()).get(stream_id), 1)
     await store.report_viewers(stream_id, {}, seconds=TTL_SECONDS)
     status, _ = await store.seal(ref, taken.meta.epoch, Seal(Outcome.STOPPED, 1))
     _expect("seal", status, Status.OK)
-    await store.dismiss(owner, stream_id)
+    await store.release_slot(owner, stream_id)
     return taken.meta.epoch
 
 
@@ -115,7 +115,7 @@ async def _heard(store: StreamStore, ref: StreamRef) -> AsyncIterator[None]:
         if hint.events:
             heard.set()
 
-    async with store.watch(ref, on_hint):
+    async with store.subscribe(ref, on_hint):
         yield
         try:
             async with asyncio.timeout(HINT_SECONDS):
@@ -125,17 +125,17 @@ async def _heard(store: StreamStore, ref: StreamRef) -> AsyncIterator[None]:
 
 
 async def _owe(store: StreamStore, ref: StreamRef, epoch: int) -> None:
-    await store.owe(ref, due_seconds=DUE_SECONDS)
+    await store.enqueue(ref, due_seconds=DUE_SECONDS)
     terminal = Terminal(Outcome.STOPPED, Persisted.PENDING, QuotaState.NONE, "trial")
     reply = await store.close(Close(ref, epoch, [], terminal, TTL_SECONDS, b"{}"))
     _expect("close", reply.status, Status.OK)
-    postponed = await store.postpone(ref, due_seconds=DUE_SECONDS, reason="trial", ttl_seconds=TTL_SECONDS)
-    _expect("postpone", postponed, Status.OK)
-    _expect("bury", await store.bury(ref, reason="trial", ttl_seconds=TTL_SECONDS), Status.OK)
+    postponed = await store.retry_later(ref, due_seconds=DUE_SECONDS, reason="trial", ttl_seconds=TTL_SECONDS)
+    _expect("retry_later", postponed, Status.OK)
+    _expect("dead_letter", await store.dead_letter(ref, reason="trial", ttl_seconds=TTL_SECONDS), Status.OK)
     await store.previous(ref, "trial")
-    _expect("mark", await store.mark(ref, persisted=Persisted.NO), Status.OK)
-    discharged = await store.discharge(ref, persisted=Persisted.NO, retention_seconds=TTL_SECONDS)
-    _expect("discharge", discharged, Status.OK)
+    _expect("update_meta", await store.update_meta(ref, persisted=Persisted.NO), Status.OK)
+    discharged = await store.complete(ref, persisted=Persisted.NO, retention_seconds=TTL_SECONDS)
+    _expect("complete", discharged, Status.OK)
 
 
 def _expect(step: str, answer: object, wanted: object) -> None:

@@ -70,7 +70,7 @@ class OrphanSweep:
             await asyncio.sleep(settings.sweep_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
             if runtime.draining:
                 with suppress(StoreError):
-                    await runtime.store.share(self._worker, lease_seconds=0.0)
+                    await runtime.store.partition(self._worker, lease_seconds=0.0)
                 return
             if runtime.breaker.healthy_seconds < settings.lease_seconds:
                 continue
@@ -90,7 +90,7 @@ class OrphanSweep:
         """Which part of the work is this worker's; None now and then, for all of it."""
         settings = self._runtime.settings
         counts = min(settings.sweep_seconds * SHARE_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
-        share = await self._runtime.store.share(self._worker, lease_seconds=counts)
+        share = await self._runtime.store.partition(self._worker, lease_seconds=counts)
         self._looks += 1
         return None if self._looks % (LOOKS_SHARED + 1) == 0 else share
 
@@ -102,8 +102,8 @@ class OrphanSweep:
         """
         return sum(1 for one in await self.look() if one.result is Result.DONE)
 
-    async def look(self, share: Partition | None = None) -> list[Treated]:
-        """End every orphan there is, in a `share` of the work or in all of it. Says what it did, and what it left.
+    async def look(self, partition: Partition | None = None) -> list[Treated]:
+        """End every orphan there is, in one `partition` of the work or in all of it. Says what it did and left.
 
         Cancelled, it leaves what it took to whoever finds its lease expired.
 
@@ -116,7 +116,7 @@ class OrphanSweep:
         """What stays due for all that this look does, and must not hide the rest."""
         while not runtime.draining:
             limit = BATCH + len(left)
-            due = await runtime.store.due(limit=limit, share=share)
+            due = await runtime.store.expired_leases(limit=limit, partition=partition)
             fresh = [ref for ref in due if ref not in left]
             # This process's own are late, but alive: their next heartbeat renews the lease.
             left.update(ref for ref in fresh if runtime.owns(ref))
@@ -125,7 +125,7 @@ class OrphanSweep:
             left.update(one.ref for one in some if one.result is Result.LEFT)
             if len(left) > TOLERATED:
                 for ref in lasting:  # so many would be read again by every look
-                    await runtime.store.put_off(ref, seconds=LATER_SECONDS, readable=True)
+                    await runtime.store.defer(ref, seconds=LATER_SECONDS, readable=True)
             treated += some
             if len(due) < limit:
                 break
@@ -168,7 +168,7 @@ class OrphanSweep:
         fields = {"record": RecordKind.STREAM, "reason": "damaged", "action": "put_off"}
         self._runtime.observe(Observation(Signal.RECORD_UNREADABLE, ref=ref, error=error, fields=fields))
         with suppress(StoreError):  # it is come upon again, then
-            await self._runtime.store.put_off(ref, seconds=UNREADABLE_SECONDS)
+            await self._runtime.store.defer(ref, seconds=UNREADABLE_SECONDS)
 
     async def _treat(self, ref: StreamRef) -> Treated:
         runtime = self._runtime
@@ -189,7 +189,7 @@ class OrphanSweep:
 
     async def _taken(self, meta: StreamMeta) -> StreamMeta | None:
         """The record under an epoch of ours; None when another was faster, or its writer came back."""
-        reply = await self._runtime.store.take(
+        reply = await self._runtime.store.take_over(
             meta.ref, lease_seconds=self._runtime.settings.lease_seconds, expected_epoch=meta.epoch
         )
         return reply.meta if reply.status is Status.OK else None

@@ -18,7 +18,7 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..saving.reply import Verdict
-from ..stores.base import Owed
+from ..stores.base import OutboxEntry
 from .results import Duty, Result, Treated
 
 __all__ = ["OutboxWorker"]
@@ -83,7 +83,7 @@ class OutboxWorker:
                 self._one_done.clear()
                 await self._one_done.wait()
             free = CONCURRENCY - self._under_way
-            due = await self._runtime.store.claim_owed(
+            due = await self._runtime.store.claim_due(
                 limit=free, claim_seconds=settings.save_total_seconds + CLAIM_MARGIN_SECONDS
             )
             for owed in due:
@@ -93,7 +93,7 @@ class OutboxWorker:
                 break
         self.last_success = asyncio.get_running_loop().time()
 
-    async def _settle(self, owed: Owed, treated: list[Treated] | None) -> None:
+    async def _settle(self, owed: OutboxEntry, treated: list[Treated] | None) -> None:
         runtime = self._runtime
         result, reason = Result.LEFT, "failed"
         try:

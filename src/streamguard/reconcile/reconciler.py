@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 from ..runtime import Runtime
-from ..stores.base import Owed, StreamMeta
+from ..stores.base import OutboxEntry, StreamMeta
 from ..values import QuotaState, StreamState
 from ..wire import knows_protocol
 from .orphans import OrphanSweep
@@ -127,17 +127,17 @@ class Reconciler:
             StoreError, QuotaError: a store failed.
         """
         store = self._runtime.store
-        for meta in await store.active(limit=limit):
+        for meta in await store.active_streams(limit=limit):
             if meta.lease_seconds <= 0:
                 yield Planned(meta.ref, _end_of(meta), meta.binding, -meta.lease_seconds)
-        for owed in await store.overdue(limit=limit):
+        for owed in await store.peek_due(limit=limit):
             record = await store.meta(owed.ref)
             if record is not None:
                 yield self._settling_of(record, owed)
         for expired in await self._reservations.plan(limit=limit):
             yield expired
 
-    def _settling_of(self, meta: StreamMeta, owed: Owed) -> Planned:
+    def _settling_of(self, meta: StreamMeta, owed: OutboxEntry) -> Planned:
         bindings = self._runtime.bindings
         if not bindings.knows(meta.binding):
             step = Step.LEAVE_BINDING

@@ -134,7 +134,7 @@ class ReservationSweep:
         state = state_on_record(settlement.state)
         if meta is not None and meta.quota is QuotaState.PENDING and state is not QuotaState.PENDING:
             # Nothing was owed for it, since its log is lost: so nobody else will say what became of it.
-            await runtime.store.mark(ref, quota=state)
+            await runtime.store.update_meta(ref, quota=state)
         if settlement.state is not ReservationState.EXPIRED:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)
         runtime.observe(Observation(Signal.RESERVATION_EXPIRED, ref=ref))

@@ -312,7 +312,7 @@ class Runtime:
                 stream.feed.end(complete=False)
             if stream.registered and not stream.closed:
                 with suppress(StoreError):
-                    await self.store.dismiss(stream.ref.key.owner, stream.ref.stream_id)
+                    await self.store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
 
     def owns(self, ref: StreamRef) -> bool:
         """Whether this process is the stream's writer, as far as it knows."""

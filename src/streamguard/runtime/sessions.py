@@ -91,7 +91,7 @@ class Sessions:
     async def _resume_after(self, key: SessionKey, cursor: Cursor) -> Resumed | Nothing:
         ref = StreamRef(key, cursor.stream_id)
         with self._asking(key, Phase.RESUME):
-            named, held = await self._store.find(ref, cursor.position)
+            named, held = await self._store.check_position(ref, cursor.position)
         if held and any(stream.degraded and stream.ref == ref for stream in self._local(key)):
             raise refused(key, cursor.stream_id, "not_registered")  # as above
         return resolve_after(key, cursor, named, held=held)
@@ -134,7 +134,7 @@ class Sessions:
                     stopped = await self._stop_running(meta) if meant.names(meta) else None
                     if stopped is not None or not coming:
                         return stopped
-                elif not coming or await self._store.stop_coming(
+                elif not coming or await self._store.stop_pending_requests(
                     key, seconds=STOP_COMING_SECONDS, limit=self._settings.max_streams_per_owner
                 ):
                     return None

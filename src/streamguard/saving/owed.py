@@ -65,10 +65,10 @@ class OwedSaves:
         retention = self._settings.finished_ttl_seconds
         meta = await self._tried(lambda: self._store.meta(ref))
         if meta is not None and meta.quota is QuotaState.PENDING:
-            marked = await self._tried(lambda: self._store.mark(ref, persisted=persisted))
+            marked = await self._tried(lambda: self._store.update_meta(ref, persisted=persisted))
             await self.postpone(ref, UNSETTLED)
             return marked is Status.OK
-        status = await self._tried(lambda: self._store.discharge(ref, persisted=persisted, retention_seconds=retention))
+        status = await self._tried(lambda: self._store.complete(ref, persisted=persisted, retention_seconds=retention))
         return status is Status.OK
 
     async def _settles_yet(self, ref: StreamRef, attempts: int) -> bool:
@@ -87,7 +87,7 @@ class OwedSaves:
             due = min(settings.outbox_retry_seconds * 2.0 ** min(attempts, 30), settings.outbox_max_retry_seconds)
             due *= random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
         await self._tried(
-            lambda: self._store.postpone(
+            lambda: self._store.retry_later(
                 ref,
                 due_seconds=due,
                 reason=reason or "failed",
@@ -101,7 +101,7 @@ class OwedSaves:
         `unknown_binding_seconds` none came by that does."""
         settings = self._settings
         due = ELSEWHERE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
-        left = await self._tried(lambda: self._store.leave_owed(ref, due_seconds=due, reason=reason))
+        left = await self._tried(lambda: self._store.release_claim(ref, due_seconds=due, reason=reason))
         # A record is kept for so long from its stream's end, and leaving it does not keep it longer.
         patience = min(settings.unknown_binding_seconds, settings.outbox_retention_seconds / 2)
         if left is not None and left >= patience:
@@ -119,7 +119,7 @@ class OwedSaves:
         """Give up: an operator may look, and revive it."""
         reason = result.reason or "failed"
         status = await self._tried(
-            lambda: self._store.bury(ref, reason=reason, ttl_seconds=self._settings.outbox_retention_seconds)
+            lambda: self._store.dead_letter(ref, reason=reason, ttl_seconds=self._settings.outbox_retention_seconds)
         )
         if status is Status.OK:
             fault = Fault.of(

@@ -17,7 +17,7 @@ from ..observations import Observation
 from ..runtime.ending.finishing import Finishing, Sealed, Settled
 from ..runtime.producing.stream import LiveStream
 from ..settings import Settings
-from ..stores.base import UNTOLD, Owed, StreamMeta, StreamStore
+from ..stores.base import UNTOLD, OutboxEntry, StreamMeta, StreamStore
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
 from ..values import Persisted, StreamRef
@@ -43,7 +43,7 @@ MARGIN_SECONDS: Final = 5.0
 LAST_SECONDS: Final = 1.0
 """What a save may take that begins when the drain is over: of a stream that hung on the stream store until then."""
 
-SettleQuota = Callable[[Owed, StreamMeta], Awaitable[SaveResult | None]]
+SettleQuota = Callable[[OutboxEntry, StreamMeta], Awaitable[SaveResult | None]]
 
 _PERSISTED: Final = {
     Verdict.SAVED: Persisted.YES,
@@ -278,7 +278,7 @@ class Saving(Finishing):
     async def _marked(self, sealed: Sealed, running: RunningSave) -> None:
         try:
             persisted = await self._later(running)
-            await self._store.mark(sealed.ref, persisted=persisted)
+            await self._store.update_meta(sealed.ref, persisted=persisted)
         except StoreUnavailableError as exc:
             self._breaker.stumbled(exc)
         except StoreCorruptError:  # what it says of the save cannot be put right
@@ -287,7 +287,7 @@ class Saving(Finishing):
             self._followed -= 1
             self._changed()
 
-    async def settle_owed(self, owed: Owed) -> SaveResult:
+    async def settle_owed(self, owed: OutboxEntry) -> SaveResult:
         """Make an attempt at a save that is owed, and put on record what came of it, which it also returns.
 
         Work whose record cannot be read becomes a dead letter; a later version's is left to its workers.
@@ -304,7 +304,7 @@ class Saving(Finishing):
             await self.owed.bury(owed.ref, None, unreadable, attempts=owed.attempts)
             return unreadable
 
-    async def _settle_owed(self, owed: Owed) -> SaveResult:
+    async def _settle_owed(self, owed: OutboxEntry) -> SaveResult:
         meta = await self._store.meta(owed.ref)
         if meta is None or meta.seal is None:
             return SaveResult(Verdict.FAILED, "gone")
@@ -334,7 +334,7 @@ class Saving(Finishing):
         await self.owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
         return result
 
-    async def _left(self, owed: Owed, meta: StreamMeta, reason: str) -> SaveResult:
+    async def _left(self, owed: OutboxEntry, meta: StreamMeta, reason: str) -> SaveResult:
         await self.owed.leave(owed.ref, meta.message_id, reason, attempts=owed.attempts)
         return SaveResult(Verdict.FAILED, reason)
 

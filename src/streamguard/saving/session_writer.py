@@ -202,12 +202,14 @@ class SessionWriter:
     ) -> None:
         """Mark the session's earlier streams that are not saved yet, and whose replies go: so that their saves, which
         may be another worker's, know. Without `keeps` that is the last one only."""
-        found = await self._asked(lambda: self._store.streams(self._key, limit=EARLIER), attempts, certain=certain)
+        found = await self._asked(
+            lambda: self._store.session_streams(self._key, limit=EARLIER), attempts, certain=certain
+        )
         earlier = [meta for meta in found or () if meta.ref.stream_id != stream_id]
         for meta in earlier if keeps is not None else earlier[:1]:
             unsaved = meta.state is not StreamState.CLOSED or meta.persisted is Persisted.PENDING
             if unsaved and not (keeps is not None and keeps(meta.message_id)):
-                marking = partial(self._store.mark, meta.ref, revised=True)
+                marking = partial(self._store.update_meta, meta.ref, revised=True)
                 await self._asked(marking, attempts, certain=certain)
 
     async def _check_latest(self, stream_id: str, attempts: Attempts, *, certain: bool) -> None:
@@ -264,6 +266,6 @@ class SessionWriter:
         return appended is not Appended.SUPERSEDED
 
     async def _check(self, attempts: Attempts, *, certain: bool) -> None:
-        erasure = await self._asked(lambda: self._store.erased(self._key), attempts, certain=certain)
+        erasure = await self._asked(lambda: self._store.erasure(self._key), attempts, certain=certain)
         if erasure is not None and self.began.precedes(erasure):
             raise ErasedError("the session was erased after this stream began")

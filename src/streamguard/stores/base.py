@@ -6,9 +6,9 @@ Every method is one atomic step, safe to repeat: a caller whose reply was lost a
 Who may write is decided by *epochs*: a stream's meta holds one, every write names the one it believes in, and a
 write under an older epoch is refused (`FENCED`). Leases only choose who acts; they protect nothing.
 
-`register` and `take` issue epochs: the larger of one past the stream's last and the store's clock in microseconds. So
-none is issued twice, not even after the store lost its newest changes and with them an epoch that it had issued; and
-so the epoch that wrote an event and the event's number name that one event for ever.
+`register` and `take_over` issue epochs: the larger of one past the stream's last and the store's clock in
+microseconds. So none is issued twice, not even after the store lost its newest changes and with them an epoch that it
+had issued; and so the epoch that wrote an event and the event's number name that one event for ever.
 
 When a stream began, and when a session was erased, is said by the store's clock alone: no worker's is compared with
 it.
@@ -30,16 +30,16 @@ from .records import (
     Close,
     Erasure,
     Hint,
-    Lost,
+    LostLog,
     NewStream,
-    Owed,
+    OutboxEntry,
     Partition,
     RequestClaim,
     Seal,
     SessionRecord,
     Status,
     StreamMeta,
-    TakeReply,
+    TakeoverReply,
     Terminal,
 )
 from .registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
@@ -54,10 +54,10 @@ __all__ = [
     "Erasure",
     "Full",
     "Hint",
-    "Lost",
+    "LostLog",
     "NewStream",
     "Occupied",
-    "Owed",
+    "OutboxEntry",
     "Partition",
     "Registered",
     "RequestClaim",
@@ -67,7 +67,7 @@ __all__ = [
     "StopReply",
     "StreamMeta",
     "StreamStore",
-    "TakeReply",
+    "TakeoverReply",
     "Terminal",
     "Unreadable",
     "Withdrawn",
@@ -131,9 +131,9 @@ class StreamStore(ABC):
         Writes the lease index before and the session pointers, the ordinal, the meta and the owner's slot in one step.
         The stream begins now, and so later than any erasure of its session.
 
-        `arrived_seconds`: how long ago its request arrived. If the session's coming answers were stopped after that
-        (`stop_coming`), the stream is registered with its stop requested. If they were stopped before, they are no
-        longer: whoever asks after a stop means it.
+        `arrived_seconds`: how long ago its request arrived. If `stop_pending_requests` stopped the session's pending
+        requests after that, the stream is registered with its stop requested. If it did so before, that stop is taken
+        back: a user who asks again after a stop means it.
         """
 
     @abstractmethod
@@ -149,7 +149,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def dismiss(self, owner: str, stream_id: str) -> None:
+    async def release_slot(self, owner: str, stream_id: str) -> None:
         """Take `stream_id` out of its owner's running streams; unknown ones are ignored."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class StreamStore(ABC):
         """The stream's record, or None."""
 
     @abstractmethod
-    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
         """The stream's record, and whether its log holds exactly the event `at` names, in one step. `START` is held by
         every stream there is.
         """
@@ -187,7 +187,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    def watch(
+    def subscribe(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
     ) -> AbstractAsyncContextManager[None]:
         """While entered, `on_hint` is called (on the event loop, never concurrently) for appends, stop requests, seals,
@@ -217,9 +217,9 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def take(
+    async def take_over(
         self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
-    ) -> TakeReply:
+    ) -> TakeoverReply:
         """Raise the epoch and take the lease, if the lease ran out, or `force`.
 
         With `expected_epoch`, only from that epoch (else `FENCED`): of two that race, one wins. The old writer is
@@ -231,7 +231,7 @@ class StreamStore(ABC):
         """Ask the stream's writer to stop: sets the flag and hands subscribers a hint."""
 
     @abstractmethod
-    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+    async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
         """Stop those answers of the session whose requests have arrived by now, and that are registered within
         `seconds`: for a stop that finds nothing to stop. See `register`.
 
@@ -240,28 +240,28 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
+    async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
         """Streams whose lease ran out on the store's clock and that are not closed, oldest first; of all, or of one
-        `share`: those of as many places as there are make up all, and no two have one in common.
+        `partition`: those of as many places as there are make up all, and no two have one in common.
 
         Entries of streams that no longer exist are removed on the way, and their sessions' active pointers to them.
         """
 
-    async def put_off(  # noqa: B027 -- not every store can hold what it cannot read
+    async def defer(  # noqa: B027 -- not every store can hold what it cannot read
         self, ref: StreamRef, *, seconds: float, readable: bool = False
     ) -> None:
-        """Have `due` leave out a stream for so long: one whose record cannot be read, and its session takes another
-        stream; or a `readable` one that this version cannot end, of which nothing is changed.
+        """Make `expired_leases` leave the stream out for so long: one whose record cannot be read, and its session
+        takes another stream; or a `readable` one that this version cannot end, of which nothing is changed.
 
         A store of which neither can be true has nothing to do.
         """
 
     @abstractmethod
-    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
+    async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         """Count `worker` among those that share out what is due, for `lease_seconds` from now, or with 0 no longer.
 
         Tells its place among those that count at present. Two may be told one place while somebody comes or goes: a
-        share says where to look, and protects nothing.
+        partition says where to look, and protects nothing.
         """
 
     # -- the end ----------------------------------------------------------------------------------------------------
@@ -293,8 +293,8 @@ class StreamStore(ABC):
         return status, standing, await self.close(close)
 
     @abstractmethod
-    async def lose(self, lost: Lost) -> AppendReply:
-        """Declare a log lost; see `Lost`.
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
+        """Declare a log lost; see `LostLog`.
 
         Creates the record under `lost.epoch` if it is missing (unless the session was erased since the stream began:
         `GONE`), adopts an applied registration, takes the session's pointers only if no newer stream has them.
@@ -303,7 +303,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def mark(
+    async def update_meta(
         self,
         ref: StreamRef,
         *,
@@ -323,7 +323,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def erased(self, key: SessionKey) -> Erasure | None:
+    async def erasure(self, key: SessionKey) -> Erasure | None:
         """The session's last erasure, while it is marked.
 
         Asked before a late write elsewhere, such as a save: what began before the erasure must not come back.
@@ -332,7 +332,7 @@ class StreamStore(ABC):
     # -- the outbox -------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
+    async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
         """Enter the stream into the outbox, due `due_seconds` from now; *before* the close that has the payload.
 
         An entry without a closed stream and its payload is nobody's work yet. A repeat moves the due time, but never
@@ -340,7 +340,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+    async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         """At most `limit` due entries, oldest first, each moved `claim_seconds` ahead in the step that picks it.
 
         Until then nobody else is given them; a worker that dies leaves them to the next, and one that takes longer may
@@ -350,7 +350,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def postpone(
+    async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
         """Try again in `due_seconds`, which ends a claim; the stream is kept for `ttl_seconds` from now.
@@ -360,7 +360,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+    async def release_claim(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
         """Leave it to a worker that knows more, and look again in `due_seconds`, which ends a claim. That is no
         attempt, and the stream is kept no longer for it.
 
@@ -369,7 +369,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+    async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         """Give up: the entry becomes a dead letter, its payload kept for `ttl_seconds` from now.
 
         The last attempt counts as failed; burying a dead letter again counts nothing. A save that was pending is on
@@ -377,7 +377,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
+    async def requeue(self, ref: StreamRef, *, saves: bool = True) -> Status:
         """Make a dead letter due at once, with no attempts behind it; its last reason stays.
 
         With `saves`, a save is among what it owes: one on record as not made (`NO`) is pending again, in the same step.
@@ -385,7 +385,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def discharge(
+    async def complete(
         self,
         ref: StreamRef,
         *,
@@ -401,15 +401,15 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def overdue(self, *, limit: int) -> list[Owed]:
-        """For a dry run: at most `limit` entries that `claim_owed` would give now, oldest first. Changes nothing.
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
+        """For a dry run: at most `limit` entries that `claim_due` would give now, oldest first. Changes nothing.
 
         Only what the streams' records confirm: there may be more although fewer are given, but entries in a number
         that depends on `limit` alone are looked at.
         """
 
     @abstractmethod
-    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
         """For operators: what is owed, or the dead letters, ordered by stream id, beginning after that of `after`.
 
         Only what the streams' records confirm. Fewer than `limit` means that there are no more. It reads the whole
@@ -427,14 +427,14 @@ class StreamStore(ABC):
     # -- for operators ----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def active(self, *, limit: int) -> list[StreamMeta]:
+    async def active_streams(self, *, limit: int) -> list[StreamMeta]:
         """At most `limit` streams that are not closed, those whose lease ends first, or ended, at the head.
 
         Only what the streams' records confirm, and without those this version cannot read. Changes nothing.
         """
 
     @abstractmethod
-    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         """At most `limit` of a session's streams, as far as their records are still there: the latest first, by
         ordinal, those that were never registered at the end. Changes nothing."""
 
@@ -446,7 +446,7 @@ class StreamStore(ABC):
         """
 
     @abstractmethod
-    async def viewers(self) -> Mapping[str, int]:
+    async def viewer_counts(self) -> Mapping[str, int]:
         """How many view each stream, by its id, in all workers together, as they last said."""
 
     @abstractmethod

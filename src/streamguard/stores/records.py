@@ -25,16 +25,16 @@ __all__ = [
     "Close",
     "Erasure",
     "Hint",
-    "Lost",
+    "LostLog",
     "NewStream",
-    "Owed",
+    "OutboxEntry",
     "Partition",
     "RequestClaim",
     "Seal",
     "SessionRecord",
     "Status",
     "StreamMeta",
-    "TakeReply",
+    "TakeoverReply",
     "Terminal",
     "read_outcome",
     "read_persisted",
@@ -63,7 +63,7 @@ class Status(StrEnum):
     GONE = "gone"
     """No such stream: never registered, expired, evicted or erased. Nothing was created."""
     LEASED = "leased"
-    """`take` refused: the writer's lease still runs."""
+    """`take_over` refused: the writer's lease still runs."""
     NOT_SEALED = "not_sealed"
     """`close` refused: seal first."""
     LOST = "lost"
@@ -308,11 +308,11 @@ class Close(NamedTuple):
     """Notices and closing parts."""
     terminal: Terminal
     retention_seconds: float
-    owed: bytes | None = None
+    outbox_payload: bytes | None = None
     """The outbox payload, when a save or settlement is still owed."""
 
 
-class Lost(NamedTuple):
+class LostLog(NamedTuple):
     """Declares a stream's log lost, creating its record if need be, and keeps or ends it.
 
     Without a terminal the stream is still running in its writer: the record says so, its lease is renewed.
@@ -327,7 +327,7 @@ class Lost(NamedTuple):
     terminal: Terminal | None
 
 
-class TakeReply(NamedTuple):
+class TakeoverReply(NamedTuple):
     status: Status
     """`OK`: the caller owns the stream under `meta.epoch`. `LEASED`, `SEALED` (closed already) or `GONE` otherwise."""
     meta: StreamMeta | None
@@ -359,14 +359,14 @@ class Erasure:
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class OutboxEntry:
     """Work still owed for a closed stream."""
 
     ref: StreamRef
     payload: bytes
-    """What `Close.owed` held; opaque to the store."""
+    """What `Close.outbox_payload` held; opaque to the store."""
     attempts: int
-    """Failed ones so far, at least: a `postpone` repeated because its reply was lost counts again."""
+    """Failed ones so far, at least: a `retry_later` repeated because its reply was lost counts again."""
     due_seconds: float
     """Until the next attempt, on the store's clock; negative when overdue. Of a claimed entry: until its claim ends.
     0 for a dead letter."""

@@ -16,10 +16,10 @@ from ..stores.base import (
     Erasure,
     Full,
     Hint,
-    Lost,
+    LostLog,
     NewStream,
     Occupied,
-    Owed,
+    OutboxEntry,
     Partition,
     Registered,
     RequestClaim,
@@ -29,7 +29,7 @@ from ..stores.base import (
     StopReply,
     StreamMeta,
     StreamStore,
-    TakeReply,
+    TakeoverReply,
     Withdrawn,
 )
 from ..stores.damage import Unreadable
@@ -146,8 +146,8 @@ class PassingStore(StreamStore):
     async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
         return await self._pass("withdraw", lambda: self.inner.withdraw(ref, refuse_seconds=refuse_seconds))
 
-    async def dismiss(self, owner: str, stream_id: str) -> None:
-        await self._pass("dismiss", lambda: self.inner.dismiss(owner, stream_id))
+    async def release_slot(self, owner: str, stream_id: str) -> None:
+        await self._pass("release_slot", lambda: self.inner.release_slot(owner, stream_id))
 
     async def session(self, key: SessionKey) -> SessionRecord:
         return await self._pass("session", lambda: self.inner.session(key))
@@ -158,13 +158,13 @@ class PassingStore(StreamStore):
     async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
         return await self._pass("append", lambda: self.inner.append(batch))
 
-    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
-        return await self._pass("find", lambda: self.inner.find(ref, at))
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        return await self._pass("check_position", lambda: self.inner.check_position(ref, at))
 
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
         return await self._pass("read", lambda: self.inner.read(ref, after, max_bytes=max_bytes))
 
-    def watch(
+    def subscribe(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
     ) -> AbstractAsyncContextManager[None]:
         return self._watching(ref, on_hint, data=data)
@@ -174,8 +174,8 @@ class PassingStore(StreamStore):
         async def enter() -> None:
             """What can fail of it; that hints are lost, whoever watches has to expect anyway."""
 
-        await self._pass("watch", enter)
-        async with self.inner.watch(ref, on_hint, data=data):
+        await self._pass("subscribe", enter)
+        async with self.inner.subscribe(ref, on_hint, data=data):
             yield
 
     async def heartbeat(
@@ -193,34 +193,36 @@ class PassingStore(StreamStore):
             ),
         )
 
-    async def take(
+    async def take_over(
         self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
-    ) -> TakeReply:
+    ) -> TakeoverReply:
         return await self._pass(
-            "take",
-            lambda: self.inner.take(ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force),
+            "take_over",
+            lambda: self.inner.take_over(ref, lease_seconds=lease_seconds, expected_epoch=expected_epoch, force=force),
         )
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
         return await self._pass("request_stop", lambda: self.inner.request_stop(ref))
 
-    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
-        return await self._pass("stop_coming", lambda: self.inner.stop_coming(key, seconds=seconds, limit=limit))
+    async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+        return await self._pass(
+            "stop_pending_requests", lambda: self.inner.stop_pending_requests(key, seconds=seconds, limit=limit)
+        )
 
-    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
-        return await self._pass("due", lambda: self.inner.due(limit=limit, share=share))
+    async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
+        return await self._pass("expired_leases", lambda: self.inner.expired_leases(limit=limit, partition=partition))
 
-    async def put_off(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
-        await self._pass("put_off", lambda: self.inner.put_off(ref, seconds=seconds, readable=readable))
+    async def defer(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
+        await self._pass("defer", lambda: self.inner.defer(ref, seconds=seconds, readable=readable))
 
-    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
-        return await self._pass("share", lambda: self.inner.share(worker, lease_seconds=lease_seconds))
+    async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
+        return await self._pass("partition", lambda: self.inner.partition(worker, lease_seconds=lease_seconds))
 
     async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
         await self._pass("report_viewers", lambda: self.inner.report_viewers(worker, viewers, seconds=seconds))
 
-    async def viewers(self) -> Mapping[str, int]:
-        return await self._pass("viewers", self.inner.viewers)
+    async def viewer_counts(self) -> Mapping[str, int]:
+        return await self._pass("viewer_counts", self.inner.viewer_counts)
 
     async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
         await self._pass("note_viewed", lambda: self.inner.note_viewed(refs))
@@ -231,10 +233,10 @@ class PassingStore(StreamStore):
     async def close(self, close: Close) -> AppendReply:
         return await self._pass("close", lambda: self.inner.close(close))
 
-    async def lose(self, lost: Lost) -> AppendReply:
-        return await self._pass("lose", lambda: self.inner.lose(lost))
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
+        return await self._pass("declare_lost", lambda: self.inner.declare_lost(lost))
 
-    async def mark(
+    async def update_meta(
         self,
         ref: StreamRef,
         *,
@@ -242,44 +244,48 @@ class PassingStore(StreamStore):
         quota: QuotaState | None = None,
         revised: bool = False,
     ) -> Status:
-        return await self._pass("mark", lambda: self.inner.mark(ref, persisted=persisted, quota=quota, revised=revised))
+        return await self._pass(
+            "update_meta", lambda: self.inner.update_meta(ref, persisted=persisted, quota=quota, revised=revised)
+        )
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         await self._pass(
             "erase", lambda: self.inner.erase(key, mark_seconds=mark_seconds, unknown_seconds=unknown_seconds)
         )
 
-    async def erased(self, key: SessionKey) -> Erasure | None:
-        return await self._pass("erased", lambda: self.inner.erased(key))
+    async def erasure(self, key: SessionKey) -> Erasure | None:
+        return await self._pass("erasure", lambda: self.inner.erasure(key))
 
-    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
-        await self._pass("owe", lambda: self.inner.owe(ref, due_seconds=due_seconds))
+    async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
+        await self._pass("enqueue", lambda: self.inner.enqueue(ref, due_seconds=due_seconds))
 
-    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
-        return await self._pass("claim_owed", lambda: self.inner.claim_owed(limit=limit, claim_seconds=claim_seconds))
+    async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
+        return await self._pass("claim_due", lambda: self.inner.claim_due(limit=limit, claim_seconds=claim_seconds))
 
-    async def postpone(
+    async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
         return await self._pass(
-            "postpone",
-            lambda: self.inner.postpone(
+            "retry_later",
+            lambda: self.inner.retry_later(
                 ref, due_seconds=due_seconds, reason=reason, ttl_seconds=ttl_seconds, count=count
             ),
         )
 
-    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+    async def release_claim(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
         return await self._pass(
-            "leave_owed", lambda: self.inner.leave_owed(ref, due_seconds=due_seconds, reason=reason)
+            "release_claim", lambda: self.inner.release_claim(ref, due_seconds=due_seconds, reason=reason)
         )
 
-    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
-        return await self._pass("bury", lambda: self.inner.bury(ref, reason=reason, ttl_seconds=ttl_seconds))
+    async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+        return await self._pass(
+            "dead_letter", lambda: self.inner.dead_letter(ref, reason=reason, ttl_seconds=ttl_seconds)
+        )
 
-    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
-        return await self._pass("revive", lambda: self.inner.revive(ref, saves=saves))
+    async def requeue(self, ref: StreamRef, *, saves: bool = True) -> Status:
+        return await self._pass("requeue", lambda: self.inner.requeue(ref, saves=saves))
 
-    async def discharge(
+    async def complete(
         self,
         ref: StreamRef,
         *,
@@ -288,24 +294,26 @@ class PassingStore(StreamStore):
         retention_seconds: float,
     ) -> Status:
         return await self._pass(
-            "discharge",
-            lambda: self.inner.discharge(ref, persisted=persisted, quota=quota, retention_seconds=retention_seconds),
+            "complete",
+            lambda: self.inner.complete(ref, persisted=persisted, quota=quota, retention_seconds=retention_seconds),
         )
 
-    async def overdue(self, *, limit: int) -> list[Owed]:
-        return await self._pass("overdue", lambda: self.inner.overdue(limit=limit))
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
+        return await self._pass("peek_due", lambda: self.inner.peek_due(limit=limit))
 
-    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
-        return await self._pass("owed", lambda: self.inner.owed(dead=dead, limit=limit, after=after))
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+        return await self._pass(
+            "outbox_entries", lambda: self.inner.outbox_entries(dead=dead, limit=limit, after=after)
+        )
 
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
         return await self._pass("previous", lambda: self.inner.previous(ref, message_id))
 
-    async def active(self, *, limit: int) -> list[StreamMeta]:
-        return await self._pass("active", lambda: self.inner.active(limit=limit))
+    async def active_streams(self, *, limit: int) -> list[StreamMeta]:
+        return await self._pass("active_streams", lambda: self.inner.active_streams(limit=limit))
 
-    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
-        return await self._pass("streams", lambda: self.inner.streams(key, limit=limit))
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        return await self._pass("session_streams", lambda: self.inner.session_streams(key, limit=limit))
 
     async def claim_request(
         self,

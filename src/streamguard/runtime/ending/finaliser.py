@@ -17,7 +17,7 @@ from ...errors import StoreCorruptError, StoreUnavailableError
 from ...faults import Fault
 from ...observations import Observation, Signal
 from ...settings import Settings
-from ...stores.base import AppendReply, Close, Lost, Seal, Status, StreamStore, Terminal
+from ...stores.base import AppendReply, Close, LostLog, Seal, Status, StreamStore, Terminal
 from ...stores.breaker import Breaker
 from ...values import EventKind, Outcome, StreamRef
 from ...wire.base import WireProtocol
@@ -167,8 +167,8 @@ class Finaliser:
     async def close(self, close: Close, settled: Settled) -> AppendReply:
         """Close, and have what is left go on. The index entry comes first: without one nobody would find what the
         close leaves owed."""
-        if close.owed is not None:
-            await self._store.owe(close.ref, due_seconds=settled.due_seconds)
+        if close.outbox_payload is not None:
+            await self._store.enqueue(close.ref, due_seconds=settled.due_seconds)
         reply = await self._store.close(close)
         if reply.status in (Status.OK, Status.DUPLICATE) and settled.after_close is not None:
             settled.after_close()
@@ -272,12 +272,16 @@ class Finaliser:
                     ending.outcome, settled.persisted, written, stream.message_id, ending.fault, LOG_LOST
                 )
                 retention = self._settings.finished_ttl_seconds
-                return await self._store.lose(Lost(new_stream_of(stream), stream.epoch, 0.0, retention, terminal))
+                return await self._store.declare_lost(
+                    LostLog(new_stream_of(stream), stream.epoch, 0.0, retention, terminal)
+                )
 
             try:
                 reply = await self._retry(lose, deadline=None)
                 if settled.quota_now is not written:  # it was settled while the record was on its way
-                    await self._retry(lambda: self._store.mark(stream.ref, quota=settled.quota_now), deadline=None)
+                    await self._retry(
+                        lambda: self._store.update_meta(stream.ref, quota=settled.quota_now), deadline=None
+                    )
             except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
                 stream.disowned = True
             else:

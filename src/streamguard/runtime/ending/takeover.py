@@ -10,7 +10,7 @@ from ...errors import StoreError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
 from ...settings import Settings
-from ...stores.base import Lost, Seal, Status, StreamMeta, StreamStore, Terminal
+from ...stores.base import LostLog, Seal, Status, StreamMeta, StreamStore, Terminal
 from ...stores.log_reads import LogReads
 from ...values import Outcome, Persisted
 from ...wire import protocol_named
@@ -78,7 +78,7 @@ class Takeover:
             fields: dict[str, str | int] = {"outcome": ended.outcome, "epoch": meta.epoch}
             self._observe(Observation.about(meta, Signal.ORPHAN_SETTLED, fault=ended.fault, fields=fields))
             with suppress(StoreError):  # the owner's slot expires by itself
-                await self._store.dismiss(meta.ref.key.owner, meta.ref.stream_id)
+                await self._store.release_slot(meta.ref.key.owner, meta.ref.stream_id)
         return ended
 
     async def _end_logged(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
@@ -109,15 +109,15 @@ class Takeover:
         settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
         persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
         terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)
-        reply = await self._store.lose(
-            Lost(new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
+        reply = await self._store.declare_lost(
+            LostLog(new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
         )
         if reply.status not in (Status.OK, Status.DUPLICATE):
             return None
         if settled.after_close is not None:
             settled.after_close()
         if settled.quota_now is not settled.quota:
-            await self._store.mark(meta.ref, quota=settled.quota_now)
+            await self._store.update_meta(meta.ref, quota=settled.quota_now)
         return proposed
 
 

@@ -219,7 +219,7 @@ class Admission:
         ask = _directly if budget is None else budget.once
         try:
             reply = await ask(
-                lambda: self._store.take(
+                lambda: self._store.take_over(
                     meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=meta.epoch, force=force
                 )
             )
@@ -241,7 +241,7 @@ class Admission:
         current = await self._store.meta(meta.ref)
         if current is None or current.state is not StreamState.OPEN or current.epoch == meta.epoch:
             return  # gone, ended by another, or not taken: the next request finds it as it was
-        reply = await self._store.take(
+        reply = await self._store.take_over(
             meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=current.epoch, force=True
         )
         if reply.status is Status.OK and reply.meta is not None:
@@ -267,7 +267,7 @@ class Admission:
         """Wait until a stream of any worker is sealed (or closed). False when the time was up."""
         changed = asyncio.Event()
         ask = _directly if budget is None else budget.once
-        watching = self._store.watch(ref, lambda _: changed.set(), data=False)
+        watching = self._store.subscribe(ref, lambda _: changed.set(), data=False)
         try:
             async with Deadline.after(timeout_seconds).limit(), AsyncExitStack() as entered:
                 await ask(lambda: entered.enter_async_context(watching))

@@ -189,7 +189,7 @@ class IdempotentOpen:
         patience = self._runtime.settings.headers_after_seconds
         meta = await self._meta(ref)
         changed = asyncio.Event()
-        watching = self._store.watch(ref, lambda _: changed.set())
+        watching = self._store.subscribe(ref, lambda _: changed.set())
         with suppress(TimeoutError):
             async with Deadline.after(patience).limit(), AsyncExitStack() as entered:
                 if meta is None or not _undecided(meta):

@@ -9,7 +9,7 @@ from typing import Final
 
 from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
 from ...settings import Settings
-from ...stores.base import AppendReply, Hint, Lost, Status, StreamStore
+from ...stores.base import AppendReply, Hint, LostLog, Status, StreamStore
 from ...stores.breaker import Breaker
 from ..ending.finaliser import new_stream_of
 from ..producing.stream import LiveStream
@@ -98,8 +98,10 @@ class Leases:
                         self._on_stop(stream)
         for stream in [s for s in self._streams() if s.degraded and not s.disowned]:
             try:
-                reply = await self._store.lose(
-                    Lost(new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None)
+                reply = await self._store.declare_lost(
+                    LostLog(
+                        new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None
+                    )
                 )
             except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
                 stream.disowned = True
@@ -136,7 +138,7 @@ class Leases:
 
         while not stream.finished:
             try:
-                async with self._store.watch(stream.ref, on_hint, data=False):
+                async with self._store.subscribe(stream.ref, on_hint, data=False):
                     with suppress(StoreCorruptError):  # its writer is told of that, and hears stops all the same
                         meta = await self._store.meta(stream.ref)  # what was said before anybody listened
                         if meta is not None and meta.stop_requested:

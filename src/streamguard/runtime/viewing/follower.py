@@ -48,7 +48,7 @@ class Follower:
         clock = LoopClock.current()
         while not self.feed.ended:
             try:
-                async with self._store.watch(self.ref, self._on_hint):
+                async with self._store.subscribe(self.ref, self._on_hint):
                     await self._follow()
             except StoreCorruptError:  # asking again does not help
                 self._fail(FaultCode.RESUME_FAILED, LOG_UNREADABLE)

@@ -21,7 +21,7 @@ from ...values import (
     StreamState,
     Usage,
 )
-from ..base import UNTOLD, Close, Lost, NewStream, Seal, Status, StreamMeta, Terminal
+from ..base import UNTOLD, Close, LostLog, NewStream, Seal, Status, StreamMeta, Terminal
 
 __all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
 
@@ -172,12 +172,12 @@ class StreamEntry:
         if self.state is StreamState.OPEN:
             return Status.NOT_SEALED
         self._extend(close.events)
-        self.owed = close.owed
-        self.size_bytes += len(close.owed or b"")
+        self.owed = close.outbox_payload
+        self.size_bytes += len(close.outbox_payload or b"")
         self._end(close.terminal, now)
         return Status.OK
 
-    def lose(self, lost: Lost, now: float) -> Status:
+    def lose(self, lost: LostLog, now: float) -> Status:
         """Declare the log lost and, with a terminal, end it. `DUPLICATE` when it ended so before."""
         if self.taken if lost.epoch == UNTOLD else lost.epoch != self.epoch:
             return Status.FENCED

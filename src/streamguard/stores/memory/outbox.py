@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 
 from ...values import Persisted, QuotaState, StreamRef, StreamState
-from ..base import Owed, RequestClaim, Status, StreamMeta, StreamStore
+from ..base import OutboxEntry, RequestClaim, Status, StreamMeta, StreamStore
 from .entries import StreamEntry
 from .tables import Tables
 
@@ -19,16 +19,16 @@ __all__ = ["OutboxSteps"]
 class OutboxSteps(Tables, StreamStore):
     """What `MemoryStore` does about its outbox."""
 
-    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
+    async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
         due = self._begin() + due_seconds
         if ref not in self._dead:
             self._due[ref] = max(due, self._due.get(ref, due))
 
-    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+    async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         now = self._begin()
         for ref in [ref for ref, until in self._dead.items() if until <= now]:
             del self._dead[ref]
-        claimed: list[Owed] = []
+        claimed: list[OutboxEntry] = []
         for ref in sorted([ref for ref, due in self._due.items() if due <= now], key=self._due.__getitem__):
             if len(claimed) >= limit:
                 break
@@ -41,7 +41,7 @@ class OutboxSteps(Tables, StreamStore):
                 claimed.append(_owed(stream, stream.owed, claim_seconds))
         return claimed
 
-    async def postpone(
+    async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
         now = self._begin()
@@ -52,7 +52,7 @@ class OutboxSteps(Tables, StreamStore):
         self._expire_in(stream, ttl_seconds, now)
         return Status.OK
 
-    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+    async def release_claim(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
         now = self._begin()
         stream = self._find(ref)
         left = None if stream is None else stream.leave(reason, now)
@@ -60,7 +60,7 @@ class OutboxSteps(Tables, StreamStore):
             self._due[ref] = now + due_seconds
         return left
 
-    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+    async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         now = self._begin()
         stream = self._find(ref)
         if stream is None or stream.bury(reason) is Status.GONE:
@@ -71,7 +71,7 @@ class OutboxSteps(Tables, StreamStore):
         self._settle(stream)
         return Status.OK
 
-    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
+    async def requeue(self, ref: StreamRef, *, saves: bool = True) -> Status:
         now = self._begin()
         stream = self._find(ref)
         if stream is None or stream.revive(saves=saves) is Status.GONE:
@@ -81,7 +81,7 @@ class OutboxSteps(Tables, StreamStore):
         self._settle(stream)
         return Status.OK
 
-    async def discharge(
+    async def complete(
         self,
         ref: StreamRef,
         *,
@@ -104,18 +104,18 @@ class OutboxSteps(Tables, StreamStore):
             self._charge(stream.size_bytes - size_bytes)
         return Status.OK
 
-    async def overdue(self, *, limit: int) -> list[Owed]:
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
         now = self._begin()
-        found: list[Owed] = []
+        found: list[OutboxEntry] = []
         for ref in heapq.nsmallest(limit, (ref for ref, due in self._due.items() if due <= now), self._due.__getitem__):
             stream = self._find(ref)
             if stream is not None and stream.state is StreamState.CLOSED and stream.owed is not None:
                 found.append(_owed(stream, stream.owed, self._due[ref] - now))
         return found
 
-    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
         now = self._begin()
-        found: list[Owed] = []
+        found: list[OutboxEntry] = []
         for ref in sorted(self._dead if dead else self._due, key=lambda ref: ref.stream_id):
             stream = self._find(ref)
             if stream is None or stream.owed is None or stream.dead is not dead:
@@ -152,5 +152,5 @@ class OutboxSteps(Tables, StreamStore):
         return self._requests.release((owner, request_key), claim, self._begin())
 
 
-def _owed(stream: StreamEntry, payload: bytes, due_seconds: float) -> Owed:
-    return Owed(stream.ref, payload, stream.attempts, due_seconds, stream.reason, stream.dead)
+def _owed(stream: StreamEntry, payload: bytes, due_seconds: float) -> OutboxEntry:
+    return OutboxEntry(stream.ref, payload, stream.attempts, due_seconds, stream.reason, stream.dead)

@@ -74,11 +74,11 @@ class RegistrySteps(OutboxSteps):
         self._forget(session, stream)
         if session.last_id is None and not session.streams:
             del self._sessions[ref.key]
-        await self.dismiss(ref.key.owner, ref.stream_id)
+        await self.release_slot(ref.key.owner, ref.stream_id)
         self._subscribers.tell(stream)
         return Status.OK
 
-    async def dismiss(self, owner: str, stream_id: str) -> None:
+    async def release_slot(self, owner: str, stream_id: str) -> None:
         slots = self._slots.get(owner)
         if slots is not None and slots.pop(stream_id, None) is not None and not slots:
             del self._slots[owner]
@@ -105,7 +105,7 @@ class RegistrySteps(OutboxSteps):
         self._subscribers.tell(stream)
         return StopReply.REQUESTED if stream.lease_until > now else StopReply.EXPIRED
 
-    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+    async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
         now = self._begin()
         session = self._sessions.get(key)
         active = None if session is None else session.active

@@ -19,7 +19,7 @@ class Stops:
         """Per owner and session: when it was stopped, and until when that stands. The latest is the last."""
 
     def mark(self, key: SessionKey, now: float, *, seconds: float, limit: int) -> None:
-        """See `StreamStore.stop_coming`."""
+        """See `StreamStore.stop_pending_requests`."""
         marks = self._standing(key.owner, now)
         marks.pop(key.session_id, None)
         marks[key.session_id] = now, now + seconds

@@ -25,12 +25,12 @@ from ..base import (
     Close,
     Erasure,
     Hint,
-    Lost,
+    LostLog,
     Partition,
     Seal,
     Status,
     StreamMeta,
-    TakeReply,
+    TakeoverReply,
 )
 from .entries import StreamEntry
 from .registry import RegistrySteps
@@ -84,7 +84,7 @@ class MemoryStore(RegistrySteps):
         stream = self._find(ref)
         return None if stream is None else self._meta(stream, now)
 
-    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
         now = self._begin()
         stream = self._find(ref)
         return (None, at.seq == 0) if stream is None else (self._meta(stream, now), stream.holds(at))
@@ -126,7 +126,9 @@ class MemoryStore(RegistrySteps):
         return found
 
     @asynccontextmanager
-    async def watch(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True) -> AsyncIterator[None]:
+    async def subscribe(
+        self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
+    ) -> AsyncIterator[None]:
         with self._subscribers.watching(ref, on_hint, data=data):
             yield
 
@@ -171,13 +173,13 @@ class MemoryStore(RegistrySteps):
                 slots[ref.stream_id] = now + lease_seconds
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
-    async def take(
+    async def take_over(
         self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
-    ) -> TakeReply:
+    ) -> TakeoverReply:
         now = self._begin()
         stream = self._find(ref)
         if stream is None:
-            return TakeReply(Status.GONE, None)
+            return TakeoverReply(Status.GONE, None)
         if stream.state is StreamState.CLOSED:
             status = Status.SEALED
         elif expected_epoch is not None and expected_epoch != stream.epoch:
@@ -190,18 +192,19 @@ class MemoryStore(RegistrySteps):
             stream.taken = True
             stream.lease_until = now + lease_seconds
             self._subscribers.tell(stream)
-        return TakeReply(status, self._meta(stream, now))
+        return TakeoverReply(status, self._meta(stream, now))
 
-    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
+    async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
         now = self._begin()
         late = [
             stream
             for stream in self._leased.values()
-            if stream.lease_until <= now and (share is None or _place_of(stream.ref, share.of) == share.place)
+            if stream.lease_until <= now
+            and (partition is None or _place_of(stream.ref, partition.of) == partition.place)
         ]
         return [stream.ref for stream in heapq.nsmallest(limit, late, key=lambda stream: stream.lease_until)]
 
-    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
+    async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         now = self._begin()
         self._workers[worker] = now + lease_seconds
         self._workers = {name: until for name, until in self._workers.items() if until > now}
@@ -229,11 +232,11 @@ class MemoryStore(RegistrySteps):
         if status is Status.OK:
             self._charge(stream.size_bytes - size_bytes)
             self._end(stream, close.retention_seconds, now)
-            await self.dismiss(close.ref.key.owner, close.ref.stream_id)
+            await self.release_slot(close.ref.key.owner, close.ref.stream_id)
             self._subscribers.tell(stream, after_seq=last_seq)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
-    async def lose(self, lost: Lost) -> AppendReply:
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
         now = self._begin()
         ref = lost.new.ref
         stream = self._find(ref)
@@ -261,7 +264,7 @@ class MemoryStore(RegistrySteps):
             self._subscribers.tell(stream, after_seq=last_seq)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
 
-    async def mark(
+    async def update_meta(
         self,
         ref: StreamRef,
         *,
@@ -290,12 +293,12 @@ class MemoryStore(RegistrySteps):
                 self._strike(stream.ref)
                 self._subscribers.tell(stream)
 
-    async def active(self, *, limit: int) -> list[StreamMeta]:
+    async def active_streams(self, *, limit: int) -> list[StreamMeta]:
         now = self._begin()
         first = heapq.nsmallest(limit, self._leased.values(), key=lambda stream: stream.lease_until)
         return [self._meta(stream, now) for stream in first]
 
-    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         now = self._begin()
         session = self._sessions.get(key)
         if session is None:
@@ -312,7 +315,7 @@ class MemoryStore(RegistrySteps):
         self._viewers[worker] = now + seconds if viewers else now, dict(viewers)
         self._viewers = {name: said for name, said in self._viewers.items() if said[0] > now}
 
-    async def viewers(self) -> Mapping[str, int]:
+    async def viewer_counts(self) -> Mapping[str, int]:
         now = self._begin()
         found: Counter[str] = Counter()
         for until, said in self._viewers.values():
@@ -327,7 +330,7 @@ class MemoryStore(RegistrySteps):
             if stream is not None and stream.state is StreamState.OPEN:
                 stream.viewed_at = now
 
-    async def erased(self, key: SessionKey) -> Erasure | None:
+    async def erasure(self, key: SessionKey) -> Erasure | None:
         erased_us = self._erased_at(key, self._begin())
         if erased_us is None:
             return None

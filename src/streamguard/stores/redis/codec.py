@@ -205,7 +205,7 @@ def decode_erasure(reply: Reply) -> Erasure | None:
     """
     if reply is None:
         return None
-    with decoding(lambda: StoreCorruptError("erased: a stored mark cannot be read", operation="erased")):
+    with decoding(lambda: StoreCorruptError("erasure: a stored mark cannot be read", operation="erasure")):
         mark, now = map(_number, items(reply))
     return Erasure(mark / 1_000_000, (now - mark) / 1_000_000)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from ...errors import StoreCorruptError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
-from ..base import UNTOLD, AppendReply, Close, Lost, Seal, Status
+from ..base import UNTOLD, AppendReply, Close, LostLog, Seal, Status
 from .codec import (
     STATUSES,
     append_reply,
@@ -92,8 +92,8 @@ class EndSteps(Steps):
                 milliseconds(close.retention_seconds),
                 close.terminal.persisted,
                 close.terminal.quota,
-                "" if close.owed is None else "1",
-                close.owed or b"",
+                "" if close.outbox_payload is None else "1",
+                close.outbox_payload or b"",
                 b"" if seal is None else b"|".join(_seal_fields(seal)),
                 encode_member(close.ref),
                 *flatten(close.events),
@@ -102,17 +102,17 @@ class EndSteps(Steps):
             ),
         )
         # The outbox must last as long as the record; its entry is there already.
-        kept = [] if close.owed is None else [self._outbox.hold(close.ref, close.retention_seconds)]
+        kept = [] if close.outbox_payload is None else [self._outbox.hold(close.ref, close.retention_seconds)]
         return [*kept, close_it]
 
-    async def lose(self, lost: Lost) -> AppendReply:
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
         new, terminal = lost.new, lost.terminal
         keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
         ending: tuple[str | bytes, ...] = ("", "", "", "", "")
         if terminal is not None:
             ending = ("1", terminal.to_json(), tombstone_json(terminal), terminal.persisted, terminal.quota)
         declare = self._connections.script(
-            "lose",
+            "declare_lost",
             (keys.meta, keys.log, keys.session, keys.streams, keys.early, session.erased),
             (
                 "" if lost.epoch == UNTOLD else lost.epoch,
@@ -126,19 +126,19 @@ class EndSteps(Steps):
             ),
         )
         if terminal is None:
-            _, reply = await self._ask("lose", self._leases.entry(new.ref, lost.lease_seconds), declare)
-            answer = self._written(new.ref, reply, "lose")
+            _, reply = await self._ask("declare_lost", self._leases.entry(new.ref, lost.lease_seconds), declare)
+            answer = self._written(new.ref, reply, "declare_lost")
             if answer.status is Status.OK:
-                await self._ask("lose", self._leases.renewal(new.ref, lost.lease_seconds))
+                await self._ask("declare_lost", self._leases.renewal(new.ref, lost.lease_seconds))
             return answer
-        (reply,) = await self._ask("lose", declare)
-        answer = self._written(new.ref, reply, "lose")
+        (reply,) = await self._ask("declare_lost", declare)
+        answer = self._written(new.ref, reply, "declare_lost")
         if answer.status in (Status.OK, Status.DUPLICATE):
-            # The stream is closed, whatever becomes of its entry: `due` removes one that is left over.
+            # The stream is closed, whatever becomes of its entry: `expired_leases` removes one that is left over.
             self._leases.forget(new.ref)
         return answer
 
-    async def mark(
+    async def update_meta(
         self,
         ref: StreamRef,
         *,
@@ -147,7 +147,9 @@ class EndSteps(Steps):
         revised: bool = False,
     ) -> Status:
         fields = [*mutable_fields(persisted, quota), *(("rv", "1") if revised else ())]
-        return self._status(await self._call("mark", "mark", (self._keys.stream(ref).meta,), fields), ref, "mark")
+        return self._status(
+            await self._call("update_meta", "update_meta", (self._keys.stream(ref).meta,), fields), ref, "update_meta"
+        )
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         unknown = mark_seconds if unknown_seconds is None else unknown_seconds

@@ -166,7 +166,9 @@ def decode_member(member: bytes) -> StreamRef:
     Raises:
         StoreCorruptError: it is no such member.
     """
-    with decoding(lambda: StoreCorruptError("an index holds an entry this version cannot read", operation="due")):
+    with decoding(
+        lambda: StoreCorruptError("an index holds an entry this version cannot read", operation="expired_leases")
+    ):
         owner, session_id, stream_id = read_json(base64.b64decode(member, b"-_", validate=True))
         if not (isinstance(owner, str) and isinstance(session_id, str) and isinstance(stream_id, str)):
             raise TypeError("ids are texts")

@@ -111,25 +111,27 @@ class LeaseIndex(ShardedIndex):
         """See `StreamStore.share`."""
         lease = 0 if lease_seconds <= 0 else milliseconds(lease_seconds)
         (reply,) = await self._ask(
-            "share", [self._connections.script("share", (self._keys.workers(),), (worker, lease, _INDEX_TTL_MS))]
+            "partition",
+            [self._connections.script("partition", (self._keys.workers(),), (worker, lease, _INDEX_TTL_MS))],
         )
         match reply:
             case [int() as place, int() as of]:
                 return Partition(place, max(1, of))
             case _:
-                raise StoreCorruptError("share: Redis gave an unexpected answer", operation="share")
+                raise StoreCorruptError("partition: Redis gave an unexpected answer", operation="partition")
 
     async def due(self, limit: int, share: Partition | None = None) -> list[StreamRef]:
         """See `StreamStore.due`. Entries that are wrong are corrected on the way."""
         keys = self._keys
         shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)
         listed = await self._ask(
-            "due", [self._connections.index_script("due", shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
+            "expired_leases",
+            [self._connections.index_script("expired_leases", shard, (limit + STALE_ALLOWANCE,)) for shard in shards],
         )
         entries = [
             _Entry(whole_score(score), shard, member, ref)
             for shard, reply in zip(shards, listed, strict=True)
-            for member, score in scored_members(reply, "due")
+            for member, score in scored_members(reply, "expired_leases")
             if (ref := self._named(shard, member)) is not None
         ]
         entries.sort(key=lambda entry: entry.score)
@@ -145,14 +147,16 @@ class LeaseIndex(ShardedIndex):
         wrong, and those that cannot be read are left out."""
         last = limit + STALE_ALLOWANCE - 1
         listed = await self._ask(
-            "active",
+            "active_streams",
             [
                 Command.of("ZRANGE", shard, 0, last, "WITHSCORES")._replace(on_index=shard)
                 for shard in self._keys.lease_shards()
             ],
         )
         entries = sorted(
-            (whole_score(score), member) for reply in listed for member, score in scored_members(reply, "active")
+            (whole_score(score), member)
+            for reply in listed
+            for member, score in scored_members(reply, "active_streams")
         )
         found = []
         for _, member in entries:
@@ -165,7 +169,7 @@ class LeaseIndex(ShardedIndex):
         that out, and puts it off."""
         keys = [self._keys.stream(entry.ref) for entry in entries]
         replies = await self._connections.run(
-            "due", [self._connections.script("lease", (key.meta, key.log)) for key in keys]
+            "expired_leases", [self._connections.script("lease", (key.meta, key.log)) for key in keys]
         )
         found: list[StreamRef] = []
         corrections: list[Command] = []
@@ -183,12 +187,12 @@ class LeaseIndex(ShardedIndex):
                         corrections.append(self._unpoint(key, entry.ref))
                 case _:
                     if not (isinstance(reply, CommandError) and concerns_record(reply)):
-                        checked("due", [reply])
+                        checked("expired_leases", [reply])
                     found.append(entry.ref)
         if len(later) > STALE_ALLOWANCE // 2:  # they must not hide what this version can end
             corrections += [self._move(entry.shard, entry.member, _LATER_MS) for entry in later]
         if corrections:
-            await self._ask("due", corrections)
+            await self._ask("expired_leases", corrections)
         return found
 
     async def put_off(self, ref: StreamRef, seconds: float, *, readable: bool) -> None:
@@ -196,7 +200,7 @@ class LeaseIndex(ShardedIndex):
         shard = self._keys.lease_shard(ref)
         move = self._move(shard, encode_member(ref), milliseconds(seconds))
         unpoint = [] if readable else [self._unpoint(self._keys.stream(ref), ref, unreadable=True)]
-        await self._ask("put_off", [move, *unpoint])
+        await self._ask("defer", [move, *unpoint])
 
     def _move(self, shard: bytes, member: bytes, from_now_ms: int) -> Command:
         return self._connections.index_script("renew", shard, ("XX", from_now_ms, _INDEX_TTL_MS, member))

@@ -25,7 +25,7 @@ class ListingSteps(Steps):
 
     _leases: LeaseIndex
 
-    async def active(self, *, limit: int) -> list[StreamMeta]:
+    async def active_streams(self, *, limit: int) -> list[StreamMeta]:
         refs = await self._leases.earliest(limit)
         found: list[StreamMeta] = []
         at = 0
@@ -34,31 +34,33 @@ class ListingSteps(Steps):
             at += len(batch)
             keys = [self._keys.stream(ref) for ref in batch]
             replies = await self._ask(
-                "active", *(self._connections.script("meta", (key.meta, key.log)) for key in keys)
+                "active_streams", *(self._connections.script("meta", (key.meta, key.log)) for key in keys)
             )
             for ref, reply in zip(batch, replies, strict=True):
                 with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
-                    meta = decode_meta(ref, reply, "active")
+                    meta = decode_meta(ref, reply, "active_streams")
                     if meta is not None and meta.state is not StreamState.CLOSED:
                         found.append(meta)
         return sorted(found, key=lambda meta: meta.lease_seconds)
 
-    async def streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
         keys = self._keys.session(key)
         metas: dict[str, StreamMeta] = {}
         looked_at, more = 0, limit > 0
         while more and len(metas) < limit:
             most = min(_BATCH, max(_LEAST, limit - len(metas)))
             args = (keys.meta_prefix, keys.log_prefix, most, looked_at)
-            number, *reply = items(await self._call("streams", "streams", (keys.session, keys.streams), args))
+            number, *reply = items(
+                await self._call("session_streams", "session_streams", (keys.session, keys.streams), args)
+            )
             if number == len(STATUSES):
-                raise newer_format(None, "streams")
+                raise newer_format(None, "session_streams")
             passed, going_on, *found = reply
             looked_at += passed if isinstance(passed, int) else most
             more = going_on == b"1"
             for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
                 with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
-                    meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "streams")
+                    meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "session_streams")
                     if meta is not None:  # once: a stream that begins meanwhile moves the others down
                         metas[meta.ref.stream_id] = meta
         return list(metas.values())[:limit]

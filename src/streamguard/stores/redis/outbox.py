@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
-from ..base import Erasure, Owed, RequestClaim, Status, StreamMeta
+from ..base import Erasure, OutboxEntry, RequestClaim, Status, StreamMeta
 from .claims import decode_claim, encode_claim
 from .codec import decode_erasure, decode_meta, items, mutable_fields, text
 from .lease_index import milliseconds
@@ -19,56 +19,62 @@ class OutboxSteps(Steps):
 
     _outbox: OutboxIndex
 
-    async def owe(self, ref: StreamRef, *, due_seconds: float) -> None:
-        await self._ask("owe", self._outbox.later(ref, due_seconds))
+    async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
+        await self._ask("enqueue", self._outbox.later(ref, due_seconds))
 
-    async def claim_owed(self, *, limit: int, claim_seconds: float) -> list[Owed]:
+    async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         return await self._outbox.claim(limit, claim_seconds)
 
-    async def postpone(
+    async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
         args = (milliseconds(ttl_seconds), reason, "1" if count else "")
-        status = self._status(await self._call("postpone", "postpone", self._closed(ref), args), ref, "postpone")
+        status = self._status(
+            await self._call("retry_later", "retry_later", self._closed(ref), args), ref, "retry_later"
+        )
         # After the record: should this be lost, the entry comes up when its claim ends.
         if status is Status.OK:
-            await self._ask("postpone", self._outbox.due(ref, due_seconds, ttl_seconds))
+            await self._ask("retry_later", self._outbox.due(ref, due_seconds, ttl_seconds))
         return status
 
-    async def leave_owed(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
-        number, *left = items(await self._call("leave_owed", "leave", (self._keys.stream(ref).meta,), (reason,)))
-        if self._status(number, ref, "leave_owed") is not Status.OK:
+    async def release_claim(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
+        number, *left = items(
+            await self._call("release_claim", "release_claim", (self._keys.stream(ref).meta,), (reason,))
+        )
+        if self._status(number, ref, "release_claim") is not Status.OK:
             return None
-        await self._ask("leave_owed", self._outbox.due(ref, due_seconds, due_seconds))
+        await self._ask("release_claim", self._outbox.due(ref, due_seconds, due_seconds))
         match left:
             case [int() as milliseconds_left]:
                 return milliseconds_left / 1000
             case _:
-                raise StoreCorruptError("leave_owed: Redis gave an unexpected answer", operation="leave_owed")
+                raise StoreCorruptError("release_claim: Redis gave an unexpected answer", operation="release_claim")
 
-    async def bury(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
+    async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
         args = (milliseconds(ttl_seconds), reason)
         try:
-            status = self._status(await self._call("bury", "bury", self._closed(ref), args), ref, "bury")
+            status = self._status(
+                await self._call("dead_letter", "dead_letter", self._closed(ref), args), ref, "dead_letter"
+            )
         except StoreFormatError:
             raise
         except StoreCorruptError:  # the entry alone says then that it is dead
             status = Status.OK
         # After the record: should this be lost, whoever claims the entry sees that it is dead.
         if status is Status.OK:
-            await self._ask("bury", self._outbox.dead(ref, ttl_seconds))
+            await self._ask("dead_letter", self._outbox.dead(ref, ttl_seconds))
         return status
 
-    async def revive(self, ref: StreamRef, *, saves: bool = True) -> Status:
-        reply = await self._call("revive", "revive", (self._keys.stream(ref).meta,), ("1" if saves else "",))
-        status = self._status(reply, ref, "revive")
+    async def requeue(self, ref: StreamRef, *, saves: bool = True) -> Status:
+        reply = await self._call("requeue", "requeue", (self._keys.stream(ref).meta,), ("1" if saves else "",))
+        status = self._status(reply, ref, "requeue")
         # After the record: should this be lost, the entry is still listed as dead, and can be revived again.
         if status in (Status.OK, Status.DUPLICATE):
-            await self._ask("revive", self._outbox.alive(ref, moved=status is Status.OK))
+            await self._ask("requeue", self._outbox.alive(ref, moved=status is Status.OK))
             return Status.OK
         return status
 
-    async def discharge(
+    async def complete(
         self,
         ref: StreamRef,
         *,
@@ -78,19 +84,19 @@ class OutboxSteps(Steps):
     ) -> Status:
         args: list[str | int] = [milliseconds(retention_seconds), *mutable_fields(persisted, quota)]
         try:
-            number, *closed = items(await self._call("discharge", "discharge", self._closed(ref), args))
+            number, *closed = items(await self._call("complete", "complete", self._closed(ref), args))
         except StoreCorruptError:  # what cannot be read owes nothing that anybody could do
             self._outbox.forget(ref)
             return Status.OK
-        status = self._status(number, ref, "discharge")
+        status = self._status(number, ref, "complete")
         if closed == [1]:
             self._outbox.forget(ref)
         return status
 
-    async def overdue(self, *, limit: int) -> list[Owed]:
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
         return await self._outbox.overdue(limit)
 
-    async def owed(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[Owed]:
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
         return await self._outbox.listing(dead=dead, limit=limit, after=after)
 
     async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
@@ -106,8 +112,8 @@ class OutboxSteps(Steps):
         stream_id, snapshot = items(reply)
         return decode_meta(StreamRef(ref.key, text(stream_id)), snapshot, "previous")
 
-    async def erased(self, key: SessionKey) -> Erasure | None:
-        return decode_erasure(await self._call("erased", "erased", (self._keys.session(key).erased,)))
+    async def erasure(self, key: SessionKey) -> Erasure | None:
+        return decode_erasure(await self._call("erasure", "erasure", (self._keys.session(key).erased,)))
 
     async def claim_request(
         self,

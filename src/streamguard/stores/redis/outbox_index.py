@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from ...errors import StoreCorruptError
 from ...values import StreamRef
 from ..damage import RecordKind, Unreadable
-from ..records import Owed
+from ..records import OutboxEntry
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
 from .keys import encode_member
@@ -88,21 +88,21 @@ class OutboxIndex(ShardedIndex):
 
     def forget(self, ref: StreamRef) -> None:
         """Remove an entry with the next exchange, without waiting for it: one that is left over is nobody's work."""
-        self._connections.post("discharge", [self.removal(ref)])
+        self._connections.post("complete", [self.removal(ref)])
 
     # -- claiming -------------------------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, claim_seconds: float) -> list[Owed]:
+    async def claim(self, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         """See `StreamStore.claim_owed`."""
         waiting = await self._listed(limit)
         lasting = milliseconds(claim_seconds)
-        claimed: list[Owed] = []
+        claimed: list[OutboxEntry] = []
         at = 0
         while at < len(waiting) and len(claimed) < limit:
             batch = waiting[at : at + limit - len(claimed)]
             at += len(batch)
             deadlines = await self._ask(
-                "claim_owed",
+                "claim_due",
                 [
                     self._connections.index_script("claim", entry.shard, (entry.member, entry.score, lasting))
                     for entry in batch
@@ -116,7 +116,7 @@ class OutboxIndex(ShardedIndex):
             claimed += await self._confirm(ours, claim_seconds)
         return claimed
 
-    async def _listed(self, limit: int, *, script: str = "outbox", operation: str = "claim_owed") -> list[Entry]:
+    async def _listed(self, limit: int, *, script: str = "outbox", operation: str = "claim_due") -> list[Entry]:
         """What is due, oldest first: `limit` entries of each shard and a few more."""
         shards = self._keys.outbox_shards()
         replies = await self._ask(
@@ -130,14 +130,14 @@ class OutboxIndex(ShardedIndex):
                     entries.append(Entry(whole_score(score), shard, member, ref))
         return sorted(entries, key=lambda entry: entry.score)
 
-    async def _confirm(self, claims: Sequence[tuple[Entry, int]], claim_seconds: float) -> list[Owed]:
+    async def _confirm(self, claims: Sequence[tuple[Entry, int]], claim_seconds: float) -> list[OutboxEntry]:
         """Those of the entries, each claimed until a deadline, that are work; the others are corrected.
 
         One whose record cannot be read becomes a dead letter: nobody can do its work, and an operator may look.
         """
         # Unchecked: a record that Redis cannot read must not hold up the others.
-        replies = await self._connections.run("claim_owed", [self._reading(entry.ref) for entry, _ in claims])
-        found: list[Owed] = []
+        replies = await self._connections.run("claim_due", [self._reading(entry.ref) for entry, _ in claims])
+        found: list[OutboxEntry] = []
         corrections = []
         later = 0
         for (entry, deadline), reply in zip(claims, replies, strict=True):
@@ -167,7 +167,7 @@ class OutboxIndex(ShardedIndex):
                     continue
             corrections.append(self._connections.index_script("settle", entry.shard, (entry.member, deadline, truth)))
         if corrections:
-            await self._ask("claim_owed", corrections)
+            await self._ask("claim_due", corrections)
         return found
 
     def _reading(self, ref: StreamRef) -> Command:
@@ -175,13 +175,13 @@ class OutboxIndex(ShardedIndex):
 
     # -- listing --------------------------------------------------------------------------------------------------
 
-    async def overdue(self, limit: int) -> list[Owed]:
+    async def overdue(self, limit: int) -> list[OutboxEntry]:
         """See `StreamStore.overdue`."""
-        entries = (await self._listed(limit, script="waiting", operation="overdue"))[:limit]
-        found: list[Owed] = []
+        entries = (await self._listed(limit, script="waiting", operation="peek_due"))[:limit]
+        found: list[OutboxEntry] = []
         for at in range(0, len(entries), _CONFIRMED):
             batch = entries[at : at + _CONFIRMED]
-            replies = await self._connections.run("overdue", [self._reading(entry.ref) for entry in batch])
+            replies = await self._connections.run("peek_due", [self._reading(entry.ref) for entry in batch])
             for entry, reply in zip(batch, replies, strict=True):
                 match reply:
                     case [b"owed", int() as now, *_]:
@@ -190,7 +190,7 @@ class OutboxIndex(ShardedIndex):
                             found.append(work)
         return found
 
-    async def listing(self, *, dead: bool, limit: int, after: StreamRef | None) -> list[Owed]:
+    async def listing(self, *, dead: bool, limit: int, after: StreamRef | None) -> list[OutboxEntry]:
         """See `StreamStore.owed`. What the index has as dead nobody works on, so it is listed as dead."""
         entries = [
             entry
@@ -198,13 +198,16 @@ class OutboxIndex(ShardedIndex):
             if (entry.score < 0) is dead and (after is None or entry.ref.stream_id > after.stream_id)
         ]
         entries.sort(key=lambda entry: entry.ref.stream_id)
-        found: list[Owed] = []
+        found: list[OutboxEntry] = []
         at = 0
         while at < len(entries) and len(found) < limit:
             batch = entries[at : at + min(_CONFIRMED, limit - len(found))]  # payloads may be large
             at += len(batch)
-            replies = await self._connections.run("owed", [self._reading(entry.ref) for entry in batch])
-            checked("owed", [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
+            replies = await self._connections.run("outbox_entries", [self._reading(entry.ref) for entry in batch])
+            checked(
+                "outbox_entries",
+                [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))],
+            )
             for entry, reply in zip(batch, replies, strict=True):
                 match reply:
                     case [b"owed" | b"dead" as state, int() as now, *_]:
@@ -226,15 +229,17 @@ class OutboxIndex(ShardedIndex):
                 Command.of("ZSCAN", shard, at, "COUNT", _SCAN_COUNT)._replace(on_index=shard)
                 for shard, at in cursors.items()
             ]
-            for shard, reply in zip(list(cursors), await self._ask("owed", commands), strict=True):
+            for shard, reply in zip(list(cursors), await self._ask("outbox_entries", commands), strict=True):
                 match reply:
                     case [bytes() as cursor, pairs]:
-                        for member, score in scored_members(pairs, "owed"):
+                        for member, score in scored_members(pairs, "outbox_entries"):
                             ref = self._named(shard, member)
                             if ref is not None:
                                 found[member] = Entry(whole_score(score), shard, member, ref)
                     case _:
-                        raise StoreCorruptError("owed: Redis gave an unexpected answer", operation="owed")
+                        raise StoreCorruptError(
+                            "outbox_entries: Redis gave an unexpected answer", operation="outbox_entries"
+                        )
                 if cursor == b"0":
                     del cursors[shard]
                 else:
@@ -250,16 +255,16 @@ def _lasting(ttl_seconds: float) -> int:
     return milliseconds(ttl_seconds) + _SPARE_MS
 
 
-def _owed(ref: StreamRef, reply: Reply, due_seconds: float, *, dead: bool) -> Owed | None:
+def _owed(ref: StreamRef, reply: Reply, due_seconds: float, *, dead: bool) -> OutboxEntry | None:
     """What a record says is owed; None when it cannot be read."""
     match reply:
         case [_, _, _, bytes() as payload, bytes() as attempts, (bytes() | None) as reason] if attempts.isdigit():
             text = None if reason is None else reason.decode("utf-8", "replace")
-            return Owed(ref, payload, int(attempts), due_seconds, text, dead)
+            return OutboxEntry(ref, payload, int(attempts), due_seconds, text, dead)
         case _:
             return None
 
 
-def _unreadable(ref: StreamRef, *, dead: bool) -> Owed:
+def _unreadable(ref: StreamRef, *, dead: bool) -> OutboxEntry:
     """What stands in a listing for work whose record cannot be read."""
-    return Owed(ref, b"", 0, 0.0, RECORD_UNREADABLE, dead)
+    return OutboxEntry(ref, b"", 0, 0.0, RECORD_UNREADABLE, dead)

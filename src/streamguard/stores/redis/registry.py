@@ -117,8 +117,8 @@ class RegistrySteps(Steps):
             self._leases.forget(ref)
         return status
 
-    async def dismiss(self, owner: str, stream_id: str) -> None:
-        await self._ask("dismiss", Command.of("ZREM", self._keys.owner(owner), stream_id))
+    async def release_slot(self, owner: str, stream_id: str) -> None:
+        await self._ask("release_slot", Command.of("ZREM", self._keys.owner(owner), stream_id))
 
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._keys.session(key)
@@ -143,18 +143,18 @@ class RegistrySteps(Steps):
             raise newer_format(ref, "request_stop")
         return StopReply(answer)
 
-    async def stop_coming(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
+    async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
         keys = self._keys.session(key)
         answer = text(
             await self._call(
-                "stop_coming",
-                "stop_coming",
+                "stop_pending_requests",
+                "stop_pending_requests",
                 (keys.session, keys.stopped, self._keys.stops(key.owner)),
                 (keys.meta_prefix, milliseconds(seconds), limit),
             )
         )
         if answer == "newer":
-            raise newer_format(None, "stop_coming")
+            raise newer_format(None, "stop_pending_requests")
         return answer == "marked"
 
     def _tell_begun_anew(self, ref: StreamRef, what: Sequence[Reply]) -> None:

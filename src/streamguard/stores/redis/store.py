@@ -13,7 +13,7 @@ from typing import Final
 from ...errors import LogBrokenError, StoreUnavailableError
 from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
-from ..base import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeReply
+from ..base import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeoverReply
 from .appends import Appends
 from .client import RedisClient
 from .codec import append_reply, decode_events, decode_meta, items, told_ms, usage_json
@@ -138,11 +138,11 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         keys = self._keys.stream(ref)
         return decode_meta(ref, await self._call("meta", "meta", (keys.meta, keys.log)), "meta")
 
-    async def find(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
         keys = self._keys.stream(ref)
         entry_id = "" if at.seq == 0 else _entry_id(at)
-        snapshot, held = items(await self._call("find", "find", (keys.meta, keys.log), (entry_id,)))
-        return decode_meta(ref, snapshot, "find"), held == 1
+        snapshot, held = items(await self._call("check_position", "check_position", (keys.meta, keys.log), (entry_id,)))
+        return decode_meta(ref, snapshot, "check_position"), held == 1
 
     # -- the log --------------------------------------------------------------------------------------------------
 
@@ -179,11 +179,11 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
             average = size // len(events) + 1
             count = max(1, min(_LARGEST_READ, (max_bytes - size) // average + 1))
 
-    def watch(
+    def subscribe(
         self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
     ) -> AbstractAsyncContextManager[None]:
         if self._shut:
-            raise StoreUnavailableError("watch: the store is closed", operation="watch")
+            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
         return self._subscriptions.get().watch(ref, on_hint, data=data)
 
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
@@ -191,7 +191,7 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         keys = [self._keys.stream(ref) for ref in refs]
         # One that cannot be marked is read by its subscriber now and then.
         await self._mark_each(
-            "watch", [self._connections.script("watch", (key.meta, key.early), (lasting,)) for key in keys]
+            "subscribe", [self._connections.script("watch", (key.meta, key.early), (lasting,)) for key in keys]
         )
 
     # -- the writer's claim ---------------------------------------------------------------------------------------
@@ -220,32 +220,35 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
             self._appends.learn(told_ms(reply))
         renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
         # The claims are renewed now. The index and the owners' slots follow, since only what was not fenced may move
-        # them and they are on other cluster slots; an entry that stays behind is corrected by `due`.
+        # them and they are on other cluster slots; an entry that stays behind is corrected by `expired_leases`.
         self._connections.post("heartbeat", self._leases.renewals(renewed, lease_seconds))
         return answers
 
-    async def take(
+    async def take_over(
         self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
-    ) -> TakeReply:
+    ) -> TakeoverReply:
         keys = self._keys.stream(ref)
         expected = "" if expected_epoch is None else expected_epoch
         reply = await self._call(
-            "take", "take", (keys.meta, keys.log), (milliseconds(lease_seconds), expected, "1" if force else "")
+            "take_over",
+            "take_over",
+            (keys.meta, keys.log),
+            (milliseconds(lease_seconds), expected, "1" if force else ""),
         )
         number, *rest = items(reply)
-        status = self._status(number, ref, "take")
+        status = self._status(number, ref, "take_over")
         if status is Status.OK:
             # The old writer's entry may have been removed; without one nobody would find this stream again.
-            await self._ask("take", self._leases.renewal(ref, lease_seconds))
-        return TakeReply(status, decode_meta(ref, rest[0], "take") if rest else None)
+            await self._ask("take_over", self._leases.renewal(ref, lease_seconds))
+        return TakeoverReply(status, decode_meta(ref, rest[0], "take_over") if rest else None)
 
-    async def due(self, *, limit: int, share: Partition | None = None) -> list[StreamRef]:
-        return await self._leases.due(limit, share)
+    async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
+        return await self._leases.due(limit, partition)
 
-    async def put_off(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
+    async def defer(self, ref: StreamRef, *, seconds: float, readable: bool = False) -> None:
         await self._leases.put_off(ref, seconds, readable=readable)
 
-    async def share(self, worker: str, *, lease_seconds: float) -> Partition:
+    async def partition(self, worker: str, *, lease_seconds: float) -> Partition:
         return await self._leases.share(worker, lease_seconds)
 
 

@@ -7,7 +7,8 @@ does what:
   connection breaks it starts over;
 - the *caretaker* task finds connections that died silently, keeps streams marked as watched (an append publishes its
   events only then), and after a reconnection marks them again before it sends everyone an empty hint;
-- a task that enters `watch` subscribes to its channels itself if the reader is connected, else leaves it to the reader.
+- a task that enters `subscribe` subscribes to its channels itself if the reader is connected, else leaves it to the
+  reader.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _EMPTY: Final = Hint(0, (), False)
 
 
 class _Subscriber:
-    """One `watch` that is entered."""
+    """One `subscribe` that is entered."""
 
     def __init__(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> None:
         self.ref = ref
@@ -60,7 +61,7 @@ class _Channel:
 
 
 class Subscriptions:
-    """The process's subscriptions. Connects at the first `watch` and stays connected until `aclose`."""
+    """The process's subscriptions. Connects at the first `subscribe` and stays connected until `aclose`."""
 
     def __init__(
         self,
@@ -97,12 +98,12 @@ class Subscriptions:
             StoreUnavailableError: it did not within the command timeout.
         """
         if self._closed:
-            raise StoreUnavailableError("watch: the store is closed", operation="watch")
+            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
         subscriber = _Subscriber(ref, on_hint, data=data)
         names = self._names(subscriber)
         try:
             fresh = self._join(subscriber, names)
-            with mapped_errors("watch"):
+            with mapped_errors("subscribe"):
                 async with Deadline.after(self._seconds).limit():
                     if fresh and self._subscribing:
                         await self._subscribe(fresh)
@@ -136,7 +137,7 @@ class Subscriptions:
         channel = self._channels[name]
         await channel.settled.wait()
         if channel.error is not None:
-            raise StoreUnavailableError(str(channel.error), operation="watch") from channel.error
+            raise StoreUnavailableError(str(channel.error), operation="subscribe") from channel.error
 
     async def _leave(self, subscriber: _Subscriber, names: Sequence[bytes]) -> None:
         self._subscribers.pop(subscriber, None)
@@ -152,7 +153,7 @@ class Subscriptions:
             self._wanted.clear()
         if gone and self._subscribing:
             # A failure means the connection is gone, and with it the subscription.
-            with suppress(StoreUnavailableError), mapped_errors("watch"):
+            with suppress(StoreUnavailableError), mapped_errors("subscribe"):
                 await self._link.send(Command.of("UNSUBSCRIBE", *gone).packed)
 
     async def aclose(self) -> None:
@@ -160,7 +161,7 @@ class Subscriptions:
         self.close_soon()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._lost(StoreUnavailableError("watch: the store was closed", operation="watch"))
+        await self._lost(StoreUnavailableError("subscribe: the store was closed", operation="subscribe"))
 
     def close_soon(self) -> None:
         """Have the tasks end, and with them the connection; later calls are refused."""
@@ -182,13 +183,13 @@ class Subscriptions:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "a task of the Redis subscriptions failed", "exception": exc}
                 )
-                await self._lost(mapped_error("watch", exc))
+                await self._lost(mapped_error("subscribe", exc))
                 await asyncio.sleep(self._seconds / 4)
 
     async def _lost(self, error: StoreUnavailableError) -> None:
         """The connection is gone, or is not to be trusted."""
         self._subscribing = False
-        with suppress(StoreUnavailableError), mapped_errors("watch"):
+        with suppress(StoreUnavailableError), mapped_errors("subscribe"):
             await self._link.drop()
         self._broken(error)
 
@@ -200,7 +201,7 @@ class Subscriptions:
             await asyncio.sleep(pause)
             await self._wanted.wait()
             try:
-                with mapped_errors("watch"):
+                with mapped_errors("subscribe"):
                     async with Deadline.after(self._seconds).limit():
                         await self._link.connect()
                     self._connections += 1
@@ -297,7 +298,7 @@ class Subscriptions:
     async def _probe(self) -> None:
         """Called every `_IDLE_SECONDS`: a connection that stayed silent since the last probe is dropped."""
         alive, self._heard = self._heard, False
-        with suppress(StoreUnavailableError), mapped_errors("watch"):
+        with suppress(StoreUnavailableError), mapped_errors("subscribe"):
             if alive:
                 await self._link.send(Command.of("PING").packed)
             else:

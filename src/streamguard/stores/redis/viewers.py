@@ -30,9 +30,9 @@ class ViewerSteps(Steps):
         args = (worker, counts, milliseconds(seconds), _TTL_MS)
         await self._call("report_viewers", "view", self._keys.viewers(), args)
 
-    async def viewers(self) -> Mapping[str, int]:
+    async def viewer_counts(self) -> Mapping[str, int]:
         found: Counter[str] = Counter()
-        for note in items(await self._call("viewers", "views", self._keys.viewers())):
+        for note in items(await self._call("viewer_counts", "views", self._keys.viewers())):
             if isinstance(note, bytes):
                 found.update(_counts(note))
         return dict(found)

@@ -187,8 +187,8 @@ class ClaimClauses(Clauses):
         assert (await put(store, ref, 2, b"stale")).status is Status.FENCED
         assert (await beat(store, ref)).status is Status.FENCED
         assert await store.seal(ref, epoch_of(ref), a_seal(1)) == (Status.FENCED, None)
-        assert (await store.lose(losing(new))).status is Status.FENCED
-        assert (await store.lose(losing(new, terminal=tombstone()))).status is Status.FENCED
+        assert (await store.declare_lost(losing(new))).status is Status.FENCED
+        assert (await store.declare_lost(losing(new, terminal=tombstone()))).status is Status.FENCED
         await seal(store, ref, 1, epoch=2)
         assert (await store.close(closing(ref, b"stale", epoch=1))).status is Status.FENCED
         assert payloads(await log(store, ref)) == [b"a"]
@@ -251,14 +251,14 @@ class ClaimClauses(Clauses):
         second = await begin(store, lease=self.short_seconds / 2)
         running = await begin(store)
         await self.advance(self.short_seconds * 1.5)
-        due = await store.due(limit=100_000)
+        due = await store.expired_leases(limit=100_000)
         assert [ref for ref in due if ref in (first, second, third, running)] == [first, second, third]
 
     async def test_due_is_limited(self, store: StreamStore) -> None:
         for _ in range(3):
             await begin(store, lease=self.short_seconds / 4)
         await self.advance(self.short_seconds)
-        assert len(await store.due(limit=2)) == 2
+        assert len(await store.expired_leases(limit=2)) == 2
 
     async def test_due_gives_what_is_not_closed_and_nothing_else(self, store: StreamStore) -> None:
         short = self.short_seconds / 2
@@ -266,9 +266,9 @@ class ClaimClauses(Clauses):
         sealed, closed = await begin(store, lease=short), await begin(store, lease=short)
         await seal(store, sealed)
         await end(store, closed)
-        await store.lose(losing(lost, lease=short))
+        await store.declare_lost(losing(lost, lease=short))
         await self.advance(self.short_seconds)
-        due = await store.due(limit=100_000)
+        due = await store.expired_leases(limit=100_000)
         assert sealed in due
         assert lost.ref in due
         assert closed not in due
@@ -287,21 +287,21 @@ class ClaimClauses(Clauses):
         refs = [await begin(store, lease=self.short_seconds / 4) for _ in range(12)]
         await self.advance(self.short_seconds)
         for of in (1, 2, 3, 20):
-            shares = [await store.due(limit=100_000, share=Partition(place, of)) for place in range(of)]
+            shares = [await store.expired_leases(limit=100_000, partition=Partition(place, of)) for place in range(of)]
             for ref in refs:
                 assert [ref in share for share in shares].count(True) == 1
 
     async def test_a_share_is_for_those_that_count(self, store: StreamStore) -> None:
         first, second = new_message_id(), new_message_id()
-        alone = await store.share(first, lease_seconds=LONG_SECONDS)
+        alone = await store.partition(first, lease_seconds=LONG_SECONDS)
         assert 0 <= alone.place < alone.of
-        told = await store.share(second, lease_seconds=self.short_seconds)
-        again = await store.share(first, lease_seconds=LONG_SECONDS)
+        told = await store.partition(second, lease_seconds=self.short_seconds)
+        again = await store.partition(first, lease_seconds=LONG_SECONDS)
         assert told.of == again.of == alone.of + 1
         assert told.place != again.place
         await self.advance(self.short_seconds * 1.5)
-        assert await store.share(first, lease_seconds=LONG_SECONDS) == alone
-        await store.share(second, lease_seconds=LONG_SECONDS)
-        assert (await store.share(second, lease_seconds=0.0)).of == alone.of
-        assert await store.share(first, lease_seconds=LONG_SECONDS) == alone
-        await store.share(first, lease_seconds=0.0)
+        assert await store.partition(first, lease_seconds=LONG_SECONDS) == alone
+        await store.partition(second, lease_seconds=LONG_SECONDS)
+        assert (await store.partition(second, lease_seconds=0.0)).of == alone.of
+        assert await store.partition(first, lease_seconds=LONG_SECONDS) == alone
+        await store.partition(first, lease_seconds=0.0)

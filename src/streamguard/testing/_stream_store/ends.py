@@ -92,7 +92,7 @@ class EndClauses(Clauses):
         ref = unknown_ref()
         assert await store.seal(ref, epoch_of(ref), a_seal()) == (Status.GONE, None)
         assert await store.close(closing(ref)) == AppendReply(Status.GONE, 0, False)
-        assert await store.mark(ref, persisted=Persisted.YES) is Status.GONE
+        assert await store.update_meta(ref, persisted=Persisted.YES) is Status.GONE
         assert await store.meta(ref) is None
 
     # -- closing -------------------------------------------------------------------------------------------------------
@@ -211,15 +211,15 @@ class EndClauses(Clauses):
         running, closed = await begin(store), await begin(store)
         await end(store, closed)
         for ref in (running, closed):
-            assert await store.mark(ref, persisted=Persisted.YES, quota=QuotaState.PENDING) is Status.OK
-            assert await store.mark(ref, persisted=Persisted.NO) is Status.OK
+            assert await store.update_meta(ref, persisted=Persisted.YES, quota=QuotaState.PENDING) is Status.OK
+            assert await store.update_meta(ref, persisted=Persisted.NO) is Status.OK
             record = await meta(store, ref)
             assert (record.persisted, record.quota) == (Persisted.NO, QuotaState.PENDING)
-            assert await store.mark(ref, quota=QuotaState.SETTLED) is Status.OK
+            assert await store.update_meta(ref, quota=QuotaState.SETTLED) is Status.OK
             record = await meta(store, ref)
             assert (record.persisted, record.quota, record.revised) == (Persisted.NO, QuotaState.SETTLED, False)
-            assert await store.mark(ref, revised=True) is Status.OK
-            assert await store.mark(ref, persisted=Persisted.YES) is Status.OK
+            assert await store.update_meta(ref, revised=True) is Status.OK
+            assert await store.update_meta(ref, persisted=Persisted.YES) is Status.OK
             record = await meta(store, ref)
             assert (record.persisted, record.revised) == (Persisted.YES, True)
 
@@ -230,7 +230,7 @@ class EndClauses(Clauses):
         await try_register(store, new, lease=self.short_seconds)
         await put(store, new.ref, 1, b"a")
         for _ in range(2):
-            assert await store.lose(losing(new)) == AppendReply(Status.OK, 1, False)
+            assert await store.declare_lost(losing(new)) == AppendReply(Status.OK, 1, False)
         record = await meta(store, new.ref)
         assert (record.lost, record.state, record.last_seq, record.ordinal) == (True, StreamState.OPEN, 1, 1)
         assert record.lease_seconds > self.short_seconds
@@ -240,7 +240,7 @@ class EndClauses(Clauses):
 
     async def test_a_stream_never_registered_is_recorded_as_lost(self, store: StreamStore) -> None:
         new = replace(new_stream(age=100), client_version="5.0.0")
-        assert await store.lose(losing(new)) == AppendReply(Status.OK, 0, False)
+        assert await store.declare_lost(losing(new)) == AppendReply(Status.OK, 0, False)
         record = await meta(store, new.ref)
         assert (record.lost, record.taken, record.ordinal, record.last_seq) == (True, False, 0, 0)
         assert record.epoch > 1
@@ -254,7 +254,7 @@ class EndClauses(Clauses):
         await try_register(store, new)
         await put(store, new.ref, 1, b"a")
         terminal = tombstone(Outcome.FAILED)
-        assert await store.lose(losing(new, terminal=terminal)) == AppendReply(Status.OK, 2, False)
+        assert await store.declare_lost(losing(new, terminal=terminal)) == AppendReply(Status.OK, 2, False)
         found = await log(store, new.ref)
         assert found[-1] == Event(2, EventKind.TERMINAL, terminal.to_json(), epoch_of(new.ref))
         record = await meta(store, new.ref)
@@ -263,12 +263,12 @@ class EndClauses(Clauses):
         assert record.closed_seconds is not None
         session = await store.session(new.ref.key)
         assert (session.active_id, session.last_id) == (None, new.ref.stream_id)
-        assert await store.lose(losing(new, terminal=tombstone())) == AppendReply(Status.DUPLICATE, 2, False)
+        assert await store.declare_lost(losing(new, terminal=tombstone())) == AppendReply(Status.DUPLICATE, 2, False)
         assert await log(store, new.ref) == found
 
     async def test_a_tombstone_stands_alone_for_a_stream_never_registered(self, store: StreamStore) -> None:
         new = new_stream()
-        assert await store.lose(losing(new, terminal=tombstone())) == AppendReply(Status.OK, 1, False)
+        assert await store.declare_lost(losing(new, terminal=tombstone())) == AppendReply(Status.OK, 1, False)
         assert [event.kind for event in await log(store, new.ref)] == [EventKind.TERMINAL]
         session = await store.session(new.ref.key)
         assert (session.active_id, session.last_id) == (None, new.ref.stream_id)
@@ -278,7 +278,7 @@ class EndClauses(Clauses):
             key = fresh_key()
             late = new_stream(key, age=10)
             newer = await begin(store, key)
-            assert (await store.lose(losing(late, terminal=terminal))).status is Status.OK
+            assert (await store.declare_lost(losing(late, terminal=terminal))).status is Status.OK
             session = await store.session(key)
             assert (session.active_id, session.last_id) == (newer.stream_id, newer.stream_id)
 
@@ -290,18 +290,18 @@ class EndClauses(Clauses):
         await end(store, closed.ref)
         for new in (sealed, closed):
             for terminal in (None, tombstone()):
-                assert (await store.lose(losing(new, terminal=terminal))).status is Status.SEALED
+                assert (await store.declare_lost(losing(new, terminal=terminal))).status is Status.SEALED
             record = await meta(store, new.ref)
             assert not record.lost
 
     async def test_a_dead_degraded_writers_stream_is_taken_and_ended(self, store: StreamStore) -> None:
         new = new_stream()
-        await store.lose(losing(new, lease=self.short_seconds))
+        await store.declare_lost(losing(new, lease=self.short_seconds))
         await self.advance(self.short_seconds * 1.5)
-        assert new.ref in await store.due(limit=100_000)
+        assert new.ref in await store.expired_leases(limit=100_000)
         assert (await take(store, new.ref, lease=60)).status is Status.OK
-        assert (await store.lose(losing(new, epoch=1, terminal=tombstone()))).status is Status.FENCED
-        assert (await store.lose(losing(new, epoch=2, terminal=tombstone()))).status is Status.OK
+        assert (await store.declare_lost(losing(new, epoch=1, terminal=tombstone()))).status is Status.FENCED
+        assert (await store.declare_lost(losing(new, epoch=2, terminal=tombstone()))).status is Status.OK
         assert (await meta(store, new.ref)).state is StreamState.CLOSED
 
     # -- erasing -------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class EndClauses(Clauses):
         await try_register(store, new)
         await store.erase(new.ref.key, mark_seconds=60)
         for terminal in (None, tombstone()):
-            assert await store.lose(losing(new, terminal=terminal)) == AppendReply(Status.GONE, 0, False)
+            assert await store.declare_lost(losing(new, terminal=terminal)) == AppendReply(Status.GONE, 0, False)
         assert await store.meta(new.ref) is None
         assert await store.session(new.ref.key) == SessionRecord(None, None, None, None)
 
@@ -348,10 +348,10 @@ class EndClauses(Clauses):
         second = registered(await try_register(store, new_stream(ref.key))).ref
         assert (await put(store, second, 1, b"a")).status is Status.OK
         later = new_stream(ref.key, age=0)
-        assert (await store.lose(losing(later, terminal=tombstone()))).status is Status.OK
+        assert (await store.declare_lost(losing(later, terminal=tombstone()))).status is Status.OK
 
     async def test_an_erasure_is_forgotten_after_its_mark(self, store: StreamStore) -> None:
         new = new_stream(age=10)
         await store.erase(new.ref.key, mark_seconds=self.short_seconds)
         await self.advance(self.short_seconds * 1.5)
-        assert (await store.lose(losing(new))).status is Status.OK
+        assert (await store.declare_lost(losing(new))).status is Status.OK

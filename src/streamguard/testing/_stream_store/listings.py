@@ -31,7 +31,7 @@ PLENTY = 100_000
 
 async def active_of(store: StreamStore, *refs: StreamRef) -> list[StreamRef]:
     """Those of `refs` that are listed as active, in the order listed."""
-    return [found.ref for found in await store.active(limit=PLENTY) if found.ref in refs]
+    return [found.ref for found in await store.active_streams(limit=PLENTY) if found.ref in refs]
 
 
 class ListingClauses(Clauses):
@@ -43,7 +43,7 @@ class ListingClauses(Clauses):
         await store.request_stop(running)
         await seal(store, sealed)
         await end(store, closed)
-        found = {meta.ref: meta for meta in await store.active(limit=PLENTY)}
+        found = {meta.ref: meta for meta in await store.active_streams(limit=PLENTY)}
         assert (running in found, sealed in found, closed in found) == (True, True, False)
         assert (found[running].state, found[sealed].state) == (StreamState.OPEN, StreamState.SEALED)
         assert (found[running].last_seq, found[running].stop_requested) == (2, True)
@@ -51,9 +51,9 @@ class ListingClauses(Clauses):
 
     async def test_a_lost_stream_is_active_until_its_tombstone(self, store: StreamStore) -> None:
         lost = new_stream()
-        await store.lose(losing(lost))
+        await store.declare_lost(losing(lost))
         assert await active_of(store, lost.ref) == [lost.ref]
-        await store.lose(losing(lost, terminal=tombstone()))
+        await store.declare_lost(losing(lost, terminal=tombstone()))
         assert await active_of(store, lost.ref) == []
 
     async def test_active_streams_whose_lease_ends_first_come_first(self, store: StreamStore) -> None:
@@ -63,10 +63,10 @@ class ListingClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         assert await active_of(store, late, expired, soon) == [expired, soon, late]
         assert (await meta(store, expired)).lease_seconds < 0
-        first = await store.active(limit=1)
+        first = await store.active_streams(limit=1)
         assert len(first) == 1
         assert first[0].lease_seconds < 0
-        assert await store.active(limit=0) == []
+        assert await store.active_streams(limit=0) == []
 
     async def test_listing_active_streams_changes_nothing(self, store: StreamStore) -> None:
         ref = await begin(store, lease=self.short_seconds)
@@ -75,7 +75,7 @@ class ListingClauses(Clauses):
         assert await active_of(store, ref) == await active_of(store, ref) == [ref]
         after = await meta(store, ref)
         assert (after.epoch, after.state) == (before.epoch, before.state)
-        assert ref in await store.due(limit=PLENTY)
+        assert ref in await store.expired_leases(limit=PLENTY)
 
     async def test_streams_that_expired_are_not_active_and_hide_no_other(self, store: StreamStore) -> None:
         vanishing = [await begin(store, ttl=self.short_seconds, lease=self.short_seconds / 4) for _ in range(8)]
@@ -90,14 +90,14 @@ class ListingClauses(Clauses):
         first, second = new_stream_id(), new_stream_id()
         await store.report_viewers(one, {first: 2, second: 1}, seconds=LONG_SECONDS)
         await store.report_viewers(two, {first: 1}, seconds=LONG_SECONDS)
-        found = await store.viewers()
+        found = await store.viewer_counts()
         assert (found[first], found[second]) == (3, 1)
         await store.report_viewers(one, {second: 5}, seconds=LONG_SECONDS)
-        found = await store.viewers()
+        found = await store.viewer_counts()
         assert (found[first], found[second]) == (1, 5)
         await store.report_viewers(one, {}, seconds=LONG_SECONDS)
         await store.report_viewers(two, {}, seconds=LONG_SECONDS)
-        assert not {first, second} & (await store.viewers()).keys()
+        assert not {first, second} & (await store.viewer_counts()).keys()
 
     async def test_viewers_of_a_worker_that_says_no_more_are_forgotten(self, store: StreamStore) -> None:
         silent, lively = new_message_id(), new_message_id()
@@ -105,9 +105,9 @@ class ListingClauses(Clauses):
         await store.report_viewers(silent, {stream: 2}, seconds=self.short_seconds)
         await store.report_viewers(lively, {stream: 1}, seconds=LONG_SECONDS)
         await self.advance(self.short_seconds * 1.5)
-        assert (await store.viewers())[stream] == 1
+        assert (await store.viewer_counts())[stream] == 1
         await store.report_viewers(lively, {stream: 4}, seconds=LONG_SECONDS)
-        assert (await store.viewers())[stream] == 4
+        assert (await store.viewer_counts())[stream] == 4
         await store.report_viewers(lively, {}, seconds=LONG_SECONDS)
 
     async def test_a_stream_tells_how_long_ago_it_was_viewed_elsewhere(self, store: StreamStore) -> None:
@@ -149,27 +149,27 @@ class ListingClauses(Clauses):
             await end(store, refs[-1])
         refs.append(await begin(store, key))
         await begin(store)
-        found = await store.streams(key, limit=PLENTY)
+        found = await store.session_streams(key, limit=PLENTY)
         assert [one.ref for one in found] == refs[::-1]
         assert [one.ordinal for one in found] == [4, 3, 2, 1]
-        assert [one.ref for one in await store.streams(key, limit=2)] == refs[:1:-1]
-        assert await store.streams(key, limit=0) == []
+        assert [one.ref for one in await store.session_streams(key, limit=2)] == refs[:1:-1]
+        assert await store.session_streams(key, limit=0) == []
 
     async def test_streams_that_were_never_registered_come_last(self, store: StreamStore) -> None:
         key = fresh_key()
         registered = await begin(store, key)
         await end(store, registered)
         lost = new_stream(key)
-        await store.lose(losing(lost, terminal=tombstone()))
-        assert [one.ref for one in await store.streams(key, limit=PLENTY)] == [registered, lost.ref]
+        await store.declare_lost(losing(lost, terminal=tombstone()))
+        assert [one.ref for one in await store.session_streams(key, limit=PLENTY)] == [registered, lost.ref]
 
     async def test_only_a_sessions_own_streams_are_listed_while_they_last(self, store: StreamStore) -> None:
         ref = await begin(store)
         await end(store, ref, retention=self.short_seconds)
         second = await begin(store, ref.key)
-        assert await store.streams(unknown_ref().key, limit=PLENTY) == []
-        assert await store.streams(SessionKey(ref.key.owner + "x", ref.key.session_id), limit=PLENTY) == []
+        assert await store.session_streams(unknown_ref().key, limit=PLENTY) == []
+        assert await store.session_streams(SessionKey(ref.key.owner + "x", ref.key.session_id), limit=PLENTY) == []
         await self.advance(self.short_seconds * 1.5)
-        assert [one.ref for one in await store.streams(ref.key, limit=1)] == [second]
+        assert [one.ref for one in await store.session_streams(ref.key, limit=1)] == [second]
         await store.erase(ref.key, mark_seconds=60)
-        assert await store.streams(ref.key, limit=PLENTY) == []
+        assert await store.session_streams(ref.key, limit=PLENTY) == []

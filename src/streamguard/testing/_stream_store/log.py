@@ -127,7 +127,7 @@ class LogClauses(Clauses):
         new = new_stream()
         await try_register(store, new)
         await put(store, new.ref, 1, b"a")
-        await store.lose(losing(new))
+        await store.declare_lost(losing(new))
         assert await put(store, new.ref, 2, b"b") == AppendReply(Status.LOST, 1, False)
         assert payloads(await log(store, new.ref)) == [b"a"]
 
@@ -229,9 +229,9 @@ class LogClauses(Clauses):
         assert [place(event) for event in await log(store, ref)] == [(first, 1), (first, 2), (second, 3)]
         assert payloads(await log(store, ref, 2)) == [b"c"]
         for at in ((first, 1), (first, 2), (second, 3), START):
-            assert (await store.find(ref, Position(*at)))[1]
+            assert (await store.check_position(ref, Position(*at)))[1]
         for at in ((second, 2), (first, 3), (second, 4), (first - 1, 1), (second + 1, 3), (first, MAX_SEQ)):
-            assert not (await store.find(ref, Position(*at)))[1]
+            assert not (await store.check_position(ref, Position(*at)))[1]
             with pytest.raises(LogBrokenError):
                 await store.read(ref, Position(*at), max_bytes=EVERYTHING)
 
@@ -254,8 +254,8 @@ class LogClauses(Clauses):
 
     async def test_a_stream_nobody_has_is_found_nowhere(self, store: StreamStore) -> None:
         ref = unknown_ref()
-        assert (await store.find(ref, START))[0] is None
-        assert await store.find(ref, Position(1, 1)) == (None, False)
+        assert (await store.check_position(ref, START))[0] is None
+        assert await store.check_position(ref, Position(1, 1)) == (None, False)
         with pytest.raises(LogBrokenError):
             await store.read(ref, Position(1, 1), max_bytes=EVERYTHING)
 
@@ -297,7 +297,7 @@ class LogClauses(Clauses):
 
     async def test_a_watcher_is_told_of_appends(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints):
+        async with store.subscribe(ref, hints):
             await put(store, ref, 1, b"a", b"b")
             await put(store, ref, 2, b"b", b"c")
             await hints.until(lambda seen: reaches(seen, 3), description="a hint of event 3")
@@ -308,7 +308,7 @@ class LogClauses(Clauses):
     async def test_every_watcher_is_told_and_only_of_its_stream(self, store: StreamStore) -> None:
         ref, other = await begin(store), await begin(store)
         first, second, third = Hints(), Hints(), Hints()
-        async with store.watch(ref, first), store.watch(ref, second), store.watch(other, third):
+        async with store.subscribe(ref, first), store.subscribe(ref, second), store.subscribe(other, third):
             await put(store, ref, 1, b"a")
             await put(store, other, 1, b"other")
             for hints in (first, second, third):
@@ -329,7 +329,7 @@ class LogClauses(Clauses):
 
         async def view() -> None:
             hints = Hints()
-            async with store.watch(ref, hints):
+            async with store.subscribe(ref, hints):
                 read = len(await log(store, ref))
                 await hints.until(
                     lambda seen: covers(seen, read, 300), description=f"hints of every event after {read}"
@@ -344,7 +344,7 @@ class LogClauses(Clauses):
 
     async def test_a_writer_watches_without_its_appends(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints, data=False):
+        async with store.subscribe(ref, hints, data=False):
             await put(store, ref, 1, b"a")
             await store.request_stop(ref)
             await hints.until(lambda seen: any(hint.stop_requested for hint in seen), description="the stop")
@@ -352,43 +352,43 @@ class LogClauses(Clauses):
 
     async def test_a_watcher_is_told_of_a_stop(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints):
+        async with store.subscribe(ref, hints):
             await store.request_stop(ref)
             await hints.until(lambda seen: any(hint.stop_requested for hint in seen), description="the stop")
 
     async def test_a_watcher_is_told_of_a_takeover(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints, data=False):
+        async with store.subscribe(ref, hints, data=False):
             await take(store, ref, lease=60, force=True)
             await hints.until(bool, description="a hint of the takeover")
 
     async def test_a_watcher_is_told_of_a_seal_and_a_close(self, store: StreamStore) -> None:
         for with_data in (True, False):
             ref, sealing, ending = await begin(store), Hints(), Hints()
-            async with store.watch(ref, sealing, data=with_data):
+            async with store.subscribe(ref, sealing, data=with_data):
                 await seal(store, ref)
                 await sealing.until(bool, description="a hint of the seal")
-            async with store.watch(ref, ending, data=with_data):
+            async with store.subscribe(ref, ending, data=with_data):
                 await store.close(closing(ref, b"end"))
                 await ending.until(bool, description="a hint of the close")
 
     async def test_a_watcher_is_told_of_a_lost_log(self, store: StreamStore) -> None:
         new, hints = new_stream(), Hints()
         await try_register(store, new)
-        async with store.watch(new.ref, hints, data=False):
-            await store.lose(losing(new, terminal=tombstone()))
+        async with store.subscribe(new.ref, hints, data=False):
+            await store.declare_lost(losing(new, terminal=tombstone()))
             await hints.until(bool, description="a hint of the tombstone")
 
     async def test_a_watcher_is_told_of_an_erasure(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
-        async with store.watch(ref, hints):
+        async with store.subscribe(ref, hints):
             await store.erase(ref.key, mark_seconds=60)
             await hints.until(lambda seen: [hint for hint in seen if not hint.events] != [], description="a hint")
 
     async def test_a_watcher_that_left_is_told_nothing(self, store: StreamStore) -> None:
         ref, left, stayed = await begin(store), Hints(), Hints()
-        async with store.watch(ref, stayed):
-            async with store.watch(ref, left):
+        async with store.subscribe(ref, stayed):
+            async with store.subscribe(ref, left):
                 await put(store, ref, 1, b"a")
                 await left.until(lambda seen: reaches(seen, 1), description="a hint of event 1")
             told = len(left.seen)
@@ -398,7 +398,7 @@ class LogClauses(Clauses):
 
     async def test_watching_an_unknown_stream_waits_for_it(self, store: StreamStore) -> None:
         new, hints = new_stream(), Hints()
-        async with store.watch(new.ref, hints):
+        async with store.subscribe(new.ref, hints):
             await try_register(store, new)
             await put(store, new.ref, 1, b"a")
             await hints.until(lambda seen: reaches(seen, 1), description="a hint of event 1")

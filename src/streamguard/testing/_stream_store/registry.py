@@ -158,7 +158,7 @@ class RegistryClauses(Clauses):
             await try_register(store, rival, lease=self.short_seconds / 4, ttl=self.short_seconds)
         assert [await store.meta(rival.ref) for rival in rivals] == [None] * 5
         await self.advance(self.short_seconds * 1.5)
-        due = await store.due(limit=100_000)
+        due = await store.expired_leases(limit=100_000)
         assert not [rival.ref for rival in rivals if rival.ref in due]
         assert await store.session(ref.key) == SessionRecord(None, None, None, None)
 
@@ -262,7 +262,7 @@ class RegistryClauses(Clauses):
         assert await store.session(key) == SessionRecord(None, None, None, None)
         registered(await try_register(store, new_stream(sibling(key)), limit=2))
         await self.advance(self.short_seconds * 1.5)
-        assert refused.ref not in await store.due(limit=100_000)
+        assert refused.ref not in await store.expired_leases(limit=100_000)
 
     async def test_the_session_is_looked_at_before_the_limit(self, store: StreamStore) -> None:
         """What occupies it may be joined or replaced, for which no other slot is needed."""
@@ -309,9 +309,9 @@ class RegistryClauses(Clauses):
     async def test_a_dismissed_stream_frees_its_slot(self, store: StreamStore) -> None:
         ref = await begin(store)
         other = new_stream(sibling(ref.key))
-        await store.dismiss(ref.key.owner, other.ref.stream_id)
+        await store.release_slot(ref.key.owner, other.ref.stream_id)
         full(await try_register(store, other, limit=1))
-        await store.dismiss(ref.key.owner, ref.stream_id)
+        await store.release_slot(ref.key.owner, ref.stream_id)
         registered(await try_register(store, other, limit=1))
 
     async def test_a_slot_ends_with_its_lease(self, store: StreamStore) -> None:

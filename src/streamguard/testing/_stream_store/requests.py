@@ -142,7 +142,7 @@ class RequestClauses(Clauses):
         key = fresh_key()
         first = await answered(store, key, "a")
         lost = replace(new_stream(key), message_id="lost")
-        await store.lose(losing(lost, terminal=tombstone()))
+        await store.declare_lost(losing(lost, terminal=tombstone()))
         assert await previous(store, lost.ref, "a") == first
         assert await previous(store, unknown_ref(key), "a") == first
         assert await previous(store, first, "lost") is None
@@ -166,27 +166,27 @@ class RequestClauses(Clauses):
     async def test_an_erasure_is_known_to_what_began_before_it(self, store: StreamStore) -> None:
         before = registered(await try_register(store, new_stream()))
         key = before.ref.key
-        assert await store.erased(key) is None
+        assert await store.erasure(key) is None
         await store.erase(key, mark_seconds=60)
-        erasure = await store.erased(key)
+        erasure = await store.erasure(key)
         assert erasure is not None
         after = registered(await try_register(store, new_stream(key)))
         assert before.created_at <= erasure.at < after.created_at
         assert 0 <= erasure.seconds_ago < LONG_SECONDS
-        assert await store.erased(SessionKey("somebody else", key.session_id)) is None
+        assert await store.erasure(SessionKey("somebody else", key.session_id)) is None
 
     async def test_an_erasure_is_forgotten_after_its_time(self, store: StreamStore) -> None:
         key = fresh_key()
         await store.erase(key, mark_seconds=self.short_seconds)
         await self.advance(self.short_seconds * 1.5)
-        assert await store.erased(key) is None
+        assert await store.erasure(key) is None
 
     async def test_the_mark_of_a_session_nobody_knew_has_a_time_of_its_own(self, store: StreamStore) -> None:
         key, known = fresh_key(), (await begin(store)).key
         for erased in (key, known):
             await store.erase(erased, mark_seconds=60, unknown_seconds=self.short_seconds)
-            assert await store.erased(erased) is not None
+            assert await store.erasure(erased) is not None
         await store.erase(known, mark_seconds=60, unknown_seconds=self.short_seconds)  # unknown by now: never shorter
         await self.advance(self.short_seconds * 1.5)
-        assert await store.erased(key) is None
-        assert await store.erased(known) is not None
+        assert await store.erasure(key) is None
+        assert await store.erasure(known) is not None

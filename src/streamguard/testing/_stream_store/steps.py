@@ -17,7 +17,7 @@ from ...stores.base import (
     Close,
     Full,
     Hint,
-    Lost,
+    LostLog,
     NewStream,
     Occupied,
     Registered,
@@ -25,7 +25,7 @@ from ...stores.base import (
     Status,
     StreamMeta,
     StreamStore,
-    TakeReply,
+    TakeoverReply,
     Terminal,
     Withdrawn,
 )
@@ -109,10 +109,10 @@ def epoch_of(ref: StreamRef, number: int = 1) -> int:
 
 async def take(
     store: StreamStore, ref: StreamRef, *, lease: float = LONG_SECONDS, expected: int | None = None, force: bool = False
-) -> TakeReply:
+) -> TakeoverReply:
     """Take a stream; `expected` is the number of an epoch."""
     epoch = None if expected is None else epoch_of(ref, expected)
-    reply = await store.take(ref, lease_seconds=lease, expected_epoch=epoch, force=force)
+    reply = await store.take_over(ref, lease_seconds=lease, expected_epoch=epoch, force=force)
     if reply.status is Status.OK and reply.meta is not None:
         _issued.setdefault(ref, [UNTOLD]).append(reply.meta.epoch)
     return reply
@@ -224,8 +224,8 @@ async def end(store: StreamStore, ref: StreamRef, last_seq: int = 0, *, retentio
     assert reply.status is Status.OK
 
 
-def losing(new: NewStream, *, epoch: int = 1, lease: float = LONG_SECONDS, terminal: Terminal | None = None) -> Lost:
-    return Lost(new, epoch_of(new.ref, epoch), lease, LONG_SECONDS, terminal)
+def losing(new: NewStream, *, epoch: int = 1, lease: float = LONG_SECONDS, terminal: Terminal | None = None) -> LostLog:
+    return LostLog(new, epoch_of(new.ref, epoch), lease, LONG_SECONDS, terminal)
 
 
 def tombstone(outcome: Outcome = Outcome.COMPLETED) -> Terminal:
@@ -233,7 +233,7 @@ def tombstone(outcome: Outcome = Outcome.COMPLETED) -> Terminal:
 
 
 async def is_due(store: StreamStore, ref: StreamRef) -> bool:
-    return ref in await store.due(limit=100_000)
+    return ref in await store.expired_leases(limit=100_000)
 
 
 def payloads(events: Sequence[Event] | Sequence[tuple[EventKind, bytes]]) -> list[bytes]:

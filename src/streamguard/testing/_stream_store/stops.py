@@ -27,7 +27,7 @@ EARLIER = 1_000.0
 
 
 async def stop(store: StreamStore, key: SessionKey, *, seconds: float = LONG_SECONDS, limit: int = 8) -> bool:
-    return await store.stop_coming(key, seconds=seconds, limit=limit)
+    return await store.stop_pending_requests(key, seconds=seconds, limit=limit)
 
 
 async def is_stopped(store: StreamStore, key: SessionKey, *, arrived: float = EARLIER) -> bool:

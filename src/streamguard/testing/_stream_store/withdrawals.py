@@ -38,10 +38,10 @@ class WithdrawalClauses(Clauses):
         assert await withdraw(store, ref) is Status.OK
         assert await store.meta(ref) is None
         assert await store.session(ref.key) == SessionRecord(None, None, None, None)
-        assert await store.streams(ref.key, limit=10) == []
+        assert await store.session_streams(ref.key, limit=10) == []
         registered(await try_register(store, new_stream(sibling(ref.key)), limit=1))
         await self.advance(self.short_seconds * 1.5)
-        assert ref not in await store.due(limit=100_000)
+        assert ref not in await store.expired_leases(limit=100_000)
 
     async def test_a_withdrawn_registration_blocks_nobody(self, store: StreamStore) -> None:
         ref = await begin(store)
@@ -61,7 +61,7 @@ class WithdrawalClauses(Clauses):
         after = await store.session(key)
         assert (after.active_id, after.last_id) == (before.active_id, before.last_id) == (None, finished.stream_id)
         assert after.last is not None
-        assert (await store.streams(key, limit=1))[0].ref == finished
+        assert (await store.session_streams(key, limit=1))[0].ref == finished
 
     async def test_a_withdrawal_leaves_the_pointer_to_a_sealed_stream_to_its_close(self, store: StreamStore) -> None:
         sealed = await begin(store)
@@ -74,7 +74,7 @@ class WithdrawalClauses(Clauses):
     async def test_a_withdrawal_leaves_newer_pointers_alone(self, store: StreamStore) -> None:
         ref = await begin(store)
         unlogged = new_stream(ref.key)
-        await store.lose(losing(unlogged))
+        await store.declare_lost(losing(unlogged))
         assert await withdraw(store, ref) is Status.OK
         assert (await store.session(ref.key)).last_id == unlogged.ref.stream_id
 
@@ -114,7 +114,7 @@ class WithdrawalClauses(Clauses):
         written, sealed, taken, closed = [await begin(store) for _ in range(4)]
         new = new_stream()
         lost = registered(await try_register(store, new)).ref
-        await store.lose(losing(new))
+        await store.declare_lost(losing(new))
         await put(store, written, 1, b"a")
         await seal(store, sealed)
         await take(store, taken, force=True)
@@ -136,7 +136,7 @@ class WithdrawalClauses(Clauses):
     async def test_watchers_are_told_of_a_withdrawal(self, store: StreamStore) -> None:
         ref = await begin(store)
         hints = Hints()
-        async with store.watch(ref, hints):
+        async with store.subscribe(ref, hints):
             await withdraw(store, ref)
             await hints.until(bool, description="a hint")
         assert isinstance(hints.seen[0], Hint)
