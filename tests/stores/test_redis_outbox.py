@@ -345,7 +345,7 @@ async def test_a_previous_stream_of_a_later_version_is_reported(store: RedisStor
         await store.previous(second, "any")
 
 
-@pytest.mark.parametrize("stored", ["[2,1]", "{}", "[1]", "text", '[1,"o","s","t"]'])
+@pytest.mark.parametrize("stored", ["[2,1]", "{}", "[1]", "text", '[1,"o","s","t"]', '[1,"o","s","t","?"]'])
 async def test_a_request_claim_that_cannot_be_read_is_reported(store: RedisStore, index: Index, stored: str) -> None:
     index.client.set(KEYS.request("o", "key"), stored, ex=60)
     claim = RequestClaim(StreamRef(SessionKey("o", "s"), "0" * 24), "f")

@@ -6,8 +6,17 @@ import pytest
 
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
-from streamguard.runtime.opening.request_keys import BEGUN
-from streamguard.stores.base import UNTOLD, Close, LostLog, NewStream, RequestClaim, Seal, StreamStore, Terminal
+from streamguard.stores.base import (
+    UNTOLD,
+    ClaimState,
+    Close,
+    LostLog,
+    NewStream,
+    RequestClaim,
+    Seal,
+    StreamStore,
+    Terminal,
+)
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import registered, try_register
@@ -23,7 +32,7 @@ pytestmark = pytest.mark.anyio
 async def lost(store: StreamStore, persisted: Persisted) -> NewStream:
     """A begun claim whose stream lost its log, and what became of saving its reply."""
     new = NewStream(StreamRef(KEY, new_stream_id()), "msg_1", "plain", "chat", "", 1.0)
-    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
+    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint, ClaimState.BEGUN))
     terminal = Terminal(Outcome.COMPLETED, persisted, QuotaState.NONE, new.message_id)
     await store.declare_lost(LostLog(new, UNTOLD, 0.0, 60.0, terminal))
     await store.update_meta(new.ref, persisted=persisted)
@@ -64,6 +73,6 @@ async def test_an_answer_in_a_protocol_of_a_later_version() -> None:
     await store.seal(new.ref, epoch, Seal(Outcome.COMPLETED, 0))
     terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg_1")
     await store.close(Close(new.ref, epoch, [], terminal, 60.0))
-    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint + BEGUN))
+    await claimed(store, RequestClaim(new.ref, THE_KEY.fingerprint, ClaimState.BEGUN))
     async with working(store) as worker:
         assert await refused(worker) == (FaultCode.STORE_UNAVAILABLE, "unknown_protocol")

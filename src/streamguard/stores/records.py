@@ -22,6 +22,7 @@ __all__ = [
     "UNTOLD",
     "Append",
     "AppendReply",
+    "ClaimState",
     "Close",
     "Erasure",
     "Hint",
@@ -376,6 +377,15 @@ class OutboxEntry:
     """Given up; only an operator revives it."""
 
 
+class ClaimState(StrEnum):
+    """How far the request that claimed an idempotency key has come."""
+
+    CLAIMED = "claimed"
+    """Its stream may not be registered yet, and its endpoint does not run."""
+    BEGUN = "begun"
+    """Its stream is registered, and its endpoint runs or ran."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestClaim:
     """Which stream answers the requests that carry one idempotency key."""
@@ -383,3 +393,4 @@ class RequestClaim:
     ref: StreamRef
     fingerprint: str
     """Equal for equal requests."""
+    state: ClaimState = ClaimState.CLAIMED

@@ -31,14 +31,14 @@ from ...deadlines import Deadline
 from ...errors import FaultError, NotStartedError, StoreError, StoreFormatError, StoreUnavailableError
 from ...faults import REGISTRY, Fault, FaultCode
 from ...observations import Observation, Signal
-from ...stores.base import RequestClaim, StreamMeta
+from ...stores.base import ClaimState, RequestClaim, StreamMeta
 from ...values import Outcome, Persisted, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
 from .. import LiveStream, Runtime, StreamRequest
 from ..versions import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
 from ..viewing.resume import refused
 from .budget import Budget
-from .request_keys import BEGUN, RequestKey, abandon, forget
+from .request_keys import RequestKey, abandon, forget
 
 __all__ = ["open_idempotently"]
 
@@ -156,7 +156,7 @@ class IdempotentOpen:
             patience += settings.replace_wait_seconds
         deadline = Deadline.after(patience)
         other = standing.ref
-        while standing.ref == other and standing.fingerprint == mine.fingerprint and not deadline.expired:
+        while standing.ref == other and standing.state is ClaimState.CLAIMED and not deadline.expired:
             await asyncio.sleep(POLL_SECONDS)
             standing = await self._claim(mine)
         return standing
@@ -168,14 +168,15 @@ class IdempotentOpen:
             FaultError: `resume_failed`: it was answered, but that cannot be shown any more.
             StoreError: the store failed.
         """
-        meta = await self._spoken(standing.ref) if _has_begun(standing) else await self._meta(standing.ref)
+        begun = standing.state is ClaimState.BEGUN
+        meta = await (self._spoken(standing.ref) if begun else self._meta(standing.ref))
         if meta is None:
             return None
         if meta.lost:  # nobody else can view it; saved, it is in the session's messages
             if meta.persisted is Persisted.YES:
                 raise self._gone(meta, "not_registered")
             return None
-        if not _has_begun(standing) or _said_nothing(meta):
+        if not begun or _said_nothing(meta):
             return None
         if not knows_protocol(meta.protocol):
             raise self._refusal(FaultCode.STORE_UNAVAILABLE, UNKNOWN_PROTOCOL)
@@ -220,7 +221,7 @@ class IdempotentOpen:
                     return None  # another has taken it, whose stream may well be what was in the way
             raise
         self._opened = opened if isinstance(opened, LiveStream) else None
-        begun = RequestClaim(mine.ref, mine.fingerprint + BEGUN)
+        begun = replace(mine, state=ClaimState.BEGUN)
         if isinstance(opened, StreamMeta):  # `join`: the key stands for the stream that was found
             with suppress(StoreError):
                 await self._claim(replace(begun, ref=opened.ref), mine, begins=True)
@@ -315,10 +316,6 @@ class IdempotentOpen:
             Observation(Signal.FAULT, message_id=fault.message_id, request_id=fault.request_id, fault=fault)
         )
         return error
-
-
-def _has_begun(claim: RequestClaim) -> bool:
-    return claim.fingerprint.endswith(BEGUN)
 
 
 def _undecided(meta: StreamMeta) -> bool:

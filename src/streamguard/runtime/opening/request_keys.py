@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from ...deadlines import Deadline
 from ...errors import FaultError, NotStartedError, StoreError
-from ...stores.base import RequestClaim
+from ...stores.base import ClaimState, RequestClaim
 from ...values import StreamRef
 from .. import LiveStream, Runtime
 
 __all__ = [
-    "BEGUN",
     "RequestKey",
     "abandon",
     "forget",
     "give_back",
 ]
-
-BEGUN: Final = "!"
-"""At the end of a claim's fingerprint once its stream is registered and its endpoint is about to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class RequestKey:
 
     def is_of(self, claim: RequestClaim) -> bool:
         """Whether an equal request made the claim."""
-        return claim.fingerprint.removesuffix(BEGUN) == self.fingerprint
+        return claim.fingerprint == self.fingerprint
 
 
 async def give_back(runtime: Runtime, key: RequestKey | None, stream: LiveStream) -> None:
@@ -70,6 +65,7 @@ async def forget(runtime: Runtime, key: RequestKey, ref: StreamRef) -> None:
         return
     with suppress(StoreError, TimeoutError):
         async with Deadline.after(runtime.settings.registration_seconds).limit():
-            for fingerprint in (key.fingerprint + BEGUN, key.fingerprint):
-                if await runtime.store.release_request(ref.key.owner, key.name, RequestClaim(ref, fingerprint)):
+            for state in (ClaimState.BEGUN, ClaimState.CLAIMED):
+                claim = RequestClaim(ref, key.fingerprint, state)
+                if await runtime.store.release_request(ref.key.owner, key.name, claim):
                     return

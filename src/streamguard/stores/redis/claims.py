@@ -14,7 +14,7 @@ import json
 from ...decoding import decoding, read_json
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
-from ..base import RequestClaim
+from ..base import ClaimState, RequestClaim
 from .codec import text
 from .driver import Reply
 
@@ -25,7 +25,7 @@ def encode_claim(claim: RequestClaim, owner: str, request_key: str) -> bytes:
     """A claim as it is stored; equal claims of a request are equal bytes, since scripts compare them."""
     key = claim.ref.key
     masked = _masked(json.dumps([key.owner, key.session_id]).encode(), owner, request_key)
-    parts = [FORMAT_VERSION, base64.b64encode(masked).decode(), claim.ref.stream_id, claim.fingerprint]
+    parts = [FORMAT_VERSION, base64.b64encode(masked).decode(), claim.ref.stream_id, claim.fingerprint, claim.state]
     return json.dumps(parts, separators=(",", ":")).encode()
 
 
@@ -43,10 +43,11 @@ def decode_claim(reply: Reply, owner: str, request_key: str) -> RequestClaim:
                 "claim_request: a claim was written by a later version of streamguard; upgrade this process",
                 operation="claim_request",
             )
-        masked, stream_id, fingerprint = map(str, parts)
+        masked, stream_id, fingerprint, state = map(str, parts)
         named = read_json(_masked(base64.b64decode(masked, validate=True), owner, request_key))
         its_owner, session_id = map(str, named)
-        return RequestClaim(StreamRef(SessionKey(its_owner, session_id), stream_id), fingerprint)
+        ref = StreamRef(SessionKey(its_owner, session_id), stream_id)
+        return RequestClaim(ref, fingerprint, ClaimState(state))
 
 
 def _masked(words: bytes, owner: str, request_key: str) -> bytes:

@@ -171,7 +171,7 @@ def _claim(_scan: RecordScan, _keys: Keys, _name: bytes, replies: list[Reply]) -
         version, *parts = read_json(read_text(stored))
         if int(version) > FORMAT_VERSION:
             raise StoreFormatError("a later version wrote it", operation="records")
-        if len(parts) != 3 or not all(isinstance(part, str) for part in parts):
+        if len(parts) != 4 or not all(isinstance(part, str) for part in parts):
             raise TypeError("not a claim")
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from ...stores.base import RequestClaim, StreamStore
+from ...stores.base import ClaimState, RequestClaim, StreamStore
 from ...values import SessionKey, StreamRef
 from .clauses import Clauses
 from .steps import (
@@ -90,10 +90,22 @@ class RequestClauses(Clauses):
         assert await claim_it(store, second, expected=first) == second
         assert await claim_it(store, second, expected=first) == second  # asked again
         assert await claim_it(store, third, expected=first) == second
-        other_fingerprint = replace(second, fingerprint="0")
-        assert await claim_it(store, third, expected=other_fingerprint) == second
+        for other in (replace(second, fingerprint="0"), replace(second, state=ClaimState.BEGUN)):
+            assert await claim_it(store, third, expected=other) == second
         nobodys = a_claim(owner)
         assert await claim_it(store, nobodys, key="free", expected=first) == nobodys
+
+    async def test_a_claim_begins_once(self, store: StreamStore) -> None:
+        owner = fresh_key().owner
+        claimed, rival = a_claim(owner), a_claim(owner)
+        begun = replace(claimed, state=ClaimState.BEGUN)
+        assert await claim_it(store, claimed) == claimed
+        assert await claim_it(store, begun) == claimed  # not without the claim that it expects
+        assert await claim_it(store, begun, expected=claimed) == begun
+        assert await claim_it(store, begun, expected=claimed) == begun  # asked again
+        assert await claim_it(store, rival, expected=claimed) == begun
+        assert not await store.release_request(owner, "key", claimed)
+        assert await store.release_request(owner, "key", begun)
 
     async def test_a_claim_of_a_request_stands_for_its_time(self, store: StreamStore) -> None:
         owner = fresh_key().owner
@@ -121,7 +133,8 @@ class RequestClauses(Clauses):
         owner, other = fresh_key().owner, fresh_key().owner
         first, second = a_claim(owner), a_claim(owner)
         await claim_it(store, first)
-        for wrong in (second, replace(first, fingerprint="0"), replace(first, fingerprint="")):
+        begun = replace(first, state=ClaimState.BEGUN)
+        for wrong in (second, replace(first, fingerprint="0"), replace(first, fingerprint=""), begun):
             assert not await store.release_request(owner, "key", wrong)
         assert not await store.release_request(other, "key", first)
         assert await claim_it(store, second) == first
