@@ -9,7 +9,7 @@ import pytest
 
 from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.observations import Signal
-from streamguard.runtime.opening.request import Ending
+from streamguard.runtime.request import Ending
 from streamguard.stores.base import NOTHING_CONSUMED, Append, AppendReply, StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._passing import PassingStore

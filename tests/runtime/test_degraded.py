@@ -10,7 +10,7 @@ from streamguard.errors import FaultError, StoreCorruptError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream
-from streamguard.runtime.opening.request import Ending
+from streamguard.runtime.request import Ending
 from streamguard.stores.base import AppendReply, Status
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import EventKind, Outcome, SessionKey, StreamState

@@ -13,7 +13,7 @@ from streamguard.errors import FaultError, StoreError
 from streamguard.messages import MemoryMessageStore
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing
-from streamguard.runtime.opening.request import Ending
+from streamguard.runtime.request import Ending
 from streamguard.runtime.viewing.feed import Feed
 from streamguard.runtime.viewing.follower import Follower
 from streamguard.stores.base import Hint, StreamStore

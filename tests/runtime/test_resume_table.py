@@ -12,7 +12,7 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import Fault, FaultCode, Phase
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing, Resumed
-from streamguard.runtime.opening.request import Ending
+from streamguard.runtime.request import Ending
 from streamguard.runtime.viewing.resume import resolve, resolve_after
 from streamguard.stores.base import SessionRecord, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore

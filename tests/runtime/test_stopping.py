@@ -12,7 +12,7 @@ import pytest
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream, Meant, OnConflict
-from streamguard.runtime.opening.request import StreamRequest
+from streamguard.runtime.request import StreamRequest
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, SessionKey

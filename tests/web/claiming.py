@@ -8,8 +8,8 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
-from streamguard.runtime.opening.idempotent_open import open_idempotently
-from streamguard.runtime.opening.request_keys import RequestKey
+from streamguard.runtime.opening.idempotent_opening import open_idempotently
+from streamguard.runtime.opening.request_key import RequestKey
 from streamguard.stores.base import RequestClaim, StreamMeta, StreamStore
 from streamguard.values import StreamRef, new_stream_id
 from tests.runtime.stage import KEY, Model, Worker, saying

@@ -11,7 +11,7 @@ from streamguard.errors import FaultError, StoreCorruptError, StoreFormatError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
-from streamguard.runtime.opening.idempotent_open import ROUNDS, open_idempotently
+from streamguard.runtime.opening.idempotent_opening import ROUNDS, open_idempotently
 from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import START, Outcome, SessionKey, StreamRef, new_stream_id

@@ -15,7 +15,7 @@ from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream
-from streamguard.runtime.opening.idempotent_open import open_idempotently
+from streamguard.runtime.opening.idempotent_opening import open_idempotently
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import MAX_SEQ
 from streamguard.web.endpoint.repetition import _found

@@ -21,9 +21,9 @@ from .charge import RELEASE
 from .terms import Demand
 
 if TYPE_CHECKING:
-    from ..runtime.opening.budget import Budget
-    from ..runtime.opening.request import StreamRequest
+    from ..runtime.request import StreamRequest
     from ..saving.user_messages import Start
+    from ..stores.budget import Budget
 
 __all__ = ["Held", "QuotaRefusedError", "Reserving"]
 

@@ -4,8 +4,8 @@ from ..charging.reserving import QuotaRefusedError
 from ..charging.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
 from ..saving.bindings import Bindings, SaveOption, Target
 from ..saving.revision import Revision
-from .opening.request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .producing.stream import LiveStream
+from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .runtime import Runtime
 from .sessions import Meant
 from .upkeep.health import Health

@@ -17,16 +17,16 @@ from ..saving.service import Saving
 from ..settings import Settings
 from ..stores.base import StreamStore
 from ..stores.breaker import Breaker
+from ..stores.budget import Budget
 from ..stores.log_reads import LogReads
 from ..values import SessionKey, StreamRef
 from .ending.finaliser import Finaliser
 from .ending.takeover import Takeover
 from .opening.admission import Admission
-from .opening.budget import Budget
-from .opening.request import StreamRequest
-from .opening.withdrawal import Withdrawals
+from .opening.steps_in_doubt import Withdrawals
 from .producing.stream import LiveStream
 from .producing.writer import Writer
+from .request import StreamRequest
 from .sessions import Sessions
 from .upkeep.leases import Leases
 from .upkeep.readiness import Readiness
@@ -34,7 +34,7 @@ from .upkeep.tasks import Tasks
 from .upkeep.unwatched import Unwatched
 from .upkeep.watchdog import Watchdog
 from .viewing.feed import Feed
-from .viewing.registry import ViewerRegistry
+from .viewing.viewer_registry import ViewerRegistry
 
 __all__ = ["Assembly", "Callbacks"]
 

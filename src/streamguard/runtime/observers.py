@@ -8,8 +8,8 @@ from ..faults import Fault
 from ..observations import Observation, Observer, Signal
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut
-from .opening.request import Ending
 from .producing.stream import LiveStream
+from .request import Ending
 
 __all__ = ["Observers"]
 

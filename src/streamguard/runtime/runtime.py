@@ -27,6 +27,7 @@ from ..saving.service import Saving
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
 from ..stores.breaker import Breaker
+from ..stores.budget import Budget
 from ..values import START, Outcome, Position, SessionKey, StreamRef
 from ..wire.sse import KEEP_ALIVE
 from .assembly import Assembly, Callbacks
@@ -34,21 +35,20 @@ from .ending.drain import Drain
 from .ending.takeover import Takeover
 from .observers import Observers
 from .opening.admission import Admission
-from .opening.budget import Budget
 from .opening.capacity import Capacity
-from .opening.request import Ending, StreamRequest
 from .producing.failures import fault_of
 from .producing.live_streams import LiveStreams
 from .producing.producer import produce
 from .producing.stream import LiveStream
 from .producing.writer import Writer
+from .request import Ending, StreamRequest
 from .sessions import Sessions
 from .upkeep.health import Health, HealthCheck
 from .upkeep.readiness import Readiness
 from .upkeep.tasks import Tasks
 from .viewing.feed import Feed
-from .viewing.registry import ViewerRegistry
 from .viewing.viewer import Viewer
+from .viewing.viewer_registry import ViewerRegistry
 
 __all__ = ["Health", "Runtime"]
 

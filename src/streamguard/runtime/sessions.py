@@ -19,8 +19,8 @@ from ..stores.log_reads import SLICE_BYTES, LogReads
 from ..values import START, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
 from .opening.admission import Admission
-from .opening.request import Ending
 from .producing.stream import LiveStream
+from .request import Ending
 from .versions import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 from .viewing.resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
 

@@ -13,8 +13,8 @@ from ..errors import (
 )
 from ..faults import Fault, FaultCode, Severity
 from ..runtime.ending.finishing import Sealed
-from ..runtime.opening.request import Ending
 from ..runtime.producing.stream import LiveStream
+from ..runtime.request import Ending
 from .entry import SAVE
 from .reply import SaveResult, Verdict
 from .user_messages import Unsaved

@@ -11,8 +11,8 @@ from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
 from ...settings import Settings
 from ...values import Outcome
-from ..opening.request import Ending
 from ..producing.stream import LiveStream
+from ..request import Ending
 
 __all__ = ["Drain"]
 

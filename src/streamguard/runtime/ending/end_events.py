@@ -8,8 +8,8 @@ from ...faults import Fault
 from ...stores.base import Seal
 from ...values import EventKind, Outcome, Usage
 from ...wire.base import WireProtocol
-from ..opening.request import Ending
 from ..producing.stream import LiveStream
+from ..request import Ending
 from .finishing import Settled
 
 __all__ = ["close_open_parts", "end_events", "proposed_seal"]

@@ -21,8 +21,8 @@ from ...stores.base import AppendReply, Close, LostLog, Seal, Status, StreamStor
 from ...stores.breaker import Breaker
 from ...values import EventKind, Outcome, StreamRef
 from ...wire.base import WireProtocol
-from ..opening.request import Ending
 from ..producing.stream import LiveStream
+from ..request import Ending
 from ..viewing.feed import LOG_LOST
 from .end_events import close_open_parts, end_events, proposed_seal
 from .finishing import Finishing, Sealed, Settled, new_stream_of

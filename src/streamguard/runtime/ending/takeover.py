@@ -15,7 +15,7 @@ from ...stores.log_reads import LogReads
 from ...values import Outcome, Persisted
 from ...wire import protocol_named
 from ...wire.base import WireProtocol
-from ..opening.request import Ending
+from ..request import Ending
 from ..viewing.feed import LOG_LOST
 from .finaliser import Finaliser
 from .finishing import Finishing, Sealed, new_stream_of_meta

@@ -16,14 +16,14 @@ from ...observations import Observation, Signal
 from ...settings import Settings
 from ...stores.base import Full, Occupied, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
 from ...stores.breaker import Breaker
+from ...stores.budget import Budget
 from ...values import Outcome, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
 from ..ending.finaliser import new_stream_of
 from ..producing.stream import LiveStream
+from ..request import StreamRequest
 from ..versions import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
-from .budget import Budget
-from .request import StreamRequest
-from .withdrawal import Withdrawals
+from .steps_in_doubt import Withdrawals
 
 __all__ = ["Admission"]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
+from ..request import StreamRequest
 from ..versions import RETRY_AFTER_SECONDS
-from .request import StreamRequest
 
 __all__ = ["Capacity"]
 

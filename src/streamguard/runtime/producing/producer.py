@@ -8,7 +8,7 @@ from typing import Final
 
 from ...faults import Fault, FaultCode
 from ...values import Outcome
-from ..opening.request import Ending
+from ..request import Ending
 from .failures import fault_of
 from .stream import LiveStream
 

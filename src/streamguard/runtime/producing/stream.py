@@ -12,10 +12,10 @@ from ...deadlines import Deadline, Timer
 from ...faults import Fault, FaultCode
 from ...settings import Settings
 from ...stores.base import UNTOLD, Append, Seal, StreamMeta
+from ...stores.budget import Budget
 from ...values import START, EventKind, Outcome, StreamRef, Usage
 from ...wire.base import Encoder, LeftOut, WireProtocol
-from ..opening.budget import Budget
-from ..opening.request import Ending, FirstItem, StreamRequest
+from ..request import Ending, FirstItem, StreamRequest
 from ..viewing.feed import EVENT_BYTES
 from ..viewing.kept_feed import KeptFeed
 from .bounds import Bounds

@@ -15,8 +15,8 @@ from ...errors import StoreError
 from ...faults import ABANDONED, Fault, FaultCode
 from ...stores.base import StreamStore
 from ...values import Outcome, StreamRef
-from ..opening.request import Ending
 from ..producing.stream import LiveStream
+from ..request import Ending
 
 __all__ = ["Unwatched"]
 

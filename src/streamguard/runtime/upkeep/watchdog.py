@@ -16,8 +16,8 @@ from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...settings import Settings
 from ...values import Outcome
-from ..opening.request import Ending
 from ..producing.stream import LiveStream
+from ..request import Ending
 from ..viewing.viewer import Viewer
 from .unwatched import Unwatched
 

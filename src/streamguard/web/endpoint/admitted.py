@@ -10,7 +10,7 @@ from starlette.requests import Request
 from ...cursor import Cursor
 from ...errors import FaultError
 from ...runtime import StreamRequest
-from ...runtime.opening.request_keys import RequestKey
+from ...runtime.opening.request_key import RequestKey
 from ..access.identity import Identity
 from ..access.limits import Slot
 from ..guard_context import GuardContext

@@ -15,9 +15,9 @@ from ...deadlines import Deadline
 from ...errors import ConfigurationError, FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream, QuotaRefusedError, StreamRequest
-from ...runtime.opening.idempotent_open import open_idempotently
-from ...runtime.opening.request import Ending
-from ...runtime.opening.request_keys import RequestKey, abandon, give_back
+from ...runtime.opening.idempotent_opening import open_idempotently
+from ...runtime.opening.request_key import RequestKey, abandon, give_back
+from ...runtime.request import Ending
 from ...stores.base import StreamMeta
 from ...values import Outcome, SessionKey
 from ...wire import WireProtocol, protocol_named

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
-from ...runtime.opening.request_keys import RequestKey
+from ...runtime.opening.request_key import RequestKey
 
 __all__ = ["HEADER", "MAX_KEY_BYTES", "carries_key", "request_key"]
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ...errors import ConfigurationError
 from ...runtime import LiveStream, Runtime
-from ...runtime.opening.request import Ending
+from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import WireProtocol
 from ...wire.server_sent import is_event_class

@@ -21,7 +21,7 @@ from ...errors import FaultError, StoreError
 from ...faults import Fault, FaultCode, Phase
 from ...observations import Signal
 from ...runtime import Nothing, Resumed, Runtime, StreamRequest
-from ...runtime.opening.request_keys import RequestKey
+from ...runtime.opening.request_key import RequestKey
 from ...runtime.versions import unavailable, unreadable_reason
 from ...runtime.viewing.resume import refused
 from ...stores.base import RequestClaim, StreamMeta

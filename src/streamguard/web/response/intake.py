@@ -24,7 +24,7 @@ from starlette.types import Message, Receive
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import LiveStream
-from ...runtime.opening.request import Ending
+from ...runtime.request import Ending
 from ...values import Outcome
 
 __all__ = ["BodyTooLargeError", "Intake", "declared_length"]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ...faults import Fault
-from ...saving.revision import Revision
-from ...values import Outcome, SessionKey
-from ...wire.base import WireProtocol
+from ..faults import Fault
+from ..saving.revision import Revision
+from ..values import Outcome, SessionKey
+from ..wire.base import WireProtocol
 
 if TYPE_CHECKING:
-    from ...charging.terms import Demand
+    from ..charging.terms import Demand
 
 __all__ = ["Ending", "FirstItem", "OnConflict", "OnStoreFailure", "StreamRequest"]
 

@@ -32,13 +32,13 @@ from ...errors import FaultError, NotStartedError, StoreError, StoreFormatError,
 from ...faults import REGISTRY, Fault, FaultCode
 from ...observations import Observation, Signal
 from ...stores.base import ClaimState, RequestClaim, StreamMeta
+from ...stores.budget import Budget
 from ...values import Outcome, Persisted, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
 from .. import LiveStream, Runtime, StreamRequest
 from ..versions import RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL, unreadable_reason
 from ..viewing.resume import refused
-from .budget import Budget
-from .request_keys import RequestKey, abandon, forget
+from .request_key import RequestKey, abandon, forget
 
 __all__ = ["open_idempotently"]
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from ...deadlines import Deadline, LoopClock, Timer
-from ...errors import StoreUnavailableError
-from ...stores.breaker import Breaker
+from ..deadlines import Deadline, LoopClock, Timer
+from ..errors import StoreUnavailableError
+from .breaker import Breaker
 
 __all__ = ["Budget"]
 
