@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Final
 from weakref import WeakSet
 
 from .errors import ConfigurationError
-from .quota import MemoryQuotaStore, QuotaStore, RedisQuotaStore
+from .quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore, RedisQuotaStore
 from .settings import Settings
-from .stores import RedisClient
-from .stores.base import StreamStore
+from .stores import RedisClient, StreamStore
 from .stores.memory import MemoryStore
 from .stores.redis import RedisStore
+from .stores.schemes import factory_of
 
 __all__ = ["Backends"]
 
@@ -35,47 +36,46 @@ class Backends:
         if not isinstance(given, (str, StreamStore)):
             raise _unusable(given)
         self._given = given
-        self._settings = settings
         self._client: RedisClient | None = None
         """Of the quota store."""
-        self._memory_quota: MemoryQuotaStore | None = None
-        """Beside a memory store that is used again: reservations last as long as the streams they are for."""
-        if isinstance(given, str):
-            _store_of(given, settings)  # nothing is connected yet: a URL that cannot be used is found here
+        self._make: Callable[[], StreamStore] = _maker(given, settings)
+        self._store: StreamStore = self._make()
+        """The latest. Nothing is connected when it is made: a URL that cannot be used is found here."""
+        self._memory_quota: tuple[StreamStore, MemoryQuotaStore] | None = None
+        """Beside that memory store: where it is used again, reservations last as long as the streams they are for."""
 
     def streams(self) -> StreamStore:
         """The stream store, not started. From now on it is in use."""
-        if isinstance(self._given, str):
-            return _store_of(self._given, self._settings)
         _USERS.add(self)
-        return self._given
+        self._store = self._make()
+        return self._store
 
     def hand_back(self) -> bool:
         """This guard no longer uses its stream store. Gives whether another running guard does: it stays open then."""
         return _USERS.remove(self, self._given)
 
     def quota(self) -> QuotaStore:
-        """The quota store to use where the guard was given none, not started. `aclose` comes before the next.
+        """The quota store to use where the guard was given none, not started: beside the latest stream store. `aclose`
+        comes before the next.
 
         Raises:
-            ConfigurationError: nothing is known to count beside this stream store.
+            ConfigurationError: nothing is known to count usage beside this stream store.
         """
-        given, settings = self._given, self._settings
-        if isinstance(given, MemoryStore):
-            self._memory_quota = self._memory_quota or MemoryQuotaStore()
-            return self._memory_quota
-        if isinstance(given, RedisStore):
-            self._client = given.new_client()
-            return RedisQuotaStore(self._client, namespace=given.namespace)
-        if not isinstance(given, str):
-            raise ConfigurationError(
-                f"an endpoint has quota=…, but nothing is known to count usage beside a {type(given).__name__}: give "
-                "the guard a quota store, StreamGuard(…, quota=…)"
-            )
-        if given.startswith("memory://"):
-            return MemoryQuotaStore()
-        self._client = RedisClient(given, command_seconds=settings.command_seconds)
-        return RedisQuotaStore(self._client, namespace=settings.namespace)
+        match self._store:
+            case MemoryStore() as store:
+                if self._memory_quota is None or self._memory_quota[0] is not store:
+                    self._memory_quota = store, MemoryQuotaStore()
+                return self._memory_quota[1]
+            case RedisStore() as store:
+                self._client = store.new_client()
+                return RedisQuotaStore(self._client, namespace=store.namespace)
+            case OffersQuotaStore() as store:
+                return store.new_quota_store()
+            case store:
+                raise ConfigurationError(
+                    f"an endpoint has quota=…, but nothing is known to count usage beside a {type(store).__name__}: "
+                    "give the guard a quota store, StreamGuard(…, quota=…)"
+                )
 
     async def aclose(self) -> None:
         """Close what the quota store used."""
@@ -85,7 +85,7 @@ class Backends:
 
 
 class _Users:
-    """The running guards that were given a store object, in every event loop and thread of this process."""
+    """The running guards, in every event loop and thread of this process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -96,7 +96,7 @@ class _Users:
             self._running.add(backends)
 
     def remove(self, backends: Backends, store: object) -> bool:
-        """Whether others have `store` still, of those that leave at once all but the last."""
+        """Whether others have `store` still. Of those that leave at once, the last is told no."""
         with self._lock:
             self._running.discard(backends)
             return any(one._given is store for one in self._running)  # noqa: SLF001
@@ -105,15 +105,12 @@ class _Users:
 _USERS: Final = _Users()
 
 
-def _store_of(url: str, settings: Settings) -> StreamStore:
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "memory":
-        if rest:
-            raise ConfigurationError("memory:// takes nothing after it")
-        return MemoryStore(max_bytes=settings.memory_store_bytes)
-    if separator and (scheme in ("redis", "rediss", "unix") or scheme.startswith("redis+")):
-        return RedisStore(url, namespace=settings.namespace, command_seconds=settings.command_seconds)
-    raise ConfigurationError("a guard's URL begins with memory://, redis://, rediss:// or unix://")
+def _maker(given: str | StreamStore, settings: Settings) -> Callable[[], StreamStore]:
+    """What makes the store of a URL, or gives the one that was given."""
+    if isinstance(given, StreamStore):
+        return lambda: given
+    factory = factory_of(given)
+    return lambda: factory(given, settings)
 
 
 def _unusable(given: object) -> ConfigurationError:

@@ -18,6 +18,7 @@ from .callable import CallableQuota, CommitQuota, QuotaCall, ReleaseQuota, Reser
 from .headers import rate_limit_headers
 from .limits import Quota, check_quotas, consumed, demand
 from .memory import MemoryQuotaStore
+from .offering import OffersQuotaStore
 from .redis import RedisQuotaStore
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "CommitQuota",
     "Counted",
     "MemoryQuotaStore",
+    "OffersQuotaStore",
     "OwnerStatus",
     "Quota",
     "QuotaCall",
