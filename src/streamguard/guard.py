@@ -32,16 +32,16 @@ from .settings import Settings
 from .stores.base import StreamStore
 from .web.access.authenticate import check_authenticate
 from .web.access.identity import Authenticate
-from .web.application.installation import Installations
-from .web.application.mounting import add_outermost_layer, not_found
 from .web.application.route_tree import routes_of
 from .web.endpoint.decorator import Endpoint, EndpointDecorator
 from .web.endpoint.options import KeepAlive, StreamOptions
 from .web.endpoint.quota import EstimateSource, QuotaOptions
 from .web.endpoint.selector import SelectorSource
 from .web.guard_context import GuardContext
+from .web.middleware.exchange import CutLayer
 from .web.misuse import Misuse
-from .web.response.exchange import CutLayer
+from .web.routes.installation import Installations
+from .web.routes.mounting import add_outermost_layer, not_found
 from .web.routes.route import GuardRoute
 from .web.routes.routes import Routes
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamguard import StreamGuard
 from streamguard.faults import FaultCode
 from streamguard.observations import Observation, Signal
-from streamguard.web.response.call import Call
+from streamguard.web.middleware.application_call import Call
 from tests.harness.sse import Ending, open_sse, ui_text
 from tests.harness.waiting import wait_until_async
 

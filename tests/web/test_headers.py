@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamguard.web.response.headers import EXPOSED, expose, header_value, id_headers, request_id_of
+from streamguard.web.headers import EXPOSED, expose, header_value, id_headers, request_id_of
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

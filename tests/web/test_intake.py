@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from streamguard.runtime import LiveStream
-from streamguard.web.response.intake import Intake, declared_length
+from streamguard.web.middleware.request_reader import Intake, declared_length
 
 pytestmark = pytest.mark.anyio
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.web.response.intake import BodyTooLargeError
-from streamguard.web.response.oversize import caused_by_oversize
+from streamguard.web.middleware.body_too_large import caused_by_oversize
+from streamguard.web.middleware.request_reader import BodyTooLargeError
 
 
 def caused() -> Exception:

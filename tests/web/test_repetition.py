@@ -18,7 +18,7 @@ from streamguard.runtime import LiveStream
 from streamguard.runtime.opening.idempotent_opening import open_idempotently
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import MAX_SEQ
-from streamguard.web.endpoint.repetition import _found
+from streamguard.web.endpoint.retried_request import _found
 from tests.harness.sse import EventReader, SseEvent
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line

@@ -23,7 +23,7 @@ from starlette.routing import Host, Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.web.response import oversize
+from streamguard.web.middleware import body_too_large as oversize
 from tests.harness.sse import open_sse
 
 from .serving import USER, calling, make_guard, serving

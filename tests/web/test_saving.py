@@ -26,7 +26,7 @@ from streamguard.messages import Message, MessageToSave, Role
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import SessionKey
-from streamguard.web.endpoint.incoming import MAX_MESSAGES, MAX_PARTS, message_of
+from streamguard.web.endpoint.user_message import MAX_MESSAGES, MAX_PARTS, message_of
 from tests.harness.sse import EventReader, ui_text
 from tests.runtime.savers import Messages, stored_in
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from streamguard import StreamGuard
 from streamguard.quota import MemoryQuotaStore, Quota
 from streamguard.values import QuotaState
-from streamguard.web.response.headers import header_value
+from streamguard.web.headers import header_value
 from streamguard.web.routes.stop_target import MAX_BODY_BYTES
 
 from .serving import Gate, calling, make_guard, user_of

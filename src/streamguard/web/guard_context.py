@@ -21,13 +21,13 @@ from ..wire.sse import KEEP_ALIVE, KEEP_ALIVE_BLOCK
 from .access.allowances import Allowances
 from .access.identity import Authenticate, Identity, identify
 from .access.origin import ForbiddenOriginError
-from .application.destination import Guarded
-from .application.not_started import not_started_in
+from .application.guarded_endpoint import Guarded
 from .endpoint.selector import SelectorSource
-from .endpoint.sync import SyncStreams
+from .endpoint.threaded_iterator import SyncStreams
+from .headers import RawHeaders, id_headers
+from .middleware.exchange import Exchange, Placement
+from .middleware.not_started import not_started_in
 from .misuse import Misuse
-from .response.exchange import Exchange, Placement
-from .response.headers import RawHeaders, id_headers
 
 __all__ = ["GuardContext", "ResponseIds", "fault_response"]
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from ..response.headers import RawHeaders
+from ..headers import RawHeaders
 
 __all__ = ["CalledResponse"]
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 from starlette.responses import Response
 
 from ...errors import ConfigurationError
-from ..application.destination import MARK
+from ..application.guarded_endpoint import MARK
 from ..guard_context import GuardContext
 from ..misuse import Misuse
 from .endpoint import GuardedEndpoint

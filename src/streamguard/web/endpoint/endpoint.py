@@ -23,22 +23,22 @@ from ...values import Outcome, SessionKey
 from ...wire import WireProtocol, protocol_named
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext, ResponseIds, fault_response
+from ..headers import merged, request_id_of, stream_headers
+from ..middleware.exchange import exchange_of, intake_of
+from ..middleware.request_reader import BodyTooLargeError, Intake
 from ..misuse import Misuse
-from ..response.exchange import exchange_of, intake_of
-from ..response.headers import merged, request_id_of, stream_headers
-from ..response.intake import BodyTooLargeError, Intake
 from ..response.response import StreamResponse
 from ..response.resumption import bare
 from ..response.view_options import ViewOptions
-from .admitted import Admitted, take_places
+from .admitted_request import Admitted, take_places
 from .client_version import protocol_for
+from .endpoint_call import Answer, Items, default_protocol
 from .fingerprint import fingerprint_of
 from .idempotency_key import carries_key, request_key
-from .items import Answer, Items, default_protocol
 from .options import StreamOptions
 from .quota import DemandSource, standing_headers
-from .repetition import answer_after, answer_from_start, cursor_of_repetition
-from .returned import Head
+from .retried_request import answer_after, answer_from_start, cursor_of_repetition
+from .returned_response import Head
 from .revision import revision_of
 from .run import Run
 from .selector import Selector, checked_message_id, checked_session_id

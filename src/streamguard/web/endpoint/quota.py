@@ -16,7 +16,7 @@ from ...quota import Quota, QuotaStore, Standing, check_quotas, demand, rate_lim
 from ...runtime import Demand, OnQuotaFailure, PartialCharge, QuotaOption, QuotaTerms, Runtime
 from ...stores.base import SessionRecord
 from ...values import SessionKey
-from ..response.headers import RawHeaders
+from ..headers import RawHeaders
 from .selector import Selector
 from .signature import EndpointSignature
 

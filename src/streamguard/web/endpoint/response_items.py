@@ -15,7 +15,7 @@ from ...errors import InvalidPartError
 from ...wire import EventParser, SseEvent
 from ...wire.server_sent import event_block, is_event
 from ...wire.sse import BOM, encode_text
-from .returned import SSE, ReturnedStream
+from .returned_response import SSE, ReturnedStream
 
 __all__ = ["items_of"]
 

@@ -20,8 +20,8 @@ from ...runtime import LiveStream
 from ...saving.entry import SAVE, Entry
 from ...wire.base import LeftOut
 from ...wire.values import encode_json, normal
-from .incoming import Incoming, check_count, derived_id, message_of
-from .sync import ThreadedIterator
+from .threaded_iterator import ThreadedIterator
+from .user_message import Incoming, check_count, derived_id, message_of
 
 __all__ = ["MessageSave", "Run"]
 

@@ -15,9 +15,9 @@ from starlette.types import Receive, Scope, Send
 from ...observations import Observation, Signal
 from ...runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from ..access.limits import Slot
+from ..headers import RawHeaders
+from ..middleware.exchange import Exchange, Placement, break_off, exchange_of, in_middlewares_task
 from .delivery import Delivery
-from .exchange import Exchange, Placement, break_off, exchange_of, in_middlewares_task
-from .headers import RawHeaders
 
 __all__ = ["StreamResponse"]
 

@@ -13,7 +13,7 @@ from ...runtime import Nothing, Resumed
 from ...wire import protocol_named
 from ..access.limits import Slot
 from ..guard_context import GuardContext, ResponseIds
-from .headers import RawHeaders, stream_headers
+from ..headers import RawHeaders, stream_headers
 from .response import StreamResponse
 from .view_options import ViewOptions
 

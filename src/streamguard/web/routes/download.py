@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from ...deadlines import Deadline
 from ...errors import FaultError, StoreError
 from ..access.limits import Slot
-from ..response.exchange import exchange_of
-from ..response.headers import RawHeaders
+from ..headers import RawHeaders
+from ..middleware.exchange import exchange_of
 
 __all__ = ["LogDownload"]
 

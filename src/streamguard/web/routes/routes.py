@@ -25,8 +25,8 @@ from ..access.origin import check_origin
 from ..endpoint.quota import status_of
 from ..endpoint.selector import checked_session_id
 from ..guard_context import GuardContext, ResponseIds, fault_response
-from ..response.exchange import exchange_of
-from ..response.headers import RawHeaders, request_id_of, stream_headers
+from ..headers import RawHeaders, request_id_of, stream_headers
+from ..middleware.exchange import exchange_of
 from ..response.resumption import bare, cursor_of, nothing_more, resumed
 from .download import LogDownload
 from .messages import SavedMessages, page_of

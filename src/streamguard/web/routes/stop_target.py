@@ -17,7 +17,7 @@ from ...decoding import read_json
 from ...errors import CursorInvalidError, FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import Meant
-from ..response.headers import header_value
+from ..headers import header_value
 
 __all__ = ["MAX_BODY_BYTES", "answer_meant"]
 

@@ -9,9 +9,9 @@ from starlette.types import ASGIApp
 
 from ...faults import Fault, FaultCode
 from ..guard_context import ResponseIds, fault_response
+from ..headers import request_id_of
+from ..middleware.exchange import CutLayer
 from ..misuse import Misuse
-from ..response.exchange import CutLayer
-from ..response.headers import request_id_of
 
 __all__ = ["add_outermost_layer", "not_found"]
 

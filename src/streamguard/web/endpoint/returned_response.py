@@ -26,7 +26,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ConfigurationError
-from ..response.headers import RawHeaders
+from ..headers import RawHeaders
 from .called_response import CalledResponse
 
 __all__ = ["SSE", "Head", "ReturnedStream", "WholeAnswer", "closed", "stream_of"]

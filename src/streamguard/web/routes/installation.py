@@ -13,10 +13,10 @@ from ...errors import ConfigurationWarning
 from ...observations import Observation
 from ..guard_context import GuardContext
 from ..misuse import Case, Misuse
-from ..routes.route import GuardRoute
-from ..routes.routes import Routes
 from .mounting import add_outermost_layer
+from .route import GuardRoute
 from .route_checks import problems, unprotected
+from .routes import Routes
 
 __all__ = ["Installations"]
 

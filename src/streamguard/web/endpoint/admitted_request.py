@@ -14,8 +14,8 @@ from ...runtime.opening.request_key import RequestKey
 from ..access.identity import Identity
 from ..access.limits import Slot
 from ..guard_context import GuardContext
-from .items import Items
-from .sync import SyncSlot
+from .endpoint_call import Items
+from .threaded_iterator import SyncSlot
 
 __all__ = ["Admitted", "Places", "take_places"]
 

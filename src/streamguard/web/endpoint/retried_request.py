@@ -28,12 +28,12 @@ from ...stores.base import RequestClaim, StreamMeta
 from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
 from ..guard_context import GuardContext, ResponseIds, fault_response
-from ..response.exchange import exchange_of
-from ..response.headers import stream_headers
+from ..headers import stream_headers
+from ..middleware.exchange import exchange_of
 from ..response.response import StreamResponse
 from ..response.resumption import cursor_of, resumed
 from ..response.view_options import ViewOptions
-from .admitted import Admitted
+from .admitted_request import Admitted
 from .idempotency_key import HEADER
 from .options import StreamOptions
 

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..application.destination import guarded_endpoint
+from ..application.guarded_endpoint import guarded_endpoint
+from ..headers import RawHeaders, expose
 from ..misuse import Misuse
-from .call import Call
-from .headers import RawHeaders, expose
-from .intake import Intake, declared_length
-from .oversize import Oversize, caused_by_oversize
+from .application_call import Call
+from .body_too_large import Oversize, caused_by_oversize
+from .request_reader import Intake, declared_length
 
 __all__ = ["CutLayer", "Exchange", "Placement", "break_off", "exchange_of", "in_middlewares_task", "intake_of"]
 

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.types import Scope
 
 from ..misuse import Misuse
-from ..response.exchange import exchange_of
+from .exchange import exchange_of
 
 __all__ = ["not_started_in"]
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from starlette.types import Scope, Send
 
-from ..application.destination import Guarded
-from .headers import RawHeaders, expose
-from .intake import BodyTooLargeError
+from ..application.guarded_endpoint import Guarded
+from ..headers import RawHeaders, expose
+from .request_reader import BodyTooLargeError
 
 __all__ = ["Oversize", "caused_by_oversize"]
 

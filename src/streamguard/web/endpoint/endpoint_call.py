@@ -19,10 +19,10 @@ from ...values import Outcome
 from ...wire import WireProtocol
 from ...wire.server_sent import is_event_class
 from .response_items import items_of
-from .returned import SSE, Head, ReturnedStream, closed, stream_of
+from .returned_response import SSE, Head, ReturnedStream, closed, stream_of
 from .run import Run
 from .signature import EndpointKind, EndpointSignature
-from .sync import SyncSlot, SyncStreams, ThreadedIterator
+from .threaded_iterator import SyncSlot, SyncStreams, ThreadedIterator
 
 __all__ = ["Answer", "Items", "default_protocol"]
 

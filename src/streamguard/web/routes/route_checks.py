@@ -10,11 +10,11 @@ from typing import Final
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
+from ..application.guarded_endpoint import Guarded, guards_of
+from ..application.route_tree import Place, layers_of, matches, places
 from ..misuse import Case, Misuse
-from ..routes.paths import RouteName
-from ..routes.route import GuardRoute
-from .destination import Guarded, guards_of
-from .route_tree import Place, layers_of, matches, places
+from .paths import RouteName
+from .route import GuardRoute
 
 __all__ = ["Decorated", "problems", "unprotected"]
 
