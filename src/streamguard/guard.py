@@ -37,12 +37,11 @@ from .web.endpoint.decorator import Endpoint, EndpointDecorator
 from .web.endpoint.options import KeepAlive, StreamOptions
 from .web.endpoint.quota import EstimateSource, QuotaOptions
 from .web.endpoint.selector import SelectorSource
+from .web.endpoint_registry import EndpointRegistry
 from .web.guard_context import GuardContext
-from .web.middleware.exchange import CutLayer
+from .web.middleware.outermost_layer import OutermostLayer
 from .web.misuse import Misuse
 from .web.routes.installation import Installations
-from .web.routes.mounting import add_outermost_layer, not_found
-from .web.routes.route import GuardRoute
 from .web.routes.routes import Routes
 
 __all__ = ["Endpoint", "StreamGuard"]
@@ -113,9 +112,12 @@ class StreamGuard:
             quota=quota,
             observers=observers,
         )
-        self._context = GuardContext(self._settings, authenticate, self._running, bindings, own_quota=own_quota)
+        self._endpoints = EndpointRegistry(
+            bindings, max_stream_seconds=self._settings.max_stream_seconds, own_quota=own_quota
+        )
+        self._installations = Installations(self._endpoints)
+        self._context = GuardContext(self._settings, authenticate, self._running, self._endpoints, self._installations)
         self._routes = Routes(self._context)
-        self._installations = Installations(self._context, self._routes)
         self._app: ASGIApp | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ class StreamGuard:
         Raises:
             ConfigurationError: it runs already, or a request that is meant for the guard would not get to it.
         """
-        await self._lifetime.serve(self._context.terms, self._installations.check())
+        await self._lifetime.serve(self._endpoints.terms, self._installations.check())
         return self
 
     async def __aexit__(
@@ -155,7 +157,7 @@ class StreamGuard:
 
         `streamguard reconcile` is made of this.
         """
-        return Reconciling(self._lifetime, self._context.terms, observer)
+        return Reconciling(self._lifetime, self._endpoints.terms, observer)
 
     async def reconcile(self, *, dry_run: bool = False, patience: bool = True, limit: int = 1_000) -> Report:
         """One round of what every worker does beside its work: end streams whose worker is gone, make saves that are
@@ -323,7 +325,7 @@ class StreamGuard:
         Warns:
             ConfigurationWarning: the application has FastAPI's `dependencies=[…]`, which do not protect the routes.
         """
-        self._installations.install(app, prefix)
+        self._installations.install(app, prefix, self._routes)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application inside the guard's outermost layer: `app = guard.wrap(app)`.
@@ -333,16 +335,11 @@ class StreamGuard:
         then ends as a broken connection, and a body that is too large is refused before it is read. Inside another
         layer it does nothing. The lifespan is passed through.
         """
-        return CutLayer(app, lambda: routes_of(app) or ())
+        return OutermostLayer(app, lambda: routes_of(app) or ())
 
     @property
     def app(self) -> ASGIApp:
         """The routes alone as an ASGI application, with the guard's life as its lifespan: to serve, or to mount."""
         if self._app is None:
-            app = Starlette(
-                routes=[GuardRoute("", self._routes)], lifespan=self.lifespan, exception_handlers={404: not_found}
-            )
-            add_outermost_layer(app)
-            self._app = app
-        self._context.installed = True
+            self._app = self._installations.application(self._routes, self.lifespan)
         return self._app

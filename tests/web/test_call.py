@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamguard import StreamGuard
 from streamguard.faults import FaultCode
 from streamguard.observations import Observation, Signal
-from streamguard.web.middleware.application_call import Call
+from streamguard.web.middleware.application_call import ApplicationCall
 from tests.harness.sse import Ending, open_sse, ui_text
 from tests.harness.waiting import wait_until_async
 
@@ -201,7 +201,7 @@ async def test_a_call_raises_what_the_application_raised() -> None:
         raise LookupError("no such room")
 
     with pytest.raises(LookupError, match="no such room"):
-        await Call().run(app, {}, receive, Sent().send)
+        await ApplicationCall(app, {}, receive, Sent().send).wait()
 
 
 async def test_a_call_runs_under_the_callers_context() -> None:
@@ -212,7 +212,7 @@ async def test_a_call_runs_under_the_callers_context() -> None:
         WHERE.set("inside")
 
     WHERE.set("outside")
-    await Call().run(app, {}, receive, Sent().send)
+    await ApplicationCall(app, {}, receive, Sent().send).wait()
     assert seen == ["outside"]
     assert WHERE.get() == "outside"
 
@@ -230,7 +230,7 @@ async def test_a_cancelled_call_that_began_nothing_has_ended_when_its_cancellati
                 await asyncio.sleep(0)
             ended.append("cleaned up")
 
-    server = asyncio.create_task(Call().run(app, {}, receive, Sent().send))
+    server = asyncio.create_task(ApplicationCall(app, {}, receive, Sent().send).wait())
     await running.wait()
     server.cancel()
     await asyncio.sleep(0)
@@ -250,31 +250,32 @@ async def test_a_cancelled_call_raises_what_the_application_made_of_it() -> None
         except asyncio.CancelledError:
             raise LookupError("cancelled while looking") from None
 
-    server = asyncio.create_task(Call().run(app, {}, receive, Sent().send))
+    server = asyncio.create_task(ApplicationCall(app, {}, receive, Sent().send).wait())
     await running.wait()
     server.cancel()
     with pytest.raises(LookupError, match="cancelled while looking"):
         await server
 
 
-@pytest.mark.parametrize("how", ["leaves", "is cancelled"])
-async def test_a_left_call_goes_on_without_its_client(how: str) -> None:
+@pytest.mark.parametrize("how", ["is detached", "is cancelled"])
+async def test_a_detached_call_goes_on_without_its_client(how: str) -> None:
     owned: list[asyncio.Task[None]] = []
-    call, client, begun, over = Call(), Sent(), asyncio.Event(), asyncio.Event()
+    client, begun, over = Sent(), asyncio.Event(), asyncio.Event()
     seen: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        call.lend(owned.append)
+        call.allow_detaching(owned.append)
         await send({"type": "http.response.start", "status": 200})
         begun.set()
         await over.wait()
         seen.append(await receive())
         await send({"type": "http.response.body", "body": b"late"})
 
-    server = asyncio.create_task(call.run(app, {}, receive, client.send))
+    call = ApplicationCall(app, {}, receive, client.send)
+    server = asyncio.create_task(call.wait())
     await begun.wait()
-    if how == "leaves":
-        assert call.leave()
+    if how == "is detached":
+        assert call.detach()
     else:
         server.cancel()
     await asyncio.wait({server})
@@ -286,17 +287,17 @@ async def test_a_left_call_goes_on_without_its_client(how: str) -> None:
     assert [message["type"] for message in client.messages] == ["http.response.start"]
 
 
-async def test_a_call_cannot_be_left_before_it_began_a_stream_nor_after_that_is_over() -> None:
-    call = Call()
+async def test_a_call_cannot_be_detached_before_it_began_a_stream_nor_after_that_ended() -> None:
     answers: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        answers.append(call.leave())
-        call.lend(lambda _: None)
-        call.take_back()
-        answers.append(call.leave())
+        answers.append(call.detach())
+        call.allow_detaching(lambda _: None)
+        call.forbid_detaching()
+        answers.append(call.detach())
 
-    await call.run(app, {}, receive, Sent().send)
+    call = ApplicationCall(app, {}, receive, Sent().send)
+    await call.wait()
     assert answers == [False, False]
 
 
@@ -304,12 +305,12 @@ async def test_a_guard_that_does_not_run_any_more_owns_nothing() -> None:
     guard: StreamGuard = make_guard()
     async with guard:
         runtime = guard._running()
-    call = Call()
     answers: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        call.lend(runtime.adopt)
-        answers.append(call.leave())
+        call.allow_detaching(runtime.adopt)
+        answers.append(call.detach())
 
-    await call.run(app, {}, receive, Sent().send)
+    call = ApplicationCall(app, {}, receive, Sent().send)
+    await call.wait()
     assert answers == [False]

@@ -17,7 +17,7 @@ from streamguard.stores.base import Terminal
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
-from streamguard.web.response.delivery import FAIR_BYTES, Delivery
+from streamguard.web.response.chunk_sender import FAIR_BYTES, ChunkSender
 from streamguard.wire import protocol_named
 
 from ..harness.waiting import wait_until_async
@@ -48,7 +48,7 @@ class Window:
             patience_seconds=1.0,
             on_close=lambda _: None,
         )
-        self.delivery: Delivery | None = None
+        self.delivery: ChunkSender | None = None
 
     def say(self, *texts: str) -> None:
         """Make these visible together."""
@@ -94,7 +94,7 @@ async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Tas
 
     async def run() -> None:
         WHO.set("the viewer")
-        window.delivery = Delivery(window.viewer, send)
+        window.delivery = ChunkSender(window.viewer, send)
         await window.delivery.run(START)
 
     task = asyncio.create_task(run())

@@ -452,4 +452,4 @@ async def test_calling_it_without_a_request_says_so() -> None:
         await chat(word="x")
     with pytest.raises(ConfigurationError, match="does not take"):
         await chat(1, 2, 3)
-    assert OpaqueProtocol.name not in guard._context.protocols
+    assert OpaqueProtocol.name not in guard._endpoints.protocols

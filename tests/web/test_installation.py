@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.web.application.route_tree import places
+from streamguard.web.application.route_tree import leaf_routes
 
 from .misuses.sites import Body, chat_of, named, site, told, visiting
 from .serving import make_guard
@@ -262,7 +262,7 @@ def test_the_tree_of_routes_is_walked_through_everything() -> None:
     app.get("/a")(front_end)
     app.include_router(router, prefix="/r")
     app.mount("/n/{tenant}", Starlette(routes=[Mount("/o", inner)]))
-    assert [str(place) for place in places(app.router.routes)] == [
+    assert [str(place) for place in leaf_routes(app.router.routes)] == [
         "GET /a (front_end)",
         "GET /r/b/{page} (front_end)",
         "GET /r/m/c (front_end)",

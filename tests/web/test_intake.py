@@ -1,4 +1,4 @@
-"""`Intake`, driven by hand: each piece of a body is read once and in order, whoever reads beside the application."""
+"""`RequestReader`, driven by hand: each piece of a body is read once and in order, beside other readers too."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from streamguard.runtime import LiveStream
-from streamguard.web.middleware.request_reader import Intake, declared_length
+from streamguard.web.middleware.request_reader import RequestReader, declared_length
 
 pytestmark = pytest.mark.anyio
 
 
 class Stream:
-    """As much of a `LiveStream` as an intake looks at."""
+    """As much of a `LiveStream` as an reader looks at."""
 
     def __init__(self) -> None:
         self._over = asyncio.Event()
@@ -34,9 +34,9 @@ class Stream:
         self._over.set()
 
 
-def held(intake: Intake) -> Stream:
+def held(reader: RequestReader) -> Stream:
     stream = Stream()
-    intake.hold(cast("LiveStream", stream))
+    reader.keep_for(cast("LiveStream", stream))
     return stream
 
 
@@ -47,14 +47,14 @@ async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[b
         waiting.put_nowait({"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1})
     if gone:
         waiting.put_nowait({"type": "http.disconnect"})
-    intake = Intake(waiting.get, limit=lambda: None)
+    reader = RequestReader(waiting.get, limit=lambda: None)
     got: list[bytes] = []
     other: list[Message] = []
     stream: Stream | None = None
     watch: asyncio.Task[Message] | None = None
 
     async def read() -> bool:
-        message = await intake.receive()
+        message = await reader.receive()
         if message["type"] == "http.request":
             got.append(message["body"])
             return bool(message["more_body"])
@@ -64,32 +64,32 @@ async def run(pieces: list[bytes], steps: list[str], gone: bool) -> tuple[list[b
     more = True
     for step in steps:
         if step == "hold" and stream is None:
-            stream = held(intake)
+            stream = held(reader)
         elif step == "look":
             with anyio.CancelScope() as scope:
                 scope.cancel()
-                message = await intake.receive()
+                message = await reader.receive()
                 if stream is not None:  # before that it is the server's own word
                     other.append(message)
         elif step == "read" and more:
             more = await read()
         elif step == "watch" and stream is not None and watch is None:
-            watch = asyncio.create_task(intake.left())
+            watch = asyncio.create_task(reader.disconnect())
         elif step == "leave" and watch is not None:
             watch.cancel()
             watch = None
         else:
             await asyncio.sleep(0)
     if stream is None:
-        stream = held(intake)
+        stream = held(reader)
     while more:
         more = await read()
     seen = list(other)
     stream.end()
-    assert (await intake.receive())["type"] == "http.disconnect"
+    assert (await reader.receive())["type"] == "http.disconnect"
     if watch is not None:
         watch.cancel()
-    intake.close()
+    reader.close()
     return got, seen
 
 
@@ -113,9 +113,9 @@ async def test_what_a_layer_outside_raises_reaches_whoever_reads() -> None:
         fail.clear()  # once: a layer that failed is not asked again
         raise LookupError
 
-    intake = Intake(failing, limit=lambda: None)
-    held(intake)
-    readers = [asyncio.create_task(intake.receive()), asyncio.create_task(intake.left())]
+    reader = RequestReader(failing, limit=lambda: None)
+    held(reader)
+    readers = [asyncio.create_task(reader.receive()), asyncio.create_task(reader.disconnect())]
     await asyncio.sleep(0)
     fail.set()
     results = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), 10)
@@ -124,11 +124,11 @@ async def test_what_a_layer_outside_raises_reaches_whoever_reads() -> None:
 
 async def test_the_calls_end_ends_what_waits_for_the_rest_of_a_body() -> None:
     forever: asyncio.Queue[Message] = asyncio.Queue()
-    intake = Intake(forever.get, limit=lambda: None)
-    held(intake)
-    readers = [asyncio.create_task(intake.receive()), asyncio.create_task(intake.left())]
+    reader = RequestReader(forever.get, limit=lambda: None)
+    held(reader)
+    readers = [asyncio.create_task(reader.receive()), asyncio.create_task(reader.disconnect())]
     await asyncio.sleep(0)
-    intake.close()
+    reader.close()
     messages = await asyncio.wait_for(asyncio.gather(*readers), 10)
     assert [message["type"] for message in messages] == ["http.disconnect", "http.disconnect"]
 

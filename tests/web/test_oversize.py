@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.web.middleware.body_too_large import caused_by_oversize
-from streamguard.web.middleware.request_reader import BodyTooLargeError
+from streamguard.web.middleware.body_too_large import BodyTooLargeError, caused_by_large_body
 
 
 def caused() -> Exception:
@@ -32,7 +31,7 @@ def around_itself(error: BaseException) -> BaseException:
 
 @pytest.mark.parametrize("make", [BodyTooLargeError, caused, met_while_handling, in_a_group])
 def test_however_it_is_wrapped(make: type[BaseException]) -> None:
-    assert caused_by_oversize(make())
+    assert caused_by_large_body(make())
 
 
 @pytest.mark.parametrize(
@@ -41,4 +40,4 @@ def test_however_it_is_wrapped(make: type[BaseException]) -> None:
     ids=["one", "group", "cycle"],
 )
 def test_other_failures_are_the_applications_own(error: BaseException) -> None:
-    assert not caused_by_oversize(error)
+    assert not caused_by_large_body(error)

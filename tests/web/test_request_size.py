@@ -23,7 +23,7 @@ from starlette.routing import Host, Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamguard import StreamGuard
-from streamguard.web.middleware import body_too_large as oversize
+from streamguard.web.middleware import body_too_large
 from tests.harness.sse import open_sse
 
 from .serving import USER, calling, make_guard, serving
@@ -226,7 +226,7 @@ async def one_piece(size: int) -> AsyncIterator[bytes]:
 
 
 async def test_code_that_goes_on_for_long_is_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oversize, "LATE_SECONDS", 0.01)
+    monkeypatch.setattr(body_too_large, "LATE_SECONDS", 0.01)
     guard, done = limited(), asyncio.Event()
 
     class Stubborn:

@@ -9,7 +9,8 @@ import pytest
 from starlette.requests import Request
 
 from streamguard import ConfigurationError, FaultCode, FaultError, Run
-from streamguard.web.endpoint.selector import Selector, SelectorSource, checked_message_id, checked_session_id
+from streamguard.web.access.checked_ids import checked_message_id, checked_session_id
+from streamguard.web.endpoint.selector import Selector, SelectorSource
 from streamguard.web.endpoint.signature import EndpointSignature
 
 pytestmark = pytest.mark.anyio

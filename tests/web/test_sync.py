@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from streamguard import FaultCode, FaultError
-from streamguard.web.endpoint.threaded_iterator import BUFFERED_ITEMS, SyncStreams, ThreadedIterator
+from streamguard.web.access.sync_streams import SyncStreams
+from streamguard.web.endpoint.threaded_iterator import BUFFERED_ITEMS, ThreadedIterator
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio

@@ -13,11 +13,11 @@ from enum import Enum
 from ..errors import ConfigurationError, NotStartedError
 from ..observations import Observation, Signal
 
-__all__ = ["Case", "Misuse"]
+__all__ = ["Misuse", "MisuseReport"]
 
 
 class Misuse(Enum):
-    """One kind of misuse; its value is the text, with what differs in braces."""
+    """One kind of misuse; its value is the text, with the names of its values in braces."""
 
     # -- decorating ---------------------------------------------------------------------------------------------------
 
@@ -183,15 +183,15 @@ class Misuse(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One misuse, where it was found."""
+class MisuseReport:
+    """One misuse that was found, with the values of its text."""
 
     misuse: Misuse
     values: Mapping[str, object]
 
     @property
     def text(self) -> str:
-        """What is said of it."""
+        """The text for users."""
         return self.misuse.text(**self.values)
 
     def error(self) -> ConfigurationError:

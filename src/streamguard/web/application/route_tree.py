@@ -1,4 +1,4 @@
-"""What an application's routes lead to: through mounts, routers that FastAPI includes, middlewares and wrappers."""
+"""Walks an application's routes: through mounts, routers that FastAPI includes, middlewares and wrappers."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Final, cast
 from starlette.routing import BaseRoute, Host, Match, Mount
 from starlette.types import Scope
 
-__all__ = ["Place", "children_of", "first_match", "layers_of", "matches", "places", "routes_of"]
+__all__ = ["LeafRoute", "children_of", "first_match", "layers_of", "leaf_routes", "matches", "routes_of"]
 
 _MAX_LAYERS: Final = 64
-"""Middlewares, wrappers and mounts one in the other that are looked through."""
+"""How many middlewares, wrappers and mounts inside each other are looked through."""
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One route at the end of the tree."""
+class LeafRoute:
+    """One route that leads to no other."""
 
     route: BaseRoute
     path: str
-    """With the paths of what it is mounted in; parameters in braces."""
+    """Beginning with the paths of the mounts around it; parameters in braces."""
 
     @property
     def endpoint(self) -> object:
-        """What it calls; None for a route of another kind."""
+        """The endpoint that it calls; None for a route of another kind."""
         return getattr(self.route, "endpoint", None)
 
     @property
     def spelled_out(self) -> bool:
-        """Whether it is for one path alone."""
+        """Whether it is for exactly one path."""
         route = self.route
         one = hasattr(route, "path") and not isinstance(route, (Mount, Host)) and children_of(route) is None
         return one and "{" not in self.path
 
     def is_for(self, method: str) -> bool:
-        """Whether its route names this method, instead of taking any."""
+        """Whether its route names this method."""
         return method in (getattr(self.route, "methods", None) or ())
 
     def __str__(self) -> str:
@@ -48,51 +48,51 @@ class Place:
         return f"{' '.join([*methods, self.path or '/'])} ({name})"
 
 
-def places(routes: Iterable[BaseRoute], path: str = "", *, depth: int = 0) -> Iterator[Place]:
-    """Every route of the tree, in the order in which they are asked."""
+def leaf_routes(routes: Iterable[BaseRoute], path: str = "", *, depth: int = 0) -> Iterator[LeafRoute]:
+    """Every leaf route, in the order in which Starlette asks them."""
     for route in routes:
         children = children_of(route) if depth < _MAX_LAYERS else None
         if children is None:
-            yield Place(route, path + _path_of(route))
+            yield LeafRoute(route, path + _path_of(route))
         else:
-            yield from places(children, path + _mount_path_of(route), depth=depth + 1)
+            yield from leaf_routes(children, path + _mount_path_of(route), depth=depth + 1)
 
 
-def matches(routes: Iterable[BaseRoute], scope: Scope, path: str = "") -> Iterator[Place]:
-    """Every place that a request could be routed to. Starlette takes the first route that matches, whatever is behind
-    it: of a mount without a route for the request, the mount itself is the place."""
+def matches(routes: Iterable[BaseRoute], scope: Scope, path: str = "") -> Iterator[LeafRoute]:
+    """Every leaf route that a request could be routed to. Starlette takes the first route that matches, also a mount
+    that has no route for the request: then the mount itself is the leaf."""
     for route in routes:
         match, child = route.matches({**scope})
         if match is not Match.FULL:
             continue
         children = children_of(route)
         if children is None:
-            yield Place(route, path + _path_of(route))
+            yield LeafRoute(route, path + _path_of(route))
             continue
         inner = path + _mount_path_of(route)
         found = False
-        for place in matches(children, {**scope, **child}, inner):
+        for leaf in matches(children, {**scope, **child}, inner):
             found = True
-            yield place
+            yield leaf
         if not found:
-            yield Place(route, inner)
+            yield LeafRoute(route, inner)
 
 
-def first_match(routes: Iterable[BaseRoute], scope: Scope) -> Place | None:
-    """The place that a request is routed to. None where nothing matches."""
+def first_match(routes: Iterable[BaseRoute], scope: Scope) -> LeafRoute | None:
+    """The leaf route that a request is routed to; None if no route matches."""
     return next(matches(routes, scope), None)
 
 
 def children_of(route: BaseRoute) -> Iterable[BaseRoute] | None:
-    """The routes behind a mount, a host or an included router; None for a route that answers itself."""
+    """The routes behind a mount, a host or an included router; None for a leaf route."""
     included = getattr(route, "effective_route_contexts", None)
-    if included is not None:  # FastAPI's newer `include_router` copies no routes, but gives them so
+    if included is not None:  # newer FastAPI: `include_router` copies no routes
         return [_own_class(found) for found in included()]
     return routes_of(getattr(_own_class(route), "app", None))
 
 
 def routes_of(app: object) -> Sequence[BaseRoute] | None:
-    """The routes of an application or router, whatever middlewares are around it; None for anything else."""
+    """The routes of an application or router, through the middlewares around it; None for anything else."""
     for _ in range(_MAX_LAYERS):
         routes = getattr(app, "routes", None)
         if isinstance(routes, (list, tuple)):
@@ -104,7 +104,7 @@ def routes_of(app: object) -> Sequence[BaseRoute] | None:
 
 
 def layers_of(endpoint: object, method: str | None = None) -> Iterator[object]:
-    """An endpoint and everything that it decorates. Of an `HTTPEndpoint`, what answers `method`, or all methods."""
+    """An endpoint and everything that it wraps. Of an `HTTPEndpoint`: the handler of `method`, or of every method."""
     if isinstance(endpoint, type):
         for name in _METHODS if method is None else [method.lower()]:
             yield from layers_of(getattr(endpoint, name, None), method)
@@ -118,7 +118,7 @@ def layers_of(endpoint: object, method: str | None = None) -> Iterator[object]:
 
 
 def _own_class(route: object) -> BaseRoute:
-    """The route itself, where FastAPI has no class of its own for what it includes, such as a mount."""
+    """The route itself, if FastAPI includes it in a wrapper, as it does with a mount."""
     inner = getattr(route, "starlette_route", None)
     return inner if isinstance(inner, BaseRoute) else cast("BaseRoute", route)
 

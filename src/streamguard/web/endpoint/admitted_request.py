@@ -1,4 +1,4 @@
-"""A request that may start a stream, and what it holds until one does."""
+"""A request that may start a stream, and what it holds until one starts."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from ...runtime import StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ..access.identity import Identity
 from ..access.limits import Slot
+from ..access.sync_streams import SyncSlot
 from ..guard_context import GuardContext
-from .endpoint_call import Items
-from .threaded_iterator import SyncSlot
+from .endpoint_call import EndpointCall
 
-__all__ = ["Admitted", "Places", "take_places"]
+__all__ = ["AdmittedRequest", "RequestSlots", "take_slots"]
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Places of the process that one request holds."""
+class RequestSlots:
+    """What one request holds of the process's limits."""
 
     viewer: Slot
-    """Of the answer, until it is sent."""
+    """Held by the response until it has been sent."""
     sync: SyncSlot | None
-    """Of a sync generator, until that ended."""
-    stranger: Slot | None
-    """Of a visitor without a cookie, until the stream is over."""
+    """Held by a sync generator until it ends."""
+    new_visitor: Slot | None
+    """Held by the stream of a visitor without a cookie until that ends."""
 
     def release(self) -> None:
-        """No stream comes of it."""
-        _release([self.viewer, self.sync, self.stranger])
+        """The request gets neither a stream nor a view of one."""
+        _release([self.viewer, self.sync, self.new_visitor])
 
     def keep_viewer(self) -> None:
-        """No stream comes of it, but an answer all the same."""
-        _release([self.sync, self.stranger])
+        """The request gets no stream, but a view of one that there is."""
+        _release([self.sync, self.new_visitor])
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmittedRequest:
     """A request that may start a stream."""
 
     request: StreamRequest
     key: RequestKey | None
     identity: Identity
-    places: Places
-    items: Items
+    slots: RequestSlots
+    call: EndpointCall
     cursor: Cursor | None = None
-    """How far its client is, where it may have been sent before."""
+    """What its client has already, if the request may be a retry."""
 
 
-def take_places(context: GuardContext, identity: Identity, request: Request, *, sync: bool) -> Places:
-    """The places of a request, all or none.
+def take_slots(context: GuardContext, identity: Identity, request: Request, *, sync: bool) -> RequestSlots:
+    """Take the slots of a request, all or none.
 
     Raises:
         FaultError: `limit_viewers`, or `limit_streams`.
@@ -62,18 +62,18 @@ def take_places(context: GuardContext, identity: Identity, request: Request, *, 
     taken: list[Slot | SyncSlot] = []
     allowances = context.allowances
     try:
-        stranger = allowances.stranger(identity, request)
-        if stranger is not None:
-            taken.append(stranger)
+        new_visitor = allowances.stranger(identity, request)
+        if new_visitor is not None:
+            taken.append(new_visitor)
         viewer = allowances.viewers.take(identity)
         taken.append(viewer)
-        return Places(viewer, context.sync_streams.take() if sync else None, stranger)
+        return RequestSlots(viewer, context.sync_streams.take() if sync else None, new_visitor)
     except FaultError:
         _release(taken)
         raise
 
 
-def _release(places: Sequence[Slot | SyncSlot | None]) -> None:
-    for place in places:
-        if place is not None:
-            place.release()
+def _release(slots: Sequence[Slot | SyncSlot | None]) -> None:
+    for slot in slots:
+        if slot is not None:
+            slot.release()

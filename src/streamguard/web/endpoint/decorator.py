@@ -1,4 +1,4 @@
-"""What `guard.stream(…)` gives: the decorator, which makes an endpoint that a framework can register."""
+"""The decorator that `guard.stream(…)` returns. It makes an endpoint that a framework can register."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from starlette.responses import Response
 
 from ...errors import ConfigurationError
 from ..application.guarded_endpoint import MARK
+from ..endpoint_registry import DecoratedEndpoint
 from ..guard_context import GuardContext
 from ..misuse import Misuse
+from .configuration import EndpointConfiguration
 from .endpoint import GuardedEndpoint
 from .options import StreamOptions
 from .signature import EndpointSignature
@@ -21,14 +23,14 @@ from .signature import EndpointSignature
 __all__ = ["Endpoint", "EndpointDecorator"]
 
 Endpoint = Callable[..., Awaitable[Response]]
-"""What `@guard.stream` makes of an endpoint: something any Starlette-based framework can register."""
+"""What `@guard.stream` makes of an endpoint: a function that every Starlette-based framework can register."""
 
 
 class EndpointDecorator:
     """Decorates one endpoint.
 
     `@guard.stream` without parentheses takes the endpoint for a selector, and leaves this object to the framework. So
-    whatever frameworks do with an endpoint, register or call it, says what is wrong here.
+    everything that frameworks do with an endpoint, register it or call it, raises an error that says what is wrong.
 
     Raises:
         ConfigurationError: when constructed, if an option can never work, or is itself an endpoint.
@@ -42,7 +44,7 @@ class EndpointDecorator:
             self._refuse()
 
     def __call__(self, endpoint: Callable[..., object], *more: object, **named: object) -> Endpoint:
-        """Decorate it.
+        """Decorate an endpoint.
 
         Raises:
             ConfigurationError: something in it can never work; the text names the fix.
@@ -52,14 +54,17 @@ class EndpointDecorator:
         # Classes defined beside the endpoint inside a function are found through that function's variables.
         caller = sys._getframe(1)  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
         local_names = caller.f_locals if caller.f_locals is not caller.f_globals else {}
-        guarded_endpoint = GuardedEndpoint(self._context, endpoint, self._options, local_names)
+        configuration = EndpointConfiguration.of(self._context, endpoint, self._options, local_names)
+        guarded_endpoint = GuardedEndpoint(self._context, configuration)
 
         async def guarded(*args: object, **kwargs: object) -> Response:
             return await guarded_endpoint(args, kwargs)
 
-        guarded_endpoint.signature.dress(guarded, endpoint)
+        configuration.signature.dress(guarded, endpoint)
         setattr(guarded, MARK, guarded_endpoint)
-        self._context.endpoints.append((endpoint, guarded_endpoint.signature.name, guarded_endpoint))
+        self._context.endpoints.add_decorated(
+            DecoratedEndpoint(endpoint, configuration.signature.name, guarded_endpoint)
+        )
         return guarded
 
     @property
@@ -69,7 +74,7 @@ class EndpointDecorator:
 
     @property
     def __name__(self) -> str:
-        """Likewise its name: Starlette's `Route`."""
+        """Frameworks also look at its name: Starlette's `Route`."""
         return self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -80,7 +85,7 @@ class EndpointDecorator:
 
 
 def _is_endpoint(source: object) -> bool:
-    """Whether what is given as a selector cannot be one, but is an endpoint: it yields, takes a `Run`, or answers."""
+    """Whether a would-be selector is an endpoint: it yields, takes a `Run`, or returns a response."""
     if source is None or isinstance(source, str) or not callable(source):
         return False
     if inspect.isasyncgenfunction(source) or inspect.isgeneratorfunction(source):

@@ -1,4 +1,4 @@
-"""From whatever an endpoint is or returns to one async iterator of items, run in the producer's task."""
+"""One call of an endpoint, whatever its kind: its items, as one async iterator in the producer's task."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import WireProtocol
 from ...wire.server_sent import is_event_class
+from ..access.sync_streams import SyncSlot, SyncStreams
 from .response_items import items_of
-from .returned_response import SSE, Head, ReturnedStream, closed, stream_of
+from .returned_response import SSE, ResponseHead, ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
 from .signature import EndpointKind, EndpointSignature
-from .threaded_iterator import SyncSlot, SyncStreams, ThreadedIterator
+from .threaded_iterator import ThreadedIterator
 
-__all__ = ["Answer", "Items", "default_protocol"]
+__all__ = ["EndpointCall", "EndpointResult", "default_protocol"]
 
 GENERATED: Final = "ui-message"
 PASSED_ON: Final = "opaque"
@@ -33,9 +34,10 @@ PASSED_ON: Final = "opaque"
 def default_protocol(signature: EndpointSignature) -> str:
     """The protocol of an endpoint that names none.
 
-    Items an endpoint yields are the AI SDK's, unless its annotation says that they are server-sent events; bytes of a
-    response it returns are passed on. A stream's protocol is registered before the endpoint runs, so for one that
-    returns something its annotation decides, and without one it counts as returning a response.
+    Items that an endpoint yields are the AI SDK's, unless its annotation says that they are server-sent events; the
+    bytes of a response that it returns are passed on. A stream's protocol is registered before the endpoint runs: the
+    annotation decides for an endpoint that returns something, and without an annotation it counts as one that returns
+    a response.
     """
     if is_event_class(item_type(signature)):
         return PASSED_ON
@@ -50,31 +52,28 @@ def default_protocol(signature: EndpointSignature) -> str:
 
 
 def item_type(signature: EndpointSignature) -> object:
-    """The type of its items, as the return annotation says: `str` of `AsyncIterator[str]`; None if it says none."""
-    found = typing.get_args(signature.returns)
-    return found[0] if found else None
+    """The type of the items in the return annotation: `str` of `AsyncIterator[str]`; None without one."""
+    arguments = typing.get_args(signature.returns)
+    return arguments[0] if arguments else None
 
 
-class Answer:
-    """What a coroutine or plain function returned, as soon as it has: a whole response to answer with, the head of one
-    whose body goes through the log, or neither."""
+class EndpointResult:
+    """What a coroutine or plain function returned, as soon as it has returned."""
 
     def __init__(self) -> None:
         self._known = asyncio.get_running_loop().create_future()
-        self._returned: Response | Head | None = None
+        self._returned: Response | ResponseHead | None = None
 
-    def settle(self, returned: Response | Head) -> None:
-        """The endpoint returned."""
-        self._returned = returned
-        self.give_up()
-
-    def give_up(self) -> None:
-        """The endpoint raised: how it failed is the stream's to tell."""
+    def resolve(self, returned: Response | ResponseHead | None) -> None:
+        """The endpoint returned a whole response, the head of one whose body goes through the log, or an iterator
+        (None); or it raised (None too: the stream tells how it failed). Only the first call counts."""
         if not self._known.done():
+            self._returned = returned
             self._known.set_result(None)
 
-    async def wait(self, stream: LiveStream) -> Response | Head | None:
-        """What it returned; None for an iterator, and when the stream ends without its having returned."""
+    async def wait(self, stream: LiveStream) -> Response | ResponseHead | None:
+        """Wait for the response that the endpoint returned, or its head; None for an iterator, and when the stream
+        ends before the endpoint returned."""
         ended = asyncio.ensure_future(stream.ended())
         try:
             await asyncio.wait({self._known, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -83,8 +82,18 @@ class Answer:
         return self._returned
 
 
-class Items:
-    """One request's items. `call` calls the endpoint with its arguments and the given `Run`."""
+class EndpointCall:
+    """The call of the endpoint for one request.
+
+    Args:
+        signature: the endpoint's.
+        call: calls the endpoint with its arguments and the given `Run`.
+        protocol: what the stream speaks.
+        request: the request.
+        protocol_chosen: the endpoint names its protocol in the decorator.
+        sync_streams: where the slot of an iterator comes from that a function returned.
+        sync_slot: of a sync generator function.
+    """
 
     def __init__(
         self,
@@ -93,7 +102,7 @@ class Items:
         protocol: WireProtocol,
         request: Request,
         *,
-        named: bool,
+        protocol_chosen: bool,
         sync_streams: SyncStreams,
         sync_slot: SyncSlot | None,
     ) -> None:
@@ -101,12 +110,13 @@ class Items:
         self._call = call
         self._protocol = protocol
         self._request = request
-        self._named = named
+        self._protocol_chosen = protocol_chosen
         self._sync_streams = sync_streams
         self._sync_slot = sync_slot
 
-    def launch(self, runtime: Runtime, stream: LiveStream) -> Answer | None:
-        """Have the runtime produce. Gives the answer to wait for where the endpoint returns one."""
+    def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult | None:
+        """Let the runtime run the endpoint as the stream's producer. Returns what to wait for, where the endpoint is a
+        function that returns something; None for a generator."""
         run = Run(stream)
         match self._signature.kind:
             case EndpointKind.ASYNC_GENERATOR:
@@ -116,21 +126,20 @@ class Items:
                 slot, self._sync_slot = self._sync_slot, None
                 if slot is None:
                     slot = self._sync_streams.take()
-                runtime.launch(stream, lambda: _threaded(lambda: cast("Iterator[object]", self._call(run)), slot, run))
+                runtime.launch(stream, lambda: _in_thread(lambda: cast("Iterator[object]", self._call(run)), slot, run))
                 return None
             case _:
-                answer = Answer()
-                runtime.launch(stream, lambda: self._returned(stream, run, answer))
-                return answer
+                result = EndpointResult()
+                runtime.launch(stream, lambda: self._returned_items(stream, run, result))
+                return result
 
-    async def _returned(self, stream: LiveStream, run: Run, answer: Answer) -> AsyncIterator[object]:
+    async def _returned_items(self, stream: LiveStream, run: Run, result: EndpointResult) -> AsyncIterator[object]:
         try:
-            result = await self._result(run)
-            items = await self._items_of(result, run, answer)
+            items = await self._items_of(await self._returned_by(run), run, result)
         finally:
-            answer.give_up()
+            result.resolve(None)
         if items is None:
-            # A whole answer of its own: there is nothing to log, and nothing failed either.
+            # A whole response: there is nothing to log, and nothing failed either.
             stream.cancel(Ending(Outcome.FAILED, None))
             await asyncio.sleep(0)  # where the cancellation arrives
             return
@@ -138,54 +147,58 @@ class Items:
             async for item in items:
                 yield item
         finally:
-            await closed(items)
+            await aclose_if_possible(items)
 
-    async def _result(self, run: Run) -> object:
+    async def _returned_by(self, run: Run) -> object:
         if self._signature.kind is EndpointKind.FUNCTION:
             result = await anyio.to_thread.run_sync(self._call, run, abandon_on_cancel=True)
         else:
             result = self._call(run)
         return await result if inspect.isawaitable(result) else result
 
-    async def _items_of(self, result: object, run: Run, answer: Answer) -> AsyncIterator[object] | None:
-        """The items of what was returned; None for a response to be answered as it is."""
+    async def _items_of(self, returned: object, run: Run, result: EndpointResult) -> AsyncIterator[object] | None:
+        """The items of what the endpoint returned; None for a response that is passed on as it is."""
         name = self._signature.name
-        if isinstance(result, Response):
-            returned = await stream_of(result, self._request, endpoint=name)
-            if isinstance(returned, Response):
-                answer.settle(returned)
+        if isinstance(returned, Response):
+            stream = await stream_of(returned, self._request, endpoint=name)
+            if isinstance(stream, Response):
+                result.resolve(stream)
                 return None
             try:
-                self._check_passed_on(returned)
+                self._check_readable(stream)
             except ConfigurationError:
-                await closed(returned.chunks)
+                await aclose_if_possible(stream.chunks)
                 raise
-            answer.settle(returned.head)
-            return self._read(returned)
-        # Not any iterable: strings, mappings and pydantic models are that too, and never meant so.
-        if not isinstance(result, (AsyncIterable, Iterator, list, tuple)):
+            result.resolve(stream.head)
+            return self._read(stream)
+        # Strings, mappings and pydantic models are iterable too, but no host returns one as items.
+        if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
             raise ConfigurationError(
-                f"{name} returned {type(result).__name__}; a guarded endpoint yields items, or returns an iterator "
+                f"{name} returned {type(returned).__name__}; a guarded endpoint yields items, or returns an iterator "
                 "of them or a Response"
             )
-        if not self._named and self._protocol.name == PASSED_ON and not is_event_class(item_type(self._signature)):
+        if (
+            not self._protocol_chosen
+            and self._protocol.name == PASSED_ON
+            and not is_event_class(item_type(self._signature))
+        ):
             raise ConfigurationError(
                 f"{name} returned an iterator without saying so: annotate its return type (AsyncIterator[str]), "
                 "or name protocol= in @guard.stream"
             )
-        if isinstance(result, AsyncIterable):
-            return aiter(result)
+        if isinstance(returned, AsyncIterable):
+            return aiter(returned)
         slot = self._sync_streams.take()
-        return _threaded(lambda: iter(result), slot, run)
+        return _in_thread(lambda: iter(returned), slot, run)
 
-    def _check_passed_on(self, stream: ReturnedStream) -> None:
+    def _check_readable(self, stream: ReturnedStream) -> None:
         name = self._signature.name
         if stream.encoding:
             raise ConfigurationError(
                 f"{name} returned a {stream.type_name} whose body is compressed (content-encoding: {stream.encoding}), "
                 "which cannot be read event by event: return it uncompressed, and leave compressing to a proxy"
             )
-        if self._named:
+        if self._protocol_chosen:
             return
         media_type = stream.media_type or SSE
         if self._protocol.name != PASSED_ON or media_type != SSE:
@@ -206,11 +219,11 @@ class Items:
             async for item in items:
                 yield item
         finally:
-            await closed(items)
-            await closed(stream.chunks)
+            await aclose_if_possible(items)
+            await aclose_if_possible(stream.chunks)
 
 
-def _threaded(make: Callable[[], Iterator[object]], slot: SyncSlot, run: Run) -> ThreadedIterator:
+def _in_thread(make: Callable[[], Iterator[object]], slot: SyncSlot, run: Run) -> ThreadedIterator:
     # The iterator is told to the run before its thread begins, so that the first line may already use it.
     iterator = ThreadedIterator(make, slot)
     run.driven_by(iterator)

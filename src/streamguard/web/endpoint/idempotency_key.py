@@ -12,13 +12,13 @@ from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...runtime.opening.request_key import RequestKey
 
-__all__ = ["HEADER", "MAX_KEY_BYTES", "carries_key", "request_key"]
+__all__ = ["HEADER", "MAX_KEY_BYTES", "has_idempotency_key", "request_key"]
 
 HEADER: Final = "idempotency-key"
 MAX_KEY_BYTES: Final = 255
 
 
-def carries_key(request: Request) -> bool:
+def has_idempotency_key(request: Request) -> bool:
     """Whether the request is to run once only. A GET may be repeated as it is: there the header means nothing.
 
     Raises:
@@ -49,7 +49,7 @@ def request_key(
     ttl_seconds: float,
     attempt_seconds: float = math.inf,
 ) -> RequestKey:
-    """The key of a request that `carries_key`.
+    """The key of a request that `has_idempotency_key`.
 
     Args:
         request: the request.

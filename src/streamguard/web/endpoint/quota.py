@@ -1,4 +1,4 @@
-"""Quotas at the edge: what a request asks to reserve, the headers that tell of it, and a session's status."""
+"""What an endpoint counts against a quota, what each of its requests asks to reserve, and the RateLimit headers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ...deadlines import Deadline
-from ...errors import ConfigurationError, FaultError, QuotaInvalidError, QuotaTimeoutError
+from ...errors import ConfigurationError, FaultError, QuotaInvalidError
 from ...faults import Fault, FaultCode
-from ...quota import Quota, QuotaStore, Standing, check_quotas, demand, rate_limit_headers
-from ...runtime import Demand, OnQuotaFailure, PartialCharge, QuotaOption, QuotaTerms, Runtime
-from ...stores.base import SessionRecord
-from ...values import SessionKey
+from ...quota import Quota, Standing, check_quotas, demand, rate_limit_headers
+from ...runtime import Demand, OnQuotaFailure, PartialCharge, QuotaOption, QuotaTerms
 from ..headers import RawHeaders
 from .selector import Selector
 from .signature import EndpointSignature
 
-__all__ = ["DemandSource", "EstimateSource", "QuotaOptions", "standing_headers", "status_of"]
+__all__ = ["DemandSource", "EstimateSource", "QuotaOptions", "standing_headers"]
 
 Estimate = int | Mapping[str, int]
 EstimateSource = Estimate | str | Callable[..., Estimate | Awaitable[Estimate]] | None
@@ -111,38 +108,3 @@ class DemandSource:
 def standing_headers(standings: Sequence[Standing]) -> RawHeaders:
     """The RateLimit headers."""
     return [(name.lower().encode(), value.encode()) for name, value in rate_limit_headers(standings)]
-
-
-async def status_of(runtime: Runtime, key: SessionKey, record: SessionRecord) -> dict[str, object] | None:
-    """The `quota` of a session's status: how its owner stands. None where that is not known here.
-
-    Raises:
-        QuotaError: the quota did not answer.
-    """
-    store: QuotaStore | None = runtime.reserving.store
-    meta = record.active or record.last
-    terms = None if meta is None else runtime.terms.terms_of(meta.binding)
-    quotas = terms.quotas if terms is not None and terms.quotas else runtime.terms.quotas()
-    if store is None or not quotas:
-        return None
-    try:
-        async with Deadline.after(runtime.settings.quota_seconds).limit():
-            status = await store.status(key.owner, quotas)
-    except TimeoutError as exc:
-        raise QuotaTimeoutError("status: no answer in time", operation="status") from exc
-    return {
-        "limits": [
-            {
-                "name": standing.quota.name,
-                "unit": standing.quota.unit,
-                "per_seconds": standing.quota.period_seconds,
-                "limit": standing.quota.limit,
-                "used": standing.used,
-                "reserved": standing.reserved,
-                "remaining": standing.remaining,
-                "resets_in_seconds": round(standing.resets_in_seconds, 3),
-            }
-            for standing in status.standings
-        ],
-        "pending_release": status.pending_release,
-    }

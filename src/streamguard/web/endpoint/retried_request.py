@@ -1,11 +1,11 @@
-"""A request that was sent before: it gets the answer that there is, from its start or after its client's cursor.
+"""A retried request: it gets the answer that there is, from its start or after its client's cursor.
 
 fetch-event-source sends the same POST again when its connection breaks, with the last id in `Last-Event-ID`. A cursor
-means something where a request may be a repetition: with an `Idempotency-Key`, or of an endpoint that joins. Elsewhere,
-and on a GET without either, it is ignored.
+means something where a request may be a retry: with an `Idempotency-Key`, or of an endpoint that joins. Elsewhere, and
+on a GET without either, it is ignored.
 
-The endpoint never runs for a request with a cursor. Its client has shown a part of an answer, and would put another one
-behind it: what cannot be continued is refused as the resume table says, also where there is nothing to repeat.
+The endpoint never runs for a request with a cursor: its client has shown a part of an answer, and would append another
+answer to it. A cursor that cannot be continued is refused as the resume table says, also where no answer exists.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from ...runtime.viewing.resume import refused
 from ...stores.base import RequestClaim, StreamMeta
 from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
-from ..guard_context import GuardContext, ResponseIds, fault_response
+from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..middleware.exchange import exchange_of
-from ..response.response import StreamResponse
-from ..response.resumption import cursor_of, resumed
+from ..response.plain_responses import fault_response
+from ..response.resumption import cursor_of, resume_response
+from ..response.stream_response import StreamResponse
 from ..response.view_options import ViewOptions
-from .admitted_request import Admitted
+from ..response_ids import ResponseIds
+from .admitted_request import AdmittedRequest
 from .idempotency_key import HEADER
 from .options import StreamOptions
 
-__all__ = ["answer_after", "answer_from_start", "cursor_of_repetition"]
+__all__ = ["cursor_of_retry", "replay", "resume_after"]
 
 GONE: Final = "stream_gone"
 
 
-def cursor_of_repetition(request: Request, options: StreamOptions) -> Cursor | None:
-    """The cursor of a request that may have been sent before; None without one.
+def cursor_of_retry(request: Request, options: StreamOptions) -> Cursor | None:
+    """The cursor of a request that may be a retry; None without one.
 
     Raises:
         FaultError: `cursor_invalid`.
@@ -52,63 +54,63 @@ def cursor_of_repetition(request: Request, options: StreamOptions) -> Cursor | N
     return cursor_of(request) if has_key or options.on_conflict == "join" else None
 
 
-async def answer_after(
-    context: GuardContext, admitted: Admitted, cursor: Cursor, request: Request, ids: ResponseIds
+async def resume_after(
+    context: GuardContext, admitted: AdmittedRequest, cursor: Cursor, request: Request, ids: ResponseIds
 ) -> Response:
-    """The rest of the answer that the request was given before, or why there is none."""
-    places = admitted.places
-    places.keep_viewer()
+    """The rest of the answer that an earlier request got, or the fault that says why there is none."""
+    admitted.slots.keep_viewer()
+    viewer_slot = admitted.slots.viewer
     try:
         context.allowances.reads.spend(admitted.identity)
         found = await _found(context.runtime, admitted.request, admitted.key, cursor)
     except FaultError as exc:
-        places.viewer.release()
+        viewer_slot.release()
         fault = context.refused(exc, ids, signal=Signal.RESUME_REFUSED)
         return fault_response(fault, ids.headers())
     except BaseException:
-        places.viewer.release()
+        viewer_slot.release()
         raise
     if found.meta is not None:
-        ids.session_id = found.meta.ref.key.session_id  # its own, where each request gets a session
-    response = resumed(context, request, ids, found, places.viewer, has_cursor=True)
+        ids.session_id = found.meta.ref.key.session_id  # another one, where each request gets a session of its own
+    response = resume_response(context, request, ids, found, viewer_slot, has_cursor=True)
     exchange_of(request.scope).headers = ids.headers()
     return response
 
 
-def answer_from_start(
+def replay(
     context: GuardContext,
-    admitted: Admitted,
+    admitted: AdmittedRequest,
     meta: StreamMeta,
     request: Request,
     ids: ResponseIds,
     *,
-    has_ids: bool | None,
+    ids_option: bool | None,
 ) -> Response:
-    """A view of the stream of an equal request, from its start. `has_ids`: what the endpoint says of ids, if so."""
-    places = admitted.places
-    places.keep_viewer()
-    ids.session_id = meta.ref.key.session_id  # its own, where each request gets a session
+    """A view of the stream that an equal request started, from its start. `ids_option` is the endpoint's `ids`."""
+    admitted.slots.keep_viewer()
+    viewer_slot = admitted.slots.viewer
+    ids.session_id = meta.ref.key.session_id  # another one, where each request gets a session of its own
     ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
     exchange_of(request.scope).headers = ids.headers()
     try:
         context.allowances.reads.spend(admitted.identity)
     except FaultError as exc:
-        places.viewer.release()
+        viewer_slot.release()
         return fault_response(context.refused(exc, ids), ids.headers())
     protocol, runtime = protocol_named(meta.protocol, meta.client_version), context.runtime
-    ids_by_default = protocol.ids_by_default if has_ids is None else has_ids
+    ids_by_default = protocol.ids_by_default if ids_option is None else ids_option
     options = ViewOptions.of(context, request, binding=admitted.request.binding, ids=ids_by_default)
     return StreamResponse(
         runtime,
         lambda: runtime.resume_view(meta, START, ids=options.ids, keep_alive=options.keep_alive),
-        places.viewer,
+        viewer_slot,
         status_code=200,
         headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),
     )
 
 
 async def _found(runtime: Runtime, request: StreamRequest, key: RequestKey | None, cursor: Cursor) -> Resumed | Nothing:
-    """What the resume table says of the cursor, if the stream that it names answers this request.
+    """What the resume table says of the cursor, if the stream that it names is the answer to this request.
 
     Raises:
         FaultError: `resume_failed`, `idempotency_conflict`, `store_unavailable`.
@@ -116,7 +118,11 @@ async def _found(runtime: Runtime, request: StreamRequest, key: RequestKey | Non
     if runtime.breaker.open:
         raise unavailable(request.key, Phase.RESUME)
     try:
-        session = await (_joined(runtime, request, cursor) if key is None else _claimed(runtime, request, key, cursor))
+        session = await (
+            _session_of_equal_request(runtime, request, cursor)
+            if key is None
+            else _session_of_key(runtime, request, key, cursor)
+        )
     except StoreError as exc:
         raise unavailable(request.key, Phase.RESUME, unreadable_reason(exc)) from exc
     if session is None:
@@ -124,21 +130,23 @@ async def _found(runtime: Runtime, request: StreamRequest, key: RequestKey | Non
     return await runtime.sessions.resume(session, cursor)
 
 
-async def _joined(runtime: Runtime, request: StreamRequest, cursor: Cursor) -> SessionKey | None:
-    """The session of the cursor's stream, if an equal request began it; None otherwise."""
+async def _session_of_equal_request(runtime: Runtime, request: StreamRequest, cursor: Cursor) -> SessionKey | None:
+    """The session of the cursor's stream, if an equal request started it; None otherwise."""
     meta = await runtime.admission.budget().asked(lambda: runtime.store.meta(StreamRef(request.key, cursor.stream_id)))
     equal = meta is not None and bool(request.fingerprint) and meta.fingerprint == request.fingerprint
     return request.key if equal else None
 
 
-async def _claimed(runtime: Runtime, request: StreamRequest, key: RequestKey, cursor: Cursor) -> SessionKey | None:
-    """The session of the cursor's stream, if that answers the key; None otherwise."""
+async def _session_of_key(
+    runtime: Runtime, request: StreamRequest, key: RequestKey, cursor: Cursor
+) -> SessionKey | None:
+    """The session of the cursor's stream, if that stream is the answer to the key; None otherwise."""
     store, owner, budget = runtime.store, request.key.owner, runtime.admission.budget()
     mine = RequestClaim(StreamRef(request.key, new_stream_id()), key.fingerprint)
     seconds = min(key.ttl_seconds, key.attempt_seconds)
     standing = await budget.asked(lambda: store.claim_request(owner, key.name, mine, ttl_seconds=seconds))
-    if standing.ref == mine.ref:  # nobody had claimed it: asked in the only way there is
-        with suppress(StoreError):  # else the next request with the key has to wait a moment
+    if standing.ref == mine.ref:  # no other request had claimed it; claiming is the only way to ask
+        with suppress(StoreError):  # then the next request with the key has to wait a moment
             await budget.asked(lambda: store.release_request(owner, key.name, mine))
         return None
     if not key.is_of(standing):

@@ -1,15 +1,15 @@
-"""What a `Response` that an endpoint returned is: a stream that the guard takes over, or a whole answer of its own.
+"""The `Response` that an endpoint returned: a stream that the guard takes over, or a whole response.
 
-A stream is what sends its body in pieces, or says `text/event-stream`:
+A stream is a response that sends its body in pieces, or whose media type is `text/event-stream`:
 
 1. Starlette's `StreamingResponse`, and subclasses that leave its sending alone: their `body_iterator` is read.
 2. sse-starlette's `EventSourceResponse`: its items are read, and written as it writes them. Its pings, its watch for a
    disconnect and its own end at a shutdown are not used: keep-alives, disconnects and the drain are the guard's.
 3. A whole `Response` of `text/event-stream`: one chunk.
-4. Every other that says `text/event-stream` or has a `body_iterator`: it is called, and what it sends is read.
+4. Every other response of `text/event-stream`, or with a `body_iterator`: it is called, and what it sends is read.
 
-What is left is passed on as it is, and so is whatever has a status from 400 on. One with a way of sending of its own is
-watched: should its body come in pieces after all, it is refused before anything was sent.
+Every other response is passed on as it is, and so is each with a status from 400 on. A response that sends itself in
+its own way is watched: if its body comes in pieces after all, it is refused before anything was sent.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from ...errors import ConfigurationError
 from ..headers import RawHeaders
 from .called_response import CalledResponse
 
-__all__ = ["SSE", "Head", "ReturnedStream", "WholeAnswer", "closed", "stream_of"]
+__all__ = ["SSE", "ResponseHead", "ReturnedStream", "WholeResponse", "aclose_if_possible", "stream_of"]
 
 SSE: Final = "text/event-stream"
 UI_MESSAGE_HEADER: Final = "x-vercel-ai-ui-message-stream"
 Chunks = AsyncIterator[object]
 
 
-class Head(NamedTuple):
-    """What a response says before its body, and what it does after."""
+class ResponseHead(NamedTuple):
+    """A response without its body: its status and headers, and its background task."""
 
     status_code: int
     raw_headers: RawHeaders
@@ -48,30 +48,30 @@ class ReturnedStream(NamedTuple):
     """A response whose body goes through the log."""
 
     type_name: str
-    head: Head
+    head: ResponseHead
     chunks: Chunks
 
     @property
     def media_type(self) -> str:
-        """Without parameters, in lower case; empty when it says none."""
+        """Without parameters, in lower case; empty without one."""
         return media_type_of(Headers(raw=self.head.raw_headers))
 
     @property
     def is_ui_message(self) -> bool:
-        """Whether it says that it is a UI message stream of AI SDK."""
+        """Whether its headers call it a UI message stream of AI SDK."""
         return UI_MESSAGE_HEADER in Headers(raw=self.head.raw_headers)
 
     @property
     def encoding(self) -> str:
-        """How its body is compressed; empty when it is not."""
+        """How its body is compressed; empty if it is not."""
         found = Headers(raw=self.head.raw_headers).get("content-encoding", "").strip().lower()
         return "" if found == "identity" else found
 
 
 async def stream_of(response: Response, request: Request, *, endpoint: str) -> ReturnedStream | Response:
-    """The stream that `response` is, or else the response to answer with. `endpoint` is its name, for messages.
+    """The stream of `response`, or else the response to answer with. `endpoint` is its name, for messages.
 
-    Whoever gets a stream closes its chunks.
+    The caller closes the chunks of a stream.
     """
     headers = Headers(raw=getattr(response, "raw_headers", []))
     status_code = getattr(response, "status_code", 200)
@@ -79,16 +79,16 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
     if status_code >= 400:
         return response
     kind = type(response)
-    if isinstance(response, StreamingResponse) and _sends_as(response, StreamingResponse):
-        return _taken(response, cast("Chunks", response.body_iterator))
+    if isinstance(response, StreamingResponse) and _sends_like(response, StreamingResponse):
+        return _stream(response, cast("Chunks", response.body_iterator))
     if kind.__call__ is Response.__call__:
-        return _taken(response, _once(response)) if is_sse and response.body else response
+        return _stream(response, _one_chunk(response)) if is_sse and response.body else response
     encode = _encoder_of(response)
     if encode is not None:
-        return _taken(response, _written(response, encode))
+        return _stream(response, _encoded_items(response, encode))
     if is_sse or hasattr(response, "body_iterator"):
-        return await _called(response, request)
-    return response if isinstance(response, FileResponse) else WholeAnswer(response, endpoint)
+        return await _called_stream(response, request)
+    return response if isinstance(response, FileResponse) else WholeResponse(response, endpoint)
 
 
 def media_type_of(headers: Headers) -> str:
@@ -96,17 +96,17 @@ def media_type_of(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _sends_as(response: Response, base: type[StreamingResponse]) -> bool:
+def _sends_like(response: Response, base: type[StreamingResponse]) -> bool:
     sending = getattr(response, "stream_response", None)
     return type(response).__call__ is base.__call__ and getattr(sending, "__func__", None) is base.stream_response
 
 
-def _taken(response: Response, chunks: Chunks) -> ReturnedStream:
-    head = Head(response.status_code, list(response.raw_headers), getattr(response, "background", None))
+def _stream(response: Response, chunks: Chunks) -> ReturnedStream:
+    head = ResponseHead(response.status_code, list(response.raw_headers), getattr(response, "background", None))
     return ReturnedStream(type(response).__name__, head, chunks)
 
 
-async def _once(response: Response) -> Chunks:
+async def _one_chunk(response: Response) -> Chunks:
     yield bytes(response.body)
 
 
@@ -114,7 +114,8 @@ async def _once(response: Response) -> Chunks:
 
 
 def _encoder_of(response: Response) -> Callable[[object, str], bytes] | None:
-    """How sse-starlette writes an item of `response`; None where it is none of its, or sends in a way of its own."""
+    """How sse-starlette encodes an item of `response`; None if the response is not sse-starlette's, or a subclass that
+    sends in its own way."""
     base = next((cls for cls in type(response).__mro__ if cls.__module__ == "sse_starlette.sse"), None)
     if base is None or not hasattr(response, "body_iterator"):
         return None
@@ -125,24 +126,24 @@ def _encoder_of(response: Response) -> Callable[[object, str], bytes] | None:
 
 
 _SENDING: Final = ("__call__", "_stream_response", "stream_response")
-"""The methods by which versions of sse-starlette send."""
+"""The methods with which the versions of sse-starlette send."""
 
 
-async def _written(response: Response, encode: Callable[[object, str], bytes]) -> Chunks:
+async def _encoded_items(response: Response, encode: Callable[[object, str], bytes]) -> Chunks:
     sender = cast("Callable[[], Awaitable[None]] | None", getattr(response, "data_sender_callable", None))
     separator = getattr(response, "sep", None) or "\r\n"
     items = cast("Chunks", response.body_iterator)  # type: ignore[attr-defined]
-    source = items if sender is None else _beside(items, sender)
+    source = items if sender is None else _items_beside(items, sender)
     try:
         async for item in source:
             yield encode(item, separator)
     finally:
-        await closed(source)
-        await closed(items)
+        await aclose_if_possible(source)
+        await aclose_if_possible(items)
 
 
-async def _beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> Chunks:
-    """The items, while `sender` provides for them in a task of its own: what that raises is raised here."""
+async def _items_beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> Chunks:
+    """The items, while `sender` produces them in a task of its own: what the task raises is raised here."""
     sending: asyncio.Future[None] = asyncio.ensure_future(sender())
     asked: asyncio.Future[object] | None = None
     iterator = aiter(items)
@@ -150,7 +151,7 @@ async def _beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> Chunk
         while True:
             asked = asyncio.ensure_future(anext(iterator))
             if not sending.done():
-                await asyncio.wait({_either(asked), _either(sending)}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({_as_object(asked), _as_object(sending)}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
             try:
@@ -160,23 +161,23 @@ async def _beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> Chunk
             yield item
     finally:
         if asked is not None:
-            await _ended(asked)
-        await _ended(sending)
+            await _cancelled(asked)
+        await _cancelled(sending)
 
 
-async def _ended(task: asyncio.Future[object] | asyncio.Future[None]) -> None:
-    """Cancel it, wait for its end, and forget how it failed: what counts of that has been raised."""
+async def _cancelled(task: asyncio.Future[object] | asyncio.Future[None]) -> None:
+    """Cancel a task, wait for its end, and ignore how it failed: a failure that counts has been raised."""
     task.cancel()
-    await asyncio.wait([_either(task)])
+    await asyncio.wait([_as_object(task)])
     if not task.cancelled():
         task.exception()
 
 
-def _either(task: asyncio.Future[object] | asyncio.Future[None]) -> asyncio.Future[object]:
+def _as_object(task: asyncio.Future[object] | asyncio.Future[None]) -> asyncio.Future[object]:
     return cast("asyncio.Future[object]", task)
 
 
-async def closed(chunks: object) -> None:
+async def aclose_if_possible(chunks: object) -> None:
     """Close an iterator, if it can be closed."""
     close = getattr(chunks, "aclose", None)
     if close is not None:
@@ -186,8 +187,8 @@ async def closed(chunks: object) -> None:
 # -- responses that are called ----------------------------------------------------------------------------------------
 
 
-async def _called(response: Response, request: Request) -> ReturnedStream:
-    """The stream of a response that has to be called. Its background task is run after the stream, not by its call."""
+async def _called_stream(response: Response, request: Request) -> ReturnedStream:
+    """The stream of a response that has to be called. Its background task runs after the stream, not in its call."""
     background = cast("BackgroundTask | None", getattr(response, "background", None))
     if background is not None:
         response.background = None
@@ -197,11 +198,11 @@ async def _called(response: Response, request: Request) -> ReturnedStream:
     except BaseException:
         await chunks.aclose()
         raise
-    return ReturnedStream(type(response).__name__, Head(status_code, headers, background), chunks)
+    return ReturnedStream(type(response).__name__, ResponseHead(status_code, headers, background), chunks)
 
 
-class WholeAnswer(Response):
-    """Passes on a response that sends in a way of its own, unless it turns out to stream.
+class WholeResponse(Response):
+    """Passes on a response that sends itself in its own way, unless it turns out to stream.
 
     Raises:
         ConfigurationError: when called, if the body comes in pieces, or as server-sent events.
@@ -215,7 +216,7 @@ class WholeAnswer(Response):
         self._endpoint = endpoint
 
     @property
-    def background(self) -> BackgroundTask | None:  # FastAPI gives it those of its dependencies
+    def background(self) -> BackgroundTask | None:  # FastAPI sets those of its dependencies
         return getattr(self._response, "background", None)
 
     @background.setter
@@ -225,7 +226,7 @@ class WholeAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         held: list[Message] = []
 
-        async def checked(message: Message) -> None:
+        async def check_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = Headers(raw=list(message.get("headers", ())))
                 if message["status"] < 400:
@@ -239,7 +240,7 @@ class WholeAnswer(Response):
                 await send(held.pop())
             await send(message)
 
-        await self._response(scope, receive, checked)
+        await self._response(scope, receive, check_and_send)
 
     def _refusal(self) -> ConfigurationError:
         return ConfigurationError(

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
-from uuid import UUID
 
 from starlette.requests import Request
 
-from ...errors import FaultError
-from ...faults import Fault, FaultCode
-from ...values import is_id, new_message_id
 from ..misuse import Misuse
 from .field_paths import misled
 from .signature import EndpointSignature
 
-__all__ = ["Selector", "SelectorSource", "checked_message_id", "checked_session_id"]
+__all__ = ["Selector", "SelectorSource"]
 
 SelectorSource = str | Callable[..., object | Awaitable[object]]
 """`"parameter.attribute"` (attributes of objects, keys of mappings), or a callable, sync or async, whose parameters
 are named like the endpoint's own, or `request`."""
 
 
-class OnNone(Protocol):
-    """Told when a path led to None. A function's None is meant."""
-
-    def __call__(self, source: SelectorSource, parameter: str, endpoint: str, /) -> None: ...
+OnNone = Callable[[str, str], None]
+"""Called with a path that led to None, and the name of its parameter. A function that returns None means it."""
 
 
 class Selector:
@@ -42,7 +34,6 @@ class Selector:
     ) -> None:
         self._source = source
         self._on_none = on_none
-        self._endpoint = signature.name
         self._path: list[str] = []
         self._function: Callable[..., object | Awaitable[object]] | None = None
         known = {name for name in signature.inner.parameters if name != signature.run} | {"request"}
@@ -83,7 +74,7 @@ class Selector:
         if self._function is None:
             walked = _walk(values[0], self._path)
             if walked is None and self._on_none is not None:
-                self._on_none(self._source, self._names[0], self._endpoint)
+                self._on_none(str(self._source), self._names[0])
             return walked
         found = self._function(**dict(zip(self._names, values, strict=True)))
         return await found if inspect.isawaitable(found) else found
@@ -98,32 +89,3 @@ def _walk(value: object, path: list[str]) -> object:
             # Starlette's requests and query parameters are mappings too; there the attribute is what one means.
             value = value.get(part) if found is None and isinstance(value, Mapping) else found
     return value
-
-
-def checked_session_id(value: object) -> str:
-    """A session id from outside as text; a fresh one (`ses_` and 24 hex digits) for None.
-
-    Raises:
-        FaultError: `session_invalid`, unless it is 1 to 256 bytes of UTF-8 without control characters, and neither
-            `.` nor `..`, which URLs swallow.
-    """
-    if value is None:
-        return f"ses_{secrets.token_hex(12)}"
-    text = str(value) if isinstance(value, (UUID, int)) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not is_id(text) or text in (".", ".."):
-        raise FaultError(Fault.of(FaultCode.SESSION_INVALID))
-    return str(text)
-
-
-def checked_message_id(value: object) -> str:
-    """A host's message id as text; a fresh one for None.
-
-    Raises:
-        FaultError: `request_invalid`, under the same rules as for a session's.
-    """
-    if value is None:
-        return new_message_id()
-    text = str(value) if isinstance(value, UUID) else value
-    if not isinstance(text, str) or not is_id(text):
-        raise FaultError(Fault.of(FaultCode.REQUEST_INVALID, reason="message_id"))
-    return str(text)

@@ -1,9 +1,10 @@
 """One call of the host's application in a task of its own, which may outlive the connection it was made for.
 
 Frameworks lend an endpoint things for as long as the call lasts: FastAPI's `yield` dependencies, a middleware's
-database session. A guarded endpoint's stream uses them until it ends, its client does not stay that long, and a server
-breaks a connection only when its call returns. So the server's call and the framework's are two tasks: once nothing
-more goes out on this connection, the first returns, and the runtime owns the second until it is over.
+database session. A guarded endpoint's stream uses them until it ends, but its client may leave earlier, and a server
+breaks a connection only when its call returns. So the server's call and the application's call are two tasks: once
+nothing more goes out on this connection, the server's call returns, and the runtime owns the application's until it
+ends.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...errors import NotStartedError
 
-__all__ = ["Call", "Owner"]
+__all__ = ["ApplicationCall", "TaskOwner"]
 
-Owner = Callable[["asyncio.Task[None]"], None]
+TaskOwner = Callable[["asyncio.Task[None]"], None]
 """Owns a task from now on.
 
 Raises:
@@ -27,55 +28,60 @@ Raises:
 """
 
 
-class Call:
-    """The framework's call for one request. Made and run by the server's task, once."""
+class ApplicationCall:
+    """The call of the application for one request, which begins when this is made, under a copy of the context of the
+    server's task."""
 
-    __slots__ = ("_hang_up", "_over", "_owner", "_receive", "_send", "_task", "left")
+    __slots__ = ("_on_detach", "_over", "_owner", "_receive", "_send", "_task", "detached")
 
-    def __init__(self) -> None:
-        self.left: bool = False
-        """The server has its own call back: nothing can be sent any more, and the client counts as gone."""
-        self._owner: Owner | None = None
-        self._hang_up: Callable[[], None] | None = None
-
-    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call `app` under a copy of this task's context. Returns when that is over, or when it was left.
-
-        What the application raises is raised here. Cancelling this cancels the application's task and waits for it;
-        but one that began a stream (see `lend`) is left to the stream's owner instead.
-        """
-        self._receive, self._send = receive, send
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        self.detached: bool = False
+        """The server's own call has returned: nothing can be sent any more, and the client counts as gone."""
+        self._receive = receive
+        self._send = send
+        self._owner: TaskOwner | None = None
+        self._on_detach: Callable[[], None] | None = None
         loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
-        self._task: asyncio.Task[None] = loop.create_task(self._called(app, scope), name="streamguard-call")
+        """Done when the call has ended, or is detached."""
+        self._task: asyncio.Task[None] = loop.create_task(self._call(app, scope), name="streamguard-call")
         self._task.add_done_callback(self._resolve)
+
+    async def wait(self) -> None:
+        """Wait, in the server's task, until the call ends or is detached.
+
+        What the application raises is raised here. Cancelling this cancels the application's task and waits for it;
+        but a call that may be detached (see `allow_detaching`) is detached instead.
+        """
         try:
             await self._over
         except asyncio.CancelledError:
-            if not self.leave():
+            if not self.detach():
                 await _cancelled(self._task)
             raise
-        if not self.left:
+        if not self.detached:
             self._task.result()
 
-    def lend(self, owner: Owner) -> None:
-        """The call began a stream, which may use what the call holds: `owner` takes the call over when it is left."""
+    def allow_detaching(self, owner: TaskOwner) -> None:
+        """The call began a stream, which may use what the call holds: `owner` takes the task over when it is
+        detached."""
         self._owner = owner
 
-    def take_back(self) -> None:
-        """The stream is over: the call is an ordinary one again."""
+    def forbid_detaching(self) -> None:
+        """The stream has ended: the call ends with its connection again."""
         self._owner = None
 
-    def on_leave(self, hang_up: Callable[[], None] | None) -> None:
-        """Have `hang_up` called when the server leaves, to break off what is being sent."""
-        self._hang_up = hang_up
+    def on_detach(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` when the call is detached, to break off what is being sent."""
+        self._on_detach = callback
 
-    def leave(self) -> bool:
-        """Give the server its own call back, which breaks the connection if the response is not whole.
+    def detach(self) -> bool:
+        """Let the server's own call return, which breaks the connection if the response is not whole.
 
-        Returns whether that is so. Otherwise nothing happened: the call began no stream, or nobody can own it.
+        Returns whether the call is detached. If not, nothing happened: the call began no stream, or nothing can own
+        it.
         """
-        if self.left:
+        if self.detached:
             return True
         if self._owner is None or self._task.done():
             return False
@@ -83,23 +89,23 @@ class Call:
             self._owner(self._task)
         except NotStartedError:
             return False
-        self.left = True
-        if self._hang_up is not None:
-            self._hang_up()
+        self.detached = True
+        if self._on_detach is not None:
+            self._on_detach()
         if not self._over.done():
             self._over.set_result(None)
         return True
 
     # -- what the application calls ----------------------------------------------------------------------------------
 
-    async def _called(self, app: ASGIApp, scope: Scope) -> None:
-        await app(scope, self._received, self._sent)
+    async def _call(self, app: ASGIApp, scope: Scope) -> None:
+        await app(scope, self._application_receive, self._application_send)
 
-    async def _received(self) -> Message:
-        return {"type": "http.disconnect"} if self.left else await self._receive()
+    async def _application_receive(self) -> Message:
+        return {"type": "http.disconnect"} if self.detached else await self._receive()
 
-    def _sent(self, message: Message) -> Awaitable[None]:  # no coroutine of its own for each event
-        return _nothing() if self.left else self._send(message)
+    def _application_send(self, message: Message) -> Awaitable[None]:  # hot path: no coroutine of its own per event
+        return _nothing() if self.detached else self._send(message)
 
     def _resolve(self, _: asyncio.Task[None]) -> None:
         if not self._over.done():
@@ -107,14 +113,14 @@ class Call:
 
 
 async def _nothing() -> None:
-    """What sending comes to when nobody is there."""
+    """Send nothing: the connection is gone."""
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel `task` once, and wait for its end however often the present one is cancelled meanwhile.
+    """Cancel `task` once and wait for its end, however often this wait is cancelled meanwhile.
 
     Raises:
-        BaseException: what it raised instead.
+        BaseException: what the task raised instead of being cancelled.
     """
     task.cancel()
     with anyio.CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""The answer to a request whose body is too large, whatever the application makes of that."""
+"""A request whose body is too large: the error that its reader gets, and the answer, whatever the application does."""
 
 from __future__ import annotations
 
@@ -6,24 +6,37 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.types import Scope, Send
 
+from ...errors import FaultError
+from ...faults import Fault, FaultCode
 from ..application.guarded_endpoint import Guarded
 from ..headers import RawHeaders, expose
-from .request_reader import BodyTooLargeError
 
-__all__ = ["Oversize", "caused_by_oversize"]
+__all__ = ["BodyTooLargeError", "TooLargeResponse", "caused_by_large_body"]
 
 LATE_SECONDS: Final = 1.0
 """How long the application may take to answer the failure of its read before it is answered for."""
 
 
-class Oversize:
+class BodyTooLargeError(HTTPException, FaultError):
+    """Reading the body of a guarded endpoint's request found more than `max_request_bytes`.
+
+    A Starlette `HTTPException` of status 413, so that frameworks answer it instead of reporting a crash.
+    """
+
+    def __init__(self) -> None:
+        FaultError.__init__(self, Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
+        HTTPException.__init__(self, self.fault.status, self.fault.message)
+
+
+class TooLargeResponse:
     """Answers one refused request with 413, once.
 
-    The application's own read failed, and its answer to that, whatever it is, comes through its middlewares: CORS
-    headers are taken from it, so that a page of another origin can read what is wrong. Its status and body are
-    replaced. If it answers nothing, raises, or takes longer than `LATE_SECONDS` (code that caught the failure and goes
+    The application's own read failed, and its answer to that comes through its middlewares: CORS headers are taken
+    from that answer, so that a page of another origin can read the fault. Its status and body are replaced. If the
+    application answers nothing, raises, or takes longer than `LATE_SECONDS` (code that caught the failure and goes
     on), the request is answered all the same.
     """
 
@@ -31,51 +44,51 @@ class Oversize:
         self._endpoint = endpoint
         self._scope = scope
         self._send = send
-        self._late: asyncio.Task[None] | None = None
-        self._answering_late = False
-        self.answered: bool = False
+        self._timer: asyncio.Task[None] | None = None
+        self._timer_fired = False
+        self.sent: bool = False
 
-    def watch(self) -> None:
-        """See that the answer is not late. `settle` ends what this begins."""
-        self._late = asyncio.get_running_loop().create_task(self._answer_late())
+    def send_when_late(self) -> None:
+        """Answer after `LATE_SECONDS`, unless the application answered by then. `finish` ends the timer."""
+        self._timer = asyncio.get_running_loop().create_task(self._send_late())
 
-    async def answer(self, theirs: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Send the answer, unless that was done. `theirs` are the headers of what it replaces."""
-        if self.answered:
+    async def send(self, application_headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Send the answer, unless that was done. `application_headers` are those of the answer that it replaces."""
+        if self.sent:
             return
-        self.answered = True
+        self.sent = True
         response = self._endpoint.too_large(self._scope)
-        kept: RawHeaders = [(name, value) for name, value in theirs if _concerns_cors(name.lower())]
+        kept: RawHeaders = [(name, value) for name, value in application_headers if _concerns_cors(name.lower())]
         headers = expose(response.raw_headers + kept)
         await self._send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body, "more_body": False})
 
-    async def settle(self) -> None:
-        """The application is through: wait for what is being sent, and send nothing more."""
-        late = self._late
-        if late is not None:
-            if not self._answering_late:
-                late.cancel()
-            await asyncio.wait({late})
-            if not late.cancelled():
-                late.result()
+    async def finish(self) -> None:
+        """The application has returned: wait for what is being sent, and send nothing more."""
+        timer = self._timer
+        if timer is not None:
+            if not self._timer_fired:
+                timer.cancel()
+            await asyncio.wait({timer})
+            if not timer.cancelled():
+                timer.result()
 
-    async def _answer_late(self) -> None:
+    async def _send_late(self) -> None:
         await asyncio.sleep(LATE_SECONDS)
-        self._answering_late = True
-        await self.answer()
+        self._timer_fired = True
+        await self.send()
 
 
-def caused_by_oversize(error: BaseException) -> bool:
-    """Whether a refused body is what `error` comes from."""
+def caused_by_large_body(error: BaseException) -> bool:
+    """Whether `error` comes from a refused body."""
     found, seen = [error], {id(error)}
     for exception in found:
         if isinstance(exception, BodyTooLargeError):
             return True
-        beyond = [exception.__cause__, exception.__context__]
+        causes = [exception.__cause__, exception.__context__]
         if isinstance(exception, BaseExceptionGroup):  # `BaseHTTPMiddleware` reads in a task group
-            beyond += exception.exceptions
-        for cause in beyond:
+            causes += exception.exceptions
+        for cause in causes:
             if cause is not None and id(cause) not in seen:
                 seen.add(id(cause))
                 found.append(cause)

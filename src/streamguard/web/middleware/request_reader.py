@@ -1,11 +1,11 @@
-"""A request's messages, read in one place for two readers: the application, and whoever watches for the client leaving.
+"""A request's messages, read in one place for two readers: the application, and the viewer's watch for a disconnect.
 
 ASGI gives a request one `receive`, and a message that one reader took is lost to the other. An answer needs both: its
-endpoint may read the body while it streams, and its viewer must hear that the client left. So an `Intake` reads for
-both. What the endpoint is given lives as long as its producer: the client's leaving ends a view, not an answer, so
-`http.disconnect` comes only once the stream is ending.
+endpoint may read the body while it streams, and its viewer must learn that the client left. So a `RequestReader` reads
+for both. The endpoint's request lives as long as its producer: a client that leaves ends a view, not an answer, so the
+endpoint gets `http.disconnect` only once the stream is ending.
 
-It also counts, since it sees every byte first: a body over its endpoint's limit is refused before it is whole.
+The reader also counts bytes, since it sees each first: a body over its endpoint's limit is refused before it is whole.
 """
 
 from __future__ import annotations
@@ -18,61 +18,49 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
-from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import LiveStream
 from ...runtime.request import Ending
 from ...values import Outcome
+from .body_too_large import BodyTooLargeError
 
-__all__ = ["BodyTooLargeError", "Intake", "declared_length"]
+__all__ = ["RequestReader", "declared_length"]
 
 _LENGTH_DIGITS: Final = 20
 """A longer `Content-Length` is over any limit already."""
 
 
-class BodyTooLargeError(HTTPException, FaultError):
-    """Reading the body of a guarded endpoint's request found more than `max_request_bytes`.
-
-    A Starlette `HTTPException` of status 413, so that frameworks answer it instead of reporting a crash.
-    """
-
-    def __init__(self) -> None:
-        FaultError.__init__(self, Fault.of(FaultCode.PAYLOAD_TOO_LARGE))
-        HTTPException.__init__(self, self.fault.status, self.fault.message)
-
-
-class Intake:
+class RequestReader:
     """Reads one request.
 
     Args:
-        receive: the server's, or that of whatever lies outside. Nobody else may call it from now on.
+        receive: the server's, or that of the layer outside. Nobody else may call it from now on.
         limit: how many bytes the body may have, as far as it is known now; None for no limit of ours.
         declared: the request's `Content-Length`; 0 when it has none.
         on_refused: called once, when the body turns out to be too large.
     """
 
     __slots__ = (
-        "_ahead",
-        "_bytes",
+        "_buffered",
+        "_client_left",
         "_closed",
+        "_complete",
         "_declared",
-        "_discarding",
-        "_failed",
-        "_gone",
+        "_discards_body",
+        "_failure",
         "_limit",
+        "_message_read",
         "_messages",
-        "_news",
         "_on_refused",
-        "_pieces",
+        "_read_bytes",
+        "_read_lock",
+        "_reading_ahead",
         "_receive",
         "_stream",
-        "_turn",
-        "_whole",
+        "endpoint_answers",
         "refused",
-        "told",
     )
 
     def __init__(
@@ -87,43 +75,44 @@ class Intake:
         self._limit = limit
         self._declared = declared
         self._on_refused = on_refused
-        self._pieces: deque[Message] = deque()
-        """Read ahead by the viewer's watch, for the endpoint; within the limit."""
-        self._bytes = 0
+        self._buffered: deque[Message] = deque()
+        """Pieces of the body that the viewer's watch read for the endpoint; within the limit."""
+        self._read_bytes = 0
         """How much of the body has been read."""
-        self._whole = False
+        self._complete = False
         """The body's last piece has been read."""
-        self._gone = False
-        """The client left."""
+        self._client_left = False
         self._closed = False
+        """The application has returned."""
         self._stream: LiveStream | None = None
-        self._discarding = False
-        """Nobody is there to read the body."""
-        self._ahead: asyncio.Task[None] | None = None
+        """The stream that the endpoint produces; None before and without one."""
+        self._discards_body = False
+        """No endpoint reads the body."""
+        self._reading_ahead: asyncio.Task[None] | None = None
         """Reads the rest of the body."""
-        self._failed: Exception | None = None
+        self._failure: Exception | None = None
         """How that failed."""
         self._messages = 0
-        """How many have been read."""
-        self._news = asyncio.Event()
-        """Set when there is one more."""
-        self._turn = asyncio.Lock()
-        """Whose turn it is to wait for the next."""
+        """How many messages have been read."""
+        self._message_read = asyncio.Event()
+        """Set when one more message has been read."""
+        self._read_lock = asyncio.Lock()
+        """Held by the reader that waits for the next message."""
         self.refused: bool = False
-        """The body is too large: whoever reads it hears so."""
-        self.told: bool = False
-        """The endpoint itself answers with that."""
+        """The body is too large: every reader of it gets `BodyTooLargeError`."""
+        self.endpoint_answers: bool = False
+        """The endpoint itself answers that the body is too large."""
 
     # -- the application's side ---------------------------------------------------------------------------------------
 
     async def receive(self) -> Message:
         """The application's `receive`. Cancelling it loses nothing.
 
-        Before a stream is held, as the server's. Meanwhile `http.disconnect` comes when the stream is ending, or when
-        the client left before it had sent the whole body, which then can never be read.
+        Without a stream, it gives what the server gives. While the endpoint produces a stream, `http.disconnect` comes
+        when that stream is ending, or when the client left before it had sent the whole body.
 
         A call that is cancelled already takes no piece of the body: Starlette's `is_disconnected` makes such calls, and
-        drops whatever else they give.
+        drops every message but a disconnect.
 
         Raises:
             BodyTooLargeError: the body is over the limit.
@@ -136,24 +125,25 @@ class Intake:
                 raise BodyTooLargeError
             if self._closed if stream is None else stream.is_ending:
                 return {"type": "http.disconnect"}
-            if self._pieces:
-                if _only_looks():
+            if self._buffered:
+                if _is_cancelled():
                     await anyio.lowlevel.checkpoint()  # where the cancellation arrives
-                return self._pieces.popleft()
-            if stream is None and self._gone:
+                return self._buffered.popleft()
+            if stream is None and self._client_left:
                 return {"type": "http.disconnect"}
-            if stream is not None and (self._whole or self._gone):
-                if not self._whole and not _only_looks():
+            if stream is not None and (self._complete or self._client_left):
+                if not self._complete and not _is_cancelled():
                     return {"type": "http.disconnect"}
                 await stream.ending()
                 continue
             await self._read()
 
     def below(self, receive: Receive) -> Receive:
-        """The `receive` of a request that layers in between have passed on as `receive`, made to last as long.
+        """The `receive` of a request that layers in between have wrapped as `receive`, made to last as long as the
+        stream.
 
-        `BaseHTTPMiddleware` says that the client left as soon as the response is through, and hides that the stream is
-        ending from whoever only looks.
+        `BaseHTTPMiddleware` gives a disconnect as soon as the response has been sent, and hides from a call that does
+        not wait that the stream is ending.
         """
         if receive == self.receive:
             return receive
@@ -172,10 +162,10 @@ class Intake:
                 return await read()
             if stream.is_ending:
                 return {"type": "http.disconnect"}
-            if _only_looks():
+            if _is_cancelled():
                 await anyio.lowlevel.checkpoint()  # where the cancellation arrives
             message = await read()
-            if message["type"] == "http.disconnect" and not (self._gone and not self._whole):
+            if message["type"] == "http.disconnect" and not (self._client_left and not self._complete):
                 await stream.ending()
             return message
 
@@ -192,50 +182,51 @@ class Intake:
         if self.refused:
             raise BodyTooLargeError
 
-    def hold(self, stream: LiveStream) -> None:
-        """An endpoint produces `stream` from here on: its request lives as long as that."""
+    def keep_for(self, stream: LiveStream) -> None:
+        """The endpoint produces `stream` from here on: its request lives as long as the stream."""
         self._stream = stream
-        if not (self._whole or self._gone):
-            self._ahead = asyncio.get_running_loop().create_task(self._read_ahead())
+        if not (self._complete or self._client_left):
+            self._reading_ahead = asyncio.get_running_loop().create_task(self._read_ahead())
 
     def release(self) -> None:
-        """There is no stream after all: the rest is the application's, as it comes."""
+        """There is no stream after all: the application reads the rest as the server gives it."""
         self._stream = None
 
     def close(self) -> None:
-        """The application is through with the request. A stream that still runs keeps what was read."""
+        """The application has returned. A stream that still runs keeps what was read."""
         self._closed = True
-        if self._ahead is not None:
-            self._ahead.cancel()
-            self._gone = True
+        if self._reading_ahead is not None:
+            self._reading_ahead.cancel()
+            self._client_left = True
 
     # -- the viewer's side --------------------------------------------------------------------------------------------
 
-    async def left(self) -> Message:
-        """Wait until the client leaves, keeping what it still sends for the endpoint. Cancelling it loses nothing."""
+    async def disconnect(self) -> Message:
+        """Wait until the client leaves, and keep for the endpoint what the client still sends. Cancelling it loses
+        nothing."""
         if self._stream is None:
-            self._discarding = True
-        while not self._gone:
+            self._discards_body = True
+        while not self._client_left:
             await self._read()
         return {"type": "http.disconnect"}
 
     # -- both ---------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Wait for one more message, whoever reads it.
+        """Wait until one more message has been read, by any reader.
 
         Raises:
-            Exception: whatever a layer outside raised when it was asked.
+            Exception: what a layer outside raised in its `receive`.
         """
         messages = self._messages
-        if self._ahead is not None:
-            await self._news.wait()
+        if self._reading_ahead is not None:
+            await self._message_read.wait()
         else:
-            async with self._turn:
-                if self._messages == messages and self._ahead is None:
+            async with self._read_lock:
+                if self._messages == messages and self._reading_ahead is None:
                     self._take(await self._receive())
-        if self._failed is not None:
-            raise self._failed
+        if self._failure is not None:
+            raise self._failure
 
     async def _read_ahead(self) -> None:
         """Read the rest of the body.
@@ -244,36 +235,36 @@ class Intake:
         have just read; and the client may leave before the endpoint reads.
         """
         try:
-            async with self._turn:
-                while not (self._whole or self._gone or self.refused):
+            async with self._read_lock:
+                while not (self._complete or self._client_left or self.refused):
                     self._take(await self._receive())
-        except Exception as exc:  # noqa: BLE001 -- whoever reads is told
-            self._failed = exc
+        except Exception as exc:  # noqa: BLE001 -- raised to every reader
+            self._failure = exc
         finally:
-            self._ahead = None
-            self._news.set()
+            self._reading_ahead = None
+            self._message_read.set()
 
     def _take(self, message: Message) -> None:
         self._messages += 1
-        self._news.set()
-        self._news = asyncio.Event()
+        self._message_read.set()
+        self._message_read = asyncio.Event()
         if message["type"] != "http.request":
-            self._gone = True
+            self._client_left = True
             return
-        self._bytes += len(message.get("body", b""))
-        self._whole = not message.get("more_body", False)
+        self._read_bytes += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
         self._check_limit()
-        if not (self.refused or self._discarding):
-            self._pieces.append(message)
+        if not (self.refused or self._discards_body):
+            self._buffered.append(message)
 
     def _check_limit(self) -> None:
         if self.refused:
             return
         limit = self._limit()
-        if limit is None or max(self._bytes, self._declared) <= limit:
+        if limit is None or max(self._read_bytes, self._declared) <= limit:
             return
         self.refused = True
-        self._pieces.clear()
+        self._buffered.clear()
         if self._stream is not None:
             fault = Fault.about(self._stream, FaultCode.PAYLOAD_TOO_LARGE)
             self._stream.cancel(Ending(Outcome.FAILED, fault))
@@ -281,12 +272,12 @@ class Intake:
 
 
 def declared_length(value: str | None) -> int:
-    """What a `Content-Length` says; 0 for none, and for what is not a number."""
+    """The number of a `Content-Length` header; 0 without one, and for anything that is no number."""
     if value is None or not (value.isascii() and value.isdigit()):
         return 0
     return int(value[:_LENGTH_DIGITS])
 
 
-def _only_looks() -> bool:
-    """Whether the caller has been cancelled, and so gets only what is there without waiting."""
+def _is_cancelled() -> bool:
+    """Whether the caller has been cancelled already, and so gets only what is there without waiting."""
     return anyio.current_effective_deadline() == -math.inf

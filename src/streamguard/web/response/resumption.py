@@ -1,4 +1,4 @@
-"""What a client that comes back is sent: the rest of a stream, or word that there is none."""
+"""The response to a client that comes back: the rest of a stream, or 204 if there is none."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from ...observations import Observation, Signal
 from ...runtime import Nothing, Resumed
 from ...wire import protocol_named
 from ..access.limits import Slot
-from ..guard_context import GuardContext, ResponseIds
-from ..headers import RawHeaders, stream_headers
-from .response import StreamResponse
+from ..guard_context import GuardContext
+from ..headers import stream_headers
+from ..response_ids import ResponseIds
+from .plain_responses import bare, nothing_more
+from .stream_response import StreamResponse
 from .view_options import ViewOptions
 
-__all__ = ["bare", "cursor_of", "nothing_more", "resumed"]
+__all__ = ["cursor_of", "resume_response"]
 
 
 def cursor_of(request: Request) -> Cursor | None:
-    """Where the client is. `Last-Event-ID` wins: an EventSource that reconnects still has the old `?cursor=`.
+    """The last event that the client has. `Last-Event-ID` wins: an EventSource that reconnects keeps its `?cursor=`.
 
     Raises:
         FaultError: `cursor_invalid`.
@@ -35,10 +37,10 @@ def cursor_of(request: Request) -> Cursor | None:
         raise FaultError(Fault.of(FaultCode.CURSOR_INVALID)) from exc
 
 
-def resumed(
+def resume_response(
     context: GuardContext, request: Request, ids: ResponseIds, found: Resumed | Nothing, slot: Slot, *, has_cursor: bool
 ) -> Response:
-    """The answer to a client that comes back, which takes `slot`; observes it."""
+    """The answer to a client that comes back. Takes over `slot`, and observes the resume."""
     runtime = context.runtime
     if found.meta is not None:
         ids.stream_id, ids.message_id = found.meta.ref.stream_id, found.meta.message_id
@@ -68,7 +70,7 @@ def resumed(
     if request.method == "HEAD":
         slot.release()
         return bare(200, headers)
-    # Who has a cursor was sent ids, and goes on needing them.
+    # A client with a cursor got ids before, and needs them again.
     options = ViewOptions.of(context, request, binding=meta.binding, ids=protocol.ids_by_default or has_cursor)
     return StreamResponse(
         runtime,
@@ -77,15 +79,3 @@ def resumed(
         status_code=200,
         headers=headers,
     )
-
-
-def nothing_more(headers: RawHeaders) -> Response:
-    """204, which nobody keeps."""
-    return bare(204, [(b"cache-control", b"no-store"), *headers])
-
-
-def bare(status_code: int, headers: RawHeaders) -> Response:
-    """A response without a body, with exactly these headers."""
-    response = Response(status_code=status_code)
-    response.raw_headers = headers
-    return response

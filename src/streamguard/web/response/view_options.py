@@ -24,4 +24,4 @@ class ViewOptions(NamedTuple):
         """For a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` decide on ids, else `ids`."""
         asked = request.query_params.get("ids", "")
         ids = {"1": True, "true": True, "0": False, "false": False}.get(asked, ids)
-        return cls(ids, context.keep_alive(binding, ids=ids))
+        return cls(ids, context.endpoints.keep_alive(binding, ids=ids))

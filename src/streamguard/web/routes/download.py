@@ -14,16 +14,16 @@ from ...deadlines import Deadline
 from ...errors import FaultError, StoreError
 from ..access.limits import Slot
 from ..headers import RawHeaders
-from ..middleware.exchange import exchange_of
+from ..middleware.exchange import ResponseState, exchange_of
 
 __all__ = ["LogDownload"]
 
 
 class LogDownload(Response):
-    """Sends `pieces` in the task that calls it, each once the client took the one before: one is in memory.
+    """Sends `pieces` in the task that calls it, each after the client took the one before: only one is in memory.
 
-    Should the log be gone half way, the store fail or the client not read for `send_seconds`, the connection breaks: a
-    clean end would say that this was all. A disconnect, which another task watches for, ends it too.
+    The connection breaks if the log expires half way, the store fails, or the client does not read for `send_seconds`:
+    a clean end would say that this was all. A disconnect, which another task watches for, ends it too.
     """
 
     def __init__(self, pieces: AsyncGenerator[str], slot: Slot, *, headers: RawHeaders, send_seconds: float) -> None:
@@ -37,37 +37,37 @@ class LogDownload(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
-        exchange.cut = True  # until all of it went out; whatever breaks this call leaves it so
-        failed: Exception | None = None
+        exchange.response = ResponseState.CUT_SHORT  # until all of it went out, whatever breaks this call
+        failure: Exception | None = None
         try:
             async with aclosing(self._pieces) as pieces, anyio.create_task_group() as group:
 
                 async def watch() -> None:
-                    nonlocal failed
+                    nonlocal failure
                     try:
                         while (await receive())["type"] != "http.disconnect":
                             pass
                     except Exception as exc:  # noqa: BLE001 -- raised below, where no group wraps it
-                        failed = exc
-                    if exchange.cut:  # else the server says that it needs nothing more
+                        failure = exc
+                    if exchange.response is not ResponseState.WHOLE:  # else the server says that it needs nothing more
                         group.cancel_scope.cancel()
 
                 group.start_soon(watch)
                 try:
-                    await self._deliver(pieces, send)
-                    exchange.cut = False
+                    await self._send_pieces(pieces, send)
+                    exchange.response = ResponseState.WHOLE
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                 except (FaultError, StoreError, OSError):  # OSError: ASGI 2.4's "the client left", and a timeout
                     pass
                 except Exception as exc:  # noqa: BLE001 -- as above
-                    failed = exc
+                    failure = exc
                 group.cancel_scope.cancel()
         finally:
             self._slot.release()
-        if failed is not None:
-            raise failed
+        if failure is not None:
+            raise failure
 
-    async def _deliver(self, pieces: AsyncGenerator[str], send: Send) -> None:
+    async def _send_pieces(self, pieces: AsyncGenerator[str], send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for piece in pieces:
             body = piece.encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Installing a guard in applications."""
+"""Where a guard's routes are: the applications that it is installed in, and one of its own."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.routing import Router
+from starlette.types import ASGIApp, StatelessLifespan
 
 from ...errors import ConfigurationWarning
 from ...observations import Observation
-from ..guard_context import GuardContext
-from ..misuse import Case, Misuse
-from .mounting import add_outermost_layer
-from .route import GuardRoute
+from ..endpoint_registry import EndpointRegistry
+from ..middleware.outermost_layer import add_outermost_layer
+from ..misuse import Misuse, MisuseReport
+from .not_found import not_found
+from .route import Answer, GuardRoute
 from .route_checks import problems, unprotected
-from .routes import Routes
 
 __all__ = ["Installations"]
 
 _CALLER: Final = 3
-"""How far from here whoever calls `guard.install` is."""
+"""How many frames up the caller of `guard.install` is."""
 
 
 class Installations:
@@ -31,16 +32,20 @@ class Installations:
     them, wherever they are declared. A path that the host spells out stays the host's (see `GuardRoute`).
     """
 
-    def __init__(self, context: GuardContext, routes: Routes) -> None:
-        self._context = context
-        self._routes = routes
+    def __init__(self, endpoints: EndpointRegistry) -> None:
+        self._endpoints = endpoints
         self._apps: list[weakref.ref[Starlette]] = []
-        self._met: dict[int, weakref.ref[Router]] = {}
+        self._checked_routers: dict[int, weakref.ref[Router]] = {}
         """By `id`: Starlette's routers have no hash."""
-        context.met = self.met
+        self._installed = False
 
-    def install(self, app: object, prefix: str) -> None:
-        """Add the routes and the outermost layer to an application.
+    @property
+    def installed(self) -> bool:
+        """Whether the guard's routes were given to an application."""
+        return self._installed
+
+    def install(self, app: object, prefix: str, answer: Answer) -> None:
+        """Add the routes, which `answer` answers, and the outermost layer to an application.
 
         Raises:
             ConfigurationError: the application, the prefix or what is there already does not admit it.
@@ -53,50 +58,59 @@ class Installations:
         if any(isinstance(route, GuardRoute) and route.prefix == prefix for route in routes):
             raise Misuse.PREFIX_TAKEN.error(prefix=prefix)
         add_outermost_layer(app)
-        routes.insert(0, GuardRoute(prefix, self._routes, beside=lambda: app.router.routes))
-        self._context.installed = True
-        self._know(app)
-        for case in self._check(app):
-            warnings.warn(case.text, ConfigurationWarning, stacklevel=_CALLER)
+        routes.insert(0, GuardRoute(prefix, answer, self._endpoints, beside=lambda: app.router.routes))
+        self._installed = True
+        self._remember(app)
+        for report in self._check(app):
+            warnings.warn(report.text, ConfigurationWarning, stacklevel=_CALLER)
+
+    def application(self, answer: Answer, lifespan: StatelessLifespan[Starlette]) -> ASGIApp:
+        """The routes alone as an application of their own."""
+        app = Starlette(
+            routes=[GuardRoute("", answer, self._endpoints)], lifespan=lifespan, exception_handlers={404: not_found}
+        )
+        add_outermost_layer(app)
+        self._installed = True
+        return app
 
     def started_by(self, app: object) -> None:
-        """The guard starts with this application, so it is the outermost one: have the layer there, and look at its
+        """The guard starts with this application, so it is the outermost one: add the layer to it, and check its
         routes too."""
         if isinstance(app, Starlette):
             add_outermost_layer(app, running=True)
-            self._know(app)
+            self._remember(app)
 
     def check(self) -> list[Observation]:
-        """Look at the routes of every application once more: they are complete when the guard starts. Gives warnings
-        for observers.
+        """Check the routes of every application again: they are complete when the guard starts. Returns warnings for
+        observers.
 
         Raises:
-            ConfigurationError: a request that is meant for the guard does not get to it, or one that is meant for the
+            ConfigurationError: a request that is meant for the guard does not reach it, or one that is meant for the
                 host does.
         """
         apps = [app for ref in self._apps if (app := ref()) is not None]
-        return [case.observation() for app in apps for case in self._check(app)]
+        return [report.observation() for app in apps for report in self._check(app)]
 
-    def met(self, router: object) -> list[Observation]:
-        """A request came through this router, the outermost one. Gives, once, what is wrong with its routes: it may be
-        of an application that is known from nothing else, and in which another one is mounted."""
-        if id(router) in self._met or not isinstance(router, Router):
+    def check_router(self, router: object) -> list[Observation]:
+        """What is wrong with the routes of the outermost router of a request. Each router is checked once: it may
+        belong to an application that the guard does not know, in which the guard's application is mounted."""
+        if id(router) in self._checked_routers or not isinstance(router, Router):
             return []
         key = id(router)
-        self._met[key] = weakref.ref(router, lambda _: self._met.pop(key, None))
+        self._checked_routers[key] = weakref.ref(router, lambda _: self._checked_routers.pop(key, None))
         if any((app := ref()) is not None and app.router is router for ref in self._apps):
             return []
-        return [case.observation() for case in problems(router.routes, self._routes, self._context.endpoints)]
+        return [report.observation() for report in problems(router.routes, self._endpoints)]
 
-    def _know(self, app: Starlette) -> None:
+    def _remember(self, app: Starlette) -> None:
         self._apps = [ref for ref in self._apps if ref() not in (None, app)] + [weakref.ref(app)]
 
-    def _check(self, app: Starlette) -> list[Case]:
-        """Raises the first problem; gives what is only advice."""
-        routes, endpoints = app.router.routes, self._context.endpoints
-        for case in problems(routes, self._routes, endpoints):
-            raise case.error()
-        return list(unprotected(routes, self._routes, app.router, endpoints))
+    def _check(self, app: Starlette) -> list[MisuseReport]:
+        """Raises the first problem. Returns what deserves a warning only."""
+        routes = app.router.routes
+        for report in problems(routes, self._endpoints):
+            raise report.error()
+        return list(unprotected(routes, app.router, self._endpoints))
 
 
 def _described(app: object) -> str:
@@ -106,7 +120,7 @@ def _described(app: object) -> str:
 
 
 def _instead_of(app: object, prefix: str) -> str:
-    """What to do where `app` is no application."""
+    """What to do instead of installing the guard in `app`, which is no application."""
     if isinstance(app, Router):
         whole = getattr(app, "prefix", "") + prefix
         return f"install it in the application that includes the router, guard.install(app, {whole!r})"

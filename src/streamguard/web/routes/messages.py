@@ -70,7 +70,7 @@ class SavedMessages:
     """
 
     def __init__(self, context: GuardContext) -> None:
-        self._bindings = context.bindings
+        self._bindings = context.endpoints.bindings
         self._context = context
 
     @property

@@ -1,4 +1,4 @@
-"""Which request is one of ours: by the raw path, because ids arrive percent-encoded and `%2F` must survive."""
+"""The routes, and which of them a request is for: by the raw path, where a `%2F` inside an id is no slash."""
 
 from __future__ import annotations
 
@@ -15,51 +15,36 @@ __all__ = ["RouteName", "Target", "decoded", "target_of"]
 
 
 class RouteName(Enum):
-    """Our routes, with the methods each has."""
+    """Our routes: the path of each below the prefix, and its methods besides OPTIONS, which every route answers."""
 
-    RESUME = ("GET", "HEAD")
-    STOP = ("POST",)
-    SESSION = ("GET", "HEAD", "DELETE")
-    RAW = ("GET", "HEAD", "raw")
-    MESSAGES = ("GET", "HEAD", "messages")
-    LIVE = ("GET", "HEAD", "live")
-    READY = ("GET", "HEAD", "ready")
-    STREAMING = ("GET", "HEAD", "streaming")
+    RESUME = "/{session}/stream", ("GET", "HEAD")
+    STOP = "/{session}/stop", ("POST",)
+    SESSION = "/{session}", ("GET", "HEAD", "DELETE")
+    RAW = "/{session}/streams/{stream}/raw", ("GET", "HEAD")
+    MESSAGES = "/{session}/messages", ("GET", "HEAD")
+    LIVE = "/health/live", ("GET", "HEAD")
+    READY = "/health/ready", ("GET", "HEAD")
+    STREAMING = "/health/streaming", ("GET", "HEAD")
 
-    @property
-    def path(self) -> str:
-        """Below the prefix, for humans."""
-        return _PATHS[self]
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Upper-case names, besides OPTIONS, which every route answers."""
-        return tuple(name for name in self.value if name.isupper())
+    def __init__(self, path: str, methods: tuple[str, ...]) -> None:
+        self.path: str = path
+        self.methods: tuple[str, ...] = methods
 
 
 class Target(NamedTuple):
-    """A path of ours: `session` and `stream` still percent-encoded, empty where the route has none."""
+    """A route and the ids in its path: still percent-encoded, empty where the route has none."""
 
     route: RouteName
     session: str = ""
     stream: str = ""
 
 
-_PATHS: Final = {
-    RouteName.RESUME: "/{session}/stream",
-    RouteName.STOP: "/{session}/stop",
-    RouteName.SESSION: "/{session}",
-    RouteName.RAW: "/{session}/streams/{stream}/raw",
-    RouteName.MESSAGES: "/{session}/messages",
-    RouteName.LIVE: "/health/live",
-    RouteName.READY: "/health/ready",
-    RouteName.STREAMING: "/health/streaming",
-}
 _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming": RouteName.STREAMING}
 
 
 def target_of(scope: Scope, prefix: str) -> Target | None:
-    """What the request's path means under `prefix` (no slash at its end; may be empty), or None if it is not ours."""
+    """The target of a request's path under `prefix`, which has no slash at its end and may be empty; None if the path
+    is not ours."""
     path = _raw_path(scope)
     if not path.startswith(prefix + "/"):
         return None
@@ -81,20 +66,20 @@ def target_of(scope: Scope, prefix: str) -> Target | None:
 
 
 def _raw_path(scope: Scope) -> str:
-    """The percent-encoded path below the mount point the application is at."""
+    """The percent-encoded path below the point where the application is mounted."""
     path: str = scope["path"]
     raw: bytes | None = scope.get("raw_path")
     text = raw.decode("latin-1").partition("?")[0] if raw else quote(path, safe="/:@!$&'()*+,;=~-._")
     root: str = scope.get("root_path", "").rstrip("/")
     if not root or not (path == root or path.startswith(root + "/")):
         return text
-    # As many segments as the root has: its own may be encoded in another way than the path's.
+    # By the number of segments, since the root may be percent-encoded in another way than the path.
     parts = text.split("/")
     return "/" + "/".join(parts[root.count("/") + 1 :])
 
 
 def decoded(segment: str) -> str:
-    """A path segment as the client meant it.
+    """A path segment without its percent-encoding.
 
     Raises:
         FaultError: `session_invalid`, for what is not UTF-8.

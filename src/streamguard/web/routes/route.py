@@ -11,31 +11,38 @@ from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from ..application.route_tree import matches
+from ..endpoint_registry import EndpointRegistry
 from .paths import Target, target_of
 
-__all__ = ["GuardRoute"]
+__all__ = ["Answer", "GuardRoute"]
+
+Answer = Callable[[Target, Request], Awaitable[Response]]
+"""Answers a request to one of the routes."""
 
 
 class GuardRoute(BaseRoute):
     """Serves a guard's routes under `prefix`.
 
     Everything else under the prefix stays the host's: other paths, other methods where the host has a route for them,
-    any path the host spells out (`GET {prefix}/history`), preflights that a route of the host's is for, and everything
-    at a host name with routes of its own (`Host`), whether it was added before or after.
+    each path that the host spells out (`GET {prefix}/history`), preflights of the host's routes, and every request to a
+    host name with routes of its own (`Host`), whether it was added before or after.
     """
 
     def __init__(
         self,
         prefix: str,
-        answer: Callable[[Target, Request], Awaitable[Response]],
+        answer: Answer,
+        endpoints: EndpointRegistry,
         *,
         beside: Callable[[], Iterable[BaseRoute]] = tuple,
     ) -> None:
         self.prefix = prefix
         self.path: str = prefix + "/{session}"
-        """What tools that name routes by their paths show."""
+        """For tools that name routes by their paths."""
         self.path_format: str = self.path
         self.answer = answer
+        self.endpoints = endpoints
+        """The endpoints of the guard whose routes these are."""
         self._beside = beside
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -45,12 +52,12 @@ class GuardRoute(BaseRoute):
             return Match.NONE, {}
         if scope["method"] not in target.route.methods and scope["method"] != "OPTIONS":
             return Match.PARTIAL, {"endpoint": self.answer}
-        if self._is_the_hosts(scope):
+        if self._belongs_to_host(scope):
             return Match.NONE, {}
         return Match.FULL, {"endpoint": self.answer}
 
-    def _is_the_hosts(self, scope: Scope) -> bool:
-        """Whether another route is for this very path, this very host, or OPTIONS."""
+    def _belongs_to_host(self, scope: Scope) -> bool:
+        """Whether another route spells out this path or this host name, or answers OPTIONS."""
         for route in self._beside():
             if isinstance(route, Host):
                 if "{" not in route.host and route.matches(scope)[0] is Match.FULL:

@@ -11,106 +11,106 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from ..application.guarded_endpoint import Guarded, guards_of
-from ..application.route_tree import Place, layers_of, matches, places
-from ..misuse import Case, Misuse
+from ..application.route_tree import LeafRoute, layers_of, leaf_routes, matches
+from ..endpoint_registry import DecoratedEndpoint, EndpointRegistry
+from ..misuse import Misuse, MisuseReport
 from .paths import RouteName
 from .route import GuardRoute
 
-__all__ = ["Decorated", "problems", "unprotected"]
-
-Decorated = tuple[Callable[..., object], str, Guarded]
-"""A function that was decorated, its name for messages, and what guards it."""
+__all__ = ["problems", "unprotected"]
 
 _PARAMETER: Final = re.compile(r"\{[^}]*\}")
 _PROBE: Final = "streamguard-probe"
-"""Stands for an id that no host spells out in a route."""
+"""An id that no host spells out in a route."""
 
 
-def problems(routes: Sequence[BaseRoute], answer: object, endpoints: Iterable[Decorated]) -> Iterator[Case]:
-    """What keeps requests from the guard that answers with `answer` and decorated `endpoints`, or from the host. Each
-    route of the host's once."""
-    found = list(places(routes))
-    yield from _bare_endpoints(found, endpoints)
-    yield from _response_classes(found)
-    for ours, prefix in _guard_routes(found, answer):
-        told: set[str] = set()
-        for method, path in ((method, target.path) for target in RouteName for method in target.methods):
-            for other, case in _collisions(routes, ours.route, prefix, method, path):
-                if str(other) not in told:
-                    told.add(str(other))
-                    yield case
+def problems(routes: Sequence[BaseRoute], endpoints: EndpointRegistry) -> Iterator[MisuseReport]:
+    """What keeps requests from the guard of `endpoints`, or from the host. Reports each route of the host's once."""
+    leaves = list(leaf_routes(routes))
+    yield from _undecorated_endpoints(leaves, endpoints.decorated)
+    yield from _response_classes(leaves)
+    for ours, prefix in _guard_routes(leaves, endpoints):
+        reported: set[str] = set()
+        for method, path in ((method, name.path) for name in RouteName for method in name.methods):
+            for other, report in _collisions(routes, ours.route, prefix, method, path):
+                if str(other) not in reported:
+                    reported.add(str(other))
+                    yield report
 
 
-def unprotected(routes: Sequence[BaseRoute], answer: object, app: object, ours: Iterable[Decorated]) -> Iterator[Case]:
-    """FastAPI's dependencies that are run for our endpoints and not for our routes: those of `app`, an application's
+def unprotected(routes: Sequence[BaseRoute], app: object, endpoints: EndpointRegistry) -> Iterator[MisuseReport]:
+    """FastAPI's dependencies that run for our endpoints but not for our routes: those of `app`, an application's
     router, and those of routers with endpoints of ours, where FastAPI keeps these apart."""
-    guards = {guarded for _, _, guarded in ours}
-    given = [_dependencies_of("FastAPI", app)]
+    guards = {endpoint.guarded for endpoint in endpoints.decorated}
+    dependencies = [_dependencies_of("FastAPI", app)]
     for route in routes:
         router = getattr(route, "original_router", None)
-        if any(not guards.isdisjoint(guards_of(place.endpoint)) for place in places([route] if router else [])):
-            given.append(_dependencies_of("APIRouter", router))
-    for _, prefix in _guard_routes(list(places(routes)), answer):
-        for text in filter(None, given):
-            yield Case(Misuse.UNPROTECTED_ROUTES, {"given": text, "prefix": prefix})
+        if any(not guards.isdisjoint(guards_of(leaf.endpoint)) for leaf in leaf_routes([route] if router else [])):
+            dependencies.append(_dependencies_of("APIRouter", router))
+    for _, prefix in _guard_routes(list(leaf_routes(routes)), endpoints):
+        for text in filter(None, dependencies):
+            yield MisuseReport(Misuse.UNPROTECTED_ROUTES, {"given": text, "prefix": prefix})
 
 
-def _guard_routes(found: Iterable[Place], answer: object) -> Iterator[tuple[Place, str]]:
-    for place in found:
-        if isinstance(place.route, GuardRoute) and place.route.answer is answer:
-            yield place, place.path.removesuffix("/{session}")
+def _guard_routes(leaves: Iterable[LeafRoute], endpoints: EndpointRegistry) -> Iterator[tuple[LeafRoute, str]]:
+    """The routes of the guard of `endpoints`, each with its whole prefix."""
+    for leaf in leaves:
+        if isinstance(leaf.route, GuardRoute) and leaf.route.endpoints is endpoints:
+            yield leaf, leaf.path.removesuffix("/{session}")
 
 
-def _bare_endpoints(found: Sequence[Place], endpoints: Iterable[Decorated]) -> Iterator[Case]:
-    """Functions that are registered as themselves, while what the decorator made of them is not registered at all."""
-    registered: set[Guarded] = {guard for place in found for guard in guards_of(place.endpoint)}
-    for function, name, guarded in endpoints:
-        if guarded in registered:
+def _undecorated_endpoints(
+    leaves: Sequence[LeafRoute], decorated: Iterable[DecoratedEndpoint]
+) -> Iterator[MisuseReport]:
+    """Functions that are registered as they are, while what the decorator made of them is registered nowhere."""
+    registered: set[Guarded] = {guard for leaf in leaves for guard in guards_of(leaf.endpoint)}
+    for endpoint in decorated:
+        if endpoint.guarded in registered:
             continue
-        for place in found:
-            if any(_is_same(layer, function) for layer in layers_of(place.endpoint)):
-                yield Case(Misuse.DECORATORS_SWAPPED, {"route": place, "endpoint": name})
+        for leaf in leaves:
+            if any(_is_same(layer, endpoint.function) for layer in layers_of(leaf.endpoint)):
+                yield MisuseReport(Misuse.DECORATORS_SWAPPED, {"route": leaf, "endpoint": endpoint.name})
                 break
 
 
-def _response_classes(found: Iterable[Place]) -> Iterator[Case]:
-    """Measured on FastAPI 0.165: whatever an endpoint with its SSE response class gives is iterated, and a guarded one
-    gives a coroutine."""
-    for place in found:
-        given = getattr(place.route, "response_class", None)
-        response_class = getattr(given, "value", given)  # one by default is wrapped
+def _response_classes(leaves: Iterable[LeafRoute]) -> Iterator[MisuseReport]:
+    """Guarded endpoints with FastAPI's SSE response class. Measured on FastAPI 0.165: it iterates what such an endpoint
+    returns, and a guarded endpoint returns a coroutine."""
+    for leaf in leaves:
+        given = getattr(leaf.route, "response_class", None)
+        response_class = getattr(given, "value", given)  # the default one is wrapped
         if (
             isinstance(response_class, type)
             and any(cls.__module__ == "fastapi.sse" for cls in response_class.__mro__)
-            and any(guards_of(place.endpoint))
+            and any(guards_of(leaf.endpoint))
         ):
-            yield Case(Misuse.SSE_RESPONSE_CLASS, {"route": place, "given": response_class.__name__})
+            yield MisuseReport(Misuse.SSE_RESPONSE_CLASS, {"route": leaf, "given": response_class.__name__})
 
 
 def _collisions(
     routes: Sequence[BaseRoute], ours: BaseRoute, prefix: str, method: str, path: str
-) -> Iterator[tuple[Place, Case]]:
-    """What else would answer a request to one of our routes."""
+) -> Iterator[tuple[LeafRoute, MisuseReport]]:
+    """The other routes that would answer a request to one of ours."""
     candidates = list(matches(routes, _probe(method, prefix + path)))
-    index = next((n for n, place in enumerate(candidates) if place.route is ours), None)
+    index = next((n for n, leaf in enumerate(candidates) if leaf.route is ours), None)
     if index is None:
         return  # spelled out by the host
-    answer = getattr(ours, "answer", None)
-    for n, place in enumerate(candidates):
-        values = {"method": method, "path": prefix + path, "prefix": prefix, "route": place}
-        if isinstance(place.route, GuardRoute):
-            if place.route.answer is not answer:
-                yield place, Case(Misuse.PREFIX_TAKEN, {"prefix": prefix})
-        elif n < index and not place.spelled_out:
-            yield place, Case(Misuse.GUARD_HIDDEN, values)
-        elif n > index and _is_meant(place, prefix):
-            yield place, Case(Misuse.ROUTE_HIDDEN, values)
+    endpoints = getattr(ours, "endpoints", None)
+    for n, leaf in enumerate(candidates):
+        values = {"method": method, "path": prefix + path, "prefix": prefix, "route": leaf}
+        if isinstance(leaf.route, GuardRoute):
+            if leaf.route.endpoints is not endpoints:
+                yield leaf, MisuseReport(Misuse.PREFIX_TAKEN, {"prefix": prefix})
+        elif n < index and not leaf.spelled_out:
+            yield leaf, MisuseReport(Misuse.GUARD_HIDDEN, values)
+        elif n > index and _is_below(leaf, prefix):
+            yield leaf, MisuseReport(Misuse.ROUTE_HIDDEN, values)
 
 
-def _is_meant(place: Place, prefix: str) -> bool:
-    """Whether a route was written for paths below `prefix`, other than one that takes whatever is left over."""
-    rest = place.path.removeprefix(prefix + "/")
-    return rest != place.path and ":path}" not in rest.partition("}")[0] + "}" and "{" in rest
+def _is_below(leaf: LeafRoute, prefix: str) -> bool:
+    """Whether a route was written for paths below `prefix`; not so a catch-all route."""
+    rest = leaf.path.removeprefix(prefix + "/")
+    return rest != leaf.path and ":path}" not in rest.partition("}")[0] + "}" and "{" in rest
 
 
 def _probe(method: str, path: str) -> Scope:

@@ -20,17 +20,19 @@ from ...values import MAX_SEQ, SessionKey, StreamRef, is_stream_id
 from ...wire.large_json import is_large, json_pieces
 from ...wire.sse import on_one_line
 from ...wire.values import MAX_DEPTH, encode_json
+from ..access.checked_ids import checked_session_id
 from ..access.identity import Identity
 from ..access.origin import check_origin
-from ..endpoint.quota import status_of
-from ..endpoint.selector import checked_session_id
-from ..guard_context import GuardContext, ResponseIds, fault_response
+from ..guard_context import GuardContext
 from ..headers import RawHeaders, request_id_of, stream_headers
 from ..middleware.exchange import exchange_of
-from ..response.resumption import bare, cursor_of, nothing_more, resumed
+from ..response.plain_responses import bare, fault_response, nothing_more
+from ..response.resumption import cursor_of, resume_response
+from ..response_ids import ResponseIds
 from .download import LogDownload
 from .messages import SavedMessages, page_of
 from .paths import RouteName, Target, decoded
+from .quota_status import status_of
 from .stop_target import answer_meant
 
 __all__ = ["Routes"]
@@ -102,7 +104,7 @@ class Routes:
         slot = context.allowances.viewers.take(key.owner)
         runtime = context.runtime
         found = await runtime.sessions.resume(key, cursor)
-        return resumed(context, request, ids, found, slot, has_cursor=cursor is not None)
+        return resume_response(context, request, ids, found, slot, has_cursor=cursor is not None)
 
     def _fault_in_stream(self, fault: Fault, cursor: Cursor | None, ids: ResponseIds) -> Response:
         """A failure for a native EventSource, which gives up for good on any other status than 200.
@@ -110,7 +112,7 @@ class Routes:
         One that may pass has it come back with the cursor it had; one that stays gives it an end cursor, which is
         answered 204: the only way to have an EventSource stop by itself.
         """
-        protocol = self._context.fault_protocol()
+        protocol = self._context.endpoints.fault_protocol()
         end: str | None = None
         retry_ms = RETRY_MS
         if fault.retryable:
@@ -144,7 +146,7 @@ class Routes:
         if target.route is RouteName.MESSAGES:
             return await self._saved(key, request, ids)
         if changes:
-            longest = self._context.longest_stream_seconds
+            longest = self._context.endpoints.longest_stream_seconds
             await self._context.runtime.sessions.erase(key, longest_stream_seconds=longest)
             await self._messages.erase(key)
             self._observe(Signal.SESSION_ERASED, None, ids)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
 from typing import Final
 
 import anyio
@@ -16,32 +15,25 @@ from ...observations import Observation, Signal
 from ...runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from ..access.limits import Slot
 from ..headers import RawHeaders
-from ..middleware.exchange import Exchange, Placement, break_off, exchange_of, in_middlewares_task
-from .delivery import Delivery
+from ..middleware.base_http_middleware import break_connection, runs_in_base_http_middleware
+from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_of
+from .chunk_sender import ChunkSender
 
 __all__ = ["StreamResponse"]
 
 OBSERVED_ELSEWHERE: Final = frozenset({"disconnect", "slow"})
 
 
-class _Left(Enum):
-    """How the delivery ended."""
-
-    DONE = "the whole response went out"
-    CUT = "there is more, but not on this connection"
-    GONE = "the client left"
-
-
 class StreamResponse(Response):
     """Sends a stream from some position to its terminal, everything in the task that calls it.
 
-    Who cancels whom: a disconnect, or the runtime dropping a viewer that does not read, ends the delivery; the
-    delivery's end ends the watch for a disconnect; none of them touches the stream. Only a stream whose terminal went
-    out gets the final body message.
+    Who cancels whom: a disconnect, or the runtime dropping a viewer that does not read, ends the sending; the end of
+    the sending ends the watch for a disconnect; none of them touches the stream. The final body message goes out only
+    after the stream's terminal.
 
     With `stream`, the call lasts until that stream is finalised, also when its viewer is gone: a framework closes what
     it lent to the endpoint (FastAPI's `yield` dependencies) when the call returns. The server's own call does not
-    last that long: see `Call`.
+    last that long: see `ApplicationCall`.
     """
 
     def __init__(
@@ -67,25 +59,29 @@ class StreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         call = exchange.call
-        if exchange.intake is not None:
-            receive = exchange.intake.left  # what else comes is the endpoint's
+        if exchange.reader is not None:
+            receive = exchange.reader.disconnect  # every other message is the endpoint's
         try:
             try:
                 viewer = self._view()
-                exchange.cut = True  # until the terminal went out; whatever breaks this call leaves it so
+                exchange.response = ResponseState.CUT_SHORT  # until the terminal went out, whatever breaks this call
                 try:
-                    left = await self._deliver(viewer, exchange, receive, send)
+                    state = await self._send_stream(viewer, exchange, receive, send)
                 finally:
                     viewer.on_drop = None
                     viewer.close()
             finally:
                 self._slot.release()
-            exchange.gone = left is _Left.GONE
-            if exchange.placement is Placement.NOWHERE and exchange.is_cut_short and in_middlewares_task():
-                await break_off(send)
+            exchange.response = state
+            if (
+                state is ResponseState.CUT_SHORT
+                and exchange.placement is Placement.NOWHERE
+                and runs_in_base_http_middleware()
+            ):
+                await break_connection(send)
             if self._stream is not None:
-                if call is not None and left is not _Left.DONE:
-                    call.leave()
+                if call is not None and state is not ResponseState.WHOLE:
+                    call.detach()
                 await self._stream.ended()
         except asyncio.CancelledError:
             await self._outlive_drain()
@@ -93,64 +89,65 @@ class StreamResponse(Response):
         if self.background is not None:
             await self.background()
 
-    async def _deliver(self, viewer: Viewer, exchange: Exchange, receive: Receive, send: Send) -> _Left:
+    async def _send_stream(self, viewer: Viewer, exchange: Exchange, receive: Receive, send: Send) -> ResponseState:
         """Send in this task, while another watches for the client's disconnect."""
-        left = _Left.CUT
-        failed: Exception | None = None
+        state = ResponseState.CUT_SHORT
+        failure: Exception | None = None
         call = exchange.call
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
-                nonlocal left, failed
+                nonlocal state, failure
                 try:
                     while (await receive())["type"] != "http.disconnect":
                         pass
-                    if left is _Left.DONE:  # also how a server tells that it needs nothing more
+                    if state is ResponseState.WHOLE:  # a server also says so when it needs nothing more
                         return
-                    left = _Left.GONE
+                    state = ResponseState.CLIENT_LEFT
                 except Exception as exc:  # noqa: BLE001 -- raised below, where no group wraps it
-                    failed = exc
+                    failure = exc
                 group.cancel_scope.cancel()
 
             viewer.on_drop = group.cancel_scope.cancel
             if call is not None:
-                call.on_leave(group.cancel_scope.cancel)
+                call.on_detach(group.cancel_scope.cancel)
             group.start_soon(watch)
             try:
                 start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                await Delivery(viewer, send).run(start)
+                await ChunkSender(viewer, send).run(start)
                 viewer.on_drop = None
                 viewer.close()
-                exchange.cut, left = False, _Left.DONE
+                exchange.response = state = ResponseState.WHOLE
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             except ViewerCutError as exc:
-                left = await self._cut(viewer, exc, send)
+                state = await self._cut_short(viewer, exc, send)
             except OSError:  # ASGI 2.4: how `send` tells that the client left
-                left = _Left.GONE
+                state = ResponseState.CLIENT_LEFT
             except Exception as exc:  # noqa: BLE001 -- as above
-                failed = exc
+                failure = exc
             group.cancel_scope.cancel()
         if call is not None:
-            call.on_leave(None)
-        if failed is not None:
-            raise failed
-        return left
+            call.on_detach(None)
+        if failure is not None:
+            raise failure
+        return state
 
-    async def _cut(self, viewer: Viewer, cut: ViewerCutError, send: Send) -> _Left:
+    async def _cut_short(self, viewer: Viewer, cut: ViewerCutError, send: Send) -> ResponseState:
+        """Tell the client, if it can be told, why it gets no more on this connection."""
         if cut.reason not in OBSERVED_ELSEWHERE:
             self._runtime.observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": cut.reason}))
         if cut.frame:
             try:
                 await send({"type": "http.response.body", "body": cut.frame, "more_body": True})
             except OSError:
-                return _Left.GONE
-        return _Left.CUT
+                return ResponseState.CLIENT_LEFT
+        return ResponseState.CUT_SHORT
 
     async def _outlive_drain(self) -> None:
         """Cancelled by a server that shuts down: last until the drain has ended the stream, within its bound.
 
         uvicorn's graceful timeout cancels requests and begins the lifespan's shutdown at the same moment, so the
-        producer still runs then, with whatever it borrowed.
+        producer still runs then, with everything that it borrowed.
         """
         if self._stream is not None and self._runtime.draining:
             with anyio.move_on_after(self._runtime.settings.drain_seconds, shield=True):  # noqa: TID251 -- what a supervisor gives this process

@@ -1,4 +1,4 @@
-"""Sends one viewer's chunks, all in the one task that runs the delivery, and so in its one context."""
+"""Sends one viewer's chunks, all in one task and so under one context."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from starlette.types import Message, Send
 
 from ...runtime import Viewer
 
-__all__ = ["FAIR_BYTES", "Delivery"]
+__all__ = ["FAIR_BYTES", "ChunkSender"]
 
 FAIR_BYTES: Final = 8_192
-"""A chunk this large may be followed at once by another: give other tasks a turn. Smaller ones took all there was."""
+"""After a chunk this large the next may be there at once: other tasks get a turn first. A smaller chunk took all there
+was."""
 
 
-class Delivery:
-    """Delivers one viewer's stream. Made and run in one task.
+class ChunkSender:
+    """Sends one viewer's stream. Made and run in one task.
 
-    Whatever became visible while the task was away goes out in one `send`, of about 64 KiB at most. Host middleware may
+    Everything that became visible during one `send` goes out in the next, of about 64 KiB at most. Host middleware may
     keep context variables, cancel scopes and locks around its `send`: each call of it is an ordinary one.
     """
 
@@ -28,14 +29,14 @@ class Delivery:
         self._viewer = viewer
         self._send = send
         self._woken: asyncio.Future[None] | None = None
-        """There while the viewer waits for news."""
+        """Resolved when the viewer has something new; None while nobody waits for it."""
 
     async def run(self, start: Message) -> None:
         """Send `start`, then everything up to the stream's end.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
-            OSError: the client left (ASGI 2.4). Whatever else `send` raises comes through too.
+            OSError: the client left (ASGI 2.4). Everything else that `send` raises comes through too.
         """
         viewer, send = self._viewer, self._send
         loop = asyncio.get_running_loop()
@@ -54,14 +55,14 @@ class Delivery:
                     continue
             if not found:
                 return
-            viewer.sending_since = clock()  # a watchdog looks how long that takes
+            viewer.sending_since = clock()  # the watchdog measures how long that takes
             await send({"type": "http.response.body", "body": found, "more_body": True})
             viewer.sending_since = None
             if len(found) >= FAIR_BYTES:
                 await asyncio.sleep(0)
 
     def _wake(self) -> None:
-        """Have the task look again, if it waits."""
+        """Wake the task, if it waits."""
         woken = self._woken
         if woken is not None:
             self._woken = None

@@ -1,0 +1,113 @@
+"""What happens to a request before its stream is registered: every check, and everything it asks for."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from ...runtime import StreamRequest
+from ...runtime.opening.request_key import RequestKey
+from ...values import SessionKey
+from ..access.checked_ids import checked_message_id, checked_session_id
+from ..access.origin import SAFE_METHODS, check_origin
+from ..guard_context import GuardContext
+from ..middleware.exchange import exchange_of
+from ..response_ids import ResponseIds
+from .admitted_request import AdmittedRequest, take_slots
+from .arguments import EndpointArguments, call_endpoint
+from .client_version import protocol_for
+from .configuration import EndpointConfiguration
+from .endpoint_call import EndpointCall
+from .fingerprint import fingerprint_of
+from .idempotency_key import HEADER, has_idempotency_key, request_key
+from .retried_request import cursor_of_retry
+from .revision import revision_of
+from .signature import EndpointKind
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """Admits the requests of one endpoint."""
+
+    def __init__(self, context: GuardContext, configuration: EndpointConfiguration) -> None:
+        self._context = context
+        self._configuration = configuration
+
+    async def admit(self, arguments: EndpointArguments, ids: ResponseIds) -> AdmittedRequest:
+        """Check a request, and find everything that its stream is registered with. `ids` become complete on the way.
+
+        Raises:
+            FaultError: it is refused. It holds nothing then.
+        """
+        context, configuration, options = self._context, self._configuration, self._configuration.options
+        request, named = arguments.request, arguments.named
+        if request.method not in SAFE_METHODS:
+            check_origin(request, context.settings.cors_origins)
+        cursor = cursor_of_retry(request, options)
+        identity = await context.owner(request)
+        context.allowances.open(identity, request)
+        ids.set_cookie = identity.set_cookie
+        has_key = has_idempotency_key(request)
+        if options.on_conflict == "reject" and not has_key:  # every other request may get a stream that there is
+            context.runtime.room.check()
+        selected_session = None if configuration.session is None else await configuration.session.find(named, request)
+        ids.session_id = checked_session_id(selected_session)
+        exchange_of(request.scope).headers = ids.headers()
+        selected_message = (
+            None if configuration.message_id is None else await configuration.message_id.find(named, request)
+        )
+        message_id = checked_message_id(selected_message)
+        source = configuration.demand_source
+        demand = None if source is None else await source.demand(named, request)
+        protocol = protocol_for(configuration.protocol, request)
+        revision = None if selected_session is None else await revision_of(request)
+        content = await fingerprint_of(request) if options.on_conflict == "join" or has_key else ""
+        key = self._key(request, content, None if selected_session is None else ids.session_id) if has_key else None
+        # Nothing is awaited and nothing can fail after the slots are taken: a refused request holds none.
+        sync = configuration.signature.kind is EndpointKind.SYNC_GENERATOR
+        slots = take_slots(context, identity, request, sync=sync)
+        call = EndpointCall(
+            configuration.signature,
+            lambda run: call_endpoint(configuration.function, configuration.signature, named, run),
+            protocol,
+            request,
+            protocol_chosen=options.protocol is not None,
+            sync_streams=context.sync_streams,
+            sync_slot=slots.sync,
+        )
+        stream_request = StreamRequest(
+            key=SessionKey(str(identity), ids.session_id),
+            protocol=protocol,
+            binding=configuration.binding,
+            message_id=message_id,
+            fingerprint=content if options.on_conflict == "join" else "",
+            on_conflict=options.on_conflict,
+            on_store_failure=options.on_store_failure,
+            request_id=ids.request_id,
+            arrived_at=exchange_of(request.scope).arrived_at,
+            first_item_seconds=options.first_item_seconds,
+            stall_seconds=options.stall_seconds,
+            max_stream_seconds=options.max_stream_seconds,
+            abandon_after_seconds=options.abandon_after(context.settings),
+            retry_key=request.headers[HEADER] if has_key else None,
+            revision=revision,
+            demand=demand,
+            on_over=None if slots.new_visitor is None else slots.new_visitor.release,
+        )
+        return AdmittedRequest(stream_request, key, identity, slots, call, cursor)
+
+    def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
+        """The request's idempotency key, which holds for as long as its answer may be asked for."""
+        settings, configuration = self._context.settings, self._configuration
+        stream_seconds = configuration.options.max_stream_seconds or settings.max_stream_seconds
+        saves = self._context.endpoints.bindings.target_of(configuration.binding) is not None
+        counts = configuration.demand_source is not None
+        retention_seconds = settings.outbox_retention_seconds if saves or counts else settings.finished_ttl_seconds
+        return request_key(
+            request,
+            binding=configuration.binding,
+            content=content,
+            session=session,
+            ttl_seconds=stream_seconds + settings.save_total_seconds + retention_seconds,
+            attempt_seconds=settings.finished_ttl_seconds,
+        )

@@ -1,0 +1,192 @@
+"""One request's stream, from its registration to the response that its request gets."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ...deadlines import Deadline
+from ...errors import ConfigurationError, FaultError
+from ...faults import Fault, FaultCode
+from ...runtime import FirstItem, LiveStream
+from ...runtime.opening.request_key import abandon, give_back
+from ...runtime.request import Ending
+from ...values import Outcome
+from ..guard_context import GuardContext
+from ..headers import merged, stream_headers
+from ..middleware.exchange import exchange_of
+from ..middleware.request_reader import RequestReader
+from ..misuse import Misuse
+from ..response.plain_responses import fault_response
+from ..response.stream_response import StreamResponse
+from ..response.view_options import ViewOptions
+from ..response_ids import ResponseIds
+from .admitted_request import AdmittedRequest
+from .arguments import EndpointArguments
+from .configuration import EndpointConfiguration
+from .endpoint_call import EndpointResult
+from .quota import standing_headers
+from .returned_response import ResponseHead
+
+__all__ = ["StreamStart"]
+
+
+class StreamStart:
+    """Calls the endpoint for a stream that has been registered, and answers the request."""
+
+    def __init__(
+        self,
+        context: GuardContext,
+        configuration: EndpointConfiguration,
+        stream: LiveStream,
+        admitted: AdmittedRequest,
+        arguments: EndpointArguments,
+        ids: ResponseIds,
+        reader: RequestReader,
+    ) -> None:
+        ids.stream_id, ids.message_id = stream.ref.stream_id, stream.message_id
+        self._context = context
+        self._configuration = configuration
+        self._stream = stream
+        self._admitted = admitted
+        self._arguments = arguments
+        self._ids = ids
+        self._exchange = exchange_of(arguments.request.scope)
+        self._reader = reader
+
+    async def response(self) -> Response:
+        """Start producing. Returns the response once it is known whether the stream begins.
+
+        Raises:
+            HTTPException: the endpoint's own, raised before its first item.
+            ConfigurationError: what the endpoint returned cannot be streamed.
+        """
+        self._exchange.headers = self._ids.headers()
+        try:
+            if await self._is_forbidden():
+                return await self._hide(launched=False)
+            self._reader.keep_for(self._stream)
+            result = self._admitted.call.launch(self._context.runtime, self._stream)
+        except BaseException:  # cancelled, say: no producer exists
+            self._admitted.slots.release()
+            error = FaultError(self._ids.complete(Fault.of(FaultCode.INTERRUPTED)))
+            abandon(self._context.runtime, self._stream, self._admitted.key, error)
+            raise
+        call = self._exchange.call
+        if call is not None:
+            call.allow_detaching(self._context.runtime.adopt)
+        with self._stream.attending():
+            response = await self._first_response(result)
+        if call is not None and not isinstance(response, StreamResponse):
+            call.forbid_detaching()
+        return response
+
+    async def _first_response(self, result: EndpointResult | None) -> Response:
+        stream, ids = self._stream, self._ids
+        returned = await result.wait(stream) if result is not None else None
+        if isinstance(returned, Response):
+            self._reader.release()
+            await self._end_without_events()
+            self._warn_of_whole_answer(returned)
+            return returned
+        if await stream.first(self._context.settings.headers_after_seconds) is FirstItem.FAILED:
+            await self._end_without_events()
+            refused = self._reader.refused
+            self._reader.endpoint_answers = refused
+            if isinstance(stream.failure, (HTTPException, ConfigurationError)) and not refused:
+                raise stream.failure
+            fault = stream.fault or Fault.of(FaultCode.INTERNAL)
+            return fault_response(ids.complete(fault), ids.headers(), work_started=True)
+        if await self._is_forbidden():
+            return await self._hide(launched=True)
+        runtime, configuration = self._context.runtime, self._configuration
+        view = ViewOptions.of(
+            self._context,
+            self._arguments.request,
+            binding=configuration.binding,
+            ids=configuration.sends_ids(stream.protocol),
+        )
+        head = self._head(returned)
+        return StreamResponse(
+            runtime,
+            lambda: runtime.view(stream, ids=view.ids, keep_alive=view.keep_alive),
+            self._admitted.slots.viewer,
+            status_code=head.status_code,
+            headers=head.raw_headers,
+            stream=stream,
+            background=head.background,
+        )
+
+    # -- a session of another owner -----------------------------------------------------------------------------------
+
+    async def _is_forbidden(self) -> bool:
+        """Whether the message store says that the session belongs to another owner. The store was asked while the
+        stream was registered, and gets no longer than the registration may take."""
+        messages = self._stream.user_messages
+        return messages is not None and await messages.forbidden(self._stream.budget.session_deadline)
+
+    async def _hide(self, *, launched: bool) -> Response:
+        """End a stream in another owner's session, and answer as if there were no such session."""
+        stream, ids, runtime = self._stream, self._ids, self._context.runtime
+        error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
+        if stream.finalising:
+            self._context.refused(error, ids)
+        if launched:
+            stream.cancel(Ending(Outcome.FAILED, error.fault))
+            await self._wait_for_end()
+            self._admitted.slots.viewer.release()
+        else:
+            await runtime.reject(stream, error)
+            self._admitted.slots.release()
+        await give_back(runtime, self._admitted.key, stream)
+        return fault_response(error.fault, ids.headers(), work_started=launched)
+
+    # -- no stream ----------------------------------------------------------------------------------------------------
+
+    async def _end_without_events(self) -> None:
+        """The stream ended before its first event: its request may be sent again under the same key."""
+        await self._wait_for_end()
+        self._admitted.slots.viewer.release()
+        await give_back(self._context.runtime, self._admitted.key, self._stream)
+
+    async def _wait_for_end(self) -> None:
+        """Wait a moment for the stream's end, so that an immediate retry does not meet the stream. Not while the store
+        is known to be silent: the retry then meets that."""
+        if self._context.runtime.breaker.open:
+            return
+        with suppress(TimeoutError):
+            async with Deadline.after(self._context.settings.registration_seconds).limit():
+                await self._stream.ended()
+
+    def _warn_of_whole_answer(self, answer: Response) -> None:
+        """Tell observers, once, of an answer that was neither saved nor counted, by an endpoint that does either."""
+        configuration = self._configuration
+        succeeded = 200 <= answer.status_code < 300 and answer.status_code != 204
+        saves = self._context.endpoints.bindings.target_of(configuration.binding) is not None
+        if succeeded and (saves or configuration.demand_source is not None):
+            name = configuration.signature.name
+            self._context.usage.advise(Misuse.WHOLE_ANSWER, name, given=type(answer).__name__)
+
+    # -- a stream -----------------------------------------------------------------------------------------------------
+
+    def _head(self, returned: ResponseHead | None) -> ResponseHead:
+        """Status, headers and background task: ours, and those that the host added to a response of its own."""
+        stream, injected = self._stream, self._arguments.injected
+        headers = stream_headers(stream.protocol.media_type, stream.protocol.headers) + self._ids.headers()
+        if stream.degraded:
+            headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
+        held = self._context.runtime.reserving.held(stream.ref)
+        if held is not None:
+            headers += standing_headers(held.standings)
+            if held.owing:
+                headers.append((b"x-streamguard-notice", FaultCode.QUOTA_RELEASE_FAILED.encode()))
+        status_code, background = 200, None
+        if injected is not None:
+            status_code = injected.status_code or 200
+            headers = merged(headers, injected.raw_headers)
+        if returned is not None:
+            status_code, background = returned.status_code, returned.background
+            headers = merged(headers, returned.raw_headers, own_type=self._configuration.options.protocol is None)
+        return ResponseHead(status_code, headers, background)

@@ -1,0 +1,179 @@
+"""The guard's ASGI middleware, outside every other: what must hold whatever middlewares the host has."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..application.guarded_endpoint import Guarded, guarded_endpoint
+from ..headers import RawHeaders, expose
+from ..misuse import Misuse
+from .application_call import ApplicationCall
+from .base_http_middleware import break_connection, runs_in_base_http_middleware
+from .body_too_large import TooLargeResponse, caused_by_large_body
+from .exchange import Exchange, Placement, ResponseState, exchange_of, has_exchange
+from .request_reader import RequestReader, declared_length
+
+__all__ = ["OutermostLayer", "add_outermost_layer"]
+
+Routes = Callable[[], Iterable[BaseRoute]]
+
+
+class OutermostLayer:
+    """Wraps an application. `routes` gives the application's routes.
+
+    **A response that is cut short ends as a broken connection.** A response that stops without its final body message
+    is enough for a server to break the connection. But `BaseHTTPMiddleware` sends that final message itself when the
+    application returns, and every client reads it as success. The layer swallows that one message and nothing else.
+
+    **The request is read here**, for the endpoint and for its viewer: see `RequestReader`.
+
+    **A body that is too large is refused** as its bytes arrive: see `TooLargeResponse`.
+
+    The call of a guarded endpoint runs in a task of its own: see `ApplicationCall`. Inside another such layer, as in a
+    mounted application, the layer does nothing.
+
+    A `BaseHTTPMiddleware` outside the layer can complete a response that was cut short: see `break_connection`.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Routes = tuple) -> None:
+        self.app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or has_exchange(scope):
+            await self.app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        exchange.placement = Placement.INSIDE if runs_in_base_http_middleware() else Placement.OUTERMOST
+        exchange.mounted = "router" in scope  # the outermost router puts it there
+        layered = _LayeredExchange(self.app, self._routes, exchange, scope, send)
+        try:
+            if layered.endpoint() is None:
+                await layered.call(scope, receive, layered.send)
+            else:
+                exchange.call = ApplicationCall(layered.call, scope, receive, layered.send)
+                await exchange.call.wait()
+        except Exception:
+            await _break_if_cut_short(exchange, send)
+            raise
+        await _break_if_cut_short(exchange, send)
+
+
+async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:
+    if exchange.placement is Placement.INSIDE and exchange.response is ResponseState.CUT_SHORT:
+        await break_connection(send)
+
+
+class _LayeredExchange:
+    """One exchange on its way through the layer: how the application is called, and what becomes of its messages."""
+
+    __slots__ = ("_app", "_exchange", "_forward", "_routes", "_scope", "_send", "_started", "_too_large")
+
+    def __init__(self, app: ASGIApp, routes: Routes, exchange: Exchange, scope: Scope, send: Send) -> None:
+        self._app = app
+        self._routes = routes
+        self._exchange = exchange
+        self._scope = scope
+        self._send = send
+        self._forward = send
+        """Where the application's messages go."""
+        self._started = False
+        """The application's response has begun."""
+        self._too_large: TooLargeResponse | None = None
+        """The answer to a body that is too large, once one was refused."""
+
+    def endpoint(self) -> Guarded | None:
+        """The guarded endpoint that the request is for, as far as known now; None for a request that is none of
+        ours."""
+        return guarded_endpoint(self._scope, self._routes)
+
+    async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application, which reads the request through a `RequestReader`."""
+        reader = self._exchange.reader = RequestReader(
+            receive,
+            limit=self._limit,
+            declared=declared_length(Headers(scope=scope).get("content-length")),
+            on_refused=self._refuse,
+        )
+        try:
+            await self._app(scope, reader.receive, send)
+        except Exception as exc:
+            if self._too_large is None or not caused_by_large_body(exc):
+                raise
+        finally:
+            reader.close()
+            if self._too_large is not None:
+                await self._too_large.finish()
+        if self._too_large is not None and not self._started:
+            await self._too_large.send()
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """The application's `send`. Hot path: no coroutine of its own for each event."""
+        if message.get("more_body"):
+            return self._forward(message)
+        exchange = self._exchange
+        if message["type"] == "http.response.body":
+            if exchange.response is not ResponseState.WHOLE:
+                return _discard(message)
+        elif message["type"] == "http.response.start":
+            too_large = self._too_large
+            if too_large is not None and (too_large.sent or not self._endpoint_answers()):
+                self._forward = _discard
+                return too_large.send(message.get("headers", ()))
+            self._started = True
+            if exchange.headers:
+                message = {**message, "headers": _with_ids(list(message.get("headers", ())), exchange.headers)}
+        return self._forward(message)
+
+    def _limit(self) -> int | None:
+        endpoint = self.endpoint()
+        return None if endpoint is None else endpoint.max_request_bytes
+
+    def _refuse(self) -> None:
+        endpoint = self.endpoint()
+        if endpoint is not None and not self._started:
+            self._too_large = TooLargeResponse(endpoint, self._scope, self._send)
+            self._too_large.send_when_late()
+
+    def _endpoint_answers(self) -> bool:
+        """Whether the endpoint itself answers that the body is too large."""
+        return self._exchange.reader is not None and self._exchange.reader.endpoint_answers
+
+
+async def _discard(message: Message) -> None:
+    """Send nothing."""
+
+
+def _with_ids(headers: RawHeaders, ids: RawHeaders) -> RawHeaders:
+    present = {name.lower() for name, _ in headers}
+    return expose(headers + [line for line in ids if line[0] not in present])
+
+
+def add_outermost_layer(app: Starlette, *, running: bool = False) -> None:
+    """Put the layer outside everything in an application, error pages included. Once per application.
+
+    Starlette builds its middleware stack when first called. With `running`, a stack that is built already is put
+    inside the layer.
+
+    Raises:
+        ConfigurationError: the application has started, and `running` is false.
+    """
+    build, stack = app.build_middleware_stack, app.middleware_stack
+    if stack is not None and not running:
+        raise Misuse.INSTALLED_LATE.error()
+    if getattr(build, "is_streamguard", False) or isinstance(stack, OutermostLayer):
+        return
+    if stack is not None:
+        app.middleware_stack = OutermostLayer(stack, lambda: app.routes)
+        return
+
+    def build_with_layer() -> ASGIApp:
+        return OutermostLayer(build(), lambda: app.routes)
+
+    build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
+    app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]

@@ -1,0 +1,43 @@
+"""The ids that an answer carries in its headers, as far as they are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..faults import Fault
+from .headers import RawHeaders, id_headers
+
+__all__ = ["ResponseIds"]
+
+
+@dataclass(slots=True)
+class ResponseIds:
+    """What is known so far of whom an answer is for; grows while a request is being admitted."""
+
+    request_id: str
+    session_id: str | None = None
+    stream_id: str | None = None
+    message_id: str | None = None
+    set_cookie: str | None = None
+
+    def headers(self) -> RawHeaders:
+        """The id headers, and the cookie if the identity came with one."""
+        headers = id_headers(
+            request_id=self.request_id,
+            session_id=self.session_id,
+            stream_id=self.stream_id,
+            message_id=self.message_id,
+        )
+        if self.set_cookie is not None:
+            headers.append((b"set-cookie", self.set_cookie.encode("latin-1")))
+        return headers
+
+    def complete(self, fault: Fault) -> Fault:
+        """The fault with the ids it lacks."""
+        return replace(
+            fault,
+            request_id=fault.request_id or self.request_id,
+            session_id=fault.session_id or self.session_id,
+            stream_id=fault.stream_id or self.stream_id,
+            message_id=fault.message_id or self.message_id,
+        )
