@@ -140,5 +140,5 @@ async def test_the_lifespans_application_keeps_the_layer_it_has() -> None:
     for _ in range(2):
         async with visiting(app, guard) as chat:
             await (await chat.post({"id": "s"})).rest()
-            assert type(app.middleware_stack).__name__ == "CutLayer"
-            assert type(app.middleware_stack.app).__name__ != "CutLayer"  # type: ignore[union-attr]
+            assert type(app.middleware_stack).__name__ == "OutermostLayer"
+            assert type(app.middleware_stack.app).__name__ != "OutermostLayer"  # type: ignore[union-attr]
