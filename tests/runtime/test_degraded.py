@@ -111,7 +111,7 @@ async def test_a_first_append_that_hangs_and_asked_to_fail(memory: MemoryStore, 
         assert await stream.first(5) is FirstItem.FAILED
         assert stream.fault is not None
         assert (stream.fault.code, stream.fault.status) == (FaultCode.STORE_UNAVAILABLE, 503)
-        assert list(stream.feed.said()) == []
+        assert list(stream.feed.all_data()) == []
         line.let_go("append")
         await worker.idle()
     (terminal,) = terminals(await log_of(memory, stream.ref))

@@ -213,7 +213,7 @@ class Finaliser:
         ending = Ending(proposal.outcome, proposal.fault)
         # Should the store never return, the database has it. What both have is the same, or the first of it stands.
         saved = await self._finishing.finish_unlogged(
-            Sealed.of_stream(stream, proposal), stream, feed.said() if stream.saved else (), after_seq=feed.base
+            Sealed.of_stream(stream, proposal), stream, feed.all_data() if stream.saved else (), after_seq=feed.base
         )
         self._show_local_end(stream, ending, held, saved)
         answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=None)
@@ -241,7 +241,7 @@ class Finaliser:
         feed = stream.feed
         seal = proposed_seal(stream, ending)
         settled = await self._finishing.finish_unlogged(
-            Sealed.of_stream(stream, seal), stream, feed.said() if stream.saved else (), after_seq=feed.base
+            Sealed.of_stream(stream, seal), stream, feed.all_data() if stream.saved else (), after_seq=feed.base
         )
         self._show_local_end(stream, ending, held, settled)
         await self._tombstone(stream, ending, settled)

@@ -16,8 +16,7 @@ from ...stores.budget import Budget
 from ...values import START, EventKind, Outcome, StreamRef, Usage
 from ...wire.base import Encoder, LeftOut, WireProtocol
 from ..request import Ending, FirstItem, StreamRequest
-from ..viewing.feed import EVENT_BYTES
-from ..viewing.kept_feed import KeptFeed
+from ..viewing.feed import EVENT_BYTES, Feed
 from .bounds import Bounds
 from .wakeup import Wakeup
 
@@ -63,7 +62,7 @@ class LiveStream:
     message_id: str = field(init=False)
     request_id: str | None = field(init=False)
     encoder: Encoder = field(init=False)
-    feed: KeptFeed = field(init=False)
+    feed: Feed = field(init=False)
 
     # What it is to this process.
     saved: bool = False
@@ -174,7 +173,7 @@ class LiveStream:
         self.encoder = request.protocol.encoder(
             message_id=request.message_id, max_event_bytes=settings.max_event_bytes, on_left_out=self.left_out
         )
-        self.feed = KeptFeed(
+        self.feed = Feed(
             request.protocol,
             self.ref.stream_id,
             start=START,
@@ -446,7 +445,7 @@ class LiveStream:
         self.degraded_reason = reason
         self._write_no_more()
         if self.saved:
-            self.feed.keep()  # what is saved of it has no other source any more
+            self.feed.keep_all()  # what is saved of it has no other source any more
         self.feed.lose_ids()
         self.on_degraded(self, reason)
         self.feed.show(self.feed.emitted)

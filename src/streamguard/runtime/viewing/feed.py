@@ -1,7 +1,8 @@
 """The recent events of one stream in this process, shared by every viewer of it.
 
-One append-only list and a wake for all readers, instead of a queue each: measured at 0.07 µs per event and reader
-against 2-3 µs. The window is bounded in bytes; whoever is behind it reads the store until they catch up.
+All readers share one append-only list and are woken together, instead of having a queue each: measured at 0.07 µs per
+event and reader against 2-3 µs. The window is bounded in bytes; a viewer that falls behind it reads the store until it
+has caught up.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from ...faults import Fault
@@ -19,31 +21,29 @@ from ...wire.base import WireProtocol
 if TYPE_CHECKING:
     from .viewer import Viewer
 
-__all__ = ["EVENT_BYTES", "Feed"]
+__all__ = ["EVENT_BYTES", "Feed", "FeedMode"]
 
 _DATA: Final = EventKind.DATA
 
 CHUNK_BYTES: Final = 65_536
-"""Most that one `send` carries, give or take an event; a larger event goes out in pieces of this size."""
-
+"""About the most that one `send` carries; an event that is larger by itself goes out in pieces of this size."""
 
 FRAME_BYTES: Final = 64
-"""About how much longer than its payload an event's wire form is."""
+"""By about how much an event's wire form is longer than its payload."""
 
 EVENT_BYTES: Final = 64
-"""What an event takes besides its payload: its place in a list and its bytes object, rounded up."""
+"""The memory an event takes besides its payload: its place in a list and its bytes object, rounded up."""
 
 LOG_LOST: Final = "log_lost"
 """The terminal record's reason when the log before it is not the whole stream."""
 
-
 LOG_UNREADABLE: Final = "log_unreadable"
-"""Why the rest of a stream cannot be shown whose log is damaged."""
+"""The fault's reason when a stream's log is damaged and its rest cannot be shown."""
 
 
 def is_tombstone(terminal: bytes) -> bool:
-    """Whether a terminal record ends a log that is not the whole stream. One that cannot be read does: to take it for
-    a clean end would make half an answer look whole."""
+    """Whether a terminal record ends a log that is not the whole stream. An unreadable record counts as one: taking it
+    for a clean end would make half an answer look whole."""
     try:
         return Terminal.from_json(terminal).reason == LOG_LOST
     except ValueError:
@@ -51,7 +51,7 @@ def is_tombstone(terminal: bytes) -> bool:
 
 
 def is_readable(kind: EventKind, data: bytes) -> bool:
-    """Whether an event from a log can be framed: a notice is read for that, and data never is."""
+    """Whether an event from a log can be framed. Framing parses a notice; it passes data on as it is."""
     if kind is not EventKind.NOTICE:
         return True
     try:
@@ -61,15 +61,24 @@ def is_readable(kind: EventKind, data: bytes) -> bool:
     return True
 
 
+class FeedMode(Enum):
+    """Which events a feed keeps at hand."""
+
+    RECENT = "recent"
+    """The newest, bounded in bytes. The log has the others."""
+    ALL = "all"
+    """Every event from now on: the log is lost, so nothing else has them. `max_stream_bytes` bounds them."""
+
+
 class Feed:
     """A window of a stream's events: those in `(base, visible]` may be shown.
 
     Invariants: `len(data) == emitted - base`; `base <= visible <= emitted`; only visible events are ever dropped from
     the window.
 
-    Payloads lie in a list of their own, and the kind only of what is no data is kept at all: a tuple for each event is
-    one more object for the garbage collector to look at, measured at an eighth of the process's time with 10,000 events
-    a second.
+    Hot path: payloads have a list of their own, and kinds are kept only of events that are not data. A tuple for each
+    event would be one more object for the garbage collector to visit, measured at an eighth of the process's time with
+    10,000 events a second.
     """
 
     __slots__ = (
@@ -96,6 +105,7 @@ class Feed:
         "epoch",
         "kinds",
         "last_id",
+        "mode",
         "protocol",
         "stream_id",
         "viewers",
@@ -107,49 +117,53 @@ class Feed:
         self.protocol: WireProtocol = protocol
         self.stream_id: str = stream_id
         self.epoch: int = start.epoch
-        """That of the writer of the window's newest event."""
+        """The epoch of the writer of the window's newest event."""
         self.base: int = start.seq
         """Number of the last event before the window."""
         self.visible: int = start.seq
-        """Number of the last event that may be shown: it is in the log, or the stream is degraded."""
+        """Number of the last event that may be shown: it is in the log, or the stream runs without a log."""
         self.kinds: dict[int, EventKind] = {}
-        """Of the window's events that are no data, by number."""
+        """The kinds of the window's events that are not data, by number."""
         self.data: list[bytes] = []
+        """The payloads of the window's events, in order."""
         self.emitted_bytes: int = 0
-        """Of all events so far: their payloads, and `EVENT_BYTES` for each. Whoever adds to `data` adds to this."""
+        """Bytes of all events so far: their payloads, and `EVENT_BYTES` for each. Code that adds to `data` adds to this
+        too."""
         self.last_id: int | None = None
-        """Once the log is lost: the last event that carries an id (see `lose_ids`)."""
+        """Number of the last event that carries an id, once the log is lost (see `lose_ids`); None before."""
+        self.mode: FeedMode = FeedMode.RECENT
         self.ended: bool = False
+        """No event will be added."""
         self.complete: bool = False
-        """Ended, and what is visible ends with the stream's own end."""
+        """The feed has ended, and its last visible event is the stream's own end."""
         self.end_fault: Fault | None = None
-        """Why viewers are cut, when it ended incomplete."""
+        """Why viewers are cut, when the feed ended incomplete."""
         self.viewers: set[Viewer] = set()
         self.watched_at: float = -math.inf
-        """Loop time at which it had a viewer last, as far as somebody looked; once the last one left, that time."""
+        """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
         self._listeners: tuple[Callable[[], None], ...] = ()
         self._limit = limit_bytes
         self._other_bytes = 0
-        """Of what was said, the payloads that are no data."""
+        """The part of `emitted_bytes` that is payloads of events that are not data."""
         self._dropped_bytes = 0
-        """Of what was said, what left the window."""
+        """The part of `emitted_bytes` that has left the window."""
         self._trim_over = 2 * limit_bytes
-        """How much is said when the window has become too large."""
+        """The window is trimmed when `emitted_bytes` passes this."""
         self._writers: list[tuple[int, int]] = [(start.seq, start.epoch)]
-        """Per epoch that wrote any event of this feed, the number of its first, in order; before that, of the event
-        that it starts after."""
+        """For each epoch that wrote an event of this feed: the number of its first event, and the epoch, in order. The
+        first entry is the event that the feed starts after."""
         self._id_prefix = self._id_prefix_of(start.epoch)
         self._simple: bool | None = protocol.ids_by_default
-        """The `ids` of most viewers, for whom `newest` and `take` keep what they gave last. None once ids are lost, or
-        the window has events of several epochs: then an event's form depends on its place."""
+        """The `ids` of most viewers: `newest` and `take` keep the last frames they made for these. None once ids are
+        lost, or the window has events of several epochs: then an event's frame depends on its place."""
         self._large: dict[int, int] = {}
-        """Of the window's events that are over the limit by themselves, by number: their sizes. `push` notes them, and
-        nobody adds one in another way."""
+        """Sizes of the window's events that are over the limit by themselves, by number. Only `push` adds one."""
         self._newest = b""
+        """The frame that `newest` returned last."""
         self._newest_seq = 0
-        """Of the event whose form `newest` gave last."""
+        """The number of that frame's event."""
         self._taken: tuple[int, int, bytes] = (0, 0, b"")
-        """What `take` gave last of all there was: after which event, up to which, and the chunk."""
+        """The last chunk of `take` that reached the newest visible event: after which event, up to which, the bytes."""
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
         self._block = protocol.block
 
@@ -160,21 +174,22 @@ class Feed:
 
     @property
     def held_bytes(self) -> int:
-        """Of the window's events: their payloads, and `EVENT_BYTES` for each."""
+        """Bytes of the window's events: their payloads, and `EVENT_BYTES` for each."""
         return self.emitted_bytes - self._dropped_bytes
 
     @property
     def payload_bytes(self) -> int:
-        """Of all events so far: payloads alone. Of a feed that is complete, so of no follower's."""
+        """Bytes of the payloads of all events so far. Only for a feed that began with its stream: a follower's did
+        not."""
         return self.emitted_bytes - EVENT_BYTES * self.emitted
 
     @property
     def data_bytes(self) -> int:
-        """Of all data so far, as `payload_bytes`."""
+        """Bytes of the payloads of all data events so far; as `payload_bytes`."""
         return self.payload_bytes - self._other_bytes
 
     def begin_epoch(self, epoch: int) -> None:
-        """The next event is the first that this epoch's writer wrote."""
+        """Record that the next event is the first of this epoch's writer."""
         if epoch == self.epoch:
             return
         self.epoch = epoch
@@ -186,17 +201,17 @@ class Feed:
             self._default_id_prefix = self._id_prefix if self.protocol.ids_by_default else None
 
     def position(self, seq: int) -> Position:
-        """Event `seq`, which was in the window once or is the one that it started after, with the epoch that wrote
-        it."""
+        """The position of event `seq`: its number, and the epoch that wrote it. The event was in the window once, or
+        is the one that the feed starts after."""
         return Position(next(epoch for first, epoch in reversed(self._writers) if first <= seq), seq)
 
     def continues(self, after: Position) -> bool:
-        """Whether what the feed brings follows event `after` of the log, as far as the feed knows its own events; what
-        lies before them is compared when it was read."""
+        """Whether the feed's events follow event `after` of the log, as far as the feed can tell. A reader compares
+        events from before the window once it has read them."""
         return after.seq < self.base or (after.seq <= self.emitted and self.position(after.seq) == after)
 
     def _id_prefix_of(self, epoch: int) -> bytes:
-        """An id's line up to the event's number."""
+        """An id line up to the event's number."""
         return f"id: 1.{self.stream_id}.{epoch}.".encode()
 
     def push(self, kind: EventKind, data: bytes) -> int:
@@ -221,13 +236,13 @@ class Feed:
             tell()
 
     def lose_ids(self) -> None:
-        """What is shown from now on is not in the log, so it carries no id. Idempotent."""
+        """Give no ids to the events shown from now on: they are not in the log. Idempotent."""
         if self.last_id is None:
             self.last_id = self.visible
             self._simple = None
 
     def drop_hidden(self) -> None:
-        """Forget events that were never shown (their writer lost the stream)."""
+        """Forget the events that were never shown: their writer lost the stream."""
         for seq in range(self.emitted, self.visible, -1):
             size = len(self.data.pop())
             self.emitted_bytes -= size + EVENT_BYTES
@@ -236,7 +251,7 @@ class Feed:
             self._large.pop(seq, None)
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:
-        """Nothing more will come. Idempotent: the first end stands."""
+        """End the feed: no event will follow. Idempotent: the first end stands."""
         if not self.ended:
             self.ended = True
             self.complete = complete
@@ -249,11 +264,11 @@ class Feed:
             tell()
 
     def listen(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called at every change. It must not raise, but may leave."""
+        """Call `tell` at every change. It must not raise; it may call `leave`."""
         self._listeners = (*self._listeners, tell)
 
     def leave(self, tell: Callable[[], None]) -> None:
-        """Call it no more."""
+        """Stop calling `tell`."""
         self._listeners = tuple(one for one in self._listeners if one != tell)
 
     async def change(self) -> None:
@@ -281,14 +296,14 @@ class Feed:
         return sum(map(len, self.data[first - self.base - 1 : last - self.base])) + EVENT_BYTES * (last - first + 1)
 
     def frame(self, seq: int, *, ids: bool) -> bytes:
-        """The wire form of event `seq` of the window."""
+        """The frame of event `seq` of the window."""
         kind, data = self.kinds.get(seq, _DATA), self.data[seq - self.base - 1]
         named = ids and (self.last_id is None or seq <= self.last_id)
         return self.protocol.block(seq, kind, data, self._id_prefix_of(self.position(seq).epoch) if named else None)
 
     def newest(self, after: int, *, ids: bool) -> bytes | None:
-        """The wire form of the last visible event, where that is the only one after number `after`; `take` gives it
-        too, and knows all other cases."""
+        """Hot path: the frame of the last visible event, if it is the only one after number `after`; otherwise None,
+        and `take` knows what to do."""
         seq = after + 1
         if seq != self.visible or ids is not self._simple:
             return None
@@ -304,10 +319,10 @@ class Feed:
         return frame
 
     def take(self, after: int, *, ids: bool) -> tuple[bytes, int]:
-        """The next visible events after number `after` (inside the window) as one chunk of whole blocks, and the
+        """The next visible events after number `after` (inside the window) as one chunk of whole frames, and the
         number of its last event."""
         simple = ids is self._simple
-        if simple and self._taken[:2] == (after, self.visible):  # another viewer is as far
+        if simple and self._taken[:2] == (after, self.visible):  # another viewer has asked for the same
             return self._taken[2], self.visible
         index, stop, size = after - self.base, self.visible - self.base, 0
         end = index
@@ -326,16 +341,26 @@ class Feed:
         return chunk, last
 
     def clear(self) -> None:
-        """Forget what was shown: nobody reads the window any more."""
+        """Drop every event that was shown: the window has no reader any more."""
         self._trim(0)
 
+    def keep_all(self) -> None:
+        """Keep every event from now on; events that were dropped before stay dropped."""
+        self.mode = FeedMode.ALL
+
+    def all_data(self) -> list[bytes]:
+        """The payloads of the window's data events, shown or not, in order."""
+        return [data for seq, data in enumerate(self.data, self.base + 1) if seq not in self.kinds]
+
     def _trim(self, limit: int) -> None:
+        if self.mode is FeedMode.ALL:
+            return
         shown = self.visible - self.base
         drop, size = 0, self.held_bytes
         if limit == 0 and shown == len(self.data):
             drop, size = shown, 0
-        # One event over the limit is not counted: nobody is slow for not having it yet, and a stream that lost its log
-        # has it nowhere else.
+        # One event over the limit is not counted: a viewer that does not have it yet is not slow, and a stream that
+        # lost its log has it nowhere else.
         spared = max(self._large.values(), default=0) if limit else 0
         while drop < shown and size > limit + spared:
             size -= len(self.data[drop]) + EVENT_BYTES
