@@ -10,7 +10,7 @@ from streamguard.cursor import Cursor
 from streamguard.errors import LogBrokenError, StoreUnavailableError
 from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, ViewerCutError
-from streamguard.runtime.ending.finaliser import new_stream_of
+from streamguard.runtime.producing.stream_records import new_stream_of
 from streamguard.runtime.viewing.feed import EVENT_BYTES, Feed
 from streamguard.stores.base import LostLog, Terminal
 from streamguard.stores.memory import MemoryStore

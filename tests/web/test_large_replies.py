@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.runtime.ending.finishing import Sealed
 from streamguard.saving.beginning import Beginning
 from streamguard.saving.calls import Attempts
+from streamguard.saving.sealed_stream import SealedStream
 from streamguard.saving.source import Source, fold_stream
 from streamguard.stores import RedisClient
 from streamguard.stores.base import Seal
@@ -125,7 +125,7 @@ async def test_a_large_reply_is_folded_beside_the_loop(protocol: str, threads: l
         payloads += encoder.encode(text if protocol != "opaque" else f"data: {text}\n\n")
     seal = Seal(Outcome.COMPLETED, len(payloads), None, None, ())
     ref = StreamRef(KEY, "s1")
-    sealed = Sealed(
+    sealed = SealedStream(
         ref=ref, message_id="m1", protocol=protocol, binding="chat", epoch=1, began=Beginning(1.0), seal=seal
     )
     said = await fold_stream(LogReads(MemoryStore(), 1), sealed, Source(ref, 0, payloads), Attempts(60))

@@ -8,22 +8,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
+from ..saving.user_messages import Start
 from ..settings import Settings
+from ..stores.budget import Budget
 from ..values import QuotaState, StreamRef
 from .charge import RELEASE
 from .terms import Demand
-
-if TYPE_CHECKING:
-    from ..runtime.request import StreamRequest
-    from ..saving.user_messages import Start
-    from ..stores.budget import Budget
 
 __all__ = ["Held", "QuotaRefusedError", "Reserving"]
 
@@ -97,7 +94,7 @@ class Reserving:
     # -- before a stream ----------------------------------------------------------------------------------------------
 
     async def reserve(
-        self, ref: StreamRef, demand: Demand, request: StreamRequest, budget: Budget | None = None
+        self, ref: StreamRef, demand: Demand, *, request_id: str | None, budget: Budget | None = None
     ) -> Held:
         """Reserve for a stream that is about to be registered, within `quota_seconds`; where the service is on the
         stream store's server also within the request's `budget`.
@@ -128,16 +125,16 @@ class Reserving:
         except Exception as exc:  # a host's service may raise what it likes
             corrupt = isinstance(exc, QuotaCorruptError)
             if isinstance(exc, QuotaError) and not exc.retryable and not corrupt:
-                raise self._refusal(request, FaultCode.INTERNAL, exc) from exc
+                raise self._refusal(ref, request_id, FaultCode.INTERNAL, exc) from exc
             self.failing = not corrupt  # one owner's ledger says nothing of the service
             if demand.on_failure == "fail":
                 self._release_soon(ref)
-                raise self._refusal(request, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
+                raise self._refusal(ref, request_id, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
             held = self._held[ref] = Held(demand)  # it may be reserved: settling finds out
             return held
         self.failing = False
         if isinstance(answer, Refused):
-            raise self._refused(request, answer)
+            raise self._refused(ref, request_id, answer)
         held = self._held[ref] = Held(demand, answer.standings)
         return held
 
@@ -205,27 +202,27 @@ class Reserving:
 
     # -- refusing -----------------------------------------------------------------------------------------------------
 
-    def _refused(self, request: StreamRequest, refused: Refused) -> QuotaRefusedError:
+    def _refused(self, ref: StreamRef, request_id: str | None, refused: Refused) -> QuotaRefusedError:
         wait = refused.retry_after_seconds
         fault = Fault.of(
             FaultCode.QUOTA_EXCEEDED,
             reason=refused.reason,
             retryable=False if refused.reason is RefusalReason.TOO_LARGE else None,
             retry_after_seconds=None if wait is None else max(1, math.ceil(wait)),
-            session_id=request.key.session_id,
-            request_id=request.request_id,
+            session_id=ref.key.session_id,
+            request_id=request_id,
         )
-        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
+        self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault))
         return QuotaRefusedError(fault, refused.standings)
 
-    def _refusal(self, request: StreamRequest, code: FaultCode, error: Exception) -> FaultError:
+    def _refusal(self, ref: StreamRef, request_id: str | None, code: FaultCode, error: Exception) -> FaultError:
         reason = "quota" if code is FaultCode.INTERNAL else None
         fault = Fault.of(
             code,
             reason="record_unreadable" if isinstance(error, QuotaCorruptError) else reason,
             retry_after_seconds=RETRY_AFTER_SECONDS if code is FaultCode.QUOTA_UNAVAILABLE else None,
-            session_id=request.key.session_id,
-            request_id=request.request_id,
+            session_id=ref.key.session_id,
+            request_id=request_id,
         )
-        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault, error=error))
+        self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault, error=error))
         return FaultError(fault)

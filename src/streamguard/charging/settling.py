@@ -9,35 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..quota import ReservationState
-from ..runtime.ending.finishing import Finishing, Sealed, Settled
-from ..runtime.producing.stream import LiveStream
 from ..saving.bindings import Bindings
-from ..saving.owed import UNSETTLED
+from ..saving.end_steps import EndResult, EndStep, LocalStream
+from ..saving.owed import UNSETTLED, OwedSaves
 from ..saving.payload import NewerPayloadError
 from ..saving.reply import SaveResult, Verdict
-from ..saving.service import Saving
+from ..saving.sealed_stream import SealedStream
+from ..saving.user_messages import Start
 from ..settings import Settings
 from ..stores.base import OutboxEntry, Seal, StreamMeta, StreamStore
 from ..values import Outcome, Persisted, QuotaState, StreamRef, StreamState
-from ..wire.folding import Json
 from .charge import Charge, state_on_record
 from .payload import add_settlement, read_settlement
 from .reserving import Reserving
 from .terms import QuotaBindings, QuotaTerms
-
-if TYPE_CHECKING:
-    from ..saving.user_messages import Start
 
 __all__ = ["Settling"]
 
@@ -47,32 +43,32 @@ LATE_PAUSE_SECONDS: Final = 30.0
 """The longest pause between attempts from memory."""
 
 
-class Settling(Finishing):
-    """Saves with `saving`, then settles. `start` runs a task of the runtime's; `changed` is told when one is over."""
+class Settling(EndStep):
+    """Settles what was reserved, after the save. `start` runs a task of the runtime's; `changed` is told when one is
+    over."""
 
     def __init__(
         self,
-        saving: Saving,
+        store: StreamStore,
         reserving: Reserving,
         bindings: Bindings,
         terms: QuotaBindings,
-        store: StreamStore,
         settings: Settings,
+        outbox: OwedSaves,
         *,
         observe: Callable[[Observation], None],
         start: Start,
         changed: Callable[[], None],
     ) -> None:
-        self._saving = saving
+        self._store = store
         self._reserving = reserving
         self._bindings = bindings
         self._terms = terms
-        self._store = store
         self._settings = settings
+        self._outbox = outbox
         self._observe = observe
         self._start = start
         self._changed = changed
-        self._owed = saving.owed
         self._given_up = asyncio.Event()
         self.under_way: int = 0
         """How many settlements are still tried from memory."""
@@ -83,75 +79,73 @@ class Settling(Finishing):
 
     # -- in a stream's end --------------------------------------------------------------------------------------------
 
-    def has_nothing_to_do(self, stream: LiveStream) -> bool:
-        return self._reserving.held(stream.ref) is None and self._saving.has_nothing_to_do(stream)
+    def has_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
+        return self._reserving.held(ref) is None
 
-    async def is_saved_whole(self, meta: StreamMeta) -> bool:
-        return await self._saving.is_saved_whole(meta)
-
-    async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
-        return await self._saving.continued(meta)
-
-    async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
-        """Save and settle a stream whose log is whole. Settling takes `settle_visible_seconds` at most."""
-        settled = await self._saving.finish(sealed, stream)
-        if stream is None and self._reserving.service is not None and self._bindings.is_others(sealed.binding):
-            return _owing(settled, None, 0.0)
-        charge = self._charge(sealed, stream)
-        if charge is None or (stream is not None and not stream.owned()):
-            return settled
+    async def finish(self, sealed: SealedStream, local: LocalStream | None, result: EndResult) -> EndResult:
+        """Settle a stream whose log is whole. Takes `settle_visible_seconds` at most."""
+        if local is None and self._reserving.service is not None and self._bindings.is_others(sealed.binding):
+            return _owing(result, None, 0.0)
+        charge = self._charge(sealed, local)
+        if charge is None or (local is not None and not local.owned()):
+            return result
         held = self._reserving.held(sealed.ref)
         if held is not None and held.state not in (None, QuotaState.PENDING):
-            return replace(settled, quota=held.state)  # settled before the store came back
-        state, error = await self._settled(sealed.ref, charge, self._patience(stream))
+            return replace(result, quota=held.state)  # settled before the store came back
+        state, error = await self._settle(sealed.ref, charge, self._visible_seconds(local))
         self._note(sealed.ref, state)
         if state is not None:
-            return replace(settled, quota=state)
-        settled = replace(settled, notices=(*settled.notices, self._told(sealed, error)))
-        return _owing(settled, charge, self._settings.outbox_retry_seconds)
+            return replace(result, quota=state)
+        result = replace(result, notices=(*result.notices, self._told(sealed, error)))
+        return _owing(result, charge, self._settings.outbox_retry_seconds)
 
     async def finish_unlogged(
-        self, sealed: Sealed, stream: LiveStream | None, payloads: Sequence[bytes], *, after_seq: int
-    ) -> Settled:
-        """Save and settle a stream whose log is not whole. Nothing can be owed for it."""
-        settled = await self._saving.finish_unlogged(sealed, stream, payloads, after_seq=after_seq)
-        charge = self._charge(sealed, stream)
-        if charge is None or (stream is not None and await self._saving.is_disowned(stream)):
-            return settled
-        state, error = await self._settled(sealed.ref, charge, self._patience(stream))
+        self,
+        sealed: SealedStream,
+        local: LocalStream | None,
+        result: EndResult,
+        payloads: Sequence[bytes],
+        *,
+        after_seq: int,
+    ) -> EndResult:
+        """Settle a stream whose log is not whole. Nothing can be owed for it."""
+        charge = self._charge(sealed, local)
+        if charge is None or (local is not None and await local.disowned()):
+            return result
+        state, error = await self._settle(sealed.ref, charge, self._visible_seconds(local))
         self._note(sealed.ref, state)
         if state is not None:
-            return replace(settled, quota=state)
+            return replace(result, quota=state)
         self._reserving.keep(sealed.ref)
         self.under_way += 1
         late = _Late()
         self._start(partial(self._settle_late, sealed.ref, charge, late))
-        notices = (*settled.notices, self._told(sealed, error))
-        return replace(settled, quota=QuotaState.PENDING, notices=notices, quota_by_now=lambda: late.state)
+        notices = (*result.notices, self._told(sealed, error))
+        return replace(result, quota=QuotaState.PENDING, notices=notices, quota_by_now=lambda: late.state)
 
-    def _charge(self, sealed: Sealed, stream: LiveStream | None) -> Charge | None:
+    def _charge(self, sealed: SealedStream, local: LocalStream | None) -> Charge | None:
         """What to settle with; None where nothing was reserved."""
         if self._reserving.service is None:
             return None
         terms = self._terms.terms_of(sealed.binding)
-        if stream is None:
+        if local is None:
             return None if terms is None else terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal))
-        held = self._reserving.held(stream.ref)
+        held = self._reserving.held(sealed.ref)
         if held is None:
             return None
         terms = terms or QuotaTerms(held.demand.quotas)
         return terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal))
 
-    def _patience(self, stream: LiveStream | None) -> float:
+    def _visible_seconds(self, local: LocalStream | None) -> float:
         visible = self._settings.settle_visible_seconds
-        return visible if stream is not None else min(visible, self._settings.lease_seconds / 3)
+        return visible if local is not None else min(visible, self._settings.lease_seconds / 3)
 
     def _note(self, ref: StreamRef, state: QuotaState | None) -> None:
         held = self._reserving.held(ref)
         if held is not None:
             held.state = state or QuotaState.PENDING
 
-    async def _settled(
+    async def _settle(
         self, ref: StreamRef, charge: Charge, seconds: float
     ) -> tuple[QuotaState | None, Exception | None]:
         """Settle within so many seconds. Answers the state that stands, or what the last attempt failed with."""
@@ -252,11 +246,10 @@ class Settling(Finishing):
         try:
             work = read_settlement(owed.payload)
         except NewerPayloadError:
-            await self._owed.leave(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
-            return SaveResult(Verdict.FAILED, "newer_format")
+            return await self._outbox.leave(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
         except ValueError as exc:
             damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
-            await self._owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            await self._outbox.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
             return damaged
         if not work.settles or meta.quota is not QuotaState.PENDING:
             return None if work.saves and _is_unsaved(meta, work.settles) else await self._discharged(owed, None)
@@ -267,8 +260,7 @@ class Settling(Finishing):
             charge = terms.charge(seal, said_nothing=_said_nothing(seal))
         if charge is not None:
             if self._reserving.service is None:
-                await self._owed.leave(owed.ref, meta.message_id, "no_quota", attempts=owed.attempts)
-                return SaveResult(Verdict.FAILED, "no_quota")
+                return await self._outbox.leave(owed.ref, meta.message_id, "no_quota", attempts=owed.attempts)
             state, error = await self._attempt(owed.ref, charge)
         saves = work.saves and _is_unsaved(meta, True)
         if state is not None:
@@ -285,9 +277,9 @@ class Settling(Finishing):
             failed = SaveResult(Verdict.REFUSED, "quota_refused", error)
         if failed.verdict is Verdict.REFUSED or owed.attempts + 1 >= self._settings.max_outbox_attempts:
             code = FaultCode.QUOTA_RELEASE_FAILED
-            await self._owed.bury(owed.ref, meta.message_id, failed, attempts=owed.attempts + 1, code=code)
+            await self._outbox.bury(owed.ref, meta.message_id, failed, attempts=owed.attempts + 1, code=code)
         else:
-            await self._owed.postpone(owed.ref, failed.reason, attempts=owed.attempts)
+            await self._outbox.postpone(owed.ref, failed.reason, attempts=owed.attempts)
         return failed
 
     async def _discharged(self, owed: OutboxEntry, state: QuotaState | None) -> SaveResult:
@@ -296,7 +288,7 @@ class Settling(Finishing):
 
     # -- telling ------------------------------------------------------------------------------------------------------
 
-    def _told(self, sealed: Sealed, error: Exception | None) -> Fault:
+    def _told(self, sealed: SealedStream, error: Exception | None) -> Fault:
         fault = Fault.about(sealed, FaultCode.QUOTA_RELEASE_FAILED)
         fields = {"outcome": sealed.seal.outcome}
         self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
@@ -316,13 +308,13 @@ class Settling(Finishing):
         self._observe(Observation(Signal.SETTLEMENT_RECOVERED, ref=ref))
 
 
-def _owing(settled: Settled, charge: Charge | None, due_seconds: float) -> Settled:
+def _owing(result: EndResult, charge: Charge | None, due_seconds: float) -> EndResult:
     """The same, with the settlement owed too. A save that is still running is not to be met by the outbox."""
     return replace(
-        settled,
+        result,
         quota=QuotaState.PENDING,
-        owed=add_settlement(settled.owed, charge),
-        due_seconds=due_seconds if settled.owed is None else settled.due_seconds,
+        outbox_payload=add_settlement(result.outbox_payload, charge),
+        due_seconds=due_seconds if result.outbox_payload is None else result.due_seconds,
     )
 
 

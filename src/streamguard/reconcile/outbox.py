@@ -97,11 +97,11 @@ class OutboxWorker:
         runtime = self._runtime
         result, reason = Result.LEFT, "failed"
         try:
-            settled = await runtime.saving.settle_owed(owed)
-            if settled.verdict in (Verdict.FAILED, Verdict.REFUSED):
-                reason = settled.reason or reason
+            attempt = await runtime.outbox.process(owed)
+            if attempt.verdict in (Verdict.FAILED, Verdict.REFUSED):
+                reason = attempt.reason or reason
             else:
-                result, reason = Result.DONE, settled.verdict.value
+                result, reason = Result.DONE, attempt.verdict.value
         except StoreUnavailableError as exc:
             runtime.breaker.stumbled(exc)
             reason = "store_unavailable"

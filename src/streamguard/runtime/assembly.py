@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from ..charging.outbox import OutboxProcessor
 from ..charging.reserving import Reserving
 from ..charging.settling import Settling
 from ..charging.terms import QuotaBindings
@@ -13,6 +14,10 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
+from ..saving.end_steps import EndSteps
+from ..saving.owed import OwedSaves
+from ..saving.reports import SaveReports
+from ..saving.savers import Savers
 from ..saving.service import Saving
 from ..settings import Settings
 from ..stores.base import StreamStore
@@ -98,35 +103,41 @@ class Assembly:
             clock=self.clock,
         )
         reads = LogReads(store, settings.max_log_reads)
+        reports = SaveReports(observe)
+        outbox = OwedSaves(store, settings, observe=observe)
+        savers = Savers(store, settings, self.breaker, on_change=reports.breaker_changed)
         self.saving: Saving = Saving(
             store,
             bindings,
             settings,
             self.breaker,
+            savers,
+            outbox,
+            reports,
             reads=reads,
-            observe=observe,
             start=start,
             changed=callbacks.changed,
         )
         self.reserving: Reserving = Reserving(quota, settings, observe=observe, start=start)
         self.settling: Settling = Settling(
-            self.saving,
+            store,
             self.reserving,
             bindings,
             terms,
-            store,
             settings,
+            outbox,
             observe=observe,
             start=start,
             changed=callbacks.changed,
         )
-        self.saving.settle_quota = self.settling.settle_owed
+        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, self.settling, outbox)
+        end_steps = EndSteps(self.saving, self.settling)
         self.finaliser: Finaliser = Finaliser(
             store,
             self.breaker,
             settings,
             observe=observe,
-            finishing=self.settling,
+            end_steps=end_steps,
             give_up=callbacks.given_up,
             on_superseded=callbacks.supersede,
         )
@@ -135,7 +146,8 @@ class Assembly:
             settings,
             reads=reads,
             finaliser=self.finaliser,
-            finishing=self.settling,
+            end_steps=end_steps,
+            saving=self.saving,
             observe=observe,
             start=start,
         )

@@ -13,6 +13,7 @@ from typing import Self
 
 import anyio
 
+from ..charging.outbox import OutboxProcessor
 from ..charging.reserving import Reserving
 from ..charging.settling import Settling
 from ..charging.terms import QuotaBindings
@@ -22,7 +23,6 @@ from ..faults import Fault, FaultCode, Severity
 from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
-from ..saving.faults import ending_of
 from ..saving.service import Saving
 from ..settings import Settings
 from ..stores.base import StreamMeta, StreamStore
@@ -36,6 +36,7 @@ from .ending.takeover import Takeover
 from .observers import Observers
 from .opening.admission import Admission
 from .opening.capacity import Capacity
+from .opening.user_messages import ask_for_session, begin_user_messages
 from .producing.failures import fault_of
 from .producing.live_streams import LiveStreams
 from .producing.producer import produce
@@ -133,6 +134,7 @@ class Runtime:
         self.saving: Saving = parts.saving
         self.reserving: Reserving = parts.reserving
         self.settling: Settling = parts.settling
+        self.outbox: OutboxProcessor = parts.outbox
         self.orphans: Takeover = parts.orphans
         self.admission: Admission = parts.admission
         self.viewer_registry: ViewerRegistry = parts.viewer_registry
@@ -226,7 +228,7 @@ class Runtime:
             if isinstance(opened, StreamMeta):
                 return opened
             self._streams[opened.ref] = opened
-            self.saving.prepare(opened)
+            begin_user_messages(self.saving, opened)
         finally:
             self.room.opening -= 1
             self._one_ended.set()
@@ -268,7 +270,7 @@ class Runtime:
 
         Cancelling it does not keep the stream from its end.
         """
-        ending = ending_of(Ending(Outcome.FAILED, fault_of(error, stream), error), stream)
+        ending = Ending(Outcome.FAILED, fault_of(error, stream), error)
         self._tasks.start_shielded(self._end, stream, ending)
         await stream.ended()
 
@@ -282,7 +284,7 @@ class Runtime:
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         stream.producer = asyncio.current_task()
-        ending = stream.cancelling or ending_of(await produce(stream, items), stream)
+        ending = stream.cancelling or await produce(stream, items)
         stream.producer = None
         await self._tasks.shielded(self._end, stream, ending)
 
@@ -334,7 +336,7 @@ class Runtime:
             on_left_out=self.observe.left_out,
         )
         stream.saved = self.bindings.target_of(request.binding) is not None
-        self.saving.ask(stream)
+        ask_for_session(self.saving, stream)
         return stream
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from ..runtime.producing.stream import LiveStream
 from ..stores.base import Erasure, StreamMeta
 
 __all__ = ["Beginning"]
@@ -19,11 +18,6 @@ class Beginning:
     """On the store's clock; None for a stream that the store never heard of in time."""
     opened_at: float = 0.0
     """Loop time at which such a stream was opened here."""
-
-    @classmethod
-    def of_stream(cls, stream: LiveStream) -> Beginning:
-        """Of a stream produced here."""
-        return cls(stream.created_at, stream.opened_at)
 
     @classmethod
     def of_meta(cls, meta: StreamMeta) -> Beginning:

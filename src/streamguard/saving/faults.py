@@ -12,14 +12,13 @@ from ..errors import (
     MessageSupersededError,
 )
 from ..faults import Fault, FaultCode, Severity
-from ..runtime.ending.finishing import Sealed
-from ..runtime.producing.stream import LiveStream
-from ..runtime.request import Ending
+from ..values import Subject
 from .entry import SAVE
 from .reply import SaveResult, Verdict
-from .user_messages import Unsaved
+from .sealed_stream import SealedStream
+from .user_messages import Unsaved, UserMessages
 
-__all__ = ["ending_of", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
+__all__ = ["fault_of_failed_save", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
 
 RESEND: Final = "resend"
 DOWNLOAD: Final = "download"
@@ -28,7 +27,7 @@ SUPERSEDED: Final = "superseded"
 SUPERSEDED_MESSAGE: Final = "This part of the conversation was changed in the meantime."
 
 
-def fault_of_wait(sealed: Sealed, user_message_id: str | None, *, failing: bool) -> Fault:
+def fault_of_wait(sealed: SealedStream, user_message_id: str | None, *, failing: bool) -> Fault:
     """The save is still under way; `failing` when attempts at it failed."""
     if failing:
         return Fault.about(
@@ -37,7 +36,7 @@ def fault_of_wait(sealed: Sealed, user_message_id: str | None, *, failing: bool)
     return Fault.about(sealed, FaultCode.PERSISTENCE_PENDING, user_message_id=user_message_id)
 
 
-def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveResult) -> Fault | None:
+def fault_of_result(sealed: SealedStream, user_message_id: str | None, result: SaveResult) -> Fault | None:
     """The save is over. None where there is nothing to tell."""
     match result.verdict:
         case Verdict.SAVED | Verdict.NOTHING | Verdict.ERASED:
@@ -80,7 +79,7 @@ def fault_of_result(sealed: Sealed, user_message_id: str | None, result: SaveRes
             )
 
 
-def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
+def fault_of_unsaved(sealed: SealedStream, unsaved: Unsaved) -> Fault:
     """A message before the reply was refused for good, though the reply may be saved."""
     conflict = isinstance(unsaved.error, MessageConflictError)
     superseded = isinstance(unsaved.error, MessageSupersededError) or (conflict and unsaved.message is None)
@@ -100,13 +99,14 @@ def fault_of_unsaved(sealed: Sealed, unsaved: Unsaved) -> Fault:
     )
 
 
-def ending_of(ending: Ending, stream: LiveStream) -> Ending:
-    """The same ending; told apart if it was an awaited `run.save` that the endpoint failed with."""
-    error, user_messages = ending.error, stream.user_messages
+def fault_of_failed_save(
+    subject: Subject, error: BaseException | None, user_messages: UserMessages | None
+) -> Fault | None:
+    """The fault of a stream whose endpoint failed with what an awaited `run.save` raised. None for any other error."""
     if not isinstance(error, MessageStoreError) or user_messages is None:
-        return ending
+        return None
     if error.operation != SAVE and not user_messages.failed_with(error):  # the endpoint's own use of its database
-        return ending
+        return None
     if isinstance(error, MessageForbiddenError):
         code, status, retry_after = FaultCode.NOT_FOUND, None, None
     elif isinstance(error, MessageInvalidError):
@@ -118,8 +118,8 @@ def ending_of(ending: Ending, stream: LiveStream) -> Ending:
     superseded = isinstance(error, MessageSupersededError)
     message = "Your message could not be saved." if code is FaultCode.PERSISTENCE_FAILED else None
     reason = None if code is FaultCode.NOT_FOUND else "user_message"
-    fault = Fault.about(
-        stream,
+    return Fault.about(
+        subject,
         code,
         severity=Severity.FATAL,
         status=status,
@@ -128,4 +128,3 @@ def ending_of(ending: Ending, stream: LiveStream) -> Ending:
         reason=SUPERSEDED if superseded else reason,
         user_message_id=user_messages.last_user_id,
     )
-    return ending._replace(fault=fault)

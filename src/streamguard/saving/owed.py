@@ -96,9 +96,9 @@ class OwedSaves:
             )
         )
 
-    async def leave(self, ref: StreamRef, message_id: str, reason: str, *, attempts: int) -> None:
+    async def leave(self, ref: StreamRef, message_id: str, reason: str, *, attempts: int) -> SaveResult:
         """Leave an entry to a worker that knows its binding, protocol or format, and give it up when for
-        `unknown_binding_seconds` none came by that does."""
+        `unknown_binding_seconds` none came by that does. Returns what that makes of the attempt."""
         settings = self._settings
         due = ELSEWHERE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
         left = await self._tried(lambda: self._store.release_claim(ref, due_seconds=due, reason=reason))
@@ -106,6 +106,7 @@ class OwedSaves:
         patience = min(settings.unknown_binding_seconds, settings.outbox_retention_seconds / 2)
         if left is not None and left >= patience:
             await self.bury(ref, message_id, SaveResult(Verdict.REFUSED, reason), attempts=attempts)
+        return SaveResult(Verdict.FAILED, reason)
 
     async def bury(
         self,

@@ -28,7 +28,6 @@ from ..errors import (
     StoreFormatError,
 )
 from ..messages import Message, MessageStatus, MessageStore, Role, StoredMessage
-from ..runtime.ending.finishing import Sealed
 from ..stores.base import StreamMeta, StreamStore
 from ..stores.log_reads import LogReads
 from ..values import Persisted, StreamRef, StreamState
@@ -36,6 +35,7 @@ from ..wire import UIMessage
 from ..wire.folding import Json
 from ..wire.tool_results import with_tool_results
 from .calls import Attempts, SavingPausedError
+from .sealed_stream import SealedStream
 from .session_writer import ErasedError, SessionWriter, ui_message_of
 from .source import LogUnreadableError, Source, fold_earlier, fold_stream
 from .user_messages import RESULTS_SUFFIX, Unsaved, UserMessages
@@ -93,7 +93,7 @@ class StreamSave:
         store: StreamStore,
         reads: LogReads,
         writer: SessionWriter,
-        sealed: Sealed,
+        sealed: SealedStream,
         source: Source,
         *,
         user_messages: UserMessages,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from ..faults import Fault
 from ..observations import Observation, Signal
-from ..runtime.ending.finishing import Sealed
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
 from .reply import SaveResult, Verdict
 from .running import RunningSave
+from .sealed_stream import SealedStream
 from .user_messages import UserMessages
 
 __all__ = ["SaveReports"]
@@ -21,7 +21,7 @@ class SaveReports:
     def __init__(self, observe: Callable[[Observation], None]) -> None:
         self._observe = observe
 
-    def made(self, sealed: Sealed, running: RunningSave, seconds: float) -> None:
+    def made(self, sealed: SealedStream, running: RunningSave, seconds: float) -> None:
         """A save ended after so many seconds; one that was broken off, or had nothing to do, is not told of."""
         result = running.result
         if result is None or result.verdict is Verdict.NOTHING:
@@ -35,7 +35,7 @@ class SaveReports:
             fields.update(reason=result.reason, attempts=running.attempts.failures)
         self._observe(Observation.about(sealed, signal, error=result.error, fields=fields))
 
-    def over(self, sealed: Sealed, user_messages: UserMessages | None, result: SaveResult) -> tuple[Fault, ...]:
+    def over(self, sealed: SealedStream, user_messages: UserMessages | None, result: SaveResult) -> tuple[Fault, ...]:
         """The faults of a save that is over, observed."""
         fault = fault_of_result(sealed, None if user_messages is None else user_messages.last_user_id, result)
         faults = [] if fault is None else [fault]
@@ -46,19 +46,19 @@ class SaveReports:
             self.fault(sealed, faults[-1], SaveResult(Verdict.REFUSED, error=unsaved.error))
         return tuple(faults)
 
-    def waiting(self, sealed: Sealed, running: RunningSave) -> Fault:
+    def waiting(self, sealed: SealedStream, running: RunningSave) -> Fault:
         """The fault of a save that takes longer than its stream's end, observed."""
         fault = fault_of_wait(sealed, running.user_messages.last_user_id, failing=running.failing)
         self.fault(sealed, fault, None)
         return fault
 
-    def fault(self, sealed: Sealed, fault: Fault, result: SaveResult | None) -> None:
+    def fault(self, sealed: SealedStream, fault: Fault, result: SaveResult | None) -> None:
         """Something is wrong with a stream's save."""
         error = None if result is None else result.error
         fields = {"outcome": sealed.seal.outcome}
         self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
 
-    def owed(self, sealed: Sealed, reason: str | None) -> None:
+    def owed(self, sealed: SealedStream, reason: str | None) -> None:
         """A save is in the outbox."""
         fields = {"binding": sealed.binding, "reason": reason}
         self._observe(Observation.about(sealed, Signal.SAVE_OWED, fields=fields))

@@ -1,23 +1,20 @@
 """Saving what streams said, in the steps of their end and after: once, and with the truth told about it.
 
-A save is a task of the runtime's. The end of its stream waits for it a few seconds; what takes longer, or fails, is
-owed: an outbox entry is written before the stream closes, and any worker that knows the binding settles it.
+A save is a task of the runtime's. The end of its stream waits for it a few seconds. What takes longer, or fails, is
+owed: an outbox entry is written before the stream closes, and any worker that knows the binding saves it later.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
+from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..messages import MessageStore
-from ..observations import Observation
-from ..runtime.ending.finishing import Finishing, Sealed, Settled
-from ..runtime.producing.stream import LiveStream
 from ..settings import Settings
-from ..stores.base import UNTOLD, OutboxEntry, StreamMeta, StreamStore
+from ..stores.base import OutboxEntry, Seal, StreamMeta, StreamStore
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
 from ..values import Persisted, StreamRef
@@ -26,13 +23,16 @@ from ..wire.folding import Json
 from .beginning import Beginning
 from .bindings import Bindings, Target
 from .calls import Attempts, Saver
+from .end_steps import EndResult, EndStep, LocalStream
 from .faults import fault_of_wait
 from .owed import OwedSaves
 from .payload import NewerPayloadError, OwedSave, read_payload, write_payload
 from .reply import SaveResult, StreamSave, Verdict
 from .reports import SaveReports
-from .running import SHUTDOWN, RunningSave
-from .session_writer import SessionWriter
+from .revision import Revision
+from .running import SHUTDOWN, RunningSave, RunningSaves
+from .savers import Savers
+from .sealed_stream import SealedStream
 from .source import Source
 from .user_messages import Start, UserMessages
 
@@ -43,8 +43,6 @@ MARGIN_SECONDS: Final = 5.0
 LAST_SECONDS: Final = 1.0
 """What a save may take that begins when the drain is over: of a stream that hung on the stream store until then."""
 
-SettleQuota = Callable[[OutboxEntry, StreamMeta], Awaitable[SaveResult | None]]
-
 _PERSISTED: Final = {
     Verdict.SAVED: Persisted.YES,
     Verdict.SUPERSEDED: Persisted.YES,
@@ -53,7 +51,7 @@ _PERSISTED: Final = {
 """Everything else is `NO` where nothing can be owed."""
 
 
-class Saving(Finishing):
+class Saving(EndStep):
     """The saves of one process. `start` runs a task of the runtime's; `changed` is told when one of them is over."""
 
     def __init__(
@@ -62,9 +60,11 @@ class Saving(Finishing):
         bindings: Bindings,
         settings: Settings,
         breaker: Breaker,
+        savers: Savers,
+        outbox: OwedSaves,
+        reports: SaveReports,
         *,
         reads: LogReads,
-        observe: Callable[[Observation], None],
         start: Start,
         changed: Callable[[], None],
     ) -> None:
@@ -72,292 +72,260 @@ class Saving(Finishing):
         self._bindings = bindings
         self._settings = settings
         self._breaker = breaker
+        self._savers = savers
+        self._outbox = outbox
+        self._reports = reports
         self._reads = reads
-        self._reports = SaveReports(observe)
         self._start = start
-        self._changed = changed
-        self.owed: OwedSaves = OwedSaves(store, settings, observe=observe)
-        self._savers: dict[Target, Saver] = {}
-        self._running: set[RunningSave] = set()
-        self._followed = 0
-        """Saves whose end is still to be put on record."""
-        self._given_up = False
-        self.settle_quota: SettleQuota | None = None
-        """Settles what an entry owes besides; answers None where its save is to be tried now."""
+        self._saves = RunningSaves(start=start, changed=changed, made=reports.made)
 
     @property
     def under_way(self) -> int:
-        """How many saves this process has not done with."""
-        return len(self._running) + self._followed
+        """How many saves this process is not done with."""
+        return self._saves.under_way
 
     @property
     def paused(self) -> bool:
         """Whether a message store is not asked at present, since it failed each time of late."""
-        return any(saver.breaker.open for saver in self._savers.values())
+        return self._savers.paused
+
+    def saver(self, target: Target) -> Saver:
+        """The one way from this process to a message store, for readers too."""
+        return self._savers.of(target)
 
     def give_up(self) -> None:
         """Break off what is under way, for the process ends. What is owed is left to other workers, at once."""
-        self._given_up = True
-        for running in self._running:
-            running.give_up()
+        self._saves.give_up()
 
-    def ask(self, stream: LiveStream) -> None:
-        """A stream is about to be registered: meanwhile ask its message store whether it may be, if that may refuse."""
-        target = self._bindings.target_of(stream.request.binding)
-        if isinstance(target, MessageStore) and target.may_forbid:
-            self.prepare(stream)
+    # -- when a stream begins -----------------------------------------------------------------------------------------
 
-    def prepare(self, stream: LiveStream) -> None:
-        """A stream begins: open its session, if its messages are to be saved and that was not done."""
-        target = self._bindings.target_of(stream.request.binding)
-        if stream.user_messages is not None:
-            stream.user_messages.began(Beginning.of_stream(stream))
-        elif target is not None:
-            writer = self._writer(stream.ref, Beginning.of_stream(stream), self.saver(target))
-            stream.user_messages = UserMessages(
-                writer,
-                stream.ref,
-                stream.message_id,
-                self._settings,
-                start=self._start,
-                revision=stream.request.revision,
-                answered=stream.encoder.answered,
-            )
-            stream.user_messages.open_soon()
+    def may_forbid(self, binding: str) -> bool:
+        """Whether an endpoint's message store may refuse a session: it is asked while the stream is registered."""
+        target = self._bindings.target_of(binding)
+        return isinstance(target, MessageStore) and target.may_forbid
 
-    # -- in a stream's end --------------------------------------------------------------------------------------------
+    def user_messages(
+        self,
+        ref: StreamRef,
+        message_id: str,
+        *,
+        binding: str,
+        began: Beginning,
+        revision: Revision | None,
+        answered: Callable[[Sequence[Mapping[str, Json]]], None],
+    ) -> UserMessages | None:
+        """What is written before the reply of a stream that begins; opens its session. None where nothing is saved.
 
-    def has_nothing_to_do(self, stream: LiveStream) -> bool:
-        binding = stream.request.binding
-        return self._bindings.target_of(binding) is None and not self._bindings.is_others(binding)
+        `answered`: see `UserMessages`.
+        """
+        target = self._bindings.target_of(binding)
+        if target is None:
+            return None
+        writer = self._savers.writer(target, ref, began)
+        user_messages = UserMessages(
+            writer, ref, message_id, self._settings, start=self._start, revision=revision, answered=answered
+        )
+        user_messages.open_soon()
+        return user_messages
+
+    # -- when another worker's stream ends ----------------------------------------------------------------------------
 
     async def is_saved_whole(self, meta: StreamMeta) -> bool:
+        """Whether a stream that nobody writes any more, and that is not sealed, was saved to its end all the same: then
+        it ended, and the store lost that. False where it cannot be told soon."""
         target = self._bindings.target_of(meta.binding)
         if target is None:
             return False
-        writer = self._writer(meta.ref, Beginning.of_meta(meta), self.saver(target))
-        return await writer.has_whole(meta, Attempts(self._patience(None), retries=False))
+        writer = self._savers.writer(target, meta.ref, Beginning.of_meta(meta))
+        return await writer.has_whole(meta, Attempts(self._visible_seconds(None), retries=False))
 
     async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
+        """The parts of the message that a stream continues, as they were before it; none where it continues none, or
+        it cannot be told soon."""
         target = self._bindings.target_of(meta.binding)
         if target is None:
             return ()
-        attempts = Attempts(self._patience(None), retries=False)
+        attempts = Attempts(self._visible_seconds(None), retries=False)
         try:
             if await attempts(lambda: self._store.previous(meta.ref, meta.message_id)) is None:
                 return ()
-            writer = self._writer(meta.ref, Beginning.of_meta(meta), self.saver(target))
+            writer = self._savers.writer(target, meta.ref, Beginning.of_meta(meta))
             stored = await writer.get(meta.message_id, attempts)
         except (MessageStoreError, StoreError):
             return ()
         return () if stored is None else stored.message.parts
 
-    async def finish(self, sealed: Sealed, stream: LiveStream | None) -> Settled:
+    # -- in a stream's end --------------------------------------------------------------------------------------------
+
+    def has_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
+        return self._bindings.target_of(binding) is None and not self._bindings.is_others(binding)
+
+    async def finish(self, sealed: SealedStream, local: LocalStream | None, result: EndResult) -> EndResult:
         """Save a stream whose log is whole. Waits `save_visible_seconds` at most, or less than a lease for a stream
         that was taken over, whose lease nobody renews."""
         target = self._bindings.target_of(sealed.binding)
         if target is None:
-            return self._left_to_others(sealed) if self._bindings.is_others(sealed.binding) else Settled()
-        running = self._begin(sealed, target, stream, Source(sealed.ref, sealed.seal.last_seq))
-        result = await running.wait(self._patience(stream))
-        if result is None:
-            return self._still_running(sealed, running)
-        settled = self._done(sealed, running, result)
-        if result.verdict not in (Verdict.FAILED, Verdict.REFUSED):
-            return settled
-        refused = result.verdict is Verdict.REFUSED
-        return Settled(
+            return self._left_to_others(sealed, result) if self._bindings.is_others(sealed.binding) else result
+        running = self._begin(sealed, target, local, Source(sealed.ref, sealed.seal.last_seq))
+        saved = await running.wait(self._visible_seconds(local))
+        if saved is None:
+            return replace(
+                result,
+                persisted=Persisted.PENDING,
+                notices=(*result.notices, self._reports.waiting(sealed, running)),
+                outbox_payload=_payload(running.user_messages),
+                due_seconds=running.attempts.remaining_seconds + MARGIN_SECONDS,
+                after_close=partial(self._record_when_over, sealed, running),
+            )
+        ended = self._done(sealed, running, saved, result)
+        if saved.verdict not in (Verdict.FAILED, Verdict.REFUSED):
+            return ended
+        refused = saved.verdict is Verdict.REFUSED
+        return replace(
+            ended,
             persisted=Persisted.NO if refused else Persisted.PENDING,
-            notices=settled.notices,
-            owed=_payload(running.user_messages),
-            due_seconds=self._settings.outbox_retry_seconds if result.reason != SHUTDOWN else 0.0,
-            after_close=partial(self._owes, sealed, result, bury=refused),
+            outbox_payload=_payload(running.user_messages),
+            due_seconds=self._settings.outbox_retry_seconds if saved.reason != SHUTDOWN else 0.0,
+            after_close=partial(self._is_owed, sealed, saved),
         )
 
     async def finish_unlogged(
-        self, sealed: Sealed, stream: LiveStream | None, payloads: Sequence[bytes], *, after_seq: int
-    ) -> Settled:
+        self,
+        sealed: SealedStream,
+        local: LocalStream | None,
+        result: EndResult,
+        payloads: Sequence[bytes],
+        *,
+        after_seq: int,
+    ) -> EndResult:
         """Save a stream whose log is not whole, from what this process has of it. Nothing can be owed for it."""
         target = self._bindings.target_of(sealed.binding)
         if target is None:
-            return Settled()
-        if stream is None and sealed.whole:  # as `is_saved_whole` found
-            return Settled(Persisted.YES)
-        if stream is not None and await self.is_disowned(stream):
+            return result
+        if local is None and sealed.whole:  # as `is_saved_whole` found
+            return replace(result, persisted=Persisted.YES)
+        if local is not None and await local.disowned():
             superseded = SaveResult(Verdict.CONFLICT, "superseded")
-            return Settled(Persisted.NO, notices=self._reports.over(sealed, stream.user_messages, superseded))
+            notices = self._reports.over(sealed, local.user_messages, superseded)
+            return replace(result, persisted=Persisted.NO, notices=(*result.notices, *notices))
         source = Source(sealed.ref, after_seq, payloads)
-        running = self._begin(sealed, target, stream, source, unlogged=True)
-        result = await running.wait(self._patience(stream))
-        if result is not None:
-            return self._done(sealed, running, result)
-        return Settled(
-            Persisted.PENDING,
-            notices=(self._reports.waiting(sealed, running),),
-            later=partial(self._later, running),
-            after_close=partial(self._mark_later, sealed, running) if stream is None else None,
+        running = self._begin(sealed, target, local, source, unlogged=True)
+        saved = await running.wait(self._visible_seconds(local))
+        if saved is not None:
+            return self._done(sealed, running, saved, result)
+        return replace(
+            result,
+            persisted=Persisted.PENDING,
+            notices=(*result.notices, self._reports.waiting(sealed, running)),
+            later=partial(_persisted_later, running),
+            after_close=partial(self._mark_when_over, sealed, running) if local is None else None,
         )
 
-    def _patience(self, stream: LiveStream | None) -> float:
+    def _visible_seconds(self, local: LocalStream | None) -> float:
         visible = self._settings.save_visible_seconds
-        return visible if stream is not None else min(visible, self._settings.lease_seconds / 3)
+        return visible if local is not None else min(visible, self._settings.lease_seconds / 3)
 
-    def _left_to_others(self, sealed: Sealed) -> Settled:
+    def _left_to_others(self, sealed: SealedStream, result: EndResult) -> EndResult:
         fault = fault_of_wait(sealed, None, failing=False)
-        result = SaveResult(Verdict.FAILED, "unknown_binding")
-        self._reports.fault(sealed, fault, result)
-        return Settled(
-            Persisted.PENDING,
-            notices=(fault,),
-            owed=write_payload(()),
-            after_close=partial(self._owes, sealed, result, bury=False),
+        unknown = SaveResult(Verdict.FAILED, "unknown_binding")
+        self._reports.fault(sealed, fault, unknown)
+        return replace(
+            result,
+            persisted=Persisted.PENDING,
+            notices=(*result.notices, fault),
+            outbox_payload=write_payload(()),
+            after_close=partial(self._is_owed, sealed, unknown),
         )
 
-    def _still_running(self, sealed: Sealed, running: RunningSave) -> Settled:
-        return Settled(
-            Persisted.PENDING,
-            notices=(self._reports.waiting(sealed, running),),
-            owed=_payload(running.user_messages),
-            due_seconds=running.attempts.remaining_seconds + MARGIN_SECONDS,
-            after_close=partial(self._follow, sealed, running),
-        )
-
-    def _done(self, sealed: Sealed, running: RunningSave, result: SaveResult) -> Settled:
-        notices = self._reports.over(sealed, running.user_messages, result)
-        persisted = _PERSISTED.get(result.verdict, Persisted.NO)
-        if result.verdict is not Verdict.SAVED:
-            return Settled(persisted, notices=notices)
+    def _done(self, sealed: SealedStream, running: RunningSave, saved: SaveResult, result: EndResult) -> EndResult:
+        notices = (*result.notices, *self._reports.over(sealed, running.user_messages, saved))
+        persisted = _PERSISTED.get(saved.verdict, Persisted.NO)
+        if saved.verdict is not Verdict.SAVED:
+            return replace(result, persisted=persisted, notices=notices)
         closing = protocol_named(sealed.protocol).persisted(
             sealed.message_id, stream_id=sealed.ref.stream_id, session_id=sealed.ref.key.session_id
         )
-        return Settled(persisted, notices=notices, closing=tuple(closing))
-
-    async def is_disowned(self, stream: LiveStream) -> bool:
-        """Whether another worker owns a stream that this one could not log, as far as anybody says."""
-        if not stream.disowned and not self._breaker.open:
-            try:
-                meta = await self._store.meta(stream.ref)
-            except StoreError:
-                return False
-            if meta is not None:
-                stream.disowned = meta.taken if stream.epoch == UNTOLD else meta.epoch != stream.epoch
-        return stream.disowned
+        return replace(result, persisted=persisted, notices=notices, closing=tuple(closing))
 
     # -- after it -----------------------------------------------------------------------------------------------------
 
-    def _owes(self, sealed: Sealed, result: SaveResult, *, bury: bool) -> None:
+    def _is_owed(self, sealed: SealedStream, result: SaveResult) -> None:
         """The stream is closed, its entry is in the outbox."""
         self._reports.owed(sealed, result.reason)
-        if bury:
-            self._followed += 1
-            self._start(partial(self._concluded, sealed, result))
+        if result.verdict is Verdict.REFUSED:
+            self._saves.record(partial(self._outbox.conclude, sealed.ref, sealed.message_id, result, attempts=0))
 
-    def _follow(self, sealed: Sealed, running: RunningSave) -> None:
-        self._reports.owed(sealed, "running")
-        self._followed += 1
-        self._start(partial(self._concluded, sealed, running))
+    def _record_when_over(self, sealed: SealedStream, running: RunningSave) -> None:
+        """The stream is closed, its entry is in the outbox, and its save goes on."""
 
-    async def _concluded(self, sealed: Sealed, what: RunningSave | SaveResult) -> None:
-        """Put on record what came of a save after its stream was closed."""
-        try:
-            result = what if isinstance(what, SaveResult) else await what.wait()
+        async def record() -> None:
+            result = await running.wait()
             if result is not None:
-                await self.owed.conclude(sealed.ref, sealed.message_id, result, attempts=0)
-        finally:
-            self._followed -= 1
-            self._changed()
+                await self._outbox.conclude(sealed.ref, sealed.message_id, result, attempts=0)
 
-    async def _later(self, running: RunningSave) -> Persisted:
-        result = await running.wait()
-        return Persisted.NO if result is None else _PERSISTED.get(result.verdict, Persisted.NO)
+        self._reports.owed(sealed, "running")
+        self._saves.record(record)
 
-    def _mark_later(self, sealed: Sealed, running: RunningSave) -> None:
-        self._followed += 1
-        self._start(partial(self._marked, sealed, running))
+    def _mark_when_over(self, sealed: SealedStream, running: RunningSave) -> None:
+        """The stream is closed, and its save goes on, for which nothing can be owed."""
 
-    async def _marked(self, sealed: Sealed, running: RunningSave) -> None:
-        try:
-            persisted = await self._later(running)
-            await self._store.update_meta(sealed.ref, persisted=persisted)
-        except StoreUnavailableError as exc:
-            self._breaker.stumbled(exc)
-        except StoreCorruptError:  # what it says of the save cannot be put right
-            pass
-        finally:
-            self._followed -= 1
-            self._changed()
+        async def mark() -> None:
+            try:
+                await self._store.update_meta(sealed.ref, persisted=await _persisted_later(running))
+            except StoreUnavailableError as exc:
+                self._breaker.stumbled(exc)
+            except StoreCorruptError:  # what it says of the save cannot be put right
+                pass
 
-    async def settle_owed(self, owed: OutboxEntry) -> SaveResult:
+        self._saves.record(mark)
+
+    async def save_owed(self, owed: OutboxEntry, meta: StreamMeta, seal: Seal) -> SaveResult:
         """Make an attempt at a save that is owed, and put on record what came of it, which it also returns.
 
-        Work whose record cannot be read becomes a dead letter; a later version's is left to its workers.
-
         Raises:
-            StoreUnavailableError: the stream store failed; the claim runs out.
+            StoreError: the stream store failed, or has no readable record; the claim runs out.
         """
-        try:
-            return await self._settle_owed(owed)
-        except StoreFormatError:
-            return SaveResult(Verdict.FAILED, "newer_format")
-        except StoreCorruptError as exc:
-            unreadable = SaveResult(Verdict.REFUSED, "record_unreadable", exc)
-            await self.owed.bury(owed.ref, None, unreadable, attempts=owed.attempts)
-            return unreadable
-
-    async def _settle_owed(self, owed: OutboxEntry) -> SaveResult:
-        meta = await self._store.meta(owed.ref)
-        if meta is None or meta.seal is None:
-            return SaveResult(Verdict.FAILED, "gone")
-        if not self._bindings.knows(meta.binding):
-            return await self._left(owed, meta, "unknown_binding")
-        settled = None if self.settle_quota is None else await self.settle_quota(owed, meta)
-        if settled is not None:
-            return settled
         target = self._bindings.target_of(meta.binding)
         if target is None:
-            await self.owed.discharge(owed.ref, Persisted.NOT_ASKED)
+            await self._outbox.discharge(owed.ref, Persisted.NOT_ASKED)
             return SaveResult(Verdict.NOTHING)
         if not knows_protocol(meta.protocol):
-            return await self._left(owed, meta, "unknown_protocol")
+            return await self._outbox.leave(owed.ref, meta.message_id, "unknown_protocol", attempts=owed.attempts)
         try:
             save = read_payload(owed.payload)
         except NewerPayloadError:
-            return await self._left(owed, meta, "newer_format")
+            return await self._outbox.leave(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
         except ValueError as exc:
             damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
-            await self.owed.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            await self._outbox.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
             return damaged
-        sealed = Sealed.of_meta(meta, meta.seal)
-        source = Source(owed.ref, meta.seal.last_seq)
+        sealed = SealedStream.of_meta(meta, seal)
+        source = Source(owed.ref, seal.last_seq)
         running = self._begin(sealed, target, None, source, owed=save, retries=False)
         result = await running.wait() or SaveResult(Verdict.FAILED, SHUTDOWN)
-        await self.owed.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
+        await self._outbox.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
         return result
-
-    async def _left(self, owed: OutboxEntry, meta: StreamMeta, reason: str) -> SaveResult:
-        await self.owed.leave(owed.ref, meta.message_id, reason, attempts=owed.attempts)
-        return SaveResult(Verdict.FAILED, reason)
 
     # -- a save -------------------------------------------------------------------------------------------------------
 
     def _begin(
         self,
-        sealed: Sealed,
+        sealed: SealedStream,
         target: Target,
-        stream: LiveStream | None,
+        local: LocalStream | None,
         source: Source,
         *,
         owed: OwedSave | None = None,
         retries: bool = True,
         unlogged: bool = False,
     ) -> RunningSave:
-        saver = self.saver(target)
-        user_messages = stream.user_messages if stream is not None else None
+        user_messages = local.user_messages if local is not None else None
         if user_messages is None:
-            writer = self._writer(sealed.ref, sealed.began, saver)
+            writer = self._savers.writer(target, sealed.ref, sealed.began)
             user_messages = UserMessages(
                 writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed
             )
+        seconds = LAST_SECONDS if self._saves.given_up else self._settings.save_total_seconds
         save = StreamSave(
             self._store,
             self._reads,
@@ -365,33 +333,16 @@ class Saving(Finishing):
             sealed,
             source,
             user_messages=user_messages,
-            attempts=Attempts(LAST_SECONDS if self._given_up else self._settings.save_total_seconds, retries=retries),
+            attempts=Attempts(seconds, retries=retries),
             unlogged=unlogged,
         )
-        running = RunningSave(save, user_messages)
-        self._running.add(running)
-        self._start(partial(self._run, sealed, running))
-        return running
+        return self._saves.begin(sealed, save, user_messages)
 
-    async def _run(self, sealed: Sealed, running: RunningSave) -> None:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        try:
-            await running.run()
-        finally:
-            self._running.discard(running)
-            self._changed()
-        self._reports.made(sealed, running, loop.time() - begun)
 
-    def _writer(self, ref: StreamRef, began: Beginning, saver: Saver) -> SessionWriter:
-        return SessionWriter(self._store, saver, ref.key, began, reachable=lambda: not self._breaker.open)
-
-    def saver(self, target: Target) -> Saver:
-        """The one way from this process to a message store, for whoever reads from it too."""
-        saver = self._savers.get(target)
-        if saver is None:
-            saver = self._savers[target] = Saver(target, self._settings, on_change=self._reports.breaker_changed)
-        return saver
+async def _persisted_later(running: RunningSave) -> Persisted:
+    """What a save came to for which nothing can be owed, once it is over."""
+    result = await running.wait()
+    return Persisted.NO if result is None else _PERSISTED.get(result.verdict, Persisted.NO)
 
 
 def _payload(user_messages: UserMessages) -> bytes:

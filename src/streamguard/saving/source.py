@@ -11,13 +11,13 @@ from typing import Final
 from ..decoding import DAMAGE
 from ..errors import LogBrokenError, StreamGuardError
 from ..offloading import offloaded
-from ..runtime.ending.finishing import Sealed
 from ..stores.base import StreamMeta, StreamStore
 from ..stores.log_reads import LogReads
 from ..values import START, EventKind, Position, StreamRef
 from ..wire import UIMessage, knows_protocol, protocol_named
 from ..wire.large_json import LARGE
 from .calls import Attempts
+from .sealed_stream import SealedStream
 
 __all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
 
@@ -71,7 +71,7 @@ class Source:
 
 
 async def fold_stream(
-    reads: LogReads, sealed: Sealed, source: Source, attempts: Attempts, *, previous: UIMessage | None = None
+    reads: LogReads, sealed: SealedStream, source: Source, attempts: Attempts, *, previous: UIMessage | None = None
 ) -> UIMessage:
     """The message that a stream makes of `previous`. Gives other tasks a turn as it goes.
 
@@ -116,7 +116,7 @@ async def fold_earlier(
     for meta in reversed(chain):
         if meta.seal is None or not knows_protocol(meta.protocol):
             continue
-        sealed = Sealed.of_meta(meta, meta.seal)
+        sealed = SealedStream.of_meta(meta, meta.seal)
         try:
             message = await fold_stream(reads, sealed, Source(meta.ref, meta.seal.last_seq), attempts, previous=message)
         except LogUnreadableError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...faults import Fault
+from ...saving.end_steps import EndResult
 from ...stores.base import Seal
 from ...values import EventKind, Outcome, Usage
 from ...wire.base import WireProtocol
 from ..producing.stream import LiveStream
 from ..request import Ending
-from .finishing import Settled
 
 __all__ = ["close_open_parts", "end_events", "proposed_seal"]
 
@@ -40,11 +40,11 @@ def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
 
 
 def end_events(
-    protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes], settled: Settled
+    protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes], result: EndResult
 ) -> list[tuple[EventKind, bytes]]:
     """What saving and settling came to, the fault as a notice, then the protocol's closing parts."""
-    events = [(EventKind.NOTICE, notice.to_json()) for notice in settled.notices]
-    events += [(EventKind.CLOSING, payload) for payload in settled.closing]
+    events = [(EventKind.NOTICE, notice.to_json()) for notice in result.notices]
+    events += [(EventKind.CLOSING, payload) for payload in result.closing]
     if fault is not None and outcome is not Outcome.COMPLETED:
         events.append((EventKind.NOTICE, fault.to_json()))
     events += [(EventKind.CLOSING, payload) for payload in protocol.closing(outcome, fault, held)]

@@ -16,18 +16,20 @@ from ...deadlines import Deadline
 from ...errors import StoreCorruptError, StoreUnavailableError
 from ...faults import Fault
 from ...observations import Observation, Signal
+from ...saving.end_steps import EndResult, EndSteps, LocalStream
 from ...settings import Settings
 from ...stores.base import AppendReply, Close, LostLog, Seal, Status, StreamStore, Terminal
 from ...stores.breaker import Breaker
 from ...values import EventKind, Outcome, StreamRef
 from ...wire.base import WireProtocol
 from ..producing.stream import LiveStream
+from ..producing.stream_records import new_stream_of, sealed_stream_of
 from ..request import Ending
 from ..viewing.feed import LOG_LOST
 from .end_events import close_open_parts, end_events, proposed_seal
-from .finishing import Finishing, Sealed, Settled, new_stream_of
+from .local_stream import local_stream_of
 
-__all__ = ["Finaliser", "new_stream_of"]
+__all__ = ["Finaliser"]
 
 T = TypeVar("T")
 
@@ -45,7 +47,7 @@ class Finaliser:
         settings: Settings,
         *,
         observe: Callable[[Observation], None],
-        finishing: Finishing,
+        end_steps: EndSteps,
         give_up: Callable[[], bool],
         on_superseded: Callable[[LiveStream], None],
     ) -> None:
@@ -53,7 +55,7 @@ class Finaliser:
         self._breaker = breaker
         self._settings = settings
         self._observe = observe
-        self._finishing = finishing
+        self._end_steps = end_steps
         self._give_up = give_up
         """Whether retries against an unreachable store should end (the drain is over)."""
         self._on_superseded = on_superseded
@@ -74,7 +76,9 @@ class Finaliser:
     async def _finalise(self, stream: LiveStream, ending: Ending) -> None:
         close_open_parts(stream, ending)
         stream.flush()
-        if self._finishing.has_nothing_to_do(stream) and await self._sealed_and_closed(stream, ending):
+        if self._end_steps.have_nothing_to_do(stream.ref, stream.request.binding) and await self._sealed_and_closed(
+            stream, ending
+        ):
             return
         await self._flushed(stream)
         if stream.superseded:
@@ -98,27 +102,27 @@ class Finaliser:
             await self._end_degraded(stream, ending)
             return
         stream.seal = seal
-        settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
+        result = await self._end_steps.finish(sealed_stream_of(stream, seal), self._local(stream))
         if not stream.owned():
             # What was left to the new owner, such as settling, is not done here. Should the store lose the takeover, a
             # close under the old epoch would pass, and nobody would do it: a sweep finds the sealed stream instead.
             self._end_superseded(stream)
             return
-        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        reply = await self._retry(partial(self.close, close, settled), deadline=self._deadline())
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
+        reply = await self._retry(partial(self.close, close, result), deadline=self._deadline())
         if reply is not None and reply.status is Status.NOT_SEALED and stream.owned():
-            reply = await self._closed_again(stream, seal, close, settled)
+            reply = await self._closed_again(stream, seal, close, result)
         if not stream.owned():  # its feed is the follower's already
             self._end_superseded(stream)
             return
         if reply is None:
-            self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held, settled)
-            await self._retry(partial(self.close, close, settled), deadline=None)
-            self._ended(stream, seal.outcome, settled, seal.fault)
+            self._show_local_end(stream, Ending(seal.outcome, seal.fault), seal.held, result)
+            await self._retry(partial(self.close, close, result), deadline=None)
+            self._ended(stream, seal.outcome, result, seal.fault)
             return
-        self._show_closed(stream, close, reply, seal.held, settled)
+        self._show_closed(stream, close, reply, seal.held, result)
         if stream.owned():
-            self._ended(stream, seal.outcome, settled, seal.fault)
+            self._ended(stream, seal.outcome, result, seal.fault)
 
     async def _sealed_and_closed(self, stream: LiveStream, ending: Ending) -> bool:
         """End a stream in one round trip, the one of its last append if there is one under way: the seal refuses where
@@ -126,8 +130,8 @@ class Finaliser:
         await stream.all_sent()
         if stream.degraded or stream.superseded:
             return False
-        seal, settled = proposed_seal(stream, ending), Settled()
-        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
+        seal, result = proposed_seal(stream, ending), EndResult()
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
         stream.closing = True
         try:
             answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=self._deadline())
@@ -139,9 +143,9 @@ class Finaliser:
                 stream.resubmit()  # the writer may have left it to this
             return False
         stream.seal = seal
-        self._show_closed(stream, close, reply, seal.held, settled)
+        self._show_closed(stream, close, reply, seal.held, result)
         if stream.owned():
-            self._ended(stream, seal.outcome, settled, seal.fault)
+            self._ended(stream, seal.outcome, result, seal.fault)
         return True
 
     def closing(
@@ -151,27 +155,29 @@ class Finaliser:
         epoch: int,
         message_id: str,
         seal: Seal,
-        settled: Settled,
+        result: EndResult,
     ) -> Close:
-        """What `close` writes for a seal: result notices, the fault, the protocol's closing parts, the terminal."""
-        events = end_events(protocol, seal.outcome, seal.fault, seal.held, settled)
+        """What `close` writes for a seal: the notices, the fault, the protocol's closing parts, the terminal."""
+        events = end_events(protocol, seal.outcome, seal.fault, seal.held, result)
         terminal = Terminal(
-            seal.outcome, settled.persisted, settled.quota, message_id, seal.fault, original=seal.original
+            seal.outcome, result.persisted, result.quota, message_id, seal.fault, original=seal.original
         )
         settings = self._settings
-        retention = settings.finished_ttl_seconds if settled.owed is None else settings.outbox_retention_seconds
-        return Close(ref, epoch, events, terminal, retention, settled.owed)
+        retention = (
+            settings.finished_ttl_seconds if result.outbox_payload is None else settings.outbox_retention_seconds
+        )
+        return Close(ref, epoch, events, terminal, retention, result.outbox_payload)
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    async def close(self, close: Close, settled: Settled) -> AppendReply:
+    async def close(self, close: Close, result: EndResult) -> AppendReply:
         """Close, and have what is left go on. The index entry comes first: without one nobody would find what the
         close leaves owed."""
         if close.outbox_payload is not None:
-            await self._store.enqueue(close.ref, due_seconds=settled.due_seconds)
+            await self._store.enqueue(close.ref, due_seconds=result.due_seconds)
         reply = await self._store.close(close)
-        if reply.status in (Status.OK, Status.DUPLICATE) and settled.after_close is not None:
-            settled.after_close()
+        if reply.status in (Status.OK, Status.DUPLICATE) and result.after_close is not None:
+            result.after_close()
         return reply
 
     async def _flushed(self, stream: LiveStream) -> None:
@@ -198,22 +204,27 @@ class Finaliser:
             if stream.degraded or stream.superseded:
                 return status, None
 
-    async def _closed_again(self, stream: LiveStream, seal: Seal, close: Close, settled: Settled) -> AppendReply | None:
+    async def _closed_again(
+        self, stream: LiveStream, seal: Seal, close: Close, result: EndResult
+    ) -> AppendReply | None:
         """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided."""
         status, standing = await self._seal(stream, seal, self._deadline())
         if status is None:
             return None
         if standing != seal:
             return AppendReply(status, 0, stop_requested=False)
-        return await self._retry(partial(self.close, close, settled), deadline=self._deadline())
+        return await self._retry(partial(self.close, close, result), deadline=self._deadline())
 
     async def _seal_late(self, stream: LiveStream, proposal: Seal) -> None:
         """Give its viewers their end, and write it when the store is back. The log itself is whole."""
         feed, held = stream.feed, proposal.held
         ending = Ending(proposal.outcome, proposal.fault)
         # Should the store never return, the database has it. What both have is the same, or the first of it stands.
-        saved = await self._finishing.finish_unlogged(
-            Sealed.of_stream(stream, proposal), stream, feed.all_data() if stream.saved else (), after_seq=feed.base
+        saved = await self._end_steps.finish_unlogged(
+            sealed_stream_of(stream, proposal),
+            self._local(stream),
+            feed.all_data() if stream.saved else (),
+            after_seq=feed.base,
         )
         self._show_local_end(stream, ending, held, saved)
         answer = await self._retry(lambda: self._store.seal(stream.ref, stream.epoch, proposal), deadline=None)
@@ -227,10 +238,10 @@ class Finaliser:
         stream.seal = seal
         if saved.later is not None:
             await saved.later()
-        settled = await self._finishing.finish(Sealed.of_stream(stream, seal), stream)
-        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, settled)
-        await self._retry(partial(self.close, close, settled), deadline=None)
-        self._ended(stream, seal.outcome, settled, seal.fault)
+        result = await self._end_steps.finish(sealed_stream_of(stream, seal), self._local(stream))
+        close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
+        await self._retry(partial(self.close, close, result), deadline=None)
+        self._ended(stream, seal.outcome, result, seal.fault)
 
     async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
         if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
@@ -240,11 +251,14 @@ class Finaliser:
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
         seal = proposed_seal(stream, ending)
-        settled = await self._finishing.finish_unlogged(
-            Sealed.of_stream(stream, seal), stream, feed.all_data() if stream.saved else (), after_seq=feed.base
+        result = await self._end_steps.finish_unlogged(
+            sealed_stream_of(stream, seal),
+            self._local(stream),
+            feed.all_data() if stream.saved else (),
+            after_seq=feed.base,
         )
-        self._show_local_end(stream, ending, held, settled)
-        await self._tombstone(stream, ending, settled)
+        self._show_local_end(stream, ending, held, result)
+        await self._tombstone(stream, ending, result)
 
     async def _end_unreadable(self, stream: LiveStream, ending: Ending) -> None:
         """The stream's own record came in the way of its end: end it as one without a log."""
@@ -254,22 +268,22 @@ class Finaliser:
         stream.degrade("record_unreadable")
         if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
             stream.disowned = True
-            self._ended(stream, ending.outcome, Settled(), ending.fault)
+            self._ended(stream, ending.outcome, EndResult(), ending.fault)
         else:
             await self._end_degraded(stream, ending)
 
-    async def _tombstone(self, stream: LiveStream, ending: Ending, settled: Settled) -> None:
+    async def _tombstone(self, stream: LiveStream, ending: Ending, result: EndResult) -> None:
         """One terminal record with the real outcome, and nothing else, for a log that is not the whole stream."""
-        if settled.later is not None:
-            settled = replace(settled, persisted=await settled.later(), later=None)
+        if result.later is not None:
+            result = replace(result, persisted=await result.later(), later=None)
         if not stream.disowned:
-            written = settled.quota
+            written = result.quota
 
             async def lose() -> AppendReply:
                 nonlocal written
-                written = settled.quota_now
+                written = result.quota_now
                 terminal = Terminal(
-                    ending.outcome, settled.persisted, written, stream.message_id, ending.fault, LOG_LOST
+                    ending.outcome, result.persisted, written, stream.message_id, ending.fault, LOG_LOST
                 )
                 retention = self._settings.finished_ttl_seconds
                 return await self._store.declare_lost(
@@ -278,32 +292,32 @@ class Finaliser:
 
             try:
                 reply = await self._retry(lose, deadline=None)
-                if settled.quota_now is not written:  # it was settled while the record was on its way
+                if result.quota_now is not written:  # it was settled while the record was on its way
                     await self._retry(
-                        lambda: self._store.update_meta(stream.ref, quota=settled.quota_now), deadline=None
+                        lambda: self._store.update_meta(stream.ref, quota=result.quota_now), deadline=None
                     )
             except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
                 stream.disowned = True
             else:
                 if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
                     stream.disowned = True
-            settled = replace(settled, quota=settled.quota_now)
-        self._ended(stream, ending.outcome, settled, ending.fault)
+            result = replace(result, quota=result.quota_now)
+        self._ended(stream, ending.outcome, result, ending.fault)
 
-    def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], settled: Settled) -> None:
+    def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], result: EndResult) -> None:
         """Give this process's viewers the stream's end, without ids: it is not in the log."""
         feed = stream.feed
         feed.lose_ids()
-        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held, settled):
+        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held, result):
             feed.push(kind, data)
-        terminal = Terminal(ending.outcome, settled.persisted, settled.quota, stream.message_id, ending.fault, LOG_LOST)
+        terminal = Terminal(ending.outcome, result.persisted, result.quota, stream.message_id, ending.fault, LOG_LOST)
         feed.push(EventKind.TERMINAL, terminal.to_json())
         feed.show(feed.emitted)
         feed.end(complete=True)
         stream.finish()
 
     def _show_closed(
-        self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], settled: Settled
+        self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], result: EndResult
     ) -> None:
         feed = stream.feed
         if reply.status in (Status.OK, Status.DUPLICATE):
@@ -321,13 +335,16 @@ class Finaliser:
             self._end_superseded(stream)
             return
         # The log vanished between seal and close (erased, or the store came back empty).
-        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held, settled)
+        self._show_local_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held, result)
+
+    def _local(self, stream: LiveStream) -> LocalStream:
+        return local_stream_of(stream, self._store, self._breaker)
 
     def _end_superseded(self, stream: LiveStream) -> None:
         """Its viewers go on with what the new owner writes (the runtime follows it for them)."""
         stream.finish()
 
-    def _ended(self, stream: LiveStream, outcome: Outcome, settled: Settled, fault: Fault | None) -> None:
+    def _ended(self, stream: LiveStream, outcome: Outcome, result: EndResult, fault: Fault | None) -> None:
         self._observe(
             Observation.about(
                 stream,
@@ -335,8 +352,8 @@ class Finaliser:
                 fault=fault,
                 fields={
                     "outcome": outcome,
-                    "persisted": settled.persisted,
-                    "quota": settled.quota,
+                    "persisted": result.persisted,
+                    "quota": result.quota,
                     "events": stream.feed.emitted,
                     "bytes": stream.feed.data_bytes,
                     "seconds": stream.age_seconds,

@@ -12,12 +12,12 @@ from itertools import islice
 from typing import Final
 
 from ...errors import LogBrokenError
+from ...saving.service import Saving
 from ...settings import Settings
 from ...stores.base import Append, Status, StreamMeta, StreamStore
 from ...stores.log_reads import LogReads
 from ...values import START, EventKind, Position
 from ...wire import protocol_named
-from .finishing import Finishing
 
 __all__ = ["OpenParts"]
 
@@ -31,11 +31,11 @@ LEASE_PARTS: Final = 3
 class OpenParts:
     """Finds the open parts of streams whose epoch this process has just raised, and logs their ends."""
 
-    def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, finishing: Finishing) -> None:
+    def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, saving: Saving) -> None:
         self._store = store
         self._reads = reads
         self._settings = settings
-        self._finishing = finishing
+        self._saving = saving
 
     async def of(self, meta: StreamMeta) -> Sequence[bytes]:
         """The payloads that end what the stream left open; none where its log cannot be read to its end.
@@ -49,7 +49,7 @@ class OpenParts:
         open_parts = protocol_named(meta.protocol).open_parts()
         if open_parts is None or meta.last_seq == 0:
             return ()
-        open_parts.answered(await self._finishing.continued(meta))
+        open_parts.answered(await self._saving.continued(meta))
         loop = asyncio.get_running_loop()
         position, renewed = START, loop.time()
         while position.seq < meta.last_seq:

@@ -9,16 +9,19 @@ from typing import Protocol
 from ...errors import StoreError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
+from ...saving.end_steps import EndSteps
+from ...saving.sealed_stream import SealedStream
+from ...saving.service import Saving
 from ...settings import Settings
 from ...stores.base import LostLog, Seal, Status, StreamMeta, StreamStore, Terminal
 from ...stores.log_reads import LogReads
 from ...values import Outcome, Persisted
 from ...wire import protocol_named
 from ...wire.base import WireProtocol
+from ..producing.stream_records import new_stream_of_meta
 from ..request import Ending
 from ..viewing.feed import LOG_LOST
 from .finaliser import Finaliser
-from .finishing import Finishing, Sealed, new_stream_of_meta
 from .open_parts import OpenParts
 from .silence import is_silent
 
@@ -43,17 +46,19 @@ class Takeover:
         *,
         reads: LogReads,
         finaliser: Finaliser,
-        finishing: Finishing,
+        end_steps: EndSteps,
+        saving: Saving,
         observe: Observer,
         start: StartTask,
     ) -> None:
         self._store = store
         self._settings = settings
         self._finaliser = finaliser
-        self._finishing = finishing
+        self._end_steps = end_steps
+        self._saving = saving
         self._observe = observe
         self._start = start
-        self._open_ends = OpenParts(store, reads, settings, finishing)
+        self._open_ends = OpenParts(store, reads, settings, saving)
 
     def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`end` in a task of the runtime's own."""
@@ -83,7 +88,7 @@ class Takeover:
 
     async def _end_logged(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
         seal = meta.seal
-        if seal is None and await self._finishing.is_saved_whole(meta):
+        if seal is None and await self._saving.is_saved_whole(meta):
             return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
         if seal is None:
             silent = await is_silent(self._store, meta, self._settings)
@@ -94,9 +99,9 @@ class Takeover:
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
             if seal is None:
                 return None
-        settled = await self._finishing.finish(Sealed.of_meta(meta, seal), None)
-        close = self._finaliser.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, settled)
-        reply = await self._finaliser.close(close, settled)
+        result = await self._end_steps.finish(SealedStream.of_meta(meta, seal), None)
+        close = self._finaliser.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, result)
+        reply = await self._finaliser.close(close, result)
         return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
@@ -106,18 +111,20 @@ class Takeover:
         # Nothing goes into such a log: what it leaves open is ended in the saved message alone.
         ends = tuple(await self._open_ends.of(meta)) if early else ()
         seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, ends, silent=silent)
-        settled = await self._finishing.finish_unlogged(Sealed.of_meta(meta, seal), None, (), after_seq=meta.last_seq)
-        persisted = Persisted.NO if settled.persisted is Persisted.PENDING else settled.persisted
-        terminal = Terminal(proposed.outcome, persisted, settled.quota, meta.message_id, proposed.fault, LOG_LOST)
+        result = await self._end_steps.finish_unlogged(
+            SealedStream.of_meta(meta, seal), None, (), after_seq=meta.last_seq
+        )
+        persisted = Persisted.NO if result.persisted is Persisted.PENDING else result.persisted
+        terminal = Terminal(proposed.outcome, persisted, result.quota, meta.message_id, proposed.fault, LOG_LOST)
         reply = await self._store.declare_lost(
             LostLog(new_stream_of_meta(meta), meta.epoch, 0.0, self._settings.finished_ttl_seconds, terminal)
         )
         if reply.status not in (Status.OK, Status.DUPLICATE):
             return None
-        if settled.after_close is not None:
-            settled.after_close()
-        if settled.quota_now is not settled.quota:
-            await self._store.update_meta(meta.ref, quota=settled.quota_now)
+        if result.after_close is not None:
+            result.after_close()
+        if result.quota_now is not result.quota:
+            await self._store.update_meta(meta.ref, quota=result.quota_now)
         return proposed
 
 

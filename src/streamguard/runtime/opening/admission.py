@@ -19,8 +19,8 @@ from ...stores.breaker import Breaker
 from ...stores.budget import Budget
 from ...values import Outcome, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
-from ..ending.finaliser import new_stream_of
 from ..producing.stream import LiveStream
+from ..producing.stream_records import new_stream_of
 from ..request import StreamRequest
 from ..versions import NEWER_FORMAT, RETRY_AFTER_SECONDS, UNKNOWN_PROTOCOL
 from .steps_in_doubt import Withdrawals
@@ -95,7 +95,12 @@ class Admission:
         if record is not None and record.active is not None and _joins(request, record.active):
             self._check_protocol(request, record.active)
             return record.active  # it is counted already
-        held = await self._reserving.reserve(ref, request.demand, request, budget if self._shares_server else None)
+        held = await self._reserving.reserve(
+            ref,
+            request.demand,
+            request_id=request.request_id,
+            budget=budget if self._shares_server else None,
+        )
         try:
             opened = await self._open(stream, budget)
         except BaseException:

@@ -14,6 +14,7 @@ from typing import Final
 from ...errors import EventTooLargeError, FaultError, StreamLimitError
 from ...faults import Fault, FaultCode
 from ...frames import described, raised_in
+from ...saving.faults import fault_of_failed_save
 from .stream import LiveStream
 
 __all__ = ["fault_of"]
@@ -76,6 +77,9 @@ _WRAPPINGS: Final = 5
 
 def fault_of(error: BaseException, stream: LiveStream) -> Fault:
     """What an endpoint's exception means to a client, without its text, unless the guard is in debug mode."""
+    unsaved = fault_of_failed_save(stream, error, stream.user_messages)
+    if unsaved is not None:
+        return unsaved
     fault = _fault_of(error, stream)
     return fault.with_debug(described(error)) if stream.settings.debug else fault
 

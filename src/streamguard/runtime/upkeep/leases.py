@@ -11,8 +11,8 @@ from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
 from ...settings import Settings
 from ...stores.base import AppendReply, Hint, LostLog, Status, StreamStore
 from ...stores.breaker import Breaker
-from ..ending.finaliser import new_stream_of
 from ..producing.stream import LiveStream
+from ..producing.stream_records import new_stream_of
 
 __all__ = ["Leases"]
 

@@ -1,0 +1,57 @@
+"""What the records of a stream say of it: made of a stream produced here, or of another record."""
+
+from __future__ import annotations
+
+from ...saving.beginning import Beginning
+from ...saving.sealed_stream import SealedStream
+from ...stores.base import NewStream, Seal, StreamMeta
+from ..producing.stream import LiveStream
+
+__all__ = ["beginning_of", "new_stream_of", "new_stream_of_meta", "sealed_stream_of"]
+
+
+def beginning_of(stream: LiveStream) -> Beginning:
+    """When a stream produced here began."""
+    return Beginning(stream.created_at, stream.opened_at)
+
+
+def sealed_stream_of(stream: LiveStream, seal: Seal) -> SealedStream:
+    """A stream produced here, with the end that was decided for it."""
+    return SealedStream(
+        ref=stream.ref,
+        message_id=stream.message_id,
+        protocol=stream.protocol.name,
+        binding=stream.request.binding,
+        epoch=stream.epoch,
+        began=beginning_of(stream),
+        seal=seal,
+        request_id=stream.request_id,
+    )
+
+
+def new_stream_of(stream: LiveStream) -> NewStream:
+    """The registration of a stream produced here."""
+    return NewStream(
+        ref=stream.ref,
+        message_id=stream.message_id,
+        protocol=stream.protocol.name,
+        binding=stream.request.binding,
+        fingerprint=stream.request.fingerprint,
+        age_seconds=stream.age_seconds,
+        abandon_after_seconds=stream.request.abandon_after_seconds,
+        client_version=stream.protocol.client_version,
+    )
+
+
+def new_stream_of_meta(meta: StreamMeta) -> NewStream:
+    """The registration of any stream, from its record."""
+    return NewStream(
+        ref=meta.ref,
+        message_id=meta.message_id,
+        protocol=meta.protocol,
+        binding=meta.binding,
+        fingerprint=meta.fingerprint,
+        age_seconds=meta.age_seconds,
+        abandon_after_seconds=meta.abandon_after_seconds,
+        client_version=meta.client_version,
+    )

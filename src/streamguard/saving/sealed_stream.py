@@ -1,0 +1,44 @@
+"""A stream whose end is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..stores.base import Seal, StreamMeta
+from ..values import Outcome, StreamRef
+from .beginning import Beginning
+
+__all__ = ["SealedStream"]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedStream:
+    """What it takes to save a stream whose end is decided, in any process."""
+
+    ref: StreamRef
+    message_id: str
+    protocol: str
+    binding: str
+    epoch: int
+    began: Beginning
+    seal: Seal
+    request_id: str | None = None
+    """None where the request is no longer known."""
+
+    @classmethod
+    def of_meta(cls, meta: StreamMeta, seal: Seal) -> SealedStream:
+        """Of any stream, from its record."""
+        return cls(
+            ref=meta.ref,
+            message_id=meta.message_id,
+            protocol=meta.protocol,
+            binding=meta.binding,
+            epoch=meta.epoch,
+            began=Beginning.of_meta(meta),
+            seal=seal,
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ended by itself."""
+        return self.seal.outcome is Outcome.COMPLETED
