@@ -35,7 +35,7 @@ REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 SOURCES = Path(streamguard.__file__).parent
 ELSEWHERE = {
     "decoding.py": "the one place",
-    "wire/_json.py": "reads what a model streams, piece by piece",
+    "wire/partial_json.py": "reads what a model streams, piece by piece",
 }
 
 JUNK = [

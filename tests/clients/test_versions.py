@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from streamguard.wire._parts import KNOWN
-from streamguard.wire.client_versions import VERSIONS, ClientVersion
+from streamguard.wire.ui_message.client_versions import VERSIONS, ClientVersion
+from streamguard.wire.ui_message.parts import KNOWN
 
 from .test_clients import node, run_script
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from streamguard.wire import fold
-from streamguard.wire._open_calls import CALL_CLOSED
+from streamguard.wire.closed_calls import CALL_CLOSED
 from tests.harness.redis import RedisServer
 from tests.harness.sse import SseEvent, resume
 from tests.harness.waiting import wait_until

@@ -16,7 +16,7 @@ from streamguard.runtime.ending import open_parts as open_ends_module
 from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import EventKind, Outcome
-from streamguard.wire._open_calls import CALL_CLOSED
+from streamguard.wire.closed_calls import CALL_CLOSED
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

@@ -30,8 +30,8 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.testing import GuardedApp
 from streamguard.values import Outcome, Persisted, SessionKey, StreamRef
 from streamguard.wire import protocol_named
-from streamguard.wire._text_fold import TextFold
 from streamguard.wire.folding import MessageFold
+from streamguard.wire.text_fold import TextFold
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire import UIMessage, fold, protocol_named
-from streamguard.wire._parts import KNOWN
 from streamguard.wire.base import LeftOut, WireProtocol
-from streamguard.wire.client_versions import UNSPECIFIED, VERSIONS, client_version
+from streamguard.wire.ui_message.client_versions import UNSPECIFIED, VERSIONS, client_version
+from streamguard.wire.ui_message.parts import KNOWN
 from streamguard.wire.values import Reason
 
 LIMIT: Final = 1_048_576

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamguard.wire._json import Json, partial_json
 from streamguard.wire.folding import MessageFold, UIMessage, fold
+from streamguard.wire.partial_json import Json, partial_json
 from streamguard.wire.ui_message import UIMessageProtocol
 
 

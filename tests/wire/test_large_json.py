@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamguard.wire import _json, large_json
+from streamguard.wire import large_json, partial_json
 from streamguard.wire.large_json import decode_text, encode_text, is_large, json_pieces, read_large_json
 
 TEXTS = st.text(st.characters(), max_size=40)
@@ -30,7 +30,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is large for this module begins with a few characters."""
     monkeypatch.setattr(large_json, "LARGE", 8)
     monkeypatch.setattr(large_json, "_STEP", 5)
-    monkeypatch.setattr(_json, "_STEP", 5)
+    monkeypatch.setattr(partial_json, "_STEP", 5)
 
 
 @given(VALUES, st.booleans(), st.booleans())
@@ -74,7 +74,7 @@ def test_deltas_are_joined_across_steps(text: str, cuts: list[int]) -> None:
     edges = sorted({0, len(halves), *(min(cut, len(halves)) for cut in cuts)})
     pieces = [halves[start:end] for start, end in itertools.pairwise(edges)]
     expected = halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    assert _json.joined(pieces) == expected
+    assert partial_json.joined(pieces) == expected
 
 
 @given(st.binary(max_size=60))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from streamguard.wire import fold, protocol_named
-from streamguard.wire._last_step import CUT_OFF
+from streamguard.wire.ui_message.last_step import CUT_OFF
 
 UI = protocol_named("ui-message")
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamguard.wire import UIMessage, fold, protocol_named
-from streamguard.wire._open_calls import CALL_CLOSED
 from streamguard.wire.base import Encoder
-from streamguard.wire.tool_results import with_tool_results
+from streamguard.wire.closed_calls import CALL_CLOSED
+from streamguard.wire.ui_message.tool_results import with_tool_results
 
 UI = protocol_named("ui-message")
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from streamguard.wire import UIMessage, protocol_named
-from streamguard.wire.tool_results import with_tool_results
+from streamguard.wire.ui_message.tool_results import with_tool_results
 
 
 def folded(protocol: str, payloads: list[bytes], previous: UIMessage | None = None) -> UIMessage:

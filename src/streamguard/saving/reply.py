@@ -33,7 +33,7 @@ from ..stores.log_reads import LogReads
 from ..values import Persisted, StreamRef, StreamState
 from ..wire import UIMessage
 from ..wire.folding import Json
-from ..wire.tool_results import with_tool_results
+from ..wire.ui_message.tool_results import with_tool_results
 from .calls import Attempts, SavingPausedError
 from .sealed_stream import SealedStream
 from .session_writer import ErasedError, SessionWriter, ui_message_of

@@ -21,7 +21,7 @@ from ..messages import Message, Role, Supersedes
 from ..settings import Settings
 from ..values import StreamRef
 from ..wire.folding import Json
-from ..wire.tool_results import with_tool_results
+from ..wire.ui_message.tool_results import with_tool_results
 from .beginning import Beginning
 from .calls import Attempts
 from .entry import Entry

@@ -7,8 +7,8 @@ Source: `processUIMessageStream` and `createStreamingUIMessageState` of the npm 
 2. Halves of a surrogate pair in two deltas are joined, as JavaScript's strings do by themselves; a lone half becomes
    U+FFFD, since databases refuse it.
 3. A tool input that still streams in is read as far as it goes when somebody looks, not at each delta.
-4. What closes the calls of an answer that ended early (see `_open_calls`) changes no call that has its result: a client
-   may have said of one that it waits, which had its result in another tab.
+4. What closes the calls of an answer that ended early (see `ui_message.open_calls`) changes no call that has its
+   result: a client may have said of one that it waits, which had its result in another tab.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..decoding import read_json
-from ._json import Json, Part, given, joined, text_of
-from ._tool_fold import ToolFold
+from .partial_json import Json, Part, given, joined, text_of
+from .tool_fold import ToolFold
 
 __all__ = ["Json", "MessageFold", "UIMessage", "fold"]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, cast
 
 from ..decoding import read_json
-from ._json import Json
+from .partial_json import Json
 
 __all__ = ["LARGE", "decode_text", "encode_text", "is_large", "json_pieces", "read_large_json"]
 

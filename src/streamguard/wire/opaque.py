@@ -19,12 +19,12 @@ from typing import ClassVar, Final
 from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..values import Event, EventKind, Outcome
-from ._closing import reason_of
-from ._text_fold import TextFold
 from .base import Encoder, LeftOut, OnLeftOut, WireProtocol, nobody_told
+from .end_text import reason_of
 from .folding import UIMessage
 from .server_sent import event_block, is_event
 from .sse import BOM, Block, BlockSplitter, encode_block, encode_comment, encode_text
+from .text_fold import TextFold
 from .values import Reason, Replaced
 
 __all__ = ["OpaqueEncoder", "OpaqueProtocol"]

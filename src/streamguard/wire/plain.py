@@ -16,12 +16,12 @@ from ..decoding import read_json
 from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..values import Event, EventKind, Outcome
-from ._pieces import fitting
-from ._text_fold import TextFold
 from .base import DataLineProtocol, Encoder, OnLeftOut, nobody_told
 from .folding import UIMessage
 from .raw_sse import RawSseCheck
 from .sse import LF, encode_block, encode_text
+from .text_fold import TextFold
+from .text_pieces import fitting
 from .values import valid_text
 
 __all__ = ["PlainEncoder", "PlainProtocol"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ._json import Part
 from .folding import UIMessage
 from .large_json import decode_text
+from .partial_json import Part
 
 __all__ = ["TextFold"]
 

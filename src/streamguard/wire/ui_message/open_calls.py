@@ -16,25 +16,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ._parts import encode_part
+from ..closed_calls import CALL_CLOSED
+from .parts import encode_part
 
-__all__ = ["CALL_CLOSED", "OpenCalls", "is_closed_call", "is_closing"]
-
-CALL_CLOSED: Final = "The answer ended before this call did."
-"""The error of a call that the end of its answer closed. It marks the call: a result that comes late replaces it."""
+__all__ = ["OpenCalls"]
 
 _ENDS: Final = frozenset({"tool-input-error", "tool-output-available", "tool-output-error", "tool-output-denied"})
 """Parts after which a call has a result: also one that is `preliminary`, which stays what there is of it."""
-
-
-def is_closed_call(part: Mapping[str, object]) -> bool:
-    """Whether this part of a message is a call that the end of its answer closed."""
-    return part.get("state") == "output-error" and part.get("errorText") == CALL_CLOSED
-
-
-def is_closing(kind: str, fields: Mapping[str, object]) -> bool:
-    """Whether this part of a stream closes a call because the answer ended."""
-    return kind == "tool-output-error" and fields.get("errorText") == CALL_CLOSED
 
 
 @dataclass(slots=True)

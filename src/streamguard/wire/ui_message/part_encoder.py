@@ -1,6 +1,6 @@
 """One stream's parts as payloads, as its client's version takes them.
 
-A part that the version does not take is withheld (see `_withheld`), with one warning for each type; so is a field,
+A part that the version does not take is withheld (see `withheld`), with one warning for each type; so is a field,
 without one. `done`, which Python producers of this protocol end with, is nothing: our own `[DONE]` says that.
 
 For version 5, what comes of a dynamic call says that it is one. For 5.0.0, a tool input that failed becomes a call that
@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ._parts import DELTAS, KNOWN, CheckedPart, encode_checked, encode_shown
-from ._pieces import fitting
-from ._withheld import withheld
-from .base import LeftOut, OnLeftOut
+from ..base import LeftOut, OnLeftOut
+from ..text_pieces import fitting
+from ..values import Reason, Replaced, ValueTooLargeError, encode_json
 from .client_versions import ClientVersion
-from .values import Reason, Replaced, ValueTooLargeError, encode_json
+from .parts import DELTAS, KNOWN, CheckedPart, encode_checked, encode_shown
+from .withheld import withheld
 
 __all__ = ["PartEncoder"]
 

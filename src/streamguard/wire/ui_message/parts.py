@@ -15,19 +15,9 @@ from typing import Final, NamedTuple, cast
 
 from pydantic import BaseModel
 
-from ..errors import InvalidPartError
-from ._withheld import with_withheld
-from .values import (
-    Encoded,
-    Reason,
-    Replaced,
-    ValueTooLargeError,
-    dumped,
-    encode_json,
-    normal,
-    placeholder,
-    valid_text,
-)
+from ...errors import InvalidPartError
+from ..values import Encoded, Reason, Replaced, ValueTooLargeError, dumped, encode_json, normal, placeholder, valid_text
+from .withheld import with_withheld
 
 __all__ = ["DELTAS", "KNOWN", "CheckedPart", "encode_checked", "encode_part", "encode_shown", "part_of"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ._parts import encode_part
+from .parts import encode_part
 
 __all__ = ["CUT_OFF", "LastStep"]
 

@@ -10,8 +10,8 @@ streams that every one of those versions can read, whatever the order of the hos
    there and fail on their late end, and before the first closing part.
 3. A delta for a part that is not open opens it; an end for one is left out. Clients fail on either.
 4. Half a surrogate pair at the end of a delta waits for the next delta of the same text, and becomes U+FFFD where none
-   comes. A text over the limit becomes several deltas; any other part makes room for a smaller one (see `_parts`).
-5. A stream that ends early ends its open tool calls (see `_open_calls`), and says something (see `_last_step`).
+   comes. A text over the limit becomes several deltas; any other part makes room for a smaller one (see `parts`).
+5. A stream that ends early ends its open tool calls (see `open_calls`), and says something (see `last_step`).
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import ClassVar, Final
 
-from ..decoding import read_json
-from ..errors import InvalidPartError
-from ..faults import Fault, Severity
-from ..values import Event, EventKind, Outcome
-from ._closing import reason_of
-from ._last_step import LastStep
-from ._open_calls import OpenCalls
-from ._open_parts import UIOpenParts
-from ._part_encoder import PartEncoder
-from ._parts import DELTAS, PROTOCOL, CheckedPart, encode_part, part_of
-from ._pieces import REPLACEMENT, Halves, fitting
-from ._usage import usage_of
-from ._withheld import shown_of
-from .base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
+from ...decoding import read_json
+from ...errors import InvalidPartError
+from ...faults import Fault, Severity
+from ...values import Event, EventKind, Outcome
+from ..base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
+from ..end_text import reason_of
+from ..folding import MessageFold, UIMessage
+from ..raw_sse import RawSseCheck
+from ..sse import LF, encode_text, on_one_line
+from ..text_pieces import REPLACEMENT, Halves, fitting
+from ..values import Reason, Replaced
 from .client_versions import UNSPECIFIED, ClientVersion, client_version
-from .folding import MessageFold, UIMessage
-from .raw_sse import RawSseCheck
-from .sse import LF, encode_text, on_one_line
-from .values import Reason, Replaced
+from .last_step import LastStep
+from .open_calls import OpenCalls
+from .open_parts import UIOpenParts
+from .part_encoder import PartEncoder
+from .parts import DELTAS, PROTOCOL, CheckedPart, encode_part, part_of
+from .usage import usage_of
+from .withheld import shown_of
 
 __all__ = ["UIMessageEncoder", "UIMessageProtocol"]
 

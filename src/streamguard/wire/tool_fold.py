@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ._json import Json, Part, given, joined, partial_json, text_of
-from ._open_calls import is_closing
+from .closed_calls import is_closing
+from .partial_json import Json, Part, given, joined, partial_json, text_of
 
 __all__ = ["ENDED", "ToolFold"]
 

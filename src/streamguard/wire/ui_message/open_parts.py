@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ..decoding import DAMAGE, read_json
-from ._json import text_of
-from ._last_step import LastStep
-from ._open_calls import OpenCalls
-from ._parts import encode_part
-from .base import OpenParts
+from ...decoding import DAMAGE, read_json
+from ..base import OpenParts
+from ..partial_json import text_of
+from .last_step import LastStep
+from .open_calls import OpenCalls
+from .parts import encode_part
 
 __all__ = ["UIOpenParts"]
 

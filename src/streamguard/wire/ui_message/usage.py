@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ..decoding import read_json
+from ...decoding import read_json
 
 __all__ = ["usage_of"]
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ._json import Json, Part, text_of
-from ._open_calls import is_closed_call
-from ._tool_fold import ENDED
-from .folding import UIMessage
+from ..closed_calls import is_closed_call
+from ..folding import UIMessage
+from ..partial_json import Json, Part, text_of
+from ..tool_fold import ENDED
 
 __all__ = ["with_tool_results"]
 
