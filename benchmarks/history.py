@@ -21,8 +21,9 @@ from typing import Final
 
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.stores.base import Close, NewStream, Registered, Seal, Terminal
+from streamguard.stores.records import Close, NewStream, Seal, Terminal
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.registrations import Registered
 from streamguard.values import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 
 from .processes import RedisProcess

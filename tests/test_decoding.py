@@ -17,7 +17,7 @@ from streamguard.faults import Fault
 from streamguard.messages.sql.rows import decode_writers
 from streamguard.runtime.viewing.feed import is_tombstone
 from streamguard.saving.payload import read_payload
-from streamguard.stores.base import Terminal
+from streamguard.stores.records import Terminal
 from streamguard.stores.redis.claims import decode_claim
 from streamguard.stores.redis.codec import (
     META_FIELDS,

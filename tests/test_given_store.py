@@ -13,9 +13,9 @@ from streamguard import ConfigurationError, Observation, Settings, Signal, Store
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import MemoryQuotaStore, Quota, RedisQuotaStore
 from streamguard.stores import RedisClient
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing import FaultyStore, GuardedApp
 from streamguard.values import SessionKey
 from tests.harness.sse import EventReader, ui_text

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from structlog.testing import LogCapture
 
 from streamguard import Anonymous, ConfigurationError, NotStartedError, Signal, StreamGuard, anonymous
-from streamguard.stores.base import StreamStore
+from streamguard.stores.store import StreamStore
 from tests.harness.sse import EventReader, ui_text
 from tests.harness.waiting import wait_until_async
 from tests.web.serving import Gate, calling, make_guard, serving

@@ -29,7 +29,7 @@ from .runtime import (
     SaveOption,
 )
 from .settings import Settings
-from .stores.base import StreamStore
+from .stores.store import StreamStore
 from .web.access.authenticate import check_authenticate
 from .web.access.identity import Authenticate
 from .web.application.route_tree import routes_of

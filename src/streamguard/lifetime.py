@@ -18,7 +18,7 @@ from .reconcile.reconciler import Reconciler
 from .runtime import Bindings, QuotaBindings, Runtime
 from .runtime.upkeep.signals import ShutdownSignals
 from .settings import Settings
-from .stores.base import StreamStore
+from .stores.store import StreamStore
 from .telemetry import SentryObserver, StructlogObserver
 from .telemetry.observers import checked_observers
 from .web.access.anonymous import Anonymous

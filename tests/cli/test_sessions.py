@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from streamguard.stores.base import Seal
+from streamguard.stores.records import Seal
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
 from streamguard.testing._stream_store.outbox import owing

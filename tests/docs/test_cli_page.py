@@ -13,8 +13,8 @@ from streamguard.cli.app import app
 from streamguard.cli.exits import ExitCode
 from streamguard.cli.shapes import entry_shape, message_shapes, stream_shape
 from streamguard.saving.payload import write_payload
-from streamguard.stores.base import OutboxEntry
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import OutboxEntry
 from streamguard.testing._stream_store.steps import begin, meta
 
 from .cli_examples import PAGE, examples_in_page, run_examples, without_chance

@@ -24,10 +24,11 @@ from streamguard.messages import RedisMessageStore
 from streamguard.observations import Signal
 from streamguard.quota import Quota
 from streamguard.stores import RedisClient
-from streamguard.stores.base import NewStream, StreamStore
+from streamguard.stores.records import NewStream
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.server_facts import RedisInspector
+from streamguard.stores.store import StreamStore
 from streamguard.testing import Answer, GuardedApp
 from streamguard.testing.visitors import Visitor
 from streamguard.values import SessionKey, StreamRef, new_stream_id

@@ -20,9 +20,10 @@ from streamguard.messages import CallableSaver, MemoryMessageStore, Message, Mes
 from streamguard.messages.sql import MessageTables, SQLMessageStore
 from streamguard.quota import Admitted, CallableQuota, MemoryQuotaStore, Quota, QuotaService, RedisQuotaStore
 from streamguard.stores import RedisClient
-from streamguard.stores.base import Hint, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Hint
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing import FaultyMessageStore, FaultyStore, GuardedApp
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 

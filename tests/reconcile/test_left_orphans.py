@@ -8,7 +8,7 @@ import pytest
 
 from streamguard.reconcile.orphans import LATER_SECONDS, TOLERATED, OrphanSweep
 from streamguard.reconcile.results import Result
-from streamguard.stores.base import NewStream, StreamMeta
+from streamguard.stores.records import NewStream, StreamMeta
 from streamguard.stores.redis import RedisStore
 from streamguard.testing._stream_store.steps import fresh_key, new_stream
 from streamguard.values import StreamRef

@@ -13,8 +13,8 @@ from streamguard.errors import StoreError, StoreUnavailableError
 from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async

@@ -12,8 +12,8 @@ from streamguard.messages import Message, Role
 from streamguard.observations import Signal
 from streamguard.reconcile.outbox import CONCURRENCY, OutboxWorker
 from streamguard.runtime import Bindings, LiveStream
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Persisted, SessionKey, StreamRef
 
 from ..harness.waiting import wait_until_async

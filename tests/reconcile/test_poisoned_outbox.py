@@ -7,9 +7,9 @@ import pytest
 from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
-from streamguard.stores.base import StreamStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.store import StreamStore
 from streamguard.values import Persisted, SessionKey
 
 from ..harness.redis import RedisServer

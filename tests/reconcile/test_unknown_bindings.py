@@ -8,7 +8,7 @@ from streamguard.observations import Signal
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream
 from streamguard.saving import owed as owed_saves
-from streamguard.stores.base import StreamStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Persisted
 
 from ..runtime.conftest import Stores, look, memory, stores

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.store import StreamStore
 
 Stores = Callable[[], StreamStore]
 

@@ -25,7 +25,7 @@ from streamguard.quota import (
 )
 from streamguard.runtime import Bindings, Demand, OnQuotaFailure, QuotaBindings, QuotaTerms, Runtime, StreamRequest
 from streamguard.settings import Settings
-from streamguard.stores.base import StreamStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import StreamRef
 
 from .gates import Gated

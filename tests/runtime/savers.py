@@ -10,7 +10,8 @@ from typing import TypeVar
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, MemoryMessageStore, Message, MessageStore, StoredMessage
 from streamguard.runtime import Bindings, LiveStream
-from streamguard.stores.base import StreamMeta, StreamStore
+from streamguard.stores.records import StreamMeta
+from streamguard.stores.store import StreamStore
 from streamguard.testing._passing import PassingMessageStore
 from streamguard.values import SessionKey, StreamRef
 from streamguard.wire import protocol_named

@@ -23,7 +23,8 @@ from streamguard.runtime import (
     ViewerCutError,
 )
 from streamguard.settings import Settings
-from streamguard.stores.base import StreamMeta, StreamStore, Terminal
+from streamguard.stores.records import StreamMeta, Terminal
+from streamguard.stores.store import StreamStore
 from streamguard.values import START, EventKind, Position, SessionKey, StreamRef, StreamState, new_message_id
 from streamguard.wire import KEEP_ALIVE, protocol_named
 

@@ -10,8 +10,9 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import OnConflict
-from streamguard.stores.base import NewStream, Status, StreamMeta, StreamStore, TakeoverReply
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import NewStream, Status, StreamMeta, TakeoverReply
+from streamguard.stores.store import StreamStore
 from streamguard.values import START, Outcome, SessionKey, StreamRef
 
 from ..harness.waiting import wait_until_async

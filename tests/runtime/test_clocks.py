@@ -12,10 +12,11 @@ import pytest
 
 import streamguard
 from streamguard.saving.beginning import Beginning
-from streamguard.stores.base import Erasure, Status, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Erasure, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.scripts import Scripts
+from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import (
     begin,
     epoch_of,

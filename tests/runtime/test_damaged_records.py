@@ -10,8 +10,9 @@ import pytest
 from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.observations import Signal
 from streamguard.runtime.request import Ending
-from streamguard.stores.base import NOTHING_CONSUMED, Append, AppendReply, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import NOTHING_CONSUMED, Append, AppendReply
+from streamguard.stores.store import StreamStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import Outcome, SessionKey, StreamRef, Usage
 

@@ -11,8 +11,8 @@ from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream
 from streamguard.runtime.request import Ending
-from streamguard.stores.base import AppendReply, Status
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import AppendReply, Status
 from streamguard.values import EventKind, Outcome, SessionKey, StreamState
 
 from ..harness.waiting import wait_until_async

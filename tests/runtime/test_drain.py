@@ -14,8 +14,8 @@ from streamguard.observations import Signal
 from streamguard.runtime import Runtime, StreamRequest
 from streamguard.runtime.ending import drain
 from streamguard.runtime.upkeep import watchdog
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async

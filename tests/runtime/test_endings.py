@@ -15,8 +15,8 @@ from streamguard.runtime.producing.stream import PENDING_BYTES
 from streamguard.runtime.upkeep import watchdog
 from streamguard.runtime.viewing.feed import EVENT_BYTES
 from streamguard.settings import Settings
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import EventKind, Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async

@@ -12,9 +12,10 @@ from streamguard.observations import Signal
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
 from streamguard.settings import Settings
-from streamguard.stores.base import Status, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import EventKind, Outcome, StreamState
 
 from ..harness.waiting import wait_until, wait_until_async

@@ -12,8 +12,8 @@ from streamguard.errors import FaultError
 from streamguard.faults import Fault, FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import EventKind, Outcome, Persisted, SessionKey, StreamState, Usage
 
 from ..harness.waiting import wait_until_async

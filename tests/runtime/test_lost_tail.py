@@ -16,8 +16,9 @@ from streamguard.runtime import LiveStream, Nothing
 from streamguard.runtime.request import Ending
 from streamguard.runtime.viewing.feed import Feed
 from streamguard.runtime.viewing.follower import Follower
-from streamguard.stores.base import Hint, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Hint
+from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
 from streamguard.values import START, Event, EventKind, Outcome, Persisted, Position, SessionKey, StreamRef
 from streamguard.wire import protocol_named

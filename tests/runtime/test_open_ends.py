@@ -13,8 +13,8 @@ from streamguard.messages import Message, Role
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
 from streamguard.runtime.ending import open_parts as open_ends_module
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import EventKind, Outcome
 from streamguard.wire.closed_calls import CALL_CLOSED
 

@@ -10,8 +10,9 @@ import pytest
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.runtime import Revision
-from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import StreamMeta
+from streamguard.stores.store import StreamStore
 from streamguard.values import START, SessionKey
 
 from ..harness.waiting import wait_until_async

@@ -16,8 +16,8 @@ from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.reconcile.reservations import ReservationSweep
 from streamguard.reconcile.results import Result
 from streamguard.runtime import PartialCharge, QuotaRefusedError, QuotaTerms
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, QuotaState, StreamRef, Usage, new_stream_id
 
 from ..harness.waiting import wait_until_async

@@ -13,8 +13,8 @@ from streamguard.quota import MemoryQuotaStore
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.reservations import ReservationSweep
 from streamguard.runtime import FirstItem, LiveStream
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, QuotaState, StreamRef
 
 from ..harness.waiting import wait_until_async

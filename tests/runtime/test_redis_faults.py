@@ -11,9 +11,9 @@ from streamguard.cursor import Cursor
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.settings import Settings
-from streamguard.stores.base import StreamStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.scripts import Scripts
+from streamguard.stores.store import StreamStore
 from streamguard.values import EventKind, Outcome
 
 from ..harness.proxy import FaultProxy

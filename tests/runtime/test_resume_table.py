@@ -14,8 +14,9 @@ from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream, Nothing, Resumed
 from streamguard.runtime.request import Ending
 from streamguard.runtime.viewing.resume import resolve, resolve_after
-from streamguard.stores.base import SessionRecord, StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import SessionRecord, StreamMeta
+from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import new_stream, put, registered, try_register
 from streamguard.values import START, Outcome, Persisted, SessionKey, new_stream_id
 

@@ -18,8 +18,8 @@ from streamguard.messages import MessageStatus, Role
 from streamguard.observations import Signal
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, StreamRef
 
 from ..harness.waiting import wait_until_async

@@ -13,8 +13,8 @@ from streamguard.messages import Message, MessageStore, MessageToSave, Role, Sup
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream, Revision
 from streamguard.saving.entry import Entry
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, SessionKey
 from streamguard.wire.folding import Json
 

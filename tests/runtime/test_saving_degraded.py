@@ -8,8 +8,9 @@ from streamguard.messages import MemoryMessageStore, MessageStatus
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream, StreamRequest
-from streamguard.stores.base import StreamMeta, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import StreamMeta
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, StreamRef
 
 from ..harness.waiting import wait_until_async

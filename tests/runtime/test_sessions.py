@@ -9,9 +9,9 @@ import pytest
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.runtime import Nothing
-from streamguard.stores.base import StreamStore
 from streamguard.stores.log_reads import SLICE_BYTES
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, SessionKey, StreamState, new_stream_id
 
 from ..harness.waiting import wait_until_async

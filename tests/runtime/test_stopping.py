@@ -13,8 +13,8 @@ from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream, Meant, OnConflict
 from streamguard.runtime.request import StreamRequest
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, SessionKey
 
 from ..harness.waiting import wait_until_async

@@ -8,8 +8,8 @@ import pytest
 
 from streamguard.cursor import Cursor
 from streamguard.runtime import LiveStream
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, StreamState
 
 from ..harness.waiting import wait_until_async

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores

@@ -12,8 +12,8 @@ from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, ViewerCutError
 from streamguard.runtime.producing.stream_records import new_stream_of
 from streamguard.runtime.viewing.feed import EVENT_BYTES, Feed
-from streamguard.stores.base import LostLog, Terminal
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import LostLog, Terminal
 from streamguard.values import START, EventKind, Outcome, Persisted, QuotaState
 from streamguard.wire import protocol_named
 

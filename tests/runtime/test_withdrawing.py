@@ -10,8 +10,10 @@ import pytest
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.settings import Settings
-from streamguard.stores.base import NewStream, Status, StreamStore, Withdrawn
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import NewStream, Status
+from streamguard.stores.registrations import Withdrawn
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, SessionKey, StreamRef, new_stream_id
 
 from ..harness.waiting import wait_until_async

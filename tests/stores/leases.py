@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from streamguard.stores.base import StreamStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import begin
 from streamguard.values import StreamRef
 

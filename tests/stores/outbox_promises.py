@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from streamguard.stores.base import OutboxEntry, RequestClaim, Status
+from streamguard.stores.records import OutboxEntry, RequestClaim, Status
 from streamguard.values import StreamRef
 
 __all__ = ["OutboxPromises", "PromiseBrokenError"]

@@ -7,7 +7,8 @@ import asyncio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from streamguard.stores.base import OutboxEntry, RequestClaim, StreamStore
+from streamguard.stores.records import OutboxEntry, RequestClaim
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 
 from .rules import Twins, some_open_stream, some_stream

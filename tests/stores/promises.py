@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from streamguard.stores.base import SessionRecord, Status, StreamMeta, Withdrawn
+from streamguard.stores.records import SessionRecord, Status, StreamMeta
+from streamguard.stores.registrations import Withdrawn
 from streamguard.values import Event, EventKind, SessionKey, StreamRef, StreamState
 
 from .outbox_promises import OutboxPromises, PromiseBrokenError

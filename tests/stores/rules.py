@@ -9,23 +9,20 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from streamguard.errors import LogBrokenError
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.base import (
+from streamguard.stores.records import (
     UNTOLD,
     Append,
     AppendReply,
     Close,
-    Full,
     LostLog,
     NewStream,
-    Registered,
     Seal,
     SessionRecord,
     Status,
-    StopReply,
-    StreamStore,
     TakeoverReply,
-    Withdrawn,
 )
+from streamguard.stores.registrations import Full, Registered, StopReply, Withdrawn
+from streamguard.stores.store import StreamStore
 from streamguard.values import (
     START,
     EventKind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamguard.stores.base import Full, Occupied, Registered, Withdrawn
+from streamguard.stores.registrations import Full, Occupied, Registered, Withdrawn
 from streamguard.values import StreamRef
 
 from .outbox_promises import PromiseBrokenError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamguard.stores.base import Registered
+from streamguard.stores.registrations import Registered
 from streamguard.values import SessionKey
 
 from .outbox_promises import PromiseBrokenError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamguard.stores.base import RequestClaim
 from streamguard.stores.memory import MemoryStore, expiring
 from streamguard.stores.memory.expiring import ExpiringTable
+from streamguard.stores.records import RequestClaim
 from streamguard.values import SessionKey, StreamRef
 
 

@@ -8,8 +8,9 @@ import tracemalloc
 
 import pytest
 
-from streamguard.stores.base import Append, RequestClaim, StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Append, RequestClaim
+from streamguard.stores.store import StreamStore
 from streamguard.testing import StreamStoreSuite
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import Hints, begin, data, end, epoch_of, log, payloads, put

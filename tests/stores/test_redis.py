@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from streamguard.errors import LogBrokenError, StoreUnavailableError
-from streamguard.stores.base import Append, AppendReply, Close, Status, StopReply, StreamStore
+from streamguard.stores.records import Append, AppendReply, Close, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
 from streamguard.stores.redis.scripts import Scripts
+from streamguard.stores.registrations import StopReply
+from streamguard.stores.store import StreamStore
 from streamguard.testing import StreamStoreSuite
 from streamguard.testing._stream_store.steps import (
     a_terminal,

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.base import Append, Registered, Status
+from streamguard.stores.records import Append, Status
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.registrations import Registered
 from streamguard.testing._stream_store.steps import (
     a_seal,
     begin,

@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 
 from streamguard.errors import StoreCorruptError, StoreFormatError, StoreUnavailableError
-from streamguard.stores.base import OutboxEntry, Partition, RequestClaim, Status
 from streamguard.stores.damage import RecordKind, Unreadable
+from streamguard.stores.records import OutboxEntry, Partition, RequestClaim, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
 from streamguard.testing._stream_store.outbox import claimed, listed, owing

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from streamguard.errors import StoreCorruptError, StoreFormatError
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.base import Hint, Seal, Status, Terminal
 from streamguard.stores.damage import RecordKind, Unreadable
+from streamguard.stores.records import Hint, Seal, Status, Terminal
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.codec import decode_hint, decode_seal, items, pack_held, seal_json, text, usage_json
 from streamguard.stores.redis.driver import Reply

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.base import Hint
+from streamguard.stores.records import Hint
 from streamguard.stores.redis import RedisStore, subscriptions
 from streamguard.stores.redis.keys import Keys
 from streamguard.testing._stream_store.steps import Hints, begin, end, epoch_of, put

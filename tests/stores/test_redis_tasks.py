@@ -10,7 +10,7 @@ import pytest
 from streamguard.deadlines import Deadline
 from streamguard.errors import StoreUnavailableError
 from streamguard.stores import RedisClient
-from streamguard.stores.base import Hint
+from streamguard.stores.records import Hint
 from streamguard.stores.redis import RedisStore, driver, pipeline, subscriptions
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import Hints, begin, put

@@ -17,21 +17,20 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.base import (
+from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import (
     AppendReply,
     Erasure,
     NewStream,
-    Occupied,
     OutboxEntry,
-    Registered,
     SessionRecord,
     Status,
     StreamMeta,
-    StreamStore,
     TakeoverReply,
     Terminal,
 )
-from streamguard.stores.memory import MemoryStore
+from streamguard.stores.registrations import Occupied, Registered
+from streamguard.stores.store import StreamStore
 from streamguard.values import (
     START,
     Event,

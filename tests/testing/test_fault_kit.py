@@ -10,8 +10,8 @@ import pytest
 from streamguard import FaultCode, FaultError, Outcome, Persisted, Signal
 from streamguard.errors import MessageTimeoutError, MessageUnavailableError
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing import FaultyMessageStore, FaultyStore, MessageStoreSuite, StreamStoreSuite
 from streamguard.values import SessionKey
 

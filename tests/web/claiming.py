@@ -10,7 +10,8 @@ from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
 from streamguard.runtime.opening.idempotent_opening import open_idempotently
 from streamguard.runtime.opening.request_key import RequestKey
-from streamguard.stores.base import RequestClaim, StreamMeta, StreamStore
+from streamguard.stores.records import RequestClaim, StreamMeta
+from streamguard.stores.store import StreamStore
 from streamguard.values import StreamRef, new_stream_id
 from tests.runtime.stage import KEY, Model, Worker, saying
 

@@ -12,8 +12,8 @@ from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
 from streamguard.runtime.opening.idempotent_opening import ROUNDS, open_idempotently
-from streamguard.stores.base import RequestClaim, StreamMeta
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import RequestClaim, StreamMeta
 from streamguard.values import START, Outcome, SessionKey, StreamRef, new_stream_id
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line

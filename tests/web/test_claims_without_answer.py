@@ -6,19 +6,10 @@ import pytest
 
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
-from streamguard.stores.base import (
-    UNTOLD,
-    ClaimState,
-    Close,
-    LostLog,
-    NewStream,
-    RequestClaim,
-    Seal,
-    StreamStore,
-    Terminal,
-)
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import UNTOLD, ClaimState, Close, LostLog, NewStream, RequestClaim, Seal, Terminal
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import registered, try_register
 from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, new_stream_id
 from tests.harness.redis import RedisServer

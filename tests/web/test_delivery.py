@@ -13,9 +13,9 @@ from starlette.types import Message
 
 from streamguard.runtime import Viewer, ViewerCutError
 from streamguard.runtime.viewing.feed import CHUNK_BYTES, Feed
-from streamguard.stores.base import Terminal
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Terminal
 from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
 from streamguard.web.response.chunk_sender import FAIR_BYTES, ChunkSender
 from streamguard.wire import protocol_named

@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from streamguard import StreamGuard
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.base import StreamStore
+from streamguard.stores.store import StreamStore
 from tests.harness.waiting import wait_until_async
 from tests.runtime.lines import Line
 

@@ -9,7 +9,9 @@ import pytest
 from streamguard import StreamGuard
 from streamguard.errors import MessageUnavailableError
 from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
-from streamguard.stores.base import Close, NewStream, Registered, Seal, StreamStore, Terminal
+from streamguard.stores.records import Close, NewStream, Seal, Terminal
+from streamguard.stores.registrations import Registered
+from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, QuotaState, SessionKey, StreamRef, new_stream_id
 from tests.harness.waiting import wait_until_async
 

@@ -24,9 +24,9 @@ from streamguard.saving.calls import Attempts
 from streamguard.saving.sealed_stream import SealedStream
 from streamguard.saving.source import Source, fold_stream
 from streamguard.stores import RedisClient
-from streamguard.stores.base import Seal
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Seal
 from streamguard.testing import GuardedApp
 from streamguard.values import Outcome, Persisted, SessionKey, StreamRef
 from streamguard.wire import protocol_named

@@ -17,7 +17,7 @@ from streamguard.messages import RedisMessageStore
 from streamguard.observations import Signal
 from streamguard.quota import Quota, QuotaStore, RedisQuotaStore
 from streamguard.stores import RedisClient
-from streamguard.stores.base import StreamStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing import GuardedApp
 from streamguard.testing._passing import PassingMessageStore, PassingStore
 from streamguard.testing.faulty_stores import FaultyStore

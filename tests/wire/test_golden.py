@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from streamguard.stores.base import StreamStore
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
+from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.steps import begin
 from streamguard.values import EventKind
 from streamguard.wire import UIMessage, protocol_named

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from streamguard.faults import Fault, FaultCode, Severity
-from streamguard.stores.base import Terminal
+from streamguard.stores.records import Terminal
 from streamguard.values import Event, EventKind, Outcome, Persisted, QuotaState
 from streamguard.wire import fold, protocol_named
 from streamguard.wire.sse import on_one_line

@@ -7,7 +7,8 @@ from ..saving.bindings import Bindings
 from ..saving.owed import OwedSaves
 from ..saving.reply import SaveResult, Verdict
 from ..saving.service import Saving
-from ..stores.base import OutboxEntry, StreamStore
+from ..stores.records import OutboxEntry
+from ..stores.store import StreamStore
 from .settling import Settling
 
 __all__ = ["OutboxProcessor"]

@@ -28,7 +28,8 @@ from ..saving.reply import SaveResult, Verdict
 from ..saving.sealed_stream import SealedStream
 from ..saving.user_messages import Start
 from ..settings import Settings
-from ..stores.base import OutboxEntry, Seal, StreamMeta, StreamStore
+from ..stores.records import OutboxEntry, Seal, StreamMeta
+from ..stores.store import StreamStore
 from ..values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 from .charge import Charge, state_on_record
 from .payload import add_settlement, read_settlement

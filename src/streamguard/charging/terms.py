@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from ..errors import ConfigurationError
 from ..quota import Quota, check_quotas, consumed
-from ..stores.base import Seal
+from ..stores.records import Seal
 from ..values import Outcome
 from .charge import COMMIT_RESERVED, RELEASE, Charge
 

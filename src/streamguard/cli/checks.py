@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Final
 
 from ..errors import StoreError
-from ..stores.base import StreamStore
 from ..stores.damage import Unreadable
 from ..stores.redis.server_facts import Clock, RedisInspector, ServerFacts
+from ..stores.store import StreamStore
 from .exits import failure_of
 from .output import duration, size
 from .trial import TrialError, live_and_die

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from ..stores.base import OutboxEntry, StreamStore
+from ..stores.records import OutboxEntry
+from ..stores.store import StreamStore
 from ..values import SessionKey, StreamRef, is_stream_id
 from .exits import CommandError, ExitCode
 

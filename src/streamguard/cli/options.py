@@ -14,9 +14,9 @@ import typer
 
 from ..errors import StreamGuardError
 from ..settings import Settings
-from ..stores.base import StreamStore
 from ..stores.redis import RedisStore
 from ..stores.redis.server_facts import RedisInspector
+from ..stores.store import StreamStore
 from .exits import CommandError, ExitCode, failure_of
 from .output import Output
 

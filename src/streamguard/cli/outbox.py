@@ -9,7 +9,8 @@ import typer
 
 from ..errors import StoreCorruptError
 from ..settings import Settings
-from ..stores.base import OutboxEntry, Status, StreamStore
+from ..stores.records import OutboxEntry, Status
+from ..stores.store import StreamStore
 from ..values import Persisted
 from .entries import checked_stream_id, entries, entry_of
 from .exits import CommandError, ExitCode

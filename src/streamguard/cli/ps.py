@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import StoreUnavailableError
-from ..stores.base import StreamMeta, StreamStore
+from ..stores.records import StreamMeta
+from ..stores.store import StreamStore
 from ..values import StreamRef
 from .exits import ExitCode, failure_of
 from .interrupting import told_to_end

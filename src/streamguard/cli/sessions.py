@@ -9,7 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
-from ..stores.base import Hint, OutboxEntry, StopReply, StreamMeta, StreamStore
+from ..stores.records import Hint, OutboxEntry, StreamMeta
+from ..stores.registrations import StopReply
+from ..stores.store import StreamStore
 from ..values import Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from .entries import entry_of
 from .exits import CommandError, ExitCode

@@ -12,18 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from ..errors import StoreError
-from ..stores.base import (
-    Append,
-    Close,
-    Hint,
-    NewStream,
-    Registered,
-    RequestClaim,
-    Seal,
-    Status,
-    StreamStore,
-    Terminal,
-)
+from ..stores.records import Append, Close, Hint, NewStream, RequestClaim, Seal, Status, Terminal
+from ..stores.registrations import Registered
+from ..stores.store import StreamStore
 from ..values import (
     START,
     EventKind,

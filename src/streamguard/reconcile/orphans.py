@@ -18,8 +18,8 @@ from ..errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnava
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
-from ..stores.base import Partition, Status, StreamMeta
 from ..stores.damage import RecordKind
+from ..stores.records import Partition, Status, StreamMeta
 from ..values import Outcome, StreamRef
 from ..wire import knows_protocol
 from .results import Duty, Result, Treated

@@ -18,7 +18,7 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..saving.reply import Verdict
-from ..stores.base import OutboxEntry
+from ..stores.records import OutboxEntry
 from .results import Duty, Result, Treated
 
 __all__ = ["OutboxWorker"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, NamedTuple
 
 from ..runtime import Runtime
-from ..stores.base import OutboxEntry, StreamMeta
+from ..stores.records import OutboxEntry, StreamMeta
 from ..values import QuotaState, StreamState
 from ..wire import knows_protocol
 from .orphans import OrphanSweep

@@ -18,7 +18,7 @@ from ..errors import QuotaCorruptError, QuotaError, QuotaTimeoutError, StoreCorr
 from ..observations import Observation, Signal
 from ..quota import QuotaStore, Reservation, ReservationState
 from ..runtime import Runtime
-from ..stores.base import StreamMeta
+from ..stores.records import StreamMeta
 from ..values import QuotaState, StreamState
 from .results import Duty, Planned, Result, Step, Treated
 

@@ -20,10 +20,10 @@ from ..saving.reports import SaveReports
 from ..saving.savers import Savers
 from ..saving.service import Saving
 from ..settings import Settings
-from ..stores.base import StreamStore
 from ..stores.breaker import Breaker
 from ..stores.budget import Budget
 from ..stores.log_reads import LogReads
+from ..stores.store import StreamStore
 from ..values import SessionKey, StreamRef
 from .ending.finaliser import Finaliser
 from .ending.takeover import Takeover

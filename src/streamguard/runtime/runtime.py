@@ -25,9 +25,10 @@ from ..quota import QuotaService
 from ..saving.bindings import Bindings
 from ..saving.service import Saving
 from ..settings import Settings
-from ..stores.base import StreamMeta, StreamStore
 from ..stores.breaker import Breaker
 from ..stores.budget import Budget
+from ..stores.records import StreamMeta
+from ..stores.store import StreamStore
 from ..values import START, Outcome, Position, SessionKey, StreamRef
 from ..wire.sse import KEEP_ALIVE
 from .assembly import Assembly, Callbacks

@@ -13,9 +13,11 @@ from ..decoding import decoding
 from ..errors import FaultError, LogBrokenError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
 from ..settings import Settings
-from ..stores.base import SessionRecord, StopReply, StreamMeta, StreamStore
 from ..stores.breaker import Breaker
 from ..stores.log_reads import SLICE_BYTES, LogReads
+from ..stores.records import SessionRecord, StreamMeta
+from ..stores.registrations import StopReply
+from ..stores.store import StreamStore
 from ..values import START, Outcome, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
 from .opening.admission import Admission

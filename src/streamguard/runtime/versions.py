@@ -10,7 +10,7 @@ from typing import Final
 
 from ..errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode, Phase
-from ..stores.base import StreamMeta
+from ..stores.records import StreamMeta
 from ..values import SessionKey
 from ..wire import knows_protocol
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from ..stores.base import Erasure, StreamMeta
+from ..stores.records import Erasure, StreamMeta
 
 __all__ = ["Beginning"]
 

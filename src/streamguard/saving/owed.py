@@ -11,7 +11,8 @@ from ..errors import StoreCorruptError, StoreError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..settings import Settings
-from ..stores.base import Status, StreamStore
+from ..stores.records import Status
+from ..stores.store import StreamStore
 from ..values import Persisted, QuotaState, StreamRef
 from .reply import SaveResult, Verdict
 from .running import SHUTDOWN

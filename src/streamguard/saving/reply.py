@@ -28,8 +28,9 @@ from ..errors import (
     StoreFormatError,
 )
 from ..messages import Message, MessageStatus, MessageStore, Role, StoredMessage
-from ..stores.base import StreamMeta, StreamStore
 from ..stores.log_reads import LogReads
+from ..stores.records import StreamMeta
+from ..stores.store import StreamStore
 from ..values import Persisted, StreamRef, StreamState
 from ..wire import UIMessage
 from ..wire.folding import Json

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from ..stores.base import StreamStore
 from ..stores.breaker import Breaker
+from ..stores.store import StreamStore
 from ..values import StreamRef
 from .beginning import Beginning
 from .bindings import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..stores.base import Seal, StreamMeta
+from ..stores.records import Seal, StreamMeta
 from ..values import Outcome, StreamRef
 from .beginning import Beginning
 

@@ -14,9 +14,10 @@ from typing import Final
 from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreUnavailableError
 from ..messages import MessageStore
 from ..settings import Settings
-from ..stores.base import OutboxEntry, Seal, StreamMeta, StreamStore
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
+from ..stores.records import OutboxEntry, Seal, StreamMeta
+from ..stores.store import StreamStore
 from ..values import Persisted, StreamRef
 from ..wire import knows_protocol, protocol_named
 from ..wire.folding import Json

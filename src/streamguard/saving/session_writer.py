@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 
 from ..errors import MessageNotFoundError, MessageStoreError, MessageSupersededError, StoreError, StreamGuardError
 from ..messages import Appended, CallableSaver, Message, MessageStatus, MessageStore, Role, StoredMessage, Supersedes
-from ..stores.base import StreamMeta, StreamStore
+from ..stores.records import StreamMeta
+from ..stores.store import StreamStore
 from ..values import Outcome, Persisted, SessionKey, StreamRef, StreamState
 from ..wire import UIMessage
 from .beginning import Beginning

@@ -11,8 +11,9 @@ from typing import Final
 from ..decoding import DAMAGE
 from ..errors import LogBrokenError, StreamGuardError
 from ..offloading import offloaded
-from ..stores.base import StreamMeta, StreamStore
 from ..stores.log_reads import LogReads
+from ..stores.records import StreamMeta
+from ..stores.store import StreamStore
 from ..values import START, EventKind, Position, StreamRef
 from ..wire import UIMessage, knows_protocol, protocol_named
 from ..wire.large_json import LARGE

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..errors import StoreError, StoreUnavailableError
 from ..observations import Observation, Signal
-from .base import StreamStore
+from .store import StreamStore
 
 __all__ = ["Breaker"]
 

@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ..values import Event, Position, StreamRef
-from .base import StreamMeta, StreamStore
+from .records import StreamMeta
+from .store import StreamStore
 
 __all__ = ["SLICE_BYTES", "LogReads"]
 

@@ -1,7 +1,4 @@
-"""The words of the stream store's contract: what callers hand to a store and what it answers.
-
-`streamguard.stores.base` has the contract itself and gives these names too.
-"""
+"""What callers hand to a stream store and what it answers. `streamguard.stores.roles` has the contracts themselves."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The words of the stream store's registry: what registers a stream, and what is answered.
-
-`streamguard.stores.base` gives these names too.
-"""
+"""What the stream store's registry answers. `streamguard.stores.roles` has the contracts themselves."""
 
 from __future__ import annotations
 

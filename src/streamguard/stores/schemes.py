@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from ..errors import ConfigurationError
 from ..settings import Settings
-from .base import StreamStore
+from .store import StreamStore
 
 __all__ = [
     "GROUP",

@@ -8,31 +8,27 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from ..messages import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
-from ..stores.base import (
+from ..stores.damage import Unreadable
+from ..stores.records import (
     NOTHING_CONSUMED,
     Append,
     AppendReply,
     Close,
     Erasure,
-    Full,
     Hint,
     LostLog,
     NewStream,
-    Occupied,
     OutboxEntry,
     Partition,
-    Registered,
     RequestClaim,
     Seal,
     SessionRecord,
     Status,
-    StopReply,
     StreamMeta,
-    StreamStore,
     TakeoverReply,
-    Withdrawn,
 )
-from ..stores.damage import Unreadable
+from ..stores.registrations import Full, Occupied, Registered, StopReply, Withdrawn
+from ..stores.store import StreamStore
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 
 __all__ = ["PassingMessageStore", "PassingStore"]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from ..messages import MessageStore
-from ..stores.base import StreamStore
+from ..stores.store import StreamStore
 from ._passing import PassingMessageStore, PassingStore
 from .store_faults import StoreFaults, of_message_store, of_stream_store
 

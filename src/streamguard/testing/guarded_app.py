@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..guard import StreamGuard
 from ..loops import Home
 from ..observations import Observation, Signal
-from ..stores.base import StreamStore
+from ..stores.store import StreamStore
 from ._exchange import Exchange
 from ._lifespan import Lifespan
 from .answers import Answer, within

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...faults import Fault
 from ...saving.end_steps import EndResult
-from ...stores.base import Seal
+from ...stores.records import Seal
 from ...values import EventKind, Outcome, Usage
 from ...wire.base import WireProtocol
 from ..producing.stream import LiveStream

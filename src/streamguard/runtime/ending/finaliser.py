@@ -18,8 +18,9 @@ from ...faults import Fault
 from ...observations import Observation, Signal
 from ...saving.end_steps import EndResult, EndSteps, LocalStream
 from ...settings import Settings
-from ...stores.base import AppendReply, Close, LostLog, Seal, Status, StreamStore, Terminal
 from ...stores.breaker import Breaker
+from ...stores.records import AppendReply, Close, LostLog, Seal, Status, Terminal
+from ...stores.store import StreamStore
 from ...values import EventKind, Outcome, StreamRef
 from ...wire.base import WireProtocol
 from ..producing.stream import LiveStream

@@ -6,8 +6,9 @@ from functools import partial
 
 from ...errors import StoreError
 from ...saving.end_steps import LocalStream
-from ...stores.base import UNTOLD, StreamStore
 from ...stores.breaker import Breaker
+from ...stores.records import UNTOLD
+from ...stores.store import StreamStore
 from ..producing.stream import LiveStream
 
 __all__ = ["local_stream_of"]

@@ -6,7 +6,8 @@ from typing import Final
 
 from ...errors import LogBrokenError, StoreCorruptError
 from ...settings import Settings
-from ...stores.base import StreamMeta, StreamStore
+from ...stores.records import StreamMeta
+from ...stores.store import StreamStore
 from ...values import EventKind, Position
 from ...wire import knows_protocol, protocol_named
 

@@ -13,8 +13,9 @@ from ...saving.end_steps import EndSteps
 from ...saving.sealed_stream import SealedStream
 from ...saving.service import Saving
 from ...settings import Settings
-from ...stores.base import LostLog, Seal, Status, StreamMeta, StreamStore, Terminal
 from ...stores.log_reads import LogReads
+from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
+from ...stores.store import StreamStore
 from ...values import Outcome, Persisted
 from ...wire import protocol_named
 from ...wire.base import WireProtocol

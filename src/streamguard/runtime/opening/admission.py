@@ -14,9 +14,11 @@ from ...errors import FaultError, StoreError, StoreFormatError, StoreUnavailable
 from ...faults import Fault, FaultCode, Phase
 from ...observations import Observation, Signal
 from ...settings import Settings
-from ...stores.base import Full, Occupied, Registered, SessionRecord, Status, StopReply, StreamMeta, StreamStore
 from ...stores.breaker import Breaker
 from ...stores.budget import Budget
+from ...stores.records import SessionRecord, Status, StreamMeta
+from ...stores.registrations import Full, Occupied, Registered, StopReply
+from ...stores.store import StreamStore
 from ...values import Outcome, QuotaState, SessionKey, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
 from ..producing.stream import LiveStream

@@ -31,8 +31,8 @@ from ...deadlines import Deadline
 from ...errors import FaultError, NotStartedError, StoreError, StoreFormatError, StoreUnavailableError
 from ...faults import REGISTRY, Fault, FaultCode
 from ...observations import Observation, Signal
-from ...stores.base import ClaimState, RequestClaim, StreamMeta
 from ...stores.budget import Budget
+from ...stores.records import ClaimState, RequestClaim, StreamMeta
 from ...values import Outcome, Persisted, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
 from .. import LiveStream, Runtime, StreamRequest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...deadlines import Deadline
 from ...errors import FaultError, NotStartedError, StoreError
-from ...stores.base import ClaimState, RequestClaim
+from ...stores.records import ClaimState, RequestClaim
 from ...values import StreamRef
 from .. import LiveStream, Runtime
 

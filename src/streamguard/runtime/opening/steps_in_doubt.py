@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ...errors import NotStartedError, StoreError, StoreUnavailableError
-from ...stores.base import StreamStore
 from ...stores.breaker import Breaker
+from ...stores.store import StreamStore
 from ...values import StreamRef
 
 if TYPE_CHECKING:

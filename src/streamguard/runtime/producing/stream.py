@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from ...deadlines import Deadline, Timer
 from ...faults import Fault, FaultCode
 from ...settings import Settings
-from ...stores.base import UNTOLD, Append, Seal, StreamMeta
 from ...stores.budget import Budget
+from ...stores.records import UNTOLD, Append, Seal, StreamMeta
 from ...values import START, EventKind, Outcome, StreamRef, Usage
 from ...wire.base import Encoder, LeftOut, WireProtocol
 from ..request import Ending, FirstItem, StreamRequest

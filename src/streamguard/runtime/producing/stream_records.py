@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...saving.beginning import Beginning
 from ...saving.sealed_stream import SealedStream
-from ...stores.base import NewStream, Seal, StreamMeta
+from ...stores.records import NewStream, Seal, StreamMeta
 from ..producing.stream import LiveStream
 
 __all__ = ["beginning_of", "new_stream_of", "new_stream_of_meta", "sealed_stream_of"]

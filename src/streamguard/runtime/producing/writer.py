@@ -15,8 +15,9 @@ from typing import Final
 from ...deadlines import Deadline, LoopClock
 from ...errors import StoreCorruptError, StoreUnavailableError
 from ...settings import Settings
-from ...stores.base import Append, AppendReply, Status, StreamStore
 from ...stores.breaker import Breaker
+from ...stores.records import Append, AppendReply, Status
+from ...stores.store import StreamStore
 from .stream import LiveStream
 
 __all__ = ["Writer"]

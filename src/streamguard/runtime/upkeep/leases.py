@@ -9,8 +9,9 @@ from typing import Final
 
 from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
 from ...settings import Settings
-from ...stores.base import AppendReply, Hint, LostLog, Status, StreamStore
 from ...stores.breaker import Breaker
+from ...stores.records import AppendReply, Hint, LostLog, Status
+from ...stores.store import StreamStore
 from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of
 

@@ -12,8 +12,8 @@ from ...errors import StoreError, StoreForbiddenError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...settings import Settings
-from ...stores.base import StreamStore
 from ...stores.breaker import Breaker
+from ...stores.store import StreamStore
 
 __all__ = ["Readiness"]
 

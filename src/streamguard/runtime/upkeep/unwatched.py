@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ...errors import StoreError
 from ...faults import ABANDONED, Fault, FaultCode
-from ...stores.base import StreamStore
+from ...stores.store import StreamStore
 from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
 from ..request import Ending

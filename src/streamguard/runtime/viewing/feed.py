@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from ...faults import Fault
-from ...stores.base import Terminal
+from ...stores.records import Terminal
 from ...values import EventKind, Position
 from ...wire.base import WireProtocol
 

@@ -14,7 +14,8 @@ from typing import Final
 from ...deadlines import LoopClock
 from ...errors import LogBrokenError, StoreCorruptError, StoreError
 from ...faults import Fault, FaultCode, Phase, Severity
-from ...stores.base import Hint, StreamStore
+from ...stores.records import Hint
+from ...stores.store import StreamStore
 from ...values import EventKind, StreamRef
 from .feed import CHUNK_BYTES, LOG_UNREADABLE, Feed, is_readable, is_tombstone
 from .resume import why_broken

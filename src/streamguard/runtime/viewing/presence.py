@@ -8,7 +8,8 @@ from typing import Final
 
 from ...errors import StoreError
 from ...settings import Settings
-from ...stores.base import StreamMeta, StreamStore
+from ...stores.records import StreamMeta
+from ...stores.store import StreamStore
 from ...values import StreamRef
 from .feed import Feed
 

@@ -8,7 +8,7 @@ from ...cursor import Cursor
 from ...errors import FaultError
 from ...faults import Fault, FaultCode, Phase
 from ...settings import Settings
-from ...stores.base import Seal, SessionRecord, StreamMeta
+from ...stores.records import Seal, SessionRecord, StreamMeta
 from ...values import START, Outcome, Persisted, Position, SessionKey, StreamState
 from ...wire import protocol_named
 from ..versions import check_protocol

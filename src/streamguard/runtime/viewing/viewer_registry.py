@@ -13,8 +13,9 @@ import anyio
 
 from ...errors import StoreError
 from ...settings import Settings
-from ...stores.base import StreamMeta, StreamStore
 from ...stores.log_reads import LogReads
+from ...stores.records import StreamMeta
+from ...stores.store import StreamStore
 from ...values import Position, StreamRef, StreamState
 from ...wire import protocol_named
 from ...wire.base import WireProtocol

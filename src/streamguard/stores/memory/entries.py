@@ -21,7 +21,7 @@ from ...values import (
     StreamState,
     Usage,
 )
-from ..base import UNTOLD, Close, LostLog, NewStream, Seal, Status, StreamMeta, Terminal
+from ..records import UNTOLD, Close, LostLog, NewStream, Seal, Status, StreamMeta, Terminal
 
 __all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
 

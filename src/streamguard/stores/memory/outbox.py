@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 
 from ...values import Persisted, QuotaState, StreamRef, StreamState
-from ..base import OutboxEntry, RequestClaim, Status, StreamMeta, StreamStore
+from ..records import OutboxEntry, RequestClaim, Status, StreamMeta
+from ..store import StreamStore
 from .entries import StreamEntry
 from .tables import Tables
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...values import SessionKey, StreamRef, StreamState
-from ..base import ENDED_UNCOUNTED, Full, NewStream, Occupied, Registered, SessionRecord, Status, StopReply, Withdrawn
+from ..records import NewStream, SessionRecord, Status
+from ..registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
 from .entries import StreamEntry
 from .outbox import OutboxSteps
 from .subscribers import Subscribers

@@ -17,7 +17,7 @@ from zlib import crc32
 
 from ...errors import LogBrokenError
 from ...values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, StreamState, Usage
-from ..base import (
+from ..records import (
     NOTHING_CONSUMED,
     UNTOLD,
     Append,

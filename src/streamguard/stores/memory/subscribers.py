@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...values import EventKind, StreamRef
-from ..base import Hint
+from ..records import Hint
 from .entries import StreamEntry
 
 __all__ = ["Subscribers"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ...values import EventKind
-from ..base import Append, AppendReply, Status
+from ..records import Append, AppendReply, Status
 from .clock import ServerClock
 from .codec import append_reply, flatten, told_ms
 from .driver import Reply, pack_argument

@@ -14,7 +14,7 @@ import json
 from ...decoding import decoding, read_json
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
-from ..base import ClaimState, RequestClaim
+from ..records import ClaimState, RequestClaim
 from .codec import text
 from .driver import Reply
 

@@ -14,8 +14,19 @@ from ...decoding import decoding, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...faults import Fault
 from ...values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
-from ..base import AppendReply, Erasure, Hint, NewStream, Seal, Status, StreamMeta, Terminal
-from ..records import read_outcome, read_persisted, read_quota_state
+from ..records import (
+    AppendReply,
+    Erasure,
+    Hint,
+    NewStream,
+    Seal,
+    Status,
+    StreamMeta,
+    Terminal,
+    read_outcome,
+    read_persisted,
+    read_quota_state,
+)
 from .driver import CommandError, Reply
 from .errors import concerns_record
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from ...errors import StoreCorruptError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
-from ..base import UNTOLD, AppendReply, Close, LostLog, Seal, Status
+from ..records import UNTOLD, AppendReply, Close, LostLog, Seal, Status
 from .codec import (
     STATUSES,
     append_reply,

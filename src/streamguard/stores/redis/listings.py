@@ -7,7 +7,7 @@ from typing import Final
 
 from ...errors import StoreCorruptError
 from ...values import SessionKey, StreamRef, StreamState
-from ..base import StreamMeta
+from ..records import StreamMeta
 from .codec import STATUSES, decode_meta, items, newer_format, text
 from .lease_index import LeaseIndex
 from .steps import Steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
-from ..base import Erasure, OutboxEntry, RequestClaim, Status, StreamMeta
+from ..records import Erasure, OutboxEntry, RequestClaim, Status, StreamMeta
 from .claims import decode_claim, encode_claim
 from .codec import decode_erasure, decode_meta, items, mutable_fields, text
 from .lease_index import milliseconds

@@ -6,19 +6,9 @@ from collections.abc import Sequence
 
 from ...errors import StoreCorruptError
 from ...values import SessionKey, StreamRef
-from ..base import (
-    Full,
-    NewStream,
-    Occupied,
-    Registered,
-    SessionRecord,
-    Status,
-    StopReply,
-    StreamMeta,
-    Unreadable,
-    Withdrawn,
-)
-from ..damage import RecordKind
+from ..damage import RecordKind, Unreadable
+from ..records import NewStream, SessionRecord, Status, StreamMeta
+from ..registrations import Full, Occupied, Registered, StopReply, Withdrawn
 from .appends import Appends
 from .codec import STATUSES, decode_meta, identity, items, newer_format, text
 from .driver import Command, Reply

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from ...errors import StoreCorruptError
 from ...values import StreamRef
-from ..base import Status, StreamStore, Unreadable
+from ..damage import Unreadable
+from ..records import Status
+from ..store import StreamStore
 from .codec import STATUSES, newer_format
 from .driver import Command, Reply
 from .keys import Keys

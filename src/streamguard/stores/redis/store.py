@@ -13,7 +13,7 @@ from typing import Final
 from ...errors import LogBrokenError, StoreUnavailableError
 from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
-from ..base import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeoverReply
+from ..records import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeoverReply
 from .appends import Appends
 from .client import RedisClient
 from .codec import append_reply, decode_events, decode_meta, items, told_ms, usage_json

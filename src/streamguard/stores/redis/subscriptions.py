@@ -21,7 +21,7 @@ from typing import Final
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
 from ...values import StreamRef
-from ..base import Hint
+from ..records import Hint
 from .codec import decode_hint
 from .driver import Address, Command, CommandError, Link, Reply
 from .errors import mapped_error, mapped_errors

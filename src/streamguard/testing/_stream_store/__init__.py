@@ -26,7 +26,7 @@ class StreamStoreSuite(
     RequestClauses,
     ListingClauses,
 ):
-    """Checks a `StreamStore` against the contract in `streamguard.stores.base`, one test per clause.
+    """Checks a `StreamStore` against the contract in `streamguard.stores.roles`, one test per clause.
 
     Subclass it in a test module and give it the store, as a fixture named `store`:
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 
-from ...stores.base import AppendReply, Partition, Seal, Status, StopReply, StreamStore
+from ...stores.records import AppendReply, Partition, Seal, Status
+from ...stores.registrations import StopReply
+from ...stores.store import StreamStore
 from ...values import Outcome, StreamState, Usage, new_message_id
 from .clauses import Clauses
 from .steps import (

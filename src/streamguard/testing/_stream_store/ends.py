@@ -7,7 +7,9 @@ import asyncio
 from dataclasses import replace
 
 from ...faults import Fault, FaultCode
-from ...stores.base import AppendReply, Seal, SessionRecord, Status, StopReply, StreamStore, Terminal
+from ...stores.records import AppendReply, Seal, SessionRecord, Status, Terminal
+from ...stores.registrations import StopReply
+from ...stores.store import StreamStore
 from ...values import Event, EventKind, Outcome, Persisted, QuotaState, StreamState, Usage
 from .clauses import Clauses
 from .steps import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...stores.base import StreamStore
+from ...stores.store import StreamStore
 from ...values import SessionKey, StreamRef, StreamState, new_message_id, new_stream_id
 from .clauses import Clauses
 from .steps import (

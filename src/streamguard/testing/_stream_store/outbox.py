@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...stores.base import Close, OutboxEntry, Status, StreamStore
+from ...stores.records import Close, OutboxEntry, Status
+from ...stores.store import StreamStore
 from ...values import START, Persisted, QuotaState, StreamRef
 from .clauses import Clauses
 from .steps import (

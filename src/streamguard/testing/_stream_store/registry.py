@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 
-from ...stores.base import ENDED_UNCOUNTED, NewStream, Registered, SessionRecord, Status, StopReply, StreamStore
+from ...stores.records import NewStream, SessionRecord, Status
+from ...stores.registrations import ENDED_UNCOUNTED, Registered, StopReply
+from ...stores.store import StreamStore
 from ...values import (
     FORMAT_VERSION,
     MAX_EPOCH,

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from ...stores.base import ClaimState, RequestClaim, StreamStore
+from ...stores.records import ClaimState, RequestClaim
+from ...stores.store import StreamStore
 from ...values import SessionKey, StreamRef
 from .clauses import Clauses
 from .steps import (

@@ -10,25 +10,22 @@ from dataclasses import dataclass, field
 import anyio
 
 from ...faults import Fault, FaultCode
-from ...stores.base import (
+from ...stores.records import (
     UNTOLD,
     Append,
     AppendReply,
     Close,
-    Full,
     Hint,
     LostLog,
     NewStream,
-    Occupied,
-    Registered,
     Seal,
     Status,
     StreamMeta,
-    StreamStore,
     TakeoverReply,
     Terminal,
-    Withdrawn,
 )
+from ...stores.registrations import Full, Occupied, Registered, Withdrawn
+from ...stores.store import StreamStore
 from ...values import (
     MAX_EPOCH,
     START,

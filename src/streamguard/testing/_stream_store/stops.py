@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ...stores.base import StreamStore
+from ...stores.store import StreamStore
 from ...values import SessionKey
 from .clauses import Clauses
 from .steps import (

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ...stores.base import Hint, SessionRecord, Status, StreamStore
+from ...stores.records import Hint, SessionRecord, Status
+from ...stores.store import StreamStore
 from ...values import StreamRef
 from .clauses import Clauses
 from .steps import (

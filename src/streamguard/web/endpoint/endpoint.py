@@ -9,7 +9,7 @@ from starlette.types import Scope
 from ...errors import FaultError
 from ...runtime import QuotaRefusedError
 from ...runtime.opening.idempotent_opening import open_idempotently
-from ...stores.base import StreamMeta
+from ...stores.records import StreamMeta
 from ..guard_context import GuardContext
 from ..headers import request_id_of, stream_headers
 from ..middleware.body_too_large import BodyTooLargeError

@@ -24,7 +24,7 @@ from ...runtime import Nothing, Resumed, Runtime, StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ...runtime.versions import unavailable, unreadable_reason
 from ...runtime.viewing.resume import refused
-from ...stores.base import RequestClaim, StreamMeta
+from ...stores.records import RequestClaim, StreamMeta
 from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
 from ..guard_context import GuardContext

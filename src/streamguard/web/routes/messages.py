@@ -24,7 +24,7 @@ from ...faults import Fault, FaultCode, Phase
 from ...messages import MessageStatus, MessageStore, Role, StoredMessage
 from ...runtime.versions import NEWER_FORMAT, UNREADABLE
 from ...saving.user_messages import RESULTS_SUFFIX
-from ...stores.base import StreamMeta
+from ...stores.records import StreamMeta
 from ...values import MAX_SEQ, Outcome, Persisted, SessionKey
 from ..guard_context import GuardContext
 

@@ -6,7 +6,7 @@ from ...deadlines import Deadline
 from ...errors import QuotaTimeoutError
 from ...quota import QuotaStore
 from ...runtime import Runtime
-from ...stores.base import SessionRecord
+from ...stores.records import SessionRecord
 from ...values import SessionKey
 
 __all__ = ["status_of"]

@@ -15,7 +15,7 @@ from ...errors import FaultError, NotStartedError, QuotaError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...offloading import offloaded
-from ...stores.base import StreamMeta
+from ...stores.records import StreamMeta
 from ...values import MAX_SEQ, SessionKey, StreamRef, is_stream_id
 from ...wire.large_json import is_large, json_pieces
 from ...wire.sse import on_one_line

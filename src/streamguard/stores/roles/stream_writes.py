@@ -1,0 +1,116 @@
+"""What the worker that owns a stream does with it: append, renew its lease, end it; and how another takes it over."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from ...values import Persisted, QuotaState, StreamRef, Usage
+from ..records import (
+    NOTHING_CONSUMED,
+    Append,
+    AppendReply,
+    Close,
+    LostLog,
+    Seal,
+    Status,
+    TakeoverReply,
+)
+
+__all__ = ["StreamWrites"]
+
+
+class StreamWrites(ABC):
+    """Every write names the epoch that its writer believes in; a write under an older epoch is refused (`FENCED`).
+
+    Leases only choose who acts; they protect nothing. Every method is one atomic step, safe to repeat: a caller whose
+    reply was lost asks again and gets the same answer.
+    """
+
+    # -- while the stream runs --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+        """Append to many streams in one round trip; replies in the order asked.
+
+        Each append checks epoch and open state, refuses a missing record, adds the events that are not there yet, and
+        hands subscribers a hint. An event already present under the same epoch is a success; under another it is
+        `FENCED`. An append that arrives past its `within_seconds`, on the store's clock, is `LATE`: its writer has
+        given it up.
+        """
+
+    @abstractmethod
+    async def heartbeat(
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
+    ) -> list[AppendReply]:
+        """Renew leases (and owners' slots) of (stream, epoch) claims, and the TTLs of their keys, in one round trip.
+
+        What a stream `consumed` so far replaces what its record says of it, until its seal does: should its writer die,
+        that is what is known.
+
+        Answers `OK` (also for a sealed stream that is not closed), `FENCED`, `GONE`, or `SEALED` for a closed one.
+        """
+
+    @abstractmethod
+    async def take_over(
+        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+    ) -> TakeoverReply:
+        """Raise the epoch and take the lease, if the lease ran out, or `force`.
+
+        With `expected_epoch`, only from that epoch (else `FENCED`): of two workers that race, one wins. A hint tells
+        the old writer.
+        """
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
+        """Decide how the stream ended; the first seal stands and is returned, whoever asks.
+
+        `OK`: sealed by this call. `SEALED`: it was before (under this epoch or another). `FENCED`, `GONE`,
+        `LOST`, and `GAP` when the log does not end at `seal.last_seq`.
+        """
+
+    @abstractmethod
+    async def close(self, close: Close) -> AppendReply:
+        """Append notices, closing parts and the terminal record; close the log; compare-and-clear the session's
+        active pointer; set retention; drop the lease and give the owner's slot back.
+
+        `OK`, `DUPLICATE` (closed before under this epoch), `FENCED`, `NOT_SEALED`, `GONE`.
+        """
+
+    async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
+        """`seal`, then `close` if the seal that stands is this one: for a stream with nothing to do in between.
+
+        Returns what both answer, None for a close that was not tried. A store may do both in one round trip.
+        """
+        status, standing = await self.seal(close.ref, close.epoch, seal)
+        if standing != seal:
+            return status, standing, None
+        return status, standing, await self.close(close)
+
+    @abstractmethod
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
+        """Declare a log lost; see `LostLog`.
+
+        Creates the record under `lost.epoch` if it is missing (unless the session was erased since the stream began:
+        `GONE`), adopts an applied registration, takes the session's pointers only if no newer stream has them.
+        `FENCED` under another epoch, `SEALED` when the stream is sealed or closed otherwise, `DUPLICATE` when this
+        tombstone stands already.
+        """
+
+    @abstractmethod
+    async def update_meta(
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        revised: bool = False,
+    ) -> Status:
+        """Set the mutable fields of a stream's record, `revised` for good: `OK` or `GONE`."""
