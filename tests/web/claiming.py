@@ -8,7 +8,6 @@ from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import LiveStream, OnConflict, OnStoreFailure
-from streamguard.runtime.opening.idempotent_opening import open_idempotently
 from streamguard.runtime.opening.request_key import RequestKey
 from streamguard.stores.records import RequestClaim, StreamMeta
 from streamguard.stores.store import StreamStore
@@ -33,7 +32,7 @@ async def ask(
     key: RequestKey = THE_KEY,
 ) -> LiveStream | StreamMeta:
     request = worker.request(on_conflict=on_conflict, on_store_failure=on_store_failure, fingerprint=fingerprint)
-    return await open_idempotently(worker.runtime, request, key)
+    return await worker.runtime.idempotent_opening.open(request, key)
 
 
 async def refused(worker: Worker, **options: OnStoreFailure) -> tuple[FaultCode, str | None]:

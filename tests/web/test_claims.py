@@ -11,7 +11,7 @@ from streamguard.errors import FaultError, StoreCorruptError, StoreFormatError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream, OnConflict
-from streamguard.runtime.opening.idempotent_opening import ROUNDS, open_idempotently
+from streamguard.runtime.opening.keyed_request import ROUNDS
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import RequestClaim, StreamMeta
 from streamguard.values import START, Outcome, SessionKey, StreamRef, new_stream_id
@@ -35,7 +35,7 @@ async def test_without_a_store_it_runs_unlogged() -> None:
         assert stream.degraded
         # Nobody after it waits for the store.
         left = len(store.errors["claim_request"])
-        another = await open_idempotently(worker.runtime, worker.request(SessionKey("ana", "chat-2")), THE_KEY)
+        another = await worker.runtime.idempotent_opening.open(worker.request(SessionKey("ana", "chat-2")), THE_KEY)
         assert isinstance(another, LiveStream)
         assert len(store.errors["claim_request"]) == left
         for degraded in (stream, another):

@@ -15,7 +15,6 @@ from streamguard.cursor import Cursor
 from streamguard.errors import FaultError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.runtime import LiveStream
-from streamguard.runtime.opening.idempotent_opening import open_idempotently
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import MAX_SEQ
 from streamguard.web.endpoint.retried_request import _found
@@ -240,7 +239,7 @@ async def test_without_the_store_a_cursor_is_refused(operation: str) -> None:
     line = Line(MemoryStore())
     async with working(line) as worker:
         request = worker.request(on_store_failure="continue")
-        opened = await open_idempotently(worker.runtime, request, THE_KEY)
+        opened = await worker.runtime.idempotent_opening.open(request, THE_KEY)
         assert isinstance(opened, LiveStream)
         worker.runtime.launch(opened, saying("a"))
         await worker.watch(opened)

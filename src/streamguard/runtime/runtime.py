@@ -37,6 +37,7 @@ from .ending.takeover import Takeover
 from .observers import Observers
 from .opening.admission import Admission
 from .opening.capacity import Capacity
+from .opening.idempotent_opening import IdempotentOpening
 from .opening.user_messages import ask_for_session, begin_user_messages
 from .producing.failures import fault_of
 from .producing.live_streams import LiveStreams
@@ -140,6 +141,15 @@ class Runtime:
         self.admission: Admission = parts.admission
         self.viewer_registry: ViewerRegistry = parts.viewer_registry
         self.sessions: Sessions = parts.sessions
+        self.idempotent_opening: IdempotentOpening = IdempotentOpening(
+            self.store,
+            self.breaker,
+            self.settings,
+            open_stream=self.open,
+            reject_stream=self.reject,
+            start=self.start,
+            observe=self.observe,
+        )
         self._health.begin(parts)
         await parts.start_stores()
         await self.readiness.begin()

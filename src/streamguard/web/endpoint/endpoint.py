@@ -8,7 +8,6 @@ from starlette.types import Scope
 
 from ...errors import FaultError
 from ...runtime import QuotaRefusedError
-from ...runtime.opening.idempotent_opening import open_idempotently
 from ...stores.records import StreamMeta
 from ..guard_context import GuardContext
 from ..headers import request_id_of, stream_headers
@@ -63,7 +62,7 @@ class GuardedEndpoint:
         if admitted.cursor is not None:
             return await resume_after(context, admitted, admitted.cursor, request, ids)
         try:
-            opened = await open_idempotently(context.runtime, admitted.request, admitted.key)
+            opened = await context.runtime.idempotent_opening.open(admitted.request, admitted.key)
         except FaultError as exc:  # it has been observed
             return self._not_opened(exc, admitted, ids)
         except BaseException:

@@ -11,7 +11,6 @@ from ...deadlines import Deadline
 from ...errors import ConfigurationError, FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream
-from ...runtime.opening.request_key import abandon, give_back
 from ...runtime.request import Ending
 from ...values import Outcome
 from ..guard_context import GuardContext
@@ -72,7 +71,7 @@ class StreamStart:
         except BaseException:  # cancelled, say: no producer exists
             self._admitted.slots.release()
             error = FaultError(self._ids.complete(Fault.of(FaultCode.INTERRUPTED)))
-            abandon(self._context.runtime, self._stream, self._admitted.key, error)
+            self._context.runtime.idempotent_opening.abandon(self._stream, self._admitted.key, error)
             raise
         call = self._exchange.call
         if call is not None:
@@ -140,7 +139,7 @@ class StreamStart:
         else:
             await runtime.reject(stream, error)
             self._admitted.slots.release()
-        await give_back(runtime, self._admitted.key, stream)
+        await runtime.idempotent_opening.give_back(self._admitted.key, stream)
         return fault_response(error.fault, ids.headers(), work_started=launched)
 
     # -- no stream ----------------------------------------------------------------------------------------------------
@@ -149,7 +148,7 @@ class StreamStart:
         """The stream ended before its first event: its request may be sent again under the same key."""
         await self._wait_for_end()
         self._admitted.slots.viewer.release()
-        await give_back(self._context.runtime, self._admitted.key, self._stream)
+        await self._context.runtime.idempotent_opening.give_back(self._admitted.key, self._stream)
 
     async def _wait_for_end(self) -> None:
         """Wait a moment for the stream's end, so that an immediate retry does not meet the stream. Not while the store
