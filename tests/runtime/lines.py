@@ -9,7 +9,7 @@ from copy import copy
 from typing import TypeVar
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.records import Append, AppendReply, Hint
+from streamguard.stores.records import AppendReply, AppendRequest, Hint
 from streamguard.stores.store import StreamStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import StreamRef
@@ -29,7 +29,7 @@ class Line(Gated, PassingStore):
         PassingStore.__init__(self, inner)
         self.shared = True
         self.calls: Counter[str] = Counter()
-        self.batches: list[list[Append]] = []
+        self.batches: list[list[AppendRequest]] = []
         """Every batch of appends, as asked."""
         self.down = False
         """Nothing passes."""
@@ -73,7 +73,7 @@ class Line(Gated, PassingStore):
     async def aclose(self) -> None:
         """Leaves the store to whoever opened it."""
 
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         self.batches.append([copy(append) for append in batch])
         return await super().append(batch)
 

@@ -11,7 +11,7 @@ from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.observations import Signal
 from streamguard.runtime.request import Ending
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import NOTHING_CONSUMED, Append, AppendReply
+from streamguard.stores.records import NOTHING_CONSUMED, AppendReply, AppendRequest
 from streamguard.stores.store import StreamStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import Outcome, SessionKey, StreamRef, Usage
@@ -46,7 +46,7 @@ class Spoilt(PassingStore):
         if self.bad.intersection(refs):
             raise StoreCorruptError(f"{operation}: a record cannot be read", operation=operation)
 
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         self._check("append", *(append.ref for append in batch))
         return await self.inner.append(batch)
 

@@ -15,7 +15,9 @@ A stream store is one class that has one or more *roles*. One is required, the o
 
 from .records import (
     Append,
+    AppendCache,
     AppendReply,
+    AppendRequest,
     ClaimState,
     Close,
     Erasure,
@@ -48,7 +50,9 @@ from .store import StreamStore
 
 __all__ = [
     "Append",
+    "AppendCache",
     "AppendReply",
+    "AppendRequest",
     "ClaimState",
     "Close",
     "Erasure",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from ..decoding import decoding, read_json
 from ..faults import Fault
@@ -18,7 +18,9 @@ __all__ = [
     "NOTHING_CONSUMED",
     "UNTOLD",
     "Append",
+    "AppendCache",
     "AppendReply",
+    "AppendRequest",
     "ClaimState",
     "Close",
     "Erasure",
@@ -67,7 +69,7 @@ class Status(StrEnum):
     LOST = "lost"
     """The stream's log was declared lost; only its tombstone can follow."""
     LATE = "late"
-    """The append arrived past the time it was given (`Append.within_seconds`). Nothing was added."""
+    """The append arrived past the time it was given (`AppendRequest.within_seconds`). Nothing was added."""
     REFUSED = "refused"
     """The store is there but would not carry this one write out (out of memory, read-only); try again."""
     CORRUPT = "corrupt"
@@ -266,27 +268,66 @@ class Partition(NamedTuple):
     """How many they are, at least 1."""
 
 
-@dataclass(slots=True)
-class Append:
-    """Consecutive events of one stream, the first numbered `first_seq`.
+class AppendCache:
+    """A store's place to keep what it can use again for the next append of the same stream under the same epoch."""
 
-    A writer has one for each of its streams and fills it in anew for each commit: a store reads it before `append`
-    returns, and whoever keeps one keeps a copy.
+    __slots__ = ("owner", "value")
+
+    owner: object
+    """The store whose `value` it is; no other reads that."""
+    value: Any
+
+    def __init__(self) -> None:
+        self.owner = self.value = None
+
+
+class AppendRequest(Protocol):
+    """Consecutive events of one stream, as a store is asked to append them.
+
+    A store only reads it, and only until `append` returns: a writer may use one object for all appends of a stream.
     """
+
+    @property
+    def ref(self) -> StreamRef:
+        """The stream."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the writer believes in."""
+
+    @property
+    def first_seq(self) -> int:
+        """The number of the first event."""
+
+    @property
+    def events(self) -> Sequence[tuple[EventKind, bytes]]:
+        """At least one."""
+
+    @property
+    def refresh(self) -> bool:
+        """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
+
+    @property
+    def within_seconds(self) -> float:
+        """How long after the call the store may still carry it out: a writer that gave up waiting has shown those
+        events as not logged, and they must not turn up in the log when the network comes back."""
+
+    @property
+    def cache(self) -> AppendCache:
+        """For the store. `ref` and `epoch` are the same in all requests that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One `AppendRequest`."""
 
     ref: StreamRef
     epoch: int
     first_seq: int
     events: Sequence[tuple[EventKind, bytes]]
     refresh: bool
-    """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
     within_seconds: float = math.inf
-    """How long after the call the store may still carry it out: whoever gave up waiting has shown those events as not
-    logged, and they must not turn up in the log when the network comes back."""
-    kept: Any = field(default=None, compare=False, repr=False)
-    """For a store: whatever it can use again with the same `ref` and `epoch`, which never change in one of these."""
-    keeper: object = field(default=None, compare=False, repr=False)
-    """The store whose `kept` that is; no other reads it."""
+    cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

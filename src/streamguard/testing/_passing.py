@@ -11,8 +11,8 @@ from ..messages import Appended, Message, MessageStatus, MessageStore, Opened, S
 from ..stores.damage import Unreadable
 from ..stores.records import (
     NOTHING_CONSUMED,
-    Append,
     AppendReply,
+    AppendRequest,
     Close,
     Erasure,
     Hint,
@@ -151,7 +151,7 @@ class PassingStore(StreamStore):
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         return await self._pass("meta", lambda: self.inner.meta(ref))
 
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         return await self._pass("append", lambda: self.inner.append(batch))
 
     async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:

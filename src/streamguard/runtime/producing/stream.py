@@ -12,12 +12,13 @@ from ...deadlines import Deadline, Timer
 from ...faults import Fault, FaultCode
 from ...settings import Settings
 from ...stores.budget import Budget
-from ...stores.records import UNTOLD, Append, Seal, StreamMeta
+from ...stores.records import UNTOLD, Seal, StreamMeta
 from ...values import START, EventKind, Outcome, StreamRef, Usage
 from ...wire.base import Encoder, LeftOut, WireProtocol
 from ..request import Ending, FirstItem, StreamRequest
 from ..viewing.feed import EVENT_BYTES, Feed
 from .bounds import Bounds
+from .reused_append import ReusedAppend
 from .wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class LiveStream:
     """Finalised, as far as this process can."""
 
     _bounds: Bounds = field(init=False)
-    _append: Append = field(init=False)
+    _append: ReusedAppend = field(init=False)
     _acked_bytes: int = 0
     """What the log has of the feed's `emitted_bytes`."""
     _in_flight_bytes: int = 0
@@ -183,7 +184,7 @@ class LiveStream:
         self.last_item_at = self.opened_at
         self.refresh_at = self.opened_at + REFRESH_SECONDS
         self._bounds = Bounds(self.ref, self.feed, settings)
-        self._append = Append(self.ref, self.epoch, 1, (), refresh=False)
+        self._append = ReusedAppend(self.ref, self.epoch)
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -219,7 +220,7 @@ class LiveStream:
         self.registered = True
         self.stopped = meta.stop_requested
         self.epoch, self.created_at = meta.epoch, meta.created_at
-        self._append = Append(self.ref, self.epoch, 1, (), refresh=False)
+        self._append = ReusedAppend(self.ref, self.epoch)
         self.feed.begin_epoch(self.epoch)
 
     # -- what the producer does -------------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ class LiveStream:
 
     # -- what the writer does ---------------------------------------------------------------------------------------
 
-    def next_append(self, now: float) -> Append | None:
+    def next_append(self, now: float) -> ReusedAppend | None:
         """What the next commit should carry for this stream; None when nothing waits."""
         feed, acked = self.feed, self.acked
         last = feed.base + len(feed.data)

@@ -16,7 +16,7 @@ from ...deadlines import Deadline, LoopClock
 from ...errors import StoreCorruptError, StoreUnavailableError
 from ...settings import Settings
 from ...stores.breaker import Breaker
-from ...stores.records import Append, AppendReply, Status
+from ...stores.records import AppendReply, AppendRequest, Status
 from ...stores.store import StreamStore
 from .stream import LiveStream
 
@@ -139,7 +139,7 @@ class Writer:
     async def _commit(self) -> None:
         now = self._clock()
         streams: list[LiveStream] = []
-        batch: list[Append] = []
+        batch: list[AppendRequest] = []
         dirty = iter(self._dirty)
         for stream in islice(dirty, COMMIT_STREAMS):
             append = stream.next_append(now)
@@ -194,7 +194,7 @@ class Writer:
         if refused:
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _one_by_one(self, batch: list[Append]) -> list[AppendReply]:
+    async def _one_by_one(self, batch: list[AppendRequest]) -> list[AppendReply]:
         """Append again what one stream's record kept from being answered: a store that answers for each stream
         (`Status.CORRUPT`) never needs it."""
         replies = []

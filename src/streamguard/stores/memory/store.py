@@ -20,8 +20,8 @@ from ...values import Event, Persisted, Position, QuotaState, SessionKey, Stream
 from ..records import (
     NOTHING_CONSUMED,
     UNTOLD,
-    Append,
     AppendReply,
+    AppendRequest,
     Close,
     Erasure,
     Hint,
@@ -91,11 +91,11 @@ class MemoryStore(RegistrySteps):
 
     # -- the log ----------------------------------------------------------------------------------------------------
 
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         now = self._begin()
         return [self._append(item, now) for item in batch]
 
-    def _append(self, item: Append, now: float) -> AppendReply:
+    def _append(self, item: AppendRequest, now: float) -> AppendReply:
         stream = self._find(item.ref)
         if stream is None:
             return _GONE

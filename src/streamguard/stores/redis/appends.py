@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ...values import EventKind
-from ..records import Append, AppendReply, Status
+from ..records import AppendReply, AppendRequest, Status
 from .clock import ServerClock
 from .codec import append_reply, flatten, told_ms
 from .driver import Reply, pack_argument
@@ -33,7 +33,7 @@ class Appends:
         self._keys = keys
         self._clock = ServerClock()
 
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """See `StreamStore.append`."""
         calls: list[bytes] = []
         within, until, packed_until = math.inf, b"", _NEVER
@@ -45,14 +45,15 @@ class Appends:
                 packed_until = pack_argument(until)
             if len(events) == 1 and not item.refresh:  # what models at reading speed give: all but the event is known
                 ((kind, data),) = events
-                if item.keeper is not self:
-                    item.kept, item.keeper = self._start(item), self
+                cache = item.cache
+                if cache.owner is not self:
+                    cache.value, cache.owner = self._start(item), self
                 try:
                     seq = _SEQS[item.first_seq]
                     size = _SIZES[len(data)]
                 except IndexError:
                     seq, size = pack_argument(b"%d" % item.first_seq), b"$%d\r\n" % len(data)
-                calls.append(b"".join((item.kept, packed_until, seq, _KINDS[kind], size, data, b"\r\n")))
+                calls.append(b"".join((cache.value, packed_until, seq, _KINDS[kind], size, data, b"\r\n")))
                 continue
             keys = self._keys.stream(item.ref)
             call = self._commits.script(
@@ -69,7 +70,7 @@ class Appends:
                 self.learn(told_ms(reply))
             return [append_reply(reply) for reply in replies]
 
-    def _start(self, item: Append) -> bytes:
+    def _start(self, item: AppendRequest) -> bytes:
         """The beginning of every append of one event to a stream, kept: it is most of the command."""
         keys = self._keys.stream(item.ref)
         return self._commits.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)

@@ -13,7 +13,7 @@ from typing import Final
 from ...errors import LogBrokenError, StoreUnavailableError
 from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
-from ..records import NOTHING_CONSUMED, Append, AppendReply, Hint, Partition, Status, StreamMeta, TakeoverReply
+from ..records import NOTHING_CONSUMED, AppendReply, AppendRequest, Hint, Partition, Status, StreamMeta, TakeoverReply
 from .appends import Appends
 from .client import RedisClient
 from .codec import append_reply, decode_events, decode_meta, items, told_ms, usage_json
@@ -146,7 +146,7 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
 
     # -- the log --------------------------------------------------------------------------------------------------
 
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         return await self._appends.append(batch)
 
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:

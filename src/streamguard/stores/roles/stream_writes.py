@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from ...values import Persisted, QuotaState, StreamRef, Usage
 from ..records import (
     NOTHING_CONSUMED,
-    Append,
     AppendReply,
+    AppendRequest,
     Close,
     LostLog,
     Seal,
@@ -30,7 +30,7 @@ class StreamWrites(ABC):
     # -- while the stream runs --------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def append(self, batch: Sequence[Append]) -> list[AppendReply]:
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """Append to many streams in one round trip; replies in the order asked.
 
         Each append checks epoch and open state, refuses a missing record, adds the events that are not there yet, and
