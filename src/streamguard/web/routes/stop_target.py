@@ -1,8 +1,8 @@
-"""Which answer a client's command means: by the ids it gives, in any of the places where clients put them.
+"""Which stream a stop request names.
 
-A client knows its answer by the headers `X-Stream-Id` and `X-Message-Id` of the response, by the ids of its events, and
-by what the routes say of it. It gives them back in the query, in the same headers, as a cursor, or in a JSON body. All
-that is given has to be right: an answer that only some of it names is not meant.
+A client knows the ids of its answer from the response's headers `X-Stream-Id` and `X-Message-Id`, from the ids of its
+events, and from the routes. It sends them back in the query, in the same headers, as a cursor, or in a JSON body. A
+stream is stopped only if every id that the request has is right.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ...faults import Fault, FaultCode
 from ...runtime import Meant
 from ..headers import header_value
 
-__all__ = ["MAX_BODY_BYTES", "answer_meant"]
+__all__ = ["MAX_BODY_BYTES", "stop_target_of"]
 
 MAX_BODY_BYTES: Final = 65_536
-"""Of a command's body; ids take a few hundred."""
+"""How large the body of a stop request may be; ids take a few hundred bytes."""
 
 
-async def answer_meant(request: Request) -> Meant:
-    """The answer that `request` names; `WHATEVER_RUNS` if it names none.
+async def stop_target_of(request: Request) -> Meant:
+    """The stream that `request` names; `WHATEVER_RUNS` if it names none.
 
     Raises:
-        FaultError: `request_invalid` when a name is empty, no text, or given in two different ways; `cursor_invalid`;
+        FaultError: `request_invalid` if an id is empty, no text, or given with different values; `cursor_invalid`;
             `payload_too_large`.
     """
     query, headers = request.query_params, request.headers
@@ -48,15 +48,15 @@ async def answer_meant(request: Request) -> Meant:
     return Meant(_one("stream_id", streams), _one("message_id", messages))
 
 
-def _one(name: str, given: list[str]) -> str | None:
-    """The one thing that is given, however often.
+def _one(name: str, values: list[str]) -> str | None:
+    """The one value of `values`, which may have it several times; None without one.
 
     Raises:
-        FaultError: it is empty, or there are several.
+        FaultError: the value is empty, or there are several.
     """
-    if not given:
+    if not values:
         return None
-    value, *others = set(given)
+    value, *others = set(values)
     if others:
         raise _invalid(f"{name} is given with different values.", f"{name}_ambiguous")
     if not value:
@@ -65,7 +65,7 @@ def _one(name: str, given: list[str]) -> str | None:
 
 
 def _from_header(value: str) -> str:
-    """The text that our responses write so into a header."""
+    """The text of a header that our responses wrote with `header_value`."""
     text = unquote(value)
     return text if header_value(text).decode() == value else value
 
@@ -78,10 +78,10 @@ def _stream_of(cursor: str) -> str:
 
 
 async def _body(request: Request) -> dict[str, list[str]]:
-    """The ids that a JSON body gives. Any other body says nothing.
+    """The ids in a JSON body. Any other body has none.
 
     Raises:
-        FaultError: it is too large, breaks off, or an id in it is no text.
+        FaultError: the body is too large, breaks off, or has an id that is no text.
     """
     raw = bytearray()
     try:
@@ -89,21 +89,21 @@ async def _body(request: Request) -> dict[str, list[str]]:
             raw += piece
             if len(raw) > MAX_BODY_BYTES:
                 raise FaultError(Fault.of(FaultCode.PAYLOAD_TOO_LARGE, reason="command_body"))
-    except ClientDisconnect as exc:  # what it was to name is not known
+    except ClientDisconnect as exc:
         raise _invalid("The request broke off.", "disconnected") from exc
     try:
         found = read_json(bytes(raw))
     except ValueError:
         return {}
-    given: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for name in ("stream_id", "message_id"):
         value = found.get(name) if isinstance(found, dict) else None
         if value is None:
             continue
         if not isinstance(value, str):
             raise _invalid(f"{name} is a text.", f"{name}_invalid")
-        given[name] = [value]
-    return given
+        ids[name] = [value]
+    return ids
 
 
 def _invalid(message: str, reason: str) -> FaultError:

@@ -1,0 +1,148 @@
+"""The routes about a session besides resuming: its status, messages and raw text, stopping it, erasing it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...cursor import Cursor
+from ...errors import FaultError, QuotaError
+from ...faults import Fault, FaultCode
+from ...observations import Observation, Signal
+from ...stores.records import StreamMeta
+from ...values import SessionKey, StreamRef, is_stream_id
+from ..access.origin import SAFE_METHODS, check_origin
+from ..guard_context import GuardContext
+from ..headers import RawHeaders
+from ..response.plain_responses import bare, nothing_more
+from ..response_ids import ResponseIds
+from .download import LogDownload
+from .json_response import json_response, large_json_response
+from .message_page import page_of
+from .paths import RouteName, Target
+from .quota_status import status_of
+from .saved_messages import SavedMessages
+from .session_key import session_of
+from .stop_target import stop_target_of
+
+__all__ = ["SessionRoutes"]
+
+
+class SessionRoutes:
+    """Answers every route about one session but the one that resumes its stream."""
+
+    def __init__(self, context: GuardContext) -> None:
+        self._context = context
+        self._messages = SavedMessages(context)
+
+    async def answer(self, target: Target, request: Request, ids: ResponseIds) -> Response:
+        """The answer to one request.
+
+        Raises:
+            FaultError: it is refused, or failed.
+        """
+        changes = request.method not in SAFE_METHODS
+        if changes:
+            check_origin(request, self._context.settings.cors_origins)
+        key, identity = await session_of(self._context, target, request, ids)
+        if changes:
+            if identity.is_new:  # made for this request: there is nothing to stop or to erase
+                return nothing_more(ids.headers())
+            self._context.allowances.changes.spend(key.owner)
+        elif target.route in (RouteName.RAW, RouteName.MESSAGES):
+            self._context.allowances.reads.spend(key.owner)
+        match target.route:
+            case RouteName.STOP:
+                return await self._stop(key, request, ids)
+            case RouteName.RAW:
+                return await self._raw(key, target, request, ids)
+            case RouteName.MESSAGES:
+                return await self._saved_messages(key, request, ids)
+            case _:
+                return await (self._erase(key, ids) if changes else self._status(key, ids))
+
+    async def _status(self, key: SessionKey, ids: ResponseIds) -> Response:
+        runtime = self._context.runtime
+        record = await runtime.sessions.status(key)
+        document: dict[str, object] = {
+            "session_id": key.session_id,
+            "active": _stream_status(record.active_id, record.active),
+            "last": _stream_status(record.last_id, record.last),
+            "quota": None,
+        }
+        headers = ids.headers()
+        try:
+            document["quota"] = await status_of(runtime, key, record)
+        except QuotaError:  # the rest of the status is known all the same
+            headers.append((b"x-streamguard-notice", FaultCode.QUOTA_UNAVAILABLE.encode()))
+        return json_response(document, 200, headers)
+
+    async def _erase(self, key: SessionKey, ids: ResponseIds) -> Response:
+        longest = self._context.endpoints.longest_stream_seconds
+        await self._context.runtime.sessions.erase(key, longest_stream_seconds=longest)
+        await self._messages.erase(key)
+        self._observe(Signal.SESSION_ERASED, None, ids)
+        return nothing_more(ids.headers())
+
+    async def _stop(self, key: SessionKey, request: Request, ids: ResponseIds) -> Response:
+        stopped = await self._context.runtime.sessions.stop(key, await stop_target_of(request))
+        if stopped is None:
+            return nothing_more(ids.headers())
+        ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
+        self._observe(Signal.STOP_REQUESTED, stopped.ref, ids)
+        document = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
+        return json_response(document, 202, ids.headers())
+
+    async def _saved_messages(self, key: SessionKey, request: Request, ids: ResponseIds) -> Response:
+        page, headers = page_of(request), ids.headers()
+        last: StreamMeta | None = None
+        if self._messages.readable:
+            try:
+                last = (await self._context.runtime.sessions.status(key)).last
+            except FaultError:  # the messages can be read, but not whether the last reply is among them
+                headers.append((b"x-streamguard-notice", FaultCode.STORE_UNAVAILABLE.encode()))
+        return await large_json_response(await self._messages.read(key, page, last), headers)
+
+    async def _raw(self, key: SessionKey, target: Target, request: Request, ids: ResponseIds) -> Response:
+        if not is_stream_id(target.stream):
+            raise FaultError(Fault.of(FaultCode.NOT_FOUND))
+        runtime = self._context.runtime
+        slot = self._context.allowances.viewers.take(key.owner)
+        try:
+            meta, text = await runtime.sessions.raw(key, target.stream)
+        except BaseException:
+            slot.release()
+            raise
+        ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
+        headers: RawHeaders = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-disposition", f'attachment; filename="{meta.ref.stream_id}.txt"'.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+            *ids.headers(),
+        ]
+        if request.method == "HEAD":
+            slot.release()
+            await text.aclose()
+            return bare(200, headers)
+        return LogDownload(text, slot, headers=headers, send_seconds=runtime.settings.viewer_send_seconds)
+
+    def _observe(self, signal: Signal, ref: StreamRef | None, ids: ResponseIds) -> None:
+        session = {} if ref is not None else {"session_id": ids.session_id}
+        self._context.runtime.observe(
+            Observation(signal, ref=ref, message_id=ids.message_id, request_id=ids.request_id, fields=session)
+        )
+
+
+def _stream_status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object] | None:
+    """One stream in a session's status; a stream whose record is gone has only its id."""
+    if stream_id is None:
+        return None
+    return {
+        "stream_id": stream_id,
+        "message_id": meta and meta.message_id,
+        "outcome": meta and meta.seal and meta.seal.outcome,
+        "persisted": meta and meta.persisted,
+        "quota": meta and meta.quota,
+        "cursor": None if meta is None or meta.lost else str(Cursor(stream_id, *meta.end)),
+    }
