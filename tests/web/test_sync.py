@@ -28,9 +28,7 @@ async def threaded() -> AsyncIterator[Callable[[Callable[[], Iterator[object]]],
     pool = SyncStreams(4)
 
     def start(make: Callable[[], Iterator[object]]) -> ThreadedIterator:
-        iterator = ThreadedIterator(make, pool.take())
-        iterator.start()
-        return iterator
+        return ThreadedIterator(make, pool.take(), stream=None)
 
     yield start
     await wait_until_async(lambda: not _threads(), description="the threads have ended")
@@ -129,19 +127,22 @@ async def test_a_cancelled_wait_loses_nothing(threaded: Callable[..., ThreadedIt
 async def test_posted_calls_run_on_the_loop_between_items() -> None:
     pool = SyncStreams(1)
     order: list[object] = []
+    seen: list[ThreadedIterator] = []
 
     def generator() -> Iterator[object]:
-        assert iterator.runs_in_this_thread()
+        mine = ThreadedIterator.of_this_thread()
+        assert mine is not None
+        seen.append(mine)
         yield 1
-        iterator.post(lambda: order.append(threading.get_ident()))
+        mine.post(lambda: order.append(threading.get_ident()))
         yield 2
 
-    iterator = ThreadedIterator(generator, pool.take())
-    iterator.start()
+    iterator = ThreadedIterator(generator, pool.take(), stream=None)
     async for item in iterator:
         order.append(item)  # noqa: PERF401 -- the posted call writes to it too
     assert order == [1, threading.get_ident(), 2]
-    assert not iterator.runs_in_this_thread()
+    assert seen == [iterator]
+    assert ThreadedIterator.of_this_thread() is None
 
 
 async def test_a_plain_iterator_needs_no_close(threaded: Callable[..., ThreadedIterator]) -> None:

@@ -18,6 +18,7 @@ from streamguard.observations import Signal
 from streamguard.quota import MemoryQuotaStore, Quota
 from streamguard.testing import GuardedApp
 from streamguard.values import SessionKey
+from streamguard.web.endpoint.threaded_iterator import ThreadedIterator
 from tests.harness.waiting import wait_until_async
 
 from .serving import USER, user_of
@@ -253,7 +254,9 @@ async def test_a_thread_that_posts_faster_than_the_loop_takes_waits() -> None:
         def report(self, run: Run) -> None:
             for _ in range(5_000):
                 run.notice("internal", message="x" * 100)
-                peak.append(len(run._iterator._buffer) if run._iterator is not None else 0)
+                iterator = ThreadedIterator.of_this_thread()
+                assert iterator is not None
+                peak.append(len(iterator._buffer))
 
     rig = Chatty()
     async with rig.running(chatty, max_stream_events=100) as rig.chat:

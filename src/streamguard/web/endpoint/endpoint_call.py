@@ -126,7 +126,10 @@ class EndpointCall:
                 slot, self._sync_slot = self._sync_slot, None
                 if slot is None:
                     slot = self._sync_streams.take()
-                runtime.launch(stream, lambda: _in_thread(lambda: cast("Iterator[object]", self._call(run)), slot, run))
+                runtime.launch(
+                    stream,
+                    lambda: ThreadedIterator(lambda: cast("Iterator[object]", self._call(run)), slot, stream),
+                )
                 return None
             case _:
                 result = EndpointResult()
@@ -135,7 +138,7 @@ class EndpointCall:
 
     async def _returned_items(self, stream: LiveStream, run: Run, result: EndpointResult) -> AsyncIterator[object]:
         try:
-            items = await self._items_of(await self._returned_by(run), run, result)
+            items = await self._items_of(await self._returned_by(run), stream, result)
         finally:
             result.resolve(None)
         if items is None:
@@ -156,21 +159,23 @@ class EndpointCall:
             result = self._call(run)
         return await result if inspect.isawaitable(result) else result
 
-    async def _items_of(self, returned: object, run: Run, result: EndpointResult) -> AsyncIterator[object] | None:
+    async def _items_of(
+        self, returned: object, stream: LiveStream, result: EndpointResult
+    ) -> AsyncIterator[object] | None:
         """The items of what the endpoint returned; None for a response that is passed on as it is."""
         name = self._signature.name
         if isinstance(returned, Response):
-            stream = await stream_of(returned, self._request, endpoint=name)
-            if isinstance(stream, Response):
-                result.resolve(stream)
+            body = await stream_of(returned, self._request, endpoint=name)
+            if isinstance(body, Response):
+                result.resolve(body)
                 return None
             try:
-                self._check_readable(stream)
+                self._check_readable(body)
             except ConfigurationError:
-                await aclose_if_possible(stream.chunks)
+                await aclose_if_possible(body.chunks)
                 raise
-            result.resolve(stream.head)
-            return self._read(stream)
+            result.resolve(body.head)
+            return self._read(body)
         # Strings, mappings and pydantic models are iterable too, but no host returns one as items.
         if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
             raise ConfigurationError(
@@ -189,43 +194,35 @@ class EndpointCall:
         if isinstance(returned, AsyncIterable):
             return aiter(returned)
         slot = self._sync_streams.take()
-        return _in_thread(lambda: iter(returned), slot, run)
+        return ThreadedIterator(lambda: iter(returned), slot, stream)
 
-    def _check_readable(self, stream: ReturnedStream) -> None:
+    def _check_readable(self, body: ReturnedStream) -> None:
         name = self._signature.name
-        if stream.encoding:
+        if body.encoding:
             raise ConfigurationError(
-                f"{name} returned a {stream.type_name} whose body is compressed (content-encoding: {stream.encoding}), "
+                f"{name} returned a {body.type_name} whose body is compressed (content-encoding: {body.encoding}), "
                 "which cannot be read event by event: return it uncompressed, and leave compressing to a proxy"
             )
         if self._protocol_chosen:
             return
-        media_type = stream.media_type or SSE
+        media_type = body.media_type or SSE
         if self._protocol.name != PASSED_ON or media_type != SSE:
             raise ConfigurationError(
-                f"{name} returned a {stream.type_name} of {media_type}; only server-sent events are passed on by "
+                f"{name} returned a {body.type_name} of {media_type}; only server-sent events are passed on by "
                 "themselves: set media_type='text/event-stream' (and annotate the return type as StreamingResponse), "
                 "or name protocol= in @guard.stream"
             )
-        if stream.is_ui_message:
+        if body.is_ui_message:
             raise ConfigurationError(
                 f"{name} returned a UI message stream of AI SDK: name protocol='ui-message' in @guard.stream, so that "
                 "its message is saved as one and failures are parts of it; or protocol='opaque', to pass it on unread"
             )
 
-    async def _read(self, stream: ReturnedStream) -> AsyncIterator[object]:
-        items = items_of(stream, self._protocol.name)
+    async def _read(self, body: ReturnedStream) -> AsyncIterator[object]:
+        items = items_of(body, self._protocol.name)
         try:
             async for item in items:
                 yield item
         finally:
             await aclose_if_possible(items)
-            await aclose_if_possible(stream.chunks)
-
-
-def _in_thread(make: Callable[[], Iterator[object]], slot: SyncSlot, run: Run) -> ThreadedIterator:
-    # The iterator is told to the run before its thread begins, so that the first line may already use it.
-    iterator = ThreadedIterator(make, slot)
-    run.driven_by(iterator)
-    iterator.start()
-    return iterator
+            await aclose_if_possible(body.chunks)

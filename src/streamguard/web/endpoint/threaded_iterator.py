@@ -1,7 +1,7 @@
-"""Sync generators: each in a thread of its own, from its first line to its `finally`.
+"""Iterates a sync generator in a thread of its own, from its first line to its `finally`.
 
-Frameworks drive them item by item through a thread pool: measured, context variables are then lost over each `yield`,
-and after a disconnect the generator neither finishes nor runs its `finally`.
+Frameworks iterate sync generators item by item in a thread pool. Measured: context variables are then lost over each
+`yield`, and after a disconnect the generator neither finishes nor runs its `finally`.
 """
 
 from __future__ import annotations
@@ -17,31 +17,37 @@ from ..access.sync_streams import SyncSlot
 
 __all__ = ["ThreadedIterator"]
 
+_this_thread = threading.local()
+"""`iterator`: the `ThreadedIterator` that runs in the thread."""
+
 BUFFERED_ITEMS: Final = 64
-"""How far a generator may run ahead of its stream. Each hand-over costs a wake of the event loop unless the stream is
-busy anyway, so a few dozen are enough to keep both sides going."""
+"""How many items a generator may be ahead of its stream. Handing an item over wakes the event loop unless the stream is
+busy anyway, so a few dozen keep both sides going."""
 
 
 class _Posted(NamedTuple):
-    """Something to do on the event loop between two items."""
+    """A call to make on the event loop between two items."""
 
     call: Callable[[], object]
     refuse: Callable[[], object]
-    """What to do instead where nobody is left to do it."""
+    """Called instead if the event loop will never make the call."""
 
 
 class ThreadedIterator(AsyncIterator[object]):
-    """Iterates a sync iterator in one dedicated thread, under the context of whoever makes this object.
+    """Iterates a sync iterator in one dedicated thread, under a copy of the context in which this object is made.
 
-    `start` it, then iterate.
+    `aclose`, or the end of the iteration, closes the iterator in that same thread; calls that its `finally` posts are
+    made meanwhile. A thread that hangs in the host's code cannot be stopped: it keeps its slot until it returns, and
+    does not keep the process from ending. Once its `aclose` was cancelled, every call that it posts is refused.
 
-    `aclose`, or the end of the iteration, closes the iterator in that same thread; what its `finally` posts is done
-    meanwhile. A thread that hangs in the host's code cannot be stopped: it keeps its slot until it comes back, and does
-    not keep the process from ending. Once its `aclose` was cancelled nobody listens to it: what it posts is refused.
+    Args:
+        make: makes the iterator; called in the thread.
+        slot: held until the thread ends.
+        stream: the stream whose items these are.
     """
 
-    def __init__(self, make: Callable[[], Iterator[object]], slot: SyncSlot) -> None:
-        """`make` is called in the thread."""
+    def __init__(self, make: Callable[[], Iterator[object]], slot: SyncSlot, stream: object) -> None:
+        self.stream = stream
         self._make = make
         self._slot = slot
         self._loop = asyncio.get_running_loop()
@@ -49,20 +55,22 @@ class ThreadedIterator(AsyncIterator[object]):
         self._space = threading.Semaphore(BUFFERED_ITEMS)
         self._waiter: asyncio.Future[None] | None = None
         self._waiting = False
-        """The thread must wake the event loop for its next item. A wake too many is harmless: it only looks again."""
+        """The thread must wake the event loop for its next item. A needless wake does no harm."""
         self._closing = False
         self._abandoned = False
-        """Nobody will take anything from the buffer any more."""
+        """Nobody takes items from the buffer any more."""
         self._error: BaseException | None = None
         self._finished = False
         context = contextvars.copy_context()
         self._thread = threading.Thread(
-            target=context.run, args=(self._drive,), name="streamguard-sync-stream", daemon=True
+            target=context.run, args=(self._iterate,), name="streamguard-sync-stream", daemon=True
         )
-
-    def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
+
+    @staticmethod
+    def of_this_thread() -> ThreadedIterator | None:
+        """The iterator whose thread is the caller's; None in any other thread."""
+        return getattr(_this_thread, "iterator", None)
 
     async def __anext__(self) -> object:
         """The next item; what the iterator raises is raised here.
@@ -84,8 +92,8 @@ class ThreadedIterator(AsyncIterator[object]):
             await self._more()
 
     async def aclose(self) -> None:
-        """Have the iterator closed in its thread, do what it posts until then, and wait for that. Cancelling the wait
-        does not undo the closing, but what is posted from then on is refused."""
+        """Close the iterator in its thread, make the calls that it posts until then, and wait for its end. Cancelling
+        the wait does not undo the closing, but every call that is posted from then on is refused."""
         self._closing = True
         self._space.release()
         try:
@@ -106,13 +114,13 @@ class ThreadedIterator(AsyncIterator[object]):
     async def _more(self) -> None:
         """Wait until the buffer may have something, or the iterator has ended."""
         self._waiting = True
-        if not (self._buffer or self._finished):  # else it was handed over between the look and the wait
+        if not (self._buffer or self._finished):  # else an item arrived since the last check
             self._waiter = self._loop.create_future()
             await self._waiter
 
     def post(self, call: Callable[[], object], refuse: Callable[[], object] = lambda: None) -> None:
-        """From the iterator's own thread: have `call` run on the event loop, after the items yielded before it. Where
-        nobody takes these any more, `refuse` runs instead, in any thread. Waits while the event loop is behind."""
+        """From the iterator's own thread: make `call` on the event loop, after the items yielded before it. If nobody
+        takes these any more, `refuse` is called instead, in any thread. Waits while the event loop is behind."""
         if not self._abandoned:
             self._space.acquire()
         self._buffer.append(_Posted(call, refuse))
@@ -121,13 +129,10 @@ class ThreadedIterator(AsyncIterator[object]):
         else:
             self._wake_soon()
 
-    def runs_in_this_thread(self) -> bool:
-        """Whether the caller is code of the iterator."""
-        return threading.current_thread() is self._thread
-
     # -- in the thread ------------------------------------------------------------------------------------------------
 
-    def _drive(self) -> None:
+    def _iterate(self) -> None:
+        _this_thread.iterator = self
         try:
             iterator = self._make()
             try:
@@ -143,7 +148,7 @@ class ThreadedIterator(AsyncIterator[object]):
                     close()
         except Exception as exc:  # noqa: BLE001 -- raised again on the event loop
             self._error = exc
-        except BaseException as exc:  # noqa: BLE001 -- must not end the event loop's task as if it were cancelled
+        except BaseException as exc:  # noqa: BLE001 -- must not end the event loop's task like a cancellation
             self._error = RuntimeError(f"a sync endpoint raised {type(exc).__name__}")
             self._error.__cause__ = exc
         finally:
@@ -151,7 +156,7 @@ class ThreadedIterator(AsyncIterator[object]):
             self._call_loop(self._end)
 
     def _refuse_all(self) -> None:
-        """Empty the buffer, from whichever thread sees first that nobody else will."""
+        """Empty the buffer: called by each thread that finds that nobody else will."""
         while True:
             try:
                 item = self._buffer.popleft()
@@ -168,7 +173,7 @@ class ThreadedIterator(AsyncIterator[object]):
     def _call_loop(self, call: Callable[[], None]) -> None:
         try:
             self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # the loop is closed: nobody is left to be told
+        except RuntimeError:  # the loop is closed
             self._abandoned = True
             self._refuse_all()
 

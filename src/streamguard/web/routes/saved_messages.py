@@ -128,7 +128,7 @@ class SavedMessages:
     async def _call(
         self, key: SessionKey, store: MessageStore, operation: str, step: Callable[[], Awaitable[T]]
     ) -> T | None:
-        """What a store answers; None for what is not there. Called through the store's saver, with its limits and breaker.
+        """What a store answers; None for what is not there. Calls go through the store's saver and its breaker.
 
         Raises:
             FaultError: the store failed.
