@@ -99,7 +99,8 @@ class _Users:
         """Whether others have `store` still. Of those that leave at once, the last is told no."""
         with self._lock:
             self._running.discard(backends)
-            return any(one._given is store for one in self._running)  # noqa: SLF001
+            # Two guards with one URL have a store each, though the text is the same object.
+            return isinstance(store, StreamStore) and any(one._given is store for one in self._running)  # noqa: SLF001
 
 
 _USERS: Final = _Users()
