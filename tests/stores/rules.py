@@ -238,6 +238,9 @@ class Twins(TwinStores):
 
     @rule(session=SESSION, limit=st.integers(1, 3))
     def stop_coming(self, session: int, limit: int) -> None:
+        self.do_stop_coming(session, limit)
+
+    def do_stop_coming(self, session: int, limit: int) -> None:
         key = SESSIONS[session]
         answer = self.step(lambda store: store.stop_pending_requests(key, seconds=HOUR, limit=limit))
         runs = any(ref.key == key for ref in self.active_and_open())
@@ -294,6 +297,17 @@ class Twins(TwinStores):
         self.do_seal(ref, 0, Outcome.COMPLETED, 0)
         self.do_register(self.conceive(SESSIONS.index(ref.key), 0.0), HOUR)
         self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
+
+    @rule(session=SESSION, limit=LIMIT, stops=st.booleans(), early=st.booleans())
+    def follow(self, session: int, limit: int | None, stops: bool, early: bool) -> None:
+        """A session's stream ends and the next one begins; perhaps its answer was stopped before it came."""
+        for ref in self.active_and_open():
+            if ref.key == SESSIONS[session]:
+                self.do_seal(ref, 0, Outcome.COMPLETED, 0)
+                self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, None))
+        if stops:
+            self.do_stop_coming(session, 3)
+        self.do_register(self.conceive(session, 0.0), HOUR, limit, early=early)
 
     @some_open_stream
     @rule(which=WHICH)
