@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import streamguard
-from streamguard.charging.payload import read_settlement
+from streamguard.charging.outbox_payload import read_settlement
 from streamguard.decoding import DAMAGE, decoding, read_json
 from streamguard.errors import MessageCorruptError, StoreCorruptError
 from streamguard.faults import Fault
 from streamguard.messages.sql.rows import decode_writers
 from streamguard.runtime.viewing.feed import is_tombstone
-from streamguard.saving.payload import read_payload
+from streamguard.saving.outbox_payload import read_payload
 from streamguard.stores.records import Terminal
 from streamguard.stores.redis.claims import decode_claim
 from streamguard.stores.redis.codec import (

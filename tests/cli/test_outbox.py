@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from streamguard.charging.payload import add_settlement
+from streamguard.charging.outbox_payload import add_settlement
 from streamguard.cli.entries import entries, entry_of
 from streamguard.messages import Message, Role
-from streamguard.saving.payload import write_payload
+from streamguard.saving.outbox_payload import write_payload
 from streamguard.saving.revision import Revision
-from streamguard.saving.superseding import Revising
+from streamguard.saving.supersession import Revising
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash

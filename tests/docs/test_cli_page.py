@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from streamguard.cli.app import app
 from streamguard.cli.exits import ExitCode
 from streamguard.cli.shapes import entry_shape, message_shapes, stream_shape
-from streamguard.saving.payload import write_payload
+from streamguard.saving.outbox_payload import write_payload
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import OutboxEntry
 from streamguard.testing._stream_store.steps import begin, meta

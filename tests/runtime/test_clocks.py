@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import streamguard
-from streamguard.saving.beginning import Beginning
+from streamguard.saving.stream_start import Beginning
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Erasure, Status
 from streamguard.stores.redis import RedisStore

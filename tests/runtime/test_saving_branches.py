@@ -12,7 +12,7 @@ from streamguard.faults import FaultCode
 from streamguard.messages import Message, MessageStore, MessageToSave, Role, Supersedes
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream, Revision
-from streamguard.saving.entry import Entry
+from streamguard.saving.pending_write import Entry
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, SessionKey

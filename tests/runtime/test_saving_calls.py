@@ -16,7 +16,7 @@ from streamguard.errors import (
 from streamguard.faults import FaultCode
 from streamguard.messages import CallableSaver, Message, MessageToSave, Role
 from streamguard.observations import Signal
-from streamguard.saving.calls import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
+from streamguard.saving.target_client import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, Persisted, SessionKey
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from streamguard.charging.payload import add_settlement, read_settlement
+from streamguard.charging.outbox_payload import add_settlement, read_settlement
 from streamguard.messages import Message, Role
 from streamguard.runtime import Revision
-from streamguard.saving.payload import OwedSave, read_payload, write_payload
-from streamguard.saving.superseding import Asked, Revising
+from streamguard.saving.outbox_payload import OwedSave, read_payload, write_payload
+from streamguard.saving.supersession import Asked, Revising
 
 QUESTION = Message("u1", Role.USER, ({"type": "text", "text": "?"},), metadata={"tone": "kind"}, replies_to="m0")
 

@@ -7,7 +7,7 @@ import pytest
 from streamguard.messages import Message, MessageStatus, Role
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
-from streamguard.saving.entry import Entry
+from streamguard.saving.pending_write import Entry
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Persisted
 

@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.saving.beginning import Beginning
-from streamguard.saving.calls import Attempts
+from streamguard.saving.folding import Source, fold_stream
 from streamguard.saving.sealed_stream import SealedStream
-from streamguard.saving.source import Source, fold_stream
+from streamguard.saving.stream_start import Beginning
+from streamguard.saving.target_client import Attempts
 from streamguard.stores import RedisClient
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore

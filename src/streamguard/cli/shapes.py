@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..faults import Fault
-from ..saving.payload import NewerPayloadError, read_payload
+from ..saving.outbox_payload import NewerPayloadError, read_payload
 from ..stores.records import OutboxEntry, StreamMeta
 from ..telemetry.safety import short_hash
 from ..values import StreamRef, StreamState

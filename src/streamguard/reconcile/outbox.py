@@ -17,7 +17,7 @@ from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
-from ..saving.reply import Verdict
+from ..saving.stream_save import Verdict
 from ..stores.records import OutboxEntry
 from .results import Duty, Result, Treated
 

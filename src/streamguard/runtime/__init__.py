@@ -1,6 +1,6 @@
 """A stream's life in one process: producing, logging, viewing, ending."""
 
-from ..charging.reserving import QuotaRefusedError
+from ..charging.reservations import QuotaRefusedError
 from ..charging.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
 from ..saving.bindings import Bindings, SaveOption, Target
 from ..saving.revision import Revision

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..charging.outbox import OutboxProcessor
-from ..charging.reserving import Reserving
-from ..charging.settling import Settling
+from ..charging.outbox_processor import OutboxProcessor
+from ..charging.reservations import Reserving
+from ..charging.settlements import Settling
 from ..charging.terms import QuotaBindings
 from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
@@ -15,10 +15,10 @@ from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndSteps
-from ..saving.owed import OwedSaves
 from ..saving.reports import SaveReports
-from ..saving.savers import Savers
+from ..saving.save_outbox import OwedSaves
 from ..saving.service import Saving
+from ..saving.target_clients import Savers
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.budget import Budget

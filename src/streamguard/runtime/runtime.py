@@ -13,9 +13,9 @@ from typing import Self
 
 import anyio
 
-from ..charging.outbox import OutboxProcessor
-from ..charging.reserving import Reserving
-from ..charging.settling import Settling
+from ..charging.outbox_processor import OutboxProcessor
+from ..charging.reservations import Reserving
+from ..charging.settlements import Settling
 from ..charging.terms import QuotaBindings
 from ..deadlines import LoopClock
 from ..errors import FaultError, NotStartedError, StoreError

@@ -13,9 +13,9 @@ from ..errors import (
 )
 from ..faults import Fault, FaultCode, Severity
 from ..values import Subject
-from .entry import SAVE
-from .reply import SaveResult, Verdict
+from .pending_write import SAVE
 from .sealed_stream import SealedStream
+from .stream_save import SaveResult, Verdict
 from .user_messages import Unsaved, UserMessages
 
 __all__ = ["fault_of_failed_save", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]

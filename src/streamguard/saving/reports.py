@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ..faults import Fault
 from ..observations import Observation, Signal
 from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
-from .reply import SaveResult, Verdict
-from .running import RunningSave
+from .running_saves import RunningSave
 from .sealed_stream import SealedStream
+from .stream_save import SaveResult, Verdict
 from .user_messages import UserMessages
 
 __all__ = ["SaveReports"]

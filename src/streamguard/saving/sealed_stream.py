@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..stores.records import Seal, StreamMeta
 from ..values import Outcome, StreamRef
-from .beginning import Beginning
+from .stream_start import Beginning
 
 __all__ = ["SealedStream"]
 

@@ -21,20 +21,20 @@ from ..stores.store import StreamStore
 from ..values import Persisted, StreamRef
 from ..wire import knows_protocol, protocol_named
 from ..wire.folding import Json
-from .beginning import Beginning
 from .bindings import Bindings, Target
-from .calls import Attempts, Saver
 from .end_steps import EndResult, EndStep, LocalStream
 from .faults import fault_of_wait
-from .owed import OwedSaves
-from .payload import NewerPayloadError, OwedSave, read_payload, write_payload
-from .reply import SaveResult, StreamSave, Verdict
+from .folding import Source
+from .outbox_payload import NewerPayloadError, OwedSave, read_payload, write_payload
 from .reports import SaveReports
 from .revision import Revision
-from .running import SHUTDOWN, RunningSave, RunningSaves
-from .savers import Savers
+from .running_saves import SHUTDOWN, RunningSave, RunningSaves
+from .save_outbox import OwedSaves
 from .sealed_stream import SealedStream
-from .source import Source
+from .stream_save import SaveResult, StreamSave, Verdict
+from .stream_start import Beginning
+from .target_client import Attempts, Saver
+from .target_clients import Savers
 from .user_messages import Start, UserMessages
 
 __all__ = ["Saving"]

@@ -14,8 +14,8 @@ from ..stores.records import StreamMeta
 from ..stores.store import StreamStore
 from ..values import Outcome, Persisted, SessionKey, StreamRef, StreamState
 from ..wire import UIMessage
-from .beginning import Beginning
-from .calls import Attempts, Saver
+from .stream_start import Beginning
+from .target_client import Attempts, Saver
 
 __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]
 

@@ -22,13 +22,13 @@ from ..settings import Settings
 from ..values import StreamRef
 from ..wire.folding import Json
 from ..wire.ui_message.tool_results import with_tool_results
-from .beginning import Beginning
-from .calls import Attempts
-from .entry import Entry
-from .payload import OwedSave
+from .outbox_payload import OwedSave
+from .pending_write import Entry
 from .revision import Revision
 from .session_writer import ErasedError, SessionWriter, ui_message_of
-from .superseding import Revising, asked_of
+from .stream_start import Beginning
+from .supersession import Revising, asked_of
+from .target_client import Attempts
 
 __all__ = ["RESULTS_SUFFIX", "Start", "Unsaved", "UserMessages"]
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, TypeVar
 
-from ...charging.reserving import Reserving
+from ...charging.reservations import Reserving
 from ...deadlines import Deadline
 from ...errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ...faults import Fault, FaultCode, Phase

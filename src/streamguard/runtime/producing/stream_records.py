@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...saving.beginning import Beginning
 from ...saving.sealed_stream import SealedStream
+from ...saving.stream_start import Beginning
 from ...stores.records import NewStream, Seal, StreamMeta
 from ..producing.stream import LiveStream
 

@@ -13,7 +13,7 @@ from ...errors import ConfigurationError, MessageInvalidError, NotStartedError
 from ...faults import Fault, FaultCode, Phase, Severity
 from ...messages import Role
 from ...runtime import LiveStream
-from ...saving.entry import SAVE
+from ...saving.pending_write import SAVE
 from ...wire.base import LeftOut
 from ...wire.values import encode_json, normal
 from .message_save import MessageSave

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ...decoding import read_json
 from ...errors import MessageInvalidError
 from ...messages import Message, Role
-from ...saving.entry import SAVE
+from ...saving.pending_write import SAVE
 from ...values import MAX_ID_BYTES, is_id
 from ...wire.values import MAX_DEPTH, Json, Replaced, ValueTooLargeError, encode_json, normal, valid_text
 

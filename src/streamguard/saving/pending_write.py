@@ -8,7 +8,7 @@ from typing import Final
 
 from ..errors import MessageStoreError, MessageUnavailableError, StreamGuardError
 from ..messages import Message
-from .superseding import Revising
+from .supersession import Revising
 
 __all__ = ["SAVE", "Entry"]
 

@@ -22,18 +22,18 @@ from ..observations import Observation, Signal
 from ..quota import ReservationState
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndResult, EndStep, LocalStream
-from ..saving.owed import UNSETTLED, OwedSaves
-from ..saving.payload import NewerPayloadError
-from ..saving.reply import SaveResult, Verdict
+from ..saving.outbox_payload import NewerPayloadError
+from ..saving.save_outbox import UNSETTLED, OwedSaves
 from ..saving.sealed_stream import SealedStream
+from ..saving.stream_save import SaveResult, Verdict
 from ..saving.user_messages import Start
 from ..settings import Settings
 from ..stores.records import OutboxEntry, Seal, StreamMeta
 from ..stores.store import StreamStore
 from ..values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 from .charge import Charge, state_on_record
-from .payload import add_settlement, read_settlement
-from .reserving import Reserving
+from .outbox_payload import add_settlement, read_settlement
+from .reservations import Reserving
 from .terms import QuotaBindings, QuotaTerms
 
 __all__ = ["Settling"]

@@ -10,9 +10,9 @@ from typing import Final
 import anyio
 
 from ..deadlines import Deadline
-from .calls import Attempts
-from .reply import SaveResult, StreamSave, Verdict
 from .sealed_stream import SealedStream
+from .stream_save import SaveResult, StreamSave, Verdict
+from .target_client import Attempts
 from .user_messages import Start, UserMessages
 
 __all__ = ["SHUTDOWN", "RunningSave", "RunningSaves"]

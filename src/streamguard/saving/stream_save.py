@@ -35,10 +35,10 @@ from ..values import Persisted, StreamRef, StreamState
 from ..wire import UIMessage
 from ..wire.folding import Json
 from ..wire.ui_message.tool_results import with_tool_results
-from .calls import Attempts, SavingPausedError
+from .folding import LogUnreadableError, Source, fold_earlier, fold_stream
 from .sealed_stream import SealedStream
 from .session_writer import ErasedError, SessionWriter, ui_message_of
-from .source import LogUnreadableError, Source, fold_earlier, fold_stream
+from .target_client import Attempts, SavingPausedError
 from .user_messages import RESULTS_SUFFIX, Unsaved, UserMessages
 
 __all__ = ["SaveResult", "StreamSave", "Verdict"]

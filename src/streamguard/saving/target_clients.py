@@ -8,10 +8,10 @@ from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.store import StreamStore
 from ..values import StreamRef
-from .beginning import Beginning
 from .bindings import Target
-from .calls import Saver
 from .session_writer import SessionWriter
+from .stream_start import Beginning
+from .target_client import Saver
 
 __all__ = ["Savers"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..errors import StoreCorruptError, StoreFormatError
 from ..saving.bindings import Bindings
-from ..saving.owed import OwedSaves
-from ..saving.reply import SaveResult, Verdict
+from ..saving.save_outbox import OwedSaves
 from ..saving.service import Saving
+from ..saving.stream_save import SaveResult, Verdict
 from ..stores.records import OutboxEntry
 from ..stores.store import StreamStore
-from .settling import Settling
+from .settlements import Settling
 
 __all__ = ["OutboxProcessor"]
 

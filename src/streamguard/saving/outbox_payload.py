@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ..decoding import decoding, read_json
 from ..messages import Message, Role
-from .superseding import Revising
+from .supersession import Revising
 
 __all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "write_payload"]
 

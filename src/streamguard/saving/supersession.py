@@ -8,9 +8,9 @@ from typing import Final
 
 from ..errors import MessageConflictError
 from ..messages import Message, Role
-from .calls import Attempts
 from .revision import Revision
 from .session_writer import SessionWriter
+from .target_client import Attempts
 
 __all__ = ["Asked", "Revising", "asked_of"]
 

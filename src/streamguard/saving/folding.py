@@ -17,8 +17,8 @@ from ..stores.store import StreamStore
 from ..values import START, EventKind, Position, StreamRef
 from ..wire import UIMessage, knows_protocol, protocol_named
 from ..wire.large_json import LARGE
-from .calls import Attempts
 from .sealed_stream import SealedStream
+from .target_client import Attempts
 
 __all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
 

@@ -10,7 +10,7 @@ import json
 from typing import NamedTuple
 
 from ..decoding import decoding, read_json
-from ..saving.payload import WITH_SETTLEMENT, read_payload
+from ..saving.outbox_payload import WITH_SETTLEMENT, read_payload
 from .charge import Charge
 
 __all__ = ["OwedSettlement", "add_settlement", "read_settlement"]

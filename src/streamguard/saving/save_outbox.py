@@ -14,8 +14,8 @@ from ..settings import Settings
 from ..stores.records import Status
 from ..stores.store import StreamStore
 from ..values import Persisted, QuotaState, StreamRef
-from .reply import SaveResult, Verdict
-from .running import SHUTDOWN
+from .running_saves import SHUTDOWN
+from .stream_save import SaveResult, Verdict
 
 __all__ = ["UNSETTLED", "OwedSaves"]
 
