@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
-__all__ = ["Home", "PerLoop", "keep_inherited"]
+__all__ = ["Home", "PerLoop", "StartTask", "keep_inherited"]
 
 T = TypeVar("T")
+
+StartTask = Callable[[Callable[[], Awaitable[None]]], None]
+"""Runs something once, in the task group of whoever gave it. Returns at once."""
 
 _INHERITED: Final[list[object]] = []
 """What a parent process left to its forked child. Neither used nor collected: closing it would touch what the parent

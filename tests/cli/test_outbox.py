@@ -11,7 +11,7 @@ from streamguard.cli.entries import entries, entry_of
 from streamguard.messages import Message, Role
 from streamguard.saving.outbox_payload import write_payload
 from streamguard.saving.revision import Revision
-from streamguard.saving.supersession import Revising
+from streamguard.saving.supersession import Supersession
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
@@ -112,9 +112,9 @@ async def test_a_payload_of_another_version_is_told_of(store: RedisStore, redis_
 
 async def test_what_an_owed_save_replaces_is_told(store: RedisStore, redis_url: str) -> None:
     for start, says in (("q\x1b[31m", "q\\x1b[31m"), (None, "(the last answer)")):
-        revising = Revising(Revision(start, None))
+        supersession = Supersession(Revision(start, None))
         ref = await owing(
-            store, payload=write_payload([QUESTION], revising=revising, revised=QUESTION.message_id), due=60
+            store, payload=write_payload([QUESTION], supersession=supersession, revised=QUESTION.message_id), due=60
         )
         done = ran("outbox", "show", redis_url, ref.stream_id)
         assert f"replaces  the history from message {says} on" in done.out

@@ -7,7 +7,7 @@ import pytest
 from streamguard.observations import Signal
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import LiveStream
-from streamguard.saving import owed as owed_saves
+from streamguard.saving import save_outbox
 from streamguard.stores.store import StreamStore
 from streamguard.values import Persisted
 
@@ -24,7 +24,7 @@ __all__ = ["look", "memory", "stores"]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries that are left come up again at once, for a test that will not wait for them."""
-    monkeypatch.setattr(owed_saves, "ELSEWHERE_SECONDS", 0.001)
+    monkeypatch.setattr(save_outbox, "ELSEWHERE_SECONDS", 0.001)
 
 
 async def _left_owing(stores: Stores, look: StreamStore, messages: Messages) -> LiveStream:

@@ -121,7 +121,7 @@ async def counting(
         yield Worker(runtime, observed)
     if clean:
         assert leftovers(runtime) == {}
-        assert (runtime.reserving.count, runtime.settling.under_way) == (0, 0)
+        assert (runtime.reservations.count, runtime.settlements.under_way) == (0, 0)
 
 
 def asking(

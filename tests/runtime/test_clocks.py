@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import streamguard
-from streamguard.saving.stream_start import Beginning
+from streamguard.saving.stream_start import StreamStart
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import Erasure, Status
 from streamguard.stores.redis import RedisStore
@@ -232,7 +232,7 @@ async def test_of_two_lost_streams_the_younger_is_the_sessions_last(wall: Wall) 
 async def test_without_the_stores_word_ages_are_compared() -> None:
     now = asyncio.get_running_loop().time()
     told = Erasure(at=1_000.0, seconds_ago=10.0)
-    assert Beginning(None, now - 11).precedes(told)
-    assert not Beginning(None, now - 9).precedes(told)
-    assert Beginning(1_000.0).precedes(told)
-    assert not Beginning(1_000.000001, now - 100).precedes(told)
+    assert StreamStart(None, now - 11).precedes(told)
+    assert not StreamStart(None, now - 9).precedes(told)
+    assert StreamStart(1_000.0).precedes(told)
+    assert not StreamStart(1_000.000001, now - 100).precedes(told)

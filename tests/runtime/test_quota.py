@@ -350,7 +350,7 @@ async def test_the_next_request_of_the_session_is_told(memory: MemoryStore) -> N
         await worker.tell(saying("a"), asking(worker))
         quota.down.clear()
         stream = await worker.start(saying("b"), asking(worker))
-        held = worker.runtime.reserving.held(stream.ref)
+        held = worker.runtime.reservations.held(stream.ref)
         assert held is not None
         assert held.owing
         reading = await worker.watch(stream)
@@ -386,7 +386,7 @@ async def test_a_degraded_reply_that_cannot_be_settled_is_settled_from_memory(me
         reading = await worker.watch(stream)
         assert reading.named("streamguard.end")[0]["quota"] == "pending"
         await worker.idle()
-        await worker.runtime.reserving.renew()
+        await worker.runtime.reservations.renew()
         assert quota.calls["renew"] == 1
         quota.down.clear()
         await worker.runtime.idle()
@@ -532,12 +532,12 @@ async def test_the_quota_s_outage_shows_in_health_and_passes(memory: MemoryStore
     async with counting(memory, quota) as worker:
         stream = await worker.start(model := Model("a"), asking(worker, quota=Quota(limit=100, per="day")))
         quota.down.add("*")
-        await worker.runtime.reserving.renew()
+        await worker.runtime.reservations.renew()
         assert "quota_unreachable" in worker.runtime.health().reasons
         assert worker.runtime.health().ready
         assert await ReservationSweep(worker.runtime).attempt() == []
         quota.down.clear()
-        await worker.runtime.reserving.renew()
+        await worker.runtime.reservations.renew()
         assert worker.runtime.health().reasons == ()
         model.end()
         assert (await read(worker.view(stream))).outcome == "completed"

@@ -12,7 +12,7 @@ from streamguard.faults import FaultCode
 from streamguard.messages import Message, MessageStore, MessageToSave, Role, Supersedes
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream, Revision
-from streamguard.saving.pending_write import Entry
+from streamguard.saving.pending_write import PendingWrite
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, SessionKey
@@ -43,7 +43,7 @@ async def asked(
     revision: Revision | None = None,
     supersede: bool = False,
     model: Model | None = None,
-) -> tuple[LiveStream, Entry | None]:
+) -> tuple[LiveStream, PendingWrite | None]:
     """A stream whose endpoint has given `message` to `run.save`; it says its reply's id, or what `model` says."""
     request = replace(worker.request(protocol="ui-message", message_id=reply_id), revision=revision)
     stream = await worker.open(request)

@@ -16,7 +16,9 @@ from streamguard.errors import (
 from streamguard.faults import FaultCode
 from streamguard.messages import CallableSaver, Message, MessageToSave, Role
 from streamguard.observations import Signal
-from streamguard.saving.target_client import FAILURES, Attempts, SaveBreaker, Saver, SavingPausedError
+from streamguard.saving.attempts import Attempts
+from streamguard.saving.save_breaker import FAILURES, SaveBreaker, SavingPausedError
+from streamguard.saving.target_client import TargetClient
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, Persisted, SessionKey
 
@@ -78,34 +80,34 @@ def test_a_breaker_lets_one_probe_through_at_a_time() -> None:
 
 async def test_a_cancelled_probe_makes_room_for_the_next() -> None:
     messages = Messages()
-    saver, clock = Saver(messages, quick(), on_change=lambda _: None), Clock()
-    saver.breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=lambda _: None)
+    client, clock = TargetClient(messages, quick(), on_change=lambda _: None), Clock()
+    client.breaker = SaveBreaker(pause_seconds=1.0, clock=clock, on_change=lambda _: None)
     for _ in range(FAILURES):
-        saver.breaker.failed()
+        client.breaker.failed()
     clock.now += 1.0
     deadline = Deadline.after(5)
     messages.hold("open_session")
-    probe = asyncio.create_task(saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
+    probe = asyncio.create_task(client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
     await wait_until_async(lambda: messages.waiting["open_session"], description="the probe is under way")
     with pytest.raises(SavingPausedError):
-        await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+        await client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
         await probe
     messages.let_go("open_session")
-    assert (await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)).created
-    assert not saver.breaker.open
+    assert (await client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)).created
+    assert not client.breaker.open
 
 
 async def test_a_refusal_is_an_answer() -> None:
     messages = Messages()
     messages.errors["open_session"] = MessageConflictError("no", operation="open_session")
-    saver = Saver(messages, quick(), on_change=lambda _: None)
+    client = TargetClient(messages, quick(), on_change=lambda _: None)
     deadline = Deadline.after(5)
     for _ in range(FAILURES * 2):
         with pytest.raises(MessageConflictError):
-            await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
-    assert not saver.breaker.open
+            await client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    assert not client.breaker.open
 
 
 async def test_what_fails_at_one_message_says_nothing_of_the_store() -> None:
@@ -119,17 +121,17 @@ async def test_what_fails_at_one_message_says_nothing_of_the_store() -> None:
         if message.message.message_id == "away":
             raise ConnectionError("away")
 
-    saver = Saver(CallableSaver(save), quick(breaker_probe_seconds=60), on_change=told.append)
+    client = TargetClient(CallableSaver(save), quick(breaker_probe_seconds=60), on_change=told.append)
 
     async def saving(message_id: str) -> None:
         message = Message(message_id, Role.USER, ({"type": "text", "text": "a"},))
-        await saver.call("append", lambda: saver.target.append(KEY, message), deadline=Deadline.after(5))
+        await client.call("append", lambda: client.target.append(KEY, message), deadline=Deadline.after(5))
 
     for _ in range(3 * FAILURES):
         with pytest.raises(MessageFailedError):
             await saving("poison")
     await saving("another")
-    assert (saver.breaker.open, told) == (False, [])
+    assert (client.breaker.open, told) == (False, [])
     for _ in range(FAILURES - 1):
         with pytest.raises(MessageUnavailableError):
             await saving("away")
@@ -137,29 +139,29 @@ async def test_what_fails_at_one_message_says_nothing_of_the_store() -> None:
         await saving("poison")
     with pytest.raises(MessageUnavailableError):
         await saving("away")
-    assert (saver.breaker.open, told) == (True, [True])
+    assert (client.breaker.open, told) == (True, [True])
 
 
 async def test_a_call_that_hangs_is_given_up_and_counts() -> None:
     messages = Messages()
     messages.hold("open_session")
-    saver = Saver(messages, quick(save_attempt_seconds=0.01), on_change=lambda _: None)
+    client = TargetClient(messages, quick(save_attempt_seconds=0.01), on_change=lambda _: None)
     deadline = Deadline.after(5)
     for _ in range(FAILURES):
         with pytest.raises(MessageTimeoutError, match="save_attempt_seconds"):
-            await saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
-    assert saver.breaker.open
+            await client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline)
+    assert client.breaker.open
 
 
 async def test_calls_wait_their_turn_but_not_past_their_deadline() -> None:
     messages = Messages()
     messages.hold("open_session")
-    saver = Saver(messages, quick(max_concurrent_saves=1), on_change=lambda _: None)
+    client = TargetClient(messages, quick(max_concurrent_saves=1), on_change=lambda _: None)
     deadline = Deadline.after(5)
-    first = asyncio.create_task(saver.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
+    first = asyncio.create_task(client.call("open_session", lambda: messages.open_session(KEY), deadline=deadline))
     await wait_until_async(lambda: messages.waiting["open_session"], description="the first is under way")
     with pytest.raises(MessageTimeoutError, match="max_concurrent_saves"):
-        await saver.call("open_session", lambda: messages.open_session(KEY), deadline=Deadline.after(0.01))
+        await client.call("open_session", lambda: messages.open_session(KEY), deadline=Deadline.after(0.01))
     messages.let_go("open_session")
     assert (await first).created
 
@@ -190,10 +192,10 @@ async def test_pauses_between_attempts_double_up_to_a_bound(monkeypatch: pytest.
             raise MessageUnavailableError("no", operation="append")
         return "done"
 
-    monkeypatch.setattr("streamguard.saving.calls.asyncio.sleep", pause)
+    monkeypatch.setattr("streamguard.retrying.asyncio.sleep", pause)
+    monkeypatch.setattr("streamguard.retrying.random.uniform", lambda least, most: most)
     assert await Attempts(60.0)(fail_seven_times) == "done"
-    for waited, longest in zip(pauses, (0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0), strict=True):
-        assert longest / 2 <= waited <= longest
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
 async def test_a_database_that_fails_under_200_requests(memory: MemoryStore) -> None:

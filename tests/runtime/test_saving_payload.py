@@ -9,8 +9,8 @@ import pytest
 from streamguard.charging.outbox_payload import add_settlement, read_settlement
 from streamguard.messages import Message, Role
 from streamguard.runtime import Revision
-from streamguard.saving.outbox_payload import OwedSave, read_payload, write_payload
-from streamguard.saving.supersession import Asked, Revising
+from streamguard.saving.outbox_payload import OutboxSave, read_payload, write_payload
+from streamguard.saving.supersession import SupersedeRequest, Supersession
 
 QUESTION = Message("u1", Role.USER, ({"type": "text", "text": "?"},), metadata={"tone": "kind"}, replies_to="m0")
 
@@ -20,7 +20,7 @@ QUESTION = Message("u1", Role.USER, ({"type": "text", "text": "?"},), metadata={
 def test_a_save_that_is_owed_comes_back(before: tuple[Message, ...], replies_to: str | None) -> None:
     alone = write_payload(before, replies_to)
     for payload in (alone, add_settlement(alone, None)):
-        assert read_payload(payload) == OwedSave(before, replies_to, saves=True)
+        assert read_payload(payload) == OutboxSave(before, replies_to, saves=True)
     assert not read_settlement(alone).settles
     both = read_settlement(add_settlement(alone, None))
     assert (both.saves, both.settles) == (True, True)
@@ -28,27 +28,29 @@ def test_a_save_that_is_owed_comes_back(before: tuple[Message, ...], replies_to:
 
 def test_a_settlement_alone_owes_no_save() -> None:
     payload = add_settlement(None, None)
-    assert read_payload(payload) == OwedSave((), None, saves=False)
+    assert read_payload(payload) == OutboxSave((), None, saves=False)
     assert (read_settlement(payload).saves, read_settlement(payload).settles) == (False, True)
 
 
 def test_what_was_owed_before_replies_knew_their_questions_is_read() -> None:
     payload = b'{"v":1,"user_messages":[{"id":"u1","role":"user","parts":[]}]}'
-    assert read_payload(payload) == OwedSave((Message("u1", Role.USER, ()),), None, saves=True)
+    assert read_payload(payload) == OutboxSave((Message("u1", Role.USER, ()),), None, saves=True)
 
 
-@pytest.mark.parametrize("asked", [None, Asked("q1", None, with_message=True), Asked(None, "q0", with_message=False)])
+@pytest.mark.parametrize(
+    "asked", [None, SupersedeRequest("q1", None, with_message=True), SupersedeRequest(None, "q0", with_message=False)]
+)
 @pytest.mark.parametrize("kept", [None, (), ("q0", "a0")])
-def test_what_is_still_to_be_superseded_is_kept(asked: Asked | None, kept: tuple[str, ...] | None) -> None:
+def test_what_is_still_to_be_superseded_is_kept(asked: SupersedeRequest | None, kept: tuple[str, ...] | None) -> None:
     edited = Message("q1", Role.USER, ({"type": "text", "text": "better"},))
     for revised in ("q1", None):
         payload = write_payload(
-            [edited], "q1", branch=3, revising=Revising(Revision("q1", kept), asked), revised=revised
+            [edited], "q1", branch=3, supersession=Supersession(Revision("q1", kept), asked), revised=revised
         )
         for read in (read_payload(payload), read_payload(add_settlement(payload, None))):
             assert (read.user_messages, read.replies_to, read.branch, read.revised) == ((edited,), "q1", 3, revised)
-            assert read.revising is not None
-            assert (read.revising.revision, read.revising.asked) == (Revision("q1", kept), asked)
+            assert read.supersession is not None
+            assert (read.supersession.revision, read.supersession.asked) == (Revision("q1", kept), asked)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,6 @@ def test_what_is_still_to_be_superseded_is_kept(asked: Asked | None, kept: tuple
     ],
 )
 def test_damage_to_what_is_superseded_is_told(damage: dict[str, object]) -> None:
-    whole = json.loads(write_payload([], branch=1, revising=Revising(Revision("q1"))))
+    whole = json.loads(write_payload([], branch=1, supersession=Supersession(Revision("q1"))))
     with pytest.raises(ValueError, match="payload"):
         read_payload(json.dumps({**whole, **damage}).encode())

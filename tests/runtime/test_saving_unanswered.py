@@ -7,7 +7,7 @@ import pytest
 from streamguard.messages import Message, MessageStatus, Role
 from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.runtime import LiveStream
-from streamguard.saving.pending_write import Entry
+from streamguard.saving.pending_write import PendingWrite
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Persisted
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 __all__ = ["memory"]
 
 
-def asked(stream: LiveStream, message_id: str = "u1") -> Entry:
+def asked(stream: LiveStream, message_id: str = "u1") -> PendingWrite:
     """A question that is to be kept before the stream's first word."""
     assert stream.user_messages is not None
     return stream.user_messages.add(Message(message_id, Role.USER, ({"type": "text", "text": "why?"},)))

@@ -267,7 +267,7 @@ def counting(installed: Installed) -> dict[str, StreamGuard]:
 
 async def test_a_store_may_bring_a_quota_store(counting: dict[str, StreamGuard]) -> None:
     async with counting["counting://"] as guard:
-        assert guard._running().reserving.store is sys.modules["quota_store"].Counting.quotas
+        assert guard._running().reservations.store is sys.modules["quota_store"].Counting.quotas
     with pytest.raises(ConfigurationError, match="quota="):
         await counting["other://"].__aenter__()
 

@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from streamguard import Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, RedisMessageStore, Role, content
 from streamguard.messages.sql import SQLMessageStore
-from streamguard.saving.folding import Source, fold_stream
+from streamguard.saving.attempts import Attempts
+from streamguard.saving.folding import PayloadSource, fold_stream
 from streamguard.saving.sealed_stream import SealedStream
-from streamguard.saving.stream_start import Beginning
-from streamguard.saving.target_client import Attempts
+from streamguard.saving.stream_start import StreamStart
 from streamguard.stores import RedisClient
 from streamguard.stores.log_reads import LogReads
 from streamguard.stores.memory import MemoryStore
@@ -126,9 +126,9 @@ async def test_a_large_reply_is_folded_beside_the_loop(protocol: str, threads: l
     seal = Seal(Outcome.COMPLETED, len(payloads), None, None, ())
     ref = StreamRef(KEY, "s1")
     sealed = SealedStream(
-        ref=ref, message_id="m1", protocol=protocol, binding="chat", epoch=1, began=Beginning(1.0), seal=seal
+        ref=ref, message_id="m1", protocol=protocol, binding="chat", epoch=1, began=StreamStart(1.0), seal=seal
     )
-    said = await fold_stream(LogReads(MemoryStore(), 1), sealed, Source(ref, 0, payloads), Attempts(60))
+    said = await fold_stream(LogReads(MemoryStore(), 1), sealed, PayloadSource(ref, 0, payloads), Attempts(60))
     assert sum(len(json.dumps(part)) for part in said.parts) > 20_000_000
     assert len(threads) == 1
     assert threading.get_ident() not in threads

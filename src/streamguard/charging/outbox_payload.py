@@ -13,10 +13,10 @@ from ..decoding import decoding, read_json
 from ..saving.outbox_payload import WITH_SETTLEMENT, read_payload
 from .charge import Charge
 
-__all__ = ["OwedSettlement", "add_settlement", "read_settlement"]
+__all__ = ["OutboxSettlement", "add_settlement", "read_settlement"]
 
 
-class OwedSettlement(NamedTuple):
+class OutboxSettlement(NamedTuple):
     """What an outbox entry owes."""
 
     saves: bool
@@ -32,7 +32,7 @@ def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:
     return json.dumps({**save, "v": WITH_SETTLEMENT, "settle": settle}, separators=(",", ":")).encode()
 
 
-def read_settlement(payload: bytes) -> OwedSettlement:
+def read_settlement(payload: bytes) -> OutboxSettlement:
     """What a payload owes.
 
     Raises:
@@ -43,6 +43,6 @@ def read_settlement(payload: bytes) -> OwedSettlement:
     with decoding(lambda: ValueError("this is no settlement")):
         settle = read_json(payload).get("settle")
         if settle is None:
-            return OwedSettlement(saves=True, settles=False, charge=None)
+            return OutboxSettlement(saves=True, settles=False, charge=None)
         charge = None if settle["charge"] is None else Charge.from_dict(settle["charge"])
-    return OwedSettlement(saves=saves, settles=True, charge=charge)
+    return OutboxSettlement(saves=saves, settles=True, charge=charge)

@@ -13,20 +13,22 @@ from typing import Final
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
 from ..faults import Fault, FaultCode
+from ..loops import StartTask
 from ..observations import Observation, Signal
 from ..quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
-from ..saving.user_messages import Start
+from ..retrying import Backoff
 from ..settings import Settings
 from ..stores.budget import Budget
 from ..values import QuotaState, StreamRef
 from .charge import RELEASE
 from .terms import Demand
 
-__all__ = ["Held", "QuotaRefusedError", "Reserving"]
+__all__ = ["HeldReservation", "QuotaRefusedError", "Reservations"]
 
 RETRY_AFTER_SECONDS: Final = 5
-RELEASE_PAUSES_SECONDS: Final = (0.2, 1.0, 5.0)
-"""Between attempts at a release that nobody waits for. After them the reservation is left to expire."""
+RELEASE_BACKOFF: Final = Backoff(0.2, 3.2)
+RELEASE_RETRIES: Final = 5
+"""Of a release that nobody waits for. After them the reservation is left to expire."""
 BATCH: Final = 500
 LEAST_SECONDS: Final = 0.25
 """What a reservation may take although the request's budget is spent: the quota has a connection of its own."""
@@ -43,7 +45,7 @@ class QuotaRefusedError(FaultError):
 
 
 @dataclass(slots=True)
-class Held:
+class HeldReservation:
     """What one stream of this process has reserved."""
 
     demand: Demand
@@ -55,7 +57,7 @@ class Held:
     """An earlier reply of the session is still to be settled, which its client has to be told."""
 
 
-class Reserving:
+class Reservations:
     """Reserves, and keeps what is reserved. `service` is None where nothing is counted; `start` runs a task of the
     runtime's."""
 
@@ -65,7 +67,7 @@ class Reserving:
         settings: Settings,
         *,
         observe: Callable[[Observation], None],
-        start: Start,
+        start: StartTask,
     ) -> None:
         self.service = service
         self.store: QuotaStore | None = service if isinstance(service, QuotaStore) else None
@@ -73,12 +75,12 @@ class Reserving:
         self._settings = settings
         self._observe = observe
         self._start = start
-        self._held: dict[StreamRef, Held] = {}
+        self._held: dict[StreamRef, HeldReservation] = {}
         self._kept: set[StreamRef] = set()
         self.failing: bool = False
         """The last call of the service brought no answer."""
 
-    def held(self, ref: StreamRef) -> Held | None:
+    def held(self, ref: StreamRef) -> HeldReservation | None:
         """What a stream of this process has reserved; None for nothing."""
         return self._held.get(ref)
 
@@ -95,7 +97,7 @@ class Reserving:
 
     async def reserve(
         self, ref: StreamRef, demand: Demand, *, request_id: str | None, budget: Budget | None = None
-    ) -> Held:
+    ) -> HeldReservation:
         """Reserve for a stream that is about to be registered, within `quota_seconds`; where the service is on the
         stream store's server also within the request's `budget`.
 
@@ -130,12 +132,12 @@ class Reserving:
             if demand.on_failure == "fail":
                 self._release_soon(ref)
                 raise self._refusal(ref, request_id, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
-            held = self._held[ref] = Held(demand)  # it may be reserved: settling finds out
+            held = self._held[ref] = HeldReservation(demand)  # it may be reserved: settling finds out
             return held
         self.failing = False
         if isinstance(answer, Refused):
             raise self._refused(ref, request_id, answer)
-        held = self._held[ref] = Held(demand, answer.standings)
+        held = self._held[ref] = HeldReservation(demand, answer.standings)
         return held
 
     def drop(self, ref: StreamRef) -> None:
@@ -154,7 +156,8 @@ class Reserving:
         service = self.service
         if service is None:
             return
-        for pause in (*RELEASE_PAUSES_SECONDS, None):
+        retries = RELEASE_BACKOFF.retries(most=RELEASE_RETRIES)
+        while True:
             try:
                 async with Deadline.after(self._settings.quota_seconds).limit():
                     await RELEASE.carry_out(service, ref)
@@ -162,8 +165,8 @@ class Reserving:
                 error = exc
             else:
                 return
-            if pause is not None:
-                await asyncio.sleep(pause)
+            if not await retries.pause():
+                break
         fault = Fault.of(
             FaultCode.QUOTA_RELEASE_FAILED, session_id=ref.key.session_id, stream_id=ref.stream_id, reason="expires"
         )

@@ -8,7 +8,6 @@ trying for as long as it lives.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,51 +17,54 @@ from typing import Final
 from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError, StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
+from ..loops import StartTask
 from ..observations import Observation, Signal
 from ..quota import ReservationState
+from ..retrying import Backoff
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndResult, EndStep, LocalStream
 from ..saving.outbox_payload import NewerPayloadError
-from ..saving.save_outbox import UNSETTLED, OwedSaves
+from ..saving.save_outbox import UNSETTLED, SaveOutbox
+from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.sealed_stream import SealedStream
-from ..saving.stream_save import SaveResult, Verdict
-from ..saving.user_messages import Start
 from ..settings import Settings
 from ..stores.records import OutboxEntry, Seal, StreamMeta
 from ..stores.store import StreamStore
 from ..values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 from .charge import Charge, state_on_record
 from .outbox_payload import add_settlement, read_settlement
-from .reservations import Reserving
+from .reservations import Reservations
 from .terms import QuotaBindings, QuotaTerms
 
-__all__ = ["Settling"]
+__all__ = ["Settlements"]
 
-PAUSE_SECONDS: Final = 0.1
-MAX_PAUSE_SECONDS: Final = 1.0
-LATE_PAUSE_SECONDS: Final = 30.0
-"""The longest pause between attempts from memory."""
+BACKOFF: Final = Backoff(0.1, 1.0)
+"""While a stream's end waits."""
+LATE_BACKOFF: Final = Backoff(1.0, 30.0)
+"""From memory, when nobody waits any more."""
+MARK_BACKOFF: Final = Backoff(0.1, 30.0)
+"""At telling the stream store of a settlement that was made from memory."""
 
 
-class Settling(EndStep):
+class Settlements(EndStep):
     """Settles what was reserved, after the save. `start` runs a task of the runtime's; `changed` is told when one is
     over."""
 
     def __init__(
         self,
         store: StreamStore,
-        reserving: Reserving,
+        reservations: Reservations,
         bindings: Bindings,
         terms: QuotaBindings,
         settings: Settings,
-        outbox: OwedSaves,
+        outbox: SaveOutbox,
         *,
         observe: Callable[[Observation], None],
-        start: Start,
+        start: StartTask,
         changed: Callable[[], None],
     ) -> None:
         self._store = store
-        self._reserving = reserving
+        self._reservations = reservations
         self._bindings = bindings
         self._terms = terms
         self._settings = settings
@@ -81,16 +83,16 @@ class Settling(EndStep):
     # -- in a stream's end --------------------------------------------------------------------------------------------
 
     def has_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
-        return self._reserving.held(ref) is None
+        return self._reservations.held(ref) is None
 
     async def finish(self, sealed: SealedStream, local: LocalStream | None, result: EndResult) -> EndResult:
         """Settle a stream whose log is whole. Takes `settle_visible_seconds` at most."""
-        if local is None and self._reserving.service is not None and self._bindings.is_others(sealed.binding):
+        if local is None and self._reservations.service is not None and self._bindings.is_others(sealed.binding):
             return _owing(result, None, 0.0)
         charge = self._charge(sealed, local)
         if charge is None or (local is not None and not local.owned()):
             return result
-        held = self._reserving.held(sealed.ref)
+        held = self._reservations.held(sealed.ref)
         if held is not None and held.state not in (None, QuotaState.PENDING):
             return replace(result, quota=held.state)  # settled before the store came back
         state, error = await self._settle(sealed.ref, charge, self._visible_seconds(local))
@@ -117,7 +119,7 @@ class Settling(EndStep):
         self._note(sealed.ref, state)
         if state is not None:
             return replace(result, quota=state)
-        self._reserving.keep(sealed.ref)
+        self._reservations.keep(sealed.ref)
         self.under_way += 1
         late = _Late()
         self._start(partial(self._settle_late, sealed.ref, charge, late))
@@ -126,12 +128,12 @@ class Settling(EndStep):
 
     def _charge(self, sealed: SealedStream, local: LocalStream | None) -> Charge | None:
         """What to settle with; None where nothing was reserved."""
-        if self._reserving.service is None:
+        if self._reservations.service is None:
             return None
         terms = self._terms.terms_of(sealed.binding)
         if local is None:
             return None if terms is None else terms.charge(sealed.seal, said_nothing=_said_nothing(sealed.seal))
-        held = self._reserving.held(sealed.ref)
+        held = self._reservations.held(sealed.ref)
         if held is None:
             return None
         terms = terms or QuotaTerms(held.demand.quotas)
@@ -142,7 +144,7 @@ class Settling(EndStep):
         return visible if local is not None else min(visible, self._settings.lease_seconds / 3)
 
     def _note(self, ref: StreamRef, state: QuotaState | None) -> None:
-        held = self._reserving.held(ref)
+        held = self._reservations.held(ref)
         if held is not None:
             held.state = state or QuotaState.PENDING
 
@@ -150,19 +152,16 @@ class Settling(EndStep):
         self, ref: StreamRef, charge: Charge, seconds: float
     ) -> tuple[QuotaState | None, Exception | None]:
         """Settle within so many seconds. Answers the state that stands, or what the last attempt failed with."""
-        deadline = Deadline.after(seconds)
-        pause = PAUSE_SECONDS
+        retries = BACKOFF.retries(Deadline.after(seconds))
         while True:
             state, error = await self._attempt(ref, charge)
             if state is not None or (isinstance(error, QuotaError) and not error.retryable):
                 return state, error
-            if self._given_up.is_set() or deadline.left_seconds <= pause:
+            if self._given_up.is_set() or not await retries.pause():
                 return None, error
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
     async def _attempt(self, ref: StreamRef, charge: Charge) -> tuple[QuotaState | None, Exception | None]:
-        service = self._reserving.service
+        service = self._reservations.service
         if service is None:
             return QuotaState.NONE, None
         try:
@@ -171,9 +170,9 @@ class Settling(EndStep):
         except QuotaCorruptError as exc:  # it answered: one owner's ledger, or one reservation, says nothing of others
             return None, exc
         except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
-            self._reserving.failing = True
+            self._reservations.failing = True
             return None, exc
-        self._reserving.failing = False
+        self._reservations.failing = False
         return state_on_record(settlement.state, attempted=True), None
 
     async def _settle_late(self, ref: StreamRef, charge: Charge, late: _Late) -> None:
@@ -181,13 +180,10 @@ class Settling(EndStep):
 
         A process that ends before leaves its reservation to expire, and whoever sees to that puts it on record.
         """
-        pause = MAX_PAUSE_SECONDS
+        retries = LATE_BACKOFF.retries()
         try:
             while not self._given_up.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311, TID251 -- jittered pause
-                        await self._given_up.wait()
-                pause = min(pause * 2, LATE_PAUSE_SECONDS)
+                await retries.pause(wake=self._given_up)
                 state, error = await self._attempt(ref, charge)
                 if isinstance(error, QuotaCorruptError):  # asking again never helps
                     self._tell_given_up(ref, error)
@@ -199,21 +195,18 @@ class Settling(EndStep):
                     await self._marked(ref, state)
                     return
         finally:
-            self._reserving.let_go(ref)
+            self._reservations.let_go(ref)
             self.under_way -= 1
             self._changed()
 
     async def _marked(self, ref: StreamRef, state: QuotaState) -> None:
         """Put on record what became of a reservation. A stream without one gets it with the right word."""
-        pause = PAUSE_SECONDS
+        retries = MARK_BACKOFF.retries()
         while not self._given_up.is_set():
             try:
                 await self._store.update_meta(ref, quota=state)
             except StoreUnavailableError:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):  # noqa: TID251 -- a pause
-                        await self._given_up.wait()
-                pause = min(pause * 2, LATE_PAUSE_SECONDS)
+                await retries.pause(wake=self._given_up)
             except StoreError:  # nobody can read it
                 return
             else:
@@ -226,8 +219,8 @@ class Settling(EndStep):
             self._start(partial(self._looked_again, meta.ref))
 
     async def _looked_again(self, ref: StreamRef) -> None:
-        store = self._reserving.store
-        if store is None or self._reserving.keeps(ref):
+        store = self._reservations.store
+        if store is None or self._reservations.keeps(ref):
             return
         with suppress(QuotaError, StoreError, TimeoutError):
             async with Deadline.after(self._settings.quota_seconds).limit():
@@ -247,45 +240,45 @@ class Settling(EndStep):
         try:
             work = read_settlement(owed.payload)
         except NewerPayloadError:
-            return await self._outbox.leave(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
+            return await self._outbox.release_claim(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
         except ValueError as exc:
-            damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
-            await self._outbox.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            damaged = SaveResult(SaveStatus.REFUSED, "payload_unreadable", exc)
+            await self._outbox.dead_letter(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
             return damaged
         if not work.settles or meta.quota is not QuotaState.PENDING:
-            return None if work.saves and _is_unsaved(meta, work.settles) else await self._discharged(owed, None)
+            return None if work.saves and _is_unsaved(meta, work.settles) else await self._completed(owed, None)
         charge, seal, terms = work.charge, meta.seal, self._terms.terms_of(meta.binding)
         state: QuotaState | None = QuotaState.NONE
         error: Exception | None = None
         if charge is None and terms is not None and seal is not None:
             charge = terms.charge(seal, said_nothing=_said_nothing(seal))
         if charge is not None:
-            if self._reserving.service is None:
-                return await self._outbox.leave(owed.ref, meta.message_id, "no_quota", attempts=owed.attempts)
+            if self._reservations.service is None:
+                return await self._outbox.release_claim(owed.ref, meta.message_id, "no_quota", attempts=owed.attempts)
             state, error = await self._attempt(owed.ref, charge)
         saves = work.saves and _is_unsaved(meta, True)
         if state is not None:
             if charge is not None:
                 self._tell_recovered(owed.ref)
             if not saves:
-                return await self._discharged(owed, state)
+                return await self._completed(owed, state)
             await self._store.update_meta(owed.ref, quota=state)
             return None
         if saves:
             return None  # whatever comes of the save, the entry stays until this is settled too
-        failed = SaveResult(Verdict.FAILED, UNSETTLED, error)
+        failed = SaveResult(SaveStatus.FAILED, UNSETTLED, error)
         if isinstance(error, QuotaError) and not error.retryable:
-            failed = SaveResult(Verdict.REFUSED, "quota_refused", error)
-        if failed.verdict is Verdict.REFUSED or owed.attempts + 1 >= self._settings.max_outbox_attempts:
+            failed = SaveResult(SaveStatus.REFUSED, "quota_refused", error)
+        if failed.status is SaveStatus.REFUSED or owed.attempts + 1 >= self._settings.max_outbox_attempts:
             code = FaultCode.QUOTA_RELEASE_FAILED
-            await self._outbox.bury(owed.ref, meta.message_id, failed, attempts=owed.attempts + 1, code=code)
+            await self._outbox.dead_letter(owed.ref, meta.message_id, failed, attempts=owed.attempts + 1, code=code)
         else:
-            await self._outbox.postpone(owed.ref, failed.reason, attempts=owed.attempts)
+            await self._outbox.retry_later(owed.ref, failed.reason, attempts=owed.attempts)
         return failed
 
-    async def _discharged(self, owed: OutboxEntry, state: QuotaState | None) -> SaveResult:
+    async def _completed(self, owed: OutboxEntry, state: QuotaState | None) -> SaveResult:
         await self._store.complete(owed.ref, quota=state, retention_seconds=self._settings.finished_ttl_seconds)
-        return SaveResult(Verdict.NOTHING, "settled")
+        return SaveResult(SaveStatus.NOTHING, "settled")
 
     # -- telling ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
-from ..saving.stream_save import Verdict
+from ..saving.save_result import SaveStatus
 from ..stores.records import OutboxEntry
 from .results import Duty, Result, Treated
 
@@ -98,10 +98,10 @@ class OutboxWorker:
         result, reason = Result.LEFT, "failed"
         try:
             attempt = await runtime.outbox.process(owed)
-            if attempt.verdict in (Verdict.FAILED, Verdict.REFUSED):
+            if attempt.status in (SaveStatus.FAILED, SaveStatus.REFUSED):
                 reason = attempt.reason or reason
             else:
-                result, reason = Result.DONE, attempt.verdict.value
+                result, reason = Result.DONE, attempt.status.value
         except StoreUnavailableError as exc:
             runtime.breaker.stumbled(exc)
             reason = "store_unavailable"

@@ -44,7 +44,7 @@ class Reconciler:
             _Background(Duty.OUTBOX, self._outbox.run, lambda: self._outbox.last_success, settings.outbox_seconds),
         )
         self._reservations = ReservationSweep(runtime)
-        if runtime.reserving.store is not None:
+        if runtime.reservations.store is not None:
             self._duties += (
                 _Background(
                     Duty.RESERVATIONS, self._reservations.run, lambda: self._reservations.last_success, ROUND_SECONDS

@@ -43,7 +43,7 @@ class ReservationSweep:
     async def run(self) -> None:
         """Look until the drain. It holds back while the stream store is away: nobody could say what is alive."""
         runtime = self._runtime
-        while runtime.reserving.store is not None:
+        while runtime.reservations.store is not None:
             await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
             if runtime.draining:
                 return
@@ -63,7 +63,7 @@ class ReservationSweep:
         try:
             return await self.look()
         except (QuotaError, TimeoutError):
-            self._runtime.reserving.failing = True
+            self._runtime.reservations.failing = True
             return []
 
     async def look(self) -> list[Treated]:
@@ -72,7 +72,7 @@ class ReservationSweep:
         Raises:
             StoreError, QuotaError, TimeoutError: a store failed; what was claimed comes up again.
         """
-        runtime, store = self._runtime, self._runtime.reserving.store
+        runtime, store = self._runtime, self._runtime.reservations.store
         treated: list[Treated] = []
         while store is not None and not runtime.draining:
             async with Deadline.after(runtime.settings.quota_seconds).limit():
@@ -93,7 +93,7 @@ class ReservationSweep:
         Raises:
             StoreError, QuotaError: a store failed.
         """
-        runtime, store = self._runtime, self._runtime.reserving.store
+        runtime, store = self._runtime, self._runtime.reservations.store
         if store is None:
             return []
         try:

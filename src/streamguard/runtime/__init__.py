@@ -2,7 +2,7 @@
 
 from ..charging.reservations import QuotaRefusedError
 from ..charging.terms import Demand, OnQuotaFailure, PartialCharge, QuotaBindings, QuotaOption, QuotaTerms
-from ..saving.bindings import Bindings, SaveOption, Target
+from ..saving.bindings import Bindings, SaveOption, SaveTarget
 from ..saving.revision import Revision
 from .producing.stream import LiveStream
 from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
@@ -32,8 +32,8 @@ __all__ = [
     "Revision",
     "Runtime",
     "SaveOption",
+    "SaveTarget",
     "StreamRequest",
-    "Target",
     "Viewer",
     "ViewerCutError",
 ]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..charging.outbox_processor import OutboxProcessor
-from ..charging.reservations import Reserving
-from ..charging.settlements import Settling
+from ..charging.reservations import Reservations
+from ..charging.settlements import Settlements
 from ..charging.terms import QuotaBindings
 from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
@@ -16,9 +16,9 @@ from ..quota import QuotaService
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndSteps
 from ..saving.reports import SaveReports
-from ..saving.save_outbox import OwedSaves
+from ..saving.save_outbox import SaveOutbox
 from ..saving.service import Saving
-from ..saving.target_clients import Savers
+from ..saving.target_clients import TargetClients
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.budget import Budget
@@ -104,24 +104,24 @@ class Assembly:
         )
         reads = LogReads(store, settings.max_log_reads)
         reports = SaveReports(observe)
-        outbox = OwedSaves(store, settings, observe=observe)
-        savers = Savers(store, settings, self.breaker, on_change=reports.breaker_changed)
+        outbox = SaveOutbox(store, settings, observe=observe)
+        clients = TargetClients(store, settings, self.breaker, on_change=reports.breaker_changed)
         self.saving: Saving = Saving(
             store,
             bindings,
             settings,
             self.breaker,
-            savers,
+            clients,
             outbox,
             reports,
             reads=reads,
             start=start,
             changed=callbacks.changed,
         )
-        self.reserving: Reserving = Reserving(quota, settings, observe=observe, start=start)
-        self.settling: Settling = Settling(
+        self.reservations: Reservations = Reservations(quota, settings, observe=observe, start=start)
+        self.settlements: Settlements = Settlements(
             store,
-            self.reserving,
+            self.reservations,
             bindings,
             terms,
             settings,
@@ -130,8 +130,8 @@ class Assembly:
             start=start,
             changed=callbacks.changed,
         )
-        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, self.settling, outbox)
-        end_steps = EndSteps(self.saving, self.settling)
+        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, self.settlements, outbox)
+        end_steps = EndSteps(self.saving, self.settlements)
         self.finaliser: Finaliser = Finaliser(
             store,
             self.breaker,
@@ -164,8 +164,8 @@ class Assembly:
             settle=self.orphans.end_soon,
             carry=tasks.carry,
             withdrawing=self.withdrawing,
-            reserving=self.reserving,
-            look_again=self.settling.look_again,
+            reservations=self.reservations,
+            look_again=self.settlements.look_again,
             observe=observe,
         )
         self.viewer_registry: ViewerRegistry = ViewerRegistry(
@@ -178,7 +178,7 @@ class Assembly:
             self.admission,
             reads=reads,
             local=callbacks.local,
-            look_again=self.settling.look_again,
+            look_again=self.settlements.look_again,
         )
         self.leases: Leases = Leases(
             store,
@@ -217,8 +217,8 @@ class Assembly:
         self._tasks.supervise("watchdog", self.watchdog.run)
         self._tasks.supervise("viewers", self.viewer_registry.run)
         self._tasks.supervise("presence", self.viewer_registry.presence.run)
-        if self.reserving.store is not None:
-            self._tasks.supervise("renewals", self.reserving.run)
+        if self.reservations.store is not None:
+            self._tasks.supervise("renewals", self.reservations.run)
 
     async def close_stores(self, *, keep_streams: bool = False) -> None:
         """After everything that uses them. One that fails to close does not keep the next from it. `keep_streams`

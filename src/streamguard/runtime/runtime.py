@@ -14,8 +14,8 @@ from typing import Self
 import anyio
 
 from ..charging.outbox_processor import OutboxProcessor
-from ..charging.reservations import Reserving
-from ..charging.settlements import Settling
+from ..charging.reservations import Reservations
+from ..charging.settlements import Settlements
 from ..charging.terms import QuotaBindings
 from ..deadlines import LoopClock
 from ..errors import FaultError, NotStartedError, StoreError
@@ -134,8 +134,8 @@ class Runtime:
         self.readiness: Readiness = parts.readiness
         self.writer: Writer = parts.writer
         self.saving: Saving = parts.saving
-        self.reserving: Reserving = parts.reserving
-        self.settling: Settling = parts.settling
+        self.reservations: Reservations = parts.reservations
+        self.settlements: Settlements = parts.settlements
         self.outbox: OutboxProcessor = parts.outbox
         self.orphans: Takeover = parts.orphans
         self.admission: Admission = parts.admission
@@ -204,12 +204,12 @@ class Runtime:
     def _busy(self) -> bool:
         """Whether the drain has anything to wait for."""
         waiting = self._streams or self.room.opening or self._tasks.adopted
-        return bool(waiting or self.saving.under_way or self.settling.under_way or self._parts.withdrawing.under_way)
+        return bool(waiting or self.saving.under_way or self.settlements.under_way or self._parts.withdrawing.under_way)
 
     def _give_up(self) -> None:
         self.breaker.release()
         self.saving.give_up()
-        self.settling.give_up()
+        self.settlements.give_up()
 
     async def idle(self) -> None:
         """Wait until nothing that was begun is under way: no admission, no stream, nothing begun for one."""
@@ -319,7 +319,7 @@ class Runtime:
             self._streams.discard(stream.ref)
             if stream.request.on_over is not None:
                 stream.request.on_over()
-            self.reserving.forget(stream.ref)
+            self.reservations.forget(stream.ref)
             self._one_ended.set()
             if not stream.feed.ended and not stream.superseded:
                 stream.feed.end(complete=False)

@@ -10,9 +10,9 @@ from typing import Final, Literal
 from ..errors import ConfigurationError
 from ..messages import CallableSaver, MessageStore, Save
 
-__all__ = ["Bindings", "SaveOption", "Target"]
+__all__ = ["Bindings", "SaveOption", "SaveTarget"]
 
-Target = MessageStore | CallableSaver
+SaveTarget = MessageStore | CallableSaver
 """What messages are saved to."""
 
 SaveOption = MessageStore | Save | Literal[False] | None
@@ -30,13 +30,13 @@ class Bindings:
     """
 
     def __init__(self, messages: MessageStore | Save | None = None) -> None:
-        self._given: Final[list[tuple[object, Target]]] = []
+        self._given: Final[list[tuple[object, SaveTarget]]] = []
         """What was given, and what was made of it: two endpoints that name one function save to one place."""
-        self._targets: dict[str, Target | None] = {}
-        self.default: Target | None = None if messages is None else self._target(messages)
+        self._targets: dict[str, SaveTarget | None] = {}
+        self.default: SaveTarget | None = None if messages is None else self._target(messages)
         """Where the guard itself saves."""
 
-    def register(self, binding: str, save: SaveOption = None) -> Target | None:
+    def register(self, binding: str, save: SaveOption = None) -> SaveTarget | None:
         """Note where the streams of `binding` are saved, and give it back; None for nowhere.
 
         Raises:
@@ -63,7 +63,7 @@ class Bindings:
         """Whether only another worker can tell what a stream of this binding has coming."""
         return self.any and not self.knows(binding)
 
-    def target_of(self, binding: str) -> Target | None:
+    def target_of(self, binding: str) -> SaveTarget | None:
         """Where the streams of `binding` are saved; None for nowhere, and for an unknown one."""
         return self._targets.get(binding)
 
@@ -72,7 +72,7 @@ class Bindings:
         """Every message store that was given, the guard's own first; functions are not among them."""
         return tuple(target for _, target in self._given if isinstance(target, MessageStore))
 
-    def _target(self, given: MessageStore | Save) -> Target:
+    def _target(self, given: MessageStore | Save) -> SaveTarget:
         for known, target in self._given:
             if known == given:  # a method is another object each time it is named, but an equal one
                 return target

@@ -14,11 +14,11 @@ from ..errors import (
 from ..faults import Fault, FaultCode, Severity
 from ..values import Subject
 from .pending_write import SAVE
+from .save_result import SaveResult, SaveStatus
 from .sealed_stream import SealedStream
-from .stream_save import SaveResult, Verdict
-from .user_messages import Unsaved, UserMessages
+from .user_messages import RefusedMessage, UserMessages
 
-__all__ = ["fault_of_failed_save", "fault_of_result", "fault_of_unsaved", "fault_of_wait"]
+__all__ = ["fault_of_failed_save", "fault_of_refused_message", "fault_of_result", "fault_of_wait"]
 
 RESEND: Final = "resend"
 DOWNLOAD: Final = "download"
@@ -38,10 +38,10 @@ def fault_of_wait(sealed: SealedStream, user_message_id: str | None, *, failing:
 
 def fault_of_result(sealed: SealedStream, user_message_id: str | None, result: SaveResult) -> Fault | None:
     """The save is over. None where there is nothing to tell."""
-    match result.verdict:
-        case Verdict.SAVED | Verdict.NOTHING | Verdict.ERASED:
+    match result.status:
+        case SaveStatus.SAVED | SaveStatus.NOTHING | SaveStatus.ERASED:
             return None
-        case Verdict.SUPERSEDED:
+        case SaveStatus.SUPERSEDED:
             return Fault.about(
                 sealed,
                 FaultCode.SAVE_CONFLICT,
@@ -49,7 +49,7 @@ def fault_of_result(sealed: SealedStream, user_message_id: str | None, result: S
                 message=SUPERSEDED_MESSAGE,
                 reason=SUPERSEDED,
             )
-        case Verdict.CONFLICT if isinstance(result.error, MessageSupersededError):
+        case SaveStatus.CONFLICT if isinstance(result.error, MessageSupersededError):
             return Fault.about(
                 sealed,
                 FaultCode.SAVE_CONFLICT,
@@ -58,9 +58,9 @@ def fault_of_result(sealed: SealedStream, user_message_id: str | None, result: S
                 reason=SUPERSEDED,
                 actions=(DOWNLOAD,),
             )
-        case Verdict.CONFLICT:
+        case SaveStatus.CONFLICT:
             return Fault.about(sealed, FaultCode.SAVE_CONFLICT, user_message_id=user_message_id, actions=(DOWNLOAD,))
-        case Verdict.FAILED:
+        case SaveStatus.FAILED:
             return Fault.about(
                 sealed,
                 FaultCode.PERSISTENCE_FAILED,
@@ -79,7 +79,7 @@ def fault_of_result(sealed: SealedStream, user_message_id: str | None, result: S
             )
 
 
-def fault_of_unsaved(sealed: SealedStream, unsaved: Unsaved) -> Fault:
+def fault_of_refused_message(sealed: SealedStream, unsaved: RefusedMessage) -> Fault:
     """A message before the reply was refused for good, though the reply may be saved."""
     conflict = isinstance(unsaved.error, MessageConflictError)
     superseded = isinstance(unsaved.error, MessageSupersededError) or (conflict and unsaved.message is None)

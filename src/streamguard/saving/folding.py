@@ -17,10 +17,10 @@ from ..stores.store import StreamStore
 from ..values import START, EventKind, Position, StreamRef
 from ..wire import UIMessage, knows_protocol, protocol_named
 from ..wire.large_json import LARGE
+from .attempts import Attempts
 from .sealed_stream import SealedStream
-from .target_client import Attempts
 
-__all__ = ["LogUnreadableError", "Source", "fold_earlier", "fold_stream"]
+__all__ = ["LogUnreadableError", "PayloadSource", "fold_earlier", "fold_stream"]
 
 READ_BYTES: Final = 65_536
 PAYLOAD_BYTES: Final = 256
@@ -35,7 +35,7 @@ class LogUnreadableError(StreamGuardError):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PayloadSource:
     """A stream's payloads: those of the log's events up to `log_seq`, then `tail`."""
 
     ref: StreamRef
@@ -72,12 +72,17 @@ class Source:
 
 
 async def fold_stream(
-    reads: LogReads, sealed: SealedStream, source: Source, attempts: Attempts, *, previous: UIMessage | None = None
+    reads: LogReads,
+    sealed: SealedStream,
+    source: PayloadSource,
+    attempts: Attempts,
+    *,
+    previous: UIMessage | None = None,
 ) -> UIMessage:
     """The message that a stream makes of `previous`. Gives other tasks a turn as it goes.
 
     Raises:
-        LogUnreadableError, StoreError: see `Source.batches`.
+        LogUnreadableError, StoreError: see `PayloadSource.batches`.
     """
     folding = protocol_named(sealed.protocol).folding(sealed.message_id, previous)
     size = 0
@@ -119,7 +124,9 @@ async def fold_earlier(
             continue
         sealed = SealedStream.of_meta(meta, meta.seal)
         try:
-            message = await fold_stream(reads, sealed, Source(meta.ref, meta.seal.last_seq), attempts, previous=message)
+            message = await fold_stream(
+                reads, sealed, PayloadSource(meta.ref, meta.seal.last_seq), attempts, previous=message
+            )
         except LogUnreadableError:
             continue
     return message

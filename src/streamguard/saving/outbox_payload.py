@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from ..decoding import decoding, read_json
 from ..messages import Message, Role
-from .supersession import Revising
+from .supersession import Supersession
 
-__all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OwedSave", "read_payload", "write_payload"]
+__all__ = ["WITH_SETTLEMENT", "NewerPayloadError", "OutboxSave", "read_payload", "write_payload"]
 
 VERSION: Final = 1
 WITH_SETTLEMENT: Final = 2
@@ -25,7 +25,7 @@ class NewerPayloadError(Exception):
     """A later version of streamguard wrote the payload."""
 
 
-class OwedSave(NamedTuple):
+class OutboxSave(NamedTuple):
     """What a payload says of a save."""
 
     user_messages: tuple[Message, ...]
@@ -35,7 +35,7 @@ class OwedSave(NamedTuple):
     """Whether a save is owed."""
     branch: int | None = None
     """The session's branch when its stream began, if that is known."""
-    revising: Revising | None = None
+    supersession: Supersession | None = None
     """What is still to be superseded."""
     revised: str | None = None
     """The id of the message that is stored in the same step; None where there is none."""
@@ -46,12 +46,12 @@ def write_payload(
     replies_to: str | None = None,
     *,
     branch: int | None = None,
-    revising: Revising | None = None,
+    supersession: Supersession | None = None,
     revised: str | None = None,
 ) -> bytes:
     """The payload: messages still to be written before the reply, in order, and the id of the one it answers, which may
     be written already. They come from a client's request and have neither stream nor outcome. The others: see
-    `OwedSave`."""
+    `OutboxSave`."""
     messages = [
         {
             "id": message.message_id,
@@ -67,12 +67,12 @@ def write_payload(
         body["replies_to"] = replies_to
     if branch is not None:
         body["branch"] = branch
-    if revising is not None:
-        body["supersedes"] = {**revising.as_dict(), "with": revised}
+    if supersession is not None:
+        body["supersedes"] = {**supersession.as_dict(), "with": revised}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def read_payload(payload: bytes) -> OwedSave:
+def read_payload(payload: bytes) -> OutboxSave:
     """What `write_payload` wrote, with a settlement or without.
 
     Raises:
@@ -100,11 +100,11 @@ def read_payload(payload: bytes) -> OwedSave:
         branch, supersedes = raw.get("branch"), raw.get("supersedes")
         if branch is not None and type(branch) is not int:
             raise TypeError("a branch is a number")
-        return OwedSave(
+        return OutboxSave(
             user_messages,
             raw.get("replies_to"),
             saves,
             branch,
-            None if supersedes is None else Revising.from_dict(supersedes),
+            None if supersedes is None else Supersession.from_dict(supersedes),
             None if supersedes is None else supersedes["with"],
         )

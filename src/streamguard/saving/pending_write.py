@@ -8,20 +8,20 @@ from typing import Final
 
 from ..errors import MessageStoreError, MessageUnavailableError, StreamGuardError
 from ..messages import Message
-from .supersession import Revising
+from .supersession import Supersession
 
-__all__ = ["SAVE", "Entry"]
+__all__ = ["SAVE", "PendingWrite"]
 
 SAVE: Final = "save"
 """The operation named by what `run.save` itself refuses."""
 
 
-class Entry:
+class PendingWrite:
     """A message to be saved before the reply, or a superseding, or both in one step; and what became of it."""
 
-    def __init__(self, message: Message | None, revising: Revising | None = None) -> None:
+    def __init__(self, message: Message | None, supersession: Supersession | None = None) -> None:
         self.message = message
-        self.revising = revising
+        self.supersession = supersession
         """The superseding, of which the message is a part."""
         self.committed: bool = False
         self.error: StreamGuardError | None = None

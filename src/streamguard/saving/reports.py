@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from ..faults import Fault
 from ..observations import Observation, Signal
-from .faults import fault_of_result, fault_of_unsaved, fault_of_wait
+from .faults import fault_of_refused_message, fault_of_result, fault_of_wait
 from .running_saves import RunningSave
+from .save_result import SaveResult, SaveStatus
 from .sealed_stream import SealedStream
-from .stream_save import SaveResult, Verdict
 from .user_messages import UserMessages
 
 __all__ = ["SaveReports"]
@@ -24,10 +24,10 @@ class SaveReports:
     def made(self, sealed: SealedStream, running: RunningSave, seconds: float) -> None:
         """A save ended after so many seconds; one that was broken off, or had nothing to do, is not told of."""
         result = running.result
-        if result is None or result.verdict is Verdict.NOTHING:
+        if result is None or result.status is SaveStatus.NOTHING:
             return
         fields: dict[str, str | int | float | None] = {"binding": sealed.binding, "seconds": seconds}
-        if result.verdict in (Verdict.SAVED, Verdict.SUPERSEDED):
+        if result.status in (SaveStatus.SAVED, SaveStatus.SUPERSEDED):
             signal = Signal.REPLY_SAVED
             fields["outcome"] = sealed.seal.outcome
         else:
@@ -41,9 +41,9 @@ class SaveReports:
         faults = [] if fault is None else [fault]
         if fault is not None:
             self.fault(sealed, fault, result)
-        for unsaved in result.unsaved:
-            faults.append(fault_of_unsaved(sealed, unsaved))
-            self.fault(sealed, faults[-1], SaveResult(Verdict.REFUSED, error=unsaved.error))
+        for refused in result.refused:
+            faults.append(fault_of_refused_message(sealed, refused))
+            self.fault(sealed, faults[-1], SaveResult(SaveStatus.REFUSED, error=refused.error))
         return tuple(faults)
 
     def waiting(self, sealed: SealedStream, running: RunningSave) -> Fault:

@@ -10,10 +10,12 @@ from typing import Final
 import anyio
 
 from ..deadlines import Deadline
+from ..loops import StartTask
+from .attempts import Attempts
+from .save_result import SaveResult, SaveStatus
 from .sealed_stream import SealedStream
-from .stream_save import SaveResult, StreamSave, Verdict
-from .target_client import Attempts
-from .user_messages import Start, UserMessages
+from .stream_save import StreamSave
+from .user_messages import UserMessages
 
 __all__ = ["SHUTDOWN", "RunningSave", "RunningSaves"]
 
@@ -39,7 +41,7 @@ class RunningSave:
                 self.result = await self._save.run()
         finally:
             if self.result is None:
-                self.result = SaveResult(Verdict.FAILED, SHUTDOWN if self._scope.cancel_called else "internal")
+                self.result = SaveResult(SaveStatus.FAILED, SHUTDOWN if self._scope.cancel_called else "internal")
             self._over.set()
 
     async def wait(self, seconds: float | None = None) -> SaveResult | None:
@@ -74,7 +76,7 @@ class RunningSaves:
     def __init__(
         self,
         *,
-        start: Start,
+        start: StartTask,
         changed: Callable[[], None],
         made: Callable[[SealedStream, RunningSave, float], None],
     ) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from ..errors import StoreCorruptError, StoreError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
+from ..retrying import Backoff, jittered
 from ..settings import Settings
 from ..stores.records import Status
 from ..stores.store import StreamStore
 from ..values import Persisted, QuotaState, StreamRef
 from .running_saves import SHUTDOWN
-from .stream_save import SaveResult, Verdict
+from .save_result import SaveResult, SaveStatus
 
-__all__ = ["UNSETTLED", "OwedSaves"]
+__all__ = ["UNSETTLED", "SaveOutbox"]
 
 T = TypeVar("T")
 
-TRIES: Final = 5
-PAUSE_SECONDS: Final = 0.2
+RETRIES: Final = 4
+BACKOFF: Final = Backoff(0.2, 1.6)
 UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable", "newer_format"})
 """Reasons that say nothing of the save itself: no attempt at it was made."""
 UNSETTLED: Final = "quota_unavailable"
@@ -31,7 +30,7 @@ ELSEWHERE_SECONDS: Final = 10.0
 """How long an entry is left to workers that know more."""
 
 
-class OwedSaves:
+class SaveOutbox:
     """Settles, postpones or buries entries. Every method gives up when the stream store goes on failing: the entry
     comes up again when its time has come."""
 
@@ -40,34 +39,34 @@ class OwedSaves:
         self._settings = settings
         self._observe = observe
 
-    async def conclude(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
+    async def record_result(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
         """Note what came of an attempt, after `attempts` that failed."""
-        match result.verdict:
-            case Verdict.SAVED | Verdict.SUPERSEDED:
-                if await self.discharge(ref, Persisted.YES):
+        match result.status:
+            case SaveStatus.SAVED | SaveStatus.SUPERSEDED:
+                if await self.complete(ref, Persisted.YES):
                     self._tell(Signal.SAVE_RECOVERED, ref, message_id, attempts)
-            case Verdict.NOTHING:
-                await self.discharge(ref, Persisted.NOT_ASKED)
-            case Verdict.CONFLICT | Verdict.FORBIDDEN | Verdict.ERASED:
-                await self.discharge(ref, Persisted.NO)
-            case Verdict.REFUSED if await self._settles_yet(ref, attempts):
-                await self.postpone(ref, UNSETTLED, attempts=attempts)
-            case Verdict.REFUSED:
-                await self.bury(ref, message_id, result, attempts=attempts)
+            case SaveStatus.NOTHING:
+                await self.complete(ref, Persisted.NOT_ASKED)
+            case SaveStatus.CONFLICT | SaveStatus.FORBIDDEN | SaveStatus.ERASED:
+                await self.complete(ref, Persisted.NO)
+            case SaveStatus.REFUSED if await self._settles_yet(ref, attempts):
+                await self.retry_later(ref, UNSETTLED, attempts=attempts)
+            case SaveStatus.REFUSED:
+                await self.dead_letter(ref, message_id, result, attempts=attempts)
             case _ if result.reason in UNCOUNTED:
-                await self.postpone(ref, result.reason, attempts=max(attempts, 2), count=False)
+                await self.retry_later(ref, result.reason, attempts=max(attempts, 2), count=False)
             case _ if attempts + 1 >= self._settings.max_outbox_attempts:
-                await self.bury(ref, message_id, result, attempts=attempts + 1)
+                await self.dead_letter(ref, message_id, result, attempts=attempts + 1)
             case _:
-                await self.postpone(ref, result.reason, attempts=attempts)
+                await self.retry_later(ref, result.reason, attempts=attempts)
 
-    async def discharge(self, ref: StreamRef, persisted: Persisted) -> bool:
+    async def complete(self, ref: StreamRef, persisted: Persisted) -> bool:
         """No save is owed any more. Returns whether that is on record. The entry stays while a settlement is owed."""
         retention = self._settings.finished_ttl_seconds
         meta = await self._tried(lambda: self._store.meta(ref))
         if meta is not None and meta.quota is QuotaState.PENDING:
             marked = await self._tried(lambda: self._store.update_meta(ref, persisted=persisted))
-            await self.postpone(ref, UNSETTLED)
+            await self.retry_later(ref, UNSETTLED)
             return marked is Status.OK
         status = await self._tried(lambda: self._store.complete(ref, persisted=persisted, retention_seconds=retention))
         return status is Status.OK
@@ -79,14 +78,14 @@ class OwedSaves:
         meta = await self._tried(lambda: self._store.meta(ref))
         return meta is not None and meta.quota is QuotaState.PENDING
 
-    async def postpone(self, ref: StreamRef, reason: str | None, *, attempts: int = 0, count: bool = True) -> None:
+    async def retry_later(self, ref: StreamRef, reason: str | None, *, attempts: int = 0, count: bool = True) -> None:
         """Try again later; the pause grows with the attempts."""
         settings = self._settings
         if reason == SHUTDOWN:
             due = 0.0
         else:
-            due = min(settings.outbox_retry_seconds * 2.0 ** min(attempts, 30), settings.outbox_max_retry_seconds)
-            due *= random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
+            longest = settings.outbox_max_retry_seconds
+            due = Backoff(min(settings.outbox_retry_seconds, longest), longest).pause_seconds(attempts + 1)
         await self._tried(
             lambda: self._store.retry_later(
                 ref,
@@ -97,19 +96,19 @@ class OwedSaves:
             )
         )
 
-    async def leave(self, ref: StreamRef, message_id: str, reason: str, *, attempts: int) -> SaveResult:
+    async def release_claim(self, ref: StreamRef, message_id: str, reason: str, *, attempts: int) -> SaveResult:
         """Leave an entry to a worker that knows its binding, protocol or format, and give it up when for
         `unknown_binding_seconds` none came by that does. Returns what that makes of the attempt."""
         settings = self._settings
-        due = ELSEWHERE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
+        due = jittered(ELSEWHERE_SECONDS)
         left = await self._tried(lambda: self._store.release_claim(ref, due_seconds=due, reason=reason))
         # A record is kept for so long from its stream's end, and leaving it does not keep it longer.
         patience = min(settings.unknown_binding_seconds, settings.outbox_retention_seconds / 2)
         if left is not None and left >= patience:
-            await self.bury(ref, message_id, SaveResult(Verdict.REFUSED, reason), attempts=attempts)
-        return SaveResult(Verdict.FAILED, reason)
+            await self.dead_letter(ref, message_id, SaveResult(SaveStatus.REFUSED, reason), attempts=attempts)
+        return SaveResult(SaveStatus.FAILED, reason)
 
-    async def bury(
+    async def dead_letter(
         self,
         ref: StreamRef,
         message_id: str | None,
@@ -152,15 +151,12 @@ class OwedSaves:
 
     async def _tried(self, step: Callable[[], Awaitable[T]]) -> T | None:
         """Do a step, a few times if need be. None when it came to nothing."""
-        pause = PAUSE_SECONDS
-        for attempt in range(TRIES):
+        retries = BACKOFF.retries(most=RETRIES)
+        while True:
             try:
                 return await step()
             except StoreCorruptError:  # of this one record: asking again does not help
                 return None
             except StoreError:
-                if attempt == TRIES - 1:
-                    break
-                await asyncio.sleep(pause)
-                pause *= 2
-        return None
+                if not await retries.pause():
+                    return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..stores.records import Seal, StreamMeta
 from ..values import Outcome, StreamRef
-from .stream_start import Beginning
+from .stream_start import StreamStart
 
 __all__ = ["SealedStream"]
 
@@ -20,7 +20,7 @@ class SealedStream:
     protocol: str
     binding: str
     epoch: int
-    began: Beginning
+    began: StreamStart
     seal: Seal
     request_id: str | None = None
     """None where the request is no longer known."""
@@ -34,7 +34,7 @@ class SealedStream:
             protocol=meta.protocol,
             binding=meta.binding,
             epoch=meta.epoch,
-            began=Beginning.of_meta(meta),
+            began=StreamStart.of_meta(meta),
             seal=seal,
         )
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreUnavailableError
+from ..loops import StartTask
 from ..messages import MessageStore
 from ..settings import Settings
 from ..stores.breaker import Breaker
@@ -21,21 +22,23 @@ from ..stores.store import StreamStore
 from ..values import Persisted, StreamRef
 from ..wire import knows_protocol, protocol_named
 from ..wire.folding import Json
-from .bindings import Bindings, Target
+from .attempts import Attempts
+from .bindings import Bindings, SaveTarget
 from .end_steps import EndResult, EndStep, LocalStream
 from .faults import fault_of_wait
-from .folding import Source
-from .outbox_payload import NewerPayloadError, OwedSave, read_payload, write_payload
+from .folding import PayloadSource
+from .outbox_payload import NewerPayloadError, OutboxSave, read_payload, write_payload
 from .reports import SaveReports
 from .revision import Revision
 from .running_saves import SHUTDOWN, RunningSave, RunningSaves
-from .save_outbox import OwedSaves
+from .save_outbox import SaveOutbox
+from .save_result import SaveResult, SaveStatus
 from .sealed_stream import SealedStream
-from .stream_save import SaveResult, StreamSave, Verdict
-from .stream_start import Beginning
-from .target_client import Attempts, Saver
-from .target_clients import Savers
-from .user_messages import Start, UserMessages
+from .stream_save import StreamSave
+from .stream_start import StreamStart
+from .target_client import TargetClient
+from .target_clients import TargetClients
+from .user_messages import UserMessages
 
 __all__ = ["Saving"]
 
@@ -45,9 +48,9 @@ LAST_SECONDS: Final = 1.0
 """What a save may take that begins when the drain is over: of a stream that hung on the stream store until then."""
 
 _PERSISTED: Final = {
-    Verdict.SAVED: Persisted.YES,
-    Verdict.SUPERSEDED: Persisted.YES,
-    Verdict.NOTHING: Persisted.NOT_ASKED,
+    SaveStatus.SAVED: Persisted.YES,
+    SaveStatus.SUPERSEDED: Persisted.YES,
+    SaveStatus.NOTHING: Persisted.NOT_ASKED,
 }
 """Everything else is `NO` where nothing can be owed."""
 
@@ -61,19 +64,19 @@ class Saving(EndStep):
         bindings: Bindings,
         settings: Settings,
         breaker: Breaker,
-        savers: Savers,
-        outbox: OwedSaves,
+        clients: TargetClients,
+        outbox: SaveOutbox,
         reports: SaveReports,
         *,
         reads: LogReads,
-        start: Start,
+        start: StartTask,
         changed: Callable[[], None],
     ) -> None:
         self._store = store
         self._bindings = bindings
         self._settings = settings
         self._breaker = breaker
-        self._savers = savers
+        self._clients = clients
         self._outbox = outbox
         self._reports = reports
         self._reads = reads
@@ -88,11 +91,11 @@ class Saving(EndStep):
     @property
     def paused(self) -> bool:
         """Whether a message store is not asked at present, since it failed each time of late."""
-        return self._savers.paused
+        return self._clients.paused
 
-    def saver(self, target: Target) -> Saver:
+    def client(self, target: SaveTarget) -> TargetClient:
         """The one way from this process to a message store, for readers too."""
-        return self._savers.of(target)
+        return self._clients.of(target)
 
     def give_up(self) -> None:
         """Break off what is under way, for the process ends. What is owed is left to other workers, at once."""
@@ -111,7 +114,7 @@ class Saving(EndStep):
         message_id: str,
         *,
         binding: str,
-        began: Beginning,
+        began: StreamStart,
         revision: Revision | None,
         answered: Callable[[Sequence[Mapping[str, Json]]], None],
     ) -> UserMessages | None:
@@ -122,7 +125,7 @@ class Saving(EndStep):
         target = self._bindings.target_of(binding)
         if target is None:
             return None
-        writer = self._savers.writer(target, ref, began)
+        writer = self._clients.writer(target, ref, began)
         user_messages = UserMessages(
             writer, ref, message_id, self._settings, start=self._start, revision=revision, answered=answered
         )
@@ -137,7 +140,7 @@ class Saving(EndStep):
         target = self._bindings.target_of(meta.binding)
         if target is None:
             return False
-        writer = self._savers.writer(target, meta.ref, Beginning.of_meta(meta))
+        writer = self._clients.writer(target, meta.ref, StreamStart.of_meta(meta))
         return await writer.has_whole(meta, Attempts(self._visible_seconds(None), retries=False))
 
     async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
@@ -150,7 +153,7 @@ class Saving(EndStep):
         try:
             if await attempts(lambda: self._store.previous(meta.ref, meta.message_id)) is None:
                 return ()
-            writer = self._savers.writer(target, meta.ref, Beginning.of_meta(meta))
+            writer = self._clients.writer(target, meta.ref, StreamStart.of_meta(meta))
             stored = await writer.get(meta.message_id, attempts)
         except (MessageStoreError, StoreError):
             return ()
@@ -167,7 +170,7 @@ class Saving(EndStep):
         target = self._bindings.target_of(sealed.binding)
         if target is None:
             return self._left_to_others(sealed, result) if self._bindings.is_others(sealed.binding) else result
-        running = self._begin(sealed, target, local, Source(sealed.ref, sealed.seal.last_seq))
+        running = self._begin(sealed, target, local, PayloadSource(sealed.ref, sealed.seal.last_seq))
         saved = await running.wait(self._visible_seconds(local))
         if saved is None:
             return replace(
@@ -179,9 +182,9 @@ class Saving(EndStep):
                 after_close=partial(self._record_when_over, sealed, running),
             )
         ended = self._done(sealed, running, saved, result)
-        if saved.verdict not in (Verdict.FAILED, Verdict.REFUSED):
+        if saved.status not in (SaveStatus.FAILED, SaveStatus.REFUSED):
             return ended
-        refused = saved.verdict is Verdict.REFUSED
+        refused = saved.status is SaveStatus.REFUSED
         return replace(
             ended,
             persisted=Persisted.NO if refused else Persisted.PENDING,
@@ -206,10 +209,10 @@ class Saving(EndStep):
         if local is None and sealed.whole:  # as `is_saved_whole` found
             return replace(result, persisted=Persisted.YES)
         if local is not None and await local.disowned():
-            superseded = SaveResult(Verdict.CONFLICT, "superseded")
+            superseded = SaveResult(SaveStatus.CONFLICT, "superseded")
             notices = self._reports.over(sealed, local.user_messages, superseded)
             return replace(result, persisted=Persisted.NO, notices=(*result.notices, *notices))
-        source = Source(sealed.ref, after_seq, payloads)
+        source = PayloadSource(sealed.ref, after_seq, payloads)
         running = self._begin(sealed, target, local, source, unlogged=True)
         saved = await running.wait(self._visible_seconds(local))
         if saved is not None:
@@ -228,7 +231,7 @@ class Saving(EndStep):
 
     def _left_to_others(self, sealed: SealedStream, result: EndResult) -> EndResult:
         fault = fault_of_wait(sealed, None, failing=False)
-        unknown = SaveResult(Verdict.FAILED, "unknown_binding")
+        unknown = SaveResult(SaveStatus.FAILED, "unknown_binding")
         self._reports.fault(sealed, fault, unknown)
         return replace(
             result,
@@ -240,8 +243,8 @@ class Saving(EndStep):
 
     def _done(self, sealed: SealedStream, running: RunningSave, saved: SaveResult, result: EndResult) -> EndResult:
         notices = (*result.notices, *self._reports.over(sealed, running.user_messages, saved))
-        persisted = _PERSISTED.get(saved.verdict, Persisted.NO)
-        if saved.verdict is not Verdict.SAVED:
+        persisted = _PERSISTED.get(saved.status, Persisted.NO)
+        if saved.status is not SaveStatus.SAVED:
             return replace(result, persisted=persisted, notices=notices)
         closing = protocol_named(sealed.protocol).persisted(
             sealed.message_id, stream_id=sealed.ref.stream_id, session_id=sealed.ref.key.session_id
@@ -253,8 +256,8 @@ class Saving(EndStep):
     def _is_owed(self, sealed: SealedStream, result: SaveResult) -> None:
         """The stream is closed, its entry is in the outbox."""
         self._reports.owed(sealed, result.reason)
-        if result.verdict is Verdict.REFUSED:
-            self._saves.record(partial(self._outbox.conclude, sealed.ref, sealed.message_id, result, attempts=0))
+        if result.status is SaveStatus.REFUSED:
+            self._saves.record(partial(self._outbox.record_result, sealed.ref, sealed.message_id, result, attempts=0))
 
     def _record_when_over(self, sealed: SealedStream, running: RunningSave) -> None:
         """The stream is closed, its entry is in the outbox, and its save goes on."""
@@ -262,7 +265,7 @@ class Saving(EndStep):
         async def record() -> None:
             result = await running.wait()
             if result is not None:
-                await self._outbox.conclude(sealed.ref, sealed.message_id, result, attempts=0)
+                await self._outbox.record_result(sealed.ref, sealed.message_id, result, attempts=0)
 
         self._reports.owed(sealed, "running")
         self._saves.record(record)
@@ -288,23 +291,25 @@ class Saving(EndStep):
         """
         target = self._bindings.target_of(meta.binding)
         if target is None:
-            await self._outbox.discharge(owed.ref, Persisted.NOT_ASKED)
-            return SaveResult(Verdict.NOTHING)
+            await self._outbox.complete(owed.ref, Persisted.NOT_ASKED)
+            return SaveResult(SaveStatus.NOTHING)
         if not knows_protocol(meta.protocol):
-            return await self._outbox.leave(owed.ref, meta.message_id, "unknown_protocol", attempts=owed.attempts)
+            return await self._outbox.release_claim(
+                owed.ref, meta.message_id, "unknown_protocol", attempts=owed.attempts
+            )
         try:
             save = read_payload(owed.payload)
         except NewerPayloadError:
-            return await self._outbox.leave(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
+            return await self._outbox.release_claim(owed.ref, meta.message_id, "newer_format", attempts=owed.attempts)
         except ValueError as exc:
-            damaged = SaveResult(Verdict.REFUSED, "payload_unreadable", exc)
-            await self._outbox.bury(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
+            damaged = SaveResult(SaveStatus.REFUSED, "payload_unreadable", exc)
+            await self._outbox.dead_letter(owed.ref, meta.message_id, damaged, attempts=owed.attempts)
             return damaged
         sealed = SealedStream.of_meta(meta, seal)
-        source = Source(owed.ref, seal.last_seq)
+        source = PayloadSource(owed.ref, seal.last_seq)
         running = self._begin(sealed, target, None, source, owed=save, retries=False)
-        result = await running.wait() or SaveResult(Verdict.FAILED, SHUTDOWN)
-        await self._outbox.conclude(owed.ref, meta.message_id, result, attempts=owed.attempts)
+        result = await running.wait() or SaveResult(SaveStatus.FAILED, SHUTDOWN)
+        await self._outbox.record_result(owed.ref, meta.message_id, result, attempts=owed.attempts)
         return result
 
     # -- a save -------------------------------------------------------------------------------------------------------
@@ -312,17 +317,17 @@ class Saving(EndStep):
     def _begin(
         self,
         sealed: SealedStream,
-        target: Target,
+        target: SaveTarget,
         local: LocalStream | None,
-        source: Source,
+        source: PayloadSource,
         *,
-        owed: OwedSave | None = None,
+        owed: OutboxSave | None = None,
         retries: bool = True,
         unlogged: bool = False,
     ) -> RunningSave:
         user_messages = local.user_messages if local is not None else None
         if user_messages is None:
-            writer = self._savers.writer(target, sealed.ref, sealed.began)
+            writer = self._clients.writer(target, sealed.ref, sealed.began)
             user_messages = UserMessages(
                 writer, sealed.ref, sealed.message_id, self._settings, start=self._start, owed=owed
             )
@@ -343,11 +348,11 @@ class Saving(EndStep):
 async def _persisted_later(running: RunningSave) -> Persisted:
     """What a save came to for which nothing can be owed, once it is over."""
     result = await running.wait()
-    return Persisted.NO if result is None else _PERSISTED.get(result.verdict, Persisted.NO)
+    return Persisted.NO if result is None else _PERSISTED.get(result.status, Persisted.NO)
 
 
 def _payload(user_messages: UserMessages) -> bytes:
     owed = user_messages.owes()
     return write_payload(
-        owed.user_messages, owed.replies_to, branch=owed.branch, revising=owed.revising, revised=owed.revised
+        owed.user_messages, owed.replies_to, branch=owed.branch, supersession=owed.supersession, revised=owed.revised
     )

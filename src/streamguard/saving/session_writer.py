@@ -14,8 +14,9 @@ from ..stores.records import StreamMeta
 from ..stores.store import StreamStore
 from ..values import Outcome, Persisted, SessionKey, StreamRef, StreamState
 from ..wire import UIMessage
-from .stream_start import Beginning
-from .target_client import Attempts, Saver
+from .attempts import Attempts
+from .stream_start import StreamStart
+from .target_client import TargetClient
 
 __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]
 
@@ -41,14 +42,14 @@ class SessionWriter:
     def __init__(
         self,
         store: StreamStore,
-        saver: Saver,
+        client: TargetClient,
         key: SessionKey,
-        began: Beginning,
+        began: StreamStart,
         *,
         reachable: Callable[[], bool],
     ) -> None:
         self._store = store
-        self._saver = saver
+        self._client = client
         self._key = key
         self.began = began
         self.branch: int | None = None
@@ -63,21 +64,21 @@ class SessionWriter:
     @property
     def messages(self) -> MessageStore | None:
         """The message store; None for a function, which cannot be read."""
-        target = self._saver.target
+        target = self._client.target
         return target if isinstance(target, MessageStore) else None
 
     @property
     def may_forbid(self) -> bool:
         """Whether the message store may say that the session is somebody else's, and is asked at present."""
         messages = self.messages
-        return messages is not None and messages.may_forbid and not self._saver.breaker.open
+        return messages is not None and messages.may_forbid and not self._client.breaker.open
 
     async def open(self, attempts: Attempts) -> None:
         """Create the session unless it is there."""
         messages = self.messages
         if messages is not None:
             opened = await attempts(
-                lambda: self._saver.call(
+                lambda: self._client.call(
                     "open_session", lambda: messages.open_session(self._key), deadline=attempts.deadline
                 )
             )
@@ -92,7 +93,7 @@ class SessionWriter:
             return None
         try:
             return await attempts(
-                lambda: self._saver.call(
+                lambda: self._client.call(
                     "get",
                     lambda: messages.get(self._key, message_id, branches=branches),
                     deadline=attempts.deadline,
@@ -119,7 +120,7 @@ class SessionWriter:
             return None
 
         return await attempts(
-            lambda: self._saver.call("last", lambda: messages.last(self._key), deadline=attempts.deadline)
+            lambda: self._client.call("last", lambda: messages.last(self._key), deadline=attempts.deadline)
         )
 
     async def mark(self, message_id: str, status: MessageStatus, attempts: Attempts) -> None:
@@ -129,7 +130,7 @@ class SessionWriter:
             return
         with suppress(MessageNotFoundError):
             await attempts(
-                lambda: self._saver.call(
+                lambda: self._client.call(
                     "mark", lambda: messages.mark(self._key, message_id, status), deadline=attempts.deadline
                 )
             )
@@ -140,7 +141,7 @@ class SessionWriter:
         if messages is None:
             return []
         step = partial(messages.list, self._key, after=position, limit=limit)
-        return await attempts(lambda: self._saver.call("list", step, deadline=attempts.deadline))
+        return await attempts(lambda: self._client.call("list", step, deadline=attempts.deadline))
 
     async def append(self, message: Message, attempts: Attempts, *, certain: bool = True) -> bool:
         """Store a message. Opens the session if it is not there, but never one that was erased. A question asked again
@@ -180,7 +181,7 @@ class SessionWriter:
             message=message,
         )
         superseded = await self._into_session(
-            lambda: attempts(lambda: self._saver.call("supersede", step, deadline=attempts.deadline)),
+            lambda: attempts(lambda: self._client.call("supersede", step, deadline=attempts.deadline)),
             attempts,
             certain=certain,
         )
@@ -248,7 +249,7 @@ class SessionWriter:
             return await step()
 
     async def _append(self, message: Message, attempts: Attempts) -> bool:
-        target = self._saver.target
+        target = self._client.target
         placed = replace(message, branch=self.branch)
 
         async def step() -> Appended | None:
@@ -257,7 +258,7 @@ class SessionWriter:
                 return None
             return await target.append(self._key, placed)
 
-        appended = await attempts(lambda: self._saver.call("append", step, deadline=attempts.deadline))
+        appended = await attempts(lambda: self._client.call("append", step, deadline=attempts.deadline))
         self._told = self._told or self._untold is not None
         self._untold = None
         if appended is Appended.DUPLICATE and message.role is Role.USER:

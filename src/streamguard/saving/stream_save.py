@@ -8,24 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from ..errors import (
     MessageConflictError,
-    MessageCorruptError,
-    MessageFailedError,
-    MessageForbiddenError,
-    MessageFormatError,
-    MessageNotFoundError,
     MessageStoreError,
-    MessageSupersededError,
     MessageTimeoutError,
-    MessageUnavailableError,
-    StoreCorruptError,
     StoreError,
-    StoreFormatError,
 )
 from ..messages import Message, MessageStatus, MessageStore, Role, StoredMessage
 from ..stores.log_reads import LogReads
@@ -35,52 +24,17 @@ from ..values import Persisted, StreamRef, StreamState
 from ..wire import UIMessage
 from ..wire.folding import Json
 from ..wire.ui_message.tool_results import with_tool_results
-from .folding import LogUnreadableError, Source, fold_earlier, fold_stream
+from .attempts import Attempts
+from .folding import LogUnreadableError, PayloadSource, fold_earlier, fold_stream
+from .save_result import PreviousUnsavedError, SaveResult, SaveStatus, result_of_error
 from .sealed_stream import SealedStream
 from .session_writer import ErasedError, SessionWriter, ui_message_of
-from .target_client import Attempts, SavingPausedError
-from .user_messages import RESULTS_SUFFIX, Unsaved, UserMessages
+from .user_messages import RESULTS_SUFFIX, RefusedMessage, UserMessages
 
-__all__ = ["SaveResult", "StreamSave", "Verdict"]
+__all__ = ["StreamSave"]
 
 ROUNDS: Final = 3
 """How often a message that others write at the same time is looked at again."""
-
-
-class Verdict(Enum):
-    """What came of an attempt at saving."""
-
-    SAVED = "saved"
-    NOTHING = "nothing"
-    """There was nothing to save."""
-    FAILED = "failed"
-    """Another attempt may succeed."""
-    REFUSED = "refused"
-    """Its store will not take it as it is; somebody has to look."""
-    CONFLICT = "conflict"
-    """Other content is stored for this stream; that stands."""
-    SUPERSEDED = "superseded"
-    """It is stored, in an old branch: a later request has changed the conversation."""
-    FORBIDDEN = "forbidden"
-    """The session belongs to somebody else."""
-    ERASED = "erased"
-    """The session was erased."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaveResult:
-    """What came of an attempt at saving, and why."""
-
-    verdict: Verdict
-    reason: str | None = None
-    """A short code."""
-    error: BaseException | None = None
-    unsaved: tuple[Unsaved, ...] = ()
-    """Messages before the reply that their store refused for good."""
-
-
-class _WaitsError(MessageUnavailableError):
-    """An earlier part of the same message must be saved first."""
 
 
 class StreamSave:
@@ -95,7 +49,7 @@ class StreamSave:
         reads: LogReads,
         writer: SessionWriter,
         sealed: SealedStream,
-        source: Source,
+        source: PayloadSource,
         *,
         user_messages: UserMessages,
         attempts: Attempts,
@@ -106,34 +60,33 @@ class StreamSave:
         self._writer = writer
         self._sealed = sealed
         self._source = source
-        self._before = user_messages
+        self._user_messages = user_messages
         self.attempts = attempts
         self._unlogged = unlogged
 
     async def run(self) -> SaveResult:
         """Save. Never raises but for cancellation, which leaves in doubt what was written."""
-        unsaved: list[Unsaved] = []
+        refused: list[RefusedMessage] = []
         try:
             if not self._unlogged:
                 await self._writer.place(self._sealed.ref, self.attempts)
-            unsaved += await self._before.complete(self.attempts)
-            return SaveResult(await self._reply(), unsaved=tuple(unsaved))
+            refused += await self._user_messages.complete(self.attempts)
+            return SaveResult(await self._reply(), refused=tuple(refused))
         except (MessageStoreError, StoreError, ErasedError, LogUnreadableError) as exc:
-            verdict, reason = _verdict(exc)
-            return SaveResult(verdict, reason, exc, tuple(unsaved))
+            return result_of_error(exc, tuple(refused))
 
-    async def _reply(self) -> Verdict:
+    async def _reply(self) -> SaveStatus:
         sealed = self._sealed
         stored, earlier = await self.attempts(self._found)
         for _ in range(ROUNDS):
             if stored is not None and sealed.ref.stream_id in stored.streams:
-                return Verdict.SAVED if self._is_ours(stored) else Verdict.CONFLICT
+                return SaveStatus.SAVED if self._is_ours(stored) else SaveStatus.CONFLICT
             if stored is not None and await self._is_folded_in(stored, earlier):
-                return Verdict.SAVED
+                return SaveStatus.SAVED
             message = await self._message(stored, earlier)
             if message is None:
                 await self._leave_unanswered()
-                return Verdict.NOTHING
+                return SaveStatus.NOTHING
             try:
                 visible = await self._writer.append(message, self.attempts, certain=not self._unlogged)
             except MessageConflictError:
@@ -144,7 +97,7 @@ class StreamSave:
                     raise
                 stored = found
             else:
-                return Verdict.SAVED if visible else Verdict.SUPERSEDED
+                return SaveStatus.SAVED if visible else SaveStatus.SUPERSEDED
         raise MessageTimeoutError("append: others go on writing the same message", operation="append")
 
     async def _leave_unanswered(self) -> None:
@@ -166,12 +119,12 @@ class StreamSave:
     async def _found(self) -> tuple[StoredMessage | None, StreamMeta | None]:
         """The message as it is stored, where this stream continues one, and the stream before this one of it."""
         earlier = await self._earlier()
-        if earlier is None and self._before.results is None:
+        if earlier is None and self._user_messages.results is None:
             return None, None
         stored = await self._writer.get(self._sealed.message_id, self.attempts)
         known = () if stored is None else stored.streams
         if earlier is not None and _is_unsettled(earlier) and earlier.ref.stream_id not in known:
-            raise _WaitsError("append: an earlier part of this message is not saved yet", operation="append")
+            raise PreviousUnsavedError("append: an earlier part of this message is not saved yet", operation="append")
         return stored, earlier
 
     async def _earlier(self) -> StreamMeta | None:
@@ -226,7 +179,7 @@ class StreamSave:
             continues=stored.streams[-1] if stored is not None and stored.streams else None,
             outcome=sealed.seal.outcome,
             usage=amounts,
-            replies_to=answered or self._before.replies_to,
+            replies_to=answered or self._user_messages.replies_to,
         )
 
     async def _base(self, stored: StoredMessage | None, earlier: StreamMeta | None) -> UIMessage | None:
@@ -247,7 +200,7 @@ class StreamSave:
             base = await fold_earlier(self._store, self._reads, earlier, self.attempts, wanted=_was_never_saved)
         else:
             base = await fold_earlier(self._store, self._reads, earlier, self.attempts)
-        results = self._before.results
+        results = self._user_messages.results
         return base if base is None or results is None else with_tool_results(base, results.parts)
 
 
@@ -268,39 +221,3 @@ def _was_never_saved(meta: StreamMeta) -> bool:
 def _metadata(metadata: Json) -> dict[str, Json] | None:
     """A message's metadata; AI SDK allows any JSON there, of which nothing may get lost."""
     return metadata if metadata is None or isinstance(metadata, dict) else {"value": metadata}
-
-
-def _verdict(error: Exception) -> tuple[Verdict, str]:
-    match error:
-        case ErasedError():
-            return Verdict.ERASED, "erased"
-        case MessageSupersededError():
-            return Verdict.CONFLICT, "superseded"
-        case MessageConflictError():
-            return Verdict.CONFLICT, "conflict"
-        case MessageForbiddenError():
-            return Verdict.FORBIDDEN, "forbidden"
-        case StoreFormatError():
-            return Verdict.FAILED, "newer_format"
-        case LogUnreadableError() | StoreCorruptError():
-            return Verdict.REFUSED, "log_unreadable"
-        case _WaitsError():
-            return Verdict.FAILED, "waits_for_previous"
-        case SavingPausedError():
-            return Verdict.FAILED, "paused"
-        case MessageTimeoutError():
-            return Verdict.FAILED, "timeout"
-        case MessageFormatError():
-            return Verdict.FAILED, "newer_format"
-        case MessageFailedError():
-            return Verdict.FAILED, "failed"
-        case MessageStoreError() if error.retryable:
-            return Verdict.FAILED, "unavailable"
-        case MessageNotFoundError():
-            return Verdict.REFUSED, "not_found"
-        case MessageCorruptError():
-            return Verdict.REFUSED, "record_unreadable"
-        case MessageStoreError():
-            return Verdict.REFUSED, "invalid"
-        case _:
-            return Verdict.FAILED, "store_unavailable"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from ..stores.records import Erasure, StreamMeta
 
-__all__ = ["Beginning"]
+__all__ = ["StreamStart"]
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class StreamStart:
     """A moment that can be compared with an erasure although this process's wall clock is nobody's business."""
 
     created_at: float | None
@@ -20,7 +20,7 @@ class Beginning:
     """Loop time at which such a stream was opened here."""
 
     @classmethod
-    def of_meta(cls, meta: StreamMeta) -> Beginning:
+    def of_meta(cls, meta: StreamMeta) -> StreamStart:
         """Of any stream, from its record."""
         return cls(meta.created_at)
 

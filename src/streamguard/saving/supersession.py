@@ -8,11 +8,11 @@ from typing import Final
 
 from ..errors import MessageConflictError
 from ..messages import Message, Role
+from .attempts import Attempts
 from .revision import Revision
 from .session_writer import SessionWriter
-from .target_client import Attempts
 
-__all__ = ["Asked", "Revising", "asked_of"]
+__all__ = ["SupersedeRequest", "Supersession", "supersede_request_of"]
 
 LOOKED_AT: Final = 20
 """So many of the messages that stay are looked for, the last first, where none of them is stored."""
@@ -21,7 +21,7 @@ FOLLOWING: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SupersedeRequest:
     """What a message store is asked: see `MessageStore.supersede`."""
 
     start: str | None
@@ -31,11 +31,11 @@ class Asked:
 
 
 @dataclass(slots=True, eq=False)
-class Revising:
+class Supersession:
     """One superseding, which is asked for the same way each time."""
 
     revision: Revision
-    asked: Asked | None = None
+    asked: SupersedeRequest | None = None
     """None before the message store has been looked at."""
 
     def as_dict(self) -> dict[str, object]:
@@ -48,17 +48,19 @@ class Revising:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, object]) -> Revising:
+    def from_dict(cls, raw: Mapping[str, object]) -> Supersession:
         """What `as_dict` gave. Raises what `streamguard.decoding.DAMAGE` names."""
         start, kept, asked = raw["start"], raw["kept"], raw["asked"]
         revision = Revision(_text(start), None if kept is None else tuple(map(str, _list(kept))))
         if asked is None:
             return cls(revision)
         first, after, with_message = _list(asked)
-        return cls(revision, Asked(_text(first), _text(after), with_message is True))
+        return cls(revision, SupersedeRequest(_text(first), _text(after), with_message is True))
 
 
-async def asked_of(writer: SessionWriter, revision: Revision, message: Message | None, attempts: Attempts) -> Asked:
+async def supersede_request_of(
+    writer: SessionWriter, revision: Revision, message: Message | None, attempts: Attempts
+) -> SupersedeRequest:
     """What to ask for, now that the message store says what it has.
 
     Raises:
@@ -72,27 +74,29 @@ async def asked_of(writer: SessionWriter, revision: Revision, message: Message |
         stored = await writer.get(message.message_id, attempts)
         same = stored is not None and stored.message.digest() == message.digest()
         if same and carried:  # asked again, as it was
-            return Asked(None, message.message_id, with_message=False)
+            return SupersedeRequest(None, message.message_id, with_message=False)
         if stored is not None and not same and not carried:
             raise MessageConflictError("supersede: the question is stored with other content", operation="supersede")
     if writer.messages is None or kept == ():
-        return Asked(start, None if not kept else kept[-1], carried)
+        return SupersedeRequest(start, None if not kept else kept[-1], carried)
     if kept is None:
         return await _of_the_end(writer, start, attempts, carried=carried)
     after = kept[-1]
     if await writer.get(after, attempts) is None and (start is None or await writer.get(start, attempts) is None):
         start = await _first_to_go(writer, kept, attempts) or start
-    return Asked(start, after, carried)
+    return SupersedeRequest(start, after, carried)
 
 
-async def _of_the_end(writer: SessionWriter, start: str | None, attempts: Attempts, *, carried: bool) -> Asked:
+async def _of_the_end(
+    writer: SessionWriter, start: str | None, attempts: Attempts, *, carried: bool
+) -> SupersedeRequest:
     """Where nobody says what stays: without a start it is the last answer that goes."""
     last = await writer.last(attempts)
     if last is None:
-        return Asked(start, None, carried)
+        return SupersedeRequest(start, None, carried)
     if start is None and last.message.role is Role.ASSISTANT:
-        return Asked(last.message.message_id, last.message.replies_to, carried)
-    return Asked(start, last.message.message_id, carried)
+        return SupersedeRequest(last.message.message_id, last.message.replies_to, carried)
+    return SupersedeRequest(start, last.message.message_id, carried)
 
 
 async def _first_to_go(writer: SessionWriter, kept: tuple[str, ...], attempts: Attempts) -> str | None:

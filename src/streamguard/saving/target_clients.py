@@ -8,16 +8,16 @@ from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.store import StreamStore
 from ..values import StreamRef
-from .bindings import Target
+from .bindings import SaveTarget
 from .session_writer import SessionWriter
-from .stream_start import Beginning
-from .target_client import Saver
+from .stream_start import StreamStart
+from .target_client import TargetClient
 
-__all__ = ["Savers"]
+__all__ = ["TargetClients"]
 
 
-class Savers:
-    """One `Saver` for each message store or function, made when it is first asked for.
+class TargetClients:
+    """One `TargetClient` for each message store or function, made when it is first asked for.
 
     `on_change` is told whether the breaker of one of them is open now; `breaker` is the stream store's.
     """
@@ -29,20 +29,20 @@ class Savers:
         self._settings = settings
         self._breaker = breaker
         self._on_change = on_change
-        self._savers: dict[Target, Saver] = {}
+        self._clients: dict[SaveTarget, TargetClient] = {}
 
     @property
     def paused(self) -> bool:
         """Whether a message store is not asked at present, since it failed each time of late."""
-        return any(saver.breaker.open for saver in self._savers.values())
+        return any(client.breaker.open for client in self._clients.values())
 
-    def of(self, target: Target) -> Saver:
+    def of(self, target: SaveTarget) -> TargetClient:
         """The one way from this process to a message store, for readers too."""
-        saver = self._savers.get(target)
-        if saver is None:
-            saver = self._savers[target] = Saver(target, self._settings, on_change=self._on_change)
-        return saver
+        client = self._clients.get(target)
+        if client is None:
+            client = self._clients[target] = TargetClient(target, self._settings, on_change=self._on_change)
+        return client
 
-    def writer(self, target: Target, ref: StreamRef, began: Beginning) -> SessionWriter:
+    def writer(self, target: SaveTarget, ref: StreamRef, began: StreamStart) -> SessionWriter:
         """A writer into the session of a stream."""
         return SessionWriter(self._store, self.of(target), ref.key, began, reachable=lambda: not self._breaker.open)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,30 +17,28 @@ from ..errors import (
     NotStartedError,
     StoreError,
 )
+from ..loops import StartTask
 from ..messages import Message, Role, Supersedes
 from ..settings import Settings
 from ..values import StreamRef
 from ..wire.folding import Json
 from ..wire.ui_message.tool_results import with_tool_results
-from .outbox_payload import OwedSave
-from .pending_write import Entry
+from .attempts import Attempts
+from .outbox_payload import OutboxSave
+from .pending_write import PendingWrite
 from .revision import Revision
 from .session_writer import ErasedError, SessionWriter, ui_message_of
-from .stream_start import Beginning
-from .supersession import Revising, asked_of
-from .target_client import Attempts
+from .stream_start import StreamStart
+from .supersession import Supersession, supersede_request_of
 
-__all__ = ["RESULTS_SUFFIX", "Start", "Unsaved", "UserMessages"]
-
-Start = Callable[[Callable[[], Awaitable[None]]], None]
-"""Runs something once, in the runtime's own task group."""
+__all__ = ["RESULTS_SUFFIX", "RefusedMessage", "UserMessages"]
 
 RESULTS_SUFFIX: Final = ".input"
 """A stream's id with this is the writer of what the client added before that stream began."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unsaved:
+class RefusedMessage:
     """What its store refused for good."""
 
     message: Message | None
@@ -61,9 +59,9 @@ class UserMessages:
         message_id: str,
         settings: Settings,
         *,
-        start: Start,
+        start: StartTask,
         revision: Revision | None = None,
-        owed: OwedSave | None = None,
+        owed: OutboxSave | None = None,
         answered: Callable[[Sequence[Mapping[str, Json]]], None] = lambda _: None,
     ) -> None:
         """`answered` is told the parts of the message that the stream continues, as its client sent it back."""
@@ -79,7 +77,7 @@ class UserMessages:
         """What the request says that it supersedes, while nothing was entered for it."""
         self._revises = False
         """Whether an entry supersedes."""
-        self._entries: list[Entry] = []
+        self._entries: list[PendingWrite] = []
         self._attempts: list[Attempts] = []
         self.results: Message | None = None
         """The message that this stream continues, as the client sent it back."""
@@ -96,7 +94,7 @@ class UserMessages:
         else:
             self._start(self._open)
 
-    def began(self, beginning: Beginning) -> None:
+    def began(self, beginning: StreamStart) -> None:
         """The stream is registered: when it began is known better now."""
         self.writer.began = beginning
 
@@ -112,7 +110,7 @@ class UserMessages:
             return False
         return self._forbidden is not None
 
-    def add(self, message: Message, *, supersede: bool = False) -> Entry:
+    def add(self, message: Message, *, supersede: bool = False) -> PendingWrite:
         """Have a message written, after those added before; with `supersede`, in place of the one of that id and of all
         that follows it, unless something was superseded for this stream already."""
         said, self._revision = self._revision, None
@@ -120,27 +118,27 @@ class UserMessages:
         if supersede and not self._revises:
             revision = _in_place_of(message.message_id, said)
         if revision is None and said is not None:
-            self._begin(Entry(None, Revising(said)))
-        return self._begin(Entry(message, None if revision is None else Revising(revision)))
+            self._begin(PendingWrite(None, Supersession(said)))
+        return self._begin(PendingWrite(message, None if revision is None else Supersession(revision)))
 
     def accepted(self) -> None:
         """The endpoint begins to answer: what the request supersedes goes, if no message of its has done that."""
         if self._revision is not None:
-            entry, self._revision = Entry(None, Revising(self._revision)), None
+            entry, self._revision = PendingWrite(None, Supersession(self._revision)), None
             try:
                 self._begin(entry)
             except NotStartedError:  # the process ends: it is done with the reply, or owed like that
                 entry.tried()
 
-    def _begin(self, entry: Entry) -> Entry:
+    def _begin(self, entry: PendingWrite) -> PendingWrite:
         user_messages = self._entries[-1] if self._entries else None
         self._enter(entry)
         self._start(lambda: self._commit(entry, user_messages))
         return entry
 
-    def _enter(self, entry: Entry) -> Entry:
+    def _enter(self, entry: PendingWrite) -> PendingWrite:
         self._entries.append(entry)
-        self._revises = self._revises or entry.revising is not None
+        self._revises = self._revises or entry.supersession is not None
         if self._is_results(entry):
             self.results = entry.message
             if entry.message is not None:
@@ -176,22 +174,22 @@ class UserMessages:
                 return None
         return answered
 
-    def owes(self) -> OwedSave:
+    def owes(self) -> OutboxSave:
         """What whoever saves the reply later has to know: what is not known to be written, where it belongs, and what
         the message was that it continues."""
         waiting = [entry for entry in self._entries if entry.waits]
         messages = [one.message for one in waiting if one.message is not None and not self._is_results(one)]
-        revising = next((entry for entry in waiting if entry.revising is not None), None)
-        return OwedSave(
+        supersession = next((entry for entry in waiting if entry.supersession is not None), None)
+        return OutboxSave(
             (*messages, *(() if self.results is None else (self.results,))),
             self.replies_to,
             saves=True,
             branch=self.writer.branch,
-            revising=None if revising is None else revising.revising,
-            revised=None if revising is None or revising.message is None else revising.message.message_id,
+            supersession=None if supersession is None else supersession.supersession,
+            revised=None if supersession is None or supersession.message is None else supersession.message.message_id,
         )
 
-    async def complete(self, attempts: Attempts) -> list[Unsaved]:
+    async def complete(self, attempts: Attempts) -> list[RefusedMessage]:
         """Have every message written, as far as their store takes them. Returns those it refuses.
 
         Raises:
@@ -200,7 +198,7 @@ class UserMessages:
         """
         if self._forbidden is not None:
             raise self._forbidden
-        unsaved: list[Unsaved] = []
+        unsaved: list[RefusedMessage] = []
         for entry in self._entries:
             await self._settled(entry, attempts)
             if entry.waits:
@@ -210,10 +208,10 @@ class UserMessages:
             if self._is_results(entry) and isinstance(entry.error, MessageSupersededError):
                 raise entry.error  # of the reply that would go on from it there is no place either
             if not entry.committed and isinstance(entry.error, MessageStoreError):
-                unsaved.append(Unsaved(entry.message, entry.error))
+                unsaved.append(RefusedMessage(entry.message, entry.error))
         return unsaved
 
-    async def _settled(self, entry: Entry, attempts: Attempts) -> None:
+    async def _settled(self, entry: PendingWrite, attempts: Attempts) -> None:
         try:
             async with attempts.deadline.limit():
                 await entry.settled()
@@ -231,7 +229,7 @@ class UserMessages:
         finally:
             self._opened.set()
 
-    async def _commit(self, entry: Entry, user_messages: Entry | None) -> None:
+    async def _commit(self, entry: PendingWrite, user_messages: PendingWrite | None) -> None:
         attempts = Attempts(self._settings.save_total_seconds)
         self._attempts.append(attempts)
         try:
@@ -247,12 +245,12 @@ class UserMessages:
         finally:
             entry.tried()
 
-    async def _try(self, entry: Entry, attempts: Attempts, *, certain: bool) -> None:
+    async def _try(self, entry: PendingWrite, attempts: Attempts, *, certain: bool) -> None:
         """Write one message. What its store refuses for good is noted, not raised."""
         try:
             done = True
-            if entry.revising is not None:
-                done = await self._supersede(entry.revising, entry.message, attempts, certain=certain)
+            if entry.supersession is not None:
+                done = await self._supersede(entry.supersession, entry.message, attempts, certain=certain)
             elif entry.message is not None and self._is_results(entry):
                 await self._write_results(entry.message, attempts, certain=certain)
             elif entry.message is not None:
@@ -265,14 +263,14 @@ class UserMessages:
             entry.committed, entry.error = done, None
 
     async def _supersede(
-        self, revising: Revising, message: Message | None, attempts: Attempts, *, certain: bool
+        self, supersession: Supersession, message: Message | None, attempts: Attempts, *, certain: bool
     ) -> bool:
-        if revising.asked is None:
-            revising.asked = await asked_of(self.writer, revising.revision, message, attempts)
-        asked, kept = revising.asked, revising.revision.kept
+        if supersession.asked is None:
+            supersession.asked = await supersede_request_of(self.writer, supersession.revision, message, attempts)
+        asked, kept = supersession.asked, supersession.revision.kept
         await self.writer.mark_earlier(
             self._ref.stream_id,
-            None if kept is None else revising.revision.keeps,
+            None if kept is None else supersession.revision.keeps,
             attempts,
             certain=certain,
         )
@@ -288,7 +286,7 @@ class UserMessages:
             return True
         return done
 
-    def _is_results(self, entry: Entry) -> bool:
+    def _is_results(self, entry: PendingWrite) -> bool:
         message = entry.message
         return message is not None and message.role is Role.ASSISTANT and message.message_id == self._message_id
 
@@ -325,13 +323,14 @@ def _concerns(said: Revision, message: Message) -> bool:
     return message.role is not Role.ASSISTANT and message.message_id in (said.start, last)
 
 
-def _entries_of(owed: OwedSave) -> list[Entry]:
+def _entries_of(owed: OutboxSave) -> list[PendingWrite]:
     """What another process left to be written."""
     entries = [
-        Entry(message, owed.revising if message.message_id == owed.revised else None) for message in owed.user_messages
+        PendingWrite(message, owed.supersession if message.message_id == owed.revised else None)
+        for message in owed.user_messages
     ]
-    if owed.revising is not None and all(entry.revising is None for entry in entries):
-        entries.insert(0, Entry(None, owed.revising))
+    if owed.supersession is not None and all(entry.supersession is None for entry in entries):
+        entries.insert(0, PendingWrite(None, owed.supersession))
     return entries
 
 

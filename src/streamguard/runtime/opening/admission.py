@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, TypeVar
 
-from ...charging.reservations import Reserving
+from ...charging.reservations import Reservations
 from ...deadlines import Deadline
 from ...errors import FaultError, StoreError, StoreFormatError, StoreUnavailableError
 from ...faults import Fault, FaultCode, Phase
@@ -56,7 +56,7 @@ class Admission:
         settle: Callable[[StreamMeta, Outcome], None],
         carry: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
         withdrawing: Withdrawals,
-        reserving: Reserving,
+        reservations: Reservations,
         look_again: Callable[[StreamMeta], None],
         observe: Callable[[Observation], None],
     ) -> None:
@@ -69,7 +69,7 @@ class Admission:
         self._settle = settle
         self._carry = carry
         self._withdrawing = withdrawing
-        self._reserving = reserving
+        self._reservations = reservations
         self._look_again = look_again
         self._observe = observe
 
@@ -97,7 +97,7 @@ class Admission:
         if record is not None and record.active is not None and _joins(request, record.active):
             self._check_protocol(request, record.active)
             return record.active  # it is counted already
-        held = await self._reserving.reserve(
+        held = await self._reservations.reserve(
             ref,
             request.demand,
             request_id=request.request_id,
@@ -106,10 +106,10 @@ class Admission:
         try:
             opened = await self._open(stream, budget)
         except BaseException:
-            self._reserving.drop(ref)
+            self._reservations.drop(ref)
             raise
         if opened is not stream:
-            self._reserving.drop(ref)
+            self._reservations.drop(ref)
         elif record is not None and record.last is not None and record.last.quota is QuotaState.PENDING:
             held.owing = True
             self._look_again(record.last)
@@ -131,7 +131,7 @@ class Admission:
     @property
     def _shares_server(self) -> bool:
         """Whether streams and quotas are kept by one server, so that waiting for either is waiting for both."""
-        service = self._reserving.service
+        service = self._reservations.service
         return service is not None and service.server is not None and service.server == self._store.server
 
     async def _record(self, key: SessionKey, budget: Budget) -> SessionRecord | None:

@@ -19,7 +19,7 @@ from ...stores.store import StreamStore
 from ...values import StreamRef
 
 if TYPE_CHECKING:
-    from ...saving.user_messages import Start
+    from ...loops import StartTask
 
 __all__ = ["Withdrawals"]
 
@@ -38,7 +38,7 @@ class Withdrawals:
         store: StreamStore,
         breaker: Breaker,
         *,
-        start: Start,
+        start: StartTask,
         given_up: Callable[[], bool],
         changed: Callable[[], None],
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...saving.service import Saving
 from ..producing.stream import LiveStream
-from ..producing.stream_records import beginning_of
+from ..producing.stream_records import stream_start_of
 
 __all__ = ["ask_for_session", "begin_user_messages"]
 
@@ -18,13 +18,13 @@ def ask_for_session(saving: Saving, stream: LiveStream) -> None:
 def begin_user_messages(saving: Saving, stream: LiveStream) -> None:
     """A stream begins: open its session, if its messages are to be saved and that was not done."""
     if stream.user_messages is not None:
-        stream.user_messages.began(beginning_of(stream))
+        stream.user_messages.began(stream_start_of(stream))
         return
     stream.user_messages = saving.user_messages(
         stream.ref,
         stream.message_id,
         binding=stream.request.binding,
-        began=beginning_of(stream),
+        began=stream_start_of(stream),
         revision=stream.request.revision,
         answered=stream.encoder.answered,
     )

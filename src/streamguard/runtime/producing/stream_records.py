@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ...saving.sealed_stream import SealedStream
-from ...saving.stream_start import Beginning
+from ...saving.stream_start import StreamStart
 from ...stores.records import NewStream, Seal, StreamMeta
 from ..producing.stream import LiveStream
 
-__all__ = ["beginning_of", "new_stream_of", "new_stream_of_meta", "sealed_stream_of"]
+__all__ = ["new_stream_of", "new_stream_of_meta", "sealed_stream_of", "stream_start_of"]
 
 
-def beginning_of(stream: LiveStream) -> Beginning:
+def stream_start_of(stream: LiveStream) -> StreamStart:
     """When a stream produced here began."""
-    return Beginning(stream.created_at, stream.opened_at)
+    return StreamStart(stream.created_at, stream.opened_at)
 
 
 def sealed_stream_of(stream: LiveStream, seal: Seal) -> SealedStream:
@@ -23,7 +23,7 @@ def sealed_stream_of(stream: LiveStream, seal: Seal) -> SealedStream:
         protocol=stream.protocol.name,
         binding=stream.request.binding,
         epoch=stream.epoch,
-        began=beginning_of(stream),
+        began=stream_start_of(stream),
         seal=seal,
         request_id=stream.request_id,
     )

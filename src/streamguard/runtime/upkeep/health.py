@@ -93,6 +93,6 @@ class HealthCheck:
         reasons = list(parts.readiness.reasons)
         if not reasons and parts.saving.paused:
             reasons.append("messages_unreachable")
-        if parts.reserving.failing:
+        if parts.reservations.failing:
             reasons.append("quota_unreachable")
         return reasons

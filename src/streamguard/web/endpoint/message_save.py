@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from ...errors import ConfigurationError, MessageUnavailableError
-from ...saving.entry import SAVE, Entry
+from ...saving.pending_write import SAVE, PendingWrite
 
 __all__ = ["MessageSave"]
 
@@ -66,7 +66,7 @@ class MessageSave:
                 MessageUnavailableError(f"{SAVE}: its stream is over, and nothing is saved for it here", operation=SAVE)
             )
 
-    def follow(self, entry: Entry) -> None:
+    def follow(self, entry: PendingWrite) -> None:
         """Resolve when the entry has been tried; called on the event loop. Not for endpoints to call."""
 
         def resolve() -> None:

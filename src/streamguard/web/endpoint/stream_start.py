@@ -176,7 +176,7 @@ class StreamStart:
         headers = stream_headers(stream.protocol.media_type, stream.protocol.headers) + self._ids.headers()
         if stream.degraded:
             headers.append((b"x-streamguard-notice", FaultCode.NOT_RESUMABLE.encode()))
-        held = self._context.runtime.reserving.held(stream.ref)
+        held = self._context.runtime.reservations.held(stream.ref)
         if held is not None:
             headers += standing_headers(held.standings)
             if held.owing:

@@ -18,7 +18,7 @@ async def status_of(runtime: Runtime, key: SessionKey, record: SessionRecord) ->
     Raises:
         QuotaError: the quota did not answer.
     """
-    store: QuotaStore | None = runtime.reserving.store
+    store: QuotaStore | None = runtime.reservations.store
     meta = record.active or record.last
     terms = None if meta is None else runtime.terms.terms_of(meta.binding)
     quotas = terms.quotas if terms is not None and terms.quotas else runtime.terms.quotas()

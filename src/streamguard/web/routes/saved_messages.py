@@ -135,7 +135,7 @@ class SavedMessages:
         """
         deadline = Deadline.after(READ_SECONDS)
         try:
-            return await self._context.runtime.saving.saver(store).call(operation, step, deadline=deadline)
+            return await self._context.runtime.saving.client(store).call(operation, step, deadline=deadline)
         except MessageStoreError as exc:
             if isinstance(exc, NOTHING_THERE) and not isinstance(exc, MessageCorruptError):
                 return None

@@ -1,0 +1,76 @@
+"""A circuit breaker for one message store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import MessageUnavailableError
+
+__all__ = ["FAILURES", "SaveBreaker", "SavingPausedError"]
+
+FAILURES: Final = 5
+"""So many calls in a row that failed open a breaker."""
+
+
+class SavingPausedError(MessageUnavailableError):
+    """The message store was not asked, since it failed each time of late."""
+
+
+class SaveBreaker:
+    """Keeps calls from a message store that is down.
+
+    Closed until `FAILURES` calls in a row failed; then for `pause_seconds` no call passes, then one, the probe, whose
+    end decides.
+    """
+
+    def __init__(
+        self, *, pause_seconds: float, clock: Callable[[], float], on_change: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        self._pause_seconds = pause_seconds
+        self._clock = clock
+        self._on_change = on_change
+        """Told whether it is open now."""
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._probing = False
+
+    @property
+    def open(self) -> bool:
+        return self._opened_at is not None
+
+    def admit(self, operation: str) -> bool:
+        """Let a call pass. Returns whether it is the probe.
+
+        Raises:
+            SavingPausedError: it does not pass.
+        """
+        if self._opened_at is None:
+            return False
+        if self._probing or self._clock() - self._opened_at < self._pause_seconds:
+            raise SavingPausedError(
+                f"{operation}: the message store failed {self._failures} times in a row; it is asked again shortly",
+                operation=operation,
+            )
+        self._probing = True
+        return True
+
+    def answered(self) -> None:
+        """A call came back with an answer, were it a refusal."""
+        self._failures = 0
+        if self._opened_at is not None:
+            self._opened_at = None
+            self._on_change(False)
+
+    def failed(self) -> None:
+        """A call failed in a way that another may fail in too."""
+        self._failures += 1
+        if self._opened_at is not None:
+            self._opened_at = self._clock()
+        elif self._failures >= FAILURES:
+            self._opened_at = self._clock()
+            self._on_change(True)
+
+    def probed(self) -> None:
+        """The probe is over, whatever came of it."""
+        self._probing = False
