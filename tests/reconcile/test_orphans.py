@@ -169,7 +169,7 @@ async def test_protocols_of_tomorrow_are_left_to_newer_workers(memory: MemorySto
     line = Line(memory)
     async with working(line, dying(), clean=False) as worker, working(memory) as healthy:
         stream = await orphaned(worker, line, memory, Model("a"))
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         known, entry.new = entry.new, replace(entry.new, protocol="of-tomorrow")
         assert await OrphanSweep(healthy.runtime).sweep() == 0
         entry.new = known

@@ -234,8 +234,8 @@ async def test_payloads_that_cannot_be_read(memory: MemoryStore, payload: bytes,
     messages = Messages()
     async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
         stream = await owing(worker, messages)
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
-        entry.owed = payload
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry.payload = payload
         await due(memory, stream.ref)
         await OutboxWorker(worker.runtime).sweep()
         (owed,) = await memory.outbox_entries(dead=dead, limit=10)
@@ -248,7 +248,7 @@ async def test_a_log_that_is_gone_is_put_aside(memory: MemoryStore) -> None:
     async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
         stream = await owing(worker, messages)
         await due(memory, stream.ref)
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         assert entry.seal is not None
         entry.seal = replace(entry.seal, last_seq=entry.seal.last_seq + 100)
         await OutboxWorker(worker.runtime).sweep()
@@ -373,7 +373,7 @@ async def test_a_protocol_of_tomorrow_is_left_to_newer_workers(memory: MemorySto
     messages = Messages()
     async with working(memory, quick(**FAST), bindings=saving_to(messages)) as worker:
         stream = await owing(worker, messages)
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         entry.new = replace(entry.new, protocol="of-tomorrow")
         await due(memory, stream.ref)
         await OutboxWorker(worker.runtime).sweep()

@@ -105,7 +105,7 @@ async def test_a_stream_that_was_lost_to_another_worker_meanwhile(memory: Memory
             line.before[step] = taken
             (treated,) = await OrphanSweep(worker.runtime).look()
             assert treated == Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
-            entry = memory._streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
+            entry = memory._tables.streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
             entry.lease_until = 0.0
         assert await OrphanSweep(worker.runtime).sweep() == 1
 
@@ -196,7 +196,7 @@ async def test_what_a_dry_run_says_of_each(memory: MemoryStore) -> None:
     await memory.seal(decided, epoch_of(decided), Seal(Outcome.COMPLETED, 1))
     strange, unsaved = [await owing(memory, payload=b'{"v":1,"user_messages":[]}') for _ in range(2)]
     for ref, binding in ((strange, "elsewhere"), (unsaved, "chat")):
-        entry = memory._streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
+        entry = memory._tables.streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
         entry.new = replace(entry.new, binding=binding)
     bindings = Bindings()
     bindings.register("chat", False)

@@ -37,7 +37,7 @@ async def test_a_writer_that_lost_its_stream_while_it_was_saved_does_not_close_i
         await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
         if rolled_back:  # as by a failover to a replica that had not heard of the takeover
             key = stream.ref.key
-            memory._streams[key.owner, key.session_id, stream.ref.stream_id].epoch = epoch
+            memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id].epoch = epoch
         messages.let_go("append")
         await one.runtime.idle()
         assert (await meta_of(memory, stream.ref)).state is StreamState.SEALED
@@ -59,7 +59,7 @@ async def test_a_seal_that_an_older_snapshot_lacks_is_put_back_before_the_close(
         reading = asyncio.create_task(one.watch(stream))
         await wait_until_async(lambda: messages.waiting["append"], description="it is sealed, and being saved")
         key = stream.ref.key
-        entry = memory._streams[key.owner, key.session_id, stream.ref.stream_id]
+        entry = memory._tables.streams[key.owner, key.session_id, stream.ref.stream_id]
         whole = list(entry.events)
         entry.seal, entry.state = None, StreamState.OPEN
         del entry.events[len(whole) - lost :]

@@ -439,9 +439,9 @@ async def test_a_store_that_comes_back_empty_at_the_end(
     line = Line(memory)
 
     async def vanish() -> None:
-        entry = memory._sessions.pop(KEY)
+        entry = memory._tables.sessions.pop(KEY)
         for stream in list(entry.streams.values()):
-            memory._forget(entry, stream)
+            memory._tables.forget(entry, stream)
 
     line.before[before] = vanish
     async with working(line) as worker:
@@ -459,9 +459,9 @@ async def test_a_log_that_vanishes_in_mid_stream(memory: MemoryStore, heard_by: 
     line = Line(memory)
     async with working(line) as worker:
         model, stream = await spoken(worker, "a")
-        entry = memory._sessions.pop(KEY)
+        entry = memory._tables.sessions.pop(KEY)
         for record in list(entry.streams.values()):
-            memory._forget(entry, record)
+            memory._tables.forget(entry, record)
         if heard_by == "append":
             model.say("b")
         await wait_until_async(lambda: stream.degraded, description="it is degraded")
@@ -487,7 +487,7 @@ async def test_an_erased_session_is_not_made_again_by_its_tombstone(memory: Memo
 
 def forget_after(memory: MemoryStore, stream: LiveStream, seq: int) -> None:
     """What a restart from an older snapshot does to a log."""
-    entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+    entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
     del entry.events[seq:]
 
 

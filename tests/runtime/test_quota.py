@@ -476,7 +476,7 @@ async def test_an_orphan_of_an_unknown_endpoint_is_left_pending(memory: MemorySt
             assert await used(quota) == (0, 40)
             await OutboxWorker(other.runtime).sweep()
             assert len(await memory.outbox_entries(dead=False, limit=10)) == 1
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         async with counting(memory, quota, quick(**OWING)) as knowing:
             await memory.retry_later(stream.ref, due_seconds=0.0, reason="test", ttl_seconds=60.0, count=False)
             await OutboxWorker(knowing.runtime).sweep()

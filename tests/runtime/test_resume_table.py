@@ -255,8 +255,8 @@ async def test_protocol_without_a_visible_terminal(stores: Stores) -> None:
 async def test_pointer_to_a_log_that_is_gone(memory: MemoryStore) -> None:
     async with working(memory) as worker:
         stream = await finished(worker, "a")
-        entry = memory._sessions[KEY]
-        memory._forget(entry, entry.streams[stream.ref.stream_id])
+        entry = memory._tables.sessions[KEY]
+        memory._tables.forget(entry, entry.streams[stream.ref.stream_id])
         assert await refused(worker) == (410, "resume_failed", "stream_gone")
         assert await refused(worker, at(stream, 1)) == (410, "resume_failed", "stream_gone")
 

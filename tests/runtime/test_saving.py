@@ -388,7 +388,7 @@ async def test_a_stream_that_is_to_be_saved_lives_until_it_is(memory: MemoryStor
     async with working(memory, settings, bindings=saving_to(messages)) as worker:
         model = Model("a")
         stream = await worker.start(model)
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         assert entry.ttl_seconds == 500.0
         await wait_until_async(lambda: stream.acked, description="it is logged")
         await worker.runtime._parts.leases.beat()

@@ -182,7 +182,7 @@ async def test_the_process_forgets_ended_streams(memory: MemoryStore) -> None:
         await worker.idle()
         await wait_until_async(lambda: len(asyncio.all_tasks()) <= tasks, description="every task ended")
         assert leftovers(worker.runtime) == {}
-        assert small._slots == {}
+        assert small._tables.slots == {}
         del streams, stream
         worker.observed.clear()
         gc.collect()

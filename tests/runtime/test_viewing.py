@@ -265,7 +265,7 @@ async def test_a_store_restored_from_older_times_cuts_remote_viewers(memory: Mem
         model, stream = await numbered(one, 3)
         viewer = await two.resume()
         await read(viewer, into := Reading(), until=lambda r: len(r.events) == 3)
-        entry = memory._streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
+        entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         del entry.events[1:]
         assert (await read(viewer, into)).notices == [("resume_failed", "cursor_ahead")]
         model.end()

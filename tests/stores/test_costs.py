@@ -161,7 +161,7 @@ async def test_the_memory_store_forgets_who_wrote_what_expired() -> None:
     store = MemoryStore(clock=lambda: now)
     new = new_stream()
     await store.register(new, lease_seconds=1.0, ttl_seconds=5.0, limit=None)
-    session = store._sessions[new.ref.key]
+    session = store._tables.sessions[new.ref.key]
     assert list(session.writers) == [new.message_id]
     now = 10.0
     await store.session(new.ref.key)

@@ -63,5 +63,5 @@ async def test_what_requests_make_in_memory_is_bounded(monkeypatch: pytest.Monke
         key = SessionKey("ann", f"session {number}")
         await store.claim_request("ann", f"key {number}", RequestClaim(StreamRef(key, "0" * 24), "f"), ttl_seconds=60)
         await store.erase(key, mark_seconds=60)
-    assert len(store._requests) == len(store._erased) == 50
+    assert len(store._tables.claims) == len(store._tables.erased) == 50
     assert await store.erasure(SessionKey("ann", "session 199")) is not None

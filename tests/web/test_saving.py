@@ -502,7 +502,7 @@ async def test_a_request_in_somebody_elses_session_leaves_no_claim(somebodys: So
         assert answer.status_code == 404
         store = somebodys.guard._running().store
         assert isinstance(store, MemoryStore)
-        assert len(store._requests) == 0
+        assert len(store._tables.claims) == 0
 
 
 async def test_a_request_cancelled_while_the_store_is_asked_leaves_no_stream(somebodys: Somebody) -> None:
@@ -529,6 +529,6 @@ async def test_a_request_cancelled_while_the_store_is_asked_leaves_no_stream(som
         assert guard._context.allowances.viewers.count == 0
         store = guard._running().store
         assert isinstance(store, MemoryStore)
-        assert len(store._requests) == 0
+        assert len(store._tables.claims) == 0
         assert (await client.post("/chat?id=s")).status_code == 200
     assert somebodys.asked == ["the model"]

@@ -49,7 +49,7 @@ class SessionEntry:
     """How many streams were registered in it."""
     expires_at: float = -math.inf
     looked_at: float = math.inf
-    """When the store's sweep comes by; never after `expires_at`."""
+    """When the tables look whether it expired; never after `expires_at`."""
 
     @property
     def active(self) -> StreamEntry | None:
@@ -84,10 +84,10 @@ class StreamEntry:
     lease_until: float = -math.inf
     expires_at: float = -math.inf
     looked_at: float = math.inf
-    """When the store's sweep comes by; never after `expires_at`."""
+    """When the tables look whether it expired; never after `expires_at`."""
     stop_requested: bool = False
     viewed_at: float | None = None
-    """When it was said last that it is viewed elsewhere than at its writer's."""
+    """When a worker other than its writer last noted a viewer."""
     lost: bool = False
     usage: Usage | None = None
     """What it consumed, as its writer said before any seal."""
@@ -95,16 +95,16 @@ class StreamEntry:
     persisted: Persisted = Persisted.NOT_ASKED
     quota: QuotaState = QuotaState.NONE
     revised: bool = False
-    owed: bytes | None = None
-    """The outbox payload left by `close`; None when nothing is owed."""
+    payload: bytes | None = None
+    """The outbox payload that came with `close`; None when nothing is owed."""
     attempts: int = 0
     """How often what is owed failed."""
     reason: str | None = None
     """Why it last failed."""
     dead: bool = False
     """What is owed was given up."""
-    left_since: float | None = None
-    """Since when everybody has left it to workers that know more."""
+    released_since: float | None = None
+    """Since when every worker that claimed it has released it."""
     closed_at: float | None = None
 
     @property
@@ -172,12 +172,12 @@ class StreamEntry:
         if self.state is StreamState.OPEN:
             return Status.NOT_SEALED
         self._extend(close.events)
-        self.owed = close.outbox_payload
+        self.payload = close.outbox_payload
         self.size_bytes += len(close.outbox_payload or b"")
         self._end(close.terminal, now)
         return Status.OK
 
-    def lose(self, lost: LostLog, now: float) -> Status:
+    def declare_lost(self, lost: LostLog, now: float) -> Status:
         """Declare the log lost and, with a terminal, end it. `DUPLICATE` when it ended so before."""
         if self.taken if lost.epoch == UNTOLD else lost.epoch != self.epoch:
             return Status.FENCED
@@ -198,27 +198,27 @@ class StreamEntry:
     @property
     def owes(self) -> bool:
         """Whether there is work for the outbox: what is owed by a stream is known once it is closed."""
-        return self.owed is not None
+        return self.payload is not None
 
-    def postpone(self, reason: str, *, count: bool) -> Status:
-        """Note a failed attempt. A dead letter has none any more."""
+    def retry_later(self, reason: str, *, count: bool) -> Status:
+        """Note a failed attempt. A dead letter has no attempts."""
         if not self.owes or self.dead:
             return Status.GONE
         self.attempts += count
         self.reason = reason
-        self.left_since = None
+        self.released_since = None
         return Status.OK
 
-    def leave(self, reason: str, now: float) -> float | None:
-        """Leave what is owed to others. For how long everybody has; None with nothing to leave."""
+    def release_claim(self, reason: str, now: float) -> float | None:
+        """Leave what is owed to other workers. Returns for how long all have; None with nothing to leave."""
         if not self.owes or self.dead:
             return None
         self.reason = reason
-        if self.left_since is None:
-            self.left_since = now
-        return now - self.left_since
+        if self.released_since is None:
+            self.released_since = now
+        return now - self.released_since
 
-    def bury(self, reason: str) -> Status:
+    def dead_letter(self, reason: str) -> Status:
         """Give up what is owed; the attempt that decided it counts."""
         if not self.owes:
             return Status.GONE
@@ -229,22 +229,22 @@ class StreamEntry:
             self.persisted = Persisted.NO
         return Status.OK
 
-    def revive(self, *, saves: bool) -> Status:
-        """Let a dead letter be tried again as if it never was."""
+    def requeue(self, *, saves: bool) -> Status:
+        """Make a dead letter due again, with no attempts behind it."""
         if not self.owes:
             return Status.GONE
         if self.dead:
             self.attempts = 0
             self.dead = False
-            self.left_since = None
+            self.released_since = None
             if saves and self.persisted is Persisted.NO:
                 self.persisted = Persisted.PENDING
         return Status.OK
 
-    def discharge(self) -> None:
+    def complete(self) -> None:
         """Nothing is owed any more."""
-        self.size_bytes -= len(self.owed or b"")
-        self.owed, self.attempts, self.reason, self.dead, self.left_since = None, 0, None, False, None
+        self.size_bytes -= len(self.payload or b"")
+        self.payload, self.attempts, self.reason, self.dead, self.released_since = None, 0, None, False, None
 
     def meta(self, now: float, now_us: int) -> StreamMeta:
         """A snapshot."""

@@ -1,4 +1,4 @@
-"""The steps of `MemoryStore` that concern work owed for closed streams, and idempotency keys.
+"""The outbox of `MemoryStore`.
 
 An entry says when to look at a stream, its record what is owed: the two may differ, since an entry is written before
 its stream is closed and stays when the record expires. Whoever acts on an entry believes the record.
@@ -9,77 +9,81 @@ from __future__ import annotations
 import heapq
 
 from ...values import Persisted, QuotaState, StreamRef, StreamState
-from ..records import OutboxEntry, RequestClaim, Status, StreamMeta
-from ..store import StreamStore
+from ..records import OutboxEntry, Status
+from ..roles.outbox import Outbox
 from .entries import StreamEntry
-from .tables import Tables
+from .tables import MemoryTables
 
-__all__ = ["OutboxSteps"]
+__all__ = ["MemoryOutbox"]
 
 
-class OutboxSteps(Tables, StreamStore):
-    """What `MemoryStore` does about its outbox."""
+class MemoryOutbox(Outbox):
+    """Entries by stream, and dead letters."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        self._tables = tables
 
     async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
-        due = self._begin() + due_seconds
-        if ref not in self._dead:
-            self._due[ref] = max(due, self._due.get(ref, due))
+        due = self._tables.begin() + due_seconds
+        if ref not in self._tables.dead:
+            self._tables.due[ref] = max(due, self._tables.due.get(ref, due))
 
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
-        now = self._begin()
-        for ref in [ref for ref, until in self._dead.items() if until <= now]:
-            del self._dead[ref]
+        now = self._tables.begin()
+        for ref in [ref for ref, until in self._tables.dead.items() if until <= now]:
+            del self._tables.dead[ref]
         claimed: list[OutboxEntry] = []
-        for ref in sorted([ref for ref, due in self._due.items() if due <= now], key=self._due.__getitem__):
+        due = self._tables.due
+        for ref in sorted([ref for ref, at in due.items() if at <= now], key=due.__getitem__):
             if len(claimed) >= limit:
                 break
-            stream = self._find(ref)
-            if stream is None or (stream.state is StreamState.CLOSED and stream.owed is None):
-                del self._due[ref]
+            stream = self._tables.find(ref)
+            if stream is None or (stream.state is StreamState.CLOSED and stream.payload is None):
+                del self._tables.due[ref]
                 continue
-            self._due[ref] = now + claim_seconds
-            if stream.owed is not None:
-                claimed.append(_owed(stream, stream.owed, claim_seconds))
+            self._tables.due[ref] = now + claim_seconds
+            if stream.payload is not None:
+                claimed.append(_entry(stream, stream.payload, claim_seconds))
         return claimed
 
     async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
-        now = self._begin()
-        stream = self._find(ref)
-        if stream is None or stream.postpone(reason, count=count) is Status.GONE:
+        now = self._tables.begin()
+        stream = self._tables.find(ref)
+        if stream is None or stream.retry_later(reason, count=count) is Status.GONE:
             return Status.GONE
-        self._due[ref] = now + due_seconds
-        self._expire_in(stream, ttl_seconds, now)
+        self._tables.due[ref] = now + due_seconds
+        self._tables.expire_in(stream, ttl_seconds, now)
         return Status.OK
 
     async def release_claim(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
-        now = self._begin()
-        stream = self._find(ref)
-        left = None if stream is None else stream.leave(reason, now)
+        now = self._tables.begin()
+        stream = self._tables.find(ref)
+        left = None if stream is None else stream.release_claim(reason, now)
         if left is not None:
-            self._due[ref] = now + due_seconds
+            self._tables.due[ref] = now + due_seconds
         return left
 
     async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
-        now = self._begin()
-        stream = self._find(ref)
-        if stream is None or stream.bury(reason) is Status.GONE:
+        now = self._tables.begin()
+        stream = self._tables.find(ref)
+        if stream is None or stream.dead_letter(reason) is Status.GONE:
             return Status.GONE
-        self._due.pop(ref, None)
-        self._dead[ref] = now + ttl_seconds
-        self._expire_in(stream, ttl_seconds, now)
-        self._settle(stream)
+        self._tables.due.pop(ref, None)
+        self._tables.dead[ref] = now + ttl_seconds
+        self._tables.expire_in(stream, ttl_seconds, now)
+        self._tables.update_finished(stream)
         return Status.OK
 
     async def requeue(self, ref: StreamRef, *, saves: bool = True) -> Status:
-        now = self._begin()
-        stream = self._find(ref)
-        if stream is None or stream.revive(saves=saves) is Status.GONE:
+        now = self._tables.begin()
+        stream = self._tables.find(ref)
+        if stream is None or stream.requeue(saves=saves) is Status.GONE:
             return Status.GONE
-        self._dead.pop(ref, None)
-        self._due.setdefault(ref, now)
-        self._settle(stream)
+        self._tables.dead.pop(ref, None)
+        self._tables.due.setdefault(ref, now)
+        self._tables.update_finished(stream)
         return Status.OK
 
     async def complete(
@@ -90,68 +94,42 @@ class OutboxSteps(Tables, StreamStore):
         quota: QuotaState | None = None,
         retention_seconds: float,
     ) -> Status:
-        now = self._begin()
-        stream = self._find(ref)
+        now = self._tables.begin()
+        stream = self._tables.find(ref)
         if stream is None:
             return Status.GONE
         stream.persisted = persisted or stream.persisted
         stream.quota = quota or stream.quota
         if stream.state is StreamState.CLOSED:
-            self._strike(ref)
+            self._tables.drop_outbox_entry(ref)
             size_bytes = stream.size_bytes
-            stream.discharge()
-            self._expire_in(stream, retention_seconds, now)
-            self._settle(stream)
-            self._charge(stream.size_bytes - size_bytes)
+            stream.complete()
+            self._tables.expire_in(stream, retention_seconds, now)
+            self._tables.update_finished(stream)
+            self._tables.charge(stream.size_bytes - size_bytes)
         return Status.OK
 
     async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
-        now = self._begin()
+        now = self._tables.begin()
         found: list[OutboxEntry] = []
-        for ref in heapq.nsmallest(limit, (ref for ref, due in self._due.items() if due <= now), self._due.__getitem__):
-            stream = self._find(ref)
-            if stream is not None and stream.state is StreamState.CLOSED and stream.owed is not None:
-                found.append(_owed(stream, stream.owed, self._due[ref] - now))
+        due = self._tables.due
+        for ref in heapq.nsmallest(limit, (ref for ref, at in due.items() if at <= now), due.__getitem__):
+            stream = self._tables.find(ref)
+            if stream is not None and stream.state is StreamState.CLOSED and stream.payload is not None:
+                found.append(_entry(stream, stream.payload, self._tables.due[ref] - now))
         return found
 
     async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        now = self._begin()
+        now = self._tables.begin()
         found: list[OutboxEntry] = []
-        for ref in sorted(self._dead if dead else self._due, key=lambda ref: ref.stream_id):
-            stream = self._find(ref)
-            if stream is None or stream.owed is None or stream.dead is not dead:
+        for ref in sorted(self._tables.dead if dead else self._tables.due, key=lambda ref: ref.stream_id):
+            stream = self._tables.find(ref)
+            if stream is None or stream.payload is None or stream.dead is not dead:
                 continue
             if after is None or ref.stream_id > after.stream_id:
-                found.append(_owed(stream, stream.owed, 0.0 if dead else self._due[ref] - now))
+                found.append(_entry(stream, stream.payload, 0.0 if dead else self._tables.due[ref] - now))
         return found[:limit]
 
-    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
-        now = self._begin()
-        session, own = self._sessions.get(ref.key), self._find(ref)
-        if session is None:
-            return None
-        for stream in reversed(session.writers.get(message_id, [])):
-            earlier = own is None or own.ordinal == 0 or stream.ordinal < own.ordinal
-            if earlier and stream.ref != ref:
-                return self._meta(stream, now)
-        return None
 
-    async def claim_request(
-        self,
-        owner: str,
-        request_key: str,
-        claim: RequestClaim,
-        *,
-        ttl_seconds: float,
-        expected: RequestClaim | None = None,
-    ) -> RequestClaim:
-        return self._requests.claim(
-            (owner, request_key), claim, self._begin(), ttl_seconds=ttl_seconds, expected=expected
-        )
-
-    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
-        return self._requests.release((owner, request_key), claim, self._begin())
-
-
-def _owed(stream: StreamEntry, payload: bytes, due_seconds: float) -> OutboxEntry:
+def _entry(stream: StreamEntry, payload: bytes, due_seconds: float) -> OutboxEntry:
     return OutboxEntry(stream.ref, payload, stream.attempts, due_seconds, stream.reason, stream.dead)

@@ -1,4 +1,4 @@
-"""The sessions whose coming answers were stopped, in memory.
+"""The sessions whose pending requests were stopped, in memory.
 
 Pure: no clock is read. `now` is on the store's clock.
 """
@@ -19,7 +19,7 @@ class Stops:
         """Per owner and session: when it was stopped, and until when that stands. The latest is the last."""
 
     def mark(self, key: SessionKey, now: float, *, seconds: float, limit: int) -> None:
-        """See `StreamStore.stop_pending_requests`."""
+        """See `StreamRegistry.stop_pending_requests`."""
         marks = self._standing(key.owner, now)
         marks.pop(key.session_id, None)
         marks[key.session_id] = now, now + seconds

@@ -1,4 +1,4 @@
-"""Who watches which stream in this process."""
+"""The subscribers of streams in one process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Subscriber:
     on_hint: Callable[[Hint], None]
     data: bool
     loop: asyncio.AbstractEventLoop
-    """Where it lives: a store may outlive an event loop, and a subscriber with it, if the loop was closed early."""
+    """The subscriber's: a store may outlive an event loop, and a subscriber with it, if the loop was closed early."""
     active: bool = True
 
     def deliver(self, hint: Hint) -> None:
@@ -29,29 +29,29 @@ class _Subscriber:
 
 
 class Subscribers:
-    """Tells subscribers of streams about changes, always after the step that made them, never inside it."""
+    """Tells subscribers about changes of their streams, always after the step that made them, never inside it."""
 
     def __init__(self) -> None:
-        self._watching: dict[StreamRef, list[_Subscriber]] = {}
+        self._by_stream: dict[StreamRef, list[_Subscriber]] = {}
 
     @contextmanager
-    def watching(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> Iterator[None]:
+    def subscribed(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> Iterator[None]:
         """While entered, `on_hint` is scheduled for each change; for appends only with `data`."""
         subscriber = _Subscriber(on_hint, data, asyncio.get_running_loop())
-        self._watching.setdefault(ref, []).append(subscriber)
+        self._by_stream.setdefault(ref, []).append(subscriber)
         try:
             yield
         finally:
             subscriber.active = False
-            subscribers = self._watching[ref]
+            subscribers = self._by_stream[ref]
             subscribers.remove(subscriber)
             if not subscribers:
-                del self._watching[ref]
+                del self._by_stream[ref]
 
     def tell(self, stream: StreamEntry, *, after_seq: int | None = None, append: bool = False) -> None:
         """Schedule a hint with the stream's events after `after_seq`, or an empty one."""
-        # The first test spares a store nobody watches the hash of a ref, which costs as much as the append itself.
-        if not self._watching or not (subscribers := self._watching.get(stream.ref)):
+        # Hot path: without subscribers, no ref is hashed, which costs as much as the append itself.
+        if not self._by_stream or not (subscribers := self._by_stream.get(stream.ref)):
             return
         events: Sequence[tuple[EventKind, bytes]] = () if after_seq is None else tuple(stream.events[after_seq:])
         hint = Hint(

@@ -1,6 +1,6 @@
 """What `MemoryStore` keeps, and how it finds, charges and forgets it.
 
-Pure but for the clock it is given: nothing awaits, nobody is told.
+Pure but for the clock it is given: nothing awaits, no subscriber is told.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ...values import SessionKey, StreamRef
 from ..records import StreamMeta
 from .entries import SessionEntry, StreamEntry
 from .expiring import ExpiringTable
-from .requests import Requests
+from .standing_claims import StandingClaims
 from .stops import Stops
 
-__all__ = ["Tables"]
+__all__ = ["MemoryTables"]
 
 _StreamKey = tuple[str, str, str]
 """Owner, session, stream: hashing it costs a tenth of hashing a `StreamRef`, and appends do it once per event batch."""
 
 
-class Tables:
+class MemoryTables:
     """The records of a `MemoryStore` and the indexes over them."""
 
     def __init__(self, *, max_bytes: int, clock: Callable[[], float], wall_us: Callable[[], int]) -> None:
@@ -32,129 +32,140 @@ class Tables:
         self._wall_us = wall_us
         self._stamped_us = 0
         self._bytes = 0
-        self._sessions: dict[SessionKey, SessionEntry] = {}
-        self._streams: dict[_StreamKey, StreamEntry] = {}
-        self._leased: dict[_StreamKey, StreamEntry] = {}
+        self.sessions: dict[SessionKey, SessionEntry] = {}
+        self.streams: dict[_StreamKey, StreamEntry] = {}
+        self.leased: dict[_StreamKey, StreamEntry] = {}
         """Every stream that is not closed."""
-        self._finished: dict[_StreamKey, StreamEntry] = {}
+        self.finished: dict[_StreamKey, StreamEntry] = {}
         """Every closed stream that owes nothing or was given up, in the order that came to be."""
-        self._due: dict[StreamRef, float] = {}
+        self.due: dict[StreamRef, float] = {}
         """The outbox: when each entry is due. What an entry's stream owes stands in its record."""
-        self._dead: dict[StreamRef, float] = {}
+        self.dead: dict[StreamRef, float] = {}
         """The dead letters, and when their records expire."""
-        self._requests = Requests()
-        self._stops = Stops()
-        self._slots: dict[str, dict[str, float]] = {}
+        self.claims = StandingClaims()
+        self.stops = Stops()
+        self.slots: dict[str, dict[str, float]] = {}
         """Per owner, its running streams and when their slots expire."""
-        self._erased: ExpiringTable[SessionKey, int] = ExpiringTable()
+        self.erased: ExpiringTable[SessionKey, int] = ExpiringTable()
         """The erasure marks: per session, the stamp of its erasure."""
-        self._withdrawn: ExpiringTable[StreamRef, bool] = ExpiringTable()
+        self.withdrawn: ExpiringTable[StreamRef, bool] = ExpiringTable()
         """Registrations that were taken back, which are refused should they arrive only now."""
         self._expiries: list[tuple[float, int, SessionKey, str | None]] = []
         """A heap of when to look at a stream, or a session, again. Renewals don't touch it: an entry that comes up
         early goes back. It holds names, not records, so that a forgotten log is freed at once."""
         self._ticket = count()
 
-    def _begin(self) -> float:
-        """Begin a step: forget what expired, so that whatever is found after this lives. Returns the time."""
+    def begin(self) -> float:
+        """Begin a step: forget what expired, so that every record found after this is alive. Returns the time."""
         now = self._clock()
         while self._expiries and self._expiries[0][0] <= now:
             when, _, key, stream_id = heapq.heappop(self._expiries)
             self._expire(when, key, stream_id, now)
-        self._requests.expire(now)
-        self._stops.expire(now)
-        self._erased.expire(now)
-        self._withdrawn.expire(now)
+        self.claims.expire(now)
+        self.stops.expire(now)
+        self.erased.expire(now)
+        self.withdrawn.expire(now)
         return now
 
-    def _now_us(self) -> int:
+    def now_us(self) -> int:
         """The time that stamps are compared with: microseconds since 1970, never earlier than the last stamp."""
         return max(self._stamped_us, self._wall_us())
 
-    def _stamp(self, *, after: int = 0) -> int:
+    def stamp(self, *, after: int = 0) -> int:
         """The next stamp: what says when streams began and sessions were erased, and what epochs are. The time in
         microseconds, and always later than any before, whatever becomes of the clock."""
         self._stamped_us = max(self._stamped_us + 1, self._wall_us(), after + 1)
         return self._stamped_us
 
-    def _meta(self, stream: StreamEntry, now: float) -> StreamMeta:
+    def meta_of(self, stream: StreamEntry, now: float) -> StreamMeta:
         """A stream's record as callers get it."""
-        return stream.meta(now, self._now_us())
+        return stream.meta(now, self.now_us())
 
-    def _find(self, ref: StreamRef) -> StreamEntry | None:
+    def find(self, ref: StreamRef) -> StreamEntry | None:
+        """A stream's record and log."""
         key = ref.key
-        return self._streams.get((key.owner, key.session_id, ref.stream_id))
+        return self.streams.get((key.owner, key.session_id, ref.stream_id))
 
-    def _session_entry(self, key: SessionKey) -> SessionEntry:
-        session = self._sessions.get(key)
+    def session_entry(self, key: SessionKey) -> SessionEntry:
+        """A session's pointers, made if need be."""
+        session = self.sessions.get(key)
         if session is None:
-            session = self._sessions[key] = SessionEntry(key)
+            session = self.sessions[key] = SessionEntry(key)
         return session
 
-    def _running(self, owner: str, now: float) -> dict[str, float]:
-        """An owner's slots, those that expired given up."""
-        running = {stream_id: until for stream_id, until in self._slots.get(owner, {}).items() if until > now}
+    def running_slots(self, owner: str, now: float) -> dict[str, float]:
+        """An owner's slots, without those that expired."""
+        running = {stream_id: until for stream_id, until in self.slots.get(owner, {}).items() if until > now}
         if running:
-            self._slots[owner] = running
+            self.slots[owner] = running
         else:
-            self._slots.pop(owner, None)
+            self.slots.pop(owner, None)
         return running
 
-    def _erased_at(self, key: SessionKey, now: float) -> int | None:
-        """The stamp of a session's last erasure, while it is marked."""
-        return self._erased.get(key, now)
+    def release_slot(self, owner: str, stream_id: str) -> None:
+        """Take a stream out of its owner's running ones."""
+        slots = self.slots.get(owner)
+        if slots is not None and slots.pop(stream_id, None) is not None and not slots:
+            del self.slots[owner]
 
-    def _keep(self, session: SessionEntry, stream: StreamEntry) -> None:
+    def erased_at(self, key: SessionKey, now: float) -> int | None:
+        """The stamp of a session's last erasure, while it is marked."""
+        return self.erased.get(key, now)
+
+    def add(self, session: SessionEntry, stream: StreamEntry) -> None:
+        """Add a new stream, and charge for it."""
         key = _key(stream.ref)
-        session.streams[stream.ref.stream_id] = self._streams[key] = self._leased[key] = stream
+        session.streams[stream.ref.stream_id] = self.streams[key] = self.leased[key] = stream
         if stream.ordinal > 0:
             session.writers.setdefault(stream.new.message_id, []).append(stream)
-        self._charge(stream.size_bytes)
+        self.charge(stream.size_bytes)
 
-    def _forget(self, session: SessionEntry, stream: StreamEntry) -> None:
+    def forget(self, session: SessionEntry, stream: StreamEntry) -> None:
+        """Remove a stream. Its outbox entry, if any, stays: it says only when to look."""
         key = _key(stream.ref)
-        del session.streams[stream.ref.stream_id], self._streams[key]
+        del session.streams[stream.ref.stream_id], self.streams[key]
         writers = session.writers.get(stream.new.message_id, [])
         if stream in writers:
             writers.remove(stream)
             if not writers:
                 del session.writers[stream.new.message_id]
-        self._leased.pop(key, None)
-        self._finished.pop(key, None)
+        self.leased.pop(key, None)
+        self.finished.pop(key, None)
         self._bytes -= stream.size_bytes
 
-    def _end(self, stream: StreamEntry, retention_seconds: float, now: float) -> None:
-        """What closing means outside the stream's own record."""
-        session = self._session_entry(stream.ref.key)
+    def end(self, stream: StreamEntry, retention_seconds: float, now: float) -> None:
+        """Do what closing a stream means outside its own record."""
+        session = self.session_entry(stream.ref.key)
         if session.active_id == stream.ref.stream_id:
             session.active_id = None
-        del self._leased[_key(stream.ref)]
-        self._settle(stream)
-        self._expire_in(stream, retention_seconds, now)
+        del self.leased[_key(stream.ref)]
+        self.update_finished(stream)
+        self.expire_in(stream, retention_seconds, now)
 
-    def _settle(self, stream: StreamEntry) -> None:
-        """Say whether a closed stream may be forgotten when there is no room: not while somebody will work on it."""
+    def update_finished(self, stream: StreamEntry) -> None:
+        """Note whether a closed stream may be forgotten when memory is full: not while a worker will work on it."""
         key = _key(stream.ref)
         if not stream.owes or stream.dead:
-            self._finished.setdefault(key, stream)
+            self.finished.setdefault(key, stream)
         else:
-            self._finished.pop(key, None)
+            self.finished.pop(key, None)
 
-    def _strike(self, ref: StreamRef) -> None:
-        """Take a stream out of the outbox."""
-        self._due.pop(ref, None)
-        self._dead.pop(ref, None)
+    def drop_outbox_entry(self, ref: StreamRef) -> None:
+        """Take a stream out of the outbox, due or dead."""
+        self.due.pop(ref, None)
+        self.dead.pop(ref, None)
 
-    def _charge(self, size_bytes: int) -> None:
+    def charge(self, size_bytes: int) -> None:
+        """Count what logs take, and forget finished streams while that is too much."""
         self._bytes += size_bytes
-        while self._bytes > self._max_bytes and self._finished:
-            oldest = next(iter(self._finished.values()))
-            self._forget(self._session_entry(oldest.ref.key), oldest)
+        while self._bytes > self._max_bytes and self.finished:
+            oldest = next(iter(self.finished.values()))
+            self.forget(self.session_entry(oldest.ref.key), oldest)
 
-    def _expire_in(self, stream: StreamEntry, ttl_seconds: float, now: float) -> None:
-        """Let the stream expire in `ttl_seconds`, and its session not before it."""
+    def expire_in(self, stream: StreamEntry, ttl_seconds: float, now: float) -> None:
+        """Make the stream expire in `ttl_seconds`, and its session not before it."""
         stream.expires_at = now + ttl_seconds
-        session = self._session_entry(stream.ref.key)
+        session = self.session_entry(stream.ref.key)
         session.expires_at = max(session.expires_at, stream.expires_at)
         self._look_again(stream, session.key, stream.ref.stream_id)
         self._look_again(session, session.key, None)
@@ -166,7 +177,7 @@ class Tables:
 
     def _expire(self, when: float, key: SessionKey, stream_id: str | None, now: float) -> None:
         """Forget the stream or session whose look is due, if it was not renewed since."""
-        session = self._sessions.get(key)
+        session = self.sessions.get(key)
         record = session if session is None or stream_id is None else session.streams.get(stream_id)
         if session is None or record is None or record.looked_at != when:
             return  # Forgotten before, or looked at sooner.
@@ -174,12 +185,12 @@ class Tables:
             record.looked_at = math.inf
             self._look_again(record, key, stream_id)
         elif isinstance(record, StreamEntry):
-            self._forget(session, record)
+            self.forget(session, record)
         else:
             # Its streams expired no later than it did.
             for stream in list(session.streams.values()):
-                self._forget(session, stream)
-            del self._sessions[key]
+                self.forget(session, stream)
+            del self.sessions[key]
 
 
 def _key(ref: StreamRef) -> _StreamKey:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from ..records import RequestClaim
 from .expiring import ExpiringTable
 
-__all__ = ["Requests"]
+__all__ = ["StandingClaims"]
 
 _RequestKey = tuple[str, str]
 """Owner and request key."""
 
 
-class Requests:
-    """The claims that stand."""
+class StandingClaims:
+    """Claims by owner and request key, each until its time."""
 
     def __init__(self) -> None:
         self._claims: ExpiringTable[_RequestKey, RequestClaim] = ExpiringTable()
@@ -32,7 +32,7 @@ class Requests:
         ttl_seconds: float,
         expected: RequestClaim | None,
     ) -> RequestClaim:
-        """See `StreamStore.claim_request`."""
+        """See `RequestClaims.claim_request`."""
         standing = self._claims.get(key, now)
         if standing is not None and standing not in (claim, expected):
             return standing
@@ -41,7 +41,7 @@ class Requests:
         return claim
 
     def release(self, key: _RequestKey, claim: RequestClaim, now: float) -> bool:
-        """See `StreamStore.release_request`."""
+        """See `RequestClaims.release_request`."""
         if self._claims.get(key, now) != claim:
             return False
         self._claims.remove(key)

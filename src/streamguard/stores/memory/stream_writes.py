@@ -1,0 +1,170 @@
+"""The writing role of `MemoryStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...values import Persisted, QuotaState, StreamRef, StreamState, Usage
+from ..records import NOTHING_CONSUMED, UNTOLD, AppendReply, AppendRequest, Close, LostLog, Seal, Status, TakeoverReply
+from ..roles.stream_writes import StreamWrites
+from .entries import StreamEntry
+from .subscribers import Subscribers
+from .tables import MemoryTables
+
+__all__ = ["MemoryWrites"]
+
+_GONE = AppendReply(Status.GONE, 0, False)
+
+
+class MemoryWrites(StreamWrites):
+    """Appends, leases and ends."""
+
+    def __init__(self, tables: MemoryTables, subscribers: Subscribers) -> None:
+        self._tables = tables
+        self._subscribers = subscribers
+
+    async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
+        now = self._tables.begin()
+        return [self._append(item, now) for item in batch]
+
+    def _append(self, item: AppendRequest, now: float) -> AppendReply:
+        stream = self._tables.find(item.ref)
+        if stream is None:
+            return _GONE
+        size_bytes, last_seq = stream.size_bytes, stream.last_seq
+        status = stream.append(item.epoch, item.first_seq, item.events, late=item.within_seconds <= 0)
+        if item.refresh and (status is Status.OK or status is Status.DUPLICATE):
+            self._tables.expire_in(stream, stream.ttl_seconds, now)
+        if status is Status.OK:
+            self._tables.charge(stream.size_bytes - size_bytes)
+            self._subscribers.tell(stream, after_seq=last_seq, append=True)
+        return AppendReply(status, stream.last_seq, stream.stop_requested)
+
+    async def heartbeat(
+        self,
+        claims: Sequence[tuple[StreamRef, int]],
+        *,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
+    ) -> list[AppendReply]:
+        now = self._tables.begin()
+        return [self._beat(ref, epoch, lease_seconds, ttl_seconds, consumed.get(ref), now) for ref, epoch in claims]
+
+    def _beat(
+        self,
+        ref: StreamRef,
+        epoch: int,
+        lease_seconds: float,
+        ttl_seconds: float,
+        consumed: Usage | None,
+        now: float,
+    ) -> AppendReply:
+        stream = self._tables.find(ref)
+        if stream is None:
+            return _GONE
+        if stream.epoch != epoch:
+            status = Status.FENCED
+        elif stream.state is StreamState.CLOSED:
+            status = Status.SEALED
+        else:
+            status = Status.OK
+            stream.lease_until = now + lease_seconds
+            stream.ttl_seconds = ttl_seconds
+            if consumed is not None and stream.state is StreamState.OPEN:
+                stream.usage = consumed
+            self._tables.expire_in(stream, ttl_seconds, now)
+            slots = self._tables.slots.get(ref.key.owner)
+            if slots is not None and ref.stream_id in slots:
+                slots[ref.stream_id] = now + lease_seconds
+        return AppendReply(status, stream.last_seq, stream.stop_requested)
+
+    async def take_over(
+        self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
+    ) -> TakeoverReply:
+        now = self._tables.begin()
+        stream = self._tables.find(ref)
+        if stream is None:
+            return TakeoverReply(Status.GONE, None)
+        if stream.state is StreamState.CLOSED:
+            status = Status.SEALED
+        elif expected_epoch is not None and expected_epoch != stream.epoch:
+            status = Status.FENCED
+        elif stream.lease_until > now and not force:
+            status = Status.LEASED
+        else:
+            status = Status.OK
+            stream.epoch = self._tables.stamp(after=stream.epoch)
+            stream.taken = True
+            stream.lease_until = now + lease_seconds
+            self._subscribers.tell(stream)
+        return TakeoverReply(status, self._tables.meta_of(stream, now))
+
+    async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
+        self._tables.begin()
+        stream = self._tables.find(ref)
+        if stream is None:
+            return Status.GONE, None
+        status = stream.decide(epoch, seal)
+        if status is Status.OK:
+            self._subscribers.tell(stream)
+        return status, stream.seal
+
+    async def close(self, close: Close) -> AppendReply:
+        now = self._tables.begin()
+        stream = self._tables.find(close.ref)
+        if stream is None:
+            return _GONE
+        size_bytes, last_seq = stream.size_bytes, stream.last_seq
+        status = stream.close(close, now)
+        if status is Status.OK:
+            self._tables.charge(stream.size_bytes - size_bytes)
+            self._tables.end(stream, close.retention_seconds, now)
+            self._tables.release_slot(close.ref.key.owner, close.ref.stream_id)
+            self._subscribers.tell(stream, after_seq=last_seq)
+        return AppendReply(status, stream.last_seq, stream.stop_requested)
+
+    async def declare_lost(self, lost: LostLog) -> AppendReply:
+        now = self._tables.begin()
+        ref = lost.new.ref
+        stream = self._tables.find(ref)
+        if stream is None:
+            heard, erased = self._tables.stamp(), self._tables.erased_at(ref.key, now)
+            began = heard - round(lost.new.age_seconds * 1_000_000)
+            if erased is not None and erased >= began:
+                return _GONE
+            epoch = heard if lost.epoch == UNTOLD else lost.epoch
+            stream = StreamEntry(lost.new, ordinal=0, epoch=epoch, began_us=began, ttl_seconds=lost.retention_seconds)
+            self._tables.add(self._tables.session_entry(ref.key), stream)
+        size_bytes, last_seq = stream.size_bytes, stream.last_seq
+        status = stream.declare_lost(lost, now)
+        if status is Status.OK:
+            self._tables.charge(stream.size_bytes - size_bytes)
+            session = self._tables.session_entry(ref.key)
+            if session.last is None or session.last_began_us <= stream.began_us:
+                session.last_id, session.last_began_us = ref.stream_id, stream.began_us
+                if lost.terminal is None:
+                    session.active_id = ref.stream_id
+            if lost.terminal is None:
+                self._tables.expire_in(stream, max(lost.retention_seconds, stream.expires_at - now), now)
+            else:
+                self._tables.end(stream, lost.retention_seconds, now)
+            self._subscribers.tell(stream, after_seq=last_seq)
+        return AppendReply(status, stream.last_seq, stream.stop_requested)
+
+    async def update_meta(
+        self,
+        ref: StreamRef,
+        *,
+        persisted: Persisted | None = None,
+        quota: QuotaState | None = None,
+        revised: bool = False,
+    ) -> Status:
+        self._tables.begin()
+        stream = self._tables.find(ref)
+        if stream is None:
+            return Status.GONE
+        stream.persisted = persisted or stream.persisted
+        stream.quota = quota or stream.quota
+        stream.revised = revised or stream.revised
+        return Status.OK
