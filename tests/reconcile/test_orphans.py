@@ -144,7 +144,7 @@ async def test_live_streams_are_left_alone(stores: Stores) -> None:
         model = Model("a")
         stream = await one.start(model)
         two.runtime.supervise("sweep", OrphanSweep(two.runtime).run)
-        opened = stream.opened_at
+        opened = stream.activity.opened_at
         loop = asyncio.get_running_loop()
         await wait_until_async(lambda: loop.time() > opened + 0.7, description="well past its first lease")
         model.end()

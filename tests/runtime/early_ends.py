@@ -156,7 +156,8 @@ async def _history(place: str, way: str) -> History:
             items = ["I am at it."]
         model.say(*items)
         await wait_until_async(
-            lambda: stream.items == len(items) and stream.acked == stream.feed.emitted, description="it is logged"
+            lambda: stream.activity.items == len(items) and stream.acked == stream.feed.emitted,
+            description="it is logged",
         )
         end = WAYS[way]
         if end is not None:

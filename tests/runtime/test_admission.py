@@ -134,7 +134,7 @@ async def test_replace_of_one_whose_record_vanishes(memory: MemoryStore) -> None
         line.before["meta"] = erase
         assert (await two.tell(saying("b"), two.request(on_conflict="replace"))).text == "b"
         await wait_until_async(lambda: old.degraded, description="the old writer is told")
-        one.runtime._stop_local(old)
+        old.stop()
 
 
 @pytest.mark.parametrize("where", ["same", "other"])
@@ -218,7 +218,7 @@ async def test_a_post_takes_over_an_expired_lost_stream(memory: MemoryStore) -> 
         (terminal,) = terminals(await log_of(memory, old.ref))
         assert (terminal.outcome, terminal.reason) == (Outcome.INTERRUPTED, "log_lost")
         dead.down = False
-        await wait_until_async(lambda: old.disowned, description="the old writer noticed")
+        await wait_until_async(lambda: old.log.disowned, description="the old writer noticed")
         await one.runtime.sessions.stop(KEY)
 
 

@@ -117,7 +117,7 @@ async def test_a_stream_the_store_never_heard_of_is_compared_by_its_age(
         model = Model("secret")
         stream = await worker.start(model)
         await wait_until_async(lambda: not worker.runtime.breaker.open, description="the store is back")
-        assert (stream.degraded, stream.created_at) == (True, None)
+        assert (stream.degraded, stream.log.created_at) == (True, None)
         if erased == "after it began":
             await store.erase(KEY, mark_seconds=60)
         model.end()
@@ -141,7 +141,7 @@ async def test_a_writer_knows_when_its_stream_began_from_the_store(stores: Store
         stream = await worker.start(model)
         await stream.first(5)
         meta = await meta_of(look, stream.ref)
-        assert stream.created_at == meta.created_at
+        assert stream.log.created_at == meta.created_at
         assert 0 <= meta.age_seconds < 60
         model.end()
         await stream.ended()

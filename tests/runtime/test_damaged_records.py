@@ -79,7 +79,7 @@ async def test_a_batch_of_appends_that_one_record_spoils_is_told_apart(memory: M
         assert (reading.over, fine.degraded) == (True, False)
         assert [data for _, kind, data in await log_of(memory, fine.ref) if kind == "d"] == [b"a", b"b", b"c"]
         assert (await worker.watch(spoilt)).over
-        assert spoilt.degraded_reason == "record_unreadable"
+        assert spoilt.log.degraded_reason == "record_unreadable"
         assert not worker.runtime.breaker.open
         assert worker.signals(Signal.BREAKER_OPENED, Signal.TASK_RESTARTED) == []
 
@@ -92,7 +92,7 @@ async def test_heartbeats_that_one_record_spoils_renew_the_others(memory: Memory
         fine = await worker.start(good, worker.request(GOOD))
         store.bad.add(spoilt.ref)
         await wait_until_async(lambda: spoilt.degraded, description="the damaged one goes on without a log")
-        assert spoilt.degraded_reason == "record_unreadable"
+        assert spoilt.log.degraded_reason == "record_unreadable"
         assert not fine.degraded
         assert worker.signals(Signal.BREAKER_OPENED, Signal.TASK_RESTARTED) == []
         store.bad.clear()

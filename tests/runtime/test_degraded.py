@@ -91,7 +91,7 @@ async def test_a_first_append_that_hangs(memory: MemoryStore, ended: bool) -> No
         model = saying("a") if ended else Model("a")
         stream = await worker.start(model)
         assert await stream.first(5) is FirstItem.READY
-        assert (stream.degraded_reason, worker.runtime.breaker.open) == ("append_deadline", True)
+        assert (stream.log.degraded_reason, worker.runtime.breaker.open) == ("append_deadline", True)
         line.let_go("append")
         model.end()
         reading = await worker.watch(stream)
@@ -153,7 +153,7 @@ async def test_a_store_that_answers_others_is_given_time_for_the_first_append(me
         assert not stream.degraded
         line.let_go("append")
         assert await stream.first(5) is FirstItem.READY
-        assert (stream.degraded, stream.first_commit) == (False, None)
+        assert (stream.degraded, stream.backlog.first_commit) == (False, None)
         stream.cancel(Ending(Outcome.STOPPED, None))
         await worker.idle()
 
@@ -308,8 +308,8 @@ async def test_a_stop_stays_a_stop_when_the_log_fails_under_it(memory: MemorySto
         model, stream = await spoken(worker, "a", on_store_failure="fail")
         line.down = True
         model.say("b")
-        await wait_until_async(lambda: stream.items == 2, description="it was said")
-        worker.runtime._stop_local(stream)
+        await wait_until_async(lambda: stream.activity.items == 2, description="it was said")
+        stream.stop()
         assert (await worker.watch(stream)).outcome == "stopped"
         line.down = False
 
@@ -475,7 +475,7 @@ async def test_an_erased_session_is_not_made_again_by_its_tombstone(memory: Memo
         model, stream = await spoken(worker, "a")
         await memory.erase(KEY, mark_seconds=60)
         model.say("b")
-        await wait_until_async(lambda: stream.disowned, description="it is told")
+        await wait_until_async(lambda: stream.log.disowned, description="it is told")
         model.end()
         assert (await worker.watch(stream)).over
         await worker.idle()

@@ -10,8 +10,8 @@ import pytest
 from streamguard.errors import FaultError, InvalidPartError, StreamLimitError
 from streamguard.faults import Fault, FaultCode
 from streamguard.runtime import FirstItem
+from streamguard.runtime.producing.backlog import BACKLOG_BYTES
 from streamguard.runtime.producing.failures import fault_of
-from streamguard.runtime.producing.stream import PENDING_BYTES
 from streamguard.runtime.upkeep import watchdog
 from streamguard.runtime.viewing.feed import EVENT_BYTES
 from streamguard.settings import Settings
@@ -134,7 +134,7 @@ async def test_an_endpoint_that_never_had_items_is_rejected(memory: MemoryStore)
         stream = await worker.open()
         error = HostError(404)
         await worker.runtime.reject(stream, error)
-        assert (stream.failure, await stream.first(1)) == (error, FirstItem.FAILED)
+        assert (stream.answer.error, await stream.first(1)) == (error, FirstItem.FAILED)
         assert stream.fault is not None
         assert stream.fault.status == 404
         meta = await closed(memory, stream.ref)
@@ -214,8 +214,8 @@ async def test_a_model_is_held_back_by_the_event_that_is_too_far_ahead(memory: M
         model.end()
         stream = await worker.start(model)
         reading = asyncio.create_task(worker.watch(stream))
-        await wait_until_async(lambda: stream.crowded, description="the model is held back")
-        assert stream.pending_bytes <= PENDING_BYTES + 100_000 + EVENT_BYTES
+        await wait_until_async(lambda: stream.backlog.over_capacity, description="the model is held back")
+        assert stream.backlog.pending_bytes <= BACKLOG_BYTES + 100_000 + EVENT_BYTES
         line.let_go("append")
         assert (await reading).text == "x" * 4_000_000
 
@@ -260,9 +260,9 @@ async def test_waiting_for_the_store_is_not_the_models_silence(memory: MemorySto
         model.end()
         stream = await worker.start(model)
         reading = asyncio.create_task(worker.watch(stream))
-        await wait_until_async(lambda: stream.crowded, description="the model is held back")
-        before = stream.last_item_at
-        await wait_until_async(lambda: stream.last_item_at > before + 0.2, description="time passed")
+        await wait_until_async(lambda: stream.backlog.over_capacity, description="the model is held back")
+        before = stream.activity.last_item_at
+        await wait_until_async(lambda: stream.activity.last_item_at > before + 0.2, description="time passed")
         line.let_go("append")
         assert (await reading).outcome == "completed"
 
@@ -352,7 +352,7 @@ async def test_a_stop_flag_never_turns_a_sealed_end_into_a_stop(memory: MemorySt
         stream = await worker.start(saying("a"))
         await wait_until_async(lambda: line.waiting["close"], description="it is sealed")
         assert await worker.runtime.sessions.stop(KEY) is None
-        worker.runtime._stop_local(stream)
+        stream.stop()
         line.let_go("close")
         assert (await worker.watch(stream)).outcome == "completed"
 
@@ -490,8 +490,10 @@ async def test_stop_while_the_model_is_held_back(memory: MemoryStore) -> None:
     async with working(line) as worker:
         line.hold("append")
         stream = await worker.start(Model(*["x" * 400_000] * 6))
-        await wait_until_async(lambda: stream._room.waited is not None, description="the model is held back")
-        worker.runtime._stop_local(stream)
+        await wait_until_async(
+            lambda: stream.backlog._capacity.waited is not None, description="the model is held back"
+        )
+        stream.stop()
         line.let_go("append")
         assert (await worker.watch(stream)).outcome == "stopped"
 

@@ -116,12 +116,12 @@ async def test_nothing_is_said_in_a_lost_stream(memory: MemoryStore) -> None:
         model = Model()
         stream = await one.start(model, one.request(protocol="ui-message"))
         await model.started.wait()
-        one.runtime._stop_local(stream)
+        stream.stop()
         viewer = one.view(stream)
         await lost_to_another(one, two, stream, memory)
-        one.runtime._supersede(stream)
-        one.runtime._supersede(stream)
-        stream.notice(Fault.of(FaultCode.SAVE_CONFLICT))
+        stream.supersede()
+        stream.supersede()
+        stream.notices.tell(Fault.of(FaultCode.SAVE_CONFLICT))
         stream.begin()
         assert stream.feed.emitted == stream.feed.visible
         reading = await read(viewer)
@@ -252,8 +252,8 @@ async def test_a_degraded_stream_that_was_taken_over_is_not_written(memory: Memo
         await lost_to_another(one, two, stream, memory)
         await closed(memory, stream.ref)
         line.down = False
-        await wait_until_async(lambda: stream.disowned, description="it is told")
-        one.runtime._supersede(stream)
+        await wait_until_async(lambda: stream.log.disowned, description="it is told")
+        stream.supersede()
         model.say("c")
         model.end()
         reading = await one.watch(stream)
@@ -279,7 +279,7 @@ async def test_a_tombstone_that_comes_too_late_is_refused(memory: MemoryStore) -
         model.end()
         assert (await one.watch(stream)).over
         await one.idle()
-        assert stream.disowned
+        assert stream.log.disowned
         stream.supersede()
 
 

@@ -84,7 +84,7 @@ async def test_events_of_dirty_streams_share_a_commit(memory: MemoryStore) -> No
         for model in models:
             model.say("a", "b")
             model.end()
-        await wait_until_async(lambda: all(s.items >= 2 for s in streams), description="all have spoken")
+        await wait_until_async(lambda: all(s.activity.items >= 2 for s in streams), description="all have spoken")
         line.let_go("append")
         for stream in streams:
             await stream.ended()
@@ -141,8 +141,8 @@ async def test_large_bursts_are_cut_into_commits_and_hold_the_model_back(memory:
         model = Model(*[piece] * 60)
         model.end()
         stream = await worker.start(model)
-        await wait_until_async(lambda: stream.crowded, description="the model is held back")
-        items = stream.items
+        await wait_until_async(lambda: stream.backlog.over_capacity, description="the model is held back")
+        items = stream.activity.items
         assert items <= 12
         viewer = worker.view(stream)
         reading = asyncio.create_task(read(viewer))
@@ -157,7 +157,7 @@ async def test_appends_renew_ttls_once_a_minute(memory: MemoryStore) -> None:
         model = Model("a")
         stream = await worker.start(model)
         await stream.first(5)
-        stream.refresh_at -= 61
+        stream.backlog.refresh_at -= 61
         model.say("b")
         model.end()
         await stream.ended()
@@ -168,14 +168,14 @@ async def test_notices_keep_their_place_among_the_items(stores: Stores, look: St
     async with working(stores()) as worker:
         model = Model()
         stream = await worker.start(model)
-        stream.notice(Fault.of(FaultCode.PERSISTENCE_PENDING, reason="one"))
+        stream.notices.tell(Fault.of(FaultCode.PERSISTENCE_PENDING, reason="one"))
         model.say("a")
-        await wait_until_async(lambda: stream.items == 1, description="the first item came")
-        stream.notice(Fault.of(FaultCode.PERSISTENCE_PENDING, reason="two"))
+        await wait_until_async(lambda: stream.activity.items == 1, description="the first item came")
+        stream.notices.tell(Fault.of(FaultCode.PERSISTENCE_PENDING, reason="two"))
         model.say("b")
         model.end()
         reading = await worker.watch(stream)
-        stream.notice(Fault.of(FaultCode.PERSISTENCE_PENDING, reason="late"))
+        stream.notices.tell(Fault.of(FaultCode.PERSISTENCE_PENDING, reason="late"))
         await closed(look, stream.ref)
     assert [(event.event, event.data if event.event == "message" else "") for event in reading.events] == [
         ("streamguard.notice", ""),
@@ -224,7 +224,7 @@ async def test_first_item_failed(memory: MemoryStore) -> None:
         error = ConnectionResetError("secret")
         model.fail(error)
         assert await waiting is FirstItem.FAILED
-        assert stream.failure is error
+        assert stream.answer.error is error
         assert stream.fault is not None
         assert stream.fault.code is FaultCode.PROVIDER_ABORTED
         await stream.ended()
@@ -239,7 +239,7 @@ async def test_waiting_for_the_first_item_can_be_cancelled(memory: MemoryStore) 
         model = Model()
         stream = await worker.start(model)
         waiting = asyncio.create_task(stream.first(5))
-        await wait_until_async(lambda: stream._first.waited is not None, description="it waits")
+        await wait_until_async(lambda: stream.backlog._shown.waited is not None, description="it waits")
         waiting.cancel()
         model.say("still")
         model.end()

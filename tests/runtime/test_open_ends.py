@@ -79,7 +79,7 @@ async def spoken(worker: Worker, *items: object, message_id: str = "m1") -> tupl
     """A stream that has said these, and goes on."""
     model = Model(*items)
     stream = await worker.start(model, worker.request(protocol=UI, message_id=message_id))
-    await wait_until_async(lambda: stream.items == len(items), description="it was said")
+    await wait_until_async(lambda: stream.activity.items == len(items), description="it was said")
     return stream, model
 
 
@@ -307,7 +307,7 @@ async def continuing(worker: Worker, *items: object) -> tuple[LiveStream, Model]
     assert stream.user_messages is not None
     await stream.user_messages.add(APPROVED).settled()
     model.say(*items)
-    await wait_until_async(lambda: stream.items == len(items), description="it was said")
+    await wait_until_async(lambda: stream.activity.items == len(items), description="it was said")
     return stream, model
 
 

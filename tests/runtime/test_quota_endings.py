@@ -165,7 +165,7 @@ async def silent(worker: Worker, *, protocol: str = "ui-message", notice: bool =
     stream = await worker.start(model, request)
     assert await stream.first(0.01) is FirstItem.LATE
     if notice:
-        stream.notice(Fault.of(FaultCode.QUOTA_RELEASE_FAILED))
+        stream.notices.tell(Fault.of(FaultCode.QUOTA_RELEASE_FAILED))
     if protocol == "ui-message" or notice:
         await wait_until_async(lambda: stream.acked > 0, description="that is logged")
     return stream, model

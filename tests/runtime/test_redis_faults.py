@@ -160,7 +160,7 @@ async def test_a_first_event_shown_as_not_logged_is_never_logged(own_redis: Call
             model.say("a")
             viewer = worker.view(stream)
             into = await read(viewer, Reading(), until=lambda r: r.text == "a")
-            assert (into.ids, stream.degraded_reason) == ([], "append_deadline")
+            assert (into.ids, stream.log.degraded_reason) == ([], "append_deadline")
             proxy.forward()
             model.end()
             await read(viewer, into)

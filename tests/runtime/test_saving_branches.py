@@ -12,6 +12,7 @@ from streamguard.faults import FaultCode
 from streamguard.messages import Message, MessageStore, MessageToSave, Role, Supersedes
 from streamguard.reconcile.outbox import OutboxWorker
 from streamguard.runtime import Bindings, LiveStream, Revision
+from streamguard.runtime.producing.phases import Output
 from streamguard.saving.pending_write import PendingWrite
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
@@ -174,7 +175,7 @@ async def test_what_runs_is_stopped_first_and_its_usage_stands(stores: Stores, l
         model = Model("half ")
         stream, _ = await asked(worker, "a1", question("q1", "one"), model=model)
         stream.usage(tokens=5)
-        await wait_until_async(lambda: stream.said, description="it has begun")
+        await wait_until_async(lambda: stream.output is Output.ITEMS, description="it has begun")
         assert await told(worker, "a1b", question("q1", "one!"), revision=Revision("q1", ())) == []
         meta = await closed(look, stream.ref)
         assert meta.seal is not None
@@ -203,7 +204,7 @@ async def test_a_save_under_way_lands_in_the_old_branch(memory: MemoryStore) -> 
     messages = Messages()
     async with working(memory, quick(save_visible_seconds=5.0), bindings=saving_to(messages)) as worker:
         stream, _ = await asked(worker, "a1", question("q1", "one"), model=(model := Model("old")))
-        await wait_until_async(lambda: stream.said, description="it has begun")
+        await wait_until_async(lambda: stream.output is Output.ITEMS, description="it has begun")
         messages.hold("append")
         model.end()
         await wait_until_async(lambda: messages.waiting["append"], description="its save is under way")
@@ -237,7 +238,7 @@ async def test_an_owed_save_lands_in_the_old_branch(stores: Stores, look: Stream
         await told(worker, "a0", question("q0", "zero"))
         messages.down = from_the_start
         stream, _ = await asked(worker, "a1", question("q1", "one"), model=(model := Model("old")))
-        await wait_until_async(lambda: stream.said, description="it has begun")
+        await wait_until_async(lambda: stream.output is Output.ITEMS, description="it has begun")
         messages.down = True
         model.end()
         await worker.watch(stream)

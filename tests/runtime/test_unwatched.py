@@ -8,6 +8,7 @@ import pytest
 
 from streamguard.cursor import Cursor
 from streamguard.runtime import LiveStream
+from streamguard.runtime.upkeep.unwatched import attending
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, StreamState
@@ -28,7 +29,7 @@ SHORT = 0.2
 async def begun(worker: Worker, model: Model, *, after: float | None = SHORT) -> LiveStream:
     """A stream with one event in its log, whose writer listens to the store already."""
     stream = await worker.start(model, worker.request(abandon_after_seconds=after))
-    stream.listening = True  # or the watchdog would ask the store for its record too
+    stream.activity.listening = True  # or the watchdog would ask the store for its record too
     await wait_until_async(lambda: stream.acked > 0, description="it is logged")
     return stream
 
@@ -191,7 +192,7 @@ async def noted(store: StreamStore, stream: LiveStream) -> None:
 async def test_the_request_that_waits_for_its_first_event_watches(memory: MemoryStore) -> None:
     async with working(memory) as worker:
         stream = await begun(worker, Model("a"), after=LONG)
-        with stream.attending():
+        with attending(stream):
             stream.feed.watched_at -= 10 * LONG
             tick(worker, 0)
             assert not stream.is_ending

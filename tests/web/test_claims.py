@@ -93,7 +93,7 @@ async def test_whether_the_claim_still_stands_may_not_be_known() -> None:
     async with working(store) as worker:
         store.errors["claim_request"] = [None, *[away()] * 100]
         stream = await told(worker)
-        assert stream.registered
+        assert stream.log.registered
 
 
 async def test_but_some_would_rather_fail() -> None:

@@ -473,7 +473,7 @@ async def test_a_store_that_has_no_say_is_not_waited_for(somebodys: Somebody, wh
             assert not request.done()
             await asyncio.sleep(0)
         stream = next(iter(guard._running()._streams.values()))
-        assert stream.budget.session_deadline.left_seconds > 0  # it was not waited out
+        assert stream.backlog.budget.session_deadline.left_seconds > 0  # it was not waited out
         messages.let_go("open_session")
         await request
 
@@ -513,7 +513,7 @@ async def test_a_request_cancelled_while_the_store_is_asked_leaves_no_stream(som
     async with calling(somebodys.app, guard) as client:
         request = asyncio.create_task(client.post("/chat?id=s", headers={"Idempotency-Key": "k"}))
         streams = guard._running()._streams
-        while not any(stream.registered for stream in streams.values()):
+        while not any(stream.log.registered for stream in streams.values()):
             await asyncio.sleep(0)
         stream = next(iter(streams.values()))
         for _ in range(20):  # past the registration, to where the store's word is awaited

@@ -181,7 +181,7 @@ async def test_of_a_stream_that_ends_otherwise(
             await answer.read(3)
             # It comes back while its stream waits for it, as a call with a timeout of its own does.
             (stream,) = rig.guard._running().local(SessionKey("ann", "s"))
-            await wait_until_async(lambda: stream.cancelling is not None, description="its stream is cancelled")
+            await wait_until_async(lambda: stream.early_end is not None, description="its stream is cancelled")
             rig.go.set()
         await answer.rest()
         end = await rig.chat.ended(answer)

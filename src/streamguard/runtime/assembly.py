@@ -56,8 +56,6 @@ class Callbacks:
     owns: Callable[[StreamRef], bool]
     feed_of: Callable[[StreamRef], Feed | None]
     local: Callable[[SessionKey], list[LiveStream]]
-    stop: Callable[[LiveStream], None]
-    supersede: Callable[[LiveStream], None]
     abandon: Callable[[LiveStream], None]
     given_up: Callable[[], bool]
     """Whether the drain has given up what still retries."""
@@ -94,14 +92,7 @@ class Assembly:
             store, probe_seconds=settings.breaker_probe_seconds, observe=observe, clock=self.clock.time
         )
         self.readiness: Readiness = Readiness(store, self.breaker, settings, observe=observe, looked=callbacks.looked)
-        self.writer: Writer = Writer(
-            store,
-            self.breaker,
-            settings,
-            on_stop=callbacks.stop,
-            on_fenced=callbacks.supersede,
-            clock=self.clock,
-        )
+        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock)
         reads = LogReads(store, settings.max_log_reads)
         reports = SaveReports(observe)
         outbox = SaveOutbox(store, settings, observe=observe)
@@ -139,7 +130,6 @@ class Assembly:
             observe=observe,
             end_steps=end_steps,
             give_up=callbacks.given_up,
-            on_superseded=callbacks.supersede,
         )
         self.orphans: Takeover = Takeover(
             store,
@@ -185,8 +175,6 @@ class Assembly:
             self.breaker,
             settings,
             streams=lambda: list(callbacks.streams()),
-            on_stop=callbacks.stop,
-            on_fenced=callbacks.supersede,
         )
         self.watchdog: Watchdog = Watchdog(
             settings,

@@ -39,6 +39,7 @@ from .opening.admission import Admission
 from .opening.capacity import Capacity
 from .opening.idempotent_opening import IdempotentOpening
 from .opening.user_messages import ask_for_session, begin_user_messages
+from .producing.callbacks import StreamCallbacks
 from .producing.failures import fault_of
 from .producing.live_streams import LiveStreams
 from .producing.producer import produce
@@ -121,8 +122,6 @@ class Runtime:
                 owns=self.owns,
                 feed_of=self._feed_of,
                 local=self.local,
-                stop=self._stop_local,
-                supersede=self._supersede,
                 abandon=self._abandon,
                 given_up=lambda: self._drain.given_up,
                 changed=self._one_ended.set,
@@ -149,6 +148,12 @@ class Runtime:
             reject_stream=self.reject,
             start=self.start,
             observe=self.observe,
+        )
+        self._stream_callbacks = StreamCallbacks(
+            submit=self.writer.submit,
+            on_degraded=self._degraded,
+            on_superseded=self._superseded,
+            on_left_out=self.observe.left_out,
         )
         self._health.begin(parts)
         await parts.start_stores()
@@ -294,9 +299,9 @@ class Runtime:
         self._tasks.start(run)
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
-        stream.producer = asyncio.current_task()
-        ending = stream.cancelling or await produce(stream, items)
-        stream.producer = None
+        stream.produced_by(asyncio.current_task())
+        ending = stream.early_end or await produce(stream, items)
+        stream.produced_by(None)
         await self._tasks.shielded(self._end, stream, ending)
 
     async def _end(self, stream: LiveStream, ending: Ending) -> None:
@@ -307,10 +312,7 @@ class Runtime:
             stream.begin()
         fault = ending.fault
         if fault is not None:
-            if stream.feed.emitted == 0:
-                stream.failed_first(fault, ending.error)
-            else:
-                stream.fault, stream.failure = fault, ending.error
+            stream.fail(fault, ending.error)
             self.observe.fault(stream, fault, ending)
         try:
             await self._parts.finaliser.finalise(stream, ending)
@@ -323,7 +325,7 @@ class Runtime:
             self._one_ended.set()
             if not stream.feed.ended and not stream.superseded:
                 stream.feed.end(complete=False)
-            if stream.registered and not stream.closed:
+            if stream.log.registered and not stream.log.closed:
                 with suppress(StoreError):
                     await self.store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
 
@@ -337,23 +339,21 @@ class Runtime:
 
     def _make(self, request: StreamRequest, ref: StreamRef, budget: Budget) -> LiveStream:
         stream = LiveStream(
-            request=request,
-            ref=ref,
-            settings=self.settings,
+            request,
+            ref,
+            self.settings,
+            self._stream_callbacks,
             opened_at=self.clock.loop.time(),
             budget=budget,
-            submit=self.writer.submit,
-            on_degraded=self._degraded,
-            on_left_out=self.observe.left_out,
+            saved=self.bindings.target_of(request.binding) is not None,
         )
-        stream.saved = self.bindings.target_of(request.binding) is not None
         ask_for_session(self.saving, stream)
         return stream
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:
         """Tell the client once that this stream cannot be resumed, or end it, as its policy says."""
         self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
-        if stream.request.on_store_failure == "fail" and stream.registered:
+        if stream.request.on_store_failure == "fail" and stream.log.registered:
             fault = Fault.about(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
             through = stream.overrule(Ending(Outcome.FAILED, fault))
             stream.unsay(fault)
@@ -361,25 +361,17 @@ class Runtime:
                 return  # observed when it ends so
         else:
             fault = Fault.about(stream, FaultCode.NOT_RESUMABLE, reason=reason)
-            stream.announce(fault)
+            stream.notices.announce(fault)
         self.observe.fault(stream, fault, None)
 
     def _abandon(self, stream: LiveStream) -> None:
         """There is no producer, or it does not heed its cancellation: end the stream without it."""
         if stream.producer is not None:
             self.observe(Observation.about(stream, Signal.ENDPOINT_ABANDONED))
-        self._tasks.start_shielded(self._end, stream, stream.cancelling or Ending(Outcome.INTERRUPTED, None))
+        self._tasks.start_shielded(self._end, stream, stream.early_end or Ending(Outcome.INTERRUPTED, None))
 
-    def _stop_local(self, stream: LiveStream) -> None:
-        if not stream.stopped:
-            stream.stopped = True
-            stream.cancel(Ending(Outcome.STOPPED, None))
-
-    def _supersede(self, stream: LiveStream) -> None:
-        """Another worker owns the stream: end its producer, and let its viewers follow the new owner."""
-        if stream.superseded or stream.disowned:
-            return
-        stream.supersede()
+    def _superseded(self, stream: LiveStream) -> None:
+        """Another worker owns the stream: let its viewers follow the new owner."""
         self.observe(Observation.about(stream, Signal.STREAM_SUPERSEDED))
         if not stream.owned():
             self.viewer_registry.follow(stream.ref, stream.feed)

@@ -18,11 +18,10 @@ from ..stores.log_reads import SLICE_BYTES, LogReads
 from ..stores.records import SessionRecord, StreamMeta
 from ..stores.registrations import StopReply
 from ..stores.store import StreamStore
-from ..values import START, Outcome, Position, SessionKey, StreamRef, StreamState
+from ..values import START, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
 from .opening.admission import Admission
 from .producing.stream import LiveStream
-from .request import Ending
 from .versions import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 from .viewing.resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
 
@@ -279,6 +278,5 @@ def _tolerant() -> Iterator[None]:
 
 def _stopped(streams: list[LiveStream]) -> LiveStream:
     for stream in streams:
-        stream.stopped = True
-        stream.cancel(Ending(Outcome.STOPPED, None))
+        stream.stop()
     return streams[-1]

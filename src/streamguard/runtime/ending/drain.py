@@ -99,7 +99,7 @@ class Drain:
         self.given_up = True
         self._give_up()
         for stream in self._streams():
-            if stream.acked < stream.feed.emitted and not stream.finished:
+            if stream.backlog.unacked and not stream.finished:
                 stream.degrade("drained")
         await self._quiet(self._last)
         self._cut_viewers()

@@ -9,6 +9,7 @@ from ...saving.end_steps import EndResult
 from ...stores.records import Seal
 from ...values import EventKind, Outcome, Usage
 from ...wire.base import WireProtocol
+from ..producing.phases import Output
 from ..producing.stream import LiveStream
 from ..request import Ending
 
@@ -27,7 +28,7 @@ def close_open_parts(stream: LiveStream, ending: Ending) -> None:
 def proposed_seal(stream: LiveStream, ending: Ending) -> Seal:
     """How this process would have the stream end."""
     held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
-    silent = not stream.said and ending.outcome is not Outcome.COMPLETED
+    silent = stream.output is not Output.ITEMS and ending.outcome is not Outcome.COMPLETED
     return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
 
 

@@ -50,7 +50,6 @@ class Finaliser:
         observe: Callable[[Observation], None],
         end_steps: EndSteps,
         give_up: Callable[[], bool],
-        on_superseded: Callable[[LiveStream], None],
     ) -> None:
         self._store = store
         self._breaker = breaker
@@ -59,7 +58,6 @@ class Finaliser:
         self._end_steps = end_steps
         self._give_up = give_up
         """Whether retries against an unreachable store should end (the drain is over)."""
-        self._on_superseded = on_superseded
 
     async def finalise(self, stream: LiveStream, ending: Ending) -> None:
         """End a stream produced here. On return its viewers have their end; with an unreachable store it keeps
@@ -76,7 +74,7 @@ class Finaliser:
 
     async def _finalise(self, stream: LiveStream, ending: Ending) -> None:
         close_open_parts(stream, ending)
-        stream.flush()
+        stream.backlog.flush()
         if self._end_steps.have_nothing_to_do(stream.ref, stream.request.binding) and await self._sealed_and_closed(
             stream, ending
         ):
@@ -92,7 +90,7 @@ class Finaliser:
         deadline = self._deadline()
         status, seal = await self._seal(stream, proposal, deadline)
         if status is Status.FENCED or not stream.owned():
-            self._on_superseded(stream)
+            stream.supersede()
             self._end_superseded(stream)
             return
         if status is None:
@@ -102,7 +100,7 @@ class Finaliser:
             stream.degrade("log_gone" if status is Status.GONE else "log_behind")
             await self._end_degraded(stream, ending)
             return
-        stream.seal = seal
+        stream.sealed(seal)
         result = await self._end_steps.finish(sealed_stream_of(stream, seal), self._local(stream))
         if not stream.owned():
             # What was left to the new owner, such as settling, is not done here. Should the store lose the takeover, a
@@ -128,22 +126,22 @@ class Finaliser:
     async def _sealed_and_closed(self, stream: LiveStream, ending: Ending) -> bool:
         """End a stream in one round trip, the one of its last append if there is one under way: the seal refuses where
         that failed. False where it takes the single steps."""
-        await stream.all_sent()
+        await stream.backlog.wait_until_sent()
         if stream.degraded or stream.superseded:
             return False
         seal, result = proposed_seal(stream, ending), EndResult()
         close = self.closing(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
-        stream.closing = True
+        stream.log.begin_sealing()
         try:
             answer = await self._retry(partial(self._store.seal_and_close, close, seal), deadline=self._deadline())
         finally:
-            stream.closing = False
+            stream.log.end_sealing()
         reply = None if answer is None else answer[2]
         if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
-            if stream.acked < stream.feed.emitted:
-                stream.resubmit()  # the writer may have left it to this
+            if stream.backlog.unacked:
+                stream.backlog.resubmit()  # the writer may have left it to this
             return False
-        stream.seal = seal
+        stream.sealed(seal)
         self._show_closed(stream, close, reply, seal.held, result)
         if stream.owned():
             self._ended(stream, seal.outcome, result, seal.fault)
@@ -183,9 +181,8 @@ class Finaliser:
 
     async def _flushed(self, stream: LiveStream) -> None:
         """Wait until every event is acknowledged, or the stream is degraded or superseded."""
-        feed = stream.feed
-        while stream.acked < feed.emitted and not stream.degraded and not stream.superseded:
-            await feed.change()
+        while stream.backlog.unacked and not stream.degraded and not stream.superseded:
+            await stream.feed.change()
 
     async def _seal(self, stream: LiveStream, proposal: Seal, deadline: Deadline) -> tuple[Status | None, Seal | None]:
         """Seal until the deadline. A None status means that the store could not be reached."""
@@ -198,9 +195,9 @@ class Finaliser:
                 return status, seal
             # An older snapshot came back between the last append and the seal: append again what it lacks.
             meta = await self._retry(lambda: self._store.meta(stream.ref), deadline=deadline)
-            if meta is None or not stream.rewind(meta.last_seq):
+            if meta is None or not stream.backlog.rewind(meta.last_seq):
                 return status, None
-            stream.resubmit()
+            stream.backlog.resubmit()
             await self._flushed(stream)
             if stream.degraded or stream.superseded:
                 return status, None
@@ -236,7 +233,7 @@ class Finaliser:
         if seal is None:  # the log is gone or behind: say so with a tombstone
             await self._tombstone(stream, ending, saved)
             return
-        stream.seal = seal
+        stream.sealed(seal)
         if saved.later is not None:
             await saved.later()
         result = await self._end_steps.finish(sealed_stream_of(stream, seal), self._local(stream))
@@ -245,9 +242,10 @@ class Finaliser:
         self._ended(stream, seal.outcome, result, seal.fault)
 
     async def _end_degraded(self, stream: LiveStream, ending: Ending) -> None:
-        if ending.outcome is Outcome.COMPLETED and stream.overruled is not None:
-            ending = stream.overruled
-            stream.fault = ending.fault
+        if ending.outcome is Outcome.COMPLETED and stream.early_end is not None:
+            ending = stream.early_end
+            if ending.fault is not None:
+                stream.fail(ending.fault)
             close_open_parts(stream, ending)
         held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
         feed = stream.feed
@@ -268,7 +266,7 @@ class Finaliser:
             return
         stream.degrade("record_unreadable")
         if stream.feed.ended:  # its viewers have their end already; a sweep sees to the record
-            stream.disowned = True
+            stream.disown()
             self._ended(stream, ending.outcome, EndResult(), ending.fault)
         else:
             await self._end_degraded(stream, ending)
@@ -277,7 +275,7 @@ class Finaliser:
         """One terminal record with the real outcome, and nothing else, for a log that is not the whole stream."""
         if result.later is not None:
             result = replace(result, persisted=await result.later(), later=None)
-        if not stream.disowned:
+        if not stream.log.disowned:
             written = result.quota
 
             async def lose() -> AppendReply:
@@ -298,41 +296,27 @@ class Finaliser:
                         lambda: self._store.update_meta(stream.ref, quota=result.quota_now), deadline=None
                     )
             except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
-                stream.disowned = True
+                stream.disown()
             else:
                 if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
-                    stream.disowned = True
+                    stream.disown()
             result = replace(result, quota=result.quota_now)
         self._ended(stream, ending.outcome, result, ending.fault)
 
     def _show_local_end(self, stream: LiveStream, ending: Ending, held: Sequence[bytes], result: EndResult) -> None:
         """Give this process's viewers the stream's end, without ids: it is not in the log."""
-        feed = stream.feed
-        feed.lose_ids()
-        for kind, data in end_events(stream.protocol, ending.outcome, ending.fault, held, result):
-            feed.push(kind, data)
+        events = end_events(stream.protocol, ending.outcome, ending.fault, held, result)
         terminal = Terminal(ending.outcome, result.persisted, result.quota, stream.message_id, ending.fault, LOG_LOST)
-        feed.push(EventKind.TERMINAL, terminal.to_json())
-        feed.show(feed.emitted)
-        feed.end(complete=True)
-        stream.finish()
+        stream.end_unlogged([*events, (EventKind.TERMINAL, terminal.to_json())])
 
     def _show_closed(
         self, stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], result: EndResult
     ) -> None:
-        feed = stream.feed
         if reply.status in (Status.OK, Status.DUPLICATE):
-            stream.closed = True
-            for kind, data in close.events:
-                feed.push(kind, data)
-            feed.push(EventKind.TERMINAL, close.terminal.to_json())
-            stream.acked = feed.emitted
-            feed.show(feed.emitted)
-            feed.end(complete=True)
-            stream.finish()
+            stream.end_logged([*close.events, (EventKind.TERMINAL, close.terminal.to_json())])
             return
         if reply.status is Status.FENCED:
-            self._on_superseded(stream)
+            stream.supersede()
             self._end_superseded(stream)
             return
         # The log vanished between seal and close (erased, or the store came back empty).
@@ -357,9 +341,9 @@ class Finaliser:
                     "quota": result.quota,
                     "events": stream.feed.emitted,
                     "bytes": stream.feed.data_bytes,
-                    "seconds": stream.age_seconds,
+                    "seconds": stream.activity.age_seconds,
                     "degraded": stream.degraded,
-                    **({"notices_dropped": stream.notices_dropped} if stream.notices_dropped else {}),
+                    **({"notices_dropped": stream.notices.dropped} if stream.notices.dropped else {}),
                 },
             )
         )

@@ -25,11 +25,13 @@ def local_stream_of(stream: LiveStream, store: StreamStore, breaker: Breaker) ->
 
 async def _is_disowned(stream: LiveStream, store: StreamStore, breaker: Breaker) -> bool:
     """Whether another worker owns a stream that this one could not log, as far as the store says."""
-    if not stream.disowned and not breaker.open:
+    if not stream.log.disowned and not breaker.open:
         try:
             meta = await store.meta(stream.ref)
         except StoreError:
             return False
         if meta is not None:
-            stream.disowned = meta.taken if stream.epoch == UNTOLD else meta.epoch != stream.epoch
-    return stream.disowned
+            taken = meta.taken if stream.epoch == UNTOLD else meta.epoch != stream.epoch
+            if taken:
+                stream.disown()
+    return stream.log.disowned

@@ -114,7 +114,7 @@ class Admission:
             held.owing = True
             self._look_again(record.last)
             if not stream.degraded:  # its viewers are told of that
-                stream.announce(quota_pending(record.last))
+                stream.notices.announce(quota_pending(record.last))
         return opened
 
     async def needs_no_place(self, request: StreamRequest, budget: Budget) -> bool:
@@ -147,7 +147,7 @@ class Admission:
         try:
             return await self._registered_or_not(stream, budget)
         except BaseException:
-            if stream.in_doubt:
+            if stream.log.in_doubt:
                 self._withdrawing.begin(stream.ref)
             raise
 
@@ -172,7 +172,7 @@ class Admission:
         new = new_stream_of(stream)
         settings = self._settings
         for _ in range(ATTEMPTS):
-            stream.in_doubt = True
+            stream.log.registering()
             result = await budget.asked(
                 lambda: self._store.register(
                     new,
@@ -182,10 +182,10 @@ class Admission:
                     arrived_seconds=request.arrived_seconds,
                 )
             )
-            stream.in_doubt = False
             if isinstance(result, Registered):
                 stream.enter(result.meta)
                 return None
+            stream.log.not_registered()
             if isinstance(result, Full):
                 raise self._fault(request, FaultCode.LIMIT_STREAMS, retry_after_seconds=5)
             if not isinstance(result, Occupied):  # withdrawn, which only happens to streams that nobody asks for

@@ -20,7 +20,7 @@ def begin_user_messages(saving: Saving, stream: LiveStream) -> None:
     if stream.user_messages is not None:
         stream.user_messages.began(stream_start_of(stream))
         return
-    stream.user_messages = saving.user_messages(
+    user_messages = saving.user_messages(
         stream.ref,
         stream.message_id,
         binding=stream.request.binding,
@@ -28,3 +28,5 @@ def begin_user_messages(saving: Saving, stream: LiveStream) -> None:
         revision=stream.request.revision,
         answered=stream.encoder.answered,
     )
+    if user_messages is not None:
+        stream.save_after(user_messages)

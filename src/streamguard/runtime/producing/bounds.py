@@ -1,4 +1,4 @@
-"""How much one stream may say: the size of an event, and the size and number of all of them."""
+"""The limits of one stream: the size of an event, and the size and number of all of them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Bounds"]
 
 
 NOTICE_SHARE: Final = 10
-"""Notices may take this part of a stream's events and bytes: an answer is not crowded out by what is said of it."""
+"""Notices may take this part of a stream's events and bytes, so that they never crowd out the answer."""
 NOTICE_BYTES: Final = 4_096
-"""What they may take in any case, if there is room at all."""
+"""How many bytes notices may take in any case, within the limits of the stream."""
 MESSAGE_BYTES: Final = 1_024
-"""What a message to save takes besides its content, rounded up."""
+"""Bytes that a message to save takes besides its content, rounded up."""
 
 
 class Bounds:
     """The limits of one stream, held against its feed."""
 
-    __slots__ = ("_brought_bytes", "_feed", "_notice_bytes", "_notices", "_ref", "_settings")
+    __slots__ = ("_feed", "_message_bytes", "_notice_bytes", "_notices", "_ref", "_settings")
 
     def __init__(self, ref: StreamRef, feed: Feed, settings: Settings) -> None:
         self._ref = ref
@@ -32,10 +32,10 @@ class Bounds:
         self._settings = settings
         self._notices = 0
         self._notice_bytes = 0
-        self._brought_bytes = 0
+        self._message_bytes = 0
 
     def check(self, kind: EventKind, size: int) -> None:
-        """Whether an event of `size` bytes may be said.
+        """Check that an event of `size` bytes may be emitted.
 
         Raises:
             EventTooLargeError: the payload is over `max_event_bytes`.
@@ -47,12 +47,12 @@ class Bounds:
         if kind is not EventKind.DATA:
             return
         if feed.payload_bytes + size > settings.max_stream_bytes:
-            raise self._passed("max_stream_bytes", f"{settings.max_stream_bytes} bytes")
+            raise self._exceeded("max_stream_bytes", f"{settings.max_stream_bytes} bytes")
         if feed.emitted >= settings.max_stream_events:
-            raise self._passed("max_stream_events", f"{settings.max_stream_events} events")
+            raise self._exceeded("max_stream_events", f"{settings.max_stream_events} events")
 
     def admit_notice(self, size: int) -> bool:
-        """Whether a notice of `size` bytes may be said; if so, it counts."""
+        """Whether a notice of `size` bytes may be emitted; if so, it counts."""
         feed, settings = self._feed, self._settings
         most_bytes = max(settings.max_stream_bytes // NOTICE_SHARE, NOTICE_BYTES)
         admitted = (
@@ -67,23 +67,23 @@ class Bounds:
             self._notice_bytes += size
         return admitted
 
-    def bring(self, size: int) -> None:
-        """Count a message that comes before the reply.
+    def add_message(self, size: int) -> None:
+        """Count a message that is to be saved before the reply.
 
         Raises:
             StreamLimitError: all of them are over `max_stream_bytes`.
         """
-        self._brought_bytes += size + MESSAGE_BYTES
-        if self._brought_bytes > self._settings.max_stream_bytes:
-            raise self._passed("max_stream_bytes", f"{self._settings.max_stream_bytes} bytes of messages to save")
+        self._message_bytes += size + MESSAGE_BYTES
+        if self._message_bytes > self._settings.max_stream_bytes:
+            raise self._exceeded("max_stream_bytes", f"{self._settings.max_stream_bytes} bytes of messages to save")
 
-    def _passed(self, limit: str, what: str) -> StreamLimitError:
+    def _exceeded(self, limit: str, what: str) -> StreamLimitError:
         text = f"stream {self._ref.stream_id} passed {what} ({limit})"
         return StreamLimitError(text, limit=limit, code=FaultCode.TOO_LONG)
 
     def free_bytes(self) -> int:
-        """Until the feed's `emitted_bytes` has grown to this, `check` cannot fail for data: an event adds more than its
-        payload to them, and at least `EVENT_BYTES`."""
+        """As long as the feed's `emitted_bytes` stay within this, `check` cannot fail for data: an event adds more than
+        its payload to them, and at least `EVENT_BYTES`."""
         feed, settings = self._feed, self._settings
         return feed.emitted_bytes + min(
             settings.max_event_bytes,

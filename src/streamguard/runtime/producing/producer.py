@@ -24,49 +24,51 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     Never raises: a cancellation that is not the stream's own (the runtime's group being torn down) becomes
     `interrupted`, because finalisation must still happen.
     """
-    encoder = stream.encoder
-    encode, emit = encoder.encode, stream.emit_data
-    count, turn = 0, 1
+    backlog, activity, encoder = stream.backlog, stream.activity, stream.encoder
+    encode, add = encoder.encode, backlog.add_data
+    count, turn, silent = 0, 1, True
     try:
         iterator = items()
         try:
             async for item in iterator:
-                if stream.cancelling is not None:  # the endpoint swallowed its cancellation
+                if stream.early_end is not None:  # the endpoint swallowed its cancellation
                     break
-                stream.items = count = count + 1
+                activity.items = count = count + 1
                 payloads = encode(item)
                 if payloads:
-                    if not stream.began:
+                    if silent:
                         stream.begin()
                     for payload in payloads:
-                        emit(payload)
-                    stream.said = True
+                        add(payload)
+                    if silent:
+                        silent = False
+                        stream.spoke()
                 if count == turn:
                     turn += YIELD_EVERY
                     await asyncio.sleep(0)
-                if stream.full:
-                    await stream.room()
+                if backlog.full:
+                    await backlog.wait_for_capacity()
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
-        if stream.cancelling is None:
+        if stream.early_end is None:
             stream.begin()
             for payload in encoder.finish():
-                emit(payload)
+                add(payload)
             return Ending(Outcome.COMPLETED, None)
     except asyncio.CancelledError as exc:
         cancelled = _uncancelled()
-        if stream.cancelling is None and cancelled:
+        if stream.early_end is None and cancelled:
             return Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
-        if stream.cancelling is None:  # not this task: something the endpoint waited for was cancelled
+        if stream.early_end is None:  # not this task: something the endpoint waited for was cancelled
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     except Exception as exc:  # noqa: BLE001 -- whatever an endpoint raises ends its stream, and only that
-        if stream.cancelling is None:
+        if stream.early_end is None:
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
-    if stream.cancelling.outcome is Outcome.STOPPED:
+    if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # its endpoint ran, so that the request counts
-    return stream.cancelling
+    return stream.early_end
 
 
 def _uncancelled() -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from ...saving.sealed_stream import SealedStream
 from ...saving.stream_start import StreamStart
 from ...stores.records import NewStream, Seal, StreamMeta
-from ..producing.stream import LiveStream
+from .stream import LiveStream
 
 __all__ = ["new_stream_of", "new_stream_of_meta", "sealed_stream_of", "stream_start_of"]
 
 
 def stream_start_of(stream: LiveStream) -> StreamStart:
     """When a stream produced here began."""
-    return StreamStart(stream.created_at, stream.opened_at)
+    return StreamStart(stream.log.created_at, stream.activity.opened_at)
 
 
 def sealed_stream_of(stream: LiveStream, seal: Seal) -> SealedStream:
@@ -37,7 +37,7 @@ def new_stream_of(stream: LiveStream) -> NewStream:
         protocol=stream.protocol.name,
         binding=stream.request.binding,
         fingerprint=stream.request.fingerprint,
-        age_seconds=stream.age_seconds,
+        age_seconds=stream.activity.age_seconds,
         abandon_after_seconds=stream.request.abandon_after_seconds,
         client_version=stream.protocol.client_version,
     )

@@ -1,13 +1,14 @@
-"""The process's one writer: every dirty stream's new events, in one round trip, over and over.
+"""The process's one writer: it appends the new events of every backlog, in one round trip, over and over.
 
-Group commit without a timer: while one commit is under way, events gather for the next. Only past
-`BUSY_STREAMS` or `BUSY_EVENTS` may it pause for up to `PAUSE_SECONDS`, because then syscalls dominate.
+Group commit without a timer: while one commit is under way, events gather for the next. Only past `BUSY_STREAMS` or
+`BUSY_EVENTS` may the writer pause for up to `PAUSE_SECONDS`, because then syscalls dominate.
+
+The writer knows streams by their backlogs. A backlog is dirty while events of it wait for a commit.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from typing import Final
@@ -18,7 +19,7 @@ from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.records import AppendReply, AppendRequest, Status
 from ...stores.store import StreamStore
-from .stream import LiveStream
+from .backlog import Backlog, BacklogState
 
 __all__ = ["Writer"]
 
@@ -33,34 +34,22 @@ COMMIT_STREAMS: Final = 500
 """Streams in one commit at most: its replies must arrive well within the command timeout."""
 
 _OK: Final = Status.OK
+_CLOSED: Final = BacklogState.CLOSED
 
 
 class Writer:
-    """Commits dirty streams in order over the store's dedicated connection.
+    """Commits dirty backlogs in order over the store's dedicated connection, and tells the owner of each what the reply
+    says about its stream."""
 
-    `on_stop` and `on_fenced` are told what replies say about a stream; they must not block.
-    """
-
-    def __init__(
-        self,
-        store: StreamStore,
-        breaker: Breaker,
-        settings: Settings,
-        *,
-        on_stop: Callable[[LiveStream], None],
-        on_fenced: Callable[[LiveStream], None],
-        clock: LoopClock,
-    ) -> None:
+    def __init__(self, store: StreamStore, breaker: Breaker, settings: Settings, *, clock: LoopClock) -> None:
         self._store = store
         self._breaker = breaker
         self._deadline = settings.append_deadline_seconds
         self._within = _sooner(self._deadline)
         """How long the store may take to carry out a commit."""
-        self._on_stop = on_stop
-        self._on_fenced = on_fenced
         self._clock = clock.loop.time
         self._patience = clock
-        self._dirty: dict[LiveStream, None] = {}
+        self._dirty: dict[Backlog, None] = {}
         self._wake: asyncio.Future[None] | None = None
         self._committed_at = 0.0
         self._asked_at = 0.0
@@ -69,43 +58,43 @@ class Writer:
         """Smoothed over about `RATE_SECONDS`."""
         self._pausing = False
         self._urgent = False
-        """One of the dirty streams should not wait for company."""
+        """One of the dirty backlogs should not wait for company."""
 
-    def submit(self, stream: LiveStream) -> None:
-        """The stream has events to commit. Repeats are free; an urgent stream ends a pause."""
-        self._dirty[stream] = None
-        if stream.urgent:
+    def submit(self, backlog: Backlog) -> None:
+        """The backlog has events to commit. Repeats are free; an urgent one ends a pause."""
+        self._dirty[backlog] = None
+        if backlog.urgent:
             self._urgent = True
-            if stream.acked == 0 and stream.first_commit is None and stream.writing:
-                self._expect_first(stream)
+            if backlog.acked == 0 and backlog.first_commit is None and backlog.state is not _CLOSED:
+                self._expect_first(backlog)
         elif self._pausing:
             return
         wake = self._wake
         if wake is not None and not wake.done():
             wake.set_result(None)
 
-    def _expect_first(self, stream: LiveStream) -> None:
-        """Give the first commit of a stream what its request may wait, however long a command may take: its client has
-        nothing yet, and this may be the store's first silence."""
+    def _expect_first(self, backlog: Backlog) -> None:
+        """Give the first commit of a stream only as long as its request may wait, however long a command may take: its
+        client has nothing yet, and this may be the first time that the store is silent."""
         submitted = self._patience.time()
 
         def look() -> None:
             now = self._patience.time()
             again = min(self._breaker.answered_at + seconds, submitted + self._deadline)
             if again > now:  # the store answered somebody: this process is late, or the others' events come first
-                stream.first_commit = Deadline(self._patience, again).call(look)
+                backlog.first_commit = Deadline(self._patience, again).call(look)
                 return
-            stream.first_commit = None
+            backlog.first_commit = None
             error = StoreUnavailableError(f"first append: no answer within {seconds} s", operation="append")
             self._breaker.exhausted(error)
-            stream.degrade("append_deadline")
-            self._dirty.pop(stream, None)
+            backlog.owner.degrade("append_deadline")
+            self._dirty.pop(backlog, None)
 
-        seconds = stream.budget.first_commit_seconds
-        stream.first_commit = Deadline(self._patience, submitted + seconds).call(look)
+        seconds = backlog.budget.first_commit_seconds
+        backlog.first_commit = Deadline(self._patience, submitted + seconds).call(look)
 
     async def run(self) -> None:
-        """Commit for ever. Cancelling it leaves the last commit in doubt, which retries resolve."""
+        """Commit until cancelled, which leaves the last commit in doubt; retries resolve that."""
         while True:
             if not self._dirty:
                 self._wake = asyncio.get_running_loop().create_future()
@@ -134,21 +123,21 @@ class Writer:
         """Whether a pause would gather many streams' events, or many of a few streams."""
         if len(self._dirty) > BUSY_STREAMS or self._appends_per_second * PAUSE_SECONDS > BUSY_STREAMS / 2:
             return True
-        return sum(stream.feed.emitted - stream.acked for stream in self._dirty) > BUSY_EVENTS
+        return sum(backlog.unacked for backlog in self._dirty) > BUSY_EVENTS
 
     async def _commit(self) -> None:
         now = self._clock()
-        streams: list[LiveStream] = []
+        backlogs: list[Backlog] = []
         batch: list[AppendRequest] = []
         dirty = iter(self._dirty)
-        for stream in islice(dirty, COMMIT_STREAMS):
-            append = stream.next_append(now)
+        for backlog in islice(dirty, COMMIT_STREAMS):
+            append = backlog.next_append(now)
             if append is not None:
                 within = self._within
-                if stream.failing_since is not None or stream.first_commit is not None:
-                    within = self._left(stream)
+                if backlog.failing_since is not None or backlog.first_commit is not None:
+                    within = self._left(backlog)
                 append.within_seconds = within
-                streams.append(stream)
+                backlogs.append(backlog)
                 batch.append(append)
         self._dirty = dict.fromkeys(dirty)
         self._urgent = bool(self._dirty)
@@ -163,32 +152,32 @@ class Writer:
             self._breaker.answered()
         except StoreUnavailableError as exc:
             self._breaker.stumbled(exc)
-            self._failed(streams, exc)
+            self._failed(backlogs, exc)
             await asyncio.sleep(RETRY_SECONDS)
             return
         except StoreCorruptError:
             replies = await self._one_by_one(batch)
         except Exception as exc:
-            # Or they would wait for ever; what it was is the supervisor's to tell.
-            self._failed(streams, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
+            # Otherwise the streams would wait without end. The supervisor tells what it was.
+            self._failed(backlogs, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
             raise
         refused = False
         broken: Exception | None = None
-        for stream, reply in zip(streams, replies, strict=True):
+        for backlog, reply in zip(backlogs, replies, strict=True):
             status = reply.status
             try:
-                if status is _OK and stream.writing:  # nearly always
-                    if stream.acknowledge():
-                        self._dirty[stream] = None
+                if status is _OK and backlog.state is not _CLOSED:  # nearly always
+                    if backlog.acknowledge():
+                        self._dirty[backlog] = None
                     if reply.stop_requested:
-                        self._on_stop(stream)
+                        backlog.owner.stop()
                 else:
                     refused = refused or status is Status.REFUSED or status is Status.LATE
-                    self._take_reply(stream, reply)
-            except Exception as exc:  # noqa: BLE001 -- one stream's accident, which the others must not wait for
+                    self._take_reply(backlog, reply)
+            except Exception as exc:  # noqa: BLE001 -- the other streams must not wait for the accident of one
                 broken = exc
                 with suppress(Exception):
-                    stream.degrade("internal")
+                    backlog.owner.degrade("internal")
         if broken is not None:
             raise broken
         if refused:
@@ -208,58 +197,52 @@ class Writer:
                 replies.append(AppendReply(Status.REFUSED, 0, stop_requested=False))
         return replies
 
-    def _left(self, stream: LiveStream) -> float:
+    def _left(self, backlog: Backlog) -> float:
         """How long the store may take for a stream whose last commit failed, or that waits for its first, in seconds;
         0 when its time is up."""
         within = self._within
-        if stream.failing_since is not None:
-            within += stream.failing_since - self._patience.time()
-        elif stream.first_commit is not None:
-            within = min(within, _sooner(stream.budget.first_commit_seconds))
+        if backlog.failing_since is not None:
+            within += backlog.failing_since - self._patience.time()
+        elif backlog.first_commit is not None:
+            within = min(within, _sooner(backlog.budget.first_commit_seconds))
         return max(within, 0.0)
 
-    def _failed(self, streams: list[LiveStream], error: StoreUnavailableError) -> None:
+    def _failed(self, backlogs: list[Backlog], error: StoreUnavailableError) -> None:
         now = self._patience.time()
-        for stream in streams:
-            if not stream.writing:  # it lost its log meanwhile
+        for backlog in backlogs:
+            if backlog.state is _CLOSED:  # it lost its log meanwhile
                 continue
-            if stream.failing_since is None:
-                stream.failing_since = self._asked_at
-            if now - stream.failing_since >= self._deadline:
+            if backlog.failing_since is None:
+                backlog.failing_since = self._asked_at
+            if now - backlog.failing_since >= self._deadline:
                 self._breaker.exhausted(error)
-                stream.degrade("append_deadline")
+                backlog.owner.degrade("append_deadline")
             else:
-                self._dirty[stream] = None
+                self._dirty[backlog] = None
 
-    def _take_reply(self, stream: LiveStream, reply: AppendReply) -> None:
-        if not stream.writing:
+    def _take_reply(self, backlog: Backlog, reply: AppendReply) -> None:
+        if backlog.state is _CLOSED:
             return
         match reply.status:
             case Status.OK | Status.DUPLICATE:
-                if stream.acknowledge():
-                    self._dirty[stream] = None
+                if backlog.acknowledge():
+                    self._dirty[backlog] = None
                 if reply.stop_requested:
-                    self._on_stop(stream)
+                    backlog.owner.stop()
             case Status.REFUSED | Status.LATE:
                 refusal = StoreUnavailableError(f"append: the store answered {reply.status}", operation="append")
-                self._failed([stream], refusal)
+                self._failed([backlog], refusal)
             case Status.GAP:
-                if stream.rewind(reply.last_seq):
-                    self._dirty[stream] = None
+                if backlog.rewind(reply.last_seq):
+                    self._dirty[backlog] = None
                 else:
-                    stream.degrade("log_behind")
-            case Status.SEALED if stream.closing:
-                pass  # by this process, in a step whose reply was lost; who took it repeats it
-            case Status.FENCED | Status.SEALED:
-                self._on_fenced(stream)
-            case Status.CORRUPT:
-                stream.degrade("record_unreadable")
-            case _:
-                stream.degrade("log_gone")
+                    backlog.owner.degrade("log_behind")
+            case refused:
+                backlog.owner.log_refused(refused)
 
 
 def _sooner(seconds: float) -> float:
-    """What the store is given of the time that this process waits."""
+    """How much of the time that this process waits the store is given."""
     return max(seconds - MARGIN_SECONDS, seconds / 2)
 
 

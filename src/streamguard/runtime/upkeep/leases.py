@@ -12,6 +12,7 @@ from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.records import AppendReply, Hint, LostLog, Status
 from ...stores.store import StreamStore
+from ..producing.backlog import BacklogState
 from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of
 
@@ -32,15 +33,11 @@ class Leases:
         settings: Settings,
         *,
         streams: Callable[[], Iterable[LiveStream]],
-        on_stop: Callable[[LiveStream], None],
-        on_fenced: Callable[[LiveStream], None],
     ) -> None:
         self._store = store
         self._breaker = breaker
         self._settings = settings
         self._streams = streams
-        self._on_stop = on_stop
-        self._on_fenced = on_fenced
         self._kicked = asyncio.Event()
         breaker.when_closed(self.kick)
 
@@ -49,7 +46,7 @@ class Leases:
         self._kicked.set()
 
     async def run(self) -> None:
-        """Beat for ever."""
+        """Beat until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._settings.heartbeat_seconds):  # noqa: TID251 -- a period
@@ -73,7 +70,7 @@ class Leases:
             StoreUnavailableError: the store failed; some claims may not be renewed.
         """
         settings = self._settings
-        mine = [s for s in self._streams() if s.registered and not (s.degraded or s.superseded)]
+        mine = [s for s in self._streams() if s.log.registered and not (s.degraded or s.superseded)]
         for batch in _batches(mine):
             acked = [stream.acked for stream in batch]
             try:
@@ -84,7 +81,7 @@ class Leases:
                 if stream.degraded or stream.superseded or stream.finished:
                     continue
                 if reply.status is Status.FENCED:
-                    self._on_fenced(stream)
+                    stream.supersede()
                 elif reply.status is Status.GONE:
                     stream.degrade("log_gone")
                 elif reply.status is Status.CORRUPT:
@@ -92,12 +89,12 @@ class Leases:
                 elif reply.status is Status.SEALED:
                     continue  # under our own epoch: our own close, whose reply is still on its way
                 else:
-                    if reply.last_seq < known and not stream.pending:
+                    if reply.last_seq < known and stream.backlog.state is BacklogState.IDLE:
                         # An older snapshot of the log came back, and the model is quiet: nothing else would tell.
-                        stream.put_back(reply.last_seq)
+                        stream.backlog.put_back(reply.last_seq)
                     if reply.stop_requested:
-                        self._on_stop(stream)
-        for stream in [s for s in self._streams() if s.degraded and not s.disowned]:
+                        stream.stop()
+        for stream in [s for s in self._streams() if s.degraded and not s.log.disowned]:
             try:
                 reply = await self._store.declare_lost(
                     LostLog(
@@ -105,12 +102,12 @@ class Leases:
                     )
                 )
             except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
-                stream.disowned = True
+                stream.disown()
                 continue
             if reply.status in (Status.FENCED, Status.SEALED, Status.GONE):
-                stream.disowned = True
+                stream.disown()
             elif reply.stop_requested:
-                self._on_stop(stream)
+                stream.stop()
 
     async def _renewed(self, batch: list[LiveStream]) -> list[AppendReply]:
         return await self._store.heartbeat(
@@ -133,7 +130,7 @@ class Leases:
 
         def on_hint(hint: Hint) -> None:
             if hint.stop_requested:
-                self._on_stop(stream)
+                stream.stop()
             elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
                 self.kick()
 
@@ -143,7 +140,7 @@ class Leases:
                     with suppress(StoreCorruptError):  # its writer is told of that, and hears stops all the same
                         meta = await self._store.meta(stream.ref)  # what was said before anybody listened
                         if meta is not None and meta.stop_requested:
-                            self._on_stop(stream)
+                            stream.stop()
                     await stream.ended()
             except StoreError:
                 await asyncio.sleep(LISTEN_RETRY_SECONDS)

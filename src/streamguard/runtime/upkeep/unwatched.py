@@ -8,7 +8,8 @@ viewer counts from its start.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from ...errors import StoreError
@@ -18,7 +19,7 @@ from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
 from ..request import Ending
 
-__all__ = ["Unwatched"]
+__all__ = ["Unwatched", "attending"]
 
 
 class StartTask(Protocol):
@@ -27,6 +28,17 @@ class StartTask(Protocol):
     def __call__(
         self, run: Callable[[LiveStream, float], Awaitable[None]], stream: LiveStream, after: float, /
     ) -> None: ...
+
+
+@contextmanager
+def attending(stream: LiveStream) -> Iterator[None]:
+    """While entered, the request that began the stream is there, though it has no viewer yet."""
+    stream.activity.attended = True
+    try:
+        yield
+    finally:
+        stream.activity.attended = False
+        stream.feed.watched_at = stream.activity.clock()
 
 
 class Unwatched:
@@ -44,7 +56,7 @@ class Unwatched:
         if after is None:
             return
         feed = stream.feed
-        if feed.viewers or stream.attended:
+        if feed.viewers or stream.activity.attended:
             feed.watched_at = now
         elif now - feed.watched_at >= after and stream.ref not in self._asking:
             if stream.degraded:  # nobody can come back to it, and nobody else has it
@@ -65,7 +77,7 @@ class Unwatched:
             self._asking.discard(stream.ref)
         if meta is not None and meta.viewed_seconds is not None:
             feed.watched_at = max(feed.watched_at, loop.time() - meta.viewed_seconds)
-        if not (feed.viewers or stream.attended) and loop.time() - feed.watched_at >= after:
+        if not (feed.viewers or stream.activity.attended) and loop.time() - feed.watched_at >= after:
             _end(stream)
 
 

@@ -62,7 +62,7 @@ class Watchdog:
         self._observe = observe
 
     async def run(self) -> None:
-        """Tick for ever."""
+        """Tick until cancelled."""
         shortest = min(
             self._settings.first_item_seconds,
             self._settings.stall_seconds,
@@ -89,10 +89,8 @@ class Watchdog:
     def _forgive(self, seconds: float) -> None:
         """Nobody could be heard for so long. What has begun since then gets that time too."""
         for stream in self._streams():
-            stream.last_item_at += seconds
+            stream.activity.forgive(seconds)
             stream.feed.watched_at += seconds
-            if stream.cancelled_at is not None:
-                stream.cancelled_at += seconds
         for viewer in self._viewers():
             viewer.last_at += seconds
             if viewer.sending_since is not None:
@@ -101,23 +99,21 @@ class Watchdog:
     def _look_at_stream(self, stream: LiveStream, now: float) -> None:
         if stream.finalising:
             return
-        if stream.cancelled_at is not None:
-            if stream.producer is None or now - stream.cancelled_at > CANCEL_GRACE_SECONDS:
+        activity, request, settings = stream.activity, stream.request, self._settings
+        if activity.cancelled_at is not None:
+            if stream.producer is None or now - activity.cancelled_at > CANCEL_GRACE_SECONDS:
                 self._abandon(stream)
             return
-        if not (stream.listening or stream.degraded) and now - stream.opened_at > LISTEN_AFTER_SECONDS:
-            stream.listening = True
+        age = now - activity.opened_at
+        if not (activity.listening or stream.degraded) and age > LISTEN_AFTER_SECONDS:
+            activity.listening = True
             self._listen(stream)
-        request, settings = stream.request, self._settings
-        if stream.items != stream.items_seen or (stream.crowded and not stream.degraded):
-            # In the second case it waits for the store, which has its own deadline.
-            stream.items_seen, stream.last_item_at = stream.items, now
-        silent = now - stream.last_item_at
-        if now - stream.opened_at > (request.max_stream_seconds or settings.max_stream_seconds):
+        silent = activity.silent_seconds(now, held_back=stream.backlog.over_capacity and not stream.degraded)
+        if age > (request.max_stream_seconds or settings.max_stream_seconds):
             code, reason = FaultCode.TOO_LONG, "max_stream_seconds"
-        elif stream.items == 0 and silent > (request.first_item_seconds or settings.first_item_seconds):
+        elif activity.items == 0 and silent > (request.first_item_seconds or settings.first_item_seconds):
             code, reason = FaultCode.PROVIDER_TIMEOUT, "first_item_seconds"
-        elif stream.items > 0 and silent > (request.stall_seconds or settings.stall_seconds):
+        elif activity.items > 0 and silent > (request.stall_seconds or settings.stall_seconds):
             code, reason = FaultCode.STALLED, "stall_seconds"
         else:
             self._unwatched.look(stream, now)

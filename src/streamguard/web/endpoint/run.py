@@ -128,7 +128,7 @@ class Run:
             message_id=self.message_id,
             request_id=self.request_id,
         )
-        self._on_loop(lambda: self._stream.notice(fault))
+        self._on_loop(lambda: self._stream.notices.tell(fault))
 
     def usage(self, **amounts: int) -> None:
         """Add to what the reply consumed, by unit: `run.usage(input_tokens=812, output_tokens=40)`.
@@ -188,13 +188,13 @@ class Run:
         saved, size_bytes, replaced = message_of(message, derived_id(*names))
         if supersede and saved.role is Role.ASSISTANT:
             raise MessageInvalidError(f"{SAVE}: an assistant's message supersedes nothing", operation=SAVE)
-        stream.bring(size_bytes)
+        stream.add_message(size_bytes)
         self._supersedes = self._supersedes or supersede
         handle = MessageSave(saved.message_id, self._loop, self._loop_thread)
 
         def add() -> None:
             if replaced:
-                stream.left_out(LeftOut("message", replaced), user_message_id=saved.message_id)
+                stream.notices.left_out(LeftOut("message", replaced), user_message_id=saved.message_id)
             try:
                 handle.follow(messages.add(saved, supersede=supersede))
             except NotStartedError:

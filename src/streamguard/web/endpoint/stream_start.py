@@ -12,6 +12,7 @@ from ...errors import ConfigurationError, FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream
 from ...runtime.request import Ending
+from ...runtime.upkeep.unwatched import attending
 from ...values import Outcome
 from ..guard_context import GuardContext
 from ..headers import merged, stream_headers
@@ -76,7 +77,7 @@ class StreamStart:
         call = self._exchange.call
         if call is not None:
             call.allow_detaching(self._context.runtime.adopt)
-        with self._stream.attending():
+        with attending(self._stream):
             response = await self._first_response(result)
         if call is not None and not isinstance(response, StreamResponse):
             call.forbid_detaching()
@@ -94,8 +95,8 @@ class StreamStart:
             await self._end_without_events()
             refused = self._reader.refused
             self._reader.endpoint_answers = refused
-            if isinstance(stream.failure, (HTTPException, ConfigurationError)) and not refused:
-                raise stream.failure
+            if isinstance(stream.answer.error, (HTTPException, ConfigurationError)) and not refused:
+                raise stream.answer.error
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden():
@@ -124,7 +125,7 @@ class StreamStart:
         """Whether the message store says that the session belongs to another owner. The store was asked while the
         stream was registered, and gets no longer than the registration may take."""
         messages = self._stream.user_messages
-        return messages is not None and await messages.forbidden(self._stream.budget.session_deadline)
+        return messages is not None and await messages.forbidden(self._stream.backlog.budget.session_deadline)
 
     async def _hide(self, *, launched: bool) -> Response:
         """End a stream in another owner's session, and answer as if there were no such session."""

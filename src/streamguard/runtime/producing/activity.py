@@ -1,0 +1,53 @@
+"""When a stream was last heard of, for the watchdog, which ends silent and unwatched ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Activity"]
+
+
+@dataclass(slots=True, eq=False)
+class Activity:
+    """The times of one stream, in the event loop's seconds.
+
+    The producer counts `items`, the stream notes its cancellation and its request's presence; everything else is the
+    watchdog's.
+    """
+
+    opened_at: float
+    clock: Callable[[], float]
+    items: int = 0
+    """How many items the endpoint has given so far."""
+    items_seen: int = 0
+    """How many there were when the watchdog looked last."""
+    last_item_at: float = field(init=False)
+    """When the watchdog last found a new item, or had another reason to call the stream alive."""
+    cancelled_at: float | None = None
+    """When its producer was cancelled."""
+    listening: bool = False
+    """The store's stop requests for it are subscribed to."""
+    attended: bool = False
+    """The request that began it waits for its first event: somebody is there who has no viewer yet."""
+
+    def __post_init__(self) -> None:
+        self.last_item_at = self.opened_at
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the stream began, on this process's monotonic clock."""
+        return self.clock() - self.opened_at
+
+    def silent_seconds(self, now: float, *, held_back: bool) -> float:
+        """How long the endpoint has given nothing, as the watchdog sees it at `now`. An endpoint that is `held_back`
+        waits for the store, which has its own deadline, and is not silent."""
+        if self.items != self.items_seen or held_back:
+            self.items_seen, self.last_item_at = self.items, now
+        return now - self.last_item_at
+
+    def forgive(self, seconds: float) -> None:
+        """This process stood still for so long and could hear nobody: that time counts against no endpoint."""
+        self.last_item_at += seconds
+        if self.cancelled_at is not None:
+            self.cancelled_at += seconds

@@ -1,0 +1,301 @@
+"""The backlog of one stream: its events on their way into the log, and what the store has acknowledged of them.
+
+The producer adds events, the writer takes them in commits and acknowledges those. Nothing here waits for the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Protocol
+
+from ...deadlines import Timer
+from ...stores.budget import Budget
+from ...stores.records import UNTOLD, Status
+from ...values import EventKind, StreamRef
+from ..viewing.feed import EVENT_BYTES, Feed
+from .bounds import Bounds
+from .reused_append import ReusedAppend
+from .wakeup import Wakeup
+
+__all__ = ["BACKLOG_BYTES", "Backlog", "BacklogState", "LogOwner"]
+
+BACKLOG_BYTES: Final = 1_048_576
+"""A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""
+COMMIT_BYTES: Final = 262_144
+"""Most of one stream in one commit, so that a large burst does not hold up the other streams' events."""
+REFRESH_SECONDS: Final = 60.0
+"""Appends renew TTLs this often: measured, doing it each time costs about 2 µs of Redis per event."""
+
+
+class BacklogState(Enum):
+    """What the writer has to do for the stream. Hot path: the backlog sets it without `phases.move`; `CLOSED` is final,
+    and every other change is allowed."""
+
+    IDLE = "idle"
+    """Every event is in the log."""
+    PENDING = "pending"
+    """Events wait for their append, and the writer knows."""
+    CLOSED = "closed"
+    """Nothing more of the stream goes into its log."""
+
+
+_DATA: Final = EventKind.DATA
+_IDLE: Final = BacklogState.IDLE
+_PENDING: Final = BacklogState.PENDING
+_CLOSED: Final = BacklogState.CLOSED
+
+
+class LogOwner(Protocol):
+    """The stream that a backlog belongs to: the backlog and the writer tell it what concerns more than the log."""
+
+    def emit(self, kind: EventKind, payload: bytes) -> None:
+        """Emit an event that may be at a limit."""
+
+    def degrade(self, reason: str) -> None:
+        """The log cannot be written any more: go on without it."""
+
+    def stop(self) -> None:
+        """A stop was asked for the stream."""
+
+    def log_refused(self, status: Status) -> None:
+        """The store refused an append, and would refuse it again."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Backlog:
+    """One stream's events that wait for their append.
+
+    Invariants: `acked <= feed.emitted`; `feed.visible` never passes `acked` before the backlog is closed. Only the
+    writer moves `acked` while the backlog is open.
+    """
+
+    feed: Feed
+    ref: StreamRef
+    owner: LogOwner
+    bounds: Bounds
+    budget: Budget
+    """What the request that began the stream may wait for the store."""
+    submit: Callable[[Backlog], None]
+    """Tells the writer that events wait."""
+    refresh_at: float
+    """When the next append is to renew the TTLs, in the event loop's time."""
+
+    state: BacklogState = _IDLE
+    acked: int = 0
+    """The log's last event, as far as the store said."""
+    urgent: bool = True
+    """The next commit should not wait for company: it carries the first event, or the end."""
+    full: bool = False
+    """The producer got so far ahead of the log that it should wait for capacity."""
+    failing_since: float | None = None
+    """When the first of the commits that failed for it was begun, if the last one did; on the `LoopClock`."""
+    first_commit: Timer | None = None
+    """Runs while the log has no event yet and the first one waits for its commit."""
+
+    _append: ReusedAppend = field(init=False)
+    """Filled in anew for each commit."""
+    _acked_bytes: int = 0
+    """What the log has of the feed's `emitted_bytes`."""
+    _in_flight_bytes: int = 0
+    """What the log will have of them with the commit under way."""
+    _in_flight_seq: int = 0
+    """The last event that the commit under way carries."""
+    _free_bytes: int = 0
+    """Until the feed's `emitted_bytes` reach this, an event need not be held against the limits (see `add_data`)."""
+    _waiting: int = 0
+    """How many tasks wait for one of these three."""
+    _shown: Wakeup = field(default_factory=Wakeup)
+    _capacity: Wakeup = field(default_factory=Wakeup)
+    _sent: Wakeup = field(default_factory=Wakeup)
+
+    def __post_init__(self) -> None:
+        self.begin_epoch(UNTOLD)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Append under this epoch from now on. Nothing was appended yet."""
+        self._append = ReusedAppend(self.ref, epoch)
+
+    # -- the producer's side -------------------------------------------------------------------------------------------
+
+    def add_data(self, payload: bytes) -> None:
+        """Add one data event. Hot path: nearly every event is far from any limit and takes the short way.
+
+        Raises:
+            EventTooLargeError: the payload is over `max_event_bytes`.
+            StreamLimitError: the stream would grow past its size or event count.
+        """
+        feed = self.feed
+        emitted = feed.emitted_bytes + len(payload) + EVENT_BYTES
+        if emitted > self._free_bytes:
+            self.owner.emit(_DATA, payload)
+            return
+        feed.emitted_bytes = emitted  # as `Feed.push`, without the call
+        feed.data.append(payload)
+        if self.state is _IDLE:
+            self.state = _PENDING
+            self.submit(self)
+
+    def added(self) -> None:
+        """An event was added to the feed by `Feed.push`: look how much may follow, and tell the writer."""
+        self._look_ahead()
+        if self.state is _IDLE:
+            self.resubmit()
+
+    def _look_ahead(self) -> None:
+        """Find how much may be emitted before the stream is at a limit, or its producer too far ahead of the log."""
+        self.full = self.over_capacity
+        self._free_bytes = min(self.bounds.free_bytes(), self._acked_bytes + BACKLOG_BYTES)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Size of the events that wait for their append, as the feed's `emitted_bytes` counts them."""
+        return 0 if self.state is _CLOSED else self.feed.emitted_bytes - self._acked_bytes
+
+    @property
+    def over_capacity(self) -> bool:
+        """Whether the producer is so far ahead of the log that it waits."""
+        return self.pending_bytes > BACKLOG_BYTES
+
+    @property
+    def unacked(self) -> int:
+        """How many events wait for their acknowledgement."""
+        return self.feed.emitted - self.acked
+
+    async def wait_for_capacity(self) -> None:
+        """Wait until the log has caught up enough for more, or `wake_producer`."""
+        while self.over_capacity:
+            await self._wait(self._capacity)
+        self.full = False
+
+    async def wait_until_sent(self) -> None:
+        """Wait until every event is in the log or on its way there, or the backlog is closed. One waiter."""
+        if self.acked < self.feed.emitted and self.state is not _CLOSED:
+            await self._wait(self._sent)
+
+    async def wait_until_shown(self) -> None:
+        """Wait until an event may be shown, or `wake_request`. One waiter."""
+        await self._wait(self._shown)
+
+    async def _wait(self, wakeup: Wakeup) -> None:
+        self._waiting += 1
+        try:
+            await wakeup.until_woken()
+        finally:
+            self._waiting -= 1
+
+    def wake_request(self) -> None:
+        """Wake the task in `wait_until_shown`, if any."""
+        self._shown.wake()
+
+    def wake_producer(self) -> None:
+        """Wake the task in `wait_for_capacity`, if any."""
+        self._capacity.wake()
+
+    def flush(self) -> None:
+        """Commit what waits without waiting for company."""
+        self.urgent = True
+        if self.state is _PENDING:
+            self.submit(self)
+
+    def close(self) -> None:
+        """Nothing more goes into the log: the log is lost, another worker owns it, or the stream is over."""
+        self.state = _CLOSED
+        self._stop_first_commit()
+        self._free_bytes = 0  # what is still emitted takes the long way
+        self._sent.wake()
+
+    # -- the writer's side ---------------------------------------------------------------------------------------------
+
+    def next_append(self, now: float) -> ReusedAppend | None:
+        """What the next commit should carry for this stream; None when nothing waits."""
+        feed, acked = self.feed, self.acked
+        last = feed.base + len(feed.data)
+        if last == acked or self.state is _CLOSED:
+            return None
+        self._in_flight_bytes, self._in_flight_seq = feed.emitted_bytes, last
+        if last == acked + 1:
+            kind = feed.kinds.get(last, _DATA) if feed.kinds else _DATA
+            events: Sequence[tuple[EventKind, bytes]] = ((kind, feed.data[-1]),)
+        else:
+            events = feed.payloads(acked + 1, last)
+            if self._in_flight_bytes - self._acked_bytes > COMMIT_BYTES:
+                events = self._within_commit(events)
+        append = self._append
+        append.first_seq, append.events, append.refresh = acked + 1, events, now >= self.refresh_at
+        if append.refresh:
+            self.refresh_at = now + REFRESH_SECONDS
+        if self._waiting and self._in_flight_seq == last:
+            self._sent.wake()
+        return append
+
+    def _within_commit(self, events: Sequence[tuple[EventKind, bytes]]) -> Sequence[tuple[EventKind, bytes]]:
+        """The first of the events that wait, up to `COMMIT_BYTES` and the event that passes them."""
+        size = 0
+        for index, (_, data) in enumerate(events):
+            size += len(data) + EVENT_BYTES
+            if size >= COMMIT_BYTES:
+                self._in_flight_bytes, self._in_flight_seq = self._acked_bytes + size, self.acked + index + 1
+                return events[: index + 1]
+        return events
+
+    def acknowledge(self) -> bool:
+        """What `next_append` gave is in the log: show it. Returns whether more waits."""
+        feed = self.feed
+        self._acked_bytes = self._in_flight_bytes
+        self.acked = last_seq = self._in_flight_seq
+        self.urgent = False
+        self.failing_since = None
+        if self.first_commit is not None:
+            self._stop_first_commit()
+        feed.show(last_seq)
+        pending = feed.emitted_bytes != self._acked_bytes
+        self.state = _PENDING if pending else _IDLE
+        if self._waiting:
+            self._wake_waiting()
+        return pending
+
+    def _stop_first_commit(self) -> None:
+        """Wait no longer for the first commit."""
+        timer, self.first_commit = self.first_commit, None
+        if timer is not None:
+            timer.cancel()
+
+    def _wake_waiting(self) -> None:
+        """Wake the tasks for which an acknowledgement may have changed something."""
+        if self.acked >= self.feed.emitted:
+            self._sent.wake()
+        if self.feed.visible > 0:
+            self._shown.wake()
+        if not self.over_capacity:
+            self._capacity.wake()
+
+    def rewind(self, last_seq: int) -> bool:
+        """An older snapshot of the log ends at `last_seq`: what follows is to be appended again.
+
+        Returns whether the events are still at hand.
+        """
+        if not self.feed.base <= last_seq <= self.acked:
+            return False
+        self._acked_bytes -= self.feed.size(last_seq + 1, self.acked)
+        self.acked = last_seq
+        self._look_ahead()
+        return True
+
+    def put_back(self, last_seq: int) -> None:
+        """The log ends at `last_seq` although it had more: append that again, or go on without the log."""
+        if self.rewind(last_seq):
+            self.resubmit()
+        else:
+            self.owner.degrade("log_behind")
+
+    def resubmit(self) -> None:
+        """Tell the writer that events wait, also when it was told already."""
+        if self.state is not _CLOSED:
+            self.state = _PENDING
+            self.submit(self)
+
+    def end_logged(self) -> None:
+        """The store closed the stream: every event in the feed is in the log."""
+        self.acked = self.feed.emitted

@@ -1,0 +1,72 @@
+"""What a stream tells its clients beside its items: notices, within their share of its limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...faults import Fault, FaultCode
+from ...values import EventKind
+from ...wire.base import LeftOut
+from .bounds import Bounds
+from .phases import Output
+
+if TYPE_CHECKING:
+    from .stream import LiveStream
+
+__all__ = ["Notices"]
+
+LEFT_OUT_KINDS: Final = 20
+"""Operators are told of so many kinds of values that were left out of one stream."""
+
+
+class Notices:
+    """The notices of one stream."""
+
+    __slots__ = ("_announcement", "_bounds", "_left_out_kinds", "_stream", "dropped")
+
+    def __init__(self, stream: LiveStream, bounds: Bounds) -> None:
+        self._stream = stream
+        self._bounds = bounds
+        self._announcement: Fault | None = None
+        self._left_out_kinds: set[tuple[str, str, str]] = set()
+        self.dropped: int = 0
+        """How many notices were dropped because they passed their share."""
+
+    def announce(self, fault: Fault) -> None:
+        """Tell this process's viewers of a fault that cannot be logged; before the first item, right after what the
+        protocol begins with."""
+        if self._stream.output is Output.NOTHING:
+            self._announcement = fault
+        else:
+            self._emit(fault.to_json())
+
+    def emit_announced(self) -> None:
+        """The stream has emitted what its protocol begins with: tell what was announced before that."""
+        if self._announcement is not None:
+            self._emit(self._announcement.to_json())
+
+    def tell(self, fault: Fault) -> bool:
+        """Log a non-fatal notice, in order with the items. Returns whether it was logged: not once the stream is
+        ending, nor past its share of the stream's limits."""
+        stream = self._stream
+        if stream.finalising or stream.superseded:
+            return False
+        stream.begin()
+        payload = fault.to_json()
+        if not self._bounds.admit_notice(len(payload)):
+            self.dropped += 1
+            return False
+        self._emit(payload)
+        return True
+
+    def left_out(self, left_out: LeftOut, *, user_message_id: str | None = None) -> None:
+        """Tell viewers of an item, or a message to save, that had to be changed; operators once of each kind."""
+        stream = self._stream
+        fault = Fault.about(stream, FaultCode.VALUE_REPLACED, reason=left_out.reason, user_message_id=user_message_id)
+        kind = (left_out.part, left_out.reason, left_out.replaced[0].type_name)
+        if self.tell(fault) and kind not in self._left_out_kinds and len(self._left_out_kinds) < LEFT_OUT_KINDS:
+            self._left_out_kinds.add(kind)
+            stream.callbacks.on_left_out(stream, fault, left_out)
+
+    def _emit(self, payload: bytes) -> None:
+        self._stream.emit(EventKind.NOTICE, payload, bounded=False)

@@ -1,0 +1,164 @@
+"""The phases of a stream and the states of its log: which may follow which, and that nothing else says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from itertools import product
+
+import pytest
+
+from streamguard.runtime.producing.activity import Activity
+from streamguard.runtime.producing.backlog import Backlog
+from streamguard.runtime.producing.lifecycle import Lifecycle
+from streamguard.runtime.producing.log_access import LogAccess
+from streamguard.runtime.producing.phases import TRANSITIONS, Answer, IllegalMoveError, LogState, Output, Phase, move
+from streamguard.runtime.producing.stream import LiveStream
+from streamguard.stores.memory import MemoryStore
+from streamguard.values import Outcome
+
+from .stage import Model, closed, working
+
+MOST_FIELDS = 25
+
+INDEPENDENT = {
+    (LiveStream, "saved"): "it says how the guard is configured, and never changes",
+    (LiveStream, "stopped"): "a stop may come in any phase, and the seal decides what it means",
+    (Backlog, "urgent"): "it says when to commit, not whether events wait",
+    (Backlog, "full"): "it says what the producer does next, in any state of the log",
+    (Activity, "listening"): "whether the store's hints are heard",
+    (Activity, "attended"): "whether the first request waits",
+}
+"""Every boolean of a stream and its parts, with the reason why no other one follows from it."""
+
+ALL_PAIRS = [(now, to) for states in TRANSITIONS for now, to in product(states, states)]
+
+
+def name(value: object) -> str:
+    return f"{type(value).__name__}.{value.name}" if isinstance(value, Enum) else ""
+
+
+def test_every_enum_has_its_transitions() -> None:
+    assert set(TRANSITIONS) == {Phase, LogState, Output, Answer}
+    for states, table in TRANSITIONS.items():
+        assert set(table) == set(states)
+
+
+@pytest.mark.parametrize(("now", "to"), ALL_PAIRS, ids=name)
+def test_a_move_is_made_where_it_is_allowed_and_refused_everywhere_else(now: Enum, to: Enum) -> None:
+    if to in TRANSITIONS[type(now)][now]:
+        assert move(now, to) is to
+    else:
+        with pytest.raises(IllegalMoveError, match=f"{now.value} cannot become {to.value}") as refused:
+            move(now, to)
+        assert (refused.value.now, refused.value.to) == (now, to)
+
+
+@pytest.mark.parametrize(("now", "to"), list(product(Phase, Phase)), ids=name)
+def test_a_lifecycle_goes_through_the_phases(now: Phase, to: Phase) -> None:
+    life = Lifecycle()
+    life.phase = now
+    if to in TRANSITIONS[Phase][now]:
+        life.move_to(to)
+        assert life.phase is to
+    else:
+        with pytest.raises(IllegalMoveError):
+            life.move_to(to)
+        assert life.phase is now
+
+
+STEPS: dict[LogState, Callable[[LogAccess], object]] = {
+    LogState.REGISTERING: LogAccess.registering,
+    LogState.UNREGISTERED: LogAccess.not_registered,
+    LogState.SEALING: LogAccess.begin_sealing,
+    LogState.CLOSED: LogAccess.close,
+    LogState.UNWRITTEN: LogAccess.leave,
+    LogState.LOST: lambda log: log.lose("test"),
+    LogState.DISOWNED: LogAccess.disown,
+    LogState.SUPERSEDED: LogAccess.supersede,
+}
+"""How each state is entered, but for `WRITING`, which needs a record."""
+
+REPEATABLE = {
+    (LogState.UNWRITTEN, now)
+    for now in LogState
+    if now is not LogState.WRITING  # `leave` concerns that state alone
+} | {
+    (LogState.LOST, LogState.LOST),
+    (LogState.LOST, LogState.DISOWNED),
+    (LogState.LOST, LogState.SUPERSEDED),
+    (LogState.DISOWNED, LogState.DISOWNED),
+}
+"""Steps that change nothing where there is nothing to change."""
+
+
+@pytest.mark.parametrize(("now", "to"), list(product(LogState, STEPS)), ids=name)
+def test_each_step_of_a_log_is_a_move_or_refused(now: LogState, to: LogState) -> None:
+    log = LogAccess()
+    log.state = now
+    if to in TRANSITIONS[LogState][now]:
+        STEPS[to](log)
+        assert log.state is to
+    elif (to, now) in REPEATABLE:
+        STEPS[to](log)
+        assert log.state is now
+    else:
+        with pytest.raises(IllegalMoveError):
+            STEPS[to](log)
+        assert log.state is now
+
+
+@pytest.mark.parametrize("now", LogState, ids=name)
+def test_a_step_that_sealed_in_vain_goes_on_writing(now: LogState) -> None:
+    log = LogAccess()
+    log.state = now
+    log.end_sealing()
+    assert log.state is (LogState.WRITING if now is LogState.SEALING else now)
+
+
+@pytest.mark.anyio
+async def test_a_stream_and_its_parts_have_few_fields_and_no_booleans_that_exclude_each_other(
+    memory: MemoryStore,
+) -> None:
+    async with working(memory) as worker:
+        stream = await worker.open()
+        parts = (
+            stream,
+            stream.backlog,
+            stream.activity,
+            stream.log,
+            stream.life,
+            stream.answer,
+            stream.notices,
+        )
+        fields = {part: type(part).__slots__ for part in parts}
+        booleans = {
+            (type(part), field)
+            for part, names in fields.items()
+            for field in names
+            if isinstance(getattr(part, field), bool)
+        }
+        stream.stop()
+        await stream.ended()
+    assert {type(part): len(names) for part, names in fields.items() if len(names) > MOST_FIELDS} == {}
+    assert booleans == set(INDEPENDENT)
+
+
+@pytest.mark.anyio
+async def test_a_stream_goes_through_its_phases_once(memory: MemoryStore) -> None:
+    async with working(memory) as worker:
+        model = Model("a")
+        stream = await worker.start(model)
+        await stream.first(5)
+        assert (stream.life.phase, stream.log.state) == (Phase.PRODUCING, LogState.WRITING)
+        assert (stream.output, stream.answer.state) == (Output.ITEMS, Answer.ANSWERED)
+        stream.stop()
+        stream.stop()
+        assert (stream.life.phase, stream.stopped) == (Phase.CANCELLED, True)
+        await stream.ended()
+        assert (stream.life.phase, stream.log.state) == (Phase.FINISHED, LogState.CLOSED)
+        stream.finish()
+        assert not stream.conclude()
+        meta = await closed(memory, stream.ref)
+    assert meta.seal is not None
+    assert meta.seal.outcome is Outcome.STOPPED
