@@ -15,7 +15,7 @@ from streamguard.decoding import DAMAGE, decoding, read_json
 from streamguard.errors import MessageCorruptError, StoreCorruptError
 from streamguard.faults import Fault
 from streamguard.messages.sql.rows import decode_writers
-from streamguard.runtime.viewing.feed import is_tombstone
+from streamguard.runtime.viewing.log_events import is_tombstone
 from streamguard.saving.outbox_payload import read_payload
 from streamguard.stores.records import Terminal
 from streamguard.stores.redis.claims import decode_claim

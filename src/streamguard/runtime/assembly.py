@@ -40,6 +40,7 @@ from .upkeep.unwatched import Unwatched
 from .upkeep.watchdog import Watchdog
 from .viewing.feed import Feed
 from .viewing.viewer_registry import ViewerRegistry
+from .viewing.viewer_reports import ViewerReports
 
 __all__ = ["Assembly", "Callbacks"]
 
@@ -161,6 +162,9 @@ class Assembly:
         self.viewer_registry: ViewerRegistry = ViewerRegistry(
             store, settings, reads=reads, local=callbacks.feed_of, start=start
         )
+        self.viewer_reports: ViewerReports = ViewerReports(
+            store, settings, viewers=lambda: self.viewer_registry.viewers
+        )
         self.sessions: Sessions = Sessions(
             store,
             self.breaker,
@@ -203,7 +207,7 @@ class Assembly:
         self._tasks.supervise("readiness", self.readiness.run)
         self._tasks.supervise("leases", self.leases.run)
         self._tasks.supervise("watchdog", self.watchdog.run)
-        self._tasks.supervise("viewers", self.viewer_registry.run)
+        self._tasks.supervise("viewers", self.viewer_reports.run)
         self._tasks.supervise("presence", self.viewer_registry.presence.run)
         if self.reservations.store is not None:
             self._tasks.supervise("renewals", self.reservations.run)

@@ -26,7 +26,7 @@ from ...wire.base import WireProtocol
 from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of, sealed_stream_of
 from ..request import Ending
-from ..viewing.feed import LOG_LOST
+from ..viewing.log_events import LOG_LOST
 from .end_events import close_open_parts, end_events, proposed_seal
 from .local_stream import local_stream_of
 

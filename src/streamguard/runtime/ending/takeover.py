@@ -21,7 +21,7 @@ from ...wire import protocol_named
 from ...wire.base import WireProtocol
 from ..producing.stream_records import new_stream_of_meta
 from ..request import Ending
-from ..viewing.feed import LOG_LOST
+from ..viewing.log_events import LOG_LOST
 from .finaliser import Finaliser
 from .open_parts import OpenParts
 from .silence import is_silent

@@ -14,7 +14,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from ...faults import Fault
-from ...stores.records import Terminal
 from ...values import EventKind, Position
 from ...wire.base import WireProtocol
 
@@ -33,32 +32,6 @@ FRAME_BYTES: Final = 64
 
 EVENT_BYTES: Final = 64
 """The memory an event takes besides its payload: its place in a list and its bytes object, rounded up."""
-
-LOG_LOST: Final = "log_lost"
-"""The terminal record's reason when the log before it is not the whole stream."""
-
-LOG_UNREADABLE: Final = "log_unreadable"
-"""The fault's reason when a stream's log is damaged and its rest cannot be shown."""
-
-
-def is_tombstone(terminal: bytes) -> bool:
-    """Whether a terminal record ends a log that is not the whole stream. An unreadable record counts as one: taking it
-    for a clean end would make half an answer look whole."""
-    try:
-        return Terminal.from_json(terminal).reason == LOG_LOST
-    except ValueError:
-        return True
-
-
-def is_readable(kind: EventKind, data: bytes) -> bool:
-    """Whether an event from a log can be framed. Framing parses a notice; it passes data on as it is."""
-    if kind is not EventKind.NOTICE:
-        return True
-    try:
-        Fault.from_json(data)
-    except ValueError:
-        return False
-    return True
 
 
 class FeedMode(Enum):

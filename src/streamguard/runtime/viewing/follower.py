@@ -1,7 +1,8 @@
-"""Keeps one process's feed of a stream that another process writes: hints as they come, ranges where they fail.
+"""Extends a feed with the events of a stream that another process writes: from hints, and from the log where they fail.
 
-Hints are at most once, so they are only a shortcut. A follower that sees a jump or another epoch, or hears nothing for
-a while, reads the range after its last event, and so never leaves a gap, nor goes on from an event that the log lost.
+Hints are delivered at most once, so they are only a shortcut. A follower that sees a jump or another epoch, or gets no
+hint for a while, reads the log after its last event. So it never leaves a gap, nor goes on from an event that the log
+has lost.
 """
 
 from __future__ import annotations
@@ -11,24 +12,29 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
-from ...deadlines import LoopClock
+from ...deadlines import Deadline
 from ...errors import LogBrokenError, StoreCorruptError, StoreError
 from ...faults import Fault, FaultCode, Phase, Severity
+from ...retrying import Backoff, Retries
 from ...stores.records import Hint
 from ...stores.store import StreamStore
 from ...values import EventKind, StreamRef
-from .feed import CHUNK_BYTES, LOG_UNREADABLE, Feed, is_readable, is_tombstone
+from .feed import CHUNK_BYTES, Feed
+from .log_events import LOG_UNREADABLE, is_readable, is_tombstone
 from .resume import why_broken
 
 __all__ = ["Follower"]
 
 READ_BYTES: Final = 4 * CHUNK_BYTES
-RETRY_SECONDS: Final = 0.1
+"""About how many bytes of the log are read at once."""
+STORE_BACKOFF: Final = Backoff(0.02, 0.2)
+"""The pauses while the store fails."""
 PENDING_HINTS: Final = 256
+"""So many hints may wait; a follower that is further behind reads the log instead."""
 
 
 class Follower:
-    """Extends a feed from the store until the stream's terminal record, or until it cannot any more."""
+    """Extends one feed from the store, until the stream's terminal record or until it cannot go on."""
 
     def __init__(
         self, store: StreamStore, ref: StreamRef, feed: Feed, *, poll_seconds: float, patience_seconds: float
@@ -37,16 +43,16 @@ class Follower:
         self.feed = feed
         self._store = store
         self._poll_seconds = poll_seconds
-        """How long without a hint before the range is read anyway."""
+        """How long without a hint before the log is read anyway."""
         self._patience_seconds = patience_seconds
         """How long the store may fail before the viewers are cut."""
-        self._failing_since: float | None = None
+        self._retries: Retries | None = None
+        """The pauses since the store began to fail; None while it answers."""
         self._hinted = asyncio.Event()
         self._hints: list[Hint] = []
 
     async def run(self) -> None:
         """Follow to the end. On return the feed has ended; cancelling it leaves the feed as it is."""
-        clock = LoopClock.current()
         while not self.feed.ended:
             try:
                 async with self._store.subscribe(self.ref, self._on_hint):
@@ -54,16 +60,14 @@ class Follower:
             except StoreCorruptError:  # asking again does not help
                 self._fail(FaultCode.RESUME_FAILED, LOG_UNREADABLE)
             except StoreError:
-                if self._failing_since is None:
-                    self._failing_since = clock.time()
-                if clock.time() - self._failing_since >= self._patience_seconds:
+                if self._retries is None:
+                    self._retries = STORE_BACKOFF.retries(Deadline.after(self._patience_seconds))
+                if not await self._retries.pause():
                     self._fail(FaultCode.STORE_UNAVAILABLE, None)
-                else:
-                    await asyncio.sleep(RETRY_SECONDS)
 
     def _on_hint(self, hint: Hint) -> None:
         if len(self._hints) == PENDING_HINTS:
-            self._hints = [Hint(0, (), False)]  # too far behind them: read the range
+            self._hints = [Hint(0, (), False)]  # too far behind: read the log
         self._hints.append(hint)
         self._hinted.set()
 
@@ -82,24 +86,24 @@ class Follower:
                 await self._catch_up()
 
     async def _catch_up(self) -> None:
-        """Read what the log has after the feed's end."""
+        """Extend the feed by what the log has after the feed's last event."""
         while not self.feed.ended:
             last = self.feed.position(self.feed.emitted)
             try:
                 events = await self._store.read(self.ref, last, max_bytes=READ_BYTES)
-            except LogBrokenError:  # what the viewers have seen is not in the log any more
+            except LogBrokenError:  # the log has lost what the viewers have seen
                 self._fail(FaultCode.RESUME_FAILED, why_broken(await self._store.meta(self.ref), last.seq))
                 return
             if not events:
                 await self._check_alive()
-                self._failing_since = None
+                self._retries = None
                 return
             for epoch, written in groupby(events, key=lambda event: event.epoch):
                 self._extend(epoch, [(event.kind, event.data) for event in written])
             await asyncio.sleep(0)
 
     async def _check_alive(self) -> None:
-        """End the feed if no more can come."""
+        """End the feed if the stream is gone or its log is lost."""
         meta = await self._store.meta(self.ref)
         if meta is None:
             self._fail(FaultCode.RESUME_FAILED, "stream_gone")
@@ -107,9 +111,9 @@ class Follower:
             self._fail(FaultCode.RESUME_FAILED, "not_registered")
 
     def _extend_by(self, hints: list[Hint]) -> bool:
-        """Extend the feed by what the hints carry. False when the range must be read instead."""
+        """Extend the feed by the events of the hints. False when the log must be read instead."""
         for hint in hints:
-            # The number alone does not say that it follows: another epoch's events may have taken the place of ours.
+            # Its number alone does not say that an event follows: another epoch's events may have replaced ours.
             if not hint.events or hint.epoch != self.feed.epoch:
                 return False
             skip = self.feed.emitted + 1 - hint.first_seq
@@ -128,7 +132,7 @@ class Follower:
             return
         for kind, data in events[:-1] if lost else events:
             feed.push(kind, data)
-        # Shown before the end is told: viewers send as soon as they hear of either.
+        # Show the events before ending the feed: viewers send as soon as they hear of either.
         feed.show(feed.emitted)
         if lost:  # a clean end here would make half an answer look whole
             self._fail(FaultCode.RESUME_FAILED, "not_registered")

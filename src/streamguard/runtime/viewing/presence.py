@@ -1,4 +1,4 @@
-"""Tells the writers of remote streams that somebody views them here, for those that would else end them."""
+"""Tells the writers of remote streams that this process views them, so that they do not end them as unwatched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Final
 
 from ...errors import StoreError
+from ...retrying import Backoff
 from ...settings import Settings
 from ...stores.records import StreamMeta
 from ...stores.store import StreamStore
@@ -16,13 +17,14 @@ from .feed import Feed
 __all__ = ["Presence"]
 
 NOTES: Final = 4
-"""So often a stream is said to be viewed within the time after which it would be ended: some may fail or be late."""
-RETRY_SECONDS: Final = 0.25
+"""A viewed stream is noted so often within the time after which its writer would end it: notes may fail or be late."""
+STORE_BACKOFF: Final = Backoff(0.25, 0.25)
+"""The pauses while the store fails."""
 
 
 class Presence:
-    """Notes in the store that streams are viewed in this process: when the first viewer comes, now and then, and when
-    the last one leaves. Streams that go on anyway are left out, so that they cost nothing."""
+    """Notes in the store that streams are viewed in this process: when the first viewer comes, at intervals, and when
+    the last one leaves. It notes nothing of streams that go on without viewers, so that they cost nothing."""
 
     def __init__(self, store: StreamStore, settings: Settings) -> None:
         self._store = store
@@ -30,15 +32,15 @@ class Presence:
         self._followed: dict[Feed, StreamRef] = {}
         """The feeds that have viewers here."""
         self._feeds: Counter[StreamRef] = Counter()
-        """How many they are of each stream: several for a while, where one lags behind what its client has seen."""
+        """How many feeds each stream has: several for a while, when one lags behind what its client has seen."""
         self._period: dict[StreamRef, float] = {}
-        """How often each of their streams is to be noted, in seconds."""
+        """Seconds between the notes of each viewed stream."""
         self._due_at: dict[StreamRef, float] = {}
-        """Loop time of each one's next note. Of one that was left, the last."""
+        """Loop time of each stream's next note. A stream without viewers has one last note."""
         self._changed = asyncio.Event()
 
     def begin(self, meta: StreamMeta, feed: Feed) -> None:
-        """A stream of another process is viewed from here on, by a new feed of it."""
+        """A new feed of another process's stream has a viewer from now on."""
         if meta.abandon_after_seconds is None:
             return
         self._followed[feed] = meta.ref
@@ -48,7 +50,7 @@ class Presence:
             self._note_soon(meta.ref)
 
     def end(self, feed: Feed) -> None:
-        """Nobody views that feed any more. Once its stream has none left, its time counts from now."""
+        """The feed has no viewer any more. When its stream has no feed left, the last note is due."""
         ref = self._followed.pop(feed, None)
         if ref is None:
             return
@@ -63,14 +65,15 @@ class Presence:
 
     async def run(self) -> None:
         """Note what is due, until cancelled."""
-        loop = asyncio.get_running_loop()
+        loop, retries = asyncio.get_running_loop(), STORE_BACKOFF.retries()
         while True:
             self._changed.clear()
             now = loop.time()
             due = [ref for ref, at in self._due_at.items() if at <= now]
-            if due and not await self._noted(due):
-                await asyncio.sleep(RETRY_SECONDS)
+            if due and not await self._note(due):
+                await retries.pause()
                 continue
+            retries.reset()
             for ref in due:
                 if ref in self._period:
                     self._due_at[ref] = now + self._period[ref]
@@ -84,8 +87,9 @@ class Presence:
                 if timer is not None:
                     timer.cancel()
 
-    async def _noted(self, refs: list[StreamRef]) -> bool:
-        """Whether the store heard of it; its breaker hears of failures from those who need it."""
+    async def _note(self, refs: list[StreamRef]) -> bool:
+        """Tell the store that streams are viewed. Returns whether it heard. The breaker is told of failures by callers
+        that need the store."""
         try:
             await self._store.note_viewed(refs)
         except StoreError:

@@ -1,4 +1,4 @@
-"""The resume table: what a client that comes back is told, checked in one order in one place."""
+"""The resume table: what a client that comes back is sent. All cases are decided here, in one order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Nothing", "Resumed", "refused", "resolve", "resolve_after", "why_bro
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """There is nothing more to send: 204. `reason` is `none` (never any stream) or `finished`."""
+    """There is nothing more to send: 204. `reason` is `none` (the session never had a stream) or `finished`."""
 
     reason: str
     meta: StreamMeta | None = None
@@ -33,7 +33,7 @@ class Resumed:
 
 
 def resolve_after(key: SessionKey, cursor: Cursor, named: StreamMeta | None, *, held: bool) -> Resumed | Nothing:
-    """Decide with a cursor, from the record of the stream it names and whether its log holds exactly that event.
+    """Decide with a cursor, from the record of the stream that it names and whether its log holds exactly that event.
 
     Raises:
         FaultError: `resume_failed`, 410 or 409, with the reason; `store_unavailable` for a protocol of a later version.
@@ -51,14 +51,14 @@ def resolve_after(key: SessionKey, cursor: Cursor, named: StreamMeta | None, *, 
 
 
 def _is_tombstone(meta: StreamMeta, seq: int) -> bool:
-    """Whether this is the number of the record that says that the log is lost. No client ever gets a cursor of it, so
-    who has that number saw another event under it, which is lost."""
+    """Whether `seq` is the number of the record that says that the log is lost. No client gets a cursor of that record,
+    so a client with this number saw another event under it, which is lost."""
     return meta.lost and meta.state is StreamState.CLOSED and seq == meta.last_seq
 
 
 def why_broken(meta: StreamMeta | None, seq: int) -> str:
-    """Why a stream cannot be read on from event `seq`, which its log does not hold or does not go on from: the reason
-    of a `resume_failed`."""
+    """The reason of a `resume_failed`: why a stream cannot be read on from event `seq`, which its log does not hold or
+    does not go on from."""
     if meta is None:
         return "stream_gone"
     if seq > meta.last_seq:
@@ -83,7 +83,7 @@ def resolve(key: SessionKey, record: SessionRecord, settings: Settings) -> Resum
 
 
 def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | Nothing:
-    """Without a cursor: the whole stream, or nothing more of it."""
+    """Decide without a cursor: replay the whole stream, or send nothing."""
     if meta.lost:
         if meta.persisted is Persisted.YES:
             return Nothing("finished", meta)
@@ -103,8 +103,8 @@ def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | N
 
 
 def _was_refused(seal: Seal) -> bool:
-    """Whether the stream was ended by its own writer before its first event, so that its request was answered with an
-    error. Where the writer is gone, nobody was told, and an empty log may have lost what it said."""
+    """Whether the stream's own writer ended it before its first event, so that its request was answered with an error.
+    If the writer is gone, its client was not told, and an empty log may have lost events."""
     if seal.last_seq > 0:
         return False
     lost = seal.fault is not None and seal.fault.code is FaultCode.INTERRUPTED
@@ -117,7 +117,7 @@ def _replay(meta: StreamMeta) -> Resumed:
 
 
 def refused(key: SessionKey, stream_id: str | None, reason: str) -> FaultError:
-    """A resume that failed. 409 where the stream exists but has no whole log, else 410."""
+    """The error of a failed resume: 409 if the stream exists but has no whole log, else 410."""
     return FaultError(
         Fault.of(
             FaultCode.RESUME_FAILED,

@@ -1,8 +1,7 @@
-"""One response reading one stream: replay by range while behind the window, then the shared feed."""
+"""One response reading one stream: from the log while it is behind the feed's window, then from the shared feed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -12,10 +11,12 @@ from ...deadlines import Deadline
 from ...decoding import decoding
 from ...errors import LogBrokenError, StoreCorruptError, StoreError, StreamGuardError
 from ...faults import Fault, FaultCode, Phase, Severity
+from ...retrying import Backoff
 from ...values import Event, EventKind, Position, StreamRef
 from ...wire.base import WireProtocol
 from ...wire.sse import KEEP_ALIVE
-from .feed import CHUNK_BYTES, LOG_UNREADABLE, is_tombstone
+from .feed import CHUNK_BYTES
+from .log_events import LOG_UNREADABLE, is_tombstone
 from .resume import why_broken
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Viewer", "ViewerCutError"]
 
-RETRY_SECONDS: Final = 0.1
+STORE_BACKOFF: Final = Backoff(0.02, 0.2)
+"""The pauses of a replay whose store fails."""
 WRITE_BYTES: Final = CHUNK_BYTES + CHUNK_BYTES // 2
-"""A chunk up to this size goes out in one write. A feed's has `CHUNK_BYTES` about; larger is only that of one event."""
+"""A chunk up to this size goes out in one write. A feed's chunks have about `CHUNK_BYTES`; only the chunk of one large
+event is larger than this."""
 
 
 class ViewerCutError(StreamGuardError):
@@ -44,8 +47,8 @@ class ViewerCutError(StreamGuardError):
 class Viewer:
     """Delivers one stream, from a position to its terminal, in chunks ready to send.
 
-    Not shared and not thread-safe. Cancelling what `poll` gives to await loses nothing: the position only moves with
-    what came of it.
+    Not shared and not thread-safe. Cancelling the awaitable that `poll` returned loses nothing: the position moves only
+    with its result.
     """
 
     __slots__ = (
@@ -91,33 +94,34 @@ class Viewer:
         self.position: int = after.seq
         """The last event delivered."""
         self._read_up_to = after
-        """The last event that was delivered from the log, or that it starts after."""
+        """The last event that was delivered from the log, or the event that the viewer starts after."""
         self.ids: bool = ids
         self.position_seen: int = after.seq
-        """Where it was when somebody looked last."""
+        """The position at the watchdog's last look."""
         self.last_at: float = now
-        """Loop time at which somebody looked and it had moved on, or had a keep-alive sent."""
+        """Loop time of the watchdog's last look that found the position moved or sent a keep-alive."""
         self.sending_since: float | None = None
-        """Loop time at which the response began the write it is in; the response sets it."""
+        """Loop time at which the response began its current write; None outside a write. The response sets it."""
         self.on_drop: Callable[[], None] | None = None
-        """Cancels the response's hanging write; the response sets it."""
+        """Cancels the response's hanging write. The response sets it."""
         self._patience_seconds = patience_seconds
-        """How long a replay may wait for a store that fails."""
+        """How long a replay waits for a store that fails."""
         self._on_close = on_close
         self.cut_reason: str | None = None
-        """Why somebody cut it, if so; its response may not have noticed yet."""
+        """Why the viewer was cut; None while it is not. Its response may not have noticed yet."""
         self._over = False
+        """The stream's end was delivered."""
         self._keep_alive = keep_alive
-        """What goes out while there is nothing to say."""
+        """The bytes sent while the stream has no new event."""
         self._keep_alive_due = False
         self._rest = memoryview(b"")
-        """Of a chunk too large for one write, what is still to be sent. Nothing else may come in between."""
+        """The unsent rest of a chunk that is too large for one write. Nothing else may be sent before it."""
         self._on_news: Callable[[], None] | None = None
         if feed is not None:
             feed.viewers.add(self)
 
     def listen(self, on_news: Callable[[], None]) -> None:
-        """Have `on_news` called whenever a `poll` may have something, until `close`. It must not raise."""
+        """Call `on_news` whenever `poll` may have something to send, until `close`. It must not raise."""
         if self.feed is not None:
             if self._on_news is not None:
                 self.feed.leave(self._on_news)
@@ -126,13 +130,14 @@ class Viewer:
 
     @property
     def listening(self) -> bool:
-        """Whether somebody is told of news."""
+        """Whether `listen` was called and `close` was not."""
         return self._on_news is not None
 
     def poll(self) -> bytes | Awaitable[bytes] | None:
         """The next chunk: whole SSE blocks, about 64 KiB at most; the next piece of a larger block; or a keep-alive.
-        Empty exactly when the stream's end went out and nothing follows. What has to be read from the store is there to
-        be awaited: a chunk too, but when that is empty one polls again. None when there is nothing yet.
+
+        Empty exactly when the stream's end went out and nothing follows. None when there is nothing to send yet. An
+        awaitable when the log has to be read: its result is a chunk too, but after an empty one the caller polls again.
 
         Raises:
             ViewerCutError: the rest cannot be delivered on this connection.
@@ -145,7 +150,7 @@ class Viewer:
                 chunk = feed.newest(self.position, ids=self.ids)
                 if chunk is None:
                     chunk, self.position = feed.take(self.position, ids=self.ids)
-                else:  # the one event that was just shown, as nearly always at reading speed
+                else:  # hot path: the one event that was just shown
                     self.position += 1
                 if not chunk:  # a terminal record without a wire form
                     continue
@@ -170,9 +175,9 @@ class Viewer:
             return None
 
     async def _replay(self, last_id: int | None) -> bytes:
-        """Up to 64 KiB of the log after the position; empty when its events have no wire form or it ended.
+        """Up to 64 KiB of the log after the position; empty when its events have no wire form or the log ended.
 
-        Past `last_id`, if there is one, the stream is not in the log: whoever fell behind there has lost it.
+        Events past `last_id`, if it is given, are not in the log: a viewer that fell behind there cannot catch up.
         """
         if last_id is not None and self.position >= last_id:
             raise ViewerCutError("slow")
@@ -203,7 +208,7 @@ class Viewer:
         return self._in_pieces(b"".join(parts))
 
     def _in_pieces(self, chunk: bytes) -> bytes:
-        """The chunk, or its first piece: one write of a large event would look like one that hangs."""
+        """The chunk, or its first piece: the single write of a large event would look like one that hangs."""
         if len(chunk) <= WRITE_BYTES:
             return chunk
         self._rest = memoryview(chunk)
@@ -214,12 +219,13 @@ class Viewer:
         return piece
 
     async def _read(self, after: Position) -> Sequence[Event]:
-        """The log after an event, at least one, however often the store fails within the patience there is.
+        """The log's events after event `after`, at least one. A failing store is asked again within the viewer's
+        patience.
 
         Raises:
-            ViewerCutError: the log does not go on from there, though it did; or the store failed for too long.
+            ViewerCutError: the log does not go on from there any more, or the store failed for too long.
         """
-        deadline = Deadline.after(self._patience_seconds)
+        retries = STORE_BACKOFF.retries(Deadline.after(self._patience_seconds))
         while True:
             try:
                 with suppress(LogBrokenError):
@@ -231,7 +237,7 @@ class Viewer:
             except StoreError as exc:
                 if self.cut_reason is not None:
                     raise ViewerCutError(self.cut_reason) from exc
-                if deadline.expired:
+                if not await retries.pause():
                     fault = Fault.of(
                         FaultCode.STORE_UNAVAILABLE,
                         phase=Phase.RESUME,
@@ -240,13 +246,12 @@ class Viewer:
                         stream_id=self.ref.stream_id,
                     )
                     raise ViewerCutError(str(fault.code), self.protocol.fault_frame(fault)) from exc
-            await asyncio.sleep(RETRY_SECONDS)
 
     def _unreadable(self) -> ViewerCutError:
         return self._gone(LOG_UNREADABLE)
 
     def _gone(self, reason: str) -> ViewerCutError:
-        """The log does not have the rest."""
+        """The error for a log that does not have the rest of the stream."""
         fault = Fault.of(
             FaultCode.RESUME_FAILED,
             severity=Severity.FATAL,
@@ -257,7 +262,7 @@ class Viewer:
         return ViewerCutError(reason, self.protocol.fault_frame(fault))
 
     def keep_alive(self) -> None:
-        """Have the next `poll` that finds nothing give a keep-alive."""
+        """Let the next `poll` that finds no event return a keep-alive."""
         self._keep_alive_due = True
         self._tell()
 
@@ -268,7 +273,7 @@ class Viewer:
         self._tell()
 
     def drop(self, reason: str) -> None:
-        """Cut the viewer although it hangs in a write."""
+        """Cut the viewer, and cancel the write that it hangs in."""
         self.cut(reason)
         if self.on_drop is not None:
             self.on_drop()
@@ -289,4 +294,4 @@ class Viewer:
 
 
 def _nothing(_: Viewer) -> None:
-    """What a closed viewer calls."""
+    """The `on_close` of a viewer that is closed already."""

@@ -1,17 +1,12 @@
-"""The viewers of a process, the feeds that are kept for them of streams other processes write, and what operators are
-told of their number."""
+"""The viewers of a process, and the feeds that it keeps for them of streams that other processes write."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import anyio
 
-from ...errors import StoreError
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import StreamMeta
@@ -27,12 +22,10 @@ from .viewer import Viewer
 
 __all__ = ["ViewerRegistry"]
 
-REPORTS: Final = 3.0
-"""For so many reports a worker's last one stands: two may fail, and a dead worker's viewers are soon forgotten."""
-
 
 class ViewerRegistry:
-    """Makes viewers. However many watch one remote stream, one follower serves them, for as long as one is left."""
+    """Makes viewers, and knows those that are open. One follower serves all viewers of a remote stream, until the last
+    one leaves."""
 
     def __init__(
         self,
@@ -49,28 +42,12 @@ class ViewerRegistry:
         self._local = local
         self._start = start
         self._feeds: dict[StreamRef, Feed] = {}
-        """The followed feed that the next viewer of a stream joins."""
+        """The followed feed that a stream's next viewer joins."""
         self._followed: dict[Feed, anyio.CancelScope] = {}
-        """What ends the following of each followed feed."""
+        """The scope of each feed's follower; cancelling it ends the following."""
         self.viewers: set[Viewer] = set()
-        self._worker = secrets.token_hex(8)
         self.presence: Presence = Presence(store, settings)
-        """Tells the writers of the streams that are followed here that they are viewed."""
-
-    async def run(self) -> None:
-        """Tell the store for ever how many view which stream here, every `heartbeat_seconds`, for operators. Nothing
-        else depends on it, so no event, viewer or request waits for it; while nobody views, nothing is said."""
-        seconds = self._settings.heartbeat_seconds
-        said = False
-        while True:
-            await asyncio.sleep(seconds)
-            counts = Counter(viewer.ref.stream_id for viewer in self.viewers)
-            if counts or said:
-                try:
-                    await self._store.report_viewers(self._worker, counts, seconds=seconds * REPORTS)
-                except StoreError:  # the breaker hears of that from those who need the store
-                    continue
-                said = bool(counts)
+        """Tells the writers of the streams that are followed here that they have viewers."""
 
     def resume(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of any stream, after event `after`: of this process's own feed if it has one."""
@@ -79,7 +56,7 @@ class ViewerRegistry:
         feed = self._local(ref)
         if feed is None:
             feed = self._feeds.get(ref)
-        if feed is not None and not feed.continues(after):  # the log has other events by now, or it lags behind
+        if feed is not None and not feed.continues(after):  # the log has other events by now, or the feed lags behind
             feed = None
         if feed is None and meta.state is not StreamState.CLOSED:
             feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
@@ -99,7 +76,7 @@ class ViewerRegistry:
         ids: bool,
         keep_alive: bytes = KEEP_ALIVE,
     ) -> Viewer:
-        """A viewer of a feed, or with None of a closed stream's log."""
+        """A viewer of a feed; without a feed, of a closed stream's log."""
         viewer = Viewer(
             reads=self._reads,
             ref=ref,
@@ -123,14 +100,14 @@ class ViewerRegistry:
         self._followed[feed] = scope = anyio.CancelScope()
 
         async def run() -> None:
-            # Not by cancelling the task: anyio would take that for the whole group's end.
+            # Ended by its scope, not by cancelling the task: anyio would take that for the end of the whole group.
             with scope:
                 await self._following(ref, feed)
 
         self._start(run)
 
     def cut_all(self, reason: str) -> None:
-        """Cut every viewer that does not have its stream's end yet."""
+        """Cut every viewer that has not had its stream's end yet."""
         for viewer in list(self.viewers):
             if viewer.feed is None or not viewer.feed.complete:
                 viewer.drop(reason)
@@ -148,7 +125,7 @@ class ViewerRegistry:
             self._leave(ref, feed)
 
     def _leave(self, ref: StreamRef, feed: Feed) -> None:
-        """Follow a feed no longer; who comes now gets a new one."""
+        """Stop following a feed; the stream's next viewer gets a new one."""
         if self._feeds.get(ref) is feed:
             del self._feeds[ref]
         self.presence.end(feed)
