@@ -20,15 +20,15 @@ from streamguard.saving.outbox_payload import read_payload
 from streamguard.stores.records import Terminal
 from streamguard.stores.redis.claims import decode_claim
 from streamguard.stores.redis.codec import (
-    META_FIELDS,
     STATUSES,
     append_reply,
     decode_events,
     decode_meta,
     decode_seal,
-    text,
+    decode_text,
 )
 from streamguard.stores.redis.keys import decode_member
+from streamguard.stores.redis.record_fields import META_FIELDS
 from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
@@ -93,7 +93,7 @@ def test_every_reader_has_one_error_for_junk(
 
 def test_a_text_that_is_no_utf_8_is_an_unexpected_answer() -> None:
     with pytest.raises(StoreCorruptError):
-        text(b"\xff")
+        decode_text(b"\xff")
 
 
 @pytest.mark.parametrize("reply", [[99, 0, 0], [b"0", 0, 0], [0], [], b"OK", None, [len(STATUSES), 0, 0]])

@@ -1,43 +1,277 @@
-"""Lua for rooms that keep their things in Redis: the text of their scripts, the client they are handed, and how what
-comes of a call is read.
+"""Lua scripts for Redis: how one is stated, loaded and called, and how its reply is read.
+
+A script is stated once, as a `Call`: its keys, its arguments and its reply, by name and type. From that statement come
+the locals that its Lua begins with and the call in Python, which mypy checks. The heading of the Lua file repeats the
+names for whoever reads the file alone; a heading that differs from the statement fails at import.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from importlib import resources
-from typing import Final, Protocol
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Protocol,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from .decoding import decoding
 from .errors import MessageStoreError, QuotaError, StoreCorruptError, StoreError
 
-__all__ = ["ScriptClient", "ScriptErrors", "as_bytes", "as_int", "as_items", "read_scripts"]
+__all__ = ["Call", "Digits", "Key", "Rest", "ScriptClient", "ScriptErrors", "Word", "read_reply", "read_scripts"]
+
+Word = str | bytes | int
+"""What is sent to a script."""
+
+R = TypeVar("R")
+
+Key = Annotated[bytes, "key"]
+"""A key that a script works on: in Lua, text."""
+
+Digits = Annotated[int, "digits"]
+"""A number that Lua keeps as text: it is compared with stored text, or has more digits than Lua writes (14)."""
+
+Rest = Annotated[Sequence[Word], "rest"]
+"""All further arguments. For a field `ids` of this kind, the local in Lua is `ids_from`: the index in `ARGV` of the
+first."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Call(Generic[R]):
+    """A call of one script: a subclass states the script, its fields are the keys and then the arguments, in order.
+
+    In Lua each field is a local of its name. An `int` is a number there, or nil for None; a `bool` is a boolean;
+    everything else is text. `R` is the type of the reply: see `read_reply`.
+    """
+
+    script: ClassVar[str] = ""
+    """The name of its file."""
+    prelude: ClassVar[str]
+    """The Lua that gives keys and arguments their names."""
+    key_names: ClassVar[tuple[str, ...]]
+    argument_names: ClassVar[tuple[str, ...]]
+    reply_type: ClassVar[Any]
+    _has_rest: ClassVar[bool]
+    _sent_otherwise: ClassVar[tuple[int, ...]]
+
+    def __init_subclass__(cls, *, script: str = "") -> None:
+        super().__init_subclass__()
+        dataclass(kw_only=True)(cls)  # frozen for mypy alone: a frozen one takes twice as long to make
+        if not script:
+            return  # a group of fields that several scripts have in common
+        hints = get_type_hints(cls, include_extras=True)
+        kinds = {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type] # a dataclass now
+        cls.script = script
+        cls.key_names = tuple(name for name, hint in kinds.items() if hint == Key)
+        cls.argument_names = tuple(kinds)[len(cls.key_names) :]
+        if tuple(kinds)[: len(cls.key_names)] != cls.key_names or Rest in list(kinds.values())[:-1]:
+            raise TypeError(f"{cls.__name__}: keys come first, and Rest comes last")
+        cls.prelude = _prelude(cls.key_names, {name: kinds[name] for name in cls.argument_names})
+        cls.reply_type = next(get_args(base)[0] for base in cls.__orig_bases__ if get_args(base))  # type: ignore[attr-defined] # generic
+        cls._has_rest = Rest in kinds.values()
+        cls._sent_otherwise = tuple(n for n, hint in enumerate(kinds.values()) if hint is bool or _is_optional(hint))
+
+    def words(self) -> tuple[Word, ...]:
+        """The keys and the arguments, as they are sent."""
+        words = list(vars(self).values())  # in the order of the fields, in which a dataclass sets them
+        for n in self._sent_otherwise:
+            if words[n] is None or words[n] is False:
+                words[n] = ""
+            elif words[n] is True:
+                words[n] = "1"
+        if self._has_rest:
+            words += words.pop()
+        return tuple(words)
+
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys alone."""
+        return cast("tuple[bytes, ...]", self.words()[: len(self.key_names)])
+
+    def arguments(self) -> tuple[Word, ...]:
+        """The arguments alone, as they are sent."""
+        return self.words()[len(self.key_names) :]
+
+    def read(self, reply: object) -> R:
+        """The script's reply.
+
+        Raises:
+            TypeError, ValueError: it is no such reply.
+        """
+        return cast("R", read_reply(self.reply_type, reply))
+
+
+def _is_optional(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
+
+
+def _prelude(keys: Sequence[str], arguments: Mapping[str, Any]) -> str:
+    names, values = [], []
+    for n, (name, hint) in enumerate(arguments.items(), start=1):
+        names.append(f"{name}_from" if hint == Rest else name)
+        if hint == Rest:
+            values.append(f"{n}")
+        elif hint is bool:
+            values.append(f"ARGV[{n}] == '1'")
+        elif hint is int or (_is_optional(hint) and int in get_args(hint)):
+            values.append(f"tonumber(ARGV[{n}])")
+        else:
+            values.append(f"ARGV[{n}]")
+    lines = [f"local {', '.join(keys)} = {', '.join(f'KEYS[{n}]' for n in range(1, len(keys) + 1))}"]
+    if names:
+        lines.append(f"local {', '.join(names)} = {', '.join(values)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+# -- replies ----------------------------------------------------------------------------------------------------------
+
+
+def read_reply(kind: Any, reply: object) -> Any:
+    """A reply, or a part of one, as a value of the type `kind`.
+
+    `int`, `bytes` and `object` are taken as they are; `X | None` may be nil; `list[X]` has any number of them; a
+    `NamedTuple` is a list with its fields in order: those with a default may be missing, since Lua drops nils at the
+    end, and a last one of type `tuple[X, ...]` takes all the rest.
+
+    Raises:
+        TypeError, ValueError: it is no such value.
+    """
+    return _reader_of(kind)(reply)
+
+
+_Reader = Callable[[object], Any]
+
+
+@cache
+def _reader_of(kind: Any) -> _Reader:
+    if kind is object:
+        return lambda reply: reply
+    if _is_optional(kind):
+        (present,) = (_reader_of(one) for one in get_args(kind) if one is not type(None))
+        return lambda reply: None if reply is None else present(reply)
+    if (made := get_origin(kind)) in (list, tuple):
+        item = _reader_of(get_args(kind)[0])
+        return lambda reply: made([item(one) for one in _list(reply)])
+    if hasattr(kind, "_fields"):
+        return _fields_reader(kind)
+
+    def read(reply: object) -> object:
+        if type(reply) is not kind:
+            raise TypeError(f"not {kind.__name__}")
+        return reply
+
+    return read
+
+
+def _fields_reader(kind: Any) -> _Reader:
+    hints = get_type_hints(kind)
+    has_rest = get_origin(hints[kind._fields[-1]]) is tuple
+    readers = [_reader_of(hints[name]) for name in kind._fields]
+    fixed = readers[:-1] if has_rest else readers
+    least = sum(name not in kind._field_defaults for name in kind._fields[: len(fixed)])
+
+    def read_fields(reply: object) -> object:
+        found = _list(reply)
+        if len(found) < least or (len(found) > len(fixed) and not has_rest):
+            raise ValueError(f"a reply of {len(found)} parts")
+        values = [read(part) for read, part in zip(fixed, found, strict=False)]
+        if has_rest and len(found) > len(fixed):
+            values.append(readers[-1](found[len(fixed) :]))
+        return kind(*values)
+
+    return read_fields
+
+
+def _list(reply: object) -> list[object]:
+    if not isinstance(reply, list):
+        raise TypeError("not a list")
+    return reply
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
 
 _INCLUDE: Final = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+_HEADING: Final = re.compile(r"(?:-- .*\n)+")
+_PART: Final = re.compile(r"^-- (KEYS|ARGV|Reply): (.*(?:\n--  .*)*)", re.MULTILINE)
+_EXPLAINED: Final = re.compile(r"\([^()]*\)")
 
 
-def read_scripts(package: str, constants: Mapping[str, object]) -> dict[str, str]:
-    """The scripts in a package's `lua` directory, by name: includes resolved, constants put in.
+def read_scripts(
+    package: str, calls: Iterable[type[Call[Any]]], constants: Mapping[str, object], *, by_hand: Iterable[str] = ()
+) -> dict[str, str]:
+    """The scripts in a package's `lua` directory, by name: locals put before, includes resolved, constants put in.
 
-    To be called while importing: a store may be made on an event loop, which must not block.
+    To be called while importing: a store may be made on an event loop, which must not block. `by_hand` are scripts
+    without a statement.
+
+    Raises:
+        ValueError: a script and its statement differ, or one is there without the other.
     """
     directory = resources.files(package) / "lua"
     included = {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in (directory / "include").iterdir()}
+    stated = {call.script: call for call in calls}
 
     def whole(source: str) -> str:
         return _INCLUDE.sub(lambda match: whole(included[match[1]]), source)
 
     sources = {}
     for file in directory.iterdir():
-        if file.name.endswith(".lua"):
-            source = whole(file.read_text("utf-8"))
-            for name, value in constants.items():
-                source = source.replace(name, str(value))
-            sources[file.name.removesuffix(".lua")] = source
+        if not file.name.endswith(".lua"):
+            continue
+        name, source = file.name.removesuffix(".lua"), file.read_text("utf-8")
+        if name not in by_hand:
+            if name not in stated:
+                raise ValueError(f"{file.name}: no call states it")
+            _check_heading(stated[name], source)
+            source = stated.pop(name).prelude + source
+        source = whole(source)
+        for constant, value in constants.items():
+            source = source.replace(constant, str(value))
+        sources[name] = source
+    if stated:
+        raise ValueError(f"no such script: {', '.join(stated)}")
     return sources
+
+
+def _check_heading(call: type[Call[Any]], source: str) -> None:
+    """Compare the comment that a script begins with with its statement.
+
+    Raises:
+        ValueError: it names other keys or arguments, or not all of the reply's fields in their order.
+    """
+    heading = _HEADING.match(source)
+    parts = {} if heading is None else {match[1]: match[2] for match in _PART.finditer(heading[0])}
+    for part, names in (("KEYS", call.key_names), ("ARGV", call.argument_names)):
+        text = parts.get(part, "")
+        while _EXPLAINED.search(text):
+            text = _EXPLAINED.sub("", text)
+        named = [one.strip(" \n-…") for one in text.split(",")]
+        if named != (list(names) or ["none"]):
+            raise ValueError(f"{call.script}.lua: {part} are {', '.join(names) or 'none'} by its statement")
+    if "Reply" not in parts:
+        raise ValueError(f"{call.script}.lua does not say what it replies")
+    kind = call.reply_type
+    kind = next((one for one in get_args(kind) if one is not type(None)), kind) if _is_optional(kind) else kind
+    names = getattr(kind, "_fields", ())
+    if re.search(r"\b.*?\b".join(names), parts["Reply"], re.DOTALL) is None:
+        raise ValueError(f"{call.script}.lua: the reply is {', '.join(names)} by its statement")
+
+
+# -- clients ----------------------------------------------------------------------------------------------------------
 
 
 class ScriptClient(Protocol):
@@ -60,7 +294,7 @@ class ScriptClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScriptErrors:
-    """What a room raises when a script of its fails."""
+    """What a store raises when one of its scripts fails."""
 
     invalid: type[MessageStoreError | QuotaError]
     timeout: type[MessageStoreError | QuotaError]
@@ -82,24 +316,3 @@ class ScriptErrors:
         """Around the reading of a reply."""
         with decoding(lambda: self.invalid(f"{operation}: what Redis holds there is damaged", operation=operation)):
             yield
-
-
-def as_items(reply: object) -> list[object]:
-    """A reply that is a list."""
-    if not isinstance(reply, list):
-        raise TypeError("not a list")
-    return reply
-
-
-def as_bytes(reply: object) -> bytes:
-    """A reply that is a text."""
-    if not isinstance(reply, bytes):
-        raise TypeError("not bytes")
-    return reply
-
-
-def as_int(reply: object) -> int:
-    """A reply that is a number."""
-    if not isinstance(reply, int):
-        raise TypeError("not a number")
-    return reply

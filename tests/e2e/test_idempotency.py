@@ -188,7 +188,11 @@ async def test_a_first_request_that_comes_too_late_joins_the_one_that_took_its_p
     assert (runs(session, other), runs(session, late)) == (1, 0)
 
 
-STEPS = {"the claim": ("request", b""), "the registration": ("register", b""), "the beginning": ("request", b'!"')}
+STEPS = {
+    "the claim": ("claim_request", b""),
+    "the registration": ("register", b""),
+    "the beginning": ("claim_request", b'!"'),
+}
 
 
 @pytest.mark.parametrize("step", STEPS)

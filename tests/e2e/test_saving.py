@@ -133,8 +133,8 @@ STEPS: dict[str, tuple[str | None, tuple[str, str] | None]] = {
     "while it is saved": ("slow", None),
     "after the save": (None, ("request", "close")),
     "after the close": (None, ("reply", "close")),
-    "before the outbox entry": ("fail", ("request", "enter")),
-    "after the outbox entry": ("fail", ("reply", "enter")),
+    "before the outbox entry": ("fail", ("request", "enter_outbox")),
+    "after the outbox entry": ("fail", ("reply", "enter_outbox")),
     "before a close that owes": ("fail", ("request", "close")),
     "after a close that owes": ("fail", ("reply", "close")),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from importlib import resources
 from pathlib import Path
 
 import anyio
@@ -347,12 +346,3 @@ async def test_what_is_refused_never_reaches_redis(
     with pytest.raises(MessageInvalidError):
         await store.open_session(SessionKey("owner", "x" * 257))
     assert redis_server.client(redis_database).dbsize() == 0
-
-
-async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
-    directory = resources.files("streamguard.messages.redis") / "lua"
-    names = {file.name.removesuffix(".lua") for file in directory.iterdir()}
-    assert names == {"include", "open", "append", "supersede", "get", "list", "last", "mark", "delete"}
-    for name in names - {"include"}:
-        lines = (directory / f"{name}.lua").read_text().splitlines()
-        assert [line[:8] for line in lines[1:4]] == ["-- KEYS:", "-- ARGV:", "-- Reply"], name

@@ -49,45 +49,45 @@ class Bug(NamedTuple):
 
 BUGS = {
     "what is held is not looked at": Bug(
-        "if found[2] + found[3] + asked[ARGV[i]] >", "if found[2] + asked[ARGV[i]] >", frozenset({"I8"})
+        "if counters.used + counters.held + asked_of[unit] >", "if counters.used + asked_of[unit] >", frozenset({"I8"})
     ),
     "what is used is not looked at": Bug(
-        "if found[2] + found[3] + asked[ARGV[i]] >", "if found[3] + asked[ARGV[i]] >", frozenset({"I8"})
+        "if counters.used + counters.held + asked_of[unit] >", "if counters.held + asked_of[unit] >", frozenset({"I8"})
     ),
     "a repeated reservation is made again": Bug(
         "local record = find(id)\nif record then\n  local same",
-        "local record = find(id)\nif record and record[1] ~= 'reserved' then\n  local same",
+        "local record = find(id)\nif record and record.state ~= 'reserved' then\n  local same",
         frozenset({"balance", "repeat", "once"}),
     ),
     "a repeated commit charges again": Bug(
-        "if record[1] == 'reserved' or record[1] == 'expired' then",
-        "if record[1] ~= 'released' then",
+        "if record.state == 'reserved' or record.state == 'expired' then",
+        "if record.state ~= 'released' then",
         frozenset({"once", "repeat", "balance"}),
     ),
     "a released reservation can be charged": Bug(
-        "if record[1] == 'reserved' or record[1] == 'expired' then",
-        "if record[1] ~= 'committed' then",
+        "if record.state == 'reserved' or record.state == 'expired' then",
+        "if record.state ~= 'committed' then",
         frozenset({"once"}),
     ),
     "a late commit frees what is free": Bug(
-        "local held = record[1] == 'reserved'", "local held = true", frozenset({"balance"})
+        "local held = record.state == 'reserved'", "local held = true", frozenset({"balance"})
     ),
     "a commit does not free what was held": Bug(
-        "if held then found[3] = found[3] - amount[2] end", "", frozenset({"balance"})
+        "if held then counters.held = counters.held - amount.reserved end", "", frozenset({"balance"})
     ),
     "a late commit is free": Bug(
-        "record[3] = record[1] == 'expired' and '1' or ''\n",
-        "if record[1] == 'expired' then return {'unknown'} end\n",
+        "record.late = record.state == 'expired' and '1' or ''\n",
+        "if record.state == 'expired' then return {'unknown'} end\n",
         frozenset({"twins"}),
     ),
     "an expired reservation is renewed": Bug(
-        "if record and record[1] == 'reserved' then\n    record[2]",
-        "if record and record[1] ~= 'committed' then\n    record[1] = 'reserved' record[2]",
+        "if record and record.state == 'reserved' then\n    record.deadline",
+        "if record and record.state ~= 'committed' then\n    record.state = 'reserved' record.deadline",
         frozenset({"once", "balance"}),
     ),
     "a release charges": Bug(
-        "finish(ARGV[4], record, 'released', at + ARGV[2])",
-        "record[4][1][3] = '1' finish(ARGV[4], record, 'released', at + ARGV[2])",
+        "finish(id, record, 'released', at + remember_ms)",
+        "record.amounts[1].charged = '1' finish(id, record, 'released', at + remember_ms)",
         frozenset({"balance"}),
     ),
 }

@@ -433,7 +433,7 @@ async def test_a_registration_is_one_exchange(own_redis: Callable[[], RedisServe
 
 
 async def test_a_changed_line_of_lua_is_run(redis_url: str) -> None:
-    broken = Scripts.load().replacing("append", "if m[1] ~= ARGV[1] then", "if false then")
+    broken = Scripts.load().replacing("append", "if stored_epoch ~= epoch then", "if false then")
     store = RedisStore(redis_url, scripts=broken)
     try:
         ref = await begin(store)

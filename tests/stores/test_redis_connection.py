@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import traceback
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from streamguard.errors import ConfigurationError, StoreUnavailableError
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.driver import Address
 from streamguard.stores.redis.errors import mapped_errors
-from streamguard.stores.redis.scripts import Scripts
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
 from ..harness.redis import RedisServer, free_port, redis_binary
@@ -210,23 +208,3 @@ async def test_a_server_that_hides_its_facts_is_no_warning(own_redis: Callable[.
     store = RedisStore(f"redis://quiet:secret@127.0.0.1:{server.port}")
     assert await store.start() == []
     await store.aclose()
-
-
-# -- scripts ----------------------------------------------------------------------------------------------------------
-
-
-async def test_each_script_begins_by_saying_what_it_takes_and_gives() -> None:
-    directory = resources.files("streamguard.stores.redis") / "lua"
-    names = {file.name.removesuffix(".lua") for file in directory.iterdir() if file.name.endswith(".lua")}
-    assert names == set(Scripts.load().sources)
-    for name in names:
-        lines = (directory / f"{name}.lua").read_text().splitlines()
-        heading = [
-            line for number, line in enumerate(lines) if all(one.startswith("-- ") for one in lines[: number + 1])
-        ]
-        assert any(line.startswith("-- KEYS: ") for line in heading), name
-        assert any(line.startswith("-- ARGV: ") for line in heading), name
-        assert any(line.startswith("-- Reply: ") for line in heading), name
-    for name, source in Scripts.load().sources.items():
-        assert "--@" not in source, name
-        assert "@META" not in source, name

@@ -15,9 +15,11 @@ from streamguard.faults import Fault, FaultCode
 from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.records import Hint, Seal, Status, Terminal
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis.codec import decode_hint, decode_seal, items, pack_held, seal_json, text, usage_json
+from streamguard.stores.redis.calls import SealStream
+from streamguard.stores.redis.codec import decode_hint, decode_seal, decode_text, pack_held, seal_json, usage_json
 from streamguard.stores.redis.driver import Reply
 from streamguard.stores.redis.keys import Keys
+from streamguard.stores.redis.sharded_index import read_answer
 from streamguard.testing._stream_store.steps import (
     a_seal,
     begin,
@@ -123,11 +125,13 @@ def test_a_hint_that_is_cut_off_is_an_empty_one(cut: int) -> None:
     assert decode_hint(whole[:-cut]) == Hint(0, (), False)
 
 
-@pytest.mark.parametrize("read", [items, text])
-def test_a_script_that_answers_something_else_is_reported(read: Callable[[Reply], object]) -> None:
-    for reply in (None, 3):
-        with pytest.raises(StoreCorruptError, match="unexpected"):
-            read(reply)
+@pytest.mark.parametrize("reply", [None, 3, [], [b"0"], [0, b"a", b"1", b"", b"", b"more"]])
+def test_a_script_that_answers_something_else_is_reported(reply: Reply) -> None:
+    sealing = SealStream(meta_key=b"key", epoch=1, last_seq=b"1", seal=b"{}", usage=b"", held=b"")
+    with pytest.raises(StoreCorruptError, match="unexpected"):
+        read_answer("seal", sealing, reply)
+    with pytest.raises(StoreCorruptError, match="unexpected"):
+        decode_text(reply)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from ...decoding import read_json
 from ...errors import (
@@ -22,23 +21,27 @@ from ...errors import (
     MessageTimeoutError,
     MessageUnavailableError,
 )
-from ...lua import ScriptClient, ScriptErrors, as_bytes, as_int, as_items, read_scripts
+from ...lua import Call, ScriptClient, ScriptErrors, read_scripts
 from ...offloading import offloaded
 from ...values import FORMAT_VERSION, SessionKey
 from ...wire.large_json import LARGE
 from ..base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from ..branches import LAST_POSITION, request_of
 from ..content import Clash, check_ids, check_limit, check_superseding, conflict, decode_content, encoded, read_status
+from . import calls
+from .calls import CALLS
 
 __all__ = ["RedisMessageStore"]
+
+R = TypeVar("R")
 
 _LONGEST_SECONDS: Final = 3_153_600_000.0
 """A hundred years: what is meant to stay does not belong here."""
 
 _SCRIPTS: Final = MappingProxyType(
-    read_scripts(__package__, {"@FORMAT_VERSION@": FORMAT_VERSION, "@LAST_POSITION@": LAST_POSITION})
+    read_scripts(__package__, CALLS, {"@FORMAT_VERSION@": FORMAT_VERSION, "@LAST_POSITION@": LAST_POSITION})
 )
-"""Lua by step."""
+"""Lua by script name."""
 
 MANY: Final = 100
 """So many messages may take a while however small they are."""
@@ -72,27 +75,35 @@ class RedisMessageStore(MessageStore):
 
     async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
-        reply = await self._call("open_session", "open", key, self._ttl_ms, key.owner, key.session_id)
+        opened = await self._call(
+            "open_session",
+            calls.Open(session_key=self._key(key), ttl_ms=self._ttl_ms, owner=key.owner, session_id=key.session_id),
+        )
         with _ERRORS.reading("open_session"):
-            word, branch = as_items(reply)
-            return Opened({b"created": True, b"present": False}[as_bytes(word)], as_int(branch))
+            return Opened({b"created": True, b"present": False}[opened.answer], opened.branch)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         check_ids("append", key, message.message_id, message.stream_id, message.continues, message.replies_to)
         content, digest = await encoded("append", message)
-        reply = await self._call(
+        answer = await self._call(
             "append",
-            "append",
-            key,
-            self._ttl_ms,
-            message.message_id,
-            *_fields(message, content, digest),
-            "" if message.branch is None else message.branch,
+            calls.Append(
+                session_key=self._key(key),
+                ttl_ms=self._ttl_ms,
+                id=message.message_id,
+                writer=_writer(message.stream_id),
+                continues=_continued(message),
+                digest=digest,
+                status=message.status,
+                content=content,
+                answers=_named(message.replies_to),
+                asked_branch=message.branch,
+            ),
         )
-        if reply == b"missing":
+        if answer == b"missing":
             raise MessageNotFoundError("append: there is no such session; open it first", operation="append")
         with _ERRORS.reading("append"):
-            word = as_bytes(reply).decode()
+            word = answer.decode()
             if word in frozenset(Appended):
                 return Appended(word)
             clash = Clash(word)
@@ -102,83 +113,102 @@ class RedisMessageStore(MessageStore):
         self, key: SessionKey, *, by: str, start: str | None, after: str | None, message: Message | None = None
     ) -> Superseded:
         check_superseding(key, by, start, after, message)
-        fields: list[str | bytes] = [""]
         digest = None
+        call = calls.Supersede(
+            session_key=self._key(key),
+            ttl_ms=self._ttl_ms,
+            by=by,
+            start=_named(start),
+            after=_named(after),
+            request=request_of(start, after, None, None),
+        )
         if message is not None:
             content, digest = await encoded("supersede", message)
-            fields = [_named(message.message_id), *_fields(message, content, digest)]
-        request = request_of(start, after, message, digest)
-        reply = await self._call(
-            "supersede", "supersede", key, self._ttl_ms, by, _named(start), _named(after), request, *fields
-        )
-        if reply == [b"missing"]:
+            call = replace(
+                call,
+                request=request_of(start, after, message, digest),
+                named_id=_named(message.message_id),
+                writer=_writer(message.stream_id),
+                continues=_continued(message),
+                digest=digest,
+                status=message.status,
+                content=content,
+                answers=_named(message.replies_to),
+            )
+        reply = await self._call("supersede", call)
+        if reply.answer == b"missing":
             raise MessageNotFoundError("supersede: there is no such session; open it first", operation="supersede")
         with _ERRORS.reading("supersede"):
-            word, *answer = as_items(reply)
-            if word == b"superseded":
-                branch, hidden, appended = answer
-                said = as_bytes(appended).decode()
-                return Superseded(as_int(branch), as_int(hidden), Appended(said) if said else None)
-            clash = Clash(as_bytes(word).decode())
+            if reply.answer == b"superseded":
+                appended = reply.appended.decode()
+                return Superseded(reply.branch, reply.hidden, Appended(appended) if appended else None)
+            clash = Clash(reply.answer.decode())
         raise conflict(clash, "supersede")
 
     async def get(self, key: SessionKey, message_id: str, *, branches: bool = False) -> StoredMessage:
         check_ids("get", key, message_id)
-        reply = await self._call("get", "get", key, message_id, "1" if branches else "")
-        if reply == [b"missing"]:
+        found = await self._call("get", calls.Get(session_key=self._key(key), id=message_id, branches=branches))
+        if found.answer == b"missing":
             raise MessageNotFoundError("get: there is no such message", operation="get")
         with _ERRORS.reading("get"):
-            _, *record = as_items(reply)
-            return await offloaded(lambda: _stored(record), large=_is_large(record))
+            return await _read(found)
 
     async def list(
         self, key: SessionKey, *, after: int = 0, limit: int = 100, branches: bool = False
     ) -> list[StoredMessage]:
         check_ids("list", key)
         check_limit(limit)
-        reply = await self._call("list", "list", key, max(after, 0), limit, int(branches))
+        listed = await self._call(
+            "list", calls.List(session_key=self._key(key), after=max(after, 0), limit=limit, branches=branches)
+        )
+        records = listed.messages
         with _ERRORS.reading("list"):
-            _, *records = as_items(reply)
-            large = any(_is_large(as_items(record)) for record in records) or len(records) > MANY
-            return await offloaded(lambda: [_stored(as_items(record)) for record in records], large=large)
+            large = any(_is_large(record) for record in records) or len(records) > MANY
+            return await offloaded(lambda: [_stored(record) for record in records], large=large)
 
     async def last(self, key: SessionKey) -> StoredMessage | None:
         check_ids("last", key)
-        reply = await self._call("last", "last", key)
+        found = await self._call("last", calls.Last(session_key=self._key(key)))
+        if found.answer == b"missing":
+            return None
         with _ERRORS.reading("last"):
-            word, *record = as_items(reply)
-            if word == b"missing":
-                return None
-            return await offloaded(lambda: _stored(record), large=_is_large(record))
+            return await _read(found)
 
     async def mark(self, key: SessionKey, message_id: str, status: MessageStatus) -> None:
         check_ids("mark", key, message_id)
-        if await self._call("mark", "mark", key, self._ttl_ms, message_id, status) == b"missing":
+        marking = calls.Mark(session_key=self._key(key), ttl_ms=self._ttl_ms, id=message_id, status=status)
+        if await self._call("mark", marking) == b"missing":
             raise MessageNotFoundError("mark: there is no such message", operation="mark")
 
     async def delete_session(self, key: SessionKey) -> None:
         check_ids("delete_session", key)
-        await self._call("delete_session", "delete", key)
+        await self._call("delete_session", calls.Delete(session_key=self._key(key)))
 
     def _key(self, key: SessionKey) -> bytes:
         """The session's one key. Ids from outside never reach it: a digest stands for them, the cluster's hash tag."""
         name = json.dumps([key.owner, key.session_id]).encode()
         return f"{self._namespace}:{{c.{hashlib.blake2b(name, digest_size=16).hexdigest()}}}".encode()
 
-    async def _call(self, operation: str, script: str, key: SessionKey, *args: str | bytes | int) -> object:
+    async def _call(self, operation: str, call: Call[R]) -> R:
         with _ERRORS.calling(operation):
-            reply = await self._client.call(operation, _SCRIPTS[script], (self._key(key),), args)
+            reply = await self._client.call(operation, _SCRIPTS[call.script], call.keys(), call.arguments())
         if reply in (b"newer", [b"newer"]):
             raise MessageFormatError(
                 f"{operation}: this session was written by a later version of streamguard; upgrade this process",
                 operation=operation,
             )
-        return reply
+        with _ERRORS.reading(operation):
+            return call.read(reply)
 
 
 def _writer(stream_id: str | None) -> str:
-    """How the scripts call who wrote a message."""
+    """How the scripts call the writer of a message."""
     return "-" if stream_id is None else f"+{stream_id}"
+
+
+def _continued(message: Message) -> str:
+    """How the scripts call the writer that a message continues, if any."""
+    return "" if message.continues is None else _writer(message.continues)
 
 
 def _named(message_id: str | None) -> str:
@@ -186,29 +216,27 @@ def _named(message_id: str | None) -> str:
     return "" if message_id is None else f"+{message_id}"
 
 
-def _fields(message: Message, content: bytes, digest: str) -> tuple[str | bytes, ...]:
-    """What the scripts are given of a message besides its id."""
-    continues = "" if message.continues is None else _writer(message.continues)
-    return _writer(message.stream_id), continues, digest, message.status, content, _named(message.replies_to)
+async def _read(found: calls.MessageAnswer) -> StoredMessage:
+    record = found.message
+    if record is None:
+        raise TypeError("no message")
+    return await offloaded(lambda: _stored(record), large=_is_large(record))
 
 
-def _is_large(record: Sequence[object]) -> bool:
+def _is_large(record: calls.Record) -> bool:
     """Whether reading it takes a while."""
-    return sum(len(one) for one in record if isinstance(one, bytes)) >= LARGE
+    return sum(len(field) for field in record if isinstance(field, bytes)) >= LARGE
 
 
-def _stored(record: Sequence[object]) -> StoredMessage:
-    """A message as `record` in prelude.lua gives it: a position, which may be a number, and bytes."""
-    position, *fields, branch, superseded = record
-    name, content, *others = (as_bytes(one) for one in fields)
-    writers, status, created_ms, updated_ms = (one.decode() for one in others)
-    stored_in = 0 if branch is None else int(as_bytes(branch))
+def _stored(record: calls.Record) -> StoredMessage:
+    """A message as its record says it."""
+    stored_in = 0 if record.branch is None else int(record.branch)
     return StoredMessage(
-        message=replace(decode_content(name.decode(), content), branch=stored_in),
-        position=position if isinstance(position, int) else int(as_bytes(position)),
-        status=read_status(status),
-        streams=tuple(writer[1:] for writer, _ in read_json(writers) if writer != "-"),
-        created_at=int(created_ms) / 1000,
-        updated_at=int(updated_ms) / 1000,
-        superseded=None if superseded is None else int(as_bytes(superseded)),
+        message=replace(decode_content(record.message_id.decode(), record.content), branch=stored_in),
+        position=record.position,
+        status=read_status(record.status.decode()),
+        streams=tuple(writer[1:] for writer, _ in read_json(record.writers.decode()) if writer != "-"),
+        created_at=int(record.created_ms) / 1000,
+        updated_at=int(record.updated_ms) / 1000,
+        superseded=None if record.superseded is None else int(record.superseded),
     )

@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from ...decoding import DAMAGE, read_json
-from ...lua import ScriptClient, as_bytes, as_items
+from ...lua import ScriptClient
 from ...values import SessionKey, StreamRef
-from .scripts import called, undamaged
+from .calls import ClaimDue, EnterIndex, MoveEntries
+from .scripts import run
 
 __all__ = ["SHARDS", "ReservationIndex"]
 
@@ -39,9 +40,10 @@ class ReservationIndex:
 
     async def enter(self, ref: StreamRef, look_in_ms: int) -> None:
         """Enter a reservation that is about to be made. One that is there stays: too early corrects itself."""
-        await called(
-            self._client, "reserve", "enter", [self._key(_shard(ref))], (look_in_ms, self._ttl_ms, _member(ref))
+        entering = EnterIndex(
+            shard_key=self._key(_shard(ref)), look_in_ms=look_in_ms, ttl_ms=self._ttl_ms, member=_member(ref)
         )
+        await run(self._client, "reserve", entering)
 
     async def leave(self, ref: StreamRef) -> None:
         """Remove a reservation."""
@@ -51,8 +53,8 @@ class ReservationIndex:
         """Look at reservations of a shard again in so many milliseconds, or never for None."""
         if not moves:
             return
-        args = [word for ref, ms in moves.items() for word in (_member(ref), "" if ms is None else ms)]
-        await called(self._client, operation, "move", [self._key(shard)], args)
+        words = [word for ref, ms in moves.items() for word in (_member(ref), "" if ms is None else ms)]
+        await run(self._client, operation, MoveEntries(shard_key=self._key(shard), moves=words))
 
     async def claimed(self, limit: int, claim_ms: int) -> AsyncIterator[tuple[int, list[StreamRef]]]:
         """Claim up to `limit` reservations whose time has come, shard by shard: nobody else gets them for
@@ -61,9 +63,8 @@ class ReservationIndex:
         first, left = self._next_shard, limit
         for shard in range(first, first + SHARDS):
             shard %= SHARDS
-            reply = await called(self._client, "due", "claim", [self._key(shard)], (claim_ms, self._ttl_ms, left))
-            with undamaged("due"):
-                members = [as_bytes(member) for member in as_items(reply)]
+            claiming = ClaimDue(shard_key=self._key(shard), claim_ms=claim_ms, ttl_ms=self._ttl_ms, count=left)
+            members = await run(self._client, "due", claiming)
             refs = [ref for member in members if (ref := _named(member)) is not None]
             left -= len(refs)
             self._next_shard = (shard + 1) % SHARDS

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from ...errors import QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError
-from ...lua import ScriptClient, ScriptErrors, read_scripts
+from ...lua import Call, ScriptClient, ScriptErrors, read_scripts
 from ...values import FORMAT_VERSION
 from ..ledger import SWEEP
 from ..limits import ANCHOR_MS, MAX_AMOUNT
+from .calls import CALLS
 
-__all__ = ["called", "undamaged"]
+__all__ = ["LaterVersionError", "run", "undamaged"]
+
+R = TypeVar("R")
 
 _SCRIPTS: Final = MappingProxyType(
     read_scripts(
         __package__,
+        CALLS,
         {
             "@ANCHOR_MS@": ANCHOR_MS,
             "@FORMAT_VERSION@": FORMAT_VERSION,
@@ -25,7 +28,7 @@ _SCRIPTS: Final = MappingProxyType(
         },
     )
 )
-"""Lua by step."""
+"""Lua by script name."""
 
 _ERRORS: Final = ScriptErrors(QuotaCorruptError, QuotaTimeoutError, QuotaUnavailableError)
 
@@ -33,13 +36,23 @@ undamaged: Final = _ERRORS.reading
 """Around the reading of a reply."""
 
 
-async def called(
-    client: ScriptClient, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int]
-) -> object:
-    """What a script of ours answers.
+class LaterVersionError(QuotaUnavailableError):
+    """A later version of this library wrote an owner's ledger; a worker of that version can go on."""
+
+
+async def run(client: ScriptClient, operation: str, call: Call[R]) -> R:
+    """Call a script of ours; its reply.
 
     Raises:
-        QuotaError: the client's error, as the quota's contract says it.
+        LaterVersionError: a later version wrote what it works on.
+        QuotaError: the client's error, as the quota's contract says it; or the reply is none of ours.
     """
     with _ERRORS.calling(operation):
-        return await client.call(operation, _SCRIPTS[script], keys, args)
+        reply = await client.call(operation, _SCRIPTS[call.script], call.keys(), call.arguments())
+    if reply == [b"newer"]:
+        raise LaterVersionError(
+            f"{operation}: this owner's ledger was written by a later version of streamguard; upgrade this process",
+            operation=operation,
+        )
+    with undamaged(operation):
+        return call.read(reply)

@@ -12,11 +12,11 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypedDict
 
 from ...decoding import read_json
 from ...errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
-from ...lua import ScriptClient, as_bytes, as_int, as_items
+from ...lua import Call, ScriptClient, Word, read_reply
 from ...values import SessionKey, StreamRef
 from ..base import (
     Admitted,
@@ -34,8 +34,9 @@ from ..base import (
 from ..ledger import MAX_PENDING
 from ..limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
 from ..timing import Timing, checked_claim
+from . import calls
 from .reservation_index import ReservationIndex
-from .scripts import called, undamaged
+from .scripts import LaterVersionError, run, undamaged
 
 __all__ = ["RedisQuotaStore"]
 
@@ -46,8 +47,21 @@ _UNREADABLE_MS: Final = 3_600_000
 """When a reservation is looked at again whose owner's ledger is damaged."""
 
 
-class _LaterVersionError(QuotaUnavailableError):
-    """A later version of this library wrote an owner's ledger; a worker of that version can go on."""
+class _LedgerFields(TypedDict):
+    """The fields of `calls.LedgerCall`."""
+
+    ledger_key: bytes
+    records_key: bytes
+    open_key: bytes
+    done_key: bytes
+    late_ms: int
+    ttl_ms: int
+
+
+class _ReservationFields(_LedgerFields):
+    """The fields of `calls.ReservationCall`."""
+
+    id: bytes
 
 
 class RedisQuotaStore(QuotaStore):
@@ -98,29 +112,31 @@ class RedisQuotaStore(QuotaStore):
         amounts = check_amounts("reserve", amounts, quotas=quotas)
         # The index lies elsewhere in a cluster: it is written before and cleared after.
         await self._index.enter(ref, self._timing.hold_ms)
-        word, *rest = await self._call(
+        reserved = await run(
+            self._client,
             "reserve",
-            "reserve",
-            ref.key.owner,
-            _field(ref),
-            ref.key.owner,
-            self._timing.hold_ms,
-            len(amounts),
-            *(str(word) for pair in amounts.items() for word in pair),
-            *(str(word) for quota in quotas for word in (quota.unit, quota.period_ms, quota.limit)),
-            ttl_ms=self._timing.longest_ms + max(quota.period_ms for quota in quotas),
+            calls.Reserve(
+                **self._ledger(ref.key.owner, longest_ms=max(quota.period_ms for quota in quotas)),
+                id=_field(ref),
+                owner=ref.key.owner,
+                hold_ms=self._timing.hold_ms,
+                amount_count=len(amounts),
+                amounts_and_quotas=[
+                    *(word for pair in amounts.items() for word in pair),
+                    *(word for quota in quotas for word in (quota.unit, quota.period_ms, quota.limit)),
+                ],
+            ),
         )
-        if word == b"differs":
+        if reserved.answer == b"differs":
             raise QuotaConflictError(
                 "reserve: this stream has a reservation of other amounts; an id is never used twice",
                 operation="reserve",
             )
         with undamaged("reserve"):
-            if word == b"admitted":
-                shown, standings = rest
-                return Admitted(_reservation(ref, shown), _standings(quotas, standings))
-            (standings,) = rest
-            refused = refusal(_standings(quotas, standings), amounts)
+            standings = _standings(quotas, reserved.standings)
+            if reserved.answer == b"admitted":
+                return Admitted(_reservation(ref, reserved.reservation), standings)
+            refused = refusal(standings, amounts)
         if refused is None:
             raise QuotaUnavailableError("reserve: Redis gave an unexpected answer", operation="reserve")
         await self._leave(ref)
@@ -129,11 +145,16 @@ class RedisQuotaStore(QuotaStore):
     async def commit(self, ref: StreamRef, amounts: Mapping[str, int] | None = None) -> Settlement:
         check_ref("commit", ref)
         known = check_amounts("commit", amounts or {})
-        return await self._settle("commit", ref, *(str(word) for pair in known.items() for word in pair))
+        words = [word for pair in known.items() for word in pair]
+        return await self._settle(
+            "commit", ref, calls.Commit(**self._reserved(ref), remember_ms=self._timing.remember_ms, known=words)
+        )
 
     async def release(self, ref: StreamRef) -> Settlement:
         check_ref("release", ref)
-        return await self._settle("release", ref)
+        return await self._settle(
+            "release", ref, calls.Release(**self._reserved(ref), remember_ms=self._timing.remember_ms)
+        )
 
     async def renew(self, refs: Sequence[StreamRef]) -> list[ReservationState]:
         by_owner: dict[str, dict[StreamRef, ReservationState]] = {}
@@ -149,7 +170,7 @@ class RedisQuotaStore(QuotaStore):
 
     async def expire(self, ref: StreamRef) -> Settlement:
         check_ref("expire", ref)
-        answer = await self._settle("expire", ref)
+        answer = await self._settle("expire", ref, calls.Expire(**self._reserved(ref)))
         if answer.state is ReservationState.EXPIRED:
             await self._leave(ref)
         return answer
@@ -177,41 +198,48 @@ class RedisQuotaStore(QuotaStore):
 
     async def find(self, ref: StreamRef) -> Reservation | None:
         check_ref("find", ref)
-        word, *rest = await self._call("find", "find", ref.key.owner, _field(ref))
-        if word == b"unknown":
+        found = await run(self._client, "find", calls.Find(**self._reserved(ref)))
+        if found.answer == b"unknown":
             return None
         with undamaged("find"):
-            (shown,) = rest
-            return _reservation(ref, shown)
+            return _reservation(ref, found.reservation)
 
     async def held(self, owner: str, *, limit: int = 100) -> list[Reservation]:
         check_owner("held", owner)
         check_limit(limit)
-        _, *rest = await self._call("held", "held", owner, limit)
+        held = await run(self._client, "held", calls.Held(**self._ledger(owner), limit=limit))
         with undamaged("held"):
             return [
-                _reservation(_ref(owner, as_bytes(name)), shown)
-                for name, shown in zip(rest[::2], rest[1::2], strict=True)
+                _reservation(_ref(owner, read_reply(bytes, name)), read_reply(calls.Shown, shown))
+                for name, shown in zip(held.found[::2], held.found[1::2], strict=True)
             ]
 
     async def status(self, owner: str, quotas: Sequence[Quota]) -> OwnerStatus:
         check_owner("status", owner)
         quotas = check_quotas(quotas)
-        fresh_ms = self._timing.hold_ms - self._timing.stale_ms
-        _, *rest = await self._call("status", "status", owner, fresh_ms, MAX_PENDING, *_windows(quotas))
+        status = await run(
+            self._client,
+            "status",
+            calls.Status(
+                **self._ledger(owner),
+                stale_ms=self._timing.hold_ms - self._timing.stale_ms,
+                most_pending=MAX_PENDING,
+                quotas=_windows(quotas),
+            ),
+        )
         with undamaged("status"):
-            pending, standings = rest
-            return OwnerStatus(_standings(quotas, standings), as_int(pending))
+            return OwnerStatus(_standings(quotas, status.standings), status.pending)
 
     async def audit(self, owner: str, quotas: Sequence[Quota], *, repair: bool = False) -> Audit:
         check_owner("audit", owner)
         quotas = check_quotas(quotas)
-        _, *rest = await self._call("audit", "audit", owner, int(repair), *_windows(quotas))
+        audit = await run(
+            self._client, "audit", calls.Audit(**self._ledger(owner), repair=repair, quotas=_windows(quotas))
+        )
         with undamaged("audit"):
-            conflicts, sums = rest
-            numbers = [as_int(number) for number in as_items(sums)]
+            numbers = audit.sums or []
             windows = (Counted(quota, *numbers[4 * n : 4 * n + 4]) for n, quota in enumerate(quotas))
-            return Audit(tuple(windows), as_int(conflicts))
+            return Audit(tuple(windows), audit.conflicts)
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -220,42 +248,40 @@ class RedisQuotaStore(QuotaStore):
         digest = hashlib.blake2b(owner.encode(), digest_size=16).hexdigest()
         return [f"{self._namespace}:{{q.{digest}}}:".encode() + end for end in _KEYS]
 
-    async def _call(
-        self, operation: str, script: str, owner: str, *args: str | bytes | int, ttl_ms: int | None = None
-    ) -> list[object]:
-        """What a script on an owner's ledger answers: a word and more."""
-        timing = self._timing
-        header = (timing.late_ms, timing.remember_ms, ttl_ms or timing.longest_ms)
-        reply = await called(self._client, operation, script, self._keys(owner), (*header, *args))
-        with undamaged(operation):
-            found = as_items(reply)
-            if not found:
-                raise ValueError("empty")
-        if found == [b"newer"]:
-            raise _LaterVersionError(
-                f"{operation}: this owner's ledger was written by a later version of streamguard; upgrade this process",
-                operation=operation,
-            )
-        return found
+    def _ledger(self, owner: str, *, longest_ms: int = 0) -> _LedgerFields:
+        """What every call about an owner's ledger begins with; its counters are kept for `longest_ms` more."""
+        ledger, records, open_, done = self._keys(owner)
+        return {
+            "ledger_key": ledger,
+            "records_key": records,
+            "open_key": open_,
+            "done_key": done,
+            "late_ms": self._timing.late_ms,
+            "ttl_ms": self._timing.longest_ms + longest_ms,
+        }
 
-    async def _settle(self, operation: str, ref: StreamRef, *args: str) -> Settlement:
-        word, *rest = await self._call(operation, operation, ref.key.owner, _field(ref), *args)
-        if word == b"unknown":
+    def _reserved(self, ref: StreamRef) -> _ReservationFields:
+        """What every call about one reservation begins with."""
+        return {**self._ledger(ref.key.owner), "id": _field(ref)}
+
+    async def _settle(self, operation: str, ref: StreamRef, call: Call[calls.SettleAnswer]) -> Settlement:
+        settled = await run(self._client, operation, call)
+        if settled.answer == b"unknown":
             await self._leave(ref)
             return Settlement(ReservationState.UNKNOWN)
         with undamaged(operation):
-            changed, conflict, shown = rest
-            found = _reservation(ref, shown)
-            answer = Settlement(found.state, found.charged, changed == 1, conflict == 1, found.late)
+            found = _reservation(ref, settled.reservation)
+            answer = Settlement(found.state, found.charged, settled.changed == 1, settled.conflict == 1, found.late)
         if answer.state not in (ReservationState.RESERVED, ReservationState.EXPIRED):
             await self._leave(ref)
         return answer
 
     async def _renew(self, owner: str, states: dict[StreamRef, ReservationState]) -> None:
-        _, *rest = await self._call("renew", "renew", owner, self._timing.hold_ms, *map(_field, states))
+        renewing = calls.Renew(**self._ledger(owner), hold_ms=self._timing.hold_ms, ids=[_field(ref) for ref in states])
+        renewed = await run(self._client, "renew", renewing)
         with undamaged("renew"):
-            for ref, state in zip(list(states), rest, strict=True):
-                states[ref] = ReservationState(as_bytes(state).decode())
+            for ref, state in zip(list(states), renewed.states, strict=True):
+                states[ref] = ReservationState(state.decode())
 
     async def _leave(self, ref: StreamRef) -> None:
         """Take a reservation out of the index. What was asked for is done: where this fails, `due` does it."""
@@ -267,7 +293,7 @@ class RedisQuotaStore(QuotaStore):
         it, and it is for a worker of that."""
         try:
             found = await self.find(ref)
-        except _LaterVersionError:
+        except LaterVersionError:
             return None
         except QuotaCorruptError as exc:
             return exc
@@ -284,20 +310,21 @@ def _ref(owner: str, name: bytes) -> StreamRef:
     return StreamRef(SessionKey(owner, session_id), stream_id)
 
 
-def _windows(quotas: Sequence[Quota]) -> list[str]:
-    return [str(word) for quota in quotas for word in (quota.unit, quota.period_ms)]
+def _windows(quotas: Sequence[Quota]) -> list[Word]:
+    return [word for quota in quotas for word in (quota.unit, quota.period_ms)]
 
 
-def _reservation(ref: StreamRef, shown: object) -> Reservation:
-    """A reservation as `shown` in ledger.lua gives it."""
-    state, left_ms, late, amounts = as_items(shown)
-    words = [as_bytes(word).decode() for word in as_items(amounts)]
+def _reservation(ref: StreamRef, shown: calls.Shown | None) -> Reservation:
+    """A reservation as a script gives it."""
+    if shown is None:
+        raise TypeError("no reservation")
+    words = [word.decode() for word in shown.amounts]
     found = Reservation(
         ref,
-        ReservationState(as_bytes(state).decode()),
+        ReservationState(shown.state.decode()),
         amounts={unit: int(reserved) for unit, reserved in zip(words[::3], words[1::3], strict=True)},
-        expires_in_seconds=as_int(left_ms) / 1000,
-        late=late == b"1",
+        expires_in_seconds=shown.left_ms / 1000,
+        late=shown.late == b"1",
     )
     if found.state is ReservationState.COMMITTED:
         charged = {unit: int(amount) for unit, amount in zip(words[::3], words[2::3], strict=True)}
@@ -305,9 +332,8 @@ def _reservation(ref: StreamRef, shown: object) -> Reservation:
     return found
 
 
-def _standings(quotas: Sequence[Quota], flat: object) -> tuple[Standing, ...]:
-    numbers = [as_int(number) for number in as_items(flat)]
-    if len(numbers) != 3 * len(quotas):
+def _standings(quotas: Sequence[Quota], numbers: Sequence[int] | None) -> tuple[Standing, ...]:
+    if numbers is None or len(numbers) != 3 * len(quotas):
         raise ValueError("not a standing for each quota")
     return tuple(
         Standing(quota, used, held, resets_ms / 1000)

@@ -9,7 +9,7 @@ from typing import Final
 from ...values import EventKind
 from ..records import AppendReply, AppendRequest, Status
 from .clock import ServerClock
-from .codec import append_reply, flatten, told_ms
+from .codec import append_reply, flatten, server_ms
 from .driver import Reply, pack_argument
 from .keys import Keys
 from .pipeline import PipelinedConnections
@@ -67,7 +67,7 @@ class Appends:
             return [_APPENDED[reply] for reply in replies]  # type: ignore[index] # then it raises
         except (IndexError, TypeError):
             for reply in replies:
-                self.learn(told_ms(reply))
+                self.learn(server_ms(reply))
             return [append_reply(reply) for reply in replies]
 
     def _start(self, item: AppendRequest) -> bytes:

@@ -11,12 +11,10 @@ import base64
 import hashlib
 import json
 
-from ...decoding import decoding, read_json
+from ...decoding import decoding, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
 from ..records import ClaimState, RequestClaim
-from .codec import text
-from .driver import Reply
 
 __all__ = ["decode_claim", "encode_claim"]
 
@@ -29,7 +27,7 @@ def encode_claim(claim: RequestClaim, owner: str, request_key: str) -> bytes:
     return json.dumps(parts, separators=(",", ":")).encode()
 
 
-def decode_claim(reply: Reply, owner: str, request_key: str) -> RequestClaim:
+def decode_claim(claim: bytes, owner: str, request_key: str) -> RequestClaim:
     """What `encode_claim` made.
 
     Raises:
@@ -37,7 +35,7 @@ def decode_claim(reply: Reply, owner: str, request_key: str) -> RequestClaim:
         StoreCorruptError: it is no claim.
     """
     with decoding(lambda: StoreCorruptError("claim_request: a stored claim cannot be read", operation="claim_request")):
-        version, *parts = read_json(text(reply))
+        version, *parts = read_json(read_text(claim))
         if int(version) > FORMAT_VERSION:
             raise StoreFormatError(
                 "claim_request: a claim was written by a later version of streamguard; upgrade this process",

@@ -10,9 +10,10 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-from ...decoding import decoding, read_json, read_text
+from ...decoding import DAMAGE, decoding, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...faults import Fault
+from ...lua import read_reply
 from ...values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
 from ..records import (
     AppendReply,
@@ -27,11 +28,12 @@ from ..records import (
     read_persisted,
     read_quota_state,
 )
+from .calls import ErasedAnswer, WriteAnswer
 from .driver import CommandError, Reply
 from .errors import concerns_record
+from .record_fields import META_FIELDS, RECORD_FIELDS
 
 __all__ = [
-    "META_FIELDS",
     "STATUSES",
     "append_reply",
     "decode_erasure",
@@ -39,15 +41,15 @@ __all__ = [
     "decode_hint",
     "decode_meta",
     "decode_seal",
+    "decode_text",
     "flatten",
     "identity",
-    "items",
     "mutable_fields",
     "newer_format",
     "pack_held",
     "seal_json",
-    "text",
-    "told_ms",
+    "server_ms",
+    "snapshot_ms",
     "tombstone_json",
     "usage_json",
 ]
@@ -66,37 +68,6 @@ STATUSES: Final = (
 )
 """By the numbers of `lua/include/status.lua`; one past them stands for a record of a later format."""
 
-META_FIELDS: Final = (
-    "v",  # format version
-    "mi",  # message id
-    "pr",  # protocol
-    "bi",  # binding
-    "fp",  # request fingerprint
-    "cv",  # version of the client it is written for; absent where that is not known
-    "o",  # ordinal
-    "e",  # epoch
-    "eb",  # which epoch wrote event `nb`; absent while the epoch was never raised
-    "nb",  # the last event when the epoch was last raised
-    "s",  # state: o(pen), s(ealed), c(losed)
-    "n",  # last event
-    "d",  # lease deadline, ms on the server's clock
-    "p",  # stop asked for
-    "x",  # log lost
-    "g",  # seal: outcome and fault, JSON
-    "gl",  # seal: last event
-    "u",  # usage, JSON: the seal's; before there is one, as of the last heartbeat
-    "h",  # seal: held closing parts, packed
-    "y",  # persisted
-    "q",  # quota
-    "rv",  # a later request superseded its reply
-    "c",  # when it began, µs on the server's clock
-    "z",  # closed at, ms on the server's clock
-    "ab",  # for how long it may go on while nobody views it, ms
-    "va",  # viewed outside its writer's process at, ms on the server's clock
-)
-"""The record's fields a snapshot holds. Besides these: owner `ow` and session `se` in clear, the TTL appends renew `t`,
-watched until `w`, outbox payload `j`."""
-
 _LARGEST: Final = 2**53
 """Beyond it a Lua number is not exact: no script of ours writes one."""
 _STATES: Final = {b"o": StreamState.OPEN, b"s": StreamState.SEALED, b"c": StreamState.CLOSED}
@@ -106,19 +77,8 @@ _HINT: Final = struct.Struct(">BQQ")
 _HINTED: Final = struct.Struct(">cI")
 
 
-def items(reply: Reply) -> list[Reply]:
-    """A script's answer that is a list.
-
-    Raises:
-        StoreCorruptError: it is something else.
-    """
-    if not isinstance(reply, list):
-        raise StoreCorruptError("Redis gave an unexpected answer to a script", operation="script")
-    return reply
-
-
-def text(reply: Reply) -> str:
-    """A script's answer that is text.
+def decode_text(reply: object) -> str:
+    """A text in a script's reply.
 
     Raises:
         StoreCorruptError: it is something else.
@@ -127,7 +87,7 @@ def text(reply: Reply) -> str:
         return read_text(reply)
 
 
-def _number(value: Reply) -> int:
+def _number(value: object) -> int:
     if isinstance(value, int):
         return value
     number = int(read_text(value))
@@ -142,82 +102,93 @@ def append_reply(reply: Reply) -> AppendReply:
         return AppendReply(Status.OK, reply, False)
     if isinstance(reply, CommandError) and not concerns_record(reply):
         return AppendReply(Status.REFUSED, 0, False)
-    match reply:
-        case [int() as status, int() as last_seq, int() as stop, *_] if 0 <= status < len(STATUSES):
-            return AppendReply(STATUSES[status], last_seq, stop == 1)
-        case _:  # an error that this stream's record caused, a later format, or fields that are no numbers
-            return AppendReply(Status.CORRUPT, 0, False)
+    try:
+        answer: WriteAnswer = read_reply(WriteAnswer, reply)
+        return AppendReply(STATUSES[answer.status], answer.last_seq, answer.stop == 1)
+    except DAMAGE:  # an error that this stream's record caused, a later format, or fields that are no numbers
+        return AppendReply(Status.CORRUPT, 0, False)
 
 
-def told_ms(reply: Reply) -> int | None:
+def server_ms(reply: Reply) -> int | None:
     """The server's time in the answer of a script that writes to a stream: Unix time in milliseconds; None if it does
-    not tell."""
+    not say."""
     match reply:
-        case [_, _, _, int() as at]:
-            return at
+        case [_, _, _, int() as at_ms]:
+            return at_ms
         case _:
             return None
 
 
-def decode_meta(ref: StreamRef, reply: Reply, operation: str) -> StreamMeta | None:
-    """The record in a script's `snapshot` of `ref`; None for no record.
+def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta | None:
+    """The record in a script's snapshot of `ref`; None for no record.
 
     Raises:
         StoreCorruptError: a later version wrote it, or it is damaged.
     """
-    if reply is None:
+    if snapshot is None:
         return None
     with decoding(lambda: _damaged(ref, "record", operation)):
-        if not isinstance(reply, list):
+        if not isinstance(snapshot, list):
             raise TypeError("not a snapshot")
-        *values, length, now = reply
+        *values, length, now = snapshot
         f = dict(zip(META_FIELDS, values, strict=True))
-        version = _number(f["v"])
+        version = _number(f["version"])
         if version > FORMAT_VERSION:
             raise newer_format(ref, operation)
-        last, at, epoch, began = _number(f["n"]), _number(now), _number(f["e"]), _number(f["c"])
-        taken = f["eb"] is not None
+        last, at, epoch, began = _number(f["last_seq"]), _number(now), _number(f["epoch"]), _number(f["began_us"])
+        taken = f["last_writer"] is not None
         return StreamMeta(
             ref=ref,
-            message_id=read_text(f["mi"]),
-            protocol=read_text(f["pr"]),
-            binding=read_text(f["bi"]),
-            fingerprint=read_text(f["fp"]),
-            ordinal=_number(f["o"]),
+            message_id=read_text(f["message_id"]),
+            protocol=read_text(f["protocol"]),
+            binding=read_text(f["binding"]),
+            fingerprint=read_text(f["fingerprint"]),
+            ordinal=_number(f["ordinal"]),
             epoch=epoch,
-            state=_STATES[read_text(f["s"]).encode()],
+            state=_STATES[read_text(f["state"]).encode()],
             last_seq=last,
-            last_epoch=_number(f["eb"]) if taken and 0 < last <= _number(f["nb"]) else epoch,
+            last_epoch=_number(f["last_writer"]) if taken and 0 < last <= _number(f["taken_seq"]) else epoch,
             first_seq=last - _number(length) + 1,
-            lease_seconds=(_number(f["d"]) - at) / 1000,
-            stop_requested=f["p"] == b"1",
+            lease_seconds=(_number(f["lease_until"]) - at) / 1000,
+            stop_requested=f["stop"] == b"1",
             taken=taken,
-            lost=f["x"] == b"1",
-            seal=None if f["g"] is None else decode_seal(ref, (f["g"], f["gl"], f["u"], f["h"]), operation),
-            usage=_usage(f["u"]),
-            persisted=read_persisted(read_text(f["y"])),
-            quota=read_quota_state(read_text(f["q"])),
-            revised=f["rv"] == b"1",
+            lost=f["lost"] == b"1",
+            seal=None
+            if f["seal"] is None
+            else decode_seal(ref, (f["seal"], f["seal_seq"], f["usage"], f["held"]), operation),
+            usage=_usage(f["usage"]),
+            persisted=read_persisted(read_text(f["persisted"])),
+            quota=read_quota_state(read_text(f["quota"])),
+            revised=f["revised"] == b"1",
             created_at=began / 1_000_000,
             age_seconds=max(0.0, at / 1_000 - began / 1_000_000),
-            closed_seconds=None if f["z"] is None else (at - _number(f["z"])) / 1000,
-            abandon_after_seconds=None if f["ab"] is None else _number(f["ab"]) / 1000,
-            viewed_seconds=None if f["va"] is None else (at - _number(f["va"])) / 1000,
+            closed_seconds=None if f["closed_ms"] is None else (at - _number(f["closed_ms"])) / 1000,
+            abandon_after_seconds=None if f["abandon_ms"] is None else _number(f["abandon_ms"]) / 1000,
+            viewed_seconds=None if f["viewed_ms"] is None else (at - _number(f["viewed_ms"])) / 1000,
             format_version=version,
-            client_version="" if f["cv"] is None else read_text(f["cv"]),
+            client_version="" if f["client_version"] is None else read_text(f["client_version"]),
         )
 
 
-def decode_erasure(reply: Reply) -> Erasure | None:
+def snapshot_ms(snapshot: object) -> int | None:
+    """The server's time when it took a snapshot, if this is one: Unix time in milliseconds."""
+    match snapshot:
+        case [*_, int() as at_ms]:
+            return at_ms
+        case _:
+            return None
+
+
+def decode_erasure(answer: ErasedAnswer | None) -> Erasure | None:
     """A session's erasure mark; None for none.
 
     Raises:
         StoreCorruptError: it is damaged.
     """
-    if reply is None:
+    if answer is None:
         return None
     with decoding(lambda: StoreCorruptError("erasure: a stored mark cannot be read", operation="erasure")):
-        mark, now = map(_number, items(reply))
+        mark, now = _number(answer.erased_us), _number(answer.at_us)
     return Erasure(mark / 1_000_000, (now - mark) / 1_000_000)
 
 
@@ -235,25 +206,20 @@ def _damaged(ref: StreamRef, what: str, operation: str) -> StoreCorruptError:
 
 
 def identity(new: NewStream) -> list[str | bytes]:
-    """The fields that never change, as name and value pairs; owner and session are there for operators."""
-    fields: list[str | bytes] = [
-        "mi",
-        new.message_id,
-        "pr",
-        new.protocol,
-        "bi",
-        new.binding,
-        "fp",
-        new.fingerprint,
-        "ow",
-        new.ref.key.owner.encode("utf-8", "surrogatepass"),
-        "se",
-        new.ref.key.session_id.encode("utf-8", "surrogatepass"),
-        *(("cv", new.client_version) if new.client_version else ()),
-    ]
+    """The fields that never change but the message id, as name and value pairs; owner and session are there for
+    operators."""
+    named: dict[str, str | bytes] = {
+        "protocol": new.protocol,
+        "binding": new.binding,
+        "fingerprint": new.fingerprint,
+        "owner": new.ref.key.owner.encode("utf-8", "surrogatepass"),
+        "session": new.ref.key.session_id.encode("utf-8", "surrogatepass"),
+    }
+    if new.client_version:
+        named["client_version"] = new.client_version
     if new.abandon_after_seconds is not None:
-        fields += ("ab", str(round(new.abandon_after_seconds * 1000)))
-    return fields
+        named["abandon_ms"] = str(round(new.abandon_after_seconds * 1000))
+    return [piece for name, value in named.items() for piece in (RECORD_FIELDS[name], value)]
 
 
 # -- seals ------------------------------------------------------------------------------------------------------------
@@ -283,7 +249,7 @@ def usage_json(usage: Usage | None) -> bytes:
     return b"" if usage is None else json.dumps(dict(usage.amounts), separators=(",", ":")).encode()
 
 
-def _usage(field: Reply) -> Usage | None:
+def _usage(field: object) -> Usage | None:
     if not isinstance(field, bytes) or not field:
         return None
     amounts = read_json(field)
@@ -309,7 +275,7 @@ def _unpack_held(packed: bytes) -> tuple[bytes, ...]:
     return tuple(parts)
 
 
-def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal:
+def decode_seal(ref: StreamRef, fields: Sequence[object], operation: str) -> Seal:
     """The seal in the fields `g`, `gl`, `u` and `h`.
 
     Raises:
@@ -333,14 +299,14 @@ def decode_seal(ref: StreamRef, fields: Sequence[Reply], operation: str) -> Seal
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
-def mutable_fields(persisted: Persisted | None, quota: QuotaState | None) -> list[str]:
+def mutable_fields(persisted: Persisted | None, quota: QuotaState | None, *, revised: bool = False) -> list[str]:
     """The fields of a record that may change after the end, as name and value pairs."""
-    fields: list[str] = []
-    if persisted is not None:
-        fields += ("y", persisted)
-    if quota is not None:
-        fields += ("q", quota)
-    return fields
+    named = {
+        **({} if persisted is None else {"persisted": str(persisted)}),
+        **({} if quota is None else {"quota": str(quota)}),
+        **({"revised": "1"} if revised else {}),
+    }
+    return [piece for name, value in named.items() for piece in (RECORD_FIELDS[name], value)]
 
 
 def flatten(events: Iterable[tuple[EventKind, bytes]]) -> list[str | bytes]:

@@ -121,7 +121,7 @@ class Command(NamedTuple):
     packed: bytes
     script: str | None = None
     on_index: bytes | None = None
-    """The index that it works on, if it does: one of another type is begun anew (see `redis_index`)."""
+    """The index that it works on, if it does: one of another type is begun anew (see `ResetIndex`)."""
 
     @classmethod
     def of(cls, *args: str | bytes | int) -> Command:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from ...errors import StoreCorruptError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
 from ..records import UNTOLD, AppendReply, Close, LostLog, Seal, Status
+from .calls import CloseStream, DeclareLost, Erase, SealAnswer, SealStream, UpdateMeta
 from .codec import (
-    STATUSES,
     append_reply,
     decode_seal,
+    decode_text,
     flatten,
     identity,
-    items,
     mutable_fields,
     newer_format,
     pack_held,
     seal_json,
-    text,
     tombstone_json,
     usage_json,
 )
@@ -29,6 +29,8 @@ from .keys import encode_member
 from .lease_index import LeaseIndex, milliseconds
 from .outbox_index import OutboxIndex
 from .pipeline import PipelinedConnections
+from .record_fields import RECORD_FIELDS
+from .sharded_index import read_answer
 from .steps import Steps
 
 __all__ = ["EndSteps"]
@@ -45,8 +47,7 @@ class EndSteps(Steps):
     _outbox: OutboxIndex
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
-        (reply,) = await self._ask("seal", self._seal(ref, epoch, seal))
-        return self._sealed(ref, reply)
+        return self._sealed(ref, await self._call("seal", self._seal(ref, epoch, seal)))
 
     async def close(self, close: Close) -> AppendReply:
         *_, reply = await self._ask("close", *self._close(close, None))
@@ -54,77 +55,67 @@ class EndSteps(Steps):
 
     async def seal_and_close(self, close: Close, seal: Seal) -> tuple[Status, Seal | None, AppendReply | None]:
         # In order behind the last append, and in the same exchange if that has not left yet.
-        replies = await self._commits.run(
-            "close", [self._seal(close.ref, close.epoch, seal), *self._close(close, seal)]
-        )
+        sealing = self._seal(close.ref, close.epoch, seal)
+        replies = await self._commits.run("close", [self._commits.command(sealing), *self._close(close, seal)])
         checked("close", replies)
-        status, standing = self._sealed(close.ref, replies[0])
+        status, standing = self._sealed(close.ref, read_answer("close", sealing, replies[0]))
         if standing != seal:
             return status, standing, None
         return status, standing, self._written(close.ref, replies[-1], "close")
 
-    def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> Command:
-        return self._connections.script(
-            "seal",
-            (self._keys.stream(ref).meta,),
-            (epoch, *_seal_fields(seal)),
+    def _seal(self, ref: StreamRef, epoch: int, seal: Seal) -> SealStream:
+        last_seq, body, usage, held = _seal_fields(seal)
+        return SealStream(
+            meta_key=self._keys.stream(ref).meta, epoch=epoch, last_seq=last_seq, seal=body, usage=usage, held=held
         )
 
-    def _sealed(self, ref: StreamRef, reply: Reply) -> tuple[Status, Seal | None]:
-        number, *fields = items(reply)
-        return self._status(number, ref, "seal"), decode_seal(ref, fields, "seal") if fields else None
+    def _sealed(self, ref: StreamRef, answer: SealAnswer) -> tuple[Status, Seal | None]:
+        status = self._status(answer.status, ref, "seal")
+        if status not in (Status.OK, Status.SEALED):
+            return status, None
+        return status, decode_seal(ref, (answer.seal, answer.seal_seq, answer.usage, answer.held), "seal")
 
     def _close(self, close: Close, seal: Seal | None) -> list[Command]:
-        keys = self._keys.stream(close.ref)
-        close_it = self._connections.script(
-            "close",
-            (
-                keys.meta,
-                keys.log,
-                keys.session,
-                keys.streams,
-                self._keys.lease_shard(close.ref),
-                self._keys.owner(close.ref.key.owner),
-            ),
-            (
-                close.epoch,
-                close.ref.stream_id,
-                milliseconds(close.retention_seconds),
-                close.terminal.persisted,
-                close.terminal.quota,
-                "" if close.outbox_payload is None else "1",
-                close.outbox_payload or b"",
-                b"" if seal is None else b"|".join(_seal_fields(seal)),
-                encode_member(close.ref),
-                *flatten(close.events),
-                "t",
-                close.terminal.to_json(),
-            ),
+        closing = CloseStream(
+            **self._keys.stored_stream(close.ref),
+            lease_shard_key=self._keys.lease_shard(close.ref),
+            owner_key=self._keys.owner(close.ref.key.owner),
+            epoch=close.epoch,
+            stream_id=close.ref.stream_id,
+            retention_ms=milliseconds(close.retention_seconds),
+            persisted=close.terminal.persisted,
+            quota=close.terminal.quota,
+            has_payload=close.outbox_payload is not None,
+            payload=close.outbox_payload or b"",
+            standing_seal=b"" if seal is None else b"|".join(_seal_fields(seal)),
+            lease_entry=encode_member(close.ref),
+            events=[*flatten(close.events), "t", close.terminal.to_json()],
         )
         # The outbox must last as long as the record; its entry is there already.
         kept = [] if close.outbox_payload is None else [self._outbox.hold(close.ref, close.retention_seconds)]
-        return [*kept, close_it]
+        return [*kept, self._connections.command(closing)]
 
     async def declare_lost(self, lost: LostLog) -> AppendReply:
         new, terminal = lost.new, lost.terminal
         keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
-        ending: tuple[str | bytes, ...] = ("", "", "", "", "")
-        if terminal is not None:
-            ending = ("1", terminal.to_json(), tombstone_json(terminal), terminal.persisted, terminal.quota)
-        declare = self._connections.script(
-            "declare_lost",
-            (keys.meta, keys.log, keys.session, keys.streams, keys.early, session.erased),
-            (
-                "" if lost.epoch == UNTOLD else lost.epoch,
-                new.ref.stream_id,
-                milliseconds(lost.lease_seconds),
-                milliseconds(lost.retention_seconds),
-                round(new.age_seconds * 1_000_000),
-                *ending,
-                session.meta_prefix,
-                *identity(new),
-            ),
+        losing = DeclareLost(
+            **self._keys.stored_stream(new.ref),
+            watch_note_key=keys.watch_note,
+            erased_key=session.erased,
+            epoch="" if lost.epoch == UNTOLD else str(lost.epoch),
+            stream_id=new.ref.stream_id,
+            lease_ms=milliseconds(lost.lease_seconds),
+            retention_ms=milliseconds(lost.retention_seconds),
+            age_us=round(new.age_seconds * 1_000_000),
+            ends=terminal is not None,
+            terminal=b"" if terminal is None else terminal.to_json(),
+            seal=b"" if terminal is None else tombstone_json(terminal),
+            persisted="" if terminal is None else terminal.persisted,
+            quota="" if terminal is None else terminal.quota,
+            meta_prefix=session.meta_prefix,
+            identity=(RECORD_FIELDS["message_id"], new.message_id, *identity(new)),
         )
+        declare = self._connections.command(losing)
         if terminal is None:
             _, reply = await self._ask("declare_lost", self._leases.entry(new.ref, lost.lease_seconds), declare)
             answer = self._written(new.ref, reply, "declare_lost")
@@ -146,32 +137,38 @@ class EndSteps(Steps):
         quota: QuotaState | None = None,
         revised: bool = False,
     ) -> Status:
-        fields = [*mutable_fields(persisted, quota), *(("rv", "1") if revised else ())]
-        return self._status(
-            await self._call("update_meta", "update_meta", (self._keys.stream(ref).meta,), fields), ref, "update_meta"
-        )
+        fields = mutable_fields(persisted, quota, revised=revised)
+        marking = UpdateMeta(meta_key=self._keys.stream(ref).meta, fields=fields)
+        return self._status(await self._call("update_meta", marking), ref, "update_meta")
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         unknown = mark_seconds if unknown_seconds is None else unknown_seconds
-        marks = (milliseconds(mark_seconds), milliseconds(unknown))
-        number, *ids = await self._erased(key, *marks)
-        if number == b"search":
-            number, *ids = await self._erased(key, *marks, "1", *await self._stream_ids(key))
-        if number == len(STATUSES):
+        keys = self._keys.session(key)
+        erasing = Erase(
+            session_key=keys.session,
+            streams_key=keys.streams,
+            erased_key=keys.erased,
+            stopped_key=keys.stopped,
+            stops_key=self._keys.stops(key.owner),
+            meta_prefix=keys.meta_prefix,
+            log_prefix=keys.log_prefix,
+            mark_ms=milliseconds(mark_seconds),
+            unknown_mark_ms=milliseconds(unknown),
+            searched=False,
+            found_ids=(),
+        )
+        erased = await self._call("erase", erasing)
+        if erased.answer == b"search":
+            erased = await self._call("erase", replace(erasing, searched=True, found_ids=await self._stream_ids(key)))
+        if erased.answer == b"newer":
             raise newer_format(None, "erase")
         refs = []
-        for stream_id in ids:
+        for stream_id in erased.stream_ids:
             with suppress(StoreCorruptError):  # not an id of ours: then no index has it
-                refs.append(StreamRef(key, text(stream_id)))
+                refs.append(StreamRef(key, decode_text(stream_id)))
         await self._leases.remove(refs)
         if refs:
             await self._ask("erase", *(self._outbox.removal(ref) for ref in refs))
-
-    async def _erased(self, key: SessionKey, *args: str | bytes | int) -> list[Reply]:
-        keys = self._keys.session(key)
-        args = (keys.meta_prefix, keys.log_prefix, *args)
-        names = (keys.session, keys.streams, keys.erased, keys.stopped, self._keys.stops(key.owner))
-        return items(await self._call("erase", "erase", names, args))
 
     async def _stream_ids(self, key: SessionKey) -> list[bytes]:
         """The ids of a session's streams, by their keys: for one whose list of them is damaged. It goes through
@@ -196,8 +193,10 @@ class EndSteps(Steps):
                 return sorted(found)
 
     def _written(self, ref: StreamRef, reply: Reply, operation: str) -> AppendReply:
-        self._status(items(reply)[0], ref, operation)
-        return append_reply(reply)
+        answer = append_reply(reply)
+        if answer.status is Status.CORRUPT:
+            raise newer_format(ref, operation)
+        return answer
 
 
 def _seal_fields(seal: Seal) -> tuple[bytes, bytes, bytes, bytes]:

@@ -11,13 +11,22 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 from ...decoding import decoding, read_json
 from ...errors import StoreCorruptError
 from ...values import SessionKey, StreamRef
 
-__all__ = ["LEASE_SHARDS", "OUTBOX_SHARDS", "Keys", "SessionKeys", "StreamKeys", "decode_member", "encode_member"]
+__all__ = [
+    "LEASE_SHARDS",
+    "OUTBOX_SHARDS",
+    "Keys",
+    "SessionKeys",
+    "StoredStreamKeys",
+    "StreamKeys",
+    "decode_member",
+    "encode_member",
+]
 
 LEASE_SHARDS: Final = 16
 """The lease index is split so that a cluster spreads it and no sorted set grows large."""
@@ -44,6 +53,15 @@ class SessionKeys(NamedTuple):
     log_prefix: bytes
 
 
+class StoredStreamKeys(TypedDict):
+    """The keys of a stream and of what lives as long as it does, as the scripts about them take them."""
+
+    meta_key: bytes
+    log_key: bytes
+    session_key: bytes
+    streams_key: bytes
+
+
 class StreamKeys(NamedTuple):
     """The keys of one stream."""
 
@@ -57,7 +75,7 @@ class StreamKeys(NamedTuple):
     """Channel: something other than the events changed."""
     data: bytes
     """Channel: the events of each append, while someone watches."""
-    early: bytes
+    watch_note: bytes
     """String: until when a stream that is not registered yet is watched."""
     withdrawn: bytes
     """String: its registration was taken back, and is refused should it arrive only now."""
@@ -100,6 +118,16 @@ class Keys:
             meta + b":w",
             meta + b":r",
         )
+
+    def stored_stream(self, ref: StreamRef) -> StoredStreamKeys:
+        """The keys of a stream by the names that the scripts give them."""
+        keys = self.stream(ref)
+        return {
+            "meta_key": keys.meta,
+            "log_key": keys.log,
+            "session_key": keys.session,
+            "streams_key": keys.streams,
+        }
 
     def owner(self, owner: str) -> bytes:
         """Sorted set: an owner's running streams by lease deadline."""

@@ -12,13 +12,15 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ...errors import StoreCorruptError
+from ...lua import read_reply
 from ...values import StreamRef
 from ..damage import RecordKind
 from ..records import Partition
 from .driver import Command, CommandError
 from .errors import checked, concerns_record
+from .index_calls import ClearPointer, CorrectEntry, ExpiredLeases, LeaseAnswer, LeaseState, RenewEntries, TakePartition
 from .keys import StreamKeys, decode_member, encode_member
-from .sharded_index import STALE_ALLOWANCE, ShardedIndex, scored_members, whole_score
+from .sharded_index import STALE_ALLOWANCE, ShardedIndex, read_answer, scored_members, whole_score
 
 __all__ = ["OWNER_TTL_MS", "LeaseIndex", "milliseconds"]
 
@@ -63,8 +65,14 @@ class LeaseIndex(ShardedIndex):
 
     def _entries(self, shard: bytes, refs: Sequence[StreamRef], lease_seconds: float, mode: str = "") -> Command:
         members = [encode_member(ref) for ref in refs]
-        return self._connections.index_script(
-            "renew", shard, (mode, milliseconds(lease_seconds), _INDEX_TTL_MS, *members)
+        return self._connections.command(
+            RenewEntries(
+                shard_key=shard,
+                mode=mode,
+                from_now_ms=milliseconds(lease_seconds),
+                ttl_ms=_INDEX_TTL_MS,
+                members=members,
+            )
         )
 
     def renewals(self, refs: Sequence[StreamRef], lease_seconds: float) -> list[Command]:
@@ -74,11 +82,19 @@ class LeaseIndex(ShardedIndex):
         for ref in refs:
             by_shard.setdefault(self._keys.lease_shard(ref), []).append(ref)
             by_owner.setdefault(ref.key.owner, []).append(ref.stream_id)
-        lease = milliseconds(lease_seconds)
+        lease_ms = milliseconds(lease_seconds)
         return [
             *(self._entries(shard, some, lease_seconds) for shard, some in by_shard.items()),
             *(
-                self._connections.index_script("renew", self._keys.owner(owner), ("XX", lease, OWNER_TTL_MS, *ids))
+                self._connections.command(
+                    RenewEntries(
+                        shard_key=self._keys.owner(owner),
+                        mode="XX",
+                        from_now_ms=lease_ms,
+                        ttl_ms=OWNER_TTL_MS,
+                        members=ids,
+                    )
+                )
                 for owner, ids in by_owner.items()
             ),
         ]
@@ -102,23 +118,18 @@ class LeaseIndex(ShardedIndex):
         Only while its deadline is still that one: the same stream may be registered again meanwhile. What is left
         behind `due` removes.
         """
-        settle = self._connections.index_script(
-            "settle", self._keys.lease_shard(ref), (encode_member(ref), deadline, "")
+        removing = CorrectEntry(
+            shard_key=self._keys.lease_shard(ref), member=encode_member(ref), score=deadline, true_score=""
         )
-        self._connections.post("register", [settle])
+        self._connections.post("register", [self._connections.command(removing)])
 
     async def share(self, worker: str, lease_seconds: float) -> Partition:
         """See `StreamStore.share`."""
-        lease = 0 if lease_seconds <= 0 else milliseconds(lease_seconds)
-        (reply,) = await self._ask(
-            "partition",
-            [self._connections.script("partition", (self._keys.workers(),), (worker, lease, _INDEX_TTL_MS))],
-        )
-        match reply:
-            case [int() as place, int() as of]:
-                return Partition(place, max(1, of))
-            case _:
-                raise StoreCorruptError("partition: Redis gave an unexpected answer", operation="partition")
+        lease_ms = 0 if lease_seconds <= 0 else milliseconds(lease_seconds)
+        taking = TakePartition(workers_key=self._keys.workers(), worker=worker, lease_ms=lease_ms, ttl_ms=_INDEX_TTL_MS)
+        (reply,) = await self._ask("partition", [self._connections.command(taking)])
+        taken = read_answer("partition", taking, reply)
+        return Partition(taken.place, max(1, taken.workers))
 
     async def due(self, limit: int, share: Partition | None = None) -> list[StreamRef]:
         """See `StreamStore.due`. Entries that are wrong are corrected on the way."""
@@ -126,7 +137,10 @@ class LeaseIndex(ShardedIndex):
         shards = keys.lease_shards() if share is None else keys.lease_shards_of(share.place, share.of)
         listed = await self._ask(
             "expired_leases",
-            [self._connections.index_script("expired_leases", shard, (limit + STALE_ALLOWANCE,)) for shard in shards],
+            [
+                self._connections.command(ExpiredLeases(shard_key=shard, count=limit + STALE_ALLOWANCE))
+                for shard in shards
+            ],
         )
         entries = [
             _Entry(whole_score(score), shard, member, ref)
@@ -169,26 +183,34 @@ class LeaseIndex(ShardedIndex):
         that out, and puts it off."""
         keys = [self._keys.stream(entry.ref) for entry in entries]
         replies = await self._connections.run(
-            "expired_leases", [self._connections.script("lease", (key.meta, key.log)) for key in keys]
+            "expired_leases",
+            [self._connections.command(LeaseState(meta_key=key.meta, log_key=key.log)) for key in keys],
         )
         found: list[StreamRef] = []
         corrections: list[Command] = []
         later: list[_Entry] = []
         for entry, key, reply in zip(entries, keys, replies, strict=True):
-            match reply:
-                case [b"due" | b"unreadable", *_]:
+            if isinstance(reply, CommandError):
+                if not concerns_record(reply):
+                    checked("expired_leases", [reply])
+                found.append(entry.ref)
+                continue
+            lease: LeaseAnswer = read_reply(LeaseAnswer, reply)
+            match lease.state:
+                case b"due" | b"unreadable":
                     found.append(entry.ref)
-                case [b"newer", *_]:
+                case b"newer":
                     later.append(entry)
-                case [state, bytes() as deadline]:
-                    args = (entry.member, entry.score, deadline if state == b"running" else b"")
-                    corrections.append(self._connections.index_script("settle", entry.shard, args))
-                    if state == b"gone":
-                        corrections.append(self._unpoint(key, entry.ref))
                 case _:
-                    if not (isinstance(reply, CommandError) and concerns_record(reply)):
-                        checked("expired_leases", [reply])
-                    found.append(entry.ref)
+                    correction = CorrectEntry(
+                        shard_key=entry.shard,
+                        member=entry.member,
+                        score=entry.score,
+                        true_score=lease.lease_until if lease.state == b"running" else "",
+                    )
+                    corrections.append(self._connections.command(correction))
+                    if lease.state == b"gone":
+                        corrections.append(self._unpoint(key, entry.ref))
         if len(later) > STALE_ALLOWANCE // 2:  # they must not hide what this version can end
             corrections += [self._move(entry.shard, entry.member, _LATER_MS) for entry in later]
         if corrections:
@@ -203,9 +225,17 @@ class LeaseIndex(ShardedIndex):
         await self._ask("defer", [move, *unpoint])
 
     def _move(self, shard: bytes, member: bytes, from_now_ms: int) -> Command:
-        return self._connections.index_script("renew", shard, ("XX", from_now_ms, _INDEX_TTL_MS, member))
+        return self._connections.command(
+            RenewEntries(shard_key=shard, mode="XX", from_now_ms=from_now_ms, ttl_ms=_INDEX_TTL_MS, members=(member,))
+        )
 
     def _unpoint(self, keys: StreamKeys, ref: StreamRef, *, unreadable: bool = False) -> Command:
-        return self._connections.script(
-            "unpoint", (keys.meta, keys.log, keys.session), (ref.stream_id, "1" if unreadable else "")
+        return self._connections.command(
+            ClearPointer(
+                meta_key=keys.meta,
+                log_key=keys.log,
+                session_key=keys.session,
+                stream_id=ref.stream_id,
+                unreadable=unreadable,
+            )
         )

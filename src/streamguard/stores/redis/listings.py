@@ -8,7 +8,8 @@ from typing import Final
 from ...errors import StoreCorruptError
 from ...values import SessionKey, StreamRef, StreamState
 from ..records import StreamMeta
-from .codec import STATUSES, decode_meta, items, newer_format, text
+from .calls import ReadMeta, SessionStreams
+from .codec import decode_meta, decode_text
 from .lease_index import LeaseIndex
 from .steps import Steps
 
@@ -34,7 +35,8 @@ class ListingSteps(Steps):
             at += len(batch)
             keys = [self._keys.stream(ref) for ref in batch]
             replies = await self._ask(
-                "active_streams", *(self._connections.script("meta", (key.meta, key.log)) for key in keys)
+                "active_streams",
+                *(self._connections.command(ReadMeta(meta_key=key.meta, log_key=key.log)) for key in keys),
             )
             for ref, reply in zip(batch, replies, strict=True):
                 with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
@@ -49,18 +51,23 @@ class ListingSteps(Steps):
         looked_at, more = 0, limit > 0
         while more and len(metas) < limit:
             most = min(_BATCH, max(_LEAST, limit - len(metas)))
-            args = (keys.meta_prefix, keys.log_prefix, most, looked_at)
-            number, *reply = items(
-                await self._call("session_streams", "session_streams", (keys.session, keys.streams), args)
+            listed = await self._call(
+                "session_streams",
+                SessionStreams(
+                    session_key=keys.session,
+                    streams_key=keys.streams,
+                    meta_prefix=keys.meta_prefix,
+                    log_prefix=keys.log_prefix,
+                    count=most,
+                    skipped=looked_at,
+                ),
             )
-            if number == len(STATUSES):
-                raise newer_format(None, "session_streams")
-            passed, going_on, *found = reply
-            looked_at += passed if isinstance(passed, int) else most
-            more = going_on == b"1"
-            for stream_id, snapshot in zip(found[::2], found[1::2], strict=True):
+            self._status(listed.status, None, "session_streams")
+            looked_at += listed.looked_at
+            more = listed.more == 1
+            for stream_id, snapshot in zip(listed.found[::2], listed.found[1::2], strict=True):
                 with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
-                    meta = decode_meta(StreamRef(key, text(stream_id)), snapshot, "session_streams")
+                    meta = decode_meta(StreamRef(key, decode_text(stream_id)), snapshot, "session_streams")
                     if meta is not None:  # once: a stream that begins meanwhile moves the others down
                         metas[meta.ref.stream_id] = meta
         return list(metas.values())[:limit]

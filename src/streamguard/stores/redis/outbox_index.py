@@ -8,14 +8,27 @@ expires, so that a stream has one entry and each step on it is one command.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+from ...decoding import DAMAGE
 from ...errors import StoreCorruptError
+from ...lua import read_reply
 from ...values import StreamRef
 from ..damage import RecordKind, Unreadable
 from ..records import OutboxEntry
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
+from .index_calls import (
+    ClaimEntry,
+    CorrectEntry,
+    DueEntries,
+    EnterOutbox,
+    OutboxAnswer,
+    OutboxState,
+    PeekDue,
+    RenewEntries,
+)
 from .keys import encode_member
 from .lease_index import milliseconds
 from .sharded_index import STALE_ALLOWANCE, ShardedIndex, key_text, scored_members, whole_score
@@ -73,13 +86,22 @@ class OutboxIndex(ShardedIndex):
         return self._enter(ref, "dead", milliseconds(ttl_seconds), _lasting(ttl_seconds))
 
     def _enter(self, ref: StreamRef, mode: str, from_now: int, ttl: int) -> Command:
-        return self._connections.index_script(
-            "enter", self._keys.outbox_shard(ref), (encode_member(ref), mode, from_now, max(ttl, _INDEX_TTL_MS))
+        return self._connections.command(
+            EnterOutbox(
+                shard_key=self._keys.outbox_shard(ref),
+                member=encode_member(ref),
+                mode=mode,
+                from_now_ms=from_now,
+                ttl_ms=max(ttl, _INDEX_TTL_MS),
+            )
         )
 
     def hold(self, ref: StreamRef, ttl_seconds: float) -> Command:
         """Keep the part of the index that `ref` is in for as long as a record that lives `ttl_seconds`."""
-        return self._connections.index_script("renew", self._keys.outbox_shard(ref), ("", 0, _lasting(ttl_seconds)))
+        shard = self._keys.outbox_shard(ref)
+        return self._connections.command(
+            RenewEntries(shard_key=shard, mode="", from_now_ms=0, ttl_ms=_lasting(ttl_seconds))
+        )
 
     def removal(self, ref: StreamRef) -> Command:
         """Remove the entry of `ref`, whatever it is."""
@@ -95,7 +117,7 @@ class OutboxIndex(ShardedIndex):
     async def claim(self, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         """See `StreamStore.claim_owed`."""
         waiting = await self._listed(limit)
-        lasting = milliseconds(claim_seconds)
+        claim_ms = milliseconds(claim_seconds)
         claimed: list[OutboxEntry] = []
         at = 0
         while at < len(waiting) and len(claimed) < limit:
@@ -104,7 +126,9 @@ class OutboxIndex(ShardedIndex):
             deadlines = await self._ask(
                 "claim_due",
                 [
-                    self._connections.index_script("claim", entry.shard, (entry.member, entry.score, lasting))
+                    self._connections.command(
+                        ClaimEntry(shard_key=entry.shard, member=entry.member, score=entry.score, claim_ms=claim_ms)
+                    )
                     for entry in batch
                 ],
             )
@@ -116,11 +140,14 @@ class OutboxIndex(ShardedIndex):
             claimed += await self._confirm(ours, claim_seconds)
         return claimed
 
-    async def _listed(self, limit: int, *, script: str = "outbox", operation: str = "claim_due") -> list[Entry]:
+    async def _listed(
+        self, limit: int, *, listing: type[DueEntries | PeekDue] = DueEntries, operation: str = "claim_due"
+    ) -> list[Entry]:
         """What is due, oldest first: `limit` entries of each shard and a few more."""
         shards = self._keys.outbox_shards()
         replies = await self._ask(
-            operation, [self._connections.index_script(script, shard, (limit + STALE_ALLOWANCE,)) for shard in shards]
+            operation,
+            [self._connections.command(listing(shard_key=shard, count=limit + STALE_ALLOWANCE)) for shard in shards],
         )
         entries = []
         for shard, reply in zip(shards, replies, strict=True):
@@ -141,53 +168,55 @@ class OutboxIndex(ShardedIndex):
         corrections = []
         later = 0
         for (entry, deadline), reply in zip(claims, replies, strict=True):
-            truth: int | str
-            work = _owed(entry.ref, reply, claim_seconds, dead=False)
-            match reply:
-                case [b"owed", *_] if work is not None:
+            true_score: int | str
+            if isinstance(reply, CommandError) and not concerns_record(reply):
+                continue
+            answer = _read(reply)
+            work = _owed(entry.ref, answer, claim_seconds, dead=False)
+            match answer:
+                case OutboxAnswer(state=b"owed") if work is not None:
                     found.append(work)
                     continue
-                case [b"open", *_]:
+                case OutboxAnswer(state=b"open"):
                     continue
-                case [b"gone", *_]:
-                    truth = ""
-                case [b"dead", _, int() as expires, *_]:
-                    truth = -expires
-                case [b"newer", *_]:  # left to those who can read it, when they come by
+                case OutboxAnswer(state=b"gone"):
+                    true_score = ""
+                case OutboxAnswer(state=b"dead"):
+                    true_score = -answer.expires_ms
+                case OutboxAnswer(state=b"newer"):  # left to those who can read it, when they come by
                     later += 1
                     if later > STALE_ALLOWANCE // 2:  # but so many must not hide what this version can do
                         continue
-                    truth = entry.score
-                case CommandError() if not concerns_record(reply):
-                    continue
+                    true_score = entry.score
                 case _:
                     key = key_text(self._keys.stream(entry.ref).meta)
                     self._report(Unreadable(RecordKind.STREAM, key, "damaged", "dead_letter", entry.ref))
                     corrections.append(self.dead(entry.ref, UNREADABLE_SECONDS))
                     continue
-            corrections.append(self._connections.index_script("settle", entry.shard, (entry.member, deadline, truth)))
+            correction = CorrectEntry(shard_key=entry.shard, member=entry.member, score=deadline, true_score=true_score)
+            corrections.append(self._connections.command(correction))
         if corrections:
             await self._ask("claim_due", corrections)
         return found
 
     def _reading(self, ref: StreamRef) -> Command:
-        return self._connections.script("owed", (self._keys.stream(ref).meta,))
+        return self._connections.command(OutboxState(meta_key=self._keys.stream(ref).meta))
 
     # -- listing --------------------------------------------------------------------------------------------------
 
     async def overdue(self, limit: int) -> list[OutboxEntry]:
         """See `StreamStore.overdue`."""
-        entries = (await self._listed(limit, script="waiting", operation="peek_due"))[:limit]
+        entries = (await self._listed(limit, listing=PeekDue, operation="peek_due"))[:limit]
         found: list[OutboxEntry] = []
         for at in range(0, len(entries), _CONFIRMED):
             batch = entries[at : at + _CONFIRMED]
             replies = await self._connections.run("peek_due", [self._reading(entry.ref) for entry in batch])
             for entry, reply in zip(batch, replies, strict=True):
-                match reply:
-                    case [b"owed", int() as now, *_]:
-                        work = _owed(entry.ref, reply, (entry.score - now) / 1000, dead=False)
-                        if work is not None:
-                            found.append(work)
+                answer = _read(reply)
+                if answer is not None and answer.state == b"owed":
+                    work = _owed(entry.ref, answer, (entry.score - answer.at_ms) / 1000, dead=False)
+                    if work is not None:
+                        found.append(work)
         return found
 
     async def listing(self, *, dead: bool, limit: int, after: StreamRef | None) -> list[OutboxEntry]:
@@ -209,12 +238,13 @@ class OutboxIndex(ShardedIndex):
                 [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))],
             )
             for entry, reply in zip(batch, replies, strict=True):
-                match reply:
-                    case [b"owed" | b"dead" as state, int() as now, *_]:
-                        if dead or state == b"owed":
-                            work = _owed(entry.ref, reply, 0.0 if dead else (entry.score - now) / 1000, dead=dead)
+                match _read(reply):
+                    case OutboxAnswer(state=b"owed" | b"dead") as answer:
+                        if dead or answer.state == b"owed":
+                            due_seconds = 0.0 if dead else (entry.score - answer.at_ms) / 1000
+                            work = _owed(entry.ref, answer, due_seconds, dead=dead)
                             found.append(work or _unreadable(entry.ref, dead=dead))
-                    case [b"gone" | b"open" | b"newer", *_]:
+                    case OutboxAnswer(state=b"gone" | b"open" | b"newer"):
                         continue
                     case _:  # it must not hide the others, nor be hidden
                         found.append(_unreadable(entry.ref, dead=dead))
@@ -255,14 +285,20 @@ def _lasting(ttl_seconds: float) -> int:
     return milliseconds(ttl_seconds) + _SPARE_MS
 
 
-def _owed(ref: StreamRef, reply: Reply, due_seconds: float, *, dead: bool) -> OutboxEntry | None:
+def _read(reply: Reply) -> OutboxAnswer | None:
+    """What `work_state` replied; None for an error, or anything else."""
+    with suppress(*DAMAGE):
+        answer: OutboxAnswer = read_reply(OutboxAnswer, reply)
+        return answer
+    return None
+
+
+def _owed(ref: StreamRef, answer: OutboxAnswer | None, due_seconds: float, *, dead: bool) -> OutboxEntry | None:
     """What a record says is owed; None when it cannot be read."""
-    match reply:
-        case [_, _, _, bytes() as payload, bytes() as attempts, (bytes() | None) as reason] if attempts.isdigit():
-            text = None if reason is None else reason.decode("utf-8", "replace")
-            return OutboxEntry(ref, payload, int(attempts), due_seconds, text, dead)
-        case _:
-            return None
+    if answer is None or answer.payload is None or answer.attempts is None or not answer.attempts.isdigit():
+        return None
+    reason = None if answer.reason is None else answer.reason.decode("utf-8", "replace")
+    return OutboxEntry(ref, answer.payload, int(answer.attempts), due_seconds, reason, dead)
 
 
 def _unreadable(ref: StreamRef, *, dead: bool) -> OutboxEntry:

@@ -12,12 +12,14 @@ from typing import Final
 
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
-from .codec import items, text
+from .calls import TryCommands
+from .codec import decode_text
 from .driver import Address, Command, CommandError, Link, Reply, unknown_script
 from .errors import checked, mapped_errors
 from .keys import Keys
 from .pipeline import PipelinedConnections
 from .scripts import Scripts
+from .sharded_index import read_answer
 
 __all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions"]
 
@@ -62,10 +64,7 @@ OPTIONAL: Final = ("INFO", "SELECT")
 """For the warnings at start, and for a database other than 0, which connecting asks for."""
 
 _TTL_MS: Final = 10_000
-_ARGUMENTS: Final[tuple[str | int, ...]] = (
-    _TTL_MS,
-    *(word for command in SCRIPTED[1:] for word in (len(command), *command)),
-)
+_TRIED: Final[tuple[str | int, ...]] = tuple(word for command in SCRIPTED[1:] for word in (len(command), *command))
 _REFUSED: Final = re.compile(
     "NOPERM|no permissions to|can't run this command|can't access at least one of the|can't publish to the channel|"
     "[Uu]nknown (?:Redis )?command"
@@ -111,13 +110,14 @@ class Permissions:
         Raises:
             StoreUnavailableError: the server does not answer, or takes no writes.
         """
+        trying = TryCommands(probe_key=self._key, ttl_ms=_TTL_MS, commands=_TRIED)
         written, loaded, ponged, tried = await self._connections.run(
             operation,
             [
                 Command.of("SET", self._key, "1", "PX", _TTL_MS),  # also tells a replica, and drops its connection
                 Command.of("SCRIPT", "LOAD", self._source),
                 Command.of("PING"),
-                self._connections.script("permissions", (self._key,), _ARGUMENTS),
+                self._connections.command(trying),
             ],
         )
         found = _lacking(operation, [("SET", written), ("SCRIPT LOAD", loaded), ("PING", ponged)])
@@ -126,7 +126,7 @@ class Permissions:
                 found += _lacking(operation, [("EVALSHA", tried)])
             found += await self._without_script(operation, made=not isinstance(written, CommandError))
         else:
-            words = [text(word) for word in items(tried)]
+            words = [decode_text(word) for word in read_answer(operation, trying, tried)]
             found += _lacking(operation, list(zip(words[::2], words[1::2], strict=True)))
         if subscribing:
             found += await self._subscribing(operation)

@@ -10,13 +10,15 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...loops import PerLoop
+from ...lua import Call
 from .driver import DRIVER_ERRORS, Address, Command, Link, Reply, pack, unknown_script
 from .errors import checked, mapped_error, mapped_errors
+from .index_calls import ShardCall
 from .scripts import Scripts
 
 __all__ = ["PipelinedConnections"]
@@ -187,9 +189,10 @@ class PipelinedConnections:
         """A call of the script `name`."""
         return Command(pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
 
-    def index_script(self, name: str, index: bytes, args: Sequence[str | bytes | int] = ()) -> Command:
-        """A call of the script `name`, which works on one index and on nothing else."""
-        return self.script(name, (index,), args)._replace(on_index=index)
+    def command(self, call: Call[Any]) -> Command:
+        """A call of one of our scripts, to be sent."""
+        words = ("EVALSHA", self._scripts.digests[call.script], len(call.key_names), *call.words())
+        return Command(pack(words), call.script, call.shard_key if isinstance(call, ShardCall) else None)
 
     def script_start(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int], *, more: int) -> bytes:
         """The beginning of a call of the script `name` with `more` arguments after `args`, which the caller packs

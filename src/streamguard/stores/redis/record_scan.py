@@ -16,10 +16,11 @@ from ...decoding import DAMAGE, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
 from ..damage import RecordKind, Unreadable
-from .codec import META_FIELDS, decode_events, decode_meta
+from .codec import decode_events, decode_meta
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
 from .keys import Keys, decode_member
+from .record_fields import META_FIELDS, RECORD_FIELDS
 from .sharded_index import key_text
 
 __all__ = ["RecordScan", "scan_records"]
@@ -245,9 +246,9 @@ _SESSION: Final = {
 _STREAM_RECORD: Final = _Reader(
     RecordKind.STREAM,
     lambda name: [
-        Command.of("HMGET", name, *META_FIELDS),
-        Command.of("HGET", name, "ow"),
-        Command.of("HGET", name, "se"),
+        Command.of("HMGET", name, *META_FIELDS.values()),
+        Command.of("HGET", name, RECORD_FIELDS["owner"]),
+        Command.of("HGET", name, RECORD_FIELDS["session"]),
         Command.of("EXISTS", name.replace(b":m:", b":l:")),
         Command.of("TIME"),
     ],

@@ -10,10 +10,11 @@ from ..damage import RecordKind, Unreadable
 from ..records import NewStream, SessionRecord, Status, StreamMeta
 from ..registrations import Full, Occupied, Registered, StopReply, Withdrawn
 from .appends import Appends
-from .codec import STATUSES, decode_meta, identity, items, newer_format, text
-from .driver import Command, Reply
+from .calls import ReadSession, Register, RequestStop, StopPendingRequests, Withdraw
+from .codec import decode_meta, decode_text, identity, newer_format, snapshot_ms
+from .driver import Command
 from .lease_index import OWNER_TTL_MS, LeaseIndex, milliseconds
-from .sharded_index import key_text
+from .sharded_index import key_text, read_answer
 from .steps import Steps
 
 __all__ = ["RegistrySteps"]
@@ -35,74 +36,60 @@ class RegistrySteps(Steps):
         arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
         keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
-        deadline, reply = await self._ask(
-            "register",
-            self._leases.entry(new.ref, lease_seconds),
-            self._connections.script(
-                "register",
-                (
-                    keys.meta,
-                    keys.log,
-                    keys.session,
-                    keys.streams,
-                    keys.early,
-                    self._keys.owner(new.ref.key.owner),
-                    session.erased,
-                    keys.withdrawn,
-                    session.stopped,
-                    self._keys.stops(new.ref.key.owner),
-                ),
-                (
-                    session.meta_prefix,
-                    session.log_prefix,
-                    new.ref.stream_id,
-                    milliseconds(lease_seconds),
-                    milliseconds(ttl_seconds),
-                    "" if limit is None else limit,
-                    OWNER_TTL_MS,
-                    round(arrived_seconds * 1_000_000),
-                    *identity(new),
-                ),
-            ),
+        registering = Register(
+            **self._keys.stored_stream(new.ref),
+            watch_note_key=keys.watch_note,
+            owner_key=self._keys.owner(new.ref.key.owner),
+            erased_key=session.erased,
+            withdrawn_key=keys.withdrawn,
+            stopped_key=session.stopped,
+            stops_key=self._keys.stops(new.ref.key.owner),
+            meta_prefix=session.meta_prefix,
+            log_prefix=session.log_prefix,
+            stream_id=new.ref.stream_id,
+            lease_ms=milliseconds(lease_seconds),
+            ttl_ms=milliseconds(ttl_seconds),
+            limit=limit,
+            owner_ttl_ms=OWNER_TTL_MS,
+            arrived_us=round(arrived_seconds * 1_000_000),
+            message_id=new.message_id,
+            identity=identity(new),
         )
-        number, *rest = items(reply)
-        if number == 0:
-            meta = _present(decode_meta(new.ref, rest[0], "register"), new.ref, "register")
-            *_, at = items(rest[0])
-            self._appends.learn(at)
-            self._tell_begun_anew(new.ref, rest[1:])
+        deadline, reply = await self._ask(
+            "register", self._leases.entry(new.ref, lease_seconds), self._connections.command(registering)
+        )
+        registered = read_answer("register", registering, reply)
+        if registered.answer == b"registered":
+            meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
+            self._appends.learn(snapshot_ms(registered.snapshot))
+            self._tell_begun_anew(new.ref, registered.reset)
             if deadline == 0:  # a repetition: the record knows the lease
                 await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
         if isinstance(deadline, int) and deadline != 0:
             self._leases.withdraw(new.ref, deadline)
-        if number == b"full":
-            return Full()
-        if number == b"withdrawn":
-            return Withdrawn()
-        if number == len(STATUSES):
-            raise newer_format(None, "register")
-        self._status(number, new.ref, "register")
-        other = StreamRef(new.ref.key, text(rest[0]))
-        return Occupied(_present(decode_meta(other, rest[1], "register"), other, "register"))
+        match registered.answer:
+            case b"full":
+                return Full()
+            case b"withdrawn":
+                return Withdrawn()
+            case b"occupied":
+                other = StreamRef(new.ref.key, decode_text(registered.active_id))
+                return Occupied(_present(decode_meta(other, registered.snapshot, "register"), other, "register"))
+            case _:
+                raise newer_format(None, "register")
 
     async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
         keys = self._keys.stream(ref)
-        number = await self._call(
-            "withdraw",
-            "withdraw",
-            (
-                keys.meta,
-                keys.log,
-                keys.session,
-                keys.streams,
-                keys.early,
-                self._keys.owner(ref.key.owner),
-                keys.withdrawn,
-            ),
-            (ref.stream_id, milliseconds(refuse_seconds)),
+        withdrawing = Withdraw(
+            **self._keys.stored_stream(ref),
+            watch_note_key=keys.watch_note,
+            owner_key=self._keys.owner(ref.key.owner),
+            withdrawn_key=keys.withdrawn,
+            stream_id=ref.stream_id,
+            refuse_ms=milliseconds(refuse_seconds),
         )
-        status = self._status(number, ref, "withdraw")
+        status = self._status(await self._call("withdraw", withdrawing), ref, "withdraw")
         if status is Status.OK:
             self._leases.forget(ref)
         return status
@@ -112,42 +99,40 @@ class RegistrySteps(Steps):
 
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._keys.session(key)
-        reply = await self._call("session", "session", (keys.session,), (keys.meta_prefix, keys.log_prefix))
-        if reply == len(STATUSES):
-            raise newer_format(None, "session")
-        ids_and_records = items(reply)
+        reading = ReadSession(session_key=keys.session, meta_prefix=keys.meta_prefix, log_prefix=keys.log_prefix)
+        found = await self._call("session", reading)
+        self._status(found.status, None, "session")
 
-        def pointer(at: int) -> tuple[str | None, StreamMeta | None]:
-            if ids_and_records[at] is None:
+        def pointer(stream_id: bytes | None, snapshot: object) -> tuple[str | None, StreamMeta | None]:
+            if stream_id is None:
                 return None, None
-            stream_id = text(ids_and_records[at])
-            return stream_id, decode_meta(StreamRef(key, stream_id), ids_and_records[at + 1], "session")
+            ref = StreamRef(key, decode_text(stream_id))
+            return ref.stream_id, decode_meta(ref, snapshot, "session")
 
-        active_id, active = pointer(0)
-        last_id, last = pointer(2)
-        return SessionRecord(active_id, active, last_id, last)
+        return SessionRecord(*pointer(found.active_id, found.active), *pointer(found.last_id, found.last))
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        answer = text(await self._call("request_stop", "stop", (self._keys.stream(ref).meta,)))
-        if answer == "newer":
+        answer = await self._call("request_stop", RequestStop(meta_key=self._keys.stream(ref).meta))
+        if answer == b"newer":
             raise newer_format(ref, "request_stop")
-        return StopReply(answer)
+        return StopReply(answer.decode())
 
     async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
         keys = self._keys.session(key)
-        answer = text(
-            await self._call(
-                "stop_pending_requests",
-                "stop_pending_requests",
-                (keys.session, keys.stopped, self._keys.stops(key.owner)),
-                (keys.meta_prefix, milliseconds(seconds), limit),
-            )
+        stopping = StopPendingRequests(
+            session_key=keys.session,
+            stopped_key=keys.stopped,
+            stops_key=self._keys.stops(key.owner),
+            meta_prefix=keys.meta_prefix,
+            lasting_ms=milliseconds(seconds),
+            limit=limit,
         )
-        if answer == "newer":
+        answer = await self._call("stop_pending_requests", stopping)
+        if answer == b"newer":
             raise newer_format(None, "stop_pending_requests")
-        return answer == "marked"
+        return answer == b"marked"
 
-    def _tell_begun_anew(self, ref: StreamRef, what: Sequence[Reply]) -> None:
+    def _tell_begun_anew(self, ref: StreamRef, what: Sequence[bytes]) -> None:
         """What a registration found damaged and put right: what everything else of the session depends on."""
         keys = self._keys.stream(ref)
         known = {
@@ -156,7 +141,7 @@ class RegistrySteps(Steps):
             b"owner": (RecordKind.OWNER_SLOTS, self._keys.owner(ref.key.owner)),
         }
         for one in what:
-            if isinstance(one, bytes) and one in known:
+            if one in known:
                 record, key = known[one]
                 self._unreadable(Unreadable(record, key_text(key), "damaged", "begun_anew", ref))
 

@@ -9,7 +9,8 @@ from typing import Final
 from ...lua import read_scripts
 from ...values import FORMAT_VERSION
 from ..registrations import ENDED_UNCOUNTED
-from .codec import META_FIELDS
+from . import calls, index_calls
+from .record_fields import META_FIELDS, RECORD_FIELDS
 
 __all__ = ["Scripts"]
 
@@ -23,12 +24,15 @@ _STREAMS_OF_A_MESSAGE: Final = 64
 
 _SOURCES: Final = read_scripts(
     __package__,
+    (*calls.CALLS, *index_calls.CALLS),
     {
         "@FORMAT_VERSION@": FORMAT_VERSION,
-        "@META_FIELDS@": ", ".join(f"'{name}'" for name in META_FIELDS),
+        "@META_FIELDS@": ", ".join(f"'{field}'" for field in META_FIELDS.values()),
         "@STREAMS_OF_A_MESSAGE@": _STREAMS_OF_A_MESSAGE,
         "@ENDED_UNCOUNTED@": ENDED_UNCOUNTED,
+        **{f"@{name}@": f"'{field}'" for name, field in RECORD_FIELDS.items()},
     },
+    by_hand=("append",),
 )
 """Lua by script name."""
 
@@ -48,7 +52,7 @@ class Scripts:
         return cls(_SOURCES)
 
     def add(self, source: str) -> str:
-        """Take in a script by its text, once. Returns the name it goes by: the text itself."""
+        """TakeOver in a script by its text, once. Returns the name it goes by: the text itself."""
         if source not in self.sources:
             self.sources[source] = source
             self.digests[source] = _digest(source)

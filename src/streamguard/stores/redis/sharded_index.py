@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
+from ...decoding import decoding
 from ...errors import StoreCorruptError
+from ...lua import Call
 from ...values import StreamRef
 from ..damage import RecordKind, Unreadable
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
+from .index_calls import ResetIndex
 from .keys import Keys, decode_member
 from .pipeline import PipelinedConnections
 
-__all__ = ["STALE_ALLOWANCE", "Report", "ShardedIndex", "ask", "key_text", "scored_members", "whole_score"]
+__all__ = [
+    "STALE_ALLOWANCE",
+    "Report",
+    "ShardedIndex",
+    "ask",
+    "key_text",
+    "read_answer",
+    "scored_members",
+    "whole_score",
+]
 
 STALE_ALLOWANCE: Final = 64
 """How many entries beyond the limit are looked at in each shard, so that wrong ones do not hide right ones."""
+
+R = TypeVar("R")
 
 Report = Callable[[Unreadable], None]
 
@@ -44,7 +58,8 @@ async def ask(
     ]
     if damaged:
         indexes = list(dict.fromkeys(index for n in damaged if (index := commands[n].on_index) is not None))
-        mended = await connections.run(operation, [connections.script("mend", (index,)) for index in indexes])
+        resets = [connections.command(ResetIndex(shard_key=index)) for index in indexes]
+        mended = await connections.run(operation, resets)
         checked(operation, mended)
         for index, removed in zip(indexes, mended, strict=True):
             if removed == 1:
@@ -53,6 +68,16 @@ async def ask(
             replies[n] = reply
     checked(operation, replies)
     return replies
+
+
+def read_answer(operation: str, call: Call[R], reply: Reply) -> R:
+    """What a script replied.
+
+    Raises:
+        StoreCorruptError: it is no such reply.
+    """
+    with decoding(lambda: StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)):
+        return call.read(reply)
 
 
 class ShardedIndex:

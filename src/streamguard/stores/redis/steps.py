@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TypeVar
 
-from ...errors import StoreCorruptError
+from ...lua import Call
 from ...values import StreamRef
 from ..damage import Unreadable
 from ..records import Status
@@ -13,9 +13,11 @@ from .codec import STATUSES, newer_format
 from .driver import Command, Reply
 from .keys import Keys
 from .pipeline import PipelinedConnections
-from .sharded_index import ask
+from .sharded_index import ask, read_answer
 
 __all__ = ["Steps"]
+
+R = TypeVar("R")
 
 
 class Steps(StreamStore):
@@ -32,14 +34,11 @@ class Steps(StreamStore):
         if self.on_unreadable is not None:
             self.on_unreadable(found)
 
-    async def _call(
-        self, operation: str, script: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()
-    ) -> Reply:
-        return (await self._ask(operation, self._connections.script(script, keys, args)))[0]
+    async def _call(self, operation: str, call: Call[R]) -> R:
+        (reply,) = await self._ask(operation, self._connections.command(call))
+        return read_answer(operation, call, reply)
 
-    def _status(self, number: Reply, ref: StreamRef, operation: str) -> Status:
-        if not isinstance(number, int):
-            raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
+    def _status(self, number: int, ref: StreamRef | None, operation: str) -> Status:
         if number == len(STATUSES):
             raise newer_format(ref, operation)
         return STATUSES[number]

@@ -15,8 +15,9 @@ from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
 from ..records import NOTHING_CONSUMED, AppendReply, AppendRequest, Hint, Partition, Status, StreamMeta, TakeoverReply
 from .appends import Appends
+from .calls import CheckPosition, Heartbeat, MarkWatched, ReadMeta, TakeOver
 from .client import RedisClient
-from .codec import append_reply, decode_events, decode_meta, items, told_ms, usage_json
+from .codec import append_reply, decode_events, decode_meta, server_ms, usage_json
 from .driver import Address, Command
 from .ends import EndSteps
 from .keys import Keys
@@ -136,13 +137,15 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
 
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
         keys = self._keys.stream(ref)
-        return decode_meta(ref, await self._call("meta", "meta", (keys.meta, keys.log)), "meta")
+        return decode_meta(ref, await self._call("meta", ReadMeta(meta_key=keys.meta, log_key=keys.log)), "meta")
 
     async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
         keys = self._keys.stream(ref)
         entry_id = "" if at.seq == 0 else _entry_id(at)
-        snapshot, held = items(await self._call("check_position", "check_position", (keys.meta, keys.log), (entry_id,)))
-        return decode_meta(ref, snapshot, "check_position"), held == 1
+        found = await self._call(
+            "check_position", CheckPosition(meta_key=keys.meta, log_key=keys.log, entry_id=entry_id)
+        )
+        return decode_meta(ref, found.snapshot, "check_position"), found.held == 1
 
     # -- the log --------------------------------------------------------------------------------------------------
 
@@ -187,11 +190,12 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         return self._subscriptions.get().watch(ref, on_hint, data=data)
 
     async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
-        lasting = milliseconds(WATCHED_SECONDS)
+        watched_ms = milliseconds(WATCHED_SECONDS)
         keys = [self._keys.stream(ref) for ref in refs]
         # One that cannot be marked is read by its subscriber now and then.
         await self._mark_each(
-            "subscribe", [self._connections.script("watch", (key.meta, key.early), (lasting,)) for key in keys]
+            "subscribe",
+            [MarkWatched(meta_key=key.meta, watch_note_key=key.watch_note, watched_ms=watched_ms) for key in keys],
         )
 
     # -- the writer's claim ---------------------------------------------------------------------------------------
@@ -204,20 +208,25 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         ttl_seconds: float,
         consumed: Mapping[StreamRef, Usage] = NOTHING_CONSUMED,
     ) -> list[AppendReply]:
+        lease_ms, ttl_ms = milliseconds(lease_seconds), milliseconds(ttl_seconds)
         commands = []
         for ref, epoch in claims:
             keys = self._keys.stream(ref)
-            commands.append(
-                self._commits.script(
-                    "heartbeat",
-                    (keys.meta, keys.log, keys.session, keys.streams),
-                    (epoch, milliseconds(lease_seconds), milliseconds(ttl_seconds), usage_json(consumed.get(ref))),
-                )
+            heartbeat = Heartbeat(
+                meta_key=keys.meta,
+                log_key=keys.log,
+                session_key=keys.session,
+                streams_key=keys.streams,
+                epoch=epoch,
+                lease_ms=lease_ms,
+                ttl_ms=ttl_ms,
+                usage=usage_json(consumed.get(ref)),
             )
+            commands.append(self._commits.command(heartbeat))
         replies = await self._commits.run("heartbeat", commands)
         answers = [append_reply(reply) for reply in replies]
         for reply in replies:
-            self._appends.learn(told_ms(reply))
+            self._appends.learn(server_ms(reply))
         renewed = [ref for (ref, _), answer in zip(claims, answers, strict=True) if answer.status is Status.OK]
         # The claims are renewed now. The index and the owners' slots follow, since only what was not fenced may move
         # them and they are on other cluster slots; an entry that stays behind is corrected by `expired_leases`.
@@ -228,19 +237,21 @@ class RedisStore(RegistrySteps, EndSteps, OutboxSteps, ListingSteps, ViewerSteps
         self, ref: StreamRef, *, lease_seconds: float, expected_epoch: int | None = None, force: bool = False
     ) -> TakeoverReply:
         keys = self._keys.stream(ref)
-        expected = "" if expected_epoch is None else expected_epoch
-        reply = await self._call(
+        taken = await self._call(
             "take_over",
-            "take_over",
-            (keys.meta, keys.log),
-            (milliseconds(lease_seconds), expected, "1" if force else ""),
+            TakeOver(
+                meta_key=keys.meta,
+                log_key=keys.log,
+                lease_ms=milliseconds(lease_seconds),
+                expected_epoch="" if expected_epoch is None else str(expected_epoch),
+                force=force,
+            ),
         )
-        number, *rest = items(reply)
-        status = self._status(number, ref, "take_over")
+        status = self._status(taken.status, ref, "take_over")
         if status is Status.OK:
             # The old writer's entry may have been removed; without one nobody would find this stream again.
             await self._ask("take_over", self._leases.renewal(ref, lease_seconds))
-        return TakeoverReply(status, decode_meta(ref, rest[0], "take_over") if rest else None)
+        return TakeoverReply(status, decode_meta(ref, taken.snapshot, "take_over"))
 
     async def expired_leases(self, *, limit: int, partition: Partition | None = None) -> list[StreamRef]:
         return await self._leases.due(limit, partition)

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ...decoding import read_json
+from ...lua import Call
 from ...values import StreamRef
-from .codec import items
-from .driver import Command, CommandError
+from .calls import NoteViewed, ReadViewerCounts, ReportViewers
+from .driver import CommandError
 from .errors import checked, concerns_record
 from .lease_index import milliseconds
 from .steps import Steps
@@ -27,24 +28,31 @@ class ViewerSteps(Steps):
 
     async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
         counts = json.dumps(dict(viewers), separators=(",", ":")) if viewers else ""
-        args = (worker, counts, milliseconds(seconds), _TTL_MS)
-        await self._call("report_viewers", "view", self._keys.viewers(), args)
+        workers_key, counts_key = self._keys.viewers()
+        report = ReportViewers(
+            workers_key=workers_key,
+            counts_key=counts_key,
+            worker=worker,
+            counts=counts,
+            standing_ms=milliseconds(seconds),
+            ttl_ms=_TTL_MS,
+        )
+        await self._call("report_viewers", report)
 
     async def viewer_counts(self) -> Mapping[str, int]:
         found: Counter[str] = Counter()
-        for note in items(await self._call("viewer_counts", "views", self._keys.viewers())):
+        workers_key, counts_key = self._keys.viewers()
+        for note in await self._call("viewer_counts", ReadViewerCounts(workers_key=workers_key, counts_key=counts_key)):
             if isinstance(note, bytes):
                 found.update(_counts(note))
         return dict(found)
 
     async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
-        await self._mark_each(
-            "note_viewed", [self._connections.script("viewed", (self._keys.stream(ref).meta,), ()) for ref in refs]
-        )
+        await self._mark_each("note_viewed", [NoteViewed(meta_key=self._keys.stream(ref).meta) for ref in refs])
 
-    async def _mark_each(self, operation: str, commands: Sequence[Command]) -> None:
-        """Run the commands, each about one stream. A record that one of them cannot use costs no other anything."""
-        replies = await self._connections.run(operation, commands)
+    async def _mark_each(self, operation: str, calls: Sequence[Call[int]]) -> None:
+        """Make the calls, each about one stream. A record that one of them cannot use costs no other anything."""
+        replies = await self._connections.run(operation, [self._connections.command(call) for call in calls])
         checked(operation, [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
 
 

@@ -1,16 +1,18 @@
 -- Stores a message, once.
--- KEYS: session
--- ARGV: TTL (ms), message id, its writer, the writer it continues or '', digest, status, all else of it (JSON), '+' and the id of what it answers or '', its branch or ''
--- Reply: 'created', 'continued', 'duplicate' or 'superseded'; or why it was not: 'missing', 'newer', 'absent', 'differs', 'taken', 'gone'
+-- KEYS: session_key
+-- ARGV: ttl_ms, id, writer, continues (the writer it continues, or ''), digest, status, content (all else of it, JSON),
+--       answers ('+' and the id of what it answers, or ''), asked_branch (or '' for the present one)
+-- Reply: 'created', 'continued', 'duplicate' or 'superseded'; or why it was not: 'missing', 'newer', 'absent', 'differs',
+--        'taken', 'gone'
 -- A writer is '+' and a stream id, or '-' for none.
---@include prelude
+--@include session
 --@include versions
-local id, writer, continues, digest, status, content, answers = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local s = redis.call('HMGET', KEYS[1], 'v', 'n', 'br', 'i:' .. id)
-if not s[1] then return 'missing' end
-if newer(s[1]) then return 'newer' end
-local newest = (s[3] or 0) + 0
-local branch = ARGV[9] == '' and newest or math.min(tonumber(ARGV[9]), newest)
+local version, count, superseded_times, positions =
+  unpack(redis.call('HMGET', session_key, 'v', 'n', 'br', 'i:' .. id))
+if not version then return 'missing' end
+if is_newer(version) then return 'newer' end
+local newest = (superseded_times or 0) + 0
+local branch = asked_branch and math.min(asked_branch, newest) or newest
 
 -- Of the versions of a message, the newest that was stored in this branch or before.
 local function addressed(all)
@@ -24,18 +26,18 @@ end
 -- The superseding that hides a message that is created in this branch; nil for a visible one.
 local function superseded_late()
   local answered
-  if answers ~= '' then answered = addressed(versions(redis.call('HGET', KEYS[1], 'i:' .. string.sub(answers, 2)))) end
+  if answers ~= '' then answered = addressed(versions(redis.call('HGET', session_key, 'i:' .. string.sub(answers, 2)))) end
   if answered and answered.superseded and answered.superseded <= branch then return answered.superseded end
   for later = branch + 1, newest do
-    local one = cjson.decode(redis.call('HGET', KEYS[1], 'p:' .. later))
-    if '+' .. id ~= one.after then
-      if '+' .. id == one.start or not answered or answered.superseded == later then return later end
-      if answered.position >= one.anchor then return later end
+    local superseding = cjson.decode(redis.call('HGET', session_key, 'p:' .. later))
+    if '+' .. id ~= superseding.after then
+      if '+' .. id == superseding.start or not answered or answered.superseded == later then return later end
+      if answered.position >= superseding.anchor then return later end
     end
   end
 end
 
-local all, found = versions(s[4]), nil
+local all, found = versions(positions), nil
 if writer ~= '-' then
   for _, one in ipairs(all) do
     if not found and written(one, writer) then found = one end
@@ -59,17 +61,22 @@ if found then
   local writers, before = writers_of(found), written(found, writer)
   superseded = found.superseded
   if before and before ~= digest then return 'differs' end
-  if not before and writers[#writers][1] ~= continues then return 'taken' end
+  local last_writer = unpack(writers[#writers])
+  if not before and last_writer ~= continues then return 'taken' end
   answer = before and 'duplicate' or 'continued'
   if not before then
     local position = found.position
     writers[#writers + 1] = {writer, digest}
-    redis.call('HSET', KEYS[1], 'b:' .. position, content, 'w:' .. position, cjson.encode(writers), 's:' .. position, status,
-      'u:' .. position, now())
-    if answers == '' then redis.call('HDEL', KEYS[1], 'r:' .. position) else redis.call('HSET', KEYS[1], 'r:' .. position, answers) end
+    redis.call('HSET', session_key, 'b:' .. position, content, 'w:' .. position, cjson.encode(writers),
+      's:' .. position, status, 'u:' .. position, now_ms())
+    if answers == '' then
+      redis.call('HDEL', session_key, 'r:' .. position)
+    else
+      redis.call('HSET', session_key, 'r:' .. position, answers)
+    end
   end
 else
-  add(s[2] + 1, id, s[4], writer, digest, status, content, answers, branch, superseded)
+  add(count + 1, id, positions, writer, digest, status, content, answers, branch, superseded)
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', session_key, ttl_ms)
 return superseded and 'superseded' or answer

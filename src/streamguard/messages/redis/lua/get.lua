@@ -1,15 +1,15 @@
 -- Reads one visible message; of one that is in old branches only, its newest version, if asked for.
--- KEYS: session
--- ARGV: message id, 1 for old branches too
--- Reply: {'found', position, id, message, writers, status, created, updated, branch, superseded}, {'missing'} or {'newer'}
---@include prelude
+-- KEYS: session_key
+-- ARGV: id, branches (whether to look in old branches too)
+-- Reply: {answer [, message]}: {'found', the message}, {'missing'} or {'newer'}
+--@include session
 --@include versions
-local s = redis.call('HMGET', KEYS[1], 'v', 'i:' .. ARGV[1])
-if s[1] and newer(s[1]) then return {'newer'} end
-local found = visible(s[2])
-if not found and ARGV[2] == '1' then
-  local all = versions(s[2])
+local version, positions = unpack(redis.call('HMGET', session_key, 'v', 'i:' .. id))
+if version and is_newer(version) then return {'newer'} end
+local found = visible(positions)
+if not found and branches then
+  local all = versions(positions)
   found = all[#all]
 end
 if not found then return {'missing'} end
-return {'found', unpack(record(found.position), 1, 9)}
+return {'found', record(found.position)}

@@ -1,11 +1,11 @@
 -- Reads a session's last visible message.
--- KEYS: session
+-- KEYS: session_key
 -- ARGV: none
--- Reply: {'found', position, id, message, writers, status, created, updated, branch, superseded}, {'missing'} or {'newer'}
---@include prelude
-local s = redis.call('HMGET', KEYS[1], 'v', 'n')
-if s[1] and newer(s[1]) then return {'newer'} end
-for position = (s[2] or 0) + 0, 1, -1 do
-  if not redis.call('HGET', KEYS[1], 'x:' .. position) then return {'found', unpack(record(position), 1, 9)} end
+-- Reply: {answer [, message]}: {'found', the message}, {'missing'} or {'newer'}
+--@include session
+local version, count = unpack(redis.call('HMGET', session_key, 'v', 'n'))
+if version and is_newer(version) then return {'newer'} end
+for position = (count or 0) + 0, 1, -1 do
+  if not redis.call('HGET', session_key, 'x:' .. position) then return {'found', record(position)} end
 end
 return {'missing'}

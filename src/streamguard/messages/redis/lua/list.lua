@@ -1,16 +1,16 @@
 -- Reads messages in order.
--- KEYS: session
--- ARGV: the position before the first, how many at most, '1' for those of old branches too or '0'
--- Reply: {'found', {position, id, message, writers, status, created, updated, branch, superseded}, …} or {'newer'}
---@include prelude
-local s = redis.call('HMGET', KEYS[1], 'v', 'n')
-if not s[1] then return {'found'} end
-if newer(s[1]) then return {'newer'} end
+-- KEYS: session_key
+-- ARGV: after (the position before the first), limit, branches (whether to read those of old branches too)
+-- Reply: {answer, messages…}: {'found', each message, …} or {'newer'}
+--@include session
+local version, count = unpack(redis.call('HMGET', session_key, 'v', 'n'))
+if not version then return {'found'} end
+if is_newer(version) then return {'newer'} end
 local reply = {'found'}
-for position = ARGV[1] + 1, s[2] + 0 do
-  if ARGV[3] == '1' or not redis.call('HGET', KEYS[1], 'x:' .. position) then
+for position = after + 1, count + 0 do
+  if branches or not redis.call('HGET', session_key, 'x:' .. position) then
     reply[#reply + 1] = record(position)
-    if #reply > tonumber(ARGV[2]) then break end
+    if #reply > limit then break end
   end
 end
 return reply

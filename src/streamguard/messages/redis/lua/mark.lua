@@ -1,13 +1,13 @@
 -- Sets a visible message's status.
--- KEYS: session
--- ARGV: TTL (ms), message id, status
+-- KEYS: session_key
+-- ARGV: ttl_ms, id, status
 -- Reply: 'marked', 'missing' or 'newer'
---@include prelude
+--@include session
 --@include versions
-local s = redis.call('HMGET', KEYS[1], 'v', 'i:' .. ARGV[2])
-if s[1] and newer(s[1]) then return 'newer' end
-local found = visible(s[2])
+local version, positions = unpack(redis.call('HMGET', session_key, 'v', 'i:' .. id))
+if version and is_newer(version) then return 'newer' end
+local found = visible(positions)
 if not found then return 'missing' end
-redis.call('HSET', KEYS[1], 's:' .. found.position, ARGV[3], 'u:' .. found.position, now())
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('HSET', session_key, 's:' .. found.position, status, 'u:' .. found.position, now_ms())
+redis.call('PEXPIRE', session_key, ttl_ms)
 return 'marked'

@@ -1,13 +1,13 @@
 -- Lists what is due in a shard of the index, and puts it off, so that nobody else gets it meanwhile.
--- KEYS: shard
--- ARGV: for how long (ms), or 0 to change nothing; the key's TTL (ms), how many at most
+-- KEYS: shard_key
+-- ARGV: claim_ms (for how long, or 0 to change nothing), ttl_ms (the key's), count (at most)
 -- Reply: members
---@include clock
---@include sorted
-mended(KEYS[1])
-local at = now()
-local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at, 'LIMIT', 0, ARGV[3])
-if ARGV[1] == '0' then return members end
-for _, member in ipairs(members) do redis.call('ZADD', KEYS[1], at + ARGV[1], member) end
-if #members > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+--@include now_ms
+--@include reset_unless_sorted
+reset_unless_sorted(shard_key)
+local at = now_ms()
+local members = redis.call('ZRANGEBYSCORE', shard_key, '-inf', at, 'LIMIT', 0, count)
+if claim_ms == 0 then return members end
+for _, member in ipairs(members) do redis.call('ZADD', shard_key, at + claim_ms, member) end
+if #members > 0 then redis.call('PEXPIRE', shard_key, ttl_ms) end
 return members

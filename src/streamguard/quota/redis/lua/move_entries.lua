@@ -1,14 +1,15 @@
 -- Corrects entries of the index that are there.
--- KEYS: shard
--- ARGV: member and from now on when to look at it (ms), or '' to remove it; for each
+-- KEYS: shard_key
+-- ARGV: moves… (member of each, and from now on when to look at it (ms), or '' to remove it)
 -- Reply: 1
---@include clock
-local at = now()
-for i = 1, #ARGV, 2 do
-  if ARGV[i + 1] == '' then
-    redis.call('ZREM', KEYS[1], ARGV[i])
+--@include now_ms
+local at = now_ms()
+for i = moves_from, #ARGV, 2 do
+  local member, look_in_ms = ARGV[i], ARGV[i + 1]
+  if look_in_ms == '' then
+    redis.call('ZREM', shard_key, member)
   else
-    redis.call('ZADD', KEYS[1], 'XX', at + ARGV[i + 1], ARGV[i])
+    redis.call('ZADD', shard_key, 'XX', at + look_in_ms, member)
   end
 end
 return 1

@@ -1,19 +1,19 @@
 -- Frees what a stream has reserved and charges nothing.
--- KEYS: ledger, records, open, done
--- ARGV: late, remember, TTL (ms); reservation
--- Reply: {state, changed, conflict, reservation}, {'unknown'} or {'newer'}
+-- KEYS: ledger_key, records_key, open_key, done_key
+-- ARGV: late_ms, ttl_ms, id (the reservation's), remember_ms
+-- Reply: {answer [, changed, conflict, reservation]}: {state, 1 or 0, 1 or 0, reservation}, {'unknown'} or {'newer'}
 --@include ledger
-local record, changed, conflict = find(ARGV[4]), 0, 0
+local record, changed, conflict = find(id), 0, 0
 if not record then
   save()
   return {'unknown'}
 end
-if record[1] == 'reserved' then
-  finish(ARGV[4], record, 'released', at + ARGV[2])
+if record.state == 'reserved' then
+  finish(id, record, 'released', at + remember_ms)
   changed = 1
-elseif record[1] == 'committed' then
+elseif record.state == 'committed' then
   contradicted()
   conflict = 1
 end
 save()
-return {record[1], changed, conflict, shown(record)}
+return {record.state, changed, conflict, shown(record)}

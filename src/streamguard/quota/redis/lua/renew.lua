@@ -1,18 +1,19 @@
 -- Keeps reservations of one owner.
--- KEYS: ledger, records, open, done
--- ARGV: late, remember, TTL (ms); hold (ms), reservations
--- Reply: {'renewed', state, …} or {'newer'}
+-- KEYS: ledger_key, records_key, open_key, done_key
+-- ARGV: late_ms, ttl_ms, hold_ms, ids… (the reservations')
+-- Reply: {answer, states…}: {'renewed', state of each, …} or {'newer'}
 --@include ledger
 local reply = {'renewed'}
-redis.call('ZREM', KEYS[3], '') -- nobody's name: a first write that needs no memory, see `finish`
-for i = 5, #ARGV do
-  local record = find(ARGV[i])
-  if record and record[1] == 'reserved' then
-    record[2] = whole(math.max(tonumber(record[2]), at + ARGV[4]))
-    keep(ARGV[i], record)
-    redis.call('ZADD', KEYS[3], record[2], ARGV[i])
+redis.call('ZREM', open_key, '') -- nobody's name: a first write that needs no memory, see `finish`
+for i = ids_from, #ARGV do
+  local id = ARGV[i]
+  local record = find(id)
+  if record and record.state == 'reserved' then
+    record.deadline = whole(math.max(tonumber(record.deadline), at + hold_ms))
+    keep(id, record)
+    redis.call('ZADD', open_key, record.deadline, id)
   end
-  reply[#reply + 1] = record and record[1] or 'unknown'
+  reply[#reply + 1] = record and record.state or 'unknown'
 end
 save()
 return reply

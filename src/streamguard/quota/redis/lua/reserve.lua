@@ -1,15 +1,20 @@
 -- Reserves amounts for a stream, if they fit under every quota.
--- KEYS: ledger, records, open, done
--- ARGV: late, remember, TTL (ms); reservation, owner, hold (ms), number of amounts, unit and amount of each (sorted),
---       unit, period (ms) and limit of each quota
--- Reply: {'admitted', reservation, standings}, {'refused', standings}, {'differs'} or {'newer'}
+-- KEYS: ledger_key, records_key, open_key, done_key
+-- ARGV: late_ms, ttl_ms, id (the reservation's), owner, hold_ms, amount_count,
+--       amounts_and_quotas… (unit and amount of each amount (sorted), then unit, period (ms) and limit of each quota)
+-- Reply: {answer [, standings, reservation]}: {'admitted', standings, reservation}, {'refused', standings}, {'differs'} or
+--        {'newer'}
 --@include ledger
-local id, first = ARGV[4], 8 + 2 * ARGV[7]
+local quotas_from = amounts_and_quotas_from + 2 * amount_count
+local asked = {}
+for i = amounts_and_quotas_from, quotas_from - 1, 2 do
+  asked[#asked + 1] = {unit = ARGV[i], reserved = ARGV[i + 1], charged = '0'}
+end
 local record = find(id)
 if record then
-  local same = #record[4] == tonumber(ARGV[7])
-  for i, amount in ipairs(record[4]) do
-    same = same and amount[1] == ARGV[6 + 2 * i] and amount[2] == ARGV[7 + 2 * i]
+  local same = #record.amounts == amount_count
+  for i, amount in ipairs(record.amounts) do
+    same = same and amount.unit == asked[i].unit and amount.reserved == asked[i].reserved
   end
   if not same then
     contradicted()
@@ -17,25 +22,23 @@ if record then
     return {'differs'}
   end
 else
-  local asked = {}
-  record = {'reserved', whole(at + ARGV[6]), '', {}, {}}
-  for i = 8, first - 1, 2 do
-    asked[ARGV[i]] = tonumber(ARGV[i + 1])
-    table.insert(record[4], {ARGV[i], ARGV[i + 1], '0'})
-  end
-  for i = first, #ARGV, 3 do
-    local found = window(ARGV[i], ARGV[i + 1])
-    if found[2] + found[3] + asked[ARGV[i]] > tonumber(ARGV[i + 2]) then
+  local asked_of = {}
+  for _, amount in ipairs(asked) do asked_of[amount.unit] = tonumber(amount.reserved) end
+  record = {state = 'reserved', deadline = whole(at + hold_ms), late = '', amounts = asked, places = {}}
+  for i = quotas_from, #ARGV, 3 do
+    local unit, period, limit = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+    local counters = window(unit, period)
+    if counters.used + counters.held + asked_of[unit] > limit then
       save()
-      return {'refused', standings(first, 3)}
+      return {'refused', standings(quotas_from, 3)}
     end
-    table.insert(record[5], {ARGV[i], ARGV[i + 1], whole(found[1])})
+    table.insert(record.places, {unit = unit, period = period, number = whole(counters.number)})
   end
-  redis.call('HSET', KEYS[1], 'v', @FORMAT_VERSION@, 'ow', ARGV[5],
-    't', math.max(tonumber(redis.call('HGET', KEYS[1], 't') or 0), tonumber(ARGV[3])))
-  counting(record, function(found, amount) found[3] = found[3] + amount[2] end)
+  redis.call('HSET', ledger_key, 'v', @FORMAT_VERSION@, 'ow', owner,
+    't', math.max(tonumber(redis.call('HGET', ledger_key, 't') or 0), ttl_ms))
+  counting(record, function(counters, amount) counters.held = counters.held + amount.reserved end)
   keep(id, record)
-  redis.call('ZADD', KEYS[3], record[2], id)
+  redis.call('ZADD', open_key, record.deadline, id)
 end
 save()
-return {'admitted', shown(record), standings(first, 3)}
+return {'admitted', standings(quotas_from, 3), shown(record)}

@@ -6,58 +6,64 @@
 --        follows where this came too late
 -- Its writer no longer counts on an append past its time, and has shown those events as not logged.
 -- This is the hot path: one HMGET, the clock, the XADDs, one HSET, a number for an answer. TTLs are renewed when asked.
+-- It is called by hand (see appends.py), so it names its keys and arguments itself.
 --@include status
---@include time
---@include extend
+--@include now_ms
+--@include extend_ttl
 local call = redis.call
-local m = call('HMGET', KEYS[1], 'e', 's', 'n', 'x', 'p', 'w', 't')
-if not m[1] then return {GONE, 0, 0} end
-local last, stop = tonumber(m[3]), tonumber(m[5])
-if m[1] ~= ARGV[1] then return {FENCED, last, stop} end
-if m[2] ~= 'o' then return {SEALED, last, stop} end
-if m[4] ~= '0' then return {LOST, last, stop} end
-local at = now()
-if ARGV[2] ~= '' and at >= tonumber(ARGV[2]) then return {LATE, last, stop, at} end
+local meta_key, log_key, session_key, streams_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local epoch, until_ms, events_from = ARGV[1], ARGV[2], 4
+local stored_epoch, state, last_seq, lost, stop, watched_until, ttl_ms =
+  unpack(call('HMGET', meta_key, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @ttl_ms@))
+if not stored_epoch then return {GONE, 0, 0} end
+local last = tonumber(last_seq)
+stop = tonumber(stop)
+if stored_epoch ~= epoch then return {FENCED, last, stop} end
+if state ~= 'o' then return {SEALED, last, stop} end
+if lost ~= '0' then return {LOST, last, stop} end
+local at = now_ms()
+if until_ms ~= '' and at >= tonumber(until_ms) then return {LATE, last, stop, at} end
 local first = tonumber(ARGV[3])
 if first > last + 1 then return {GAP, last, stop} end
 if first <= last then
-  local theirs = call('HGET', KEYS[1], 'nb')
-  if theirs and first <= tonumber(theirs) then return {FENCED, last, stop} end
+  local taken_seq = call('HGET', meta_key, @taken_seq@)
+  if taken_seq and first <= tonumber(taken_seq) then return {FENCED, last, stop} end
 end
 local before = last
 -- Events that are there already are skipped. Numbers stay below 1e14, which Lua writes out in full.
-for i = 2 * (last + 1 - first) + 4, #ARGV, 2 do
+for i = events_from + 2 * (last + 1 - first), #ARGV, 2 do
+  local kind, payload = ARGV[i], ARGV[i + 1]
   last = last + 1
   if last == 1 then
-    call('XADD', KEYS[2], ARGV[1] .. '-1', ARGV[i], ARGV[i + 1])
-    call('PEXPIRE', KEYS[2], m[7])
-  elseif not call('XADD', KEYS[2], 'NOMKSTREAM', ARGV[1] .. '-' .. last, ARGV[i], ARGV[i + 1]) then
+    call('XADD', log_key, epoch .. '-1', kind, payload)
+    call('PEXPIRE', log_key, ttl_ms)
+  elseif not call('XADD', log_key, 'NOMKSTREAM', epoch .. '-' .. last, kind, payload) then
     return {GONE, 0, stop}
   end
 end
 if last > before then
-  call('HSET', KEYS[1], 'n', last)
-  if m[6] ~= '0' and tonumber(m[6]) > at then
-    local hint = {struct.pack('>BI8I8', stop, before + 1, tonumber(ARGV[1]))}
+  call('HSET', meta_key, @last_seq@, last)
+  if watched_until ~= '0' and tonumber(watched_until) > at then
+    local hint = {struct.pack('>BI8I8', stop, before + 1, tonumber(epoch))}
     -- A few hints of large events fill a subscriber's output buffer, and Redis would drop it: it is told to read instead.
-    local size = 0
-    for i = 2 * (before + 1 - first) + 4, #ARGV, 2 do size = size + #ARGV[i + 1] end
+    local size, added_from = 0, events_from + 2 * (before + 1 - first)
+    for i = added_from, #ARGV, 2 do size = size + #ARGV[i + 1] end
     if size <= 1048576 then
-      for i = 2 * (before + 1 - first) + 4, #ARGV, 2 do
+      for i = added_from, #ARGV, 2 do
         hint[#hint + 1] = ARGV[i] .. struct.pack('>I4', #ARGV[i + 1])
         hint[#hint + 1] = ARGV[i + 1]
       end
     end
-    call('PUBLISH', KEYS[1] .. ':d', table.concat(hint))
+    call('PUBLISH', meta_key .. ':d', table.concat(hint))
   end
-elseif last > 0 and call('EXISTS', KEYS[2]) == 0 then
+elseif last > 0 and call('EXISTS', log_key) == 0 then
   return {GONE, 0, stop}
 end
-if KEYS[3] then
-  call('PEXPIRE', KEYS[1], m[7])
-  call('PEXPIRE', KEYS[2], m[7])
-  extend(KEYS[3], m[7])
-  extend(KEYS[4], m[7])
+if session_key then
+  call('PEXPIRE', meta_key, ttl_ms)
+  call('PEXPIRE', log_key, ttl_ms)
+  extend_ttl(session_key, ttl_ms)
+  extend_ttl(streams_key, ttl_ms)
 end
 if last > before and stop == 0 then return last end
 return {last > before and OK or DUPLICATE, last, stop}

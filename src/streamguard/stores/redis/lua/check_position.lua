@@ -1,8 +1,8 @@
 -- Reads a stream's record, and whether its log holds one event.
--- KEYS: meta, log
--- ARGV: the event's id in the log or ''
--- Reply: {snapshot or nil, 1 or 0}
---@include time
+-- KEYS: meta_key, log_key
+-- ARGV: entry_id (the event's id in the log, or '')
+-- Reply: {snapshot (or nil), held (1 or 0)}
+--@include now_ms
 --@include snapshot
-local held = ARGV[1] == '' or #redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) == 1
-return {snapshot(KEYS[1], KEYS[2], now()), held and 1 or 0}
+local held = entry_id == '' or #redis.call('XRANGE', log_key, entry_id, entry_id) == 1
+return {snapshot(meta_key, log_key, now_ms()), held and 1 or 0}

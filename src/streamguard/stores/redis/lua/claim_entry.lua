@@ -1,10 +1,10 @@
 -- Claims an entry of the outbox: moves it ahead, if nobody moved it since it was read.
--- KEYS: shard
--- ARGV: member, when it was due, for how long (ms)
--- Reply: when it is due now, or 0 when somebody else has it
---@include time
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
-local deadline = now() + ARGV[3]
-redis.call('ZADD', KEYS[1], deadline, ARGV[1])
+-- KEYS: shard_key
+-- ARGV: member, score (when it was due), claim_ms (for how long)
+-- Reply: when it is due now (ms), or 0 when somebody else has it
+--@include now_ms
+local current = redis.call('ZSCORE', shard_key, member)
+if not current or tonumber(current) ~= score then return 0 end
+local deadline = now_ms() + claim_ms
+redis.call('ZADD', shard_key, deadline, member)
 return deadline

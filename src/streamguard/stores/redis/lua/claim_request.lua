@@ -1,8 +1,8 @@
 -- Says which stream answers the requests with one idempotency key, unless another claim stands.
--- KEYS: claim
--- ARGV: the claim (see redis_claims.py), the one it may replace or '', how long it stands at least (ms)
+-- KEYS: claim_key
+-- ARGV: claim (see request_claims.py), replaced (the one it may replace, or ''), ttl_ms (how long it stands at least)
 -- Reply: the claim that stands
-local standing = redis.call('GET', KEYS[1])
-if standing and standing ~= ARGV[1] and standing ~= ARGV[2] then return standing end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3])))
-return ARGV[1]
+local standing = redis.call('GET', claim_key)
+if standing and standing ~= claim and standing ~= replaced then return standing end
+redis.call('SET', claim_key, claim, 'PX', math.max(redis.call('PTTL', claim_key), ttl_ms))
+return claim

@@ -1,37 +1,40 @@
 -- Writes a sealed stream's last events and its terminal record, and closes it.
--- KEYS: meta, log, session, streams, lease shard, owner
--- ARGV: epoch, stream id, retention (ms), persisted, quota, '1' with an outbox payload, the payload,
---       the seal it belongs to (last event, JSON, usage and held parts, joined by |) or '' for whichever stands, its name in the lease index,
---       then kind and payload of each event, the terminal record last
--- Reply: {status, last event, stop flag}
+-- KEYS: meta_key, log_key, session_key, streams_key, lease_shard_key, owner_key
+-- ARGV: epoch, stream_id, retention_ms, persisted, quota, has_payload, payload (of the outbox),
+--       standing_seal (the seal it belongs to: last event, JSON, usage and held parts, joined by |; or '' for whichever
+--       stands), lease_entry (its name in the lease index), events… (kind and payload of each, the terminal record last)
+-- Reply: {status, last_seq, stop}; at_ms never
 -- The last two keys are on other slots: one server takes them too, a cluster needs a step of its own for them.
 -- A log that takes no more of ours (it is of another type, or somebody else wrote to it) is lost: it is removed, and the
 -- terminal record alone is there in its place.
 --@include status
---@include time
---@include extend
---@include newer
+--@include now_ms
+--@include extend_ttl
+--@include is_newer
 --@include fields
---@include sorted
---@include tell
-local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'p', 'w', 'gl', 'g', 'u', 'h')
-if not m[1] then return {GONE, 0, 0} end
-if newer(m[1]) then return {CORRUPT, 0, 0} end
-local last, stop, at = tonumber(m[4]), tonumber(m[5]), now()
-if m[2] ~= ARGV[1] then return {FENCED, last, stop} end
-if m[3] == 'c' then return {DUPLICATE, last, stop} end
-if m[3] == 'o' then return {NOT_SEALED, last, stop} end
-local standing = (m[7] or '') .. '|' .. (m[8] or '') .. '|' .. (m[9] or '') .. '|' .. (m[10] or '')
-if ARGV[8] ~= '' and standing ~= ARGV[8] then return {NOT_SEALED, last, stop} end
-local hint = {struct.pack('>BI8I8', stop, last + 1, tonumber(ARGV[1]))}
+--@include reset_unless_sorted
+--@include publish_change
+local version, stored_epoch, state, last_seq, stop, watched_until, seal_seq, seal, usage, held = unpack(redis.call('HMGET',
+  meta_key, @version@, @epoch@, @state@, @last_seq@, @stop@, @watched_until@, @seal_seq@, @seal@, @usage@, @held@))
+if not version then return {GONE, 0, 0} end
+if is_newer(version) then return {CORRUPT, 0, 0} end
+local last, at = tonumber(last_seq), now_ms()
+stop = tonumber(stop)
+if stored_epoch ~= epoch then return {FENCED, last, stop} end
+if state == 'c' then return {DUPLICATE, last, stop} end
+if state == 'o' then return {NOT_SEALED, last, stop} end
+local standing = (seal_seq or '') .. '|' .. (seal or '') .. '|' .. (usage or '') .. '|' .. (held or '')
+if standing_seal ~= '' and standing ~= standing_seal then return {NOT_SEALED, last, stop} end
+local hint = {struct.pack('>BI8I8', stop, last + 1, tonumber(epoch))}
 local before, damaged = last, false
-for i = 10, #ARGV, 2 do
+for i = events_from, #ARGV, 2 do
+  local kind, data = ARGV[i], ARGV[i + 1]
   last = last + 1
   local added
   if last == 1 then
-    added = redis.pcall('XADD', KEYS[2], ARGV[1] .. '-1', ARGV[i], ARGV[i + 1])
+    added = redis.pcall('XADD', log_key, epoch .. '-1', kind, data)
   else
-    added = redis.pcall('XADD', KEYS[2], 'NOMKSTREAM', ARGV[1] .. '-' .. last, ARGV[i], ARGV[i + 1])
+    added = redis.pcall('XADD', log_key, 'NOMKSTREAM', epoch .. '-' .. last, kind, data)
   end
   if not added then return {GONE, 0, stop} end
   if type(added) == 'table' and added.err then
@@ -41,26 +44,27 @@ for i = 10, #ARGV, 2 do
     damaged = true
     break
   end
-  hint[#hint + 1] = ARGV[i] .. struct.pack('>I4', #ARGV[i + 1])
-  hint[#hint + 1] = ARGV[i + 1]
+  hint[#hint + 1] = kind .. struct.pack('>I4', #data)
+  hint[#hint + 1] = data
 end
 if damaged then
   last = before + 1
-  redis.call('UNLINK', KEYS[2])
-  redis.call('XADD', KEYS[2], ARGV[1] .. '-' .. last, ARGV[#ARGV - 1], ARGV[#ARGV])
-  redis.call('HSET', KEYS[1], 'x', 1)
+  redis.call('UNLINK', log_key)
+  redis.call('XADD', log_key, epoch .. '-' .. last, ARGV[#ARGV - 1], ARGV[#ARGV])
+  redis.call('HSET', meta_key, @lost@, 1)
   hint = {struct.pack('>BI8I8', stop, 0, 0)}
 end
-redis.call('HSET', KEYS[1], 's', 'c', 'n', last, 'z', at, 'y', ARGV[4], 'q', ARGV[5], 't', ARGV[3])
-if ARGV[6] == '1' then redis.call('HSET', KEYS[1], 'j', ARGV[7]) end
-local session = fields(KEYS[3], 'active')
-if session and session[1] == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end
-if not mended(KEYS[5]) then redis.call('ZREM', KEYS[5], ARGV[9]) end
-if not mended(KEYS[6]) then redis.call('ZREM', KEYS[6], ARGV[2]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-extend(KEYS[3], ARGV[3])
-extend(KEYS[4], ARGV[3])
-if tonumber(m[6]) > at then redis.call('PUBLISH', KEYS[1] .. ':d', table.concat(hint)) end
-tell(KEYS[1], stop)
+redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @persisted@, persisted, @quota@, quota,
+  @ttl_ms@, retention_ms)
+if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
+local session = fields(session_key, 'active')
+if session and session[1] == stream_id then redis.call('HDEL', session_key, 'active') end
+if not reset_unless_sorted(lease_shard_key) then redis.call('ZREM', lease_shard_key, lease_entry) end
+if not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
+redis.call('PEXPIRE', meta_key, retention_ms)
+redis.call('PEXPIRE', log_key, retention_ms)
+extend_ttl(session_key, retention_ms)
+extend_ttl(streams_key, retention_ms)
+if tonumber(watched_until) > at then redis.call('PUBLISH', meta_key .. ':d', table.concat(hint)) end
+publish_change(meta_key, stop)
 return {OK, last, stop}

@@ -1,16 +1,16 @@
 -- Says that a closed stream owes nothing any more, sets the mutable fields of its record, and keeps it for a while.
--- KEYS: meta, log, session, streams
--- ARGV: retention (ms), then field and value pairs
--- Reply: {OK, 1 closed or 0 not (then only the fields were set)}, {GONE} or {CORRUPT}
+-- KEYS: meta_key, log_key, session_key, streams_key
+-- ARGV: retention_ms, fields… (name and value of each)
+-- Reply: {status [, closed]}: {OK, 1 if it is closed or 0 if not (then only the fields were set)}, {GONE} or {CORRUPT}
 --@include status
---@include extend
---@include newer
---@include keep
-local m = redis.call('HMGET', KEYS[1], 'v', 's')
-if not m[1] then return {GONE} end
-if newer(m[1]) then return {CORRUPT} end
-if #ARGV > 1 then redis.call('HSET', KEYS[1], unpack(ARGV, 2)) end
-if m[2] ~= 'c' then return {OK, 0} end
-redis.call('HDEL', KEYS[1], 'j', 'ja', 'jr', 'jd', 'ju')
-keep(ARGV[1])
+--@include extend_ttl
+--@include is_newer
+--@include keep_closed
+local version, state = unpack(redis.call('HMGET', meta_key, @version@, @state@))
+if not version then return {GONE} end
+if is_newer(version) then return {CORRUPT} end
+if #ARGV >= fields_from then redis.call('HSET', meta_key, unpack(ARGV, fields_from)) end
+if state ~= 'c' then return {OK, 0} end
+redis.call('HDEL', meta_key, @payload@, @attempts@, @reason@, @dead@, @left_since@)
+keep_closed(retention_ms)
 return {OK, 1}

@@ -1,12 +1,12 @@
--- Corrects an entry of the lease index, if nobody moved it since it was read.
--- KEYS: shard
--- ARGV: member, the deadline it was read with, its true deadline or '' to remove it
+-- Corrects an entry of an index, if nobody moved it since it was read.
+-- KEYS: shard_key
+-- ARGV: member, score (that it was read with), true_score (or '' to remove it)
 -- Reply: 1 done, 0 it had moved
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
-if ARGV[3] == '' then
-  redis.call('ZREM', KEYS[1], ARGV[1])
+local current = redis.call('ZSCORE', shard_key, member)
+if not current or tonumber(current) ~= score then return 0 end
+if true_score == '' then
+  redis.call('ZREM', shard_key, member)
 else
-  redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+  redis.call('ZADD', shard_key, true_score, member)
 end
 return 1

@@ -1,101 +1,105 @@
 -- Declares a stream's log lost; with a terminal record, closes it (the tombstone).
--- KEYS: meta, log, session, streams, note of who watched before, erasure mark
--- ARGV: epoch or '' for the stream's first, stream id, lease (ms), retention (ms), how long ago the stream began (µs),
---       '1' with a terminal record, the record,
---       seal (JSON), persisted, quota, what the session's meta keys begin with,
---       then the identity fields as name and value pairs
--- Reply: {status, last event, stop flag}
+-- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
+--       erased_key
+-- ARGV: epoch (or '' for the stream's first), stream_id, lease_ms, retention_ms, age_us (how long ago the stream began),
+--       ends (with a terminal record), terminal (the record), seal (JSON), persisted, quota,
+--       meta_prefix (what the session's meta keys begin with), identity… (name and value of each field)
+-- Reply: {status, last_seq, stop}; at_ms never
 -- A record that is damaged, or of another type, is as good as missing; so is a log that takes no more of ours, whose
 -- tombstone replaces it.
 --@include status
---@include time
---@include stamp
---@include extend
---@include newer
+--@include now_ms
+--@include now_us
+--@include extend_ttl
+--@include is_newer
 --@include fields
---@include sorted
---@include tell
-local at = now()
-local ends = ARGV[6] == '1'
-local m = fields(KEYS[1], 'v', 'e', 's', 'n', 'x', 'p', 'w', 'c', 'eb')
-if m and m[1] and tonumber(m[1]) and newer(m[1]) then return {CORRUPT, 0, 0} end
-local whole = m ~= nil
-for _, field in ipairs(whole and {m[1] or '0', m[4] or '0', m[6] or '0', m[7] or '0', m[8] or '0'} or {}) do
-  whole = whole and tonumber(field) ~= nil
+--@include reset_unless_sorted
+--@include publish_change
+local at = now_ms()
+local record = fields(meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @began_us@,
+  @last_writer@)
+local version, stored_epoch, state, last_seq, lost, stop, watched_until, began_us, last_writer = unpack(record or {})
+if version and tonumber(version) and is_newer(version) then return {CORRUPT, 0, 0} end
+local whole = record ~= nil
+for _, number in ipairs({version or '0', last_seq or '0', stop or '0', watched_until or '0', began_us or '0'}) do
+  whole = whole and tonumber(number) ~= nil
 end
-local theirs = m and m[2] and ((ARGV[1] == '' and m[9]) or (ARGV[1] ~= '' and m[2] ~= ARGV[1]))
-if not whole and not (theirs or (m and m[2] and (m[3] == 's' or m[3] == 'c'))) then
-  redis.call('UNLINK', KEYS[1])
-  m = {false}
+local fenced = stored_epoch and ((epoch == '' and last_writer) or (epoch ~= '' and stored_epoch ~= epoch))
+if not whole and not (fenced or (stored_epoch and (state == 's' or state == 'c'))) then
+  redis.call('UNLINK', meta_key)
+  version = false
 elseif not whole then -- another worker's, or ended: not this one's to change
-  return {theirs and FENCED or SEALED, 0, 0}
+  return {fenced and FENCED or SEALED, 0, 0}
 end
-if m[1] then
-  if theirs then return {FENCED, tonumber(m[4]), tonumber(m[6])} end
-  if m[3] ~= 'o' then
-    return {m[3] == 'c' and m[5] ~= '0' and DUPLICATE or SEALED, tonumber(m[4]), tonumber(m[6])}
+if version then
+  if fenced then return {FENCED, tonumber(last_seq), tonumber(stop)} end
+  if state ~= 'o' then
+    return {state == 'c' and lost ~= '0' and DUPLICATE or SEALED, tonumber(last_seq), tonumber(stop)}
   end
-  redis.call('HSET', KEYS[1], 'x', 1, 'd', at + ARGV[3])
+  redis.call('HSET', meta_key, @lost@, 1, @lease_until@, at + lease_ms)
 else
-  local erased, heard = redis.pcall('GET', KEYS[6]), stamp()
-  local began = heard - ARGV[5]
+  local erased, at_us = redis.pcall('GET', erased_key), now_us()
+  local began = at_us - age_us
   -- A mark that cannot be read says all the same that there was an erasure.
   if erased and (tonumber(type(erased) == 'string' and erased or '') or math.huge) >= began then
     return {GONE, 0, 0}
   end
-  local early = redis.pcall('GET', KEYS[5])
-  local epoch = ARGV[1] == '' and digits(heard) or ARGV[1]
-  redis.call('UNLINK', KEYS[2]) -- a log that outlived its record is nobody's
-  m = {false, epoch, 'o', '0', '1', '0', type(early) == 'string' and tonumber(early) and early or '0', digits(began)}
-  redis.call('HSET', KEYS[1], 'e', epoch, 's', 'o', 'n', 0, 'x', 1, 'p', 0, 'w', m[7], 't', ARGV[4],
-    'd', at + ARGV[3], 'v', @FORMAT_VERSION@, 'o', 0, 'c', m[8], 'y', 'not_asked', 'q', 'none',
-    unpack(ARGV, 12))
+  local watch_note = redis.pcall('GET', watch_note_key)
+  redis.call('UNLINK', log_key) -- a log that outlived its record is nobody's
+  stored_epoch = epoch == '' and digits(at_us) or epoch
+  last_seq, stop, began_us = '0', '0', digits(began)
+  watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note or '0'
+  redis.call('HSET', meta_key, @epoch@, stored_epoch, @state@, 'o', @last_seq@, 0, @lost@, 1, @stop@, 0,
+    @watched_until@, watched_until, @ttl_ms@, retention_ms, @lease_until@, at + lease_ms, @version@, @FORMAT_VERSION@,
+    @ordinal@, 0, @began_us@, began_us, @persisted@, 'not_asked', @quota@, 'none', unpack(ARGV, identity_from))
 end
-m[8] = m[8] or '0'
+began_us = began_us or '0'
 -- `last` is the session's newest stream, and `created` says when that one began. If a later version wrote them, they are
 -- not this one's to move.
-local pointers = fields(KEYS[3], 'last', 'created', 'active', 'v')
-if not pointers or (pointers[4] and not tonumber(pointers[4])) then
-  redis.call('UNLINK', KEYS[3])
-  pointers = {}
+local session = fields(session_key, 'last', 'created', 'active', 'v')
+local session_last, created, active, session_version = unpack(session or {})
+if not session or (session_version and not tonumber(session_version)) then
+  redis.call('UNLINK', session_key)
+  session_last, created, active, session_version = nil, nil, nil, nil
 end
-local ours = not (pointers[4] and newer(pointers[4]))
-if ours and (not pointers[1] or (tonumber(pointers[2] or '') or 0) <= tonumber(m[8])
-  or redis.call('EXISTS', ARGV[11] .. pointers[1]) == 0) then
-  redis.call('HSET', KEYS[3], 'v', @FORMAT_VERSION@, 'last', ARGV[2], 'created', m[8])
-  if not ends then redis.call('HSET', KEYS[3], 'active', ARGV[2]) end
+local movable = not (session_version and is_newer(session_version))
+if movable and (not session_last or (tonumber(created) or 0) <= tonumber(began_us)
+  or redis.call('EXISTS', meta_prefix .. session_last) == 0) then
+  redis.call('HSET', session_key, 'v', @FORMAT_VERSION@, 'last', stream_id, 'created', began_us)
+  if not ends then redis.call('HSET', session_key, 'active', stream_id) end
 end
-if mended(KEYS[4]) then redis.call('HSET', KEYS[3], 'lost', 1) end -- `erase` searches for what nobody names
-redis.call('ZADD', KEYS[4], 'NX', 0, ARGV[2])
-local last, stop = tonumber(m[4]), tonumber(m[6])
+if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for what nobody names
+redis.call('ZADD', streams_key, 'NX', 0, stream_id)
+local last = tonumber(last_seq)
+stop = tonumber(stop)
 if ends then
-  if pointers[3] == ARGV[2] then redis.call('HDEL', KEYS[3], 'active') end
+  if active == stream_id then redis.call('HDEL', session_key, 'active') end
   -- Not NOMKSTREAM: should the log be gone altogether, its tombstone still says so, under the right number.
-  local id = m[2] .. '-' .. (last + 1)
-  local added = redis.pcall('XADD', KEYS[2], id, 't', ARGV[7])
+  local entry_id = stored_epoch .. '-' .. (last + 1)
+  local added = redis.pcall('XADD', log_key, entry_id, 't', terminal)
   if type(added) == 'table' and added.err then
     if not (string.find(added.err, 'WRONGTYPE', 1, true) or string.find(added.err, 'equal or smaller', 1, true)) then
       error(added.err, 0)
     end
-    redis.call('UNLINK', KEYS[2])
-    redis.call('XADD', KEYS[2], id, 't', ARGV[7])
+    redis.call('UNLINK', log_key)
+    redis.call('XADD', log_key, entry_id, 't', terminal)
   end
-  redis.call('HSET', KEYS[1], 's', 'c', 'n', last + 1, 'z', at, 'y', ARGV[9], 'q', ARGV[10], 't', ARGV[4],
-    'g', ARGV[8], 'gl', last, 'u', '', 'h', '')
-  if tonumber(m[7]) > at then
-    redis.call('PUBLISH', KEYS[1] .. ':d',
-      struct.pack('>BI8I8', stop, last + 1, tonumber(m[2])) .. 't' .. struct.pack('>I4', #ARGV[7]) .. ARGV[7])
+  redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last + 1, @closed_ms@, at, @persisted@, persisted,
+    @quota@, quota, @ttl_ms@, retention_ms, @seal@, seal, @seal_seq@, last, @usage@, '', @held@, '')
+  if tonumber(watched_until) > at then
+    redis.call('PUBLISH', meta_key .. ':d',
+      struct.pack('>BI8I8', stop, last + 1, tonumber(stored_epoch)) .. 't' .. struct.pack('>I4', #terminal) .. terminal)
   end
   last = last + 1
 end
 if ends then
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
-  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+  redis.call('PEXPIRE', meta_key, retention_ms)
+  redis.call('PEXPIRE', log_key, retention_ms)
 else
-  extend(KEYS[1], ARGV[4])
-  extend(KEYS[2], ARGV[4])
+  extend_ttl(meta_key, retention_ms)
+  extend_ttl(log_key, retention_ms)
 end
-extend(KEYS[3], ARGV[4])
-extend(KEYS[4], ARGV[4])
-tell(KEYS[1], stop)
+extend_ttl(session_key, retention_ms)
+extend_ttl(streams_key, retention_ms)
+publish_change(meta_key, stop)
 return {OK, last, stop}

@@ -1,33 +1,35 @@
 -- Deletes every stream of a session and leaves the erasure mark.
--- KEYS: session, streams, erasure mark, when its coming answers were stopped, the owner's sessions of which that is so
--- ARGV: what the session's meta keys begin with, its log keys, the mark's lifetime (ms), that of the mark of a session
---       of which nothing is known (ms), '1' once its keys were searched for, ids of streams that were found so
--- Reply: {OK, stream id, …: those deleted}; or nothing was deleted: {'search'}: it may have streams that nobody names, or
---        {CORRUPT}: something is a later version's
+-- KEYS: session_key, streams_key, erased_key (the mark), stopped_key (when its coming answers were stopped),
+--       stops_key (the owner's sessions of which that is so)
+-- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), mark_ms (the mark's lifetime),
+--       unknown_mark_ms (that of a session of which nothing is known), searched (whether its keys were searched for),
+--       found_ids… (of streams that were found so)
+-- Reply: {answer, stream_ids…}: {'erased', id of each deleted stream, …}; or nothing was deleted: {'search'}: it may have
+--        streams that nobody names, or {'newer'}: a later version wrote something of it
 -- The streams' keys share KEYS' hash tag, so they are on this node. Nothing here depends on what a key holds: what cannot
 -- be read is deleted all the same.
---@include status
---@include stamp
---@include newer
+--@include now_us
+--@include is_newer
 --@include fields
---@include sorted
---@include tell
-local function foreign(found)
-  return found and found[1] and tonumber(found[1]) and newer(found[1])
+--@include reset_unless_sorted
+--@include publish_change
+local function has_newer_version(found)
+  return found and found[1] and tonumber(found[1]) and is_newer(found[1])
 end
-local session = fields(KEYS[1], 'v', 'active', 'last', 'lost')
-if foreign(session) then return {CORRUPT} end
-local listed = redis.pcall('ZRANGE', KEYS[2], 0, -1)
-local unnamed = 0
+local session = fields(session_key, 'v', 'active', 'last', 'lost')
+if has_newer_version(session) then return {'newer'} end
+local version, active, last, lost = unpack(session or {})
+local listed = redis.pcall('ZRANGE', streams_key, 0, -1)
+local unnamed = false
 if listed.err then
   if not string.find(listed.err, 'WRONGTYPE', 1, true) then error(listed.err, 0) end
-  listed, unnamed = {}, 1
+  listed, unnamed = {}, true
 end
-if session and (session[4] or (session[1] and #listed == 0)) then unnamed = 1 end
-if unnamed == 1 and ARGV[5] ~= '1' then return {'search'} end
-listed[#listed + 1] = session and session[2] or ''
-listed[#listed + 1] = session and session[3] or ''
-for i = 6, #ARGV do -- one by one: `unpack` takes about 8,000
+if lost or (version and #listed == 0) then unnamed = true end
+if unnamed and not searched then return {'search'} end
+listed[#listed + 1] = active or ''
+listed[#listed + 1] = last or ''
+for i = found_ids_from, #ARGV do -- one by one: `unpack` takes about 8,000
   listed[#listed + 1] = ARGV[i]
 end
 local ids, seen = {}, {['']=true}
@@ -35,22 +37,23 @@ for _, id in ipairs(listed) do
   if not seen[id] then
     seen[id] = true
     ids[#ids + 1] = id
-    if foreign(fields(ARGV[1] .. id, 'v')) then return {CORRUPT} end
+    if has_newer_version(fields(meta_prefix .. id, @version@)) then return {'newer'} end
   end
 end
-local reply, at = {OK}, stamp()
+local reply, at_us = {'erased'}, now_us()
 for _, id in ipairs(ids) do
-  -- Later than all it erases, whatever became of the clock meanwhile.
-  local began = fields(ARGV[1] .. id, 'c')
-  at = math.max(at, tonumber(began and began[1] or '') or 0)
-  redis.call('UNLINK', ARGV[1] .. id, ARGV[2] .. id, ARGV[1] .. id .. ':w')
-  tell(ARGV[1] .. id, 0)
+  local meta_key = meta_prefix .. id
+  -- The mark is later than all it erases, whatever became of the clock meanwhile.
+  local began = fields(meta_key, @began_us@)
+  at_us = math.max(at_us, tonumber(began and began[1]) or 0)
+  redis.call('UNLINK', meta_key, log_prefix .. id, meta_key .. ':w')
+  publish_change(meta_key, 0)
   reply[#reply + 1] = id
 end
-local known = not session or session[1] or unnamed == 1 or ids[1]
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[4])
-if not mended(KEYS[5]) then redis.call('ZREM', KEYS[5], KEYS[4]) end
+local known = not session or version or unnamed or ids[1]
+redis.call('DEL', session_key, streams_key, stopped_key)
+if not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end
 -- A mark that is there lasts no shorter: it may be that of a session that was known.
-local lasting = math.max(redis.call('PTTL', KEYS[3]), tonumber(known and ARGV[3] or ARGV[4]))
-redis.call('SET', KEYS[3], digits(at), 'PX', lasting)
+local lifetime_ms = math.max(redis.call('PTTL', erased_key), known and mark_ms or unknown_mark_ms)
+redis.call('SET', erased_key, digits(at_us), 'PX', lifetime_ms)
 return reply

@@ -1,7 +1,7 @@
 -- Reads a session's erasure mark.
--- KEYS: erasure mark
+-- KEYS: erased_key
 -- ARGV: none
--- Reply: {when it was erased, now: microseconds} or nil
---@include stamp
-local mark = redis.call('GET', KEYS[1])
-return mark and {mark, digits(stamp())}
+-- Reply: {erased_us, at_us}: when it was erased, and the time now (microseconds); or nil
+--@include now_us
+local mark = redis.call('GET', erased_key)
+return mark and {mark, digits(now_us())}

@@ -1,21 +1,23 @@
 -- Renews a writer's lease and the TTLs of its stream's keys.
--- KEYS: meta, log, session, streams
--- ARGV: epoch, lease (ms), TTL (ms), usage so far (JSON or '')
--- Reply: {status, last event, stop flag}; the time (ms) follows where it was renewed
+-- KEYS: meta_key, log_key, session_key, streams_key
+-- ARGV: epoch, lease_ms, ttl_ms, usage (so far: JSON or '')
+-- Reply: {status, last_seq, stop [, at_ms: the time, where it was renewed]}
 --@include status
---@include time
---@include extend
-local m = redis.call('HMGET', KEYS[1], 'e', 's', 'n', 'x', 'p')
-if not m[1] then return {GONE, 0, 0} end
-local last, stop = tonumber(m[3]), tonumber(m[5])
-if m[1] ~= ARGV[1] then return {FENCED, last, stop} end
-if m[2] == 'c' then return {SEALED, last, stop} end
-local log = redis.call('PEXPIRE', KEYS[2], ARGV[3])
-if log == 0 and last > 0 and m[4] == '0' then return {GONE, 0, stop} end
-local at = now()
-redis.call('HSET', KEYS[1], 'd', at + ARGV[2])
-if ARGV[4] ~= '' and m[2] == 'o' then redis.call('HSET', KEYS[1], 'u', ARGV[4]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-extend(KEYS[3], ARGV[3])
-extend(KEYS[4], ARGV[3])
+--@include now_ms
+--@include extend_ttl
+local stored_epoch, state, last_seq, lost, stop =
+  unpack(redis.call('HMGET', meta_key, @epoch@, @state@, @last_seq@, @lost@, @stop@))
+if not stored_epoch then return {GONE, 0, 0} end
+local last = tonumber(last_seq)
+stop = tonumber(stop)
+if stored_epoch ~= epoch then return {FENCED, last, stop} end
+if state == 'c' then return {SEALED, last, stop} end
+local log_renewed = redis.call('PEXPIRE', log_key, ttl_ms)
+if log_renewed == 0 and last > 0 and lost == '0' then return {GONE, 0, stop} end
+local at = now_ms()
+redis.call('HSET', meta_key, @lease_until@, at + lease_ms)
+if usage ~= '' and state == 'o' then redis.call('HSET', meta_key, @usage@, usage) end
+redis.call('PEXPIRE', meta_key, ttl_ms)
+extend_ttl(session_key, ttl_ms)
+extend_ttl(streams_key, ttl_ms)
 return {OK, last, stop, at}

@@ -1,12 +1,12 @@
 -- Says that a stream's events are watched for a while, so that appends publish them.
--- KEYS: meta, the note left for a stream that is not registered yet
--- ARGV: for how long (ms)
+-- KEYS: meta_key, watch_note_key (left for a stream that is not registered yet)
+-- ARGV: watched_ms (for how long)
 -- Reply: 1, or 0 when there is no such stream yet or a later version wrote it
---@include time
---@include newer
-local version = redis.call('HGET', KEYS[1], 'v')
-local until_ = now() + ARGV[1]
-if not version then redis.call('SET', KEYS[2], until_, 'PX', ARGV[1]) end
-if not version or newer(version) then return 0 end
-redis.call('HSET', KEYS[1], 'w', until_)
+--@include now_ms
+--@include is_newer
+local version = redis.call('HGET', meta_key, @version@)
+local watched_until = now_ms() + watched_ms
+if not version then redis.call('SET', watch_note_key, watched_until, 'PX', watched_ms) end
+if not version or is_newer(version) then return 0 end
+redis.call('HSET', meta_key, @watched_until@, watched_until)
 return 1

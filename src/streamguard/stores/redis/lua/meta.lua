@@ -1,7 +1,7 @@
 -- Reads a stream's record.
--- KEYS: meta, log
+-- KEYS: meta_key, log_key
 -- ARGV: none
 -- Reply: snapshot or nil
---@include time
+--@include now_ms
 --@include snapshot
-return snapshot(KEYS[1], KEYS[2], now())
+return snapshot(meta_key, log_key, now_ms())

@@ -1,10 +1,10 @@
 -- Notes that a stream is viewed outside its writer's process.
--- KEYS: meta
+-- KEYS: meta_key
 -- ARGV: none
 -- Reply: 1, or 0 when it is not open, or a later version wrote it
---@include time
---@include newer
-local m = redis.call('HMGET', KEYS[1], 'v', 's')
-if not m[1] or newer(m[1]) or m[2] ~= 'o' then return 0 end
-redis.call('HSET', KEYS[1], 'va', now())
+--@include now_ms
+--@include is_newer
+local version, state = unpack(redis.call('HMGET', meta_key, @version@, @state@))
+if not version or is_newer(version) or state ~= 'o' then return 0 end
+redis.call('HSET', meta_key, @viewed_ms@, now_ms())
 return 1

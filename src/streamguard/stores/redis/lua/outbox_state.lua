@@ -1,21 +1,25 @@
 -- What a stream's record says it owes, to check an entry of the outbox against.
--- KEYS: meta
+-- KEYS: meta_key
 -- ARGV: none
--- Reply: {'gone' | 'newer' | 'open' | 'owed' | 'dead' | 'unreadable', now, when the record expires, payload, attempts, reason}
---@include time
---@include newer
+-- Reply: {state ('gone', 'newer', 'open', 'owed', 'dead' or 'unreadable'), at_ms (now), expires_ms (when the record does),
+--        payload, attempts, reason}
+--@include now_ms
+--@include is_newer
 --@include fields
-local at = now()
-local m = fields(KEYS[1], 'v', 's', 'j', 'jd', 'ja', 'jr')
-if not m or (m[1] and not tonumber(m[1])) then return {'unreadable', at, at + redis.call('PTTL', KEYS[1])} end
-local state = m[4] and 'dead' or 'owed'
-if not m[1] then
-  state = 'gone'
-elseif newer(m[1]) then
-  state = 'newer'
-elseif m[2] ~= 'c' then
-  state = 'open'
-elseif not m[3] then
-  state = 'gone'
+local at = now_ms()
+local expires_ms = at + redis.call('PTTL', meta_key)
+local record = fields(meta_key, @version@, @state@, @payload@, @dead@, @attempts@, @reason@)
+if not record then return {'unreadable', at, expires_ms} end
+local version, state, payload, dead, attempts, reason = unpack(record)
+if version and not tonumber(version) then return {'unreadable', at, expires_ms} end
+local work = dead and 'dead' or 'owed'
+if not version then
+  work = 'gone'
+elseif is_newer(version) then
+  work = 'newer'
+elseif state ~= 'c' then
+  work = 'open'
+elseif not payload then
+  work = 'gone'
 end
-return {state, at, at + redis.call('PTTL', KEYS[1]), m[3], tonumber(m[5] or '') and m[5] or '0', m[6]}
+return {work, at, expires_ms, payload, tonumber(attempts) and attempts or '0', reason}

@@ -1,6 +1,6 @@
 -- Lists what is due in a shard of the outbox, oldest first, and changes nothing.
--- KEYS: shard
--- ARGV: how many at most
+-- KEYS: shard_key
+-- ARGV: count (at most)
 -- Reply: {member, due, …}
---@include time
-return redis.call('ZRANGEBYSCORE', KEYS[1], 0, now(), 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+--@include now_ms
+return redis.call('ZRANGEBYSCORE', shard_key, 0, now_ms(), 'WITHSCORES', 'LIMIT', 0, count)

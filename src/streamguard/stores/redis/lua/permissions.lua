@@ -1,7 +1,7 @@
 -- Tries commands, and says which of them failed and how.
--- KEYS: a text that nobody needs
--- ARGV: the text's TTL (ms), then of each command the number of its words, its name, and its other words; a word `@` is
---       the key, and `@c` a channel named after it
+-- KEYS: probe_key (a text that nobody needs)
+-- ARGV: ttl_ms (the text's), commands… (of each the number of its words, its name, and its other words; a word `@` is the
+--       key, and `@c` a channel named after it)
 -- Reply: name and error of each that failed
 -- Most commands are of the wrong type for a text, and change nothing; whether they are allowed is looked at first. The
 -- last ones remove the text.
@@ -15,13 +15,13 @@ local function try(words)
   end
   return true
 end
-local made = try({'SET', KEYS[1], '1', 'PX', ARGV[1]})
-local at = 2
+local made = try({'SET', probe_key, '1', 'PX', ttl_ms})
+local at = commands_from
 while at <= #ARGV do
   local words = {}
   for i = 1, tonumber(ARGV[at]) do
     local word = ARGV[at + i]
-    words[i] = word == '@' and KEYS[1] or word == '@c' and KEYS[1] .. ':c' or word
+    words[i] = word == '@' and probe_key or word == '@c' and probe_key .. ':c' or word
   end
   -- Without the text these would make a key that lives for ever.
   if made or (words[1] ~= 'HSET' and words[1] ~= 'HINCRBY') then try(words) end

@@ -1,34 +1,35 @@
 -- Finds the latest earlier stream of a session with a message id, by ordinal.
--- KEYS: meta, streams, session
--- ARGV: stream id, message id, what the session's meta keys begin with, its log keys
--- Reply: {stream id, its snapshot} or nil
+-- KEYS: meta_key, streams_key, session_key
+-- ARGV: stream_id, message_id, meta_prefix (what the session's meta keys begin with), log_prefix (its log keys)
+-- Reply: {stream_id, snapshot} or nil
 -- The streams' keys share KEYS' hash tag, so they are on this node. Looks through all streams of a session only where the
 -- session's own list of them is not whole: it was damaged and begun anew, or a later version wrote it. There a record of a
 -- later version is given too: whether it is the one cannot be told. One that is damaged is passed over: it has nothing to give.
---@include time
---@include newer
+--@include now_ms
+--@include is_newer
 --@include fields
---@include mapped
+--@include message_streams
 --@include snapshot
-local own = redis.call('HGET', KEYS[1], 'o')
-local registered = own and own ~= '0'
-local session = fields(KEYS[3], 'v', 'unlisted')
-local version = session and session[1]
-if session and not session[2] and (not version or (tonumber(version) and not newer(version))) then
-  local streams = mapped(KEYS[3], ARGV[2])
+local own_ordinal = redis.call('HGET', meta_key, @ordinal@)
+local registered = own_ordinal and own_ordinal ~= '0'
+local session = fields(session_key, 'v', 'unlisted')
+local session_version, unlisted = unpack(session or {})
+if session and not unlisted and (not session_version or (tonumber(session_version) and not is_newer(session_version))) then
+  local streams = message_streams(session_key, message_id)
   for at = #streams, 1, -1 do
-    local ordinal, id = tonumber(streams[at][1]), streams[at][2]
-    if id ~= ARGV[1] and not (registered and ordinal >= tonumber(own)) then
-      local found = fields(ARGV[3] .. id, 'v') and snapshot(ARGV[3] .. id, ARGV[4] .. id, now())
-      if found then return {id, found} end
+    local stream = streams[at]
+    local meta_of_it = meta_prefix .. stream.id
+    if stream.id ~= stream_id and not (registered and stream.ordinal >= tonumber(own_ordinal)) then
+      local found = fields(meta_of_it, @version@) and snapshot(meta_of_it, log_prefix .. stream.id, now_ms())
+      if found then return {stream.id, found} end
     end
   end
   return false
 end
-for _, id in ipairs(redis.call('ZREVRANGEBYSCORE', KEYS[2], registered and '(' .. own or '+inf', '(0')) do
-  local found = fields(ARGV[3] .. id, 'v', 'mi')
-  if found and tonumber(found[1] or '') and id ~= ARGV[1] and (found[2] == ARGV[2] or newer(found[1])) then
-    return {id, snapshot(ARGV[3] .. id, ARGV[4] .. id, now())}
+for _, id in ipairs(redis.call('ZREVRANGEBYSCORE', streams_key, registered and '(' .. own_ordinal or '+inf', '(0')) do
+  local version, its_message_id = unpack(fields(meta_prefix .. id, @version@, @message_id@) or {})
+  if tonumber(version) and id ~= stream_id and (its_message_id == message_id or is_newer(version)) then
+    return {id, snapshot(meta_prefix .. id, log_prefix .. id, now_ms())}
   end
 end
 return false

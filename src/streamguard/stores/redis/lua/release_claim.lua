@@ -1,15 +1,17 @@
 -- Leaves what a stream owes to a worker that knows more. Neither counts as an attempt nor keeps the stream.
--- KEYS: meta
+-- KEYS: meta_key
 -- ARGV: reason
--- Reply: {OK, for how long it has been left so, by everybody (ms)}, {GONE} (nothing owed, or a dead letter) or {CORRUPT}
+-- Reply: {status [, left_ms]}: {OK, for how long all workers have left it}, {GONE} (nothing owed, or a dead letter) or
+--        {CORRUPT}
 --@include status
---@include time
---@include newer
-local m = redis.call('HMGET', KEYS[1], 'v', 's', 'j', 'jd', 'ju')
-if not m[1] then return {GONE} end
-if newer(m[1]) then return {CORRUPT} end
-if m[2] ~= 'c' or not m[3] or m[4] then return {GONE} end
-local at = now()
-local since = tonumber(m[5] or '') or at
-redis.call('HSET', KEYS[1], 'ju', since, 'jr', ARGV[1])
+--@include now_ms
+--@include is_newer
+local version, state, payload, dead, left_since =
+  unpack(redis.call('HMGET', meta_key, @version@, @state@, @payload@, @dead@, @left_since@))
+if not version then return {GONE} end
+if is_newer(version) then return {CORRUPT} end
+if state ~= 'c' or not payload or dead then return {GONE} end
+local at = now_ms()
+local since = tonumber(left_since) or at
+redis.call('HSET', meta_key, @left_since@, since, @reason@, reason)
 return {OK, at - since}

@@ -1,18 +1,19 @@
--- Moves deadlines in a sorted set on: leases in an index shard, or an owner's running streams.
--- KEYS: the sorted set
--- ARGV: 'XX' to move only members that are there, 'NX' to add only those that are not, '' for both; from now (ms),
---       the key's TTL (ms), members
+-- Moves deadlines in a sorted set on, or enters them: leases in an index shard, or an owner's running streams.
+-- KEYS: shard_key
+-- ARGV: mode ('XX' to move only members that are there, 'NX' to add only those that are not, '' for both), from_now_ms,
+--       ttl_ms (the key's), members…
 -- Reply: the deadline, or 0 when NX added nothing
---@include time
---@include extend
-local deadline, added = now() + ARGV[2], 0
-for i = 4, #ARGV do
-  if ARGV[1] == '' then
-    redis.call('ZADD', KEYS[1], deadline, ARGV[i])
+--@include now_ms
+--@include extend_ttl
+local deadline, added = now_ms() + from_now_ms, 0
+for i = members_from, #ARGV do
+  local member = ARGV[i]
+  if mode == '' then
+    redis.call('ZADD', shard_key, deadline, member)
   else
-    added = added + redis.call('ZADD', KEYS[1], ARGV[1], deadline, ARGV[i])
+    added = added + redis.call('ZADD', shard_key, mode, deadline, member)
   end
 end
-extend(KEYS[1], ARGV[3])
-if ARGV[1] == 'NX' and added == 0 then return 0 end
+extend_ttl(shard_key, ttl_ms)
+if mode == 'NX' and added == 0 then return 0 end
 return deadline

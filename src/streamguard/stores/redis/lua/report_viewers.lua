@@ -1,23 +1,23 @@
 -- Notes how many view which streams in a worker, in place of what it said before.
--- KEYS: workers, counts
--- ARGV: worker, counts or '' for nobody, for how long that stands (ms), the TTL of both keys (ms)
+-- KEYS: workers_key, counts_key
+-- ARGV: worker, counts (or '' for nobody), standing_ms (for how long that stands), ttl_ms (of both keys)
 -- Reply: 1
---@include time
+--@include now_ms
 --@include fields
---@include sorted
-local at = now()
-if mended(KEYS[1]) or not fields(KEYS[2], ARGV[1]) then redis.call('UNLINK', KEYS[1], KEYS[2]) end
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at)) do
-  redis.call('HDEL', KEYS[2], worker)
+--@include reset_unless_sorted
+local at = now_ms()
+if reset_unless_sorted(workers_key) or not fields(counts_key, worker) then redis.call('UNLINK', workers_key, counts_key) end
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', workers_key, '-inf', at)) do
+  redis.call('HDEL', counts_key, gone)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at)
-if ARGV[2] == '' then
-  redis.call('ZREM', KEYS[1], ARGV[1])
-  redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', workers_key, '-inf', at)
+if counts == '' then
+  redis.call('ZREM', workers_key, worker)
+  redis.call('HDEL', counts_key, worker)
 else
-  redis.call('ZADD', KEYS[1], at + ARGV[3], ARGV[1])
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
-  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+  redis.call('ZADD', workers_key, at + standing_ms, worker)
+  redis.call('HSET', counts_key, worker, counts)
+  redis.call('PEXPIRE', workers_key, ttl_ms)
+  redis.call('PEXPIRE', counts_key, ttl_ms)
 end
 return 1

@@ -1,14 +1,14 @@
 -- Asks a stream's writer to stop.
--- KEYS: meta
+-- KEYS: meta_key
 -- ARGV: none
 -- Reply: 'requested', 'expired' (asked too, but the writer's lease ran out), 'ended' (or unknown) or 'newer'
---@include time
---@include newer
---@include tell
-local m = redis.call('HMGET', KEYS[1], 'v', 's', 'd')
-if not m[1] then return 'ended' end
-if newer(m[1]) then return 'newer' end
-if m[2] ~= 'o' then return 'ended' end
-redis.call('HSET', KEYS[1], 'p', 1)
-tell(KEYS[1], 1)
-return tonumber(m[3]) > now() and 'requested' or 'expired'
+--@include now_ms
+--@include is_newer
+--@include publish_change
+local version, state, lease_until = unpack(redis.call('HMGET', meta_key, @version@, @state@, @lease_until@))
+if not version then return 'ended' end
+if is_newer(version) then return 'newer' end
+if state ~= 'o' then return 'ended' end
+redis.call('HSET', meta_key, @stop@, 1)
+publish_change(meta_key, 1)
+return tonumber(lease_until) > now_ms() and 'requested' or 'expired'

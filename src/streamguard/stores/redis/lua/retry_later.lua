@@ -1,17 +1,18 @@
 -- Notes a failed attempt at what a stream owes, and keeps the stream.
--- KEYS: meta, log, session, streams
--- ARGV: TTL (ms), reason, '1' to count the attempt
+-- KEYS: meta_key, log_key, session_key, streams_key
+-- ARGV: ttl_ms, reason, counts (whether it counts as an attempt)
 -- Reply: OK, GONE (nothing owed, or a dead letter) or CORRUPT
 --@include status
---@include extend
---@include newer
---@include keep
-local m = redis.call('HMGET', KEYS[1], 'v', 's', 'j', 'jd')
-if not m[1] then return GONE end
-if newer(m[1]) then return CORRUPT end
-if m[2] ~= 'c' or not m[3] or m[4] then return GONE end
-if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'ja', (tonumber(redis.call('HGET', KEYS[1], 'ja') or '') or 0) + 1) end
-redis.call('HSET', KEYS[1], 'jr', ARGV[2])
-redis.call('HDEL', KEYS[1], 'ju')
-keep(ARGV[1])
+--@include extend_ttl
+--@include is_newer
+--@include keep_closed
+local version, state, payload, dead, attempts =
+  unpack(redis.call('HMGET', meta_key, @version@, @state@, @payload@, @dead@, @attempts@))
+if not version then return GONE end
+if is_newer(version) then return CORRUPT end
+if state ~= 'c' or not payload or dead then return GONE end
+if counts then redis.call('HSET', meta_key, @attempts@, (tonumber(attempts) or 0) + 1) end
+redis.call('HSET', meta_key, @reason@, reason)
+redis.call('HDEL', meta_key, @left_since@)
+keep_closed(ttl_ms)
 return OK

@@ -1,20 +1,20 @@
 -- Decides how a stream ended; the first decision stands.
--- KEYS: meta
--- ARGV: epoch, last event, seal (JSON), usage (JSON or ''), held closing parts (packed)
--- Reply: {status [, seal, its last event, usage, held parts: the seal that stands]}
+-- KEYS: meta_key
+-- ARGV: epoch, last_seq, seal (JSON), usage (JSON or ''), held (closing parts, packed)
+-- Reply: {status [, seal, seal_seq (its last event), usage, held: the seal that stands]}
 --@include status
---@include newer
---@include tell
-local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'n', 'x', 'p')
-if not m[1] then return {GONE} end
-if newer(m[1]) then return {CORRUPT} end
-if m[3] ~= 'o' then
-  local g = redis.call('HMGET', KEYS[1], 'g', 'gl', 'u', 'h')
-  return {SEALED, g[1], g[2], g[3], g[4]}
+--@include is_newer
+--@include publish_change
+local version, stored_epoch, state, stored_seq, lost, stop =
+  unpack(redis.call('HMGET', meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@))
+if not version then return {GONE} end
+if is_newer(version) then return {CORRUPT} end
+if state ~= 'o' then
+  return {SEALED, unpack(redis.call('HMGET', meta_key, @seal@, @seal_seq@, @usage@, @held@))}
 end
-if m[2] ~= ARGV[1] then return {FENCED} end
-if m[5] ~= '0' then return {LOST} end
-if m[4] ~= ARGV[2] then return {GAP} end
-redis.call('HSET', KEYS[1], 's', 's', 'g', ARGV[3], 'gl', ARGV[2], 'u', ARGV[4], 'h', ARGV[5])
-tell(KEYS[1], tonumber(m[6]))
-return {OK, ARGV[3], ARGV[2], ARGV[4], ARGV[5]}
+if stored_epoch ~= epoch then return {FENCED} end
+if lost ~= '0' then return {LOST} end
+if stored_seq ~= last_seq then return {GAP} end
+redis.call('HSET', meta_key, @state@, 's', @seal@, seal, @seal_seq@, last_seq, @usage@, usage, @held@, held)
+publish_change(meta_key, tonumber(stop))
+return {OK, seal, last_seq, usage, held}

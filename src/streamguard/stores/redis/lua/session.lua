@@ -1,19 +1,15 @@
 -- Reads a session's pointers and the records they point to.
--- KEYS: session
--- ARGV: what the session's meta keys begin with, its log keys
--- Reply: {active id or nil, its snapshot or nil, last id or nil, its snapshot or nil}, or CORRUPT
+-- KEYS: session_key
+-- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys)
+-- Reply: {status [, active_id, active (its snapshot), last_id, last (its snapshot)]}; each may be nil
 -- The streams' keys share KEYS' hash tag, so they are on this node.
 --@include status
---@include time
---@include newer
+--@include now_ms
+--@include is_newer
 --@include snapshot
-local at = now()
-local ids = redis.call('HMGET', KEYS[1], 'active', 'last', 'v')
-if ids[3] and newer(ids[3]) then return CORRUPT end
-local reply = {}
-for _, id in ipairs({1, 2}) do
-  local name = ids[id]
-  reply[#reply + 1] = name
-  reply[#reply + 1] = name and snapshot(ARGV[1] .. name, ARGV[2] .. name, at)
-end
-return reply
+local at = now_ms()
+local version, active_id, last_id = unpack(redis.call('HMGET', session_key, 'v', 'active', 'last'))
+if version and is_newer(version) then return {CORRUPT} end
+local active = active_id and snapshot(meta_prefix .. active_id, log_prefix .. active_id, at)
+local last = last_id and snapshot(meta_prefix .. last_id, log_prefix .. last_id, at)
+return {OK, active_id, active, last_id, last}

@@ -1,30 +1,32 @@
 -- Raises a stream's epoch and takes its lease. The record keeps which epoch wrote the last event so far, and its number.
--- KEYS: meta, log
--- ARGV: lease (ms), the epoch to take it from or '', '1' to take it while the lease runs
+-- KEYS: meta_key, log_key
+-- ARGV: lease_ms, expected_epoch (to take it from, or ''), force (while the lease runs)
 -- Reply: {status [, snapshot]}
 --@include status
---@include time
---@include stamp
---@include newer
+--@include now_ms
+--@include now_us
+--@include is_newer
 --@include snapshot
---@include tell
-local at = now()
-local m = redis.call('HMGET', KEYS[1], 'v', 'e', 's', 'd', 'p', 'n', 'eb', 'nb')
-if not m[1] then return {GONE} end
-if newer(m[1]) then return {CORRUPT} end
+--@include publish_change
+local at = now_ms()
+local version, epoch, state, lease_until, stop, last_seq, last_writer, taken_seq = unpack(redis.call('HMGET', meta_key,
+  @version@, @epoch@, @state@, @lease_until@, @stop@, @last_seq@, @last_writer@, @taken_seq@))
+if not version then return {GONE} end
+if is_newer(version) then return {CORRUPT} end
 local status = OK
-if m[3] == 'c' then
+if state == 'c' then
   status = SEALED
-elseif ARGV[2] ~= '' and ARGV[2] ~= m[2] then
+elseif expected_epoch ~= '' and expected_epoch ~= epoch then
   status = FENCED
-elseif ARGV[3] ~= '1' and tonumber(m[4]) > at then
+elseif not force and tonumber(lease_until) > at then
   status = LEASED
 else
   -- No epoch is issued twice, not even after a rollback took back the last one.
-  local epoch = math.max(m[2] + 1, stamp())
+  local next_epoch = math.max(epoch + 1, now_us())
   -- Who wrote the last event: the epoch that ends here, unless it wrote none.
-  local writer = m[7] and tonumber(m[6]) <= tonumber(m[8]) and m[7] or m[2]
-  redis.call('HSET', KEYS[1], 'e', digits(epoch), 'd', at + ARGV[1], 'eb', writer, 'nb', m[6])
-  tell(KEYS[1], tonumber(m[5]))
+  local writer = last_writer and tonumber(last_seq) <= tonumber(taken_seq) and last_writer or epoch
+  redis.call('HSET', meta_key, @epoch@, digits(next_epoch), @lease_until@, at + lease_ms, @last_writer@, writer,
+    @taken_seq@, last_seq)
+  publish_change(meta_key, tonumber(stop))
 end
-return {status, snapshot(KEYS[1], KEYS[2], at)}
+return {status, snapshot(meta_key, log_key, at)}

@@ -1,11 +1,11 @@
 -- Sets the mutable fields of a stream's record.
--- KEYS: meta
--- ARGV: field and value pairs
+-- KEYS: meta_key
+-- ARGV: fields… (name and value of each)
 -- Reply: OK, GONE or CORRUPT
 --@include status
---@include newer
-local version = redis.call('HGET', KEYS[1], 'v')
+--@include is_newer
+local version = redis.call('HGET', meta_key, @version@)
 if not version then return GONE end
-if newer(version) then return CORRUPT end
-if #ARGV > 0 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
+if is_newer(version) then return CORRUPT end
+if #ARGV >= fields_from then redis.call('HSET', meta_key, unpack(ARGV, fields_from)) end
 return OK

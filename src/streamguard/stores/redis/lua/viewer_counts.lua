@@ -1,8 +1,8 @@
 -- Reads what workers said of their viewers, as far as it still stands.
--- KEYS: workers, counts
+-- KEYS: workers_key, counts_key
 -- ARGV: none
 -- Reply: counts, …
---@include time
-local workers = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now(), '+inf')
+--@include now_ms
+local workers = redis.call('ZRANGEBYSCORE', workers_key, '(' .. now_ms(), '+inf')
 if #workers == 0 then return {} end
-return redis.call('HMGET', KEYS[2], unpack(workers))
+return redis.call('HMGET', counts_key, unpack(workers))

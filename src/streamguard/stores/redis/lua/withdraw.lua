@@ -1,38 +1,41 @@
 -- Takes back a registration that nobody acted on, and refuses it for a while should it arrive only now.
--- KEYS: meta, log, session, streams, note of who watched before, owner, note of the withdrawal
--- ARGV: stream id, how long to refuse it (ms)
+-- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
+--       owner_key, withdrawn_key (note of the withdrawal)
+-- ARGV: stream_id, refuse_ms (how long to refuse it)
 -- Reply: OK, GONE (no such stream; refused all the same), FENCED (something became of it: nothing was changed) or CORRUPT
 -- The owner's key is on another slot: see register.lua.
 --@include status
---@include newer
+--@include is_newer
 --@include fields
---@include mapped
---@include unmap
---@include sorted
---@include tell
-local m = redis.call('HMGET', KEYS[1], 'v', 's', 'n', 'x', 'eb', 'pl', 'pc')
-local session = fields(KEYS[3], 'v', 'active', 'last', 'lost', 'unlisted')
-if m[1] then
-  if newer(m[1]) or (session and tonumber(session[1] or '') and newer(session[1])) then return CORRUPT end
-  if m[2] ~= 'o' or m[3] ~= '0' or m[4] ~= '0' or m[5] then return FENCED end
+--@include message_streams
+--@include forget_message
+--@include reset_unless_sorted
+--@include publish_change
+local version, state, last_seq, lost, last_writer, previous_last, previous_created = unpack(redis.call('HMGET', meta_key,
+  @version@, @state@, @last_seq@, @lost@, @last_writer@, @previous_last@, @previous_created@))
+local session = fields(session_key, 'v', 'active', 'last', 'lost', 'unlisted')
+local session_version, active, last, streams_lost, unlisted = unpack(session or {})
+if version then
+  if is_newer(version) or (tonumber(session_version) and is_newer(session_version)) then return CORRUPT end
+  if state ~= 'o' or last_seq ~= '0' or lost ~= '0' or last_writer then return FENCED end
 end
-redis.call('SET', KEYS[7], '1', 'PX', ARGV[2])
-if not m[1] then return GONE end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[5])
-if not mended(KEYS[4]) then redis.call('ZREM', KEYS[4], ARGV[1]) end
-if not mended(KEYS[6]) then redis.call('ZREM', KEYS[6], ARGV[1]) end
+redis.call('SET', withdrawn_key, '1', 'PX', refuse_ms)
+if not version then return GONE end
+redis.call('UNLINK', meta_key, log_key, watch_note_key)
+if not reset_unless_sorted(streams_key) then redis.call('ZREM', streams_key, stream_id) end
+if not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
 if session then
-  if session[2] == ARGV[1] then redis.call('HDEL', KEYS[3], 'active') end
-  if session[3] == ARGV[1] then
-    if m[6] then
-      redis.call('HSET', KEYS[3], 'last', m[6], 'created', m[7])
+  if active == stream_id then redis.call('HDEL', session_key, 'active') end
+  if last == stream_id then
+    if previous_last then
+      redis.call('HSET', session_key, 'last', previous_last, 'created', previous_created)
     else
-      redis.call('HDEL', KEYS[3], 'last', 'created')
+      redis.call('HDEL', session_key, 'last', 'created')
     end
   end
-  unmap(KEYS[3], ARGV[1])
-  local first = not m[6] and not (session[4] or session[5]) and (not session[3] or session[3] == ARGV[1])
-  if first and redis.call('EXISTS', KEYS[4]) == 0 then redis.call('UNLINK', KEYS[3]) end
+  forget_message(session_key, stream_id)
+  local first = not previous_last and not (streams_lost or unlisted) and (not last or last == stream_id)
+  if first and redis.call('EXISTS', streams_key) == 0 then redis.call('UNLINK', session_key) end
 end
-tell(KEYS[1], 0)
+publish_change(meta_key, 0)
 return OK

@@ -7,18 +7,18 @@
 -- superseding that made it; `y:<stream id>` the branch that a stream made.
 
 -- The store's clock, in whole milliseconds.
-local function now()
+local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Whether a session was written by a later version of this library: such a one is left as it is.
-local function newer(version)
+-- Whether a later version of this library wrote a session: such a one is left as it is.
+local function is_newer(version)
   return tonumber(version) > @FORMAT_VERSION@
 end
 
--- One message.
+-- One message, as `Record` in calls.py reads it.
 local function record(position)
-  return {position, unpack(redis.call('HMGET', KEYS[1], 'k:' .. position, 'b:' .. position, 'w:' .. position, 's:' .. position,
-    'c:' .. position, 'u:' .. position, 'g:' .. position, 'x:' .. position))}
+  return {position, unpack(redis.call('HMGET', session_key, 'k:' .. position, 'b:' .. position, 'w:' .. position,
+    's:' .. position, 'c:' .. position, 'u:' .. position, 'g:' .. position, 'x:' .. position))}
 end

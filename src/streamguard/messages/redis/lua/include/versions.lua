@@ -2,8 +2,9 @@
 local function versions(positions)
   local found = {}
   for position in string.gmatch(positions or '', '%d+') do
-    local s = redis.call('HMGET', KEYS[1], 'g:' .. position, 'x:' .. position)
-    found[#found + 1] = {position = position + 0, branch = (s[1] or 0) + 0, superseded = s[2] and s[2] + 0 or nil}
+    local branch, superseded = unpack(redis.call('HMGET', session_key, 'g:' .. position, 'x:' .. position))
+    found[#found + 1] =
+      {position = position + 0, branch = (branch or 0) + 0, superseded = superseded and superseded + 0 or nil}
   end
   if positions and not found[1] then error('attempt to read positions that are none', 0) end
   return found
@@ -18,22 +19,23 @@ end
 
 -- Its writers, each a name and a digest.
 local function writers_of(version)
-  return cjson.decode(redis.call('HGET', KEYS[1], 'w:' .. version.position))
+  return cjson.decode(redis.call('HGET', session_key, 'w:' .. version.position))
 end
 
--- What this writer wrote last of it: a digest, or nil.
+-- The digest of what this writer wrote last of it, or nil.
 local function written(version, writer)
-  for _, one in ipairs(writers_of(version)) do
-    if one[1] == writer then return one[2] end
+  for _, pair in ipairs(writers_of(version)) do
+    local name, digest = unpack(pair)
+    if name == writer then return digest end
   end
 end
 
--- Adds a message at the next position. `superseded` is nil for a visible one. Reply: its position.
+-- Adds a message at the next position. `superseded` is nil for a visible one.
 local function add(position, id, positions, writer, digest, status, content, answers, branch, superseded)
-  local at = now()
-  redis.call('HSET', KEYS[1], 'n', position, 'i:' .. id, positions and positions .. ',' .. position or position,
+  local at = now_ms()
+  redis.call('HSET', session_key, 'n', position, 'i:' .. id, positions and positions .. ',' .. position or position,
     'k:' .. position, id, 'b:' .. position, content, 'w:' .. position, cjson.encode({{writer, digest}}),
     's:' .. position, status, 'c:' .. position, at, 'u:' .. position, at, 'g:' .. position, branch)
-  if superseded then redis.call('HSET', KEYS[1], 'x:' .. position, superseded) end
-  if answers ~= '' then redis.call('HSET', KEYS[1], 'r:' .. position, answers) end
+  if superseded then redis.call('HSET', session_key, 'x:' .. position, superseded) end
+  if answers ~= '' then redis.call('HSET', session_key, 'r:' .. position, answers) end
 end

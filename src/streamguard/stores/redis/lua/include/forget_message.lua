@@ -1,15 +1,15 @@
--- Takes a stream out of the lists of which streams write which message (see `mapped`).
-local function unmap(session, id)
-  local message = redis.call('HGET', session, 'i:' .. id)
-  if not message then return end
+-- Takes a stream out of the lists of which streams write which message (see `message_streams`).
+local function forget_message(session_key, id)
+  local message_id = redis.call('HGET', session_key, 'i:' .. id)
+  if not message_id then return end
   local left = {}
-  for _, one in ipairs(mapped(session, message)) do
-    if one[2] ~= id then left[#left + 1] = one end
+  for _, stream in ipairs(message_streams(session_key, message_id)) do
+    if stream.id ~= id then left[#left + 1] = {stream.ordinal, stream.id} end
   end
-  redis.call('HDEL', session, 'i:' .. id)
+  redis.call('HDEL', session_key, 'i:' .. id)
   if #left == 0 then
-    redis.call('HDEL', session, 'm:' .. message)
+    redis.call('HDEL', session_key, 'm:' .. message_id)
   else
-    redis.call('HSET', session, 'm:' .. message, cjson.encode(left))
+    redis.call('HSET', session_key, 'm:' .. message_id, cjson.encode(left))
   end
 end

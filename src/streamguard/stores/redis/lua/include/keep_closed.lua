@@ -1,8 +1,7 @@
--- Gives a closed stream's record and log `ms` to live, and its session's keys at least that. KEYS: meta, log, session,
--- streams.
-local function keep(ms)
-  redis.call('PEXPIRE', KEYS[1], ms)
-  redis.call('PEXPIRE', KEYS[2], ms)
-  extend(KEYS[3], ms)
-  extend(KEYS[4], ms)
+-- Gives a closed stream's record and log `ms` to live, and its session's keys at least that.
+local function keep_closed(ms)
+  redis.call('PEXPIRE', meta_key, ms)
+  redis.call('PEXPIRE', log_key, ms)
+  extend_ttl(session_key, ms)
+  extend_ttl(streams_key, ms)
 end

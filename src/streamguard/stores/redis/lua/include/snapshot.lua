@@ -1,10 +1,10 @@
 -- A stream's record as codec.py reads it: its fields in the order of META_FIELDS, the log's length, the time.
--- A log of another type is none: nothing of it is held.
-local function snapshot(meta, log, at)
-  local found = redis.call('HMGET', meta, @META_FIELDS@)
+-- A log of another type counts as empty.
+local function snapshot(meta_key, log_key, at_ms)
+  local found = redis.call('HMGET', meta_key, @META_FIELDS@)
   if not found[1] then return false end
-  local length = redis.pcall('XLEN', log)
+  local length = redis.pcall('XLEN', log_key)
   found[#found + 1] = type(length) == 'number' and length or 0
-  found[#found + 1] = at
+  found[#found + 1] = at_ms
   return found
 end
