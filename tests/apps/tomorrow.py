@@ -20,8 +20,8 @@ from typing import ClassVar
 __all__ = ["application"]
 
 
-class _LaterModel(SourceFileLoader):
-    """Loads `streamguard.model` with another format version: before any other module has read the constant."""
+class _LaterValues(SourceFileLoader):
+    """Loads `streamguard.values` with another format version: before any other module has read the constant."""
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
@@ -32,12 +32,12 @@ class _Later(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "streamguard.model":
+        if fullname != "streamguard.values":
             return None
         found = PathFinder.find_spec(fullname, path, target)
         assert found is not None
         assert found.origin is not None
-        return spec_from_file_location(fullname, found.origin, loader=_LaterModel(fullname, found.origin))
+        return spec_from_file_location(fullname, found.origin, loader=_LaterValues(fullname, found.origin))
 
 
 if "CHAT_FORMAT_VERSION" in os.environ:

@@ -20,8 +20,8 @@ each of the two can go wrong by itself."""
 
 
 def _steps(contract: type) -> frozenset[str]:
-    own = {name for name, value in vars(contract).items() if callable(value) and not name.startswith("_")}
-    return frozenset(own) - _NO_STEPS
+    steps = {name for name in dir(contract) if not name.startswith("_") and callable(getattr(contract, name))}
+    return frozenset(steps) - _NO_STEPS
 
 
 _STREAM_STEPS: Final = _steps(StreamStore)
