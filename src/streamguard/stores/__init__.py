@@ -8,7 +8,7 @@ A stream store is one class that has one or more *roles*. One is required, the o
 - `WorkSharing`: find the streams of workers that died.
 - `RequestClaims`: answer requests that carry an idempotency key.
 - `ViewerReports`: know of viewers in other processes.
-- `Inspection`: list streams for the command line.
+- `Inspection`: list streams and the outbox, for the command line and dry runs.
 
 `StreamStore` is all of them; `MemoryStore` and `RedisStore` are such stores.
 """

@@ -128,6 +128,9 @@ class ComposedStore(StreamStore):
     def previous(self, ref: StreamRef, message_id: str) -> Coroutine[Any, Any, StreamMeta | None]:
         return self._registry.previous(ref, message_id)
 
+    def session_streams(self, key: SessionKey, *, limit: int) -> Coroutine[Any, Any, list[StreamMeta]]:
+        return self._registry.session_streams(key, limit=limit)
+
     def erase(
         self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None
     ) -> Coroutine[Any, Any, None]:
@@ -214,14 +217,6 @@ class ComposedStore(StreamStore):
     ) -> Coroutine[Any, Any, Status]:
         return self._outbox.complete(ref, persisted=persisted, quota=quota, retention_seconds=retention_seconds)
 
-    def peek_due(self, *, limit: int) -> Coroutine[Any, Any, list[OutboxEntry]]:
-        return self._outbox.peek_due(limit=limit)
-
-    def outbox_entries(
-        self, *, dead: bool, limit: int, after: StreamRef | None = None
-    ) -> Coroutine[Any, Any, list[OutboxEntry]]:
-        return self._outbox.outbox_entries(dead=dead, limit=limit, after=after)
-
     # -- RequestClaims ----------------------------------------------------------------------------------------------
 
     def claim_request(
@@ -265,5 +260,10 @@ class ComposedStore(StreamStore):
     def active_streams(self, *, limit: int) -> Coroutine[Any, Any, list[StreamMeta]]:
         return self._inspection.active_streams(limit=limit)
 
-    def session_streams(self, key: SessionKey, *, limit: int) -> Coroutine[Any, Any, list[StreamMeta]]:
-        return self._inspection.session_streams(key, limit=limit)
+    def peek_due(self, *, limit: int) -> Coroutine[Any, Any, list[OutboxEntry]]:
+        return self._inspection.peek_due(limit=limit)
+
+    def outbox_entries(
+        self, *, dead: bool, limit: int, after: StreamRef | None = None
+    ) -> Coroutine[Any, Any, list[OutboxEntry]]:
+        return self._inspection.outbox_entries(dead=dead, limit=limit, after=after)

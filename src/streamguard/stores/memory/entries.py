@@ -21,7 +21,7 @@ from ...values import (
     StreamState,
     Usage,
 )
-from ..records import UNTOLD, Close, LostLog, NewStream, Seal, Status, StreamMeta, Terminal
+from ..records import UNTOLD, Close, LostLog, NewStream, OutboxEntry, Seal, Status, StreamMeta, Terminal
 
 __all__ = ["EVENT_BYTES", "STREAM_BYTES", "SessionEntry", "StreamEntry"]
 
@@ -245,6 +245,12 @@ class StreamEntry:
         """Nothing is owed any more."""
         self.size_bytes -= len(self.payload or b"")
         self.payload, self.attempts, self.reason, self.dead, self.released_since = None, 0, None, False, None
+
+    def outbox_entry(self, due_seconds: float) -> OutboxEntry | None:
+        """What is owed, as callers get it; None when nothing is."""
+        if self.payload is None:
+            return None
+        return OutboxEntry(self.ref, self.payload, self.attempts, due_seconds, self.reason, self.dead)
 
     def meta(self, now: float, now_us: int) -> StreamMeta:
         """A snapshot."""

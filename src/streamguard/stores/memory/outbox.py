@@ -6,12 +6,9 @@ its stream is closed and stays when the record expires. Whoever acts on an entry
 
 from __future__ import annotations
 
-import heapq
-
 from ...values import Persisted, QuotaState, StreamRef, StreamState
 from ..records import OutboxEntry, Status
 from ..roles.outbox import Outbox
-from .entries import StreamEntry
 from .tables import MemoryTables
 
 __all__ = ["MemoryOutbox"]
@@ -42,8 +39,9 @@ class MemoryOutbox(Outbox):
                 del self._tables.due[ref]
                 continue
             self._tables.due[ref] = now + claim_seconds
-            if stream.payload is not None:
-                claimed.append(_entry(stream, stream.payload, claim_seconds))
+            entry = stream.outbox_entry(claim_seconds)
+            if entry is not None:
+                claimed.append(entry)
         return claimed
 
     async def retry_later(
@@ -108,28 +106,3 @@ class MemoryOutbox(Outbox):
             self._tables.update_finished(stream)
             self._tables.charge(stream.size_bytes - size_bytes)
         return Status.OK
-
-    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
-        now = self._tables.begin()
-        found: list[OutboxEntry] = []
-        due = self._tables.due
-        for ref in heapq.nsmallest(limit, (ref for ref, at in due.items() if at <= now), due.__getitem__):
-            stream = self._tables.find(ref)
-            if stream is not None and stream.state is StreamState.CLOSED and stream.payload is not None:
-                found.append(_entry(stream, stream.payload, self._tables.due[ref] - now))
-        return found
-
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        now = self._tables.begin()
-        found: list[OutboxEntry] = []
-        for ref in sorted(self._tables.dead if dead else self._tables.due, key=lambda ref: ref.stream_id):
-            stream = self._tables.find(ref)
-            if stream is None or stream.payload is None or stream.dead is not dead:
-                continue
-            if after is None or ref.stream_id > after.stream_id:
-                found.append(_entry(stream, stream.payload, 0.0 if dead else self._tables.due[ref] - now))
-        return found[:limit]
-
-
-def _entry(stream: StreamEntry, payload: bytes, due_seconds: float) -> OutboxEntry:
-    return OutboxEntry(stream.ref, payload, stream.attempts, due_seconds, stream.reason, stream.dead)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ...values import SessionKey, StreamRef, StreamState
 from ..records import Erasure, NewStream, Status, StreamMeta
 from ..registrations import ENDED_UNCOUNTED, Full, Occupied, Registered, StopReply, Withdrawn
@@ -113,6 +115,18 @@ class MemoryRegistry(StreamRegistry):
             if earlier and stream.ref != ref:
                 return self._tables.meta_of(stream, now)
         return None
+
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        now = self._tables.begin()
+        session = self._tables.sessions.get(key)
+        if session is None:
+            return []
+        latest = list(islice((one for one in reversed(session.streams.values()) if one.ordinal > 0), limit))
+        if len(latest) < limit:
+            unregistered = (one for one in session.streams.values() if one.ordinal == 0)
+            by_id = sorted(unregistered, key=lambda one: one.ref.stream_id, reverse=True)
+            latest += by_id[: limit - len(latest)]
+        return [self._tables.meta_of(stream, now) for stream in latest]
 
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         now = self._tables.begin()

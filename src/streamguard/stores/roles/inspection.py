@@ -1,17 +1,17 @@
-"""What operators look at: running streams, and the streams of one session."""
+"""What operators look at: running streams, and the outbox."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ...values import SessionKey
-from ..records import StreamMeta
+from ...values import StreamRef
+from ..records import OutboxEntry, StreamMeta
 
 __all__ = ["Inspection"]
 
 
 class Inspection(ABC):
-    """Listings for the command line. They change nothing."""
+    """Listings for the command line and for dry runs. They change nothing."""
 
     @abstractmethod
     async def active_streams(self, *, limit: int) -> list[StreamMeta]:
@@ -21,6 +21,17 @@ class Inspection(ABC):
         """
 
     @abstractmethod
-    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
-        """At most `limit` of a session's streams, as far as their records are still there: the latest first, by
-        ordinal, those that were never registered at the end."""
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
+        """For a dry run: at most `limit` outbox entries that `Outbox.claim_due` would give now, oldest first.
+
+        Only what the streams' records confirm: there may be more although fewer are given, but the number of entries
+        that are looked at depends on `limit` alone.
+        """
+
+    @abstractmethod
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+        """What is owed, or the dead letters, ordered by stream id, beginning after that of `after`.
+
+        Only what the streams' records confirm. Fewer than `limit` means that there are no more. It reads the whole
+        outbox, unlike every other method.
+        """

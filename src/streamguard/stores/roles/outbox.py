@@ -85,19 +85,3 @@ class Outbox(ABC):
         `OK`, also when nothing was owed; `GONE`. Of a stream that is not closed only the fields are set: its close
         decides what is owed and for how long it is kept.
         """
-
-    @abstractmethod
-    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
-        """For a dry run: at most `limit` entries that `claim_due` would give now, oldest first. Changes nothing.
-
-        Only what the streams' records confirm: there may be more although fewer are given, but the number of entries
-        that are looked at depends on `limit` alone.
-        """
-
-    @abstractmethod
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        """For operators: what is owed, or the dead letters, ordered by stream id, beginning after that of `after`.
-
-        Only what the streams' records confirm. Fewer than `limit` means that there are no more. It reads the whole
-        outbox, unlike every other method.
-        """

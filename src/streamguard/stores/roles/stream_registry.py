@@ -82,6 +82,11 @@ class StreamRegistry(ABC):
         """
 
     @abstractmethod
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        """At most `limit` of a session's streams, as far as their records are still there: the latest first, by
+        ordinal, those that were never registered at the end."""
+
+    @abstractmethod
     async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
         """Delete every stream of the session, and a stop of its pending requests, and leave an erasure mark that
         refuses what began before it.
