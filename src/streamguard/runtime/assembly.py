@@ -25,6 +25,7 @@ from ..stores.budget import Budget
 from ..stores.log_reads import LogReads
 from ..stores.store import StreamStore
 from ..values import SessionKey, StreamRef
+from .ending.closing import Closing
 from .ending.finaliser import Finaliser
 from .ending.takeover import Takeover
 from .opening.admission import Admission
@@ -123,20 +124,22 @@ class Assembly:
             changed=callbacks.changed,
         )
         self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, self.settlements, outbox)
+        closing = Closing(store, settings)
         end_steps = EndSteps(self.saving, self.settlements)
         self.finaliser: Finaliser = Finaliser(
             store,
             self.breaker,
             settings,
-            observe=observe,
+            closing=closing,
             end_steps=end_steps,
-            give_up=callbacks.given_up,
+            observe=observe,
+            given_up=callbacks.given_up,
         )
         self.orphans: Takeover = Takeover(
             store,
             settings,
             reads=reads,
-            finaliser=self.finaliser,
+            closing=closing,
             end_steps=end_steps,
             saving=self.saving,
             observe=observe,

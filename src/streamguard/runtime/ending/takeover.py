@@ -22,7 +22,7 @@ from ...wire.base import WireProtocol
 from ..producing.stream_records import new_stream_of_meta
 from ..request import Ending
 from ..viewing.log_events import LOG_LOST
-from .finaliser import Finaliser
+from .closing import Closing
 from .open_parts import OpenParts
 from .silence import is_silent
 
@@ -46,7 +46,7 @@ class Takeover:
         settings: Settings,
         *,
         reads: LogReads,
-        finaliser: Finaliser,
+        closing: Closing,
         end_steps: EndSteps,
         saving: Saving,
         observe: Observer,
@@ -54,12 +54,12 @@ class Takeover:
     ) -> None:
         self._store = store
         self._settings = settings
-        self._finaliser = finaliser
+        self._closing = closing
         self._end_steps = end_steps
         self._saving = saving
         self._observe = observe
         self._start = start
-        self._open_ends = OpenParts(store, reads, settings, saving)
+        self._open_parts = OpenParts(store, reads, settings, saving)
 
     def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`end` in a task of the runtime's own."""
@@ -93,7 +93,7 @@ class Takeover:
             return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
         if seal is None:
             silent = await is_silent(self._store, meta, self._settings)
-            last_seq = await self._open_ends.append(meta, await self._open_ends.of(meta))
+            last_seq = await self._open_parts.append(meta, await self._open_parts.of(meta))
             if last_seq is None:
                 return None
             proposal = Seal(proposed.outcome, last_seq, proposed.fault, meta.usage, silent=silent)
@@ -101,8 +101,8 @@ class Takeover:
             if seal is None:
                 return None
         result = await self._end_steps.finish(SealedStream.of_meta(meta, seal), None)
-        close = self._finaliser.closing(meta.ref, protocol, meta.epoch, meta.message_id, seal, result)
-        reply = await self._finaliser.close(close, result)
+        close = self._closing.close_of(meta.ref, protocol, meta.epoch, meta.message_id, seal, result)
+        reply = await self._closing.carry_out(close, result)
         return Ending(seal.outcome, seal.fault) if reply.status in (Status.OK, Status.DUPLICATE) else None
 
     async def _end_lost(self, meta: StreamMeta, proposed: Ending) -> Ending | None:
@@ -110,7 +110,7 @@ class Takeover:
         early = proposed.outcome is not Outcome.COMPLETED
         silent = early and await is_silent(self._store, meta, self._settings)
         # Nothing goes into such a log: what it leaves open is ended in the saved message alone.
-        ends = tuple(await self._open_ends.of(meta)) if early else ()
+        ends = tuple(await self._open_parts.of(meta)) if early else ()
         seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, ends, silent=silent)
         result = await self._end_steps.finish_unlogged(
             SealedStream.of_meta(meta, seal), None, (), after_seq=meta.last_seq

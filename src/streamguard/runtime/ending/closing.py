@@ -1,0 +1,51 @@
+"""Closing a sealed stream: what the store writes then, and what is done once it has."""
+
+from __future__ import annotations
+
+from ...saving.end_steps import EndResult
+from ...settings import Settings
+from ...stores.records import AppendReply, Close, Seal, Status, Terminal
+from ...stores.store import StreamStore
+from ...values import StreamRef
+from ...wire.base import WireProtocol
+from .end_events import end_events
+
+__all__ = ["Closing"]
+
+
+class Closing:
+    """Makes and carries out closes, for streams of this process and for those that it took over."""
+
+    def __init__(self, store: StreamStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def close_of(
+        self,
+        ref: StreamRef,
+        protocol: WireProtocol,
+        epoch: int,
+        message_id: str,
+        seal: Seal,
+        result: EndResult,
+    ) -> Close:
+        """What `carry_out` writes for a seal: result notices, the fault, the protocol's closing parts, the terminal."""
+        events = end_events(protocol, seal.outcome, seal.fault, seal.held, result)
+        terminal = Terminal(
+            seal.outcome, result.persisted, result.quota, message_id, seal.fault, original=seal.original
+        )
+        settings = self._settings
+        retention = (
+            settings.finished_ttl_seconds if result.outbox_payload is None else settings.outbox_retention_seconds
+        )
+        return Close(ref, epoch, events, terminal, retention, result.outbox_payload)
+
+    async def carry_out(self, close: Close, result: EndResult) -> AppendReply:
+        """Close, and let what is left go on. The index entry comes first: without one nobody would find what the close
+        leaves owed."""
+        if close.outbox_payload is not None:
+            await self._store.enqueue(close.ref, due_seconds=result.due_seconds)
+        reply = await self._store.close(close)
+        if reply.status in (Status.OK, Status.DUPLICATE) and result.after_close is not None:
+            result.after_close()
+        return reply

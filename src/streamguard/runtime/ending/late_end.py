@@ -1,0 +1,43 @@
+"""The end of a stream whose log is whole, and that the store cannot be reached to seal."""
+
+from __future__ import annotations
+
+from ...observations import Observer
+from ...stores.records import Seal
+from ..producing.stream import LiveStream
+from ..request import Ending
+from .local_steps import LocalSteps
+from .logged_end import LoggedEnd
+from .sealing import Sealing, SealResult
+from .shown_end import report_end, show_unlogged_end
+from .tombstone import Tombstone
+
+__all__ = ["LateEnd"]
+
+
+class LateEnd:
+    """Gives viewers their end at once, and writes it when the store is back."""
+
+    def __init__(
+        self, sealing: Sealing, steps: LocalSteps, logged: LoggedEnd, tombstone: Tombstone, *, observe: Observer
+    ) -> None:
+        self._sealing = sealing
+        self._steps = steps
+        self._logged = logged
+        self._tombstone = tombstone
+        self._observe = observe
+
+    async def end(self, stream: LiveStream, proposal: Seal) -> None:
+        ending = Ending(proposal.outcome, proposal.fault)
+        # If the store never returns, the database has the reply. What both have is the same, or the first of it stands.
+        saved = await self._steps.finish_unlogged(stream, proposal)
+        show_unlogged_end(stream, ending, proposal.held, saved)
+        answer = await self._sealing.seal_when_back(stream, proposal)
+        if answer.seal is not None:
+            if saved.later is not None:
+                await saved.later()
+            await self._logged.end_shown(stream, answer.seal)
+        elif answer.result in (SealResult.UNREACHABLE, SealResult.FENCED):
+            report_end(self._observe, stream, proposal.outcome, saved, proposal.fault)
+        else:
+            await self._tombstone.write(stream, ending, saved)

@@ -1,0 +1,78 @@
+"""The end of a sealed stream whose log is whole: saved, charged and closed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...observations import Observer
+from ...saving.end_steps import EndResult
+from ...stores.records import AppendReply, Close, Seal, Status
+from ..producing.stream import LiveStream
+from ..request import Ending
+from .closing import Closing
+from .local_steps import LocalSteps
+from .sealing import Sealing, SealResult
+from .shown_end import report_end, show_close, show_unlogged_end
+from .store_attempts import StoreAttempts
+
+__all__ = ["LoggedEnd"]
+
+
+class LoggedEnd:
+    """Finishes and closes a stream after its seal."""
+
+    def __init__(
+        self, attempts: StoreAttempts, sealing: Sealing, steps: LocalSteps, closing: Closing, *, observe: Observer
+    ) -> None:
+        self._attempts = attempts
+        self._sealing = sealing
+        self._steps = steps
+        self._closing = closing
+        self._observe = observe
+
+    async def end(self, stream: LiveStream, seal: Seal) -> None:
+        """Finish and close while viewers wait; show them their end without ids if the store is away for the close, and
+        close once it is back."""
+        stream.sealed(seal)
+        result = await self._steps.finish(stream, seal)
+        if not stream.owned():
+            # What was left to the new owner, such as charging, is not done here. If the store lost the takeover, a
+            # close under the old epoch would pass and nobody would do it; a sweep finds the sealed stream instead.
+            stream.finish()
+            return
+        close = self._close_of(stream, seal, result)
+        reply = await self._attempts.while_viewers_wait(partial(self._closing.carry_out, close, result))
+        if reply is not None and reply.status is Status.NOT_SEALED and stream.owned():
+            reply = await self._close_again(stream, seal, close, result)
+        if not stream.owned():  # its feed is the follower's already
+            stream.finish()
+        elif reply is None:
+            show_unlogged_end(stream, Ending(seal.outcome, seal.fault), seal.held, result)
+            await self._close_when_back(stream, close, seal, result)
+        else:
+            show_close(stream, close, reply, seal.held, result)
+            if stream.owned():
+                report_end(self._observe, stream, seal.outcome, result, seal.fault)
+
+    async def end_shown(self, stream: LiveStream, seal: Seal) -> None:
+        """Finish and close a stream whose viewers have their end already, once the store is back."""
+        stream.sealed(seal)
+        result = await self._steps.finish(stream, seal)
+        await self._close_when_back(stream, self._close_of(stream, seal, result), seal, result)
+
+    def _close_of(self, stream: LiveStream, seal: Seal, result: EndResult) -> Close:
+        return self._closing.close_of(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
+
+    async def _close_when_back(self, stream: LiveStream, close: Close, seal: Seal, result: EndResult) -> None:
+        await self._attempts.until_given_up(partial(self._closing.carry_out, close, result))
+        report_end(self._observe, stream, seal.outcome, result, seal.fault)
+
+    async def _close_again(self, stream: LiveStream, seal: Seal, close: Close, result: EndResult) -> AppendReply | None:
+        """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided."""
+        answer = await self._sealing.seal(stream, seal)
+        if answer.result is SealResult.UNREACHABLE:
+            return None
+        if answer.seal == seal:
+            return await self._attempts.while_viewers_wait(partial(self._closing.carry_out, close, result))
+        status = Status.FENCED if answer.result is SealResult.FENCED else Status.GONE
+        return AppendReply(status, 0, stop_requested=False)

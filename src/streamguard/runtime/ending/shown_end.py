@@ -1,0 +1,56 @@
+"""The end that the viewers in this process are given, and what operators are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...faults import Fault
+from ...observations import Observation, Observer, Signal
+from ...saving.end_steps import EndResult
+from ...stores.records import AppendReply, Close, Status, Terminal
+from ...values import EventKind, Outcome
+from ..producing.stream import LiveStream
+from ..request import Ending
+from ..viewing.log_events import LOG_LOST
+from .end_events import end_events
+
+__all__ = ["report_end", "show_close", "show_unlogged_end"]
+
+
+def show_close(stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], result: EndResult) -> None:
+    """Give viewers what the store made of a close."""
+    if reply.status in (Status.OK, Status.DUPLICATE):
+        stream.end_logged([*close.events, (EventKind.TERMINAL, close.terminal.to_json())])
+    elif reply.status is Status.FENCED:
+        stream.supersede()
+        stream.finish()  # viewers follow the new owner
+    else:  # the log vanished between seal and close: it was erased, or the store came back empty
+        show_unlogged_end(stream, Ending(close.terminal.outcome, close.terminal.fault), held, result)
+
+
+def show_unlogged_end(stream: LiveStream, ending: Ending, held: Sequence[bytes], result: EndResult) -> None:
+    """Give viewers the stream's end without ids: it is not in the log."""
+    events = end_events(stream.protocol, ending.outcome, ending.fault, held, result)
+    terminal = Terminal(ending.outcome, result.persisted, result.quota, stream.message_id, ending.fault, LOG_LOST)
+    stream.end_unlogged([*events, (EventKind.TERMINAL, terminal.to_json())])
+
+
+def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: EndResult, fault: Fault | None) -> None:
+    """Tell operators how a stream of this process ended."""
+    observe(
+        Observation.about(
+            stream,
+            Signal.STREAM_ENDED,
+            fault=fault,
+            fields={
+                "outcome": outcome,
+                "persisted": result.persisted,
+                "quota": result.quota,
+                "events": stream.feed.emitted,
+                "bytes": stream.feed.data_bytes,
+                "seconds": stream.activity.age_seconds,
+                "degraded": stream.degraded,
+                **({"notices_dropped": stream.notices.dropped} if stream.notices.dropped else {}),
+            },
+        )
+    )

@@ -1,0 +1,62 @@
+"""The tombstone: the one record that ends a log which is not the whole stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...errors import StoreCorruptError
+from ...observations import Observer
+from ...saving.end_steps import EndResult
+from ...settings import Settings
+from ...stores.records import AppendReply, LostLog, Status, Terminal
+from ...stores.store import StreamStore
+from ..producing.stream import LiveStream
+from ..producing.stream_records import new_stream_of
+from ..request import Ending
+from ..viewing.log_events import LOG_LOST
+from .shown_end import report_end
+from .store_attempts import StoreAttempts
+
+__all__ = ["Tombstone"]
+
+
+class Tombstone:
+    """Writes one terminal record with the real outcome, and nothing else, once the store is back."""
+
+    def __init__(self, store: StreamStore, attempts: StoreAttempts, settings: Settings, *, observe: Observer) -> None:
+        self._store = store
+        self._attempts = attempts
+        self._settings = settings
+        self._observe = observe
+
+    async def write(self, stream: LiveStream, ending: Ending, result: EndResult) -> None:
+        """Write it, unless another worker owns the record, and report the stream's end."""
+        if result.later is not None:
+            result = replace(result, persisted=await result.later(), later=None)
+        if not stream.log.disowned:
+            try:
+                reply = await self._declare_lost(stream, ending, result)
+            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
+                stream.disown()
+            else:
+                if reply is not None and reply.status in (Status.FENCED, Status.SEALED):
+                    stream.disown()
+            result = replace(result, quota=result.quota_now)
+        report_end(self._observe, stream, ending.outcome, result, ending.fault)
+
+    async def _declare_lost(self, stream: LiveStream, ending: Ending, result: EndResult) -> AppendReply | None:
+        written = result.quota
+
+        async def declare() -> AppendReply:
+            nonlocal written
+            written = result.quota_now
+            terminal = Terminal(ending.outcome, result.persisted, written, stream.message_id, ending.fault, LOG_LOST)
+            retention = self._settings.finished_ttl_seconds
+            return await self._store.declare_lost(
+                LostLog(new_stream_of(stream), stream.epoch, 0.0, retention, terminal)
+            )
+
+        reply = await self._attempts.until_given_up(declare)
+        if result.quota_now is not written:  # the quota was result while the record was on its way
+            await self._attempts.until_given_up(lambda: self._store.update_meta(stream.ref, quota=result.quota_now))
+        return reply
