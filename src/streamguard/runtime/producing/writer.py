@@ -15,6 +15,7 @@ from typing import Final
 
 from ...deadlines import Deadline, LoopClock
 from ...errors import StoreCorruptError, StoreUnavailableError
+from ...retrying import Backoff
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.records import AppendReply, AppendRequest, Status
@@ -27,7 +28,8 @@ BUSY_STREAMS: Final = 50
 BUSY_EVENTS: Final = 200
 PAUSE_SECONDS: Final = 0.005
 RATE_SECONDS: Final = 0.1
-RETRY_SECONDS: Final = 0.05
+RETRY: Final = Backoff(0.05, 0.05)
+"""The pause after a commit that failed: short, because the deadlines of the events that wait are short too."""
 MARGIN_SECONDS: Final = 0.05
 """How much sooner the store gives up a commit than this process does: what was shown as not logged is never logged."""
 COMMIT_STREAMS: Final = 500
@@ -56,6 +58,7 @@ class Writer:
         """When the last commit was begun, on the clock that judges the store."""
         self._appends_per_second = 0.0
         """Smoothed over about `RATE_SECONDS`."""
+        self._retries = RETRY.retries()
         self._pausing = False
         self._urgent = False
         """One of the dirty backlogs should not wait for company."""
@@ -153,7 +156,7 @@ class Writer:
         except StoreUnavailableError as exc:
             self._breaker.stumbled(exc)
             self._failed(backlogs, exc)
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._retries.pause()
             return
         except StoreCorruptError:
             replies = await self._one_by_one(batch)
@@ -181,7 +184,7 @@ class Writer:
         if broken is not None:
             raise broken
         if refused:
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._retries.pause()
 
     async def _one_by_one(self, batch: list[AppendRequest]) -> list[AppendReply]:
         """Append again what one stream's record kept from being answered: a store that answers for each stream

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
+from ...retrying import Backoff
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.records import AppendReply, Hint, LostLog, Status
@@ -19,7 +20,7 @@ from ..producing.stream_records import new_stream_of
 __all__ = ["Leases"]
 
 BATCH: Final = 500
-LISTEN_RETRY_SECONDS: Final = 1.0
+LISTEN_RETRY: Final = Backoff(1.0, 1.0)
 
 
 class Leases:
@@ -134,6 +135,7 @@ class Leases:
             elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
                 self.kick()
 
+        retries = LISTEN_RETRY.retries()
         while not stream.finished:
             try:
                 async with self._store.subscribe(stream.ref, on_hint, data=False):
@@ -143,7 +145,7 @@ class Leases:
                             stream.stop()
                     await stream.ended()
             except StoreError:
-                await asyncio.sleep(LISTEN_RETRY_SECONDS)
+                await retries.pause()
 
 
 def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:
