@@ -34,8 +34,9 @@ from .web.access.authenticate import check_authenticate
 from .web.access.identity import Authenticate
 from .web.application.route_tree import routes_of
 from .web.endpoint.decorator import Endpoint, EndpointDecorator
+from .web.endpoint.demand_source import EstimateSource
 from .web.endpoint.options import KeepAlive, StreamOptions
-from .web.endpoint.quota import EstimateSource, QuotaOptions
+from .web.endpoint.quota_options import QuotaOptions
 from .web.endpoint.selector import SelectorSource
 from .web.endpoint_registry import EndpointRegistry
 from .web.guard_context import GuardContext

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.observations import Observation, Signal
 from streamguard.quota import Quota
-from streamguard.web.access import limits
+from streamguard.web.access import rate_limit
 from streamguard.web.access.addresses import address_of
 from tests.harness.redis import RedisServer
 
@@ -192,15 +192,15 @@ async def test_streams_of_visitors_without_a_cookie_are_counted_until_they_end()
 
 @pytest.mark.long
 async def test_what_is_remembered_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_NAMES", 50)
+    monkeypatch.setattr(rate_limit, "MAX_NAMES", 50)
     strangers = Strangers()
     async with strangers.running():
         for number in range(200):
             await strangers.ask(f"2001:db8:0:{number:x}::1", "GET", "/api/chat/s")
             await strangers.ask(f"2001:db8:0:{number:x}::1")
-        allowances = strangers.guard._context.allowances
-        assert len(allowances._opens) == len(allowances._calls) == 50
-        assert allowances.strangers.count == allowances.viewers.count == 0
+        limits = strangers.guard._context.limits
+        assert len(limits._opens) == len(limits._calls) == 50
+        assert limits.new_visitors.count == limits.viewers.count == 0
 
 
 # -- the process ------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ async def test_an_answer_that_is_shared_counts_as_a_resume() -> None:
         answers = [await client.post("/api/chat", json={"id": "s"}, headers=headers) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert why(answers[2]) == (429, "limit_rate", "max_resumes_per_minute")
-        assert guard._context.allowances.viewers.count == 0
+        assert guard._context.limits.viewers.count == 0
 
 
 async def test_stops_and_erasures_are_limited_together() -> None:
@@ -357,8 +357,8 @@ async def test_requests_that_are_refused_leave_nothing(redis_server: RedisServer
         failing = False
         assert (await strangers.ask("203.0.113.7", path="/api/failing", idempotency_key="k1")).status_code == 200
         gc.collect()
-        allowances = strangers.guard._context.allowances
-        assert allowances.viewers.count == allowances.strangers.count == 0
+        limits = strangers.guard._context.limits
+        assert limits.viewers.count == limits.new_visitors.count == 0
 
 
 async def test_erasing_what_never_was_leaves_a_mark_for_as_long_as_something_could_still_write(

@@ -128,7 +128,7 @@ async def test_a_client_that_leaves_takes_nothing_with_it() -> None:
         async with open_sse(port, "/chat?id=s", method="POST", headers=USER) as first:
             await first.read_events(3)
         await wait_until_async(
-            lambda: not lending.guard._context.allowances.viewers.count, description="the viewer is gone"
+            lambda: not lending.guard._context.limits.viewers.count, description="the viewer is gone"
         )
         assert lending.events == []
         lending.gate.open()
@@ -171,7 +171,7 @@ async def test_what_a_left_call_raises_is_observed() -> None:
             async with open_sse(port, "/chat?id=s", method="POST", headers=USER) as first:
                 await first.read_events(3)
             await wait_until_async(
-                lambda: not lending.guard._context.allowances.viewers.count, description="the viewer is gone"
+                lambda: not lending.guard._context.limits.viewers.count, description="the viewer is gone"
             )
             lending.gate.open()
             await lending.guard.idle()

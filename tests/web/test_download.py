@@ -54,7 +54,7 @@ class Downloads:
 
     @property
     def viewers(self) -> int:
-        return self.guard._context.allowances.viewers.count
+        return self.guard._context.limits.viewers.count
 
     async def get(self, send: Callable[[Message], Awaitable[None]], receive: Callable[[], Awaitable[Message]]) -> None:
         """One download, with what a server gives an application."""

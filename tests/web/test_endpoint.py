@@ -366,7 +366,7 @@ async def test_viewers_are_limited_per_owner(guarded: tuple[StreamGuard, Starlet
     async with calling(app, guard) as client, asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(client.post("/chat?id=s", content=b"x")) for _ in range(2)]
         await gate.reached.wait()
-        while guard._context.allowances.viewers.count != 2:
+        while guard._context.limits.viewers.count != 2:
             await asyncio.sleep(0)
         refused = await client.post("/chat?id=s", content=b"x")
         resumed = await client.get("/api/chat/s/stream")
@@ -377,7 +377,7 @@ async def test_viewers_are_limited_per_owner(guarded: tuple[StreamGuard, Starlet
         assert int(answer.headers["retry-after"]) > 0
     assert elsewhere.status_code == 204
     assert all(task.result().status_code == 200 for task in running)
-    assert not guard._context.allowances.viewers.count
+    assert not guard._context.limits.viewers.count
 
 
 async def test_a_full_process_refuses_sync_generators() -> None:

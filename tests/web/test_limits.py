@@ -5,12 +5,13 @@ import gc
 import pytest
 
 from streamguard import FaultCode, FaultError
-from streamguard.web.access import limits
-from streamguard.web.access.limits import Rate, Slots
+from streamguard.web.access import rate_limit
+from streamguard.web.access.rate_limit import RateLimit
+from streamguard.web.access.slots import SlotPool
 
 
-def viewer_slots(each: int, total: int | None = None) -> Slots:
-    return Slots(FaultCode.LIMIT_VIEWERS, each=each, each_setting="each", total=total, total_setting="total")
+def viewer_slots(each: int, total: int | None = None) -> SlotPool:
+    return SlotPool(FaultCode.LIMIT_VIEWERS, each=each, each_setting="each", total=total, total_setting="total")
 
 
 def test_viewers_are_counted_per_owner() -> None:
@@ -38,7 +39,7 @@ def test_a_slot_whose_response_was_never_sent_is_given_back() -> None:
 
 def test_resumes_are_limited_per_owner_and_minute() -> None:
     now = 1000.0
-    rate = Rate(60, setting="a_setting", clock=lambda: now)
+    rate = RateLimit(60, setting="a_setting", clock=lambda: now)
     for _ in range(60):
         rate.spend("ann")
     with pytest.raises(FaultError) as refused:
@@ -56,8 +57,8 @@ def test_resumes_are_limited_per_owner_and_minute() -> None:
 
 
 def test_the_memory_of_a_rate_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_NAMES", 10)
-    rate = Rate(1, setting="a_setting", clock=lambda: 0.0)
+    monkeypatch.setattr(rate_limit, "MAX_NAMES", 10)
+    rate = RateLimit(1, setting="a_setting", clock=lambda: 0.0)
     for number in range(20):
         rate.spend(str(number))
     rate.spend("0")  # long unseen, so forgotten
@@ -81,7 +82,7 @@ def test_everybody_together_has_so_many_places() -> None:
 
 
 def test_looking_whether_one_more_is_allowed_counts_nothing() -> None:
-    rate = Rate(1, setting="a_setting", clock=lambda: 0.0)
+    rate = RateLimit(1, setting="a_setting", clock=lambda: 0.0)
     for _ in range(3):
         rate.check("ann")
     assert len(rate) == 0

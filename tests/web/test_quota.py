@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from streamguard import ConfigurationError, Run, StreamGuard
 from streamguard.errors import MessageForbiddenError, QuotaExceededError
 from streamguard.quota import CallableQuota, MemoryQuotaStore, Quota, QuotaCall, QuotaService
-from streamguard.web.endpoint.quota import EstimateSource
+from streamguard.web.endpoint.demand_source import EstimateSource
 from tests.harness.sse import EventReader, ui_text
 from tests.runtime.counting import QuotaLine, used
 from tests.runtime.savers import Messages

@@ -79,7 +79,7 @@ class Chat:
     @property
     def places(self) -> int:
         """Viewers' places that are taken."""
-        return self.guard._context.allowances.viewers.count
+        return self.guard._context.limits.viewers.count
 
 
 async def post(

@@ -104,7 +104,7 @@ async def test_only_a_terminal_ends_a_response_cleanly(server: Serving, middlewa
                 await stream.read_rest()
                 assert ui_text(stream.events) == "one two"
                 assert stream.ending is Ending.CLEAN
-    assert not guard._context.allowances.viewers.count
+    assert not guard._context.limits.viewers.count
 
 
 async def test_a_client_that_leaves_does_not_end_the_stream() -> None:
@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_does_not_end_the_stream() -> None:
         async with open_sse(port, "/chat?id=s", method="POST", headers=USER) as first:
             await first.read_events(3)
         await wait_until_async(
-            lambda: not guard._context.allowances.viewers.count,
+            lambda: not guard._context.limits.viewers.count,
             description="the viewer of the client that left is gone",
         )
         assert len(guard._running()._streams) == 1
@@ -153,7 +153,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_the_others_get_everyth
                 assert other.ending is Ending.CLEAN
             assert len(text) == count * len(piece)
             await wait_until_async(
-                lambda: not guard._context.allowances.viewers.count, description="the stuck viewer is dropped"
+                lambda: not guard._context.limits.viewers.count, description="the stuck viewer is dropped"
             )
 
 

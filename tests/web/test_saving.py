@@ -526,7 +526,7 @@ async def test_a_request_cancelled_while_the_store_is_asked_leaves_no_stream(som
         async with asyncio.timeout(5):
             await stream.ended()
         assert not streams
-        assert guard._context.allowances.viewers.count == 0
+        assert guard._context.limits.viewers.count == 0
         store = guard._running().store
         assert isinstance(store, MemoryStore)
         assert len(store._tables.claims) == 0

@@ -12,9 +12,9 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..settings import Settings
-from .access.allowances import Allowances
 from .access.identity import Authenticate, Identity, identify
 from .access.origin import ForbiddenOriginError
+from .access.process_limits import ProcessLimits
 from .access.sync_streams import SyncStreams
 from .endpoint_registry import EndpointRegistry
 from .middleware.not_started import not_started_in
@@ -46,7 +46,7 @@ class GuardContext:
     ) -> None:
         self.settings = settings
         self.endpoints = endpoints
-        self.allowances: Allowances = Allowances(settings, warn=self._warn)
+        self.limits: ProcessLimits = ProcessLimits(settings, warn=self._warn)
         self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
         self.usage: UsageChecks = UsageChecks(self._observe, inspection)
         self._authenticate = authenticate

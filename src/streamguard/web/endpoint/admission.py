@@ -45,7 +45,7 @@ class Admission:
             check_origin(request, context.settings.cors_origins)
         cursor = cursor_of_retry(request, options)
         identity = await context.owner(request)
-        context.allowances.open(identity, request)
+        context.limits.check_open(identity, request)
         ids.set_cookie = identity.set_cookie
         has_key = has_idempotency_key(request)
         if options.on_conflict == "reject" and not has_key:  # every other request may get a stream that there is

@@ -12,7 +12,7 @@ from ...errors import FaultError
 from ...runtime import StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ..access.identity import Identity
-from ..access.limits import Slot
+from ..access.slots import Slot
 from ..access.sync_streams import SyncSlot
 from ..guard_context import GuardContext
 from .endpoint_call import EndpointCall
@@ -60,12 +60,12 @@ def take_slots(context: GuardContext, identity: Identity, request: Request, *, s
         FaultError: `limit_viewers`, or `limit_streams`.
     """
     taken: list[Slot | SyncSlot] = []
-    allowances = context.allowances
+    limits = context.limits
     try:
-        new_visitor = allowances.stranger(identity, request)
+        new_visitor = limits.take_new_visitor(identity, request)
         if new_visitor is not None:
             taken.append(new_visitor)
-        viewer = allowances.viewers.take(identity)
+        viewer = limits.viewers.take(identity)
         taken.append(viewer)
         return RequestSlots(viewer, context.sync_streams.take() if sync else None, new_visitor)
     except FaultError:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ...wire import WireProtocol, protocol_named
 from ..guard_context import GuardContext
 from ..misuse import Misuse
+from .demand_source import DemandSource
 from .endpoint_call import default_protocol
 from .options import StreamOptions
-from .quota import DemandSource
 from .selector import Selector
 from .signature import EndpointSignature
 

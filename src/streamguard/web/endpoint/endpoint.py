@@ -19,7 +19,7 @@ from .admission import Admission
 from .admitted_request import AdmittedRequest
 from .arguments import bind_arguments
 from .configuration import EndpointConfiguration
-from .quota import standing_headers
+from .quota_options import standing_headers
 from .retried_request import replay, resume_after
 from .stream_start import StreamStart
 
@@ -85,7 +85,7 @@ class GuardedEndpoint:
     def _not_opened(self, error: FaultError, admitted: AdmittedRequest, ids: ResponseIds) -> Response:
         """The answer to a request whose stream could not be registered."""
         admitted.slots.release()
-        self._context.allowances.refused(admitted.identity, error.fault.code)
+        self._context.limits.count_refusal(admitted.identity, error.fault.code)
         ids.stream_id, ids.message_id = error.fault.stream_id, error.fault.message_id
         standings = error.standings if isinstance(error, QuotaRefusedError) else ()
         return fault_response(ids.complete(error.fault), ids.headers() + standing_headers(standings))

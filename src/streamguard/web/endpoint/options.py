@@ -9,7 +9,7 @@ from ...errors import ConfigurationError
 from ...runtime import OnConflict, OnStoreFailure, SaveOption
 from ...settings import Settings
 from ...wire import WireProtocol
-from .quota import QuotaOptions
+from .quota_options import QuotaOptions
 from .selector import SelectorSource
 
 __all__ = ["KeepAlive", "StreamOptions"]

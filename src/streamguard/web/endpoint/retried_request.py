@@ -61,7 +61,7 @@ async def resume_after(
     admitted.slots.keep_viewer()
     viewer_slot = admitted.slots.viewer
     try:
-        context.allowances.reads.spend(admitted.identity)
+        context.limits.reads.spend(admitted.identity)
         found = await _found(context.runtime, admitted.request, admitted.key, cursor)
     except FaultError as exc:
         viewer_slot.release()
@@ -93,7 +93,7 @@ def replay(
     ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
     exchange_of(request.scope).headers = ids.headers()
     try:
-        context.allowances.reads.spend(admitted.identity)
+        context.limits.reads.spend(admitted.identity)
     except FaultError as exc:
         viewer_slot.release()
         return fault_response(context.refused(exc, ids), ids.headers())

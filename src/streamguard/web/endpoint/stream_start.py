@@ -27,7 +27,7 @@ from .admitted_request import AdmittedRequest
 from .arguments import EndpointArguments
 from .configuration import EndpointConfiguration
 from .endpoint_call import EndpointResult
-from .quota import standing_headers
+from .quota_options import standing_headers
 from .returned_response import ResponseHead
 
 __all__ = ["StreamStart"]

@@ -11,7 +11,7 @@ from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...runtime import Nothing, Resumed
 from ...wire import protocol_named
-from ..access.limits import Slot
+from ..access.slots import Slot
 from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..response_ids import ResponseIds

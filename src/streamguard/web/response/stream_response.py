@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...observations import Observation, Signal
 from ...runtime import LiveStream, Runtime, Viewer, ViewerCutError
-from ..access.limits import Slot
+from ..access.slots import Slot
 from ..headers import RawHeaders
 from ..middleware.base_http_middleware import break_connection, runs_in_base_http_middleware
 from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_of

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ...deadlines import Deadline
 from ...errors import FaultError, StoreError
-from ..access.limits import Slot
+from ..access.slots import Slot
 from ..headers import RawHeaders
 from ..middleware.exchange import ResponseState, exchange_of
 

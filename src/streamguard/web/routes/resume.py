@@ -54,8 +54,8 @@ class ResumeRoute:
     async def _resume(self, target: Target, request: Request, cursor: Cursor | None, ids: ResponseIds) -> Response:
         context = self._context
         key, _ = await session_of(context, target, request, ids)
-        context.allowances.reads.spend(key.owner)
-        slot = context.allowances.viewers.take(key.owner)
+        context.limits.reads.spend(key.owner)
+        slot = context.limits.viewers.take(key.owner)
         try:
             found = await context.runtime.sessions.resume(key, cursor)
         except BaseException:

@@ -48,9 +48,9 @@ class SessionRoutes:
         if changes:
             if identity.is_new:  # made for this request: there is nothing to stop or to erase
                 return nothing_more(ids.headers())
-            self._context.allowances.changes.spend(key.owner)
+            self._context.limits.changes.spend(key.owner)
         elif target.route in (RouteName.RAW, RouteName.MESSAGES):
-            self._context.allowances.reads.spend(key.owner)
+            self._context.limits.reads.spend(key.owner)
         match target.route:
             case RouteName.STOP:
                 return await self._stop(key, request, ids)
@@ -107,7 +107,7 @@ class SessionRoutes:
         if not is_stream_id(target.stream):
             raise FaultError(Fault.of(FaultCode.NOT_FOUND))
         runtime = self._context.runtime
-        slot = self._context.allowances.viewers.take(key.owner)
+        slot = self._context.limits.viewers.take(key.owner)
         try:
             meta, text = await runtime.sessions.raw(key, target.stream)
         except BaseException:

@@ -31,7 +31,7 @@ async def session_of(context: GuardContext, target: Target, request: Request, id
         FaultError: `unauthenticated`, `limit_rate`, or `session_invalid`.
     """
     identity = await context.owner(request)
-    context.allowances.call(identity, request)
+    context.limits.check_call(identity, request)
     ids.session_id = checked_session_id(decoded(target.session))
     exchange_of(request.scope).headers = ids.headers()
     return OwnedSession(SessionKey(str(identity), ids.session_id), identity)

@@ -1,9 +1,8 @@
-"""What an endpoint counts against a quota, what each of its requests asks to reserve, and the RateLimit headers."""
+"""What each request to an endpoint asks a quota to reserve."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -11,51 +10,20 @@ from starlette.requests import Request
 
 from ...errors import ConfigurationError, FaultError, QuotaInvalidError
 from ...faults import Fault, FaultCode
-from ...quota import Quota, Standing, check_quotas, demand, rate_limit_headers
-from ...runtime import Demand, OnQuotaFailure, PartialCharge, QuotaOption, QuotaTerms
-from ..headers import RawHeaders
+from ...quota import Quota, demand
+from ...runtime import Demand, QuotaTerms
 from .selector import Selector
 from .signature import EndpointSignature
 
-__all__ = ["DemandSource", "EstimateSource", "QuotaOptions", "standing_headers"]
+__all__ = ["DemandSource", "EstimateSource"]
 
 Estimate = int | Mapping[str, int]
 EstimateSource = Estimate | str | Callable[..., Estimate | Awaitable[Estimate]] | None
-"""What a reply may consume: a number, numbers by unit, `"parameter.attribute"`, or a callable whose parameters are
+"""How much a reply may consume: a number, numbers by unit, `"parameter.attribute"`, or a callable whose parameters are
 named like the endpoint's own."""
 
 TOKENS: Final = "tokens"
 REQUESTS: Final = "requests"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaOptions:
-    """The arguments of `@guard.stream` that concern quotas."""
-
-    quota: QuotaOption = None
-    estimate: EstimateSource = None
-    charge_partial: PartialCharge = "consumed"
-    on_quota_failure: OnQuotaFailure = "fail"
-
-    def terms(self, *, own_service: bool) -> QuotaTerms | None:
-        """What the endpoint counts; None for nothing. `own_service`: the guard's quota is a host's own.
-
-        Raises:
-            ConfigurationError: they can never work.
-        """
-        if self.quota is False:
-            return None
-        if self.quota is None:
-            if self.estimate is None:
-                return None
-            if not own_service:
-                raise ConfigurationError("estimate= needs quota=…: what is it to be checked against?")
-            quotas: tuple[Quota, ...] = ()
-        else:
-            if not isinstance(self.quota, (Quota, Sequence)):
-                raise ConfigurationError(f"quota is a Quota, several of them, or False, not {self.quota!r}")
-            quotas = check_quotas(self.quota)
-        return QuotaTerms(quotas, self.charge_partial, self.on_quota_failure)
 
 
 class DemandSource:
@@ -82,7 +50,7 @@ class DemandSource:
         """What to reserve for one request.
 
         Raises:
-            FaultError: `internal`: the estimate is none.
+            FaultError: `internal`: the estimate failed, or is no number.
             HTTPException: the estimate's own.
         """
         if self._fixed is not None or self._selector is None:
@@ -91,7 +59,7 @@ class DemandSource:
             return self._demand(await self._selector.find(arguments, request))
         except (FaultError, HTTPException, ConfigurationError):
             raise
-        except Exception as exc:  # the application's function may raise what it likes
+        except Exception as exc:  # the host's function may raise any error
             raise FaultError(Fault.of(FaultCode.INTERNAL, reason="estimate")) from exc
 
     def _demand(self, estimate: object) -> Demand:
@@ -103,8 +71,3 @@ class DemandSource:
         named = estimate if isinstance(estimate, Mapping) else {} if estimate is None else {TOKENS: estimate}
         known = [Quota(limit=0, per="day", unit=unit) for unit in {REQUESTS, *named}]  # for their checks alone
         return Demand((), demand(known, named), terms.on_failure)
-
-
-def standing_headers(standings: Sequence[Standing]) -> RawHeaders:
-    """The RateLimit headers."""
-    return [(name.lower().encode(), value.encode()) for name, value in rate_limit_headers(standings)]

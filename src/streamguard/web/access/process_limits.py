@@ -1,4 +1,4 @@
-"""What one guard allows in one process: every limit that a request meets at the edge, and what it holds meanwhile."""
+"""The limits of one guard in one process: how often its requests may come, and how much they may hold open."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from ...faults import FaultCode
 from ...settings import Settings
 from .addresses import address_of, came_through_proxy
 from .identity import Identity
-from .limits import Rate, Slot, Slots
+from .rate_limit import RateLimit
+from .slots import Slot, SlotPool
 
-__all__ = ["Allowances"]
+__all__ = ["ProcessLimits"]
 
-_OWNERS_FAULT: Final = frozenset(
+_CLIENT_ERRORS: Final = frozenset(
     {
         FaultCode.CONFLICT_ACTIVE,
         FaultCode.IDEMPOTENCY_CONFLICT,
@@ -25,40 +26,40 @@ _OWNERS_FAULT: Final = frozenset(
         FaultCode.RESUME_FAILED,
     }
 )
-"""Refusals of a new answer that its owner could have known of; a server that is away or full is nobody's fault."""
+"""Refusals of a new answer that the owner could have foreseen; not so a store that is away, or a full process."""
 
 
-class Allowances:
-    """`warn` tells the operator something, once."""
+class ProcessLimits:
+    """Every limit that a request meets at the edge. `warn` tells the operator something, once."""
 
     def __init__(self, settings: Settings, *, warn: Callable[[str], None]) -> None:
         self._settings = settings
         self._warn = warn
         self._warned = False
-        self.viewers: Slots = Slots(
+        self.viewers: SlotPool = SlotPool(
             FaultCode.LIMIT_VIEWERS,
             each=settings.max_viewers_per_owner,
             each_setting="max_viewers_per_owner",
             total=settings.max_viewers_per_process,
             total_setting="max_viewers_per_process",
         )
-        """Answers that are being sent."""
-        self.strangers: Slots = Slots(
+        """Responses that are being sent, by owner."""
+        self.new_visitors: SlotPool = SlotPool(
             FaultCode.LIMIT_STREAMS, each=settings.max_streams_per_address, each_setting="max_streams_per_address"
         )
         """Streams of visitors without a cookie, by address."""
-        self.reads: Rate = Rate(settings.max_resumes_per_minute, setting="max_resumes_per_minute")
-        """What reads a whole log, or many messages, by owner."""
-        self.changes: Rate = Rate(settings.max_changes_per_minute, setting="max_changes_per_minute")
+        self.reads: RateLimit = RateLimit(settings.max_resumes_per_minute, setting="max_resumes_per_minute")
+        """Requests that read a whole log, or many messages, by owner."""
+        self.changes: RateLimit = RateLimit(settings.max_changes_per_minute, setting="max_changes_per_minute")
         """Stops, erasures, and new answers that were refused, by owner."""
         per_address, setting = settings.max_opens_per_minute_per_address, "max_opens_per_minute_per_address"
-        self._opens = Rate(per_address, setting=setting)
-        """New answers of visitors without a name, by address."""
-        self._calls = Rate(per_address, setting=setting)
-        """Their requests for anything else, without a cookie or to change something, by address."""
+        self._opens = RateLimit(per_address, setting=setting)
+        """Requests of visitors without a name for a new answer, by address."""
+        self._calls = RateLimit(per_address, setting=setting)
+        """Their other requests, without a cookie or to change something, by address."""
 
-    def open(self, identity: Identity, connection: HTTPConnection) -> None:
-        """Let somebody ask for a new answer.
+    def check_open(self, identity: Identity, connection: HTTPConnection) -> None:
+        """Check and count a request for a new answer.
 
         Raises:
             FaultError: `limit_rate`.
@@ -68,42 +69,42 @@ class Allowances:
         if address is not None:
             self._spend(self._opens, address, connection)
 
-    def stranger(self, identity: Identity, connection: HTTPConnection) -> Slot | None:
-        """The place that the stream of a visitor without a cookie has to hold; None for everybody else.
+    def take_new_visitor(self, identity: Identity, connection: HTTPConnection) -> Slot | None:
+        """The slot that the stream of a visitor without a cookie has to hold; None for every other owner.
 
         Raises:
             FaultError: `limit_streams`.
         """
         address = self._address(identity, connection)
-        return self.strangers.take(address) if address is not None and identity.is_new else None
+        return self.new_visitors.take(address) if address is not None and identity.is_new else None
 
-    def call(self, identity: Identity, connection: HTTPConnection) -> None:
-        """Let somebody ask for something else.
+    def check_call(self, identity: Identity, connection: HTTPConnection) -> None:
+        """Check and count any other request.
 
         Raises:
-            FaultError: `limit_rate`: it is a visitor without a cookie, of whom nothing can be known, or one that
-                changes something: cookies are cheap.
+            FaultError: `limit_rate`. Only visitors are limited here, by address: those without a cookie, of whom
+                nothing can be known, and requests that change something, since cookies are cheap.
         """
         address = self._address(identity, connection)
         changes = connection.scope.get("method") not in ("GET", "HEAD")
         if address is not None and (identity.is_new or changes):
             self._spend(self._calls, address, connection)
 
-    def refused(self, identity: Identity, code: FaultCode) -> None:
-        """A new answer was refused, after the stores were asked: past so many a minute they are not."""
-        if code in _OWNERS_FAULT:
+    def count_refusal(self, identity: Identity, code: FaultCode) -> None:
+        """The stores refused a new answer. After too many refusals a minute, `check_open` refuses without the stores."""
+        if code in _CLIENT_ERRORS:
             try:
                 self.changes.spend(identity)
             except FaultError:
-                return  # used up by others meanwhile
+                return  # other requests used it up meanwhile
 
     def _address(self, identity: Identity, connection: HTTPConnection) -> str | None:
-        """By which address somebody is limited; None for owners with a name."""
+        """The address by which a visitor is limited; None for owners with a name."""
         if not identity.is_anonymous or not self._settings.limit_addresses:
             return None
         return address_of(connection.scope)
 
-    def _spend(self, rate: Rate, address: str, connection: HTTPConnection) -> None:
+    def _spend(self, rate: RateLimit, address: str, connection: HTTPConnection) -> None:
         try:
             rate.spend(address)
         except FaultError:
