@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from starlette.requests import Request
 from typing_extensions import TypedDict
 
-from streamguard.web.endpoint.field_paths import misled
+from streamguard.web.endpoint.field_paths import missing_field
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -157,7 +157,7 @@ class Unresolved:
     ids=str,
 )
 def test_what_may_lead_somewhere_is_left_alone(annotation: object, path: str) -> None:
-    assert misled(annotation, path.split(".")) is None
+    assert missing_field(annotation, path.split(".")) is None
 
 
 @pytest.mark.parametrize(
@@ -182,4 +182,4 @@ def test_what_may_lead_somewhere_is_left_alone(annotation: object, path: str) ->
     ids=str,
 )
 def test_what_leads_nowhere_is_named(annotation: object, path: str, why: str) -> None:
-    assert misled(annotation, path.split(".")) == why
+    assert missing_field(annotation, path.split(".")) == why

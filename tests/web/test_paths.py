@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from streamguard import FaultError
-from streamguard.web.routes.paths import RouteName, Target, decoded, target_of
+from streamguard.web.routes.paths import RouteName, RouteTarget, decode_segment, target_of
 
 PREFIX = "/api/chat"
 
@@ -18,18 +18,18 @@ def scope(path: str, *, raw: str | None = None, root: str = "") -> dict[str, obj
 @pytest.mark.parametrize(
     ("raw", "target"),
     [
-        ("/api/chat/a/stream", Target(RouteName.RESUME, "a")),
-        ("/api/chat/a%2Fb/stream", Target(RouteName.RESUME, "a%2Fb")),
-        ("/api/chat/a/stop", Target(RouteName.STOP, "a")),
-        ("/api/chat/a", Target(RouteName.SESSION, "a")),
-        ("/api/chat/stream", Target(RouteName.SESSION, "stream")),
-        ("/api/chat/health", Target(RouteName.SESSION, "health")),
-        ("/api/chat/health/live", Target(RouteName.LIVE)),
-        ("/api/chat/health/ready", Target(RouteName.READY)),
-        ("/api/chat/health/streaming", Target(RouteName.STREAMING)),
-        ("/api/chat/health/stream", Target(RouteName.RESUME, "health")),
-        ("/api/chat/a/streams/b/raw", Target(RouteName.RAW, "a", "b")),
-        ("/api/chat/a?x=/stop", Target(RouteName.SESSION, "a")),
+        ("/api/chat/a/stream", RouteTarget(RouteName.RESUME, "a")),
+        ("/api/chat/a%2Fb/stream", RouteTarget(RouteName.RESUME, "a%2Fb")),
+        ("/api/chat/a/stop", RouteTarget(RouteName.STOP, "a")),
+        ("/api/chat/a", RouteTarget(RouteName.SESSION, "a")),
+        ("/api/chat/stream", RouteTarget(RouteName.SESSION, "stream")),
+        ("/api/chat/health", RouteTarget(RouteName.SESSION, "health")),
+        ("/api/chat/health/live", RouteTarget(RouteName.LIVE)),
+        ("/api/chat/health/ready", RouteTarget(RouteName.READY)),
+        ("/api/chat/health/streaming", RouteTarget(RouteName.STREAMING)),
+        ("/api/chat/health/stream", RouteTarget(RouteName.RESUME, "health")),
+        ("/api/chat/a/streams/b/raw", RouteTarget(RouteName.RAW, "a", "b")),
+        ("/api/chat/a?x=/stop", RouteTarget(RouteName.SESSION, "a")),
         ("/api/chat", None),
         ("/api/chat/", None),
         ("/api/chat//stream", None),
@@ -40,20 +40,20 @@ def scope(path: str, *, raw: str | None = None, root: str = "") -> dict[str, obj
         ("/api", None),
     ],
 )
-def test_what_a_path_means(raw: str, target: Target | None) -> None:
+def test_what_a_path_means(raw: str, target: RouteTarget | None) -> None:
     assert target_of(scope(raw.replace("%2F", "/"), raw=raw), PREFIX) == target
 
 
 def test_the_mount_point_is_taken_off() -> None:
     inside = scope("/my app/sub/a/b/stream", raw="/my%20app/sub/a%2Fb/stream", root="/my app/sub")
-    assert target_of(inside, "") == Target(RouteName.RESUME, "a%2Fb")
+    assert target_of(inside, "") == RouteTarget(RouteName.RESUME, "a%2Fb")
     # hypercorn, and proxies that strip the prefix, leave it out of the path
     stripped = scope("/a/stream", raw="/a/stream", root="/sub")
-    assert target_of(stripped, "") == Target(RouteName.RESUME, "a")
+    assert target_of(stripped, "") == RouteTarget(RouteName.RESUME, "a")
 
 
 def test_without_a_raw_path_the_decoded_one_is_used() -> None:
-    assert target_of(scope("/api/chat/a b/stream"), PREFIX) == Target(RouteName.RESUME, "a%20b")
+    assert target_of(scope("/api/chat/a b/stream"), PREFIX) == RouteTarget(RouteName.RESUME, "a%20b")
 
 
 def test_methods() -> None:
@@ -62,6 +62,6 @@ def test_methods() -> None:
 
 
 def test_decoding() -> None:
-    assert decoded("a%2Fb%C3%A9+%25") == "a/bé+%"
+    assert decode_segment("a%2Fb%C3%A9+%25") == "a/bé+%"
     with pytest.raises(FaultError):
-        decoded("%FF")
+        decode_segment("%FF")

@@ -26,7 +26,7 @@ from streamguard.messages import Message, MessageToSave, Role
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import SessionKey
-from streamguard.web.endpoint.user_message import MAX_MESSAGES, MAX_PARTS, message_of
+from streamguard.web.endpoint.user_message import MAX_MESSAGES, MAX_PARTS, read_message
 from tests.harness.sse import EventReader, ui_text
 from tests.runtime.savers import Messages, stored_in
 
@@ -365,13 +365,13 @@ async def test_an_endpoint_may_go_on_without_it() -> None:
 )
 def test_what_is_no_message_is_refused(nonsense: Any) -> None:
     with pytest.raises(MessageInvalidError):
-        message_of(nonsense, "fallback")
+        read_message(nonsense, "fallback")
 
 
 def test_metadata_of_any_kind_is_kept() -> None:
-    assert message_of({**QUESTION, "metadata": {"a": 1}}, "f").message.metadata == {"a": 1}
-    assert message_of({**QUESTION, "metadata": 1}, "f").message.metadata == {"value": 1}
-    assert message_of({"role": "user", "parts": []}, "f").message.message_id == "f"
+    assert read_message({**QUESTION, "metadata": {"a": 1}}, "f").message.metadata == {"a": 1}
+    assert read_message({**QUESTION, "metadata": 1}, "f").message.metadata == {"value": 1}
+    assert read_message({"role": "user", "parts": []}, "f").message.message_id == "f"
 
 
 async def test_a_client_that_sends_nonsense_is_told(anyio_backend: object) -> None:

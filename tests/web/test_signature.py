@@ -65,10 +65,10 @@ def test_kinds(endpoint: Callable[..., object], kind: EndpointKind) -> None:
 def test_run_is_taken_out_and_the_request_put_in() -> None:
     signature = read(Endpoint())
     assert signature.run == "run"
-    assert list(signature.inner.parameters) == ["body", "run"]
-    assert list(signature.outer.parameters) == ["body", REQUEST_PARAMETER, RESPONSE_PARAMETER]
-    assert signature.outer.parameters["body"].annotation == dict[str, str]
-    assert signature.outer.return_annotation is Response
+    assert list(signature.own.parameters) == ["body", "run"]
+    assert list(signature.for_framework.parameters) == ["body", REQUEST_PARAMETER, RESPONSE_PARAMETER]
+    assert signature.for_framework.parameters["body"].annotation == dict[str, str]
+    assert signature.for_framework.return_annotation is Response
 
 
 def test_the_endpoints_own_request_and_response_are_used() -> None:
@@ -77,14 +77,14 @@ def test_the_endpoints_own_request_and_response_are_used() -> None:
 
     signature = read(chat)
     assert (signature.run, signature.request, signature.response) == ("run", "request", "answer")
-    assert list(signature.outer.parameters) == ["request", "answer", "more"]
+    assert list(signature.for_framework.parameters) == ["request", "answer", "more"]
 
 
 def test_hidden_parameters_come_before_keywords() -> None:
     async def chat(**more: str) -> Response:
         return Response()
 
-    assert list(read(chat).outer.parameters) == [REQUEST_PARAMETER, RESPONSE_PARAMETER, "more"]
+    assert list(read(chat).for_framework.parameters) == [REQUEST_PARAMETER, RESPONSE_PARAMETER, "more"]
 
 
 def test_an_unannotated_request_is_starlettes() -> None:
@@ -101,7 +101,7 @@ def test_local_classes_and_enclosed_ones_are_resolved() -> None:
     async def chat(body: Local) -> AsyncIterator[str]:
         yield ""
 
-    assert read(chat).outer.parameters["body"].annotation is Local
+    assert read(chat).for_framework.parameters["body"].annotation is Local
 
     def factory() -> Callable[..., object]:
         async def inner(body: Local) -> AsyncIterator[str]:
@@ -110,7 +110,7 @@ def test_local_classes_and_enclosed_ones_are_resolved() -> None:
 
         return inner
 
-    assert EndpointSignature.read(factory(), {}).outer.parameters["body"].annotation is Local
+    assert EndpointSignature.read(factory(), {}).for_framework.parameters["body"].annotation is Local
 
 
 def test_names_only_imported_for_type_checking_are_named_in_the_error() -> None:
@@ -150,11 +150,11 @@ def test_dressing_leaves_nothing_that_points_back() -> None:
         return Response()
 
     signature = read(agen)
-    signature.dress(wrapper, agen)
+    signature.apply_to(wrapper, agen)
     assert (wrapper.__name__, wrapper.__module__, wrapper.__doc__) == ("agen", __name__, None)
     assert not hasattr(wrapper, "__wrapped__")
-    assert inspect.signature(wrapper) == signature.outer
+    assert inspect.signature(wrapper) == signature.for_framework
     assert wrapper.__annotations__["return"] is Response
-    signature.dress(wrapper, Endpoint())
+    signature.apply_to(wrapper, Endpoint())
     assert wrapper.__name__ == "Endpoint"
     assert streamguard.Run is Run

@@ -17,7 +17,7 @@ from .access.origin import ForbiddenOriginError
 from .access.process_limits import ProcessLimits
 from .access.sync_streams import SyncStreams
 from .endpoint_registry import EndpointRegistry
-from .middleware.not_started import not_started_in
+from .middleware.not_started import why_not_started
 from .misuse import Misuse
 from .response_ids import ResponseIds
 from .usage_checks import RouteInspection, UsageChecks
@@ -67,7 +67,7 @@ class GuardContext:
         try:
             self._runtime()
         except NotStartedError as exc:
-            misuse = not_started_in(scope)
+            misuse = why_not_started(scope)
             if misuse is None or str(exc) != Misuse.NOT_STARTED.text():
                 raise
             raise misuse.not_started() from None
@@ -88,7 +88,7 @@ class GuardContext:
             self._warn(Misuse.VISITORS_UNKNOWN.text())
         return identity
 
-    def refused(self, error: FaultError, ids: ResponseIds, *, signal: Signal = Signal.FAULT) -> Fault:
+    def observe_refusal(self, error: FaultError, ids: ResponseIds, *, signal: Signal = Signal.FAULT) -> Fault:
         """Observe the fault of a request that never reached a stream, with its cause. Returns the fault with its
         ids."""
         fault = ids.complete(error.fault)

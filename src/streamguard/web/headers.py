@@ -1,4 +1,4 @@
-"""The response headers that name things, and which of them a browser's script may read."""
+"""The headers of our responses: ids, content type, caching, and which of them a browser's script may read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = [
     "RawHeaders",
     "expose",
     "id_headers",
-    "merged",
+    "merge_headers",
     "request_id_of",
     "stream_headers",
 ]
@@ -36,8 +36,8 @@ _CHARSET: Final = b"; charset=utf-8"
 _NAMES_CHARSET: Final = re.compile(rb";\s*charset\s*=", re.IGNORECASE)
 _EVENT_STREAM: Final = re.compile(rb"\s*text/event-stream\s*(;|\Z)", re.IGNORECASE)
 
-_OURS: Final = frozenset({b"content-length", b"transfer-encoding"})
-"""Headers of a passed-on response that say how its own body would have been framed."""
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers that say how the body of a host's own response is framed: they do not hold for a stream."""
 
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
@@ -45,7 +45,7 @@ _SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "
 
 
 def request_id_of(incoming: str | None) -> str:
-    """The caller's `X-Request-Id` if it is short and harmless, else a fresh one: `req_` and 24 hex digits."""
+    """The client's `X-Request-Id` if it is short and harmless, else a fresh one: `req_` and 24 hex digits."""
     if incoming is not None and _SANE_REQUEST_ID.fullmatch(incoming):
         return incoming
     return f"req_{secrets.token_hex(12)}"
@@ -59,7 +59,7 @@ def header_value(text: str) -> bytes:
 def id_headers(
     *, request_id: str, session_id: str | None = None, stream_id: str | None = None, message_id: str | None = None
 ) -> RawHeaders:
-    """The ids a response carries, always in the same order, and the permission to read them across origins."""
+    """The ids of a response, always in the same order, and the permission to read them across origins."""
     headers: RawHeaders = [(b"x-request-id", request_id.encode())]
     for name, value in ((b"x-session-id", session_id), (b"x-stream-id", stream_id), (b"x-message-id", message_id)):
         if value is not None:
@@ -69,9 +69,10 @@ def id_headers(
 
 
 def stream_headers(media_type: str, protocol_headers: dict[str, str]) -> RawHeaders:
-    """What every SSE response carries besides its ids: no cache, proxy or compressor may hold it back.
+    """The headers of every SSE response besides its ids: no cache, proxy or compressor may hold it back.
 
-    SSE is always UTF-8, but a client that goes by the type alone (`requests`) takes text without a charset for Latin-1.
+    SSE is always UTF-8, but a client that reads the media type alone (`requests`) decodes text without a charset as
+    Latin-1.
     """
     headers: RawHeaders = [
         (b"content-type", media_type.encode() + _CHARSET),
@@ -82,24 +83,24 @@ def stream_headers(media_type: str, protocol_headers: dict[str, str]) -> RawHead
 
 
 def expose(headers: RawHeaders) -> RawHeaders:
-    """Our names merged into the host's `Access-Control-Expose-Headers`: its CORS middleware replaces the header."""
+    """Our names added to the host's `Access-Control-Expose-Headers`, since its CORS middleware replaces the header."""
     lines = [value for name, value in headers if name == _EXPOSE_NAME]
     if lines in ([_EXPOSE_VALUE], [b"*"]):
         return headers
     named = [part.strip() for line in lines for part in line.decode("latin-1").split(",")]
     known = {name.lower() for name in named}
-    merged = ", ".join([*filter(None, named), *(name for name in EXPOSED if name.lower() not in known)])
-    return [line for line in headers if line[0] != _EXPOSE_NAME] + [(_EXPOSE_NAME, merged.encode("latin-1"))]
+    value = ", ".join([*filter(None, named), *(name for name in EXPOSED if name.lower() not in known)])
+    return [line for line in headers if line[0] != _EXPOSE_NAME] + [(_EXPOSE_NAME, value.encode("latin-1"))]
 
 
-def merged(ours: RawHeaders, theirs: RawHeaders, *, own_type: bool = False) -> RawHeaders:
-    """Their headers added to ours. Ours win where both have one, but for the content type of bytes passed on, which
-    gets the charset that it lacks."""
-    if own_type and any(name == b"content-type" for name, _ in theirs):
+def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False) -> RawHeaders:
+    """The host's headers added to ours, which win. With `own_type` the host's content type wins, and gets the charset
+    that it lacks."""
+    if own_type and any(name == b"content-type" for name, _ in hosts):
         ours = [line for line in ours if line[0] != b"content-type"]
-        theirs = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in theirs]
-    taken = {name for name, _ in ours if name != b"set-cookie"} | _OURS
-    return ours + [line for line in theirs if line[0] not in taken]
+        hosts = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in hosts]
+    taken = {name for name, _ in ours if name != b"set-cookie"} | _FRAMING
+    return ours + [line for line in hosts if line[0] not in taken]
 
 
 def _with_charset(content_type: bytes) -> bytes:

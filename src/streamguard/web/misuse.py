@@ -1,7 +1,7 @@
 """Every text about a guard that is used in a way that cannot work, or works only until a client comes back.
 
-They are in one place because users look them up: `docs/how-to/troubleshoot.md` lists each by its symptom, and
-`tests/web/test_misuse.py` commits each misuse and compares what is said with that page.
+The texts are in one place because users look them up: `docs/how-to/troubleshoot.md` lists each by its symptom, and
+`tests/web/test_misuse.py` commits each misuse and compares its text with that page.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Misuse(Enum):
     AUTHENTICATE_RESULT = "authenticate must give a str or None, not {given}: {remedy}"
 
     def text(self, **values: object) -> str:
-        """The text for one case."""
+        """The text with its values."""
         return self.value.format(**values)
 
     def error(self, **values: object) -> ConfigurationError:

@@ -12,7 +12,7 @@ __all__ = ["ResponseIds"]
 
 @dataclass(slots=True)
 class ResponseIds:
-    """What is known so far of whom an answer is for; grows while a request is being admitted."""
+    """The ids of one answer; more become known while its request is being admitted."""
 
     request_id: str
     session_id: str | None = None
@@ -21,7 +21,7 @@ class ResponseIds:
     set_cookie: str | None = None
 
     def headers(self) -> RawHeaders:
-        """The id headers, and the cookie if the identity came with one."""
+        """The id headers, and the visitor's cookie if a new one is set."""
         headers = id_headers(
             request_id=self.request_id,
             session_id=self.session_id,
@@ -33,7 +33,7 @@ class ResponseIds:
         return headers
 
     def complete(self, fault: Fault) -> Fault:
-        """The fault with the ids it lacks."""
+        """The fault with the ids that it lacks."""
         return replace(
             fault,
             request_id=fault.request_id or self.request_id,

@@ -46,9 +46,9 @@ class UsageChecks:
             ConfigurationError: another guarded endpoint calls this one: its code runs in the task of its stream.
         """
         task = asyncio.current_task()
-        if exchange.called_in not in (None, task):
+        if exchange.endpoint_task not in (None, task):
             raise Misuse.NESTED.error(endpoint=endpoint)
-        exchange.called_in = task
+        exchange.endpoint_task = task
         for observation in self._inspection.check_router(scope.get("router")):
             self._observe(observation)
         if not self._inspection.installed:

@@ -1,1 +1,1 @@
-"""Who asks, from where, and how much one process allows them."""
+"""Who asks, from where, and how much one process allows: identities, origins, ids, limits."""

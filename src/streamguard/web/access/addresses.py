@@ -1,4 +1,4 @@
-"""Where a visitor without a name comes from, as far as that can be limited."""
+"""The addresses of visitors without a name, for their limits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 
 def address_of(scope: Scope) -> str | None:
-    """The client's address as the server gives it, in one form: an IPv6 address is that of its /64, since a visitor has
-    a whole one; an IPv4 address within IPv6 is the IPv4 address. None where the server gives none (a unix socket)."""
+    """The client's address from the server, in one form: an IPv6 address becomes its /64, since a visitor has a whole
+    one; an IPv4 address within IPv6 becomes the IPv4 address. None if the server gives none (a unix socket)."""
     client = scope.get("client")
     if not client:
         return None
@@ -31,5 +31,5 @@ def address_of(scope: Scope) -> str | None:
 
 
 def came_through_proxy(scope: Scope) -> bool:
-    """Whether a proxy says that it passed the request on: then the server's address may be that proxy's."""
+    """Whether a proxy passed the request on: then the client's address may be the proxy's."""
     return any(name in _FORWARDED for name, _ in scope["headers"])

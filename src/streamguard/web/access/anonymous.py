@@ -23,33 +23,34 @@ _SECRET_CHARACTERS: Final = 16
 
 
 class _Visitor(NamedTuple):
-    """Whom a cookie names."""
+    """The visitor that a cookie names."""
 
     name: str
     age_seconds: float
-    """How long ago it was signed."""
+    """How long ago the cookie was signed."""
     by_first: bool
-    """With the first secret."""
+    """Whether the first secret signed it."""
 
 
 class Anonymous:
     """An `authenticate` for applications without users: a random owner per browser, in a signed cookie.
 
-    A cookie is worth something for `max_age_seconds` from when it was signed, whatever the browser does. One that is
-    past half of that, or that another than the first secret signed, is replaced with the visitor's next message.
+    A cookie is valid for `max_age_seconds` after it was signed, also if the browser keeps it longer. A cookie that is
+    older than half of that, or that was not signed with the first secret, is replaced with the visitor's next message.
 
     Args:
-        secret: signs the cookies; at least 16 characters, the same in every worker. Several: the first signs, all are
-            accepted. To change it, put the new one before the old one, and take that away `max_age_seconds` later.
-            Without one each process makes its own: every restart then sees new visitors, and a store that several
-            workers share is refused.
+        secret: signs the cookies; at least 16 characters, the same in every worker. Of several, the first signs and all
+            are accepted. To change the secret, put the new one before the old one, and remove the old one
+            `max_age_seconds` later. Without a secret each process makes its own: after a restart every visitor is new,
+            and a store that several workers share is refused.
         cookie: the cookie's name.
         max_age_seconds: how long a cookie names its visitor, in seconds.
-        embedded: for pages in an iframe of another site: `SameSite=None; Secure; Partitioned`. Each site that embeds
-            the page has visitors of its own then. Browsers take such a cookie over HTTPS and from localhost only.
+        embedded: for pages in an iframe of another site: `SameSite=None; Secure; Partitioned`. A browser is then
+            another visitor on each site that embeds the page. Browsers accept such a cookie only over HTTPS and from
+            localhost.
 
     Raises:
-        ConfigurationError: a secret is too short or there are none of several, the name is not a cookie's, or the age
+        ConfigurationError: a secret is too short, the list of secrets is empty, the name is no cookie name, or the age
             is not positive.
     """
 
@@ -69,12 +70,12 @@ class Anonymous:
         self._max_age_seconds = max_age_seconds
         self._embedded = embedded
         self._signers = [] if secret is None else [self._signer(one) for one in _secrets(secret)]
-        """Each with one secret, the one that signs first."""
+        """One for each secret. The first signs."""
         self.random_secret: bool = secret is None
-        """Whether the secret is this process's own."""
+        """Whether the secret is a random one of this process."""
 
     async def __call__(self, connection: HTTPConnection) -> Identity:
-        """The owner its cookie names, if our signature is on it and not too old; else a new one."""
+        """The owner that the cookie names, if we signed it and it is not too old; else a new owner."""
         visitor = self._read(connection.cookies.get(self._cookie, ""))
         if visitor is None:
             return self._identity(secrets.token_hex(16), is_new=True, set_cookie_for=connection)
@@ -99,7 +100,7 @@ class Anonymous:
         return f"{self._cookie}={value}; Max-Age={self._max_age_seconds}; Path=/; HttpOnly; {where}"
 
     def _read(self, value: str) -> _Visitor | None:
-        """Whom a cookie names that one of the secrets signed, not too long ago.
+        """The visitor of a cookie that one of the secrets signed, not too long ago.
 
         The age is compared here: `unsign(max_age=…)` refuses a signature from the future, and another worker's clock
         may be ahead.
@@ -115,12 +116,12 @@ class Anonymous:
         return None
 
     def _working_signers(self) -> list[TimestampSigner]:
-        if not self._signers:  # made late, so that processes forked from one do not share it by accident
+        if not self._signers:  # made late, so that forked processes do not share it by accident
             self._signers = [self._signer(secrets.token_urlsafe(32))]
         return self._signers
 
     def _signer(self, secret: str) -> TimestampSigner:
-        # The name is part of the key: a cookie for one is worth nothing under another.
+        # The cookie's name is part of the key: a value signed for one cookie is invalid in another.
         return TimestampSigner(
             secret,
             salt=f"streamguard.anonymous.{self._cookie}",
@@ -142,5 +143,5 @@ def _secrets(given: object) -> list[str]:
 
 
 anonymous: Final = Anonymous()
-"""`authenticate=anonymous`: visitors told apart by a signed cookie, with a secret of this process's own. For
+"""`authenticate=anonymous`: each browser is a visitor with a signed cookie, under a random secret of this process. For
 `memory://`; a store that several workers share needs `Anonymous(secret)`."""

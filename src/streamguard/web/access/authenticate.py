@@ -1,7 +1,7 @@
-"""Whether what a host gives as `authenticate` can be called as the guard calls it: with the connection alone.
+"""Checks that a host's `authenticate` can be called as the guard calls it: with the connection alone.
 
-What is written for FastAPI's dependency injection looks the same, and fails only in a request, or lets everybody in.
-FastAPI's classes are told by their module, since it may not be installed.
+A function for FastAPI's dependency injection looks the same, but fails in a request, or lets everybody in. FastAPI's
+classes are recognised by their module, since FastAPI may not be installed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..misuse import Misuse
 __all__ = ["check_authenticate"]
 
 _VALUES = (str, int, float, bool, bytes, dict, list, BaseModel)
-"""What FastAPI fills a parameter with, and no connection is."""
+"""Types of parameters that FastAPI fills from the request; no connection is one of them."""
 _PASSED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def check_authenticate(authenticate: object) -> None:
-    """Raises `ConfigurationError` unless it can be called with a connection and may give an owner."""
-    if _is_fastapis(authenticate) and hasattr(authenticate, "dependency"):
+    """Raises `ConfigurationError` unless it can be called with a connection and may return an owner."""
+    if _is_of_fastapi(authenticate) and hasattr(authenticate, "dependency"):
         function = _name(authenticate.dependency)
         raise Misuse.AUTHENTICATE_DEPENDS.error(given=f"{type(authenticate).__name__}({function})", function=function)
     if not callable(authenticate):
@@ -47,11 +47,11 @@ def check_authenticate(authenticate: object) -> None:
 def _check_parameters(authenticate: Callable[..., object]) -> None:
     try:
         signature = inspect.signature(authenticate)
-    except (TypeError, ValueError):  # of a class written in C
+    except (TypeError, ValueError):  # a class written in C
         return
     parameters = list(signature.parameters.values())
     hints: dict[str, object] = {}
-    with suppress(Exception):  # a name that is imported for type checkers only
+    with suppress(Exception):  # an annotation whose name is imported for type checkers only
         routine = authenticate if inspect.isroutine(authenticate) else type(authenticate).__call__
         hints = typing.get_type_hints(routine, include_extras=True)
     variable = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
@@ -69,10 +69,10 @@ def _check_parameters(authenticate: Callable[..., object]) -> None:
 
 
 def _is_injected(parameter: inspect.Parameter, annotation: object, *, given: bool) -> bool:
-    """Whether nobody but a framework would fill this parameter; `given`: the guard fills it with the connection."""
+    """Whether only a framework would fill this parameter. `given`: the guard fills it with the connection."""
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
         return False
-    if _is_fastapis(parameter.default) or any(map(_is_fastapis, typing.get_args(annotation)[1:])):
+    if _is_of_fastapi(parameter.default) or any(map(_is_of_fastapi, typing.get_args(annotation)[1:])):
         return True
     if given:
         bare = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
@@ -80,7 +80,7 @@ def _is_injected(parameter: inspect.Parameter, annotation: object, *, given: boo
     return parameter.default is inspect.Parameter.empty
 
 
-def _is_fastapis(value: object) -> bool:
+def _is_of_fastapi(value: object) -> bool:
     return type(value).__module__.partition(".")[0] == "fastapi"
 
 

@@ -1,4 +1,4 @@
-"""Who is asking, in one shape, whatever a host's `authenticate` gives."""
+"""The owner of a request, in one form for every kind of `authenticate`."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["Authenticate", "Identity", "identify"]
 
 
 class Identity(str):
-    """An owner's name, and a cookie that lets the client be the same owner next time.
+    """An owner's name, and a cookie that makes the client the same owner next time.
 
-    It is a `str`, so that an `authenticate` of your own may pass on what `anonymous` gave it.
+    It is a `str`, so that an `authenticate` of your own may return what `anonymous` returned.
     """
 
     __slots__ = ("is_anonymous", "is_new", "random_secret", "set_cookie")
 
     is_anonymous: bool
-    """A visitor whom only a cookie of `Anonymous` names."""
+    """A visitor, known by a cookie of `Anonymous` alone."""
     is_new: bool
-    """One that came without such a cookie: nothing can be stored for it yet."""
+    """A visitor that came without such a cookie: nothing is stored for it yet."""
     random_secret: bool
-    """Its cookie is signed with a secret that only this process knows."""
+    """The cookie is signed with a secret that only this process knows."""
     set_cookie: str | None
-    """The value of a `Set-Cookie` header. Guarded endpoints' answers carry it; the routes' never do, so that a resume
-    that races with a visitor's first message cannot replace the cookie that message just set."""
+    """The value of a `Set-Cookie` header. Only the answers of guarded endpoints carry it, the routes' do not: a resume
+    that races with a visitor's first message must not replace the cookie that the message just set."""
 
     def __new__(
         cls,
@@ -52,12 +52,12 @@ class Identity(str):
 
 
 Authenticate = Callable[[HTTPConnection], str | Awaitable[str | None] | None]
-"""Names the owner (user, tenant, organisation) of a request, or None for nobody: 401. Sync (then it must not block)
-or async. Called on every route but health."""
+"""Returns the owner (user, tenant, organisation) of a request, or None: 401. Sync (then it must not block) or async.
+Called on every route but health."""
 
 
 async def identify(authenticate: Authenticate, connection: HTTPConnection) -> Identity | None:
-    """Who is asking, in one shape. Nobody, if the name is empty.
+    """The owner of a request. None if there is none, or the name is empty.
 
     Raises:
         ConfigurationError: `authenticate` gave neither a `str` nor None.

@@ -1,4 +1,4 @@
-"""Whether another site's page is behind a request that changes something."""
+"""Refuses requests that another site's page made a browser send, if they change something."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...faults import Fault, FaultCode
 __all__ = ["SAFE_METHODS", "ForbiddenOriginError", "check_origin"]
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that another site's page may use: browsers send no cookies of ours with them that could change anything."""
+"""Methods that another site's page may use: they change nothing."""
 _SHOWN_CHARACTERS: Final = 200
-"""How much of a refused origin is told."""
+"""How much of a refused origin a fault shows."""
 
 
 class ForbiddenOriginError(FaultError):
@@ -34,20 +34,21 @@ class ForbiddenOriginError(FaultError):
 
 
 def check_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
-    """Refuse what a foreign page could have a browser send with its user's cookies, or its stored Basic credentials.
+    """Refuse a request that another site's page could make a browser send with the user's cookies, or with stored Basic
+    credentials.
 
-    What passes, no foreign page can have sent unasked:
+    These pass, since no other site's page can have sent them unasked:
 
     - A request without `Origin`: browsers add it to every POST and DELETE of a page's script or form.
-    - `Sec-Fetch-Site: same-origin`, which only a browser can say. Not `none`: no page says that of itself either, but
-      whoever does (an extension, say) is not the page that the user is on.
-    - An `Origin` that is `Host`, or `X-Forwarded-Host` where a proxy rewrites that: a page may not set the latter
-      without asking. Compared without the scheme, since a proxy may have ended TLS; but a plain page may not act on an
-      encrypted site.
-    - One of `allowed`.
+    - A request with `Sec-Fetch-Site: same-origin`, which only a browser can set. Not with `none`: no page can send
+      that, but another sender (an extension, for example) is not the page that the user is on.
+    - A request whose `Origin` is its `Host`, or its `X-Forwarded-Host` where a proxy rewrites `Host`: a page cannot set
+      that header without a preflight. Compared without the scheme, since a proxy may have ended TLS; but an
+      unencrypted page may not act on an encrypted site.
+    - A request from one of `allowed`.
 
     Raises:
-        ForbiddenOriginError: none of these.
+        ForbiddenOriginError: every other request.
     """
     headers = connection.headers
     origin = headers.get("origin")
@@ -55,17 +56,17 @@ def check_origin(connection: HTTPConnection, allowed: Collection[str]) -> None:
     if origin is None or not ambient or origin in allowed or headers.get("sec-fetch-site") == "same-origin":
         return
     downgraded = connection.scope.get("scheme") == "https" and not origin.startswith("https://")
-    if downgraded or not _is_here(origin, _hosts(connection)):
+    if downgraded or not _is_this_site(origin, _hosts(connection)):
         raise ForbiddenOriginError(origin)
 
 
 def _hosts(connection: HTTPConnection) -> list[str]:
-    """What the request calls this site: proxies one behind the other add to the list."""
+    """The host names under which the request reached this site: each proxy adds one."""
     forwarded = ",".join(connection.headers.getlist("x-forwarded-host")).split(",")
     return [host for host in (connection.headers.get("host", ""), *map(str.strip, forwarded)) if host]
 
 
-def _is_here(origin: str, hosts: list[str]) -> bool:
+def _is_this_site(origin: str, hosts: list[str]) -> bool:
     try:
         page = urlsplit(origin)
         if not page.netloc:
@@ -85,6 +86,6 @@ def _with_port(netloc: str, scheme: str) -> str:
 
 
 def _shown(origin: str) -> str:
-    """As much of a refused `Origin` as is safe to show: a real one is ASCII without spaces or quotes."""
+    """The part of a refused `Origin` that is safe to show: a real one is ASCII without spaces or quotes."""
     text = "".join(char if "!" <= char <= "~" and char not in "\"'<>\\`" else "?" for char in origin)
     return text[:_SHOWN_CHARACTERS] or "?"

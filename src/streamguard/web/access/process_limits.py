@@ -91,7 +91,7 @@ class ProcessLimits:
             self._spend(self._calls, address, connection)
 
     def count_refusal(self, identity: Identity, code: FaultCode) -> None:
-        """The stores refused a new answer. After too many refusals a minute, `check_open` refuses without the stores."""
+        """The stores refused a new answer. After too many in a minute, `check_open` refuses without them."""
         if code in _CLIENT_ERRORS:
             try:
                 self.changes.spend(identity)

@@ -14,7 +14,7 @@ RETRY_AFTER_SECONDS: Final = 2
 
 
 class SyncSlot:
-    """The right to run one sync generator. Given back once, by `release`, or when it is collected unused."""
+    """The right to run one sync generator. Given back once: by `release`, or when it is collected unused."""
 
     __slots__ = ("_pool",)
 
@@ -40,10 +40,10 @@ class SyncStreams:
         self.running: int = 0
 
     def take(self) -> SyncSlot:
-        """The right to run one more.
+        """Take the right to run one more.
 
         Raises:
-            FaultError: `limit_streams` with status 503: it is this process that is full, not the owner's allowance.
+            FaultError: `limit_streams` with status 503: this process is full.
         """
         with self._lock:
             if self.running >= self._limit:
@@ -59,6 +59,6 @@ class SyncStreams:
         return SyncSlot(self)
 
     def give_back(self) -> None:
-        """One less; what `SyncSlot.release` calls."""
+        """One less runs; called by `SyncSlot.release`."""
         with self._lock:
             self.running -= 1

@@ -1,4 +1,4 @@
-"""Which guarded endpoint a request is for, as far as that can be told before its body is read."""
+"""Finds the guarded endpoint that a request is for, before its body is read."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ MARK: Final = "__streamguard_endpoint__"
 
 
 class Guarded(Protocol):
-    """A guarded endpoint, as far as its requests' bodies concern it."""
+    """A guarded endpoint, as the outermost layer needs it."""
 
     @property
     def max_request_bytes(self) -> int:
-        """The limit of its requests' bodies."""
+        """How large the bodies of its requests may be."""
 
     def too_large(self, scope: Scope) -> Response:
-        """The answer to a request whose body was refused; it has been observed."""
+        """The answer to a request whose body was refused. Observes the refusal."""
 
 
 def guarded_endpoint(scope: Scope, routes: Callable[[], Iterable[BaseRoute]]) -> Guarded | None:
-    """The guarded endpoint that `scope` is for; None for a request that is none of ours.
+    """The guarded endpoint that `scope` is for; None for every other request.
 
-    Once the framework has routed it, `scope` says so. A middleware may read the body before that: then the request is
-    matched against `routes`, the application's, and those of whatever is mounted in it.
+    Once the framework has routed the request, `scope` names its endpoint. A middleware may read the body before that:
+    then the request is matched against `routes`, the application's, and those of the applications mounted in it.
     """
     endpoint = scope.get("endpoint")
     if endpoint is not None:
         below = routes_of(endpoint)
-        return _guard_of(endpoint, scope["method"]) if below is None else _routed(below, scope)
-    return _routed(routes(), scope)
+        return _guard_of(endpoint, scope["method"]) if below is None else _match(below, scope)
+    return _match(routes(), scope)
 
 
 def guards_of(endpoint: object, method: str | None = None) -> Iterator[Guarded]:
-    """What guards an endpoint, whatever decorates it; of an `HTTPEndpoint`, its handler of `method`, or all of them."""
+    """The guards of an endpoint, through every decorator around it. Of an `HTTPEndpoint`: those of its handler of
+    `method`, or of all its handlers."""
     for layer in layers_of(endpoint, method):
         found = getattr(layer, MARK, None)
         if found is not None:
             yield cast("Guarded", found)
 
 
-def _routed(routes: Iterable[BaseRoute], scope: Scope) -> Guarded | None:
+def _match(routes: Iterable[BaseRoute], scope: Scope) -> Guarded | None:
     found = first_match(routes, scope)
     return None if found is None else _guard_of(found.endpoint, scope["method"])
 

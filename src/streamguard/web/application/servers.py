@@ -1,8 +1,8 @@
-"""What serves this process's application: whether it is stopping, and whether a developer waits for it.
+"""Finds the server of this process's application: whether it is stopping, and whether a developer waits for it.
 
-A server that stops by itself (uvicorn's `--limit-max-requests`, Hypercorn's workers) sends no signal, and reaches the
-lifespan's end only after its connections have closed. ASGI has no word for it, so the server is asked: it is found by
-the coroutines it runs in this event loop. Where none is found, the lifespan's end begins the drain, as ever.
+A server that stops by itself (uvicorn's `--limit-max-requests`, Hypercorn's workers) sends no signal, and ends the
+lifespan only after its connections have closed. ASGI has no message for it, so the server object is asked: it is found
+among the coroutines of this event loop. If none is found, the end of the lifespan begins the drain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 __all__ = ["ServerWatch"]
 
 LOOK_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 3.0)
-"""After how long each the server is looked for again. One that is not found by then is none that is known."""
+"""The pauses before each search for the server. One that is not found by then is of an unknown kind."""
 ASK_SECONDS: Final = 0.1
 _MAX_DEPTH: Final = 64
 
@@ -25,15 +25,15 @@ _MAX_DEPTH: Final = 64
 class _Server(Protocol):
     @property
     def stopping(self) -> bool:
-        """Whether it accepts nothing more."""
+        """Whether it accepts no more connections."""
 
     @property
     def development(self) -> bool:
-        """Whether somebody waits for it to end."""
+        """Whether a developer waits for it to end."""
 
 
 class ServerWatch:
-    """Begins the drain when the server stops without a signal. Made and run in the event loop it looks at."""
+    """Begins the drain when the server stops without a signal. Made and run in the server's event loop."""
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
         self._on_stop = on_stop
@@ -47,10 +47,10 @@ class ServerWatch:
         return "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ
 
     async def run(self) -> None:
-        """Find the server, and ask it until it stops. Returns where there is none."""
+        """Find the server, and poll it until it stops. Returns if there is none."""
         for seconds in LOOK_SECONDS:
             await asyncio.sleep(seconds)
-            self._server = _found()
+            self._server = _find_server()
             if self._server is not None:
                 break
         else:
@@ -67,7 +67,7 @@ class _Uvicorn:
     @property
     def stopping(self) -> bool:
         listening = getattr(self._server, "servers", ())
-        # Past its number of requests it closes its listeners, and says nothing.
+        # After its maximum number of requests it only closes its listeners.
         closed = bool(getattr(self._server, "started", False) and listening) and not any(
             listener.is_serving() for listener in listening
         )
@@ -83,7 +83,7 @@ class _Hypercorn:
         self._serving = serving
 
     def _local(self, name: str) -> object:
-        """One of its variables, which it gets as it starts."""
+        """A local variable of the worker, which gets it as it starts."""
         frame: FrameType | None = self._serving.cr_frame
         return None if frame is None else frame.f_locals.get(name)
 
@@ -104,14 +104,14 @@ class _Hypercorn:
 
 
 class _TestClient:
-    """Starlette's. Its lifespan ends when the test is through, and nobody wants to wait then."""
+    """Starlette's. Its lifespan ends with the test, which should not wait."""
 
     stopping = False
     development = True
 
 
-def _found() -> _Server | None:
-    for coroutine, frame in _coroutines():
+def _find_server() -> _Server | None:
+    for coroutine, frame in _waiting_coroutines():
         match frame.f_globals.get("__name__"), frame.f_code.co_name:
             case "uvicorn.server", "serve" | "_serve":
                 return _Uvicorn(frame.f_locals.get("self"))
@@ -122,8 +122,8 @@ def _found() -> _Server | None:
     return None
 
 
-def _coroutines() -> Iterator[tuple[CoroutineType[object, object, object], FrameType]]:
-    """Those that wait in this event loop, the outermost of each task first."""
+def _waiting_coroutines() -> Iterator[tuple[CoroutineType[object, object, object], FrameType]]:
+    """The waiting coroutines of this event loop, the outermost of each task first."""
     for task in asyncio.all_tasks():
         coroutine: object = task.get_coro()
         for _ in range(_MAX_DEPTH):

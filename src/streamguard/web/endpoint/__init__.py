@@ -1,1 +1,1 @@
-"""A guarded endpoint: what is decided when decorating, and how one request becomes a stream."""
+"""A guarded endpoint: decorating it, admitting a request, and calling it for a stream."""

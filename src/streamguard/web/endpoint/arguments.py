@@ -39,8 +39,8 @@ def bind_arguments(
     if request is None and signature.request is None and args and isinstance(args[-1], Request):
         *rest, request = args  # Starlette's plain endpoints get the request as their one argument
         args = tuple(rest)
-    visible = signature.inner.replace(
-        parameters=[parameter for name, parameter in signature.inner.parameters.items() if name != signature.run]
+    visible = signature.own.replace(
+        parameters=[parameter for name, parameter in signature.own.parameters.items() if name != signature.run]
     )
     try:
         bound = visible.bind(*args, **keywords)
@@ -66,6 +66,6 @@ def call_endpoint(
     """Call the endpoint's function with its arguments and its `Run`."""
     if signature.run is not None:
         named = {**named, signature.run: run}
-    bound = signature.inner.bind_partial()
-    bound.arguments.update({name: named[name] for name in signature.inner.parameters if name in named})
+    bound = signature.own.bind_partial()
+    bound.arguments.update({name: named[name] for name in signature.own.parameters if name in named})
     return function(*bound.args, **bound.kwargs)

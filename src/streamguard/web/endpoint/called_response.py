@@ -1,4 +1,4 @@
-"""A response that can only be had by calling it, as one async iterator of the chunks that it sends."""
+"""The chunks of a response that has to be called, as an async iterator."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _COMMENTS: Final = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\r|\n))+")
 
 
 class CalledResponse(AsyncIterator[bytes]):
-    """Calls `response` in a task of its own, which waits until each chunk was taken.
+    """Calls `response` in a task of its own, which waits after each chunk until it is taken.
 
-    What the response raises is raised to whoever iterates; `aclose` ends its call. It reads the request as the endpoint
-    does, so it hears of a disconnect only when the stream is ending, or when it has sent all it had. Chunks that are
-    nothing but SSE comments are its own keep-alives: they are left out, since the guard sends those, and since a stream
-    whose producer is silent must count as silent.
+    Iterating raises what the response raises; `aclose` ends its call. The response reads the request like the endpoint,
+    so it gets a disconnect only when the stream is ending, or when it has sent its whole body. Chunks of SSE comments
+    alone are its own keep-alives. They are dropped: the guard sends keep-alives, and a silent producer must count as
+    silent.
     """
 
     def __init__(self, response: Response, request: Request) -> None:
@@ -39,10 +39,10 @@ class CalledResponse(AsyncIterator[bytes]):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[int, RawHeaders]:
-        """Call the response; gives the status and headers that it begins with.
+        """Call the response. Returns its status and headers.
 
         Raises:
-            RuntimeError: it sends no such message first.
+            RuntimeError: its first message is another one.
         """
         self._task = asyncio.get_running_loop().create_task(self._call(), name="streamguard-response")
         message = await self._next()
@@ -54,7 +54,7 @@ class CalledResponse(AsyncIterator[bytes]):
         """The next chunk.
 
         Raises:
-            RuntimeError: the response's call ended without the last one.
+            RuntimeError: the response's call ended without its last chunk.
         """
         while not self._over.is_set():
             message = await self._next()
@@ -64,17 +64,17 @@ class CalledResponse(AsyncIterator[bytes]):
             if body and _COMMENTS.fullmatch(body) is None:
                 return body
         if self._task is not None:
-            await self._task  # what it does when all is sent is the endpoint's work too
+            await self._task  # its code after the last chunk is the endpoint's work too
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End the response's call, and wait for that."""
+        """End the response's call, and wait for its end."""
         task = self._task
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
         if task is not None and not task.cancelled():
-            task.exception()  # whoever iterates was told
+            task.exception()  # it was raised to the iterating task
         self._sent.close()
         self._sending.close()
 
@@ -92,7 +92,7 @@ class CalledResponse(AsyncIterator[bytes]):
 
     async def _call(self) -> None:
         scope = {name: value for name, value in self._request.scope.items() if name != "extensions"}
-        # Before ASGI 2.4: from then on Starlette takes any OSError, its body's too, for a client that left.
+        # Below ASGI 2.4: from 2.4 on Starlette takes every OSError, also of the body, for a client that left.
         scope["asgi"] = {**scope.get("asgi", {}), "spec_version": "2.3"}
         async with self._sending:
             await self._response(scope, self._receive, self._send)

@@ -1,4 +1,4 @@
-"""Which version of its client an answer is written for."""
+"""The version of the AI SDK that an answer is written for."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ...wire import WireProtocol
 __all__ = ["HEADER", "protocol_for"]
 
 HEADER: Final = "X-AI-SDK-Version"
-"""What a request says the version of its page's `ai` package is. Only the request that begins an answer is asked."""
+"""The version of the page's `ai` package. Only read from the request that starts an answer."""
 
 
 def protocol_for(protocol: WireProtocol, request: Request) -> WireProtocol:
-    """The endpoint's protocol as the client of this request takes it: what the request says goes before the option.
+    """The endpoint's protocol for the client of this request. The request's version overrides the endpoint's option.
 
     Raises:
-        FaultError: `request_invalid`: what it says is no version.
+        FaultError: `request_invalid`: the header is no version.
     """
     version = request.headers.get(HEADER)
     if version is None:

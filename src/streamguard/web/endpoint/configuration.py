@@ -50,7 +50,7 @@ class EndpointConfiguration:
                 such protocol.
         """
         signature = EndpointSignature.read(function, local_names)
-        protocol = options.spoken(protocol_named(options.protocol or default_protocol(signature)))
+        protocol = options.protocol_for_clients(protocol_named(options.protocol or default_protocol(signature)))
 
         def warn_of_none(source: str, parameter: str) -> None:
             context.usage.advise(Misuse.SELECTED_NONE, signature.name, source=source, parameter=parameter)

@@ -60,7 +60,7 @@ class EndpointDecorator:
         async def guarded(*args: object, **kwargs: object) -> Response:
             return await guarded_endpoint(args, kwargs)
 
-        configuration.signature.dress(guarded, endpoint)
+        configuration.signature.apply_to(guarded, endpoint)
         setattr(guarded, MARK, guarded_endpoint)
         self._context.endpoints.add_decorated(
             DecoratedEndpoint(endpoint, configuration.signature.name, guarded_endpoint)

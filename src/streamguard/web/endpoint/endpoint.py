@@ -13,7 +13,7 @@ from ..guard_context import GuardContext
 from ..headers import request_id_of, stream_headers
 from ..middleware.body_too_large import BodyTooLargeError
 from ..middleware.exchange import exchange_of, reader_of
-from ..response.plain_responses import bare, fault_response
+from ..response.plain_responses import empty_response, fault_response
 from ..response_ids import ResponseIds
 from .admission import Admission
 from .admitted_request import AdmittedRequest
@@ -51,14 +51,14 @@ class GuardedEndpoint:
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             protocol = configuration.protocol
-            return bare(200, stream_headers(protocol.media_type, protocol.headers) + ids.headers())
+            return empty_response(200, stream_headers(protocol.media_type, protocol.headers) + ids.headers())
         reader = reader_of(request)
         try:
             reader.check(self.max_request_bytes)
             admitted = await self._admission.admit(arguments, ids)
         except FaultError as exc:
             reader.endpoint_answers = True
-            return fault_response(context.refused(exc, ids), ids.headers())
+            return fault_response(context.observe_refusal(exc, ids), ids.headers())
         if admitted.cursor is not None:
             return await resume_after(context, admitted, admitted.cursor, request, ids)
         try:
@@ -80,7 +80,7 @@ class GuardedEndpoint:
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused before the endpoint was called. Observes the refusal."""
         ids = ResponseIds(request_id_of(Headers(scope=scope).get("x-request-id")))
-        return fault_response(self._context.refused(BodyTooLargeError(), ids), ids.headers())
+        return fault_response(self._context.observe_refusal(BodyTooLargeError(), ids), ids.headers())
 
     def _not_opened(self, error: FaultError, admitted: AdmittedRequest, ids: ResponseIds) -> Response:
         """The answer to a request whose stream could not be registered."""

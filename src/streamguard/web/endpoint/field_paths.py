@@ -1,8 +1,8 @@
-"""Whether a selector's path can lead anywhere, as far as annotations tell: `body.chat.id` of a model without `chat`.
+"""Finds paths of selectors that lead nowhere, by annotations: `body.chat.id` of a model without `chat`.
 
-Only what is certain counts. A class is judged if it says itself which fields its objects have: pydantic's models,
-dataclasses, typed dictionaries, named tuples, attrs and msgspec classes, and Python's own plain values. Any other class
-may give its objects attributes as it likes.
+Reports only what is certain. Only classes that declare the fields of their objects are checked: pydantic's models,
+dataclasses, typed dictionaries, named tuples, attrs and msgspec classes, and Python's own plain values. Objects of any
+other class may have any attributes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Final, NewType
 
 from pydantic import BaseModel
 
-__all__ = ["misled"]
+__all__ = ["missing_field"]
 
 _PLAIN: Final[frozenset[type]] = frozenset(
     {str, int, float, bool, complex, bytes, list, tuple, set, frozenset, uuid.UUID, decimal.Decimal}
     | {datetime.date, datetime.time, datetime.datetime, datetime.timedelta}
 )
-"""Classes whose objects have the attributes of the class and no others, unless a subclass adds some."""
+"""Classes whose objects have only the attributes of the class, unless a subclass adds some."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class _Missing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Fields:
-    """The fields that objects of a type have."""
+    """The fields of the objects of a type."""
 
     owner: str
     types: Mapping[str, object]
-    """Their types, as far as known."""
+    """Their types, where known."""
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What clients call a field, where that differs."""
+    """The clients' name for a field, where that differs."""
 
 
-def misled(annotation: object, path: Iterable[str]) -> str | None:
-    """Why `path` leads nowhere from a value of type `annotation`: a sentence that names the type and what it has.
+def missing_field(annotation: object, path: Iterable[str]) -> str | None:
+    """Why `path` leads nowhere from a value of type `annotation`: a sentence that names the type and its fields.
 
-    None where it leads somewhere, or where nobody can tell.
+    None if the path leads to a value, or if that is not certain.
     """
     current = annotation
     for name in path:
@@ -58,12 +58,12 @@ def misled(annotation: object, path: Iterable[str]) -> str | None:
         there = [step for step in found if not isinstance(step, _Missing)]
         if found and not there:
             return next(step.reason for step in found if isinstance(step, _Missing))
-        current = there[0] if len(there) == 1 else object  # of several types, nobody can tell which it will be
+        current = there[0] if len(there) == 1 else object  # of several types, it is unknown which it will be
     return None
 
 
 def _options(annotation: object) -> Iterable[object]:
-    """The types that a value of this annotation may have, None aside."""
+    """The types that a value of this annotation may have, without None."""
     while True:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
@@ -79,7 +79,7 @@ def _options(annotation: object) -> Iterable[object]:
 
 
 def _step(option: object, name: str) -> object:
-    """The type of the field `name`, `object` where that is not known, or a `_Missing`."""
+    """The type of the field `name`; `object` if it is not known; a `_Missing` if there is no such field."""
     origin = typing.get_origin(option) or option
     if not isinstance(origin, type):
         return object
@@ -100,7 +100,7 @@ def _step(option: object, name: str) -> object:
 
 
 def _fields_of(cls: type) -> _Fields | None:
-    """The fields of a class that says which its objects have; None for any other."""
+    """The fields of a class that declares them; None for any other class."""
     if _is_typed_dictionary(cls):
         return _Fields(cls.__name__, _hints_of(cls, cls.__annotations__))
     if issubclass(cls, BaseModel):
@@ -122,7 +122,7 @@ def _fields_of(cls: type) -> _Fields | None:
 
 
 def _is_typed_dictionary(cls: type) -> bool:
-    """Of `typing` or of `typing_extensions`, whose own pydantic wants before Python 3.12."""
+    """Of `typing`, or of `typing_extensions`, which pydantic needs before Python 3.12."""
     return dict in cls.__mro__ and hasattr(cls, "__required_keys__")
 
 
@@ -144,12 +144,12 @@ def _fields_of_model(cls: type[BaseModel]) -> _Fields | None:
 
 
 def _own_bases(cls: type[BaseModel]) -> list[type]:
-    """The classes it is made of, below pydantic's own, which has a `__getattr__` for its private attributes."""
+    """The classes in its MRO before pydantic's own, which has a `__getattr__` for its private attributes."""
     return list(cls.__mro__[: cls.__mro__.index(BaseModel)])
 
 
 def _hints_of(cls: type, names: Iterable[str]) -> dict[str, object]:
-    """The types of some fields, as far as they can be resolved."""
+    """The types of some fields, where they can be resolved."""
     hints: dict[str, object] = {}
     with suppress(Exception):  # a name that is imported for type checkers only
         hints = typing.get_type_hints(cls)

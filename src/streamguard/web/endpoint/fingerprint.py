@@ -1,4 +1,4 @@
-"""What equal requests have in common."""
+"""A digest by which equal requests are recognised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["fingerprint_of"]
 
 
 async def fingerprint_of(request: Request) -> str:
-    """SHA-256 of method, path and body; empty, so never equal to another, for a body that was consumed unkept."""
+    """SHA-256 of method, path and body. Empty, and so never equal to another, if the body was consumed and not kept."""
     try:
         body = await request.body()
     except RuntimeError:

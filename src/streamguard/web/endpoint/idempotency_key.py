@@ -19,11 +19,11 @@ MAX_KEY_BYTES: Final = 255
 
 
 def has_idempotency_key(request: Request) -> bool:
-    """Whether the request is to run once only. A GET may be repeated as it is: there the header means nothing.
+    """Whether the request must run only once. A GET may always be retried: the header means nothing there.
 
     Raises:
-        FaultError: `request_invalid`: the header is there twice, is empty, longer than `MAX_KEY_BYTES`, or holds
-            anything but visible ASCII.
+        FaultError: `request_invalid`: there are two such headers, or the header is empty, longer than `MAX_KEY_BYTES`,
+            or has characters other than visible ASCII.
     """
     values = request.headers.getlist(HEADER)
     if not values or request.method == "GET":
@@ -53,12 +53,12 @@ def request_key(
 
     Args:
         request: the request.
-        binding: the endpoint's; each has keys of its own.
-        content: a digest of method, path and body; empty for a body that nobody kept (a form's), which is then
+        binding: the endpoint's name; each endpoint has keys of its own.
+        content: a digest of method, path and body; empty for a body that was not kept (a form's), which is then
             not compared.
-        session: the session's id as the endpoint found it; None for one that this request begins.
+        session: the session's id that the endpoint's selector found; None if this request starts a session.
         ttl_seconds: how long the key holds.
-        attempt_seconds: how long it holds if its stream never begins, and nobody can say so.
+        attempt_seconds: how long it holds if its stream never begins, and no process can record that.
     """
     if not content:
         path = request.scope.get("raw_path") or request.scope["path"].encode()

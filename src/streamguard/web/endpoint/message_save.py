@@ -56,7 +56,7 @@ class MessageSave:
             except TimeoutError:
                 if time.monotonic() >= deadline:
                     raise
-            if self._loop.is_closed():  # nobody is left to resolve it
+            if self._loop.is_closed():  # nothing is left to resolve it
                 self.refuse()
 
     def refuse(self) -> None:

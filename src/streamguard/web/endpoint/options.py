@@ -1,4 +1,4 @@
-"""What `@guard.stream` is told about an endpoint."""
+"""The arguments of `@guard.stream`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KeepAlive: TypeAlias = Literal["comment", "block"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
-    """The arguments of `@guard.stream`."""
+    """The arguments, as given."""
 
     session: SelectorSource | None
     message_id: SelectorSource | None
@@ -39,7 +39,7 @@ class StreamOptions:
     client_version: str | None
 
     def check(self) -> None:
-        """Raises `ConfigurationError` for a value that no endpoint could have."""
+        """Raises `ConfigurationError` for a value that no endpoint can have."""
         if self.on_conflict not in ("reject", "replace", "join"):
             raise ConfigurationError(f"on_conflict is 'reject', 'replace' or 'join', not {self.on_conflict!r}")
         if self.on_store_failure not in ("continue", "fail"):
@@ -56,11 +56,11 @@ class StreamOptions:
                 f"abandon_after_seconds is a positive number of seconds, or False for never, not {value!r}"
             )
 
-    def spoken(self, protocol: WireProtocol) -> WireProtocol:
+    def protocol_for_clients(self, protocol: WireProtocol) -> WireProtocol:
         """The endpoint's protocol, for clients of its `client_version`.
 
         Raises:
-            ConfigurationError: another option cannot be with this protocol.
+            ConfigurationError: another option does not work with this protocol.
         """
         ids = protocol.ids_by_default if self.ids is None else self.ids
         if self.keep_alive == "block" and ids:
@@ -82,7 +82,7 @@ class StreamOptions:
         return chosen
 
     def abandon_after(self, settings: Settings) -> float | None:
-        """For how long an answer may go on while nobody watches it, in seconds; None: to its own end."""
+        """For how long an answer goes on while no client watches it, in seconds; None: to its own end."""
         value = self.abandon_after_seconds
         if value is False:
             return None

@@ -1,4 +1,4 @@
-"""From the chunks of a returned response to the items of its endpoint's protocol.
+"""Turns the chunks of a returned response into items of its endpoint's protocol.
 
 Text that is framed as server-sent events never becomes the text of an answer: such a body is read event by event.
 """
@@ -24,8 +24,8 @@ _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b": ", b":\n", b":\r")
 
 
 def items_of(stream: ReturnedStream, protocol: str) -> AsyncIterator[object]:
-    """What the stream is in `protocol`: for `opaque` its chunks, for the others the parts or the text of its events,
-    and of a body that is none of events, whatever it calls itself, its text.
+    """The items of the stream in `protocol`: for `opaque` its chunks, for the others the parts or the text of its
+    events. For a body without events, also if its media type says otherwise, its text.
 
     Raises:
         InvalidPartError: while iterating: the events are not of the protocol.
@@ -39,8 +39,8 @@ def items_of(stream: ReturnedStream, protocol: str) -> AsyncIterator[object]:
 
 
 async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncIterator[object]:
-    """A response that calls itself one of events may hold bare text all the same, which its page reads as such: the
-    beginning of its body tells."""
+    """A response of `text/event-stream` may still hold bare text, which its page reads as text: the beginning of the
+    body decides."""
     held: list[object] = []
     beginning = b""
     framed: bool | None = None
@@ -48,21 +48,21 @@ async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], 
         held.append(chunk)
         beginning += _bytes_of(chunk, stream)
         framed = is_event(chunk) or _begins_framed(beginning)
-    whole = stream._replace(chunks=_again(held, stream.chunks))
+    whole = stream._replace(chunks=_with_rest(held, stream.chunks))
     async with aclosing(_events(whole, item_of) if framed else _text(whole)) as items:
         async for item in items:
             yield item
 
 
 def _begins_framed(body: bytes) -> bool | None:
-    """Whether a body begins as one of events does; None while that cannot be said."""
+    """Whether a body begins with an event; None while that is undecided."""
     body = body.removeprefix(BOM).lstrip(b"\r\n")
     if body.startswith(_FIELDS):
         return True
     return None if any(name.startswith(body) for name in _FIELDS) or BOM.startswith(body) else False
 
 
-async def _again(held: Sequence[object], rest: AsyncIterator[object]) -> AsyncIterator[object]:
+async def _with_rest(held: Sequence[object], rest: AsyncIterator[object]) -> AsyncIterator[object]:
     for chunk in held:
         yield chunk
     async for chunk in rest:
@@ -76,7 +76,7 @@ async def _text(stream: ReturnedStream) -> AsyncGenerator[object]:
 
 
 async def _events(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncGenerator[object]:
-    """One item for each event, as clients see them. `[DONE]` and an unfinished event at the end say nothing."""
+    """One item for each event, as clients see them. `[DONE]` and an unfinished event at the end give none."""
     parser = EventParser()
     async for chunk in stream.chunks:
         for event in parser.feed(_bytes_of(chunk, stream)):

@@ -1,5 +1,4 @@
-"""What a request of AI SDK says of the conversation's history: that a question was edited, or an answer is to be
-written again.
+"""Reads from a request of AI SDK whether the user edited a question, or asked for an answer again.
 
 `DefaultChatTransport` of `ai` 5, 6 and 7 posts `{id, messages, trigger, messageId}`, after the client has cut its own
 messages off (`packages/ai/src/ui/chat.ts`, `sendMessage` and `regenerate`):
@@ -7,12 +6,12 @@ messages off (`packages/ai/src/ui/chat.ts`, `sendMessage` and `regenerate`):
 - `regenerate({messageId})`: `trigger` is `regenerate-message`, `messages` ends before the answer that is to go;
   `messageId` is its id, or that of the question which `messages` then ends with, or absent (the last answer).
 - `sendMessage({text, messageId})`: `trigger` is `submit-message`, `messages` ends with the edited question, whose id
-  is `messageId`. `sendMessage()` without a text sends the last message so, unedited: asked again, it is superseded by
-  itself, and only what follows it goes.
-- A new question has no `messageId`; results of tools and approvals have that of the assistant's message.
+  is `messageId`. `sendMessage()` without a text sends the last message like this, unedited: the message supersedes
+  itself, and only the messages after it go.
+- A new question has no `messageId`; results of tools and approvals have the id of the assistant's message.
 
-Clients that send one message only put it into `message`; they do not say what is kept. A `trigger` that a client left
-out is `submit-message`.
+Clients that send only one message put it into `message`; they do not send what is kept. A missing `trigger` is
+`submit-message`.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ _MESSAGE_ID: Final = b"messageId"
 
 
 async def revision_of(request: Request) -> Revision | None:
-    """What a request supersedes; None for nothing. Reads its body, if that is JSON.
+    """What a request supersedes; None for nothing. Reads the body if it is JSON.
 
     Raises:
-        FaultError: `request_invalid`: an id in it is none.
+        FaultError: `request_invalid`: an id in it is invalid.
     """
     if not request.headers.get("content-type", "").lower().startswith("application/json"):
         return None
     try:
         body = await request.body()
-    except RuntimeError:  # it was consumed, and not kept
+    except RuntimeError:  # the body was consumed, and not kept
         return None
     if _REGENERATE not in body and _MESSAGE_ID not in body:
         return None
@@ -58,11 +57,11 @@ def revision_in(body: bytes) -> Revision | None:
     """What a body supersedes.
 
     Raises:
-        FaultError: `request_invalid`: an id in it is none.
+        FaultError: `request_invalid`: an id in it is invalid.
     """
     try:
         given = read_large_json(body)
-    except DAMAGE:  # the endpoint, or its framework, says so
+    except DAMAGE:  # the endpoint, or its framework, reports invalid JSON
         return None
     if not isinstance(given, Mapping):
         return None
@@ -87,7 +86,7 @@ def _ids(messages: Sequence[object] | None) -> tuple[str, ...] | None:
     if messages is None:
         return None
     found = (message.get("id") for message in messages if isinstance(message, Mapping))
-    return tuple(one for one in found if isinstance(one, str) and is_id(one))  # of others nothing can be stored
+    return tuple(one for one in found if isinstance(one, str) and is_id(one))  # no store has messages under other ids
 
 
 def _checked(given: object) -> str:

@@ -18,7 +18,7 @@ from ...wire.base import LeftOut
 from ...wire.values import encode_json, normal
 from .message_save import MessageSave
 from .threaded_iterator import ThreadedIterator
-from .user_message import Incoming, check_count, derived_id, message_of
+from .user_message import MessageInput, check_count, derived_id, read_message
 
 __all__ = ["Run"]
 
@@ -147,7 +147,7 @@ class Run:
             counted[_text(unit)] = count
         self._on_loop(lambda: self._stream.usage(**counted))
 
-    def save(self, message: Incoming, *, supersede: bool = False) -> MessageSave:
+    def save(self, message: MessageInput, *, supersede: bool = False) -> MessageSave:
         """Save the user's message, before the reply that answers it: once, however often the request is repeated.
 
         The message is written while the endpoint goes on, and has been written before the reply is saved. To commit it
@@ -185,7 +185,7 @@ class Run:
         self._saved += 1
         text = message if isinstance(message, str) else ""
         names = (self.owner, self.session_id, stream.request.retry_key or self.stream_id, str(self._saved), text)
-        saved, size_bytes, replaced = message_of(message, derived_id(*names))
+        saved, size_bytes, replaced = read_message(message, derived_id(*names))
         if supersede and saved.role is Role.ASSISTANT:
             raise MessageInvalidError(f"{SAVE}: an assistant's message supersedes nothing", operation=SAVE)
         stream.add_message(size_bytes)

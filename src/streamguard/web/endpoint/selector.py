@@ -1,4 +1,4 @@
-"""Where a session's or message's id comes from: `"body.id"`, or a callable of the endpoint's arguments."""
+"""Finds a session's or message's id: by `"body.id"`, or by a callable of the endpoint's arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.requests import Request
 
 from ..misuse import Misuse
-from .field_paths import misled
+from .field_paths import missing_field
 from .signature import EndpointSignature
 
 __all__ = ["Selector", "SelectorSource"]
@@ -26,7 +26,8 @@ class Selector:
     """Finds a value among an endpoint's arguments; checked against its signature when constructed.
 
     Raises:
-        ConfigurationError: it names a parameter the endpoint does not have, or a field that its type does not have.
+        ConfigurationError: it names a parameter that the endpoint does not have, or a field that its type does not
+            have.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Selector:
         self._on_none = on_none
         self._path: list[str] = []
         self._function: Callable[..., object | Awaitable[object]] | None = None
-        known = {name for name in signature.inner.parameters if name != signature.run} | {"request"}
+        known = {name for name in signature.own.parameters if name != signature.run} | {"request"}
         if callable(source):
             self._function = source
             self._names = [
@@ -56,8 +57,8 @@ class Selector:
                 parameters=", ".join(sorted(known)),
             )
         if self._function is None:
-            parameter = signature.inner.parameters.get(self._names[0])
-            hint = misled(object if parameter is None else parameter.annotation, self._path)
+            parameter = signature.own.parameters.get(self._names[0])
+            hint = missing_field(object if parameter is None else parameter.annotation, self._path)
             if hint is not None:
                 raise Misuse.NO_SUCH_FIELD.error(option=option, endpoint=signature.name, source=source, hint=hint)
 
@@ -69,7 +70,7 @@ class Selector:
         return None if source is None else cls(source, option, signature, on_none)
 
     async def find(self, arguments: Mapping[str, object], request: Request) -> object:
-        """The value for one request; None where something on the way is None or missing."""
+        """The value for one request; None if a step of the path is None or missing."""
         values = [request if name == "request" and name not in arguments else arguments[name] for name in self._names]
         if self._function is None:
             walked = _walk(values[0], self._path)
@@ -86,6 +87,6 @@ def _walk(value: object, path: list[str]) -> object:
             value = value.get(part)
         else:
             found = getattr(value, part, None)
-            # Starlette's requests and query parameters are mappings too; there the attribute is what one means.
+            # Starlette's requests and query parameters are mappings too: their attributes come first.
             value = value.get(part) if found is None and isinstance(value, Mapping) else found
     return value

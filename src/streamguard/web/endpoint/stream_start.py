@@ -15,7 +15,7 @@ from ...runtime.request import Ending
 from ...runtime.upkeep.unwatched import attending
 from ...values import Outcome
 from ..guard_context import GuardContext
-from ..headers import merged, stream_headers
+from ..headers import merge_headers, stream_headers
 from ..middleware.exchange import exchange_of
 from ..middleware.request_reader import RequestReader
 from ..misuse import Misuse
@@ -69,7 +69,7 @@ class StreamStart:
                 return await self._hide(launched=False)
             self._reader.keep_for(self._stream)
             result = self._admitted.call.launch(self._context.runtime, self._stream)
-        except BaseException:  # cancelled, say: no producer exists
+        except BaseException:  # cancelled, for example: there is no producer
             self._admitted.slots.release()
             error = FaultError(self._ids.complete(Fault.of(FaultCode.INTERRUPTED)))
             self._context.runtime.idempotent_opening.abandon(self._stream, self._admitted.key, error)
@@ -132,7 +132,7 @@ class StreamStart:
         stream, ids, runtime = self._stream, self._ids, self._context.runtime
         error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
         if stream.finalising:
-            self._context.refused(error, ids)
+            self._context.observe_refusal(error, ids)
         if launched:
             stream.cancel(Ending(Outcome.FAILED, error.fault))
             await self._wait_for_end()
@@ -185,8 +185,10 @@ class StreamStart:
         status_code, background = 200, None
         if injected is not None:
             status_code = injected.status_code or 200
-            headers = merged(headers, injected.raw_headers)
+            headers = merge_headers(headers, injected.raw_headers)
         if returned is not None:
             status_code, background = returned.status_code, returned.background
-            headers = merged(headers, returned.raw_headers, own_type=self._configuration.options.protocol is None)
+            headers = merge_headers(
+                headers, returned.raw_headers, own_type=self._configuration.options.protocol is None
+            )
         return ResponseHead(status_code, headers, background)

@@ -1,4 +1,4 @@
-"""What an endpoint gives to `run.save`, as a message to store."""
+"""Reads the message that an endpoint gives to `run.save`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from ...saving.pending_write import SAVE
 from ...values import MAX_ID_BYTES, is_id
 from ...wire.values import MAX_DEPTH, Json, Replaced, ValueTooLargeError, encode_json, normal, valid_text
 
-__all__ = ["Incoming", "ReadMessage", "check_count", "derived_id", "message_of"]
+__all__ = ["MessageInput", "ReadMessage", "check_count", "derived_id", "read_message"]
 
-Incoming = Message | Mapping[str, object] | BaseModel | str
+MessageInput = Message | Mapping[str, object] | BaseModel | str
 """A `Message`; a UI message of AI SDK, as a mapping or a pydantic model; or a user's text."""
 
 MAX_MESSAGES: Final = 1_000
-"""Messages that one request may have saved: each is written, and kept in memory until it is."""
+"""How many messages one request may save: each is kept in memory until it has been written."""
 MAX_PARTS: Final = 10_000
-"""Parts of one message."""
+"""How many parts one message may have."""
 _DIGITS: Final = 24
 
 
 def derived_id(*names: str) -> str:
-    """A message id made of names: `usr_` and 24 hex digits, the same for the same names."""
+    """A message id made from names: `usr_` and 24 hex digits, the same for the same names."""
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return f"usr_{digest[:_DIGITS]}"
 
 
 def check_count(messages: int) -> None:
-    """Raises `MessageInvalidError` for more messages than one request may bring: no history comes in one by one."""
+    """Raises `MessageInvalidError` for more messages than one request may save: a history is not saved one by one."""
     if messages > MAX_MESSAGES:
         raise _invalid(f"one request brings at most {MAX_MESSAGES} messages")
 
 
 class ReadMessage(NamedTuple):
-    """A message as it is stored, and what had to be replaced in it."""
+    """A message as it is stored, and the values that were replaced in it."""
 
     message: Message
     size_bytes: int
-    """Of its content as JSON."""
+    """The size of its content as JSON."""
     replaced: Sequence[Replaced]
 
 
-def message_of(item: Incoming, fallback_id: str) -> ReadMessage:
-    """The message that `item` is, under `fallback_id` if it has no id of its own. What it holds is made normal.
+def read_message(item: MessageInput, fallback_id: str) -> ReadMessage:
+    """The message of `item`, under `fallback_id` if it has no id of its own, with normal JSON values.
 
     Raises:
-        MessageInvalidError: it is none, or no store could hold its id: a client sent nonsense.
+        MessageInvalidError: the item is no message, or no store can hold its id.
     """
     if isinstance(item, str):
         text = valid_text(item)
@@ -101,10 +101,10 @@ def _ui_message(item: object, fallback_id: str) -> Message:
 
 
 def _fields(model: BaseModel) -> object:
-    """A model without what it leaves unsaid, as JSON where it can be."""
+    """A model without its unset fields, as JSON if it can be."""
     try:
         return model.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
-    except Exception:  # noqa: BLE001 -- its own serializers may raise what they like
+    except Exception:  # noqa: BLE001 -- a model's own serializers may raise any error
         return normal(model).value
 
 

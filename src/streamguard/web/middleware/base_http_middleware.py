@@ -36,9 +36,9 @@ class _Unwritable:
 async def break_connection(send: Send) -> None:
     """Make the server break the connection, from inside a `BaseHTTPMiddleware`.
 
-    `BaseHTTPMiddleware` passes on whatever body it is given, as do others like it around it, and the server cannot
-    write this one. Only for hosts that did not put the layer outside (`Misuse.LAYER_INSIDE` tells them to):
-    `StreamGuard.wrap` needs none of it.
+    `BaseHTTPMiddleware` passes on every body, as do others like it around it, and the server cannot write this one.
+    Only for hosts that did not put the layer outside (`Misuse.LAYER_INSIDE` tells them to): `StreamGuard.wrap` needs
+    none of it.
     """
     await send({"type": "http.response.body", "body": _Unwritable(), "more_body": True})
 

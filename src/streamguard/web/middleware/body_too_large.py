@@ -1,4 +1,4 @@
-"""A request whose body is too large: the error that its reader gets, and the answer, whatever the application does."""
+"""A request whose body is too large: the error that its reader gets, and the guard's answer."""
 
 from __future__ import annotations
 

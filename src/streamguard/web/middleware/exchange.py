@@ -25,7 +25,7 @@ class Placement(Enum):
 
     NOWHERE = "there is none"
     INSIDE = "inside a BaseHTTPMiddleware of the host's"
-    OUTERMOST = "outside everything that could end an answer, as far as can be told"
+    OUTERMOST = "outside every middleware that could end an answer, as far as it can be known"
 
 
 class ResponseState(Enum):
@@ -43,7 +43,7 @@ class Exchange:
     response: ResponseState = ResponseState.WHOLE
     """Unless it is whole, no final body message may go out."""
     headers: RawHeaders = field(default_factory=list)
-    """Ids for whatever answer this exchange gets, also one that is not ours (a host's `HTTPException`)."""
+    """Ids for every answer to this exchange, also one that is not ours (a host's `HTTPException`)."""
     call: ApplicationCall | None = None
     """The call of the application, where the outermost layer made one. None: the server's own call, which ends with
     the connection."""
@@ -52,7 +52,7 @@ class Exchange:
     did."""
     reader: RequestReader | None = None
     """Reads the request; None until our code reads it."""
-    called_in: asyncio.Task[object] | None = None
+    endpoint_task: asyncio.Task[object] | None = None
     """The task in which a guarded endpoint was called for it."""
     placement: Placement = Placement.NOWHERE
     """Where the layer is that this exchange began in."""
@@ -85,5 +85,5 @@ def reader_of(request: Request) -> RequestReader:
         reader = exchange.reader = RequestReader(request.receive, limit=lambda: None, declared=declared)
         request._receive = reader.receive  # noqa: SLF001 -- dependencies hold this very object, and it has no other door
     else:
-        request._receive = reader.below(request.receive)  # noqa: SLF001 -- likewise
+        request._receive = reader.outlasting(request.receive)  # noqa: SLF001 -- likewise
     return reader

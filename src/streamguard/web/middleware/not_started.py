@@ -1,4 +1,4 @@
-"""Why a guard is not running, as far as the scope of a request shows it."""
+"""Why a guard is not running, if the scope of a request shows it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from starlette.types import Scope
 from ..misuse import Misuse
 from .exchange import exchange_of
 
-__all__ = ["not_started_in"]
+__all__ = ["why_not_started"]
 
 _TEST_CLIENT: Final = "testclient"
-"""How Starlette's `TestClient` calls its host."""
+"""The client host of Starlette's `TestClient`."""
 _ASGI_TRANSPORT: Final = ("127.0.0.1", 123)
-"""What `httpx.ASGITransport` gives for its address: a port that no client has."""
+"""The client address of `httpx.ASGITransport`: a port that no client has."""
 
 
-def not_started_in(scope: Scope) -> Misuse | None:
-    """The misuse that a request tells of; None where it tells nothing."""
+def why_not_started(scope: Scope) -> Misuse | None:
+    """The misuse that a request shows; None if it shows none."""
     client = tuple(scope.get("client") or ())
-    if "app_root_path" in scope or exchange_of(scope).mounted:  # only mounts add the first
+    if "app_root_path" in scope or exchange_of(scope).mounted:  # only mounts add this key
         return Misuse.NOT_STARTED_MOUNTED
     if client[:1] == (_TEST_CLIENT,):
         return Misuse.NOT_STARTED_TEST_CLIENT

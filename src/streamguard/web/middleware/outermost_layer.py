@@ -1,4 +1,4 @@
-"""The guard's ASGI middleware, outside every other: what must hold whatever middlewares the host has."""
+"""The guard's ASGI middleware, outside every middleware of the host's: what must hold whichever those are."""
 
 from __future__ import annotations
 
@@ -88,8 +88,7 @@ class _LayeredExchange:
         """The answer to a body that is too large, once one was refused."""
 
     def endpoint(self) -> Guarded | None:
-        """The guarded endpoint that the request is for, as far as known now; None for a request that is none of
-        ours."""
+        """The guarded endpoint that the request is for, as far as it is known now; None for every other request."""
         return guarded_endpoint(self._scope, self._routes)
 
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -138,7 +138,7 @@ class RequestReader:
                 continue
             await self._read()
 
-    def below(self, receive: Receive) -> Receive:
+    def outlasting(self, receive: Receive) -> Receive:
         """The `receive` of a request that layers in between have wrapped as `receive`, made to last as long as the
         stream.
 
@@ -152,7 +152,7 @@ class RequestReader:
             try:
                 return await receive()
             except Exception as exc:
-                if self.refused and not isinstance(exc, BodyTooLargeError):  # a group around it, say
+                if self.refused and not isinstance(exc, BodyTooLargeError):  # in an exception group, for example
                     raise BodyTooLargeError from exc
                 raise
 

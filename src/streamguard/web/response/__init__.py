@@ -1,1 +1,1 @@
-"""One HTTP exchange: the request as it is read, and the response through which one client views one stream."""
+"""The responses: the one through which a client views a stream, a resumed view, and those without a stream."""

@@ -7,31 +7,31 @@ from starlette.responses import Response
 from ...faults import Fault
 from ..headers import RawHeaders
 
-__all__ = ["bare", "fault_response", "nothing_more"]
+__all__ = ["empty_response", "fault_response", "no_content"]
 
 
 def fault_response(fault: Fault, headers: RawHeaders, *, work_started: bool = False) -> Response:
-    """The HTTP answer of a failure: its status and its envelope.
+    """The HTTP response of a fault: its status and its envelope.
 
-    `work_started` tells OpenAI's and Anthropic's SDKs not to send the request again by themselves.
+    With `work_started`, OpenAI's and Anthropic's SDKs do not retry the request by themselves.
     """
     response = Response(fault.envelope(), status_code=fault.status, media_type="application/json")
     more = [(b"cache-control", b"no-store"), *headers]
-    told = fault.retry_after_seconds
-    if (told is not None and fault.status in (409, 429, 503)) or (fault.retryable and fault.status in (429, 503)):
-        more.append((b"retry-after", str(told or 1).encode()))
+    seconds = fault.retry_after_seconds
+    if (seconds is not None and fault.status in (409, 429, 503)) or (fault.retryable and fault.status in (429, 503)):
+        more.append((b"retry-after", str(seconds or 1).encode()))
     if work_started:
         more.append((b"x-should-retry", b"false"))
     response.raw_headers.extend(more)
     return response
 
 
-def nothing_more(headers: RawHeaders) -> Response:
-    """204, which nobody keeps."""
-    return bare(204, [(b"cache-control", b"no-store"), *headers])
+def no_content(headers: RawHeaders) -> Response:
+    """204, which no cache may keep."""
+    return empty_response(204, [(b"cache-control", b"no-store"), *headers])
 
 
-def bare(status_code: int, headers: RawHeaders) -> Response:
+def empty_response(status_code: int, headers: RawHeaders) -> Response:
     """A response without a body, with exactly these headers."""
     response = Response(status_code=status_code)
     response.raw_headers = headers

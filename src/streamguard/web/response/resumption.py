@@ -15,7 +15,7 @@ from ..access.slots import Slot
 from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..response_ids import ResponseIds
-from .plain_responses import bare, nothing_more
+from .plain_responses import empty_response, no_content
 from .stream_response import StreamResponse
 from .view_options import ViewOptions
 
@@ -54,7 +54,7 @@ def resume_response(
                 fields={"reason": found.reason},
             )
         )
-        return nothing_more([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
+        return no_content([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
     meta, after = found.meta, found.after
     runtime.observe(
         Observation(
@@ -69,7 +69,7 @@ def resume_response(
     headers = stream_headers(protocol.media_type, protocol.headers) + ids.headers()
     if request.method == "HEAD":
         slot.release()
-        return bare(200, headers)
+        return empty_response(200, headers)
     # A client with a cursor got ids before, and needs them again.
     options = ViewOptions.of(context, request, binding=meta.binding, ids=protocol.ids_by_default or has_cursor)
     return StreamResponse(

@@ -1,4 +1,4 @@
-"""What a client's view of a stream looks like, apart from what is said in it."""
+"""How a client's view of a stream is written, apart from the stream's own events."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["ViewOptions"]
 
 
 class ViewOptions(NamedTuple):
-    """Of one response."""
+    """The options of one response."""
 
     ids: bool
     """Whether blocks carry ids."""
     keep_alive: bytes
-    """What goes out while nothing is said."""
+    """What is sent while the stream is silent."""
 
     @classmethod
     def of(cls, context: GuardContext, request: Request, *, binding: str, ids: bool) -> ViewOptions:
-        """For a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` decide on ids, else `ids`."""
-        asked = request.query_params.get("ids", "")
-        ids = {"1": True, "true": True, "0": False, "false": False}.get(asked, ids)
+        """The options for a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` override `ids`."""
+        requested = request.query_params.get("ids", "")
+        ids = {"1": True, "true": True, "0": False, "false": False}.get(requested, ids)
         return cls(ids, context.endpoints.keep_alive(binding, ids=ids))

@@ -1,1 +1,1 @@
-"""The guard's own routes, and what each answers."""
+"""The guard's own routes: their answers, and their installation in an application."""

@@ -1,4 +1,4 @@
-"""The response that sends a stream's logged text, a slice at a time."""
+"""The response that sends a stream's logged text in pieces."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Installations:
         if any(isinstance(route, GuardRoute) and route.prefix == prefix for route in routes):
             raise Misuse.PREFIX_TAKEN.error(prefix=prefix)
         add_outermost_layer(app)
-        routes.insert(0, GuardRoute(prefix, answer, self._endpoints, beside=lambda: app.router.routes))
+        routes.insert(0, GuardRoute(prefix, answer, self._endpoints, other_routes=lambda: app.router.routes))
         self._installed = True
         self._remember(app)
         for report in self._check(app):

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 
-__all__ = ["RouteName", "Target", "decoded", "target_of"]
+__all__ = ["RouteName", "RouteTarget", "decode_segment", "target_of"]
 
 
 class RouteName(Enum):
@@ -31,7 +31,7 @@ class RouteName(Enum):
         self.methods: tuple[str, ...] = methods
 
 
-class Target(NamedTuple):
+class RouteTarget(NamedTuple):
     """A route and the ids in its path: still percent-encoded, empty where the route has none."""
 
     route: RouteName
@@ -42,7 +42,7 @@ class Target(NamedTuple):
 _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming": RouteName.STREAMING}
 
 
-def target_of(scope: Scope, prefix: str) -> Target | None:
+def target_of(scope: Scope, prefix: str) -> RouteTarget | None:
     """The target of a request's path under `prefix`, which has no slash at its end and may be empty; None if the path
     is not ours."""
     path = _raw_path(scope)
@@ -50,17 +50,17 @@ def target_of(scope: Scope, prefix: str) -> Target | None:
         return None
     match path[len(prefix) + 1 :].split("/"):
         case ["health", name] if name in _HEALTH:
-            return Target(_HEALTH[name])
+            return RouteTarget(_HEALTH[name])
         case [session] if session:
-            return Target(RouteName.SESSION, session)
+            return RouteTarget(RouteName.SESSION, session)
         case [session, "stream"] if session:
-            return Target(RouteName.RESUME, session)
+            return RouteTarget(RouteName.RESUME, session)
         case [session, "stop"] if session:
-            return Target(RouteName.STOP, session)
+            return RouteTarget(RouteName.STOP, session)
         case [session, "messages"] if session:
-            return Target(RouteName.MESSAGES, session)
+            return RouteTarget(RouteName.MESSAGES, session)
         case [session, "streams", stream, "raw"] if session and stream:
-            return Target(RouteName.RAW, session, stream)
+            return RouteTarget(RouteName.RAW, session, stream)
         case _:
             return None
 
@@ -78,7 +78,7 @@ def _raw_path(scope: Scope) -> str:
     return "/" + "/".join(parts[root.count("/") + 1 :])
 
 
-def decoded(segment: str) -> str:
+def decode_segment(segment: str) -> str:
     """A path segment without its percent-encoding.
 
     Raises:

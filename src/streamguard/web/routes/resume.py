@@ -14,10 +14,10 @@ from ...observations import Signal
 from ...values import MAX_SEQ
 from ..guard_context import GuardContext
 from ..headers import stream_headers
-from ..response.plain_responses import fault_response, nothing_more
+from ..response.plain_responses import fault_response, no_content
 from ..response.resumption import cursor_of, resume_response
 from ..response_ids import ResponseIds
-from .paths import Target
+from .paths import RouteTarget
 from .session_key import session_of
 
 __all__ = ["ResumeRoute"]
@@ -34,7 +34,7 @@ class ResumeRoute:
     def __init__(self, context: GuardContext) -> None:
         self._context = context
 
-    async def answer(self, target: Target, request: Request, ids: ResponseIds) -> Response:
+    async def answer(self, target: RouteTarget, request: Request, ids: ResponseIds) -> Response:
         """The rest of the stream, 204, or a fault: with `?errors=stream` as an event of its own stream."""
         in_stream = request.query_params.get("errors") == "stream"
         cursor: Cursor | None = None
@@ -43,15 +43,15 @@ class ResumeRoute:
             if in_stream and cursor is not None and cursor.seq == MAX_SEQ:
                 # The end cursor of a fault in a stream. It is answered before authentication: otherwise a browser that
                 # must not come back would get another fault, again and again.
-                return nothing_more([*ids.headers(), (b"x-resume-reason", b"finished")])
+                return no_content([*ids.headers(), (b"x-resume-reason", b"finished")])
             return await self._resume(target, request, cursor, ids)
         except FaultError as exc:
-            fault = self._context.refused(exc, ids, signal=Signal.RESUME_REFUSED)
+            fault = self._context.observe_refusal(exc, ids, signal=Signal.RESUME_REFUSED)
             if in_stream:
                 return self._fault_in_stream(fault, cursor, ids)
             return fault_response(fault, ids.headers())
 
-    async def _resume(self, target: Target, request: Request, cursor: Cursor | None, ids: ResponseIds) -> Response:
+    async def _resume(self, target: RouteTarget, request: Request, cursor: Cursor | None, ids: ResponseIds) -> Response:
         context = self._context
         key, _ = await session_of(context, target, request, ids)
         context.limits.reads.spend(key.owner)

@@ -12,11 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from ..application.route_tree import matches
 from ..endpoint_registry import EndpointRegistry
-from .paths import Target, target_of
+from .paths import RouteTarget, target_of
 
 __all__ = ["Answer", "GuardRoute"]
 
-Answer = Callable[[Target, Request], Awaitable[Response]]
+Answer = Callable[[RouteTarget, Request], Awaitable[Response]]
 """Answers a request to one of the routes."""
 
 
@@ -34,7 +34,7 @@ class GuardRoute(BaseRoute):
         answer: Answer,
         endpoints: EndpointRegistry,
         *,
-        beside: Callable[[], Iterable[BaseRoute]] = tuple,
+        other_routes: Callable[[], Iterable[BaseRoute]] = tuple,
     ) -> None:
         self.prefix = prefix
         self.path: str = prefix + "/{session}"
@@ -43,7 +43,7 @@ class GuardRoute(BaseRoute):
         self.answer = answer
         self.endpoints = endpoints
         """The endpoints of the guard whose routes these are."""
-        self._beside = beside
+        self._other_routes = other_routes
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Full for our paths and methods; partial for our paths with another method; none otherwise."""
@@ -58,7 +58,7 @@ class GuardRoute(BaseRoute):
 
     def _belongs_to_host(self, scope: Scope) -> bool:
         """Whether another route spells out this path or this host name, or answers OPTIONS."""
-        for route in self._beside():
+        for route in self._other_routes():
             if isinstance(route, Host):
                 if "{" not in route.host and route.matches(scope)[0] is Match.FULL:
                     return True

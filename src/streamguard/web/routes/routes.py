@@ -10,10 +10,10 @@ from ...faults import Fault, FaultCode
 from ..guard_context import GuardContext
 from ..headers import request_id_of
 from ..middleware.exchange import exchange_of
-from ..response.plain_responses import fault_response, nothing_more
+from ..response.plain_responses import fault_response, no_content
 from ..response_ids import ResponseIds
 from .health import HEALTH_ROUTES, health_response
-from .paths import RouteName, Target
+from .paths import RouteName, RouteTarget
 from .resume import ResumeRoute
 from .session import SessionRoutes
 
@@ -28,7 +28,7 @@ class Routes:
         self._resume = ResumeRoute(context)
         self._session = SessionRoutes(context)
 
-    async def __call__(self, target: Target, request: Request) -> Response:
+    async def __call__(self, target: RouteTarget, request: Request) -> Response:
         """The answer; failures are answers too.
 
         Raises:
@@ -38,7 +38,7 @@ class Routes:
         exchange_of(request.scope).headers = ids.headers()
         allow = (b"allow", ", ".join((*target.route.methods, "OPTIONS")).encode())
         if request.method == "OPTIONS":
-            return nothing_more([*ids.headers(), allow])
+            return no_content([*ids.headers(), allow])
         if request.method not in target.route.methods:
             fault = Fault.of(FaultCode.REQUEST_INVALID, status=405, reason="method_not_allowed")
             return fault_response(ids.complete(fault), [*ids.headers(), allow])
@@ -50,4 +50,4 @@ class Routes:
         try:
             return await self._session.answer(target, request, ids)
         except FaultError as exc:
-            return fault_response(self._context.refused(exc, ids), ids.headers())
+            return fault_response(self._context.observe_refusal(exc, ids), ids.headers())

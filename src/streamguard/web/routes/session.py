@@ -14,12 +14,12 @@ from ...values import SessionKey, StreamRef, is_stream_id
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext
 from ..headers import RawHeaders
-from ..response.plain_responses import bare, nothing_more
+from ..response.plain_responses import empty_response, no_content
 from ..response_ids import ResponseIds
 from .download import LogDownload
 from .json_response import json_response, large_json_response
 from .message_page import page_of
-from .paths import RouteName, Target
+from .paths import RouteName, RouteTarget
 from .quota_status import status_of
 from .saved_messages import SavedMessages
 from .session_key import session_of
@@ -35,7 +35,7 @@ class SessionRoutes:
         self._context = context
         self._messages = SavedMessages(context)
 
-    async def answer(self, target: Target, request: Request, ids: ResponseIds) -> Response:
+    async def answer(self, target: RouteTarget, request: Request, ids: ResponseIds) -> Response:
         """The answer to one request.
 
         Raises:
@@ -47,7 +47,7 @@ class SessionRoutes:
         key, identity = await session_of(self._context, target, request, ids)
         if changes:
             if identity.is_new:  # made for this request: there is nothing to stop or to erase
-                return nothing_more(ids.headers())
+                return no_content(ids.headers())
             self._context.limits.changes.spend(key.owner)
         elif target.route in (RouteName.RAW, RouteName.MESSAGES):
             self._context.limits.reads.spend(key.owner)
@@ -82,12 +82,12 @@ class SessionRoutes:
         await self._context.runtime.sessions.erase(key, longest_stream_seconds=longest)
         await self._messages.erase(key)
         self._observe(Signal.SESSION_ERASED, None, ids)
-        return nothing_more(ids.headers())
+        return no_content(ids.headers())
 
     async def _stop(self, key: SessionKey, request: Request, ids: ResponseIds) -> Response:
         stopped = await self._context.runtime.sessions.stop(key, await stop_target_of(request))
         if stopped is None:
-            return nothing_more(ids.headers())
+            return no_content(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
         self._observe(Signal.STOP_REQUESTED, stopped.ref, ids)
         document = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
@@ -103,7 +103,7 @@ class SessionRoutes:
                 headers.append((b"x-streamguard-notice", FaultCode.STORE_UNAVAILABLE.encode()))
         return await large_json_response(await self._messages.read(key, page, last), headers)
 
-    async def _raw(self, key: SessionKey, target: Target, request: Request, ids: ResponseIds) -> Response:
+    async def _raw(self, key: SessionKey, target: RouteTarget, request: Request, ids: ResponseIds) -> Response:
         if not is_stream_id(target.stream):
             raise FaultError(Fault.of(FaultCode.NOT_FOUND))
         runtime = self._context.runtime
@@ -124,7 +124,7 @@ class SessionRoutes:
         if request.method == "HEAD":
             slot.release()
             await text.aclose()
-            return bare(200, headers)
+            return empty_response(200, headers)
         return LogDownload(text, slot, headers=headers, send_seconds=runtime.settings.viewer_send_seconds)
 
     def _observe(self, signal: Signal, ref: StreamRef | None, ids: ResponseIds) -> None:

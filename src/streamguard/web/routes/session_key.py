@@ -12,7 +12,7 @@ from ..access.identity import Identity
 from ..guard_context import GuardContext
 from ..middleware.exchange import exchange_of
 from ..response_ids import ResponseIds
-from .paths import Target, decoded
+from .paths import RouteTarget, decode_segment
 
 __all__ = ["OwnedSession", "session_of"]
 
@@ -24,7 +24,7 @@ class OwnedSession(NamedTuple):
     identity: Identity
 
 
-async def session_of(context: GuardContext, target: Target, request: Request, ids: ResponseIds) -> OwnedSession:
+async def session_of(context: GuardContext, target: RouteTarget, request: Request, ids: ResponseIds) -> OwnedSession:
     """The session of a request. `ids` get its id.
 
     Raises:
@@ -32,6 +32,6 @@ async def session_of(context: GuardContext, target: Target, request: Request, id
     """
     identity = await context.owner(request)
     context.limits.check_call(identity, request)
-    ids.session_id = checked_session_id(decoded(target.session))
+    ids.session_id = checked_session_id(decode_segment(target.session))
     exchange_of(request.scope).headers = ids.headers()
     return OwnedSession(SessionKey(str(identity), ids.session_id), identity)
