@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streamguard import StreamGuard
 from streamguard.values import SessionKey
+from streamguard.web.middleware.exchange import exchange_of
+from streamguard.web.middleware.request_reader import RequestReader
 from tests.harness.sse import open_sse
 from tests.harness.waiting import wait_until_async
 
@@ -408,12 +410,12 @@ async def test_a_resume_does_not_keep_what_its_client_sends() -> None:
 
     app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
     guard.install(app, "/api/chat")
-    intakes: list[object] = []
+    readers: list[RequestReader | None] = []
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
         if scope["type"] == "http" and scope["method"] == "GET":
-            intakes.append(scope["streamguard.exchange"].intake)
+            readers.append(exchange_of(scope).reader)
 
     async with serving(noting) as port:  # noqa: SIM117 -- the server must outlive its client
         async with open_sse(port, "/chat?s=s", method="POST", headers=USER) as tab:
@@ -428,8 +430,9 @@ async def test_a_resume_does_not_keep_what_its_client_sends() -> None:
             answer = b""
             while b"two" not in answer:
                 answer += await asyncio.wait_for(reader.read(65_536), 10)
-            await wait_until_async(lambda: bool(intakes), description="the resume is through")
+            await wait_until_async(lambda: bool(readers), description="the resume is through")
             writer.close()
             await tab.read_rest()
-    (intake,) = intakes
-    assert not intake._pieces  # type: ignore[attr-defined]
+    (read_by,) = readers
+    assert read_by is not None
+    assert not read_by._buffered
