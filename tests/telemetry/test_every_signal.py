@@ -1,0 +1,405 @@
+"""Every signal, provoked through the public surface: an observer that is given to a guard is told each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+
+from streamguard import Observation, Settings, Signal, StoreCorruptError, StreamGuard
+from streamguard.messages import MemoryMessageStore
+from streamguard.quota import CallableQuota, MemoryQuotaStore, Quota, QuotaCall
+from streamguard.stores import NewStream, StreamStore
+from streamguard.stores.memory import MemoryStore
+from streamguard.testing import Answer, FaultyMessageStore, FaultyStore, GuardedApp
+from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
+from tests.web.serving import USER, user_of
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+LIMIT: Final = Quota(10, "day", "requests")
+QUICK: Final[dict[str, Any]] = {
+    "drain_seconds": 0.2,
+    "lease_seconds": 1.0,
+    "heartbeat_seconds": 0.1,
+    "sweep_seconds": 0.05,
+    "outbox_seconds": 0.05,
+    "outbox_retry_seconds": 0.05,
+    "save_visible_seconds": 0.1,
+    "save_total_seconds": 0.2,
+    "settle_visible_seconds": 0.1,
+    "quota_seconds": 0.2,
+    "breaker_probe_seconds": 0.05,
+    "registration_seconds": 0.2,
+    "append_deadline_seconds": 0.2,
+}
+"""Nobody waits for a clock longer than a test has to."""
+
+
+class Told:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.observations: list[Observation] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, observation: Observation) -> None:
+        self.observations.append(observation)
+        self._more.set()
+
+    async def of(self, signal: Signal) -> Observation:
+        """Wait for the first of a kind."""
+        async with asyncio.timeout(20):
+            while not (found := [seen for seen in self.observations if seen.name is signal]):
+                self._more.clear()
+                await self._more.wait()
+        return found[0]
+
+
+class Worker:
+    """An application with one guard and one endpoint, `POST /api/chat?id=`, which goes as far as the test says."""
+
+    def __init__(
+        self,
+        store: StreamStore | None = None,
+        *,
+        quota: Quota | None = None,
+        quotas: Any = None,
+        installed: bool = True,
+        debug: bool = False,
+        messages: Any = None,
+        **settings: Any,
+    ) -> None:
+        self.told = Told()
+        self.go = asyncio.Event()
+        """The endpoint ends."""
+        self.fails = False
+        self.deaf = False
+        self.guard = StreamGuard(
+            store or MemoryStore(),
+            authenticate=user_of,
+            messages=messages,
+            quota=quotas,
+            observers=(self.told,),
+            settings=Settings.model_validate({**QUICK, **settings}),
+            debug=debug,
+        )
+
+        @self.guard.stream("request.query_params.id", binding="chat", quota=quota, on_conflict="reject")
+        async def chat(request: Request) -> AsyncIterator[str]:
+            yield "one "
+            if self.fails:
+                raise RuntimeError("the model failed")
+            while not self.go.is_set():
+                try:
+                    await self.go.wait()
+                except asyncio.CancelledError:
+                    if not self.deaf:
+                        raise
+            yield "two"
+
+        self.app = Starlette(routes=[Route("/api/chat", chat, methods=["POST"])], lifespan=self.guard.lifespan)
+        if installed:
+            self.guard.install(self.app, "/api/chat")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[GuardedApp]:
+        async with GuardedApp(self.app, self.guard, headers=USER) as chat:
+            try:
+                yield chat
+            finally:
+                self.go.set()
+
+    async def whole(self, chat: GuardedApp) -> Answer:
+        self.go.set()
+        answer = await asked(chat)
+        await answer.rest()
+        await chat.ended(answer)
+        return answer
+
+
+async def asked(chat: GuardedApp) -> Answer:
+    """An answer that has begun."""
+    answer = await chat.post({}, path="/api/chat?id=s")
+    await answer.read(2)
+    return answer
+
+
+# -- scenarios: each gives what was told when its signal came ----------------------------------------------------------
+
+
+async def answered(signal: Signal) -> Observation:
+    worker = Worker(messages=MemoryMessageStore())
+    async with worker.running() as chat:
+        await worker.whole(chat)
+    return await worker.told.of(signal)
+
+
+async def store_away(signal: Signal) -> Observation:
+    worker = Worker()
+    async with worker.running() as chat:
+        chat.store.fail()
+        worker.go.set()
+        answer = await asked(chat)
+        await answer.rest()
+        await worker.told.of(Signal.BREAKER_OPENED)
+        chat.store.heal()
+        await worker.told.of(Signal.BREAKER_CLOSED)
+        await chat.ended(answer)
+    return await worker.told.of(signal)
+
+
+async def taken_over(signal: Signal) -> Observation:
+    """By another worker that thinks this one dead."""
+    store = MemoryStore()
+    worker = Worker(store)
+    async with worker.running() as chat:
+        answer = await asked(chat)
+        assert answer.stream_id is not None
+        ref = StreamRef(SessionKey("ann", "s"), answer.stream_id)
+        await store.take_over(ref, lease_seconds=60.0, force=True)
+        return await worker.told.of(signal)
+
+
+async def resumed(signal: Signal) -> Observation:
+    worker = Worker()
+    async with worker.running() as chat:
+        await asked(chat)
+        again = await chat.resume("s")
+        assert again.status == 200
+        return await worker.told.of(signal)
+
+
+async def nothing_to_resume(signal: Signal) -> Observation:
+    worker = Worker()
+    async with worker.running() as chat:
+        assert (await chat.resume("unknown")).status == 204
+        return await worker.told.of(signal)
+
+
+async def resume_of_another(signal: Signal) -> Observation:
+    worker = Worker()
+    async with worker.running() as chat:
+        assert (await chat.resume("s", after="not a cursor")).status == 400
+        return await worker.told.of(signal)
+
+
+async def stopped(signal: Signal) -> Observation:
+    worker = Worker()
+    async with worker.running() as chat:
+        await asked(chat)
+        assert (await chat.stop("s")).status == 202
+        return await worker.told.of(signal)
+
+
+async def erased(signal: Signal) -> Observation:
+    worker = Worker()
+    async with worker.running() as chat:
+        await worker.whole(chat)
+        assert (await chat.delete("s")).status == 204
+        return await worker.told.of(signal)
+
+
+async def failed(signal: Signal) -> Observation:
+    worker = Worker()
+    worker.fails = True
+    async with worker.running() as chat:
+        await worker.whole(chat)
+        return await worker.told.of(signal)
+
+
+async def viewer_of_another_worker(signal: Signal) -> Observation:
+    """Who views the stream of a worker on a worker that ends is cut, to come back elsewhere."""
+    store = MemoryStore()
+    writing, viewing = Worker(store), Worker(store)
+    async with writing.running() as writer:
+        await asked(writer)
+        async with viewing.running() as viewer:
+            again = await viewer.resume("s")
+            assert (await again.read(1)) != []
+            await viewing.guard.drain()
+            return await viewing.told.of(signal)
+
+
+async def left_by_a_dead_worker(signal: Signal) -> Observation:
+    store = MemoryStore()
+    new = NewStream(StreamRef(SessionKey("ann", "s"), new_stream_id()), new_message_id(), "ui-message", "chat", "")
+    await store.register(new, lease_seconds=0.001, ttl_seconds=60.0, limit=None)
+    worker = Worker(store)
+    async with worker.running():
+        await worker.guard.reconcile(patience=False)
+        return await worker.told.of(signal)
+
+
+async def database_away(signal: Signal) -> Observation:
+    messages = FaultyMessageStore(MemoryMessageStore())
+    worker = Worker(messages=messages)
+    async with worker.running() as chat:
+        messages.faults.fail()
+        await worker.whole(chat)
+        await worker.told.of(Signal.SAVE_OWED)
+        await worker.told.of(Signal.SAVE_FAILED)  # otherwise the attempt under way could succeed
+        messages.faults.heal()
+        await worker.told.of(Signal.SAVE_RECOVERED)
+    return await worker.told.of(signal)
+
+
+async def database_gone(signal: Signal) -> Observation:
+    messages = FaultyMessageStore(MemoryMessageStore())
+    worker = Worker(messages=messages, max_outbox_attempts=1)
+    async with worker.running() as chat:
+        messages.faults.fail()
+        await worker.whole(chat)
+        return await worker.told.of(signal)
+
+
+async def quota_service_away(signal: Signal) -> Observation:
+    away = True
+
+    async def work(_: QuotaCall) -> None:
+        """Nothing is counted."""
+
+    async def commit(_: QuotaCall) -> None:
+        if away:
+            raise OSError("the service is away")
+
+    worker = Worker(quota=LIMIT, quotas=CallableQuota(work, commit, work))
+    async with worker.running() as chat:
+        ended = await chat.ended(await worker.whole(chat))
+        assert ended.fields["quota"] == "pending"
+        away = False
+        return await worker.told.of(signal)
+
+
+async def reservation_of_a_dead_worker(signal: Signal) -> Observation:
+    now = 1_700_000_000.0
+    quotas = MemoryQuotaStore(clock=lambda: now)
+    ref = StreamRef(SessionKey("ann", "s"), new_stream_id())
+    await quotas.reserve(ref, {"requests": 1}, [LIMIT])
+    now += 2 * quotas.hold_seconds
+    worker = Worker(quota=LIMIT, quotas=quotas)
+    async with worker.running():
+        await worker.guard.reconcile(patience=False)
+        return await worker.told.of(signal)
+
+
+async def told_too_much(signal: Signal) -> Observation:
+    worker = Worker(debug=True)
+    async with worker.running():
+        return await worker.told.of(signal)
+
+
+async def not_installed(signal: Signal) -> Observation:
+    worker = Worker(installed=False)
+    async with worker.running() as chat:
+        await worker.whole(chat)
+        return await worker.told.of(signal)
+
+
+class Torn(FaultyStore):
+    """A store of the host's, one step of which raises what it should not, once."""
+
+    def __init__(self, step: str, error: Exception) -> None:
+        super().__init__(MemoryStore())
+        self._torn: dict[str, Exception] = {step: error}
+
+    async def _pass(self, step: str, call: Callable[[], Awaitable[T]]) -> T:
+        if (error := self._torn.pop(step, None)) is not None:
+            raise error
+        return await super()._pass(step, call)
+
+
+async def record_damaged(signal: Signal) -> Observation:
+    worker = Worker(Torn("expired_leases", StoreCorruptError("torn", operation="expired_leases")), lease_seconds=0.2)
+    async with worker.running():
+        return await worker.told.of(signal)
+
+
+async def store_broken(signal: Signal) -> Observation:
+    worker = Worker(Torn("heartbeat", RuntimeError("a driver that is not installed")))
+    async with worker.running() as chat:
+        await asked(chat)
+        return await worker.told.of(signal)
+
+
+async def endpoint_deaf(signal: Signal) -> Observation:
+    worker = Worker()
+    worker.deaf = True
+    async with worker.running() as chat:
+        await asked(chat)
+        await chat.stop("s")
+        return await worker.told.of(signal)
+
+
+SCENARIOS: Final[dict[Signal, Callable[[Signal], Awaitable[Observation]]]] = {
+    Signal.STREAM_OPENED: answered,
+    Signal.STREAM_ENDED: answered,
+    Signal.STREAM_DEGRADED: store_away,
+    Signal.STREAM_SUPERSEDED: taken_over,
+    Signal.STREAM_RESUMED: resumed,
+    Signal.RESUME_EMPTY: nothing_to_resume,
+    Signal.RESUME_REFUSED: resume_of_another,
+    Signal.STOP_REQUESTED: stopped,
+    Signal.SESSION_ERASED: erased,
+    Signal.FAULT: failed,
+    Signal.VIEWER_CUT: viewer_of_another_worker,
+    Signal.ORPHAN_SETTLED: left_by_a_dead_worker,
+    Signal.REPLY_SAVED: answered,
+    Signal.SAVE_FAILED: database_away,
+    Signal.SAVE_OWED: database_away,
+    Signal.SAVE_BURIED: database_gone,
+    Signal.SAVE_RECOVERED: database_away,
+    Signal.SETTLEMENT_RECOVERED: quota_service_away,
+    Signal.RESERVATION_EXPIRED: reservation_of_a_dead_worker,
+    Signal.BREAKER_OPENED: store_away,
+    Signal.BREAKER_CLOSED: store_away,
+    Signal.STORE_WARNING: told_too_much,
+    Signal.MISUSE: not_installed,
+    Signal.RECORD_UNREADABLE: record_damaged,
+    Signal.DRAIN_STARTED: answered,
+    Signal.DRAIN_ENDED: answered,
+    Signal.ENDPOINT_ABANDONED: endpoint_deaf,
+    Signal.TASK_RESTARTED: store_broken,
+}
+
+OF_A_STREAM: Final = frozenset(Signal) - {
+    Signal.RESUME_EMPTY,
+    Signal.RESUME_REFUSED,
+    Signal.SESSION_ERASED,
+    Signal.BREAKER_OPENED,
+    Signal.BREAKER_CLOSED,
+    Signal.STORE_WARNING,
+    Signal.MISUSE,
+    Signal.RECORD_UNREADABLE,
+    Signal.DRAIN_STARTED,
+    Signal.DRAIN_ENDED,
+    Signal.TASK_RESTARTED,
+}
+"""What is always told of one stream, which it names."""
+
+
+def test_every_signal_has_a_scenario() -> None:
+    assert set(SCENARIOS) == set(Signal)
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        pytest.param(signal, id=signal.name, marks=[pytest.mark.long] if signal is Signal.ENDPOINT_ABANDONED else [])
+        for signal in Signal
+    ],
+)
+async def test_an_observer_is_told(signal: Signal) -> None:
+    seen = await SCENARIOS[signal](signal)
+    assert seen.name is signal
+    if signal in OF_A_STREAM:
+        assert seen.ref is not None
+        assert seen.ref.key.owner == "ann"
