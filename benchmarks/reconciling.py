@@ -21,7 +21,8 @@ from streamguard.reconcile.orphans import OrphanSweep
 from streamguard.reconcile.results import Result
 from streamguard.runtime import LiveStream, Runtime, StreamRequest
 from streamguard.settings import Settings
-from streamguard.stores.records import NOTHING_CONSUMED, Append, AppendReply, NewStream
+from streamguard.stores.appends import Append, AppendReply
+from streamguard.stores.records import NOTHING_CONSUMED, NewStream
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.registrations import Registered
 from streamguard.values import EventKind, SessionKey, StreamRef, Usage, new_message_id, new_stream_id

@@ -10,8 +10,10 @@ from weakref import WeakSet
 from .errors import ConfigurationError
 from .quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore, RedisQuotaStore
 from .settings import Settings
-from .stores import RedisClient, StreamStore
+from .stores import RedisClient, StreamLog, StreamStore
+from .stores.abilities import Ability, require
 from .stores.memory import MemoryStore
+from .stores.partial import complete
 from .stores.redis import RedisStore
 from .stores.schemes import factory_of
 
@@ -32,23 +34,31 @@ class Backends:
         ConfigurationError: it is neither, or a URL that cannot be used.
     """
 
-    def __init__(self, given: str | StreamStore, settings: Settings) -> None:
-        if not isinstance(given, (str, StreamStore)):
+    def __init__(self, given: str | StreamLog, settings: Settings) -> None:
+        if not isinstance(given, (str, StreamLog)):
             raise _unusable(given)
         self._given = given
         self._client: RedisClient | None = None
         """Of the quota store."""
-        self._make: Callable[[], StreamStore] = _maker(given, settings)
-        self._store: StreamStore = self._make()
+        self._make: Callable[[], StreamLog] = _maker(given, settings)
+        self._store: StreamLog = self._make()
         """The latest. Nothing is connected when it is made: a URL that cannot be used is found here."""
-        self._memory_quota: tuple[StreamStore, MemoryQuotaStore] | None = None
+        self._memory_quota: tuple[MemoryStore, MemoryQuotaStore] | None = None
         """Beside that memory store: where it is used again, reservations last as long as the streams they are for."""
 
     def streams(self) -> StreamStore:
         """The stream store, not started. From now on it is in use."""
         _USERS.add(self)
         self._store = self._make()
-        return self._store
+        return complete(self._store)
+
+    def require(self, ability: Ability) -> None:
+        """Check that the stream store has the roles for something.
+
+        Raises:
+            ConfigurationError: it lacks some.
+        """
+        require(self._store, ability)
 
     def hand_back(self) -> bool:
         """This guard no longer uses its stream store. Gives whether another running guard does: it stays open then."""
@@ -100,15 +110,15 @@ class _Users:
         with self._lock:
             self._running.discard(backends)
             # Two guards with one URL have a store each, though the text is the same object.
-            return isinstance(store, StreamStore) and any(one._given is store for one in self._running)  # noqa: SLF001
+            return isinstance(store, StreamLog) and any(one._given is store for one in self._running)  # noqa: SLF001
 
 
 _USERS: Final = _Users()
 
 
-def _maker(given: str | StreamStore, settings: Settings) -> Callable[[], StreamStore]:
+def _maker(given: str | StreamLog, settings: Settings) -> Callable[[], StreamLog]:
     """What makes the store of a URL, or gives the one that was given."""
-    if isinstance(given, StreamStore):
+    if isinstance(given, StreamLog):
         return lambda: given
     factory = factory_of(given)
     return lambda: factory(given, settings)

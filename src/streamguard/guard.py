@@ -29,7 +29,8 @@ from .runtime import (
     SaveOption,
 )
 from .settings import Settings
-from .stores.store import StreamStore
+from .stores import StreamLog, StreamStore
+from .stores.abilities import Ability
 from .web.access.authenticate import check_authenticate
 from .web.access.identity import Authenticate
 from .web.application.route_tree import routes_of
@@ -81,7 +82,7 @@ class StreamGuard:
 
     def __init__(
         self,
-        store: str | StreamStore = "memory://",
+        store: str | StreamLog = "memory://",
         *,
         authenticate: Authenticate | _NotGiven = _NOT_GIVEN,
         messages: MessageStore | Save | None = None,
@@ -98,6 +99,9 @@ class StreamGuard:
             debug = self._settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
         if debug is not self._settings.debug:
             self._settings = self._settings.model_copy(update={"debug": debug})
+        self._backends = Backends(store, self._settings)
+        if messages is not None:
+            self._backends.require(Ability.SAVES)
         bindings = Bindings(messages)
         if quota is not None and not isinstance(quota, QuotaService):
             raise ConfigurationError(
@@ -106,7 +110,7 @@ class StreamGuard:
             )
         own_quota = quota is not None and not isinstance(quota, QuotaStore)
         self._lifetime = Lifetime(
-            Backends(store, self._settings),
+            self._backends,
             self._settings,
             authenticate=authenticate,
             bindings=bindings,
@@ -305,7 +309,13 @@ class StreamGuard:
             client_version=client_version,
         )
         options.check()
-
+        self._backends.require(Ability.ENDPOINTS)
+        if save is not None and save is not False:
+            self._backends.require(Ability.SAVES)
+        if quota is not None and quota is not False:
+            self._backends.require(Ability.QUOTAS)
+        if options.abandon_after(self._settings) is not None:
+            self._backends.require(Ability.ABANDONMENT)
         return EndpointDecorator(self._context, options)
 
     # -- routes -------------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from streamguard.reconcile.orphans import LOOKS_SHARED, OrphanSweep
 from streamguard.reconcile.reconciler import Reconciler
 from streamguard.reconcile.results import Duty, Report, Result, Step, Treated
 from streamguard.runtime import Bindings
+from streamguard.stores.appends import Append
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import Append, NewStream, Partition, Seal
+from streamguard.stores.records import NewStream, Partition, Seal
 from streamguard.stores.store import StreamStore
 from streamguard.testing._stream_store.outbox import owing
 from streamguard.testing._stream_store.steps import epoch_of, registered, try_register

@@ -9,7 +9,8 @@ from copy import copy
 from typing import TypeVar
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.records import AppendReply, AppendRequest, Hint
+from streamguard.stores.appends import AppendReply, AppendRequest
+from streamguard.stores.records import Hint
 from streamguard.stores.store import StreamStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import StreamRef

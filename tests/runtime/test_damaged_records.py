@@ -10,8 +10,9 @@ import pytest
 from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.observations import Signal
 from streamguard.runtime.request import Ending
+from streamguard.stores.appends import AppendReply, AppendRequest
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import NOTHING_CONSUMED, AppendReply, AppendRequest
+from streamguard.stores.records import NOTHING_CONSUMED
 from streamguard.stores.store import StreamStore
 from streamguard.testing._passing import PassingStore
 from streamguard.values import Outcome, SessionKey, StreamRef, Usage

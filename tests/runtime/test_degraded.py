@@ -11,8 +11,9 @@ from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.runtime import FirstItem, LiveStream
 from streamguard.runtime.request import Ending
+from streamguard.stores.appends import AppendReply
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import AppendReply, Status
+from streamguard.stores.records import Status
 from streamguard.values import EventKind, Outcome, SessionKey, StreamState
 
 from ..harness.waiting import wait_until_async

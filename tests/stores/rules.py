@@ -9,18 +9,8 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from streamguard.errors import LogBrokenError
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.records import (
-    UNTOLD,
-    Append,
-    AppendReply,
-    Close,
-    LostLog,
-    NewStream,
-    Seal,
-    SessionRecord,
-    Status,
-    TakeoverReply,
-)
+from streamguard.stores.appends import Append, AppendReply
+from streamguard.stores.records import UNTOLD, Close, LostLog, NewStream, Seal, SessionRecord, Status, TakeoverReply
 from streamguard.stores.registrations import Full, Registered, StopReply, Withdrawn
 from streamguard.stores.store import StreamStore
 from streamguard.values import (

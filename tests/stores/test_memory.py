@@ -8,8 +8,9 @@ import tracemalloc
 
 import pytest
 
+from streamguard.stores.appends import Append
 from streamguard.stores.memory import MemoryStore
-from streamguard.stores.records import Append, RequestClaim
+from streamguard.stores.records import RequestClaim
 from streamguard.stores.store import StreamStore
 from streamguard.testing import StreamStoreSuite
 from streamguard.testing._stream_store.outbox import owing

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from streamguard.errors import LogBrokenError, StoreUnavailableError
-from streamguard.stores.records import Append, AppendReply, Close, Status
+from streamguard.stores.appends import Append, AppendReply
+from streamguard.stores.records import Close, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
 from streamguard.stores.redis.scripts import Scripts

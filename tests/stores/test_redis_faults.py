@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streamguard.errors import StoreUnavailableError
-from streamguard.stores.records import Append, Status
+from streamguard.stores.appends import Append
+from streamguard.stores.records import Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.registrations import Registered
 from streamguard.testing._stream_store.steps import (

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine
 
 from streamguard.faults import Fault, FaultCode
+from streamguard.stores.appends import AppendReply
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import (
-    AppendReply,
     Erasure,
     NewStream,
     OutboxEntry,

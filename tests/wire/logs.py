@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from streamguard.stores.records import Append, Status
+from streamguard.stores.appends import Append
+from streamguard.stores.records import Status
 from streamguard.stores.store import StreamStore
 from streamguard.values import START, Event, EventKind, Position, StreamRef
 

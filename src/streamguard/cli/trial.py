@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from ..errors import StoreError
-from ..stores.records import Append, Close, Hint, NewStream, RequestClaim, Seal, Status, Terminal
+from ..stores.appends import Append
+from ..stores.records import Close, Hint, NewStream, RequestClaim, Seal, Status, Terminal
 from ..stores.registrations import Registered
 from ..stores.store import StreamStore
 from ..values import (

@@ -13,11 +13,8 @@ A stream store is one class that has one or more *roles*. One is required, the o
 `StreamStore` is all of them; `MemoryStore` and `RedisStore` are such stores.
 """
 
+from .appends import Append, AppendCache, AppendReply, AppendRequest
 from .records import (
-    Append,
-    AppendCache,
-    AppendReply,
-    AppendRequest,
     ClaimState,
     Close,
     Erasure,

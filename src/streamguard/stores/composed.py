@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
+from .appends import AppendReply, AppendRequest
 from .records import (
     NOTHING_CONSUMED,
-    AppendReply,
-    AppendRequest,
     Close,
     Erasure,
     Hint,

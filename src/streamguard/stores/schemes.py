@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, unquote
 
 from ..errors import ConfigurationError
 from ..settings import Settings
+from .partial import complete
+from .roles.stream_log import StreamLog
 from .store import StreamStore
 
 __all__ = [
@@ -38,8 +40,8 @@ through all that is installed, and no other package can take their place."""
 class StoreFactory(Protocol):
     """Makes a stream store for a URL: what the entry point of a scheme names."""
 
-    def __call__(self, url: str, settings: Settings, /) -> StreamStore:
-        """A store that is not started; nothing is connected yet.
+    def __call__(self, url: str, settings: Settings, /) -> StreamLog:
+        """A store, with as many roles as it has, that is not started; nothing is connected yet.
 
         A guard calls it when it is constructed, to find a URL that cannot be used, and each time it starts.
 
@@ -84,12 +86,12 @@ def scheme_of(url: str) -> str | None:
 
 
 def make_store(url: str, settings: Settings) -> StreamStore:
-    """The stream store that a URL names, not started.
+    """The stream store that a URL names, not started; roles that it lacks have nothing to give.
 
     Raises:
         ConfigurationError: the URL cannot be used, its scheme is nobody's, or the package that has it is broken.
     """
-    return factory_of(url)(url, settings)
+    return complete(factory_of(url)(url, settings))
 
 
 def factory_of(url: str) -> StoreFactory:
@@ -154,7 +156,7 @@ class _ForeignFactory:
         except Exception as exc:
             raise ConfigurationError(f"{self._told} cannot be loaded from {self._value}: {_text(exc)}") from exc
 
-    def __call__(self, url: str, settings: Settings, /) -> StreamStore:
+    def __call__(self, url: str, settings: Settings, /) -> StreamLog:
         make = self._make
         if not callable(make):
             raise ConfigurationError(f"{self._told} is broken: {self._value} is not callable; it names a StoreFactory")
@@ -162,9 +164,9 @@ class _ForeignFactory:
             store: object = make(url, settings)
         except Exception as exc:  # noqa: BLE001 -- another package's code
             _refused(f"{self._told} cannot be made", exc, url)
-        if not isinstance(store, StreamStore):
+        if not isinstance(store, StreamLog):
             raise ConfigurationError(
-                f"{self._told} is broken: {self._value} made a {type(store).__name__}, which is no StreamStore"
+                f"{self._told} is broken: {self._value} made a {type(store).__name__}, which is no StreamLog"
             )
         return store
 

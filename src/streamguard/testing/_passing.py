@@ -8,11 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from ..messages import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
+from ..stores.appends import AppendReply, AppendRequest
 from ..stores.damage import Unreadable
 from ..stores.records import (
     NOTHING_CONSUMED,
-    AppendReply,
-    AppendRequest,
     Close,
     Erasure,
     Hint,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...saving.end_steps import EndResult
 from ...settings import Settings
-from ...stores.records import AppendReply, Close, Seal, Status, Terminal
+from ...stores.appends import AppendReply
+from ...stores.records import Close, Seal, Status, Terminal
 from ...stores.store import StreamStore
 from ...values import StreamRef
 from ...wire.base import WireProtocol

@@ -6,7 +6,8 @@ from functools import partial
 
 from ...observations import Observer
 from ...saving.end_steps import EndResult
-from ...stores.records import AppendReply, Close, Seal, Status
+from ...stores.appends import AppendReply
+from ...stores.records import Close, Seal, Status
 from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing

@@ -14,8 +14,9 @@ from typing import Final
 from ...errors import LogBrokenError
 from ...saving.service import Saving
 from ...settings import Settings
+from ...stores.appends import Append
 from ...stores.log_reads import LogReads
-from ...stores.records import Append, Status, StreamMeta
+from ...stores.records import Status, StreamMeta
 from ...stores.store import StreamStore
 from ...values import START, EventKind, Position
 from ...wire import protocol_named

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ...faults import Fault
 from ...observations import Observation, Observer, Signal
 from ...saving.end_steps import EndResult
-from ...stores.records import AppendReply, Close, Status, Terminal
+from ...stores.appends import AppendReply
+from ...stores.records import Close, Status, Terminal
 from ...values import EventKind, Outcome
 from ..producing.stream import LiveStream
 from ..request import Ending

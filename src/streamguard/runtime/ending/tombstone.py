@@ -8,7 +8,8 @@ from ...errors import StoreCorruptError
 from ...observations import Observer
 from ...saving.end_steps import EndResult
 from ...settings import Settings
-from ...stores.records import AppendReply, LostLog, Status, Terminal
+from ...stores.appends import AppendReply
+from ...stores.records import LostLog, Status, Terminal
 from ...stores.store import StreamStore
 from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of

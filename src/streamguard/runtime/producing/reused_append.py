@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...stores.records import AppendCache
+from ...stores.appends import AppendCache
 from ...values import EventKind, StreamRef
 
 __all__ = ["ReusedAppend"]

@@ -17,8 +17,9 @@ from ...deadlines import Deadline, LoopClock
 from ...errors import StoreCorruptError, StoreUnavailableError
 from ...retrying import Backoff
 from ...settings import Settings
+from ...stores.appends import AppendReply, AppendRequest
 from ...stores.breaker import Breaker
-from ...stores.records import AppendReply, AppendRequest, Status
+from ...stores.records import Status
 from ...stores.store import StreamStore
 from .backlog import Backlog, BacklogState
 

@@ -10,8 +10,9 @@ from typing import Final
 from ...errors import StoreCorruptError, StoreError, StoreUnavailableError
 from ...retrying import Backoff
 from ...settings import Settings
+from ...stores.appends import AppendReply
 from ...stores.breaker import Breaker
-from ...stores.records import AppendReply, Hint, LostLog, Status
+from ...stores.records import Hint, LostLog, Status
 from ...stores.store import StreamStore
 from ..producing.backlog import BacklogState
 from ..producing.stream import LiveStream

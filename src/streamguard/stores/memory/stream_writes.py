@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...values import Persisted, QuotaState, StreamRef, StreamState, Usage
-from ..records import NOTHING_CONSUMED, UNTOLD, AppendReply, AppendRequest, Close, LostLog, Seal, Status, TakeoverReply
+from ..appends import AppendReply, AppendRequest
+from ..records import NOTHING_CONSUMED, UNTOLD, Close, LostLog, Seal, Status, TakeoverReply
 from ..roles.stream_writes import StreamWrites
 from .entries import StreamEntry
 from .subscribers import Subscribers

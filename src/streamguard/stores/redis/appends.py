@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ...values import EventKind
-from ..records import AppendReply, AppendRequest, Status
+from ..appends import AppendReply, AppendRequest
+from ..records import Status
 from .clock import ServerClock
 from .codec import append_reply, flatten, server_ms
 from .driver import Reply, pack_argument

@@ -15,8 +15,8 @@ from ...errors import StoreCorruptError, StoreFormatError
 from ...faults import Fault
 from ...lua import read_reply
 from ...values import FORMAT_VERSION, Event, EventKind, Persisted, QuotaState, StreamRef, StreamState, Usage
+from ..appends import AppendReply
 from ..records import (
-    AppendReply,
     Erasure,
     Hint,
     NewStream,

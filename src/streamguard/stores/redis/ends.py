@@ -8,7 +8,8 @@ from typing import Final
 
 from ...errors import StoreCorruptError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
-from ..records import UNTOLD, AppendReply, Close, LostLog, Seal, Status
+from ..appends import AppendReply
+from ..records import UNTOLD, Close, LostLog, Seal, Status
 from .calls import CloseStream, DeclareLost, Erase, SealAnswer, SealStream, UpdateMeta
 from .codec import (
     append_reply,

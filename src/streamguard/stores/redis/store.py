@@ -13,7 +13,8 @@ from typing import Final
 from ...errors import LogBrokenError, StoreUnavailableError
 from ...loops import PerLoop
 from ...values import Event, Position, StreamRef, Usage
-from ..records import NOTHING_CONSUMED, AppendReply, AppendRequest, Hint, Partition, Status, StreamMeta, TakeoverReply
+from ..appends import AppendReply, AppendRequest
+from ..records import NOTHING_CONSUMED, Hint, Partition, Status, StreamMeta, TakeoverReply
 from .appends import Appends
 from .calls import CheckPosition, Heartbeat, MarkWatched, ReadMeta, TakeOver
 from .client import RedisClient

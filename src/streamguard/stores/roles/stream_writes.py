@@ -6,16 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from ...values import Persisted, QuotaState, StreamRef, Usage
-from ..records import (
-    NOTHING_CONSUMED,
-    AppendReply,
-    AppendRequest,
-    Close,
-    LostLog,
-    Seal,
-    Status,
-    TakeoverReply,
-)
+from ..appends import AppendReply, AppendRequest
+from ..records import NOTHING_CONSUMED, Close, LostLog, Seal, Status, TakeoverReply
 
 __all__ = ["StreamWrites"]
 

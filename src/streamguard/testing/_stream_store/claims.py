@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...stores.records import AppendReply, Partition, Seal, Status
+from ...stores.appends import AppendReply
+from ...stores.records import Partition, Seal, Status
 from ...stores.registrations import StopReply
 from ...stores.store import StreamStore
 from ...values import Outcome, StreamState, Usage, new_message_id

@@ -7,7 +7,8 @@ import asyncio
 from dataclasses import replace
 
 from ...faults import Fault, FaultCode
-from ...stores.records import AppendReply, Seal, SessionRecord, Status, Terminal
+from ...stores.appends import AppendReply
+from ...stores.records import Seal, SessionRecord, Status, Terminal
 from ...stores.registrations import StopReply
 from ...stores.store import StreamStore
 from ...values import Event, EventKind, Outcome, Persisted, QuotaState, StreamState, Usage

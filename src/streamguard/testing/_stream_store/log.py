@@ -8,7 +8,8 @@ import asyncio
 import pytest
 
 from ...errors import LogBrokenError
-from ...stores.records import Append, AppendReply, Hint, Status
+from ...stores.appends import Append, AppendReply
+from ...stores.records import Hint, Status
 from ...stores.store import StreamStore
 from ...values import MAX_SEQ, START, Event, EventKind, Position
 from .clauses import Clauses

@@ -10,20 +10,8 @@ from dataclasses import dataclass, field
 import anyio
 
 from ...faults import Fault, FaultCode
-from ...stores.records import (
-    UNTOLD,
-    Append,
-    AppendReply,
-    Close,
-    Hint,
-    LostLog,
-    NewStream,
-    Seal,
-    Status,
-    StreamMeta,
-    TakeoverReply,
-    Terminal,
-)
+from ...stores.appends import Append, AppendReply
+from ...stores.records import UNTOLD, Close, Hint, LostLog, NewStream, Seal, Status, StreamMeta, TakeoverReply, Terminal
 from ...stores.registrations import Full, Occupied, Registered, Withdrawn
 from ...stores.store import StreamStore
 from ...values import (

@@ -1,0 +1,83 @@
+"""What a stream store is asked to append, and what it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..values import EventKind, StreamRef
+from .records import Status
+
+__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest"]
+
+
+class AppendCache:
+    """A store's place to keep what it can use again for the next append of the same stream under the same epoch."""
+
+    __slots__ = ("owner", "value")
+
+    owner: object
+    """The store whose `value` it is; no other reads that."""
+    value: Any
+
+    def __init__(self) -> None:
+        self.owner = self.value = None
+
+
+class AppendRequest(Protocol):
+    """Consecutive events of one stream, as a store is asked to append them.
+
+    A store only reads it, and only until `append` returns: a writer may use one object for all appends of a stream.
+    """
+
+    @property
+    def ref(self) -> StreamRef:
+        """The stream."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the writer believes in."""
+
+    @property
+    def first_seq(self) -> int:
+        """The number of the first event."""
+
+    @property
+    def events(self) -> Sequence[tuple[EventKind, bytes]]:
+        """At least one."""
+
+    @property
+    def refresh(self) -> bool:
+        """Renew the TTLs of the stream's and the session's keys too (the writer asks once a minute)."""
+
+    @property
+    def within_seconds(self) -> float:
+        """How long after the call the store may still carry it out: a writer that gave up waiting has shown those
+        events as not logged, and they must not turn up in the log when the network comes back."""
+
+    @property
+    def cache(self) -> AppendCache:
+        """For the store. `ref` and `epoch` are the same in all requests that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One `AppendRequest`."""
+
+    ref: StreamRef
+    epoch: int
+    first_seq: int
+    events: Sequence[tuple[EventKind, bytes]]
+    refresh: bool
+    within_seconds: float = math.inf
+    cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AppendReply:
+    status: Status
+    last_seq: int
+    """The log's last event after the write (or the refusal); 0 when gone."""
+    stop_requested: bool
