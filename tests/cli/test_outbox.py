@@ -114,7 +114,9 @@ async def test_what_an_owed_save_replaces_is_told(store: RedisStore, redis_url: 
     for start, says in (("q\x1b[31m", "q\\x1b[31m"), (None, "(the last answer)")):
         supersession = Supersession(Revision(start, None))
         ref = await owing(
-            store, payload=write_payload([QUESTION], supersession=supersession, revised=QUESTION.message_id), due=60
+            store,
+            payload=write_payload([QUESTION], supersession=supersession, superseding_id=QUESTION.message_id),
+            due=60,
         )
         done = ran("outbox", "show", redis_url, ref.stream_id)
         assert f"replaces  the history from message {says} on" in done.out

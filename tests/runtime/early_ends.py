@@ -149,10 +149,10 @@ async def _history(place: str, way: str) -> History:
         assert stream.user_messages is not None
         if place in PLACES:
             question = Message("u1", Role.USER, ({"type": "text", "text": "What is here?"},))
-            await stream.user_messages.add(question).settled()
+            await stream.user_messages.add(question).attempted()
             items = PLACES[place]
         else:
-            await stream.user_messages.add(_APPROVED).settled()
+            await stream.user_messages.add(_APPROVED).attempted()
             items = ["I am at it."]
         model.say(*items)
         await wait_until_async(
@@ -189,7 +189,7 @@ async def _asked(worker: Worker, place: str) -> dict[str, object] | None:
     stream = await worker.start(model, worker.request(protocol=UI, message_id=MESSAGE_ID))
     assert stream.user_messages is not None
     question = Message("u1", Role.USER, ({"type": "text", "text": "What is here?"},))
-    await stream.user_messages.add(question).settled()
+    await stream.user_messages.add(question).attempted()
     model.say(_STEP, _whole(), _ASKED)
     model.end()
     await worker.watch(stream)

@@ -305,7 +305,7 @@ async def continuing(worker: Worker, *items: object) -> tuple[LiveStream, Model]
     model = Model()
     stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
     assert stream.user_messages is not None
-    await stream.user_messages.add(APPROVED).settled()
+    await stream.user_messages.add(APPROVED).attempted()
     model.say(*items)
     await wait_until_async(lambda: stream.activity.items == len(items), description="it was said")
     return stream, model
@@ -361,7 +361,7 @@ async def test_a_claim_that_a_call_waits_does_not_undo_its_result(memory: Memory
         model = Model()
         stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
         assert stream.user_messages is not None
-        await stream.user_messages.add(APPROVED).settled()
+        await stream.user_messages.add(APPROVED).attempted()
         await stop(worker, model)
         await stream.ended()
         await worker.idle()
@@ -381,7 +381,7 @@ async def test_a_late_result_replaces_our_error(memory: MemoryStore) -> None:
         after = Model("Two files.")
         stream = await worker.start(after, worker.request(protocol=UI, message_id="m1"))
         assert stream.user_messages is not None
-        await stream.user_messages.add(late).settled()
+        await stream.user_messages.add(late).attempted()
         after.end()
         await worker.watch(stream)
         call, text = await parts_in(messages)

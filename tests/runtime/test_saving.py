@@ -179,7 +179,7 @@ async def test_a_save_that_fails_is_told_owed_and_recovered(stores: Stores, look
         assert len(worker.signals(Signal.SAVE_OWED)) == 1
         messages.down = False
         worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
-        await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="the outbox settled it")
+        await wait_until_async(lambda: worker.signals(Signal.SAVE_RECOVERED), description="the outbox saved it")
         assert (await meta_of(look, stream.ref)).persisted is Persisted.YES
         assert await look.outbox_entries(dead=False, limit=10) == []
         (stored,) = await stored_in(messages)

@@ -51,7 +51,7 @@ async def asked(
     assert stream.user_messages is not None
     entry = None if message is None else stream.user_messages.add(message, supersede=supersede)
     if entry is not None:
-        await entry.settled()
+        await entry.attempted()
     worker.runtime.launch(stream, model or saying(f"says {reply_id}"))
     return stream, entry
 
@@ -77,13 +77,13 @@ async def shown(messages: MessageStore, *, branches: bool = False) -> list[tuple
 
 
 async def swept(worker: Worker, store: StreamStore, stream: LiveStream, persisted: Persisted = Persisted.YES) -> None:
-    """Have the outbox settle what a stream owes."""
+    """Have the outbox save what a stream owes."""
 
-    async def settled() -> bool:
+    async def saved() -> bool:
         await OutboxWorker(worker.runtime).sweep()
         return (await meta_of(store, stream.ref)).persisted is persisted
 
-    await eventually(settled, "what was owed is settled")
+    await eventually(saved, "what was owed is saved")
 
 
 async def recovered(worker: Worker, messages: Messages) -> None:

@@ -228,11 +228,11 @@ async def test_a_save_cannot_take_a_later_stream_for_its_own(memory: MemoryStore
         messages.let_go("append")
         worker.runtime.supervise("outbox", OutboxWorker(worker.runtime).run)
 
-        async def settled() -> bool:
+        async def saved() -> bool:
             metas = [await meta_of(memory, stream.ref) for stream in (first, second)]
             return {meta.persisted for meta in metas} == {Persisted.YES}
 
-        await eventually(settled, "both are saved")
+        await eventually(saved, "both are saved")
         (stored,) = await stored_in(messages)
         assert stored.streams == (first.ref.stream_id, second.ref.stream_id)
         assert [part["text"] for part in stored.message.parts] == ["one", "two"]

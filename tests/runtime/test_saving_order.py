@@ -54,7 +54,7 @@ async def test_a_users_message_that_failed_is_written_with_the_reply(memory: Mem
         stream = await worker.start(model)
         assert stream.user_messages is not None
         entry = stream.user_messages.add(said_by_user("one"))
-        await entry.settled()
+        await entry.attempted()
         assert isinstance(entry.failure(), MessageUnavailableError)
         model.end()
         reading = await worker.watch(stream)
@@ -62,11 +62,11 @@ async def test_a_users_message_that_failed_is_written_with_the_reply(memory: Mem
         assert (fault["user_message_id"], fault["message_id"]) == ("u1", stream.message_id)
         messages.down = False
 
-        async def settled() -> bool:
+        async def saved() -> bool:
             await OutboxWorker(worker.runtime).sweep()
             return (await meta_of(memory, stream.ref)).persisted is Persisted.YES
 
-        await eventually(settled, "both are saved")
+        await eventually(saved, "both are saved")
         assert [stored.message.message_id for stored in await stored_in(messages)] == ["u1", stream.message_id]
 
 
@@ -104,7 +104,7 @@ async def test_a_reply_that_is_owed_names_its_question_too(memory: MemoryStore, 
         first = await worker.start(model)
         assert first.user_messages is not None
         messages.down = not question_is_saved
-        await first.user_messages.add(said_by_user("one?", "u1")).settled()
+        await first.user_messages.add(said_by_user("one?", "u1")).attempted()
         messages.down = True
         model.end()
         await worker.watch(first)
@@ -113,15 +113,15 @@ async def test_a_reply_that_is_owed_names_its_question_too(memory: MemoryStore, 
         model = Model("b")
         second = await worker.start(model)
         assert second.user_messages is not None
-        await second.user_messages.add(said_by_user("two?", "u2")).settled()
+        await second.user_messages.add(said_by_user("two?", "u2")).attempted()
         model.end()
         await worker.watch(second)
 
-        async def settled() -> bool:
+        async def saved() -> bool:
             await OutboxWorker(worker.runtime).sweep()
             return (await meta_of(memory, first.ref)).persisted is Persisted.YES
 
-        await eventually(settled, "the first reply is saved")
+        await eventually(saved, "the first reply is saved")
         answered = replies(await stored_in(messages))
         assert list(answered)[-1] == first.message_id
         assert answered == {"u1": None, "u2": None, first.message_id: "u1", second.message_id: "u2"}
@@ -134,7 +134,7 @@ async def test_a_question_that_no_store_can_hold_is_not_named(memory: MemoryStor
         model = Model("a")
         stream = await worker.start(model)
         assert stream.user_messages is not None
-        await stream.user_messages.add(said_by_user("?", "u" * 257)).settled()
+        await stream.user_messages.add(said_by_user("?", "u" * 257)).attempted()
         model.end()
         reading = await worker.watch(stream)
         assert reading.named("streamguard.end")[0]["persisted"] == "yes"
@@ -214,7 +214,7 @@ async def test_results_of_tools_in_the_browser_get_into_the_message(memory: Memo
             stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
             assert stream.user_messages is not None
             entry = stream.user_messages.add(answered)
-            await entry.settled()
+            await entry.attempted()
             assert entry.committed
             model.end()
             await worker.watch(stream)
@@ -237,11 +237,11 @@ async def test_a_continuation_waits_for_what_it_continues(memory: MemoryStore) -
             "waits_for_previous"
         ]
 
-        async def settled() -> bool:
+        async def saved() -> bool:
             await OutboxWorker(worker.runtime).sweep()
             return (await meta_of(memory, second.ref)).persisted is Persisted.YES
 
-        await eventually(settled, "both parts are saved")
+        await eventually(saved, "both parts are saved")
         (stored,) = await stored_in(messages)
         assert stored.streams == (first.ref.stream_id, second.ref.stream_id)
         assert [part.get("text") for part in stored.message.parts] == ["one", "two"]
@@ -315,7 +315,7 @@ async def test_a_message_to_a_session_that_was_erased_is_not_saved(memory: Memor
         await memory.erase(KEY, mark_seconds=60)
         assert stream.user_messages is not None
         entry = stream.user_messages.add(said_by_user("one"))
-        await entry.settled()
+        await entry.attempted()
         assert isinstance(entry.failure(), MessageUnavailableError)
         assert await stored_in(messages) == []
         model.end()

@@ -43,14 +43,23 @@ def test_what_was_owed_before_replies_knew_their_questions_is_read() -> None:
 @pytest.mark.parametrize("kept", [None, (), ("q0", "a0")])
 def test_what_is_still_to_be_superseded_is_kept(asked: SupersedeRequest | None, kept: tuple[str, ...] | None) -> None:
     edited = Message("q1", Role.USER, ({"type": "text", "text": "better"},))
-    for revised in ("q1", None):
+    for superseding_id in ("q1", None):
         payload = write_payload(
-            [edited], "q1", branch=3, supersession=Supersession(Revision("q1", kept), asked), revised=revised
+            [edited],
+            "q1",
+            branch=3,
+            supersession=Supersession(Revision("q1", kept), asked),
+            superseding_id=superseding_id,
         )
         for read in (read_payload(payload), read_payload(add_settlement(payload, None))):
-            assert (read.user_messages, read.replies_to, read.branch, read.revised) == ((edited,), "q1", 3, revised)
+            assert (read.user_messages, read.replies_to, read.branch, read.superseding_id) == (
+                (edited,),
+                "q1",
+                3,
+                superseding_id,
+            )
             assert read.supersession is not None
-            assert (read.supersession.revision, read.supersession.asked) == (Revision("q1", kept), asked)
+            assert (read.supersession.revision, read.supersession.request) == (Revision("q1", kept), asked)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ async def test_the_worker_died_before_the_first_word(memory: MemoryStore) -> Non
         working(memory, bindings=bindings) as healthy,
     ):
         stream = await worker.start(Model())
-        await asked(stream).settled()
+        await asked(stream).attempted()
         line.down = True
         await expired(memory, stream.ref)
         assert await OrphanSweep(healthy.runtime).sweep() == 1
@@ -96,7 +96,7 @@ async def test_a_question_that_a_later_stream_is_answering(memory: MemoryStore) 
         messages.hold("last")
         model = Model()
         first = await worker.start(model)
-        await asked(first).settled()
+        await asked(first).attempted()
         model.fail(RuntimeError("no"))
         await wait_until_async(lambda: messages.waiting["last"], description="its end looks at the messages")
         await first.ended()
@@ -113,7 +113,7 @@ async def test_the_last_of_many_messages(memory: MemoryStore) -> None:
         model = Model()
         stream = await worker.start(model)
         for n in range(100):
-            await asked(stream, f"u{n}").settled()
+            await asked(stream, f"u{n}").attempted()
         model.fail(RuntimeError("no"))
         await stream.ended()
         found = await statuses(messages)

@@ -94,4 +94,6 @@ def superseding_shape(owed: OutboxEntry) -> dict[str, object] | None:
         save = read_payload(owed.payload)
     except (NewerPayloadError, ValueError):
         return None
-    return None if save.supersession is None else {"start": save.supersession.revision.start, "with": save.revised}
+    return (
+        None if save.supersession is None else {"start": save.supersession.revision.start, "with": save.superseding_id}
+    )

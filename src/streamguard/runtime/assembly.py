@@ -18,6 +18,7 @@ from ..saving.end_steps import EndSteps
 from ..saving.reports import SaveReports
 from ..saving.save_outbox import SaveOutbox
 from ..saving.service import Saving
+from ..saving.stored_replies import StoredReplies
 from ..saving.target_clients import TargetClients
 from ..settings import Settings
 from ..stores.breaker import Breaker
@@ -141,7 +142,7 @@ class Assembly:
             reads=reads,
             closing=closing,
             end_steps=end_steps,
-            saving=self.saving,
+            stored_replies=StoredReplies(store, bindings, settings, clients),
             observe=observe,
             start=start,
         )

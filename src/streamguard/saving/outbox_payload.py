@@ -37,8 +37,18 @@ class OutboxSave(NamedTuple):
     """The session's branch when its stream began, if that is known."""
     supersession: Supersession | None = None
     """What is still to be superseded."""
-    revised: str | None = None
+    superseding_id: str | None = None
     """The id of the message that is stored in the same step; None where there is none."""
+
+    def writes(self) -> list[tuple[Message | None, Supersession | None]]:
+        """What is still to be written before the reply, in order: messages, supersessions, or both in one step."""
+        writes: list[tuple[Message | None, Supersession | None]] = [
+            (message, self.supersession if message.message_id == self.superseding_id else None)
+            for message in self.user_messages
+        ]
+        if self.supersession is not None and all(supersession is None for _, supersession in writes):
+            writes.insert(0, (None, self.supersession))
+        return writes
 
 
 def write_payload(
@@ -47,7 +57,7 @@ def write_payload(
     *,
     branch: int | None = None,
     supersession: Supersession | None = None,
-    revised: str | None = None,
+    superseding_id: str | None = None,
 ) -> bytes:
     """The payload: messages still to be written before the reply, in order, and the id of the one it answers, which may
     be written already. They come from a client's request and have neither stream nor outcome. The others: see
@@ -68,7 +78,7 @@ def write_payload(
     if branch is not None:
         body["branch"] = branch
     if supersession is not None:
-        body["supersedes"] = {**supersession.as_dict(), "with": revised}
+        body["supersedes"] = {**supersession.as_dict(), "with": superseding_id}
     return json.dumps(body, separators=(",", ":")).encode()
 
 

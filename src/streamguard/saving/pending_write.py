@@ -1,4 +1,4 @@
-"""What is to be written before a reply, and what became of it."""
+"""One write that comes before a reply, and what became of it."""
 
 from __future__ import annotations
 
@@ -17,39 +17,43 @@ SAVE: Final = "save"
 
 
 class PendingWrite:
-    """A message to be saved before the reply, or a superseding, or both in one step; and what became of it."""
+    """A message to be saved before the reply, or a supersession, or both in one step; and what became of it."""
 
-    def __init__(self, message: Message | None, supersession: Supersession | None = None) -> None:
+    def __init__(
+        self, message: Message | None, supersession: Supersession | None = None, *, has_tool_results: bool = False
+    ) -> None:
         self.message = message
         self.supersession = supersession
-        """The superseding, of which the message is a part."""
+        """What is superseded in the same step; the message is a part of it."""
+        self.has_tool_results = has_tool_results
+        """The message is the one that the stream continues, as its client sent it back, with results of tools."""
         self.committed: bool = False
         self.error: StreamGuardError | None = None
-        """Why it is not, as far as it was tried."""
-        self._tried = asyncio.Event()
+        """Why it is not committed, as far as it was attempted."""
+        self._attempted = asyncio.Event()
         self._callbacks: list[Callable[[], None]] = []
 
-    def tried(self) -> None:
+    def mark_attempted(self) -> None:
         """The first attempts are over."""
-        self._tried.set()
+        self._attempted.set()
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
 
-    def when_tried(self, callback: Callable[[], None]) -> None:
+    def when_attempted(self, callback: Callable[[], None]) -> None:
         """Call `callback` on the event loop once the first attempts are over."""
-        if self._tried.is_set():
+        if self._attempted.is_set():
             callback()
         else:
             self._callbacks.append(callback)
 
-    async def settled(self) -> None:
-        """Wait until it is committed, or was tried without success."""
-        await self._tried.wait()
+    async def attempted(self) -> None:
+        """Wait until it is committed, or was attempted without success."""
+        await self._attempted.wait()
 
     def failure(self) -> MessageStoreError | None:
-        """Why it is not committed, now that it was tried; None when it is. It is tried again before the reply is saved,
-        if that can help."""
+        """Why it is not committed, now that it was attempted; None when it is committed. It is attempted again before
+        the reply is saved, if that can help."""
         if self.committed:
             return None
         if isinstance(self.error, MessageStoreError):
@@ -59,11 +63,11 @@ class PendingWrite:
         return unsaved
 
     @property
-    def waits(self) -> bool:
+    def pending(self) -> bool:
         """Whether it may yet be written."""
         return not (self.committed or self.refused)
 
     @property
     def refused(self) -> bool:
-        """Whether it was refused for good."""
+        """Whether its store refused it for good."""
         return isinstance(self.error, MessageStoreError) and not self.error.retryable

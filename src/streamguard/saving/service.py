@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ..errors import MessageStoreError, StoreCorruptError, StoreError, StoreUnavailableError
+from ..errors import StoreCorruptError, StoreUnavailableError
 from ..loops import StartTask
 from ..messages import MessageStore
 from ..settings import Settings
@@ -34,6 +34,7 @@ from .running_saves import SHUTDOWN, RunningSave, RunningSaves
 from .save_outbox import SaveOutbox
 from .save_result import SaveResult, SaveStatus
 from .sealed_stream import SealedStream
+from .stored_replies import visible_seconds
 from .stream_save import StreamSave
 from .stream_start import StreamStart
 from .target_client import TargetClient
@@ -116,48 +117,21 @@ class Saving(EndStep):
         binding: str,
         began: StreamStart,
         revision: Revision | None,
-        answered: Callable[[Sequence[Mapping[str, Json]]], None],
+        on_continued: Callable[[Sequence[Mapping[str, Json]]], None],
     ) -> UserMessages | None:
         """What is written before the reply of a stream that begins; opens its session. None where nothing is saved.
 
-        `answered`: see `UserMessages`.
+        `on_continued`: see `UserMessages`.
         """
         target = self._bindings.target_of(binding)
         if target is None:
             return None
         writer = self._clients.writer(target, ref, began)
         user_messages = UserMessages(
-            writer, ref, message_id, self._settings, start=self._start, revision=revision, answered=answered
+            writer, ref, message_id, self._settings, start=self._start, revision=revision, on_continued=on_continued
         )
         user_messages.open_soon()
         return user_messages
-
-    # -- when another worker's stream ends ----------------------------------------------------------------------------
-
-    async def is_saved_whole(self, meta: StreamMeta) -> bool:
-        """Whether a stream that nobody writes any more, and that is not sealed, was saved to its end all the same: then
-        it ended, and the store lost that. False where it cannot be told soon."""
-        target = self._bindings.target_of(meta.binding)
-        if target is None:
-            return False
-        writer = self._clients.writer(target, meta.ref, StreamStart.of_meta(meta))
-        return await writer.has_whole(meta, Attempts(self._visible_seconds(None), retries=False))
-
-    async def continued(self, meta: StreamMeta) -> Sequence[Mapping[str, Json]]:
-        """The parts of the message that a stream continues, as they were before it; none where it continues none, or
-        it cannot be told soon."""
-        target = self._bindings.target_of(meta.binding)
-        if target is None:
-            return ()
-        attempts = Attempts(self._visible_seconds(None), retries=False)
-        try:
-            if await attempts(lambda: self._store.previous(meta.ref, meta.message_id)) is None:
-                return ()
-            writer = self._clients.writer(target, meta.ref, StreamStart.of_meta(meta))
-            stored = await writer.get(meta.message_id, attempts)
-        except (MessageStoreError, StoreError):
-            return ()
-        return () if stored is None else stored.message.parts
 
     # -- in a stream's end --------------------------------------------------------------------------------------------
 
@@ -171,7 +145,7 @@ class Saving(EndStep):
         if target is None:
             return self._left_to_others(sealed, result) if self._bindings.is_others(sealed.binding) else result
         running = self._begin(sealed, target, local, PayloadSource(sealed.ref, sealed.seal.last_seq))
-        saved = await running.wait(self._visible_seconds(local))
+        saved = await running.wait(visible_seconds(self._settings, taken_over=local is None))
         if saved is None:
             return replace(
                 result,
@@ -214,7 +188,7 @@ class Saving(EndStep):
             return replace(result, persisted=Persisted.NO, notices=(*result.notices, *notices))
         source = PayloadSource(sealed.ref, after_seq, payloads)
         running = self._begin(sealed, target, local, source, unlogged=True)
-        saved = await running.wait(self._visible_seconds(local))
+        saved = await running.wait(visible_seconds(self._settings, taken_over=local is None))
         if saved is not None:
             return self._done(sealed, running, saved, result)
         return replace(
@@ -224,10 +198,6 @@ class Saving(EndStep):
             later=partial(_persisted_later, running),
             after_close=partial(self._mark_when_over, sealed, running) if local is None else None,
         )
-
-    def _visible_seconds(self, local: LocalStream | None) -> float:
-        visible = self._settings.save_visible_seconds
-        return visible if local is not None else min(visible, self._settings.lease_seconds / 3)
 
     def _left_to_others(self, sealed: SealedStream, result: EndResult) -> EndResult:
         fault = fault_of_wait(sealed, None, failing=False)
@@ -335,7 +305,7 @@ class Saving(EndStep):
         save = StreamSave(
             self._store,
             self._reads,
-            user_messages.writer,
+            user_messages.session,
             sealed,
             source,
             user_messages=user_messages,
@@ -352,7 +322,11 @@ async def _persisted_later(running: RunningSave) -> Persisted:
 
 
 def _payload(user_messages: UserMessages) -> bytes:
-    owed = user_messages.owes()
+    save = user_messages.to_outbox()
     return write_payload(
-        owed.user_messages, owed.replies_to, branch=owed.branch, supersession=owed.supersession, revised=owed.revised
+        save.user_messages,
+        save.replies_to,
+        branch=save.branch,
+        supersession=save.supersession,
+        superseding_id=save.superseding_id,
     )

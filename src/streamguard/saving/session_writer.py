@@ -22,8 +22,8 @@ __all__ = ["ErasedError", "SessionWriter", "ui_message_of"]
 
 T = TypeVar("T")
 
-EARLIER: Final = 8
-"""So many streams before one that supersedes are looked at for those that are not saved yet."""
+EARLIER_STREAMS: Final = 8
+"""How many streams before one that supersedes are looked at for those that are not saved yet."""
 
 
 class ErasedError(StreamGuardError):
@@ -31,7 +31,7 @@ class ErasedError(StreamGuardError):
 
 
 def ui_message_of(message: Message) -> UIMessage:
-    """A message as a fold goes on from it. What it holds is shared: folds copy."""
+    """A message in the form from which a fold goes on. Its content is shared: folds copy."""
     metadata = None if message.metadata is None else dict(message.metadata)
     return UIMessage(message.message_id, tuple(dict(part) for part in message.parts), metadata)
 
@@ -55,9 +55,10 @@ class SessionWriter:
         self.branch: int | None = None
         """The session's branch when the stream opened it, or the one that it made itself; None while that is
         unknown."""
-        self._untold: Supersedes | None = None
-        """What a function is still to be told of, with the next message."""
-        self._told = False
+        self._unannounced: Supersedes | None = None
+        """The supersession that a function is to be told of with the next message."""
+        self._announced = False
+        """Whether the function was told."""
         self._reachable = reachable
         """Whether asking the stream store has any prospect."""
 
@@ -135,7 +136,7 @@ class SessionWriter:
                 )
             )
 
-    async def following(self, position: int, limit: int, attempts: Attempts) -> list[StoredMessage]:
+    async def list_after(self, position: int, limit: int, attempts: Attempts) -> list[StoredMessage]:
         """Visible messages past a position; none when nothing can be read."""
         messages = self.messages
         if messages is None:
@@ -144,16 +145,17 @@ class SessionWriter:
         return await attempts(lambda: self._client.call("list", step, deadline=attempts.deadline))
 
     async def append(self, message: Message, attempts: Attempts, *, certain: bool = True) -> bool:
-        """Store a message. Opens the session if it is not there, but never one that was erased. A question asked again
-        is not unanswered any more. Returns whether it is visible: it may belong to an old branch.
+        """Store a message. Opens the session if it is not there, but never one that was erased. A question that is
+        asked again is marked as complete again. Returns whether the message is visible: it may belong to an old branch.
 
-        `certain`: wait for the stream store to say that it was not; else, when that does not answer, go ahead.
+        `certain`: wait until the stream store says that the session was not erased; else, if it does not answer, go
+        ahead.
 
         Raises:
             ErasedError: the session was erased.
             MessageStoreError, StoreError: see `Attempts`.
         """
-        return await self._into_session(lambda: self._append(message, attempts), attempts, certain=certain)
+        return await self._in_session(lambda: self._append(message, attempts), attempts, certain=certain)
 
     async def supersede(
         self, supersedes: Supersedes, message: Message | None, attempts: Attempts, *, certain: bool
@@ -162,15 +164,15 @@ class SessionWriter:
         function is told of it with that message, or else with the next one.
 
         Raises:
-            MessageSupersededError: a later request was there first; so with a session of which that is not known.
+            MessageSupersededError: a later request superseded it first.
             ErasedError, MessageStoreError, StoreError: as `append`.
         """
         messages = self.messages
         if messages is None:
-            self._untold = None if self._told else supersedes
+            self._unannounced = None if self._announced else supersedes
             if message is not None:
                 await self.append(message, attempts, certain=certain)
-            return self._told
+            return self._announced
         await self._check_latest(supersedes.by, attempts, certain=certain)
         step = partial(
             messages.supersede,
@@ -180,7 +182,7 @@ class SessionWriter:
             after=supersedes.after,
             message=message,
         )
-        superseded = await self._into_session(
+        superseded = await self._in_session(
             lambda: attempts(lambda: self._client.call("supersede", step, deadline=attempts.deadline)),
             attempts,
             certain=certain,
@@ -188,45 +190,46 @@ class SessionWriter:
         self.branch = superseded.branch
         return True
 
-    async def place(self, ref: StreamRef, attempts: Attempts) -> None:
-        """Find out where late messages of a stream belong of which nobody knows in which branch it began."""
+    async def find_branch(self, ref: StreamRef, attempts: Attempts) -> None:
+        """Find out to which branch the messages of a stream belong, where it is not known in which it began."""
         if self.branch is not None or self.messages is None:
             return
-        await self._check(attempts, certain=True)
+        await self._check_not_erased(attempts, certain=True)
         await self.open(attempts)
-        # Whoever superseded the stream marked it first: so this order misses nobody.
+        # A request that supersedes the stream marks it first: so this order misses none.
         meta = await attempts(lambda: self._store.meta(ref))
         if meta is not None and meta.revised:
             self.branch = 0
 
-    async def mark_earlier(
+    async def mark_earlier_streams(
         self, stream_id: str, keeps: Callable[[str], bool] | None, attempts: Attempts, *, certain: bool
     ) -> None:
-        """Mark the session's earlier streams that are not saved yet, and whose replies go: so that their saves, which
-        may be another worker's, know. Without `keeps` that is the last one only."""
-        found = await self._asked(
-            lambda: self._store.session_streams(self._key, limit=EARLIER), attempts, certain=certain
+        """Mark the session's earlier streams that are not saved yet and whose replies are superseded, so that whichever
+        worker saves them knows. `keeps` says which messages stay; without it only the last stream is marked."""
+        found = await self._ask_store(
+            lambda: self._store.session_streams(self._key, limit=EARLIER_STREAMS), attempts, certain=certain
         )
         earlier = [meta for meta in found or () if meta.ref.stream_id != stream_id]
         for meta in earlier if keeps is not None else earlier[:1]:
             unsaved = meta.state is not StreamState.CLOSED or meta.persisted is Persisted.PENDING
             if unsaved and not (keeps is not None and keeps(meta.message_id)):
                 marking = partial(self._store.update_meta, meta.ref, revised=True)
-                await self._asked(marking, attempts, certain=certain)
+                await self._ask_store(marking, attempts, certain=certain)
 
     async def _check_latest(self, stream_id: str, attempts: Attempts, *, certain: bool) -> None:
-        """Refuse what comes late: of two that supersede, the later request is right, and nothing that was said since
-        may vanish."""
+        """Refuse a supersession that comes late: of two requests that supersede, the later one is right, and nothing
+        that was said since may vanish."""
         if self.began.created_at is None:
             return
-        record = await self._asked(lambda: self._store.session(self._key), attempts, certain=certain)
+        record = await self._ask_store(lambda: self._store.session(self._key), attempts, certain=certain)
         if record is not None and record.last_id not in (None, stream_id):
             raise MessageSupersededError(
                 "supersede: the conversation has gone on since this was asked for", operation="supersede"
             )
 
-    async def _asked(self, step: Callable[[], Awaitable[T]], attempts: Attempts, *, certain: bool) -> T | None:
-        """What the stream store says; None where nobody waits for it until it answers."""
+    async def _ask_store(self, step: Callable[[], Awaitable[T]], attempts: Attempts, *, certain: bool) -> T | None:
+        """What the stream store says. Without `certain` it is asked once, and not at all where asking has no prospect;
+        None when it does not answer."""
         if certain:
             return await attempts(step)
         if not self._reachable():
@@ -236,16 +239,17 @@ class SessionWriter:
         except StoreError:
             return None
 
-    async def _into_session(self, step: Callable[[], Awaitable[T]], attempts: Attempts, *, certain: bool) -> T:
-        await self._check(attempts, certain=certain)
+    async def _in_session(self, step: Callable[[], Awaitable[T]], attempts: Attempts, *, certain: bool) -> T:
+        """Do a step in the session, which is opened if it is not there, unless it was erased."""
+        await self._check_not_erased(attempts, certain=certain)
         try:
             return await step()
         except MessageNotFoundError:
-            # Never opened, or expired; or erased this moment: the mark comes before the deletion. Asked again once it
-            # is open, since it may have been deleted while this call was on its way to open it.
-            await self._check(attempts, certain=certain)
+            # The session was never opened, or has expired, or is being erased: the mark of an erasure comes before the
+            # deletion. Check again once it is open: it may have been deleted while this call was opening it.
+            await self._check_not_erased(attempts, certain=certain)
             await self.open(attempts)
-            await self._check(attempts, certain=certain)
+            await self._check_not_erased(attempts, certain=certain)
             return await step()
 
     async def _append(self, message: Message, attempts: Attempts) -> bool:
@@ -254,20 +258,20 @@ class SessionWriter:
 
         async def step() -> Appended | None:
             if isinstance(target, CallableSaver):
-                await target.append(self._key, placed, supersedes=self._untold)
+                await target.append(self._key, placed, supersedes=self._unannounced)
                 return None
             return await target.append(self._key, placed)
 
         appended = await attempts(lambda: self._client.call("append", step, deadline=attempts.deadline))
-        self._told = self._told or self._untold is not None
-        self._untold = None
+        self._announced = self._announced or self._unannounced is not None
+        self._unannounced = None
         if appended is Appended.DUPLICATE and message.role is Role.USER:
             stored = await self.get(message.message_id, attempts)
             if stored is not None and stored.status is MessageStatus.UNANSWERED:
                 await self.mark(message.message_id, MessageStatus.COMPLETE, attempts)
         return appended is not Appended.SUPERSEDED
 
-    async def _check(self, attempts: Attempts, *, certain: bool) -> None:
-        erasure = await self._asked(lambda: self._store.erasure(self._key), attempts, certain=certain)
+    async def _check_not_erased(self, attempts: Attempts, *, certain: bool) -> None:
+        erasure = await self._ask_store(lambda: self._store.erasure(self._key), attempts, certain=certain)
         if erasure is not None and self.began.precedes(erasure):
             raise ErasedError("the session was erased after this stream began")

@@ -29,7 +29,8 @@ from .folding import LogUnreadableError, PayloadSource, fold_earlier, fold_strea
 from .save_result import PreviousUnsavedError, SaveResult, SaveStatus, result_of_error
 from .sealed_stream import SealedStream
 from .session_writer import ErasedError, SessionWriter, ui_message_of
-from .user_messages import RESULTS_SUFFIX, RefusedMessage, UserMessages
+from .user_message_writer import RESULTS_SUFFIX
+from .user_messages import RefusedMessage, UserMessages
 
 __all__ = ["StreamSave"]
 
@@ -69,7 +70,7 @@ class StreamSave:
         refused: list[RefusedMessage] = []
         try:
             if not self._unlogged:
-                await self._writer.place(self._sealed.ref, self.attempts)
+                await self._writer.find_branch(self._sealed.ref, self.attempts)
             refused += await self._user_messages.complete(self.attempts)
             return SaveResult(await self._reply(), refused=tuple(refused))
         except (MessageStoreError, StoreError, ErasedError, LogUnreadableError) as exc:
@@ -119,11 +120,11 @@ class StreamSave:
     async def _found(self) -> tuple[StoredMessage | None, StreamMeta | None]:
         """The message as it is stored, where this stream continues one, and the stream before this one of it."""
         earlier = await self._earlier()
-        if earlier is None and self._user_messages.results is None:
+        if earlier is None and self._user_messages.tool_results is None:
             return None, None
         stored = await self._writer.get(self._sealed.message_id, self.attempts)
         known = () if stored is None else stored.streams
-        if earlier is not None and _is_unsettled(earlier) and earlier.ref.stream_id not in known:
+        if earlier is not None and _is_unfinished(earlier) and earlier.ref.stream_id not in known:
             raise PreviousUnsavedError("append: an earlier part of this message is not saved yet", operation="append")
         return stored, earlier
 
@@ -200,11 +201,11 @@ class StreamSave:
             base = await fold_earlier(self._store, self._reads, earlier, self.attempts, wanted=_was_never_saved)
         else:
             base = await fold_earlier(self._store, self._reads, earlier, self.attempts)
-        results = self._user_messages.results
+        results = self._user_messages.tool_results
         return base if base is None or results is None else with_tool_results(base, results.parts)
 
 
-def _is_unsettled(meta: StreamMeta) -> bool:
+def _is_unfinished(meta: StreamMeta) -> bool:
     return meta.state is not StreamState.CLOSED or meta.persisted is Persisted.PENDING
 
 

@@ -1,4 +1,4 @@
-"""From what a request says of its conversation to what its message store is asked to supersede."""
+"""What a message store is asked to supersede, found from what a request says of its conversation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .session_writer import SessionWriter
 __all__ = ["SupersedeRequest", "Supersession", "supersede_request_of"]
 
 LOOKED_AT: Final = 20
-"""So many of the messages that stay are looked for, the last first, where none of them is stored."""
+"""How many of the messages that stay are looked for, the last first, where none of them is stored."""
 FOLLOWING: Final = 100
-"""So many messages are looked at for the first one that does not stay."""
+"""How many messages are looked at for the first one that does not stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +27,24 @@ class SupersedeRequest:
     start: str | None
     after: str | None
     with_message: bool
-    """Whether the entry's message is stored in the same step. False for one that stays: it is appended as ever."""
+    """Whether the write's message is stored in the same step. False for one that stays visible: it is appended."""
 
 
 @dataclass(slots=True, eq=False)
 class Supersession:
-    """One superseding, which is asked for the same way each time."""
+    """One superseding, for which the message store is asked in the same way each time."""
 
     revision: Revision
-    asked: SupersedeRequest | None = None
+    request: SupersedeRequest | None = None
     """None before the message store has been looked at."""
 
     def as_dict(self) -> dict[str, object]:
         """For an outbox payload: of the messages that stay, only those that may be looked for."""
-        kept, asked = self.revision.kept, self.asked
+        kept, request = self.revision.kept, self.request
         return {
             "start": self.revision.start,
             "kept": None if kept is None else kept[-LOOKED_AT:],
-            "asked": None if asked is None else [asked.start, asked.after, asked.with_message],
+            "asked": None if request is None else [request.start, request.after, request.with_message],
         }
 
     @classmethod
@@ -61,10 +61,10 @@ class Supersession:
 async def supersede_request_of(
     writer: SessionWriter, revision: Revision, message: Message | None, attempts: Attempts
 ) -> SupersedeRequest:
-    """What to ask for, now that the message store says what it has.
+    """What to ask the message store for, given what it has.
 
     Raises:
-        MessageConflictError: an answer is to be written again whose question is another by now: the client's page is
+        MessageConflictError: a question is to be answered again that has other content by now: the client's page is
             not what is stored any more.
         MessageStoreError: see `Attempts`.
     """
@@ -90,7 +90,7 @@ async def supersede_request_of(
 async def _of_the_end(
     writer: SessionWriter, start: str | None, attempts: Attempts, *, carried: bool
 ) -> SupersedeRequest:
-    """Where nobody says what stays: without a start it is the last answer that goes."""
+    """What to ask for where nobody says what stays: without a start, the last answer goes."""
     last = await writer.last(attempts)
     if last is None:
         return SupersedeRequest(start, None, carried)
@@ -100,12 +100,12 @@ async def _of_the_end(
 
 
 async def _first_to_go(writer: SessionWriter, kept: tuple[str, ...], attempts: Attempts) -> str | None:
-    """The first stored message that does not stay, where the last that stays is not stored: its host may keep users'
-    messages elsewhere."""
+    """The first stored message that does not stay, for a host that keeps users' messages elsewhere: the last message
+    that stays is not stored."""
     for message_id in reversed(kept[-LOOKED_AT:-1]):
         found = await writer.get(message_id, attempts)
         if found is not None:
-            following = await writer.following(found.position, FOLLOWING, attempts)
+            following = await writer.list_after(found.position, FOLLOWING, attempts)
             return next((one.message.message_id for one in following if one.message.message_id not in kept), None)
     return None
 

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 from ...errors import LogBrokenError
-from ...saving.service import Saving
+from ...saving.stored_replies import StoredReplies
 from ...settings import Settings
 from ...stores.appends import Append
 from ...stores.log_reads import LogReads
@@ -33,11 +33,11 @@ LEASE_PARTS: Final = 3
 class OpenParts:
     """Finds the open parts of streams whose epoch this process has just raised, and logs their ends."""
 
-    def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, saving: Saving) -> None:
+    def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, stored_replies: StoredReplies) -> None:
         self._store = store
         self._reads = reads
         self._settings = settings
-        self._saving = saving
+        self._stored_replies = stored_replies
 
     async def of(self, meta: StreamMeta) -> Sequence[bytes]:
         """The payloads that end what the stream left open; none where its log cannot be read to its end.
@@ -51,7 +51,7 @@ class OpenParts:
         open_parts = protocol_named(meta.protocol).open_parts()
         if open_parts is None or meta.last_seq == 0:
             return ()
-        open_parts.answered(await self._saving.continued(meta))
+        open_parts.answered(await self._stored_replies.parts_before(meta))
         loop = asyncio.get_running_loop()
         position, renewed = START, loop.time()
         while position.seq < meta.last_seq:

@@ -11,7 +11,7 @@ from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
 from ...saving.end_steps import EndSteps
 from ...saving.sealed_stream import SealedStream
-from ...saving.service import Saving
+from ...saving.stored_replies import StoredReplies
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
@@ -48,7 +48,7 @@ class Takeover:
         reads: LogReads,
         closing: Closing,
         end_steps: EndSteps,
-        saving: Saving,
+        stored_replies: StoredReplies,
         observe: Observer,
         start: StartTask,
     ) -> None:
@@ -56,10 +56,10 @@ class Takeover:
         self._settings = settings
         self._closing = closing
         self._end_steps = end_steps
-        self._saving = saving
+        self._stored_replies = stored_replies
         self._observe = observe
         self._start = start
-        self._open_parts = OpenParts(store, reads, settings, saving)
+        self._open_parts = OpenParts(store, reads, settings, stored_replies)
 
     def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`end` in a task of the runtime's own."""
@@ -89,7 +89,7 @@ class Takeover:
 
     async def _end_logged(self, meta: StreamMeta, protocol: WireProtocol, proposed: Ending) -> Ending | None:
         seal = meta.seal
-        if seal is None and await self._saving.is_saved_whole(meta):
+        if seal is None and await self._stored_replies.is_saved_whole(meta):
             return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
         if seal is None:
             silent = await is_silent(self._store, meta, self._settings)

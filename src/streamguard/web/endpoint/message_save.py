@@ -77,4 +77,4 @@ class MessageSave:
                 else:
                     self._future.set_exception(error)
 
-        entry.when_tried(resolve)
+        entry.when_attempted(resolve)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ...messages import MessageStatus, Role, StoredMessage
-from ...saving.user_messages import RESULTS_SUFFIX
+from ...saving.user_message_writer import RESULTS_SUFFIX
 from ...stores.records import StreamMeta
 from ...values import Outcome, Persisted
 

@@ -23,7 +23,7 @@ from ...errors import (
 from ...faults import Fault, FaultCode, Phase
 from ...messages import MessageStatus, MessageStore, Role, StoredMessage
 from ...runtime.versions import NEWER_FORMAT, UNREADABLE
-from ...saving.user_messages import RESULTS_SUFFIX
+from ...saving.user_message_writer import RESULTS_SUFFIX
 from ...stores.records import StreamMeta
 from ...values import MAX_SEQ, Outcome, Persisted, SessionKey
 from ..guard_context import GuardContext
