@@ -391,7 +391,7 @@ async def test_a_stream_that_is_to_be_saved_lives_until_it_is(memory: MemoryStor
         entry = memory._tables.streams[(KEY.owner, KEY.session_id, stream.ref.stream_id)]
         assert entry.ttl_seconds == 500.0
         await wait_until_async(lambda: stream.acked, description="it is logged")
-        await worker.runtime._parts.leases.beat()
+        await worker.runtime._parts.leases.renew_all()
         assert entry.ttl_seconds == 500.0
         model.end()
         await wait_until_async(lambda: messages.waiting["append"], description="it is being saved")

@@ -1,1 +1,2 @@
-"""How a stream ends: sealed, saved, charged and closed, here or by another worker, or with the process."""
+"""How a stream ends: `finaliser` for the streams of this process, `takeover` for those of workers that are gone,
+`drain` for all of them when the process ends."""

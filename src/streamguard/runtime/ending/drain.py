@@ -1,4 +1,4 @@
-"""The drain: what a process that ends does for the streams it produces."""
+"""The drain: a process that is to exit ends the streams it produces."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..request import Ending
 __all__ = ["Drain"]
 
 FINISH_SECONDS: Final = 5.0
-"""After the drain: how long finalisers may go on before they are given up."""
+"""How long streams may take to end after they were cancelled, before their retries are given up."""
 HURRIED_FINISH_SECONDS: Final = 0.5
-"""The same in a hurry, and how long what is given up may take to end."""
+"""The same in a hurried drain, and how long streams may then take after that."""
 
 
 class Drain:
-    """Ends a process's streams, once: patiently or in a hurry, then as interrupted, then without their store."""
+    """Ends a process's streams, once. It waits for them, then interrupts them, then ends them without their store."""
 
     def __init__(
         self,
@@ -36,16 +36,16 @@ class Drain:
         cut_viewers: Callable[[], None],
         observe: Observer,
     ) -> None:
-        """Nothing is drained yet.
+        """A drain that has not begun.
 
         Args:
             settings: how long to wait.
-            streams: those that have not ended.
+            streams: gives the streams that have not ended.
             busy: whether anything is under way that should end first: a stream, an admission, a retried save.
             changed: set whenever `busy` may have changed.
-            give_up: has what still retries give up.
+            give_up: ends every retry.
             cut_viewers: ends the responses that are left.
-            observe: is told of its begin and end.
+            observe: is told when the drain begins and ends.
         """
         self._settings = settings
         self._streams = streams
@@ -57,7 +57,7 @@ class Drain:
         self._task: asyncio.Task[None] | None = None
         self._hurried = False
         self.given_up: bool = False
-        """What retries should not any more."""
+        """Whether retries should end."""
 
     @property
     def begun(self) -> bool:
@@ -65,7 +65,7 @@ class Drain:
         return self._task is not None
 
     def begin(self, *, hurried: bool = False) -> asyncio.Task[None]:
-        """Begin, or hurry what was begun: `development_drain_seconds` counts then, if it is shorter."""
+        """Begin, if it has not begun. `hurried` shortens it to `development_drain_seconds`, also one that has begun."""
         if hurried and not self._hurried:
             self._hurried = True
             self._changed.set()
@@ -74,42 +74,42 @@ class Drain:
         return self._task
 
     async def run(self) -> None:
-        """Begin, or join what was begun. Cancelling a caller does not cancel the drain."""
+        """Begin, or join the drain that has begun. Cancelling a caller does not cancel it."""
         await asyncio.shield(self.begin())
 
-    def _patience(self) -> float:
+    def _stream_seconds(self) -> float:
         settings = self._settings
         seconds = settings.drain_seconds
         if self._hurried:
             seconds = min(seconds, settings.development_drain_seconds)
         return seconds - min(1.0, seconds * 0.1)
 
-    def _finish(self) -> float:
+    def _finish_seconds(self) -> float:
         return HURRIED_FINISH_SECONDS if self._hurried else FINISH_SECONDS
 
-    def _last(self) -> float:
+    def _last_seconds(self) -> float:
         return HURRIED_FINISH_SECONDS if self._hurried else self._settings.command_seconds + 1.0
 
     async def _run(self) -> None:
         self._observe(Observation(Signal.DRAIN_STARTED, fields={"streams": len(self._streams())}))
-        await self._quiet(self._patience)
+        await self._wait_until_idle(self._stream_seconds)
         for stream in self._streams():
             stream.cancel(Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN)))
-        await self._quiet(self._finish)
+        await self._wait_until_idle(self._finish_seconds)
         self.given_up = True
         self._give_up()
         for stream in self._streams():
             if stream.backlog.unacked and not stream.finished:
                 stream.degrade("drained")
-        await self._quiet(self._last)
+        await self._wait_until_idle(self._last_seconds)
         self._cut_viewers()
         self._observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams())}))
 
-    async def _quiet(self, patience: Callable[[], float]) -> None:
-        """Wait until nothing is under way, for so many seconds at most. That may become less meanwhile."""
+    async def _wait_until_idle(self, seconds: Callable[[], float]) -> None:
+        """Wait until nothing is under way, for `seconds` at most, which may become fewer meanwhile."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        while self._busy() and (left := began + patience() - clock()) > 0:
+        while self._busy() and (left := began + seconds() - clock()) > 0:
             self._changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):  # noqa: TID251 -- this process's own patience with itself

@@ -1,4 +1,4 @@
-"""What a stream's end consists of: the seal that its process proposes, and the last events of its log."""
+"""The parts of a stream's end: the ends of its open parts, the seal that its process proposes, its last events."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ __all__ = ["close_open_parts", "end_events", "proposed_seal"]
 
 
 def close_open_parts(stream: LiveStream, ending: Ending) -> None:
-    """Leave the client's state tidy when the stream did not end by itself: open text parts and tool calls get their
-    ends."""
+    """Emit the ends of open text parts and tool calls, for a stream that did not end by itself."""
     if ending.outcome is Outcome.COMPLETED or stream.superseded or stream.feed.emitted == 0:
         return
     for payload in stream.encoder.abandon():
@@ -26,14 +25,14 @@ def close_open_parts(stream: LiveStream, ending: Ending) -> None:
 
 
 def proposed_seal(stream: LiveStream, ending: Ending) -> Seal:
-    """How this process would have the stream end."""
+    """The seal that this process asks for."""
     held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
     silent = stream.output is not Output.ITEMS and ending.outcome is not Outcome.COMPLETED
     return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
 
 
 def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
-    """What the endpoint said it consumed, or else its closing parts."""
+    """What the stream consumed, as its endpoint told, or else as its closing parts say."""
     consumed = stream.consumed
     if consumed is None and (found := stream.protocol.usage(held)):
         return Usage(found)
@@ -43,7 +42,8 @@ def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
 def end_events(
     protocol: WireProtocol, outcome: Outcome, fault: Fault | None, held: Sequence[bytes], result: EndResult
 ) -> list[tuple[EventKind, bytes]]:
-    """What saving and settling came to, the fault as a notice, then the protocol's closing parts."""
+    """The events that end a log: the results of saving and charging, the fault as a notice, the protocol's closing
+    parts."""
     events = [(EventKind.NOTICE, notice.to_json()) for notice in result.notices]
     events += [(EventKind.CLOSING, payload) for payload in result.closing]
     if fault is not None and outcome is not Outcome.COMPLETED:

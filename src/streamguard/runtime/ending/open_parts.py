@@ -1,7 +1,7 @@
-"""Ending what the log of an orphan leaves open: a worker that ends another's stream has no encoder of it.
+"""The ends of the parts that another worker's stream left open: a worker that takes a stream over has no encoder of it.
 
-The ends go into the log under the new epoch, before the seal. So viewers see them, whoever folds the log folds them in,
-and a worker that takes the stream over from this one finds nothing open any more.
+The ends go into the log under the new epoch, before the seal. So viewers see them, every fold of the log has them, and
+a worker that takes the stream over from this one finds nothing open any more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READ_BYTES: Final = 65_536
 APPEND_EVENTS: Final = 500
 """Ends in one append; each has a few hundred bytes."""
 LEASE_PARTS: Final = 3
-"""The lease is renewed when this part of it has passed."""
+"""The lease is renewed once this fraction of it has passed: a third."""
 
 
 class OpenParts:
@@ -87,7 +87,8 @@ class OpenParts:
         return last_seq
 
     async def _renew(self, meta: StreamMeta) -> None:
-        """What may be owed for it is not known here: its record is kept for that, as its writer would."""
+        """Renew the lease. Whether anything is owed for the stream is not known here, so its record is kept as long as
+        that of a stream that owes."""
         settings = self._settings
         ttl = max(settings.live_ttl_seconds, settings.outbox_retention_seconds)
         await self._store.heartbeat([(meta.ref, meta.epoch)], lease_seconds=settings.lease_seconds, ttl_seconds=ttl)

@@ -1,4 +1,7 @@
-"""Whether a stream had said anything, by its log alone: a worker that ends another's has nothing else to judge by."""
+"""Whether the endpoint of another worker's stream said anything, as its log shows.
+
+A worker that ends another worker's stream knows nothing else of it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ READ_BYTES: Final = 65_536
 
 
 async def is_silent(store: StreamStore, meta: StreamMeta, settings: Settings) -> bool:
-    """Whether the log of a stream whose writer is gone holds nothing of its endpoint's: only what the protocol begins
-    with, and notices. What cannot be read counts as said.
+    """Whether the log holds nothing of the endpoint: only what the protocol begins with, and notices. A log that cannot
+    be read counts as not silent.
 
     Raises:
         StoreError: the store failed.

@@ -1,4 +1,4 @@
-"""The end of a stream that this process took over from a worker that is gone."""
+"""The end of a stream that this process took over from another worker."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Takeover:
             await self.end(meta, outcome)
 
     async def end(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
-        """Run the stream's end: as sealed, or else with `outcome`. Returns how it ended; None when it was lost to yet
-        another worker.
+        """End the stream: as it was sealed, or else with `outcome`. Returns how it ended; None when yet another worker
+        has taken it over.
 
         Raises:
             StoreError: the store failed; its lease runs out again, and a sweep finds it.

@@ -37,7 +37,7 @@ class Tombstone:
         if not stream.log.disowned:
             try:
                 reply = await self._declare_lost(stream, ending, result)
-            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
+            except StoreCorruptError:  # the record cannot be read, so this stream must not change it
                 stream.disown()
             else:
                 if reply is not None and reply.status in (Status.FENCED, Status.SEALED):

@@ -1,1 +1,1 @@
-"""A stream that this process produces: its endpoint, its events, and their way into the log."""
+"""A stream that this process produces: its endpoint, its events, and how they get into the log."""

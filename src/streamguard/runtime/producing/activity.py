@@ -46,7 +46,7 @@ class Activity:
             self.items_seen, self.last_item_at = self.items, now
         return now - self.last_item_at
 
-    def forgive(self, seconds: float) -> None:
+    def extend(self, seconds: float) -> None:
         """This process stood still for so long and could hear nobody: that time counts against no endpoint."""
         self.last_item_at += seconds
         if self.cancelled_at is not None:

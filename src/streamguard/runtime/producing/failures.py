@@ -1,4 +1,4 @@
-"""What an endpoint's exception means to a client: the provider's failure, or the host's own.
+"""The fault that an endpoint's exception means to a client: the provider failed, or the host.
 
 Providers' client libraries are recognised by shape, not by import: by an HTTP status (openai, anthropic, httpx,
 aiohttp, google-genai, botocore), and by what their classes are called. Everything else is the host's own code, or a
@@ -46,7 +46,7 @@ _PROVIDERS: Final = frozenset(
         "UnexpectedModelBehavior",  # pydantic-ai
     }
 )
-"""What a provider's client calls its failures that have no status."""
+"""Class names of providers' failures that carry no status."""
 _CLIENTS: Final = frozenset(
     {
         "aiohttp",
@@ -70,13 +70,13 @@ _CLIENTS: Final = frozenset(
     }
 )
 _UNREADABLE: Final = frozenset({"JSONDecodeError", "UnicodeDecodeError", "ValidationError"})
-"""Plain errors that mean, inside a client library, that the provider sent nonsense."""
+"""Errors that mean, when raised inside a client library, that the provider's answer could not be read."""
 _WRAPPINGS: Final = 5
 """How many `raise … from …` are followed."""
 
 
 def fault_of(error: BaseException, stream: LiveStream) -> Fault:
-    """What an endpoint's exception means to a client, without its text, unless the guard is in debug mode."""
+    """The fault for an endpoint's exception; with the exception's text only in debug mode."""
     unsaved = fault_of_failed_save(stream, error, stream.user_messages)
     if unsaved is not None:
         return unsaved
@@ -92,7 +92,7 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
     if isinstance(error, StreamLimitError):
         return Fault.about(stream, FaultCode(error.code), reason=error.limit)
     status = _status_of(error)
-    if status is not None and hasattr(error, "detail"):  # the host's own HTTPException: not the provider's doing
+    if status is not None and hasattr(error, "detail"):  # an HTTPException of the host, not of the provider
         if status >= 500:
             return Fault.about(stream, FaultCode.INTERNAL, status=status)
         return Fault.about(stream, FaultCode.REQUEST_INVALID, status=status)
@@ -104,9 +104,9 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and what it was raised from on purpose; for a group of failures, that of the first.
+    """The exception and the causes it was raised from; of a group of failures, those of the first.
 
-    One of ours stands for itself: it says what was wrong with what the endpoint gave.
+    Ends at an exception of this package: that one says itself what was wrong with an item.
     """
     found: BaseException | None = error
     for _ in range(_WRAPPINGS):
@@ -120,7 +120,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
-    """What it says of the provider; None when it is none of the provider's."""
+    """The fault of the provider that the exception tells of; None when it is not about the provider."""
     status = _status_of(error)
     if status == 429:
         return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
@@ -139,7 +139,7 @@ def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
 
 
 def _status_of(error: BaseException) -> int | None:
-    """The HTTP status that a client library's exception tells of."""
+    """The HTTP status that a client library's exception carries, if any."""
     response = getattr(error, "response", None)
     metadata = response.get("ResponseMetadata") if isinstance(response, Mapping) else None  # botocore
     for status in (

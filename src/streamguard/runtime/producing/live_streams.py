@@ -1,4 +1,4 @@
-"""The streams that this process produces, found by stream, by session and by owner without looking at the others."""
+"""The registry of the streams that this process produces, indexed by stream, by session and by owner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ K = TypeVar("K")
 
 
 class LiveStreams:
-    """A registry. Each lookup costs the same, however many streams there are; only `values` gives them all."""
+    """Each lookup costs the same, however many streams there are; only `values` looks at all of them."""
 
     def __init__(self) -> None:
         self._all: dict[StreamRef, LiveStream] = {}
@@ -49,7 +49,7 @@ class LiveStreams:
         return list(self._by_owner.get(owner, {}).values())
 
     def values(self) -> ValuesView[LiveStream]:
-        """All streams, oldest first: for what is done to each."""
+        """All streams, oldest first."""
         return self._all.values()
 
 

@@ -1,4 +1,4 @@
-"""Drives an endpoint's items into a stream, in a task that no client's disconnect touches."""
+"""Runs an endpoint and emits its items, in a task that no client's disconnect touches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ YIELD_EVERY: Final = 64
 
 
 async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> Ending:
-    """Run the endpoint's iterator to its end, failure or cancellation, and say which it was.
+    """Run the endpoint's iterator to its end, failure or cancellation. Returns how the stream is to end.
 
     Never raises: a cancellation that is not the stream's own (the runtime's group being torn down) becomes
     `interrupted`, because finalisation must still happen.
@@ -67,7 +67,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
         if stream.early_end is None:
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     if stream.early_end.outcome is Outcome.STOPPED:
-        stream.begin()  # its endpoint ran, so that the request counts
+        stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end
 
 

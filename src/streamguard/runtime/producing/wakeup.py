@@ -1,4 +1,4 @@
-"""One task's wait for something that others bring about."""
+"""A wait of one task for something that other tasks bring about."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ __all__ = ["Wakeup"]
 
 
 class Wakeup:
-    """At most one task waits here; whoever makes it true says so. Nothing is remembered: who waits looks first."""
+    """At most one task waits here, until another one wakes it. A wake that finds nobody is not remembered: the waiter
+    checks its condition first."""
 
     __slots__ = ("waited",)
 
     def __init__(self) -> None:
         self.waited: asyncio.Future[None] | None = None
-        """There while somebody waits."""
+        """Set while a task waits."""
 
     async def until_woken(self) -> None:
         """Wait for the next `wake`. Cancelling it leaves nothing behind."""
@@ -25,6 +26,6 @@ class Wakeup:
             self.waited = None
 
     def wake(self) -> None:
-        """Have who waits, if anybody, look again."""
+        """Wake the waiter, if any."""
         if self.waited is not None and not self.waited.done():
             self.waited.set_result(None)

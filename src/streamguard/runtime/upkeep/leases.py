@@ -1,4 +1,4 @@
-"""Heartbeats: every lease of this process renewed in one round trip, and lost logs declared when the store is back."""
+"""Heartbeats: renew every lease of this process in one round trip, and declare lost logs once the store is back."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ LISTEN_RETRY: Final = Backoff(1.0, 1.0)
 
 
 class Leases:
-    """Renews what this process claims, every `heartbeat_seconds`, or at once when `kick`ed, and hears who else wants
-    it."""
+    """Renews the leases every `heartbeat_seconds`, or at once after `renew_soon`. The replies tell of stop requests
+    and of streams that other workers took over."""
 
     def __init__(
         self,
@@ -40,45 +40,43 @@ class Leases:
         self._breaker = breaker
         self._settings = settings
         self._streams = streams
-        self._kicked = asyncio.Event()
-        breaker.when_closed(self.kick)
+        self._wanted = asyncio.Event()
+        breaker.when_closed(self.renew_soon)
 
-    def kick(self) -> None:
-        """Beat now: a hint says that something changed, or the store came back."""
-        self._kicked.set()
+    def renew_soon(self) -> None:
+        """Send heartbeats now: a hint says that something changed, or the store came back."""
+        self._wanted.set()
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Send heartbeats until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._settings.heartbeat_seconds):  # noqa: TID251 -- a period
-                    await self._kicked.wait()
+                    await self._wanted.wait()
             except TimeoutError:
                 pass
-            self._kicked.clear()
+            self._wanted.clear()
             if self._breaker.open:
                 continue
             try:
-                await self.beat()
+                await self.renew_all()
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
 
-    async def beat(self) -> None:
-        """Renew every claim once.
-
-        What one stream's record says, or cannot say, concerns that stream alone.
+    async def renew_all(self) -> None:
+        """Renew every lease once. A record that cannot be read concerns its own stream alone.
 
         Raises:
-            StoreUnavailableError: the store failed; some claims may not be renewed.
+            StoreUnavailableError: the store failed; some leases may not be renewed.
         """
         settings = self._settings
         mine = [s for s in self._streams() if s.log.registered and not (s.degraded or s.superseded)]
         for batch in _batches(mine):
             acked = [stream.acked for stream in batch]
             try:
-                replies = await self._renewed(batch)
+                replies = await self._heartbeat(batch)
             except StoreCorruptError:
-                replies = [await self._renewed_alone(stream) for stream in batch]
+                replies = [await self._heartbeat_alone(stream) for stream in batch]
             for stream, reply, known in zip(batch, replies, acked, strict=True):
                 if stream.degraded or stream.superseded or stream.finished:
                     continue
@@ -89,10 +87,10 @@ class Leases:
                 elif reply.status is Status.CORRUPT:
                     stream.degrade("record_unreadable")
                 elif reply.status is Status.SEALED:
-                    continue  # under our own epoch: our own close, whose reply is still on its way
+                    continue  # under our own epoch: by our own close, whose reply is on its way
                 else:
                     if reply.last_seq < known and stream.backlog.state is BacklogState.IDLE:
-                        # An older snapshot of the log came back, and the model is quiet: nothing else would tell.
+                        # An older snapshot of the log came back while the endpoint is quiet: no append would notice.
                         stream.backlog.put_back(reply.last_seq)
                     if reply.stop_requested:
                         stream.stop()
@@ -103,7 +101,7 @@ class Leases:
                         new_stream_of(stream), stream.epoch, settings.lease_seconds, settings.live_ttl_seconds, None
                     )
                 )
-            except StoreCorruptError:  # what stands there cannot be read: not this stream's to change
+            except StoreCorruptError:  # the record cannot be read, so this stream must not change it
                 stream.disown()
                 continue
             if reply.status in (Status.FENCED, Status.SEALED, Status.GONE):
@@ -111,7 +109,7 @@ class Leases:
             elif reply.stop_requested:
                 stream.stop()
 
-    async def _renewed(self, batch: list[LiveStream]) -> list[AppendReply]:
+    async def _heartbeat(self, batch: list[LiveStream]) -> list[AppendReply]:
         return await self._store.heartbeat(
             [(s.ref, s.epoch) for s in batch],
             lease_seconds=self._settings.lease_seconds,
@@ -119,29 +117,31 @@ class Leases:
             consumed={s.ref: s.consumed for s in batch if s.consumed is not None},
         )
 
-    async def _renewed_alone(self, stream: LiveStream) -> AppendReply:
-        """Of a batch that one stream's record spoilt; a store that answers for each never needs it."""
+    async def _heartbeat_alone(self, stream: LiveStream) -> AppendReply:
+        """Renew one lease of a batch that failed because of one record. A store that answers for each stream never
+        needs this."""
         try:
-            (reply,) = await self._renewed([stream])
+            (reply,) = await self._heartbeat([stream])
         except StoreCorruptError:
             return AppendReply(Status.CORRUPT, 0, stop_requested=False)
         return reply
 
     async def listen(self, stream: LiveStream) -> None:
-        """Hear stop requests and takeovers of a stream while its model is quiet, until it is over."""
+        """Subscribe to the stop requests and takeovers of a stream until it is over: a quiet one appends nothing
+        that would tell of them."""
 
         def on_hint(hint: Hint) -> None:
             if hint.stop_requested:
                 stream.stop()
-            elif not (stream.finalising or stream.degraded):  # a degraded one is told of its own heartbeats
-                self.kick()
+            elif not (stream.finalising or stream.degraded):  # a degraded one learns it from `declare_lost`
+                self.renew_soon()
 
         retries = LISTEN_RETRY.retries()
         while not stream.finished:
             try:
                 async with self._store.subscribe(stream.ref, on_hint, data=False):
-                    with suppress(StoreCorruptError):  # its writer is told of that, and hears stops all the same
-                        meta = await self._store.meta(stream.ref)  # what was said before anybody listened
+                    with suppress(StoreCorruptError):  # its heartbeat learns of that; stops are heard all the same
+                        meta = await self._store.meta(stream.ref)  # a stop from before the subscription
                         if meta is not None and meta.stop_requested:
                             stream.stop()
                     await stream.ended()
@@ -150,7 +150,7 @@ class Leases:
 
 
 def _batches(streams: list[LiveStream]) -> Iterator[list[LiveStream]]:
-    """Streams with one TTL each, as many as one round trip carries."""
+    """Batches of streams with the same TTL, as many as one round trip carries."""
     by_ttl: dict[float, list[LiveStream]] = {}
     for stream in streams:
         by_ttl.setdefault(stream.ttl_seconds, []).append(stream)

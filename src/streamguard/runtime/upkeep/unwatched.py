@@ -1,8 +1,8 @@
-"""Ends answers that nobody watches any more, where their endpoint or the settings say after how long.
+"""Ends streams that nobody watches any more, where their endpoint or the settings say after how long.
 
-Watched is a stream that has a viewer in its writer's process, one whose first request still waits for its first event,
-and one of which another process said within that time that it views it (see `Presence`). A stream that never had a
-viewer counts from its start.
+A stream is watched if it has a viewer in its writer's process, if its first request still waits for its first event, or
+if another process reported within that time that it views it. For a stream that never had a viewer, the time counts
+from its start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def attending(stream: LiveStream) -> Iterator[None]:
 
 
 class Unwatched:
-    """Looks at a stream whenever the watchdog does. Holds only which of them it asks the store about."""
+    """Looks at a stream whenever the watchdog does. Remembers only which streams it is asking the store about."""
 
     def __init__(self, store: StreamStore, *, start: StartTask) -> None:
         self._store = store
@@ -50,8 +50,8 @@ class Unwatched:
         self._asking: set[StreamRef] = set()
 
     def look(self, stream: LiveStream, now: float) -> None:
-        """End the stream if nobody has watched it for too long; `now` is loop time. What other processes know is asked
-        of the store first, in a task of its own."""
+        """End the stream if nobody has watched it for too long; `now` is loop time. A task of its own asks the store
+        first whether other processes watch it."""
         after = stream.request.abandon_after_seconds
         if after is None:
             return
@@ -59,18 +59,18 @@ class Unwatched:
         if feed.viewers or stream.activity.attended:
             feed.watched_at = now
         elif now - feed.watched_at >= after and stream.ref not in self._asking:
-            if stream.degraded:  # nobody can come back to it, and nobody else has it
+            if stream.degraded:  # no client can resume it, and no other process has it
                 _end(stream)
             else:
                 self._asking.add(stream.ref)
                 self._start(self._ask, stream, after)
 
     async def _ask(self, stream: LiveStream, after: float) -> None:
-        """Look again, with what the store knows by now, and end the stream in the same turn of the event loop."""
+        """Ask the store, then look again and end the stream in the same turn of the event loop."""
         loop, feed = asyncio.get_running_loop(), stream.feed
         try:
             meta = await self._store.meta(stream.ref)
-        except StoreError:  # other workers could not have told: their time begins anew
+        except StoreError:  # other workers could not report either: the time begins anew
             feed.watched_at = loop.time()
             return
         finally:

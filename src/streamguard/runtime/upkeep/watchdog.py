@@ -1,7 +1,7 @@
-"""The one ticker of a process: silent models, streams over their time or watched by nobody, quiet connections, stuck
-viewers.
+"""The watchdog of a process: it ends silent, overlong and unwatched streams, keeps quiet connections alive, and drops
+viewers that hang.
 
-One timer that looks at everything, because a timer per wait costs more than the wait (measured: 7 µs a timeout scope).
+One timer looks at everything, because a timer per wait costs more than the wait (measured: 7 µs a timeout scope).
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class Watchdog:
         self._settings = settings
         self._clock = clock
         self._stalled_seconds = clock.stalled_seconds
-        """How long this process itself had stood still at the last tick: neither a model nor a reader is judged by
-        that."""
+        """How long this process itself had stood still at the last tick. That time counts against neither endpoints nor
+        viewers."""
         self._streams = streams
         self._viewers = viewers
         self._abandon = abandon
-        """Ends a stream that has no producer yet, or one that does not heed its cancellation."""
+        """Ends a stream that has no producer yet, or whose producer ignores its cancellation."""
         self._listen = listen
-        """Has a stream hear of stop requests while it appends nothing."""
+        """Subscribes a stream to its stop requests, which it otherwise hears of only when it appends."""
         self._unwatched = unwatched
         self._observe = observe
 
@@ -76,20 +76,20 @@ class Watchdog:
             self.tick(loop.time())
 
     def tick(self, now: float) -> None:
-        """One look at everything; `now` is loop time."""
+        """Look at everything once; `now` is loop time."""
         stalled = self._clock.stalled_seconds - self._stalled_seconds
         if stalled > 0:
             self._stalled_seconds += stalled
-            self._forgive(stalled)
+            self._extend_waits(stalled)
         for stream in list(self._streams()):
             self._look_at_stream(stream, now)
         for viewer in list(self._viewers()):
             self._look_at_viewer(viewer, now)
 
-    def _forgive(self, seconds: float) -> None:
-        """Nobody could be heard for so long. What has begun since then gets that time too."""
+    def _extend_waits(self, seconds: float) -> None:
+        """This process stood still and could hear nobody: extend every wait by that time, also new ones."""
         for stream in self._streams():
-            stream.activity.forgive(seconds)
+            stream.activity.extend(seconds)
             stream.feed.watched_at += seconds
         for viewer in self._viewers():
             viewer.last_at += seconds
