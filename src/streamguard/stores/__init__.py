@@ -14,6 +14,7 @@ A stream store is one class that has one or more *roles*. One is required, the o
 """
 
 from .appends import Append, AppendCache, AppendReply, AppendRequest
+from .ended import ended_meta
 from .records import (
     ClaimState,
     Close,
@@ -82,5 +83,6 @@ __all__ = [
     "ViewerReports",
     "Withdrawn",
     "WorkSharing",
+    "ended_meta",
     "make_store",
 ]

@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 
 from ..decoding import decoding, read_json
 from ..faults import Fault
-from ..values import EventKind, Outcome, Persisted, Position, QuotaState, StreamRef, StreamState, Usage
+from ..values import (
+    EventKind,
+    Outcome,
+    Persisted,
+    Position,
+    QuotaState,
+    StreamRef,
+    StreamState,
+    Usage,
+)
 
 __all__ = [
     "NOTHING_CONSUMED",
