@@ -17,7 +17,7 @@ class Charge:
     """Commit `amounts`, or release everything."""
 
     amounts: Mapping[str, int] | None = None
-    """By unit; a unit that is not named is charged as reserved, with None every one. Means nothing for a release."""
+    """By unit. A unit that is not named is charged as reserved; with None, every unit. Ignored for a release."""
     release: bool = False
 
     async def carry_out(self, service: QuotaService, ref: StreamRef) -> Settlement:
@@ -46,8 +46,8 @@ class Charge:
 
 
 def state_on_record(state: ReservationState, *, attempted: bool = False) -> QuotaState:
-    """What a stream's record says of a reservation in this state. `attempted`: it has just been settled, and a host's
-    own service tells no more than that."""
+    """What a stream's record says of a reservation in this state. `attempted`: it has just been settled; a host's own
+    service may tell no more than that."""
     if state is ReservationState.UNKNOWN or (state is ReservationState.EXPIRED and not attempted):
         return QuotaState.NONE
     if state is ReservationState.RESERVED and not attempted:

@@ -22,7 +22,7 @@ class OutboxSettlement(NamedTuple):
     saves: bool
     settles: bool
     charge: Charge | None
-    """None where who wrote it did not know the endpoint: whoever does decides."""
+    """None where the worker that wrote it did not know the endpoint: one that knows it decides."""
 
 
 def add_settlement(owed: bytes | None, charge: Charge | None) -> bytes:

@@ -9,7 +9,7 @@ from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.service import Saving
 from ..stores.records import OutboxEntry
 from ..stores.store import StreamStore
-from .settlements import Settlements
+from .owed_settlements import OwedSettlements
 
 __all__ = ["OutboxProcessor"]
 
@@ -18,15 +18,20 @@ class OutboxProcessor:
     """Settles, then saves what the outbox entries of closed streams owe."""
 
     def __init__(
-        self, store: StreamStore, bindings: Bindings, saving: Saving, settlements: Settlements, outbox: SaveOutbox
+        self,
+        store: StreamStore,
+        bindings: Bindings,
+        saving: Saving,
+        owed_settlements: OwedSettlements,
+        outbox: SaveOutbox,
     ) -> None:
         self._store = store
         self._bindings = bindings
         self._saving = saving
-        self._settlements = settlements
+        self._owed_settlements = owed_settlements
         self._outbox = outbox
 
-    async def process(self, owed: OutboxEntry) -> SaveResult:
+    async def process(self, entry: OutboxEntry) -> SaveResult:
         """Make an attempt at what an entry owes, and put on record what came of it, which it also returns.
 
         An entry whose record cannot be read becomes a dead letter; a later version's is left to its workers.
@@ -35,21 +40,21 @@ class OutboxProcessor:
             StoreUnavailableError: the stream store failed; the claim runs out.
         """
         try:
-            return await self._process(owed)
+            return await self._process(entry)
         except StoreFormatError:
             return SaveResult(SaveStatus.FAILED, "newer_format")
         except StoreCorruptError as exc:
             unreadable = SaveResult(SaveStatus.REFUSED, "record_unreadable", exc)
-            await self._outbox.dead_letter(owed.ref, None, unreadable, attempts=owed.attempts)
+            await self._outbox.dead_letter(entry.ref, None, unreadable, attempts=entry.attempts)
             return unreadable
 
-    async def _process(self, owed: OutboxEntry) -> SaveResult:
-        meta = await self._store.meta(owed.ref)
+    async def _process(self, entry: OutboxEntry) -> SaveResult:
+        meta = await self._store.meta(entry.ref)
         if meta is None or meta.seal is None:
             return SaveResult(SaveStatus.FAILED, "gone")
         if not self._bindings.knows(meta.binding):
             return await self._outbox.release_claim(
-                owed.ref, meta.message_id, "unknown_binding", attempts=owed.attempts
+                entry.ref, meta.message_id, "unknown_binding", attempts=entry.attempts
             )
-        settled = await self._settlements.settle_owed(owed, meta)
-        return await self._saving.save_owed(owed, meta, meta.seal) if settled is None else settled
+        settled = await self._owed_settlements.settle(entry, meta)
+        return await self._saving.save_owed(entry, meta, meta.seal) if settled is None else settled

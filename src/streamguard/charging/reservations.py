@@ -50,16 +50,18 @@ class HeldReservation:
 
     demand: Demand
     standings: tuple[Standing, ...] = ()
-    """How its owner stood then."""
+    """How its owner stood when it was reserved."""
     state: QuotaState | None = None
-    """What settling came to; None while it has not been settled."""
+    """What settling it came to; None while that was not attempted."""
     owing: bool = False
-    """An earlier reply of the session is still to be settled, which its client has to be told."""
+    """An earlier reply of the session is still to be settled: its client has to be told."""
 
 
 class Reservations:
-    """Reserves, and keeps what is reserved. `service` is None where nothing is counted; `start` runs a task of the
-    runtime's."""
+    """Reserves for streams, and renews what they hold.
+
+    `service` is None where nothing is counted; `start` runs a task of the runtime's.
+    """
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class Reservations:
             if demand.on_failure == "fail":
                 self._release_soon(ref)
                 raise self._refusal(ref, request_id, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
-            held = self._held[ref] = HeldReservation(demand)  # it may be reserved: settling finds out
+            held = self._held[ref] = HeldReservation(demand)  # it may be reserved: settling it finds out
             return held
         self.failing = False
         if isinstance(answer, Refused):
@@ -144,6 +146,12 @@ class Reservations:
         """The stream does not begin: release what was reserved for it, in the background."""
         if self._held.pop(ref, None) is not None:
             self._release_soon(ref)
+
+    def note(self, ref: StreamRef, state: QuotaState | None) -> None:
+        """Note what settling a stream's reservation came to; None when that is not known yet."""
+        held = self._held.get(ref)
+        if held is not None:
+            held.state = state or QuotaState.PENDING
 
     def forget(self, ref: StreamRef) -> None:
         """The stream is over, and settled or left to the outbox."""
@@ -175,22 +183,23 @@ class Reservations:
     # -- while it runs ------------------------------------------------------------------------------------------------
 
     def keep(self, ref: StreamRef) -> None:
-        """Go on renewing after the stream's end, until `let_go`: it is being settled from memory."""
+        """Go on renewing a reservation after its stream's end, until `let_go`: it is being settled from memory."""
         self._kept.add(ref)
 
     def let_go(self, ref: StreamRef) -> None:
-        """What `keep` kept is settled, or given up."""
+        """Undo `keep`: the reservation is settled, or given up."""
         self._kept.discard(ref)
 
     async def run(self) -> None:
-        """Renew for ever, apart from the streams' leases: neither waits for the other's store."""
+        """Renew until cancelled. Apart from the streams' leases, so that neither waits for the other's store."""
         store = self.store
         while store is not None:
             await asyncio.sleep(store.hold_seconds / RENEWALS)
             await self.renew()
 
     async def renew(self) -> None:
-        """Renew everything that is not settled, once. What is not renewed in time expires, and is charged late."""
+        """Renew every reservation that is not settled, once. One that is not renewed in time expires, and is charged
+        late."""
         store = self.store
         if store is None:
             return

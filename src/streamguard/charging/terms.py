@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..errors import ConfigurationError
+from ..faults import FaultCode
 from ..quota import Quota, check_quotas, consumed
 from ..stores.records import Seal
 from ..values import Outcome
 from .charge import COMMIT_RESERVED, RELEASE, Charge
 
-__all__ = ["Demand", "OnQuotaFailure", "PartialCharge", "QuotaBindings", "QuotaOption", "QuotaTerms"]
+__all__ = ["Demand", "OnQuotaFailure", "PartialCharge", "QuotaBindings", "QuotaOption", "QuotaTerms", "said_nothing"]
 
 QuotaOption = Quota | Sequence[Quota] | Literal[False] | None
 """`quota=` of an endpoint: what is checked; False for nothing. With None too, unless the endpoint has an estimate and a
@@ -72,6 +73,16 @@ class QuotaTerms:
         usage = {} if seal.usage is None else seal.usage.amounts
         units = sorted({quota.unit for quota in self.quotas} or {TOKENS, *usage})
         return Charge(consumed(units, usage))
+
+
+def said_nothing(seal: Seal) -> bool:
+    """Whether a stream ended before it had said anything, or was shown to nobody. Decided by the seal alone, so
+    that its own worker and any other come to the same."""
+    if seal.outcome is Outcome.COMPLETED:
+        return False
+    if seal.fault is not None and seal.fault.code is FaultCode.NOT_FOUND:
+        return True
+    return seal.silent or seal.last_seq == 0
 
 
 class QuotaBindings:

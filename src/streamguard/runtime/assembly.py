@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..charging.outbox_processor import OutboxProcessor
+from ..charging.owed_settlements import OwedSettlements
 from ..charging.reservations import Reservations
 from ..charging.settlements import Settlements
+from ..charging.settler import Settler
 from ..charging.terms import QuotaBindings
+from ..charging.unlogged_settlements import UnloggedSettlements
 from ..deadlines import LoopClock
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Observer, Signal
@@ -113,18 +116,21 @@ class Assembly:
             changed=callbacks.changed,
         )
         self.reservations: Reservations = Reservations(quota, settings, observe=observe, start=start)
-        self.settlements: Settlements = Settlements(
+        settler = Settler(self.reservations, settings)
+        unlogged = UnloggedSettlements(
             store,
             self.reservations,
-            bindings,
-            terms,
+            settler,
             settings,
-            outbox,
             observe=observe,
             start=start,
             changed=callbacks.changed,
         )
-        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, self.settlements, outbox)
+        self.settlements: Settlements = Settlements(
+            self.reservations, settler, unlogged, bindings, terms, settings, observe=observe
+        )
+        owed_settlements = OwedSettlements(store, settler, terms, settings, outbox, observe=observe)
+        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, owed_settlements, outbox)
         closing = Closing(store, settings)
         end_steps = EndSteps(self.saving, self.settlements)
         self.finaliser: Finaliser = Finaliser(
@@ -160,7 +166,7 @@ class Assembly:
             carry=tasks.carry,
             withdrawing=self.withdrawing,
             reservations=self.reservations,
-            look_again=self.settlements.look_again,
+            correct_record=unlogged.correct_record,
             observe=observe,
         )
         self.viewer_registry: ViewerRegistry = ViewerRegistry(
@@ -176,7 +182,7 @@ class Assembly:
             self.admission,
             reads=reads,
             local=callbacks.local,
-            look_again=self.settlements.look_again,
+            correct_record=unlogged.correct_record,
         )
         self.leases: Leases = Leases(
             store,

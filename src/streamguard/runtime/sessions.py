@@ -62,7 +62,7 @@ class Sessions:
         *,
         reads: LogReads,
         local: Callable[[SessionKey], list[LiveStream]],
-        look_again: Callable[[StreamMeta], None],
+        correct_record: Callable[[StreamMeta], None],
     ) -> None:
         self._store = store
         self._breaker = breaker
@@ -70,7 +70,7 @@ class Sessions:
         self._admission = admission
         self._reads = reads
         self._local = local
-        self._look_again = look_again
+        self._correct_record = correct_record
 
     async def resume(self, key: SessionKey, cursor: Cursor | None) -> Resumed | Nothing:
         """What a returning client gets: the resume table, from "store unreachable" down.
@@ -102,7 +102,7 @@ class Sessions:
         with self._asking(key, Phase.REQUEST):
             record = await self._store.session(key)
         if record.last is not None:
-            self._look_again(record.last)
+            self._correct_record(record.last)
         return record
 
     async def stop(

@@ -60,7 +60,7 @@ class Bindings:
         return binding in self._targets
 
     def is_others(self, binding: str) -> bool:
-        """Whether only another worker can tell what a stream of this binding has coming."""
+        """Whether only another worker knows where a stream of this binding is saved, and what it is charged."""
         return self.any and not self.knows(binding)
 
     def target_of(self, binding: str) -> SaveTarget | None:

@@ -34,7 +34,7 @@ class EndResult:
     quota: QuotaState = QuotaState.NONE
     notices: tuple[Fault, ...] = ()
     closing: tuple[bytes, ...] = ()
-    """The protocol's payloads that tell of it, before everything else that closes the stream."""
+    """The protocol's payloads that tell of the save, before all others that close the stream."""
     outbox_payload: bytes | None = None
     """The outbox payload, when something is left to do."""
     due_seconds: float = 0.0
@@ -42,13 +42,13 @@ class EndResult:
     after_close: Callable[[], None] | None = None
     """To be called once the stream is closed: what is left goes on in the background."""
     quota_by_now: Callable[[], QuotaState] | None = None
-    """Of a stream that nothing can be owed for: what settling it from memory has come to."""
+    """For a stream without a log: what settling it from memory has come to by now."""
     later: Callable[[], Awaitable[Persisted]] | None = None
-    """Of a stream that nothing can be owed for: waits for what is still under way, and says what came of it."""
+    """For a stream without a log: waits for the save that is still under way, and says what came of it."""
 
     @property
     def quota_now(self) -> QuotaState:
-        """What is true by now."""
+        """What is known of the quota by now."""
         return self.quota if self.quota_by_now is None else self.quota_by_now()
 
 

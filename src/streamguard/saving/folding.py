@@ -24,14 +24,14 @@ __all__ = ["LogUnreadableError", "PayloadSource", "fold_earlier", "fold_stream"]
 
 READ_BYTES: Final = 65_536
 PAYLOAD_BYTES: Final = 256
-"""What folding a payload costs however short it is, in bytes of one."""
+"""What folding a payload costs in addition to its length, in bytes of payload."""
 LONGEST_CHAIN: Final = 50
-"""Most earlier streams of one message that are folded again."""
+"""How many earlier streams of one message are folded again, at most."""
 _SAVED_KINDS: Final = (EventKind.DATA, EventKind.CLOSING)
 
 
 class LogUnreadableError(StreamGuardError):
-    """What was to be saved is not, or not wholly, in the log any more, or is none of its protocol's."""
+    """The log lacks some of what was to be saved, or holds what its protocol cannot read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class SaveReports:
         self._observe = observe
 
     def made(self, sealed: SealedStream, running: RunningSave, seconds: float) -> None:
-        """A save ended after so many seconds; one that was broken off, or had nothing to do, is not told of."""
+        """A save ended after so many seconds. Nothing is told of one that was broken off, or had nothing to do."""
         result = running.result
         if result is None or result.status is SaveStatus.NOTHING:
             return

@@ -1,4 +1,4 @@
-"""The outbox entries of saves: what becomes of one after an attempt."""
+"""What becomes of an outbox entry after an attempt at what it owes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ T = TypeVar("T")
 RETRIES: Final = 4
 BACKOFF: Final = Backoff(0.2, 1.6)
 UNCOUNTED: Final = frozenset({SHUTDOWN, "paused", "store_unavailable", "newer_format"})
-"""Reasons that say nothing of the save itself: no attempt at it was made."""
+"""Reasons that do not count as attempts: they say nothing of the save itself."""
 UNSETTLED: Final = "quota_unavailable"
-"""Why an entry stays whose stream's quota is still to be settled."""
+"""The reason of an entry whose save is done, and whose quota is still to be settled."""
 ELSEWHERE_SECONDS: Final = 10.0
-"""How long an entry is left to workers that know more."""
+"""How long an entry is left to workers that know its binding, protocol or format."""
 
 
 class SaveOutbox:
-    """Settles, postpones or buries entries. Every method gives up when the stream store goes on failing: the entry
-    comes up again when its time has come."""
+    """Completes, retries or dead-letters entries.
+
+    Every method gives up when the stream store goes on failing: the entry comes up again when it is due.
+    """
 
     def __init__(self, store: StreamStore, settings: Settings, *, observe: Callable[[Observation], None]) -> None:
         self._store = store
@@ -40,7 +42,7 @@ class SaveOutbox:
         self._observe = observe
 
     async def record_result(self, ref: StreamRef, message_id: str, result: SaveResult, *, attempts: int) -> None:
-        """Note what came of an attempt, after `attempts` that failed."""
+        """Put on record what came of an attempt, after `attempts` that failed."""
         match result.status:
             case SaveStatus.SAVED | SaveStatus.SUPERSEDED:
                 if await self.complete(ref, Persisted.YES):
@@ -49,7 +51,7 @@ class SaveOutbox:
                 await self.complete(ref, Persisted.NOT_ASKED)
             case SaveStatus.CONFLICT | SaveStatus.FORBIDDEN | SaveStatus.ERASED:
                 await self.complete(ref, Persisted.NO)
-            case SaveStatus.REFUSED if await self._settles_yet(ref, attempts):
+            case SaveStatus.REFUSED if await self._may_still_settle(ref, attempts):
                 await self.retry_later(ref, UNSETTLED, attempts=attempts)
             case SaveStatus.REFUSED:
                 await self.dead_letter(ref, message_id, result, attempts=attempts)
@@ -63,19 +65,21 @@ class SaveOutbox:
     async def complete(self, ref: StreamRef, persisted: Persisted) -> bool:
         """No save is owed any more. Returns whether that is on record. The entry stays while a settlement is owed."""
         retention = self._settings.finished_ttl_seconds
-        meta = await self._tried(lambda: self._store.meta(ref))
+        meta = await self._attempt(lambda: self._store.meta(ref))
         if meta is not None and meta.quota is QuotaState.PENDING:
-            marked = await self._tried(lambda: self._store.update_meta(ref, persisted=persisted))
+            marked = await self._attempt(lambda: self._store.update_meta(ref, persisted=persisted))
             await self.retry_later(ref, UNSETTLED)
             return marked is Status.OK
-        status = await self._tried(lambda: self._store.complete(ref, persisted=persisted, retention_seconds=retention))
+        status = await self._attempt(
+            lambda: self._store.complete(ref, persisted=persisted, retention_seconds=retention)
+        )
         return status is Status.OK
 
-    async def _settles_yet(self, ref: StreamRef, attempts: int) -> bool:
-        """Whether a settlement is owed too that may still come about: a dead letter would keep it from that."""
+    async def _may_still_settle(self, ref: StreamRef, attempts: int) -> bool:
+        """Whether a settlement is owed too, and has attempts left: a dead letter would keep it from being made."""
         if attempts + 1 >= self._settings.max_outbox_attempts:
             return False
-        meta = await self._tried(lambda: self._store.meta(ref))
+        meta = await self._attempt(lambda: self._store.meta(ref))
         return meta is not None and meta.quota is QuotaState.PENDING
 
     async def retry_later(self, ref: StreamRef, reason: str | None, *, attempts: int = 0, count: bool = True) -> None:
@@ -86,7 +90,7 @@ class SaveOutbox:
         else:
             longest = settings.outbox_max_retry_seconds
             due = Backoff(min(settings.outbox_retry_seconds, longest), longest).pause_seconds(attempts + 1)
-        await self._tried(
+        await self._attempt(
             lambda: self._store.retry_later(
                 ref,
                 due_seconds=due,
@@ -97,11 +101,11 @@ class SaveOutbox:
         )
 
     async def release_claim(self, ref: StreamRef, message_id: str, reason: str, *, attempts: int) -> SaveResult:
-        """Leave an entry to a worker that knows its binding, protocol or format, and give it up when for
-        `unknown_binding_seconds` none came by that does. Returns what that makes of the attempt."""
+        """Leave an entry to a worker that knows its binding, protocol or format, and give it up when none
+        came for `unknown_binding_seconds`. Returns what that makes of the attempt."""
         settings = self._settings
         due = jittered(ELSEWHERE_SECONDS)
-        left = await self._tried(lambda: self._store.release_claim(ref, due_seconds=due, reason=reason))
+        left = await self._attempt(lambda: self._store.release_claim(ref, due_seconds=due, reason=reason))
         # A record is kept for so long from its stream's end, and leaving it does not keep it longer.
         patience = min(settings.unknown_binding_seconds, settings.outbox_retention_seconds / 2)
         if left is not None and left >= patience:
@@ -117,9 +121,9 @@ class SaveOutbox:
         attempts: int,
         code: FaultCode = FaultCode.PERSISTENCE_FAILED,
     ) -> None:
-        """Give up: an operator may look, and revive it."""
+        """Give up: an operator may look at it, and requeue it."""
         reason = result.reason or "failed"
-        status = await self._tried(
+        status = await self._attempt(
             lambda: self._store.dead_letter(ref, reason=reason, ttl_seconds=self._settings.outbox_retention_seconds)
         )
         if status is Status.OK:
@@ -149,8 +153,8 @@ class SaveOutbox:
             fields["reason"] = reason
         self._observe(Observation(signal, ref=ref, message_id=message_id, fault=fault, error=error, fields=fields))
 
-    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T | None:
-        """Do a step, a few times if need be. None when it came to nothing."""
+    async def _attempt(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """What the stream store answers to a step, which is repeated a few times; None when it fails."""
         retries = BACKOFF.retries(most=RETRIES)
         while True:
             try:

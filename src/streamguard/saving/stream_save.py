@@ -1,7 +1,7 @@
-"""Saving what one sealed stream said: once, equal to the fold of its log, whoever does it and however often.
+"""Saving what one sealed stream said: once, equal to the fold of its log, whichever worker does it and however often.
 
-Nobody can save anything but the sealed content, so two that save the same stream write the same message. The exception
-is a stream whose log is not whole: there the first content that is committed stands.
+Only the sealed content can be saved, so two workers that save the same stream write the same message. The exception is
+a stream whose log is not whole: there the first content that is committed stands.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .user_messages import RefusedMessage, UserMessages
 __all__ = ["StreamSave"]
 
 ROUNDS: Final = 3
-"""How often a message that others write at the same time is looked at again."""
+"""How often a message that others write at the same time is read again."""
 
 
 class StreamSave:
@@ -91,8 +91,8 @@ class StreamSave:
             try:
                 visible = await self._writer.append(message, self.attempts, certain=not self._unlogged)
             except MessageConflictError:
-                # It is there, though nobody said so: an older conversation is continued, somebody was faster, or a
-                # reply of the store was lost.
+                # It is there although it was not found before: an older conversation is continued, another worker was
+                # faster, or a reply of the store was lost.
                 found = await self._writer.get(sealed.message_id, self.attempts)
                 if found is None or not found.streams or found == stored:
                     raise

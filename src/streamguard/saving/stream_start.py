@@ -12,7 +12,7 @@ __all__ = ["StreamStart"]
 
 @dataclass(frozen=True, slots=True)
 class StreamStart:
-    """A moment that can be compared with an erasure although this process's wall clock is nobody's business."""
+    """A moment that can be compared with an erasure without using this process's wall clock."""
 
     created_at: float | None
     """On the store's clock; None for a stream that the store never heard of in time."""
@@ -27,8 +27,8 @@ class StreamStart:
     def precedes(self, erasure: Erasure) -> bool:
         """Whether the stream began before the erasure, which the store told of just now.
 
-        Without the store's word on its beginning, how long ago each was is compared, both on clocks that only go
-        forward. The answer's way counts in favour of the erasure.
+        Where the store never said when the stream began, the ages of both are compared, on monotonic clocks. The time
+        that the answer took counts in favour of the erasure.
         """
         if self.created_at is not None:
             return self.created_at <= erasure.at

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class TargetClient:
-    """The one way from this process to a message store (or function)."""
+    """The one way from this process to a message store or function."""
 
     def __init__(self, target: SaveTarget, settings: Settings, *, on_change: Callable[[bool], None]) -> None:
         self.target = target

@@ -57,7 +57,7 @@ class Admission:
         carry: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
         withdrawing: Withdrawals,
         reservations: Reservations,
-        look_again: Callable[[StreamMeta], None],
+        correct_record: Callable[[StreamMeta], None],
         observe: Callable[[Observation], None],
     ) -> None:
         self._store = store
@@ -70,7 +70,7 @@ class Admission:
         self._carry = carry
         self._withdrawing = withdrawing
         self._reservations = reservations
-        self._look_again = look_again
+        self._correct_record = correct_record
         self._observe = observe
 
     def budget(self) -> Budget:
@@ -112,7 +112,7 @@ class Admission:
             self._reservations.drop(ref)
         elif record is not None and record.last is not None and record.last.quota is QuotaState.PENDING:
             held.owing = True
-            self._look_again(record.last)
+            self._correct_record(record.last)
             if not stream.degraded:  # its viewers are told of that
                 stream.notices.announce(quota_pending(record.last))
         return opened

@@ -1,0 +1,73 @@
+"""Attempts at settling one stream's reservation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from ..deadlines import Deadline
+from ..errors import QuotaCorruptError, QuotaError
+from ..retrying import Backoff
+from ..settings import Settings
+from ..values import QuotaState, StreamRef
+from .charge import Charge, state_on_record
+from .reservations import Reservations
+
+__all__ = ["Attempt", "Settler"]
+
+BACKOFF: Final = Backoff(0.1, 1.0)
+"""While a stream's end waits."""
+
+
+class Attempt(NamedTuple):
+    """What came of an attempt: one of the two is set."""
+
+    state: QuotaState | None
+    """How the reservation stands; None when that is not known."""
+    error: Exception | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether asking again does not help."""
+        return isinstance(self.error, QuotaError) and not self.error.retryable
+
+
+class Settler:
+    """Settles reservations with the quota service, if there is one."""
+
+    def __init__(self, reservations: Reservations, settings: Settings) -> None:
+        self._reservations = reservations
+        self._settings = settings
+        self.given_up: asyncio.Event = asyncio.Event()
+        """The process ends: nothing is attempted again."""
+
+    @property
+    def has_service(self) -> bool:
+        """Whether anything is counted here."""
+        return self._reservations.service is not None
+
+    async def settle(self, ref: StreamRef, charge: Charge, seconds: float) -> Attempt:
+        """Attempt it, again and again if need be, for so many seconds."""
+        retries = BACKOFF.retries(Deadline.after(seconds))
+        while True:
+            attempt = await self.attempt(ref, charge)
+            if attempt.state is not None or attempt.refused:
+                return attempt
+            if self.given_up.is_set() or not await retries.pause():
+                return attempt
+
+    async def attempt(self, ref: StreamRef, charge: Charge) -> Attempt:
+        """Attempt it once, within `quota_seconds`."""
+        service = self._reservations.service
+        if service is None:
+            return Attempt(QuotaState.NONE, None)
+        try:
+            async with Deadline.after(self._settings.quota_seconds).limit():
+                settlement = await charge.carry_out(service, ref)
+        except QuotaCorruptError as exc:  # it answered: one owner's ledger, or one reservation, says nothing of others
+            return Attempt(None, exc)
+        except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
+            self._reservations.failing = True
+            return Attempt(None, exc)
+        self._reservations.failing = False
+        return Attempt(state_on_record(settlement.state, attempted=True), None)
