@@ -39,7 +39,7 @@ async def test_the_documented_function_replaces_what_followed_once(
     edited, edit = asked("better", message_id="q2"), Supersedes("s3", "q2", "a1")
     await saver.append(KEY, edited, supersedes=edit)
     await saver.append(KEY, replied("answer 3", message_id="a3"))
-    await saver.append(KEY, edited, supersedes=edit)  # a repetition, of which the reply to the first was lost
+    await saver.append(KEY, edited, supersedes=edit)  # a retry, of which the reply to the first was lost
     assert list(rows[KEY].values()) == ["question 1", "answer 1", "better", "answer 3"]
     await saver.append(KEY, replied("answer 4", message_id="a4"), supersedes=Supersedes("s4", "owed", "q2"))
     assert list(rows[KEY].values()) == ["question 1", "answer 1", "better", "answer 4"]

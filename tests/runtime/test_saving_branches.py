@@ -127,7 +127,7 @@ async def test_an_endpoint_may_say_so_itself(memory: MemoryStore) -> None:
         assert await shown(messages) == [("q1", "one!"), ("a1c", "says a1c")]
 
 
-async def test_a_late_repetition_of_the_old_text_supersedes_nothing(memory: MemoryStore) -> None:
+async def test_a_late_retry_of_the_old_text_supersedes_nothing(memory: MemoryStore) -> None:
     messages = Messages()
     async with working(memory, bindings=saving_to(messages)) as worker:
         await told(worker, "a1", question("q1", "one"))

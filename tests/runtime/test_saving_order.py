@@ -209,7 +209,7 @@ async def test_results_of_tools_in_the_browser_get_into_the_message(memory: Memo
                 {"type": "tool-where", "toolCallId": "c1", "state": "output-available", "input": {}, "output": "here"},
             ),
         )
-        for _ in range(2):  # the second is a repetition
+        for _ in range(2):  # the second is a retry
             model = Model("two")
             stream = await worker.start(model, worker.request(protocol=UI, message_id="m1"))
             assert stream.user_messages is not None

@@ -85,7 +85,7 @@ class Twins(TwinStores):
     def withdraw(self, which: int) -> None:
         ref = self.pick(which).ref
         self.promises.withdrawn(ref, self.step(lambda store: store.withdraw(ref, refuse_seconds=HOUR)))
-        self.last = None  # of a repetition the answer is another
+        self.last = None  # of a retry the answer is another
         self.after()
 
     @some_stream

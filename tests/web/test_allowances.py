@@ -390,7 +390,7 @@ async def test_erasing_what_never_was_leaves_a_mark_for_as_long_as_something_cou
         assert sorted(client.pttl(key) > 600_000_000 for key in client.scan_iter("*:x")) == [False, True]
 
 
-async def test_a_repetition_needs_no_place_in_a_full_process() -> None:
+async def test_a_retry_needs_no_place_in_a_full_process() -> None:
     """It shares the answer that runs."""
     guard, gate, app = make_guard(max_streams_per_process=1), Gate(), FastAPI()
 

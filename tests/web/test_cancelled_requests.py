@@ -1,4 +1,4 @@
-"""A request with an `Idempotency-Key` that is cancelled on its way leaves nothing that its repetition would meet."""
+"""A request with an `Idempotency-Key` that is cancelled on its way leaves nothing that its retry would meet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENT = 3600.0
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("operation", "earlier"), [("claim_request", 0), ("register", 0), ("claim_request", 1)])
-async def test_its_repetition_is_answered_afresh(operation: str, earlier: int, after: bool) -> None:
+async def test_its_retry_is_answered_afresh(operation: str, earlier: int, after: bool) -> None:
     """Cancelled before or after the store has carried out the first claim, the registration, or the second claim."""
     store = Line(MemoryStore())
     settings = quick(

@@ -167,7 +167,7 @@ async def test_the_users_message_is_saved_before_the_model_is_called(given: Any)
     assert question.message.parts == ({"type": "text", "text": "why?"},)
 
 
-async def test_a_text_gets_an_id_that_a_repetition_shares() -> None:
+async def test_a_text_gets_an_id_that_a_retry_shares() -> None:
     messages, failures = Messages(), [RuntimeError("not yet")]
     guard = keeping(messages)
 

@@ -48,7 +48,7 @@ class MessageToSave:
     supersedes: Supersedes | None = None
     """What the user replaced with it, by editing a question or asking for another answer: forget the message `start`,
     if you have it, and what comes after it, else what comes after `after`; with neither, everything of the session.
-    Once for each `by`: a repetition comes with the same. None: it replaces nothing."""
+    Once for each `by`: a retry comes with the same. None: it replaces nothing."""
 
     @property
     def text(self) -> str:

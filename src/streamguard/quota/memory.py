@@ -97,7 +97,7 @@ class MemoryQuotaStore(QuotaStore):
             ledger.begin(at_ms)
             self._visits.put((owner,), at_ms + self._timing.remember_ms)
         before = ledger.size
-        # A repetition too, as where the index is written before the record: what has expired is looked at once more.
+        # A retry too, as where the index is written before the record: what has expired is looked at once more.
         self._due.enter(_member(ref), at_ms + self._timing.hold_ms)
         answer = ledger.reserve(_name(ref), amounts, quotas)
         if ledger.size > before:

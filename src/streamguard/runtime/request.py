@@ -46,7 +46,7 @@ class StreamRequest:
     abandon_after_seconds: float | None = None
     """For how long it may go on while nobody watches it; None: to its own end."""
     retry_key: str | None = None
-    """The same for a request and its repetitions, as far as its client says; ids of texts it brings are made of it."""
+    """The same for a request and its retries, as far as its client says; ids of texts it brings are made of it."""
     revision: Revision | None = None
     """What it supersedes of its conversation, as its body says; an endpoint may say more with `run.save`."""
     demand: Demand | None = None

@@ -79,7 +79,7 @@ class ResetsTheStatus(Bench):
 @breaks(
     "test_the_same_user_message_with_other_content_is_a_conflict",
     "test_a_conflict_changes_nothing",
-    "test_a_late_repetition_is_known",
+    "test_a_late_retry_is_known",
     "test_a_late_version_of_an_edited_question_is_superseded",
     "test_an_error_names_what_was_asked",
     "test_of_different_contents_at_once_one_is_stored",
@@ -149,7 +149,7 @@ class TakesNoStreamForAny(Bench):
 @breaks(
     "test_a_conflict_changes_nothing",
     "test_a_late_message_whose_id_is_taken_where_it_belongs_is_a_conflict",
-    "test_a_late_repetition_is_known",
+    "test_a_late_retry_is_known",
     "test_the_old_text_of_an_edited_question_is_a_conflict",
 )
 class TouchesBeforeItRefuses(Bench):

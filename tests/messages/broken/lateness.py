@@ -136,7 +136,7 @@ class RefusesLateVersions(Misplacing):
             raise conflict(Clash.DIFFERS)
 
 
-@breaks("test_a_late_repetition_is_known")
+@breaks("test_a_late_retry_is_known")
 class SaysDuplicateOfWhatIsHidden(Bench):
     async def append(self, key: SessionKey, message: Message) -> Appended:
         before = len(self.entries(key))

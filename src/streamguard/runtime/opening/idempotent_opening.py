@@ -11,7 +11,7 @@ so that of a slow first request and another that has given up waiting for it, on
                                                                             no claim
 ```
 
-A request that is refused leaves no claim, so that a repetition of it is a fresh attempt. If the store does not hear of
+A request that is refused leaves no claim, so that a retry of it is a fresh attempt. If the store does not hear of
 the refusal, a claim that has not begun lasts `finished_ttl_seconds` at most.
 
 Departures from draft-ietf-httpapi-idempotency-key-header-07: the value is taken as it is, quoted or not, and a second
@@ -97,7 +97,7 @@ class IdempotentOpening:
         )
         try:
             return await keyed.open()
-        except asyncio.CancelledError:  # leave nothing that would be in the way of the request's repetition
+        except asyncio.CancelledError:  # leave nothing that would be in the way of the request's retry
             if keyed.opened is not None:
                 self.abandon(keyed.opened, key, FaultError(refusals.fault(FaultCode.INTERRUPTED)))
             elif keyed.claimed is not None:
@@ -105,9 +105,9 @@ class IdempotentOpening:
             raise
 
     async def give_back(self, key: RequestKey | None, stream: LiveStream) -> None:
-        """Take back the claim of a stream that ended before its first event: a repetition is a fresh attempt.
+        """Take back the claim of a stream that ended before its first event: a retry is a fresh attempt.
 
-        If the store does not hear of it the claim stays, and a repetition sees that the stream ended empty.
+        If the store does not hear of it the claim stays, and a retry sees that the stream ended empty.
         """
         if key is not None:
             await self._forget(key, stream.ref)

@@ -203,7 +203,7 @@ class KeyedRequest:
                 await self._claims.begin(mine, opened.ref)
             return opened
         if opened.degraded:
-            if not self._breaker.open:  # should its reply be saved, no repetition is to run beside it
+            if not self._breaker.open:  # should its reply be saved, no retry is to run beside it
                 with suppress(StoreError):
                     await self._claims.prolong(mine)
             return opened

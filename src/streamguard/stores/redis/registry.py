@@ -63,7 +63,7 @@ class RegistrySteps(Steps):
             meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
             self._appends.learn(snapshot_ms(registered.snapshot))
             self._tell_begun_anew(new.ref, registered.reset)
-            if deadline == 0:  # a repetition: the record knows the lease
+            if deadline == 0:  # a retry: the record knows the lease
                 await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
         if isinstance(deadline, int) and deadline != 0:

@@ -130,7 +130,7 @@ class LateClauses(Clauses):
         assert await store.append(key, replace(QUESTION, branch=0)) is Appended.SUPERSEDED
         assert await _branches(store, key) == {"q1b": None, "q1": 1}
 
-    async def test_a_late_repetition_is_known(self, store: MessageStore) -> None:
+    async def test_a_late_retry_is_known(self, store: MessageStore) -> None:
         key = await _edited(store)
         before = await all_branches(store, key)
         for message in (replace(QUESTION, branch=0), REPLY, replace(REPLY, branch=None), replace(REPLY, branch=1)):
