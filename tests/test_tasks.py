@@ -26,16 +26,16 @@ KNOWN: Final = {
     "runtime.upkeep.tasks.Tasks.supervise": "observed and begun again (tests/runtime/test_upkeep.py)",
     "stores.redis.pipeline._Connection.ask": "fails its callers, closes the connection (stores/test_redis_tasks.py)",
     "stores.redis.subscriptions.Subscriptions._join": "fails the new, hints to the rest (stores/test_redis_tasks.py)",
-    "web.middleware.application_call.ApplicationCall.__init__": "resolves `wait` when done (tests/web/test_call.py)",
+    "web.middleware.application_call.ApplicationCall.__init__": "resolves `wait` when done (test_application_call.py)",
     "web.endpoint.called_response.CalledResponse._receive": "awaited beside what it is about, and cancelled",
-    "web.endpoint.called_response.CalledResponse.start": "fails who iterates (tests/web/test_returned_lifetimes.py)",
+    "web.endpoint.called_response.CalledResponse.start": "fails who iterates (test_returned_lifetimes.py)",
     "web.routes.download.LogDownload.__call__": "in the response's task group",
-    "web.middleware.request_reader.RequestReader.keep_for": "tells its readers how it ended (tests/web/test_intake.py)",
+    "web.middleware.request_reader.RequestReader.keep_for": "tells its readers how it ended (test_request_reader.py)",
     "web.endpoint.endpoint_call.EndpointResult.wait": "awaited beside what it is about, and cancelled",
     "web.middleware.body_too_large.TooLargeResponse.send_when_late": "awaited by `finish`, which raises what it raised",
     "web.response.stream_response.StreamResponse._send_stream": "in the response's task group",
-    "web.endpoint.returned_response._items_beside": "fails who iterates (tests/web/test_returned_lifetimes.py)",
-    "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/test_sync.py)",
+    "web.endpoint.returned_response._items_beside": "fails who iterates (test_returned_lifetimes.py)",
+    "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/endpoint)",
 }
 """Where tasks and threads are begun: who is told of their end."""
 

@@ -1,0 +1,284 @@
+"""Every send of a delivery is an ordinary call, from the one task that runs the delivery and in its one context."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+
+import anyio
+import pytest
+from starlette.types import Message
+
+from streamguard.runtime import Viewer, ViewerCutError
+from streamguard.runtime.viewing.feed import CHUNK_BYTES, Feed
+from streamguard.stores.log_reads import LogReads
+from streamguard.stores.memory import MemoryStore
+from streamguard.stores.records import Terminal
+from streamguard.values import EventKind, Outcome, Persisted, Position, QuotaState, SessionKey, StreamRef, new_stream_id
+from streamguard.web.response.chunk_sender import FAIR_BYTES, ChunkSender
+from streamguard.wire import protocol_named
+
+from ...harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.anyio
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
+
+Sending = Callable[[Message], Awaitable[None]]
+
+
+class Window:
+    """A feed, and a viewer of it."""
+
+    def __init__(self) -> None:
+        protocol = protocol_named("plain")
+        ref = StreamRef(SessionKey("ana", "chat-1"), new_stream_id())
+        self.feed = Feed(protocol, ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
+        self.viewer = Viewer(
+            reads=LogReads(MemoryStore(), 1),
+            ref=ref,
+            protocol=protocol,
+            feed=self.feed,
+            after=Position(0, 0),
+            ids=True,
+            now=asyncio.get_running_loop().time(),
+            patience_seconds=1.0,
+            on_close=lambda _: None,
+        )
+        self.delivery: ChunkSender | None = None
+
+    def say(self, *texts: str) -> None:
+        """Make these visible together."""
+        for text in texts:
+            self.feed.push(EventKind.DATA, text.encode())
+        self.feed.show(self.feed.emitted)
+
+    def end(self) -> None:
+        terminal = Terminal(Outcome.COMPLETED, Persisted.NOT_ASKED, QuotaState.NONE, "msg")
+        self.feed.push(EventKind.TERMINAL, terminal.to_json())
+        self.feed.show(self.feed.emitted)
+        self.feed.end(complete=True)
+
+
+class Client:
+    """Keeps the bodies it was sent, and who sent them."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.tasks: set[asyncio.Task[object] | None] = set()
+        self.names: list[str] = []
+
+    async def send(self, message: Message) -> None:
+        self.tasks.add(asyncio.current_task())
+        self.names.append(WHO.get())
+        if message["type"] == "http.response.body":
+            self.bodies.append(message["body"])
+
+    def texts(self) -> list[str]:
+        """The data lines, in the order sent."""
+        lines = b"".join(self.bodies).decode().splitlines()
+        return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+    async def has(self, *texts: str) -> None:
+        """Wait until it has exactly these."""
+        await wait_until_async(lambda: len(self.texts()) >= len(texts), description=f"{texts} arrived")
+        assert self.texts() == list(texts)
+
+
+@asynccontextmanager
+async def delivering(window: Window, send: Sending) -> AsyncIterator[asyncio.Task[None]]:
+    """A delivery that has sent its start and waits for the first event."""
+
+    async def run() -> None:
+        WHO.set("the viewer")
+        window.delivery = ChunkSender(window.viewer, send)
+        await window.delivery.run(START)
+
+    task = asyncio.create_task(run())
+    await wait_until_async(lambda: waits(window), description="the viewer waits")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        window.viewer.close()
+
+
+def waits(window: Window) -> bool:
+    woken = None if window.delivery is None else window.delivery._woken
+    return woken is not None and not woken.done()
+
+
+def hangs(window: Window) -> bool:
+    return window.viewer.sending_since is not None
+
+
+async def test_everything_is_sent_by_one_task_in_one_context() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send) as task:
+        WHO.set("the writer")
+        window.say("one")
+        await client.has("one")
+        window.say("two", "three")
+        await client.has("one", "two", "three")
+        window.viewer.keep_alive()
+        await wait_until_async(lambda: client.bodies[-1] == b": hb\n", description="the keep-alive arrived")
+        window.end()
+        await asyncio.wait_for(task, 5)
+        assert b"streamguard.end" in client.bodies[-1]
+        assert client.tasks == {task}
+        assert set(client.names) == {"the viewer"}
+
+
+async def test_what_became_visible_meanwhile_goes_out_in_one_send() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send):
+        for n in range(100):
+            window.say(f"event {n}")
+        await client.has(*(f"event {n}" for n in range(100)))
+        assert len(client.bodies) == 1
+
+
+async def test_a_send_carries_64_kib_at_most_or_a_piece_of_one_event() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send):
+        window.say(*("x" * 30_000 for _ in range(5)))
+        window.say("y" * 2 * CHUNK_BYTES)
+        await wait_until_async(lambda: len(client.texts()) == 6, description="all arrived")
+        assert all(len(body) <= CHUNK_BYTES for body in client.bodies)
+        assert sum(map(len, client.bodies)) > 4 * CHUNK_BYTES
+
+
+async def test_after_a_large_chunk_others_have_a_turn() -> None:
+    window, client = Window(), Client()
+    order: list[str] = []
+
+    async def send(message: Message) -> None:
+        await client.send(message)
+        if message["type"] == "http.response.body":
+            order.append("sent")
+            asyncio.get_running_loop().call_soon(order.append, "turn")
+
+    async with delivering(window, send):
+        window.say(*("x" * 30_000 for _ in range(6)))  # a send that never waits would give nobody a turn
+        assert FAIR_BYTES < 30_000
+        await wait_until_async(lambda: len(client.texts()) == 6, description="all arrived")
+        assert order[:5] == ["sent", "turn", "sent", "turn", "sent"]
+
+
+async def test_a_slow_send_keeps_the_order_and_a_watchdog_sees_it() -> None:
+    window, client = Window(), Client()
+    gate = asyncio.Event()
+
+    async def slow(message: Message) -> None:
+        if b"one" in message.get("body", b""):
+            await gate.wait()
+        await client.send(message)
+
+    async with delivering(window, slow) as task:
+        window.say("one")
+        window.say("two")
+        await wait_until_async(lambda: hangs(window), description="it hangs")
+        window.say("three")
+        gate.set()
+        await client.has("one", "two", "three")
+        assert client.tasks == {task}
+        assert not hangs(window)
+
+
+async def test_what_a_send_makes_visible_is_sent_after_it() -> None:
+    window, client = Window(), Client()
+
+    async def talkative(message: Message) -> None:
+        if b"one" in message.get("body", b""):
+            window.say("two")  # while this very viewer is being sent something
+        await client.send(message)
+
+    async with delivering(window, talkative):
+        window.say("one")
+        await client.has("one", "two")
+
+
+async def test_cancelling_reaches_a_send_that_waits_and_lets_it_clear_up() -> None:
+    window, client = Window(), Client()
+    seen: list[str] = []
+
+    async def stuck(message: Message) -> None:
+        await client.send(message)
+        if message["type"] == "http.response.body":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                seen.append("cleared up")
+
+    async with delivering(window, stuck) as task:
+        window.say("one")
+        await client.has("one")
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert seen == ["cleared up"]
+
+
+async def test_what_a_layer_keeps_around_a_waiting_send_is_its_own() -> None:
+    """Context variables are reset where they were set, scopes left where they were entered, locks held meanwhile."""
+    window, client = Window(), Client()
+    span: ContextVar[str | None] = ContextVar("span", default=None)
+    lock = anyio.Lock()
+
+    async def layered(message: Message) -> None:
+        token = span.set("sending")
+        try:
+            async with lock, asyncio.timeout(5):
+                with anyio.fail_after(5):
+                    await asyncio.sleep(0)
+                    await client.send(message)
+        finally:
+            span.reset(token)
+
+    async with delivering(window, layered) as task:
+        for text in ("one", "two", "three"):
+            window.say(text)
+            await wait_until_async(lambda text=text: text in client.texts(), description="it arrived")  # type: ignore[misc]
+        assert client.texts() == ["one", "two", "three"]
+        window.end()
+        await asyncio.wait_for(task, 5)
+
+
+@pytest.mark.parametrize("waits_first", [False, True])
+async def test_what_send_raises_is_raised_where_the_delivery_runs(waits_first: bool) -> None:
+    window = Window()
+
+    async def gone(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            if waits_first:
+                await asyncio.sleep(0)
+            raise OSError("the client left")
+
+    async with delivering(window, gone) as task:
+        window.say("one")  # and not here
+        with pytest.raises(OSError, match="the client left"):
+            await asyncio.wait_for(asyncio.shield(task), 5)
+
+
+async def test_a_send_that_is_no_coroutine_will_do() -> None:
+    window, client = Window(), Client()
+
+    def wrapped(message: Message) -> Awaitable[None]:
+        return asyncio.ensure_future(client.send(message))
+
+    async with delivering(window, wrapped):
+        window.say("one")
+        await client.has("one")
+
+
+async def test_a_cut_viewer_is_told_where_the_delivery_runs() -> None:
+    window, client = Window(), Client()
+    async with delivering(window, client.send) as task:
+        window.viewer.cut("slow")
+        with pytest.raises(ViewerCutError, match="slow"):
+            await asyncio.wait_for(asyncio.shield(task), 5)
