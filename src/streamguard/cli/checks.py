@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,8 +11,10 @@ from typing import Final
 
 from ..errors import StoreError
 from ..stores.damage import Unreadable
+from ..stores.partial import complete, lacking_roles
 from ..stores.redis.server_facts import Clock, RedisInspector, ServerFacts
-from ..stores.store import StreamStore
+from ..stores.roles.inspection import Inspection
+from ..stores.roles.stream_log import StreamLog
 from .exits import failure_of
 from .output import duration, size
 from .trial import TrialError, live_and_die
@@ -27,6 +30,7 @@ __all__ = [
     "check_records",
     "check_scripts",
     "check_server",
+    "check_start",
     "check_streams",
     "check_writes",
 ]
@@ -160,6 +164,18 @@ def _persistence(facts: ServerFacts) -> Finding:
     return Finding("persistence", Verdict.WARNING, detail, values)
 
 
+async def check_start(store: StreamLog) -> list[Finding]:
+    """Whether a store of another package answers, and what it warns of."""
+    warnings = await store.start()
+    began = time.perf_counter()
+    await store.ping()
+    took = time.perf_counter() - began
+    return [
+        Finding("connection", Verdict.OK, f"answers in {took * 1000:.1f} ms", {"round_trip_seconds": round(took, 6)}),
+        *(Finding("start", Verdict.WARNING, warning) for warning in warnings),
+    ]
+
+
 async def check_writes(survey: RedisInspector) -> Finding:
     """Whether it takes writes at all."""
 
@@ -192,10 +208,12 @@ async def check_permissions(survey: RedisInspector) -> Finding:
     return await _looking("permissions", look)
 
 
-async def check_life(store: StreamStore) -> Finding:
+async def check_life(store: StreamLog) -> Finding:
     """Whether a stream can live and end there."""
+    if lacks := lacking_roles(store):
+        return _absent("trial", store, *lacks)
     try:
-        took = await live_and_die(store)
+        took = await live_and_die(complete(store))
     except TrialError as exc:
         return Finding("trial", Verdict.PROBLEM, str(exc))
     except StoreError as exc:
@@ -255,8 +273,10 @@ def _said_of(one: Unreadable) -> str:
     return f"{one.record.replace('_', ' ')} {one.key}{session}, {one.why.replace('_', ' ')}: {one.action}"
 
 
-async def check_streams(store: StreamStore) -> Finding:
+async def check_streams(store: StreamLog) -> Finding:
     """Whether somebody ends what dead workers left."""
+    if not isinstance(store, Inspection):
+        return _absent("streams", store, "Inspection")
 
     async def look() -> Finding:
         found = await store.active_streams(limit=COUNTED + 1)
@@ -274,8 +294,10 @@ async def check_streams(store: StreamStore) -> Finding:
     return await _looking("streams", look)
 
 
-async def check_outbox(store: StreamStore) -> Finding:
+async def check_outbox(store: StreamLog) -> Finding:
     """Whether saves that are owed are made."""
+    if not isinstance(store, Inspection):
+        return _absent("outbox", store, "Inspection")
 
     async def look() -> Finding:
         dead = await store.outbox_entries(dead=True, limit=COUNTED + 1)
@@ -296,6 +318,11 @@ async def check_outbox(store: StreamStore) -> Finding:
 
 def _count(number: int) -> str:
     return str(number) if number <= COUNTED else f"over {COUNTED}"
+
+
+def _absent(check: str, store: StreamLog, *roles: str) -> Finding:
+    lacks = ", ".join(roles)
+    return Finding(check, Verdict.SKIPPED, f"{type(store).__name__} has no {lacks}", {"lacks": list(roles)})
 
 
 def _hidden(check: str, command: str) -> Finding:

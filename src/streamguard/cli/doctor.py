@@ -19,6 +19,7 @@ from .checks import (
     check_records,
     check_scripts,
     check_server,
+    check_start,
     check_streams,
     check_writes,
 )
@@ -82,18 +83,40 @@ async def _examine(place: Place, *, read_only: bool, sample: int) -> list[Findin
     Raises:
         StoreUnavailableError: the server does not answer at all.
     """
+    if not place.is_redis:
+        return await _examine_foreign(place, read_only=read_only)
     async with place.surveyed() as survey, place.opened() as store:
         findings = check_clock(await survey.clock())
         findings += check_server(await survey.facts())
         if read_only:
-            left_out = ("writes", "permissions", "scripts", "trial")
-            findings += [Finding(check, Verdict.SKIPPED, "left out (--read-only)") for check in left_out]
+            findings += [_left_out(check) for check in ("writes", "permissions", "scripts", "trial")]
         else:
             findings += [await check_writes(survey), await check_permissions(survey)]
             findings += [await check_scripts(survey), await check_life(store)]
         findings += [await check_keys(survey, sample), await check_records(survey, sample)]
         findings += [await check_streams(store), await check_outbox(store)]
     return findings
+
+
+async def _examine_foreign(place: Place, *, read_only: bool) -> list[Finding]:
+    """What can be said of a store of another package.
+
+    Raises:
+        StoreUnavailableError: it does not answer at all.
+    """
+    async with place.opened() as store:
+        findings = await check_start(store)
+        findings.append(Finding("server", Verdict.SKIPPED, f"only a Redis can be examined, not {place.scheme}://"))
+        if read_only:
+            findings.append(_left_out("trial"))
+        else:
+            findings.append(await check_life(store))
+        findings += [await check_streams(store), await check_outbox(store)]
+    return findings
+
+
+def _left_out(check: str) -> Finding:
+    return Finding(check, Verdict.SKIPPED, "left out (--read-only)")
 
 
 def _report(output: Output, place: Place, findings: Sequence[Finding]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from ..stores.records import OutboxEntry
-from ..stores.store import StreamStore
+from ..stores.roles.inspection import Inspection
 from ..values import SessionKey, StreamRef, is_stream_id
 from .exits import CommandError, ExitCode
 
@@ -28,22 +28,22 @@ def checked_stream_id(text: str) -> str:
     return text
 
 
-async def entry_of(store: StreamStore, stream_id: str) -> OutboxEntry | None:
+async def entry_of(listings: Inspection, stream_id: str) -> OutboxEntry | None:
     """The entry of a stream, due or dead; None if nothing is owed. Reads the names of the whole outbox."""
     for dead in (True, False):
-        found = await store.outbox_entries(dead=dead, limit=1, after=_before(stream_id))
+        found = await listings.outbox_entries(dead=dead, limit=1, after=_before(stream_id))
         if found and found[0].ref.stream_id == stream_id:
             return found[0]
     return None
 
 
 async def entries(
-    store: StreamStore, *, dead: bool, after: str | None = None, page_of: int = _PAGE
+    listings: Inspection, *, dead: bool, after: str | None = None, page_of: int = _PAGE
 ) -> AsyncIterator[OutboxEntry]:
     """All entries of a kind, by stream id, from the one after `after`; asked for in pages, of as many as are needed."""
     last = None if after is None else StreamRef(_NOBODY, after)
     while True:
-        page = await store.outbox_entries(dead=dead, limit=page_of, after=last)
+        page = await listings.outbox_entries(dead=dead, limit=page_of, after=last)
         for entry in page:
             yield entry
         if len(page) < page_of:

@@ -1,4 +1,4 @@
-"""The arguments that commands share, and the store they name."""
+"""The arguments that commands share, and the store they name: a Redis, or one that another package brings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from ..errors import StreamGuardError
+from ..errors import ConfigurationError, StreamGuardError
 from ..settings import Settings
-from ..stores.redis import RedisStore
+from ..stores import StreamLog
 from ..stores.redis.server_facts import RedisInspector
-from ..stores.store import StreamStore
+from ..stores.schemes import factory_of, has_credentials, other_schemes, own_schemes, scheme_of
 from .exits import CommandError, ExitCode, failure_of
 from .output import Output
 
@@ -48,26 +48,48 @@ DEFAULT_TIMEOUT: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A Redis and a namespace in it."""
+    """A store and a namespace in it."""
 
     url: str
     namespace: str
     timeout: float
     name: str
     """Where it is, without credentials: for output."""
+    scheme: str
+    """By which its store is registered."""
+
+    @property
+    def is_redis(self) -> bool:
+        """Whether it is a Redis of our own, whose server can be examined."""
+        return self.scheme in own_schemes()
+
+    @property
+    def settings(self) -> Settings:
+        """What its store is made with."""
+        return Settings(namespace=self.namespace, command_seconds=self.timeout)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[StreamStore]:
-        """The store, connected when first used."""
-        store = RedisStore(self.url, namespace=self.namespace, command_seconds=self.timeout)
+    async def opened(self) -> AsyncIterator[StreamLog]:
+        """The store. A Redis is connected when it is first used; a store of another package is started."""
+        store = factory_of(self.url)(self.url, self.settings)
         try:
+            if not self.is_redis:
+                await store.start()
             yield store
         finally:
             await store.aclose()
 
+    def cannot(self, store: StreamLog, what: str, role: str) -> CommandError:
+        """What a command says that a store cannot do, for the want of a role."""
+        return CommandError(
+            ExitCode.USAGE,
+            "unsupported",
+            f"a store of {self.scheme}:// cannot {what}: {type(store).__name__} has no {role}",
+        )
+
     @asynccontextmanager
     async def surveyed(self) -> AsyncIterator[RedisInspector]:
-        """The server itself."""
+        """The server itself, of a Redis."""
         survey = RedisInspector(self.url, namespace=self.namespace, command_seconds=self.timeout)
         try:
             yield survey
@@ -92,8 +114,41 @@ def place_of(url: str, namespace: str, timeout: float) -> Place:
         )
     if _NAMESPACE.fullmatch(namespace) is None:
         raise CommandError(ExitCode.USAGE, "usage", "a namespace has 1 to 32 letters, digits, _ and -")
-    survey = RedisInspector(url)  # nothing is connected: it reads the URL
-    return Place(url, namespace, timeout, survey.address)
+    scheme = scheme_of(url)
+    if scheme is None or scheme in own_schemes():
+        return Place(url, namespace, timeout, _redis_address(url), scheme or "redis")
+    return Place(url, namespace, timeout, _foreign_name(url, scheme, namespace), scheme)
+
+
+def _redis_address(url: str) -> str:
+    """Where a Redis is.
+
+    Raises:
+        ConfigurationError: the URL cannot be used. The text names stores of other packages too, if there are any.
+    """
+    try:
+        return RedisInspector(url).address  # nothing is connected: it reads the URL
+    except ConfigurationError as exc:
+        others = [f"{scheme}://" for scheme in other_schemes()]
+        if not others or scheme_of(url) is not None:
+            raise
+        raise ConfigurationError(f"{exc}; other packages bring {', '.join(others)}") from None
+
+
+def _foreign_name(url: str, scheme: str, namespace: str) -> str:
+    """What output calls a store of another package.
+
+    Raises:
+        CommandError: its streams are in their own process.
+        ConfigurationError: the URL cannot be used, or the package is broken.
+    """
+    store = factory_of(url)(url, Settings(namespace=namespace))  # nothing is connected
+    if not store.shared:
+        raise CommandError(
+            ExitCode.USAGE, "usage", f"{scheme}:// streams are in their own process; no other process can see them"
+        )
+    name = store.server
+    return f"{scheme}://" if name is None or has_credentials(name, url) else name
 
 
 def run(output: Output, work: Callable[[], Awaitable[ExitCode]]) -> NoReturn:

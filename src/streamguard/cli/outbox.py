@@ -10,7 +10,9 @@ import typer
 from ..errors import StoreCorruptError
 from ..settings import Settings
 from ..stores.records import OutboxEntry, Status
-from ..stores.store import StreamStore
+from ..stores.roles.inspection import Inspection
+from ..stores.roles.outbox import Outbox
+from ..stores.roles.stream_log import StreamLog
 from ..values import Persisted
 from .entries import checked_stream_id, entries, entry_of
 from .exits import CommandError, ExitCode
@@ -21,6 +23,7 @@ from .options import (
     Limit,
     Namespace,
     Owners,
+    Place,
     Timeout,
     Url,
     Yes,
@@ -70,8 +73,9 @@ def list_entries(
         begin_after = None if after is None else checked_stream_id(after)
         found: list[OutboxEntry] = []
         async with place.opened() as store:
+            listings = _listings(place, store)
             for kind in (True, False) if dead is None else (dead,):
-                async for entry in entries(store, dead=kind, after=begin_after, page_of=limit + 1):
+                async for entry in entries(listings, dead=kind, after=begin_after, page_of=limit + 1):
                     found.append(entry)
                     if len(found) > limit:
                         break
@@ -122,7 +126,7 @@ def show_entry(
         place = place_of(url, namespace, timeout)
         stream_id = checked_stream_id(stream)
         async with place.opened() as store:
-            entry = await entry_of(store, stream_id)
+            entry = await entry_of(_listings(place, store), stream_id)
             if entry is None:
                 raise CommandError(ExitCode.NOT_FOUND, "not_found", f"nothing is owed for stream {stream_id}")
             try:
@@ -185,11 +189,12 @@ def replay(
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
         async with place.opened() as store:
-            found, missing = await _named(store, streams or [], every=every)
+            outbox = _outbox(place, store)
+            found, missing = await _named(_listings(place, store), streams or [], every=every)
             revived: list[str] = []
             for entry in found:
                 try:
-                    kept = await store.requeue(entry.ref, saves=owes_save(entry)) is Status.OK
+                    kept = await outbox.requeue(entry.ref, saves=owes_save(entry)) is Status.OK
                 except StoreCorruptError:  # nobody can try it; it can be discarded
                     kept = False
                 (revived if kept else missing).append(entry.ref.stream_id)
@@ -220,27 +225,42 @@ def discard(
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
         async with place.opened() as store:
-            found, missing = await _named(store, streams or [], every=every)
+            outbox = _outbox(place, store)
+            found, missing = await _named(_listings(place, store), streams or [], every=every)
             if found and not yes:
                 _confirm(output, len(found))
             gone: list[str] = []
             for entry in found:
-                status = await store.complete(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
+                status = await outbox.complete(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
                 (gone if status is Status.OK else missing).append(entry.ref.stream_id)
         return _told(output, "discarded", gone, missing)
 
     run(output, work)
 
 
-async def _named(store: StreamStore, streams: Sequence[str], *, every: bool) -> tuple[list[OutboxEntry], list[str]]:
+def _listings(place: Place, store: StreamLog) -> Inspection:
+    """Raises `CommandError` if the store lists nothing."""
+    if not isinstance(store, Inspection):
+        raise place.cannot(store, "list what is owed", "Inspection")
+    return store
+
+
+def _outbox(place: Place, store: StreamLog) -> Outbox:
+    """Raises `CommandError` if the store has no outbox."""
+    if not isinstance(store, Outbox):
+        raise place.cannot(store, "keep what is owed", "Outbox")
+    return store
+
+
+async def _named(listings: Inspection, streams: Sequence[str], *, every: bool) -> tuple[list[OutboxEntry], list[str]]:
     """The entries that the arguments name, and the ids of those that are not there."""
     if every == bool(streams):
         raise CommandError(ExitCode.USAGE, "usage", "name streams, or give --all for every dead letter")
     if every:
-        return [entry async for entry in entries(store, dead=True)], []
+        return [entry async for entry in entries(listings, dead=True)], []
     found, missing = [], []
     for stream_id in dict.fromkeys(map(checked_stream_id, streams)):
-        entry = await entry_of(store, stream_id)
+        entry = await entry_of(listings, stream_id)
         if entry is None:
             missing.append(stream_id)
         else:

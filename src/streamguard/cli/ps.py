@@ -16,7 +16,8 @@ from rich.text import Text
 
 from ..errors import StoreUnavailableError
 from ..stores.records import StreamMeta
-from ..stores.store import StreamStore
+from ..stores.roles.inspection import Inspection
+from ..stores.roles.viewer_reports import ViewerReports
 from ..values import StreamRef
 from .exits import ExitCode, failure_of
 from .interrupting import told_to_end
@@ -63,7 +64,10 @@ def ps(
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
         async with place.opened() as store:
-            looks = _Looks(place, store, limit, owners)
+            if not isinstance(store, Inspection):
+                raise place.cannot(store, "list streams", "Inspection")
+            reports = store if isinstance(store, ViewerReports) else None
+            looks = _Looks(place, store, reports, limit, owners)
             if not watch:
                 _print(output, await looks.look())
                 return ExitCode.OK
@@ -86,7 +90,9 @@ class _Looks:
     """Looks again and again, and tells rates from one look to the next."""
 
     place: Place
-    store: StreamStore
+    store: Inspection
+    reports: ViewerReports | None
+    """Of viewers; None where nobody reports them to the store."""
     limit: int
     owners: bool
     before: dict[StreamRef, tuple[float, int]] = field(default_factory=dict)
@@ -99,7 +105,7 @@ class _Looks:
             StoreError: the store failed.
         """
         found = await self.store.active_streams(limit=self.limit + 1)
-        viewers = await self.store.viewer_counts() if found else {}
+        viewers = await self._viewers(found)
         at = time.monotonic()
         more = len(found) > self.limit
         shown = sorted(found[: self.limit], key=lambda meta: (meta.created_at, meta.ref.stream_id))
@@ -109,13 +115,20 @@ class _Looks:
             {
                 **stream_shape(meta, owners=self.owners),
                 "events_per_second": rates[meta.ref],
-                "viewers": viewers.get(meta.ref.stream_id, 0),
+                "viewers": viewers[meta.ref.stream_id],
             }
             for meta in shown
         ]
         shape = {"store": self.place.name, "namespace": self.place.namespace, "streams": streams, "more": more}
-        rows = [self._row(meta, rates[meta.ref], viewers.get(meta.ref.stream_id, 0)) for meta in shown]
+        rows = [self._row(meta, rates[meta.ref], viewers[meta.ref.stream_id]) for meta in shown]
         return _Seen(shape, rows, more)
+
+    async def _viewers(self, found: Sequence[StreamMeta]) -> Mapping[str, int | None]:
+        """How many view each stream, by its id; None where the store does not know."""
+        if self.reports is None:
+            return {meta.ref.stream_id: None for meta in found}
+        counts = await self.reports.viewer_counts() if found else {}
+        return {meta.ref.stream_id: counts.get(meta.ref.stream_id, 0) for meta in found}
 
     def _rate(self, meta: StreamMeta, at: float) -> float:
         before = self.before.get(meta.ref)
@@ -124,7 +137,7 @@ class _Looks:
             seconds, events = at - before[0], meta.last_seq - before[1]
         return round(events / seconds, 1) if seconds > 0 else 0.0
 
-    def _row(self, meta: StreamMeta, rate: float, viewers: int) -> Sequence[str]:
+    def _row(self, meta: StreamMeta, rate: float, viewers: int | None) -> Sequence[str]:
         return (
             meta.ref.stream_id,
             owner_of(meta.ref.key.owner, clear=self.owners),
@@ -133,7 +146,7 @@ class _Looks:
             str(meta.last_seq),
             f"{rate:.1f}/s",
             duration(meta.lease_seconds),
-            str(viewers),
+            "-" if viewers is None else str(viewers),
             f"{meta.state}, log lost" if meta.lost else meta.state,
             "asked" if meta.stop_requested else "-",
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ..quota import QuotaStore, RedisQuotaStore, Reservation, ReservationState
+from ..quota import OffersQuotaStore, QuotaStore, RedisQuotaStore, Reservation, ReservationState
 from ..stores import RedisClient
 from ..telemetry.safety import short_hash
 from .entries import checked_stream_id
@@ -42,8 +42,19 @@ _COLUMNS: Final = ("STREAM", "SESSION", "RESERVED", "EXPIRES")
 
 @asynccontextmanager
 async def _quotas(place: Place) -> AsyncIterator[QuotaStore]:
-    async with RedisClient(place.url, command_seconds=place.timeout) as client:
-        yield RedisQuotaStore(client, namespace=place.namespace)
+    if place.is_redis:
+        async with RedisClient(place.url, command_seconds=place.timeout) as client:
+            yield RedisQuotaStore(client, namespace=place.namespace)
+        return
+    async with place.opened() as store:
+        if not isinstance(store, OffersQuotaStore):
+            raise place.cannot(store, "count usage", "new_quota_store, so its application counts elsewhere")
+        quotas = store.new_quota_store()
+        await quotas.start()
+        try:
+            yield quotas
+        finally:
+            await quotas.aclose()
 
 
 @app.command()

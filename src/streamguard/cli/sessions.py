@@ -11,7 +11,9 @@ import typer
 
 from ..stores.records import Hint, OutboxEntry, StreamMeta
 from ..stores.registrations import StopReply
-from ..stores.store import StreamStore
+from ..stores.roles.inspection import Inspection
+from ..stores.roles.stream_log import StreamLog
+from ..stores.roles.stream_registry import StreamRegistry
 from ..values import Persisted, QuotaState, SessionKey, StreamRef, StreamState
 from .entries import entry_of
 from .exits import CommandError, ExitCode
@@ -57,12 +59,15 @@ def show(
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
         async with place.opened() as store:
+            if not isinstance(store, StreamRegistry):
+                raise place.cannot(store, "list a session's streams", "StreamRegistry")
+            listings = store if isinstance(store, Inspection) else None
             record = await store.session(key)
             found = await store.session_streams(key, limit=limit + 1)
             if record.last_id is None and not found:
                 raise _unknown(key)
             streams = found[:limit]
-            owed = [entry for meta in streams if (entry := await _owed_for(store, meta)) is not None]
+            owed = [entry for meta in streams if (entry := await _owed_for(listings, meta)) is not None]
         if output.as_json:
             output.value(
                 {
@@ -82,13 +87,13 @@ def show(
     run(output, work)
 
 
-async def _owed_for(store: StreamStore, meta: StreamMeta) -> OutboxEntry | None:
+async def _owed_for(listings: Inspection | None, meta: StreamMeta) -> OutboxEntry | None:
     """What a stream owes. Only where its record leaves it possible: looking for it reads the whole outbox."""
-    if meta.state is not StreamState.CLOSED:
+    if listings is None or meta.state is not StreamState.CLOSED:
         return None
     if meta.persisted not in (Persisted.PENDING, Persisted.NO) and meta.quota is not QuotaState.PENDING:
         return None
-    found = await entry_of(store, meta.ref.stream_id)
+    found = await entry_of(listings, meta.ref.stream_id)
     return found if found is not None and found.ref == meta.ref else None
 
 
@@ -167,28 +172,30 @@ def stop(
                 raise _unknown(key)
             result, ended = "nothing_running", None
             if meta is not None and meta.state is StreamState.OPEN:
-                result, ended = await _stop(store, meta.ref, wait)
+                if not isinstance(store, StreamRegistry):
+                    raise place.cannot(store, "stop a stream", "StreamRegistry")
+                result, ended = await _stop(store, store, meta.ref, wait)
         _told(output, session, None if meta is None else meta.ref.stream_id, result, ended)
         return ExitCode.PROBLEMS if result in ("requested", "expired") else ExitCode.OK
 
     run(output, work)
 
 
-async def _stop(store: StreamStore, ref: StreamRef, wait: float) -> tuple[str, StreamMeta | None]:
+async def _stop(registry: StreamRegistry, log: StreamLog, ref: StreamRef, wait: float) -> tuple[str, StreamMeta | None]:
     """Ask for the stop, and wait for the stream's seal."""
     changed = asyncio.Event()
 
     def on_hint(_: Hint) -> None:
         changed.set()
 
-    async with store.subscribe(ref, on_hint, data=False):
-        reply = await store.request_stop(ref)
+    async with log.subscribe(ref, on_hint, data=False):
+        reply = await registry.request_stop(ref)
         if reply is StopReply.ENDED:
-            return "nothing_running", await store.meta(ref)
+            return "nothing_running", await log.meta(ref)
         deadline = time.monotonic() + wait
         while True:
             changed.clear()
-            meta = await store.meta(ref)
+            meta = await log.meta(ref)
             if meta is None or meta.seal is not None:
                 return "ended", meta
             left = deadline - time.monotonic()

@@ -35,14 +35,28 @@ from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
 from .store import StreamStore
 
-__all__ = ["PartialStore", "complete"]
+__all__ = ["PartialStore", "complete", "lacking_roles"]
 
+_ROLES: Final[tuple[type, ...]] = (
+    StreamRegistry,
+    StreamWrites,
+    Outbox,
+    RequestClaims,
+    WorkSharing,
+    ViewerReports,
+    Inspection,
+)
 _GONE: Final = AppendReply(Status.GONE, 0, stop_requested=False)
 
 
 def complete(store: StreamLog) -> StreamStore:
     """The store itself if it has every role, else one whose lacking roles answer as if there were nothing."""
     return store if isinstance(store, StreamStore) else PartialStore(store)
+
+
+def lacking_roles(store: StreamLog) -> tuple[str, ...]:
+    """The names of the roles that a store does not have."""
+    return tuple(role.__name__ for role in _ROLES if not isinstance(store, role))
 
 
 class PartialStore(ComposedStore):
@@ -85,7 +99,7 @@ def _lacks(operation: str, role: type) -> StoreForbiddenError:
 
 
 class _NoRegistry(StreamRegistry):
-    """Every stream is what it is: none begins, runs, or is erased."""
+    """Every stream is what it is: none begins, is stopped or is erased here."""
 
     async def register(
         self,
@@ -105,7 +119,7 @@ class _NoRegistry(StreamRegistry):
         pass
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        return StopReply.ENDED
+        raise _lacks("request_stop", StreamRegistry)
 
     async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
         return True
