@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import assert_type
 
 from fastapi import FastAPI
@@ -27,7 +28,22 @@ from streamguard import (
     anonymous,
 )
 from streamguard.messages import MemoryMessageStore, Message, MessageToSave, Role
-from streamguard.testing import Answer, GuardedApp, SavedMessage, Visitor
+from streamguard.quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore
+from streamguard.stores import (
+    Hint,
+    Inspection,
+    OutboxEntry,
+    SessionRecord,
+    StoreFactory,
+    StreamLog,
+    StreamMeta,
+    StreamStore,
+    make_store,
+)
+from streamguard.stores.memory import MemoryStore
+from streamguard.stores.redis import RedisStore
+from streamguard.testing import Answer, FaultyStore, GuardedApp, SavedMessage, Visitor
+from streamguard.values import Event, Position, SessionKey, StreamRef
 from streamguard.wire import SseEvent
 
 
@@ -135,3 +151,72 @@ def watch(observation: Observation) -> None:
 
 
 observer: Observer = watch
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, observation: Observation, /) -> None:
+        self.count += 1
+
+
+StreamGuard(authenticate=anonymous, observers=(watch, Counter(), observer))
+StreamGuard(authenticate=anonymous, observers=[lambda observation: print(observation.name)])
+with guard.instrumented(observer=watch, store=FaultyStore):
+    pass
+
+
+# -- stores of one's own ----------------------------------------------------------------------------------------------
+
+StreamGuard(MemoryStore(), authenticate=anonymous)
+StreamGuard(RedisStore("redis://localhost"), authenticate=owner, quota=MemoryQuotaStore())
+
+
+class Archive(StreamLog, Inspection):
+    """Reads what was written elsewhere, and lists it."""
+
+    async def session(self, key: SessionKey) -> SessionRecord:
+        raise NotImplementedError
+
+    async def meta(self, ref: StreamRef) -> StreamMeta | None:
+        return None
+
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        return None, False
+
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
+        return []
+
+    def subscribe(
+        self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
+    ) -> AbstractAsyncContextManager[None]:
+        raise NotImplementedError
+
+    async def active_streams(self, *, limit: int) -> list[StreamMeta]:
+        return []
+
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
+        return []
+
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+        return []
+
+    def new_quota_store(self) -> QuotaStore:
+        return MemoryQuotaStore()
+
+
+def archive(url: str, settings: Settings, /) -> Archive:
+    print(url, settings.namespace, settings.command_seconds)
+    return Archive()
+
+
+def made_by(factory: StoreFactory) -> None:
+    assert_type(factory("archive://shelf", Settings()), StreamLog)
+
+
+made_by(archive)
+offering: OffersQuotaStore = Archive()
+StreamGuard(Archive(), authenticate=owner)
+assert_type(make_store("archive://shelf", Settings()), StreamStore)
+whole: StreamStore = MemoryStore()
