@@ -93,7 +93,7 @@ def test_data_is_bounded_by_its_event_its_stream_and_their_number() -> None:
 
 def test_messages_to_save_are_bounded_as_the_stream_is() -> None:
     bounds, _ = bounds_of(max_event_bytes=1_000, max_stream_bytes=2 * MESSAGE_BYTES + 300)
-    bounds.add_message(100)
-    bounds.add_message(200)
+    bounds.count_message(100)
+    bounds.count_message(200)
     with pytest.raises(StreamLimitError):
-        bounds.add_message(0)
+        bounds.count_message(0)

@@ -134,7 +134,7 @@ async def test_an_endpoint_that_never_had_items_is_rejected(memory: MemoryStore)
         stream = await worker.open()
         error = HostError(404)
         await worker.runtime.reject(stream, error)
-        assert (stream.answer.error, await stream.first(1)) == (error, FirstItem.FAILED)
+        assert (stream.first_answer.error, await stream.first(1)) == (error, FirstItem.FAILED)
         assert stream.fault is not None
         assert stream.fault.status == 404
         meta = await closed(memory, stream.ref)

@@ -224,7 +224,7 @@ async def test_first_item_failed(memory: MemoryStore) -> None:
         error = ConnectionResetError("secret")
         model.fail(error)
         assert await waiting is FirstItem.FAILED
-        assert stream.answer.error is error
+        assert stream.first_answer.error is error
         assert stream.fault is not None
         assert stream.fault.code is FaultCode.PROVIDER_ABORTED
         await stream.ended()

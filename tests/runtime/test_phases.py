@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from streamguard.runtime.producing.activity import Activity
-from streamguard.runtime.producing.backlog import Backlog
+from streamguard.runtime.producing.backlog import Backlog, BacklogState
 from streamguard.runtime.producing.lifecycle import Lifecycle
 from streamguard.runtime.producing.log_access import LogAccess
 from streamguard.runtime.producing.phases import TRANSITIONS, Answer, IllegalMoveError, LogState, Output, Phase, move
@@ -27,7 +27,7 @@ INDEPENDENT = {
     (Backlog, "urgent"): "it says when to commit, not whether events wait",
     (Backlog, "full"): "it says what the producer does next, in any state of the log",
     (Activity, "listening"): "whether the store's hints are heard",
-    (Activity, "attended"): "whether the first request waits",
+    (Activity, "request_waits"): "whether the first request waits",
 }
 """Every boolean of a stream and its parts, with the reason why no other one follows from it."""
 
@@ -56,15 +56,15 @@ def test_a_move_is_made_where_it_is_allowed_and_refused_everywhere_else(now: Enu
 
 @pytest.mark.parametrize(("now", "to"), list(product(Phase, Phase)), ids=name)
 def test_a_lifecycle_goes_through_the_phases(now: Phase, to: Phase) -> None:
-    life = Lifecycle()
-    life.phase = now
+    lifecycle = Lifecycle()
+    lifecycle.phase = now
     if to in TRANSITIONS[Phase][now]:
-        life.move_to(to)
-        assert life.phase is to
+        lifecycle.move_to(to)
+        assert lifecycle.phase is to
     else:
         with pytest.raises(IllegalMoveError):
-            life.move_to(to)
-        assert life.phase is now
+            lifecycle.move_to(to)
+        assert lifecycle.phase is now
 
 
 STEPS: dict[LogState, Callable[[LogAccess], object]] = {
@@ -127,8 +127,8 @@ async def test_a_stream_and_its_parts_have_few_fields_and_no_booleans_that_exclu
             stream.backlog,
             stream.activity,
             stream.log,
-            stream.life,
-            stream.answer,
+            stream.lifecycle,
+            stream.first_answer,
             stream.notices,
         )
         fields = {part: type(part).__slots__ for part in parts}
@@ -150,15 +150,33 @@ async def test_a_stream_goes_through_its_phases_once(memory: MemoryStore) -> Non
         model = Model("a")
         stream = await worker.start(model)
         await stream.first(5)
-        assert (stream.life.phase, stream.log.state) == (Phase.PRODUCING, LogState.WRITING)
-        assert (stream.output, stream.answer.state) == (Output.ITEMS, Answer.ANSWERED)
+        assert (stream.lifecycle.phase, stream.log.state) == (Phase.PRODUCING, LogState.WRITING)
+        assert (stream.output, stream.first_answer.state) == (Output.ITEMS, Answer.ANSWERED)
         stream.stop()
         stream.stop()
-        assert (stream.life.phase, stream.stopped) == (Phase.CANCELLED, True)
+        assert (stream.lifecycle.phase, stream.stopped) == (Phase.CANCELLED, True)
         await stream.ended()
-        assert (stream.life.phase, stream.log.state) == (Phase.FINISHED, LogState.CLOSED)
+        assert (stream.lifecycle.phase, stream.log.state) == (Phase.FINISHED, LogState.CLOSED)
         stream.finish()
-        assert not stream.conclude()
+        assert not stream.begin_finalising()
         meta = await closed(memory, stream.ref)
     assert meta.seal is not None
     assert meta.seal.outcome is Outcome.STOPPED
+
+
+@pytest.mark.anyio
+async def test_a_closed_backlog_stays_closed(memory: MemoryStore) -> None:
+    async with working(memory) as worker:
+        stream = await worker.start(Model("a"))
+        await stream.first(5)
+        backlog = stream.backlog
+        assert (backlog.state, backlog.unacked) == (BacklogState.IDLE, 0)
+        stream.degrade("test")
+        backlog.added()
+        backlog.flush()
+        backlog.resubmit()
+        assert backlog.state is BacklogState.CLOSED
+        assert (backlog.next_append(0.0), backlog.pending_bytes, backlog.over_capacity) == (None, 0, False)
+        await backlog.wait_until_sent()
+        stream.stop()
+        await stream.ended()

@@ -306,7 +306,7 @@ class Runtime:
 
     async def _end(self, stream: LiveStream, ending: Ending) -> None:
         """Finalise once; whoever comes second does nothing."""
-        if not stream.conclude():
+        if not stream.begin_finalising():
             return
         if ending.outcome is Outcome.STOPPED:
             stream.begin()
@@ -355,8 +355,8 @@ class Runtime:
         self.observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
         if stream.request.on_store_failure == "fail" and stream.log.registered:
             fault = Fault.about(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
-            through = stream.overrule(Ending(Outcome.FAILED, fault))
-            stream.unsay(fault)
+            through = stream.end_without_log(Ending(Outcome.FAILED, fault))
+            stream.retract(fault)
             if not through:
                 return  # observed when it ends so
         else:

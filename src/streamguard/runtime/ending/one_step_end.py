@@ -7,7 +7,7 @@ from functools import partial
 from ...observations import Observer
 from ...saving.end_steps import EndResult
 from ...stores.records import Status
-from ...stores.store import StreamStore
+from ...stores.roles.stream_writes import StreamWrites
 from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing
@@ -22,7 +22,7 @@ class OneStepEnd:
     """Ends a stream in one round trip, the one of its last append if there is one under way: the store refuses the seal
     where that append failed."""
 
-    def __init__(self, store: StreamStore, attempts: StoreAttempts, closing: Closing, *, observe: Observer) -> None:
+    def __init__(self, store: StreamWrites, attempts: StoreAttempts, closing: Closing, *, observe: Observer) -> None:
         self._store = store
         self._attempts = attempts
         self._closing = closing

@@ -10,7 +10,7 @@ from typing import Final
 from ...errors import LogBrokenError, StoreCorruptError
 from ...settings import Settings
 from ...stores.records import StreamMeta
-from ...stores.store import StreamStore
+from ...stores.roles.stream_log import StreamLog
 from ...values import EventKind, Position
 from ...wire import knows_protocol, protocol_named
 
@@ -19,7 +19,7 @@ __all__ = ["is_silent"]
 READ_BYTES: Final = 65_536
 
 
-async def is_silent(store: StreamStore, meta: StreamMeta, settings: Settings) -> bool:
+async def is_silent(store: StreamLog, meta: StreamMeta, settings: Settings) -> bool:
     """Whether the log holds nothing of the endpoint: only what the protocol begins with, and notices. A log that cannot
     be read counts as not silent.
 

@@ -10,7 +10,7 @@ from ...saving.end_steps import EndResult
 from ...settings import Settings
 from ...stores.appends import AppendReply
 from ...stores.records import LostLog, Status, Terminal
-from ...stores.store import StreamStore
+from ...stores.roles.stream_writes import StreamWrites
 from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of
 from ..request import Ending
@@ -24,7 +24,7 @@ __all__ = ["Tombstone"]
 class Tombstone:
     """Writes one terminal record with the real outcome, and nothing else, once the store is back."""
 
-    def __init__(self, store: StreamStore, attempts: StoreAttempts, settings: Settings, *, observe: Observer) -> None:
+    def __init__(self, store: StreamWrites, attempts: StoreAttempts, settings: Settings, *, observe: Observer) -> None:
         self._store = store
         self._attempts = attempts
         self._settings = settings

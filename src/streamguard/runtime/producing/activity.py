@@ -28,7 +28,7 @@ class Activity:
     """When its producer was cancelled."""
     listening: bool = False
     """The store's stop requests for it are subscribed to."""
-    attended: bool = False
+    request_waits: bool = False
     """The request that began it waits for its first event: somebody is there who has no viewer yet."""
 
     def __post_init__(self) -> None:

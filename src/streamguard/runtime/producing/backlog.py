@@ -146,7 +146,8 @@ class Backlog:
     def _look_ahead(self) -> None:
         """Find how much may be emitted before the stream is at a limit, or its producer too far ahead of the log."""
         self.full = self.over_capacity
-        self._free_bytes = min(self.bounds.free_bytes(), self._acked_bytes + BACKLOG_BYTES)
+        if self.state is not _CLOSED:
+            self._free_bytes = min(self.bounds.free_bytes(), self._acked_bytes + BACKLOG_BYTES)
 
     @property
     def pending_bytes(self) -> int:

@@ -67,7 +67,7 @@ class Bounds:
             self._notice_bytes += size
         return admitted
 
-    def add_message(self, size: int) -> None:
+    def count_message(self, size: int) -> None:
         """Count a message that is to be saved before the reply.
 
         Raises:

@@ -42,7 +42,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                         add(payload)
                     if silent:
                         silent = False
-                        stream.spoke()
+                        stream.item_emitted()
                 if count == turn:
                     turn += YIELD_EVERY
                     await asyncio.sleep(0)

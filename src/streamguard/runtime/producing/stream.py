@@ -42,14 +42,14 @@ class LiveStream:
 
     __slots__ = (
         "activity",
-        "answer",
         "backlog",
         "callbacks",
         "consumed",
         "early_end",
         "encoder",
         "feed",
-        "life",
+        "first_answer",
+        "lifecycle",
         "log",
         "notices",
         "output",
@@ -100,9 +100,9 @@ class LiveStream:
             submit=callbacks.submit,
             refresh_at=opened_at + REFRESH_SECONDS,
         )
-        self.life: Lifecycle = Lifecycle()
+        self.lifecycle: Lifecycle = Lifecycle()
         self.log: LogAccess = LogAccess()
-        self.answer: FirstAnswer = FirstAnswer(self.backlog)
+        self.first_answer: FirstAnswer = FirstAnswer(self.backlog)
         self.output: Output = Output.NOTHING
         self.user_messages: UserMessages | None = None
         """What is written before the reply, once a stream that is to be saved has begun."""
@@ -166,22 +166,22 @@ class LiveStream:
     @property
     def finalising(self) -> bool:
         """Whether its producer is through: its end is being written, or the stream is over."""
-        return self.life.phase in (Phase.FINALISING, Phase.FINISHED)
+        return self.lifecycle.phase in (Phase.FINALISING, Phase.FINISHED)
 
     @property
     def finished(self) -> bool:
         """Whether it is over, as far as this process can bring that about."""
-        return self.life.phase is Phase.FINISHED
+        return self.lifecycle.phase is Phase.FINISHED
 
     @property
     def is_ending(self) -> bool:
         """Whether nothing more will be produced: it was cancelled, or its producer is through."""
-        return self.life.phase is not Phase.PRODUCING
+        return self.lifecycle.phase is not Phase.PRODUCING
 
     @property
     def fault(self) -> Fault | None:
         """How it failed, in the form that clients are told."""
-        return self.answer.fault
+        return self.first_answer.fault
 
     # -- its registration ----------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class LiveStream:
             self.emit(EventKind.DATA, payload)
         self.notices.emit_announced()
 
-    def spoke(self) -> None:
+    def item_emitted(self) -> None:
         """An item of its endpoint came to something that clients see."""
         if self.output is not Output.ITEMS:
             self.output = move(self.output, Output.ITEMS)
@@ -234,13 +234,13 @@ class LiveStream:
         else:
             backlog.added()
 
-    def add_message(self, size: int) -> None:
+    def count_message(self, size: int) -> None:
         """Count a message of `size` bytes that is to be saved before the reply.
 
         Raises:
             StreamLimitError: they are too many, or too large.
         """
-        self.backlog.bounds.add_message(size)
+        self.backlog.bounds.count_message(size)
 
     def usage(self, **amounts: int) -> None:
         """Add to what the stream consumed, by unit."""
@@ -251,18 +251,18 @@ class LiveStream:
 
     async def first(self, timeout_seconds: float) -> FirstItem:
         """Wait for the first event that may be shown. One waiter. Cancelling it leaves the stream running."""
-        item = await self.answer.wait(timeout_seconds, is_over=lambda: self.finished)
+        item = await self.first_answer.wait(timeout_seconds, is_over=lambda: self.finished)
         if item is FirstItem.LATE:
             self.begin()
         return item
 
     async def ending(self) -> None:
         """Wait until `is_ending`. Any number of waiters; cancelling one changes nothing."""
-        await self.life.ending()
+        await self.lifecycle.ending()
 
     async def ended(self) -> None:
         """Wait until the stream is finalised. Any number of waiters; cancelling one changes nothing."""
-        await self.life.finished()
+        await self.lifecycle.finished()
 
     # -- how its log is lost to it -------------------------------------------------------------------------------------
 
@@ -332,21 +332,21 @@ class LiveStream:
         if self.is_ending:
             return
         self.early_end = ending
-        self.life.move_to(Phase.CANCELLED)
+        self.lifecycle.move_to(Phase.CANCELLED)
         self.activity.cancelled_at = self.activity.clock()
         self.backlog.wake_producer()
         if self.producer is not None:
             self.producer.cancel()
 
-    def conclude(self) -> bool:
-        """The producer is through: the stream is finalised from here on. Returns whether it was not before."""
+    def begin_finalising(self) -> bool:
+        """The producer is through: its end is written from here on. Returns False if that had begun before."""
         if self.finalising:
             return False
-        self.life.move_to(Phase.FINALISING)
+        self.lifecycle.move_to(Phase.FINALISING)
         return True
 
-    def overrule(self, ending: Ending) -> bool:
-        """End the stream so because its log failed. Returns whether its producer was through already."""
+    def end_without_log(self, ending: Ending) -> bool:
+        """End it because its log failed. Returns whether its producer was through already."""
         self.cancel(ending)
         if self.early_end is None:
             self.early_end = ending
@@ -354,12 +354,12 @@ class LiveStream:
 
     def fail(self, fault: Fault, error: BaseException | None = None) -> None:
         """Record how it failed. Before its first event, its request is told that instead of an answer."""
-        self.answer.fail(fault, error)
+        self.first_answer.fail(fault, error)
 
-    def unsay(self, fault: Fault) -> None:
-        """Its log failed before anybody saw anything of it: refuse it with this fault, as if nothing had been said. A
-        stream that its client was answered with stays as it is."""
-        if self.acked == 0 and self.answer.state is not Answer.ANSWERED and not self.feed.viewers:
+    def retract(self, fault: Fault) -> None:
+        """Take back what it said and refuse it with this fault: its log failed before anybody saw anything. A stream
+        that its client was answered with stays as it is."""
+        if self.acked == 0 and self.first_answer.state is not Answer.ANSWERED and not self.feed.viewers:
             self.feed.drop_hidden()
             if self.output is Output.ITEMS:
                 self.output = move(self.output, Output.PREAMBLE)
@@ -396,5 +396,5 @@ class LiveStream:
         self.log.leave()
         self.backlog.close()
         self.encoder.held.clear()
-        self.life.move_to(Phase.FINISHED)
+        self.lifecycle.move_to(Phase.FINISHED)
         self.backlog.wake_request()

@@ -20,7 +20,7 @@ from ...settings import Settings
 from ...stores.appends import AppendReply, AppendRequest
 from ...stores.breaker import Breaker
 from ...stores.records import Status
-from ...stores.store import StreamStore
+from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
 
 __all__ = ["Writer"]
@@ -44,7 +44,7 @@ class Writer:
     """Commits dirty backlogs in order over the store's dedicated connection, and tells the owner of each what the reply
     says about its stream."""
 
-    def __init__(self, store: StreamStore, breaker: Breaker, settings: Settings, *, clock: LoopClock) -> None:
+    def __init__(self, store: StreamWrites, breaker: Breaker, settings: Settings, *, clock: LoopClock) -> None:
         self._store = store
         self._breaker = breaker
         self._deadline = settings.append_deadline_seconds

@@ -14,12 +14,12 @@ from typing import Protocol
 
 from ...errors import StoreError
 from ...faults import ABANDONED, Fault, FaultCode
-from ...stores.store import StreamStore
+from ...stores.roles.stream_log import StreamLog
 from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
 from ..request import Ending
 
-__all__ = ["Unwatched", "attending"]
+__all__ = ["Unwatched", "request_waiting"]
 
 
 class StartTask(Protocol):
@@ -31,20 +31,20 @@ class StartTask(Protocol):
 
 
 @contextmanager
-def attending(stream: LiveStream) -> Iterator[None]:
+def request_waiting(stream: LiveStream) -> Iterator[None]:
     """While entered, the request that began the stream is there, though it has no viewer yet."""
-    stream.activity.attended = True
+    stream.activity.request_waits = True
     try:
         yield
     finally:
-        stream.activity.attended = False
+        stream.activity.request_waits = False
         stream.feed.watched_at = stream.activity.clock()
 
 
 class Unwatched:
     """Looks at a stream whenever the watchdog does. Remembers only which streams it is asking the store about."""
 
-    def __init__(self, store: StreamStore, *, start: StartTask) -> None:
+    def __init__(self, store: StreamLog, *, start: StartTask) -> None:
         self._store = store
         self._start = start
         self._asking: set[StreamRef] = set()
@@ -56,7 +56,7 @@ class Unwatched:
         if after is None:
             return
         feed = stream.feed
-        if feed.viewers or stream.activity.attended:
+        if feed.viewers or stream.activity.request_waits:
             feed.watched_at = now
         elif now - feed.watched_at >= after and stream.ref not in self._asking:
             if stream.degraded:  # no client can resume it, and no other process has it
@@ -77,7 +77,7 @@ class Unwatched:
             self._asking.discard(stream.ref)
         if meta is not None and meta.viewed_seconds is not None:
             feed.watched_at = max(feed.watched_at, loop.time() - meta.viewed_seconds)
-        if not (feed.viewers or stream.activity.attended) and loop.time() - feed.watched_at >= after:
+        if not (feed.viewers or stream.activity.request_waits) and loop.time() - feed.watched_at >= after:
             _end(stream)
 
 

@@ -12,7 +12,7 @@ from ...errors import ConfigurationError, FaultError
 from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream
 from ...runtime.request import Ending
-from ...runtime.upkeep.unwatched import attending
+from ...runtime.upkeep.unwatched import request_waiting
 from ...values import Outcome
 from ..guard_context import GuardContext
 from ..headers import merge_headers, stream_headers
@@ -77,7 +77,7 @@ class StreamStart:
         call = self._exchange.call
         if call is not None:
             call.allow_detaching(self._context.runtime.adopt)
-        with attending(self._stream):
+        with request_waiting(self._stream):
             response = await self._first_response(result)
         if call is not None and not isinstance(response, StreamResponse):
             call.forbid_detaching()
@@ -95,8 +95,8 @@ class StreamStart:
             await self._end_without_events()
             refused = self._reader.refused
             self._reader.endpoint_answers = refused
-            if isinstance(stream.answer.error, (HTTPException, ConfigurationError)) and not refused:
-                raise stream.answer.error
+            if isinstance(stream.first_answer.error, (HTTPException, ConfigurationError)) and not refused:
+                raise stream.first_answer.error
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden():
