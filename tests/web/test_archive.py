@@ -145,12 +145,14 @@ async def test_what_changes_streams_is_refused_and_harms_nothing(tmp_path: Path)
 
 def test_an_endpoint_needs_a_store_that_writes(tmp_path: Path) -> None:
     guard = StreamGuard(Archive(tmp_path), authenticate=user_of)
-    with pytest.raises(ConfigurationError, match=r"a guarded endpoint needs .* StreamWrites .*; Archive is not"):
+    with pytest.raises(
+        ConfigurationError, match=r"a guarded endpoint needs .* the roles StreamRegistry and .*, which Archive lacks"
+    ):
         guard.stream()
 
 
 def test_saving_needs_an_outbox(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="messages=… or save=… needs a stream store that is a Outbox too"):
+    with pytest.raises(ConfigurationError, match="messages=… or save=… needs a stream store with the role Outbox"):
         StreamGuard(Archive(tmp_path), authenticate=user_of, messages=MemoryMessageStore())
 
 

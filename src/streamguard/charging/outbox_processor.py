@@ -8,7 +8,7 @@ from ..saving.save_outbox import SaveOutbox
 from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.service import Saving
 from ..stores.records import OutboxEntry
-from ..stores.store import StreamStore
+from ..stores.roles.stream_log import StreamLog
 from .owed_settlements import OwedSettlements
 
 __all__ = ["OutboxProcessor"]
@@ -19,7 +19,7 @@ class OutboxProcessor:
 
     def __init__(
         self,
-        store: StreamStore,
+        store: StreamLog,
         bindings: Bindings,
         saving: Saving,
         owed_settlements: OwedSettlements,

@@ -15,6 +15,7 @@ from ..errors import StoreError
 from ..stores.appends import Append
 from ..stores.records import Close, Hint, NewStream, RequestClaim, Seal, Status, Terminal
 from ..stores.registrations import Registered
+from ..stores.roles.stream_log import StreamLog
 from ..stores.store import StreamStore
 from ..values import (
     START,
@@ -99,7 +100,7 @@ async def _live(store: StreamStore, ref: StreamRef) -> int:
 
 
 @asynccontextmanager
-async def _heard(store: StreamStore, ref: StreamRef) -> AsyncIterator[None]:
+async def _heard(store: StreamLog, ref: StreamRef) -> AsyncIterator[None]:
     """What happens inside must reach a watcher."""
     heard = asyncio.Event()
 

@@ -13,7 +13,7 @@ from ..errors import LogBrokenError, StreamGuardError
 from ..offloading import offloaded
 from ..stores.log_reads import LogReads
 from ..stores.records import StreamMeta
-from ..stores.store import StreamStore
+from ..stores.roles.stream_registry import StreamRegistry
 from ..values import START, EventKind, Position, StreamRef
 from ..wire import UIMessage, knows_protocol, protocol_named
 from ..wire.large_json import LARGE
@@ -100,7 +100,7 @@ async def fold_stream(
 
 
 async def fold_earlier(
-    store: StreamStore,
+    store: StreamRegistry,
     reads: LogReads,
     earlier: StreamMeta | None,
     attempts: Attempts,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import MessageStoreError, StoreError
 from ..settings import Settings
 from ..stores.records import StreamMeta
-from ..stores.store import StreamStore
+from ..stores.roles.stream_registry import StreamRegistry
 from ..wire.folding import Json
 from .attempts import Attempts
 from .bindings import Bindings
@@ -28,7 +28,7 @@ def visible_seconds(settings: Settings, *, taken_over: bool) -> float:
 class StoredReplies:
     """Reads the stored replies of streams whose worker is gone."""
 
-    def __init__(self, store: StreamStore, bindings: Bindings, settings: Settings, clients: TargetClients) -> None:
+    def __init__(self, store: StreamRegistry, bindings: Bindings, settings: Settings, clients: TargetClients) -> None:
         self._store = store
         self._bindings = bindings
         self._settings = settings

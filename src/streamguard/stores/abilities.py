@@ -41,7 +41,8 @@ def require(store: object, ability: Ability) -> None:
     """
     lacking = [role.__name__ for role in ability.roles if not isinstance(store, role)]
     if lacking:
+        roles = "the role " if len(lacking) == 1 else "the roles "
         raise ConfigurationError(
-            f"{ability.option} needs a stream store that is a {' and a '.join(lacking)} too; {type(store).__name__} is "
-            "not (see streamguard.stores)"
+            f"{ability.option} needs a stream store with {roles}{' and '.join(lacking)}, which {type(store).__name__} "
+            "lacks; streamguard.stores says what each role is for"
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..errors import StoreError, StoreUnavailableError
 from ..observations import Observation, Signal
-from .store import StreamStore
+from .roles.service import StoreService
 
 __all__ = ["Breaker"]
 
@@ -22,7 +22,7 @@ class Breaker:
 
     def __init__(
         self,
-        store: StreamStore,
+        store: StoreService,
         *,
         probe_seconds: float,
         observe: Callable[[Observation], None],

@@ -17,7 +17,7 @@ from typing import Final
 
 from ..values import Event, Position, StreamRef
 from .records import StreamMeta
-from .store import StreamStore
+from .roles.stream_log import StreamLog
 
 __all__ = ["SLICE_BYTES", "LogReads"]
 
@@ -56,7 +56,7 @@ class Pace:
 class LogReads:
     """`limit` reads at once; whoever waits gets its turn with the other owners, one after the other."""
 
-    def __init__(self, store: StreamStore, limit: int) -> None:
+    def __init__(self, store: StreamLog, limit: int) -> None:
         self._store = store
         self._free = limit
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
@@ -112,7 +112,7 @@ class LogReads:
             return await self._store.read(ref, after, max_bytes=max_bytes if within else min(max_bytes, SLICE_BYTES))
 
     async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> Sequence[Event]:
-        """`StreamStore.read` in a turn.
+        """`StreamLog.read` in a turn.
 
         Raises:
             LogBrokenError: the log does not go on from there.
@@ -122,7 +122,7 @@ class LogReads:
             return await self._store.read(ref, after, max_bytes=max_bytes)
 
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
-        """`StreamStore.meta`, for whoever was refused a read; it costs no turn."""
+        """`StreamLog.meta`, for whoever was refused a read; it costs no turn."""
         return await self._store.meta(ref)
 
     async def _acquire(self, owner: str) -> None:

@@ -17,7 +17,7 @@ from ...settings import Settings
 from ...stores.appends import Append
 from ...stores.log_reads import LogReads
 from ...stores.records import Status, StreamMeta
-from ...stores.store import StreamStore
+from ...stores.roles.stream_writes import StreamWrites
 from ...values import START, EventKind, Position
 from ...wire import protocol_named
 
@@ -33,7 +33,7 @@ LEASE_PARTS: Final = 3
 class OpenParts:
     """Finds the open parts of streams whose epoch this process has just raised, and logs their ends."""
 
-    def __init__(self, store: StreamStore, reads: LogReads, settings: Settings, stored_replies: StoredReplies) -> None:
+    def __init__(self, store: StreamWrites, reads: LogReads, settings: Settings, stored_replies: StoredReplies) -> None:
         self._store = store
         self._reads = reads
         self._settings = settings

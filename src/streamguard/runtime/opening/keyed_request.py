@@ -15,7 +15,7 @@ from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.budget import Budget
 from ...stores.records import ClaimState, RequestClaim, StreamMeta
-from ...stores.store import StreamStore
+from ...stores.roles.stream_log import StreamLog
 from ...values import Outcome, Persisted, StreamRef, StreamState, new_stream_id
 from ...wire import knows_protocol
 from ..producing.stream import LiveStream
@@ -54,7 +54,7 @@ class KeyedRequest:
 
     def __init__(
         self,
-        store: StreamStore,
+        store: StreamLog,
         breaker: Breaker,
         settings: Settings,
         request: StreamRequest,

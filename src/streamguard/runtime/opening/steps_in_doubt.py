@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import NotStartedError, StoreError, StoreUnavailableError
 from ...stores.breaker import Breaker
-from ...stores.store import StreamStore
+from ...stores.roles.stream_registry import StreamRegistry
 from ...values import StreamRef
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Withdrawals:
 
     def __init__(
         self,
-        store: StreamStore,
+        store: StreamRegistry,
         breaker: Breaker,
         *,
         start: StartTask,

@@ -13,7 +13,7 @@ from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...settings import Settings
 from ...stores.breaker import Breaker
-from ...stores.store import StreamStore
+from ...stores.roles.service import StoreService
 
 __all__ = ["Readiness"]
 
@@ -31,7 +31,7 @@ class Readiness:
 
     def __init__(
         self,
-        store: StreamStore,
+        store: StoreService,
         breaker: Breaker,
         settings: Settings,
         *,

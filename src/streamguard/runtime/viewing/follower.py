@@ -17,7 +17,7 @@ from ...errors import LogBrokenError, StoreCorruptError, StoreError
 from ...faults import Fault, FaultCode, Phase, Severity
 from ...retrying import Backoff, Retries
 from ...stores.records import Hint
-from ...stores.store import StreamStore
+from ...stores.roles.stream_log import StreamLog
 from ...values import EventKind, StreamRef
 from .feed import CHUNK_BYTES, Feed
 from .log_events import LOG_UNREADABLE, is_readable, is_tombstone
@@ -37,7 +37,7 @@ class Follower:
     """Extends one feed from the store, until the stream's terminal record or until it cannot go on."""
 
     def __init__(
-        self, store: StreamStore, ref: StreamRef, feed: Feed, *, poll_seconds: float, patience_seconds: float
+        self, store: StreamLog, ref: StreamRef, feed: Feed, *, poll_seconds: float, patience_seconds: float
     ) -> None:
         self.ref = ref
         self.feed = feed

@@ -10,7 +10,7 @@ from ...errors import StoreError
 from ...retrying import Backoff
 from ...settings import Settings
 from ...stores.records import StreamMeta
-from ...stores.store import StreamStore
+from ...stores.roles.viewer_reports import ViewerReports
 from ...values import StreamRef
 from .feed import Feed
 
@@ -26,7 +26,7 @@ class Presence:
     """Notes in the store that streams are viewed in this process: when the first viewer comes, at intervals, and when
     the last one leaves. It notes nothing of streams that go on without viewers, so that they cost nothing."""
 
-    def __init__(self, store: StreamStore, settings: Settings) -> None:
+    def __init__(self, store: ViewerReports, settings: Settings) -> None:
         self._store = store
         self._settings = settings
         self._followed: dict[Feed, StreamRef] = {}
