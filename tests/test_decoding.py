@@ -18,7 +18,6 @@ from streamguard.messages.sql.rows import decode_writers
 from streamguard.runtime.viewing.log_events import is_tombstone
 from streamguard.saving.outbox_payload import read_payload
 from streamguard.stores.records import Terminal
-from streamguard.stores.redis.claims import decode_claim
 from streamguard.stores.redis.codec import (
     STATUSES,
     append_reply,
@@ -29,6 +28,7 @@ from streamguard.stores.redis.codec import (
 )
 from streamguard.stores.redis.keys import decode_member
 from streamguard.stores.redis.record_fields import META_FIELDS
+from streamguard.stores.redis.request_claims import decode_claim
 from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)

@@ -6,13 +6,13 @@ from ...errors import StoreCorruptError, StoreFormatError
 from ...values import Persisted, QuotaState, SessionKey, StreamRef
 from ..records import Erasure, OutboxEntry, RequestClaim, Status, StreamMeta
 from .calls import ClaimRequest, PreviousStream, ReadErasure, ReleaseRequest
-from .claims import decode_claim, encode_claim
 from .codec import decode_erasure, decode_meta, decode_text, mutable_fields
 from .index_calls import Complete, DeadLetter, ReleaseClaim, Requeue, RetryLater
 from .keys import StoredStreamKeys
 from .lease_index import milliseconds
+from .namespace import Steps
 from .outbox_index import OutboxIndex
-from .steps import Steps
+from .request_claims import decode_claim, encode_claim
 
 __all__ = ["OutboxSteps"]
 

@@ -20,19 +20,19 @@ from .calls import CheckPosition, Heartbeat, MarkWatched, ReadMeta, TakeOver
 from .client import RedisClient
 from .codec import append_reply, decode_events, decode_meta, server_ms, usage_json
 from .driver import Address, Command
-from .ends import EndSteps
+from .inspection import ListingSteps
 from .keys import Keys
 from .lease_index import LeaseIndex, milliseconds
-from .listings import ListingSteps
 from .outbox import OutboxSteps
 from .outbox_index import OutboxIndex
 from .permissions import Permissions
 from .pipeline import PipelinedConnections
-from .registry import RegistrySteps
 from .scripts import Scripts
 from .server_facts import inspect_server
+from .stream_registry import RegistrySteps
+from .stream_writes import EndSteps
 from .subscriptions import WATCHED_SECONDS, Subscriptions
-from .viewers import ViewerSteps
+from .viewer_reports import ViewerSteps
 
 __all__ = ["RedisStore"]
 

@@ -14,8 +14,8 @@ from .calls import ReadSession, Register, RequestStop, StopPendingRequests, With
 from .codec import decode_meta, decode_text, identity, newer_format, snapshot_ms
 from .driver import Command
 from .lease_index import OWNER_TTL_MS, LeaseIndex, milliseconds
+from .namespace import Steps
 from .sharded_index import key_text, read_answer
-from .steps import Steps
 
 __all__ = ["RegistrySteps"]
 

@@ -15,7 +15,7 @@ from .calls import NoteViewed, ReadViewerCounts, ReportViewers
 from .driver import CommandError
 from .errors import checked, concerns_record
 from .lease_index import milliseconds
-from .steps import Steps
+from .namespace import Steps
 
 __all__ = ["ViewerSteps"]
 

@@ -11,7 +11,7 @@ from ..records import StreamMeta
 from .calls import ReadMeta, SessionStreams
 from .codec import decode_meta, decode_text
 from .lease_index import LeaseIndex
-from .steps import Steps
+from .namespace import Steps
 
 __all__ = ["ListingSteps"]
 

@@ -28,11 +28,11 @@ from .driver import Command, Reply
 from .errors import checked
 from .keys import encode_member
 from .lease_index import LeaseIndex, milliseconds
+from .namespace import Steps
 from .outbox_index import OutboxIndex
 from .pipeline import PipelinedConnections
 from .record_fields import RECORD_FIELDS
 from .sharded_index import read_answer
-from .steps import Steps
 
 __all__ = ["EndSteps"]
 
