@@ -103,7 +103,7 @@ async def test_streams_that_expired_are_passed_over_in_slices(counting: Counting
     first = await begin(counting.store, key)
     await end(counting.store, first)
     gone = [await answered(counting.store, key, f"m{number}") for number in range(100)]
-    counting.client.delete(*(counting.store._keys.stream(ref).meta for ref in gone))
+    counting.client.delete(*(counting.store._redis.keys.stream(ref).meta for ref in gone))
     counting.begin()
     assert [meta.ref for meta in await counting.store.session_streams(key, limit=1)] == [first]
     stats = counting.client.info("commandstats")
@@ -112,9 +112,9 @@ async def test_streams_that_expired_are_passed_over_in_slices(counting: Counting
 
 async def test_streams_that_expired_leave_the_list_of_who_writes_a_message(counting: Counting) -> None:
     key = fresh_key()
-    session = counting.store._keys.session(key).session
+    session = counting.store._redis.keys.session(key).session
     gone = [await answered(counting.store, key, f"m{number}") for number in range(10)]
-    counting.client.delete(*(counting.store._keys.stream(ref).meta for ref in gone))
+    counting.client.delete(*(counting.store._redis.keys.stream(ref).meta for ref in gone))
     living = await answered(counting.store, key, "lives")
     fields = {field for field in counting.client.hkeys(session) if field[:2] in (b"m:", b"i:")}
     assert fields == {b"m:lives", b"i:" + living.stream_id.encode()}
@@ -126,7 +126,7 @@ async def test_a_message_that_is_continued_for_ever_keeps_a_bounded_list(countin
     found = await counting.store.previous(refs[-1], "m")
     assert found is not None
     assert found.ref == refs[-2]
-    (entry,) = counting.client.hmget(counting.store._keys.session(key).session, "m:m")
+    (entry,) = counting.client.hmget(counting.store._redis.keys.session(key).session, "m:m")
     assert entry is not None
     assert len(json.loads(entry)) == 64
 
@@ -135,7 +135,7 @@ async def test_a_message_that_is_continued_for_ever_keeps_a_bounded_list(countin
 async def test_a_damaged_list_of_who_writes_a_message_is_no_list(counting: Counting, junk: bytes) -> None:
     key = fresh_key()
     first = await answered(counting.store, key, "m")
-    counting.client.hset(counting.store._keys.session(key).session, "m:m", junk)
+    counting.client.hset(counting.store._redis.keys.session(key).session, "m:m", junk)
     assert await counting.store.previous(first, "m") is None
     second = await answered(counting.store, key, "m")
     third = await answered(counting.store, key, "m")
@@ -147,7 +147,7 @@ async def test_a_damaged_list_of_who_writes_a_message_is_no_list(counting: Count
 async def test_a_session_begun_anew_finds_the_streams_it_did_not_list(counting: Counting) -> None:
     key = fresh_key()
     first = await answered(counting.store, key, "m")
-    session = counting.store._keys.session(key).session
+    session = counting.store._redis.keys.session(key).session
     counting.client.delete(session)
     counting.client.set(session, b"junk", ex=60)
     second = await answered(counting.store, key, "m")

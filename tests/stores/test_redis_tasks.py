@@ -13,6 +13,7 @@ from streamguard.stores import RedisClient
 from streamguard.stores.records import Hint
 from streamguard.stores.redis import RedisStore, driver, pipeline, subscriptions
 from streamguard.stores.redis.scripts import Scripts
+from streamguard.stores.redis.stream_log import RedisLog
 from streamguard.testing._stream_store.steps import Hints, begin, put
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 
@@ -124,7 +125,9 @@ async def test_watchers_outlive_the_end_of_their_reader(
         async with store.subscribe(ref, hints):
             failing(subscriptions.Subscriptions, name)
             if name == "_subscribe":  # which is used again once the connection is gone
-                store._subscriptions.get()._link._line.transport.abort()  # type: ignore[union-attr]
+                log = store._log
+                assert isinstance(log, RedisLog)
+                log._subscriptions.get()._link._line.transport.abort()  # type: ignore[union-attr]
             else:
                 await put(store, ref, 1, b"a")
             await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")

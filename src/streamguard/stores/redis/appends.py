@@ -9,11 +9,9 @@ from typing import Final
 from ...values import EventKind
 from ..appends import AppendReply, AppendRequest
 from ..records import Status
-from .clock import ServerClock
 from .codec import append_reply, flatten, server_ms
-from .driver import Reply, pack_argument
-from .keys import Keys
-from .pipeline import PipelinedConnections
+from .driver import pack_argument
+from .namespace import RedisNamespace
 
 __all__ = ["Appends"]
 
@@ -29,10 +27,10 @@ _NEVER: Final = pack_argument(b"")
 class Appends:
     """Appends over the connection of one store that keeps their order."""
 
-    def __init__(self, commits: PipelinedConnections, keys: Keys) -> None:
-        self._commits = commits
-        self._keys = keys
-        self._clock = ServerClock()
+    def __init__(self, redis: RedisNamespace) -> None:
+        self._ordered = redis.ordered
+        self._keys = redis.keys
+        self._clock = redis.clock
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
         """See `StreamStore.append`."""
@@ -57,32 +55,27 @@ class Appends:
                 calls.append(b"".join((cache.value, packed_until, seq, _KINDS[kind], size, data, b"\r\n")))
                 continue
             keys = self._keys.stream(item.ref)
-            call = self._commits.script(
+            call = self._ordered.script(
                 "append",
                 (keys.meta, keys.log, keys.session, keys.streams) if item.refresh else (keys.meta, keys.log),
                 (item.epoch, until, item.first_seq, *(events[0] if len(events) == 1 else flatten(events))),
             )
             calls.append(call.packed)
-        replies = await self._commits.run_calls("append", "append", calls)
+        replies = await self._ordered.run_calls("append", "append", calls)
         try:
             return [_APPENDED[reply] for reply in replies]  # type: ignore[index] # then it raises
         except (IndexError, TypeError):
             for reply in replies:
-                self.learn(server_ms(reply))
+                self._clock.heard(server_ms(reply))
             return [append_reply(reply) for reply in replies]
 
     def _start(self, item: AppendRequest) -> bytes:
         """The beginning of every append of one event to a stream, kept: it is most of the command."""
         keys = self._keys.stream(item.ref)
-        return self._commits.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
+        return self._ordered.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
 
     def _until(self, within_seconds: float) -> bytes:
         """The server's time after which an append must not be carried out; empty where there is none, or its clock is
         not known."""
         until = self._clock.until(within_seconds)
         return b"" if until is None else b"%d" % until
-
-    def learn(self, at: Reply) -> None:
-        """A reply of the server said what time it was, in milliseconds; or nothing (None)."""
-        if isinstance(at, int):
-            self._clock.heard(at)

@@ -27,8 +27,10 @@ class ServerClock:
         """The server's time less this process's, in milliseconds, when the reply arrived that told the latest."""
         self._heard_at = -math.inf
 
-    def heard(self, server_ms: int) -> None:
-        """A reply says that it was `server_ms` (Unix time) when the server wrote it."""
+    def heard(self, server_ms: int | None) -> None:
+        """A reply says that it was `server_ms` (Unix time) when the server wrote it; or it says nothing."""
+        if server_ms is None:
+            return
         now = time.monotonic()
         offset_ms = server_ms - now * 1000
         behind_ms = self._offset_ms - offset_ms

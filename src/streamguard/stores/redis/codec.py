@@ -50,6 +50,7 @@ __all__ = [
     "seal_json",
     "server_ms",
     "snapshot_ms",
+    "status_of",
     "tombstone_json",
     "usage_json",
 ]
@@ -94,6 +95,20 @@ def _number(value: object) -> int:
     if abs(number) > _LARGEST:
         raise OverflowError("a number is too large")
     return number
+
+
+def status_of(number: int, ref: StreamRef | None, operation: str) -> Status:
+    """The status that a script answered about a stream or (None) a session.
+
+    Raises:
+        StoreFormatError: a later version wrote what it is about.
+        StoreCorruptError: it is none.
+    """
+    if number == len(STATUSES):
+        raise newer_format(ref, operation)
+    if not 0 <= number < len(STATUSES):
+        raise StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)
+    return STATUSES[number]
 
 
 def append_reply(reply: Reply) -> AppendReply:

@@ -1,4 +1,4 @@
-"""The steps of `RedisStore` that list streams for operators. They change nothing."""
+"""`RedisInspection`: streams and the outbox, listed for operators. It changes nothing."""
 
 from __future__ import annotations
 
@@ -6,37 +6,46 @@ from contextlib import suppress
 from typing import Final
 
 from ...errors import StoreCorruptError
-from ...values import SessionKey, StreamRef, StreamState
-from ..records import StreamMeta
-from .calls import ReadMeta, SessionStreams
-from .codec import decode_meta, decode_text
+from ...values import StreamRef, StreamState
+from ..records import OutboxEntry, StreamMeta
+from ..roles.inspection import Inspection
+from .calls import ReadMeta
+from .codec import decode_meta
+from .driver import CommandError
+from .errors import checked, concerns_record
+from .index_calls import OutboxAnswer, PeekDue
 from .lease_index import LeaseIndex
-from .namespace import Steps
+from .namespace import RedisNamespace
+from .outbox_index import OutboxIndex, owed_work, read_work
 
-__all__ = ["ListingSteps"]
+__all__ = ["RedisInspection"]
 
-_BATCH: Final = 500
-"""How many records are read in one exchange, at most."""
-_LEAST: Final = 16
-"""How many of a session's streams are looked at in one exchange, at least: those that expired are passed over."""
+RECORD_UNREADABLE: Final = "record_unreadable"
+"""The reason given for work whose record cannot be read."""
+
+_READ_AT_ONCE: Final = 500
+"""How many records a listing for operators reads at once, at most."""
 
 
-class ListingSteps(Steps):
+class RedisInspection(Inspection):
     """What `RedisStore` tells operators."""
 
-    _leases: LeaseIndex
+    def __init__(self, redis: RedisNamespace, leases: LeaseIndex, outbox: OutboxIndex) -> None:
+        self._redis = redis
+        self._leases = leases
+        self._outbox = outbox
 
     async def active_streams(self, *, limit: int) -> list[StreamMeta]:
         refs = await self._leases.earliest(limit)
         found: list[StreamMeta] = []
         at = 0
         while at < len(refs) and len(found) < limit:
-            batch = refs[at : at + min(_BATCH, limit - len(found))]
+            batch = refs[at : at + min(_READ_AT_ONCE, limit - len(found))]
             at += len(batch)
-            keys = [self._keys.stream(ref) for ref in batch]
-            replies = await self._ask(
+            keys = [self._redis.keys.stream(ref) for ref in batch]
+            replies = await self._redis.ask(
                 "active_streams",
-                *(self._connections.command(ReadMeta(meta_key=key.meta, log_key=key.log)) for key in keys),
+                *(self._redis.command(ReadMeta(meta_key=key.meta, log_key=key.log)) for key in keys),
             )
             for ref, reply in zip(batch, replies, strict=True):
                 with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
@@ -45,29 +54,50 @@ class ListingSteps(Steps):
                         found.append(meta)
         return sorted(found, key=lambda meta: meta.lease_seconds)
 
-    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
-        keys = self._keys.session(key)
-        metas: dict[str, StreamMeta] = {}
-        looked_at, more = 0, limit > 0
-        while more and len(metas) < limit:
-            most = min(_BATCH, max(_LEAST, limit - len(metas)))
-            listed = await self._call(
-                "session_streams",
-                SessionStreams(
-                    session_key=keys.session,
-                    streams_key=keys.streams,
-                    meta_prefix=keys.meta_prefix,
-                    log_prefix=keys.log_prefix,
-                    count=most,
-                    skipped=looked_at,
-                ),
-            )
-            self._status(listed.status, None, "session_streams")
-            looked_at += listed.looked_at
-            more = listed.more == 1
-            for stream_id, snapshot in zip(listed.found[::2], listed.found[1::2], strict=True):
-                with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
-                    meta = decode_meta(StreamRef(key, decode_text(stream_id)), snapshot, "session_streams")
-                    if meta is not None:  # once: a stream that begins meanwhile moves the others down
-                        metas[meta.ref.stream_id] = meta
-        return list(metas.values())[:limit]
+    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
+        entries = (await self._outbox.due_entries("peek_due", limit, PeekDue))[:limit]
+        found: list[OutboxEntry] = []
+        for at in range(0, len(entries), _READ_AT_ONCE):
+            batch = entries[at : at + _READ_AT_ONCE]
+            replies = await self._outbox.read_records("peek_due", [entry.ref for entry in batch])
+            for entry, reply in zip(batch, replies, strict=True):
+                answer = read_work(reply)
+                if answer is not None and answer.state == b"owed":
+                    work = owed_work(entry.ref, answer, (entry.score - answer.at_ms) / 1000, dead=False)
+                    if work is not None:
+                        found.append(work)
+        return found
+
+    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
+        # No worker works on what the index has as dead, so it is listed as dead.
+        entries = [
+            entry
+            for entry in await self._outbox.all_entries("outbox_entries")
+            if (entry.score < 0) is dead and (after is None or entry.ref.stream_id > after.stream_id)
+        ]
+        entries.sort(key=lambda entry: entry.ref.stream_id)
+        found: list[OutboxEntry] = []
+        at = 0
+        while at < len(entries) and len(found) < limit:
+            batch = entries[at : at + min(_READ_AT_ONCE, limit - len(found))]  # payloads may be large
+            at += len(batch)
+            replies = await self._outbox.read_records("outbox_entries", [entry.ref for entry in batch])
+            errors = [reply for reply in replies if isinstance(reply, CommandError) and not concerns_record(reply)]
+            checked("outbox_entries", errors)
+            for entry, reply in zip(batch, replies, strict=True):
+                match read_work(reply):
+                    case OutboxAnswer(state=b"owed" | b"dead") as answer:
+                        if dead or answer.state == b"owed":
+                            due_seconds = 0.0 if dead else (entry.score - answer.at_ms) / 1000
+                            work = owed_work(entry.ref, answer, due_seconds, dead=dead)
+                            found.append(work or _unreadable(entry.ref, dead=dead))
+                    case OutboxAnswer(state=b"gone" | b"open" | b"newer"):
+                        continue
+                    case _:  # it must not hide the others, nor be hidden
+                        found.append(_unreadable(entry.ref, dead=dead))
+        return found
+
+
+def _unreadable(ref: StreamRef, *, dead: bool) -> OutboxEntry:
+    """What stands in a listing for work whose record cannot be read."""
+    return OutboxEntry(ref, b"", 0, 0.0, RECORD_UNREADABLE, dead)

@@ -26,6 +26,7 @@ __all__ = [
     "StreamKeys",
     "decode_member",
     "encode_member",
+    "key_text",
 ]
 
 LEASE_SHARDS: Final = 16
@@ -180,6 +181,11 @@ class Keys:
     def probe(self) -> bytes:
         """String: what `ping` writes."""
         return f"{self._namespace}:{{probe}}".encode()
+
+
+def key_text(key: bytes) -> str:
+    """A key for people."""
+    return key.decode("utf-8", "backslashreplace")
 
 
 def encode_member(ref: StreamRef) -> bytes:

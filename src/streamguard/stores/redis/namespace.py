@@ -1,44 +1,112 @@
-"""What every step on Redis is made of: ask, check the replies, read the status."""
+"""What all roles of the store work with: one namespace of one Redis."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
+from ...decoding import decoding
+from ...errors import StoreCorruptError
 from ...lua import Call
-from ...values import StreamRef
-from ..damage import Unreadable
-from ..records import Status
-from ..store import StreamStore
-from .codec import STATUSES, newer_format
-from .driver import Command, Reply
-from .keys import Keys
+from ..damage import RecordKind, Unreadable
+from .clock import ServerClock
+from .driver import Command, CommandError, Reply
+from .errors import checked, concerns_record
+from .index_calls import ResetIndex
+from .keys import Keys, key_text
 from .pipeline import PipelinedConnections
-from .sharded_index import ask, read_answer
 
-__all__ = ["Steps"]
+__all__ = ["RedisNamespace", "milliseconds", "read_answer"]
 
 R = TypeVar("R")
 
 
-class Steps(StreamStore):
-    """A store that has connections and keys."""
+class RedisNamespace:
+    """The keys of a namespace, the connections to its Redis, and how scripts are called there."""
 
-    _keys: Keys
-    _connections: PipelinedConnections
-    """The connections for everything but appends and heartbeats."""
+    def __init__(
+        self,
+        keys: Keys,
+        connections: PipelinedConnections,
+        ordered: PipelinedConnections,
+        report: Callable[[Unreadable], None],
+    ) -> None:
+        self.keys: Final = keys
+        self.connections: Final = connections
+        """For everything but appends and heartbeats."""
+        self.ordered: Final = ordered
+        """One connection, which keeps the order of what it is given: for appends and heartbeats."""
+        self.report: Final = report
+        """Called for what cannot be read where no caller asked for it."""
+        self.clock: Final = ServerClock()
 
-    async def _ask(self, operation: str, *commands: Command) -> list[Reply]:
-        return await ask(self._connections, self._unreadable, operation, commands)
+    def command(self, call: Call[Any]) -> Command:
+        """A call of a script, to be sent with others."""
+        return self.connections.command(call)
 
-    def _unreadable(self, found: Unreadable) -> None:
-        if self.on_unreadable is not None:
-            self.on_unreadable(found)
+    async def ask(self, operation: str, *commands: Command) -> list[Reply]:
+        """The replies to `commands`. An index among their keys that is of another type is begun anew, and the commands
+        on it are sent again.
 
-    async def _call(self, operation: str, call: Call[R]) -> R:
-        (reply,) = await self._ask(operation, self._connections.command(call))
+        Raises:
+            StoreCorruptError: a key holds something else than ours do.
+            StoreUnavailableError: no answer in time, or Redis refused.
+        """
+        replies = await self.connections.run(operation, commands)
+        damaged = [
+            n
+            for n, reply in enumerate(replies)
+            if isinstance(reply, CommandError) and commands[n].on_index is not None and concerns_record(reply)
+        ]
+        if damaged:
+            indexes = list(dict.fromkeys(index for n in damaged if (index := commands[n].on_index) is not None))
+            await self._reset(operation, indexes)
+            repeated = await self.connections.run(operation, [commands[n] for n in damaged])
+            for n, reply in zip(damaged, repeated, strict=True):
+                replies[n] = reply
+        checked(operation, replies)
+        return replies
+
+    async def call(self, operation: str, call: Call[R]) -> R:
+        """What a script answers.
+
+        Raises:
+            StoreCorruptError: a key holds something else than ours do.
+            StoreUnavailableError: no answer in time, or Redis refused.
+        """
+        (reply,) = await self.ask(operation, self.command(call))
         return read_answer(operation, call, reply)
 
-    def _status(self, number: int, ref: StreamRef | None, operation: str) -> Status:
-        if number == len(STATUSES):
-            raise newer_format(ref, operation)
-        return STATUSES[number]
+    async def call_each(self, operation: str, calls: Sequence[Call[int]]) -> None:
+        """Make calls that each concern one stream. A record that one of them cannot use does not fail the others."""
+        replies = await self.connections.run(operation, [self.command(call) for call in calls])
+        checked(operation, [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
+
+    async def _reset(self, operation: str, indexes: Sequence[bytes]) -> None:
+        resets = [self.command(ResetIndex(shard_key=index)) for index in indexes]
+        replies = await self.connections.run(operation, resets)
+        checked(operation, replies)
+        for index, removed in zip(indexes, replies, strict=True):
+            if removed == 1:
+                self.report(Unreadable(_kind_of(index), key_text(index), "wrong_type", "begun_anew"))
+
+
+def read_answer(operation: str, call: Call[R], reply: Reply) -> R:
+    """What a script replied.
+
+    Raises:
+        StoreCorruptError: it is no such reply.
+    """
+    with decoding(lambda: StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)):
+        return call.read(reply)
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, at least one: Redis deletes a key that is given none."""
+    return max(1, round(seconds * 1000))
+
+
+def _kind_of(index: bytes) -> RecordKind:
+    if b":{lease." in index:
+        return RecordKind.LEASE_INDEX
+    return RecordKind.OUTBOX if b":{outbox." in index else RecordKind.OWNER_SLOTS

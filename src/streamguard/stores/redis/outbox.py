@@ -1,69 +1,111 @@
-"""The steps of `RedisStore` that concern work owed for closed streams, and idempotency keys."""
+"""`RedisOutbox`: work owed for closed streams."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from ...errors import StoreCorruptError, StoreFormatError
-from ...values import Persisted, QuotaState, SessionKey, StreamRef
-from ..records import Erasure, OutboxEntry, RequestClaim, Status, StreamMeta
-from .calls import ClaimRequest, PreviousStream, ReadErasure, ReleaseRequest
-from .codec import decode_erasure, decode_meta, decode_text, mutable_fields
-from .index_calls import Complete, DeadLetter, ReleaseClaim, Requeue, RetryLater
-from .keys import StoredStreamKeys
-from .lease_index import milliseconds
-from .namespace import Steps
-from .outbox_index import OutboxIndex
-from .request_claims import decode_claim, encode_claim
+from ...values import Persisted, QuotaState, StreamRef
+from ..damage import RecordKind, Unreadable
+from ..records import OutboxEntry, Status
+from ..roles.outbox import Outbox
+from .codec import mutable_fields, status_of
+from .driver import CommandError
+from .errors import concerns_record
+from .index_calls import (
+    ClaimEntry,
+    Complete,
+    CorrectEntry,
+    DeadLetter,
+    DueEntries,
+    OutboxAnswer,
+    ReleaseClaim,
+    Requeue,
+    RetryLater,
+)
+from .keys import key_text
+from .namespace import RedisNamespace, milliseconds
+from .outbox_index import OutboxIndex, owed_work, read_work
+from .sharded_index import STALE_ALLOWANCE, Entry
 
-__all__ = ["OutboxSteps"]
+__all__ = ["UNREADABLE_SECONDS", "RedisOutbox"]
+
+UNREADABLE_SECONDS: Final = 604_800.0
+"""How long a dead letter is listed whose record cannot be read: that says nothing of when it expires."""
 
 
-class OutboxSteps(Steps):
-    """What `RedisStore` does about its outbox."""
+class RedisOutbox(Outbox):
+    """A record says what is owed, an entry of the index when to look."""
 
-    _outbox: OutboxIndex
+    def __init__(self, redis: RedisNamespace, index: OutboxIndex) -> None:
+        self._redis = redis
+        self._index = index
 
     async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
-        await self._ask("enqueue", self._outbox.later(ref, due_seconds))
+        await self._redis.ask("enqueue", self._index.later(ref, due_seconds))
 
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
-        return await self._outbox.claim(limit, claim_seconds)
+        waiting = await self._index.due_entries("claim_due", limit, DueEntries)
+        claim_ms = milliseconds(claim_seconds)
+        claimed: list[OutboxEntry] = []
+        at = 0
+        while at < len(waiting) and len(claimed) < limit:
+            batch = waiting[at : at + limit - len(claimed)]
+            at += len(batch)
+            claiming = [
+                ClaimEntry(shard_key=entry.shard, member=entry.member, score=entry.score, claim_ms=claim_ms)
+                for entry in batch
+            ]
+            deadlines = await self._redis.ask("claim_due", *(self._redis.command(call) for call in claiming))
+            ours = [
+                (entry, deadline)
+                for entry, deadline in zip(batch, deadlines, strict=True)
+                if isinstance(deadline, int) and deadline
+            ]
+            claimed += await self._confirmed(ours, claim_seconds)
+        return claimed
 
     async def retry_later(
         self, ref: StreamRef, *, due_seconds: float, reason: str, ttl_seconds: float, count: bool = True
     ) -> Status:
-        later = RetryLater(**self._closed(ref), ttl_ms=milliseconds(ttl_seconds), reason=reason, counts=count)
-        status = self._status(await self._call("retry_later", later), ref, "retry_later")
+        later = RetryLater(
+            **self._redis.keys.stored_stream(ref), ttl_ms=milliseconds(ttl_seconds), reason=reason, counts=count
+        )
+        status = status_of(await self._redis.call("retry_later", later), ref, "retry_later")
         # After the record: should this be lost, the entry comes up when its claim ends.
         if status is Status.OK:
-            await self._ask("retry_later", self._outbox.due(ref, due_seconds, ttl_seconds))
+            await self._redis.ask("retry_later", self._index.due(ref, due_seconds, ttl_seconds))
         return status
 
     async def release_claim(self, ref: StreamRef, *, due_seconds: float, reason: str) -> float | None:
-        left = await self._call("release_claim", ReleaseClaim(meta_key=self._keys.stream(ref).meta, reason=reason))
-        if self._status(left.status, ref, "release_claim") is not Status.OK:
+        left = await self._redis.call(
+            "release_claim", ReleaseClaim(meta_key=self._redis.keys.stream(ref).meta, reason=reason)
+        )
+        if status_of(left.status, ref, "release_claim") is not Status.OK:
             return None
-        await self._ask("release_claim", self._outbox.due(ref, due_seconds, due_seconds))
+        await self._redis.ask("release_claim", self._index.due(ref, due_seconds, due_seconds))
         return left.left_ms / 1000
 
     async def dead_letter(self, ref: StreamRef, *, reason: str, ttl_seconds: float) -> Status:
-        burying = DeadLetter(**self._closed(ref), ttl_ms=milliseconds(ttl_seconds), reason=reason)
+        giving_up = DeadLetter(**self._redis.keys.stored_stream(ref), ttl_ms=milliseconds(ttl_seconds), reason=reason)
         try:
-            status = self._status(await self._call("dead_letter", burying), ref, "dead_letter")
+            status = status_of(await self._redis.call("dead_letter", giving_up), ref, "dead_letter")
         except StoreFormatError:
             raise
         except StoreCorruptError:  # the entry alone says then that it is dead
             status = Status.OK
         # After the record: should this be lost, whoever claims the entry sees that it is dead.
         if status is Status.OK:
-            await self._ask("dead_letter", self._outbox.dead(ref, ttl_seconds))
+            await self._redis.ask("dead_letter", self._index.dead(ref, ttl_seconds))
         return status
 
     async def requeue(self, ref: StreamRef, *, saves: bool = True) -> Status:
-        answer = await self._call("requeue", Requeue(meta_key=self._keys.stream(ref).meta, saves=saves))
-        status = self._status(answer, ref, "requeue")
-        # After the record: should this be lost, the entry is still listed as dead, and can be revived again.
+        answer = await self._redis.call("requeue", Requeue(meta_key=self._redis.keys.stream(ref).meta, saves=saves))
+        status = status_of(answer, ref, "requeue")
+        # After the record: should this be lost, the entry is still listed as dead, and can be requeued again.
         if status in (Status.OK, Status.DUPLICATE):
-            await self._ask("requeue", self._outbox.alive(ref, moved=status is Status.OK))
+            await self._redis.ask("requeue", self._index.alive(ref, moved=status is Status.OK))
             return Status.OK
         return status
 
@@ -76,68 +118,57 @@ class OutboxSteps(Steps):
         retention_seconds: float,
     ) -> Status:
         completing = Complete(
-            **self._closed(ref), retention_ms=milliseconds(retention_seconds), fields=mutable_fields(persisted, quota)
+            **self._redis.keys.stored_stream(ref),
+            retention_ms=milliseconds(retention_seconds),
+            fields=mutable_fields(persisted, quota),
         )
         try:
-            completed = await self._call("complete", completing)
+            completed = await self._redis.call("complete", completing)
         except StoreCorruptError:  # what cannot be read owes nothing that anybody could do
-            self._outbox.forget(ref)
+            self._index.forget(ref)
             return Status.OK
-        status = self._status(completed.status, ref, "complete")
+        status = status_of(completed.status, ref, "complete")
         if completed.closed == 1:
-            self._outbox.forget(ref)
+            self._index.forget(ref)
         return status
 
-    async def peek_due(self, *, limit: int) -> list[OutboxEntry]:
-        return await self._outbox.overdue(limit)
+    async def _confirmed(self, claims: Sequence[tuple[Entry, int]], claim_seconds: float) -> list[OutboxEntry]:
+        """The work of claimed entries, each of which is claimed until a deadline. Entries without work are corrected.
 
-    async def outbox_entries(self, *, dead: bool, limit: int, after: StreamRef | None = None) -> list[OutboxEntry]:
-        return await self._outbox.listing(dead=dead, limit=limit, after=after)
-
-    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
-        keys, session = self._keys.stream(ref), self._keys.session(ref.key)
-        found = await self._call(
-            "previous",
-            PreviousStream(
-                meta_key=keys.meta,
-                streams_key=keys.streams,
-                session_key=keys.session,
-                stream_id=ref.stream_id,
-                message_id=message_id,
-                meta_prefix=session.meta_prefix,
-                log_prefix=session.log_prefix,
-            ),
-        )
-        if found is None:
-            return None
-        return decode_meta(StreamRef(ref.key, decode_text(found.stream_id)), found.snapshot, "previous")
-
-    async def erasure(self, key: SessionKey) -> Erasure | None:
-        return decode_erasure(await self._call("erasure", ReadErasure(erased_key=self._keys.session(key).erased)))
-
-    async def claim_request(
-        self,
-        owner: str,
-        request_key: str,
-        claim: RequestClaim,
-        *,
-        ttl_seconds: float,
-        expected: RequestClaim | None = None,
-    ) -> RequestClaim:
-        replaced = b"" if expected is None else encode_claim(expected, owner, request_key)
-        claiming = ClaimRequest(
-            claim_key=self._keys.request(owner, request_key),
-            claim=encode_claim(claim, owner, request_key),
-            replaced=replaced,
-            ttl_ms=milliseconds(ttl_seconds),
-        )
-        return decode_claim(await self._call("claim_request", claiming), owner, request_key)
-
-    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
-        key = self._keys.request(owner, request_key)
-        releasing = ReleaseRequest(claim_key=key, claim=encode_claim(claim, owner, request_key))
-        return await self._call("release_request", releasing) == 1
-
-    def _closed(self, ref: StreamRef) -> StoredStreamKeys:
-        """The keys that live as long as a closed stream, or longer."""
-        return self._keys.stored_stream(ref)
+        An entry whose record cannot be read becomes a dead letter: no worker can do its work, and an operator may look.
+        """
+        replies = await self._index.read_records("claim_due", [entry.ref for entry, _ in claims])
+        found: list[OutboxEntry] = []
+        corrections = []
+        later_version = 0
+        for (entry, deadline), reply in zip(claims, replies, strict=True):
+            true_score: int | str
+            if isinstance(reply, CommandError) and not concerns_record(reply):
+                continue
+            answer = read_work(reply)
+            work = owed_work(entry.ref, answer, claim_seconds, dead=False)
+            match answer:
+                case OutboxAnswer(state=b"owed") if work is not None:
+                    found.append(work)
+                    continue
+                case OutboxAnswer(state=b"open"):
+                    continue
+                case OutboxAnswer(state=b"gone"):
+                    true_score = ""
+                case OutboxAnswer(state=b"dead"):
+                    true_score = -answer.expires_ms
+                case OutboxAnswer(state=b"newer"):  # left to those who can read it, when they come by
+                    later_version += 1
+                    if later_version > STALE_ALLOWANCE // 2:  # but so many must not hide what this version can do
+                        continue
+                    true_score = entry.score
+                case _:
+                    key = key_text(self._redis.keys.stream(entry.ref).meta)
+                    self._redis.report(Unreadable(RecordKind.STREAM, key, "damaged", "dead_letter", entry.ref))
+                    corrections.append(self._index.dead(entry.ref, UNREADABLE_SECONDS))
+                    continue
+            correction = CorrectEntry(shard_key=entry.shard, member=entry.member, score=deadline, true_score=true_score)
+            corrections.append(self._redis.command(correction))
+        if corrections:
+            await self._redis.ask("claim_due", *corrections)
+        return found

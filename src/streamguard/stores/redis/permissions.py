@@ -17,9 +17,9 @@ from .codec import decode_text
 from .driver import Address, Command, CommandError, Link, Reply, unknown_script
 from .errors import checked, mapped_errors
 from .keys import Keys
+from .namespace import read_answer
 from .pipeline import PipelinedConnections
 from .scripts import Scripts
-from .sharded_index import read_answer
 
 __all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions"]
 

@@ -19,9 +19,8 @@ from ..damage import RecordKind, Unreadable
 from .codec import decode_events, decode_meta
 from .driver import Command, CommandError, Reply
 from .errors import checked, concerns_record
-from .keys import Keys, decode_member
+from .keys import Keys, decode_member, key_text
 from .record_fields import META_FIELDS, RECORD_FIELDS
-from .sharded_index import key_text
 
 __all__ = ["RecordScan", "scan_records"]
 

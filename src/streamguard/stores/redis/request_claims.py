@@ -1,4 +1,6 @@
-"""How the claim of a request is stored: without owner and session in clear.
+"""`RedisRequestClaims`: which stream answers the requests with one idempotency key.
+
+A claim is stored without owner and session in clear.
 
 A claim outlives its session, and an erasure does not find it, since it stands under its request's key. So it names
 whose session it is under a mask that is made of owner and idempotency key, of which the store knows digests only. That
@@ -15,8 +17,41 @@ from ...decoding import decoding, read_json, read_text
 from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
 from ..records import ClaimState, RequestClaim
+from ..roles.request_claims import RequestClaims
+from .calls import ClaimRequest, ReleaseRequest
+from .namespace import RedisNamespace, milliseconds
 
-__all__ = ["decode_claim", "encode_claim"]
+__all__ = ["RedisRequestClaims", "decode_claim", "encode_claim"]
+
+
+class RedisRequestClaims(RequestClaims):
+    """One key for each idempotency key."""
+
+    def __init__(self, redis: RedisNamespace) -> None:
+        self._redis = redis
+
+    async def claim_request(
+        self,
+        owner: str,
+        request_key: str,
+        claim: RequestClaim,
+        *,
+        ttl_seconds: float,
+        expected: RequestClaim | None = None,
+    ) -> RequestClaim:
+        replaced = b"" if expected is None else encode_claim(expected, owner, request_key)
+        claiming = ClaimRequest(
+            claim_key=self._redis.keys.request(owner, request_key),
+            claim=encode_claim(claim, owner, request_key),
+            replaced=replaced,
+            ttl_ms=milliseconds(ttl_seconds),
+        )
+        return decode_claim(await self._redis.call("claim_request", claiming), owner, request_key)
+
+    async def release_request(self, owner: str, request_key: str, claim: RequestClaim) -> bool:
+        key = self._redis.keys.request(owner, request_key)
+        releasing = ReleaseRequest(claim_key=key, claim=encode_claim(claim, owner, request_key))
+        return await self._redis.call("release_request", releasing) == 1
 
 
 def encode_claim(claim: RequestClaim, owner: str, request_key: str) -> bytes:

@@ -1,108 +1,61 @@
 """What the indexes across sessions have in common: sorted sets in shards, which lie on different cluster slots.
 
-An index is shared by everybody, so what is wrong with it must cost nobody but whom it names: an entry that cannot be
-read is removed, a shard that is no sorted set any more is begun anew, and both are reported.
+An index is shared by all sessions, so a damaged entry must affect no session but the one it names: an entry that cannot
+be read is removed, a shard that is no sorted set any more is begun anew, and both are reported.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple
 
-from ...decoding import decoding
 from ...errors import StoreCorruptError
-from ...lua import Call
 from ...values import StreamRef
 from ..damage import RecordKind, Unreadable
-from .driver import Command, CommandError, Reply
-from .errors import checked, concerns_record
-from .index_calls import ResetIndex
-from .keys import Keys, decode_member
-from .pipeline import PipelinedConnections
+from .driver import Command, Reply
+from .keys import decode_member, key_text
+from .namespace import RedisNamespace
 
-__all__ = [
-    "STALE_ALLOWANCE",
-    "Report",
-    "ShardedIndex",
-    "ask",
-    "key_text",
-    "read_answer",
-    "scored_members",
-    "whole_score",
-]
+__all__ = ["INDEX_TTL_MS", "STALE_ALLOWANCE", "Entry", "ShardedIndex", "scored_members", "whole_score"]
 
 STALE_ALLOWANCE: Final = 64
 """How many entries beyond the limit are looked at in each shard, so that wrong ones do not hide right ones."""
 
-R = TypeVar("R")
-
-Report = Callable[[Unreadable], None]
-
-
-async def ask(
-    connections: PipelinedConnections, report: Report, operation: str, commands: Sequence[Command]
-) -> list[Reply]:
-    """The replies to `commands`. An index among their keys that is of another type is begun anew, and the commands on
-    it are sent again.
-
-    Raises:
-        StoreCorruptError: a key holds something else than ours do.
-        StoreUnavailableError: no answer in time, or Redis refused.
-    """
-    replies = await connections.run(operation, commands)
-    damaged = [
-        n
-        for n, reply in enumerate(replies)
-        if isinstance(reply, CommandError) and commands[n].on_index is not None and concerns_record(reply)
-    ]
-    if damaged:
-        indexes = list(dict.fromkeys(index for n in damaged if (index := commands[n].on_index) is not None))
-        resets = [connections.command(ResetIndex(shard_key=index)) for index in indexes]
-        mended = await connections.run(operation, resets)
-        checked(operation, mended)
-        for index, removed in zip(indexes, mended, strict=True):
-            if removed == 1:
-                report(Unreadable(_kind_of(index), key_text(index), "wrong_type", "begun_anew"))
-        for n, reply in zip(damaged, await connections.run(operation, [commands[n] for n in damaged]), strict=True):
-            replies[n] = reply
-    checked(operation, replies)
-    return replies
+INDEX_TTL_MS: Final = 8 * 86_400_000
+"""Longer than any stream is kept with work owed (`outbox_retention_seconds`, a week); every write renews it."""
 
 
-def read_answer(operation: str, call: Call[R], reply: Reply) -> R:
-    """What a script replied.
+class Entry(NamedTuple):
+    """An entry as it was read."""
 
-    Raises:
-        StoreCorruptError: it is no such reply.
-    """
-    with decoding(lambda: StoreCorruptError(f"{operation}: Redis gave an unexpected answer", operation=operation)):
-        return call.read(reply)
+    score: int
+    shard: bytes
+    member: bytes
+    ref: StreamRef
 
 
 class ShardedIndex:
-    """An index of one store. `report` is told of what cannot be read."""
+    """An index of one namespace."""
 
     kind: RecordKind
 
-    def __init__(self, connections: PipelinedConnections, keys: Keys, report: Report) -> None:
-        self._connections = connections
-        self._keys = keys
-        self._report = report
+    def __init__(self, redis: RedisNamespace) -> None:
+        self._redis = redis
 
-    async def _ask(self, operation: str, commands: Sequence[Command]) -> list[Reply]:
-        return await ask(self._connections, self._report, operation, commands)
-
-    def _named(self, shard: bytes, member: bytes) -> StreamRef | None:
-        """The stream that an entry names. One that names none is removed with the next exchange: nothing can be saved
-        from it, and it would be come upon for ever."""
-        try:
-            return decode_member(member)
-        except StoreCorruptError:
-            entry = f"{key_text(shard)} {key_text(member[:64])}"
-            self._report(Unreadable(self.kind, entry, "damaged", "removed"))
-            self._connections.post("remove", [Command.of("ZREM", shard, member)])
-            return None
+    def entries(self, shard: bytes, reply: Reply, operation: str) -> list[Entry]:
+        """The entries that a shard answered with their scores. One that names no stream is removed with the next
+        exchange: nothing can be saved from it, and every later look would come upon it."""
+        found = []
+        for member, score in scored_members(reply, operation):
+            try:
+                ref = decode_member(member)
+            except StoreCorruptError:
+                name = f"{key_text(shard)} {key_text(member[:64])}"
+                self._redis.report(Unreadable(self.kind, name, "damaged", "removed"))
+                self._redis.connections.post("remove", [Command.of("ZREM", shard, member)])
+                continue
+            found.append(Entry(whole_score(score), shard, member, ref))
+        return found
 
 
 def scored_members(reply: Reply, operation: str) -> list[tuple[bytes, bytes]]:
@@ -114,17 +67,6 @@ def scored_members(reply: Reply, operation: str) -> list[tuple[bytes, bytes]]:
 
 
 def whole_score(score: bytes) -> int:
-    """A score as a number; one that is not finite, which none of ours is, as long past: it is looked at then."""
+    """A score as a number. One that is not finite, which none of ours is, counts as long past: it is looked at then."""
     number = float(score)
     return int(number) if math.isfinite(number) else 0
-
-
-def key_text(key: bytes) -> str:
-    """A key for people."""
-    return key.decode("utf-8", "backslashreplace")
-
-
-def _kind_of(index: bytes) -> RecordKind:
-    if b":{lease." in index:
-        return RecordKind.LEASE_INDEX
-    return RecordKind.OUTBOX if b":{outbox." in index else RecordKind.OWNER_SLOTS

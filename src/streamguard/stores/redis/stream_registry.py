@@ -1,30 +1,65 @@
-"""The steps of `RedisStore` about sessions and their registrations."""
+"""`RedisRegistry`: which streams a session has, which of them runs, and what stops or erases them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
 
 from ...errors import StoreCorruptError
 from ...values import SessionKey, StreamRef
 from ..damage import RecordKind, Unreadable
-from ..records import NewStream, SessionRecord, Status, StreamMeta
+from ..records import (
+    Erasure,
+    NewStream,
+    Status,
+    StreamMeta,
+)
 from ..registrations import Full, Occupied, Registered, StopReply, Withdrawn
-from .appends import Appends
-from .calls import ReadSession, Register, RequestStop, StopPendingRequests, Withdraw
-from .codec import decode_meta, decode_text, identity, newer_format, snapshot_ms
+from ..roles.stream_registry import StreamRegistry
+from .calls import (
+    Erase,
+    PreviousStream,
+    ReadErasure,
+    Register,
+    RequestStop,
+    SessionStreams,
+    StopPendingRequests,
+    Withdraw,
+)
+from .codec import (
+    decode_erasure,
+    decode_meta,
+    decode_text,
+    identity,
+    newer_format,
+    snapshot_ms,
+    status_of,
+)
 from .driver import Command
-from .lease_index import OWNER_TTL_MS, LeaseIndex, milliseconds
-from .namespace import Steps
-from .sharded_index import key_text, read_answer
+from .keys import key_text
+from .lease_index import OWNER_TTL_MS, LeaseIndex
+from .namespace import RedisNamespace, milliseconds, read_answer
+from .outbox_index import OutboxIndex
 
-__all__ = ["RegistrySteps"]
+__all__ = ["RedisRegistry"]
+
+_SCAN_COUNT: Final = 1_000
+
+_STREAMS_AT_ONCE: Final = 500
+"""How many of a session's streams are read in one exchange, at most."""
+_FEWEST_STREAMS: Final = 16
+"""How many are read in one exchange, at least: those that expired are passed over."""
 
 
-class RegistrySteps(Steps):
-    """Which streams a session has, and which of them runs."""
+class RedisRegistry(StreamRegistry):
+    """Registers streams, and takes them back."""
 
-    _appends: Appends
-    _leases: LeaseIndex
+    def __init__(self, redis: RedisNamespace, leases: LeaseIndex, outbox: OutboxIndex) -> None:
+        self._redis = redis
+        self._leases = leases
+        self._outbox = outbox
 
     async def register(
         self,
@@ -35,15 +70,15 @@ class RegistrySteps(Steps):
         limit: int | None,
         arrived_seconds: float = 0.0,
     ) -> Registered | Occupied | Full | Withdrawn:
-        keys, session = self._keys.stream(new.ref), self._keys.session(new.ref.key)
+        keys, session = self._redis.keys.stream(new.ref), self._redis.keys.session(new.ref.key)
         registering = Register(
-            **self._keys.stored_stream(new.ref),
+            **self._redis.keys.stored_stream(new.ref),
             watch_note_key=keys.watch_note,
-            owner_key=self._keys.owner(new.ref.key.owner),
+            owner_key=self._redis.keys.owner(new.ref.key.owner),
             erased_key=session.erased,
             withdrawn_key=keys.withdrawn,
             stopped_key=session.stopped,
-            stops_key=self._keys.stops(new.ref.key.owner),
+            stops_key=self._redis.keys.stops(new.ref.key.owner),
             meta_prefix=session.meta_prefix,
             log_prefix=session.log_prefix,
             stream_id=new.ref.stream_id,
@@ -55,16 +90,16 @@ class RegistrySteps(Steps):
             message_id=new.message_id,
             identity=identity(new),
         )
-        deadline, reply = await self._ask(
-            "register", self._leases.entry(new.ref, lease_seconds), self._connections.command(registering)
+        deadline, reply = await self._redis.ask(
+            "register", self._leases.entry(new.ref, lease_seconds), self._redis.command(registering)
         )
         registered = read_answer("register", registering, reply)
         if registered.answer == b"registered":
             meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
-            self._appends.learn(snapshot_ms(registered.snapshot))
+            self._redis.clock.heard(snapshot_ms(registered.snapshot))
             self._tell_begun_anew(new.ref, registered.reset)
             if deadline == 0:  # a retry: the record knows the lease
-                await self._ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
+                await self._redis.ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
         if isinstance(deadline, int) and deadline != 0:
             self._leases.withdraw(new.ref, deadline)
@@ -80,70 +115,159 @@ class RegistrySteps(Steps):
                 raise newer_format(None, "register")
 
     async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
-        keys = self._keys.stream(ref)
+        keys = self._redis.keys.stream(ref)
         withdrawing = Withdraw(
-            **self._keys.stored_stream(ref),
+            **self._redis.keys.stored_stream(ref),
             watch_note_key=keys.watch_note,
-            owner_key=self._keys.owner(ref.key.owner),
+            owner_key=self._redis.keys.owner(ref.key.owner),
             withdrawn_key=keys.withdrawn,
             stream_id=ref.stream_id,
             refuse_ms=milliseconds(refuse_seconds),
         )
-        status = self._status(await self._call("withdraw", withdrawing), ref, "withdraw")
+        status = status_of(await self._redis.call("withdraw", withdrawing), ref, "withdraw")
         if status is Status.OK:
             self._leases.forget(ref)
         return status
 
     async def release_slot(self, owner: str, stream_id: str) -> None:
-        await self._ask("release_slot", Command.of("ZREM", self._keys.owner(owner), stream_id))
-
-    async def session(self, key: SessionKey) -> SessionRecord:
-        keys = self._keys.session(key)
-        reading = ReadSession(session_key=keys.session, meta_prefix=keys.meta_prefix, log_prefix=keys.log_prefix)
-        found = await self._call("session", reading)
-        self._status(found.status, None, "session")
-
-        def pointer(stream_id: bytes | None, snapshot: object) -> tuple[str | None, StreamMeta | None]:
-            if stream_id is None:
-                return None, None
-            ref = StreamRef(key, decode_text(stream_id))
-            return ref.stream_id, decode_meta(ref, snapshot, "session")
-
-        return SessionRecord(*pointer(found.active_id, found.active), *pointer(found.last_id, found.last))
+        await self._redis.ask("release_slot", Command.of("ZREM", self._redis.keys.owner(owner), stream_id))
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
-        answer = await self._call("request_stop", RequestStop(meta_key=self._keys.stream(ref).meta))
+        answer = await self._redis.call("request_stop", RequestStop(meta_key=self._redis.keys.stream(ref).meta))
         if answer == b"newer":
             raise newer_format(ref, "request_stop")
         return StopReply(answer.decode())
 
     async def stop_pending_requests(self, key: SessionKey, *, seconds: float, limit: int) -> bool:
-        keys = self._keys.session(key)
+        keys = self._redis.keys.session(key)
         stopping = StopPendingRequests(
             session_key=keys.session,
             stopped_key=keys.stopped,
-            stops_key=self._keys.stops(key.owner),
+            stops_key=self._redis.keys.stops(key.owner),
             meta_prefix=keys.meta_prefix,
             lasting_ms=milliseconds(seconds),
             limit=limit,
         )
-        answer = await self._call("stop_pending_requests", stopping)
+        answer = await self._redis.call("stop_pending_requests", stopping)
         if answer == b"newer":
             raise newer_format(None, "stop_pending_requests")
         return answer == b"marked"
 
+    async def previous(self, ref: StreamRef, message_id: str) -> StreamMeta | None:
+        keys, session = self._redis.keys.stream(ref), self._redis.keys.session(ref.key)
+        found = await self._redis.call(
+            "previous",
+            PreviousStream(
+                meta_key=keys.meta,
+                streams_key=keys.streams,
+                session_key=keys.session,
+                stream_id=ref.stream_id,
+                message_id=message_id,
+                meta_prefix=session.meta_prefix,
+                log_prefix=session.log_prefix,
+            ),
+        )
+        if found is None:
+            return None
+        return decode_meta(StreamRef(ref.key, decode_text(found.stream_id)), found.snapshot, "previous")
+
+    async def session_streams(self, key: SessionKey, *, limit: int) -> list[StreamMeta]:
+        keys = self._redis.keys.session(key)
+        metas: dict[str, StreamMeta] = {}
+        looked_at, more = 0, limit > 0
+        while more and len(metas) < limit:
+            most = min(_STREAMS_AT_ONCE, max(_FEWEST_STREAMS, limit - len(metas)))
+            listed = await self._redis.call(
+                "session_streams",
+                SessionStreams(
+                    session_key=keys.session,
+                    streams_key=keys.streams,
+                    meta_prefix=keys.meta_prefix,
+                    log_prefix=keys.log_prefix,
+                    count=most,
+                    skipped=looked_at,
+                ),
+            )
+            status_of(listed.status, None, "session_streams")
+            looked_at += listed.looked_at
+            more = listed.more == 1
+            for stream_id, snapshot in zip(listed.found[::2], listed.found[1::2], strict=True):
+                with suppress(StoreCorruptError):  # a later version's, or damaged: no reason to hide the others
+                    meta = decode_meta(StreamRef(key, decode_text(stream_id)), snapshot, "session_streams")
+                    if meta is not None:  # once: a stream that begins meanwhile moves the others down
+                        metas[meta.ref.stream_id] = meta
+        return list(metas.values())[:limit]
+
+    async def erase(self, key: SessionKey, *, mark_seconds: float, unknown_seconds: float | None = None) -> None:
+        unknown = mark_seconds if unknown_seconds is None else unknown_seconds
+        keys = self._redis.keys.session(key)
+        erasing = Erase(
+            session_key=keys.session,
+            streams_key=keys.streams,
+            erased_key=keys.erased,
+            stopped_key=keys.stopped,
+            stops_key=self._redis.keys.stops(key.owner),
+            meta_prefix=keys.meta_prefix,
+            log_prefix=keys.log_prefix,
+            mark_ms=milliseconds(mark_seconds),
+            unknown_mark_ms=milliseconds(unknown),
+            searched=False,
+            found_ids=(),
+        )
+        erased = await self._redis.call("erase", erasing)
+        if erased.answer == b"search":
+            erased = await self._redis.call(
+                "erase", replace(erasing, searched=True, found_ids=await self._stream_ids(key))
+            )
+        if erased.answer == b"newer":
+            raise newer_format(None, "erase")
+        refs = []
+        for stream_id in erased.stream_ids:
+            with suppress(StoreCorruptError):  # not an id of ours: then no index has it
+                refs.append(StreamRef(key, decode_text(stream_id)))
+        await self._leases.remove(refs)
+        if refs:
+            await self._redis.ask("erase", *(self._outbox.removal(ref) for ref in refs))
+
+    async def erasure(self, key: SessionKey) -> Erasure | None:
+        return decode_erasure(
+            await self._redis.call("erasure", ReadErasure(erased_key=self._redis.keys.session(key).erased))
+        )
+
     def _tell_begun_anew(self, ref: StreamRef, what: Sequence[bytes]) -> None:
         """What a registration found damaged and put right: what everything else of the session depends on."""
-        keys = self._keys.stream(ref)
+        keys = self._redis.keys.stream(ref)
         known = {
             b"session": (RecordKind.SESSION, keys.session),
             b"streams": (RecordKind.STREAMS, keys.streams),
-            b"owner": (RecordKind.OWNER_SLOTS, self._keys.owner(ref.key.owner)),
+            b"owner": (RecordKind.OWNER_SLOTS, self._redis.keys.owner(ref.key.owner)),
         }
         for one in what:
             if one in known:
                 record, key = known[one]
-                self._unreadable(Unreadable(record, key_text(key), "damaged", "begun_anew", ref))
+                self._redis.report(Unreadable(record, key_text(key), "damaged", "begun_anew", ref))
+
+    async def _stream_ids(self, key: SessionKey) -> list[bytes]:
+        """The ids of a session's streams, by their keys: for one whose list of them is damaged. It goes through
+        all keys; an account that may not run SCAN leaves those streams to their TTLs."""
+        keys = self._redis.keys.session(key)
+        pattern = keys.meta_prefix[: -len(b"m:")] + b"*"
+        found: set[bytes] = set()
+        cursor = b"0"
+        while True:
+            (reply,) = await self._redis.connections.run(
+                "erase", [Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)]
+            )
+            match reply:
+                case [bytes() as cursor, list() as names]:
+                    for name in names:
+                        for prefix in (keys.meta_prefix, keys.log_prefix):
+                            if isinstance(name, bytes) and name.startswith(prefix):
+                                found.add(name.removeprefix(prefix).partition(b":")[0])
+                case _:
+                    return sorted(found)
+            if cursor == b"0":
+                return sorted(found)
 
 
 def _present(meta: StreamMeta | None, ref: StreamRef, operation: str) -> StreamMeta:

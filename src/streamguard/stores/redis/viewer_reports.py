@@ -1,5 +1,8 @@
-"""The steps of `RedisStore` about who views what: for operators one note per worker, which soon expires; for a stream's
-writer the time in its record at which others viewed it last."""
+"""`RedisViewerReports`: who views what.
+
+For operators there is one note per worker, which soon expires; for a stream's writer its record has the time at which
+other processes viewed it last.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,26 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ...decoding import read_json
-from ...lua import Call
 from ...values import StreamRef
+from ..roles.viewer_reports import ViewerReports
 from .calls import NoteViewed, ReadViewerCounts, ReportViewers
-from .driver import CommandError
-from .errors import checked, concerns_record
-from .lease_index import milliseconds
-from .namespace import Steps
+from .namespace import RedisNamespace, milliseconds
 
-__all__ = ["ViewerSteps"]
+__all__ = ["RedisViewerReports"]
 
 _TTL_MS: Final = 86_400_000
 """How long the notes are kept after the last of any worker; each says itself for how long it stands."""
 
 
-class ViewerSteps(Steps):
+class RedisViewerReports(ViewerReports):
     """Who views what, as workers say it."""
+
+    def __init__(self, redis: RedisNamespace) -> None:
+        self._redis = redis
 
     async def report_viewers(self, worker: str, viewers: Mapping[str, int], *, seconds: float) -> None:
         counts = json.dumps(dict(viewers), separators=(",", ":")) if viewers else ""
-        workers_key, counts_key = self._keys.viewers()
+        workers_key, counts_key = self._redis.keys.viewers()
         report = ReportViewers(
             workers_key=workers_key,
             counts_key=counts_key,
@@ -37,23 +40,22 @@ class ViewerSteps(Steps):
             standing_ms=milliseconds(seconds),
             ttl_ms=_TTL_MS,
         )
-        await self._call("report_viewers", report)
+        await self._redis.call("report_viewers", report)
 
     async def viewer_counts(self) -> Mapping[str, int]:
         found: Counter[str] = Counter()
-        workers_key, counts_key = self._keys.viewers()
-        for note in await self._call("viewer_counts", ReadViewerCounts(workers_key=workers_key, counts_key=counts_key)):
+        workers_key, counts_key = self._redis.keys.viewers()
+        for note in await self._redis.call(
+            "viewer_counts", ReadViewerCounts(workers_key=workers_key, counts_key=counts_key)
+        ):
             if isinstance(note, bytes):
                 found.update(_counts(note))
         return dict(found)
 
     async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
-        await self._mark_each("note_viewed", [NoteViewed(meta_key=self._keys.stream(ref).meta) for ref in refs])
-
-    async def _mark_each(self, operation: str, calls: Sequence[Call[int]]) -> None:
-        """Make the calls, each about one stream. A record that one of them cannot use costs no other anything."""
-        replies = await self._connections.run(operation, [self._connections.command(call) for call in calls])
-        checked(operation, [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
+        await self._redis.call_each(
+            "note_viewed", [NoteViewed(meta_key=self._redis.keys.stream(ref).meta) for ref in refs]
+        )
 
 
 def _counts(note: bytes) -> dict[str, int]:

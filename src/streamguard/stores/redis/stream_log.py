@@ -1,0 +1,176 @@
+"""`RedisLog`: streams as their readers see them, and the life of the connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Final
+
+from ...errors import LogBrokenError, StoreUnavailableError
+from ...loops import PerLoop
+from ...values import Event, Position, SessionKey, StreamRef
+from ..records import (
+    Hint,
+    SessionRecord,
+    StreamMeta,
+)
+from ..roles.stream_log import StreamLog
+from .calls import (
+    CheckPosition,
+    MarkWatched,
+    ReadMeta,
+    ReadSession,
+)
+from .codec import (
+    decode_events,
+    decode_meta,
+    decode_text,
+    status_of,
+)
+from .driver import Address, Command
+from .namespace import RedisNamespace, milliseconds
+from .permissions import Permissions
+from .server_facts import inspect_server
+from .subscriptions import WATCHED_SECONDS, Subscriptions
+
+__all__ = ["RedisLog"]
+
+_SUBSCRIBING_PINGS: Final = 15
+
+_FIRST_READ: Final = 16
+_LARGEST_READ: Final = 1024
+"""How many entries one XRANGE asks for: few at first, since an entry may have a megabyte, then what seems to fit."""
+
+
+class RedisLog(StreamLog):
+    """Reads records and logs, and subscribes to changes. Starts, closes and proves the connections for all roles."""
+
+    def __init__(
+        self, redis: RedisNamespace, address: Address, permissions: Permissions, *, command_seconds: float
+    ) -> None:
+        self._redis = redis
+        self._address = address
+        self._permissions = permissions
+        self._successful_pings = 0
+        """In a row."""
+        self._closed = False
+        self._subscriptions: PerLoop[Subscriptions] = PerLoop(
+            lambda: Subscriptions(
+                address, redis.keys, command_seconds=command_seconds, mark_watched=self._mark_watched
+            ),
+            Subscriptions.abandon,
+        )
+
+    async def start(self) -> list[str]:
+        """Connect and load the scripts, also after `aclose`. Warns of an unreachable or old server and of an eviction
+        policy."""
+        self._closed = False
+        self._redis.ordered.reopen()
+        self._redis.connections.reopen()
+        try:
+            await self._redis.connections.load_scripts()
+            return await inspect_server(self._redis.connections, str(self._address))
+        except StoreUnavailableError as exc:
+            return [f"{exc} at {self._address}: streams cannot be resumed until it answers"]
+
+    async def aclose(self) -> None:
+        """Close every connection; later calls raise `StoreUnavailableError`, until `start`."""
+        self._closed = True
+        for loop, subscriptions in self._subscriptions.pop_others():
+            with suppress(RuntimeError):  # it was closed meanwhile
+                loop.call_soon_threadsafe(subscriptions.close_soon)
+        subscriptions_here = self._subscriptions.pop()
+        if subscriptions_here is not None:
+            await subscriptions_here.aclose()
+        await self._redis.connections.aclose()
+        await self._redis.ordered.aclose()
+
+    async def ping(self) -> None:
+        """Write a key, since a replica or a full server would answer a mere PING, and try all that streams need: a
+        subscription, which takes a connection, at first, after failures, and now and then.
+
+        Raises:
+            StoreForbiddenError: this account may not do all of it.
+        """
+        pings, self._successful_pings = self._successful_pings, 0  # after a failure, as at first
+        await self._permissions.check("ping", subscribing=pings % _SUBSCRIBING_PINGS == 0)
+        self._successful_pings = pings + 1
+
+    async def session(self, key: SessionKey) -> SessionRecord:
+        keys = self._redis.keys.session(key)
+        reading = ReadSession(session_key=keys.session, meta_prefix=keys.meta_prefix, log_prefix=keys.log_prefix)
+        found = await self._redis.call("session", reading)
+        status_of(found.status, None, "session")
+
+        def pointer(stream_id: bytes | None, snapshot: object) -> tuple[str | None, StreamMeta | None]:
+            if stream_id is None:
+                return None, None
+            ref = StreamRef(key, decode_text(stream_id))
+            return ref.stream_id, decode_meta(ref, snapshot, "session")
+
+        return SessionRecord(*pointer(found.active_id, found.active), *pointer(found.last_id, found.last))
+
+    async def meta(self, ref: StreamRef) -> StreamMeta | None:
+        keys = self._redis.keys.stream(ref)
+        return decode_meta(ref, await self._redis.call("meta", ReadMeta(meta_key=keys.meta, log_key=keys.log)), "meta")
+
+    async def check_position(self, ref: StreamRef, at: Position) -> tuple[StreamMeta | None, bool]:
+        keys = self._redis.keys.stream(ref)
+        entry_id = "" if at.seq == 0 else _entry_id(at)
+        found = await self._redis.call(
+            "check_position", CheckPosition(meta_key=keys.meta, log_key=keys.log, entry_id=entry_id)
+        )
+        return decode_meta(ref, found.snapshot, "check_position"), found.held == 1
+
+    async def read(self, ref: StreamRef, after: Position, *, max_bytes: int) -> list[Event]:
+        log = self._redis.keys.stream(ref).log
+        events: list[Event] = []
+        last, size, count = after.seq, 0, _FIRST_READ
+        # The first range begins with the event itself: that it is there is what says that the rest follows it.
+        start, anchored = ("-", True) if after.seq == 0 else (_entry_id(after), False)
+        while True:
+            (reply,) = await self._redis.ask(
+                "read", Command.of("XRANGE", log, start, "+", "COUNT", count + (not anchored))
+            )
+            found = decode_events(ref, reply, "read")
+            if not anchored:
+                if not found or (found[0].epoch, found[0].seq) != after:
+                    raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
+                anchored = True
+                del found[0]
+            for event in found:
+                if event.seq != last + 1:
+                    if events:
+                        return events  # whoever reads on from there is told
+                    raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
+                if events and size + len(event.data) > max_bytes:
+                    return events
+                last = event.seq
+                events.append(event)
+                size += len(event.data)
+            if len(found) < count or size >= max_bytes:
+                return events
+            start = f"({_entry_id(Position(events[-1].epoch, last))}"
+            average = size // len(events) + 1
+            count = max(1, min(_LARGEST_READ, (max_bytes - size) // average + 1))
+
+    def subscribe(
+        self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool = True
+    ) -> AbstractAsyncContextManager[None]:
+        if self._closed:
+            raise StoreUnavailableError("subscribe: the store is closed", operation="subscribe")
+        return self._subscriptions.get().watch(ref, on_hint, data=data)
+
+    async def _mark_watched(self, refs: Sequence[StreamRef]) -> None:
+        watched_ms = milliseconds(WATCHED_SECONDS)
+        keys = [self._redis.keys.stream(ref) for ref in refs]
+        # One that cannot be marked is read by its subscriber now and then.
+        await self._redis.call_each(
+            "subscribe",
+            [MarkWatched(meta_key=key.meta, watch_note_key=key.watch_note, watched_ms=watched_ms) for key in keys],
+        )
+
+
+def _entry_id(at: Position) -> str:
+    """An event's id in its stream's log."""
+    return f"{at.epoch}-{at.seq}"
