@@ -5,6 +5,17 @@ import pytest
 from streamguard import FaultError
 from streamguard.web.routes.paths import RouteName, RouteTarget, decode_segment, target_of
 
+READ = ("GET", "HEAD")
+ROUTES = {
+    "RESUME": ("/{session}/stream", READ),
+    "STOP": ("/{session}/stop", ("POST",)),
+    "SESSION": ("/{session}", ("GET", "HEAD", "DELETE")),
+    "RAW": ("/{session}/streams/{stream}/raw", READ),
+    "MESSAGES": ("/{session}/messages", READ),
+    "LIVE": ("/health/live", READ),
+    "READY": ("/health/ready", READ),
+    "STREAMING": ("/health/streaming", READ),
+}
 PREFIX = "/api/chat"
 
 
@@ -56,9 +67,8 @@ def test_without_a_raw_path_the_decoded_one_is_used() -> None:
     assert target_of(scope("/api/chat/a b/stream"), PREFIX) == RouteTarget(RouteName.RESUME, "a%20b")
 
 
-def test_methods() -> None:
-    assert RouteName.RAW.methods == RouteName.RESUME.methods == ("GET", "HEAD")
-    assert RouteName.SESSION.methods == ("GET", "HEAD", "DELETE")
+def test_every_route_has_its_path_and_methods() -> None:
+    assert {route.name: (route.path, route.methods) for route in RouteName} == ROUTES
 
 
 def test_decoding() -> None:

@@ -11,6 +11,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from enum import Enum
 from typing import Final, NamedTuple
 
 from ..access.sync_streams import SyncSlot
@@ -31,6 +32,14 @@ class _Posted(NamedTuple):
     call: Callable[[], object]
     refuse: Callable[[], object]
     """Called instead if the event loop will never make the call."""
+
+
+class _Consumer(Enum):
+    """What the event loop does with the items. Never goes back to an earlier phase."""
+
+    ITERATES = "it takes items"
+    CLOSES = "it waits for the iterator to close, and still makes the calls that are posted"
+    GONE = "nobody takes anything from the buffer any more"
 
 
 class ThreadedIterator(AsyncIterator[object]):
@@ -56,9 +65,7 @@ class ThreadedIterator(AsyncIterator[object]):
         self._waiter: asyncio.Future[None] | None = None
         self._waiting = False
         """The thread must wake the event loop for its next item. A needless wake does no harm."""
-        self._closing = False
-        self._abandoned = False
-        """Nobody takes items from the buffer any more."""
+        self._consumer = _Consumer.ITERATES
         self._error: BaseException | None = None
         self._finished = False
         context = contextvars.copy_context()
@@ -94,7 +101,8 @@ class ThreadedIterator(AsyncIterator[object]):
     async def aclose(self) -> None:
         """Close the iterator in its thread, make the calls that it posts until then, and wait for its end. Cancelling
         the wait does not undo the closing, but every call that is posted from then on is refused."""
-        self._closing = True
+        if self._consumer is _Consumer.ITERATES:
+            self._consumer = _Consumer.CLOSES
         self._space.release()
         try:
             while True:
@@ -107,7 +115,7 @@ class ThreadedIterator(AsyncIterator[object]):
                     return
                 await self._more()
         finally:
-            self._abandoned = True
+            self._consumer = _Consumer.GONE
             self._space.release()
             self._refuse_all()
 
@@ -121,10 +129,10 @@ class ThreadedIterator(AsyncIterator[object]):
     def post(self, call: Callable[[], object], refuse: Callable[[], object] = lambda: None) -> None:
         """From the iterator's own thread: make `call` on the event loop, after the items yielded before it. If nobody
         takes these any more, `refuse` is called instead, in any thread. Waits while the event loop is behind."""
-        if not self._abandoned:
+        if self._consumer is not _Consumer.GONE:
             self._space.acquire()
         self._buffer.append(_Posted(call, refuse))
-        if self._abandoned:
+        if self._consumer is _Consumer.GONE:
             self._refuse_all()
         else:
             self._wake_soon()
@@ -138,7 +146,7 @@ class ThreadedIterator(AsyncIterator[object]):
             try:
                 for item in iterator:
                     self._space.acquire()
-                    if self._closing:
+                    if self._consumer is not _Consumer.ITERATES:
                         break
                     self._buffer.append(item)
                     self._wake_soon()
@@ -174,7 +182,7 @@ class ThreadedIterator(AsyncIterator[object]):
         try:
             self._loop.call_soon_threadsafe(call)
         except RuntimeError:  # the loop is closed
-            self._abandoned = True
+            self._consumer = _Consumer.GONE
             self._refuse_all()
 
     # -- on the event loop --------------------------------------------------------------------------------------------
