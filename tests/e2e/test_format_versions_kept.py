@@ -42,7 +42,7 @@ def locked(database: str) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-async def owe(worker: Worker, database: str) -> tuple[str, str]:
+async def leave_save_owed(worker: Worker, database: str) -> tuple[str, str]:
     """Have a worker close a stream whose reply it could not save, and kill it. Returns session and stream id."""
     session = new_session()
     async with AsyncExitStack() as stack:
@@ -63,9 +63,9 @@ async def test_what_a_later_version_owes_is_left_to_it(
     server = own_redis()
     env = {"KEEPING_DATABASE_URL": database}
     later = worker(server.url, app=LATER_APP, env={**env, **LATER}, **SETTINGS)
-    theirs, their_stream = await owe(later, database)
+    theirs, their_stream = await leave_save_owed(later, database)
     dying = worker(server.url, app=APP, env=env, **SETTINGS)
-    ours, _ = await owe(dying, database)
+    ours, _ = await leave_save_owed(dying, database)
     before = everything(server, their_stream)
     present = worker(server.url, app=APP, env=env, **SETTINGS)
     wait_until(lambda: SAID in brief(messages(present, ours)), description="this version settled its own")
@@ -84,7 +84,7 @@ async def test_a_later_version_settles_what_this_one_owes(
 ) -> None:
     server = own_redis()
     env = {"KEEPING_DATABASE_URL": database}
-    session, _ = await owe(worker(server.url, app=APP, env=env, **SETTINGS), database)
+    session, _ = await leave_save_owed(worker(server.url, app=APP, env=env, **SETTINGS), database)
     later = worker(server.url, app=LATER_APP, env={**env, **LATER}, **SETTINGS)
     wait_until(lambda: SAID in brief(messages(later, session)), description="the later version settled it")
     assert [role for role, _, _ in brief(messages(later, session))] == ["user", "assistant"]

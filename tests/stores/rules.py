@@ -90,7 +90,7 @@ class Twins(TwinStores):
 
     @some_stream
     @rule(which=WHICH)
-    def dismiss(self, which: int) -> None:
+    def release_slot(self, which: int) -> None:
         ref = self.pick(which).ref
         self.step(lambda store: store.release_slot(ref.key.owner, ref.stream_id))
         self.promises.slots.dismissed(ref)
@@ -227,7 +227,7 @@ class Twins(TwinStores):
         self.after()
 
     @rule(session=SESSION, limit=st.integers(1, 3))
-    def stop_coming(self, session: int, limit: int) -> None:
+    def stop_pending_requests(self, session: int, limit: int) -> None:
         self.do_stop_coming(session, limit)
 
     def do_stop_coming(self, session: int, limit: int) -> None:
@@ -393,7 +393,7 @@ class Twins(TwinStores):
 
     @some_stream
     @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, lease=LEASE, ends=st.booleans())
-    def lose(self, which: int, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
+    def declare_lost(self, which: int, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
         self.do_lose(self.pick(which), epoch, outcome, lease, ends)
 
     @rule(session=SESSION, age=AGE, lease=LEASE, ends=st.booleans())

@@ -14,7 +14,7 @@ from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.scripts import Scripts
 
 from ..harness.redis import RedisServer
-from .owing import OwingTwins as Rules
+from .outbox_rules import OutboxTwins as Rules
 from .promises import PromiseBrokenError
 from .twins import Bench
 
@@ -172,7 +172,7 @@ end
         "if active == stream_id then redis.call('HDEL', session_key, 'active') end",
         "",
         frozenset({"withdrawn"}),
-        (Rules.withdraw, Rules.lose, Rules.lose_what_was_never_registered),
+        (Rules.withdraw, Rules.declare_lost, Rules.lose_what_was_never_registered),
     ),
     "a withdrawn stream keeps its slot": Bug(
         "withdraw", "redis.call('ZREM', owner_key, stream_id)", "", frozenset({"slots"}), (Rules.follow, Rules.withdraw)
@@ -189,7 +189,7 @@ end
         "if state == 'o' then return 'running' end",
         "",
         frozenset({"stop"}),
-        (Rules.seal_and_close, Rules.stop_coming),
+        (Rules.seal_and_close, Rules.stop_pending_requests),
     ),
     "a claim does not keep others away": Bug(
         "claim_entry",
@@ -224,21 +224,21 @@ end
         "redis.call('HSET', meta_key, 'jd', 1, 'jr', reason)",
         "redis.call('HSET', meta_key, 'jd', 1, 'jr', reason) redis.call('HDEL', meta_key, 'j')",
         frozenset({"owed"}),
-        (Rules.end_owing, Rules.bury),
+        (Rules.end_owing, Rules.dead_letter),
     ),
     "what is discharged stays owed": Bug(
         "complete",
         "'j', 'ja', 'jr', 'jd'",
         "'ja', 'jr', 'jd'",
         frozenset({"discharged"}),
-        (Rules.end_owing, Rules.discharge, Rules.owe, Rules.claim),
+        (Rules.end_owing, Rules.complete, Rules.enqueue, Rules.claim),
     ),
     "a dead letter is tried again": Bug(
         "retry_later",
         "if state ~= 'c' or not payload or dead then return GONE end",
         "if state ~= 'c' or not payload then return GONE end",
         frozenset({"owed"}),
-        (Rules.end_owing, Rules.bury, Rules.postpone, Rules.claim),
+        (Rules.end_owing, Rules.dead_letter, Rules.retry_later, Rules.claim),
     ),
     "an erasure leaves what is owed": Bug(
         "erase",

@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from streamguard.stores.redis import RedisStore
 
 from ..harness.redis import RedisServer
-from .owing import OwingTwins
+from .outbox_rules import OutboxTwins
 from .twins import Bench
 
 EXAMPLES = int(os.environ.get("STREAMGUARD_EXAMPLES", "150"))
@@ -38,7 +38,7 @@ def bench(redis_server: RedisServer, redis_database: int) -> Iterator[Bench]:
 @pytest.mark.timeout(60 + 3 * EXAMPLES if Phase.shrink not in PHASES else 900)
 def test_memory_and_redis_never_differ(bench: Bench) -> None:
     print(f"STREAMGUARD_SEED={SEED} STREAMGUARD_EXAMPLES={EXAMPLES}")
-    machine = seed(SEED)(type("BoundTwins", (OwingTwins,), {"bench": bench}))
+    machine = seed(SEED)(type("BoundTwins", (OutboxTwins,), {"bench": bench}))
     run_state_machine_as_test(
         machine,
         settings=settings(

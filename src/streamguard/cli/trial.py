@@ -54,7 +54,7 @@ async def live_and_die(store: StreamStore) -> float:
     began = time.monotonic()
     ref = StreamRef(SessionKey("streamguard doctor", new_stream_id()), new_stream_id())
     try:
-        await _owe(store, ref, await _live(store, ref))
+        await _use_outbox(store, ref, await _live(store, ref))
         await store.erase(ref.key, mark_seconds=1.0)
         _expect("erasure", await store.erasure(ref.key) is not None, True)
         _expect("meta", await store.meta(ref), None)
@@ -117,7 +117,7 @@ async def _heard(store: StreamLog, ref: StreamRef) -> AsyncIterator[None]:
             raise TrialError(f"watch: an append was not heard of within {HINT_SECONDS:.0f} seconds") from None
 
 
-async def _owe(store: StreamStore, ref: StreamRef, epoch: int) -> None:
+async def _use_outbox(store: StreamStore, ref: StreamRef, epoch: int) -> None:
     await store.enqueue(ref, due_seconds=DUE_SECONDS)
     terminal = Terminal(Outcome.STOPPED, Persisted.PENDING, QuotaState.NONE, "trial")
     reply = await store.close(Close(ref, epoch, [], terminal, TTL_SECONDS, b"{}"))

@@ -148,7 +148,7 @@ class OrphanSweep:
                     treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "newer_format"))
                 except StoreCorruptError as exc:  # of one record; that must not keep it from the others
                     treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "unreadable"))
-                    await self._put_off(ref, exc)
+                    await self._defer(ref, exc)
                 except StoreError as exc:
                     failures.append(exc)
                 except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
@@ -163,7 +163,7 @@ class OrphanSweep:
             raise failures[0]
         return treated
 
-    async def _put_off(self, ref: StreamRef, error: StoreCorruptError) -> None:
+    async def _defer(self, ref: StreamRef, error: StoreCorruptError) -> None:
         """Report a stream that nobody can end, and look at it again later: until its record expires."""
         fields = {"record": RecordKind.STREAM, "reason": "damaged", "action": "put_off"}
         self._runtime.observe(Observation(Signal.RECORD_UNREADABLE, ref=ref, error=error, fields=fields))

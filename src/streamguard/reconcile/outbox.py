@@ -88,12 +88,12 @@ class OutboxWorker:
             )
             for owed in due:
                 self._under_way += 1
-                group.start_soon(self._settle, owed, treated)
+                group.start_soon(self._process, owed, treated)
             if len(due) < free:
                 break
         self.last_success = asyncio.get_running_loop().time()
 
-    async def _settle(self, owed: OutboxEntry, treated: list[Treated] | None) -> None:
+    async def _process(self, owed: OutboxEntry, treated: list[Treated] | None) -> None:
         runtime = self._runtime
         result, reason = Result.LEFT, "failed"
         try:

@@ -162,7 +162,7 @@ class Assembly:
             make=callbacks.make,
             count=callbacks.count,
             owns=callbacks.owns,
-            settle=self.orphans.end_soon,
+            end_orphan=self.orphans.end_soon,
             carry=tasks.carry,
             withdrawing=self.withdrawing,
             reservations=self.reservations,

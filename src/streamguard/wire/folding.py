@@ -119,7 +119,7 @@ class MessageFold:
             self._parts.append({"type": "step-start"})
         elif kind == "reset-step":
             for key in list(self._growing):  # one that began before the step keeps what it said
-                self._settle(key)
+                self._finish_part(key)
             self._tools.reset_step()
         elif kind in ("start", "finish", "message-metadata"):
             self._id = text_of(part, "messageId") or self._id
@@ -131,7 +131,7 @@ class MessageFold:
         for part, pieces in (*self._whole, *self._growing.values()):
             part["text"] = joined(pieces)
         self._whole.clear()
-        self._tools.settle()
+        self._tools.update()
         return UIMessage(self._id, tuple(copy.deepcopy(self._parts)), copy.deepcopy(self._metadata))
 
     def _span(self, kind: str, chunk: Part) -> None:
@@ -139,7 +139,7 @@ class MessageFold:
         what, _, step = kind.partition("-")
         key = (what, text_of(chunk, "id"))
         if step == "start":
-            self._settle(key)
+            self._finish_part(key)
             part: Part = {"type": what, "text": "", "state": "streaming", **given(chunk, "providerMetadata")}
             if what == "reasoning":
                 part["id"] = key[1]
@@ -152,9 +152,9 @@ class MessageFold:
                 pieces.append(text_of(chunk, "delta"))
             else:
                 part.update({"state": "done", **given(chunk, "citations")})
-                self._settle(key)
+                self._finish_part(key)
 
-    def _settle(self, key: tuple[str, str]) -> None:
+    def _finish_part(self, key: tuple[str, str]) -> None:
         if key in self._growing:
             self._whole.append(self._growing.pop(key))
 

@@ -29,7 +29,7 @@ class ToolFold:
         """Take in one `tool-…` part."""
         call_id = text_of(chunk, "toolCallId")
         if kind == "tool-input-start":
-            self._settle_one(call_id)
+            self._update_one(call_id)
             self._inputs[call_id] = (self._begin(chunk, "input-streaming", given(chunk, "inputEncoding")), [])
         elif kind == "tool-input-delta":
             if call_id in self._inputs:
@@ -47,7 +47,7 @@ class ToolFold:
         else:
             part = self._invocation(call_id)
             if part is not None and not (is_closing(kind, chunk) and part.get("state") in ENDED):
-                self._settle_one(call_id)
+                self._update_one(call_id)
                 _answer(kind, part, chunk)
 
     def reset_step(self) -> None:
@@ -57,12 +57,12 @@ class ToolFold:
         for call_id in [name for name, (part, _) in self._inputs.items() if id(part) in dropped]:
             del self._inputs[call_id]
 
-    def settle(self) -> None:
+    def update(self) -> None:
         """Bring inputs that still stream in up to what has come."""
         for call_id in self._inputs:
-            self._settle_one(call_id)
+            self._update_one(call_id)
 
-    def _settle_one(self, call_id: str) -> None:
+    def _update_one(self, call_id: str) -> None:
         part, pieces = self._inputs.get(call_id, ({}, []))
         if part.get("state") != "input-streaming" or not pieces:
             return

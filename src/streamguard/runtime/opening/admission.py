@@ -40,7 +40,7 @@ class Admission:
     """Registers new streams and clears the way for them.
 
     `make` builds the local stream; `count` says how many an owner has in this process, `owns` whether a stream is one
-    of them; `settle` runs an orphan's end, its seal included, in the runtime's own task. `carry` does something in
+    of them; `end_orphan` runs an orphan's end, its seal included, in the runtime's own task. `carry` does something in
     such a task and gives what came of it: cancelling the caller leaves it to go on.
     """
 
@@ -53,7 +53,7 @@ class Admission:
         make: Callable[[StreamRequest, StreamRef, Budget], LiveStream],
         count: Callable[[str], int],
         owns: Callable[[StreamRef], bool],
-        settle: Callable[[StreamMeta, Outcome], None],
+        end_orphan: Callable[[StreamMeta, Outcome], None],
         carry: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
         withdrawing: Withdrawals,
         reservations: Reservations,
@@ -66,7 +66,7 @@ class Admission:
         self._make = make
         self._count = count
         self._owns = owns
-        self._settle = settle
+        self._end_orphan = end_orphan
         self._carry = carry
         self._withdrawing = withdrawing
         self._reservations = reservations
@@ -231,12 +231,12 @@ class Admission:
                 )
             )
         except StoreUnavailableError:
-            self._withdrawing.settle(meta.ref, partial(self._take_in_doubt, meta, outcome))
+            self._withdrawing.decide(meta.ref, partial(self._take_in_doubt, meta, outcome))
             raise
         if reply.status is not Status.OK or reply.meta is None:
             return reply.status in (Status.SEALED, Status.GONE)
         taken = reply.meta
-        self._settle(taken, outcome)
+        self._end_orphan(taken, outcome)
         if taken.state is not StreamState.OPEN:
             return True
         # One that lost its log cannot be sealed: only its tombstone frees the session.
@@ -252,7 +252,7 @@ class Admission:
             meta.ref, lease_seconds=self._settings.lease_seconds, expected_epoch=current.epoch, force=True
         )
         if reply.status is Status.OK and reply.meta is not None:
-            self._settle(reply.meta, outcome)
+            self._end_orphan(reply.meta, outcome)
 
     async def _replace(self, request: StreamRequest, meta: StreamMeta, budget: Budget) -> None:
         """End the session's stream by a stop, and by force if its writer does not end it in time."""

@@ -60,15 +60,15 @@ class Withdrawals:
 
         It is tried until the store answers, or until the drain gives up: then the lease runs out.
         """
-        self.settle(ref, partial(self._store.withdraw, ref, refuse_seconds=REFUSE_SECONDS))
+        self.decide(ref, partial(self._store.withdraw, ref, refuse_seconds=REFUSE_SECONDS))
 
-    def settle(self, ref: StreamRef, step: Callable[[], Awaitable[object]]) -> None:
+    def decide(self, ref: StreamRef, step: Callable[[], Awaitable[object]]) -> None:
         """Have `step` decide what becomes of a stream that is in doubt, as `begin` does. Returns at once."""
         if ref in self._under_way:
             return
         self._under_way[ref] = asyncio.Event()
         try:
-            self._start(partial(self._settle, ref, step))
+            self._start(partial(self._decide, ref, step))
         except NotStartedError:  # the runtime is over
             self._through(ref)
 
@@ -82,7 +82,7 @@ class Withdrawals:
         if withdrawal is not None:
             await withdrawal.wait()
 
-    async def _settle(self, ref: StreamRef, step: Callable[[], Awaitable[object]]) -> None:
+    async def _decide(self, ref: StreamRef, step: Callable[[], Awaitable[object]]) -> None:
         try:
             with suppress(StoreError):  # the record cannot be read: its lease runs out
                 await self._done(step)

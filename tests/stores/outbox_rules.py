@@ -14,7 +14,7 @@ from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, Stream
 from .rules import Twins, some_open_stream, some_stream
 from .twins import HOUR, MOST_STREAMS, TINY
 
-__all__ = ["OwingTwins"]
+__all__ = ["OutboxTwins"]
 
 WHICH = st.integers(0, MOST_STREAMS - 1)
 WHEN = st.sampled_from([HOUR, TINY, TINY])
@@ -23,7 +23,7 @@ PLENTY = 100
 some_closed_stream = precondition(lambda self: self.closed_streams())
 
 
-class OwingTwins(Twins):
+class OutboxTwins(Twins):
     def closed_streams(self) -> list[StreamRef]:
         metas = [seen.meta for seen in self.promises.streams.values()]
         return [meta.ref for meta in metas if meta is not None and meta.state is StreamState.CLOSED]
@@ -37,7 +37,7 @@ class OwingTwins(Twins):
 
     @some_stream
     @rule(which=WHICH, due=WHEN)
-    def owe(self, which: int, due: float) -> None:
+    def enqueue(self, which: int, due: float) -> None:
         self.do_owe(self.pick(which).ref, due)
 
     def do_owe(self, ref: StreamRef, due: float) -> None:
@@ -86,7 +86,7 @@ class OwingTwins(Twins):
 
     @some_closed_stream
     @rule(which=WHICH, due=WHEN, reason=st.sampled_from(["timeout", "é"]), count=st.booleans())
-    def postpone(self, which: int, due: float, reason: str, count: bool) -> None:
+    def retry_later(self, which: int, due: float, reason: str, count: bool) -> None:
         self.do_postpone(self.pick_closed(which), due, reason, count=count)
 
     def do_postpone(self, ref: StreamRef, due: float, reason: str, *, count: bool) -> None:
@@ -99,7 +99,7 @@ class OwingTwins(Twins):
 
     @some_closed_stream
     @rule(which=WHICH)
-    def bury(self, which: int) -> None:
+    def dead_letter(self, which: int) -> None:
         self.do_bury(self.pick_closed(which))
 
     def do_bury(self, ref: StreamRef) -> None:
@@ -109,7 +109,7 @@ class OwingTwins(Twins):
 
     @some_closed_stream
     @rule(which=WHICH)
-    def revive(self, which: int) -> None:
+    def requeue(self, which: int) -> None:
         self.do_revive(self.pick_closed(which))
 
     def do_revive(self, ref: StreamRef) -> None:
@@ -124,7 +124,7 @@ class OwingTwins(Twins):
         quota=st.sampled_from([None, *QuotaState]),
         retention=st.sampled_from([HOUR, HOUR, TINY]),
     )
-    def discharge(self, which: int, persisted: Persisted | None, quota: QuotaState | None, retention: float) -> None:
+    def complete(self, which: int, persisted: Persisted | None, quota: QuotaState | None, retention: float) -> None:
         self.do_discharge(self.pick_closed(which), persisted, quota, retention)
 
     def do_discharge(
