@@ -1,4 +1,4 @@
-"""`StreamGuard`: the one object that ties everything together, and the only one that knows every room."""
+"""`StreamGuard`: what an application makes, decorates its endpoints with, installs and starts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = ["Endpoint", "StreamGuard"]
 
 
 class _NotGiven:
-    """No `authenticate` at all, which None would not say."""
+    """`authenticate` was left out. None is another mistake."""
 
 
 _NOT_GIVEN: Final = _NotGiven()
@@ -60,9 +60,9 @@ class StreamGuard:
     """Guards the streaming endpoints of one application.
 
     Args:
-        store: where streams are logged: a URL, or a stream store of your own making. `memory://` needs nothing and
-            serves one process; `redis://`, `rediss://` and `unix://` serve many. The guard starts a store with itself
-            and closes it after the drain; it starts it again if it is started again.
+        store: where streams are logged: a URL, or a stream store (see `streamguard.stores`). `memory://` needs nothing
+            and serves one process; `redis://`, `rediss://` and `unix://` serve many; other installed packages may bring
+            more. The guard starts a store with itself and closes it after the drain, as often as it is started itself.
         authenticate: names the owner of a request, or None for nobody (401). For applications without users:
             `authenticate=anonymous`.
         messages: where replies are saved: a message store, or any `async def save(message)`. The guard starts a store
@@ -74,7 +74,7 @@ class StreamGuard:
             They are called on the event loop, so they must not block; what one raises harms nothing.
         settings: every number; the defaults otherwise.
         debug: for development: logs have tracebacks, and faults tell the exception's class and text (`debug`) to the
-            client. None takes the settings' word, or that of the environment: `STREAMGUARD_DEBUG=1`.
+            client. None: as the settings say, or the environment (`STREAMGUARD_DEBUG=1`).
 
     Raises:
         ConfigurationError: `authenticate` is missing, or the store, `messages`, `quota` or `observers` cannot be used.
@@ -94,11 +94,7 @@ class StreamGuard:
         check_authenticate(authenticate)
         if isinstance(authenticate, _NotGiven):
             raise Misuse.NO_AUTHENTICATE.error()
-        self._settings = settings or Settings()
-        if debug is None:
-            debug = self._settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
-        if debug is not self._settings.debug:
-            self._settings = self._settings.model_copy(update={"debug": debug})
+        self._settings = _with_debug(settings or Settings(), debug)
         self._backends = Backends(store, self._settings)
         if messages is not None:
             self._backends.require(Ability.SAVES)
@@ -354,3 +350,10 @@ class StreamGuard:
         if self._app is None:
             self._app = self._installations.application(self._routes, self.lifespan)
         return self._app
+
+
+def _with_debug(settings: Settings, debug: bool | None) -> Settings:
+    """The settings, with `debug` as it was given, or else as the settings or the environment say."""
+    if debug is None:
+        debug = settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
+    return settings if debug is settings.debug else settings.model_copy(update={"debug": debug})

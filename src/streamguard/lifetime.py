@@ -1,4 +1,4 @@
-"""A guard's lifetime: the runtime that it starts in one event loop, and what ends it there."""
+"""A guard's lifetime: starts a runtime in an event loop, tells where it runs, and ends it there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ONE_PROCESS_WARNING: Final = "memory:// serves one process, but WEB_CONCURRENCY 
 
 
 class Lifetime:
-    """Starts a runtime, one at a time, in the event loop that asks for it; knows where it lives, and ends it there."""
+    """Starts a runtime in the running event loop, one at a time, and ends it in the same loop."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Lifetime:
         self._quota = quota
         self._runtime: Runtime | None = None
         self._home: Home | None = None
-        """Where that lives."""
+        """The event loop and the process of that runtime."""
         self._signals: ShutdownSignals | None = None
         self._server: ServerWatch | None = None
         self._observers: tuple[Observer, ...] = checked_observers(observers)
@@ -146,7 +146,7 @@ class Lifetime:
             self._forget()
 
     def _forget(self) -> None:
-        """There is no runtime any more."""
+        """Drop the runtime: it ended, or its event loop or process is gone."""
         if self._signals is not None:
             self._signals.restore()
         self._runtime = self._home = self._signals = self._server = None
@@ -167,10 +167,11 @@ class Lifetime:
         return self._runtime
 
     def begin_drain(self, *, interactive: bool = False) -> None:
-        """Begin the drain, in a hurry if somebody sits there and waits. Does nothing without a runtime."""
+        """Begin the drain; with the short deadline of development if a developer waits for it (`interactive`). Does
+        nothing without a runtime."""
         waited_for = interactive or (self._server is not None and self._server.development)
         if self._runtime is not None:
-            with suppress(NotStartedError):  # it is just being left
+            with suppress(NotStartedError):  # the runtime is being left at this moment
                 self._runtime.begin_drain(hurried=waited_for)
 
     def _on_signal(self, number: int) -> None:
@@ -193,7 +194,7 @@ class Lifetime:
             self._observers, self._wrap_store = before
 
     def _warnings(self, store: StreamStore) -> Iterator[str]:
-        """What an operator should know: combinations that lose streams or visitors, or that tell too much."""
+        """Combinations of options that lose streams or visitors, or tell too much: for the operator."""
         if self._settings.debug:
             yield DEBUG_WARNING
         workers = os.environ.get("WEB_CONCURRENCY", "")
@@ -202,7 +203,7 @@ class Lifetime:
 
 
 class Lifespan(AbstractAsyncContextManager[None]):
-    """A guard's lifetime, giving nothing: Starlette takes what a lifespan gives for the application's state."""
+    """A guard's lifetime as a lifespan. It gives None: Starlette takes anything else for the application's state."""
 
     def __init__(self, guard: AbstractAsyncContextManager[object]) -> None:
         self._guard = guard
@@ -217,7 +218,7 @@ class Lifespan(AbstractAsyncContextManager[None]):
 
 
 class Reconciling(AbstractAsyncContextManager[Reconciler]):
-    """A guard's lifetime without background work, and without its signal handlers: they drain servers."""
+    """A guard's lifetime without background work, and without the signal handlers that drain a server."""
 
     def __init__(self, lifetime: Lifetime, terms: QuotaBindings, observer: Observer | None) -> None:
         self._lifetime = lifetime
@@ -225,7 +226,7 @@ class Reconciling(AbstractAsyncContextManager[Reconciler]):
         self._instruments = lifetime.instrumented(observer=observer)
 
     async def __aenter__(self) -> Reconciler:
-        with self._instruments:  # a runtime takes its observers when it is made
+        with self._instruments:  # only now: a runtime keeps the observers that it is made with
             return Reconciler(await self._lifetime.start(self._terms))
 
     async def __aexit__(
