@@ -3,14 +3,15 @@
 A stream store is one class that has one or more *roles*. One is required, the others add abilities:
 
 - `StreamLog`: read streams. A guard whose store has only this resumes and replays streams that others wrote.
-- `StreamWrites` and `StreamRegistry`, both: begin and write streams, so that endpoints can be guarded.
+- `StreamRegistry`, `StreamWrites` and `RequestClaims` together: begin and write streams, and answer requests that carry
+  an idempotency key, so that endpoints can be guarded. `EndpointStore` is these and the log.
 - `Outbox`: owe saves and settlements, so that a guard can have `messages=…` and endpoints `quota=…`.
-- `WorkSharing`: find the streams of workers that died.
-- `RequestClaims`: answer requests that carry an idempotency key.
-- `ViewerReports`: know of viewers in other processes.
+- `WorkSharing`: find the streams of workers that died; without it they end when their sessions are next used.
+- `ViewerReports`: know of viewers in other processes, so that endpoints can have `abandon_after_seconds=…`.
 - `Inspection`: list streams and the outbox, for the command line and dry runs.
 
-`StreamStore` is all of them; `MemoryStore` and `RedisStore` are such stores.
+`StreamStore` is all of them; `MemoryStore` and `RedisStore` are such stores. What needs a role that the store lacks is
+refused with a `ConfigurationError` where it is configured. `streamguard.testing` has a suite of tests for each role.
 """
 
 from .appends import Append, AppendCache, AppendReply, AppendRequest
@@ -44,7 +45,7 @@ from .roles.stream_writes import StreamWrites
 from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
 from .schemes import StoreFactory, make_store
-from .store import StreamStore
+from .store import EndpointStore, StreamStore
 
 __all__ = [
     "Append",
@@ -53,6 +54,7 @@ __all__ = [
     "AppendRequest",
     "ClaimState",
     "Close",
+    "EndpointStore",
     "Erasure",
     "Full",
     "Hint",

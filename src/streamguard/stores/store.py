@@ -16,6 +16,8 @@ it.
 
 from __future__ import annotations
 
+from abc import ABC
+
 from .roles.inspection import Inspection
 from .roles.outbox import Outbox
 from .roles.request_claims import RequestClaims
@@ -25,15 +27,12 @@ from .roles.stream_writes import StreamWrites
 from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
 
-__all__ = ["StreamStore"]
+__all__ = ["EndpointStore", "StreamStore"]
 
 
-class StreamStore(
-    StreamLog, StreamRegistry, StreamWrites, Outbox, RequestClaims, WorkSharing, ViewerReports, Inspection
-):
-    """All roles. See each role for what its methods promise.
+class EndpointStore(StreamLog, StreamRegistry, StreamWrites, RequestClaims, ABC):
+    """The roles that guarded endpoints need. A store need not inherit this to have them."""
 
-    Every method raises `StoreUnavailableError` when the store does not answer within its command timeout or
-    refuses (then the step may or may not have happened: ask again), and `StoreCorruptError` for a record it cannot
-    read. Cancelling a call leaves the same doubt. None retries by itself.
-    """
+
+class StreamStore(EndpointStore, Outbox, WorkSharing, ViewerReports, Inspection, ABC):
+    """All roles. See each role for what its methods promise, and `StoreService` for what they raise."""

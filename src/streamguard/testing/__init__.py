@@ -19,28 +19,53 @@ from .visitors import SavedMessage, SessionStatus, StreamStatus, Visitor
 if TYPE_CHECKING:
     from ._message_store import MessageStoreSuite
     from ._quota_store import QuotaStoreSuite
-    from ._stream_store import StreamStoreSuite
+    from ._stream_store import (
+        EndpointStoreSuite,
+        InspectionSuite,
+        OutboxSuite,
+        StreamLogSuite,
+        StreamStoreSuite,
+        ViewerReportsSuite,
+        WorkSharingSuite,
+    )
 
 __all__ = [
     "Answer",
     "Ending",
+    "EndpointStoreSuite",
     "FaultyMessageStore",
     "FaultyStore",
     "GuardedApp",
+    "InspectionSuite",
     "MessageStoreSuite",
+    "OutboxSuite",
     "QuotaStoreSuite",
     "SavedMessage",
     "SessionStatus",
     "StoreFaults",
+    "StreamLogSuite",
     "StreamStatus",
     "StreamStoreSuite",
+    "ViewerReportsSuite",
     "Visitor",
+    "WorkSharingSuite",
 ]
 
 _SUITES: Final = {
     "MessageStoreSuite": "streamguard.testing._message_store",
     "QuotaStoreSuite": "streamguard.testing._quota_store",
-    "StreamStoreSuite": "streamguard.testing._stream_store",
+    **dict.fromkeys(
+        (
+            "EndpointStoreSuite",
+            "InspectionSuite",
+            "OutboxSuite",
+            "StreamLogSuite",
+            "StreamStoreSuite",
+            "ViewerReportsSuite",
+            "WorkSharingSuite",
+        ),
+        "streamguard.testing._stream_store",
+    ),
 }
 """Where each suite is; imported when first asked for, because it needs pytest."""
 

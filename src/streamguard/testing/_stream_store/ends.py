@@ -297,16 +297,6 @@ class EndClauses(Clauses):
             record = await meta(store, new.ref)
             assert not record.lost
 
-    async def test_a_dead_degraded_writers_stream_is_taken_and_ended(self, store: StreamStore) -> None:
-        new = new_stream()
-        await store.declare_lost(losing(new, lease=self.short_seconds))
-        await self.advance(self.short_seconds * 1.5)
-        assert new.ref in await store.expired_leases(limit=100_000)
-        assert (await take(store, new.ref, lease=60)).status is Status.OK
-        assert (await store.declare_lost(losing(new, epoch=1, terminal=tombstone()))).status is Status.FENCED
-        assert (await store.declare_lost(losing(new, epoch=2, terminal=tombstone()))).status is Status.OK
-        assert (await meta(store, new.ref)).state is StreamState.CLOSED
-
     # -- erasing -------------------------------------------------------------------------------------------------------
 
     async def test_an_erased_session_is_unknown(self, store: StreamStore) -> None:

@@ -153,17 +153,6 @@ class RegistryClauses(Clauses):
             assert occupied(loser).ref == winner
             assert (await store.session(key)).active_id == winner.stream_id
 
-    async def test_refused_registrations_leave_nothing_behind(self, store: StreamStore) -> None:
-        ref = await begin(store, ttl=self.short_seconds, lease=self.short_seconds / 4)
-        rivals = [new_stream(ref.key) for _ in range(5)]
-        for rival in rivals:
-            await try_register(store, rival, lease=self.short_seconds / 4, ttl=self.short_seconds)
-        assert [await store.meta(rival.ref) for rival in rivals] == [None] * 5
-        await self.advance(self.short_seconds * 1.5)
-        due = await store.expired_leases(limit=100_000)
-        assert not [rival.ref for rival in rivals if rival.ref in due]
-        assert await store.session(ref.key) == SessionRecord(None, None, None, None)
-
     async def test_another_owners_stream_does_not_exist(self, store: StreamStore) -> None:
         ref = await begin(store)
         await put(store, ref, 1, b"secret")
@@ -253,18 +242,6 @@ class RegistryClauses(Clauses):
         registered(await try_register(store, new_stream(sibling(new.ref.key)), limit=2))
         again = registered(await try_register(store, new, limit=1))
         assert (again.ref, again.ordinal, again.epoch) == (first.ref, first.ordinal, first.epoch)
-
-    async def test_a_stream_without_a_slot_takes_none_and_leaves_nothing_behind(self, store: StreamStore) -> None:
-        key = fresh_key()
-        registered(await try_register(store, new_stream(sibling(key)), limit=1))
-        refused = new_stream(key)
-        for _ in range(2):
-            full(await try_register(store, refused, lease=self.short_seconds / 4, limit=1))
-        assert await store.meta(refused.ref) is None
-        assert await store.session(key) == SessionRecord(None, None, None, None)
-        registered(await try_register(store, new_stream(sibling(key)), limit=2))
-        await self.advance(self.short_seconds * 1.5)
-        assert refused.ref not in await store.expired_leases(limit=100_000)
 
     async def test_the_session_is_looked_at_before_the_limit(self, store: StreamStore) -> None:
         """What occupies it may be joined or replaced, for which no other slot is needed."""

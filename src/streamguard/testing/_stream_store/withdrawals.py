@@ -34,16 +34,6 @@ async def withdraw(store: StreamStore, ref: StreamRef, *, refuse: float = LONG_S
 
 
 class WithdrawalClauses(Clauses):
-    async def test_a_withdrawn_registration_leaves_nothing(self, store: StreamStore) -> None:
-        ref = await begin(store, lease=self.short_seconds)
-        assert await withdraw(store, ref) is Status.OK
-        assert await store.meta(ref) is None
-        assert await store.session(ref.key) == SessionRecord(None, None, None, None)
-        assert await store.session_streams(ref.key, limit=10) == []
-        registered(await try_register(store, new_stream(sibling(ref.key)), limit=1))
-        await self.advance(self.short_seconds * 1.5)
-        assert ref not in await store.expired_leases(limit=100_000)
-
     async def test_a_withdrawn_registration_blocks_nobody(self, store: StreamStore) -> None:
         ref = await begin(store)
         await withdraw(store, ref)

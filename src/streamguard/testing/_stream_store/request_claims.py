@@ -1,4 +1,4 @@
-"""Clauses of the store contract about what later requests ask: idempotency keys, continued messages, erasure marks."""
+"""Clauses of the store contract about idempotency keys."""
 # ruff: noqa: S101 - assertions are what a suite is made of
 
 from __future__ import annotations
@@ -8,20 +8,11 @@ from dataclasses import replace
 
 from ...stores.records import ClaimState, RequestClaim
 from ...stores.store import StreamStore
-from ...values import SessionKey, StreamRef
+from ...values import SessionKey
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
-    begin,
-    closing,
-    end,
     fresh_key,
-    losing,
-    new_stream,
-    registered,
-    seal,
-    tombstone,
-    try_register,
     unknown_ref,
 )
 
@@ -41,22 +32,8 @@ async def claim_it(
     return await store.claim_request(claim.ref.key.owner, key, claim, ttl_seconds=ttl, expected=expected)
 
 
-async def answered(store: StreamStore, key: SessionKey, message_id: str) -> StreamRef:
-    """A finished stream of a message."""
-    new = replace(new_stream(key), message_id=message_id)
-    ref = registered(await try_register(store, new)).ref
-    await end(store, ref)
-    return ref
-
-
-async def previous(store: StreamStore, ref: StreamRef, message_id: str) -> StreamRef | None:
-    found = await store.previous(ref, message_id)
-    assert found is None or found.message_id == message_id
-    return None if found is None else found.ref
-
-
-class RequestClauses(Clauses):
-    # -- idempotency keys ----------------------------------------------------------------------------------------------
+class RequestClaimClauses(Clauses):
+    """What claims of idempotency keys promise."""
 
     async def test_the_first_claim_of_a_request_stands(self, store: StreamStore) -> None:
         owner = fresh_key().owner
@@ -139,68 +116,3 @@ class RequestClauses(Clauses):
             assert not await store.release_request(owner, "key", wrong)
         assert not await store.release_request(other, "key", first)
         assert await claim_it(store, second) == first
-
-    # -- continued messages --------------------------------------------------------------------------------------------
-
-    async def test_the_previous_stream_of_a_message_is_the_latest_earlier_one(self, store: StreamStore) -> None:
-        key = fresh_key()
-        first, other, second, third = [await answered(store, key, message) for message in ("a", "b", "a", "a")]
-        assert await previous(store, third, "a") == second
-        assert await previous(store, second, "a") == first
-        assert await previous(store, first, "a") is None
-        assert await previous(store, third, "b") == other
-        assert await previous(store, third, "c") is None
-        assert await previous(store, unknown_ref(), "a") is None
-
-    async def test_streams_that_were_never_registered_come_after_all_others(self, store: StreamStore) -> None:
-        key = fresh_key()
-        first = await answered(store, key, "a")
-        lost = replace(new_stream(key), message_id="lost")
-        await store.declare_lost(losing(lost, terminal=tombstone()))
-        assert await previous(store, lost.ref, "a") == first
-        assert await previous(store, unknown_ref(key), "a") == first
-        assert await previous(store, first, "lost") is None
-        later = await answered(store, key, "a")
-        assert await previous(store, later, "lost") is None
-
-    async def test_a_previous_stream_that_expired_is_none(self, store: StreamStore) -> None:
-        key = fresh_key()
-        first = await answered(store, key, "a")
-        new = replace(new_stream(key), message_id="a")
-        second = registered(await try_register(store, new)).ref
-        await seal(store, second)
-        await store.close(closing(second, retention=self.short_seconds))
-        third = await answered(store, key, "a")
-        assert await previous(store, third, "a") == second
-        await self.advance(self.short_seconds * 1.5)
-        assert await previous(store, third, "a") == first
-
-    # -- erasure marks -------------------------------------------------------------------------------------------------
-
-    async def test_an_erasure_is_known_to_what_began_before_it(self, store: StreamStore) -> None:
-        before = registered(await try_register(store, new_stream()))
-        key = before.ref.key
-        assert await store.erasure(key) is None
-        await store.erase(key, mark_seconds=60)
-        erasure = await store.erasure(key)
-        assert erasure is not None
-        after = registered(await try_register(store, new_stream(key)))
-        assert before.created_at <= erasure.at < after.created_at
-        assert 0 <= erasure.seconds_ago < LONG_SECONDS
-        assert await store.erasure(SessionKey("somebody else", key.session_id)) is None
-
-    async def test_an_erasure_is_forgotten_after_its_time(self, store: StreamStore) -> None:
-        key = fresh_key()
-        await store.erase(key, mark_seconds=self.short_seconds)
-        await self.advance(self.short_seconds * 1.5)
-        assert await store.erasure(key) is None
-
-    async def test_the_mark_of_a_session_nobody_knew_has_a_time_of_its_own(self, store: StreamStore) -> None:
-        key, known = fresh_key(), (await begin(store)).key
-        for erased in (key, known):
-            await store.erase(erased, mark_seconds=60, unknown_seconds=self.short_seconds)
-            assert await store.erasure(erased) is not None
-        await store.erase(known, mark_seconds=60, unknown_seconds=self.short_seconds)  # unknown by now: never shorter
-        await self.advance(self.short_seconds * 1.5)
-        assert await store.erasure(key) is None
-        assert await store.erasure(known) is not None

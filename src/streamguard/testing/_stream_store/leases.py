@@ -6,21 +6,19 @@ from __future__ import annotations
 import asyncio
 
 from ...stores.appends import AppendReply
-from ...stores.records import Partition, Seal, Status
+from ...stores.records import Seal, Status
 from ...stores.registrations import StopReply
 from ...stores.store import StreamStore
-from ...values import Outcome, StreamState, Usage, new_message_id
+from ...values import Outcome, StreamState, Usage
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
-    ROUNDING_SECONDS,
     a_seal,
     beat,
     begin,
     closing,
     end,
     epoch_of,
-    is_due,
     log,
     losing,
     meta,
@@ -35,44 +33,8 @@ from .steps import (
 )
 
 
-class ClaimClauses(Clauses):
-    async def test_a_heartbeat_renews_the_lease(self, store: StreamStore) -> None:
-        ref = await begin(store, lease=self.short_seconds)
-        assert await beat(store, ref, lease=LONG_SECONDS) == AppendReply(Status.OK, 0, False)
-        assert LONG_SECONDS / 2 < (await meta(store, ref)).lease_seconds <= LONG_SECONDS + ROUNDING_SECONDS
-        await self.advance(self.short_seconds * 1.5)
-        assert not await is_due(store, ref)
-        assert (await take(store, ref, lease=60)).status is Status.LEASED
-
-    async def test_a_heartbeat_under_an_older_epoch_is_fenced_and_renews_nothing(self, store: StreamStore) -> None:
-        ref = await begin(store)
-        await put(store, ref, 1, b"a")
-        await take(store, ref, lease=self.short_seconds, force=True)
-        assert await beat(store, ref, epoch=1) == AppendReply(Status.FENCED, 1, False)
-        await self.advance(self.short_seconds * 1.5)
-        assert await is_due(store, ref)
-        assert (await meta(store, ref)).lease_seconds < 0
-
-    async def test_a_heartbeat_of_an_unknown_stream_makes_nothing(self, store: StreamStore) -> None:
-        ref = unknown_ref()
-        assert await beat(store, ref) == AppendReply(Status.GONE, 0, False)
-        assert await store.meta(ref) is None
-        await self.advance(self.short_seconds)
-        assert not await is_due(store, ref)
-
-    async def test_a_sealed_stream_keeps_its_lease_by_heartbeat(self, store: StreamStore) -> None:
-        ref = await begin(store, lease=self.short_seconds)
-        await seal(store, ref)
-        assert (await beat(store, ref)).status is Status.OK
-        await self.advance(self.short_seconds * 1.5)
-        assert not await is_due(store, ref)
-
-    async def test_a_closed_stream_has_no_lease_to_renew(self, store: StreamStore) -> None:
-        ref = await begin(store)
-        await end(store, ref)
-        assert await beat(store, ref, lease=self.short_seconds) == AppendReply(Status.SEALED, 1, False)
-        await self.advance(self.short_seconds * 1.5)
-        assert not await is_due(store, ref)
+class LeaseClauses(Clauses):
+    """What heartbeats, takeovers and stops promise."""
 
     async def test_heartbeats_are_answered_in_order_each_on_its_own(self, store: StreamStore) -> None:
         first, second = await begin(store), await begin(store)
@@ -145,19 +107,6 @@ class ClaimClauses(Clauses):
         assert reply.meta is not None
         assert reply.meta.ref == ref
         assert (await meta(store, ref)).epoch == epoch_of(ref)
-
-    async def test_an_expired_lease_is_taken_with_a_higher_epoch(self, store: StreamStore) -> None:
-        ref = await begin(store, lease=self.short_seconds)
-        await put(store, ref, 1, b"a")
-        await self.advance(self.short_seconds * 1.5)
-        reply = await take(store, ref, lease=LONG_SECONDS)
-        assert reply.status is Status.OK
-        assert reply.meta is not None
-        assert (reply.meta.epoch, reply.meta.last_seq, reply.meta.state) == (epoch_of(ref, 2), 1, StreamState.OPEN)
-        assert reply.meta.lease_seconds > LONG_SECONDS / 2
-        assert not await is_due(store, ref)
-        assert (await take(store, ref, lease=60)).status is Status.LEASED
-        assert (await store.session(ref.key)).active_id == ref.stream_id
 
     async def test_force_takes_a_running_lease(self, store: StreamStore) -> None:
         ref = await begin(store)
@@ -245,66 +194,3 @@ class ClaimClauses(Clauses):
         for ref in (sealed, closed, unknown_ref()):
             assert await store.request_stop(ref) is StopReply.ENDED
         assert not (await meta(store, sealed)).stop_requested
-
-    # -- finding orphans -----------------------------------------------------------------------------------------------
-
-    async def test_due_gives_streams_past_their_lease_oldest_first(self, store: StreamStore) -> None:
-        third = await begin(store, lease=self.short_seconds)
-        first = await begin(store, lease=self.short_seconds / 4)
-        second = await begin(store, lease=self.short_seconds / 2)
-        running = await begin(store)
-        await self.advance(self.short_seconds * 1.5)
-        due = await store.expired_leases(limit=100_000)
-        assert [ref for ref in due if ref in (first, second, third, running)] == [first, second, third]
-
-    async def test_due_is_limited(self, store: StreamStore) -> None:
-        for _ in range(3):
-            await begin(store, lease=self.short_seconds / 4)
-        await self.advance(self.short_seconds)
-        assert len(await store.expired_leases(limit=2)) == 2
-
-    async def test_due_gives_what_is_not_closed_and_nothing_else(self, store: StreamStore) -> None:
-        short = self.short_seconds / 2
-        lost = new_stream()
-        sealed, closed = await begin(store, lease=short), await begin(store, lease=short)
-        await seal(store, sealed)
-        await end(store, closed)
-        await store.declare_lost(losing(lost, lease=short))
-        await self.advance(self.short_seconds)
-        due = await store.expired_leases(limit=100_000)
-        assert sealed in due
-        assert lost.ref in due
-        assert closed not in due
-
-    async def test_due_stops_naming_what_vanished(self, store: StreamStore) -> None:
-        vanished = await begin(store, lease=self.short_seconds / 4, ttl=self.short_seconds)
-        erased = await begin(store, lease=self.short_seconds / 4)
-        await store.erase(erased.key, mark_seconds=60)
-        await self.advance(self.short_seconds * 1.5)
-        assert not await is_due(store, vanished)
-        assert not await is_due(store, erased)
-
-    # -- sharing them out ----------------------------------------------------------------------------------------------
-
-    async def test_shares_make_up_what_is_due(self, store: StreamStore) -> None:
-        refs = [await begin(store, lease=self.short_seconds / 4) for _ in range(12)]
-        await self.advance(self.short_seconds)
-        for of in (1, 2, 3, 20):
-            shares = [await store.expired_leases(limit=100_000, partition=Partition(place, of)) for place in range(of)]
-            for ref in refs:
-                assert [ref in share for share in shares].count(True) == 1
-
-    async def test_a_share_is_for_those_that_count(self, store: StreamStore) -> None:
-        first, second = new_message_id(), new_message_id()
-        alone = await store.partition(first, lease_seconds=LONG_SECONDS)
-        assert 0 <= alone.place < alone.of
-        told = await store.partition(second, lease_seconds=self.short_seconds)
-        again = await store.partition(first, lease_seconds=LONG_SECONDS)
-        assert told.of == again.of == alone.of + 1
-        assert told.place != again.place
-        await self.advance(self.short_seconds * 1.5)
-        assert await store.partition(first, lease_seconds=LONG_SECONDS) == alone
-        await store.partition(second, lease_seconds=LONG_SECONDS)
-        assert (await store.partition(second, lease_seconds=0.0)).of == alone.of
-        assert await store.partition(first, lease_seconds=LONG_SECONDS) == alone
-        await store.partition(first, lease_seconds=0.0)
