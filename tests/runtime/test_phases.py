@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from enum import Enum
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+import streamguard
 from streamguard.runtime.producing.activity import Activity
 from streamguard.runtime.producing.backlog import Backlog, BacklogState
+from streamguard.runtime.producing.first_answer import FirstAnswer
 from streamguard.runtime.producing.lifecycle import Lifecycle
 from streamguard.runtime.producing.log_access import LogAccess
+from streamguard.runtime.producing.notices import Notices
 from streamguard.runtime.producing.phases import TRANSITIONS, Answer, IllegalMoveError, LogState, Output, Phase, move
 from streamguard.runtime.producing.stream import LiveStream
 from streamguard.stores.memory import MemoryStore
@@ -142,6 +147,31 @@ async def test_a_stream_and_its_parts_have_few_fields_and_no_booleans_that_exclu
         await stream.ended()
     assert {type(part): len(names) for part, names in fields.items() if len(names) > MOST_FIELDS} == {}
     assert booleans == set(INDEPENDENT)
+
+
+OWNED = {
+    LiveStream: "stream",
+    LogAccess: "log",
+    Lifecycle: "lifecycle",
+    FirstAnswer: "first_answer",
+    Notices: "notices",
+}
+"""The parts whose fields nobody else changes, by the name that they go under. The watchdog and the producer change the
+`Activity`, and the writer the `Backlog`, as these say."""
+
+
+@pytest.mark.parametrize(("part", "called"), OWNED.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_part_changes_its_fields_itself(part: type, called: str) -> None:
+    """Elsewhere no `stream.field = …`: whoever wants a change calls a method, which makes a legal move."""
+    fields, changed = set(vars(part)["__slots__"]), []
+    for path in Path(streamguard.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
+                continue
+            holder = ast.unparse(node.value)
+            if node.attr in fields and (holder == called or holder.endswith((f".{called}", f"_{called}"))):
+                changed.append(f"{path.name}:{node.lineno} {ast.unparse(node)}")
+    assert changed == []
 
 
 @pytest.mark.anyio
