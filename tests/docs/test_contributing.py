@@ -1,0 +1,43 @@
+"""The map for contributors names what is there, and every room."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGE: Final = ROOT / "src" / "streamguard"
+PAGES: Final = sorted((ROOT / "docs" / "contributing").glob("*.md"))
+ARCHITECTURE: Final = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
+_PATH: Final = re.compile(r"(?<![\w/<])((?:\w+/)+(?:\w+\.\w+)?|\w+\.py)(?![\w>])")
+_INVENTED: Final = re.compile(r"lines|disk")
+"""Files that a recipe has its reader write."""
+
+
+def folders(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir() if (path / "__init__.py").exists())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_path_is_there(page: Path) -> None:
+    text = page.read_text()
+    spans = chain(re.findall(r"`([^`\n]+)`", text), re.findall(r"^ .*$", text, re.MULTILINE))
+    for path in {path for span in spans for path in _PATH.findall(span)}:
+        if not _INVENTED.search(path):
+            assert (ROOT / path).exists() or (PACKAGE / path).exists() or list(PACKAGE.rglob(path)), path
+
+
+def test_each_room_is_on_the_map() -> None:
+    rooms = {f"{name}/" for name in folders(PACKAGE)} - {"contrib/"}
+    rooms |= {f"{name}/" for room in ("runtime", "web") for name in folders(PACKAGE / room)}
+    assert rooms <= set(re.findall(r"`(\w+/)`", ARCHITECTURE))
+
+
+def test_each_module_of_the_ground_is_on_the_map() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(\w+)(?:\.py)?`", ARCHITECTURE))
+    assert modules <= named
