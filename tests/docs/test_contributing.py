@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = ROOT / "src" / "streamguard"
 PAGES: Final = sorted((ROOT / "docs" / "contributing").glob("*.md"))
 ARCHITECTURE: Final = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
-_PATH: Final = re.compile(r"(?<![\w/<])((?:\w+/)+(?:\w+\.\w+)?|\w+\.py)(?![\w>])")
+_PATH: Final = re.compile(r"(?<![\w/<-])((?:[\w-]+/)+(?:[\w-]+\.\w+)?|\w+\.py)(?![\w>])")
 _INVENTED: Final = re.compile(r"lines|disk")
 """Files that a recipe has its reader write."""
 
