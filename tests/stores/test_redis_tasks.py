@@ -61,7 +61,7 @@ async def ask(client: RedisClient, text: str) -> object:
 @pytest.mark.parametrize(
     ("owner", "name"), [(driver.Link, "exchange"), (driver._Line, "write"), (driver._Line, "until")]
 )
-async def test_all_who_asked_hear_of_a_lanes_end_at_once(
+async def test_all_callers_hear_at_once_that_a_connections_task_ended(
     redis_client: RedisClient, failing: Failing, told: list[object], owner: type, name: str
 ) -> None:
     assert await ask(redis_client, "before") == b"before"
@@ -78,12 +78,12 @@ async def test_all_who_asked_hear_of_a_lanes_end_at_once(
     assert await ask(redis_client, "after") == b"after"  # on another connection
 
 
-async def test_who_asks_hears_of_a_lane_that_ends_before_it_began(redis_url: str) -> None:
+async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(redis_url: str) -> None:
     """As when another event loop closes the store in the moment of the first call."""
     connection = pipeline._Connection(driver.Link(driver.Address(redis_url)), Scripts.load())
     replies: asyncio.Future[list[driver.Reply]] = asyncio.get_running_loop().create_future()
     ping = driver.Command.of("PING").packed
-    connection.ask(pipeline._Request("ask", [ping], [None], replies, Deadline.after(5)))
+    connection.submit(pipeline._Request("ask", [ping], [None], replies, Deadline.after(5)))
     connection.close_soon()
     async with asyncio.timeout(5):
         with pytest.raises(StoreUnavailableError):
@@ -91,7 +91,7 @@ async def test_who_asks_hears_of_a_lane_that_ends_before_it_began(redis_url: str
     await connection.aclose()
 
 
-async def test_a_lane_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:
+async def test_a_failed_task_gives_its_connection_up(proxy: FaultProxy, failing: Failing, told: list[object]) -> None:
     async with RedisClient(proxy.redis_url(), command_seconds=5) as client:
         assert await ask(client, "before") == b"before"
         (connection, *_) = client._connections._connections.get()

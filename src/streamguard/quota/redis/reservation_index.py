@@ -1,8 +1,8 @@
-"""Reservations of all owners by when to look at them: a sharded index, to find those that nobody settled.
+"""Reservations of all owners by when to look at them: a sharded index, to find those that were never settled.
 
 A ledger and its entries in the index lie on different cluster slots, so no script touches both. An entry is made before
 the reservation and removed after its end; renewals leave it alone. In between, and after any crash, it may be early
-or wrong, so whoever comes upon it asks the ledger and corrects it.
+or wrong, so its finder reads the ledger and corrects it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ReservationIndex:
         await run(self._client, operation, MoveEntries(shard_key=self._key(shard), moves=words))
 
     async def claimed(self, limit: int, claim_ms: int) -> AsyncIterator[tuple[int, list[StreamRef]]]:
-        """Claim up to `limit` reservations whose time has come, shard by shard: nobody else gets them for
+        """Claim up to `limit` reservations whose time has come, shard by shard: no other worker gets them for
         `claim_ms`; with 0 they are only listed. What a later version entered, and this one cannot read, is left to
         it."""
         first, left = self._next_shard, limit

@@ -163,7 +163,7 @@ class RedisQuotaStore(QuotaStore):
             by_owner.setdefault(ref.key.owner, {})[ref] = ReservationState.UNKNOWN
         renewing = (self._renew(owner, states) for owner, states in by_owner.items())
         for failed in await asyncio.gather(*renewing, return_exceptions=True):
-            # A damaged ledger costs its owner's reservations, which are unknown then, and nobody else's.
+            # A damaged ledger costs its owner's reservations, which are unknown then, and no other owner's.
             if failed is not None and not isinstance(failed, QuotaCorruptError):
                 raise failed
         return [by_owner[ref.key.owner][ref] for ref in refs]
@@ -284,7 +284,7 @@ class RedisQuotaStore(QuotaStore):
                 states[ref] = ReservationState(state.decode())
 
     async def _leave(self, ref: StreamRef) -> None:
-        """Take a reservation out of the index. What was asked for is done: where this fails, `due` does it."""
+        """Take a reservation out of the index. The step itself is done: where this fails, `due` does it."""
         with suppress(QuotaError):
             await self._index.leave(ref)
 

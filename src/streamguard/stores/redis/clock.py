@@ -1,4 +1,4 @@
-"""The server's clock, as far as its replies told: what says until when a write may still be carried out."""
+"""The server's clock, estimated from the times in its replies: it says until when a write may still be carried out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._offset_ms = -math.inf
-        """The server's time less this process's, in milliseconds, when the reply arrived that told the latest."""
+        """The server's time less this process's, in milliseconds, when the reply with the latest time arrived."""
         self._heard_at = -math.inf
 
     def heard(self, server_ms: int | None) -> None:

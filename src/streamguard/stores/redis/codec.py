@@ -28,10 +28,11 @@ from ..records import (
     read_persisted,
     read_quota_state,
 )
-from .calls import ErasedAnswer, WriteAnswer
 from .driver import CommandError, Reply
 from .errors import concerns_record
 from .record_fields import META_FIELDS, RECORD_FIELDS
+from .session_calls import ErasedAnswer
+from .stream_calls import WriteAnswer
 
 __all__ = [
     "STATUSES",

@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 CommandError: TypeAlias = RedisError
-"""An error reply, as it stands among the others."""
+"""An error reply, among the other replies of an exchange."""
 
 Reply: TypeAlias = "bytes | int | CommandError | list[Reply] | None"
 """What Redis answers under RESP2."""
@@ -100,7 +100,7 @@ _OPTIONS: Final = frozenset(
 
 
 def unknown_script(reply: Reply) -> bool:
-    """Whether the server was asked for a script it does not have."""
+    """Whether the reply says that the server does not have the script that was called."""
     return isinstance(reply, NoScriptError)
 
 
@@ -121,7 +121,7 @@ class Command(NamedTuple):
     packed: bytes
     script: str | None = None
     on_index: bytes | None = None
-    """The index that it works on, if it does: one of another type is begun anew (see `ResetIndex`)."""
+    """The index that it works on, if any: one of another type is begun anew (see `ResetIndex`)."""
 
     @classmethod
     def of(cls, *args: str | bytes | int) -> Command:
@@ -169,7 +169,7 @@ class Address:
         return self._text
 
     def connection(self) -> AbstractConnection:
-        """A connection, not yet connected. It has no timeouts of its own: whoever uses it has a deadline."""
+        """A connection, not yet connected. It has no timeouts of its own: its user has a deadline."""
         options = dict(self._options)
         make = options.pop("connection_class", TCPConnection)
         if "path" not in options:
@@ -198,7 +198,7 @@ class _Line(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", writer.transport)
         self.transport.set_protocol(self)
         self.replies: list[Reply] = []
-        """What arrived and was not taken."""
+        """What arrived and was not read yet."""
         self.lost: Exception | None = None
         """Why nothing more will arrive."""
         self._wanted = 0
@@ -236,7 +236,8 @@ class _Line(asyncio.Protocol):
             self._arrived.set_exception(error)
 
     def readable(self) -> bool:
-        """Whether something is there that the event loop has not seen: where no answer is owed, that is its end."""
+        """Whether something is there that the event loop has not seen. While no reply is due, that is the end of the
+        connection."""
         with DefaultSelector() as selector:
             selector.register(self.transport.get_extra_info("socket").fileno(), EVENT_READ)
             return bool(selector.select(0))
@@ -263,8 +264,8 @@ class _Line(asyncio.Protocol):
 
 
 class Link:
-    """One connection, on which one thing is asked at a time. It is dropped whenever that is broken off in the middle:
-    what else arrives on it then is nobody's answer."""
+    """One connection, with one exchange at a time. It is dropped whenever an exchange is broken off: what arrives on it
+    afterwards belongs to no request."""
 
     def __init__(self, address: Address) -> None:
         self._address = address

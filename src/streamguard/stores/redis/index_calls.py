@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, TypeVar
 
 from ...lua import Call, Key, Rest
-from .calls import MetaCall, StoredStreamCall, StreamCall
+from .stream_calls import MetaCall, StoredStreamCall, StreamCall
 
 __all__ = [
     "CALLS",

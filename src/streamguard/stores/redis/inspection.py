@@ -9,7 +9,6 @@ from ...errors import StoreCorruptError
 from ...values import StreamRef, StreamState
 from ..records import OutboxEntry, StreamMeta
 from ..roles.inspection import Inspection
-from .calls import ReadMeta
 from .codec import decode_meta
 from .driver import CommandError
 from .errors import checked, concerns_record
@@ -17,6 +16,7 @@ from .index_calls import OutboxAnswer, PeekDue
 from .lease_index import LeaseIndex
 from .namespace import RedisNamespace
 from .outbox_index import OutboxIndex, owed_work, read_work
+from .stream_calls import ReadMeta
 
 __all__ = ["RedisInspection"]
 

@@ -155,8 +155,7 @@ class Keys:
         return f"{self._namespace}:{{workers}}".encode()
 
     def viewers(self) -> tuple[bytes, bytes]:
-        """Sorted set: the workers that have viewers, by when what they said of them stands no longer; and hash: what
-        they said."""
+        """Sorted set: the workers that have viewers, by when their notes about them expire; and hash: the notes."""
         prefix = f"{self._namespace}:{{viewers}}".encode()
         return prefix, prefix + b":n"
 

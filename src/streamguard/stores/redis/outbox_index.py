@@ -76,7 +76,7 @@ class OutboxIndex(ShardedIndex):
         return Command.of("ZREM", shard, encode_member(ref))._replace(on_index=shard)
 
     def forget(self, ref: StreamRef) -> None:
-        """Remove an entry with the next exchange, without waiting for it: one that is left over is nobody's work."""
+        """Remove an entry with the next exchange, without waiting for it: one that is left over stands for no work."""
         self._redis.connections.post("complete", [self.removal(ref)])
 
     # -- entries --------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import Final
 
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
-from .calls import TryCommands
 from .codec import decode_text
 from .driver import Address, Command, CommandError, Link, Reply, unknown_script
 from .errors import checked, mapped_errors
@@ -20,6 +19,7 @@ from .keys import Keys
 from .namespace import read_answer
 from .pipeline import PipelinedConnections
 from .scripts import Scripts
+from .stream_calls import TryCommands
 
 __all__ = ["DIRECT", "OPTIONAL", "SCRIPTED", "Permissions"]
 
@@ -138,8 +138,8 @@ class Permissions:
         trying = [command for command in SCRIPTED[1:] if made or command[0] not in _MAKING]
         commands = [Command.of(*(names.get(word, word) for word in command)) for command in trying]
         replies = await self._connections.run(operation, commands)
-        told = [str(reply) if isinstance(reply, CommandError) else reply for reply in replies]
-        return _lacking(operation, [(command[0], reply) for command, reply in zip(trying, told, strict=True)])
+        texts = [str(reply) if isinstance(reply, CommandError) else reply for reply in replies]
+        return _lacking(operation, [(command[0], reply) for command, reply in zip(trying, texts, strict=True)])
 
     async def _subscribing(self, operation: str) -> list[str]:
         """As `lacks`, for what cannot be done on a connection that does something else."""
@@ -164,16 +164,16 @@ def _lacking(operation: str, replies: Sequence[tuple[str, Reply | str]]) -> list
     for name, reply in replies:
         if not isinstance(reply, (str, CommandError)):
             continue
-        said = str(reply)
-        if _is_refusal(said):
-            found.append("channels" if "channel" in said else "keys" if "key" in said else name)
+        text = str(reply)
+        if _is_refusal(text):
+            found.append("channels" if "channel" in text else "keys" if "key" in text else name)
         elif isinstance(reply, CommandError):
             checked(operation, [reply])
-        elif _HARMLESS.search(said) is None:
-            code = said.split(maxsplit=1)[0]
+        elif _HARMLESS.search(text) is None:
+            code = text.split(maxsplit=1)[0]
             raise StoreUnavailableError(f"{operation}: Redis refused ({code})", operation=operation)
     return found
 
 
-def _is_refusal(said: str) -> bool:
-    return _REFUSED.search(said) is not None
+def _is_refusal(text: str) -> bool:
+    return _REFUSED.search(text) is not None

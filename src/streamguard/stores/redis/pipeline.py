@@ -1,7 +1,7 @@
-"""Connections that carry what many callers ask: everything that waits goes out in one write.
+"""Pipelined connections: the requests of many callers that wait go out in one write.
 
-A task per connection does the writing and reading, so that a caller who is cancelled, or whose budget is spent, takes
-nobody else's replies along, and so that a hundred streams that begin at once cost a few exchanges and not hundreds.
+One task per connection writes and reads. So a caller that is cancelled, or whose time is up, does not lose the replies
+of the others, and a hundred streams that begin at once cost a few exchanges and not hundreds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .scripts import Scripts
 __all__ = ["PipelinedConnections"]
 
 EXCHANGE_COMMANDS: Final = 1_000
-"""Commands in one exchange, unless a single caller asks more: its replies must arrive well within the timeout."""
+"""Commands in one exchange, unless a single request has more: its replies must arrive well within the timeout."""
 
 
 class _Request:
@@ -45,17 +45,18 @@ class _Request:
         self.scripts = scripts
         """The script that each calls, if any."""
         self.replies = replies
-        """None when nobody wants to know."""
+        """None when the caller does not wait for them."""
         self.deadline = deadline
-        """From when it was asked."""
+        """By when the replies must be there; the wait for the connection counts."""
 
 
 class _Connection:
-    """One connection and its task, which owns the futures of all who asked: however the task ends, none is left."""
+    """One connection and its task, which owns the futures of all requests and resolves each, however it ends."""
 
     def __init__(self, link: Link, scripts: Scripts) -> None:
         self.link = link
-        self.asked: deque[_Request] = deque()
+        self.waiting: deque[_Request] = deque()
+        """Requests that no exchange carries yet."""
         self.busy = False
         """An exchange is under way."""
         self._batch: list[_Request] = []
@@ -64,23 +65,23 @@ class _Connection:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self, asked: _Request) -> None:
-        """Queue a call."""
-        self.asked.append(asked)
+    def submit(self, request: _Request) -> None:
+        """Queue a request."""
+        self.waiting.append(request)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="streamguard-redis-connection")
         elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     def close_soon(self) -> None:
-        """Have the task end, and with it the connection."""
+        """End the task, and with it the connection, without waiting for that."""
         if self._task is not None:
             self._task.cancel()
-        self._fail([*self._batch, *self.asked], None)  # a task that is cancelled before its first step tells nobody
-        self.asked.clear()
+        self._fail([*self._batch, *self.waiting], None)  # a task that is cancelled before its first step does not
+        self.waiting.clear()
 
     async def aclose(self) -> None:
-        """End the task, answer what waits, disconnect."""
+        """End the task, fail the requests that wait, disconnect."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -93,17 +94,17 @@ class _Connection:
         except asyncio.CancelledError:
             await self._give_up(None)
             raise
-        except Exception as exc:  # noqa: BLE001 -- a mistake of ours: those who wait must not pay for it with their lives
+        except Exception as exc:  # noqa: BLE001 -- a mistake of ours must not leave callers waiting
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "the task of a Redis connection failed", "exception": exc}
             )
             await self._give_up(exc)
 
     async def _give_up(self, cause: Exception | None) -> None:
-        """Fail whoever waits, and drop the connection: nothing is known of what it carries."""
-        self._fail([*self._batch, *self.asked], cause)
+        """Fail all requests, and drop the connection: what still arrives on it belongs to none of them."""
+        self._fail([*self._batch, *self.waiting], cause)
         self._batch = []
-        self.asked.clear()
+        self.waiting.clear()
         self.busy = False
         with mapped_errors("aclose"):
             await self.link.drop()
@@ -111,15 +112,15 @@ class _Connection:
     async def _exchange_all(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while not self.asked:
+            while not self.waiting:
                 self._wake = loop.create_future()
                 await self._wake
             self._wake = None
-            batch = self._batch = [self.asked.popleft()]
+            batch = self._batch = [self.waiting.popleft()]
             count = len(batch[0].packed)
-            while self.asked and count + len(self.asked[0].packed) <= EXCHANGE_COMMANDS:
-                count += len(self.asked[0].packed)
-                batch.append(self.asked.popleft())
+            while self.waiting and count + len(self.waiting[0].packed) <= EXCHANGE_COMMANDS:
+                count += len(self.waiting[0].packed)
+                batch.append(self.waiting.popleft())
             self.busy = True
             try:
                 await self._exchange(batch)
@@ -129,19 +130,19 @@ class _Connection:
             self._batch = []
 
     async def _exchange(self, batch: list[_Request]) -> None:
-        packed = batch[0].packed if len(batch) == 1 else [one for asked in batch for one in asked.packed]
+        packed = batch[0].packed if len(batch) == 1 else [one for request in batch for one in request.packed]
         deadline = batch[0].deadline
         replies, refused = await self.link.exchange(packed, deadline=deadline)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
             if unknown:
-                scripts = [name for asked in batch for name in asked.scripts]
+                scripts = [name for request in batch for name in request.scripts]
                 await self._repeat(packed, scripts, replies, unknown, deadline=deadline)
         at = 0
-        for asked in batch:
-            end = at + len(asked.packed)
-            if asked.replies is not None and not asked.replies.done():
-                asked.replies.set_result(replies[at:end])
+        for request in batch:
+            end = at + len(request.packed)
+            if request.replies is not None and not request.replies.done():
+                request.replies.set_result(replies[at:end])
             at = end
 
     async def _repeat(
@@ -162,20 +163,20 @@ class _Connection:
 
     @staticmethod
     def _fail(batch: Sequence[_Request], cause: Exception | None) -> None:
-        for asked in batch:
-            if asked.replies is None or asked.replies.done():
+        for request in batch:
+            if request.replies is None or request.replies.done():
                 continue
             if cause is None:
-                error = StoreUnavailableError(f"{asked.operation}: the store was closed", operation=asked.operation)
+                error = StoreUnavailableError(f"{request.operation}: the store was closed", operation=request.operation)
             else:
-                error = mapped_error(asked.operation, cause)
+                error = mapped_error(request.operation, cause)
                 error.__cause__ = cause
-            asked.replies.set_exception(error)
+            request.replies.set_exception(error)
 
 
 class PipelinedConnections:
     """A fixed number of connections for each event loop, opened when needed. With one, commands run strictly in the
-    order asked."""
+    order of the calls."""
 
     def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
         self._connections: PerLoop[list[_Connection]] = PerLoop(
@@ -210,26 +211,26 @@ class PipelinedConnections:
         Raises:
             StoreUnavailableError: no connection, or no answer within the command timeout.
         """
-        return await self._ask(operation, [one.packed for one in commands], [one.script for one in commands])
+        return await self._submit(operation, [one.packed for one in commands], [one.script for one in commands])
 
     async def run_calls(self, operation: str, script: str, packed: Sequence[bytes]) -> list[Reply]:
         """`run` for many calls of one script, each already packed (see `script_start`)."""
-        return await self._ask(operation, packed, (script,) * len(packed))
+        return await self._submit(operation, packed, (script,) * len(packed))
 
-    async def _ask(self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None]) -> list[Reply]:
+    async def _submit(self, operation: str, packed: Sequence[bytes], scripts: Sequence[str | None]) -> list[Reply]:
         if self._closed:
             raise StoreUnavailableError(f"{operation}: the store is closed", operation=operation)
         if not packed:
             return []
         replies: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        self._lane().ask(_Request(operation, packed, scripts, replies, Deadline.after(self._seconds)))
+        self._least_busy().submit(_Request(operation, packed, scripts, replies, Deadline.after(self._seconds)))
         return await replies
 
     def post(self, operation: str, commands: Sequence[Command]) -> None:
-        """Send `commands` with the next exchange; whether they arrive is not told. For clearing up."""
+        """Send `commands` with the next exchange, and do not wait for the replies. For clearing up."""
         if not self._closed and commands:
             packed, scripts = [one.packed for one in commands], [one.script for one in commands]
-            self._lane().ask(_Request(operation, packed, scripts, None, Deadline.after(self._seconds)))
+            self._least_busy().submit(_Request(operation, packed, scripts, None, Deadline.after(self._seconds)))
 
     async def load_scripts(self) -> None:
         """Load all scripts, to spare the first stream the round trip."""
@@ -237,8 +238,8 @@ class PipelinedConnections:
         checked("start", await self.run("start", [Command.of("SCRIPT", "LOAD", sources[n]) for n in sorted(sources)]))
 
     async def aclose(self) -> None:
-        """Close all connections; later calls are refused, waiting ones fail. Those of other event loops end in their
-        own time."""
+        """Close all connections; later calls are refused, waiting ones fail. Those of other event loops are closed
+        there, soon."""
         self._closed = True
         for loop, connections in self._connections.pop_others():
             for connection in connections:
@@ -251,13 +252,14 @@ class PipelinedConnections:
         """Allow calls again after `aclose`."""
         self._closed = False
 
-    def _lane(self) -> _Connection:
-        """The first that is free, else the one with the least to do: a second connection is made only under load."""
+    def _least_busy(self) -> _Connection:
+        """The first connection that is free, else the one with the fewest requests: a second one is opened only under
+        load."""
         connections = self._connections.get()
-        return min(connections, key=lambda connection: (connection.busy, len(connection.asked)))
+        return min(connections, key=lambda connection: (connection.busy, len(connection.waiting)))
 
 
 def _abandon(connections: list[_Connection]) -> None:
-    """Their event loop is closed, and with it everything that waited."""
+    """Drop connections whose event loop is closed, and with it everything that waited."""
     for connection in connections:
         connection.link.abandon()

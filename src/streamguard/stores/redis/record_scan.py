@@ -1,7 +1,7 @@
 """Reading what a namespace holds, key by key, to name what cannot be read: for operators. Changes nothing.
 
-Every key says by its name what it should hold (see `keys`), so nothing is asked of the server but the key itself:
-one of another type answers with an error. Large keys are read in part.
+Every key says by its name what it should hold (see `keys`), so the key is read at once: one of another type answers
+with an error. Large keys are read in part.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DELETE_IT: Final = "delete the session, or let it expire"
 _LEFT_ALONE: Final = "a worker of the later version reads it"
 _KEY: Final = re.compile(rb"[^:]+:\{([^}]*)\}(.*)", re.DOTALL)
 
-Ask = Callable[[list[Command]], Awaitable[list[Reply]]]
+Read = Callable[[list[Command]], Awaitable[list[Reply]]]
 
 
 @dataclass(slots=True)
@@ -57,8 +57,8 @@ class RecordScan:
         return found
 
 
-async def scan_records(keys: Keys, names: Iterable[bytes], ask: Ask, scan: RecordScan) -> None:
-    """Read the keys `names`, and note in `scan` what cannot be read. `ask` gives replies with errors among them.
+async def scan_records(keys: Keys, names: Iterable[bytes], read: Read, scan: RecordScan) -> None:
+    """Read the keys `names`, and note in `scan` what cannot be read. `read` gives replies with errors among them.
 
     Raises:
         StoreUnavailableError: the server refused, for a reason that is not a key's.
@@ -67,7 +67,7 @@ async def scan_records(keys: Keys, names: Iterable[bytes], ask: Ask, scan: Recor
     for start in range(0, len(waiting), _BATCH):
         some = [(name, reader) for name in waiting[start : start + _BATCH] if (reader := _reader_of(name)) is not None]
         commands = [command for name, reader in some for command in reader.commands(name)]
-        replies = await ask(commands)
+        replies = await read(commands)
         checked("records", [one for one in replies if not (isinstance(one, CommandError) and concerns_record(one))])
         at = 0
         for name, reader in some:

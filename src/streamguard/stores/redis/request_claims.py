@@ -18,8 +18,8 @@ from ...errors import StoreCorruptError, StoreFormatError
 from ...values import FORMAT_VERSION, SessionKey, StreamRef
 from ..records import ClaimState, RequestClaim
 from ..roles.request_claims import RequestClaims
-from .calls import ClaimRequest, ReleaseRequest
 from .namespace import RedisNamespace, milliseconds
+from .session_calls import ClaimRequest, ReleaseRequest
 
 __all__ = ["RedisRequestClaims", "decode_claim", "encode_claim"]
 
@@ -84,7 +84,7 @@ def decode_claim(claim: bytes, owner: str, request_key: str) -> RequestClaim:
 
 
 def _masked(words: bytes, owner: str, request_key: str) -> bytes:
-    """`words` under the mask; under it again, they are as before."""
+    """`words` with the mask applied; applied again, it gives them back."""
     secret = json.dumps([owner, request_key]).encode()
     mask = hashlib.shake_256(b"streamguard claim " + secret).digest(len(words))
     return bytes(word ^ masking for word, masking in zip(words, mask, strict=True))

@@ -1,5 +1,5 @@
-"""What an operator asks of a Redis server itself: its facts, its clock, whether it takes our scripts, what it forbids
-this account, and which of our keys would live for ever.
+"""Facts about a Redis server for operators: what it says of itself, its clock, whether it takes our scripts, what it
+forbids this account, and which of our keys have no TTL.
 
 Commands used besides those of `RedisStore`: `TIME`, `CONFIG GET` and `SCAN`. What an account may not run is left open.
 """
@@ -46,7 +46,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a server says of itself; None for what it does not tell this account."""
+    """What a server says of itself; None for what it does not show this account."""
 
     version: str | None
     mode: str | None
@@ -112,9 +112,9 @@ class RedisInspector:
 
     async def clock(self) -> Clock:
         """Compare clocks, after the connection is made."""
-        await self._ask("connect", Command.of("TIME"))
+        await self._run("connect", Command.of("TIME"))
         sent, began = time.time(), time.perf_counter()
-        (reply,) = await self._ask("time", Command.of("TIME"))
+        (reply,) = await self._run("time", Command.of("TIME"))
         took = time.perf_counter() - began
         match reply:
             case [bytes() as seconds, bytes() as microseconds]:
@@ -132,8 +132,8 @@ class RedisInspector:
                 *(Command.of("CONFIG", "GET", name) for name in ("save", "appendfsync")),
             ],
         )
-        *told, save, fsync = replies
-        text = b"\n".join(reply for reply in told if isinstance(reply, bytes)).decode("utf-8", "replace")
+        *sections, save, fsync = replies
+        text = b"\n".join(reply for reply in sections if isinstance(reply, bytes)).decode("utf-8", "replace")
         facts = dict(_FACT.findall(text))
         append_only = facts.get("aof_enabled")
         return ServerFacts(
@@ -156,7 +156,7 @@ class RedisInspector:
 
     async def write(self) -> None:
         """Write a key that lives for seconds."""
-        await self._ask("write", Command.of("SET", self._keys.probe(), "1", "PX", _WRITTEN_MS))
+        await self._run("write", Command.of("SET", self._keys.probe(), "1", "PX", _WRITTEN_MS))
 
     async def forbidden(self) -> list[str]:
         """Which of the commands that are used this account may not run, and `keys` or `channels` if it may not use the
@@ -170,13 +170,13 @@ class RedisInspector:
         seen: set[bytes] = set()
         immortal: list[bytes] = []
         for _ in range(_SCANS):
-            (reply,) = await self._ask("scan", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
+            (reply,) = await self._run("scan", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
             found, cursor = _page(reply)
             keys = [key for key in found if key not in seen]
             seen.update(keys)
             if keys:
-                lives = await self._ask("scan", *(Command.of("PTTL", key) for key in keys))
-                immortal += [key for key, lasting in zip(keys, lives, strict=True) if lasting == -1]
+                ttls = await self._run("scan", *(Command.of("PTTL", key) for key in keys))
+                immortal += [key for key, ttl in zip(keys, ttls, strict=True) if ttl == -1]
             if cursor == b"0" or len(seen) >= limit:
                 break
         names = tuple(key.decode("utf-8", "replace") for key in immortal[:_NAMED])
@@ -191,23 +191,23 @@ class RedisInspector:
         """
         keys, scan = Keys(self._namespace), RecordScan()
 
-        async def ask(commands: list[Command]) -> list[Reply]:
+        async def read(commands: list[Command]) -> list[Reply]:
             return await self._connections.run("records", commands)
 
         cursor, seen = b"0", set[bytes]()
         for _ in range(_SCANS):
             pattern = f"{self._namespace}:*"
-            (reply,) = await self._ask("records", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
+            (reply,) = await self._run("records", Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT))
             found, cursor = _page(reply)
             fresh = [key for key in found if key not in seen]
             seen.update(fresh)
-            await scan_records(keys, fresh, ask, scan)
+            await scan_records(keys, fresh, read, scan)
             if cursor == b"0" or len(seen) >= limit:
                 break
         scan.complete = cursor == b"0"
         return scan
 
-    async def _ask(self, operation: str, *commands: Command) -> Sequence[Reply]:
+    async def _run(self, operation: str, *commands: Command) -> Sequence[Reply]:
         replies = await self._connections.run(operation, commands)
         checked(operation, replies)
         return replies

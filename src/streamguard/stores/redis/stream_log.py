@@ -15,12 +15,6 @@ from ..records import (
     StreamMeta,
 )
 from ..roles.stream_log import StreamLog
-from .calls import (
-    CheckPosition,
-    MarkWatched,
-    ReadMeta,
-    ReadSession,
-)
 from .codec import (
     decode_events,
     decode_meta,
@@ -31,6 +25,8 @@ from .driver import Address, Command
 from .namespace import RedisNamespace, milliseconds
 from .permissions import Permissions
 from .server_facts import inspect_server
+from .session_calls import ReadSession
+from .stream_calls import CheckPosition, MarkWatched, ReadMeta
 from .subscriptions import WATCHED_SECONDS, Subscriptions
 
 __all__ = ["RedisLog"]
@@ -141,7 +137,7 @@ class RedisLog(StreamLog):
             for event in found:
                 if event.seq != last + 1:
                     if events:
-                        return events  # whoever reads on from there is told
+                        return events  # the next read, from there, raises
                     raise LogBrokenError(ref.stream_id, epoch=after.epoch, seq=after.seq)
                 if events and size + len(event.data) > max_bytes:
                     return events

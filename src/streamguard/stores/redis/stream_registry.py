@@ -18,16 +18,6 @@ from ..records import (
 )
 from ..registrations import Full, Occupied, Registered, StopReply, Withdrawn
 from ..roles.stream_registry import StreamRegistry
-from .calls import (
-    Erase,
-    PreviousStream,
-    ReadErasure,
-    Register,
-    RequestStop,
-    SessionStreams,
-    StopPendingRequests,
-    Withdraw,
-)
 from .codec import (
     decode_erasure,
     decode_meta,
@@ -42,6 +32,16 @@ from .keys import key_text
 from .lease_index import OWNER_TTL_MS, LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
+from .session_calls import (
+    Erase,
+    PreviousStream,
+    ReadErasure,
+    Register,
+    RequestStop,
+    SessionStreams,
+    StopPendingRequests,
+    Withdraw,
+)
 
 __all__ = ["RedisRegistry"]
 
@@ -97,7 +97,7 @@ class RedisRegistry(StreamRegistry):
         if registered.answer == b"registered":
             meta = _present(decode_meta(new.ref, registered.snapshot, "register"), new.ref, "register")
             self._redis.clock.heard(snapshot_ms(registered.snapshot))
-            self._tell_begun_anew(new.ref, registered.reset)
+            self._report_resets(new.ref, registered.reset)
             if deadline == 0:  # a retry: the record knows the lease
                 await self._redis.ask("register", self._leases.renewal(new.ref, meta.lease_seconds))
             return Registered(meta)
@@ -145,7 +145,7 @@ class RedisRegistry(StreamRegistry):
             stopped_key=keys.stopped,
             stops_key=self._redis.keys.stops(key.owner),
             meta_prefix=keys.meta_prefix,
-            lasting_ms=milliseconds(seconds),
+            stopped_ms=milliseconds(seconds),
             limit=limit,
         )
         answer = await self._redis.call("stop_pending_requests", stopping)
@@ -234,15 +234,15 @@ class RedisRegistry(StreamRegistry):
             await self._redis.call("erasure", ReadErasure(erased_key=self._redis.keys.session(key).erased))
         )
 
-    def _tell_begun_anew(self, ref: StreamRef, what: Sequence[bytes]) -> None:
-        """What a registration found damaged and put right: what everything else of the session depends on."""
+    def _report_resets(self, ref: StreamRef, resets: Sequence[bytes]) -> None:
+        """Report what a registration found damaged and began anew: everything else of the session depends on it."""
         keys = self._redis.keys.stream(ref)
         known = {
             b"session": (RecordKind.SESSION, keys.session),
             b"streams": (RecordKind.STREAMS, keys.streams),
             b"owner": (RecordKind.OWNER_SLOTS, self._redis.keys.owner(ref.key.owner)),
         }
-        for one in what:
+        for one in resets:
             if one in known:
                 record, key = known[one]
                 self._redis.report(Unreadable(record, key_text(key), "damaged", "begun_anew", ref))

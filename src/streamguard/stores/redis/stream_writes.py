@@ -18,15 +18,6 @@ from ..records import (
 )
 from ..roles.stream_writes import StreamWrites
 from .appends import Appends
-from .calls import (
-    CloseStream,
-    DeclareLost,
-    Heartbeat,
-    SealAnswer,
-    SealStream,
-    TakeOver,
-    UpdateMeta,
-)
 from .codec import (
     append_reply,
     decode_meta,
@@ -49,6 +40,7 @@ from .lease_index import LeaseIndex
 from .namespace import RedisNamespace, milliseconds, read_answer
 from .outbox_index import OutboxIndex
 from .record_fields import RECORD_FIELDS
+from .stream_calls import CloseStream, DeclareLost, Heartbeat, SealAnswer, SealStream, TakeOver, UpdateMeta
 
 __all__ = ["RedisWrites"]
 
@@ -114,7 +106,7 @@ class RedisWrites(StreamWrites):
         )
         status = status_of(taken.status, ref, "take_over")
         if status is Status.OK:
-            # The old writer's entry may have been removed; without one nobody would find this stream again.
+            # The old writer's entry may have been removed; without one no worker would find this stream again.
             await self._redis.ask("take_over", self._leases.renewal(ref, lease_seconds))
         return TakeoverReply(status, decode_meta(ref, taken.snapshot, "take_over"))
 

@@ -1,7 +1,7 @@
-"""Hints: one subscribed connection per process, shared by everyone in it who watches a stream.
+"""Subscriptions to changes of streams: one subscribed connection per process, shared by all its subscribers.
 
-Redis tells subscribers at most once, so every doubt ends in an empty hint, on which a subscriber reads the range. Who
-does what:
+Redis delivers a message at most once, so after any doubt subscribers get an empty hint, on which they read the log. The
+parts:
 
 - the *reader* task connects, subscribes to all channels wanted, confirms them and hands messages on; when the
   connection breaks it starts over;
@@ -30,11 +30,11 @@ from .keys import Keys
 __all__ = ["WATCHED_SECONDS", "Subscriptions"]
 
 WATCHED_SECONDS: Final = 60.0
-"""How long a stream counts as watched after it was last said to be."""
+"""How long a stream counts as watched after it was marked last."""
 
 _RENEW_SECONDS: Final = WATCHED_SECONDS / 3
 _IDLE_SECONDS: Final = 2.0
-"""A connection that brought nothing for this long is asked for a sign of life, and dropped after as long again."""
+"""A connection that brought nothing for this long gets a PING, and is dropped after as long again."""
 
 _SUBSCRIBE_AT_ONCE: Final = 1000
 
@@ -51,12 +51,12 @@ class _Subscriber:
 
 
 class _Channel:
-    """A channel someone watches."""
+    """A channel with subscribers in this process."""
 
     def __init__(self) -> None:
         self.subscribers: list[_Subscriber] = []
-        self.settled = asyncio.Event()
-        """The server confirmed it on the present connection, or `error` says why not."""
+        self.answered = asyncio.Event()
+        """Set once the server confirmed it on the present connection, or `error` says why not."""
         self.error: StoreError | None = None
 
 
@@ -80,7 +80,7 @@ class Subscriptions:
         self._unconfirmed: dict[bytes, int] = {}
         """Subscriptions sent on this connection and not confirmed yet: leaving and entering again sends two."""
         self._subscribing = False
-        """The reader has connected, so that whoever enters subscribes itself."""
+        """The reader has connected, so `subscribe` sends its own SUBSCRIBE."""
         self._heard = True
         self._wanted = asyncio.Event()
         self._repair = asyncio.Event()
@@ -92,7 +92,7 @@ class Subscriptions:
 
     @asynccontextmanager
     async def watch(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> AsyncIterator[None]:
-        """See `StreamStore.watch`. Entered once the server confirmed the subscription.
+        """See `StreamLog.subscribe`. Entered once the server confirmed the subscription.
 
         Raises:
             StoreUnavailableError: it did not within the command timeout.
@@ -135,7 +135,7 @@ class Subscriptions:
 
     async def _confirmed(self, name: bytes) -> None:
         channel = self._channels[name]
-        await channel.settled.wait()
+        await channel.answered.wait()
         if channel.error is not None:
             raise StoreUnavailableError(str(channel.error), operation="subscribe") from channel.error
 
@@ -164,18 +164,18 @@ class Subscriptions:
         await self._lost(StoreUnavailableError("subscribe: the store was closed", operation="subscribe"))
 
     def close_soon(self) -> None:
-        """Have the tasks end, and with them the connection; later calls are refused."""
+        """End the tasks, and with them the connection, without waiting for that; later calls are refused."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
 
     def abandon(self) -> None:
-        """Give everything up without the event loop, which is closed."""
+        """Drop the connection without its event loop, which is closed."""
         self._link.abandon()
 
     async def _kept(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run one of the two tasks until cancelled. If it fails, whoever waits for it hears of that, and it begins
-        anew."""
+        """Run one of the two tasks until cancelled. If it fails, the subscribers that wait for it fail, and it starts
+        again."""
         while True:
             try:
                 await run()
@@ -187,7 +187,7 @@ class Subscriptions:
                 await asyncio.sleep(self._seconds / 4)
 
     async def _lost(self, error: StoreUnavailableError) -> None:
-        """The connection is gone, or is not to be trusted."""
+        """Drop the connection: it is broken, or its state is unknown."""
         self._subscribing = False
         with suppress(StoreUnavailableError), mapped_errors("subscribe"):
             await self._link.drop()
@@ -248,7 +248,7 @@ class Subscriptions:
         channel = self._channels.get(name)
         if channel is not None:
             channel.error = None
-            channel.settled.set()
+            channel.answered.set()
         if not self._unconfirmed and self._connections > 1:
             self._connections = 1
             self._repair.set()
@@ -256,12 +256,12 @@ class Subscriptions:
     def _broken(self, error: StoreError) -> None:
         self._unconfirmed.clear()
         for channel in self._channels.values():
-            if channel.settled.is_set() and channel.error is None:
-                channel.settled.clear()
+            if channel.answered.is_set() and channel.error is None:
+                channel.answered.clear()
             else:
-                # Whoever is entering hears of it now, not when its time is up.
+                # A subscriber that is entering fails now, not when its time is up.
                 channel.error = error
-                channel.settled.set()
+                channel.answered.set()
 
     def _tell(self, subscribers: Sequence[_Subscriber], hint: Hint) -> None:
         for subscriber in tuple(subscribers):

@@ -14,8 +14,8 @@ from typing import Final
 from ...decoding import read_json
 from ...values import StreamRef
 from ..roles.viewer_reports import ViewerReports
-from .calls import NoteViewed, ReadViewerCounts, ReportViewers
 from .namespace import RedisNamespace, milliseconds
+from .stream_calls import NoteViewed, ReadViewerCounts, ReportViewers
 
 __all__ = ["RedisViewerReports"]
 

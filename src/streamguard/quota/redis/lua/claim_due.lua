@@ -1,4 +1,4 @@
--- Lists what is due in a shard of the index, and puts it off, so that nobody else gets it meanwhile.
+-- Lists what is due in a shard of the index, and puts it off, so that no other worker gets it meanwhile.
 -- KEYS: shard_key
 -- ARGV: claim_ms (for how long, or 0 to change nothing), ttl_ms (the key's), count (at most)
 -- Reply: members

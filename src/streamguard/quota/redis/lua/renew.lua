@@ -4,7 +4,7 @@
 -- Reply: {answer, states…}: {'renewed', state of each, …} or {'newer'}
 --@include ledger
 local reply = {'renewed'}
-redis.call('ZREM', open_key, '') -- nobody's name: a first write that needs no memory, see `finish`
+redis.call('ZREM', open_key, '') -- no reservation's name: a first write that needs no memory, see `finish`
 for i = ids_from, #ARGV do
   local id = ARGV[i]
   local record = find(id)

@@ -45,7 +45,7 @@ if last > before then
   call('HSET', meta_key, @last_seq@, last)
   if watched_until ~= '0' and tonumber(watched_until) > at then
     local hint = {struct.pack('>BI8I8', stop, before + 1, tonumber(epoch))}
-    -- A few hints of large events fill a subscriber's output buffer, and Redis would drop it: it is told to read instead.
+    -- A few hints of large events fill a subscriber's output buffer, and Redis would drop it: an empty hint makes it read instead.
     local size, added_from = 0, events_from + 2 * (before + 1 - first)
     for i = added_from, #ARGV, 2 do size = size + #ARGV[i + 1] end
     if size <= 1048576 then

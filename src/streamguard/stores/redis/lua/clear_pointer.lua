@@ -1,6 +1,6 @@
 -- Clears a session's active pointer, if it points to a stream of which there is nothing left to end.
 -- KEYS: meta_key, log_key, session_key
--- ARGV: stream_id, unreadable (what is there cannot be read: then it is in nobody's way either)
+-- ARGV: stream_id, unreadable (what is there cannot be read: then it keeps no other stream out)
 -- Reply: 1 cleared, 0 otherwise
 --@include is_newer
 --@include fields

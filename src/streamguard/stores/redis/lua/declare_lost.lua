@@ -45,7 +45,7 @@ else
     return {GONE, 0, 0}
   end
   local watch_note = redis.pcall('GET', watch_note_key)
-  redis.call('UNLINK', log_key) -- a log that outlived its record is nobody's
+  redis.call('UNLINK', log_key) -- a log that outlived its record belongs to no stream
   stored_epoch = epoch == '' and digits(at_us) or epoch
   last_seq, stop, began_us = '0', '0', digits(began)
   watched_until = type(watch_note) == 'string' and tonumber(watch_note) and watch_note or '0'
@@ -68,7 +68,7 @@ if movable and (not session_last or (tonumber(created) or 0) <= tonumber(began_u
   redis.call('HSET', session_key, 'v', @FORMAT_VERSION@, 'last', stream_id, 'created', began_us)
   if not ends then redis.call('HSET', session_key, 'active', stream_id) end
 end
-if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for what nobody names
+if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 redis.call('ZADD', streams_key, 'NX', 0, stream_id)
 local last = tonumber(last_seq)
 stop = tonumber(stop)

@@ -5,7 +5,7 @@
 --       unknown_mark_ms (that of a session of which nothing is known), searched (whether its keys were searched for),
 --       found_ids… (of streams that were found so)
 -- Reply: {answer, stream_ids…}: {'erased', id of each deleted stream, …}; or nothing was deleted: {'search'}: it may have
---        streams that nobody names, or {'newer'}: a later version wrote something of it
+--        streams that no list names, or {'newer'}: a later version wrote something of it
 -- The streams' keys share KEYS' hash tag, so they are on this node. Nothing here depends on what a key holds: what cannot
 -- be read is deleted all the same.
 --@include now_us

@@ -1,5 +1,5 @@
 -- Tries commands, and says which of them failed and how.
--- KEYS: probe_key (a text that nobody needs)
+-- KEYS: probe_key (a text that only this script uses)
 -- ARGV: ttl_ms (the text's), commands… (of each the number of its words, its name, and its other words; a word `@` is the
 --       key, and `@c` a channel named after it)
 -- Reply: name and error of each that failed

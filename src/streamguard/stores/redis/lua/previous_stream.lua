@@ -4,7 +4,7 @@
 -- Reply: {stream_id, snapshot} or nil
 -- The streams' keys share KEYS' hash tag, so they are on this node. Looks through all streams of a session only where the
 -- session's own list of them is not whole: it was damaged and begun anew, or a later version wrote it. There a record of a
--- later version is given too: whether it is the one cannot be told. One that is damaged is passed over: it has nothing to give.
+-- later version is given too: it may be the one. A damaged record is passed over.
 --@include now_ms
 --@include is_newer
 --@include fields

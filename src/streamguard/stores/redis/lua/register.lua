@@ -67,7 +67,7 @@ if not session or (session_version and not (tonumber(session_version) and tonumb
   local latest = redis.call('ZREVRANGEBYSCORE', streams_key, '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
   redis.call('HSET', session_key, 'ordinal', math.floor(tonumber(latest[2] or '0') or 0))
 end
-if unlisted then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that nobody names
+if unlisted then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 -- A stop that came after the request is meant for this stream; one that came before is forgotten.
 local stop, stopped = 0, redis.pcall('GET', stopped_key)
 stopped = type(stopped) == 'string' and tonumber(stopped)
@@ -95,7 +95,7 @@ redis.call('PEXPIRE', meta_key, ttl_ms)
 -- What `erase` has to find. Streams that expired leave it here, a few at a time.
 for _, id in ipairs(redis.call('ZRANGE', streams_key, 0, 15)) do
   if redis.call('EXISTS', meta_prefix .. id) == 0 then
-    redis.call('UNLINK', log_prefix .. id) -- nobody could name a log that outlived its record
+    redis.call('UNLINK', log_prefix .. id) -- a log that outlived its record belongs to no stream
     redis.call('ZREM', streams_key, id)
     forget_message(session_key, id)
   end

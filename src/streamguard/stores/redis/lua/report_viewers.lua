@@ -1,6 +1,6 @@
--- Notes how many view which streams in a worker, in place of what it said before.
+-- Notes how many viewers of which streams a worker has, in place of its last note.
 -- KEYS: workers_key, counts_key
--- ARGV: worker, counts (or '' for nobody), standing_ms (for how long that stands), ttl_ms (of both keys)
+-- ARGV: worker, counts (or '' for none), standing_ms (for how long that stands), ttl_ms (of both keys)
 -- Reply: 1
 --@include now_ms
 --@include fields

@@ -1,7 +1,7 @@
 -- Stops those answers of a session whose requests have arrived by now, unless one is running.
 -- KEYS: session_key, stopped_key (when its coming answers were stopped), stops_key (the owner's sessions of which that is
 --       so)
--- ARGV: meta_prefix (what the session's meta keys begin with), lasting_ms, limit (of how many sessions at once)
+-- ARGV: meta_prefix (what the session's meta keys begin with), stopped_ms, limit (of how many sessions at once)
 -- Reply: 'marked', 'running' (nothing was changed) or 'newer'
 -- The members of the last key are the names of keys like the second, by when they expire (µs). They are on other slots, as
 -- that key itself is: one server takes that, a cluster needs steps of their own for them.
@@ -21,12 +21,12 @@ if active then
 end
 local at_us = now_us()
 reset_unless_sorted(stops_key)
-redis.call('SET', stopped_key, digits(at_us), 'PX', lasting_ms)
+redis.call('SET', stopped_key, digits(at_us), 'PX', stopped_ms)
 redis.call('ZREMRANGEBYSCORE', stops_key, '-inf', digits(at_us))
-redis.call('ZADD', stops_key, digits(at_us + lasting_ms * 1000), stopped_key)
+redis.call('ZADD', stops_key, digits(at_us + stopped_ms * 1000), stopped_key)
 for _, oldest in ipairs(redis.call('ZRANGE', stops_key, 0, -limit - 1)) do
   redis.call('DEL', oldest)
   redis.call('ZREM', stops_key, oldest)
 end
-extend_ttl(stops_key, lasting_ms)
+extend_ttl(stops_key, stopped_ms)
 return 'marked'

@@ -1,4 +1,4 @@
--- Reads what workers said of their viewers, as far as it still stands.
+-- Reads the notes of workers about their viewers that have not expired.
 -- KEYS: workers_key, counts_key
 -- ARGV: none
 -- Reply: counts, …

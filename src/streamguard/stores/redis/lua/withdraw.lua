@@ -1,4 +1,4 @@
--- Takes back a registration that nobody acted on, and refuses it for a while should it arrive only now.
+-- Takes back a registration that no worker acted on, and refuses it for a while should it arrive only now.
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
 --       owner_key, withdrawn_key (note of the withdrawal)
 -- ARGV: stream_id, refuse_ms (how long to refuse it)
