@@ -8,9 +8,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from ..harness.redis import RedisServer
+from ..harness.starting import started
 
 __all__ = ["ROOT", "Ran", "administer", "begun", "ran"]
 
@@ -37,27 +39,43 @@ class Ran:
         return self.out.splitlines()
 
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "streamguard.cli", *arguments]
-
-
 def _environment(env: dict[str, str] | None) -> dict[str, str]:
     return {**os.environ, "COLUMNS": "160", "PYTHONPATH": str(ROOT), **(env or {})}
 
 
 def ran(*arguments: str, says: str = "", env: dict[str, str] | None = None, cwd: Path = ROOT) -> Ran:
     """Run `streamguard ARGUMENTS`, with `says` on its standard input."""
-    done = subprocess.run(
-        _command(*arguments), input=says, capture_output=True, text=True, timeout=45, env=_environment(env), cwd=cwd
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    with TemporaryFile() as told, TemporaryFile() as out, TemporaryFile() as err:
+        told.write(says.encode())
+        told.seek(0)
+        process = started(
+            "streamguard.cli",
+            arguments,
+            env=_environment(env),
+            cwd=cwd,
+            stdin=told.fileno(),
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            code = process.wait(45)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        said, errors = [_text(stream) for stream in (out, err)]
+    assert "Traceback" not in errors, errors
+    return Ran(code, said, errors)
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode()
 
 
 def begun(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start `streamguard ARGUMENTS`, for commands that go on until they are told."""
     return subprocess.Popen(
-        _command(*arguments),
+        [sys.executable, "-m", "streamguard.cli", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

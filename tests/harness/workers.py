@@ -20,12 +20,16 @@ import psutil
 
 from .probe import PROBE_PATH
 from .redis import free_port
+from .starting import Process, started
 from .waiting import wait_until
 
 __all__ = ["ROOT", "Worker"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The project's directory, in which workers run, so that `tests.apps.…` can be imported."""
+
+FRESH: Final = frozenset({"tests.apps.tomorrow:application"})
+"""Applications that change the package before it is imported, so that nothing may be imported for them."""
 
 _START_SECONDS: Final = 45.0
 
@@ -58,7 +62,7 @@ class Worker:
         self.server = server
         self._graceful_seconds = graceful_seconds
         self._arguments = list(arguments)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         handle, name = tempfile.mkstemp(prefix="streamguard-worker-", suffix=".log")
         os.close(handle)
         self.log_path = Path(name)
@@ -102,13 +106,14 @@ class Worker:
         if self.alive:
             raise AssertionError("this worker is running already")
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(),
+            self._process = started(
+                self.server,
+                self._words(),
                 cwd=ROOT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                fresh=self.app in FRESH,
             )
         wait_until(self._listening, description=f"worker listens on port {self.port}", timeout=_START_SECONDS)
 
@@ -187,8 +192,7 @@ class Worker:
             self.kill()
         self.log_path.unlink(missing_ok=True)
 
-    def _command(self) -> list[str]:
-        python = [sys.executable, "-m", self.server, self.app]
+    def _words(self) -> list[str]:
         if self.server == "uvicorn":
             words = ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
             graceful = "--timeout-graceful-shutdown"
@@ -198,9 +202,9 @@ class Worker:
             graceful = "--graceful-timeout"
         if self._graceful_seconds is not None:
             words += [graceful, str(self._graceful_seconds)]
-        return [*python, *words, *self._arguments]
+        return [self.app, *words, *self._arguments]
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Process:
         if self._process is None or self._process.poll() is not None:
             raise AssertionError(f"this worker is not running:\n{self.log()}")
         return self._process
