@@ -12,10 +12,10 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.values import Persisted
 
 from ..harness.waiting import wait_until_async
-from .conftest import memory
-from .lines import Line
-from .savers import Messages, meta_of, saving_to, stored_in
-from .stage import Model, closed, dying, expired, quick, saying, working
+from ..runtime.conftest import memory
+from ..runtime.lines import Line
+from ..runtime.savers import Messages, meta_of, saving_to, stored_in
+from ..runtime.stage import Model, closed, dying, expired, quick, saying, working
 
 pytestmark = pytest.mark.anyio
 

@@ -23,10 +23,10 @@ from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, StreamRef
 
 from ..harness.waiting import wait_until_async
-from .conftest import Stores, look, memory, stores
-from .lines import Line
-from .savers import Messages, data_parts, eventually, folded, meta_of, saving_to, stored_in
-from .stage import KEY, Model, closed, log_of, quick, read, saying, terminals, working
+from ..runtime.conftest import Stores, look, memory, stores
+from ..runtime.lines import Line
+from ..runtime.savers import Messages, data_parts, eventually, folded, meta_of, saving_to, stored_in
+from ..runtime.stage import KEY, Model, closed, log_of, quick, read, saying, terminals, working
 
 pytestmark = pytest.mark.anyio
 

@@ -21,11 +21,11 @@ from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, QuotaState, StreamRef, Usage, new_stream_id
 
 from ..harness.waiting import wait_until_async
-from .conftest import Stores, look, memory, stores
-from .counting import TOKENS, QuotaLine, asking, counting, state_of, used
-from .lines import Line
-from .savers import Messages, eventually, stored_in
-from .stage import KEY, Model, closed, dying, expired, log_of, quick, read, saying, terminals
+from ..runtime.conftest import Stores, look, memory, stores
+from ..runtime.counting import TOKENS, QuotaLine, asking, counting, state_of, used
+from ..runtime.lines import Line
+from ..runtime.savers import Messages, eventually, stored_in
+from ..runtime.stage import KEY, Model, closed, dying, expired, log_of, quick, read, saying, terminals
 
 pytestmark = pytest.mark.anyio
 

@@ -20,10 +20,10 @@ from streamguard.values import Outcome, Persisted, SessionKey
 from streamguard.wire.folding import Json
 
 from ..harness.waiting import wait_until_async
-from .conftest import Stores, look, memory, stores
-from .lines import Line
-from .savers import Messages, data_parts, eventually, meta_of, saving_to
-from .stage import KEY, Model, Worker, closed, dying, expired, quick, saying, working
+from ..runtime.conftest import Stores, look, memory, stores
+from ..runtime.lines import Line
+from ..runtime.savers import Messages, data_parts, eventually, meta_of, saving_to
+from ..runtime.stage import KEY, Model, Worker, closed, dying, expired, quick, saying, working
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from streamguard.runtime import Bindings, LiveStream
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Persisted
 
-from .conftest import Stores, look, memory, stores
-from .savers import Messages, data_parts, eventually, meta_of, saving_to, stored_in
-from .stage import KEY, Model, Reading, Worker, quick, saying, working
+from ..runtime.conftest import Stores, look, memory, stores
+from ..runtime.savers import Messages, data_parts, eventually, meta_of, saving_to, stored_in
+from ..runtime.stage import KEY, Model, Reading, Worker, quick, saying, working
 
 pytestmark = pytest.mark.anyio
 

@@ -23,9 +23,9 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome, Persisted, SessionKey
 
 from ..harness.waiting import wait_until_async
-from .conftest import memory
-from .savers import Messages, meta_of, saving_to
-from .stage import quick, saying, working
+from ..runtime.conftest import memory
+from ..runtime.savers import Messages, meta_of, saving_to
+from ..runtime.stage import quick, saying, working
 
 pytestmark = pytest.mark.anyio
 

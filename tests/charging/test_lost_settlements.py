@@ -18,11 +18,11 @@ from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, QuotaState, StreamRef
 
 from ..harness.waiting import wait_until_async
-from .conftest import Stores, look, memory, stores
-from .counting import QuotaLine, asking, counting, used
-from .lines import Line
-from .savers import eventually
-from .stage import KEY, Model, Worker, closed, dying, expired, quick
+from ..runtime.conftest import Stores, look, memory, stores
+from ..runtime.counting import QuotaLine, asking, counting, used
+from ..runtime.lines import Line
+from ..runtime.savers import eventually
+from ..runtime.stage import KEY, Model, Worker, closed, dying, expired, quick
 
 pytestmark = pytest.mark.anyio
 
