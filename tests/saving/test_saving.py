@@ -37,7 +37,6 @@ UI = "ui-message"
 
 @pytest.mark.promise("I6")
 async def test_a_reply_is_stored_once_as_the_fold_of_its_log(stores: Stores, look: StreamStore) -> None:
-    """Promise I6."""
     messages = Messages()
     async with working(stores(), bindings=saving_to(messages)) as worker:
         stream = await worker.start(saying("Hel", "lo"), worker.request(protocol=UI))
