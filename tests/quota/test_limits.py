@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from streamguard.errors import ConfigurationError, QuotaInvalidError
 from streamguard.quota import Quota, RefusalReason, Standing, check_quotas, consumed, demand, rate_limit_headers
-from streamguard.quota.base import refusal
 from streamguard.quota.limits import MAX_AMOUNT, ends_ms, index_at
+from streamguard.quota.records import refusal
 
 TOKENS, REQUESTS = Quota(limit=100_000, per="day", unit="tokens"), Quota(20, "minute", "requests")
 

@@ -1,19 +1,10 @@
 """Saved messages: the contract and its adapters."""
 
-from .base import (
-    Appended,
-    Message,
-    MessageStatus,
-    MessageStore,
-    Opened,
-    Role,
-    StoredMessage,
-    Superseded,
-    Supersedes,
-)
 from .callable import CallableSaver, MessageToSave, Save
 from .memory import MemoryMessageStore
+from .records import Appended, Message, MessageStatus, Opened, Role, StoredMessage, Superseded, Supersedes
 from .redis import RedisMessageStore
+from .store import MessageStore
 
 __all__ = [
     "Appended",

@@ -11,8 +11,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from .base import Appended, Message, Superseded
 from .content import Clash, conflict
+from .records import Appended, Message, Superseded
 
 __all__ = [
     "LAST_POSITION",

@@ -21,7 +21,7 @@ from ..errors import (
     MessageUnavailableError,
 )
 from ..values import SessionKey
-from .base import Message, Supersedes
+from .records import Message, Supersedes
 
 __all__ = ["CallableSaver", "MessageToSave", "Save", "host_error"]
 

@@ -13,10 +13,10 @@ from typing import Final, NotRequired, TypedDict, cast
 
 from ..errors import MessageConflictError, MessageInvalidError, MessageSupersededError
 from ..offloading import offloaded
-from ..values import Outcome, SessionKey
+from ..values import MAX_ID_BYTES, MAX_OWNER_BYTES, Outcome, SessionKey
 from ..wire.folding import Json
 from ..wire.large_json import is_large, json_pieces, read_large_json
-from .base import MAX_ID_BYTES, MAX_OWNER_BYTES, Message, MessageStatus, Role
+from .records import Message, MessageStatus, Role
 
 __all__ = [
     "MAX_PAGE",

@@ -16,7 +16,6 @@ from ..errors import ConfigurationError, MessageNotFoundError, MessageUnavailabl
 from ..offloading import offloaded
 from ..values import SessionKey
 from ..wire.large_json import LARGE
-from .base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from .branches import (
     Superseding,
     Version,
@@ -30,6 +29,8 @@ from .branches import (
     version_of,
 )
 from .content import check_ids, check_limit, check_superseding, decode_content, encoded
+from .records import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
+from .store import MessageStore
 
 __all__ = ["MemoryMessageStore"]
 

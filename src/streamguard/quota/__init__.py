@@ -1,12 +1,15 @@
 """Quotas: what an owner may consume, reserved before a reply begins and settled once after it ended."""
 
-from .base import (
+from .callable import CallableQuota, CommitQuota, QuotaCall, ReleaseQuota, ReserveQuota
+from .headers import rate_limit_headers
+from .limits import Quota, check_quotas, consumed, demand
+from .memory import MemoryQuotaStore
+from .offering import OffersQuotaStore
+from .records import (
     Admitted,
     Audit,
     Counted,
     OwnerStatus,
-    QuotaService,
-    QuotaStore,
     RefusalReason,
     Refused,
     Reservation,
@@ -14,12 +17,8 @@ from .base import (
     Settlement,
     Standing,
 )
-from .callable import CallableQuota, CommitQuota, QuotaCall, ReleaseQuota, ReserveQuota
-from .headers import rate_limit_headers
-from .limits import Quota, check_quotas, consumed, demand
-from .memory import MemoryQuotaStore
-from .offering import OffersQuotaStore
 from .redis import RedisQuotaStore
+from .store import QuotaService, QuotaStore
 
 __all__ = [
     "Admitted",

@@ -22,8 +22,9 @@ from ..errors import (
     QuotaUnavailableError,
 )
 from ..values import SessionKey, StreamRef
-from .base import Admitted, QuotaService, RefusalReason, Refused, Reservation, ReservationState, Settlement
 from .limits import Quota, check_amounts, check_ref
+from .records import Admitted, RefusalReason, Refused, Reservation, ReservationState, Settlement
+from .store import QuotaService
 
 __all__ = ["CallableQuota", "CommitQuota", "QuotaCall", "ReleaseQuota", "ReserveQuota"]
 

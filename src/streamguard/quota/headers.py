@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from .base import Standing
+from .records import Standing
 
 __all__ = ["rate_limit_headers"]
 

@@ -12,7 +12,8 @@ from typing import Final, Generic, TypeVar
 
 from ..errors import QuotaConflictError
 from ..values import SessionKey, StreamRef
-from .base import (
+from .limits import MAX_AMOUNT, Quota, ends_ms, index_at
+from .records import (
     Admitted,
     Audit,
     Counted,
@@ -24,7 +25,6 @@ from .base import (
     Standing,
     refusal,
 )
-from .limits import MAX_AMOUNT, Quota, ends_ms, index_at
 from .timing import Timing
 
 __all__ = ["MAX_PENDING", "SWEEP", "Ledger", "Name", "Schedule"]

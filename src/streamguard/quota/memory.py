@@ -13,18 +13,10 @@ from typing import Final
 
 from ..errors import QuotaUnavailableError
 from ..values import StreamRef
-from .base import (
-    Admitted,
-    Audit,
-    OwnerStatus,
-    QuotaStore,
-    Refused,
-    Reservation,
-    ReservationState,
-    Settlement,
-)
 from .ledger import Ledger, Name, Schedule
 from .limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
+from .records import Admitted, Audit, OwnerStatus, Refused, Reservation, ReservationState, Settlement
+from .store import QuotaStore
 from .timing import Timing, checked_claim, milliseconds
 
 __all__ = ["MemoryQuotaStore"]

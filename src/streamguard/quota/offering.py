@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from .base import QuotaStore
+from .store import QuotaStore
 
 __all__ = ["OffersQuotaStore"]
 

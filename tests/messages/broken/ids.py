@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from streamguard.errors import MessageInvalidError
 from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
-from streamguard.messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES
 from streamguard.messages.content import Clash, check_ids, conflict
-from streamguard.values import SessionKey
+from streamguard.values import MAX_ID_BYTES, MAX_OWNER_BYTES, SessionKey
 
 from .bench import Bench, Rewriting, breaks
 

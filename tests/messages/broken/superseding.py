@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from streamguard.errors import MessageConflictError, MessageNotFoundError
 from streamguard.messages import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded, Supersedes
-from streamguard.messages.base import MAX_ID_BYTES
 from streamguard.messages.branches import Superseding
 from streamguard.messages.content import Clash, conflict
 from streamguard.messages.memory import _Entry
-from streamguard.values import SessionKey, new_stream_id
+from streamguard.values import MAX_ID_BYTES, SessionKey, new_stream_id
 
 from .bench import Bench, breaks
 

@@ -25,9 +25,10 @@ from ...lua import Call, ScriptClient, ScriptErrors, read_scripts
 from ...offloading import offloaded
 from ...values import FORMAT_VERSION, SessionKey
 from ...wire.large_json import LARGE
-from ..base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from ..branches import LAST_POSITION, request_of
 from ..content import Clash, check_ids, check_limit, check_superseding, conflict, decode_content, encoded, read_status
+from ..records import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
+from ..store import MessageStore
 from . import calls
 from .calls import CALLS
 

@@ -9,8 +9,8 @@ from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...decoding import decoding
-from ..base import Appended
 from ..branches import Row, Superseding, Version
+from ..records import Appended
 from .engines import ResponseIds, matching, stored_id, text_of
 from .rows import check_format, damaged, decode_writers
 from .tables import MessageTables

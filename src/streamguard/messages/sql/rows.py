@@ -15,9 +15,9 @@ from ...errors import MessageCorruptError, MessageFormatError
 from ...offloading import offloaded
 from ...values import FORMAT_VERSION
 from ...wire.large_json import LARGE, decode_text, encode_text
-from ..base import Message, StoredMessage
 from ..branches import Writers
 from ..content import decode_content, encoded, read_status
+from ..records import Message, StoredMessage
 from .engines import stored_id, text_of
 
 __all__ = ["ROW_COLUMNS", "Draft", "check_format", "damaged", "decode_row", "decode_rows", "decode_writers"]

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigurationError, MessageNotFoundError, MessageStoreError
 from ...values import SessionKey
-from ..base import Appended, Message, MessageStatus, MessageStore, Opened, StoredMessage, Superseded
 from ..branches import (
     LAST_POSITION,
     Superseding,
@@ -30,6 +29,8 @@ from ..branches import (
     version_of,
 )
 from ..content import check_ids, check_superseding
+from ..records import Appended, Message, MessageStatus, Opened, StoredMessage, Superseded
+from ..store import MessageStore
 from .branches import Branches
 from .engines import ResponseIds, clock_of, ids_of, make_engine, matching, stored_id
 from .failures import RaceLostError

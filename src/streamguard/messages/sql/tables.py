@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import conv
 from sqlalchemy.types import TypeEngine
 
 from ...errors import ConfigurationError
-from ..base import MAX_ID_BYTES, MAX_OWNER_BYTES
+from ...values import MAX_ID_BYTES, MAX_OWNER_BYTES
 
 __all__ = ["BYTES_FOR_IDS", "MessageTables"]
 

@@ -18,12 +18,13 @@ from ...decoding import read_json
 from ...errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
 from ...lua import Call, ScriptClient, Word, read_reply
 from ...values import SessionKey, StreamRef
-from ..base import (
+from ..ledger import MAX_PENDING
+from ..limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
+from ..records import (
     Admitted,
     Audit,
     Counted,
     OwnerStatus,
-    QuotaStore,
     Refused,
     Reservation,
     ReservationState,
@@ -31,8 +32,7 @@ from ..base import (
     Standing,
     refusal,
 )
-from ..ledger import MAX_PENDING
-from ..limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
+from ..store import QuotaStore
 from ..timing import Timing, checked_claim
 from . import calls
 from .reservation_index import ReservationIndex

@@ -36,7 +36,7 @@ class MessageStoreSuite(
     DoubtClauses,
     LifetimeClauses,
 ):
-    """Checks a `MessageStore` against the contract in `streamguard.messages.base`, one test per clause.
+    """Checks a `MessageStore` against the contract in `streamguard.messages.store`, one test per clause.
 
     Subclass it in a test module and give it the store, as a fixture named `store`:
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from ...errors import MessageConflictError
-from ...messages.base import Appended, MessageStatus, MessageStore, Role
+from ...messages.records import Appended, MessageStatus, Role
+from ...messages.store import MessageStore
 from ...values import Outcome
 from .clauses import Clauses
 from .steps import RACERS, asked, conflicts, everything, insistently, opened, places, put, replied, text_part, texts

@@ -8,7 +8,8 @@ import math
 from dataclasses import replace
 
 from ...errors import MessageInvalidError
-from ...messages.base import Appended, Message, MessageStore, Role
+from ...messages.records import Appended, Message, Role
+from ...messages.store import MessageStore
 from ...values import Outcome, new_message_id
 from ...wire.folding import Json
 from .clauses import Clauses

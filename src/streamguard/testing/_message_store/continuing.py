@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from ...messages.base import Appended, MessageStatus, MessageStore
+from ...messages.records import Appended, MessageStatus
+from ...messages.store import MessageStore
 from ...values import Outcome
 from .clauses import Clauses
 from .steps import (

@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError, MessageStoreError
-from ...messages.base import Appended, Message, MessageStatus, MessageStore, Superseded
+from ...messages.records import Appended, Message, MessageStatus, Superseded
+from ...messages.store import MessageStore
 from ...values import SessionKey
 from .clauses import Clauses
 from .steps import (

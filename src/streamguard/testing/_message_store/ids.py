@@ -10,8 +10,9 @@ from typing import ParamSpec
 import pytest
 
 from ...errors import MessageInvalidError
-from ...messages.base import MAX_ID_BYTES, MAX_OWNER_BYTES, MessageStatus, MessageStore
-from ...values import SessionKey
+from ...messages.records import MessageStatus
+from ...messages.store import MessageStore
+from ...values import MAX_ID_BYTES, MAX_OWNER_BYTES, SessionKey
 from .clauses import Clauses
 from .steps import asked, conflicts, everything, facts, fresh_key, opened, put, replied, text_part, texts
 

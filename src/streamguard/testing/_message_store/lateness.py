@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from ...errors import MessageSupersededError
-from ...messages.base import Appended, MessageStore
+from ...messages.records import Appended
+from ...messages.store import MessageStore
 from ...values import Outcome, SessionKey
 from .clauses import Clauses
 from .steps import (

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from ...errors import MessageNotFoundError
-from ...messages.base import MessageStatus, MessageStore
+from ...messages.records import MessageStatus
+from ...messages.store import MessageStore
 from ...values import SessionKey
 from .clauses import Clauses
 from .steps import asked, everything, opened, put, replied, superseded, texts

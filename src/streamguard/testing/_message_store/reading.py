@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from ...errors import MessageNotFoundError
-from ...messages.base import MessageStatus, MessageStore, StoredMessage
+from ...messages.records import MessageStatus, StoredMessage
+from ...messages.store import MessageStore
 from ...values import MAX_SEQ
 from .clauses import Clauses
 from .steps import asked, continued, everything, facts, fresh_key, opened, places, put, replied

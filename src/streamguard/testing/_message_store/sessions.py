@@ -8,7 +8,8 @@ import asyncio
 import pytest
 
 from ...errors import MessageNotFoundError
-from ...messages.base import MessageStatus, MessageStore
+from ...messages.records import MessageStatus
+from ...messages.store import MessageStore
 from ...values import SessionKey
 from .clauses import Clauses
 from .steps import RACERS, asked, everything, facts, fresh_key, insistently, opened, places, put, replied, texts

@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar
 import anyio
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageStoreError
-from ...messages.base import Message, MessageStore, Role, StoredMessage, Superseded
+from ...messages.records import Message, Role, StoredMessage, Superseded
+from ...messages.store import MessageStore
 from ...values import Outcome, SessionKey, new_message_id, new_stream_id
 from ...wire.folding import Json
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from ...errors import MessageConflictError, MessageInvalidError, MessageNotFoundError, MessageSupersededError
-from ...messages.base import Appended, Message, MessageStatus, MessageStore, Superseded
+from ...messages.records import Appended, Message, MessageStatus, Superseded
+from ...messages.store import MessageStore
 from ...values import MAX_ID_BYTES, SessionKey, new_message_id, new_stream_id
 from .clauses import Clauses
 from .steps import (

@@ -12,7 +12,7 @@ __all__ = ["QuotaStoreSuite"]
 
 
 class QuotaStoreSuite(ReserveClauses, SettleClauses, ExpireClauses, DueClauses, StandingClauses, DoubtClauses):
-    """Checks a `QuotaStore` against the contract in `streamguard.quota.base`, one test per clause.
+    """Checks a `QuotaStore` against the contract in `streamguard.quota.store`, one test per clause.
 
     Subclass it in a test module and give it the store, as a fixture named `store`:
 

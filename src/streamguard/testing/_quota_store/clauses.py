@@ -8,8 +8,8 @@ from typing import ClassVar
 import anyio
 import pytest
 
-from ...quota.base import QuotaStore
 from ...quota.limits import Quota
+from ...quota.store import QuotaStore
 from .steps import FORWARD_SECONDS
 
 __all__ = ["Clauses"]

@@ -11,8 +11,9 @@ from typing import Any, Final
 import pytest
 
 from ...errors import ConfigurationError, QuotaConflictError, QuotaError, QuotaInvalidError
-from ...quota.base import Admitted, QuotaStore
 from ...quota.limits import MAX_AMOUNT, MAX_ID_BYTES, MAX_OWNER_BYTES, Quota
+from ...quota.records import Admitted
+from ...quota.store import QuotaStore
 from ...values import SessionKey, StreamRef
 from .clauses import Clauses
 from .steps import LONG, asked, conflicts, counters, fresh_owner, fresh_ref, insistently, requests, reserved, tokens

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ...quota.base import QuotaStore, ReservationState, Settlement
+from ...quota.records import ReservationState, Settlement
+from ...quota.store import QuotaStore
 from .clauses import Clauses
 from .steps import ROUNDING_SECONDS, all_due, conflicts, counters, fresh_owner, fresh_ref, refs, reserved, tokens
 

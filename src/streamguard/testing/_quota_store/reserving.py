@@ -8,7 +8,8 @@ import asyncio
 import pytest
 
 from ...errors import QuotaConflictError
-from ...quota.base import Admitted, QuotaStore, RefusalReason, Refused, ReservationState
+from ...quota.records import Admitted, RefusalReason, Refused, ReservationState
+from ...quota.store import QuotaStore
 from .clauses import Clauses
 from .steps import (
     RACERS,

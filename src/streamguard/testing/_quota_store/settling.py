@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ...quota.base import QuotaStore, ReservationState, Settlement
+from ...quota.records import ReservationState, Settlement
+from ...quota.store import QuotaStore
 from .clauses import Clauses
 from .steps import RACERS, asked, conflicts, counters, fresh_ref, insistently, requests, reserved, tokens
 

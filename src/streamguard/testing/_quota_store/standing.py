@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ...quota.base import QuotaStore, ReservationState
+from ...quota.records import ReservationState
+from ...quota.store import QuotaStore
 from ...values import SessionKey, StreamRef
 from .clauses import Clauses
 from .steps import LONG, ROUNDING_SECONDS, asked, counters, fresh_owner, fresh_ref, refs, requests, reserved, tokens

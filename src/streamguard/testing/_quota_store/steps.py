@@ -11,8 +11,9 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 
 from ...errors import QuotaError
-from ...quota.base import Admitted, QuotaStore, Refused, Reservation
 from ...quota.limits import Quota
+from ...quota.records import Admitted, Refused, Reservation
+from ...quota.store import QuotaStore
 from ...values import SessionKey, StreamRef, new_stream_id
 
 P = ParamSpec("P")
