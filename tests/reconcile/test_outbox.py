@@ -201,7 +201,7 @@ async def test_an_orphan_of_an_unknown_binding_is_left_to_a_worker_that_knows_it
         stream = await dead.start(Model("a"))
         await wait_until_async(lambda: stream.acked, description="it is logged")
         meta = await meta_of(memory, stream.ref)
-        assert await stranger.runtime.admission.take_over(meta, stopped=False, force=True)
+        assert await stranger.runtime.eviction.take_over(meta, stopped=False, force=True)
 
         async def closed() -> bool:
             return (await meta_of(memory, stream.ref)).closed_seconds is not None

@@ -300,12 +300,12 @@ async def working(
 def leftovers(runtime: Runtime) -> dict[str, int]:
     """Per-stream state that a runtime without streams and viewers should not have."""
     sizes = {
-        "streams": len(runtime._streams),
+        "streams": len(runtime.streams),
         "dirty": len(runtime.writer._dirty),
         "viewers": len(runtime.viewer_registry.viewers),
         "feeds": len(runtime.viewer_registry._feeds),
         "followed": len(runtime.viewer_registry._followed),
-        "shields": len(runtime._tasks._shields),
+        "shields": len(runtime._parts.tasks._shields),
         "saves": runtime.saving.under_way,
     }
     return {name: size for name, size in sizes.items() if size}

@@ -48,7 +48,7 @@ async def lost_to_another(
     """`two` takes the stream over, as after an expired lease."""
     meta = await store.meta(stream.ref)
     assert meta is not None
-    assert await two.runtime.admission.take_over(meta, stopped=False, force=force)
+    assert await two.runtime.eviction.take_over(meta, stopped=False, force=force)
 
 
 @pytest.mark.promise("I5")
@@ -104,7 +104,7 @@ async def test_a_late_viewer_of_a_stream_that_was_lost_follows_too(memory: Memor
         early, late = one.view(stream), one.view(stream)
         taken = await memory.meta(stream.ref)
         assert taken is not None
-        two.runtime.orphans.end_soon(taken, Outcome.INTERRUPTED)
+        two.runtime.takeover.end_soon(taken, Outcome.INTERRUPTED)
         for viewer in (early, late):
             assert (await read(viewer)).outcome == "interrupted"
 
@@ -317,7 +317,7 @@ async def test_an_orphan_lost_to_a_third_worker_is_left_to_it(memory: MemoryStor
             assert reply.status is Status.OK
 
         line.before[step] = steal
-        took = await two.runtime.admission.take_over(meta, stopped=False, force=True)
+        took = await two.runtime.eviction.take_over(meta, stopped=False, force=True)
         assert took is (step == "close")
         assert two.signals(Signal.ORPHAN_SETTLED) == []
         left = await memory.meta(stream.ref)
@@ -348,7 +348,7 @@ async def test_an_epoch_lost_before_any_seal(memory: MemoryStore, late: bool) ->
         line.let_go("seal")
         await one.idle()
         assert stream.superseded is not late
-        two.runtime.orphans.end_soon(reply.meta, Outcome.INTERRUPTED)
+        two.runtime.takeover.end_soon(reply.meta, Outcome.INTERRUPTED)
         assert (await reading).outcome == ("completed" if late else "interrupted")
         (terminal,) = terminals(await log_of(memory, (await closed(memory, stream.ref)).ref))
         assert terminal.outcome is Outcome.INTERRUPTED
@@ -367,7 +367,7 @@ async def test_a_sealed_stream_lost_while_its_close_hangs(memory: MemoryStore) -
         await wait_until_async(lambda: stream.superseded, description="a heartbeat told")
         line.broken = {"close"}
         line.let_go("close")
-        two.runtime.orphans.end_soon(reply.meta, Outcome.INTERRUPTED)
+        two.runtime.takeover.end_soon(reply.meta, Outcome.INTERRUPTED)
         seen = await reading
         assert (seen.outcome, seen.ids) == ("completed", [1, 2])
         await one.idle()

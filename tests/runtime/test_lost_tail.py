@@ -185,7 +185,7 @@ async def test_a_superseded_writers_lost_tail(failover: Failover, look: StreamSt
         await tell(models, streams)
         refs = {lost: stream.ref for lost, stream in streams.items()}
         for ref in refs.values():
-            assert await two.runtime.admission.take_over(await meta_of(look, ref), stopped=False, force=True)
+            assert await two.runtime.eviction.take_over(await meta_of(look, ref), stopped=False, force=True)
         for stream in streams.values():
             await stream.ended()
             await closed(look, stream.ref)

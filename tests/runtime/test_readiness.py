@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from streamguard import Anonymous, Settings, StreamGuard
 from streamguard.errors import StoreForbiddenError, StoreUnavailableError
 from streamguard.observations import Signal
-from streamguard.runtime.upkeep.health import Steady
+from streamguard.runtime.upkeep.health import RecentReasons
 from streamguard.runtime.upkeep.readiness import Readiness
 from streamguard.stores.memory import MemoryStore
 from tests.harness.proxy import FaultProxy
@@ -107,12 +107,11 @@ async def test_while_the_breaker_is_open_it_alone_looks() -> None:
             runtime.breaker,
             quick(readiness_probe_seconds=0.01),
             observe=runtime.observe,
-            looked=lambda: turns.append(None),
         )
         runtime.breaker.exhausted(away())
         looks = line.calls["ping"]
         assert runtime.health().reasons == readiness.reasons == ("store_unreachable",)
-        looking = asyncio.create_task(readiness.run())
+        looking = asyncio.create_task(readiness.run(on_probe=lambda: turns.append(None)))
         await wait_until_async(lambda: len(turns) >= 5, description="it could have looked five times")
         looking.cancel()
         await asyncio.wait([looking])
@@ -121,16 +120,16 @@ async def test_while_the_breaker_is_open_it_alone_looks() -> None:
 
 def test_a_reason_stays_for_a_while() -> None:
     now = 0.0
-    steady = Steady(10.0, clock=lambda: now)
-    assert steady.reasons([]) == ()
-    assert steady.reasons(["a", "b"]) == ("a", "b")
+    recent = RecentReasons(10.0, clock=lambda: now)
+    assert recent.add([]) == ()
+    assert recent.add(["a", "b"]) == ("a", "b")
     now = 5.0
-    assert steady.reasons(["b"]) == ("b", "a")
+    assert recent.add(["b"]) == ("b", "a")
     now = 11.0
-    assert steady.reasons([]) == ("b",)
+    assert recent.add([]) == ("b",)
     now = 15.5
-    assert steady.reasons([]) == ()
-    assert Steady(0.0, clock=lambda: now).reasons([]) == ()
+    assert recent.add([]) == ()
+    assert RecentReasons(0.0, clock=lambda: now).add([]) == ()
 
 
 # -- as a load balancer sees it ---------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ async def test_a_request_refused_by_a_shutdown_has_nothing_to_resume(stores: Sto
     async with working(stores(), quick(replay_after_finish_seconds=0)) as worker:
         stream = await worker.open()
         ending = Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
-        await worker.runtime._end(stream, ending)
+        await worker.runtime._parts.stream_tasks.end(stream, ending)
         found = await worker.runtime.sessions.resume(KEY, None)
         assert isinstance(found, Nothing)
         assert found.reason == "finished"

@@ -38,7 +38,7 @@ async def unavailable(worker: Worker) -> None:
 
 
 async def taken_back(worker: Worker) -> None:
-    withdrawing = worker.runtime._parts.withdrawing
+    withdrawing = worker.runtime._parts.steps_in_doubt
     await wait_until_async(lambda: not withdrawing.under_way, description="the registration is taken back")
 
 
@@ -134,7 +134,7 @@ async def test_what_something_became_of_is_left_alone(memory: MemoryStore) -> No
         model = Model("a")
         stream = await one.start(model)
         await stream.first(5)
-        two.runtime._parts.withdrawing.begin(stream.ref)
+        two.runtime._parts.steps_in_doubt.withdraw(stream.ref)
         await taken_back(two)
         model.end()
         assert (await one.watch(stream)).outcome == "completed"

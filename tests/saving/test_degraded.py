@@ -144,7 +144,7 @@ async def test_a_degraded_writer_and_a_reconciler_save_one_stream(memory: Memory
         async def taken() -> bool:
             meta = await memory.meta(stream.ref)
             assert meta is not None
-            return await healthy.runtime.admission.take_over(meta, stopped=False)
+            return await healthy.runtime.eviction.take_over(meta, stopped=False)
 
         await eventually(taken, "its lease is over")
         assert (await closed(memory, stream.ref)).persisted is Persisted.YES
@@ -165,7 +165,7 @@ async def test_a_superseded_writer_saves_nothing(memory: MemoryStore) -> None:
         stream = await old.start(model)
         await wait_until_async(lambda: stream.acked, description="it is logged")
         meta = await meta_of(memory, stream.ref)
-        assert await new.runtime.admission.take_over(meta, stopped=False, force=True)
+        assert await new.runtime.eviction.take_over(meta, stopped=False, force=True)
         await closed(memory, stream.ref)
         await old.idle()
         assert mine.calls["append"] == 0
@@ -205,7 +205,7 @@ async def test_two_that_end_one_stream_at_once_make_one_row(stores: Stores, look
         stream = await old.start(saying("a", "b"))
         await wait_until_async(lambda: slow.waiting["append"], description="it is being saved")
         meta = await meta_of(look, stream.ref)
-        assert await new.runtime.admission.take_over(meta, stopped=False, force=True)
+        assert await new.runtime.eviction.take_over(meta, stopped=False, force=True)
         assert (await closed(look, stream.ref)).persisted is Persisted.YES
         slow.let_go("append")
         await old.idle()

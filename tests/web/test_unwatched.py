@@ -106,7 +106,7 @@ async def test_the_endpoints_own_word_counts(option: Any, setting: float | None,
     async with serving(chat.app) as port:
         await ask_and_leave(port)
         if outcome == "completed":
-            (stream,) = chat.guard._running()._streams.values()
+            (stream,) = chat.guard._running().streams.values()
             assert stream.request.abandon_after_seconds == (option or None)
             chat.second.open()
         assert (await ended(port))["last"]["outcome"] == outcome
@@ -118,7 +118,7 @@ async def test_a_client_that_waits_for_the_first_word_is_there() -> None:
     async with serving(chat.app) as port:
         asking = asyncio.create_task(ask_and_leave(port))
         await chat.first.reached.wait()
-        (stream,) = chat.guard._running()._streams.values()
+        (stream,) = chat.guard._running().streams.values()
         stream.feed.watched_at -= 100
         chat.guard._running()._parts.watchdog.tick(asyncio.get_running_loop().time())
         assert not stream.is_ending
@@ -131,7 +131,7 @@ async def test_whoever_watches_on_another_worker_keeps_it(redis_url: str) -> Non
     one, two = (Chat(redis_url, abandon_after_seconds=SOON) for _ in range(2))
     async with serving(one.app) as first, serving(two.app) as second:
         await ask_and_leave(first)
-        (stream,) = one.guard._running()._streams.values()
+        (stream,) = one.guard._running().streams.values()
         async with open_sse(second, "/chat/s/stream", headers=USER) as viewer:
             await viewer.read_events(2)
             since = stream.feed.watched_at

@@ -182,7 +182,7 @@ class OrphanSweep:
         if taken is None:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
         outcome = Outcome.STOPPED if taken.stop_requested else Outcome.INTERRUPTED
-        ended = await runtime.orphans.end(taken, outcome)
+        ended = await runtime.takeover.end(taken, outcome)
         if ended is None:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
         return Treated(ref, Duty.ORPHANS, Result.DONE, ended.outcome)

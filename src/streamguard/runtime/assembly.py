@@ -1,9 +1,9 @@
-"""The parts of a runtime: made in the order in which they need each other, started and closed together."""
+"""The parts of a runtime, each made once, in the order in which they need each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable
 
 from ..charging.outbox_processor import OutboxProcessor
 from ..charging.owed_settlements import OwedSettlements
@@ -13,8 +13,6 @@ from ..charging.settler import Settler
 from ..charging.terms import QuotaBindings
 from ..charging.unlogged_settlements import UnloggedSettlements
 from ..deadlines import LoopClock
-from ..faults import Fault, FaultCode
-from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndSteps
@@ -25,95 +23,95 @@ from ..saving.stored_replies import StoredReplies
 from ..saving.target_clients import TargetClients
 from ..settings import Settings
 from ..stores.breaker import Breaker
-from ..stores.budget import Budget
 from ..stores.log_reads import LogReads
 from ..stores.store import StreamStore
-from ..values import SessionKey, StreamRef
+from .drain_state import DrainState
 from .ending.closing import Closing
+from .ending.drain import Drain
 from .ending.finaliser import Finaliser
 from .ending.takeover import Takeover
+from .observers import Observers
 from .opening.admission import Admission
-from .opening.steps_in_doubt import Withdrawals
-from .producing.stream import LiveStream
+from .opening.capacity import Capacity
+from .opening.end_wait import EndWait
+from .opening.eviction import Eviction
+from .opening.idempotent_opening import IdempotentOpening
+from .opening.opening import Opening
+from .opening.refusals import Refusals
+from .opening.registration import Registration
+from .opening.steps_in_doubt import StepsInDoubt
+from .opening.stream_factory import StreamFactory
+from .producing.live_streams import LiveStreams
 from .producing.writer import Writer
-from .request import StreamRequest
 from .sessions import Sessions
+from .store_lifetimes import StoreLifetimes
+from .stream_tasks import StreamTasks
+from .upkeep.health import HealthCheck
 from .upkeep.leases import Leases
 from .upkeep.readiness import Readiness
 from .upkeep.tasks import Tasks
 from .upkeep.unwatched import Unwatched
 from .upkeep.watchdog import Watchdog
-from .viewing.feed import Feed
 from .viewing.viewer_registry import ViewerRegistry
 from .viewing.viewer_reports import ViewerReports
 
-__all__ = ["Assembly", "Callbacks"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callbacks:
-    """What the parts ask of the runtime that they belong to."""
-
-    streams: Callable[[], Iterable[LiveStream]]
-    """Those that have not ended. Looked through at once, or copied."""
-    make: Callable[[StreamRequest, StreamRef, Budget], LiveStream]
-    count: Callable[[str], int]
-    """How many streams of an owner run here."""
-    owns: Callable[[StreamRef], bool]
-    feed_of: Callable[[StreamRef], Feed | None]
-    local: Callable[[SessionKey], list[LiveStream]]
-    abandon: Callable[[LiveStream], None]
-    given_up: Callable[[], bool]
-    """Whether the drain has given up what still retries."""
-    changed: Callable[[], None]
-    """Told whenever something that the drain waits for may have ended."""
-    looked: Callable[[], object]
-    """Told whenever readiness was looked at."""
+__all__ = ["Assembly"]
 
 
 class Assembly:
-    """The parts, wired. Made in the event loop that they are to live in; nothing runs before `supervise`."""
+    """The parts. Made in the event loop that they are to live in; nothing runs before `supervise`."""
 
     def __init__(
         self,
         store: StreamStore,
         settings: Settings,
+        observe: Observers,
         *,
         bindings: Bindings,
         terms: QuotaBindings,
         quota: QuotaService | None,
-        tasks: Tasks,
-        observe: Observer,
-        callbacks: Callbacks,
+        store_in_use: Callable[[], bool],
     ) -> None:
-        self._store = store
-        self._bindings = bindings
-        self._quota = quota
-        self._tasks = tasks
-        self._observe = observe
-        start = tasks.start
-
+        # What every part shares.
         self.clock: LoopClock = LoopClock.current()
+        self.streams: LiveStreams = LiveStreams()
+        self.drain_state: DrainState = DrainState()
+        self.one_ended: asyncio.Event = asyncio.Event()
+        """Set whenever something that the drain waits for may have ended."""
+        changed = self.one_ended.set
+        self.tasks: Tasks = Tasks(observe=observe, on_ended=changed)
+        start = self.tasks.start
+
+        # The stores, and whether they answer.
+        self.stores: StoreLifetimes = StoreLifetimes(store, bindings, quota, store_in_use=store_in_use, observe=observe)
         self.breaker: Breaker = Breaker(
             store, probe_seconds=settings.breaker_probe_seconds, observe=observe, clock=self.clock.time
         )
-        self.readiness: Readiness = Readiness(store, self.breaker, settings, observe=observe, looked=callbacks.looked)
-        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock)
+        self.readiness: Readiness = Readiness(store, self.breaker, settings, observe=observe)
         reads = LogReads(store, settings.max_log_reads)
+
+        # Viewing and producing.
+        self.viewer_registry: ViewerRegistry = ViewerRegistry(
+            store, settings, reads=reads, local=self.streams.feed_of, start=start
+        )
+        self.viewer_reports: ViewerReports = ViewerReports(store, settings, viewers=self.viewer_registry.all)
+        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock)
+
+        # Saving and charging.
         reports = SaveReports(observe)
-        outbox = SaveOutbox(store, settings, observe=observe)
         clients = TargetClients(store, settings, self.breaker, on_change=reports.breaker_changed)
+        save_outbox = SaveOutbox(store, settings, observe=observe)
         self.saving: Saving = Saving(
             store,
             bindings,
             settings,
             self.breaker,
             clients,
-            outbox,
+            save_outbox,
             reports,
             reads=reads,
             start=start,
-            changed=callbacks.changed,
+            changed=changed,
         )
         self.reservations: Reservations = Reservations(quota, settings, observe=observe, start=start)
         settler = Settler(self.reservations, settings)
@@ -124,25 +122,27 @@ class Assembly:
             settings,
             observe=observe,
             start=start,
-            changed=callbacks.changed,
+            changed=changed,
         )
         self.settlements: Settlements = Settlements(
             self.reservations, settler, unlogged, bindings, terms, settings, observe=observe
         )
-        owed_settlements = OwedSettlements(store, settler, terms, settings, outbox, observe=observe)
-        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, owed_settlements, outbox)
+        owed_settlements = OwedSettlements(store, settler, terms, settings, save_outbox, observe=observe)
+        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, owed_settlements, save_outbox)
+
+        # Ending.
         closing = Closing(store, settings)
         end_steps = EndSteps(self.saving, self.settlements)
-        self.finaliser: Finaliser = Finaliser(
+        finaliser = Finaliser(
             store,
             self.breaker,
             settings,
             closing=closing,
             end_steps=end_steps,
             observe=observe,
-            given_up=callbacks.given_up,
+            given_up=lambda: self.drain_state.given_up,
         )
-        self.orphans: Takeover = Takeover(
+        self.takeover: Takeover = Takeover(
             store,
             settings,
             reads=reads,
@@ -152,88 +152,141 @@ class Assembly:
             observe=observe,
             start=start,
         )
-        self.withdrawing: Withdrawals = Withdrawals(
-            store, self.breaker, start=start, given_up=callbacks.given_up, changed=callbacks.changed
+        self.stream_tasks: StreamTasks = StreamTasks(
+            store, self.tasks, self.streams, finaliser, self.reservations, observe=observe, changed=changed
         )
-        self.admission: Admission = Admission(
+
+        # Opening.
+        refusals, end_wait = Refusals(observe), EndWait(store)
+        self.capacity: Capacity = Capacity(settings.max_streams_per_process, self.streams, observe=observe)
+        self.steps_in_doubt: StepsInDoubt = StepsInDoubt(
+            store, self.breaker, start=start, given_up=lambda: self.drain_state.given_up, changed=changed
+        )
+        self.eviction: Eviction = Eviction(
+            store,
+            settings,
+            end_wait=end_wait,
+            steps_in_doubt=self.steps_in_doubt,
+            refusals=refusals,
+            end_soon=self.takeover.end_soon,
+            carry=self.tasks.carry,
+        )
+        factory = StreamFactory(
+            settings,
+            bindings,
+            self.saving,
+            clock=self.clock,
+            writer=self.writer,
+            viewers=self.viewer_registry,
+            observe=observe,
+        )
+        registration = Registration(
             store,
             self.breaker,
             settings,
-            make=callbacks.make,
-            count=callbacks.count,
-            owns=callbacks.owns,
-            end_orphan=self.orphans.end_soon,
-            carry=tasks.carry,
-            withdrawing=self.withdrawing,
+            streams=self.streams,
+            end_wait=end_wait,
+            eviction=self.eviction,
+            steps_in_doubt=self.steps_in_doubt,
+            refusals=refusals,
+        )
+        admission = Admission(
+            store,
+            self.breaker,
+            streams=self.streams,
+            registration=registration,
             reservations=self.reservations,
+            refusals=refusals,
+            make=factory.make,
             correct_record=unlogged.correct_record,
+        )
+        self.opening: Opening = Opening(
+            self.streams,
+            self.capacity,
+            admission,
+            self.saving,
+            self.stream_tasks,
+            drain=self.drain_state,
+            observe=observe,
+            changed=changed,
+        )
+        self.idempotent_opening: IdempotentOpening = IdempotentOpening(
+            store,
+            self.breaker,
+            settings,
+            open_stream=self.opening.open,
+            reject_stream=self.stream_tasks.reject,
+            start=start,
             observe=observe,
         )
-        self.viewer_registry: ViewerRegistry = ViewerRegistry(
-            store, settings, reads=reads, local=callbacks.feed_of, start=start
-        )
-        self.viewer_reports: ViewerReports = ViewerReports(
-            store, settings, viewers=lambda: self.viewer_registry.viewers
-        )
+
+        # What else a session is asked for.
         self.sessions: Sessions = Sessions(
             store,
             self.breaker,
             settings,
-            self.admission,
+            self.eviction,
+            end_wait,
             reads=reads,
-            local=callbacks.local,
+            streams=self.streams,
             correct_record=unlogged.correct_record,
         )
-        self.leases: Leases = Leases(
-            store,
-            self.breaker,
-            settings,
-            streams=lambda: list(callbacks.streams()),
-        )
+
+        # Upkeep.
+        self.leases: Leases = Leases(store, self.breaker, settings, streams=lambda: list(self.streams.values()))
         self.watchdog: Watchdog = Watchdog(
             settings,
             self.clock,
-            streams=callbacks.streams,
-            viewers=lambda: self.viewer_registry.viewers,
-            abandon=callbacks.abandon,
+            streams=self.streams.values,
+            viewers=self.viewer_registry.all,
+            abandon=self.stream_tasks.abandon,
             listen=lambda stream: start(self.leases.listen, stream),
             unwatched=Unwatched(store, start=start),
             observe=observe,
         )
-
-    async def start_stores(self) -> None:
-        """Start the stream store, the message stores and the quota's, and tell the operator what they warn of."""
-        starts = [self._store.start, *(messages.start for messages in self._bindings.stores)]
-        if self._quota is not None:
-            starts.append(self._quota.start)
-        for start in starts:
-            for warning in await start():
-                self._observe(Observation(Signal.STORE_WARNING, fields={"warning": warning}))
+        self.drain: Drain = Drain(
+            settings,
+            self.drain_state,
+            streams=lambda: list(self.streams.values()),
+            busy=self._busy,
+            changed=self.one_ended,
+            give_up=self._give_up,
+            cut_viewers=lambda: self.viewer_registry.cut_all("drained"),
+            observe=observe,
+        )
+        self.health: HealthCheck = HealthCheck(
+            settings,
+            self.clock,
+            tasks=self.tasks,
+            drain=self.drain_state,
+            streams=self.streams,
+            viewers=self.viewer_registry,
+            readiness=self.readiness,
+            saving=self.saving,
+            reservations=self.reservations,
+        )
 
     def supervise(self) -> None:
-        """Run what runs for as long as the process lives."""
-        self._tasks.supervise("writer", self.writer.run)
-        self._tasks.supervise("breaker", self.breaker.run)
-        self._tasks.supervise("readiness", self.readiness.run)
-        self._tasks.supervise("leases", self.leases.run)
-        self._tasks.supervise("watchdog", self.watchdog.run)
-        self._tasks.supervise("viewers", self.viewer_reports.run)
-        self._tasks.supervise("presence", self.viewer_registry.presence.run)
+        """Run the parts that run for as long as the process lives."""
+        supervise = self.tasks.supervise
+        supervise("writer", self.writer.run)
+        supervise("breaker", self.breaker.run)
+        supervise("readiness", lambda: self.readiness.run(on_probe=self.health.check))
+        supervise("leases", self.leases.run)
+        supervise("watchdog", self.watchdog.run)
+        supervise("viewers", self.viewer_reports.run)
+        supervise("presence", self.viewer_registry.presence.run)
         if self.reservations.store is not None:
-            self._tasks.supervise("renewals", self.reservations.run)
+            supervise("renewals", self.reservations.run)
 
-    async def close_stores(self, *, keep_streams: bool = False) -> None:
-        """After everything that uses them. One that fails to close does not keep the next from it. `keep_streams`
-        leaves the stream store open, for others that use it."""
-        try:
-            if not keep_streams:
-                await self._store.aclose()
-        finally:
-            closes = [messages.aclose for messages in self._bindings.stores]
-            if self._quota is not None:
-                closes.append(self._quota.aclose)
-            for aclose in closes:
-                try:
-                    await aclose()
-                except Exception as exc:  # noqa: BLE001 -- a host's store may raise what it likes
-                    self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+    def _busy(self) -> bool:
+        """Whether the drain has anything to wait for."""
+        streams = self.streams or self.capacity.opening or self.tasks.adopted
+        work = self.saving.under_way or self.settlements.under_way or self.steps_in_doubt.under_way
+        return bool(streams or work)
+
+    def _give_up(self) -> None:
+        """Stop what still retries."""
+        self.breaker.release()
+        self.saving.give_up()
+        self.settlements.give_up()

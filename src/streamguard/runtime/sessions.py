@@ -20,7 +20,9 @@ from ..stores.registrations import StopReply
 from ..stores.store import StreamStore
 from ..values import START, Position, SessionKey, StreamRef, StreamState
 from ..wire import protocol_named
-from .opening.admission import Admission
+from .opening.end_wait import EndWait
+from .opening.eviction import Eviction
+from .producing.live_streams import LiveStreams
 from .producing.stream import LiveStream
 from .versions import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 from .viewing.resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
@@ -50,7 +52,7 @@ WHATEVER_RUNS: Final = Meant()
 class Sessions:
     """Answers about sessions. Every method raises `FaultError` with `store_unavailable` when the store does not answer.
 
-    `reads` reads logs; `local` finds the streams of a session that this process produces.
+    `reads` reads logs; `streams` are those that this process produces.
     """
 
     def __init__(
@@ -58,18 +60,20 @@ class Sessions:
         store: StreamStore,
         breaker: Breaker,
         settings: Settings,
-        admission: Admission,
+        eviction: Eviction,
+        end_wait: EndWait,
         *,
         reads: LogReads,
-        local: Callable[[SessionKey], list[LiveStream]],
+        streams: LiveStreams,
         correct_record: Callable[[StreamMeta], None],
     ) -> None:
         self._store = store
         self._breaker = breaker
         self._settings = settings
-        self._admission = admission
+        self._eviction = eviction
+        self._end_wait = end_wait
         self._reads = reads
-        self._local = local
+        self._local = streams.of_session
         self._correct_record = correct_record
 
     async def resume(self, key: SessionKey, cursor: Cursor | None) -> Resumed | Nothing:
@@ -151,7 +155,7 @@ class Sessions:
             if current is not None:
                 # The stop is on record: a worker of the later version that finds the stream keeps it.
                 check_protocol(current, Phase.REQUEST)
-                await self._admission.take_over(current, stopped=True)
+                await self._eviction.take_over(current, stopped=True)
         told = [stream for stream in self._local(key) if stream.ref == meta.ref and not stream.finalising]
         if told:  # no need to wait until the store tells its own writer
             _stopped(told)
@@ -221,8 +225,8 @@ class Sessions:
                     continue
                 if meta.lease_seconds <= 0:
                     check_protocol(meta, Phase.REQUEST)
-                    await self._admission.take_over(meta, stopped=True)
-                if not await self._admission.wait_sealed(meta.ref, patience, closed=True):
+                    await self._eviction.take_over(meta, stopped=True)
+                if not await self._end_wait.until_closed(meta.ref, patience):
                     raise self._undrained(key)
         settings = self._settings
         longest = max(longest_stream_seconds or 0.0, settings.max_stream_seconds)

@@ -423,7 +423,7 @@ async def test_a_session_of_somebody_else_is_not_found(somebodys: Somebody) -> N
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         assert b"because" not in answer.content
         assert "x-should-retry" not in answer.headers
-        assert not somebodys.guard._running()._streams
+        assert not somebodys.guard._running().streams
         again = await client.post("/chat?id=s")
     assert again.status_code == 404
     assert somebodys.messages.calls["append"] == 0
@@ -472,7 +472,7 @@ async def test_a_store_that_has_no_say_is_not_waited_for(somebodys: Somebody, wh
         while not somebodys.asked:
             assert not request.done()
             await asyncio.sleep(0)
-        stream = next(iter(guard._running()._streams.values()))
+        stream = next(iter(guard._running().streams.values()))
         assert stream.backlog.budget.session_deadline.left_seconds > 0  # it was not waited out
         messages.let_go("open_session")
         await request
@@ -512,7 +512,7 @@ async def test_a_request_cancelled_while_the_store_is_asked_leaves_no_stream(som
     messages.hold("open_session")
     async with calling(somebodys.app, guard) as client:
         request = asyncio.create_task(client.post("/chat?id=s", headers={"Idempotency-Key": "k"}))
-        streams = guard._running()._streams
+        streams = guard._running().streams
         while not any(stream.log.registered for stream in streams.values()):
             await asyncio.sleep(0)
         stream = next(iter(streams.values()))

@@ -180,7 +180,7 @@ async def test_of_a_stream_that_ends_otherwise(
         if items is silent:
             await answer.read(3)
             # It comes back while its stream waits for it, as a call with a timeout of its own does.
-            (stream,) = rig.guard._running().local(SessionKey("ann", "s"))
+            (stream,) = rig.guard._running().streams.of_session(SessionKey("ann", "s"))
             await wait_until_async(lambda: stream.early_end is not None, description="its stream is cancelled")
             rig.go.set()
         await answer.rest()

@@ -173,7 +173,7 @@ async def test_a_client_that_leaves_is_not_seen_by_the_producer(
         await wait_until_async(
             lambda: not guard._running().viewer_registry.viewers, description="the client's viewer is gone"
         )
-        (stream,) = guard._running()._streams.values()
+        (stream,) = guard._running().streams.values()
         watched.gate.open()
         await stream.ended()
         assert stream.seal is not None
@@ -294,7 +294,7 @@ async def test_a_body_is_whole_although_its_client_has_left(build: Build) -> Non
         await wait_until_async(
             lambda: not guard._running().viewer_registry.viewers, description="the client's viewer is gone"
         )
-        (stream,) = guard._running()._streams.values()
+        (stream,) = guard._running().streams.values()
         gate.open()
         await stream.ended()
     assert got == [body]
@@ -336,8 +336,8 @@ async def test_what_a_client_that_left_never_sent_cannot_be_read() -> None:
     async with serving(site.app) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(upload_head(f"{site.path}?s=s", 1_000) + b"half")
-        await wait_until_async(lambda: bool(guard._running()._streams), description="the stream has begun")
-        (stream,) = guard._running()._streams.values()
+        await wait_until_async(lambda: bool(guard._running().streams), description="the stream has begun")
+        (stream,) = guard._running().streams.values()
         await stream.first(10)
         writer.close()
         await asyncio.wait_for(stream.ended(), 10)

@@ -203,7 +203,7 @@ async def test_the_answer_is_413_within_the_limit(
         headers["Content-Length"] = str(10_486 * len(PIECE))
     async with calling(counting, guard) as client:
         answer = await client.post("/chat", content=endless(), headers=headers)
-        assert not guard._running()._streams
+        assert not guard._running().streams
     assert (answer.status_code, code_of(answer)) == (413, "payload_too_large")
     assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
     assert counting.taken <= LIMIT + len(PIECE)

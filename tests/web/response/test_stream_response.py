@@ -116,7 +116,7 @@ async def test_a_client_that_leaves_does_not_end_the_stream() -> None:
             lambda: not guard._context.limits.viewers.count,
             description="the viewer of the client that left is gone",
         )
-        assert len(guard._running()._streams) == 1
+        assert len(guard._running().streams) == 1
         gate.open()
         async with open_sse(port, "/api/chat/s/stream", headers=USER) as second:
             assert ui_text(await second.read_rest()) == "one two"
@@ -168,7 +168,7 @@ async def test_a_server_that_cancels_requests_gives_them_no_clean_end_and_stream
     ):
         await stream.read_events(3)
         store = guard._running().store
-        (live,) = guard._running()._streams.values()
+        (live,) = guard._running().streams.values()
         server.stop()
         rest = await stream.read_rest()
         ended_with_terminal = any(event.data == "[DONE]" for event in rest)

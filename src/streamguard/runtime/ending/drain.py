@@ -11,6 +11,7 @@ from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
 from ...settings import Settings
 from ...values import Outcome
+from ..drain_state import DrainPhase, DrainState
 from ..producing.stream import LiveStream
 from ..request import Ending
 
@@ -28,6 +29,7 @@ class Drain:
     def __init__(
         self,
         settings: Settings,
+        state: DrainState,
         *,
         streams: Callable[[], list[LiveStream]],
         busy: Callable[[], bool],
@@ -40,6 +42,7 @@ class Drain:
 
         Args:
             settings: how long to wait.
+            state: is moved on from phase to phase, for those that ask.
             streams: gives the streams that have not ended.
             busy: whether anything is under way that should end first: a stream, an admission, a retried save.
             changed: set whenever `busy` may have changed.
@@ -48,6 +51,7 @@ class Drain:
             observe: is told when the drain begins and ends.
         """
         self._settings = settings
+        self._state = state
         self._streams = streams
         self._busy = busy
         self._changed = changed
@@ -56,13 +60,6 @@ class Drain:
         self._observe = observe
         self._task: asyncio.Task[None] | None = None
         self._hurried = False
-        self.given_up: bool = False
-        """Whether retries should end."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether nothing more is admitted."""
-        return self._task is not None
 
     def begin(self, *, hurried: bool = False) -> asyncio.Task[None]:
         """Begin, if it has not begun. `hurried` shortens it to `development_drain_seconds`, also one that has begun."""
@@ -70,6 +67,7 @@ class Drain:
             self._hurried = True
             self._changed.set()
         if self._task is None:
+            self._state.phase = DrainPhase.DRAINING
             self._task = asyncio.get_running_loop().create_task(self._run(), name="streamguard-drain")
         return self._task
 
@@ -96,7 +94,7 @@ class Drain:
         for stream in self._streams():
             stream.cancel(Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN)))
         await self._wait_until_idle(self._finish_seconds)
-        self.given_up = True
+        self._state.phase = DrainPhase.GIVEN_UP
         self._give_up()
         for stream in self._streams():
             if stream.backlog.unacked and not stream.finished:

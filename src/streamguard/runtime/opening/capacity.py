@@ -1,13 +1,15 @@
-"""How many streams one process may have, and who needs a place among them."""
+"""How many streams one process may have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Observer, Signal
+from ..producing.live_streams import LiveStreams
 from ..request import StreamRequest
 from ..versions import RETRY_AFTER_SECONDS
 
@@ -15,22 +17,31 @@ __all__ = ["Capacity"]
 
 
 class Capacity:
-    """The places of one process. `streams` says how many are taken."""
+    """Counts the streams of a process, and the requests that may become one, against its limit."""
 
-    def __init__(self, limit: int, *, streams: Callable[[], int], observe: Observer) -> None:
+    def __init__(self, limit: int, streams: LiveStreams, *, observe: Observer) -> None:
         self._limit = limit
         self._streams = streams
         self._observe = observe
         self.opening: int = 0
-        """Admissions under way; each may come to a stream."""
+        """Requests being admitted; each may become a stream."""
 
     @property
     def full(self) -> bool:
-        """Whether there is no place for one more stream."""
-        return self._streams() + self.opening >= self._limit
+        """Whether there is no capacity for one more stream."""
+        return len(self._streams) + self.opening >= self._limit
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While entered, one more request is being admitted."""
+        self.opening += 1
+        try:
+            yield
+        finally:
+            self.opening -= 1
 
     def check(self) -> None:
-        """Whether one more stream may be opened.
+        """Refuse if there is no capacity for one more stream.
 
         Raises:
             FaultError: `limit_streams`, 503.
@@ -43,7 +54,7 @@ class Capacity:
             raise FaultError(fault)
 
     def check_for(self, request: StreamRequest) -> None:
-        """As `check`, and what is raised names the request, and is observed."""
+        """As `check`; the fault names the request, and observers are told."""
         try:
             self.check()
         except FaultError as exc:

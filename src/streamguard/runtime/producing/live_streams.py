@@ -6,6 +6,7 @@ from collections.abc import ValuesView
 from typing import TypeVar
 
 from ...values import SessionKey, StreamRef
+from ..viewing.feed import Feed
 from .stream import LiveStream
 
 __all__ = ["LiveStreams"]
@@ -47,6 +48,19 @@ class LiveStreams:
     def of_owner(self, owner: str) -> list[LiveStream]:
         """An owner's streams, oldest first."""
         return list(self._by_owner.get(owner, {}).values())
+
+    def running_of(self, owner: str) -> int:
+        """How many of an owner's streams have not finished."""
+        return sum(1 for stream in self.of_owner(owner) if not stream.finished)
+
+    def owns(self, ref: StreamRef) -> bool:
+        """Whether this process is the stream's writer, as far as it knows."""
+        return self.feed_of(ref) is not None
+
+    def feed_of(self, ref: StreamRef) -> Feed | None:
+        """The feed of a stream that this process writes; None for any other."""
+        stream = self._all.get(ref)
+        return None if stream is None or stream.superseded else stream.feed
 
     def values(self) -> ValuesView[LiveStream]:
         """All streams, oldest first."""

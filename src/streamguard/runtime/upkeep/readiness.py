@@ -36,14 +36,11 @@ class Readiness:
         settings: Settings,
         *,
         observe: Callable[[Observation], None],
-        looked: Callable[[], object],
     ) -> None:
         self._store = store
         self._breaker = breaker
         self._settings = settings
         self._observe = observe
-        self._looked = looked
-        """Called after each look."""
         self._failures = 0
         self._lacks: tuple[str, ...] = ()
         breaker.when_closed(self._is_back)
@@ -67,14 +64,14 @@ class Readiness:
         if self._failures:
             self._failures = FAILURES
 
-    async def run(self) -> None:
-        """Look until cancelled."""
+    async def run(self, *, on_probe: Callable[[], object]) -> None:
+        """Probe until cancelled; `on_probe` is called after each probe."""
         while True:
             seconds = self._settings.readiness_probe_seconds / (AGAIN if self._failures else 1)
             await asyncio.sleep(seconds * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 -- no secret
             if not self._breaker.open:
                 await self.look()
-            self._looked()
+            on_probe()
 
     async def look(self) -> None:
         """Ask the store once."""

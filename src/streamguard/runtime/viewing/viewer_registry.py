@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 
@@ -48,6 +48,10 @@ class ViewerRegistry:
         self.viewers: set[Viewer] = set()
         self.presence: Presence = Presence(store, settings)
         """Tells the writers of the streams that are followed here that they have viewers."""
+
+    def all(self) -> Collection[Viewer]:
+        """The viewers that are open. Copy it to keep it across an await."""
+        return self.viewers
 
     def resume(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of any stream, after event `after`: of this process's own feed if it has one."""

@@ -49,7 +49,7 @@ class Admission:
         ids.set_cookie = identity.set_cookie
         has_key = has_idempotency_key(request)
         if options.on_conflict == "reject" and not has_key:  # every other request may get a stream that there is
-            context.runtime.room.check()
+            context.runtime.capacity.check()
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
         exchange_of(request.scope).headers = ids.headers()

@@ -132,7 +132,7 @@ async def _found(runtime: Runtime, request: StreamRequest, key: RequestKey | Non
 
 async def _session_of_equal_request(runtime: Runtime, request: StreamRequest, cursor: Cursor) -> SessionKey | None:
     """The session of the cursor's stream, if an equal request started it; None otherwise."""
-    meta = await runtime.admission.budget().asked(lambda: runtime.store.meta(StreamRef(request.key, cursor.stream_id)))
+    meta = await runtime.budget().asked(lambda: runtime.store.meta(StreamRef(request.key, cursor.stream_id)))
     equal = meta is not None and bool(request.fingerprint) and meta.fingerprint == request.fingerprint
     return request.key if equal else None
 
@@ -141,7 +141,7 @@ async def _session_of_key(
     runtime: Runtime, request: StreamRequest, key: RequestKey, cursor: Cursor
 ) -> SessionKey | None:
     """The session of the cursor's stream, if that stream is the answer to the key; None otherwise."""
-    store, owner, budget = runtime.store, request.key.owner, runtime.admission.budget()
+    store, owner, budget = runtime.store, request.key.owner, runtime.budget()
     mine = RequestClaim(StreamRef(request.key, new_stream_id()), key.fingerprint)
     seconds = min(key.ttl_seconds, key.attempt_seconds)
     standing = await budget.asked(lambda: store.claim_request(owner, key.name, mine, ttl_seconds=seconds))

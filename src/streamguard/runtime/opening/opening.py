@@ -1,0 +1,91 @@
+"""Opening a stream: what a process checks before and after it admits a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...errors import FaultError
+from ...faults import Fault, FaultCode, Severity
+from ...saving.service import Saving
+from ...stores.budget import Budget
+from ...stores.records import StreamMeta
+from ...values import Outcome
+from ..drain_state import DrainState
+from ..observers import Observers
+from ..producing.live_streams import LiveStreams
+from ..producing.stream import LiveStream
+from ..request import Ending, StreamRequest
+from ..stream_tasks import StreamTasks
+from .admission import Admission
+from .capacity import Capacity
+from .user_messages import begin_user_messages
+
+__all__ = ["Opening"]
+
+
+class Opening:
+    """Opens streams while the process has capacity and does not drain. `changed` is called after each request."""
+
+    def __init__(
+        self,
+        streams: LiveStreams,
+        capacity: Capacity,
+        admission: Admission,
+        saving: Saving,
+        stream_tasks: StreamTasks,
+        *,
+        drain: DrainState,
+        observe: Observers,
+        changed: Callable[[], None],
+    ) -> None:
+        self._streams = streams
+        self._capacity = capacity
+        self._admission = admission
+        self._saving = saving
+        self._stream_tasks = stream_tasks
+        self._drain = drain
+        self._observe = observe
+        self._changed = changed
+
+    async def open(self, request: StreamRequest, budget: Budget) -> LiveStream | StreamMeta:
+        """A new stream, registered or degraded; or, under `join`, the running stream of an equal request.
+
+        Raises:
+            FaultError: `shutting_down`, `limit_streams` (429 for the owner, 503 for the process), `conflict_active`, or
+                `store_unavailable`.
+        """
+        refusal = self._refusal(request)
+        if refusal is not None:
+            raise refusal
+        if self._capacity.full and not await self._admission.needs_no_capacity(request, budget):
+            self._capacity.check_for(request)
+        try:
+            with self._capacity.held():
+                opened = await self._admission.open(request, budget)
+                if isinstance(opened, StreamMeta):
+                    return opened
+                self._streams[opened.ref] = opened
+                begin_user_messages(self._saving, opened)
+        finally:
+            self._changed()
+        self._observe.opened(opened)
+        if opened.stopped:  # after its request arrived, and before it was registered
+            opened.cancel(Ending(Outcome.STOPPED, None))
+        refusal = self._refusal(request)  # the drain may have begun while this stream was being registered
+        if refusal is not None:
+            self._stream_tasks.end_soon(opened, Ending(Outcome.INTERRUPTED, refusal.fault))
+            raise refusal
+        return opened
+
+    def _refusal(self, request: StreamRequest) -> FaultError | None:
+        """`shutting_down` once the drain has begun; None before."""
+        if not self._drain.begun:
+            return None
+        fault = Fault.of(
+            FaultCode.SHUTTING_DOWN,
+            severity=Severity.ERROR,
+            retry_after_seconds=1,
+            session_id=request.key.session_id,
+            request_id=request.request_id,
+        )
+        return FaultError(fault)
