@@ -205,8 +205,8 @@ class Assembly:
             self.capacity,
             admission,
             self.saving,
-            self.stream_tasks,
             drain=self.drain_state,
+            end_soon=self.stream_tasks.end_soon,
             observe=observe,
             changed=changed,
         )

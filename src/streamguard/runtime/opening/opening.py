@@ -15,7 +15,6 @@ from ..observers import Observers
 from ..producing.live_streams import LiveStreams
 from ..producing.stream import LiveStream
 from ..request import Ending, StreamRequest
-from ..stream_tasks import StreamTasks
 from .admission import Admission
 from .capacity import Capacity
 from .user_messages import begin_user_messages
@@ -24,7 +23,10 @@ __all__ = ["Opening"]
 
 
 class Opening:
-    """Opens streams while the process has capacity and does not drain. `changed` is called after each request."""
+    """Opens streams while the process has capacity and does not drain.
+
+    `end_soon` ends a stream that has no producer, in the background; `changed` is called after each request.
+    """
 
     def __init__(
         self,
@@ -32,9 +34,9 @@ class Opening:
         capacity: Capacity,
         admission: Admission,
         saving: Saving,
-        stream_tasks: StreamTasks,
         *,
         drain: DrainState,
+        end_soon: Callable[[LiveStream, Ending], None],
         observe: Observers,
         changed: Callable[[], None],
     ) -> None:
@@ -42,8 +44,8 @@ class Opening:
         self._capacity = capacity
         self._admission = admission
         self._saving = saving
-        self._stream_tasks = stream_tasks
         self._drain = drain
+        self._end_soon = end_soon
         self._observe = observe
         self._changed = changed
 
@@ -73,7 +75,7 @@ class Opening:
             opened.cancel(Ending(Outcome.STOPPED, None))
         refusal = self._refusal(request)  # the drain may have begun while this stream was being registered
         if refusal is not None:
-            self._stream_tasks.end_soon(opened, Ending(Outcome.INTERRUPTED, refusal.fault))
+            self._end_soon(opened, Ending(Outcome.INTERRUPTED, refusal.fault))
             raise refusal
         return opened
 

@@ -11,14 +11,11 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...faults import Fault
 from ...values import EventKind, Position
 from ...wire.base import WireProtocol
-
-if TYPE_CHECKING:
-    from .viewer import Viewer
 
 __all__ = ["EVENT_BYTES", "Feed", "FeedMode"]
 
@@ -111,7 +108,8 @@ class Feed:
         """The feed has ended, and its last visible event is the stream's own end."""
         self.end_fault: Fault | None = None
         """Why viewers are cut, when the feed ended incomplete."""
-        self.viewers: set[Viewer] = set()
+        self.viewers: set[object] = set()
+        """The viewers that read it, here."""
         self.watched_at: float = -math.inf
         """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
         self._listeners: tuple[Callable[[], None], ...] = ()

@@ -15,13 +15,12 @@ from ...retrying import Backoff
 from ...values import Event, EventKind, Position, StreamRef
 from ...wire.base import WireProtocol
 from ...wire.sse import KEEP_ALIVE
-from .feed import CHUNK_BYTES
+from .feed import CHUNK_BYTES, Feed
 from .log_events import LOG_UNREADABLE, is_tombstone
 from .resume import why_broken
 
 if TYPE_CHECKING:
     from ...stores.log_reads import LogReads
-    from .feed import Feed
 
 __all__ = ["Viewer", "ViewerCutError"]
 
