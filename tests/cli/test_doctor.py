@@ -14,7 +14,7 @@ from streamguard.cli.checks import Finding, Verdict, check_clock, check_server
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys
 from streamguard.stores.redis.server_facts import Clock, RedisInspector, ServerFacts
-from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import begin, fresh_key
 
 from ..harness.redis import RedisServer
@@ -258,10 +258,10 @@ async def test_streams_that_nobody_ends_are_told_of(
 
 
 async def test_dead_letters_and_overdue_saves_are_told_of(store: RedisStore, redis_url: str) -> None:
-    await owing(store, due=-1_000.0)
+    await enqueued(store, due=-1_000.0)
     done = ran("doctor", redis_url, "--json")
     assert (verdicts(done)["outbox"], values(done, "outbox")) == ("warning", {"dead": 0, "owed": 1, "overdue": 1})
-    await store.dead_letter(await owing(store), reason="r", ttl_seconds=60)
+    await store.dead_letter(await enqueued(store), reason="r", ttl_seconds=60)
     done = ran("doctor", redis_url, "--json")
     assert (verdicts(done)["outbox"], values(done, "outbox")) == ("warning", {"dead": 1, "owed": 1, "overdue": 1})
     assert "1 dead letter:" in detail(done, "outbox")

@@ -15,7 +15,7 @@ from streamguard.saving.supersession import Supersession
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
-from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import (
     closing,
     fresh_key,
@@ -37,14 +37,14 @@ QUESTION = Message(
 
 
 async def dead(store: RedisStore) -> StreamRef:
-    ref = await owing(store, payload=write_payload([QUESTION]))
+    ref = await enqueued(store, payload=write_payload([QUESTION]))
     await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=600)
     await store.dead_letter(ref, reason="too_often", ttl_seconds=600)
     return ref
 
 
 async def test_dead_letters_are_listed_before_what_is_still_tried(store: RedisStore, redis_url: str) -> None:
-    waiting, buried = await owing(store, due=3_600), [await dead(store) for _ in range(2)]
+    waiting, buried = await enqueued(store, due=3_600), [await dead(store) for _ in range(2)]
     done = ran("outbox", "list", redis_url)
     assert done.code == 1
     ids = [row.split()[0] for row in done.rows[1:-1]]
@@ -76,7 +76,7 @@ async def test_an_empty_outbox_is_fine(redis_url: str) -> None:
 
 
 async def test_a_listing_is_bounded_and_goes_on_where_it_ended(store: RedisStore, redis_url: str) -> None:
-    refs = sorted([(await owing(store, due=60)).stream_id for _ in range(5)])
+    refs = sorted([(await enqueued(store, due=60)).stream_id for _ in range(5)])
     first = ran("outbox", "list", redis_url, "--limit", "3", "--json").json
     assert ([entry["stream_id"] for entry in first["entries"]], first["more"]) == (refs[:3], True)
     rest = ran("outbox", "list", redis_url, "--limit", "3", "--after", refs[2], "--json").json
@@ -101,19 +101,19 @@ async def test_an_entry_is_shown_without_what_was_said(store: RedisStore, redis_
 
 
 async def test_a_payload_of_another_version_is_told_of(store: RedisStore, redis_url: str) -> None:
-    ref = await owing(store, payload=b'{"v":99}', due=60)
+    ref = await enqueued(store, payload=b'{"v":99}', due=60)
     done = ran("outbox", "show", redis_url, ref.stream_id)
     assert "before    cannot be read by this version" in done.out
     assert "kind      due in " in done.out
     assert ran("outbox", "show", redis_url, ref.stream_id, "--json").json["messages"] is None
-    ref = await owing(store, payload=write_payload([]), due=60)
+    ref = await enqueued(store, payload=write_payload([]), due=60)
     assert "before" not in ran("outbox", "show", redis_url, ref.stream_id).out
 
 
 async def test_what_an_owed_save_replaces_is_told(store: RedisStore, redis_url: str) -> None:
     for start, says in (("q\x1b[31m", "q\\x1b[31m"), (None, "(the last answer)")):
         supersession = Supersession(Revision(start, None))
-        ref = await owing(
+        ref = await enqueued(
             store,
             payload=write_payload([QUESTION], supersession=supersession, superseding_id=QUESTION.message_id),
             due=60,
@@ -122,12 +122,12 @@ async def test_what_an_owed_save_replaces_is_told(store: RedisStore, redis_url: 
         assert f"replaces  the history from message {says} on" in done.out
         told = ran("outbox", "show", redis_url, ref.stream_id, "--json").json
         assert told["supersedes"] == {"start": start, "with": QUESTION.message_id}
-    ref = await owing(store, payload=write_payload([QUESTION]), due=60)
+    ref = await enqueued(store, payload=write_payload([QUESTION]), due=60)
     assert ran("outbox", "show", redis_url, ref.stream_id, "--json").json["supersedes"] is None
 
 
 async def test_what_owes_nothing_is_not_found(store: RedisStore, redis_url: str) -> None:
-    await owing(store)
+    await enqueued(store)
     missing = unknown_ref().stream_id
     for stream_id in (missing, "0" * 24, "f" * 24):
         done = ran("outbox", "show", redis_url, stream_id)
@@ -161,7 +161,7 @@ async def test_dead_letters_are_replayed(store: RedisStore, redis_url: str) -> N
 async def test_a_save_that_is_replayed_is_pending_again(store: RedisStore, redis_url: str) -> None:
     """Not where none is owed: nobody would ever say what came of it."""
     payloads = write_payload([]), add_settlement(None, None), b'{"v":99}'
-    saves, settles, unreadable = [await owing(store, payload=payload) for payload in payloads]
+    saves, settles, unreadable = [await enqueued(store, payload=payload) for payload in payloads]
     for ref in (settles, unreadable):
         await store.update_meta(ref, persisted=Persisted.NO)
     for ref in (saves, settles, unreadable):
@@ -173,14 +173,14 @@ async def test_a_save_that_is_replayed_is_pending_again(store: RedisStore, redis
 
 
 async def test_replaying_what_is_still_tried_changes_nothing(store: RedisStore, redis_url: str) -> None:
-    ref = await owing(store, due=600)
+    ref = await enqueued(store, due=600)
     assert ran("outbox", "replay", redis_url, ref.stream_id).code == 0
     (owed,) = await store.outbox_entries(dead=False, limit=10)
     assert owed.due_seconds > 500
 
 
 async def test_saves_are_discarded_once_that_is_confirmed(store: RedisStore, redis_url: str) -> None:
-    buried, living = await dead(store), await owing(store, due=60)
+    buried, living = await dead(store), await enqueued(store, due=60)
     arguments = ("outbox", "discard", redis_url, buried.stream_id, living.stream_id)
     for says in ("n\n", "\n", ""):
         done = ran(*arguments, says=says)
@@ -202,7 +202,7 @@ async def test_saves_are_discarded_once_that_is_confirmed(store: RedisStore, red
 
 
 async def test_every_dead_letter_is_discarded_when_asked(store: RedisStore, redis_url: str) -> None:
-    buried, living = await dead(store), await owing(store, due=60)
+    buried, living = await dead(store), await enqueued(store, due=60)
     done = ran("outbox", "discard", redis_url, "--all", "--yes", "--keep", "1000", "--json")
     assert done.json == {"discarded": [buried.stream_id], "not_found": []}
     assert [entry.ref for entry in await store.outbox_entries(dead=False, limit=10)] == [living]
@@ -220,7 +220,7 @@ async def test_a_discarded_stream_is_kept_for_as_long_as_said(store: RedisStore,
 
 async def test_an_entry_is_found_among_many_by_its_streams_id() -> None:
     store = MemoryStore()
-    refs = [await owing(store) for _ in range(450)]
+    refs = [await enqueued(store) for _ in range(450)]
     for ref in refs[::3]:
         await store.dead_letter(ref, reason="r", ttl_seconds=60)
     for ref in refs[:20]:
@@ -237,7 +237,7 @@ async def test_an_entry_is_found_among_many_by_its_streams_id() -> None:
 @pytest.mark.parametrize("stream_id", ["0" * 24, "0" * 23 + "1", "f" * 24, "1" + "0" * 23])
 async def test_the_ends_of_the_range_are_found(stream_id: str) -> None:
     store = MemoryStore()
-    await owing(store)
+    await enqueued(store)
     ref = StreamRef(fresh_key(), stream_id)
     await try_register(store, replace(new_stream(), ref=ref))
     await seal(store, ref)

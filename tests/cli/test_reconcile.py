@@ -17,7 +17,7 @@ from streamguard import Anonymous, ConfigurationError, Settings, StreamGuard
 from streamguard.quota import RedisQuotaStore
 from streamguard.stores import RedisClient
 from streamguard.stores.redis import RedisStore
-from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 
 from ..apps.counting import LIMIT
@@ -197,7 +197,7 @@ async def test_it_goes_on_until_it_is_told(server: RedisServer, place: Place) ->
 
 
 async def test_what_this_application_cannot_do_is_left(store: RedisStore, redis_url: str, tmp_path: Path) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     where = module(
         tmp_path,
         f"""

@@ -21,7 +21,7 @@ import pytest
 from streamguard.stores.records import Seal
 from streamguard.stores.redis import RedisStore
 from streamguard.telemetry.safety import short_hash
-from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import begin, end, epoch_of, losing, new_stream, put, seal, tombstone
 from streamguard.values import Outcome, SessionKey, Usage
 
@@ -234,7 +234,7 @@ async def test_a_session_is_shown(shared_redis: RedisServer, worker: Worker, wai
 
 
 async def test_a_sessions_streams_come_latest_first_with_what_is_owed(store: RedisStore, redis_url: str) -> None:
-    debt = await owing(store, due=3600.0)
+    debt = await enqueued(store, due=3600.0)
     key = debt.key
     lost = new_stream(key)
     await store.declare_lost(losing(lost, terminal=tombstone()))

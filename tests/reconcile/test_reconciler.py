@@ -20,7 +20,7 @@ from streamguard.stores.appends import Append
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import NewStream, Partition, Seal
 from streamguard.stores.store import StreamStore
-from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import epoch_of, registered, try_register
 from streamguard.values import EventKind, Outcome, SessionKey, StreamRef, new_message_id, new_stream_id
 
@@ -152,8 +152,8 @@ async def test_an_orphan_in_nobodys_share_is_found(memory: MemoryStore) -> None:
 async def test_what_a_round_says(memory: MemoryStore) -> None:
     messages = Messages()
     messages.down = True
-    owing = quick(save_total_seconds=0.05, save_visible_seconds=0.2, outbox_retry_seconds=0.001)
-    async with working(memory, owing, bindings=saving_to(messages)) as worker:
+    owed_soon = quick(save_total_seconds=0.05, save_visible_seconds=0.2, outbox_retry_seconds=0.001)
+    async with working(memory, owed_soon, bindings=saving_to(messages)) as worker:
         owed = (await worker.start(saying("a"))).ref
         await worker.idle()
         orphans_left = await leave(memory, 2, binding="unknown")
@@ -195,7 +195,7 @@ async def test_what_a_dry_run_says_of_each(memory: MemoryStore) -> None:
     (foreign,) = await leave(memory, 1, protocol="of-tomorrow")
     await memory.request_stop(stopped)
     await memory.seal(decided, epoch_of(decided), Seal(Outcome.COMPLETED, 1))
-    strange, unsaved = [await owing(memory, payload=b'{"v":1,"user_messages":[]}') for _ in range(2)]
+    strange, unsaved = [await enqueued(memory, payload=b'{"v":1,"user_messages":[]}') for _ in range(2)]
     for ref, binding in ((strange, "elsewhere"), (unsaved, "chat")):
         entry = memory._tables.streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
         entry.new = replace(entry.new, binding=binding)

@@ -23,62 +23,62 @@ class PromiseBrokenError(AssertionError):
 class OutboxPromises:
     """The history of one store's outbox so far."""
 
-    _entered: set[StreamRef] = field(default_factory=set)
+    _enqueued: set[StreamRef] = field(default_factory=set)
     """Streams with an entry, whether they owe anything or not."""
-    _owing: set[StreamRef] = field(default_factory=set)
+    _owed: set[StreamRef] = field(default_factory=set)
     """Closed streams with work owed and an entry."""
-    _discharged: set[StreamRef] = field(default_factory=set)
+    _completed: set[StreamRef] = field(default_factory=set)
     _held: set[StreamRef] = field(default_factory=set)
     """Claimed, by a claim that outlasts the example."""
-    _buried: set[StreamRef] = field(default_factory=set)
+    _dead: set[StreamRef] = field(default_factory=set)
     _recorded: set[StreamRef] = field(default_factory=set)
     """Streams that had a record after the last step."""
     _requests: dict[tuple[str, str], RequestClaim] = field(default_factory=dict)
 
-    def entered(self, ref: StreamRef) -> None:
+    def enqueued(self, ref: StreamRef) -> None:
         """`enqueue` was answered."""
         if ref in self._recorded:
-            self._entered.add(ref)
+            self._enqueued.add(ref)
 
     def closed(self, ref: StreamRef, status: Status, owed: bytes | None) -> None:
         """A close with that payload was answered."""
-        if status is Status.OK and owed is not None and ref in self._entered:
-            self._owing.add(ref)
+        if status is Status.OK and owed is not None and ref in self._enqueued:
+            self._owed.add(ref)
 
     def claimed(self, claims: Collection[OutboxEntry], *, lasting: bool) -> None:
         """These were claimed, until after the example's end if `lasting`."""
         refs = [owed.ref for owed in claims]
         if len(set(refs)) < len(refs) or self._held & set(refs):
             raise PromiseBrokenError("claim", "somebody else holds the claim on an entry given")
-        if self._discharged & set(refs):
-            raise PromiseBrokenError("discharged", "an entry that was discharged was given again")
-        if self._buried & set(refs):
-            raise PromiseBrokenError("buried", "a dead letter was given")
+        if self._completed & set(refs):
+            raise PromiseBrokenError("completed", "an entry that was completed was given again")
+        if self._dead & set(refs):
+            raise PromiseBrokenError("dead_letter", "a dead letter was given")
         if lasting:
             self._held |= set(refs)
 
-    def postponed(self, ref: StreamRef, status: Status) -> None:
+    def retried_later(self, ref: StreamRef, status: Status) -> None:
         """`retry_later` was answered."""
         if status is Status.OK:
             self._held.discard(ref)
 
-    def buried(self, ref: StreamRef, status: Status) -> None:
+    def dead_lettered(self, ref: StreamRef, status: Status) -> None:
         """`dead_letter` was answered."""
         if status is Status.OK:
             self._held.discard(ref)
-            self._buried.add(ref)
+            self._dead.add(ref)
 
-    def revived(self, ref: StreamRef, status: Status) -> None:
+    def requeued(self, ref: StreamRef, status: Status) -> None:
         """`requeue` was answered."""
         if status is Status.OK:
-            self._buried.discard(ref)
+            self._dead.discard(ref)
 
-    def discharged(self, ref: StreamRef, status: Status, *, closed: bool) -> None:
+    def completed(self, ref: StreamRef, status: Status, *, closed: bool) -> None:
         """`complete` of a stream that was closed, or not, was answered."""
         if status is Status.OK and closed:
-            for refs in (self._owing, self._held, self._buried):
+            for refs in (self._owed, self._held, self._dead):
                 refs.discard(ref)
-            self._discharged.add(ref)
+            self._completed.add(ref)
 
     def requested(self, owner: str, request_key: str, standing: RequestClaim, *, expected: RequestClaim | None) -> None:
         """A request was claimed, and this claim stands. None expires within an example."""
@@ -98,13 +98,13 @@ class OutboxPromises:
     def observed(self, owed: Mapping[StreamRef, OutboxEntry], recorded: Collection[StreamRef]) -> None:
         """This is what is owed, and which streams have a record, after a step."""
         self._recorded = set(recorded)
-        for refs in (self._entered, self._owing, self._discharged, self._held, self._buried):
+        for refs in (self._enqueued, self._owed, self._completed, self._held, self._dead):
             refs &= self._recorded
         if not owed.keys() <= self._recorded:
             raise PromiseBrokenError("gone", "something is owed for a stream without a record")
-        if self._discharged & owed.keys():
-            raise PromiseBrokenError("discharged", "an entry that was discharged is listed again")
-        if not owed.keys() >= self._owing:
-            raise PromiseBrokenError("owed", f"{self._owing - owed.keys()} owe work that is not listed")
-        if any(owed[ref].dead is not (ref in self._buried) for ref in self._owing):
-            raise PromiseBrokenError("buried", "an entry is listed among the wrong ones")
+        if self._completed & owed.keys():
+            raise PromiseBrokenError("completed", "an entry that was completed is listed again")
+        if not owed.keys() >= self._owed:
+            raise PromiseBrokenError("owed", f"{self._owed - owed.keys()} owe work that is not listed")
+        if any(owed[ref].dead is not (ref in self._dead) for ref in self._owed):
+            raise PromiseBrokenError("dead_letter", "an entry is listed among the wrong ones")

@@ -38,11 +38,11 @@ class OutboxTwins(Twins):
     @some_stream
     @rule(which=WHICH, due=WHEN)
     def enqueue(self, which: int, due: float) -> None:
-        self.do_owe(self.pick(which).ref, due)
+        self.do_enqueue(self.pick(which).ref, due)
 
-    def do_owe(self, ref: StreamRef, due: float) -> None:
+    def do_enqueue(self, ref: StreamRef, due: float) -> None:
         self.step(lambda store: store.enqueue(ref, due_seconds=due), waits=due == TINY)
-        self.promises.outbox.entered(ref)
+        self.promises.outbox.enqueued(ref)
         self.after(waits=due == TINY)
 
     @some_open_stream
@@ -51,7 +51,7 @@ class OutboxTwins(Twins):
         """The whole end at once, with work left over; perhaps a worker came by between entry and close."""
         ref = self.open_streams()[which % len(self.open_streams())]
         self.do_seal(ref, 0, Outcome.COMPLETED, 0)
-        self.do_owe(ref, due)
+        self.do_enqueue(ref, due)
         if claimed_early:
             self.do_claim(TINY)
         self.do_close(self.a_close(ref, 0, Outcome.COMPLETED, 1, b"owed"))
@@ -87,34 +87,34 @@ class OutboxTwins(Twins):
     @some_closed_stream
     @rule(which=WHICH, due=WHEN, reason=st.sampled_from(["timeout", "é"]), count=st.booleans())
     def retry_later(self, which: int, due: float, reason: str, count: bool) -> None:
-        self.do_postpone(self.pick_closed(which), due, reason, count=count)
+        self.do_retry_later(self.pick_closed(which), due, reason, count=count)
 
-    def do_postpone(self, ref: StreamRef, due: float, reason: str, *, count: bool) -> None:
+    def do_retry_later(self, ref: StreamRef, due: float, reason: str, *, count: bool) -> None:
         status = self.step(
             lambda store: store.retry_later(ref, due_seconds=due, reason=reason, ttl_seconds=HOUR, count=count),
             waits=due == TINY,
         )
-        self.promises.outbox.postponed(ref, status)
+        self.promises.outbox.retried_later(ref, status)
         self.after(waits=due == TINY)
 
     @some_closed_stream
     @rule(which=WHICH)
     def dead_letter(self, which: int) -> None:
-        self.do_bury(self.pick_closed(which))
+        self.do_dead_letter(self.pick_closed(which))
 
-    def do_bury(self, ref: StreamRef) -> None:
+    def do_dead_letter(self, ref: StreamRef) -> None:
         status = self.step(lambda store: store.dead_letter(ref, reason="too_often", ttl_seconds=HOUR))
-        self.promises.outbox.buried(ref, status)
+        self.promises.outbox.dead_lettered(ref, status)
         self.after()
 
     @some_closed_stream
     @rule(which=WHICH)
     def requeue(self, which: int) -> None:
-        self.do_revive(self.pick_closed(which))
+        self.do_requeue(self.pick_closed(which))
 
-    def do_revive(self, ref: StreamRef) -> None:
+    def do_requeue(self, ref: StreamRef) -> None:
         status = self.step(lambda store: store.requeue(ref))
-        self.promises.outbox.revived(ref, status)
+        self.promises.outbox.requeued(ref, status)
         self.after()
 
     @some_closed_stream
@@ -125,9 +125,9 @@ class OutboxTwins(Twins):
         retention=st.sampled_from([HOUR, HOUR, TINY]),
     )
     def complete(self, which: int, persisted: Persisted | None, quota: QuotaState | None, retention: float) -> None:
-        self.do_discharge(self.pick_closed(which), persisted, quota, retention)
+        self.do_complete(self.pick_closed(which), persisted, quota, retention)
 
-    def do_discharge(
+    def do_complete(
         self, ref: StreamRef, persisted: Persisted | None, quota: QuotaState | None, retention: float
     ) -> None:
         closed = ref in self.closed_streams()
@@ -136,7 +136,7 @@ class OutboxTwins(Twins):
             lambda store: store.complete(ref, persisted=persisted, quota=quota, retention_seconds=retention),
             waits=waits,
         )
-        self.promises.outbox.discharged(ref, status, closed=closed)
+        self.promises.outbox.completed(ref, status, closed=closed)
         self.after(waits=waits)
         if waits:
             self.last = None
@@ -164,15 +164,15 @@ class OutboxTwins(Twins):
         for step in then.split():
             match step:
                 case "enqueue":
-                    self.do_owe(ref, TINY)
+                    self.do_enqueue(ref, TINY)
                 case "retry_later":
-                    self.do_postpone(ref, TINY, "late", count=True)
+                    self.do_retry_later(ref, TINY, "late", count=True)
                 case "dead_letter":
-                    self.do_bury(ref)
+                    self.do_dead_letter(ref)
                 case "requeue":
-                    self.do_revive(ref)
+                    self.do_requeue(ref)
                 case _:
-                    self.do_discharge(ref, None, None, HOUR)
+                    self.do_complete(ref, None, None, HOUR)
         self.do_claim(HOUR)
 
     # -- later requests --------------------------------------------------------------------------------------------

@@ -277,7 +277,7 @@ class Twins(TwinStores):
                 self.do_seal(ref, 0, Outcome.INTERRUPTED, 0)
                 self.do_close(self.a_close(ref, -1, Outcome.COMPLETED, 1, None))
             case _:
-                self.do_lose(self.named(ref), -1, Outcome.COMPLETED, HOUR, True)
+                self.do_declare_lost(self.named(ref), -1, Outcome.COMPLETED, HOUR, True)
 
     @some_open_stream
     @rule(which=WHICH)
@@ -394,13 +394,13 @@ class Twins(TwinStores):
     @some_stream
     @rule(which=WHICH, epoch=EPOCH, outcome=OUTCOME, lease=LEASE, ends=st.booleans())
     def declare_lost(self, which: int, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
-        self.do_lose(self.pick(which), epoch, outcome, lease, ends)
+        self.do_declare_lost(self.pick(which), epoch, outcome, lease, ends)
 
     @rule(session=SESSION, age=AGE, lease=LEASE, ends=st.booleans())
     def lose_what_was_never_registered(self, session: int, age: float, lease: float, ends: bool) -> None:
-        self.do_lose(self.conceive(session, age), 0, Outcome.COMPLETED, lease, ends)
+        self.do_declare_lost(self.conceive(session, age), 0, Outcome.COMPLETED, lease, ends)
 
-    def do_lose(self, new: NewStream, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
+    def do_declare_lost(self, new: NewStream, epoch: int, outcome: Outcome, lease: float, ends: bool) -> None:
         terminal = self.terminal(outcome, lost=True) if ends else None
         meta = self.meta(new.ref)
         untold = meta is None or epoch > 0

@@ -102,7 +102,7 @@ BROKEN = {
         "if state ~= 'o' or lost ~= '0' or last_writer then return FENCED end",
     ),
     "nobody is told of a withdrawal": Broken(
-        Suite.test_watchers_are_told_of_a_withdrawal, "withdraw", "publish_change(meta_key, 0)", ""
+        Suite.test_subscribers_are_told_of_a_withdrawal, "withdraw", "publish_change(meta_key, 0)", ""
     ),
     "a stream is closed under another seal of the same outcome": Broken(
         Suite.test_one_step_closes_only_under_the_seal_that_stands,

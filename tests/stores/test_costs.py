@@ -168,7 +168,7 @@ async def test_the_memory_store_forgets_who_wrote_what_expired() -> None:
     assert session.writers == {}
 
 
-async def owing(store: RedisStore, *, due_seconds: float) -> StreamRef:
+async def enqueued(store: RedisStore, *, due_seconds: float) -> StreamRef:
     """A closed stream that owes a save."""
     ref = await begin(store)
     await seal(store, ref)
@@ -178,9 +178,9 @@ async def owing(store: RedisStore, *, due_seconds: float) -> StreamRef:
 
 
 async def test_a_dry_run_looks_at_no_more_of_the_outbox_than_it_tells_of(counting: Counting) -> None:
-    due = [await owing(counting.store, due_seconds=-60.0 + number) for number in range(5)]
+    due = [await enqueued(counting.store, due_seconds=-60.0 + number) for number in range(5)]
     for _ in range(300):
-        await owing(counting.store, due_seconds=600.0)
+        await enqueued(counting.store, due_seconds=600.0)
     counting.begin()
     assert [owed.ref for owed in await counting.store.peek_due(limit=3)] == due[:3]
     assert counting.reads() <= 16 + 3

@@ -13,7 +13,7 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import RequestClaim
 from streamguard.stores.store import StreamStore
 from streamguard.testing import StreamStoreSuite
-from streamguard.testing._stream_store.outbox import owing
+from streamguard.testing._stream_store.outbox import enqueued
 from streamguard.testing._stream_store.steps import Hints, begin, data, end, epoch_of, log, payloads, put
 from streamguard.values import EventKind, SessionKey, StreamRef
 
@@ -113,13 +113,13 @@ async def test_a_forgotten_log_is_freed(clock: Clock, ended: str) -> None:
 
 async def test_what_is_owed_is_kept_whatever_its_size_until_it_is_given_up() -> None:
     store = MemoryStore(max_bytes=100_000)
-    refs = [await owing(store, payload=b"x" * 50_000) for _ in range(5)]
+    refs = [await enqueued(store, payload=b"x" * 50_000) for _ in range(5)]
     assert {owed.ref for owed in await store.claim_due(limit=10, claim_seconds=60)} == set(refs)
     await store.dead_letter(refs[0], reason="r", ttl_seconds=60)
     await store.complete(refs[1], retention_seconds=60)
     await store.dead_letter(refs[2], reason="r", ttl_seconds=60)
     await store.requeue(refs[2])
-    await owing(store, payload=b"x" * 50_000)
+    await enqueued(store, payload=b"x" * 50_000)
     assert [await store.meta(ref) is None for ref in refs] == [True, True, False, False, False]
     assert await store.outbox_entries(dead=True, limit=10) == []
 
@@ -150,7 +150,7 @@ async def test_nobody_is_called_inside_a_step() -> None:
         await hints.until(bool, description="the append's hint")
 
 
-async def test_a_hint_under_way_does_not_reach_a_watcher_that_left() -> None:
+async def test_a_hint_under_way_does_not_reach_a_subscriber_that_left() -> None:
     store = MemoryStore()
     ref, hints = await begin(store), Hints()
     async with store.subscribe(ref, hints):
@@ -160,7 +160,7 @@ async def test_a_hint_under_way_does_not_reach_a_watcher_that_left() -> None:
     assert hints.seen == []
 
 
-async def test_what_a_watcher_is_told_does_not_change_afterwards() -> None:
+async def test_what_a_subscriber_is_told_does_not_change_afterwards() -> None:
     store = MemoryStore()
     ref, hints = await begin(store), Hints()
     batch = data(b"a")

@@ -299,7 +299,7 @@ async def test_a_log_with_a_hole_is_read_up_to_it_and_no_further(
             await store.read(ref, Position(epoch_of(ref), last), max_bytes=1000)
 
 
-async def test_nothing_is_published_unless_someone_watches(own_redis: Callable[[], RedisServer]) -> None:
+async def test_nothing_is_published_without_subscribers(own_redis: Callable[[], RedisServer]) -> None:
     server = own_redis()
     store = RedisStore(server.url)
 

@@ -15,7 +15,7 @@ from streamguard.stores.damage import RecordKind, Unreadable
 from streamguard.stores.records import OutboxEntry, Partition, RequestClaim, Status
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.redis.keys import Keys, encode_member
-from streamguard.testing._stream_store.outbox import claimed, listed, owing
+from streamguard.testing._stream_store.outbox import claimed, enqueued, listed
 from streamguard.testing._stream_store.steps import begin, closing, end, epoch_of, meta, seal
 from streamguard.values import Persisted, SessionKey, StreamRef
 
@@ -63,7 +63,7 @@ def index(redis_server: RedisServer, redis_database: int) -> Index:
 
 
 async def test_every_key_has_a_ttl_after_each_step(store: RedisStore, check: Callable[[str], None]) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     check("owe and close")
     await claimed(store, ref)
     check("claim_due")
@@ -104,23 +104,23 @@ async def test_the_index_outlives_what_is_owed(store: RedisStore, index: Index) 
         assert index.lives_ms(ref) / 1000 > MONTH, step
 
 
-async def test_nothing_is_left_of_what_was_discharged_or_erased(store: RedisStore, index: Index) -> None:
-    discharged, erased, dead = [await owing(store) for _ in range(3)]
+async def test_nothing_is_left_of_what_was_completed_or_erased(store: RedisStore, index: Index) -> None:
+    completed, erased, dead = [await enqueued(store) for _ in range(3)]
     await store.dead_letter(dead, reason="r", ttl_seconds=60)
     assert index.size() == 3
-    await store.retry_later(discharged, due_seconds=0, reason="r", ttl_seconds=60)
-    await store.complete(discharged, persisted=Persisted.YES, retention_seconds=60)
+    await store.retry_later(completed, due_seconds=0, reason="r", ttl_seconds=60)
+    await store.complete(completed, persisted=Persisted.YES, retention_seconds=60)
     await store.erase(erased.key, mark_seconds=60)
     await store.erase(dead.key, mark_seconds=60)
     await store.ping()  # after what was posted
     assert index.size() == 0
-    record = index.client.hgetall(KEYS.stream(discharged).meta)
+    record = index.client.hgetall(KEYS.stream(completed).meta)
     assert not {b"j", b"ja", b"jr", b"jd"} & record.keys()
-    assert 0 < index.client.pttl(KEYS.stream(discharged).log) <= 60_000
+    assert 0 < index.client.pttl(KEYS.stream(completed).log) <= 60_000
 
 
 async def test_dead_letters_leave_the_index_when_their_records_expire(store: RedisStore, index: Index) -> None:
-    gone, kept = await owing(store), await owing(store)
+    gone, kept = await enqueued(store), await enqueued(store)
     await store.dead_letter(gone, reason="r", ttl_seconds=0.05)
     await store.dead_letter(kept, reason="r", ttl_seconds=60)
 
@@ -134,7 +134,7 @@ async def test_dead_letters_leave_the_index_when_their_records_expire(store: Red
 
 
 async def test_a_claim_reads_no_more_than_it_may_give(store: RedisStore, index: Index) -> None:
-    refs = [await owing(store) for _ in range(5)]
+    refs = [await enqueued(store) for _ in range(5)]
     before = {ref: index.score(ref) for ref in refs}
     (owed,) = await store.claim_due(limit=1, claim_seconds=60)
     assert [ref for ref in refs if index.score(ref) != before[ref]] == [owed.ref]
@@ -148,7 +148,7 @@ async def test_an_account_limited_to_the_documented_commands_suffices(own_redis:
     server.client().execute_command(*rule.replace("<password>", "secret").split())  # type: ignore[no-untyped-call] # redis-py
     store = RedisStore(f"redis://streamguard:secret@127.0.0.1:{server.port}", command_seconds=5)
     try:
-        ref = await owing(store)
+        ref = await enqueued(store)
         assert len(await claimed(store, ref)) == 1
         assert await store.retry_later(ref, due_seconds=60, reason="r", ttl_seconds=60) is Status.OK
         assert await listed(store, ref) is not None
@@ -168,10 +168,10 @@ async def test_an_account_limited_to_the_documented_commands_suffices(own_redis:
 # -- steps cut off half way -------------------------------------------------------------------------------------------
 
 
-async def test_a_postponement_cut_off_before_the_index_leaves_the_claim(
+async def test_a_retry_cut_off_before_the_index_leaves_the_claim(
     store: RedisStore, proxy: FaultProxy, index: Index
 ) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     await claimed(store, ref, seconds=60)
     until = index.score(ref)
     proxy.lose_request(b"\r\ndue\r\n")
@@ -183,10 +183,10 @@ async def test_a_postponement_cut_off_before_the_index_leaves_the_claim(
     assert (owed.attempts, owed.reason) == (2, "timeout")  # at least the failed ones
 
 
-async def test_a_burial_cut_off_before_the_index_is_completed_by_whoever_comes(
+async def test_a_dead_letter_cut_off_before_the_index_is_completed_by_the_next_worker(
     store: RedisStore, proxy: FaultProxy, index: Index
 ) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     proxy.lose_request(b"\r\ndead\r\n")
     with pytest.raises(StoreUnavailableError):
         await store.dead_letter(ref, reason="too_often", ttl_seconds=60)
@@ -198,8 +198,8 @@ async def test_a_burial_cut_off_before_the_index_is_completed_by_whoever_comes(
     assert (dead.attempts, dead.reason) == (1, "too_often")
 
 
-async def test_a_revival_cut_off_before_the_index_can_be_repeated(store: RedisStore, proxy: FaultProxy) -> None:
-    ref = await owing(store)
+async def test_a_requeue_cut_off_before_the_index_can_be_repeated(store: RedisStore, proxy: FaultProxy) -> None:
+    ref = await enqueued(store)
     await store.dead_letter(ref, reason="too_often", ttl_seconds=60)
     proxy.lose_request(b"\r\ndue\r\n")
     with pytest.raises(StoreUnavailableError):
@@ -212,10 +212,10 @@ async def test_a_revival_cut_off_before_the_index_can_be_repeated(store: RedisSt
     assert len(await claimed(store, ref)) == 1
 
 
-async def test_a_discharge_cut_off_before_the_index_is_completed_by_whoever_comes(
+async def test_a_completion_cut_off_before_the_index_is_done_by_the_next_worker(
     store: RedisStore, proxy: FaultProxy, index: Index
 ) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     proxy.lose_request(b"ZREM")
     assert await store.complete(ref, retention_seconds=60) is Status.OK
     assert await listed(store, ref) is None
@@ -225,7 +225,7 @@ async def test_a_discharge_cut_off_before_the_index_is_completed_by_whoever_come
 
 
 async def test_a_claim_whose_reply_was_lost_comes_up_again(store: RedisStore, proxy: FaultProxy) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     proxy.lose_reply(b"\r\n123\r\n")
     with pytest.raises(StoreUnavailableError):
         await store.claim_due(limit=10, claim_seconds=0.123)
@@ -233,7 +233,7 @@ async def test_a_claim_whose_reply_was_lost_comes_up_again(store: RedisStore, pr
     assert len(await wait_until_async(again, description="the claim has run out")) == 1
 
 
-async def test_entering_and_discharging_are_repeated_without_harm(store: RedisStore, proxy: FaultProxy) -> None:
+async def test_enqueueing_and_completing_are_repeated_without_harm(store: RedisStore, proxy: FaultProxy) -> None:
     ref = await begin(store)
     await seal(store, ref)
     proxy.lose_reply(encode_member(ref))
@@ -264,7 +264,7 @@ async def test_a_request_claim_whose_reply_was_lost_is_the_callers(store: RedisS
 
 
 async def test_an_entry_nobody_can_read_holds_up_no_other(store: RedisStore, index: Index) -> None:
-    damaged, of_another_type, good = [await owing(store) for _ in range(3)]
+    damaged, of_another_type, good = [await enqueued(store) for _ in range(3)]
     index.client.hset(KEYS.stream(damaged).meta, "ja", "many")
     index.client.delete(KEYS.stream(of_another_type).meta)
     index.client.set(KEYS.stream(of_another_type).meta, "text", ex=60)
@@ -285,7 +285,7 @@ async def test_an_entry_nobody_can_read_holds_up_no_other(store: RedisStore, ind
 
 
 async def test_an_attempt_at_a_count_that_is_none_counts_from_nothing(store: RedisStore, index: Index) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     index.client.hset(KEYS.stream(ref).meta, "ja", "many")
     assert await store.retry_later(ref, due_seconds=0, reason="r", ttl_seconds=60) is Status.OK
     (owed,) = await store.outbox_entries(dead=False, limit=10)
@@ -315,7 +315,7 @@ async def test_an_index_of_another_type_is_begun_anew(store: RedisStore, index: 
 
 
 async def test_work_of_a_later_version_is_left_to_it(store: RedisStore, index: Index) -> None:
-    ref = await owing(store)
+    ref = await enqueued(store)
     before = index.score(ref)
     index.client.hset(KEYS.stream(ref).meta, "v", "2")
     record = index.client.hgetall(KEYS.stream(ref).meta)
@@ -380,7 +380,7 @@ async def test_an_erased_session_is_named_nowhere(store: RedisStore, index: Inde
 
 async def test_a_long_listing_is_complete_and_in_order(store: RedisStore, index: Index) -> None:
     """Longer than one reply of a scan, and than what is confirmed at once."""
-    ref = await owing(store)
+    ref = await enqueued(store)
     record = index.client.dump(KEYS.stream(ref).meta)
     assert record is not None
     shard = KEYS.outbox_shard(ref)

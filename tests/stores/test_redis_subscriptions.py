@@ -62,7 +62,7 @@ async def test_a_hint_of_large_events_says_only_that_there_are_some(store: Redis
     assert len(event.data) == 1_048_577
 
 
-async def test_only_the_right_stream_and_kind_of_watcher_is_told(store: RedisStore, remote: RedisStore) -> None:
+async def test_only_the_right_stream_and_kind_of_subscriber_is_told(store: RedisStore, remote: RedisStore) -> None:
     ref, other = await begin(store), await begin(store)
     everything, control, elsewhere = Hints(), Hints(), Hints()
     async with (
@@ -97,7 +97,7 @@ async def test_a_lost_connection_is_repaired_by_an_empty_hint(
         assert EMPTY not in hints[2].seen
 
 
-async def test_after_a_long_outage_old_and_new_watchers_are_served(
+async def test_after_a_long_outage_old_and_new_subscribers_are_served(
     store: RedisStore, remote: RedisStore, proxy: FaultProxy
 ) -> None:
     ref, old, new = await begin(store), Hints(), Hints()
@@ -198,7 +198,7 @@ async def test_a_cancelled_entry_leaves_nothing_behind(
     assert hints.seen == []
 
 
-async def test_a_watcher_that_raises_costs_the_others_nothing(store: RedisStore) -> None:
+async def test_a_subscriber_that_raises_costs_the_others_nothing(store: RedisStore) -> None:
     ref, hints = await begin(store), Hints()
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))

@@ -115,7 +115,7 @@ async def test_who_waits_for_a_client_that_is_closed_hears_of_that(redis_client:
 
 
 @pytest.mark.parametrize("name", ["_take", "_subscribe"])
-async def test_watchers_outlive_the_end_of_their_reader(
+async def test_subscribers_outlive_the_end_of_their_reader(
     redis_url: str, failing: Failing, told: list[object], name: str
 ) -> None:
     """Who watches is sent to the log, as after any other loss of the connection; then hints come again."""
@@ -139,7 +139,7 @@ async def test_watchers_outlive_the_end_of_their_reader(
         await store.aclose()
 
 
-async def test_who_enters_a_watch_hears_of_the_readers_end_at_once(
+async def test_a_new_subscriber_hears_of_the_readers_end_at_once(
     redis_url: str, failing: Failing, told: list[object]
 ) -> None:
     store = RedisStore(redis_url, command_seconds=30)

@@ -219,18 +219,18 @@ end
         frozenset({"owed"}),
         (Rules.end_owing, Rules.claim),
     ),
-    "burying loses the payload": Bug(
+    "a dead letter loses its payload": Bug(
         "dead_letter",
         "redis.call('HSET', meta_key, 'jd', 1, 'jr', reason)",
         "redis.call('HSET', meta_key, 'jd', 1, 'jr', reason) redis.call('HDEL', meta_key, 'j')",
         frozenset({"owed"}),
         (Rules.end_owing, Rules.dead_letter),
     ),
-    "what is discharged stays owed": Bug(
+    "what is completed stays owed": Bug(
         "complete",
         "'j', 'ja', 'jr', 'jd'",
         "'ja', 'jr', 'jd'",
-        frozenset({"discharged"}),
+        frozenset({"completed"}),
         (Rules.end_owing, Rules.complete, Rules.enqueue, Rules.claim),
     ),
     "a dead letter is tried again": Bug(

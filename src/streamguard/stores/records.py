@@ -346,7 +346,7 @@ class OutboxEntry:
     reason: str | None
     """Why the last attempt failed: a short code, never a driver's text."""
     dead: bool
-    """Given up; only an operator revives it."""
+    """Given up; only an operator requeues it."""
 
 
 class ClaimState(StrEnum):

@@ -100,7 +100,7 @@ class LeaseClauses(Clauses):
 
     # -- taking --------------------------------------------------------------------------------------------------------
 
-    async def test_a_running_lease_is_not_taken(self, store: StreamStore) -> None:
+    async def test_a_running_lease_is_not_taken_over(self, store: StreamStore) -> None:
         ref = await begin(store)
         reply = await take(store, ref, lease=60)
         assert reply.status is Status.LEASED
@@ -108,14 +108,14 @@ class LeaseClauses(Clauses):
         assert reply.meta.ref == ref
         assert (await meta(store, ref)).epoch == epoch_of(ref)
 
-    async def test_force_takes_a_running_lease(self, store: StreamStore) -> None:
+    async def test_force_takes_over_a_running_lease(self, store: StreamStore) -> None:
         ref = await begin(store)
         reply = await take(store, ref, lease=60, force=True)
         assert reply.status is Status.OK
         assert reply.meta is not None
         assert reply.meta.epoch == epoch_of(ref, 2)
 
-    async def test_taking_from_another_epoch_than_expected_is_fenced(self, store: StreamStore) -> None:
+    async def test_taking_over_from_another_epoch_than_expected_is_fenced(self, store: StreamStore) -> None:
         ref = await begin(store)
         assert (await take(store, ref, lease=60, expected=2, force=True)).status is Status.FENCED
         assert (await meta(store, ref)).epoch == epoch_of(ref)
@@ -123,7 +123,7 @@ class LeaseClauses(Clauses):
         assert (await take(store, ref, lease=60, expected=1, force=True)).status is Status.FENCED
         assert (await meta(store, ref)).epoch == epoch_of(ref, 2)
 
-    async def test_of_many_that_race_to_take_one_wins(self, store: StreamStore) -> None:
+    async def test_of_many_that_race_to_take_over_one_wins(self, store: StreamStore) -> None:
         for _ in range(5):
             ref = await begin(store)
             takes = [take(store, ref, lease=60, expected=1, force=True) for _ in range(5)]
@@ -148,7 +148,7 @@ class LeaseClauses(Clauses):
         assert (await store.close(closing(ref, b"stale", epoch=1))).status is Status.FENCED
         assert (await meta(store, ref)).last_seq == 2
 
-    async def test_a_sealed_stream_is_taken_and_closed(self, store: StreamStore) -> None:
+    async def test_a_sealed_stream_is_taken_over_and_closed(self, store: StreamStore) -> None:
         ref = await begin(store, lease=self.short_seconds)
         await seal(store, ref)
         await self.advance(self.short_seconds * 1.5)
@@ -159,7 +159,7 @@ class LeaseClauses(Clauses):
         assert reply.meta.seal == a_seal()
         assert (await store.close(closing(ref, epoch=2))).status is Status.OK
 
-    async def test_a_closed_stream_is_not_taken(self, store: StreamStore) -> None:
+    async def test_a_closed_stream_is_not_taken_over(self, store: StreamStore) -> None:
         ref = await begin(store)
         await end(store, ref)
         reply = await take(store, ref, lease=60, force=True)
@@ -167,7 +167,7 @@ class LeaseClauses(Clauses):
         assert reply.meta is not None
         assert (reply.meta.state, reply.meta.epoch) == (StreamState.CLOSED, epoch_of(ref))
 
-    async def test_an_unknown_stream_is_not_taken(self, store: StreamStore) -> None:
+    async def test_an_unknown_stream_is_not_taken_over(self, store: StreamStore) -> None:
         ref = unknown_ref()
         assert await take(store, ref, lease=60, force=True) == (Status.GONE, None)
         assert await store.meta(ref) is None

@@ -27,7 +27,7 @@ PLENTY = 100_000
 PAYLOAD = b'{"save":"\x00\xff"}'
 
 
-async def owing(
+async def enqueued(
     store: StreamStore, *, due: float = 0.0, payload: bytes = PAYLOAD, retention: float = LONG_SECONDS
 ) -> StreamRef:
     """A closed stream with work owed, due in `due` seconds."""
@@ -51,7 +51,7 @@ class OutboxClauses(Clauses):
     # -- claiming ------------------------------------------------------------------------------------------------------
 
     async def test_what_is_owed_is_claimed_when_due_with_its_payload(self, store: StreamStore) -> None:
-        ref = await owing(store, due=self.short_seconds)
+        ref = await enqueued(store, due=self.short_seconds)
         assert await claimed(store, ref) == []
         await self.advance(self.short_seconds * 1.5)
         (owed,) = await claimed(store, ref)
@@ -59,7 +59,7 @@ class OutboxClauses(Clauses):
         assert LONG_SECONDS / 2 < owed.due_seconds <= LONG_SECONDS + ROUNDING_SECONDS
 
     async def test_a_claimed_entry_is_given_to_nobody_else_until_the_claim_ends(self, store: StreamStore) -> None:
-        ref = await owing(store)
+        ref = await enqueued(store)
         assert len(await claimed(store, ref, seconds=self.short_seconds)) == 1
         assert await claimed(store, ref) == []
         await self.advance(self.short_seconds * 1.5)
@@ -67,7 +67,7 @@ class OutboxClauses(Clauses):
         assert await claimed(store, ref) == []
 
     async def test_of_many_that_claim_at_once_each_entry_goes_to_one(self, store: StreamStore) -> None:
-        refs = [await owing(store) for _ in range(12)]
+        refs = [await enqueued(store) for _ in range(12)]
         await self.advance(self.short_seconds / 4)
         batches = await asyncio.gather(*(claimed(store, *refs) for _ in range(4)))
         given = [owed.ref for batch in batches for owed in batch]
@@ -77,14 +77,14 @@ class OutboxClauses(Clauses):
         assert sorted(ref.stream_id for ref in given) == sorted(ref.stream_id for ref in refs)
 
     async def test_the_oldest_are_claimed_first(self, store: StreamStore) -> None:
-        third = await owing(store, due=self.short_seconds)
-        first = await owing(store, due=self.short_seconds / 4)
-        second = await owing(store, due=self.short_seconds / 2)
+        third = await enqueued(store, due=self.short_seconds)
+        first = await enqueued(store, due=self.short_seconds / 4)
+        second = await enqueued(store, due=self.short_seconds / 2)
         await self.advance(self.short_seconds * 1.5)
         assert [owed.ref for owed in await claimed(store, first, second, third)] == [first, second, third]
 
     async def test_no_more_are_claimed_than_asked_and_the_others_stay_due(self, store: StreamStore) -> None:
-        refs = {await owing(store) for _ in range(5)}
+        refs = {await enqueued(store) for _ in range(5)}
         await self.advance(self.short_seconds / 4)
         assert await store.claim_due(limit=0, claim_seconds=60) == []
         batch = await store.claim_due(limit=2, claim_seconds=LONG_SECONDS)
@@ -97,15 +97,15 @@ class OutboxClauses(Clauses):
             await store.enqueue(await begin(store), due_seconds=0)
             await store.enqueue(unknown_ref(), due_seconds=0)
         await self.advance(self.short_seconds / 4)
-        ref = await owing(store)
+        ref = await enqueued(store)
         await self.advance(self.short_seconds / 4)
         found: list[StreamRef] = []
         while batch := await store.claim_due(limit=1, claim_seconds=LONG_SECONDS):
             found += [owed.ref for owed in batch]
         assert ref in found
 
-    async def test_owing_again_ends_no_claim(self, store: StreamStore) -> None:
-        ref = await owing(store)
+    async def test_enqueueing_again_ends_no_claim(self, store: StreamStore) -> None:
+        ref = await enqueued(store)
         assert len(await claimed(store, ref)) == 1
         await store.enqueue(ref, due_seconds=0)
         await self.advance(self.short_seconds / 4)
@@ -113,8 +113,8 @@ class OutboxClauses(Clauses):
 
     # -- trying again ------------------------------------------------------------------------------------------------
 
-    async def test_a_postponed_entry_comes_back_with_its_failures(self, store: StreamStore) -> None:
-        ref = await owing(store)
+    async def test_a_retried_entry_comes_back_with_its_failures(self, store: StreamStore) -> None:
+        ref = await enqueued(store)
         assert len(await claimed(store, ref)) == 1
         wait = self.short_seconds
         assert await store.retry_later(ref, due_seconds=wait, reason="timeout é", ttl_seconds=60) is Status.OK
@@ -129,17 +129,17 @@ class OutboxClauses(Clauses):
         (owed,) = await claimed(store, ref)
         assert (owed.attempts, owed.reason) == (1, "no_binding")
 
-    async def test_postponing_renews_the_life_of_its_stream(self, store: StreamStore) -> None:
-        ref = await owing(store, retention=self.short_seconds)
+    async def test_a_retry_renews_the_life_of_its_stream(self, store: StreamStore) -> None:
+        ref = await enqueued(store, retention=self.short_seconds)
         assert await store.retry_later(ref, due_seconds=0, reason="r", ttl_seconds=LONG_SECONDS) is Status.OK
         await self.advance(self.short_seconds * 1.5)
         assert len(await claimed(store, ref)) == 1
         assert (await store.session(ref.key)).last_id == ref.stream_id
         assert [event.seq for event in await store.read(ref, START, max_bytes=1 << 20)] == [1]
 
-    async def test_what_is_left_to_others_is_no_attempt(self, store: StreamStore) -> None:
+    async def test_a_released_claim_is_no_attempt(self, store: StreamStore) -> None:
         """And says for how long everybody has left it, until somebody tries it."""
-        ref = await owing(store)
+        ref = await enqueued(store)
         wait = self.short_seconds
         assert await store.release_claim(ref, due_seconds=wait, reason="unknown") == 0
         assert await claimed(store, ref) == []
@@ -152,15 +152,15 @@ class OutboxClauses(Clauses):
         await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
         assert await store.release_claim(ref, due_seconds=0, reason="unknown") == 0
 
-    async def test_leaving_work_to_others_does_not_keep_its_stream(self, store: StreamStore) -> None:
-        ref = await owing(store, retention=self.short_seconds)
+    async def test_a_released_claim_does_not_keep_its_stream(self, store: StreamStore) -> None:
+        ref = await enqueued(store, retention=self.short_seconds)
         assert await store.release_claim(ref, due_seconds=0, reason="unknown") == 0
         await self.advance(self.short_seconds * 1.5)
         assert await store.release_claim(ref, due_seconds=0, reason="unknown") is None
         assert await claimed(store, ref) == []
 
-    async def test_nothing_is_left_to_others_where_nothing_is_owed(self, store: StreamStore) -> None:
-        running, dead = await begin(store), await owing(store)
+    async def test_no_claim_is_released_where_nothing_is_owed(self, store: StreamStore) -> None:
+        running, dead = await begin(store), await enqueued(store)
         await store.dead_letter(dead, reason="r", ttl_seconds=60)
         for ref in (running, dead, unknown_ref()):
             assert await store.release_claim(ref, due_seconds=0, reason="unknown") is None
@@ -170,7 +170,7 @@ class OutboxClauses(Clauses):
     # -- giving up ---------------------------------------------------------------------------------------------------
 
     async def test_what_is_given_up_is_not_saved_until_it_is_tried_again(self, store: StreamStore) -> None:
-        ref = await owing(store)
+        ref = await enqueued(store)
         assert (await meta(store, ref)).persisted is Persisted.PENDING
         for _ in range(2):
             await store.dead_letter(ref, reason="r", ttl_seconds=60)
@@ -184,7 +184,7 @@ class OutboxClauses(Clauses):
 
     async def test_a_dead_letter_of_something_else_says_nothing_of_a_save(self, store: StreamStore) -> None:
         for persisted in (Persisted.YES, Persisted.NO, Persisted.NOT_ASKED):
-            ref = await owing(store)
+            ref = await enqueued(store)
             await store.update_meta(ref, persisted=persisted)
             await store.dead_letter(ref, reason="r", ttl_seconds=60)
             assert (await meta(store, ref)).persisted is persisted
@@ -193,15 +193,15 @@ class OutboxClauses(Clauses):
 
     # -- the end of it -----------------------------------------------------------------------------------------------
 
-    async def test_a_discharged_stream_is_kept_for_its_retention(self, store: StreamStore) -> None:
-        ref = await owing(store)
+    async def test_a_completed_stream_is_kept_for_its_retention(self, store: StreamStore) -> None:
+        ref = await enqueued(store)
         assert await store.complete(ref, retention_seconds=self.short_seconds) is Status.OK
         record = await meta(store, ref)
         assert (record.persisted, record.quota) == (Persisted.PENDING, QuotaState.SETTLED)
         await self.advance(self.short_seconds * 1.5)
         assert await store.meta(ref) is None
 
-    async def test_a_discharge_before_the_close_leaves_to_it_what_is_owed(self, store: StreamStore) -> None:
+    async def test_completing_before_the_close_leaves_to_it_what_is_owed(self, store: StreamStore) -> None:
         ref = await begin(store)
         await seal(store, ref)
         await store.enqueue(ref, due_seconds=0)

@@ -7,7 +7,7 @@ from ...stores.records import OutboxEntry, Status
 from ...stores.store import StreamStore
 from ...values import Persisted, QuotaState, StreamRef
 from .clauses import Clauses
-from .outbox import PAYLOAD, PLENTY, claimed, listed, owing
+from .outbox import PAYLOAD, PLENTY, claimed, enqueued, listed
 from .steps import (
     LONG_SECONDS,
     ROUNDING_SECONDS,
@@ -53,8 +53,8 @@ class OutboxListingClauses(Clauses):
         assert await claimed(store, *refs) == []
         assert [await listed(store, ref) for ref in refs] == [None] * 3
 
-    async def test_owing_again_moves_the_due_time_only_later(self, store: StreamStore) -> None:
-        ref = await owing(store)
+    async def test_enqueueing_again_moves_the_due_time_only_later(self, store: StreamStore) -> None:
+        ref = await enqueued(store)
         await store.enqueue(ref, due_seconds=LONG_SECONDS)
         assert await claimed(store, ref) == []
         await store.enqueue(ref, due_seconds=0)
@@ -65,8 +65,8 @@ class OutboxListingClauses(Clauses):
         assert LONG_SECONDS / 2 < listing.due_seconds <= LONG_SECONDS + ROUNDING_SECONDS
 
     async def test_what_is_owed_ends_with_its_stream(self, store: StreamStore) -> None:
-        living = await owing(store, retention=self.short_seconds)
-        dead = await owing(store, retention=LONG_SECONDS)
+        living = await enqueued(store, retention=self.short_seconds)
+        dead = await enqueued(store, retention=LONG_SECONDS)
         assert await store.dead_letter(dead, reason="r", ttl_seconds=self.short_seconds) is Status.OK
         await self.advance(self.short_seconds * 1.5)
         assert await listed(store, living) is None
@@ -81,7 +81,7 @@ class OutboxListingClauses(Clauses):
             assert await store.meta(ref) is None
         assert await claimed(store, living, dead) == []
 
-    async def test_nothing_is_postponed_where_nothing_is_owed(self, store: StreamStore) -> None:
+    async def test_nothing_is_retried_where_nothing_is_owed(self, store: StreamStore) -> None:
         running, closed = await begin(store), await begin(store)
         await end(store, closed)
         for ref in (running, closed, unknown_ref()):
@@ -93,7 +93,7 @@ class OutboxListingClauses(Clauses):
             assert await claimed(store, ref) == []
 
     async def test_a_dead_letter_is_kept_and_not_tried_again(self, store: StreamStore) -> None:
-        ref = await owing(store)
+        ref = await enqueued(store)
         await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
         assert await store.dead_letter(ref, reason="too_often", ttl_seconds=60) is Status.OK
         await self.advance(self.short_seconds / 4)
@@ -107,16 +107,16 @@ class OutboxListingClauses(Clauses):
         assert await claimed(store, ref) == []
         assert await listed(store, ref, dead=True) == OutboxEntry(ref, PAYLOAD, 2, 0.0, "too_often", True)
 
-    async def test_a_revived_dead_letter_is_due_at_once(self, store: StreamStore) -> None:
-        ref = await owing(store)
+    async def test_a_requeued_dead_letter_is_due_at_once(self, store: StreamStore) -> None:
+        ref = await enqueued(store)
         await store.dead_letter(ref, reason="too_often", ttl_seconds=60)
         assert await store.requeue(ref) is Status.OK
         assert await listed(store, ref, dead=True) is None
         (owed,) = await claimed(store, ref)
         assert (owed.payload, owed.attempts, owed.reason, owed.dead) == (PAYLOAD, 0, "too_often", False)
 
-    async def test_reviving_what_is_no_dead_letter_ends_no_claim(self, store: StreamStore) -> None:
-        ref = await owing(store)
+    async def test_requeueing_what_is_no_dead_letter_ends_no_claim(self, store: StreamStore) -> None:
+        ref = await enqueued(store)
         await store.retry_later(ref, due_seconds=0, reason="timeout", ttl_seconds=60)
         await self.advance(self.short_seconds / 4)
         assert len(await claimed(store, ref)) == 1
@@ -126,8 +126,8 @@ class OutboxListingClauses(Clauses):
         assert listing is not None
         assert (listing.attempts, listing.reason) == (1, "timeout")
 
-    async def test_a_discharged_entry_is_gone_and_its_stream_says_why(self, store: StreamStore) -> None:
-        living, dead = await owing(store), await owing(store)
+    async def test_a_completed_entry_is_gone_and_its_stream_says_why(self, store: StreamStore) -> None:
+        living, dead = await enqueued(store), await enqueued(store)
         await store.dead_letter(dead, reason="r", ttl_seconds=60)
         for ref in (living, dead):
             for _ in range(2):
@@ -145,7 +145,7 @@ class OutboxListingClauses(Clauses):
             assert await claimed(store, ref) == []
 
     async def test_erasing_a_session_erases_what_it_owes(self, store: StreamStore) -> None:
-        living, dead = await owing(store), await owing(store)
+        living, dead = await enqueued(store), await enqueued(store)
         await store.dead_letter(dead, reason="r", ttl_seconds=60)
         for ref in (living, dead):
             await store.erase(ref.key, mark_seconds=60)
@@ -160,8 +160,8 @@ class OutboxListingClauses(Clauses):
         assert await claimed(store, living, dead) == []
 
     async def test_listings_are_in_order_and_in_pages(self, store: StreamStore) -> None:
-        living = {await owing(store, due=LONG_SECONDS) for _ in range(5)}
-        dead = {await owing(store) for _ in range(5)}
+        living = {await enqueued(store, due=LONG_SECONDS) for _ in range(5)}
+        dead = {await enqueued(store) for _ in range(5)}
         for ref in dead:
             await store.dead_letter(ref, reason="r", ttl_seconds=60)
         for kind, wanted in ((False, living), (True, dead)):
@@ -178,13 +178,13 @@ class OutboxListingClauses(Clauses):
         assert not dead & {owed.ref for owed in await store.outbox_entries(dead=False, limit=PLENTY)}
 
     async def test_a_listing_says_when_and_changes_nothing(self, store: StreamStore) -> None:
-        ref = await owing(store, due=LONG_SECONDS)
+        ref = await enqueued(store, due=LONG_SECONDS)
         for _ in range(2):
             listing = await listed(store, ref)
             assert listing is not None
             assert listing.payload == PAYLOAD
             assert LONG_SECONDS / 2 < listing.due_seconds <= LONG_SECONDS + ROUNDING_SECONDS
-        overdue = await owing(store)
+        overdue = await enqueued(store)
         await self.advance(self.short_seconds)
         listing = await listed(store, overdue)
         assert listing is not None

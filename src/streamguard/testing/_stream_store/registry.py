@@ -285,7 +285,7 @@ class RegistryClauses(Clauses):
         answers = await asyncio.gather(*(try_register(store, new_stream(sibling(key)), limit=3) for _ in range(8)))
         assert sorted(type(answer).__name__ for answer in answers) == ["Full"] * 5 + ["Registered"] * 3
 
-    async def test_a_dismissed_stream_frees_its_slot(self, store: StreamStore) -> None:
+    async def test_a_released_slot_is_free(self, store: StreamStore) -> None:
         ref = await begin(store)
         other = new_stream(sibling(ref.key))
         await store.release_slot(ref.key.owner, other.ref.stream_id)

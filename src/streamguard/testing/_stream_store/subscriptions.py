@@ -27,7 +27,7 @@ from .steps import (
 class SubscriptionClauses(Clauses):
     """What subscribers are told."""
 
-    async def test_a_watcher_is_told_of_appends(self, store: StreamStore) -> None:
+    async def test_a_subscriber_is_told_of_appends(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.subscribe(ref, hints):
             await put(store, ref, 1, b"a", b"b")
@@ -37,7 +37,7 @@ class SubscriptionClauses(Clauses):
             expected = [b"a", b"b", b"c"][hint.first_seq - 1 :]
             assert payloads(hint.events) == expected[: len(hint.events)]
 
-    async def test_every_watcher_is_told_and_only_of_its_stream(self, store: StreamStore) -> None:
+    async def test_every_subscriber_is_told_and_only_of_its_stream(self, store: StreamStore) -> None:
         ref, other = await begin(store), await begin(store)
         first, second, third = Hints(), Hints(), Hints()
         async with store.subscribe(ref, first), store.subscribe(ref, second), store.subscribe(other, third):
@@ -48,7 +48,7 @@ class SubscriptionClauses(Clauses):
         assert b"other" not in [body for hint in first.seen + second.seen for body in payloads(hint.events)]
         assert b"a" not in [body for hint in third.seen for body in payloads(hint.events)]
 
-    async def test_who_watches_then_reads_misses_nothing(self, store: StreamStore) -> None:
+    async def test_subscribing_then_reading_misses_nothing(self, store: StreamStore) -> None:
         ref = await begin(store)
         marks = {seq: asyncio.Event() for seq in (1, 60, 120, 180, 240)}
 
@@ -74,7 +74,7 @@ class SubscriptionClauses(Clauses):
             viewers.append(asyncio.create_task(view()))
         await asyncio.gather(writer, *viewers)
 
-    async def test_a_writer_watches_without_its_appends(self, store: StreamStore) -> None:
+    async def test_a_writer_subscribes_without_its_appends(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.subscribe(ref, hints, data=False):
             await put(store, ref, 1, b"a")
@@ -82,19 +82,19 @@ class SubscriptionClauses(Clauses):
             await hints.until(lambda seen: any(hint.stop_requested for hint in seen), description="the stop")
         assert not [hint for hint in hints.seen if hint.events]
 
-    async def test_a_watcher_is_told_of_a_stop(self, store: StreamStore) -> None:
+    async def test_a_subscriber_is_told_of_a_stop(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.subscribe(ref, hints):
             await store.request_stop(ref)
             await hints.until(lambda seen: any(hint.stop_requested for hint in seen), description="the stop")
 
-    async def test_a_watcher_is_told_of_a_takeover(self, store: StreamStore) -> None:
+    async def test_a_subscriber_is_told_of_a_takeover(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.subscribe(ref, hints, data=False):
             await take(store, ref, lease=60, force=True)
             await hints.until(bool, description="a hint of the takeover")
 
-    async def test_a_watcher_is_told_of_a_seal_and_a_close(self, store: StreamStore) -> None:
+    async def test_a_subscriber_is_told_of_a_seal_and_a_close(self, store: StreamStore) -> None:
         for with_data in (True, False):
             ref, sealing, ending = await begin(store), Hints(), Hints()
             async with store.subscribe(ref, sealing, data=with_data):
@@ -104,20 +104,20 @@ class SubscriptionClauses(Clauses):
                 await store.close(closing(ref, b"end"))
                 await ending.until(bool, description="a hint of the close")
 
-    async def test_a_watcher_is_told_of_a_lost_log(self, store: StreamStore) -> None:
+    async def test_a_subscriber_is_told_of_a_lost_log(self, store: StreamStore) -> None:
         new, hints = new_stream(), Hints()
         await try_register(store, new)
         async with store.subscribe(new.ref, hints, data=False):
             await store.declare_lost(losing(new, terminal=tombstone()))
             await hints.until(bool, description="a hint of the tombstone")
 
-    async def test_a_watcher_is_told_of_an_erasure(self, store: StreamStore) -> None:
+    async def test_a_subscriber_is_told_of_an_erasure(self, store: StreamStore) -> None:
         ref, hints = await begin(store), Hints()
         async with store.subscribe(ref, hints):
             await store.erase(ref.key, mark_seconds=60)
             await hints.until(lambda seen: [hint for hint in seen if not hint.events] != [], description="a hint")
 
-    async def test_a_watcher_that_left_is_told_nothing(self, store: StreamStore) -> None:
+    async def test_a_subscriber_that_left_is_told_nothing(self, store: StreamStore) -> None:
         ref, left, stayed = await begin(store), Hints(), Hints()
         async with store.subscribe(ref, stayed):
             async with store.subscribe(ref, left):
@@ -128,7 +128,7 @@ class SubscriptionClauses(Clauses):
             await stayed.until(lambda seen: reaches(seen, 2), description="a hint of event 2")
         assert len(left.seen) == told
 
-    async def test_watching_an_unknown_stream_waits_for_it(self, store: StreamStore) -> None:
+    async def test_subscribing_to_an_unknown_stream_waits_for_it(self, store: StreamStore) -> None:
         new, hints = new_stream(), Hints()
         async with store.subscribe(new.ref, hints):
             await try_register(store, new)

@@ -124,7 +124,7 @@ class WithdrawalClauses(Clauses):
         await store.request_stop(ref)
         assert await withdraw(store, ref) is Status.OK
 
-    async def test_watchers_are_told_of_a_withdrawal(self, store: StreamStore) -> None:
+    async def test_subscribers_are_told_of_a_withdrawal(self, store: StreamStore) -> None:
         ref = await begin(store)
         hints = Hints()
         async with store.subscribe(ref, hints):

@@ -74,7 +74,7 @@ class WorkSharingClauses(Clauses):
         await self.advance(self.short_seconds * 1.5)
         assert not await is_due(store, ref)
 
-    async def test_an_expired_lease_is_taken_with_a_higher_epoch(self, store: StreamStore) -> None:
+    async def test_an_expired_lease_is_taken_over_with_a_higher_epoch(self, store: StreamStore) -> None:
         ref = await begin(store, lease=self.short_seconds)
         await put(store, ref, 1, b"a")
         await self.advance(self.short_seconds * 1.5)
@@ -87,7 +87,7 @@ class WorkSharingClauses(Clauses):
         assert (await take(store, ref, lease=60)).status is Status.LEASED
         assert (await store.session(ref.key)).active_id == ref.stream_id
 
-    async def test_due_gives_streams_past_their_lease_oldest_first(self, store: StreamStore) -> None:
+    async def test_expired_leases_are_given_oldest_first(self, store: StreamStore) -> None:
         third = await begin(store, lease=self.short_seconds)
         first = await begin(store, lease=self.short_seconds / 4)
         second = await begin(store, lease=self.short_seconds / 2)
@@ -96,13 +96,13 @@ class WorkSharingClauses(Clauses):
         due = await store.expired_leases(limit=100_000)
         assert [ref for ref in due if ref in (first, second, third, running)] == [first, second, third]
 
-    async def test_due_is_limited(self, store: StreamStore) -> None:
+    async def test_expired_leases_are_limited(self, store: StreamStore) -> None:
         for _ in range(3):
             await begin(store, lease=self.short_seconds / 4)
         await self.advance(self.short_seconds)
         assert len(await store.expired_leases(limit=2)) == 2
 
-    async def test_due_gives_what_is_not_closed_and_nothing_else(self, store: StreamStore) -> None:
+    async def test_expired_leases_are_of_streams_that_are_not_closed(self, store: StreamStore) -> None:
         short = self.short_seconds / 2
         lost = new_stream()
         sealed, closed = await begin(store, lease=short), await begin(store, lease=short)
@@ -115,7 +115,7 @@ class WorkSharingClauses(Clauses):
         assert lost.ref in due
         assert closed not in due
 
-    async def test_due_stops_naming_what_vanished(self, store: StreamStore) -> None:
+    async def test_expired_leases_of_streams_that_vanished_are_not_given(self, store: StreamStore) -> None:
         vanished = await begin(store, lease=self.short_seconds / 4, ttl=self.short_seconds)
         erased = await begin(store, lease=self.short_seconds / 4)
         await store.erase(erased.key, mark_seconds=60)
@@ -123,7 +123,7 @@ class WorkSharingClauses(Clauses):
         assert not await is_due(store, vanished)
         assert not await is_due(store, erased)
 
-    async def test_shares_make_up_what_is_due(self, store: StreamStore) -> None:
+    async def test_partitions_make_up_all_expired_leases(self, store: StreamStore) -> None:
         refs = [await begin(store, lease=self.short_seconds / 4) for _ in range(12)]
         await self.advance(self.short_seconds)
         for of in (1, 2, 3, 20):
@@ -131,7 +131,7 @@ class WorkSharingClauses(Clauses):
             for ref in refs:
                 assert [ref in share for share in shares].count(True) == 1
 
-    async def test_a_share_is_for_those_that_count(self, store: StreamStore) -> None:
+    async def test_a_partition_is_for_workers_that_count(self, store: StreamStore) -> None:
         first, second = new_message_id(), new_message_id()
         alone = await store.partition(first, lease_seconds=LONG_SECONDS)
         assert 0 <= alone.place < alone.of
@@ -146,7 +146,7 @@ class WorkSharingClauses(Clauses):
         assert await store.partition(first, lease_seconds=LONG_SECONDS) == alone
         await store.partition(first, lease_seconds=0.0)
 
-    async def test_a_dead_degraded_writers_stream_is_taken_and_ended(self, store: StreamStore) -> None:
+    async def test_a_dead_degraded_writers_stream_is_taken_over_and_ended(self, store: StreamStore) -> None:
         new = new_stream()
         await store.declare_lost(losing(new, lease=self.short_seconds))
         await self.advance(self.short_seconds * 1.5)
