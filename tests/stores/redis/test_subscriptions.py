@@ -14,9 +14,9 @@ from streamguard.stores.redis.keys import Keys
 from streamguard.testing._stream_store.steps import Hints, begin, end, epoch_of, put
 from streamguard.values import START, EventKind, StreamRef
 
-from ..harness.proxy import FaultProxy
-from ..harness.redis import RedisServer
-from ..harness.waiting import wait_until_async
+from ...harness.proxy import FaultProxy
+from ...harness.redis import RedisServer
+from ...harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 

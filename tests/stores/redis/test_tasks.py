@@ -17,8 +17,8 @@ from streamguard.stores.redis.stream_log import RedisLog
 from streamguard.testing._stream_store.steps import Hints, begin, put
 from streamguard.values import SessionKey, StreamRef, new_stream_id
 
-from ..harness.proxy import FaultProxy
-from ..harness.waiting import wait_until_async
+from ...harness.proxy import FaultProxy
+from ...harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 

@@ -19,9 +19,9 @@ from streamguard.testing._stream_store.outbox import claimed, enqueued, listed
 from streamguard.testing._stream_store.steps import begin, closing, end, epoch_of, meta, seal
 from streamguard.values import Persisted, SessionKey, StreamRef
 
-from ..harness.proxy import FaultProxy
-from ..harness.redis import RedisServer
-from ..harness.waiting import wait_until_async
+from ...harness.proxy import FaultProxy
+from ...harness.redis import RedisServer
+from ...harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -142,7 +142,7 @@ async def test_a_claim_reads_no_more_than_it_may_give(store: RedisStore, index: 
 
 async def test_an_account_limited_to_the_documented_commands_suffices(own_redis: Callable[..., RedisServer]) -> None:
     """The list is the one in docs/reference/redis.md."""
-    page = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "redis.md"
     (rule,) = [line for line in page.read_text().splitlines() if line.startswith("ACL SETUSER")]
     server = own_redis()
     server.client().execute_command(*rule.replace("<password>", "secret").split())  # type: ignore[no-untyped-call] # redis-py

@@ -19,8 +19,8 @@ from streamguard.stores.redis.driver import Address
 from streamguard.stores.redis.errors import mapped_errors
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
-from ..harness.redis import RedisServer, free_port, redis_binary
-from ..harness.tools import missing
+from ...harness.redis import RedisServer, free_port, redis_binary
+from ...harness.tools import missing
 
 pytestmark = pytest.mark.anyio
 
@@ -182,7 +182,7 @@ async def test_tls_works_and_the_certificate_is_checked(own_redis: Callable[...,
 
 async def test_an_account_limited_to_the_documented_commands_suffices(own_redis: Callable[..., RedisServer]) -> None:
     """The list is the one in docs/reference/redis.md."""
-    page = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+    page = Path(__file__).parents[3] / "docs" / "reference" / "redis.md"
     (rule,) = [line for line in page.read_text().splitlines() if line.startswith("ACL SETUSER")]
     server = own_redis()
     _admin(server, *rule.replace("<password>", "secret").split())

@@ -45,8 +45,8 @@ from streamguard.values import (
     Usage,
 )
 
-from ..harness.redis import RedisServer
-from .leases import SHORT_SECONDS, overdue
+from ...harness.redis import RedisServer
+from ..leases import SHORT_SECONDS, overdue
 
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 

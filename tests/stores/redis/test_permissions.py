@@ -14,11 +14,11 @@ from streamguard.errors import StoreForbiddenError, StoreUnavailableError
 from streamguard.stores.redis import RedisStore, permissions
 from streamguard.stores.redis.permissions import DIRECT, OPTIONAL, SCRIPTED
 
-from ..harness.redis import RedisServer
+from ...harness.redis import RedisServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # a server with accounts of its own
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 SOURCE: Final = Path(streamguard.__file__).parent
 OPERATORS: Final = {"CONFIG GET", "SCAN", "HSCAN"}
 """Only `doctor` runs these, and does without."""

@@ -33,8 +33,8 @@ from streamguard.testing._stream_store.steps import (
 )
 from streamguard.values import EventKind, StreamRef
 
-from ..harness.proxy import FaultProxy
-from ..harness.redis import RedisServer
+from ...harness.proxy import FaultProxy
+from ...harness.redis import RedisServer
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from streamguard.stores.redis.keys import Keys, decode_member, encode_member
 from streamguard.testing._stream_store.steps import full, log, meta, new_stream, payloads, put, registered, try_register
 from streamguard.values import SessionKey, StreamRef
 
-from ..harness.redis import RedisServer
+from ...harness.redis import RedisServer
 
 HOSTILE = [
     "a",

@@ -41,9 +41,9 @@ from streamguard.testing._stream_store.steps import (
 )
 from streamguard.values import START, EventKind, Persisted, Position, SessionKey, StreamRef, StreamState
 
-from ..harness.redis import RedisServer
-from ..harness.waiting import wait_until_async
-from .leases import SHORT_SECONDS, overdue
+from ...harness.redis import RedisServer
+from ...harness.waiting import wait_until_async
+from ..leases import SHORT_SECONDS, overdue
 
 pytestmark = pytest.mark.anyio
 
