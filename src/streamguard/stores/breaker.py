@@ -14,10 +14,10 @@ __all__ = ["Breaker"]
 
 
 class Breaker:
-    """Remembers that the store was found unreachable, so that later requests skip the wait.
+    """A circuit breaker: remembers that the store was found unreachable, so that later requests skip the wait.
 
-    No request ever probes: `run` does, every `probe_seconds` while open, so a returning store is noticed without
-    anybody waiting for it. `clock` is a `LoopClock`'s.
+    No request ever probes: `run` does, every `probe_seconds` while open, so that a store that is back is noticed
+    without a request that waits for it. `clock` is a `LoopClock`'s.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Breaker:
         self._released = False
         self._outage_ended = clock()
         self.answered_at: float = -math.inf
-        """When the store last did what it was asked: then whoever got no answer since was not heard in time by a busy
-        process, or asked for something of its own kind."""
+        """When the store last did what it was asked. A caller that has had no answer since before then waits for a busy
+        process, or asked for something that only it needs."""
         self._on_close: list[Callable[[], None]] = []
 
     @property
@@ -57,11 +57,11 @@ class Breaker:
         self._on_close.append(callback)
 
     def answered(self) -> None:
-        """The store just did what it was asked."""
+        """The store did what it was asked."""
         self.answered_at = self._clock()
 
     def stumbled(self, error: StoreUnavailableError) -> None:
-        """One store call failed. Not yet an outage, but reconcilers count healthy time from here.
+        """One store call failed. That is no outage yet, but healthy time counts from here.
 
         It takes the error, so that only a store that did not answer, or refused, counts: one that answered with a
         record that cannot be read (`StoreCorruptError`) is well.
@@ -69,11 +69,11 @@ class Breaker:
         self._outage_ended = self._clock()
 
     def stood_still(self) -> None:
-        """This process itself did nothing for a while: reconcilers count healthy time from here, too."""
+        """This process itself stood still for a while: healthy time counts from here, too."""
         self._outage_ended = self._clock()
 
     def exhausted(self, error: StoreUnavailableError) -> None:
-        """A whole budget was spent on the store without success, the last time with this error: open."""
+        """Open: a request spent its whole budget on the store without success, the last time with this error."""
         self._outage_ended = self._clock()
         if not self.open:
             self._opened.set()
@@ -82,16 +82,16 @@ class Breaker:
             self._observe(Observation(Signal.BREAKER_OPENED))
 
     async def passed(self) -> None:
-        """Wait until there is some use in asking the store again: the breaker is closed, or nobody waits any more."""
+        """Wait until the breaker is closed, or was released."""
         await self._passing.wait()
 
     def release(self) -> None:
-        """Hold up nobody any more: the process ends."""
+        """Let all waiters of `passed` go on, for good: the process ends."""
         self._released = True
         self._passing.set()
 
     async def run(self) -> None:
-        """Probe while open, for ever."""
+        """Probe while open, until cancelled."""
         while True:
             await self._opened.wait()
             await asyncio.sleep(self._probe_seconds)

@@ -1,4 +1,4 @@
-"""What one request may wait for the stream store: one budget for all that it asks there before its stream begins."""
+"""How long one request may wait for the stream store: one budget for all that it asks before its stream begins."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXTENSIONS: Final = 3
 
 
 class Budget:
-    """Spent once the store has been silent for `seconds`, towards everybody, while this request waited for it.
+    """Spent once the store has been silent for `seconds` towards every caller, while this request waited for it.
 
-    A store that answers somebody is not down: a process that starts a hundred streams at once is late itself. So each
-    answer, whoever asked, begins the budget anew; but what a request waits in all is bounded by `EXTENSIONS` budgets
-    more. Waiting for something else, the end of a stream to be replaced, costs nothing.
+    A store that answers any caller is not down: a process that starts a hundred streams at once is late itself. So each
+    answer to any caller begins the budget anew; but in all, a request waits no longer than `EXTENSIONS` budgets more.
+    Waiting for something else, such as the end of a stream to be replaced, costs nothing.
     """
 
     def __init__(self, breaker: Breaker, seconds: float) -> None:

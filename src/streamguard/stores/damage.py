@@ -1,4 +1,4 @@
-"""What is stored and cannot be read, as reports name it."""
+"""How reports name stored records that cannot be read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RecordKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something stored that cannot be read."""
+    """A stored record that cannot be read."""
 
     record: RecordKind
     key: str

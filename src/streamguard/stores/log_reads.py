@@ -1,8 +1,8 @@
-"""Reading logs from their stores in slices, so many at once, owners in turn.
+"""Reads logs in slices: a limited number at once, owners in turn.
 
-A whole log may have tens of megabytes. Whoever reads one holds the event loop for one slice at a time, and shares the
-turns with everybody else who reads: an owner that asks for many logs at once waits for itself. Clients of one owner are
-given a share of the process's time: the loop turns a dozen times before a new answer's first event is out, and a slice
+A whole log may have tens of megabytes. A reader holds the event loop for one slice at a time, and takes turns with all
+other readers: an owner that asks for many logs at once waits for itself. Reads for the clients of one owner take a
+limited share of the process's time: the loop turns a dozen times before a new answer's first event is sent, and a slice
 in each of these turns would make that ten times as late (measured: 5 and 56 ms).
 """
 
@@ -22,30 +22,30 @@ from .roles.stream_log import StreamLog
 __all__ = ["SLICE_BYTES", "LogReads"]
 
 SLICE_BYTES: Final = 16_384
-"""What a download or a save reads of a log at once: a millisecond's work, about."""
+"""How much of a log a download or a save reads at once: about a millisecond's work."""
 SHARE: Final = 0.25
-"""Of this process's time that reading for one owner's clients may take, in the long run."""
+"""How much of this process's time reads for one owner's clients may take, in the long run."""
 AT_ONCE_SECONDS: Final = 0.1
-"""What they may take before that counts: some dozen replays of a thousand events."""
+"""How much time they may take before the share applies: a few dozen replays of a thousand events."""
 LONGEST_SECONDS: Final = 0.05
-"""A read that took longer had to wait for its store."""
+"""A read that took longer waited for its store: the rest is not counted."""
 MAX_OWNERS: Final = 4_096
-"""Owners whose share is remembered; past it the longest unseen is forgotten."""
+"""How many owners' shares are remembered; past it, the owner that has not read for longest is forgotten."""
 
 
 class Pace:
-    """How much of its share each owner has had: the time at which it has all of it again."""
+    """How much of its share each owner has used, kept as the time at which it has all of it again."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def pause(self, owner: str) -> float:
-        """How long the owner has to wait; not over 0 if it need not."""
+        """For how many seconds the owner has to wait; 0 or less if it need not."""
         return self._full_at.get(owner, 0.0) - self._clock() - AT_ONCE_SECONDS / SHARE
 
     def took(self, owner: str, seconds: float) -> None:
-        """Reading for it took so long."""
+        """Count a read for the owner that took `seconds`."""
         now = self._clock()
         self._full_at[owner] = max(self._full_at.get(owner, now), now) + min(seconds, LONGEST_SECONDS) / SHARE
         self._full_at.move_to_end(owner)
@@ -54,20 +54,20 @@ class Pace:
 
 
 class LogReads:
-    """`limit` reads at once; whoever waits gets its turn with the other owners, one after the other."""
+    """Lets `limit` reads run at once. Owners that wait get turns one after the other."""
 
     def __init__(self, store: StreamLog, limit: int) -> None:
         self._store = store
         self._free = limit
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-        """Whoever waits, by owner; the first owner is next."""
+        """Reads that wait for a turn, by owner; the first owner is next."""
         self._pace = Pace(clock=time.perf_counter)
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
-        """Per owner who has or waits for a paced turn beyond its share: its lock, and how many there are."""
+        """Per owner beyond its share: the lock of its paced turns, and how many reads use it."""
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
-        """While entered, the caller has one of the turns. Cancelled while waiting, it takes nobody's."""
+        """While entered, the caller has a turn. If it is cancelled while it waits, no turn is lost."""
         await self._acquire(owner)
         try:
             yield
@@ -76,8 +76,9 @@ class LogReads:
 
     @asynccontextmanager
     async def paced(self, owner: str) -> AsyncIterator[bool]:
-        """As `turn`, for what a client asked for. An owner who has had its share of this process's time waits until it
-        has one again, and has one such turn at a time until then. Gives whether the owner was within its share."""
+        """As `turn`, for a read that a client asked for. An owner that has used up its share of this process's time
+        waits until it has some again, and has one such turn at a time until then. Gives whether the owner was within
+        its share."""
         if self._pace.pause(owner) <= 0:
             async with self._counted(owner):
                 yield True
@@ -106,8 +107,8 @@ class LogReads:
                 self._pace.took(owner, time.perf_counter() - begun)
 
     async def replay(self, ref: StreamRef, after: Position, *, max_bytes: int) -> Sequence[Event]:
-        """As `read`, for a client: paced, and a slice at a time where its owner is beyond its share: whatever begins
-        meanwhile waits for one such step."""
+        """As `read`, for a client: paced, and no more than a slice if its owner is beyond its share, since streams that
+        begin meanwhile wait for it."""
         async with self.paced(ref.key.owner) as within:
             return await self._store.read(ref, after, max_bytes=max_bytes if within else min(max_bytes, SLICE_BYTES))
 
@@ -122,7 +123,7 @@ class LogReads:
             return await self._store.read(ref, after, max_bytes=max_bytes)
 
     async def meta(self, ref: StreamRef) -> StreamMeta | None:
-        """`StreamLog.meta`, for whoever was refused a read; it costs no turn."""
+        """`StreamLog.meta`, for a caller whose read was refused; it takes no turn."""
         return await self._store.meta(ref)
 
     async def _acquire(self, owner: str) -> None:
@@ -134,7 +135,7 @@ class LogReads:
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # given in this very moment
+            if turn.done() and not turn.cancelled():  # it got its turn in this very moment
                 self._pass_on()
             else:
                 self._leave(owner, turn)
@@ -148,12 +149,12 @@ class LogReads:
                 del self._waiting[owner]
 
     def _pass_on(self) -> None:
-        """Give a turn that is over to the next owner."""
+        """Give the turn that is over to the next owner."""
         while self._waiting:
             owner, waiting = self._waiting.popitem(last=False)
             turn = waiting.popleft()
             if waiting:
-                self._waiting[owner] = waiting  # the last in the row
+                self._waiting[owner] = waiting  # the last in the queue
             if not turn.done():
                 turn.set_result(None)
                 return

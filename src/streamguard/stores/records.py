@@ -75,9 +75,9 @@ class Status(StrEnum):
     LATE = "late"
     """The append arrived past the time it was given (`AppendRequest.within_seconds`). Nothing was added."""
     REFUSED = "refused"
-    """The store is there but would not carry this one write out (out of memory, read-only); try again."""
+    """The store answers but refused this one write (out of memory, read-only); try again."""
     CORRUPT = "corrupt"
-    """What is on record of this one stream cannot be read or written to; asking again does not help."""
+    """The record of this one stream cannot be read or written to; asking again does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class Seal:
     held: tuple[bytes, ...] = ()
     """Closing parts held out of the log, in order."""
     original: str | None = None
-    """What a later version wrote in place of an outcome this one knows: `outcome` is `INTERRUPTED` then."""
+    """The outcome that a later version wrote and this one does not know: `outcome` is `INTERRUPTED` then."""
     silent: bool = False
-    """It ended before its endpoint had said anything, and costs nothing."""
+    """The stream ended before its endpoint had emitted anything, and costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The one last item of a stream: what was true when it closed."""
+    """The last event of a stream: what was true when it closed."""
 
     outcome: Outcome
     persisted: Persisted
@@ -231,10 +231,10 @@ class StreamMeta:
     closed_seconds: float | None
     """Seconds since it closed, on the store's clock; None while it has not."""
     abandon_after_seconds: float | None
-    """As it was registered: others than its writer note that they view it only if this is given."""
+    """As it was registered: workers other than its writer note that they view it only if this is given."""
     viewed_seconds: float | None
-    """Seconds since `note_viewed` said last that it is viewed outside its writer's process, on the store's clock; None
-    for never."""
+    """Seconds since `note_viewed` last noted a viewer outside its writer's process, on the store's clock; None for
+    never."""
     format_version: int
     client_version: str = ""
     """As `NewStream.client_version`."""
@@ -264,12 +264,12 @@ class SessionRecord:
 
 
 class Partition(NamedTuple):
-    """One worker's part of the work that all share."""
+    """One worker's part of the work that all workers share."""
 
     place: int
-    """Its place among them, from 0."""
+    """The worker's place among all of them, from 0."""
     of: int
-    """How many they are, at least 1."""
+    """How many workers there are, at least 1."""
 
 
 class Close(NamedTuple):
@@ -282,7 +282,7 @@ class Close(NamedTuple):
     terminal: Terminal
     retention_seconds: float
     outbox_payload: bytes | None = None
-    """The outbox payload, when a save or settlement is still owed."""
+    """What a worker needs for the save or settlement that is still owed; None when nothing is."""
 
 
 class LostLog(NamedTuple):
@@ -294,7 +294,7 @@ class LostLog(NamedTuple):
 
     new: NewStream
     epoch: int
-    """`UNTOLD` adopts a registration whose reply was lost, unless another worker has taken the stream since."""
+    """`UNTOLD` adopts a registration whose reply was lost, unless another worker has taken over the stream since."""
     lease_seconds: float
     retention_seconds: float
     terminal: Terminal | None
@@ -317,12 +317,12 @@ class Hint(NamedTuple):
     events: Sequence[tuple[EventKind, bytes]]
     stop_requested: bool
     epoch: int = 0
-    """That of the writer of these events."""
+    """The epoch that wrote these events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """That a session was erased: what began before it must not come back."""
+    """The mark that a session was erased: a stream that began before must not come back."""
 
     at: float
     """Unix time, on the store's clock; later than the beginning of all that was erased, and earlier than that of every
@@ -339,10 +339,10 @@ class OutboxEntry:
     payload: bytes
     """What `Close.outbox_payload` held; opaque to the store."""
     attempts: int
-    """Failed ones so far, at least: a `retry_later` repeated because its reply was lost counts again."""
+    """How many failed so far, at least: a `retry_later` repeated because its reply was lost counts again."""
     due_seconds: float
-    """Until the next attempt, on the store's clock; negative when overdue. Of a claimed entry: until its claim ends.
-    0 for a dead letter."""
+    """Seconds until the next attempt, on the store's clock; negative when overdue. Of a claimed entry: until its claim
+    ends. 0 for a dead letter."""
     reason: str | None
     """Why the last attempt failed: a short code, never a driver's text."""
     dead: bool

@@ -12,7 +12,8 @@ __all__ = ["ENDED_UNCOUNTED", "Full", "Occupied", "Registered", "StopReply", "Wi
 
 
 ENDED_UNCOUNTED: Final = 8
-"""So many streams of a session that have ended, and still hold slots while they are saved, keep no new one from it."""
+"""How many of a session's streams may be sealed and still hold slots while they are saved, and take none of the owner's
+limit from a new stream of that session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Occupied:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """This registration was taken back before it came. Nothing was written."""
+    """This registration was withdrawn before it arrived. Nothing was written."""
 
 
 class StopReply(StrEnum):
@@ -46,4 +47,4 @@ class StopReply(StrEnum):
     EXPIRED = "expired"
     """The writer's lease ran out: the caller takes the stream and seals it `stopped`."""
     ENDED = "ended"
-    """Sealed already, or no such stream."""
+    """The stream is sealed already, or there is no such stream."""
