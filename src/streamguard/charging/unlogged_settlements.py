@@ -103,7 +103,7 @@ class UnloggedSettlements:
                 await self._store.update_meta(ref, quota=state)
             except StoreUnavailableError:
                 await retries.pause(wake=given_up)
-            except StoreError:  # nobody can read it
+            except StoreError:  # the record cannot be read
                 return
             else:
                 return

@@ -1,4 +1,4 @@
-"""Which version of a message is meant, what a superseding hides, and where a message belongs that comes late. Pure.
+"""Which version of a message is meant, what a superseding hides, and where a late message belongs. Pure.
 
 The Redis store has the same rules in its scripts: `append.lua`, `supersede.lua`.
 """
@@ -43,7 +43,7 @@ Writers = list[tuple[str | None, str]]
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """What of a stored message says where it belongs."""
+    """The part of a stored message that says where it belongs."""
 
     message_id: str
     position: int
@@ -70,7 +70,7 @@ R = TypeVar("R", bound=Row)
 
 @dataclass(frozen=True, slots=True)
 class Superseding:
-    """What is kept of a superseding: its answer, and what decides on messages that come late."""
+    """What is kept of a superseding: its answer, and what decides where late messages belong."""
 
     branch: int
     """The one it made."""
@@ -79,12 +79,12 @@ class Superseding:
     request: str
     """A digest of what was asked: see `request_of`."""
     cut: Place
-    """What stood behind it was hidden."""
+    """The messages behind this place were hidden."""
     hidden: int
     appended: Appended | None
 
     def answer(self, request: str) -> Superseded:
-        """What whoever asks again is told.
+        """The answer to a repeated request.
 
         Raises:
             MessageConflictError: it is another request.
@@ -104,8 +104,8 @@ def addressed(versions: Iterable[R], branch: int) -> R | None:
 
 
 def version_of(message: Message, branch: int, versions: Sequence[V]) -> V | None:
-    """The version that `message`, of a stream that began in `branch`, has written or is to continue. None: it is to be
-    created.
+    """The version that `message`, of a stream that began in `branch`, has written or is to continue. None where it is
+    to be created.
 
     Raises:
         MessageConflictError: it continues what is not there, or what was superseded before it began.
@@ -144,7 +144,7 @@ def superseded_late(message_id: str, branch: int, answered: Row | None, later: I
     Args:
         message_id: its id.
         branch: at most the session's.
-        answered: of what it answers, the newest version that was stored in `branch` or before.
+        answered: the newest version of the message that it answers, stored in `branch` or before.
         later: the supersedings since `branch`, oldest first.
     """
     if answered is not None and answered.superseded is not None and answered.superseded <= branch:
@@ -163,7 +163,7 @@ def superseded_late(message_id: str, branch: int, answered: Row | None, later: I
 
 
 def request_of(start: str | None, after: str | None, message: Message | None, digest: str | None) -> str:
-    """A digest of what a superseding asks for, to know a repeated request by; `digest` is that of `message`."""
+    """A digest of what a superseding asks for: tells a repeated request. `digest` is that of `message`."""
     asked = [start, after, None if message is None else message.message_id, digest]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 

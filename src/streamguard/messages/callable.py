@@ -2,7 +2,7 @@
 
 It is called at least once for each: again after an error or a doubt, also by another process, and possibly twice at
 the same time. What it stores is one message if it upserts by session and message id, or skips an idempotency key it
-has seen. Reading back is not asked of it; who wants that implements `MessageStore`.
+has seen. It cannot be read back from; for that, implement `MessageStore`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class MessageToSave:
 
     @property
     def text(self) -> str:
-        """The text parts put together: the message as somebody would read it, without tools, reasoning or files."""
+        """The text parts put together: the message as a person reads it, without tools, reasoning or files."""
         texts = [part.get("text") for part in self.message.parts if part.get("type") == "text"]
         return "".join(text for text in texts if isinstance(text, str))
 
@@ -74,7 +74,7 @@ class Save(Protocol):
 
     It returns once the message is committed. What it raises counts as a failure at this message, to be tried again
     `max_outbox_attempts` times, unless it is a `MessageStoreError` that says otherwise: `MessageInvalidError` for a
-    message it will never take, `MessageForbiddenError` for a session of somebody else, `MessageConflictError` where
+    message it will never take, `MessageForbiddenError` for a session of another user, `MessageConflictError` where
     other content stands already. That the database is away, so that no other message need be tried meanwhile, is what
     `MessageUnavailableError` says, and what an `OSError`, an `EOFError`, a `TimeoutError` and the `OperationalError`
     and `InterfaceError` of a database's driver (PEP 249) are taken for.
@@ -108,7 +108,7 @@ class CallableSaver:
 
         Raises:
             MessageTimeoutError: the function raised a `TimeoutError`.
-            MessageUnavailableError: it raised what says that its database is away.
+            MessageUnavailableError: it raised an error that says that its database is away.
             MessageFailedError: it raised anything else that is not a `MessageStoreError`; those come through.
         """
         try:
@@ -122,14 +122,15 @@ class CallableSaver:
 
 
 def host_error(operation: str, what: str, exc: Exception) -> MessageFailedError | MessageUnavailableError:
-    """What an exception of a host's own code is: its database is away, or it failed at this one message."""
+    """Tell whether an exception of a host's own code means that its database is away, or that it failed at this one
+    message."""
     kind = MessageUnavailableError if _is_outage(exc) else MessageFailedError
     return kind(f"{operation}: {what} ({type(exc).__name__})", operation=operation)
 
 
 def _is_outage(exc: Exception) -> bool:
-    """Whether an exception says that a peer cannot be reached, or is not well: by type, or, since no driver is a
-    dependency of this package, by the names that drivers and HTTP clients give theirs."""
+    """Whether an exception says that a peer cannot be reached, or is not well: by type, or by the names of
+    the exceptions of drivers and HTTP clients, since no driver is a dependency of this package."""
     if isinstance(exc, OSError | EOFError | TimeoutError):
         return True
     return any(kind.__name__ in _OUTAGES for kind in type(exc).__mro__)

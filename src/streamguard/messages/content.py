@@ -1,4 +1,4 @@
-"""What every message store of ours refuses, and how a message becomes bytes.
+"""What all our message stores refuse, and how a message becomes bytes.
 
 What is stored is JSON in UTF-8, so a text that has no UTF-8 (half a surrogate pair) and a number that is not JSON
 (NaN, the infinities) are refused; everything else comes back exactly, NUL included.
@@ -57,7 +57,7 @@ _CLASHES: Final = {
 
 
 class _Content(TypedDict):
-    """Everything of a message but its id."""
+    """A message without its id."""
 
     role: str
     parts: list[Mapping[str, Json]]
@@ -100,7 +100,7 @@ def conflict(clash: Clash, operation: str = "append") -> MessageConflictError:
 
 
 def check_limit(limit: int) -> None:
-    """Refuse a page size `list` does not have; `ValueError`, since only a caller's mistake leads to one."""
+    """Refuse a page size that `list` does not allow. Raises `ValueError`: it is a mistake of the caller's."""
     if not 1 <= limit <= MAX_PAGE:
         raise ValueError(f"list: limit is 1 to {MAX_PAGE}, not {limit}")
 
@@ -139,7 +139,7 @@ def encode_content(operation: str, message: Message) -> tuple[bytes, str]:
 
 def decode_content(message_id: str, content: bytes) -> Message:
     """The message that `encode_content` wrote. A role that a later version added reads as `SYSTEM`, which no page shows
-    as said by somebody, and an outcome as `INTERRUPTED`.
+    as anybody's words, and such an outcome as `INTERRUPTED`.
 
     Raises:
         what `streamguard.decoding.DAMAGE` names: it is damaged.
@@ -159,7 +159,7 @@ def decode_content(message_id: str, content: bytes) -> Message:
 
 
 def read_status(stored: str) -> MessageStatus:
-    """A stored status. One that a later version added reads as `PARTIAL`: nobody knows the message to be whole."""
+    """A stored status. One that a later version added reads as `PARTIAL`: it may not be whole."""
     return MessageStatus(stored) if stored in frozenset(MessageStatus) else MessageStatus.PARTIAL
 
 

@@ -35,7 +35,7 @@ from .store import MessageStore
 __all__ = ["MemoryMessageStore"]
 
 _FLAT_BYTES: Final = 1024
-"""What a session, or a message besides its content, takes in entries, ids and digests, rounded up."""
+"""The memory that a session takes, or a message in addition to its content, in entries, ids and digests; rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class _Entry(Version):
     """One version of a message."""
 
     content: bytes
-    """What its last writer wrote. Bytes, so that nobody who was given the message can change it."""
+    """What its last writer wrote. Bytes, so that a caller cannot change what is stored."""
     status: MessageStatus
     created_at: float
     updated_at: float
 
     def copy(self) -> _Entry:
-        """As it stands: others may write it while it is read in a thread."""
+        """A copy of its present state: other calls may write it while it is read in a thread."""
         return replace(self, writers=list(self.writers))
 
     def stored(self) -> StoredMessage:
@@ -82,7 +82,7 @@ class _Session:
     versions: dict[str, list[_Entry]] = field(default_factory=dict)
     """Per message id, by position. At most one is visible."""
     supersedings: dict[str, Superseding] = field(default_factory=dict)
-    """By the stream that asked, oldest first. Branch `n` was made by the one in place `n - 1`."""
+    """By the stream that asked, oldest first. The superseding at index `n - 1` made branch `n`."""
     size_bytes: int = _FLAT_BYTES
 
     @property
@@ -140,7 +140,7 @@ class MemoryMessageStore(MessageStore):
         self._clock = clock
         self._bytes = 0
         self._sessions: dict[SessionKey, _Session] = {}
-        """In the order of their last writes, and so of their ends."""
+        """In the order of their last writes, which is the order in which they end."""
 
     async def open_session(self, key: SessionKey) -> Opened:
         check_ids("open_session", key)
@@ -277,7 +277,7 @@ class MemoryMessageStore(MessageStore):
         self._forget(key)
 
     def _begin(self) -> float:
-        """The time, after sessions that ended by then are forgotten."""
+        """The present time. Forgets the sessions that have ended by then."""
         now = self._clock()
         while self._sessions and (first := next(iter(self._sessions.items())))[1].expires_at <= now:
             self._forget(first[0])

@@ -1,7 +1,8 @@
 """A host's own quota service: three functions of the host's, called with each reservation and its end.
 
-Each may be called again after an error or a doubt, also by another process, so the service tells repeats by the
-idempotency key. Renewing, listing and status are not asked of it: reservations it holds for ever are its own to end.
+Each may be called again after an error or a lost answer, also by another process, so the service tells repeats by the
+idempotency key. It is never asked to renew or list reservations, nor how owners stand: it must end those that are never
+settled itself.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class QuotaCall:
 class ReserveQuota(Protocol):
     """Any `async def reserve(call)`: returns once the amounts are reserved, raises `QuotaExceededError` to refuse.
 
-    Anything else it raises means that nobody knows, unless it is another `QuotaError`.
+    Anything else it raises, unless it is another `QuotaError`, means that it is not known whether they are reserved.
     """
 
     async def __call__(self, call: QuotaCall, /) -> None: ...
@@ -62,7 +63,7 @@ class CommitQuota(Protocol):
 
 
 class ReleaseQuota(Protocol):
-    """Any `async def release(call)`: returns once nothing is reserved, also where nothing was."""
+    """Any `async def release(call)`: returns once nothing is reserved, even if nothing was."""
 
     async def __call__(self, call: QuotaCall, /) -> None: ...
 

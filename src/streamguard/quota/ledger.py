@@ -30,44 +30,44 @@ from .timing import Timing
 __all__ = ["MAX_PENDING", "SWEEP", "Ledger", "Name", "Schedule"]
 
 SWEEP: Final = 1_000
-"""How many reservations one step lets expire, and how many it forgets, at most: no step takes long, and what is left
-over is held, or remembered, until the next."""
+"""How many reservations one step lets expire, and how many it forgets, at most, so that no step takes long. The
+others are held, or remembered, until the next step."""
 
 MAX_PENDING: Final = 1_000
 """How far `pending_release` is counted."""
 
 Name = tuple[str, str]
-"""Session and stream: what a reservation goes by within its owner's ledger."""
+"""Session and stream: the key of a reservation within its owner's ledger."""
 
 T = TypeVar("T", bound=tuple[str, ...])
 
 
 class Schedule(Generic[T]):
-    """Names by the time at which to look at them; one that is put again moves."""
+    """Keys ordered by the time at which they are due. Putting a key again moves it."""
 
     def __init__(self) -> None:
         self._at: dict[T, int] = {}
         self._heap: list[tuple[int, T]] = []
-        """With entries that have moved or gone; they are dropped when they come up, or when there are too many."""
+        """Includes entries that were moved or removed: those are dropped when they come up, or become too many."""
 
     def put(self, name: T, at_ms: int) -> None:
-        """Enter or move."""
+        """Add a key, or move it."""
         self._at[name] = at_ms
         heapq.heappush(self._heap, (at_ms, name))
         if len(self._heap) > 2 * len(self._at) + 64:
             self._heap = self.sorted()
 
     def enter(self, name: T, at_ms: int) -> None:
-        """Enter; one that is there stays."""
+        """Add a key, unless it is there."""
         if name not in self._at:
             self.put(name, at_ms)
 
     def remove(self, name: T) -> None:
-        """Take out; one that is not there is fine."""
+        """Remove a key, if it is there."""
         self._at.pop(name, None)
 
     def next(self, at_ms: int) -> T | None:
-        """The first whose time has come. It stays."""
+        """The first key that is due. It stays."""
         while self._heap:
             due_ms, name = self._heap[0]
             if self._at.get(name) != due_ms:
@@ -91,7 +91,7 @@ class _Window:
     used: int = 0
     held: int = 0
     folded: int = 0
-    """What of `used` was charged by reservations that are forgotten."""
+    """The part of `used` that was charged by reservations that are forgotten."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +111,7 @@ class _Record:
 
 
 class Ledger:
-    """One owner's. Every step begins by letting expire, and forgetting, what is due by then."""
+    """One owner's ledger. Every step first expires and forgets the reservations that are due."""
 
     def __init__(self, owner: str, timing: Timing) -> None:
         self._owner = owner
@@ -133,7 +133,7 @@ class Ledger:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing in it matters any more, as of the last step."""
+        """Whether it can be forgotten, as of the last step."""
         return not self._records and all(self._window(*of).used == 0 for of in self._windows)
 
     def begin(self, at_ms: int) -> None:
@@ -263,7 +263,7 @@ class Ledger:
         self._finish(name, record, ReservationState.EXPIRED, record.deadline_ms + self._timing.late_ms)
 
     def _finish(self, name: Name, record: _Record, state: ReservationState, forget_at_ms: int) -> None:
-        """Free what it holds, charge what it is charged."""
+        """End a reservation: free what it holds, and charge what it is charged."""
         for window, unit in self._counting(record):
             if record.state is ReservationState.RESERVED:
                 window.held -= record.amounts[unit]

@@ -43,7 +43,7 @@ MAX_QUOTAS: Final = 8
 """How many quotas may be checked at once."""
 
 REQUESTS: Final = "requests"
-"""The unit of which every reply is one, unless its estimate says otherwise."""
+"""The unit that counts replies: each is 1, unless its estimate says otherwise."""
 
 ANCHOR_MS: Final = 345_600_000
 """Monday 5 January 1970, 00:00 UTC: a window boundary of every period, so that weeks begin on Mondays."""
@@ -73,7 +73,7 @@ class Quota:
     """
 
     limit: int
-    """0 to 2**53-1. With 0, nothing is admitted that asks for any."""
+    """0 to 2**53-1. With 0, only amounts of 0 are admitted."""
     per: Period | timedelta
     """A named period, or whole seconds from 1 second to 366 days."""
     unit: str = "tokens"
@@ -117,8 +117,8 @@ def _period_seconds(per: object) -> float | None:
 
 
 def index_at(period_ms: int, at_ms: int) -> int:
-    """The number of the window that `at_ms` falls in. Its first millisecond is its own, its last one's successor is
-    the next one's."""
+    """The number of the window that `at_ms` falls in. A window includes its first millisecond and excludes the first of
+    the next."""
     return (at_ms - ANCHOR_MS) // period_ms
 
 
@@ -171,7 +171,7 @@ def check_amounts(
 
 
 def check_owner(operation: str, owner: str) -> None:
-    """Refuse an owner no store has to hold.
+    """Refuse an owner that no store has to hold.
 
     Raises:
         QuotaInvalidError: it is over `MAX_OWNER_BYTES` or has no UTF-8.
@@ -196,7 +196,7 @@ def _check(operation: str, text: str, limit_bytes: int) -> None:
 
 
 def check_limit(limit: int) -> None:
-    """Refuse a page size `held` does not have; `ValueError`, since only a caller's mistake leads to one."""
+    """Refuse a page size that `held` does not allow. Raises `ValueError`: it is a mistake of the caller's."""
     if not 1 <= limit <= MAX_PAGE:
         raise ValueError(f"held: limit is 1 to {MAX_PAGE}, not {limit}")
 
@@ -236,7 +236,7 @@ _TOTAL: Final = {"tokens": ("total_tokens", ("input_tokens", "output_tokens"))}
 
 
 def consumed(units: Sequence[str], usage: Mapping[str, int] | None) -> dict[str, int]:
-    """What a reply's usage says of each unit; one it says nothing of is left out, and so charged as reserved.
+    """The amounts in a reply's usage, by unit. A unit that it does not name is left out, and so charged as reserved.
 
     Tokens are `tokens`, else `total_tokens`, else `input_tokens` and `output_tokens` together.
     """

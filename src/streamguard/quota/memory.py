@@ -206,7 +206,7 @@ class MemoryQuotaStore(QuotaStore):
         return ledger
 
     def _shown(self, at_ms: int, limit: int) -> list[Reservation]:
-        """What is due, claimed by nobody."""
+        """The due reservations that are not claimed."""
         members = [member for due_ms, member in self._due.sorted()[:limit] if due_ms <= at_ms]
         ledgers = [(member, self._ledger(member[0], at_ms)) for member in members]
         found = [None if ledger is None else ledger.find(member[1:]) for member, ledger in ledgers]

@@ -107,7 +107,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a reservation stands after a step that would end it: the first outcome, whoever asked for it."""
+    """How a reservation stands after a step that would end it: the first outcome, whichever call asked for it."""
 
     state: ReservationState
     charged: Mapping[str, int] = field(default_factory=dict)

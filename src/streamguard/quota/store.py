@@ -96,12 +96,12 @@ class QuotaStore(QuotaService):
 
     @abstractmethod
     async def due(self, *, limit: int, claim_seconds: float) -> list[Reservation]:
-        """Expired reservations that nobody has attended to, with `expire` or a late commit: up to `limit` (from 1).
+        """Expired reservations that neither `expire` nor a late commit has ended: up to `limit` (from 1).
 
         They are the caller's for `claim_seconds`: until then no other call, in any process, lists them. With 0 they are
-        only shown: they stay nobody's, the next call lists them again, and what it would list is not changed. A call
-        looks at so many at most, of which some may turn out to be renewed or settled: fewer, or none, is not the end of
-        them.
+        only shown and not claimed: the next call lists them again. A call looks at a bounded number, of
+        which some may turn out to be renewed or settled: a shorter list, or an empty one, does not mean that no others
+        are due.
         """
 
     @abstractmethod

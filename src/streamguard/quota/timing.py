@@ -18,7 +18,7 @@ class Timing:
     """In milliseconds."""
 
     hold_ms: int
-    """A reservation that nobody renews lasts so long."""
+    """How long a reservation lasts that is not renewed."""
     stale_ms: int
     """So long ago its last renewal may be before it counts as pending release."""
     remember_ms: int

@@ -70,7 +70,7 @@ class SessionWriter:
 
     @property
     def may_forbid(self) -> bool:
-        """Whether the message store may say that the session is somebody else's, and is asked at present."""
+        """Whether the message store may say that the session is another owner's, and is asked at present."""
         messages = self.messages
         return messages is not None and messages.may_forbid and not self._client.breaker.open
 

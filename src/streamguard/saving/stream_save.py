@@ -107,7 +107,7 @@ class StreamSave:
         A later stream may be answering it by now. Its question, if it brought one, was written after its registration:
         so the messages are looked at first.
         """
-        if self._unlogged:  # nobody can say whether there is a later one
+        if self._unlogged:  # it is not known whether there is a later one
             return
         last = await self._writer.last(self.attempts)
         if last is None or last.message.role is not Role.USER or last.status is not MessageStatus.COMPLETE:

@@ -90,7 +90,7 @@ async def supersede_request_of(
 async def _of_the_end(
     writer: SessionWriter, start: str | None, attempts: Attempts, *, carried: bool
 ) -> SupersedeRequest:
-    """What to ask for where nobody says what stays: without a start, the last answer goes."""
+    """What to ask for where it is not said what stays: without a start, the last answer goes."""
     last = await writer.last(attempts)
     if last is None:
         return SupersedeRequest(start, None, carried)

@@ -97,7 +97,7 @@ class UserMessages:
         self.session.began = began
 
     async def forbidden(self, deadline: Deadline) -> bool:
-        """Whether the session is known to belong to somebody else. Waits for that until `deadline` at most, and not at
+        """Whether the session is known to belong to another owner. Waits for that until `deadline` at most, and not at
         all for a store that never says so, or is not asked at present."""
         if not self.session.may_forbid:
             return False

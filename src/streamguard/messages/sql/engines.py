@@ -40,7 +40,7 @@ _CLOCKS: Final = {
 _CLOCKS["mariadb"] = _CLOCKS["mysql"]
 
 _RECYCLE_SECONDS: Final = 1800
-"""Under MySQL's `wait_timeout`, and under what firewalls forget quiet connections after."""
+"""Less than MySQL's `wait_timeout`, and than the time after which firewalls forget idle connections."""
 
 _BUSY_SHARE: Final = 0.8
 """SQLite gives up waiting for a lock before the call's own deadline cuts the connection."""
@@ -68,7 +68,7 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
         return create_async_engine(
             parsed,
             connect_args=options,
-            hide_parameters=True,  # they are what people said
+            hide_parameters=True,  # they hold messages
             pool_pre_ping=True,
             pool_recycle=_RECYCLE_SECONDS,
         )
@@ -105,7 +105,7 @@ def clock_of(engine: AsyncEngine) -> ColumnElement[float]:
     """The database's own clock, as Unix time: many processes, one time.
 
     Raises:
-        ConfigurationError: a database that was not asked for here.
+        ConfigurationError: the database is none of those that are supported.
     """
     if engine.dialect.name not in _CLOCKS:
         raise _unknown(engine.dialect.name)

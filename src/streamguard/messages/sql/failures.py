@@ -67,7 +67,7 @@ def mapped_errors(operation: str) -> Iterator[None]:
 
 
 def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None:
-    """What the contract calls `exc`; None for one that is no database's, as a bug's.
+    """What the contract calls `exc`; None for an exception that is not a database's, such as a bug's.
 
     The text names no host, statement or value. From an SQLAlchemy error, which would show all parameters of the
     statement in every traceback, they are hidden.

@@ -78,7 +78,8 @@ class Sessions:
         sessions = self._table
         raw = await connection.get_raw_connection()
         if cast("_SQLiteConnection", raw.driver_connection).in_transaction:
-            # A host's own event has begun it, perhaps without a lock. A write takes it, even one that changes nothing.
+            # A host's event hook has begun the transaction, perhaps without a lock. Any write takes the lock, even one
+            # that changes nothing.
             nothing = update(sessions).values(last_position=sessions.c.last_position)
             await connection.execute(nothing.where(matching(sessions, ids)))
         else:
@@ -104,7 +105,7 @@ class Sessions:
         added: int = 0,
         superseded: int = 0,
     ) -> None:
-        """Begin its time to live anew, after `added` messages and `superseded` supersedings."""
+        """Restart its time to live, after `added` messages and `superseded` supersedings."""
         changed = {
             "updated_at": session.now,
             "expires_at": self._end(session.now),
@@ -115,7 +116,7 @@ class Sessions:
 
     async def erase(self, connection: AsyncConnection, ids: ResponseIds) -> None:
         """Delete it, its messages and its branches."""
-        # All: SQLite follows foreign keys only where a host has asked it to.
+        # From all three tables: SQLite follows foreign keys only where a host has enabled that.
         for table in (self._tables.messages, self._tables.branches, self._table):
             await connection.execute(delete(table).where(matching(table, ids)))
 

@@ -1,6 +1,6 @@
 """`SQLMessageStore`: messages in a database that SQLAlchemy speaks to.
 
-Each step is one transaction, which first locks its session's row; so whoever waits for the lock sees all that came
+Each step is one transaction, which first locks its session's row; so a step that waited for the lock sees all that came
 before. Times are the database's.
 """
 
@@ -46,7 +46,7 @@ __all__ = ["SQLMessageStore"]
 T = TypeVar("T")
 
 _CREATE_ATTEMPTS: Final = 3
-"""Creating tables is no atomic step: of two processes that do, one may find a table that came in between."""
+"""Creating tables is not atomic: another process may create one between the check and the statement."""
 
 
 class SQLMessageStore(MessageStore):
@@ -141,7 +141,7 @@ class SQLMessageStore(MessageStore):
 
             async def step(connection: AsyncConnection, ids: ResponseIds = ids) -> bool:
                 session = await self._sessions.lock(connection, ids)
-                # Somebody may have written to it meanwhile, and so given it a new life, or deleted it.
+                # Another step may have written to it meanwhile, which begins its time anew, or deleted it.
                 if session.alive or not session.exists:
                     return False
                 await self._sessions.erase(connection, ids)
@@ -177,7 +177,7 @@ class SQLMessageStore(MessageStore):
         try:
             return await self._run(operation, step)
         except RaceLostError:
-            # Somebody who does not take our lock has written to the tables. What is there now decides.
+            # A writer that does not take our lock has written to the tables. What is there now decides.
             return await self._run(operation, step)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:

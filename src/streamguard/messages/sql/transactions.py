@@ -40,7 +40,7 @@ class Transactions:
     async def run(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """What `step` returns, once it is committed; what it raises, once it is rolled back.
 
-        Whoever is cancelled meanwhile waits until the connection is in order, and does not know what happened.
+        A caller that is cancelled meanwhile waits until the connection is in order, and is not told what happened.
 
         Raises:
             MessageStoreError: whatever the database or the driver raised.
@@ -82,5 +82,5 @@ async def _finished(task: asyncio.Task[T], *, breakable: bool) -> T:
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # seen: nobody is left to tell
+            task.exception()  # retrieved: no caller is left to tell
         raise
