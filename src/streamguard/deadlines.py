@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 from weakref import WeakKeyDictionary, ref
 
-__all__ = ["Deadline", "LoopClock", "Timer"]
+__all__ = ["Deadline", "Limit", "LoopClock", "Timer"]
 
 TICK_SECONDS: Final = 0.05
 """How often the loop is looked at while anything waits; a stall is known to that precision."""

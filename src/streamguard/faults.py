@@ -17,7 +17,7 @@ from typing import Final, TypedDict, TypeVar, Unpack
 from .decoding import decoding, read_json
 from .values import Subject
 
-__all__ = ["REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
+__all__ = ["ABANDONED", "REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
 
 
 class Phase(StrEnum):

@@ -12,7 +12,7 @@ from . import doctor, outbox, ps, quota, reconcile, sessions
 from .exits import ExitCode
 from .version import package_version
 
-__all__ = ["app", "invoke"]
+__all__ = ["app", "invoke", "streamguard"]
 
 app: Final[typer.Typer] = typer.Typer(
     no_args_is_help=True,

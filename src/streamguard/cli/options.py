@@ -20,7 +20,21 @@ from ..stores.schemes import factory_of, has_credentials, other_schemes, own_sch
 from .exits import CommandError, ExitCode, failure_of
 from .output import Output
 
-__all__ = ["AsJson", "Limit", "Namespace", "Owner", "Owners", "Place", "Timeout", "Url", "Yes", "place_of", "run"]
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "DEFAULT_TIMEOUT",
+    "AsJson",
+    "Limit",
+    "Namespace",
+    "Owner",
+    "Owners",
+    "Place",
+    "Timeout",
+    "Url",
+    "Yes",
+    "place_of",
+    "run",
+]
 
 ENVIRONMENT: Final = "STREAMGUARD_URL"
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")

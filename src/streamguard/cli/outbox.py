@@ -33,7 +33,7 @@ from .options import (
 from .output import Output, duration, size, table
 from .shapes import entry_shape, message_shapes, owes_save, owner_of, stream_shape, superseding_shape
 
-__all__ = ["app"]
+__all__ = ["app", "discard", "list_entries", "replay", "show_entry"]
 
 app: Final[typer.Typer] = typer.Typer(
     help="Saves that are owed, and those that were given up (dead letters).",

@@ -28,7 +28,7 @@ from .options import (
 )
 from .output import Output, amounts, duration, table
 
-__all__ = ["app"]
+__all__ = ["app", "release", "show"]
 
 app: Final[typer.Typer] = typer.Typer(
     help="What owners have reserved, of quotas kept in Redis.", no_args_is_help=True, rich_markup_mode=None

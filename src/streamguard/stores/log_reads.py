@@ -19,7 +19,7 @@ from ..values import Event, Position, StreamRef
 from .records import StreamMeta
 from .roles.stream_log import StreamLog
 
-__all__ = ["SLICE_BYTES", "LogReads"]
+__all__ = ["SLICE_BYTES", "LogReads", "Pace"]
 
 SLICE_BYTES: Final = 16_384
 """How much of a log a download or a save reads at once: about a millisecond's work."""

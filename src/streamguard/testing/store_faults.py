@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ..errors import MessageStoreError, MessageTimeoutError, MessageUnavailableError, StoreError, StoreUnavailableError
 
-__all__ = ["StoreFaults"]
+__all__ = ["StoreFaults", "of_message_store", "of_stream_store"]
 
 T = TypeVar("T")
 

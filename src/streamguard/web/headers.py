@@ -11,6 +11,7 @@ __all__ = [
     "EXPOSED",
     "RawHeaders",
     "expose",
+    "header_value",
     "id_headers",
     "merge_headers",
     "request_id_of",

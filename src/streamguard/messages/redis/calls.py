@@ -9,7 +9,23 @@ from typing import Final, NamedTuple, TypeVar
 
 from ...lua import Call, Key
 
-__all__ = ["CALLS", "Append", "Delete", "Get", "Last", "List", "Mark", "Open", "Record", "Supersede"]
+__all__ = [
+    "CALLS",
+    "Append",
+    "Delete",
+    "Get",
+    "Last",
+    "List",
+    "ListAnswer",
+    "Mark",
+    "MessageAnswer",
+    "Open",
+    "OpenAnswer",
+    "Record",
+    "SessionCall",
+    "Supersede",
+    "SupersedeAnswer",
+]
 
 R = TypeVar("R")
 

@@ -12,19 +12,27 @@ from ...lua import Call, Key, Rest
 __all__ = [
     "CALLS",
     "Audit",
+    "AuditAnswer",
     "ClaimDue",
     "Commit",
     "EnterIndex",
     "Expire",
     "Find",
+    "FindAnswer",
     "Held",
+    "HeldAnswer",
+    "LedgerCall",
     "MoveEntries",
     "Release",
     "Renew",
+    "RenewAnswer",
+    "ReservationCall",
     "Reserve",
+    "ReserveAnswer",
     "SettleAnswer",
     "Shown",
     "Status",
+    "StatusAnswer",
 ]
 
 R = TypeVar("R")

@@ -26,7 +26,7 @@ from .closing import Closing
 from .open_parts import OpenParts
 from .silence import is_silent
 
-__all__ = ["Takeover", "interrupted"]
+__all__ = ["StartTask", "Takeover", "interrupted"]
 
 
 class StartTask(Protocol):

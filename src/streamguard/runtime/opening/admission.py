@@ -18,7 +18,7 @@ from ..request import StreamRequest
 from .refusals import Refusals
 from .registration import Registration, joins
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "quota_pending"]
 
 
 class Admission:

@@ -25,7 +25,7 @@ from .key_claims import KeyClaims
 from .key_refusals import KeyRefusals
 from .request_key import RequestKey
 
-__all__ = ["KeyedRequest", "OpenStream", "RejectStream"]
+__all__ = ["Contest", "KeyedRequest", "OpenStream", "RejectStream"]
 
 OpenStream = Callable[[StreamRequest, Budget], Awaitable[LiveStream | StreamMeta]]
 RejectStream = Callable[[LiveStream, BaseException], Awaitable[None]]

@@ -19,7 +19,7 @@ from .bounds import Bounds
 from .reused_append import ReusedAppend
 from .wakeup import Wakeup
 
-__all__ = ["BACKLOG_BYTES", "Backlog", "BacklogState", "LogOwner"]
+__all__ = ["BACKLOG_BYTES", "REFRESH_SECONDS", "Backlog", "BacklogState", "LogOwner"]
 
 BACKLOG_BYTES: Final = 1_048_576
 """A producer this far ahead of its log waits: memory stays bounded when the store is slower than the model."""

@@ -19,7 +19,7 @@ from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
 from ..request import Ending
 
-__all__ = ["Unwatched", "request_waiting"]
+__all__ = ["StartTask", "Unwatched", "request_waiting"]
 
 
 class StartTask(Protocol):

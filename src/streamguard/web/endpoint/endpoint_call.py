@@ -25,7 +25,7 @@ from .run import Run
 from .signature import EndpointKind, EndpointSignature
 from .threaded_iterator import ThreadedIterator
 
-__all__ = ["EndpointCall", "EndpointResult", "default_protocol"]
+__all__ = ["EndpointCall", "EndpointResult", "default_protocol", "item_type"]
 
 GENERATED: Final = "ui-message"
 PASSED_ON: Final = "opaque"

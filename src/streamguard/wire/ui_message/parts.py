@@ -19,7 +19,17 @@ from ...errors import InvalidPartError
 from ..values import Encoded, Reason, Replaced, ValueTooLargeError, dumped, encode_json, normal, placeholder, valid_text
 from .withheld import with_withheld
 
-__all__ = ["DELTAS", "KNOWN", "CheckedPart", "encode_checked", "encode_part", "encode_shown", "part_of"]
+__all__ = [
+    "DELTAS",
+    "KNOWN",
+    "PROTOCOL",
+    "CheckedPart",
+    "encode_checked",
+    "encode_part",
+    "encode_shown",
+    "part_of",
+    "stand_in",
+]
 
 PROTOCOL: Final = "ui-message"
 
