@@ -79,8 +79,8 @@ class PartialStore(ComposedStore):
                 inspection=store if isinstance(store, Inspection) else _NoInspection(type(store).__name__),
             )
         )
-        self.shared = store.shared
-        self.server = store.server
+        self.shared: bool = store.shared
+        self.server: str | None = store.server
 
     @property
     def on_unreadable(self) -> Callable[[Unreadable], None] | None:

@@ -42,8 +42,8 @@ class MemoryTables:
         """The outbox: when each entry is due. What an entry's stream owes stands in its record."""
         self.dead: dict[StreamRef, float] = {}
         """The dead letters, and when their records expire."""
-        self.claims = StandingClaims()
-        self.stops = Stops()
+        self.claims: StandingClaims = StandingClaims()
+        self.stops: Stops = Stops()
         self.slots: dict[str, dict[str, float]] = {}
         """Per owner, its running streams and when their slots expire."""
         self.erased: ExpiringTable[SessionKey, int] = ExpiringTable()
