@@ -70,6 +70,17 @@ async def test_it_is_closed_with_the_last_guard_that_has_it(redis_url: str) -> N
         await store.ping()
 
 
+async def test_guards_of_one_url_have_a_store_each(redis_url: str) -> None:
+    first, second = (StreamGuard(redis_url, authenticate=user_of, settings=SETTINGS) for _ in range(2))
+    async with second:
+        async with first:
+            store = first._running().store
+            assert store is not second._running().store
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await store.ping()
+        await second._running().store.ping()
+
+
 async def test_a_guard_that_does_not_start_does_not_keep_it(redis_url: str) -> None:
     store = RedisStore(redis_url, command_seconds=5)
     failing = StreamGuard(Foreign(), authenticate=user_of, settings=SETTINGS)
