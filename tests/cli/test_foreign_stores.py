@@ -22,6 +22,7 @@ READ_ONLY = dedent(
     '''
     """A store that only reads, and has a password in what it says."""
 
+    from streamguard import StoreUnavailableError
     from streamguard.stores import StreamLog
     from streamguard.stores.redis import RedisStore
 
@@ -32,6 +33,8 @@ READ_ONLY = dedent(
             self.server = url
 
         def session(self, key):
+            if key.session_id == "broken":
+                raise StoreUnavailableError(f"session: {self.server} is away", operation="session")
             return self._streams.session(key)
 
         def meta(self, ref):
@@ -151,6 +154,14 @@ def test_doctor_says_what_a_store_cannot_do(shop: Shop) -> None:
     assert details["outbox"] == "Shelf has no Inspection"
     assert found.json["store"] == "shelf://"
     assert "hunter2" not in found.out + found.err
+
+
+def test_what_a_store_says_is_left_out_if_it_has_credentials(shop: Shop) -> None:
+    shop.urls["shelf"] = shop.urls["shelf"].replace("://", "://ann:hunter2@")
+    done = shop.ran("stop", "shelf://", "broken", "--owner", "ann")
+    assert done.code == ExitCode.UNREACHABLE
+    assert "left out, since it has credentials" in done.err
+    assert "hunter2" not in done.out + done.err
 
 
 def test_a_store_of_one_process_and_an_unknown_one_are_refused(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
@@ -112,7 +113,7 @@ async def _examine_foreign(place: Place, *, read_only: bool) -> list[Finding]:
         else:
             findings.append(await check_life(store))
         findings += [await check_streams(store), await check_outbox(store)]
-    return findings
+    return [replace(finding, detail=place.without_credentials(finding.detail)) for finding in findings]
 
 
 def _left_out(check: str) -> Finding:

@@ -90,8 +90,21 @@ class Place:
             if not self.is_redis:
                 await store.start()
             yield store
+        except StreamGuardError as exc:
+            if not has_credentials(str(exc), self.url):
+                raise
+            raise self.failure_of(exc) from None
         finally:
             await store.aclose()
+
+    def failure_of(self, error: StreamGuardError) -> CommandError:
+        """How an error of the store's ends a command."""
+        failure = failure_of(error)
+        return CommandError(failure.code, failure.name, self.without_credentials(failure.message))
+
+    def without_credentials(self, text: str) -> str:
+        """A text of the store's, unless it repeats credentials of the URL."""
+        return "the store's text is left out, since it has credentials" if has_credentials(text, self.url) else text
 
     def cannot(self, store: StreamLog, what: str, role: str) -> CommandError:
         """What a command says that a store cannot do, for the want of a role."""

@@ -19,7 +19,7 @@ from ..stores.records import StreamMeta
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.viewer_reports import ViewerReports
 from ..values import StreamRef
-from .exits import ExitCode, failure_of
+from .exits import ExitCode
 from .interrupting import told_to_end
 from .options import (
     DEFAULT_NAMESPACE,
@@ -177,7 +177,7 @@ async def _watched(output: Output, looks: _Looks, interval: float) -> ExitCode:
                 try:
                     _print(output, await looks.look())
                 except StoreUnavailableError as exc:
-                    output.failure(failure_of(exc))
+                    output.failure(looks.place.failure_of(exc))
             return ExitCode.OK
         with Live(_picture(seen, ""), console=output.console, screen=True, auto_refresh=False) as live:
             while not await _paused(told, interval):
@@ -185,7 +185,7 @@ async def _watched(output: Output, looks: _Looks, interval: float) -> ExitCode:
                 try:
                     seen = await looks.look()
                 except StoreUnavailableError as exc:
-                    problem = safe(failure_of(exc).message)
+                    problem = safe(looks.place.failure_of(exc).message)
                 live.update(_picture(seen, problem), refresh=True)
     return ExitCode.OK
 
