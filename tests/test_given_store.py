@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,13 +14,14 @@ from starlette.routing import Route
 from streamguard import ConfigurationError, Observation, Settings, Signal, StoreUnavailableError, StreamGuard
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import MemoryQuotaStore, Quota, RedisQuotaStore
-from streamguard.stores import RedisClient
+from streamguard.stores import NewStream, RedisClient
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
 from streamguard.stores.store import StreamStore
 from streamguard.testing import FaultyStore, GuardedApp
-from streamguard.values import SessionKey
+from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
 from tests.harness.sse import EventReader, ui_text
+from tests.harness.waiting import wait_until_async
 from tests.web.serving import calling, user_of
 
 pytestmark = pytest.mark.anyio
@@ -213,3 +216,44 @@ class Foreign(FaultyStore):
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
+
+
+# -- a memory store outlives event loops ------------------------------------------------------------------------------
+
+
+def test_a_subscriber_of_a_closed_loop_is_left_out() -> None:
+    store, ref = MemoryStore(), StreamRef(SessionKey("ann", "s"), new_stream_id())
+    hints: list[str] = []
+    problems: list[object] = []
+
+    async def begin() -> None:
+        new = NewStream(ref, new_message_id(), "plain", "chat", "")
+        await store.register(new, lease_seconds=60, ttl_seconds=60, limit=None)
+        await store.subscribe(ref, lambda _: hints.append("closed")).__aenter__()
+
+    async def stop() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        async with store.subscribe(ref, lambda _: hints.append("running")):
+            await store.request_stop(ref)
+            await wait_until_async(lambda: hints, description="a hint came")
+
+    closed = asyncio.new_event_loop()
+    closed.run_until_complete(begin())
+    closed.close()
+    asyncio.run(stop())
+    assert (hints, problems) == (["running"], [])
+
+
+async def test_a_subscriber_of_another_loop_is_told_there() -> None:
+    store, ref = MemoryStore(), StreamRef(SessionKey("ann", "s"), new_stream_id())
+    here, threads = threading.get_ident(), list[int]()
+    new = NewStream(ref, new_message_id(), "plain", "chat", "")
+    await store.register(new, lease_seconds=60, ttl_seconds=60, limit=None)
+    async with store.subscribe(ref, lambda _: threads.append(threading.get_ident())):
+        await asyncio.to_thread(lambda: asyncio.run(_stop(store, ref)))
+        await wait_until_async(lambda: threads, description="a hint came")
+    assert threads == [here]
+
+
+async def _stop(store: StreamStore, ref: StreamRef) -> None:
+    await store.request_stop(ref)
