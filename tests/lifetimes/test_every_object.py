@@ -36,14 +36,22 @@ PUBLIC = (
 )
 WITHOUT_A_LIFE = {
     "Answer": "one answer's",
+    "AppendCache": "one stream's",
+    "EndpointStoreSuite": "tests",
     "Identity": "a string",
+    "InspectionSuite": "tests",
     "MessageStoreSuite": "tests",
     "MessageTables": "names of tables",
+    "OutboxSuite": "tests",
     "QuotaStoreSuite": "tests",
     "Run": "one stream's",
     "StoreFaults": "one store's",
+    "StoreService": "what stores derive from",
+    "StreamLogSuite": "tests",
     "StreamStoreSuite": "tests",
+    "ViewerReportsSuite": "tests",
     "Visitor": "one application's",
+    "WorkSharingSuite": "tests",
 }
 """Public classes that nobody makes at import, or that hold nothing between calls."""
 
@@ -61,7 +69,7 @@ def test_no_public_object_is_left_out() -> None:
             if not inspect.isclass(thing) or inspect.isabstract(thing) or getattr(thing, "_is_protocol", False):
                 continue
             frozen = dataclasses.is_dataclass(thing) and vars(thing)["__dataclass_params__"].frozen
-            if not (frozen or issubclass(thing, (BaseException, enum.Enum, pydantic.BaseModel))):
+            if not (frozen or issubclass(thing, (BaseException, enum.Enum, pydantic.BaseModel, tuple))):
                 found.add(name)
     tried = {name.partition("(")[0] for name in KINDS}
     assert found - tried == set(WITHOUT_A_LIFE)

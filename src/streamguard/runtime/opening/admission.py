@@ -18,7 +18,7 @@ from ..request import StreamRequest
 from .refusals import Refusals
 from .registration import Registration, joins
 
-__all__ = ["Admission", "quota_pending"]
+__all__ = ["Admission"]
 
 
 class Admission:

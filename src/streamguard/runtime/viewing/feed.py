@@ -17,7 +17,7 @@ from ...faults import Fault
 from ...values import EventKind, Position
 from ...wire.base import WireProtocol
 
-__all__ = ["EVENT_BYTES", "Feed", "FeedMode"]
+__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode"]
 
 _DATA: Final = EventKind.DATA
 
