@@ -46,8 +46,8 @@ class Misuse(Enum):
     )
     WHOLE_ANSWER = (
         "{endpoint} answered with a {given}, which is no stream: it was passed on as it is, and it was neither saved "
-        "nor counted against a quota. To have that, yield the answer; what is to be had without it belongs into an "
-        "endpoint that is not guarded"
+        "nor counted against a quota. Yield the answer to have it saved and counted, or return it from an endpoint "
+        "that is not guarded"
     )
     NESTED = (
         "{endpoint} was called by another guarded endpoint, so that one answer would be two streams: take "
@@ -97,7 +97,7 @@ class Misuse(Enum):
     )
     ENDED_BY_ERROR = (
         "an answer was cut short inside a BaseHTTPMiddleware; this error breaks its connection, so that the client "
-        "does not take it for complete. To have that without an error, put the guard's outermost layer around the "
+        "does not take it for complete. To break it without an error, put the guard's outermost layer around the "
         "outermost application: app = guard.wrap(app)"
     )
 
