@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from .harness.mariadb import MariaDBServer
 from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
-from .tiers import EXAMPLES, is_looked_at, only_fast, processes_refused
+from .tiers import EXAMPLES, Tier, is_looked_at, only, processes_refused, slow_first, tier_of
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
 pytest.register_assert_rewrite(
@@ -27,6 +28,8 @@ pytest.register_assert_rewrite(
 )
 
 _TASK_GRACE_SECONDS = 0.5
+_TIER = "tier"
+"""The property of a test's reports that names its tier."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--loop", choices=["asyncio", "uvloop"], default="asyncio", help="event loop of the async tests (asyncio)"
     )
     parser.addoption("--fast", action="store_true", help="only tests that start no process; see tests/tiers.py")
+    parser.addoption("--slow", action="store_true", help="only tests marked slow; see tests/tiers.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,10 +51,38 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--fast") and not is_looked_at(collection_path) else None
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--fast"):
-        items[:], others = only_fast(items)
-        config.hook.pytest_deselected(items=others)
+    for tier in (Tier.FAST, Tier.SLOW):
+        if config.getoption(f"--{tier}"):
+            items[:], others = only(tier, items)
+            config.hook.pytest_deselected(items=others)
+    for item in items:
+        tier = tier_of(item)
+        item.user_properties.append((_TIER, tier.value))
+        if tier is Tier.SLOW and config.pluginmanager.hasplugin("_cov"):
+            item.add_marker("no_cover")
+    items[:] = slow_first(items, _processes(config))
+
+
+def _processes(config: pytest.Config) -> int:
+    """How many processes share the tests."""
+    count: int = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests each tier had, and how long they took together."""
+    tests: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            tier = str(dict(report.user_properties).get(_TIER))
+            tests[tier] += report.when == "call"
+            seconds[tier] += report.duration
+    for tier in Tier:
+        if tests[tier]:
+            terminalreporter.write_line(f"tier {tier}: {tests[tier]} tests, {seconds[tier]:.0f} s of them")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,11 +1,16 @@
-"""The fast tier, `scripts/test --fast`: under a minute on two cores, with tests that start no process.
+"""The tiers of the tests: fast, slow, and all between.
 
-Left out are the directories that are about processes, tests marked `slow`, `long` or `processes`, clauses that wait for
-time to pass, and tests with a server: by fixture, or as one of several stores.
-One that is let in by mistake fails as soon as it starts a process. Property tests try fewer examples.
+- **fast**, `scripts/test --fast`: under a minute on two cores, with tests that start no process. Left out are the
+  directories that are about processes, tests marked `slow`, `long` or `processes`, clauses that wait for time to pass,
+  and tests with a server: by fixture, or as one of several stores. A test that is let in by mistake fails as soon as it
+  starts a process. Property tests try fewer examples. Every process of a run imports all that is collected, so what no
+  test of the tier needs is not even looked at.
+- **slow**, `scripts/test --slow`: tests and modules marked `slow`, which test the tests (a store with a seeded bug must
+  be found), sweep over much, or take half a minute or more. `-m "not slow"` leaves them out.
+- **middle**: the others, with servers and processes.
 
-Every process of a run imports all that is collected, so what no test of the tier needs is not even looked at.
-The whole suite has all of them.
+The whole suite has all of them. It begins with the slow ones, so that none is left to one process at the end, and
+measures no coverage within them: what only they reach counts as not reached.
 """
 
 from __future__ import annotations
@@ -13,13 +18,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-__all__ = ["EXAMPLES", "MODULES", "is_looked_at", "only_fast", "processes_refused"]
+__all__ = ["EXAMPLES", "MODULES", "Tier", "is_looked_at", "only", "processes_refused", "slow_first", "tier_of"]
 
 DIRECTORIES: Final = frozenset({"cli", "clients", "docs", "e2e", "examples", "harness"})
 """The directories of tests that are about processes."""
@@ -55,17 +61,46 @@ def _place(path: Path) -> str:
     return path.relative_to(_TESTS).as_posix() if path.is_relative_to(_TESTS) else ""
 
 
-def only_fast(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """The tests of the fast tier, and the others."""
-    fast: list[pytest.Item] = []
+class Tier(StrEnum):
+    FAST = "fast"
+    MIDDLE = "middle"
+    SLOW = "slow"
+
+
+def tier_of(item: pytest.Item) -> Tier:
+    """The tier of a test."""
+    if item.get_closest_marker("slow"):
+        return Tier.SLOW
+    return Tier.FAST if _is_fast(item) else Tier.MIDDLE
+
+
+def only(tier: Tier, items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """The tests of a tier, and the others."""
+    chosen: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
-        (fast if _is_fast(item) else others).append(item)
-    return fast, others
+        (chosen if tier_of(item) is tier else others).append(item)
+    return chosen, others
+
+
+def slow_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """The tests in an order in which a share of the slow ones comes first in each process.
+
+    `--dist worksteal` cuts the list into as many pieces as there are processes, of which each begins with one. The
+    other tests of a module stay together.
+    """
+    slow, others = only(Tier.SLOW, items)
+    ordered: list[pytest.Item] = []
+    for remaining in range(processes, 0, -1):
+        size = (len(items) - len(ordered)) // remaining
+        share = min(size, -(-len(slow) // remaining))
+        ordered += [*slow[:share], *others[: size - share]]
+        slow, others = slow[share:], others[size - share :]
+    return ordered
 
 
 def _is_fast(item: pytest.Item) -> bool:
-    if any(item.get_closest_marker(mark) for mark in ("slow", "long", "processes")):
+    if any(item.get_closest_marker(mark) for mark in ("long", "processes")):
         return False
     if not STARTING_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
         return False

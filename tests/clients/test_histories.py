@@ -39,6 +39,7 @@ def ended_early() -> dict[str, History]:
     return {history.name: history for history in asyncio.run(histories())}
 
 
+@pytest.mark.slow
 def test_ai_sdk_goes_on(node: str, ended_early: dict[str, History], tmp_path: Path) -> None:
     given, sent = tmp_path / "histories.json", tmp_path / "sent.json"
     given.write_text(json.dumps([history.as_dict() for history in ended_early.values()]))

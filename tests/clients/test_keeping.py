@@ -24,6 +24,7 @@ def url(request: pytest.FixtureRequest) -> str:
     return "memory://" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
 
 
+@pytest.mark.slow
 def test_the_example_while_its_database_fails(node: str, url: str) -> None:
     answers = json.dumps({prompt: scripted_answer(prompt) for prompt in PROMPTS})
     with example(gap_ms=2, STREAMGUARD_URL=url, STREAMGUARD_SETTINGS=SETTINGS) as worker:

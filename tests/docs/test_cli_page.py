@@ -20,6 +20,7 @@ from streamguard.testing._stream_store.steps import begin, meta
 from .cli_examples import PAGE, examples_in_page, run_examples, without_chance
 
 
+@pytest.mark.slow
 def test_the_examples_are_what_the_commands_say() -> None:
     said = run_examples()
     shown = examples_in_page()

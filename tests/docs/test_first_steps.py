@@ -38,6 +38,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_reader_sees_what_the_pages_show(environment: Path, checkout: Path, redis_url: str, tmp_path: Path) -> None:
     for number, pages in enumerate(READERS):
         directory = tmp_path / str(number)

@@ -137,9 +137,7 @@ def _template() -> socket.socket:
     with _starting:
         if not _requests:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            # What it imports is measured where the tests themselves import it: a process measures from its fork on.
-            left_out = ("COVERAGE_PROCESS", "PYTHONPATH")
-            env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+            env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             with its:
                 process = subprocess.Popen(
                     [sys.executable, "-P", str(TEMPLATE), str(its.fileno())],

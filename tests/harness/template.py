@@ -10,6 +10,7 @@ when it has ended, its exit code. The end of the requests is the end of this pro
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -21,8 +22,10 @@ import signal
 import socket
 import sys
 
+import coverage
+
 IMPORTED = (
-    *("coverage", "fastapi", "httpx", "openai", "redis.asyncio", "rich.console", "rich.table", "sentry_sdk"),
+    *("fastapi", "httpx", "openai", "redis.asyncio", "rich.console", "rich.table", "sentry_sdk"),
     *("sqlalchemy.ext.asyncio", "starlette.applications", "structlog", "typer"),
     *("uvicorn.main", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl"),
     *("uvicorn.protocols.websockets.auto", "hypercorn.asyncio.run", "hypercorn.run", "uvloop"),
@@ -94,15 +97,26 @@ def begun(asked: bytes, descriptors: list[int]) -> tuple[str, list[str]]:
     if env.get("PYTHONUNBUFFERED"):
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr] # a text stream
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if coverage := sys.modules.get("coverage"):
-        coverage.process_startup()
+    coverage.process_startup(force=True)
     return request["module"], request["arguments"]
+
+
+def end_measuring() -> None:
+    """Keep what was measured of the imports, and leave nothing that a forked process would write once more."""
+    measured = getattr(coverage.process_startup, "coverage", None)
+    if measured is not None:
+        measured.stop()
+        measured.save()
+        atexit.unregister(measured._atexit)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who pressed it means the tests, and their end is ours
+    coverage.process_startup()  # if it was not begun with this process, and is asked for
     for name in IMPORTED:
         importlib.import_module(name)
+    end_measuring()
     gc.freeze()
     begins = serve(socket.socket(fileno=int(sys.argv[1])))
     if begins is not None:

@@ -1,4 +1,4 @@
-"""The fast tier lets no test start a process."""
+"""The fast tier lets no test start a process, and a run of the others begins with the slow ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..tiers import MODULES, processes_refused
+from ..tiers import MODULES, Tier, only, processes_refused, slow_first, tier_of
 
 pytestmark = pytest.mark.anyio
 
@@ -32,3 +32,44 @@ async def test_nor_in_any_other_way() -> None:
             await asyncio.create_subprocess_exec(sys.executable, "--version")
         with pytest.raises(AssertionError, match="mark it `processes`"):
             os.system("true")
+
+
+@pytest.fixture
+def twenty(request: pytest.FixtureRequest) -> list[pytest.Item]:
+    """Twenty tests, of which each third is slow."""
+    items: list[pytest.Item] = []
+    for number in range(1, 21):
+        items.append(pytest.Function.from_parent(request.node.parent, name=f"test_{number}", callobj=lambda: None))
+        if number % 3 == 0:
+            items[-1].add_marker("slow")
+    return items
+
+
+def test_a_test_is_of_one_tier(request: pytest.FixtureRequest, twenty: list[pytest.Item]) -> None:
+    assert tier_of(request.node) is Tier.MIDDLE  # in a directory that is about processes
+    assert [tier_of(item) for item in twenty].count(Tier.SLOW) == 6
+    slow, others = only(Tier.SLOW, twenty)
+    assert sorted(slow + others, key=twenty.index) == twenty
+
+
+@pytest.mark.parametrize("processes", [1, 3, 4, 20, 30])
+def test_each_process_begins_with_its_share_of_the_slow(twenty: list[pytest.Item], processes: int) -> None:
+    ordered = slow_first(twenty, processes)
+    assert sorted(ordered, key=twenty.index) == twenty
+    rest = ordered
+    for remaining in range(processes, 0, -1):  # as pytest-xdist cuts them
+        piece, rest = rest[: len(rest) // remaining], rest[len(rest) // remaining :]
+        slow = [tier_of(item) is Tier.SLOW for item in piece]
+        assert slow == sorted(slow, reverse=True)
+        assert sum(slow) <= max(1, -(-6 // processes))
+
+
+def test_a_run_says_how_long_each_tier_took() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/quota/test_limits.py"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "\ntier fast: " in ran.stdout

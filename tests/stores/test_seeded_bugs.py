@@ -18,7 +18,7 @@ from .outbox_rules import OutboxTwins as Rules
 from .promises import PromiseBrokenError
 from .twins import Bench
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXAMPLES = 300
 """Sequences to try: a bug these do not find counts as missed."""

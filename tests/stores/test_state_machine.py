@@ -35,6 +35,7 @@ def bench(redis_server: RedisServer, redis_database: int) -> Iterator[Bench]:
     bench.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 3 * EXAMPLES if Phase.shrink not in PHASES else 900)
 def test_memory_and_redis_never_differ(bench: Bench) -> None:
     print(f"STREAMGUARD_SEED={SEED} STREAMGUARD_EXAMPLES={EXAMPLES}")
