@@ -7,7 +7,6 @@ for one stream, one takes it. Workers share the work out among themselves, so th
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from contextlib import suppress
 from typing import Final
@@ -17,6 +16,7 @@ import anyio
 from ..errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
+from ..retrying import jittered
 from ..runtime import Runtime
 from ..stores.damage import RecordKind
 from ..stores.records import Partition, Status, StreamMeta
@@ -67,7 +67,7 @@ class OrphanSweep:
         runtime, settings = self._runtime, self._runtime.settings
         stalled = runtime.clock.stalled_seconds
         while True:
-            await asyncio.sleep(settings.sweep_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
+            await asyncio.sleep(jittered(settings.sweep_seconds))
             if runtime.draining:
                 with suppress(StoreError):
                     await runtime.store.partition(self._worker, lease_seconds=0.0)

@@ -7,7 +7,6 @@ saving once.
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Final
 
 import anyio
@@ -16,6 +15,7 @@ from anyio.abc import TaskGroup
 from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
+from ..retrying import jittered
 from ..runtime import Runtime
 from ..saving.save_result import SaveStatus
 from ..stores.records import OutboxEntry
@@ -44,7 +44,7 @@ class OutboxWorker:
         runtime = self._runtime
         async with anyio.create_task_group() as group:
             while True:
-                await asyncio.sleep(runtime.settings.outbox_seconds * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
+                await asyncio.sleep(jittered(runtime.settings.outbox_seconds))
                 if runtime.draining:
                     return
                 if runtime.breaker.open:

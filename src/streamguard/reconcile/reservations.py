@@ -9,7 +9,6 @@ charged late, once.
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Final
 
 from ..charging.charge import state_on_record
@@ -17,6 +16,7 @@ from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError, QuotaTimeoutError, StoreCorruptError, StoreUnavailableError
 from ..observations import Observation, Signal
 from ..quota import QuotaStore, Reservation, ReservationState
+from ..retrying import jittered
 from ..runtime import Runtime
 from ..stores.records import StreamMeta
 from ..values import QuotaState, StreamState
@@ -44,7 +44,7 @@ class ReservationSweep:
         """Look until the drain. It holds back while the stream store is away: nobody could say what is alive."""
         runtime = self._runtime
         while runtime.reservations.store is not None:
-            await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter
+            await asyncio.sleep(jittered(ROUND_SECONDS))
             if runtime.draining:
                 return
             if runtime.breaker.healthy_seconds < runtime.settings.lease_seconds:
