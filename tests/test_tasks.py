@@ -24,7 +24,7 @@ KNOWN: Final = {
     "runtime.upkeep.tasks.Tasks._begin": "contained: observed, and its owner's `finally` tells who waits",
     "runtime.upkeep.tasks.Tasks.open": "awaited by `close`; `opened` ends with it (tests/runtime/test_upkeep.py)",
     "runtime.upkeep.tasks.Tasks.supervise": "observed and begun again (tests/runtime/test_upkeep.py)",
-    "stores.redis.pipeline._Connection.submit": "fails its callers, closes the link (stores/redis/test_tasks.py)",
+    "stores.redis.pipeline._PipelinedConnection.submit": "fails its callers, disconnects (stores/redis/test_tasks.py)",
     "stores.redis.subscriptions.Subscriptions._join": "fails the new, hints to others (stores/redis/test_tasks.py)",
     "web.middleware.application_call.ApplicationCall.__init__": "resolves `wait` when done (test_application_call.py)",
     "web.endpoint.called_response.CalledResponse._receive": "awaited beside what it is about, and cancelled",

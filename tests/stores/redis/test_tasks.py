@@ -59,7 +59,8 @@ async def ask(client: RedisClient, text: str) -> object:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(driver.Link, "exchange"), (driver._Line, "write"), (driver._Line, "until")]
+    ("owner", "name"),
+    [(driver.Connection, "exchange"), (driver._RawConnection, "write"), (driver._RawConnection, "until")],
 )
 async def test_all_callers_hear_at_once_that_a_connections_task_ended(
     redis_client: RedisClient, failing: Failing, told: list[object], owner: type, name: str
@@ -80,7 +81,7 @@ async def test_all_callers_hear_at_once_that_a_connections_task_ended(
 
 async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(redis_url: str) -> None:
     """As when another event loop closes the store in the moment of the first call."""
-    connection = pipeline._Connection(driver.Link(driver.Address(redis_url)), Scripts.load())
+    connection = pipeline._PipelinedConnection(driver.Connection(driver.Address(redis_url)), Scripts.load())
     replies: asyncio.Future[list[driver.Reply]] = asyncio.get_running_loop().create_future()
     ping = driver.Command.of("PING").packed
     connection.submit(pipeline._Request("ask", [ping], [None], replies, Deadline.after(5)))
@@ -95,13 +96,13 @@ async def test_a_failed_task_gives_its_connection_up(proxy: FaultProxy, failing:
     async with RedisClient(proxy.redis_url(), command_seconds=5) as client:
         assert await ask(client, "before") == b"before"
         (connection, *_) = client._connections._connections.get()
-        line = connection.link._line
-        failing(driver.Link, "exchange")
+        raw = connection.connection._raw
+        failing(driver.Connection, "exchange")
         with pytest.raises(StoreUnavailableError):
             await ask(client, "lost")
-        assert not connection.link.connected
+        assert not connection.connection.connected
         assert await ask(client, "after") == b"after"
-        assert connection.link._line is not line
+        assert connection.connection._raw is not raw
 
 
 async def test_who_waits_for_a_client_that_is_closed_hears_of_that(redis_client: RedisClient) -> None:
@@ -127,7 +128,7 @@ async def test_subscribers_outlive_the_end_of_their_reader(
             if name == "_subscribe":  # which is used again once the connection is gone
                 log = store._log
                 assert isinstance(log, RedisLog)
-                log._subscriptions.get()._link._line.transport.abort()  # type: ignore[union-attr]
+                log._subscriptions.get()._connection._raw.transport.abort()  # type: ignore[union-attr]
             else:
                 await put(store, ref, 1, b"a")
             await hints.until(lambda seen: Hint(0, (), False) in seen, description="the hint to look")

@@ -33,7 +33,7 @@ class Appends:
         self._clock = redis.clock
 
     async def append(self, batch: Sequence[AppendRequest]) -> list[AppendReply]:
-        """See `StreamStore.append`."""
+        """See `StreamWrites.append`."""
         calls: list[bytes] = []
         within, until, packed_until = math.inf, b"", _NEVER
         for item in batch:
@@ -42,7 +42,7 @@ class Appends:
                 within = item.within_seconds
                 until = self._until(within)
                 packed_until = pack_argument(until)
-            if len(events) == 1 and not item.refresh:  # what models at reading speed give: all but the event is known
+            if len(events) == 1 and not item.refresh:  # the usual case: all but the event is packed already
                 ((kind, data),) = events
                 cache = item.cache
                 if cache.owner is not self:
@@ -70,12 +70,12 @@ class Appends:
             return [append_reply(reply) for reply in replies]
 
     def _start(self, item: AppendRequest) -> bytes:
-        """The beginning of every append of one event to a stream, kept: it is most of the command."""
+        """The beginning of every append of one event to a stream. The request keeps it: it is most of the command."""
         keys = self._keys.stream(item.ref)
         return self._ordered.script_start("append", (keys.meta, keys.log), (item.epoch,), more=4)
 
     def _until(self, within_seconds: float) -> bytes:
-        """The server's time after which an append must not be carried out; empty where there is none, or its clock is
-        not known."""
+        """The server's time after which an append must not be carried out; empty if there is none, or if the server's
+        clock is not known yet."""
         until = self._clock.until(within_seconds)
         return b"" if until is None else b"%d" % until

@@ -113,7 +113,7 @@ def status_of(number: int, ref: StreamRef | None, operation: str) -> Status:
 
 
 def append_reply(reply: Reply) -> AppendReply:
-    """What a script that writes to a stream answers: the last event's number alone where all went as usual."""
+    """The reply of a script that writes to a stream. In the usual case it is the last event's number alone."""
     if isinstance(reply, int):
         return AppendReply(Status.OK, reply, False)
     if isinstance(reply, CommandError) and not concerns_record(reply):
@@ -339,7 +339,7 @@ def decode_events(ref: StreamRef, reply: Reply, operation: str) -> list[Event]:
     if not isinstance(reply, list):
         raise _damaged(ref, "log", operation)
     events = []
-    entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; tried below
+    entries = cast("list[tuple[bytes, tuple[bytes, bytes]]]", reply)  # what XRANGE gives; checked below
     with decoding(lambda: _damaged(ref, "log", operation)):
         for entry_id, (name, data) in entries:
             epoch, _, seq = entry_id.partition(b"-")

@@ -47,7 +47,7 @@ __all__ = [
     "Address",
     "Command",
     "CommandError",
-    "Link",
+    "Connection",
     "Reply",
     "error_code",
     "pack",
@@ -188,7 +188,7 @@ class Address:
         return connection
 
 
-class _Line(asyncio.Protocol):
+class _RawConnection(asyncio.Protocol):
     """The transport of one connection, once that is connected and logged in, and what arrives on it."""
 
     def __init__(self, connection: AbstractConnection) -> None:
@@ -263,25 +263,25 @@ class _Line(asyncio.Protocol):
         self.fail(self.lost)
 
 
-class Link:
+class Connection:
     """One connection, with one exchange at a time. It is dropped whenever an exchange is broken off: what arrives on it
     afterwards belongs to no request."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._line: _Line | None = None
+        self._raw: _RawConnection | None = None
         self._used_at = 0.0
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection, as far as known."""
-        return self._line is not None and self._line.lost is None
+        return self._raw is not None and self._raw.lost is None
 
     async def connect(self) -> None:
         """Connect, if not connected; a connection the server has closed meanwhile is replaced."""
-        line = self._line
-        if line is not None:
-            if line.lost is None and not line.replies and not line.readable():
+        raw = self._raw
+        if raw is not None:
+            if raw.lost is None and not raw.replies and not raw.readable():
                 return
             await self.drop()
         connection = self._address.connection()
@@ -290,19 +290,19 @@ class Link:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._line = _Line(connection)
+        self._raw = _RawConnection(connection)
 
     async def drop(self) -> None:
         """Close the connection without waiting for the peer."""
-        line, self._line = self._line, None
-        if line is not None:
-            await line.close()
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            await raw.close()
 
     def abandon(self) -> None:
         """Give the connection up without its event loop, which is closed: the server sees its end."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.abandon()
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.abandon()
 
     async def exchange(self, packed: Sequence[bytes], *, deadline: Deadline) -> tuple[list[Reply], bool]:
         """Send all in one write; their replies, in order, and whether errors are among them. One exchange at a time.
@@ -312,22 +312,22 @@ class Link:
                 everything else that is raised.
         """
         loop = asyncio.get_running_loop()
-        line = self._line
-        if line is None or line.lost is not None or line.replies or loop.time() - self._used_at > IDLE_SECONDS:
+        raw = self._raw
+        if raw is None or raw.lost is not None or raw.replies or loop.time() - self._used_at > IDLE_SECONDS:
             async with deadline.limit():
                 await self.connect()
-            line = cast("_Line", self._line)
-        timer = deadline.call(partial(line.fail, TimeoutError()))
+            raw = cast("_RawConnection", self._raw)
+        timer = deadline.call(partial(raw.fail, TimeoutError()))
         try:
-            line.write(b"".join(packed))
-            await line.until(len(packed))
+            raw.write(b"".join(packed))
+            await raw.until(len(packed))
         except BaseException:
             await self.drop()
             raise
         finally:
             timer.cancel()
         self._used_at = loop.time()
-        replies, line.replies = line.replies, []
+        replies, raw.replies = raw.replies, []
         refused = not _PLAIN.issuperset(map(type, replies))
         if len(replies) > len(packed) or (
             refused and any(isinstance(reply, CommandError) and error_code(reply) in _WRONG_SERVER for reply in replies)
@@ -337,21 +337,21 @@ class Link:
 
     async def send(self, packed: bytes) -> bool:
         """Send without waiting for an answer, unless not connected (then False)."""
-        if self._line is None:
+        if self._raw is None:
             return False
-        self._line.write(packed)
+        self._raw.write(packed)
         return True
 
     async def receive(self) -> list[Reply]:
         """Wait for a message; it and all that came with it. Breaking it off drops the connection."""
-        line = self._line
-        if line is None:
+        raw = self._raw
+        if raw is None:
             raise ConnectionResetError("the connection was dropped")
         try:
-            if not line.replies:
-                await line.until(1)
+            if not raw.replies:
+                await raw.until(1)
         except BaseException:
             await self.drop()
             raise
-        replies, line.replies = line.replies, []
+        replies, raw.replies = raw.replies, []
         return replies

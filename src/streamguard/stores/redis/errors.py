@@ -1,4 +1,4 @@
-"""What the driver's errors and Redis's error replies are to a caller of the store."""
+"""Driver errors and error replies of Redis as errors of the store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _UNUSABLE: Final = re.compile(
     r"attempt to |bad argument|hash value is not|is not an integer|is not a valid float|equal or smaller than the"
     r"|would overflow|too many results to unpack|: Expected |Found too many nested|invalid (?:token|number|expire)"
 )
-"""What Lua, cjson and Redis say within a script of a value that is none of ours. What a server may say of a command (it
-is unknown, not allowed, there is no memory) is not among it."""
+"""Errors of Lua, cjson and Redis within a script about a value that no script of ours wrote. Errors about a command (it
+is unknown, not allowed, there is no memory) do not match."""
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def mapped_errors(operation: str) -> Iterator[None]:
 
 
 def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
-    """What one of `DRIVER_ERRORS`, or whatever else ended a connection, is to a caller; it still has to be raised from
-    it."""
+    """The store's error for one of `DRIVER_ERRORS`, or for another error that ended a connection. The caller raises it
+    from that error."""
     if isinstance(error, TimeoutError):
         return StoreUnavailableError(f"{operation}: Redis did not answer in time", operation=operation)
     text = f"{operation}: Redis could not be used ({type(error).__name__})"
@@ -39,8 +39,8 @@ def mapped_error(operation: str, error: BaseException) -> StoreUnavailableError:
 
 
 def concerns_record(error: CommandError) -> bool:
-    """Whether an error reply says that what a key holds is not what it should be: it is of another type, or a script
-    of ours could not do with it. That says nothing of the server, and asking again does not help."""
+    """Whether an error reply means that the value of a key is damaged: it is of another type, or a script of ours could
+    not read it. The server is well then, and a retry does not help."""
     text = str(error)
     return "WRONGTYPE" in text or ("user_script" in text and _UNUSABLE.search(text) is not None)
 
@@ -49,7 +49,7 @@ def checked(operation: str, replies: Sequence[Reply]) -> None:
     """Raises for the first error among `replies`.
 
     Raises:
-        StoreCorruptError: a key holds something else than ours do (see `concerns_record`).
+        StoreCorruptError: a key holds a value that is not ours (see `concerns_record`).
         StoreUnavailableError: Redis refused, for any other reason.
     """
     for reply in replies:
@@ -58,7 +58,7 @@ def checked(operation: str, replies: Sequence[Reply]) -> None:
 
 
 def refused_error(operation: str, error: CommandError) -> StoreCorruptError | StoreUnavailableError:
-    """What an error reply is to a caller; it still has to be raised from it."""
+    """The store's error for an error reply. The caller raises it from that reply."""
     if concerns_record(error):
         text = f"{operation}: a key of this namespace is damaged, or was written by something else"
         return StoreCorruptError(text, operation=operation)

@@ -48,7 +48,7 @@ class SessionKeys(NamedTuple):
     erased: bytes
     """String: when the session was last erased."""
     stopped: bytes
-    """String: when its coming answers were stopped."""
+    """String: when its pending requests were stopped."""
     meta_prefix: bytes
     """What the keys of its streams' records begin with; the stream id follows."""
     log_prefix: bytes
@@ -135,7 +135,7 @@ class Keys:
         return f"{self._namespace}:{{o.{_digest(self._namespace, owner)}}}".encode()
 
     def stops(self, owner: str) -> bytes:
-        """Sorted set: the sessions of an owner whose coming answers were stopped, by when that ends."""
+        """Sorted set: the sessions of an owner whose pending requests were stopped, by when that ends."""
         return f"{self._namespace}:{{p.{_digest(self._namespace, owner)}}}".encode()
 
     def lease_shard(self, ref: StreamRef) -> bytes:
@@ -151,7 +151,7 @@ class Keys:
         return self.lease_shards()[place % of :: of]
 
     def workers(self) -> bytes:
-        """Sorted set: the workers that share out the lease index, by when they count no longer."""
+        """Sorted set: the workers that share out the lease index, by when they stop counting."""
         return f"{self._namespace}:{{workers}}".encode()
 
     def viewers(self) -> tuple[bytes, bytes]:
@@ -183,7 +183,7 @@ class Keys:
 
 
 def key_text(key: bytes) -> str:
-    """A key for people."""
+    """A key as text, for people."""
     return key.decode("utf-8", "backslashreplace")
 
 

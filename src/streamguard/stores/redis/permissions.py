@@ -13,7 +13,7 @@ from typing import Final
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
 from .codec import decode_text
-from .driver import Address, Command, CommandError, Link, Reply, unknown_script
+from .driver import Address, Command, CommandError, Connection, Reply, unknown_script
 from .errors import checked, mapped_errors
 from .keys import Keys
 from .namespace import read_answer
@@ -51,14 +51,14 @@ SCRIPTED: Final = (
     ("UNLINK", "@"),
     ("DEL", "@"),
 )
-"""What is done to keys, within scripts and without, each with an example; `@` is a key, and `@c` a channel. The first
-one makes the key, the last ones remove it."""
+"""The commands on keys, in scripts and outside, each with an example; `@` is a key, and `@c` a channel. The first one
+makes the key, the last ones remove it."""
 
 _MAKING: Final = frozenset({"HSET", "HINCRBY"})
 """These make a key where there is none, and it would live for ever."""
 
 DIRECT: Final = ("EVALSHA", "SCRIPT LOAD", "PING", "SUBSCRIBE", "UNSUBSCRIBE")
-"""What is needed besides."""
+"""The other commands that are needed."""
 
 OPTIONAL: Final = ("INFO", "SELECT")
 """For the warnings at start, and for a database other than 0, which connecting asks for."""
@@ -71,7 +71,7 @@ _REFUSED: Final = re.compile(
 )
 """Redis 6.2 hides the code of an error within a script, and says it in words."""
 _HARMLESS: Final = re.compile(r"WRONGTYPE|wrong kind of value|not an integer")
-"""It was allowed, and of the wrong type, as most are meant to be."""
+"""The command was allowed; the key is of another type, as intended for most."""
 
 
 class Permissions:
@@ -143,14 +143,14 @@ class Permissions:
 
     async def _subscribing(self, operation: str) -> list[str]:
         """As `lacks`, for what cannot be done on a connection that does something else."""
-        link = Link(self._address)
+        connection = Connection(self._address)
         channel = self._key + b":c"
         try:
             with mapped_errors(operation):
                 commands = [Command.of("SUBSCRIBE", channel).packed, Command.of("UNSUBSCRIBE", channel).packed]
-                replies, _ = await link.exchange(commands, deadline=Deadline.after(self._seconds))
+                replies, _ = await connection.exchange(commands, deadline=Deadline.after(self._seconds))
         finally:
-            await link.drop()
+            await connection.drop()
         return _lacking(operation, list(zip(("SUBSCRIBE", "UNSUBSCRIBE"), replies, strict=True)))
 
 

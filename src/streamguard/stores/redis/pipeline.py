@@ -16,7 +16,7 @@ from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...loops import PerLoop
 from ...lua import Call
-from .driver import DRIVER_ERRORS, Address, Command, Link, Reply, pack, unknown_script
+from .driver import DRIVER_ERRORS, Address, Command, Connection, Reply, pack, unknown_script
 from .errors import checked, mapped_error, mapped_errors
 from .index_calls import ShardCall
 from .scripts import Scripts
@@ -50,11 +50,11 @@ class _Request:
         """By when the replies must be there; the wait for the connection counts."""
 
 
-class _Connection:
+class _PipelinedConnection:
     """One connection and its task, which owns the futures of all requests and resolves each, however it ends."""
 
-    def __init__(self, link: Link, scripts: Scripts) -> None:
-        self.link = link
+    def __init__(self, connection: Connection, scripts: Scripts) -> None:
+        self.connection = connection
         self.waiting: deque[_Request] = deque()
         """Requests that no exchange carries yet."""
         self.busy = False
@@ -107,7 +107,7 @@ class _Connection:
         self.waiting.clear()
         self.busy = False
         with mapped_errors("aclose"):
-            await self.link.drop()
+            await self.connection.drop()
 
     async def _exchange_all(self) -> None:
         loop = asyncio.get_running_loop()
@@ -132,7 +132,7 @@ class _Connection:
     async def _exchange(self, batch: list[_Request]) -> None:
         packed = batch[0].packed if len(batch) == 1 else [one for request in batch for one in request.packed]
         deadline = batch[0].deadline
-        replies, refused = await self.link.exchange(packed, deadline=deadline)
+        replies, refused = await self.connection.exchange(packed, deadline=deadline)
         if refused:
             unknown = [n for n, reply in enumerate(replies) if unknown_script(reply)]
             if unknown:
@@ -157,7 +157,7 @@ class _Connection:
         """Load the scripts the server did not know, and call those again, and only those."""
         names = {name for n in unknown if (name := scripts[n]) is not None}
         loads = [Command.of("SCRIPT", "LOAD", self._scripts.sources[name]).packed for name in sorted(names)]
-        again, _ = await self.link.exchange([*loads, *(packed[n] for n in unknown)], deadline=deadline)
+        again, _ = await self.connection.exchange([*loads, *(packed[n] for n in unknown)], deadline=deadline)
         for n, reply in zip(unknown, again[len(loads) :], strict=True):
             replies[n] = reply
 
@@ -179,8 +179,8 @@ class PipelinedConnections:
     order of the calls."""
 
     def __init__(self, address: Address, scripts: Scripts, *, count: int, command_seconds: float) -> None:
-        self._connections: PerLoop[list[_Connection]] = PerLoop(
-            lambda: [_Connection(Link(address), scripts) for _ in range(count)], _abandon
+        self._connections: PerLoop[list[_PipelinedConnection]] = PerLoop(
+            lambda: [_PipelinedConnection(Connection(address), scripts) for _ in range(count)], _abandon
         )
         self._seconds = command_seconds
         self._scripts = scripts
@@ -252,14 +252,14 @@ class PipelinedConnections:
         """Allow calls again after `aclose`."""
         self._closed = False
 
-    def _least_busy(self) -> _Connection:
+    def _least_busy(self) -> _PipelinedConnection:
         """The first connection that is free, else the one with the fewest requests: a second one is opened only under
         load."""
         connections = self._connections.get()
         return min(connections, key=lambda connection: (connection.busy, len(connection.waiting)))
 
 
-def _abandon(connections: list[_Connection]) -> None:
+def _abandon(connections: list[_PipelinedConnection]) -> None:
     """Drop connections whose event loop is closed, and with it everything that waited."""
-    for connection in connections:
-        connection.link.abandon()
+    for pipelined in connections:
+        pipelined.connection.abandon()

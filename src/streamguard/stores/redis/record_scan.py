@@ -1,4 +1,4 @@
-"""Reading what a namespace holds, key by key, to name what cannot be read: for operators. Changes nothing.
+"""Reads the keys of a namespace one by one, for operators, to name those that cannot be read. Changes nothing.
 
 Every key says by its name what it should hold (see `keys`), so the key is read at once: one of another type answers
 with an error. Large keys are read in part.
@@ -193,7 +193,7 @@ def _hash_of_json(names: tuple[bytes, ...]) -> Callable[[RecordScan, Keys, bytes
 
 
 def _any(_scan: RecordScan, _keys: Keys, _name: bytes, _replies: list[Reply]) -> None:
-    """Its type is all there is to it."""
+    """Nothing is read but the type of the key."""
 
 
 def _one(*words: str | bytes | int) -> Callable[[bytes], list[Command]]:
@@ -258,7 +258,7 @@ _WATCH_NOTE: Final = _Reader(RecordKind.WATCH_NOTE, _one("GET"), _any, _BEGUN_AN
 
 
 def _reader_of(name: bytes) -> _Reader | None:
-    """What a key should hold, by its name; None for one that is none of ours, or of no matter."""
+    """What a key should hold, by its name; None for a key that is not ours, or whose value does not matter."""
     match = _KEY.fullmatch(name)
     if match is None:
         return None
@@ -269,7 +269,7 @@ def _reader_of(name: bytes) -> _Reader | None:
     if tag.startswith(b"q."):
         return _LEDGER.get(rest)
     if rest.startswith(b":m:"):
-        if rest.endswith(b":r"):  # that it is there is all there is to it
+        if rest.endswith(b":r"):  # it has no value to read
             return None
         return _WATCH_NOTE if rest.endswith(b":w") else _STREAM_RECORD
     return _STREAM_LOG if rest.startswith(b":l:") else _SESSION.get(rest)

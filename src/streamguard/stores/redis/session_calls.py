@@ -133,7 +133,7 @@ class RequestStop(MetaCall[bytes], script="request_stop"):
 
 
 class StopPendingRequests(Call[bytes], script="stop_pending_requests"):
-    """Stop those answers of a session whose requests have arrived by now."""
+    """Stop the pending requests of a session, those that have arrived by now."""
 
     session_key: Key
     stopped_key: Key

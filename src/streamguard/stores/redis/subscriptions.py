@@ -23,7 +23,7 @@ from ...errors import StoreError, StoreUnavailableError
 from ...values import StreamRef
 from ..records import Hint
 from .codec import decode_hint
-from .driver import Address, Command, CommandError, Link, Reply
+from .driver import Address, Command, CommandError, Connection, Reply
 from .errors import mapped_error, mapped_errors
 from .keys import Keys
 
@@ -71,7 +71,7 @@ class Subscriptions:
         command_seconds: float,
         mark_watched: Callable[[Sequence[StreamRef]], Awaitable[None]],
     ) -> None:
-        self._link = Link(address)
+        self._connection = Connection(address)
         self._keys = keys
         self._seconds = command_seconds
         self._mark_watched = mark_watched
@@ -84,7 +84,7 @@ class Subscriptions:
         self._heard = True
         self._wanted = asyncio.Event()
         self._repair = asyncio.Event()
-        self._connections = 0
+        self._times_connected = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -154,7 +154,7 @@ class Subscriptions:
         if gone and self._subscribing:
             # A failure means the connection is gone, and with it the subscription.
             with suppress(StoreUnavailableError), mapped_errors("subscribe"):
-                await self._link.send(Command.of("UNSUBSCRIBE", *gone).packed)
+                await self._connection.send(Command.of("UNSUBSCRIBE", *gone).packed)
 
     async def aclose(self) -> None:
         """Unsubscribe from everything and disconnect; later calls are refused, those that wait fail."""
@@ -171,7 +171,7 @@ class Subscriptions:
 
     def abandon(self) -> None:
         """Drop the connection without its event loop, which is closed."""
-        self._link.abandon()
+        self._connection.abandon()
 
     async def _kept(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run one of the two tasks until cancelled. If it fails, the subscribers that wait for it fail, and it starts
@@ -190,7 +190,7 @@ class Subscriptions:
         """Drop the connection: it is broken, or its state is unknown."""
         self._subscribing = False
         with suppress(StoreUnavailableError), mapped_errors("subscribe"):
-            await self._link.drop()
+            await self._connection.drop()
         self._broken(error)
 
     # -- the reader ---------------------------------------------------------------------------------------------------
@@ -203,13 +203,13 @@ class Subscriptions:
             try:
                 with mapped_errors("subscribe"):
                     async with Deadline.after(self._seconds).limit():
-                        await self._link.connect()
-                    self._connections += 1
+                        await self._connection.connect()
+                    self._times_connected += 1
                     self._subscribing = True
                     self._heard = True
                     await self._subscribe(list(self._channels))
                     while True:
-                        for reply in await self._link.receive():
+                        for reply in await self._connection.receive():
                             self._take(reply)
                         pause = 0.0
             except StoreUnavailableError as exc:
@@ -221,7 +221,7 @@ class Subscriptions:
             some = names[start : start + _SUBSCRIBE_AT_ONCE]
             for name in some:
                 self._unconfirmed[name] = self._unconfirmed.get(name, 0) + 1
-            await self._link.send(Command.of("SUBSCRIBE", *some).packed)
+            await self._connection.send(Command.of("SUBSCRIBE", *some).packed)
 
     def _take(self, reply: Reply) -> None:
         self._heard = True
@@ -249,8 +249,8 @@ class Subscriptions:
         if channel is not None:
             channel.error = None
             channel.answered.set()
-        if not self._unconfirmed and self._connections > 1:
-            self._connections = 1
+        if not self._unconfirmed and self._times_connected > 1:
+            self._times_connected = 1
             self._repair.set()
 
     def _broken(self, error: StoreError) -> None:
@@ -300,6 +300,6 @@ class Subscriptions:
         alive, self._heard = self._heard, False
         with suppress(StoreUnavailableError), mapped_errors("subscribe"):
             if alive:
-                await self._link.send(Command.of("PING").packed)
+                await self._connection.send(Command.of("PING").packed)
             else:
-                await self._link.drop()
+                await self._connection.drop()

@@ -1,5 +1,5 @@
 -- Deletes every stream of a session and leaves the erasure mark.
--- KEYS: session_key, streams_key, erased_key (the mark), stopped_key (when its coming answers were stopped),
+-- KEYS: session_key, streams_key, erased_key (the mark), stopped_key (when its pending requests were stopped),
 --       stops_key (the owner's sessions of which that is so)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), mark_ms (the mark's lifetime),
 --       unknown_mark_ms (that of a session of which nothing is known), searched (whether its keys were searched for),

@@ -2,7 +2,7 @@
 -- is room.
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
 --       owner_key (the owner's running streams), erased_key (the erasure mark), withdrawn_key (note of a withdrawal),
---       stopped_key (when its session's coming answers were stopped), stops_key (the owner's sessions of which that is so)
+--       stopped_key (when its session's pending requests were stopped), stops_key (the owner's sessions of which that is so)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), stream_id, lease_ms, ttl_ms,
 --       limit (how many the owner may have, or ''), owner_ttl_ms, arrived_us (how long ago the request arrived),
 --       message_id, identity… (name and value of each field)

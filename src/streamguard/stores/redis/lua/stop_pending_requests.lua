@@ -1,5 +1,5 @@
--- Stops those answers of a session whose requests have arrived by now, unless one is running.
--- KEYS: session_key, stopped_key (when its coming answers were stopped), stops_key (the owner's sessions of which that is
+-- Stops the pending requests of a session, those that have arrived by now, unless a stream of it is running.
+-- KEYS: session_key, stopped_key (when its pending requests were stopped), stops_key (the owner's sessions of which that is
 --       so)
 -- ARGV: meta_prefix (what the session's meta keys begin with), stopped_ms, limit (of how many sessions at once)
 -- Reply: 'marked', 'running' (nothing was changed) or 'newer'
