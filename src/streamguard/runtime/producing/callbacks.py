@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from ...faults import Fault
 from ...wire.base import LeftOut
 from .backlog import Backlog
 
-if TYPE_CHECKING:
-    from .stream import LiveStream
-
 __all__ = ["StreamCallbacks"]
+
+S = TypeVar("S")
+"""The stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamCallbacks:
+class StreamCallbacks(Generic[S]):
     """The same for every stream of a runtime. None of these may block."""
 
     submit: Callable[[Backlog], None]
     """Tells the writer that events wait."""
-    on_degraded: Callable[[LiveStream, str], None]
+    on_degraded: Callable[[S, str], None]
     """The stream goes on without its log, for this reason."""
-    on_superseded: Callable[[LiveStream], None]
+    on_superseded: Callable[[S], None]
     """Another worker owns the stream."""
-    on_left_out: Callable[[LiveStream, Fault, LeftOut], None]
+    on_left_out: Callable[[S, Fault, LeftOut], None]
     """An item could not be passed on as it was; the stream's viewers were told so."""

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from ...faults import Fault, FaultCode
-from ...values import EventKind
+from ...values import EventKind, Subject
 from ...wire.base import LeftOut
 from .bounds import Bounds
 from .phases import Output
 
-if TYPE_CHECKING:
-    from .stream import LiveStream
-
-__all__ = ["Notices"]
+__all__ = ["NoticeOwner", "Notices"]
 
 LEFT_OUT_KINDS: Final = 20
 """Operators are told of so many kinds of values that were left out of one stream."""
 
 
+class NoticeOwner(Subject, Protocol):
+    """The stream whose notices these are."""
+
+    @property
+    def output(self) -> Output: ...
+    @property
+    def finalising(self) -> bool: ...
+    @property
+    def superseded(self) -> bool: ...
+    def begin(self) -> None: ...
+    def emit(self, kind: EventKind, payload: bytes, *, bounded: bool = True) -> None: ...
+
+
 class Notices:
     """The notices of one stream."""
 
-    __slots__ = ("_announcement", "_bounds", "_left_out_kinds", "_stream", "dropped")
+    __slots__ = ("_announcement", "_bounds", "_left_out_kinds", "_on_left_out", "_stream", "dropped")
 
-    def __init__(self, stream: LiveStream, bounds: Bounds) -> None:
+    def __init__(self, stream: NoticeOwner, bounds: Bounds, *, on_left_out: Callable[[Fault, LeftOut], None]) -> None:
         self._stream = stream
+        self._on_left_out = on_left_out
         self._bounds = bounds
         self._announcement: Fault | None = None
         self._left_out_kinds: set[tuple[str, str, str]] = set()
@@ -66,7 +78,7 @@ class Notices:
         kind = (left_out.part, left_out.reason, left_out.replaced[0].type_name)
         if self.tell(fault) and kind not in self._left_out_kinds and len(self._left_out_kinds) < LEFT_OUT_KINDS:
             self._left_out_kinds.add(kind)
-            stream.callbacks.on_left_out(stream, fault, left_out)
+            self._on_left_out(fault, left_out)
 
     def _emit(self, payload: bytes) -> None:
         self._stream.emit(EventKind.NOTICE, payload, bounded=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...faults import Fault
@@ -68,7 +69,7 @@ class LiveStream:
         request: StreamRequest,
         ref: StreamRef,
         settings: Settings,
-        callbacks: StreamCallbacks,
+        callbacks: StreamCallbacks[LiveStream],
         *,
         opened_at: float,
         budget: Budget,
@@ -79,14 +80,14 @@ class LiveStream:
         self.request: StreamRequest = request
         self.ref: StreamRef = ref
         self.settings: Settings = settings
-        self.callbacks: StreamCallbacks = callbacks
+        self.callbacks: StreamCallbacks[LiveStream] = callbacks
         self.saved: bool = saved
         self.feed: Feed = Feed(
             request.protocol, ref.stream_id, start=START, limit_bytes=max(settings.viewer_backlog_bytes, BACKLOG_BYTES)
         )
         self.feed.watched_at = opened_at
         bounds = Bounds(ref, self.feed, settings)
-        self.notices: Notices = Notices(self, bounds)
+        self.notices: Notices = Notices(self, bounds, on_left_out=partial(callbacks.on_left_out, self))
         self.encoder: Encoder = request.protocol.encoder(
             message_id=request.message_id, max_event_bytes=settings.max_event_bytes, on_left_out=self.notices.left_out
         )
@@ -224,15 +225,14 @@ class LiveStream:
         """
         if self.superseded:
             return
-        feed, backlog = self.feed, self.backlog
         if bounded:
-            backlog.bounds.check(kind, len(payload))
-        seq = feed.push(kind, payload)
+            self.backlog.bounds.check(kind, len(payload))
+        seq = self.feed.push(kind, payload)
         if self.degraded:
-            feed.show(seq)
-            backlog.wake_request()
+            self.feed.show(seq)
+            self.backlog.wake_request()
         else:
-            backlog.added()
+            self.backlog.added()
 
     def count_message(self, size: int) -> None:
         """Count a message of `size` bytes that is to be saved before the reply.
