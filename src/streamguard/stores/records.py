@@ -162,7 +162,7 @@ def read_outcome(stored: object) -> tuple[Outcome, str | None]:
 
 
 def read_persisted(stored: str) -> Persisted:
-    """What a record says of the save. What a later version added reads as `PENDING`: nobody knows it to be saved."""
+    """A stored state of the save. One that a later version added reads as `PENDING`: it is not known to be saved."""
     return Persisted(stored) if stored in frozenset(Persisted) else Persisted.PENDING
 
 
@@ -186,7 +186,7 @@ class NewStream:
     """How long ago it began, as its writer measured on its own monotonic clock: for a stream that the store only hears
     of when its log is lost. Of one that is registered, the store says when it began."""
     abandon_after_seconds: float | None = None
-    """For how long it may go on while nobody views it; None: to its own end."""
+    """For how long it may go on without viewers; None: to its own end."""
     client_version: str = ""
     """The version of the client that it is written for; empty where that is not known."""
 

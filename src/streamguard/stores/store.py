@@ -8,10 +8,9 @@ write under an older epoch is refused (`FENCED`). Leases only choose who acts; t
 
 `register` and `take_over` issue epochs: the larger of one past the stream's last and the store's clock in
 microseconds. So none is issued twice, not even after the store lost its newest changes and with them an epoch that it
-had issued; and so the epoch that wrote an event and the event's number name that one event for ever.
+had issued; and so the epoch that wrote an event and the event's number always name that one event.
 
-When a stream began, and when a session was erased, is said by the store's clock alone: no worker's is compared with
-it.
+The store's clock alone says when a stream began and when a session was erased: no worker's clock is compared with it.
 """
 
 from __future__ import annotations

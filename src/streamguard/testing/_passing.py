@@ -167,7 +167,7 @@ class PassingStore(StreamStore):
     @asynccontextmanager
     async def _watching(self, ref: StreamRef, on_hint: Callable[[Hint], None], *, data: bool) -> AsyncIterator[None]:
         async def enter() -> None:
-            """What can fail of it; that hints are lost, whoever watches has to expect anyway."""
+            """The part that can fail; subscribers have to expect lost hints anyway."""
 
         await self._pass("subscribe", enter)
         async with self.inner.subscribe(ref, on_hint, data=data):

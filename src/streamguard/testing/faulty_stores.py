@@ -1,4 +1,4 @@
-"""Stores with the fault kit between them and whoever uses them."""
+"""Stores with the fault kit between them and their callers."""
 
 from __future__ import annotations
 

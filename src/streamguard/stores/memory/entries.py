@@ -1,6 +1,6 @@
 """What `MemoryStore` keeps per session and stream, and the rules by which a stream's record changes.
 
-Pure: no clock is read, nothing is looked up, nobody is told. `now` and every `*_until` are on the store's clock.
+Pure: no clock is read, nothing is looked up, no subscriber is told. `now` and every `*_until` are on the store's clock.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class StreamEntry:
         return Status.OK
 
     def decide(self, epoch: int, seal: Seal) -> Status:
-        """Seal the stream, unless it is sealed: the first seal stands, whoever asks."""
+        """Seal the stream, unless it is sealed: the first seal stands."""
         if self.seal is not None:
             return Status.SEALED
         if epoch != self.epoch:
@@ -192,12 +192,12 @@ class StreamEntry:
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing has become of it since it was registered."""
+        """Whether it is as it was registered."""
         return self.state is StreamState.OPEN and not (self.events or self.taken or self.lost)
 
     @property
     def owes(self) -> bool:
-        """Whether there is work for the outbox: what is owed by a stream is known once it is closed."""
+        """Whether there is work for the outbox. That is known once the stream is closed."""
         return self.payload is not None
 
     def retry_later(self, reason: str, *, count: bool) -> Status:

@@ -1,7 +1,7 @@
 """The outbox of `MemoryStore`.
 
 An entry says when to look at a stream, its record what is owed: the two may differ, since an entry is written before
-its stream is closed and stays when the record expires. Whoever acts on an entry believes the record.
+its stream is closed and stays when the record expires. A worker believes the record.
 """
 
 from __future__ import annotations

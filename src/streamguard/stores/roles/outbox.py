@@ -20,7 +20,7 @@ class Outbox(ABC):
     async def enqueue(self, ref: StreamRef, *, due_seconds: float) -> None:
         """Enter the stream into the outbox, due `due_seconds` from now; *before* the close that has the payload.
 
-        An entry without a closed stream and its payload is nobody's work yet. A repeat moves the due time, but never
+        An entry without a closed stream and its payload is no work yet. A repeat moves the due time, but never
         to an earlier one, since a worker may hold a claim by then; it does not requeue a dead letter.
         """
 
@@ -28,11 +28,11 @@ class Outbox(ABC):
     async def claim_due(self, *, limit: int, claim_seconds: float) -> list[OutboxEntry]:
         """At most `limit` due entries, oldest first, each moved `claim_seconds` ahead in the step that picks it.
 
-        Until then nobody else is given them; a worker that dies leaves them to the next, and one that takes longer may
-        find another worker at it. Entries of streams that are not closed yet are moved ahead too, and not given; those
-        without a record or a payload are removed. An entry that cannot be read is left for later and holds up no other.
-        A cancelled call, or one whose reply was lost, may have claimed entries: they come up again when the claim runs
-        out.
+        Until then no other worker is given them; a worker that dies leaves them to the next, and one that takes longer
+        may find another worker at it. Entries of streams that are not closed yet are moved ahead too, and not given;
+        those without a record or a payload are removed. An entry that cannot be read is left for later and holds up no
+        other. A cancelled call, or one whose reply was lost, may have claimed entries: they come up again when the
+        claim runs out.
         """
 
     @abstractmethod

@@ -14,8 +14,8 @@ __all__ = ["StreamRegistry"]
 class StreamRegistry(ABC):
     """The registry of sessions and of owners' running streams.
 
-    When a stream began, and when a session was erased, is said by the store's clock alone: no worker's clock is
-    compared with it.
+    The store's clock alone says when a stream began and when a session was erased: no worker's clock is compared with
+    it.
     """
 
     @abstractmethod
@@ -46,7 +46,7 @@ class StreamRegistry(ABC):
 
     @abstractmethod
     async def withdraw(self, ref: StreamRef, *, refuse_seconds: float) -> Status:
-        """Take back a registration that nobody acted on: its reply was lost, or its caller was cancelled.
+        """Take back a registration that was not acted on: its reply was lost, or its caller was cancelled.
 
         Nothing is left of the stream: its session has no active one, its last one is that of before, and its owner's
         slot is free. `register` answers `Withdrawn` for it during the next `refuse_seconds`, should the registration

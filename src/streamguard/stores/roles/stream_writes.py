@@ -62,7 +62,7 @@ class StreamWrites(ABC):
 
     @abstractmethod
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
-        """Decide how the stream ended; the first seal stands and is returned, whoever asks.
+        """Decide how the stream ended; the first seal stands and is returned to every caller.
 
         `OK`: sealed by this call. `SEALED`: it was before (under this epoch or another). `FENCED`, `GONE`,
         `LOST`, and `GAP` when the log does not end at `seal.last_seq`.

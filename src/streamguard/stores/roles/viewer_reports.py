@@ -28,5 +28,5 @@ class ViewerReports(ABC):
     async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
         """Note that these streams are viewed now, outside their writers' processes. Only open ones are noted.
 
-        A writer that ends what nobody watches learns it from `StreamMeta.viewed_seconds`.
+        A writer reads it from `StreamMeta.viewed_seconds`, to end a stream that has no viewers.
         """
