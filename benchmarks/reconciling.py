@@ -125,7 +125,7 @@ async def measure(url: str, *, orphans: int, live: int) -> Figures:
         while len(store.beats) < 2:
             await asyncio.sleep(SETTINGS.heartbeat_seconds)
         begun = loop.time()
-        treated = await OrphanSweep(runtime).look()
+        treated = await OrphanSweep(runtime).run_once()
         ended = loop.time()
         beats = [begun, *(beat for beat in store.beats if begun < beat < ended), ended]
         figures = Figures(

@@ -178,7 +178,7 @@ async def test_live_reservations_are_renewed_and_never_ended(memory: MemoryStore
         model = Model("a")
         stream = await worker.start(model, asking(worker))
         await wait_until_async(lambda: quota.calls["renew"] >= 6, description="it was renewed for twice its time")
-        assert await ReservationSweep(worker.runtime).look() == []
+        assert await ReservationSweep(worker.runtime).run_once() == []
         assert await used(quota) == (0, 40)
         quota.down.add("renew")
 
@@ -186,7 +186,7 @@ async def test_live_reservations_are_renewed_and_never_ended(memory: MemoryStore
             return await state_of(quota, stream.ref) is not ReservationState.RESERVED
 
         await eventually(over, "nobody renewed it")
-        (left,) = await ReservationSweep(worker.runtime).look()
+        (left,) = await ReservationSweep(worker.runtime).run_once()
         assert (left.result, left.reason) == (Result.LEFT, "live")
         model.end()
         await worker.watch(stream)
@@ -202,11 +202,11 @@ async def test_a_reservation_without_a_stream_expires(memory: MemoryStore) -> No
         sweep = ReservationSweep(worker.runtime)
 
         async def ended() -> bool:
-            return [one.result for one in await sweep.look()] == [Result.DONE]
+            return [one.result for one in await sweep.run_once()] == [Result.DONE]
 
         await eventually(ended, "it is ended")
         assert [seen.ref for seen in worker.signals(Signal.RESERVATION_EXPIRED)] == [ref]
-        assert await sweep.look() == []
+        assert await sweep.run_once() == []
     assert await used(quota) == (0, 0)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamguard.reconcile.orphans import LATER_SECONDS, TOLERATED, OrphanSweep
+from streamguard.reconcile.orphans import DEFER_OVER, LATER_SECONDS, OrphanSweep
 from streamguard.reconcile.results import Result
 from streamguard.stores.records import NewStream, StreamMeta
 from streamguard.stores.redis import RedisStore
@@ -39,17 +39,17 @@ async def left_behind(store: RedisStore, protocol: str, count: int) -> Sequence[
 @pytest.mark.parametrize("many", [True, False])
 async def test_streams_of_a_later_version_are_read_once_in_a_while(redis_url: str, many: bool) -> None:
     store = CountingStore(redis_url, command_seconds=5.0)
-    count = 3 * TOLERATED if many else 3
+    count = 3 * DEFER_OVER if many else 3
     async with working(store, quick()) as worker:
         refs = await left_behind(store, "tomorrow", count)
         await expired(store, refs[-1])
         sweep = OrphanSweep(worker.runtime)
-        first = await sweep.look()
+        first = await sweep.run_once()
         assert [one.reason for one in first] == ["unknown_protocol"] * count
         store.records_read = 0
         (orphan,) = await left_behind(store, "plain", 1)
         await expired(store, orphan)
-        second = await sweep.look()
+        second = await sweep.run_once()
         assert [one.ref for one in second if one.result is Result.DONE] == [orphan]
         assert store.records_read <= (1 if many else 1 + count)
         assert LATER_SECONDS <= 15.0, "a worker of the later version ends them soon"

@@ -41,7 +41,7 @@ async def test_each_damage_becomes_a_dead_letter_and_the_others_are_saved(
     client.hset(metas["payload"], "j", "[" * 10_000)
     async with working(RedisStore(redis_url, command_seconds=5), quick(**FAST), bindings=saving_to(messages)) as worker:
         outbox = OutboxWorker(worker.runtime)
-        treated = {one.ref: one.reason for one in await outbox.look()}
+        treated = {one.ref: one.reason for one in await outbox.run_once()}
         assert treated[refs["fine"]] == "saved"
         assert treated[refs["epoch"]] == treated[refs["seal"]] == "record_unreadable"
         assert treated[refs["payload"]] == "payload_unreadable"

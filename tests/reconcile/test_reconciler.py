@@ -12,7 +12,7 @@ from streamguard.errors import StoreCorruptError, StoreUnavailableError
 from streamguard.faults import FaultCode
 from streamguard.observations import Signal
 from streamguard.reconcile import orphans
-from streamguard.reconcile.orphans import LOOKS_SHARED, OrphanSweep
+from streamguard.reconcile.orphans import PARTITIONED_ROUNDS, OrphanSweep
 from streamguard.reconcile.reconciler import Reconciler
 from streamguard.reconcile.results import Duty, Report, Result, Step, Treated
 from streamguard.runtime import Bindings
@@ -56,7 +56,7 @@ async def test_more_orphans_than_one_batch(stores: Stores, look: StreamStore, mo
     unknown = await leave(look, 6, protocol="of-tomorrow")
     refs = await leave(look, 15)
     async with working(stores()) as worker:
-        treated = await OrphanSweep(worker.runtime).look()
+        treated = await OrphanSweep(worker.runtime).run_once()
         assert {one.ref: (one.result, one.reason) for one in treated} == {
             **dict.fromkeys(refs, (Result.DONE, "interrupted")),
             **dict.fromkeys(unknown, (Result.LEFT, "unknown_protocol")),
@@ -72,10 +72,10 @@ async def test_one_that_cannot_be_read_or_fails_holds_up_no_other(memory: Memory
     async with working(line) as worker:
         line.errors["meta"] = [StoreCorruptError("no", operation="meta")]
         line.errors["take_over"] = [RuntimeError("an accident")]
-        treated = await OrphanSweep(worker.runtime).look()
+        treated = await OrphanSweep(worker.runtime).run_once()
         assert sorted(one.reason for one in treated) == ["failed", *["interrupted"] * 6, "unreadable"]
         assert worker.faults() == [FaultCode.INTERNAL]
-        assert len(await OrphanSweep(worker.runtime).look()) == 2
+        assert len(await OrphanSweep(worker.runtime).run_once()) == 2
         for ref in refs:
             await closed(memory, ref)
 
@@ -88,7 +88,7 @@ async def test_when_the_store_fails_nothing_more_is_begun(memory: MemoryStore, m
         sweep = OrphanSweep(worker.runtime)
         line.errors["take_over"] = [StoreUnavailableError("no", operation="take_over")]
         with pytest.raises(StoreUnavailableError):
-            await sweep.look()
+            await sweep.run_once()
         assert (line.calls["take_over"], sweep.last_success) == (1, None)
         assert await sweep.sweep() == 5
         assert sweep.last_success is not None
@@ -104,7 +104,7 @@ async def test_a_stream_that_was_lost_to_another_worker_meanwhile(memory: Memory
 
         for step in ("take_over", "seal"):
             line.before[step] = taken
-            (treated,) = await OrphanSweep(worker.runtime).look()
+            (treated,) = await OrphanSweep(worker.runtime).run_once()
             assert treated == Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
             entry = memory._tables.streams[(ref.key.owner, ref.key.session_id, ref.stream_id)]
             entry.lease_until = 0.0
@@ -117,9 +117,9 @@ async def test_workers_look_at_their_share_and_now_and_then_at_everything(memory
     async with working(one, settings) as first, working(two, settings) as second:
         shares: dict[str, list[Partition | None]] = {"one": [], "two": []}
         sweeps = {"one": OrphanSweep(first.runtime), "two": OrphanSweep(second.runtime)}
-        for _ in range(LOOKS_SHARED + 1):
+        for _ in range(PARTITIONED_ROUNDS + 1):
             for name, sweep in sweeps.items():
-                shares[name].append(await sweep._share())
+                shares[name].append(await sweep._partition())
         for told in shares.values():
             assert told.count(None) == 1
             assert told[-2] is not None

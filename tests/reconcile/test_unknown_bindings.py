@@ -62,7 +62,7 @@ async def test_tries_of_workers_that_do_not_know_it_count_for_nothing(stores: St
         outbox = OutboxWorker(old.runtime)
         for _ in range(5):
             await due(look, stream.ref)
-            assert [one.reason for one in await outbox.look()] == ["unknown_binding"]
+            assert [one.reason for one in await outbox.run_once()] == ["unknown_binding"]
     (owed,) = await look.outbox_entries(dead=False, limit=10)
     assert (owed.attempts, owed.reason) == (before.attempts, "unknown_binding")
     async with working(stores(), quick(**FAST), bindings=saving_to(messages)) as new:

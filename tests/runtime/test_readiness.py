@@ -53,10 +53,10 @@ async def test_one_look_that_failed_is_no_outage() -> None:
         line.errors["ping"] = [away(), None, away(), away()]
         shown = []
         for _ in range(4):
-            await readiness.look()
+            await readiness.probe()
             shown.append(worker.runtime.health().ready)
         assert shown == [True, True, True, False]
-        await readiness.look()
+        await readiness.probe()
         assert worker.runtime.health().ready
 
 
@@ -72,12 +72,12 @@ async def test_what_an_account_may_not_do_is_named_and_told_once() -> None:
     line = Line(MemoryStore())
     line.errors["ping"] = [forbidden("XADD", "keys")] * 2
     async with working(line, quick(readiness_probe_seconds=60.0)) as worker:
-        await worker.runtime.readiness.look()
+        await worker.runtime.readiness.probe()
         health = worker.runtime.health()
         assert (health.ready, health.reasons) == (False, ("store_forbids:XADD", "store_forbids:keys"))
         (warning,) = worker.signals(Signal.STORE_WARNING)
         assert "XADD, keys" in str(warning.fields["warning"])
-        await worker.runtime.readiness.look()
+        await worker.runtime.readiness.probe()
         assert worker.runtime.health().ready
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from streamguard.errors import FaultError
 from streamguard.faults import FaultCode
-from streamguard.runtime import LiveStream, Meant, OnConflict
+from streamguard.runtime import LiveStream, OnConflict, StopTarget
 from streamguard.runtime.request import StreamRequest
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.store import StreamStore
@@ -47,7 +47,9 @@ async def test_a_stop_ends_the_answer_it_names(stores: Stores, where: str) -> No
         for by_message in (False, True):
             stream = await one.start(Model("a"))
             await stream.first(5)
-            meant = Meant(message_id=stream.message_id) if by_message else Meant(stream_id=stream.ref.stream_id)
+            meant = (
+                StopTarget(message_id=stream.message_id) if by_message else StopTarget(stream_id=stream.ref.stream_id)
+            )
             stopped = await stopper.runtime.sessions.stop(KEY, meant)
             assert stopped is not None
             assert stopped.ref == stream.ref
@@ -66,11 +68,11 @@ async def test_a_late_stop_leaves_the_next_answer_alone(stores: Stores, where: s
         second = await one.start(model)
         await second.first(5)
         names = [
-            Meant(stream_id=first.ref.stream_id),
-            Meant(message_id=first.message_id),
-            Meant(first.ref.stream_id, second.message_id),
-            Meant(second.ref.stream_id, first.message_id),
-            Meant(stream_id="no stream has this name"),
+            StopTarget(stream_id=first.ref.stream_id),
+            StopTarget(message_id=first.message_id),
+            StopTarget(first.ref.stream_id, second.message_id),
+            StopTarget(second.ref.stream_id, first.message_id),
+            StopTarget(stream_id="no stream has this name"),
         ]
         for meant in names:
             assert await stopper.runtime.sessions.stop(KEY, meant) is None
@@ -84,7 +86,7 @@ async def test_a_stop_by_name_means_no_answer_to_come(stores: Stores) -> None:
         stream = await worker.start(saying("a"))
         await worker.watch(stream)
         await worker.idle()
-        assert await worker.runtime.sessions.stop(KEY, Meant(stream_id=stream.ref.stream_id)) is None
+        assert await worker.runtime.sessions.stop(KEY, StopTarget(stream_id=stream.ref.stream_id)) is None
         assert (await told(worker, saying("b"), arrived(worker, 10.0))).text == "b"
 
 
@@ -94,9 +96,9 @@ async def test_an_unlogged_answer_is_stopped_by_its_name_only(memory: MemoryStor
         await stream.first(5)
         stream.degrade("test")
         sessions = worker.runtime.sessions
-        assert await sessions.stop(KEY, Meant(stream_id="another")) is None
+        assert await sessions.stop(KEY, StopTarget(stream_id="another")) is None
         assert not stream.stopped
-        assert await sessions.stop(KEY, Meant(stream_id=stream.ref.stream_id)) is stream
+        assert await sessions.stop(KEY, StopTarget(stream_id=stream.ref.stream_id)) is stream
         assert (await worker.watch(stream)).outcome == "stopped"
 
 

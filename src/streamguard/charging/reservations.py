@@ -117,7 +117,7 @@ class Reservations:
                 if budget is None:
                     answer = await service.reserve(ref, demand.amounts, demand.quotas)
                 else:
-                    answer = await budget.once(
+                    answer = await budget.ask_once(
                         lambda: service.reserve(ref, demand.amounts, demand.quotas),
                         at_least_seconds=LEAST_SECONDS,
                     )

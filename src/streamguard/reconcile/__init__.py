@@ -1,1 +1,1 @@
-"""Background healing: what dead workers left behind."""
+"""Background healing: finishes what dead workers left behind."""

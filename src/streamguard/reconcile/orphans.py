@@ -1,7 +1,7 @@
 """Ends streams whose writer is gone, so that no viewer waits for ever and no session stays blocked.
 
 Leases choose who acts; the epoch, raised before anything is written, protects what is written: of two sweeps that race
-for one stream, one takes it. Workers share the work out among themselves, so that not each of them looks at everything.
+for one stream, one takes it. Workers divide the work into partitions, so that not every worker reads everything.
 """
 
 from __future__ import annotations
@@ -27,39 +27,36 @@ from .results import Duty, Result, Treated
 __all__ = ["OrphanSweep"]
 
 BATCH: Final = 400
-"""How many streams one look takes up at most. Another follows at once while there are more."""
+"""So many streams one read of the lease index gives at most. Another follows at once while there are more."""
 CONCURRENCY: Final = 64
-"""How many of them are ended at once: one whose save hangs does not hold up the others, and what waits for its turn
-is not taken yet, so that no lease runs out meanwhile."""
-LOOKS_SHARED: Final = 5
-"""After so many looks at its own share a worker looks at everything: what the worker whose share it is cannot do, or
-did not live to do, is found by another."""
-SHARE_SWEEPS: Final = 2.0
-"""How many sweeps a worker counts among those that share the work, from its last one; but no longer than its streams
-keep their leases when it dies, so that by then nobody waits for it to do its share."""
-
-
+"""So many streams are ended at once: one whose save hangs does not hold up the others. The others are not taken over
+yet, so that no lease runs out while they wait."""
+PARTITIONED_ROUNDS: Final = 5
+"""After so many rounds over its own partition a worker makes one over everything, and so finds what the worker of
+another partition cannot end or did not live to end."""
+PARTITION_SWEEPS: Final = 2.0
+"""A worker keeps its partition for so many sweeps from its last one; but no longer than its streams keep their leases
+when it dies, so that no orphan waits for it."""
 UNREADABLE_SECONDS: Final = 60.0
-"""How long a stream whose record cannot be read is left alone before it is looked at again."""
-
-
+"""How long a stream whose record cannot be read is left alone before it is tried again."""
 LATER_SECONDS: Final = 10.0
-"""After how long a look comes again upon what this version cannot end; workers of the later version may end it then."""
-TOLERATED: Final = 32
-"""So many streams that it has to leave a look reads each time."""
+"""After how long a stream that this version cannot end is tried again; a worker of the later version may end it
+first."""
+DEFER_OVER: Final = 32
+"""Streams that this version cannot end are deferred once there are more of them: below that, every round reads them."""
 _LASTING: Final = frozenset({"unknown_protocol", "newer_format"})
-"""Why a stream is left for as long as there is nobody but this version."""
+"""The reasons that only a worker of a later version can remove."""
 
 
 class OrphanSweep:
-    """Looks for expired leases every `sweep_seconds`, jittered so that workers do not move in step."""
+    """Ends streams with expired leases every `sweep_seconds`, jittered so that workers do not move in step."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._worker = secrets.token_hex(8)
-        self._looks = 0
+        self._rounds = 0
         self.last_success: float | None = None
-        """Loop time of the last look that came to its end."""
+        """Loop time of the last round that came to its end."""
 
     async def run(self) -> None:
         """Sweep until the drain. After an outage of the store, and after the start, it holds back for one lease: live
@@ -76,55 +73,55 @@ class OrphanSweep:
                 continue
             before, stalled = stalled, runtime.clock.stalled_seconds
             if stalled - before >= settings.lease_seconds - settings.heartbeat_seconds:
-                # This process stood still, perhaps with its whole machine: who else did renews first.
+                # This process stood still, perhaps with its whole machine: let the other processes renew first.
                 runtime.breaker.stood_still()
                 continue
             try:
-                await self.look(await self._share())
+                await self.run_once(await self._partition())
             except StoreUnavailableError as exc:
                 runtime.breaker.stumbled(exc)
-            except StoreCorruptError as exc:  # what all workers share: their list, or an index
+            except StoreCorruptError as exc:  # a record that all workers share: their list, or an index
                 runtime.observe(Observation(Signal.RECORD_UNREADABLE, error=exc, fields={"operation": exc.operation}))
 
-    async def _share(self) -> Partition | None:
-        """Which part of the work is this worker's; None now and then, for all of it."""
+    async def _partition(self) -> Partition | None:
+        """This worker's partition of the work; None now and then, for all of it."""
         settings = self._runtime.settings
-        counts = min(settings.sweep_seconds * SHARE_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
-        share = await self._runtime.store.partition(self._worker, lease_seconds=counts)
-        self._looks += 1
-        return None if self._looks % (LOOKS_SHARED + 1) == 0 else share
+        counts = min(settings.sweep_seconds * PARTITION_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
+        partition = await self._runtime.store.partition(self._worker, lease_seconds=counts)
+        self._rounds += 1
+        return None if self._rounds % (PARTITIONED_ROUNDS + 1) == 0 else partition
 
     async def sweep(self) -> int:
-        """A look at everything. Returns how many streams it ended.
+        """One round over everything. Returns how many streams it ended.
 
         Raises:
-            StoreError: see `look`.
+            StoreError: see `run_once`.
         """
-        return sum(1 for one in await self.look() if one.result is Result.DONE)
+        return sum(1 for one in await self.run_once() if one.result is Result.DONE)
 
-    async def look(self, partition: Partition | None = None) -> list[Treated]:
-        """End every orphan there is, in one `partition` of the work or in all of it. Says what it did and left.
+    async def run_once(self, partition: Partition | None = None) -> list[Treated]:
+        """End every orphan there is, in one `partition` of the work or in all of it. Returns what it did and left.
 
-        Cancelled, it leaves what it took to whoever finds its lease expired.
+        Cancelled, it leaves the streams that it took over to any worker that finds their leases expired.
 
         Raises:
-            StoreError: the store failed; what was taken runs out again and is found again.
+            StoreError: the store failed; the leases of streams that were taken over expire and are found again.
         """
         runtime = self._runtime
         treated: list[Treated] = []
         left: set[StreamRef] = set()
-        """What stays due for all that this look does, and must not hide the rest."""
+        """Streams that stay due in this round; they must not hide the others."""
         while not runtime.draining:
             limit = BATCH + len(left)
             due = await runtime.store.expired_leases(limit=limit, partition=partition)
             fresh = [ref for ref in due if ref not in left]
-            # This process's own are late, but alive: their next heartbeat renews the lease.
+            # Streams of this process are late, but alive: their next heartbeat renews the lease.
             left.update(ref for ref in fresh if runtime.owns(ref))
-            some = await self._all_of([ref for ref in fresh if ref not in left])
+            some = await self._end_all([ref for ref in fresh if ref not in left])
             lasting = [one.ref for one in some if one.reason in _LASTING]
             left.update(one.ref for one in some if one.result is Result.LEFT)
-            if len(left) > TOLERATED:
-                for ref in lasting:  # so many would be read again by every look
+            if len(left) > DEFER_OVER:
+                for ref in lasting:  # else every round would read so many again
                     await runtime.store.defer(ref, seconds=LATER_SECONDS, readable=True)
             treated += some
             if len(due) < limit:
@@ -132,8 +129,8 @@ class OrphanSweep:
         self.last_success = asyncio.get_running_loop().time()
         return treated
 
-    async def _all_of(self, refs: list[StreamRef]) -> list[Treated]:
-        """End these, a few at once. When the store fails, what is under way goes on, and nothing more is begun."""
+    async def _end_all(self, refs: list[StreamRef]) -> list[Treated]:
+        """End streams, a few at once. When the store fails, those under way go on, and no other is begun."""
         treated: list[Treated] = []
         failures: list[StoreError] = []
         waiting = iter(refs)
@@ -143,7 +140,7 @@ class OrphanSweep:
                 if failures or self._runtime.draining:
                     return
                 try:
-                    treated.append(await self._treat(ref))
+                    treated.append(await self._end_orphan(ref))
                 except StoreFormatError:  # a worker of that version ends it
                     treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "newer_format"))
                 except StoreCorruptError as exc:  # of one record; that must not keep it from the others
@@ -164,21 +161,22 @@ class OrphanSweep:
         return treated
 
     async def _defer(self, ref: StreamRef, error: StoreCorruptError) -> None:
-        """Report a stream that nobody can end, and look at it again later: until its record expires."""
+        """Report a stream that no worker can end, and defer it; it is tried again until its record expires."""
         fields = {"record": RecordKind.STREAM, "reason": "damaged", "action": "put_off"}
         self._runtime.observe(Observation(Signal.RECORD_UNREADABLE, ref=ref, error=error, fields=fields))
-        with suppress(StoreError):  # it is come upon again, then
+        with suppress(StoreError):  # then the next round finds it again
             await self._runtime.store.defer(ref, seconds=UNREADABLE_SECONDS)
 
-    async def _treat(self, ref: StreamRef) -> Treated:
+    async def _end_orphan(self, ref: StreamRef) -> Treated:
+        """Take one stream over and end it."""
         runtime = self._runtime
         meta = await runtime.store.meta(ref)
         if meta is None:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "gone")
         if not knows_protocol(meta.protocol):
-            # Only a later version knows the closing parts, and so ends the stream.
+            # Only a later version knows the closing parts, so its workers end the stream.
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "unknown_protocol")
-        taken = await self._taken(meta)
+        taken = await self._take_over(meta)
         if taken is None:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
         outcome = Outcome.STOPPED if taken.stop_requested else Outcome.INTERRUPTED
@@ -187,8 +185,9 @@ class OrphanSweep:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")
         return Treated(ref, Duty.ORPHANS, Result.DONE, ended.outcome)
 
-    async def _taken(self, meta: StreamMeta) -> StreamMeta | None:
-        """The record under an epoch of ours; None when another was faster, or its writer came back."""
+    async def _take_over(self, meta: StreamMeta) -> StreamMeta | None:
+        """The stream's record under an epoch of this worker's; None when another worker was faster, or its writer came
+        back."""
         reply = await self._runtime.store.take_over(
             meta.ref, lease_seconds=self._runtime.settings.lease_seconds, expected_epoch=meta.epoch
         )

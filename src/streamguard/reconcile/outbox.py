@@ -1,4 +1,4 @@
-"""Settles what closed streams still owe: each process looks for due entries, and makes an attempt at a few at once.
+"""Attempts what closed streams still owe: each process claims due outbox entries, a few at once.
 
 Claims choose who tries: a claim outlasts an attempt, so two workers seldom meet, and where they do, saving twice is
 saving once.
@@ -30,14 +30,15 @@ CLAIM_MARGIN_SECONDS: Final = 15.0
 
 
 class OutboxWorker:
-    """Looks every `outbox_seconds`, jittered so that workers do not move in step; at once again while there is more."""
+    """Claims due entries every `outbox_seconds`, jittered so that workers do not move in step; at once again while
+    there are more."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._under_way = 0
         self._one_done = asyncio.Event()
         self.last_success: float | None = None
-        """Loop time of the last look that came to its end, whatever became of what it found."""
+        """Loop time of the last round that came to its end, whatever became of its entries."""
 
     async def run(self) -> None:
         """Work until the drain; then wait for the attempts under way, which the drain breaks off in the end."""
@@ -50,33 +51,33 @@ class OutboxWorker:
                 if runtime.breaker.open:
                     continue
                 try:
-                    await self._work_off(group, None)
+                    await self._attempt_due(group, None)
                 except StoreUnavailableError as exc:
                     runtime.breaker.stumbled(exc)
 
     async def sweep(self) -> int:
-        """As `look`. Returns how many entries there were."""
-        return len(await self.look())
+        """As `run_once`. Returns how many entries there were."""
+        return len(await self.run_once())
 
-    async def look(self) -> list[Treated]:
-        """One look at what is due, and an attempt at all of it. Says what became of each.
+    async def run_once(self) -> list[Treated]:
+        """One attempt at every entry that is due. Returns what became of each.
 
         Raises:
-            StoreError: the stream store failed; what was claimed comes up again.
+            StoreError: the stream store failed; claimed entries become due again.
         """
         treated: list[Treated] = []
         failure: StoreError | None = None
         async with anyio.create_task_group() as group:
             try:
-                await self._work_off(group, treated)
-            except StoreError as exc:  # what is under way goes on
+                await self._attempt_due(group, treated)
+            except StoreError as exc:  # the attempts under way go on
                 failure = exc
         if failure is not None:
             raise failure
         return treated
 
-    async def _work_off(self, group: TaskGroup, treated: list[Treated] | None) -> None:
-        """Begin an attempt at everything that is due, a few at once; what becomes of them goes into `treated`."""
+    async def _attempt_due(self, group: TaskGroup, treated: list[Treated] | None) -> None:
+        """Begin an attempt at every entry that is due, a few at once; their results go into `treated`."""
         settings = self._runtime.settings
         while not self._runtime.draining:
             while self._under_way >= CONCURRENCY:

@@ -19,11 +19,11 @@ __all__ = ["Planned", "Reconciler", "Report", "Step"]
 
 PING_SECONDS: Final = 1.0
 LATE_ROUNDS: Final = 6
-"""A duty that has not come to an end for a lease and so many of its rounds is late."""
+"""A duty is late when it has finished no round for a lease and so many of its rounds."""
 
 
 class _Background(NamedTuple):
-    """A duty as it goes on in the background."""
+    """A duty that runs in the background."""
 
     name: Duty
     run: Callable[[], Awaitable[None]]
@@ -32,7 +32,7 @@ class _Background(NamedTuple):
 
 
 class Reconciler:
-    """Ends orphans and settles what is owed, under the bindings of one guard."""
+    """Ends orphans and attempts what is owed, under the bindings of one guard."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -58,16 +58,16 @@ class Reconciler:
         return self._runtime.store.shared
 
     def supervise(self) -> None:
-        """Go on for as long as the runtime lives, in its background tasks: one that crashes is logged, and runs again
-        after a pause. The runtime's health says so, and when a duty has come to no end for long."""
+        """Run every duty in the runtime's background tasks, for as long as it lives. A duty that crashes is logged and
+        runs again after a pause. The runtime's health names crashed duties and late ones."""
         self._supervised_at = asyncio.get_running_loop().time()
         for duty in self._duties:
             self._runtime.supervise(duty.name, duty.run)
         self._runtime.explain_health(self.concerns)
 
     def concerns(self) -> Iterable[str]:
-        """What of its background work is late, as reasons of the runtime's health. Nothing is while the stream store
-        does not answer: then that is the reason."""
+        """The late duties, as reasons of the runtime's health. None while the stream store does not answer, which is a
+        reason of its own."""
         runtime = self._runtime
         healthy = runtime.breaker.healthy_seconds
         if self._supervised_at is None or runtime.draining or healthy == 0.0:
@@ -80,23 +80,23 @@ class Reconciler:
                 yield f"reconciling_late:{duty.name}"
 
     async def once(self, *, patience: bool = True, alone: bool = True) -> Report:
-        """One round: end every orphan, then try everything that is due, and wait until that is done; `alone` in this
-        process, until everything is that was begun in it.
+        """One round: end every orphan, then attempt everything that is due, and wait until that is done. `alone` in
+        this process, it waits for everything else that was begun in it too.
 
-        With `patience`, which it should have, it first sees the store answer for one lease: after an outage live
-        writers need that long to renew theirs. Cancelled, it leaves what it took to other workers.
+        With `patience` it first waits until the store has answered for one lease: after an outage live writers need
+        that long to renew their leases. Cancelled, it leaves what it took over to other workers.
 
         Raises:
-            StoreError: the store failed. What was taken or claimed comes up again.
+            StoreError: the store failed. What was taken over or claimed becomes due again.
         """
         if patience:
             await self._healthy()
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        treated: list[Treated] = await self._orphans.look()
+        treated: list[Treated] = await self._orphans.run_once()
         if alone:
             await self._runtime.idle()
-        treated += await self._outbox.look()
+        treated += await self._outbox.run_once()
         treated += await self._reservations.attempt()
         if alone:
             await self._runtime.idle()
@@ -129,15 +129,15 @@ class Reconciler:
         store = self._runtime.store
         for meta in await store.active_streams(limit=limit):
             if meta.lease_seconds <= 0:
-                yield Planned(meta.ref, _end_of(meta), meta.binding, -meta.lease_seconds)
+                yield Planned(meta.ref, _orphan_step_of(meta), meta.binding, -meta.lease_seconds)
         for owed in await store.peek_due(limit=limit):
             record = await store.meta(owed.ref)
             if record is not None:
-                yield self._settling_of(record, owed)
+                yield self._outbox_step_of(record, owed)
         for expired in await self._reservations.plan(limit=limit):
             yield expired
 
-    def _settling_of(self, meta: StreamMeta, owed: OutboxEntry) -> Planned:
+    def _outbox_step_of(self, meta: StreamMeta, owed: OutboxEntry) -> Planned:
         bindings = self._runtime.bindings
         if not bindings.knows(meta.binding):
             step = Step.LEAVE_BINDING
@@ -152,7 +152,7 @@ class Reconciler:
         return Planned(meta.ref, step, meta.binding, -owed.due_seconds, owed.attempts)
 
 
-def _end_of(meta: StreamMeta) -> Step:
+def _orphan_step_of(meta: StreamMeta) -> Step:
     if not knows_protocol(meta.protocol):
         return Step.LEAVE_PROTOCOL
     if meta.state is not StreamState.OPEN:

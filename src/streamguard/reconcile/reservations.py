@@ -1,9 +1,9 @@
-"""Ends reservations that nobody renewed and nobody settled: of workers that died between reserving and starting, and of
+"""Ends reservations that were neither renewed nor settled: of workers that died between reserving and starting, and of
 replies whose settlement was given up.
 
-A reservation that expired holds nothing back any more, whoever attends to it: this strikes it off the list of what is
-to be looked at, and says so. One whose stream is alive is left alone, and so is one whose settlement is owed: both are
-charged late, once.
+An expired reservation holds no quota back any more: the sweep only removes it from the index of reservations and
+observes that. It leaves a reservation alone if its stream is alive or its settlement is owed: both are charged late,
+once.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from .results import Duty, Planned, Result, Step, Treated
 __all__ = ["ROUND_SECONDS", "ReservationSweep"]
 
 BATCH: Final = 100
-"""How many one look takes up at most."""
+"""So many reservations one read gives at most."""
 CLAIM_SECONDS: Final = 30.0
-"""How long what one worker looks at is kept from others, and what it left from itself."""
+"""How long a reservation that a worker has claimed is kept from others, and one that it left from itself."""
 ROUND_SECONDS: Final = 10.0
-"""How often each worker looks, at most."""
+"""Seconds between a worker's rounds, at most."""
 
 
 class ReservationSweep:
-    """Looks every `ROUND_SECONDS`, jittered so that workers do not move in step; does nothing without a quota store."""
+    """Sweeps every `ROUND_SECONDS`, jittered so that workers do not move in step; does nothing without a quota
+    store."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.last_success: float | None = None
-        """Loop time of the last look that came to its end."""
+        """Loop time of the last round that came to its end."""
 
     async def run(self) -> None:
-        """Look until the drain. It holds back while the stream store is away: nobody could say what is alive."""
+        """Sweep until the drain; not while the stream store is away, since then no stream is known to be alive."""
         runtime = self._runtime
         while runtime.reservations.store is not None:
             await asyncio.sleep(jittered(ROUND_SECONDS))
@@ -55,22 +56,22 @@ class ReservationSweep:
                 runtime.breaker.stumbled(exc)
 
     async def attempt(self) -> list[Treated]:
-        """As `look`; nothing while the quota does not answer, which the runtime's health then says.
+        """As `run_once`. While the quota does not answer it does nothing, and the runtime's health says so.
 
         Raises:
             StoreError: the stream store failed.
         """
         try:
-            return await self.look()
+            return await self.run_once()
         except (QuotaError, TimeoutError):
             self._runtime.reservations.failing = True
             return []
 
-    async def look(self) -> list[Treated]:
-        """Attend to what has expired. Says what became of each.
+    async def run_once(self) -> list[Treated]:
+        """Expire what is due. Returns what became of each reservation.
 
         Raises:
-            StoreError, QuotaError, TimeoutError: a store failed; what was claimed comes up again.
+            StoreError, QuotaError, TimeoutError: a store failed; claimed reservations become due again.
         """
         runtime, store = self._runtime, self._runtime.reservations.store
         treated: list[Treated] = []
@@ -79,7 +80,7 @@ class ReservationSweep:
                 due = await store.due(limit=BATCH, claim_seconds=CLAIM_SECONDS)
             for reservation in due:
                 try:
-                    treated.append(await self._treat(store, reservation))
+                    treated.append(await self._expire(store, reservation))
                 except QuotaCorruptError:  # of one owner; that must not keep it from the others
                     treated.append(Treated(reservation.ref, Duty.RESERVATIONS, Result.LEFT, "unreadable"))
             if len(due) < BATCH:
@@ -88,7 +89,7 @@ class ReservationSweep:
         return treated
 
     async def plan(self, *, limit: int) -> list[Planned]:
-        """What `look` would end of up to `limit` reservations. It claims nothing.
+        """What `run_once` would end of up to `limit` reservations. It claims nothing.
 
         Raises:
             StoreError, QuotaError: a store failed.
@@ -103,14 +104,14 @@ class ReservationSweep:
             raise QuotaTimeoutError("due: the quota did not answer in time", operation="due") from exc
         planned = []
         for reservation in due:
-            meta, reason = await self._looked_up(reservation)
+            meta, reason = await self._why_left(reservation)
             if reason is None:
                 binding = "" if meta is None else meta.binding
                 planned.append(Planned(reservation.ref, Step.EXPIRE, binding, None, reserved=reservation.amounts))
         return planned
 
-    async def _looked_up(self, reservation: Reservation) -> tuple[StreamMeta | None, str | None]:
-        """What is known of its stream, and why it is left alone; None if it is not."""
+    async def _why_left(self, reservation: Reservation) -> tuple[StreamMeta | None, str | None]:
+        """The record of a reservation's stream, and why the reservation is left alone; None if it is not."""
         runtime, ref = self._runtime, reservation.ref
         if runtime.owns(ref):
             return None, "live"
@@ -124,16 +125,16 @@ class ReservationSweep:
             return meta, "owed"
         return meta, None
 
-    async def _treat(self, store: QuotaStore, reservation: Reservation) -> Treated:
+    async def _expire(self, store: QuotaStore, reservation: Reservation) -> Treated:
         runtime, ref = self._runtime, reservation.ref
-        meta, reason = await self._looked_up(reservation)
+        meta, reason = await self._why_left(reservation)
         if reason is not None:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, reason)
         async with Deadline.after(runtime.settings.quota_seconds).limit():
             settlement = await store.expire(ref)
         state = state_on_record(settlement.state)
         if meta is not None and meta.quota is QuotaState.PENDING and state is not QuotaState.PENDING:
-            # Nothing was owed for it, since its log is lost: so nobody else will say what became of it.
+            # Its log is lost, so no outbox entry owes the settlement: this alone puts on record what became of it.
             await runtime.store.update_meta(ref, quota=state)
         if settlement.state is not ReservationState.EXPIRED:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)

@@ -7,7 +7,7 @@ from ..saving.revision import Revision
 from .producing.stream import LiveStream
 from .request import FirstItem, OnConflict, OnStoreFailure, StreamRequest
 from .runtime import Runtime
-from .sessions import Meant
+from .sessions import StopTarget
 from .upkeep.health import Health
 from .viewing.resume import Nothing, Resumed
 from .viewing.viewer import Viewer, ViewerCutError
@@ -18,7 +18,6 @@ __all__ = [
     "FirstItem",
     "Health",
     "LiveStream",
-    "Meant",
     "Nothing",
     "OnConflict",
     "OnQuotaFailure",
@@ -33,6 +32,7 @@ __all__ = [
     "Runtime",
     "SaveOption",
     "SaveTarget",
+    "StopTarget",
     "StreamRequest",
     "Viewer",
     "ViewerCutError",

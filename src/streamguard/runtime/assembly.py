@@ -169,7 +169,7 @@ class Assembly:
             steps_in_doubt=self.steps_in_doubt,
             refusals=refusals,
             end_soon=self.takeover.end_soon,
-            carry=self.tasks.carry,
+            run_detached=self.tasks.run_detached,
         )
         factory = StreamFactory(
             settings,

@@ -1,4 +1,4 @@
-"""Telling every telemetry sink, whatever becomes of one."""
+"""Tells every telemetry sink, even when another one fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Observers"]
 
 
 class Observers:
-    """Many observers as one. What one raises is contained, and counted in `errors`."""
+    """Calls many observers as one. An exception of one is counted in `errors` and goes no further."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
@@ -39,17 +39,17 @@ class Observers:
         self(Observation.about(stream, Signal.STREAM_OPENED, fields=fields))
 
     def unreadable(self, found: Unreadable) -> None:
-        """The store came upon a record that it cannot read."""
+        """The store found a record that it cannot read."""
         fields = {"record": found.record, "key": found.key, "reason": found.why, "action": found.action}
         self(Observation(Signal.RECORD_UNREADABLE, ref=found.ref, fields=fields))
 
     def left_out(self, stream: LiveStream, fault: Fault, left_out: LeftOut) -> None:
-        """A value could not be passed on as it was. Operators hear its class, never its content."""
+        """A value was replaced. Operators are told its type, never its content."""
         first, count = left_out.replaced[0], len(left_out.replaced)
         fields: dict[str, str | int] = {"part": left_out.part, "type": first.type_name, "count": count}
         self(Observation.about(stream, Signal.FAULT, fault=fault, fields=fields))
 
     def fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
-        """Something went wrong with a stream, which may be how it ends."""
+        """Something went wrong with a stream; `ending` if it ends so."""
         error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
         self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))

@@ -1,4 +1,4 @@
-"""What is asked of a runtime for one stream, and the small words for what became of it."""
+"""A request for a stream, and the values that say what became of its stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OnStoreFailure = Literal["continue", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the edge asks of the runtime: one new stream."""
+    """A request for one new stream, as the edge makes it."""
 
     key: SessionKey
     protocol: WireProtocol
@@ -36,26 +36,26 @@ class StreamRequest:
     on_store_failure: OnStoreFailure = "continue"
     request_id: str | None = None
     stream_id: str | None = None
-    """One that was never used; None: a fresh one."""
+    """An id that was never used; None: a fresh one."""
     arrived_at: float | None = None
-    """When the request arrived, as `time.monotonic` says; None: just now. A stop since then is meant for its stream."""
+    """When the request arrived, on `time.monotonic`; None: just now. A stop since then is for its stream."""
     first_item_seconds: float | None = None
-    """None: the setting of the same name; so with the next two."""
+    """None: the setting of the same name. The same holds for the next two."""
     stall_seconds: float | None = None
     max_stream_seconds: float | None = None
     abandon_after_seconds: float | None = None
-    """For how long it may go on while nobody watches it; None: to its own end."""
+    """For how long the stream may go on without viewers; None: to its own end."""
     retry_key: str | None = None
-    """The same for a request and its retries, as far as its client says; ids of texts it brings are made of it."""
+    """Equal for a request and its retries, as its client says; ids of the messages that it brings are made from it."""
     revision: Revision | None = None
     """What it supersedes of its conversation, as its body says; an endpoint may say more with `run.save`."""
     demand: Demand | None = None
-    """What is to be reserved for it; None where nothing is counted."""
+    """The quota to reserve; None for an endpoint without a quota."""
     on_over: Callable[[], None] | None = None
-    """Called once the stream that was made of it is over; never if there is none. It must not raise."""
+    """Called once the request's stream is over; not called without a stream. It must not raise."""
 
     def replaces(self, message_id: str) -> bool:
-        """Whether the session's running answer, of that message, ends for this request."""
+        """Whether this request ends the session's running stream, which answers with that message."""
         superseded = self.revision is not None and not self.revision.keeps(message_id)
         return superseded or self.on_conflict == "replace"
 

@@ -1,4 +1,4 @@
-"""What is asked of a session from outside its streams: resume, stop, status, download, erasure."""
+"""The requests about a session: resume, stop, status, download, erasure."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ from .producing.stream import LiveStream
 from .versions import RETRY_AFTER_SECONDS, UNREADABLE, check_protocol, unavailable, unreadable_reason
 from .viewing.resume import Nothing, Resumed, refused, resolve, resolve_after, why_broken
 
-__all__ = ["WHATEVER_RUNS", "Meant", "Sessions"]
+__all__ = ["ANY_STREAM", "Sessions", "StopTarget"]
 
-STOP_COMING_SECONDS: Final = 60.0
-"""For how long a stop that found nothing to stop is remembered: longer than most requests are prepared."""
+STOP_PENDING_SECONDS: Final = 60.0
+"""For how long a stop that found no running stream is remembered: longer than most requests take to prepare."""
 STOP_ROUNDS: Final = 3
+"""So often a stop looks again when streams end and begin meanwhile."""
 
 
-class Meant(NamedTuple):
-    """Which answer a command means: the one with these ids, as far as they are given."""
+class StopTarget(NamedTuple):
+    """The stream that a stop is for: the one with these ids, as far as they are given."""
 
     stream_id: str | None = None
     message_id: str | None = None
 
     def names(self, stream: StreamMeta | LiveStream) -> bool:
-        """Whether that stream is meant."""
+        """Whether the stop is for that stream."""
         return self.stream_id in (None, stream.ref.stream_id) and self.message_id in (None, stream.message_id)
 
 
-WHATEVER_RUNS: Final = Meant()
-"""Names none: whatever runs is meant."""
+ANY_STREAM: Final = StopTarget()
+"""The stop is for whichever stream runs."""
 
 
 class Sessions:
@@ -77,25 +78,25 @@ class Sessions:
         self._correct_record = correct_record
 
     async def resume(self, key: SessionKey, cursor: Cursor | None) -> Resumed | Nothing:
-        """What a returning client gets: the resume table, from "store unreachable" down.
+        """What a returning client gets, by the resume table.
 
         Raises:
             FaultError: `store_unavailable` (503), or `resume_failed` (409, 410) with the reason.
         """
         if cursor is not None:
             return await self._resume_after(key, cursor)
-        with self._asking(key, Phase.RESUME):
+        with self._store_errors(key, Phase.RESUME):
             record = await self._store.session(key)
         for stream in self._local(key):
             asked = record.active_id or stream.ref.stream_id
             if stream.degraded and stream.ref.stream_id == asked:
-                # This process knows before the store does (it is told with the next heartbeat).
+                # This process knows before the store does, which the next heartbeat tells.
                 raise refused(key, asked, "not_registered")
         return resolve(key, record, self._settings)
 
     async def _resume_after(self, key: SessionKey, cursor: Cursor) -> Resumed | Nothing:
         ref = StreamRef(key, cursor.stream_id)
-        with self._asking(key, Phase.RESUME):
+        with self._store_errors(key, Phase.RESUME):
             named, held = await self._store.check_position(ref, cursor.position)
         if held and any(stream.degraded and stream.ref == ref for stream in self._local(key)):
             raise refused(key, cursor.stream_id, "not_registered")  # as above
@@ -103,47 +104,47 @@ class Sessions:
 
     async def status(self, key: SessionKey) -> SessionRecord:
         """The session's active and last stream."""
-        with self._asking(key, Phase.REQUEST):
+        with self._store_errors(key, Phase.REQUEST):
             record = await self._store.session(key)
         if record.last is not None:
             self._correct_record(record.last)
         return record
 
     async def stop(
-        self, key: SessionKey, meant: Meant = WHATEVER_RUNS, *, coming: bool = True
+        self, key: SessionKey, target: StopTarget = ANY_STREAM, *, pending: bool = True
     ) -> StreamMeta | LiveStream | None:
-        """Stop the session's active stream, wherever it runs, if it is the one that is `meant`. None when there is none
-        to stop.
+        """Stop the session's active stream, wherever it runs, if it is the `target`. Returns None when no stream is to
+        be stopped.
 
-        With nothing running and nobody named, a `coming` stream is stopped instead: one whose request has arrived by
-        now, and that is registered soon.
+        When no stream runs and the target names none, the stop is for `pending` requests instead: a stream is stopped
+        if its request has arrived by now and it is registered soon.
 
         Returns once the stop is decided or its writer was told, not when the stream has ended.
         """
-        running = [stream for stream in self._local(key) if not stream.finalising and meant.names(stream)]
+        running = [stream for stream in self._local(key) if not stream.finalising and target.names(stream)]
         unlogged = [stream for stream in running if stream.degraded]
         if unlogged:
-            return _stopped(unlogged)
+            return _stop_all(unlogged)
         try:
-            return await self._stop_logged(key, meant, coming=coming and meant == WHATEVER_RUNS)
+            return await self._stop_logged(key, target, pending=pending and target == ANY_STREAM)
         except FaultError:
             if not running:
                 raise
-            return _stopped(running)  # its seal will say so, if the store returns
+            return _stop_all(running)  # its seal will say so, if the store returns
 
-    async def _stop_logged(self, key: SessionKey, meant: Meant, *, coming: bool) -> StreamMeta | None:
-        with self._asking(key, Phase.REQUEST):
+    async def _stop_logged(self, key: SessionKey, target: StopTarget, *, pending: bool) -> StreamMeta | None:
+        with self._store_errors(key, Phase.REQUEST):
             for _ in range(STOP_ROUNDS):
                 meta = (await self._store.session(key)).active
                 if meta is not None and meta.state is StreamState.OPEN:
-                    stopped = await self._stop_running(meta) if meant.names(meta) else None
-                    if stopped is not None or not coming:
+                    stopped = await self._stop_running(meta) if target.names(meta) else None
+                    if stopped is not None or not pending:
                         return stopped
-                elif not coming or await self._store.stop_pending_requests(
-                    key, seconds=STOP_COMING_SECONDS, limit=self._settings.max_streams_per_owner
+                elif not pending or await self._store.stop_pending_requests(
+                    key, seconds=STOP_PENDING_SECONDS, limit=self._settings.max_streams_per_owner
                 ):
                     return None
-                # It ended, or another was registered, in between.
+                # The stream ended, or another was registered, in between.
             return None
 
     async def _stop_running(self, meta: StreamMeta) -> StreamMeta | None:
@@ -156,28 +157,28 @@ class Sessions:
                 # The stop is on record: a worker of the later version that finds the stream keeps it.
                 check_protocol(current, Phase.REQUEST)
                 await self._eviction.take_over(current, stopped=True)
-        told = [stream for stream in self._local(key) if stream.ref == meta.ref and not stream.finalising]
-        if told:  # no need to wait until the store tells its own writer
-            _stopped(told)
+        local = [stream for stream in self._local(key) if stream.ref == meta.ref and not stream.finalising]
+        if local:  # this process writes it, so it need not wait until the store says so
+            _stop_all(local)
         return meta
 
     async def raw(self, key: SessionKey, stream_id: str) -> tuple[StreamMeta, AsyncGenerator[str]]:
-        """The logged text of a stream, as far as it goes, in slices; the first is read before this returns.
+        """A stream's record and the text in its log, in slices; the first slice is read before this returns.
 
-        The slices raise `StoreError` when the store fails, and `FaultError` when the log is gone: what came before is
-        not all then. Each is read when it is asked for, in a turn of its own.
+        The iterator raises `StoreError` when the store fails, and `FaultError` when the log is gone: then the text so
+        far is not the whole. Each slice is read when it is asked for, in a turn of its own.
 
         Raises:
             FaultError: `not_found` when this owner's session has no such stream; `resume_failed` when its log is gone.
         """
-        with self._asking(key, Phase.REQUEST):
+        with self._store_errors(key, Phase.REQUEST):
             meta = await self._store.meta(StreamRef(key, stream_id))
             if meta is None:
                 raise FaultError(Fault.of(FaultCode.NOT_FOUND, session_id=key.session_id))
             check_protocol(meta, Phase.REQUEST)
             text = self._text(meta)
             first = await anext(text, "")
-        return meta, _after(first, text)
+        return meta, _prepended(first, text)
 
     async def _text(self, meta: StreamMeta) -> AsyncGenerator[str]:
         protocol, key = protocol_named(meta.protocol), meta.ref.key
@@ -203,22 +204,22 @@ class Sessions:
         `longest_stream_seconds`: how long a stream of any endpoint may take, if that is not the setting
         `max_stream_seconds`.
 
-        A damaged record keeps nothing from being deleted. Its writer, if it has one that nobody can name, finds it gone
-        and may write nothing of it any more.
+        A damaged record is deleted too. Its writer, which such a record may not name, finds the stream gone and can
+        write nothing of it any more.
 
         Raises:
             FaultError: also when a writer did not end in time; then nothing was deleted.
         """
         patience = self._settings.save_total_seconds
-        with _tolerant():
-            await self.stop(key, coming=False)
+        with _ignoring_damage():
+            await self.stop(key, pending=False)
         try:
             async with Deadline.after(patience).limit():
                 for stream in self._local(key):
                     await stream.ended()
         except TimeoutError:
-            raise self._undrained(key) from None
-        with _tolerant(), self._asking(key, Phase.REQUEST):
+            raise self._still_written(key) from None
+        with _ignoring_damage(), self._store_errors(key, Phase.REQUEST):
             record = await self._store.session(key)
             for meta in (record.active, record.last):
                 if meta is None or meta.state is StreamState.CLOSED:
@@ -227,30 +228,30 @@ class Sessions:
                     check_protocol(meta, Phase.REQUEST)
                     await self._eviction.take_over(meta, stopped=True)
                 if not await self._end_wait.until_closed(meta.ref, patience):
-                    raise self._undrained(key)
+                    raise self._still_written(key)
         settings = self._settings
         longest = max(longest_stream_seconds or 0.0, settings.max_stream_seconds)
-        with self._asking(key, Phase.REQUEST):
+        with self._store_errors(key, Phase.REQUEST):
             await self._store.erase(
                 key,
                 mark_seconds=settings.outbox_retention_seconds,
-                # Nothing is owed for it, so that only a stream which runs unlogged could still write.
+                # An unknown session owes nothing, so only a stream that runs without a log could still write.
                 unknown_seconds=min(longest + settings.save_total_seconds, settings.outbox_retention_seconds),
             )
 
     @contextmanager
-    def _asking(self, key: SessionKey, phase: Phase) -> Iterator[None]:
-        """Turn the store's failures into the fault a client gets; while the breaker is open, without asking."""
+    def _store_errors(self, key: SessionKey, phase: Phase) -> Iterator[None]:
+        """Turn the store's failures into the fault a client gets. While the breaker is open, the store is not asked."""
         if self._breaker.open:
             raise unavailable(key, phase)
         try:
             yield
         except StoreError as exc:
-            if isinstance(exc, StoreUnavailableError):  # else it answered: one record says nothing of its health
+            if isinstance(exc, StoreUnavailableError):  # else the store answered, and is healthy
                 self._breaker.stumbled(exc)
             raise unavailable(key, phase, unreadable_reason(exc)) from exc
 
-    def _undrained(self, key: SessionKey) -> FaultError:
+    def _still_written(self, key: SessionKey) -> FaultError:
         return FaultError(
             Fault.of(
                 FaultCode.STORE_UNAVAILABLE,
@@ -263,7 +264,7 @@ class Sessions:
         )
 
 
-async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
+async def _prepended(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
     async with aclosing(rest):
         yield first
         async for text in rest:
@@ -271,8 +272,8 @@ async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
 
 
 @contextmanager
-def _tolerant() -> Iterator[None]:
-    """Around what ends streams before they are deleted: one whose record is damaged is deleted as it is."""
+def _ignoring_damage() -> Iterator[None]:
+    """Ignore that a record is damaged while streams are ended before their deletion: it is deleted as it is."""
     try:
         yield
     except FaultError as exc:
@@ -280,7 +281,8 @@ def _tolerant() -> Iterator[None]:
             raise
 
 
-def _stopped(streams: list[LiveStream]) -> LiveStream:
+def _stop_all(streams: list[LiveStream]) -> LiveStream:
+    """Stop streams of this process. Returns the newest."""
     for stream in streams:
         stream.stop()
     return streams[-1]

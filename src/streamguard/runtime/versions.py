@@ -1,7 +1,7 @@
-"""What another version of streamguard left in the shared store, as this version tells clients of it.
+"""How clients are told of records that another version of streamguard wrote.
 
-During a rolling deployment old and new workers share a store. What one of them cannot read it leaves as it is, and says
-so: 503, because another worker may well answer.
+During a rolling deployment old and new workers share a store. A worker leaves a record that it cannot read as it is,
+and answers 503, because another worker may be able to answer.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ NEWER_FORMAT: Final = "newer_format"
 UNREADABLE: Final = "record_unreadable"
 """The record is damaged."""
 UNKNOWN_PROTOCOL: Final = "unknown_protocol"
-"""The record can be read, but not what its stream says: its protocol came with a later version."""
+"""The record can be read, but its stream's protocol came with a later version."""
 
 RETRY_AFTER_SECONDS: Final = 2
 
 
 def unreadable_reason(error: StoreError) -> str | None:
-    """The fault's reason when the store answered, but with something this version cannot read; None when it failed."""
+    """Why a record could not be read, as a fault's reason; None when the store failed to answer at all."""
     if isinstance(error, StoreUnavailableError):
         return None
     return NEWER_FORMAT if isinstance(error, StoreFormatError) else UNREADABLE
 
 
 def unavailable(key: SessionKey, phase: Phase, reason: str | None = None) -> FaultError:
-    """`store_unavailable` for one session: 503, to be asked again shortly."""
+    """The error of a request about one session: 503, to be repeated shortly."""
     return FaultError(
         Fault.of(
             FaultCode.STORE_UNAVAILABLE,
@@ -55,6 +55,10 @@ def unavailable(key: SessionKey, phase: Phase, reason: str | None = None) -> Fau
 
 
 def check_protocol(meta: StreamMeta, phase: Phase) -> None:
-    """Raises `FaultError` (`store_unavailable`) for a stream whose events only a later version can frame."""
+    """Refuse a stream whose events only a later version can frame.
+
+    Raises:
+        FaultError: `store_unavailable`.
+    """
     if not knows_protocol(meta.protocol):
         raise unavailable(meta.ref.key, phase, UNKNOWN_PROTOCOL)

@@ -42,15 +42,15 @@ class Budget:
         was answered, or its silence counts for as long as the store is not known to be back."""
         return max(0.0, self._seconds - self._silent_seconds) if self._breaker.open else self._seconds
 
-    async def asked(self, step: Callable[[], Awaitable[T]]) -> T:
-        """What the store answers to `step`, which is repeated while it fails.
+    async def ask(self, step: Callable[[], Awaitable[T]]) -> T:
+        """The answer of the store to `step`, which is repeated while it fails.
 
         Raises:
             StoreUnavailableError: the budget is spent.
         """
         while True:
             try:
-                answer = await self.once(step)
+                answer = await self.ask_once(step)
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
                 if self._left_seconds <= 0 or self._silent_seconds + RETRY_SECONDS >= self._seconds:
@@ -62,7 +62,7 @@ class Budget:
             self._left_seconds -= RETRY_SECONDS
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def once(self, step: Callable[[], Awaitable[T]], *, at_least_seconds: float = 0.0) -> T:
+    async def ask_once(self, step: Callable[[], Awaitable[T]], *, at_least_seconds: float = 0.0) -> T:
         """What `step` answers, asked once: something on the store's server, which has `at_least_seconds` although the
         budget is spent.
 

@@ -102,7 +102,7 @@ class Admission:
         if self._breaker.open:
             return None
         try:
-            return await budget.once(lambda: self._store.session(key))
+            return await budget.ask_once(lambda: self._store.session(key))
         except StoreError:  # the registration finds out what that means
             return None
 

@@ -22,7 +22,7 @@ POLL_SECONDS: Final = 0.25
 
 async def ask_once(budget: Budget | None, step: Callable[[], Awaitable[T]]) -> T:
     """Ask the store within a request's budget, or without one within the store's own command timeout."""
-    return await (step() if budget is None else budget.once(step))
+    return await (step() if budget is None else budget.ask_once(step))
 
 
 class EndWait:

@@ -24,7 +24,7 @@ class Eviction:
     """Ends streams that are in the way of a request, an erasure or a stop.
 
     `end_soon` runs the end of a stream that this process has taken over, its seal included, in a task of the runtime's.
-    `carry` runs a step in such a task and returns its result: cancelling the caller lets the step go on.
+    `run_detached` runs a step in such a task and returns its result: cancelling the caller lets the step go on.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Eviction:
         steps_in_doubt: StepsInDoubt,
         refusals: Refusals,
         end_soon: Callable[[StreamMeta, Outcome], None],
-        carry: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
+        run_detached: Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._settings = settings
@@ -44,7 +44,7 @@ class Eviction:
         self._steps_in_doubt = steps_in_doubt
         self._refusals = refusals
         self._end_soon = end_soon
-        self._carry = carry
+        self._run_detached = run_detached
 
     async def take_over(
         self, meta: StreamMeta, *, stopped: bool, force: bool = False, budget: Budget | None = None
@@ -58,7 +58,7 @@ class Eviction:
         Raises:
             StoreError: the store failed.
         """
-        return await self._carry(partial(self._take_over, meta, stopped=stopped, force=force, budget=budget))
+        return await self._run_detached(partial(self._take_over, meta, stopped=stopped, force=force, budget=budget))
 
     async def replace(self, request: StreamRequest, meta: StreamMeta, budget: Budget) -> None:
         """End the session's stream by a stop, and by force if its writer does not end it in time.
@@ -67,13 +67,13 @@ class Eviction:
             FaultError: `store_unavailable` for a stream of a later version.
             StoreError: the store failed.
         """
-        reply = await budget.asked(lambda: self._store.request_stop(meta.ref))
+        reply = await budget.ask(lambda: self._store.request_stop(meta.ref))
         if reply is StopReply.ENDED:
             return
         patience = self._settings.replace_wait_seconds
         if reply is StopReply.REQUESTED and await self._end_wait.until_sealed(meta.ref, patience, budget=budget):
             return
-        current = await budget.asked(lambda: self._store.meta(meta.ref))
+        current = await budget.ask(lambda: self._store.meta(meta.ref))
         if current is not None and current.state is StreamState.OPEN:
             self._refusals.check_protocol(request, current)
             await self.take_over(current, stopped=True, force=True, budget=budget)

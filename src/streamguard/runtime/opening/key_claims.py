@@ -59,11 +59,11 @@ class KeyClaims:
     async def ask(self, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step within what is left of the request's budget. A lost reply does no harm: every step here may
         be repeated."""
-        return await self._waited(self._budget.asked(step))
+        return await self._waited(self._budget.ask(step))
 
     async def ask_once(self, step: Callable[[], Awaitable[T]]) -> T:
         """Ask for something within what is left of the request's budget, without repeating it."""
-        return await self._waited(self._budget.once(step))
+        return await self._waited(self._budget.ask_once(step))
 
     async def _set(self, claim: RequestClaim, ttl_seconds: float, *, expected: RequestClaim | None) -> RequestClaim:
         return await self.ask(

@@ -97,7 +97,7 @@ class Registration:
         new = new_stream_of(stream)
         for _ in range(ATTEMPTS):
             stream.log.registering()
-            result = await budget.asked(
+            result = await budget.ask(
                 lambda: self._store.register(
                     new,
                     lease_seconds=settings.lease_seconds,
@@ -116,7 +116,7 @@ class Registration:
                 break
             meta = result.meta
             if self._steps_in_doubt.concerns(meta.ref):
-                await budget.once(partial(self._steps_in_doubt.wait_until_resolved, meta.ref))
+                await budget.ask_once(partial(self._steps_in_doubt.wait_until_resolved, meta.ref))
             elif meta.lease_seconds <= 0 and not self._streams.owns(meta.ref):
                 self._refusals.check_protocol(request, meta)
                 await self._eviction.take_over(meta, stopped=meta.stop_requested, budget=budget)

@@ -1,4 +1,4 @@
-"""Whether the stream store can be used, as the process sees for itself: whoever asks gets what the last looks said."""
+"""Whether the stream store can be used, as the last probes of this process found."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ...stores.roles.service import StoreService
 __all__ = ["Readiness"]
 
 FAILURES: Final = 2
-"""So many looks in a row that failed make a store unreachable: one may be lost."""
-AGAIN: Final = 4
-"""After a look that failed the next one comes so many times sooner."""
-SPREAD: Final = 0.1
-"""By how much the pauses differ, so that the workers of a deployment do not look together."""
+"""So many failed probes in a row make a store unreachable: a single one may be lost."""
+FASTER_AFTER_FAILURE: Final = 4
+"""After a failed probe the next one comes so many times sooner."""
+JITTER: Final = 0.1
+"""By which part pauses differ, so that the workers of a deployment do not probe together."""
 
 
 class Readiness:
-    """Looks every `readiness_probe_seconds`, and while the breaker is open leaves that to the breaker. No request ever
-    causes a look, and none is under way twice."""
+    """Probes the store every `readiness_probe_seconds`; while the breaker is open, only the breaker probes. No request
+    causes a probe, and probes do not overlap."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Readiness:
         self._observe = observe
         self._failures = 0
         self._lacks: tuple[str, ...] = ()
-        breaker.when_closed(self._is_back)
+        breaker.when_closed(self._answered)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What is wrong with the store; nothing if it can be used."""
+        """What is wrong with the store; empty if it can be used."""
         if self._lacks:
             return tuple(f"store_forbids:{name}" for name in self._lacks)
         if self._breaker.open or self._failures >= FAILURES:
@@ -55,10 +55,10 @@ class Readiness:
         return ()
 
     async def begin(self) -> None:
-        """The first look, which decides alone. It raises nothing: a guard starts without its store too."""
+        """Make the first probe, which decides alone. It raises nothing: a guard starts without its store too."""
         try:
-            await self.look()
-        except Exception as exc:  # noqa: BLE001 -- a store's mistake; the next look, in a task, is counted as a crash
+            await self.probe()
+        except Exception as exc:  # noqa: BLE001 -- a store's mistake; the next probe, in a task, is counted as a crash
             self._failures = 1
             self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
         if self._failures:
@@ -67,14 +67,14 @@ class Readiness:
     async def run(self, *, on_probe: Callable[[], object]) -> None:
         """Probe until cancelled; `on_probe` is called after each probe."""
         while True:
-            seconds = self._settings.readiness_probe_seconds / (AGAIN if self._failures else 1)
-            await asyncio.sleep(seconds * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 -- no secret
+            seconds = self._settings.readiness_probe_seconds / (FASTER_AFTER_FAILURE if self._failures else 1)
+            await asyncio.sleep(seconds * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 -- no secret
             if not self._breaker.open:
-                await self.look()
+                await self.probe()
             on_probe()
 
-    async def look(self) -> None:
-        """Ask the store once."""
+    async def probe(self) -> None:
+        """Probe the store once."""
         try:
             async with Deadline.after(2 * self._settings.command_seconds).limit():
                 await self._store.ping()
@@ -83,9 +83,9 @@ class Readiness:
         except (StoreError, TimeoutError):
             self._failures += 1
         else:
-            self._is_back()
+            self._answered()
 
-    def _is_back(self) -> None:
+    def _answered(self) -> None:
         self._failures, self._lacks = 0, ()
 
     def _forbidden(self, lacks: tuple[str, ...]) -> None:

@@ -16,8 +16,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class ShutdownSignals:
-    """While installed, `begin` is called on the event loop at each word of a shutdown, with the signal's number; the
-    server hears it too.
+    """While installed, calls `begin` on the event loop at each shutdown signal, with the signal's number; the server
+    gets the signal too.
 
     Only in the main thread, and only where a handler is there to be chained: without one the signal ends the process
     at once, and it is not ours to change that.
@@ -33,27 +33,27 @@ class ShutdownSignals:
             return
         loop, process = asyncio.get_running_loop(), os.getpid()
         for number in _SIGNALS:
-            user_messages = signal.getsignal(number)
-            if not callable(user_messages):
+            earlier = signal.getsignal(number)
+            if not callable(earlier):
                 continue
 
             def chained(
                 received: int,
                 frame: FrameType | None,
-                user_messages: Callable[[int, FrameType | None], object] = user_messages,
+                earlier: Callable[[int, FrameType | None], object] = earlier,
             ) -> None:
                 if not loop.is_closed() and process == os.getpid():
                     loop.call_soon_threadsafe(self._begin, received)
-                user_messages(received, frame)
+                earlier(received, frame)
 
             signal.signal(number, chained)
-            self._installed[number] = (chained, user_messages)
+            self._installed[number] = (chained, earlier)
 
     def restore(self) -> None:
         """Put the former handlers back, unless somebody has chained in front of ours since."""
         installed, self._installed = self._installed, {}
         if threading.current_thread() is not threading.main_thread():
             return
-        for number, (chained, user_messages) in installed.items():
+        for number, (chained, earlier) in installed.items():
             if signal.getsignal(number) is chained:
-                signal.signal(number, user_messages)  # type: ignore[arg-type]
+                signal.signal(number, earlier)  # type: ignore[arg-type]

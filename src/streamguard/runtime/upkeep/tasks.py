@@ -1,7 +1,7 @@
 """The tasks of a runtime: background ones that run again when they crash, and one-off ones whose crash is contained.
 
-All are in one task group, so none outlives the runtime; and none can end it, so one stream's accident is no other's.
-The group has a task of its own, because a guard may be entered in one task and left in another.
+All are in one task group, so none outlives the runtime; and none can end it, so that a crash of one stream harms no
+other. The group has a task of its own, because a guard may be entered in one task and left in another.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Tasks:
         self.started: int = 0
         """One-off tasks under way."""
         self.adopted: set[asyncio.Task[None]] = set()
-        """Tasks that were begun elsewhere, and run."""
+        """Running tasks that were begun elsewhere."""
         self._group: TaskGroup | None = None
         self._shields: set[anyio.CancelScope] = set()
         self._closing = False
         self.crashes: dict[str, int] = {}
-        """How often each background task was started again."""
+        """How often each background task was restarted."""
 
     @property
     def running(self) -> bool:
@@ -68,7 +68,7 @@ class Tasks:
             opened.cancel()  # unless it was told
 
     async def close(self) -> None:
-        """Cancel what still runs, shielded work too, and wait for it."""
+        """Cancel every task that still runs, shielded ones too, and wait for them."""
         self._closing = True
         self.group.cancel_scope.cancel()
         for scope in self._shields:
@@ -83,12 +83,12 @@ class Tasks:
         self.group.start_soon(self._supervised, name, run)
 
     def start(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        """Run `run` once, under the caller's context variables. What it raises is observed, and no more."""
+        """Run `run` once, under the caller's context variables. What it raises is observed and goes no further."""
         self._begin(run, args, shielded=False)
 
-    async def carry(self, run: Callable[[], Awaitable[T]]) -> T:
-        """What `run` comes to, done in a task of this group: cancelling the caller leaves it to go on to its end, of
-        which nobody hears then.
+    async def run_detached(self, run: Callable[[], Awaitable[T]]) -> T:
+        """Run `run` in a task of this group and return its result. Cancelling the caller lets the task go on; its
+        result is dropped then.
 
         Raises:
             NotStartedError: the group is not open, or was closed meanwhile.
@@ -114,11 +114,11 @@ class Tasks:
         return await told
 
     def start_shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        """As `start`, but only `close` cancels it, and not before the drain: what ends a stream."""
+        """As `start`, for the ends of streams: only `close` cancels it, after the drain."""
         self._begin(run, args, shielded=True)
 
     def adopt(self, task: asyncio.Task[None]) -> None:
-        """Own a task that somebody else began: `close` cancels it, and what it raises is observed.
+        """Own a task that was begun elsewhere: `close` cancels it, and what it raises is observed.
 
         Raises:
             NotStartedError: the group is not open.
@@ -144,7 +144,7 @@ class Tasks:
         self.started += 1
 
     async def shielded(self, run: Callable[[*Args], Awaitable[None]], *args: *Args) -> None:
-        """Do `run` in the present task, cancelled by nothing but `close`."""
+        """Run `run` in the present task; only `close` cancels it."""
         with anyio.CancelScope(shield=True) as scope:
             if self._closing:
                 scope.cancel()

@@ -132,7 +132,7 @@ async def _found(runtime: Runtime, request: StreamRequest, key: RequestKey | Non
 
 async def _session_of_equal_request(runtime: Runtime, request: StreamRequest, cursor: Cursor) -> SessionKey | None:
     """The session of the cursor's stream, if an equal request started it; None otherwise."""
-    meta = await runtime.budget().asked(lambda: runtime.store.meta(StreamRef(request.key, cursor.stream_id)))
+    meta = await runtime.budget().ask(lambda: runtime.store.meta(StreamRef(request.key, cursor.stream_id)))
     equal = meta is not None and bool(request.fingerprint) and meta.fingerprint == request.fingerprint
     return request.key if equal else None
 
@@ -144,10 +144,10 @@ async def _session_of_key(
     store, owner, budget = runtime.store, request.key.owner, runtime.budget()
     mine = RequestClaim(StreamRef(request.key, new_stream_id()), key.fingerprint)
     seconds = min(key.ttl_seconds, key.attempt_seconds)
-    standing = await budget.asked(lambda: store.claim_request(owner, key.name, mine, ttl_seconds=seconds))
+    standing = await budget.ask(lambda: store.claim_request(owner, key.name, mine, ttl_seconds=seconds))
     if standing.ref == mine.ref:  # no other request had claimed it; claiming is the only way to ask
         with suppress(StoreError):  # then the next request with the key has to wait a moment
-            await budget.asked(lambda: store.release_request(owner, key.name, mine))
+            await budget.ask(lambda: store.release_request(owner, key.name, mine))
         return None
     if not key.is_of(standing):
         raise FaultError(Fault.of(FaultCode.IDEMPOTENCY_CONFLICT, session_id=request.key.session_id))

@@ -16,7 +16,7 @@ from ...cursor import Cursor
 from ...decoding import read_json
 from ...errors import CursorInvalidError, FaultError
 from ...faults import Fault, FaultCode
-from ...runtime import Meant
+from ...runtime import StopTarget
 from ..headers import header_value
 
 __all__ = ["MAX_BODY_BYTES", "stop_target_of"]
@@ -25,8 +25,8 @@ MAX_BODY_BYTES: Final = 65_536
 """How large the body of a stop request may be; ids take a few hundred bytes."""
 
 
-async def stop_target_of(request: Request) -> Meant:
-    """The stream that `request` names; `WHATEVER_RUNS` if it names none.
+async def stop_target_of(request: Request) -> StopTarget:
+    """The stream that `request` names; `ANY_STREAM` if it names none.
 
     Raises:
         FaultError: `request_invalid` if an id is empty, no text, or given with different values; `cursor_invalid`;
@@ -45,7 +45,7 @@ async def stop_target_of(request: Request) -> Meant:
         *(_from_header(text) for text in headers.getlist("x-message-id")),
         *body.get("message_id", []),
     ]
-    return Meant(_one("stream_id", streams), _one("message_id", messages))
+    return StopTarget(_one("stream_id", streams), _one("message_id", messages))
 
 
 def _one(name: str, values: list[str]) -> str | None:
