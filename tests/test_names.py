@@ -39,7 +39,7 @@ RENAMED: Final = {
     "dismiss": "release_slot",
     "leave_owed": "release_claim",
     "misled": "missing_field",
-    "open_once": "open_idempotently",
+    "open_once": "IdempotentOpening.open",
     "owe": "enqueue",
     "postpone": "retry_later",
     "put_off": "defer",
@@ -59,6 +59,16 @@ RENAMED: Final = {
 """Old names, without leading underscores, and the words that took their places."""
 
 RENAMED_IN_ROOM: Final = {
+    "runtime": {
+        "Callbacks": "the parts of an Assembly",
+        "IdempotentOpen": "KeyedRequest",
+        "Meant": "StopTarget",
+        "Steady": "RecentReasons",
+        "WHATEVER_RUNS": "ANY_STREAM",
+        "Withdrawals": "StepsInDoubt",
+        "room": "capacity",
+        "wait_sealed": "EndWait.until_sealed",
+    },
     "web": {
         "Admitted": "AdmittedRequest",
         "Call": "ApplicationCall",
