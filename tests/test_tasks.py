@@ -18,8 +18,8 @@ BEGINNERS: Final = frozenset({"create_task", "ensure_future", "start_soon", "Thr
 
 KNOWN: Final = {
     "messages.sql.transactions.Transactions.run": "awaited by its one caller, shielded",
-    "reconcile.orphans.OrphanSweep._all_of": "in the caller's task group",
-    "reconcile.outbox.OutboxWorker._work_off": "in the caller's task group",
+    "reconcile.orphans.OrphanSweep._end_all": "in the caller's task group",
+    "reconcile.outbox.OutboxWorker._attempt_due": "in the caller's task group",
     "runtime.ending.drain.Drain.begin": "awaited by whoever drains, shielded: all get what it raises",
     "runtime.upkeep.tasks.Tasks._begin": "contained: observed, and its owner's `finally` tells who waits",
     "runtime.upkeep.tasks.Tasks.open": "awaited by `close`; `opened` ends with it (tests/runtime/test_upkeep.py)",
