@@ -97,7 +97,6 @@ SETTLES_ELSEWHERE: Final = {
     "SETTLED": "a state of a quota",
     "UNSETTLED": "of a quota",
     "_may_still_settle": "a quota",
-    "_settling_of": "a quota",
     "settler": "of quotas",
     "health_settle_seconds": "a setting, which is public: until a reading has settled",
 }
