@@ -39,13 +39,15 @@ _PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
 
 
 def knows_protocol(name: str) -> bool:
-    """Whether there is a protocol of that name. A stream's may be one that only later versions know."""
+    """Whether there is a protocol of that name. A stream may have a protocol that only later versions know."""
     return name in _PROTOCOLS
 
 
 def protocol_named(name: str, client_version: str = "") -> WireProtocol:
-    """The protocol of that name: `ui-message`, `plain` or `opaque`; as clients of a version take it, where a stream's
-    record has one. One that only later workers can read counts as none.
+    """The protocol of that name: `ui-message`, `plain` or `opaque`.
+
+    `client_version` comes from a stream's record: the protocol then speaks to clients of that version. A version that
+    only later workers know is ignored.
 
     Raises:
         ConfigurationError: there is no protocol of that name.

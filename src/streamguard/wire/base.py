@@ -31,31 +31,31 @@ _DATA: Final = EventKind.DATA
 
 
 class LeftOut(NamedTuple):
-    """What an encoder could not pass on, and put something else in its place."""
+    """An item, or a part of one, that an encoder could not pass on and replaced."""
 
     part: str
-    """The kind of item it was, or was in: a part's type, or `block`."""
+    """The kind of the item: a part's type, or `block`."""
     replaced: Sequence[Replaced]
 
     @property
     def reason(self) -> Reason:
-        """Of the first thing that was replaced."""
+        """Why the first replaced value was replaced."""
         return self.replaced[0].reason
 
 
 OnLeftOut: TypeAlias = Callable[[LeftOut], None]
-"""Told of each item that could not be passed on as it was."""
+"""Called for each item that could not be passed on unchanged."""
 
 
 def nobody_told(_: LeftOut) -> None:
-    """For an encoder whose host need not know."""
+    """An `OnLeftOut` that ignores what was left out."""
 
 
 class Encoder(ABC):
     """Turns one stream's items into payloads, in order. One per stream; not thread-safe.
 
-    `held` collects closing parts: the first closing part and whatever follows it. They stay out of the log until
-    the stream's end is decided.
+    `held` collects the first closing part and everything after it. These payloads stay out of the log until the
+    stream's end is decided.
     """
 
     held: list[bytes]
@@ -66,89 +66,89 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, item: object) -> Sequence[bytes]:
-        """The data payloads of one item; none when it was a closing part or is not complete yet. None is over the byte
-        limit: text is cut into several, and what cannot be cut makes room for something smaller.
+        """The data payloads of one item; none when the item is a closing part or not complete yet. No payload exceeds
+        the byte limit: text is cut into several payloads, and what cannot be cut is replaced by something smaller.
 
         Raises:
-            InvalidPartError: the protocol has no such item; what came before stays valid.
+            InvalidPartError: the protocol has no such item. Earlier payloads stay valid.
         """
 
     @abstractmethod
     def finish(self) -> Sequence[bytes]:
-        """Data payloads that complete the stream at its natural end; fills `held` with the default closing parts if
-        the items brought none."""
+        """Data payloads that complete the stream at its natural end. Fills `held` with the default closing parts if
+        no item was a closing part."""
 
     @abstractmethod
     def abandon(self) -> Sequence[bytes]:
-        """Data payloads that leave the client's state tidy when the stream ends otherwise: the ends of open text parts
-        and tool calls. A repeated call gives none.
+        """Data payloads that close the client's open text parts and tool calls when the stream ends early. A repeated
+        call returns none.
 
         A half-received block is discarded."""
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:  # noqa: B027 -- most protocols have no calls
-        """The stream goes on with a message that has these parts, as its client sent it back: what the client answered
-        in them is this stream's to act on, and to end."""
+        """Continue a message that has these parts, as its client sent it back. This stream must act on, and end, the
+        tool calls that the client answered in them."""
 
 
 class OpenParts(ABC):
-    """What a stream leaves open, from its data payloads in order, for whoever ends it without its encoder. One per
-    stream; not thread-safe."""
+    """Finds the open parts of a stream from its data payloads in order, for a worker that ends the stream and has no
+    encoder of it. One per stream; not thread-safe."""
 
     @abstractmethod
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
-        """As `Encoder.answered`; before the first payload."""
+        """Like `Encoder.answered`. Call it before the first payload."""
 
     @abstractmethod
     def add(self, payload: bytes) -> None:
-        """Take in one payload. One that cannot be read changes nothing."""
+        """Take in one payload. An unreadable payload changes nothing."""
 
     @abstractmethod
     def ends(self) -> Sequence[bytes]:
-        """As `Encoder.abandon`."""
+        """Like `Encoder.abandon`."""
 
 
 class Folding(Protocol):
-    """Builds up the message that a stream's payloads make, one by one. One per message; not thread-safe."""
+    """Builds the message from a stream's payloads, one by one. One per message; not thread-safe."""
 
     def add(self, payload: bytes) -> None:
         """Take in one payload, in order.
 
         Raises:
-            ValueError: it is none of this protocol.
+            ValueError: `payload` is not one of this protocol.
         """
 
     def message(self) -> UIMessage:
-        """The message so far, independent of what is added later."""
+        """The message so far. Later payloads do not change it."""
 
 
 class WireProtocol(ABC):
-    """One client protocol. Stateless: one instance serves every stream, or all whose clients are of one version."""
+    """One client protocol. Stateless: one instance serves all streams whose clients have the same version."""
 
     name: ClassVar[str]
     media_type: ClassVar[str] = "text/event-stream"
     headers: ClassVar[dict[str, str]] = {}
-    """Response headers of this protocol, besides the ones every stream has."""
+    """Response headers of this protocol, besides those of every stream."""
     ids_by_default: ClassVar[bool] = True
     """Whether blocks carry `id:` without the client asking."""
     terminal_visible: ClassVar[bool] = True
-    """Whether the terminal record has a wire form; if not, whoever has the event before it has everything."""
+    """Whether the terminal record has a wire form. If not, a client that has the event before it has everything."""
 
     @property
     def client_version(self) -> str:
-        """The version of the client that it speaks to; empty where that is not known, or makes no difference."""
+        """The client version that this protocol speaks to; empty when it is unknown or makes no difference."""
         return ""
 
     def for_client(self, version: str) -> WireProtocol:
-        """The same protocol as a client of this version takes it.
+        """The same protocol for clients of this version.
 
         Raises:
-            ValueError: there can be no such version; the text says why.
+            ValueError: there can be no such version. The text says why.
         """
         return self
 
     @abstractmethod
     def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> Encoder:
-        """A new stream's encoder. All it holds back together is bounded by `max_event_bytes` too."""
+        """A new stream's encoder. `max_event_bytes` also limits the total size of what it holds back."""
 
     @abstractmethod
     def frame(self, event: Event, cursor: str | None) -> bytes:
@@ -158,15 +158,15 @@ class WireProtocol(ABC):
         """
 
     def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
-        """`frame` for who makes one for every event, and so has the id's line up to its number at hand:
-        `id: 1.<stream id>.<epoch>.`, or None for a block without one."""
+        """Hot path of `frame`: takes the start of the id line, `id: 1.<stream id>.<epoch>.`, instead of a cursor; None
+        for a block without an id."""
         cursor = None if id_prefix is None else f"{id_prefix[4:].decode()}{seq}"
         return self.frame(Event(seq, kind, payload), cursor)
 
     def blocks(
         self, first_seq: int, kinds: Sequence[EventKind], payloads: Sequence[bytes], id_prefix: bytes | None
     ) -> list[bytes]:
-        """`block` for consecutive events, the first numbered `first_seq`."""
+        """`block` for consecutive events. The first one has the number `first_seq`."""
         return [
             self.block(seq, kind, payload, id_prefix)
             for seq, (kind, payload) in enumerate(zip(kinds, payloads, strict=True), first_seq)
@@ -174,32 +174,32 @@ class WireProtocol(ABC):
 
     @abstractmethod
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
-        """The SSE bytes that tell a client of a failure outside any log (a failed resume under `?errors=stream`, a
-        viewer cut off, degraded mode)."""
+        """The SSE bytes that report a failure outside any log: a failed resume under `?errors=stream`, a viewer that is
+        cut off, degraded mode."""
 
     def usage(self, held: Sequence[bytes]) -> Mapping[str, int]:
-        """What a completed stream's closing parts say it consumed, by unit; empty where they say nothing."""
+        """The usage that a completed stream's closing parts report, by unit; empty when they report none."""
         return {}
 
     @abstractmethod
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
-        """The `CLOSING` payloads a stream of this outcome ends with, between its notices and its terminal record.
+        """The `CLOSING` payloads of a stream of this outcome, between its notices and its terminal record.
 
-        `held` are the protocol's own closing parts; only a completed stream sends them. The fault itself is
-        logged as a notice before them.
+        `held` are the stream's held parts; only a completed stream sends them. The fault itself is logged as a notice
+        before them.
         """
 
     def open_parts(self) -> OpenParts | None:
-        """What a stream leaves open that ends early; None for a protocol in which nothing is ever open."""
+        """Finds the open parts of a stream that ends early; None for a protocol without open parts."""
         return None
 
     @abstractmethod
     def folding(self, message_id: str, previous: UIMessage | None = None) -> Folding:
-        """A fold of data and held closing payloads into the message to save, going on from `previous`."""
+        """A fold of data payloads and held closing payloads into the message to save. It continues `previous`."""
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
-        """The `CLOSING` payloads that tell the client that its message is saved. None where the terminal record says
-        so, or where nothing may be added to an upstream's stream."""
+        """The `CLOSING` payloads that tell the client that its message is saved. Empty when the terminal record says
+        so, or when nothing may be added to an upstream's stream."""
         return ()
 
     @abstractmethod
@@ -208,7 +208,7 @@ class WireProtocol(ABC):
 
 
 class DataLineProtocol(WireProtocol):
-    """A protocol whose data events are their payload as one `data:` line, unless a newline is in it."""
+    """A protocol that sends the payload of a data event as one `data:` line, unless the payload has a newline."""
 
     def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
         if kind is not _DATA or LF in payload:

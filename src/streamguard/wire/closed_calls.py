@@ -1,4 +1,4 @@
-"""How a tool call is marked that the end of its answer closed."""
+"""The mark of a tool call that was closed because its answer ended."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 __all__ = ["CALL_CLOSED", "is_closed_call", "is_closing"]
 
 CALL_CLOSED: Final = "The answer ended before this call did."
-"""The error of a call that the end of its answer closed. It marks the call: a result that comes late replaces it."""
+"""The error text of a call that was closed because its answer ended. It marks the call: a late result replaces it."""
 
 
 def is_closed_call(part: Mapping[str, object]) -> bool:
-    """Whether this part of a message is a call that the end of its answer closed."""
+    """Whether this part of a message is a call that was closed because its answer ended."""
     return part.get("state") == "output-error" and part.get("errorText") == CALL_CLOSED
 
 
 def is_closing(kind: str, fields: Mapping[str, object]) -> bool:
-    """Whether this part of a stream closes a call because the answer ended."""
+    """Whether this part of a stream closes a call because its answer ended."""
     return kind == "tool-output-error" and fields.get("errorText") == CALL_CLOSED

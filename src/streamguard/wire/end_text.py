@@ -1,4 +1,4 @@
-"""What a client is told of a stream that did not complete."""
+"""Code and text for a client whose stream did not complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CODES: Final[Mapping[Outcome, FaultCode]] = {
 
 
 def reason_of(outcome: Outcome, fault: Fault | None) -> tuple[FaultCode, str]:
-    """Code and safe text of the fault, or, where none is known, the registry's word for such an outcome."""
+    """Code and safe text of the fault; without a fault, those of the outcome's code in the registry."""
     if fault is not None:
         return fault.code, fault.message
     code = _CODES.get(outcome, FaultCode.INTERNAL)

@@ -1,14 +1,14 @@
-"""Folding the parts of a UI message stream into the message AI SDK's own client would hold.
+"""Folding the parts of a UI message stream into the message that AI SDK's own client would hold.
 
 Source: `processUIMessageStream` and `createStreamingUIMessageState` of the npm package `ai` 7.0.173. Departures:
 
-1. A part that refers to one that never began is left out, where the client raises: a fold is made to save what
-   there is. (`UIMessageEncoder` lets no such text or reasoning part through.)
-2. Halves of a surrogate pair in two deltas are joined, as JavaScript's strings do by themselves; a lone half becomes
-   U+FFFD, since databases refuse it.
-3. A tool input that still streams in is read as far as it goes when somebody looks, not at each delta.
-4. What closes the calls of an answer that ended early (see `ui_message.open_calls`) changes no call that has its
-   result: a client may have said of one that it waits, which had its result in another tab.
+1. A part that refers to one that never began is left out, because a fold must save what there is. The client raises.
+   (`UIMessageEncoder` lets no such text or reasoning part through.)
+2. Halves of a surrogate pair in two deltas are joined, as JavaScript's strings do by themselves. A lone half becomes
+   U+FFFD, because databases refuse it.
+3. An incomplete tool input is parsed when the message is read, not at each delta.
+4. The parts that close the calls of an answer that ended early (see `ui_message.open_calls`) do not change a call that
+   has its result. A client may have sent back a call as waiting that got its result in another tab.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .tool_fold import ToolFold
 
 __all__ = ["Json", "MessageFold", "UIMessage", "fold"]
 
-# Parts of the message that are parts of the stream, with the fields they keep.
+# Parts that the message takes over from the stream, with the fields they keep.
 _COPIED: Final[Mapping[str, tuple[str, ...]]] = {
     "file": ("mediaType", "url", "providerMetadata"),
     "reasoning-file": ("mediaType", "url", "providerMetadata"),
@@ -38,16 +38,16 @@ _UNMERGED_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 
 @dataclass(frozen=True, slots=True)
 class UIMessage:
-    """An assistant message in AI SDK's own form. What it holds is never shared with a fold."""
+    """An assistant message in AI SDK's own form. It shares no objects with a fold."""
 
     id: str
     parts: tuple[Part, ...] = ()
     metadata: Json = None
-    """None when it has none."""
+    """None when the message has no metadata."""
     role: str = field(default="assistant", init=False)
 
     def as_dict(self) -> dict[str, Json]:
-        """As `useChat` takes it; without metadata the key is left out."""
+        """The message as `useChat` takes it. Without metadata the key is left out."""
         out: dict[str, Json] = {"id": self.id, "role": self.role}
         if self.metadata is not None:
             out["metadata"] = self.metadata
@@ -56,10 +56,10 @@ class UIMessage:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Json]) -> UIMessage:
-        """Read what `as_dict` gave, or what a client sent back.
+        """Read what `as_dict` returned, or what a client sent back.
 
         Raises:
-            ValueError: not an assistant message.
+            ValueError: `raw` is not an assistant message.
         """
         message_id, parts = raw.get("id"), raw.get("parts")
         if raw.get("role") != "assistant" or not isinstance(message_id, str) or not isinstance(parts, list):
@@ -73,7 +73,7 @@ class UIMessage:
 
 
 def fold(message_id: str, payloads: Iterable[bytes], previous: UIMessage | None = None) -> UIMessage:
-    """The message that `previous` becomes through `payloads`: parts as JSON, closing parts included.
+    """The message that results from adding `payloads`, closing parts included, to `previous`. Payloads are JSON parts.
 
     Raises:
         ValueError: a payload is not a JSON object.
@@ -85,23 +85,23 @@ def fold(message_id: str, payloads: Iterable[bytes], previous: UIMessage | None 
 
 
 class MessageFold:
-    """Folds part by part; `message` may be asked at any point. Not thread-safe."""
+    """Folds part by part; `message` may be called at any point. Not thread-safe."""
 
     def __init__(self, message_id: str, previous: UIMessage | None = None) -> None:
         self._id = message_id
         self._parts: list[Part] = [] if previous is None else [copy.deepcopy(part) for part in previous.parts]
         self._metadata: Json = None if previous is None else copy.deepcopy(previous.metadata)
-        # Texts grow piece by piece: joining at each delta would cost the square of a long answer.
+        # Texts grow piece by piece. Joining at each delta would take time quadratic in the answer's length.
         self._growing: dict[tuple[str, str], tuple[Part, list[str]]] = {}
-        # Whole, but not joined yet: that may take a while, and whoever asks for the message knows where to do it.
+        # Complete texts that are not joined yet. Joining may be slow, so the caller of `message` chooses the thread.
         self._whole: list[tuple[Part, list[str]]] = []
         self._tools = ToolFold(self._parts)
 
     def add(self, payload: bytes) -> None:
-        """Take in one part. One of an unknown type changes nothing.
+        """Take in one part. A part of an unknown type changes nothing.
 
         Raises:
-            ValueError: it is not a JSON object.
+            ValueError: `payload` is not a JSON object.
         """
         part = read_json(payload)
         if not isinstance(part, dict):
@@ -118,7 +118,7 @@ class MessageFold:
         elif kind == "start-step":
             self._parts.append({"type": "step-start"})
         elif kind == "reset-step":
-            for key in list(self._growing):  # one that began before the step keeps what it said
+            for key in list(self._growing):  # a text that began before the step keeps its text
                 self._finish_part(key)
             self._tools.reset_step()
         elif kind in ("start", "finish", "message-metadata"):
@@ -127,7 +127,7 @@ class MessageFold:
                 self._metadata = _merged(self._metadata, part["messageMetadata"])
 
     def message(self) -> UIMessage:
-        """The message so far, independent of what is added later."""
+        """The message so far. Later parts do not change it."""
         for part, pieces in (*self._whole, *self._growing.values()):
             part["text"] = joined(pieces)
         self._whole.clear()
@@ -170,7 +170,7 @@ class MessageFold:
 
 
 def _merged(base: Json, over: Json) -> Json:
-    """`over` merged into `base`: objects key by key and deeply, everything else replaced."""
+    """`over` merged into `base`: objects are merged deeply, key by key; everything else is replaced."""
     if not isinstance(base, dict) or not isinstance(over, dict):
         return over
     out = dict(base)

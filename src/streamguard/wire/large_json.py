@@ -1,5 +1,6 @@
-"""JSON of any size in short steps: what `json` does with a text of fifty megabytes in one call, which nobody else in
-the process can interrupt, takes half a second. Meant for a thread, which gives way between two steps.
+"""JSON of any size in short steps, for a thread that lets other threads run between two steps.
+
+One call of `json` on fifty megabytes takes half a second, and nothing else in the process runs meanwhile.
 
 Source: the documented behaviour of the standard library's `json`, which does the work for each step.
 """
@@ -19,17 +20,17 @@ from .partial_json import Json
 __all__ = ["LARGE", "decode_text", "encode_text", "is_large", "json_pieces", "read_large_json"]
 
 LARGE: Final = 262_144
-"""Characters (or bytes) from which taking it in steps is worth its while: a few milliseconds in one."""
+"""Characters (or bytes) from which short steps are worthwhile: one call on so much takes a few milliseconds."""
 _STEP: Final = 65_536
 
 _UNITS: Final = re.compile(
     r"(?:[^\\]{1,256}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u]){1,512}"
 )
-"""A good deal of a JSON string's text that ends within no escape."""
+"""A large piece of a JSON string's text that does not end inside an escape."""
 
 
 def is_large(value: object) -> bool:
-    """Whether a value's texts have `LARGE` characters or more together. Looks no further once that is known."""
+    """Whether a value's texts together have `LARGE` characters or more. Stops once that is known."""
     left = LARGE
     waiting = [value]
     while waiting:
@@ -52,10 +53,10 @@ def is_large(value: object) -> bool:
 def json_pieces(
     value: object, *, sort_keys: bool = False, ensure_ascii: bool = False, allow_nan: bool = False
 ) -> Iterator[str]:
-    """What `json.dumps` gives for `value`, without spaces, in pieces. Mappings count as objects.
+    """What `json.dumps` returns for `value`, without spaces, in pieces. Mappings count as objects.
 
     Raises:
-        TypeError, ValueError, RecursionError: as `json.dumps`.
+        TypeError, ValueError, RecursionError: as `json.dumps` does.
     """
     encoder = json.JSONEncoder(
         sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=allow_nan, separators=(",", ":"), default=dict
@@ -91,7 +92,7 @@ def _tokens(value: object, encode: Callable[[object], str], *, sort_keys: bool) 
                 yield from _tokens(key, encode, sort_keys=sort_keys)
                 yield ":"
             else:
-                yield encode({key: 0})[1:-2]  # what json makes of such a key
+                yield encode({key: 0})[1:-2]  # as `json` writes such a key
             yield from _tokens(one, encode, sort_keys=sort_keys)
         yield "}"
     elif isinstance(value, (list, tuple)):
@@ -107,10 +108,10 @@ def _tokens(value: object, encode: Callable[[object], str], *, sort_keys: bool) 
 
 
 def decode_text(data: bytes, errors: str = "strict") -> str:
-    """`data.decode("utf-8", errors)`.
+    """Does what `data.decode("utf-8", errors)` does.
 
     Raises:
-        UnicodeDecodeError: as there.
+        UnicodeDecodeError: as `decode` does.
     """
     if len(data) < LARGE:
         return data.decode("utf-8", errors)
@@ -120,19 +121,19 @@ def decode_text(data: bytes, errors: str = "strict") -> str:
 
 
 def encode_text(text: str) -> bytes:
-    """`text.encode()`.
+    """Does what `text.encode()` does.
 
     Raises:
-        UnicodeEncodeError: as there.
+        UnicodeEncodeError: as `encode` does.
     """
     return b"".join([text[start : start + _STEP].encode() for start in range(0, len(text), _STEP)])
 
 
 def read_large_json(data: bytes) -> Json:
-    """`read_json(data)`, of JSON in UTF-8.
+    """Does what `read_json(data)` does, for JSON in UTF-8.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `data` is not JSON.
     """
     if len(data) < LARGE:
         return cast("Json", read_json(data))
@@ -140,8 +141,8 @@ def read_large_json(data: bytes) -> Json:
     long = list(_long_strings(text))
     if not long:
         return cast("Json", read_json(text))
-    # Each long string is read by itself, and the rest with a name in its place. The name is random: looking for it in
-    # the text would not find it where it is written with escapes.
+    # Read each long string by itself, and the rest of the JSON with a name in its place. The name is random, because a
+    # search for a free name would miss one that the text writes with escapes.
     name = secrets.token_hex(16)
     rest: list[str] = []
     strings: dict[str, str] = {}
@@ -155,14 +156,14 @@ def read_large_json(data: bytes) -> Json:
 
 
 def _long_strings(text: str) -> Iterator[tuple[int, int]]:
-    """Where the text within the quotes of each string of over `_STEP` characters begins and ends."""
+    """Start and end of the text inside the quotes, for each string of more than `_STEP` characters."""
     end = -1
     while (begin := text.find('"', end + 1)) >= 0:
         end = begin
         while True:
             end = text.find('"', end + 1)
             if end < 0:
-                return  # it is no JSON: whoever reads it will say so
+                return  # not JSON: reading the rest raises
             if text[end - 1] != "\\" or not _escapes(text, begin, end):
                 break
         if end - begin > _STEP:
@@ -170,7 +171,7 @@ def _long_strings(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _escapes(text: str, begin: int, end: int) -> bool:
-    """Whether the backslashes before `end` escape what is there."""
+    """Whether the backslashes before `end` escape the character at `end`."""
     backslashes = 0
     while end - backslashes - 1 > begin and text[end - backslashes - 1] == "\\":
         backslashes += 1

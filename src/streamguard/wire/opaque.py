@@ -1,12 +1,12 @@
 """Any SSE stream, passed on block by block and byte for byte. No JSON is parsed.
 
-Without ids, what a client gets of a completed stream is what the host sent. With ids (`frame` with a cursor):
+Without ids, the client of a completed stream gets exactly what the host sent. With ids (`frame` with a cursor):
 
-1. `id: <cursor>` becomes the first line of each block with data, unless the block sets an id itself: then the
-   upstream's wins, for it would win in the client too.
-2. A block without data loses its blank line and so melts into the next one, because the OpenAI Python SDK dispatches
-   an event with empty data for each blank line once it saw an id. Its `event` lines go too: they named nothing.
-3. A byte order mark at the start is taken off: it counts only as the very first bytes.
+1. `id: <cursor>` becomes the first line of each block with data, unless the block sets an id itself. Then the
+   upstream's id stays, because it would also win in the client.
+2. A block without data loses its blank line and so joins the next block, because the OpenAI Python SDK dispatches an
+   event with empty data for each blank line once it saw an id. Its `event` lines are removed too: they name nothing.
+3. A byte order mark at the start is removed: it has a meaning only as the very first bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ENDS_BLOCK: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)\Z")
 
 
 class OpaqueEncoder(Encoder):
-    """Chunks of an SSE body, cut anywhere, to whole blocks; `[DONE]` and all after it are held."""
+    """Turns chunks of an SSE body, cut anywhere, into whole blocks. Holds `[DONE]` and everything after it."""
 
     def __init__(self, *, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> None:
         self.held: list[bytes] = []
@@ -74,8 +74,8 @@ class OpaqueEncoder(Encoder):
         blocks, rest = self._splitter.close()
         out = self._take(blocks)
         if rest:
-            # Clients drop an unfinished block. It is passed on all the same, but as a closing part: should the
-            # stream not count as completed after all, an error block after it would melt into it.
+            # Clients drop an unfinished block. It is still passed on, but as a closing part: if the stream does not
+            # count as completed after all, an error block after it would become part of it.
             self._hold(rest)
         return out
 
@@ -100,12 +100,12 @@ class OpaqueEncoder(Encoder):
         self.held.append(payload)
 
     def _leave_out(self) -> None:
-        """A block is too large, or there are too many closing ones. Nothing can stand for it but the notice."""
+        """Report a block that is too large, or one closing block too many. Only the notice stands in its place."""
         self._on_left_out(LeftOut("block", [Replaced(Reason.TOO_LARGE, "block")]))
 
 
 class OpaqueProtocol(WireProtocol):
-    """The base of every pass-through: a returned `StreamingResponse`, an upstream's body, blocks made by the host."""
+    """Passes blocks through: a returned `StreamingResponse`, an upstream's body, or blocks made by the host."""
 
     name: ClassVar[str] = PROTOCOL
     ids_by_default: ClassVar[bool] = False
@@ -124,7 +124,7 @@ class OpaqueProtocol(WireProtocol):
             return event.data
         raw = event.data.removeprefix(BOM) if event.seq == 1 else event.data
         if raw.startswith(BOM):
-            # Here it makes its line one of no meaning; as a comment the line stays so, wherever a resume begins.
+            # A byte order mark makes this line meaningless. As a comment the line stays so, wherever a resume begins.
             raw = b":" + raw
         block = Block(raw)
         if not block.has_data:
@@ -144,11 +144,11 @@ class OpaqueProtocol(WireProtocol):
         return (encode_block(_error_json(*reason_of(outcome, fault)), event="error"),)
 
     def folding(self, message_id: str, previous: UIMessage | None = None) -> TextFold:
-        """The blocks as they are, in a data part: as a text part, a page would show them as what the model said."""
+        """Puts the unchanged blocks into a data part. A page would show a text part as the model's words."""
         return TextFold(message_id, previous, lambda text: {"type": "data-streamguard-sse", "data": text})
 
     def text(self, events: Iterable[Event]) -> str:
-        """The blocks themselves: what is text in them, only the upstream's own protocol knows."""
+        """The blocks themselves: only the upstream's own protocol knows which text is in them."""
         kinds = (EventKind.DATA, EventKind.CLOSING)
         return b"".join(event.data for event in events if event.kind in kinds).decode("utf-8", "replace")
 

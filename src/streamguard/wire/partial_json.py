@@ -1,4 +1,4 @@
-"""JSON as parts hold it, and reading JSON that breaks off: what a tool's input is while it still streams in."""
+"""JSON values of parts, and reading JSON that is cut off, such as a tool's input that is still arriving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Json", "Part", "given", "joined", "partial_json", "text_of"]
 Part: TypeAlias = dict[str, Json]
 
 _ANY_JSON: Final = frozenset({"input", "output", "inputSchemaInput"})
-"""Fields in which null is a value, not the lack of one."""
+"""Fields in which null is a value and does not mean that the field is missing."""
 
 _STEP: Final = 65_536
 
@@ -30,7 +30,7 @@ _WORDS: Final[dict[str, Json]] = {"true": True, "false": False, "null": None}
 
 
 def given(part: Part, *names: str) -> Part:
-    """Those of the named fields that `part` has."""
+    """The named fields that `part` has."""
     return {name: part[name] for name in names if name in part and (part[name] is not None or name in _ANY_JSON)}
 
 
@@ -41,11 +41,11 @@ def text_of(part: Part, name: str) -> str:
 
 
 def joined(pieces: Sequence[str]) -> str:
-    """Deltas put together, with surrogate pairs that two of them share made whole."""
+    """The deltas joined into one text. Surrogate pairs that two deltas share are joined too."""
     text = "".join(pieces)
     valid: list[str] = []
     start = 0
-    while start < len(text):  # in steps, between which a thread gives way
+    while start < len(text):  # in steps, so that other threads can run between them
         end = start + _STEP
         if text[end - 1 : end] and "\ud800" <= text[end - 1] <= "\udbff":
             end += 1
@@ -56,11 +56,11 @@ def joined(pieces: Sequence[str]) -> str:
 
 
 def partial_json(text: str) -> tuple[Json] | None:
-    """The value a prefix of a JSON text already stands for, in a tuple of one; None when there is none yet.
+    """The value of a prefix of a JSON text, in a tuple of one; None while there is no value.
 
-    Strings, words and numbers that break off count as far as they go; a key without its value does not.
-    Text that no JSON text begins with gives None as well, and so does one nested over `MAX_DEPTH`. What it holds is
-    normal (see `values`): escapes may name half a surrogate pair, and `1e999` is an infinity.
+    Strings, words and numbers that are cut off count as far as they go; a key without its value does not count.
+    Text that cannot begin a JSON text returns None, and so does text nested deeper than `MAX_DEPTH`. The value is
+    normal (see `values`): half a surrogate pair in an escape becomes U+FFFD, and an infinity such as `1e999` null.
     """
     reader = _Reader(text)
     try:
@@ -72,7 +72,7 @@ def partial_json(text: str) -> tuple[Json] | None:
 
 
 class _Reader:
-    """Recursive descent over one text; `broken` once the text ended before the value did."""
+    """Recursive descent over one text. `_broken` is true once the text has ended before its value."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -106,13 +106,13 @@ class _Reader:
         return (self._word(),)
 
     def _peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """The next character that is not a space; empty at the end."""
         while (char := self._text[self._at : self._at + 1]) and char in " \t\n\r":
             self._at += 1
         return char
 
     def _accept(self, char: str) -> bool:
-        """Whether `char` comes next, which is then read. At the end of the text, no, and the text is broken off."""
+        """Read `char` if it comes next, and return whether it did. At the end of the text, sets `_broken`."""
         found = self._peek()
         self._broken = self._broken or not found
         if found == char:

@@ -1,10 +1,10 @@
-"""Text over plain SSE: a reply's text as unnamed events, everything else under an event name of its own.
+"""Text over plain SSE: a reply's text as unnamed events, everything else under its own event name.
 
-What an `EventSource` sees: `message` events whose `data`, put together, is the reply; `streamguard.notice` and
-`streamguard.error` (a `Fault` as JSON; the second when the reply broke off); and one `streamguard.end` with the
+An `EventSource` sees `message` events whose `data`, joined, is the reply; `streamguard.notice` and
+`streamguard.error` (a `Fault` as JSON; the second when the reply was cut off); and one `streamguard.end` with the
 terminal record as JSON.
 
-SSE cannot carry a CR: in the reply's text each CR and CRLF becomes LF.
+SSE cannot carry a CR, so each CR and CRLF in the reply's text becomes LF.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _CLOSING: Final = EventKind.CLOSING
 
 
 class PlainEncoder(Encoder):
-    """Text deltas to UTF-8, with LF as the only line end and no surrogates.
+    """Turns text deltas into UTF-8, with LF as the only line end and no surrogates.
 
-    A CRLF, or a surrogate pair, that two deltas share is treated as one. Half a pair waits for the next delta. A delta
+    A CRLF or a surrogate pair that two deltas share counts as one. Half a pair waits for the next delta. A delta
     over the limit becomes several.
     """
 
@@ -45,7 +45,7 @@ class PlainEncoder(Encoder):
         self._max_bytes = max_event_bytes
         self._after_cr = False
         self._half = ""
-        self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # while the first texts come
+        self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # for the first texts only
 
     def begin(self) -> Sequence[bytes]:
         return ()
@@ -88,7 +88,7 @@ class PlainEncoder(Encoder):
         return (*kept, encode_text(half)) if half else kept
 
     def _kept_text(self, check: RawSseCheck) -> Sequence[bytes]:
-        """Text that was kept back because it looked like server-sent events, and no more of it comes."""
+        """The payloads of text that was held back as possible server-sent events, once no more text comes."""
         text, self._raw_sse = check.rest(), None
         return self.encode(text)
 
@@ -97,7 +97,7 @@ class PlainEncoder(Encoder):
 
 
 class PlainProtocol(DataLineProtocol):
-    """Text deltas as `data:`; see the module's description for the rest."""
+    """Sends text deltas as `data:` lines. The module's docstring describes the rest."""
 
     name: ClassVar[str] = PROTOCOL
 

@@ -1,16 +1,16 @@
-"""Telling server-sent events written by hand from a reply's text, before they become the text of an answer.
+"""Detects server-sent events that an endpoint wrote by hand, before they become the text of an answer.
 
-An endpoint that was written for a bare `StreamingResponse` yields whole blocks, and from its first item on.
-A model may say the same characters, but in the middle of an answer, or in pieces. So only the first texts of a stream
-are looked at, item by item, for as long as each is made of whole lines of an event stream. They are blocks when
+An endpoint that was written for a bare `StreamingResponse` yields whole blocks from its first item on.
+A model may say the same characters, but in the middle of an answer, or in pieces. So the check looks only at the first
+texts of a stream, item by item, as long as each one consists of whole lines of an event stream. They are blocks when
 
-1. a blank line ends one within an item, whose other lines are of an event stream too; or
-2. a blank line of a later item ends one that has a `data` line; or
-3. an item is one `data` line that holds a JSON object, as an upstream read line by line gives them, or `[DONE]` and a
+1. a blank line ends a block within one item, and the item's other lines are lines of an event stream too; or
+2. a blank line in a later item ends a block that has a `data` line; or
+3. an item is one `data` line that holds a JSON object (as when an upstream is read line by line), or `[DONE]` and a
    line end.
 
-A line is one of an event stream when it begins with `data:`, `event:`, `id:` or `retry:`, or is a comment such as
-`: ping`. (`:` alone before a blank line is one token of some models, and `:)` is what others begin with.)
+A line of an event stream begins with `data:`, `event:`, `id:` or `retry:`, or is a comment such as `: ping`.
+(`:` alone before a blank line is one token of some models, and answers of others begin with `:)`.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import InvalidPartError
 __all__ = ["MOST_HELD", "RawSseCheck"]
 
 MOST_HELD: Final = 16
-"""So many texts are kept back: hand-written events have fewer lines."""
+"""The most texts that are held back. Hand-written events have fewer lines."""
 
 _EOL: Final = re.compile(r"\r\n|\n|\r")
 _FIELD: Final = re.compile(r"(?:data|event|id|retry):|: [^ ]")
@@ -32,21 +32,21 @@ _JSON_LINE: Final = re.compile(r"data: ?(?:\{.*\}[\r\n]*|\[DONE\][\r\n]+)")
 
 
 class RawSseCheck:
-    """Looks at the first texts of one stream, and keeps them back until it knows. Not thread-safe."""
+    """Checks the first texts of one stream, and holds them back until it has decided. Not thread-safe."""
 
     def __init__(self, protocol: str) -> None:
         self._protocol = protocol
         self._held: list[str] = []
         """Whole lines of an event stream, without a blank one."""
         self._has_data = False
-        """One of them is a `data` line."""
+        """Whether one of the held lines is a `data` line."""
 
     def passed(self, text: str) -> str | None:
-        """The text that may go out with this one, which is not empty; None while nothing can be said yet. Once
-        something went out, nothing more is looked at.
+        """The held text together with `text`, once it may be sent; None while the check is undecided. `text` must not
+        be empty. After a result that is not None, the check is over.
 
         Raises:
-            InvalidPartError: it is, or ends, a block of an event stream.
+            InvalidPartError: `text` is, or ends, a block of an event stream.
         """
         if _JSON_LINE.fullmatch(text):
             raise self._refusal()
@@ -56,13 +56,13 @@ class RawSseCheck:
         return self.rest() + text
 
     def rest(self) -> str:
-        """What is kept back, which may go out after all: no more text follows it."""
+        """The held text, which may be sent because no more text follows."""
         held = "".join(self._held)
         self._held.clear()
         return held
 
     def _goes_on(self, text: str) -> bool:
-        """Whether it is made of whole lines of an event stream."""
+        """Whether `text` consists of whole lines of an event stream."""
         if not self._has_data and _FIELD.match(text) is None:
             return False
         *lines, rest = _EOL.split(text)

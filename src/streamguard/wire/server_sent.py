@@ -1,7 +1,7 @@
-"""Server-sent events as libraries hold them: the objects and dicts that endpoints yield, turned into blocks.
+"""Turns the event objects and dicts of other libraries, when endpoints yield them, into blocks.
 
-Recognised by shape, not by import: the `ServerSentEvent` of FastAPI (0.135 on), sse-starlette, httpx-sse, openai and
-anthropic, and the dicts that sse-starlette takes.
+They are recognised by shape, not by import: the `ServerSentEvent` of FastAPI (0.135 on), sse-starlette, httpx-sse,
+openai and anthropic, and the dicts that sse-starlette takes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEYS: Final = frozenset({*_ATTRIBUTES, "comment"})
 
 
 def is_event(item: object) -> bool:
-    """Whether `item` is an event: an object with the four fields of one, or a dict with `data` and no other keys."""
+    """Whether `item` is an event: an object with all four fields, or a dict with `data` and no keys of another kind."""
     if isinstance(item, Mapping):
         return "data" in item and _KEYS.issuperset(item)
     return not isinstance(item, type) and all(hasattr(item, name) for name in _ATTRIBUTES)
@@ -34,11 +34,11 @@ def is_event_class(annotation: object) -> bool:
 def event_block(item: object) -> Encoded:
     """The block of an event, with its blank line, and what was replaced in it.
 
-    `data` that is no text becomes JSON. FastAPI's class makes JSON of text too, and has `raw_data` for text that stays
-    as it is; sse-starlette's writes itself.
+    `data` that is not text becomes JSON. FastAPI's class turns text into JSON too, and has `raw_data` for text that
+    must not change. sse-starlette's class encodes itself.
 
     Raises:
-        InvalidPartError: its id or name holds a line end, or its `retry` is no time.
+        InvalidPartError: the event's id or name holds a line end, or its `retry` is not a time.
     """
     encode = getattr(item, "encode", None)
     if callable(encode):
@@ -51,7 +51,7 @@ def event_block(item: object) -> Encoded:
     block = encode_block(
         data,
         event=str(event) if event else None,
-        event_id=str(event_id) if event_id else None,  # httpx-sse: "" until the stream set one
+        event_id=str(event_id) if event_id else None,  # httpx-sse has "" until the stream sets an id
         retry_ms=retry,
     )
     return Encoded(block if comment is None else encode_comment(str(comment)) + block, replaced)

@@ -2,7 +2,7 @@
 
 Source: WHATWG HTML, "Server-sent events", sections "Parsing an event stream" and "Interpreting an event stream"
 (https://html.spec.whatwg.org/multipage/server-sent-events.html). One addition, because every buffer has a size: an
-event over `max_event_bytes` is an error instead of growing without end, and a block over it is left out.
+event over `max_event_bytes` is an error, and a block over it is left out.
 
 Lines end with CR, LF or CRLF and nothing else: U+2028, U+0085, form feed and the like are text.
 """
@@ -40,27 +40,27 @@ KEEP_ALIVE: Final = b": hb\n"
 Python SDK dispatch an event with empty data, which it then fails to parse."""
 
 KEEP_ALIVE_BLOCK: Final = KEEP_ALIVE + b"\n"
-"""The same as a block of its own, for readers that take a block apart by its first characters. Never on a connection
-whose events carry ids."""
+"""The same comment as a whole block, for readers that look only at a block's first characters. Never send it on a
+connection whose events carry ids."""
 
 MAX_EVENT_BYTES: Final = 16_777_216
-"""How large an event or block may be unless the caller says otherwise, in bytes: room for an event of the default
-`max_event_bytes` in whatever form an upstream or a protocol gives it."""
+"""Default limit of an event or block, in bytes. An event of the default `max_event_bytes` fits, in any form that an
+upstream or a protocol gives it."""
 
 LF: Final = 10
-"""A newline, to look for in bytes: for `b"\\n"`, `in` first raises and drops a `TypeError` (CPython 3.11 to 3.13)."""
+"""A newline, for `in` on bytes: with `b"\\n"`, `in` first raises and drops a `TypeError` (CPython 3.11 to 3.13)."""
 
 KEPT_DIGITS: Final = 4_096
 DIGITS: Final = tuple(b"%d" % number for number in range(KEPT_DIGITS))
-"""Numbers as text, for where each event has one: joining five pieces takes a third of formatting them."""
+"""Hot path: numbers as text, one for each event. Joining five pieces takes a third of the time of formatting them."""
 
 _PROTOCOL: Final = "sse"
 _EOL: Final = re.compile(rb"\r\n|\n|\r")
-_RETRY: Final = re.compile(rb"[0-9]{1,15}")  # longer than 15 digits is no time anyone waits
+_RETRY: Final = re.compile(rb"[0-9]{1,15}")  # nobody waits for a time of more than 15 digits
 
 
 def encode_text(text: str) -> bytes:
-    """`text` as UTF-8, whatever it holds: halves of a surrogate pair that met are joined, lone ones become U+FFFD."""
+    """Any `text` as UTF-8. Adjacent halves of a surrogate pair are joined; a lone half becomes U+FFFD."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -74,8 +74,8 @@ def on_one_line(json_text: str) -> str:
     """JSON text with U+0085, U+2028 and U+2029 as escapes: the same value, on one line for every reader.
 
     SSE ends lines at CR and LF only, but a client that splits text as `str.splitlines` does (httpx's `iter_lines`, say)
-    breaks a block's JSON at these as well. Of what else it splits at, JSON text holds none: `json` writes every control
-    character below U+0020 as an escape.
+    breaks a block's JSON at these as well. JSON text holds none of the other line ends of `splitlines`: `json` writes
+    every control character below U+0020 as an escape.
     """
     if "\u2028" in json_text or "\u2029" in json_text or "\x85" in json_text:
         return _SPLIT_ELSEWHERE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
@@ -90,16 +90,16 @@ class SseEvent(NamedTuple):
 
     data: str
     event: str
-    """Its name; `message` when the stream gave none."""
+    """The event's name; `message` when the stream gave none."""
     last_event_id: str
-    """The last id the stream set, in this block or before."""
+    """The last id that the stream set, in this block or before."""
 
 
 class EventParser:
-    """Turns the bytes of one event stream, in any chunking, into the events a browser would dispatch.
+    """Turns the bytes of one event stream, in any chunking, into the events that a browser would dispatch.
 
-    What is left when the stream ends without a blank line is dropped, with its id, as the specification asks: simply
-    stop feeding. Not thread-safe.
+    As the specification asks, an event without its blank line at the stream's end is dropped, with its id: the caller
+    just stops feeding. Not thread-safe.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -113,15 +113,15 @@ class EventParser:
         self._event = b""
         self._id = b""
         self.last_event_id: str = ""
-        """What a reconnecting client sends as `Last-Event-ID`; set by blank lines only."""
+        """What a reconnecting client sends as `Last-Event-ID`. Only a blank line sets it."""
         self.retry_ms: int | None = None
-        """The reconnection time the stream asked for last, in milliseconds."""
+        """The last reconnection time that the stream asked for, in milliseconds."""
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that `chunk` completes.
 
         Raises:
-            EventTooLargeError: the unfinished event is over the limit; the parser is of no use afterwards.
+            EventTooLargeError: the unfinished event is over the limit. The parser cannot be used afterwards.
         """
         if self._at_start:
             self._line.append(chunk)
@@ -136,7 +136,7 @@ class EventParser:
             return []
         if self._skip_lf:
             chunk = chunk.removeprefix(b"\n")
-        # A CR ends its line at once; if its LF comes with the next chunk, that LF belongs to it.
+        # A CR ends its line at once. An LF at the start of the next chunk belongs to that CR.
         self._skip_lf = chunk.endswith(b"\r") if chunk else False
         lines = _EOL.split(chunk)
         rest = lines.pop()
@@ -188,7 +188,7 @@ class EventParser:
 
 # -- splitting into blocks --------------------------------------------------------------------------------------------
 
-# A CR is a line end of its own only when the byte after it is known not to be LF.
+# A CR alone is a line end only when the byte after it is known not to be LF.
 _END: Final = rb"(?:\r\n|\n|\r(?=[^\n]))"
 _BLANK_LINE: Final = re.compile(_END + _END)
 _LEADING_END: Final = re.compile(_END)
@@ -201,21 +201,21 @@ class Block(NamedTuple):
 
     raw: bytes
     opens_stream: bool = False
-    """Whether it is the first one, in which a byte order mark at the start does not count."""
+    """Whether this is the first block, in which a leading byte order mark is ignored."""
 
     @property
     def has_data(self) -> bool:
-        """Whether a client dispatches an event for it."""
+        """Whether a client dispatches an event for this block."""
         return _HAS_DATA.search(self._text()) is not None
 
     @property
     def has_id(self) -> bool:
-        """Whether it sets the client's last id."""
+        """Whether this block sets the client's last id."""
         return _HAS_ID.search(self._text()) is not None
 
     @property
     def data(self) -> bytes:
-        """Its data as a client would join it."""
+        """The block's data as a client would join it."""
         lines = _EOL.split(self._text())
         return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line == b"data" or line[:5] == b"data:")
 
@@ -224,13 +224,13 @@ class Block(NamedTuple):
 
 
 class BlockSplitter:
-    """Cuts the bytes of one event stream, in any chunking, into blocks without changing any.
+    """Cuts the bytes of one event stream, in any chunking, into blocks without changing any byte.
 
-    Everything that `feed` returned, and then what `close` returns, is the input. A block that ends in a bare CR is
-    told from one that ends in CRLF by the next byte, so it is returned with the next chunk, or by `close`.
+    The results of all `feed` calls and of `close`, joined, are the input. Only the next byte tells a block that ends in
+    a bare CR from one that ends in CRLF, so such a block is returned with the next chunk, or by `close`.
     A byte order mark at the start belongs to the first block. Not thread-safe.
 
-    A block over `max_block_bytes` is left out, and `on_left_out` told of it once; of its bytes none are kept.
+    A block over `max_block_bytes` is left out: `on_left_out` is called once for it, and none of its bytes are kept.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class BlockSplitter:
         self._scanned = 0
         self._at_start = True
         self._skipping = False
-        """The unfinished block is over the limit: nothing of it counts but its end."""
+        """Whether the unfinished block is over the limit. Then only its end matters."""
 
     def feed(self, chunk: bytes) -> list[Block]:
         """The blocks that `chunk` completes."""
@@ -253,7 +253,7 @@ class BlockSplitter:
         return blocks
 
     def close(self) -> tuple[list[Block], bytes]:
-        """The last block, if all it lacked was the certainty that nothing follows, and the unfinished rest.
+        """The last block, if it ends in a bare CR and so waited for the next byte, and the unfinished rest.
 
         Clients drop the rest.
         """
@@ -261,7 +261,7 @@ class BlockSplitter:
         if not rest.endswith(b"\r"):
             self._buffer.clear()
             return [], rest
-        # Whatever may follow is not LF: put such a byte there to let the rule of `_END` decide, and take it off again.
+        # No LF follows any more. Append another byte so that the rule of `_END` decides, and remove it again.
         self._buffer += b"x"
         blocks = self._cut()
         del self._buffer[-1:]
@@ -270,13 +270,14 @@ class BlockSplitter:
         return blocks, rest
 
     def discard(self) -> None:
-        """Forget the unfinished block."""
+        """Drop the unfinished block."""
         self._buffer.clear()
         self._scanned = 0
         self._skipping = False
 
     def _skip(self) -> None:
-        """Forget the unfinished block but for the bytes that its end may have begun with, after one that is none."""
+        """Drop the unfinished block, except for the bytes that its end may have begun with, after a byte that is not a
+        line end."""
         if not self._skipping:
             self._skipping = True
             self._on_left_out()
@@ -290,7 +291,7 @@ class BlockSplitter:
             return []
         blocks: list[Block] = []
         start = 0
-        lf_only = b"\r" not in buffer  # nearly every stream, and then it goes ten times as fast
+        lf_only = b"\r" not in buffer  # true for nearly every stream, and ten times as fast
         while True:
             head = start + len(BOM) if self._at_start and buffer.startswith(BOM) else start
             end = self._block_end(head, lf_only=lf_only)
@@ -309,10 +310,10 @@ class BlockSplitter:
         return blocks
 
     def _block_end(self, head: int, *, lf_only: bool) -> int | None:
-        """Where the block that begins at `head` ends, if it does."""
+        """Where the block that begins at `head` ends; None while it has no end."""
         buffer = self._buffer
-        # The longest blank line, CRLF CRLF, may have begun four bytes before what is new; counting the byte that
-        # decides about a CR, five.
+        # The longest blank line, CRLF CRLF, may have begun four bytes before the new bytes; five with the byte that
+        # decides about a CR.
         search_from = max(head, self._scanned - 5)
         if lf_only:
             if buffer.startswith(b"\n", head):
@@ -329,12 +330,12 @@ class BlockSplitter:
 def encode_block(
     data: bytes | str | None, *, event: str | None = None, event_id: str | None = None, retry_ms: int | None = None
 ) -> bytes:
-    """One block with its blank line. Each CR, LF or CRLF in `data` starts a new `data:` line, and reads back as LF.
-    Without data (None), clients dispatch no event for it.
+    """One block with its blank line. Each CR, LF or CRLF in `data` starts a new `data:` line; clients read it as LF.
+    Clients dispatch no event for a block without data (None).
 
     Raises:
-        InvalidPartError: `event` or `event_id` holds CR, LF, NUL or half a surrogate pair, so it could not be
-            read back (and might inject lines); or `retry_ms` is negative.
+        InvalidPartError: `event` or `event_id` holds CR, LF, NUL or half a surrogate pair, so clients could not
+            read it back (and it might inject lines); or `retry_ms` is negative.
     """
     out: list[bytes] = []
     if event_id is not None:
@@ -353,7 +354,7 @@ def encode_block(
 
 
 def encode_comment(text: str) -> bytes:
-    """`text` as comment lines, each with its one newline and no blank line after them (see `KEEP_ALIVE`)."""
+    """`text` as comment lines. Each ends in one newline, and no blank line follows them (see `KEEP_ALIVE`)."""
     return b"".join(b": " + line + b"\n" for line in _EOL.split(encode_text(text)))
 
 

@@ -1,4 +1,4 @@
-"""The message that a stream of nothing but text makes: one part with all of it."""
+"""Folding a stream that holds only text into a message with one part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TextFold"]
 
 
 class TextFold:
-    """Collects payloads; `part` makes the message's part of their text. Nothing said is no part."""
+    """Collects payloads. `part` turns their text into the message's part; without text there is no part."""
 
     def __init__(self, message_id: str, previous: UIMessage | None, part: Callable[[str], Part]) -> None:
         self._id = message_id

@@ -1,4 +1,4 @@
-"""Text that comes in pieces: halves of surrogate pairs that two pieces share, and pieces too large for one event."""
+"""Text in pieces: surrogate pairs that two pieces share, and pieces that are too large for one event."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from .sse import encode_text
 __all__ = ["REPLACEMENT", "Halves", "fitting"]
 
 REPLACEMENT = "\ufffd"
-"""What half a surrogate pair becomes that never meets its other half."""
+"""What half a surrogate pair becomes when its other half never comes."""
 
 
 class Halves:
-    """Halves of surrogate pairs at the end of a piece, which wait for the next piece of the same text."""
+    """Halves of surrogate pairs at the end of a piece. They wait for the next piece of the same text."""
 
     def __init__(self) -> None:
         self.waiting: dict[tuple[str, str], str] = {}
-        """By text."""
+        """The waiting half of each text."""
 
     def complete(self, key: tuple[str, str], piece: str) -> str:
-        """The piece with the half that waits for it, valid, without one at its own end; perhaps nothing."""
+        """The valid text of the waiting half and `piece`. A half at the end of `piece` waits in its turn, so the result
+        may be empty."""
         if self.waiting:
             piece = self.waiting.pop(key, "") + piece
         if piece and "\ud800" <= piece[-1] <= "\udbff":
@@ -33,26 +34,27 @@ class Halves:
         return piece
 
     def end(self, key: tuple[str, str]) -> str:
-        """The text is over: what is left of it to say."""
+        """The rest of a text that has ended."""
         return REPLACEMENT if self.waiting.pop(key, "") else ""
 
     def drop(self, key: tuple[str, str]) -> None:
-        """The text counts no more: something else says it whole."""
+        """Forget a text, because another part carries all of it."""
         self.waiting.pop(key, None)
 
     def take(self) -> list[tuple[str, str]]:
-        """Every text that a half waits for, which is over."""
+        """Remove and return all texts that have a waiting half, because they have ended."""
         keys = list(self.waiting)
         self.waiting.clear()
         return keys
 
 
 def fitting(text: str, encode: Callable[[str], bytes], limit_bytes: int) -> list[bytes]:
-    """`text` in as few payloads as fit the limit, or one character each."""
+    """`text` as payloads within the limit: as few as possible, at worst one for each character."""
     payload = encode(text)
     if len(payload) <= limit_bytes or len(text) < 2:
         return [payload]
-    # Pieces of equal size, as many as the first try says, halved where characters differ in size.
+    # Cut into pieces of equal length, as many as the whole text's size suggests. Halve pieces that are still too large,
+    # because characters differ in size.
     count = -(-len(payload) // limit_bytes)
     size = max(1, -(-len(text) // count))
     out: list[bytes] = []

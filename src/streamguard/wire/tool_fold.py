@@ -1,4 +1,4 @@
-"""The tool calls of a message, as `folding` builds them up; see its module for the source and the departures."""
+"""Folding the tool calls of a message. See `folding` for the source and the departures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .partial_json import Json, Part, given, joined, partial_json, text_of
 __all__ = ["ENDED", "ToolFold"]
 
 ENDED: Final = frozenset({"output-available", "output-error", "output-denied"})
-"""The states of a call that has its result."""
+"""The states of a tool call that has its result."""
 
 
 class ToolFold:
-    """Keeps the tool parts of a message's list of parts, which it shares with its owner."""
+    """Maintains the tool parts in a message's list of parts. It shares the list with its owner."""
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
-        # By call id: the call whose input streams in, and the input's text in the pieces it came in.
+        # By call id: the call whose input is arriving, and the pieces of the input's text.
         self._inputs: dict[str, tuple[Part, list[str]]] = {}
         for part in parts:
             if _is_tool(part) and part.get("state") == "input-streaming":
@@ -39,7 +39,7 @@ class ToolFold:
         elif kind == "tool-input-error":
             begun = next((part for part in self._step() if _is_call(part, call_id)), None)
             dynamic = bool(chunk.get("dynamic")) if begun is None else begun["type"] == "dynamic-tool"
-            # The client takes no new title from it.
+            # The client takes no new title from this part.
             untitled = {name: value for name, value in chunk.items() if name != "title"}
             self._begin({**untitled, "dynamic": dynamic}, "output-error", given(chunk, "input", "errorText"))
         elif kind == "tool-approval-response":
@@ -51,14 +51,14 @@ class ToolFold:
                 _answer(kind, part, chunk)
 
     def reset_step(self) -> None:
-        """Drop every part of the current step, not only the tools'. Calls of earlier steps stay as they are."""
+        """Drop every part of the current step, not only tool parts. Calls of earlier steps do not change."""
         dropped = {id(part) for part in self._step()}
         del self._parts[len(self._parts) - len(dropped) :]
         for call_id in [name for name, (part, _) in self._inputs.items() if id(part) in dropped]:
             del self._inputs[call_id]
 
     def update(self) -> None:
-        """Bring inputs that still stream in up to what has come."""
+        """Update incomplete inputs to what has arrived so far."""
         for call_id in self._inputs:
             self._update_one(call_id)
 
@@ -82,7 +82,7 @@ class ToolFold:
         return self._parts[:]
 
     def _begin(self, chunk: Part, state: str, values: Part) -> Part:
-        """A call as its own chunk names it: the current step's part of that call, or a new one."""
+        """The part of the call that `chunk` names: the existing one of the current step, or a new one."""
         call_id, name = text_of(chunk, "toolCallId"), text_of(chunk, "toolName")
         dynamic = bool(chunk.get("dynamic"))
         new: Part = {"toolCallId": call_id}
@@ -98,7 +98,7 @@ class ToolFold:
         return part
 
     def _invocation(self, call_id: str) -> Part | None:
-        """The call in this step, else the last one of that id."""
+        """The call in the current step, or else the last call with that id."""
         for part in (*self._step(), *reversed(self._parts)):
             if _is_call(part, call_id):
                 return part
@@ -136,7 +136,7 @@ def _answer(kind: str, part: Part, chunk: Part) -> None:
 
 
 def _update(part: Part, state: str, chunk: Part, values: Part) -> None:
-    """Enter `state` with exactly `values` of what depends on the state."""
+    """Enter `state`. Of the fields that depend on the state, keep exactly `values`."""
     for name in ("input", "output", "errorText", "rawInput", "inputEncoding", "preliminary"):
         part.pop(name, None)
     part.update(given(chunk, "toolMetadata", "providerExecuted"))

@@ -1,13 +1,13 @@
-"""The one way from a host's values to JSON: what a part, a message or an answer may hold, whatever was given.
+"""Turns any value of a host into JSON, for parts, messages and answers. No other module does this.
 
-The rule, which `docs/explanation/values.md` tells to users:
+The rules, which `docs/explanation/values.md` explains to users:
 
-1. Text is valid: halves of a surrogate pair that met are joined, a lone one becomes U+FFFD.
-2. Values become what a pydantic response model gives: `null` for NaN and the infinities, keys as text, an enum its
-   value, a model its JSON form, sets, tuples and generators an array. `bytes` are UTF-8 text; what is not becomes
-   U+FFFD. Where two keys become the same text, the later stands.
-3. What still has no form is replaced by `placeholder`, alone and in its place: an object pydantic refuses, one whose
-   own code raises, a cycle, what is nested over `MAX_DEPTH`. The caller is told, and tells the client.
+1. Text is valid: adjacent halves of a surrogate pair are joined, a lone half becomes U+FFFD.
+2. Values become what a pydantic response model returns: `null` for NaN and the infinities, keys as text, an enum as
+   its value, a model as its JSON form, sets, tuples and generators as an array. `bytes` are read as UTF-8 text; invalid
+   bytes become U+FFFD. If two keys become the same text, the later one stays.
+3. A value that still has no JSON form is replaced, alone, by `placeholder`: an object that pydantic refuses, one whose
+   own code raises, a cycle, or a value nested deeper than `MAX_DEPTH`. The caller learns of it and tells the client.
 
 Departures from pydantic, which refuses these: any mapping, sequence and set of the abstract types counts as one, any
 integral or real number (NumPy's) as a number, and a `memoryview` as bytes.
@@ -48,34 +48,34 @@ __all__ = [
 Json: TypeAlias = Union[bool, int, float, str, list["Json"], dict[str, "Json"], None]  # noqa: UP007 - it is recursive
 
 MAX_DEPTH: Final = 100
-"""How many objects and arrays may lie in each other. Whoever reads the value back recurses: the fold, a database's
-driver, a client. pydantic stops at 255, Python's own recursion at about 300 in a copy."""
+"""How deeply objects and arrays may be nested. Every reader of the value recurses: the fold, a database's driver, a
+client. pydantic stops at 255; Python's own recursion stops at about 300 in a copy."""
 
 MOST_REPLACED: Final = 100
-"""Of one value, as many are told apart: there is one notice for all."""
+"""How many replacements in one value are listed. One notice covers all of them."""
 
 WHOLE_BYTES: Final = 268_435_456
-"""What a value may take where no limit is given: a generator may never end."""
+"""Default size limit of a value, in bytes: a generator may never end."""
 
 
 class Reason(StrEnum):
     """Why a value was replaced."""
 
     UNENCODABLE = "unencodable"
-    """It has no form in JSON, or its own code raised."""
+    """The value has no form in JSON, or its own code raised."""
     CYCLE = "cycle"
     TOO_DEEP = "too_deep"
     TOO_LARGE = "too_large"
     UNKNOWN_PART = "unknown_part"
-    """A part of a type that the client's version does not take."""
+    """The part has a type that the client's version does not take."""
 
 
 class Replaced(NamedTuple):
-    """What was replaced: never its content."""
+    """A value that was replaced, without its content."""
 
     reason: Reason
     type_name: str
-    """The class of what was replaced, for operators."""
+    """The class of the value, for operators."""
 
 
 class Normal(NamedTuple):
@@ -86,18 +86,18 @@ class Normal(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A value as compact UTF-8 JSON on one line, whatever a reader takes for a line's end (see `on_one_line`)."""
+    """A value as compact UTF-8 JSON on one line, for every reader's definition of a line (see `on_one_line`)."""
 
     data: bytes
     replaced: Sequence[Replaced] = ()
 
 
 class ValueTooLargeError(Exception):
-    """A value is over the limit that was given."""
+    """A value is over its size limit."""
 
 
 def placeholder(reason: Reason) -> str:
-    """What stands in the place of a value that was replaced."""
+    """The text that replaces a value."""
     return f"[left out by streamguard: {reason}]"
 
 
@@ -106,13 +106,13 @@ _BRACKETS: Final = ("[", "{")
 
 
 def encode_json(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int = MAX_DEPTH) -> Encoded:
-    """`value` as JSON, whatever it holds. `max_depth` is for what holds values that were measured by themselves.
+    """Any `value` as JSON. `max_depth` is for a value that contains values whose own depth was checked before.
 
     Raises:
-        ValueTooLargeError: it takes over `limit_bytes`.
+        ValueTooLargeError: the JSON takes more than `limit_bytes`.
     """
-    # Nearly every value is JSON already, and the standard encoder is fast and runs no host's code; what it has another
-    # rule for, and what it refuses, goes the long way.
+    # Nearly every value is JSON already, and the standard encoder is fast and runs no host's code. Values that it
+    # refuses, or treats by another rule, take the slow way.
     replaced: Sequence[Replaced] = ()
     try:
         text = _STRICT.encode(value)
@@ -128,7 +128,7 @@ def encode_json(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int
 
 
 def _is_shallow(value: object, text: str, max_depth: int) -> bool:
-    """Whether a value that is JSON, `text`, is nested no deeper than it may be."""
+    """Whether a JSON value, whose text is `text`, is nested at most `max_depth` deep."""
     if sum(map(text.count, _BRACKETS)) <= max_depth:
         return True
     level = [value]
@@ -145,10 +145,10 @@ def _is_shallow(value: object, text: str, max_depth: int) -> bool:
 
 
 def normal(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int = MAX_DEPTH) -> Normal:
-    """`value` as JSON's own types. What it is made of is never shared.
+    """`value` as JSON's own types. The result shares no objects with `value`.
 
     Raises:
-        ValueTooLargeError: its JSON takes over `limit_bytes`, found before it is walked to its end.
+        ValueTooLargeError: the JSON takes more than `limit_bytes`. The walk stops as soon as that is known.
     """
     walk = _Walk(limit_bytes, max_depth)
     return Normal(walk.value(value, 0), walk.replaced)
@@ -164,7 +164,7 @@ def valid_text(text: str) -> str:
 
 
 class _Walk:
-    """Makes one value normal. `replaced` are what it replaced, and `left` the bytes it may still take."""
+    """Makes one value normal. `replaced` lists the replaced values; `_left` is how many bytes are left."""
 
     __slots__ = ("_inside", "_left", "_max_depth", "replaced")
 
@@ -173,10 +173,10 @@ class _Walk:
         self._left = limit_bytes
         self._max_depth = max_depth
         self._inside: set[int] = set()
-        """The objects that the present one lies in, by identity."""
+        """The objects that contain the current one, by identity."""
 
     def value(self, value: object, depth: int) -> Json:
-        """`value`, which lies in `depth` others."""
+        """The normal form of `value`, which is nested in `depth` others."""
         if value is None or value is True or value is False:
             self._spend(4)
             return value
@@ -197,13 +197,13 @@ class _Walk:
             return self._other(value, depth)
         except (ValueTooLargeError, MemoryError):
             raise
-        except Exception:  # noqa: BLE001 -- the value's own code may raise what it likes
+        except Exception:  # noqa: BLE001 -- the value's own code may raise anything
             return self._replace(Reason.UNENCODABLE, value)
         finally:
             self._inside.discard(id(value))
 
     def _other(self, value: object, depth: int) -> Json:
-        """What is no text and no number. Raises what the value's own code does."""
+        """The normal form of a value that is neither text nor number. Raises what the value's own code raises."""
         kind = type(value)
         if isinstance(value, Mapping):
             return self._object(value.items(), depth)
@@ -240,7 +240,7 @@ class _Walk:
                 one = next(iterator)
             except StopIteration:
                 return out
-            except Exception:  # noqa: BLE001 -- a generator broke off: what it gave stays
+            except Exception:  # noqa: BLE001 -- a generator raised: its items so far stay
                 out.append(self._replace(Reason.UNENCODABLE, items))
                 return out
             self._spend(1)
@@ -266,7 +266,7 @@ class _Walk:
     def _integer(self, number: int) -> Json:
         try:
             text = int.__repr__(number)
-        except ValueError:  # over the digits that Python turns into text, or back
+        except ValueError:  # more digits than Python converts to text, or back
             return self._replace(Reason.TOO_LARGE, number)
         self._spend(len(text))
         return number
@@ -287,11 +287,11 @@ class _Walk:
 
 
 def dumped(value: object) -> object:
-    """A pydantic model or dataclass in its JSON mode; its fields as they are, where one has no JSON and no serializer
-    of the host's is passed over by that: it may hide something.
+    """A pydantic model or dataclass in its JSON mode. If a field has no JSON form, returns the fields unchanged, but
+    only for a class without serializers of its own: a host's serializer may hide something.
 
     Raises:
-        Exception: whatever its serializers raise.
+        Exception: what the class's serializers raise.
     """
     try:
         return to_jsonable_python(value, inf_nan_mode="null")
@@ -302,12 +302,12 @@ def dumped(value: object) -> object:
 
 
 def _has_serializers(kind: type) -> bool:
-    """Whether a model, or anything in it, may have serializers of its own."""
+    """Whether a model, or anything in it, may have its own serializers."""
     return "'serialization'" in repr(getattr(kind, "__pydantic_core_schema__", "'serialization'"))
 
 
 def _fields_of(value: object) -> dict[str, object]:
-    """The fields of a pydantic model or dataclass under their names on the wire, whatever they hold."""
+    """The unchanged fields of a pydantic model or dataclass, under their names on the wire."""
     declared: Mapping[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
     found = {
         field.serialization_alias or field.alias or name: getattr(value, name)

@@ -1,4 +1,4 @@
-"""AI SDK's UI message stream: what endpoints yield as its parts, as each client version takes them."""
+"""AI SDK's UI message stream: turns what endpoints yield into the parts that each client version takes."""
 
 from .protocol import UIMessageEncoder, UIMessageProtocol
 

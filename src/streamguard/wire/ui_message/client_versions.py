@@ -1,11 +1,11 @@
 """Which parts of a UI message stream, and which of their fields, each version of AI SDK's client takes.
 
-Source: `uiMessageChunkSchema` of the npm package `ai` at each version named here. Some releases are strict: there, a
-field that they do not know ends the stream as much as a part of an unknown type does. `tests/clients` asks the packages
-themselves about every part and field in these tables.
+Source: `uiMessageChunkSchema` of the npm package `ai` at each version named here. Some releases are strict: an unknown
+field ends their stream, just as a part of an unknown type does. `tests/clients` asks the packages themselves about
+every part and field in these tables.
 
-A version between two of these counts as the earlier one: what that takes, the versions after it take too, down to the
-next major version, which has an entry of its own.
+A version between two of these counts as the earlier one: later versions take everything that it takes, up to the next
+major version, which has its own entry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 __all__ = ["UNSPECIFIED", "VERSIONS", "ClientVersion", "client_version"]
 
 _Fields: TypeAlias = Mapping[str, str]
-"""By part, the names of its fields but for `type`, with spaces between them."""
+"""By part, the names of its fields except `type`, separated by spaces."""
 
 _WRITTEN: Final = re.compile(r"v?([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.([0-9]{1,6}))?(?:[-+][0-9A-Za-z.+-]{1,64})?")
 
@@ -95,23 +95,23 @@ class ClientVersion:
     """What a version of AI SDK's client takes."""
 
     name: str
-    """`6.0.12`; empty where nobody said which version it is."""
+    """The version, such as `6.0.12`; empty when the client did not name it."""
     parts: frozenset[str]
-    """Types of parts; `data-` stands for all that begin so."""
+    """Types of parts. `data-` stands for all types that begin with it."""
     fields: Mapping[str, frozenset[str]] | None
-    """By part, the fields that it may have; None for a version that passes over what it does not know."""
+    """By part, the fields that it may have; None for a version that ignores unknown fields."""
     finish_reasons: frozenset[str] = _FINISH_REASONS
-    """What `finishReason` of a `finish` part may be."""
+    """Allowed values of `finishReason` in a `finish` part."""
     finds_calls: bool = True
-    """Whether a result finds its call by the id alone. Version 5 finds a dynamic call only for a result that says it is
-    one's."""
+    """Whether the client finds a result's call by the id alone. Version 5 finds a dynamic call only if the result has
+    `dynamic`."""
 
     def takes(self, kind: str) -> bool:
         """Whether a part of this type may be sent."""
         return kind in self.parts or kind.startswith("data-")
 
     def refused(self, kind: str, names: Iterable[str]) -> list[str]:
-        """Those of the part's fields that may not be sent."""
+        """The fields of the part that may not be sent."""
         if self.fields is None:
             return []
         taken = self.fields["data-" if kind.startswith("data-") else kind]
@@ -135,18 +135,18 @@ VERSIONS: Final[Mapping[tuple[int, int, int], ClientVersion]] = {
     (7, 0, 0): _strict("7.0.0", _7_0_0),
     (7, 0, 173): _loose("7.0.173", _7_0_173, "interrupted"),
 }
-"""From each of these versions on, what clients take."""
+"""What clients take from each of these versions on."""
 
 UNSPECIFIED: Final = _loose("", _7_0_173)
-"""A client of which nothing is known: taken for a recent one, but for reasons that not all recent ones take."""
+"""A client of unknown version. It counts as a recent one, without the finish reasons that only some of these take."""
 
 
 @lru_cache(maxsize=256)
 def client_version(text: str) -> ClientVersion:
-    """What the client of that version takes: `5`, `6.0`, `v7.0.12`. A pre-release counts as its release.
+    """What the client of a version such as `5`, `6.0` or `v7.0.12` takes. A pre-release counts as its release.
 
     Raises:
-        ValueError: it is no version, or one before 5, whose clients read another protocol.
+        ValueError: `text` is not a version, or it is before 5, whose clients read another protocol.
     """
     found = _WRITTEN.fullmatch(text.strip())
     if found is None:

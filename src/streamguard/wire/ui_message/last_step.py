@@ -1,8 +1,8 @@
-"""Whether the last step of an answer that ended early says anything that a model's provider takes.
+"""Finds out whether the last step of an answer that ended early has content that a model's provider accepts.
 
-Each step becomes a message of the history. Reasoning that broke off has no signature, and Anthropic's provider leaves
-it out, as AI SDK 6 does with data. What remains is an empty message, or a text of spaces, and Anthropic refuses both.
-So such a step gets a text, `CUT_OFF`, on the page and in the history.
+Each step becomes a message of the history. Anthropic's provider leaves out reasoning that was cut off, because it has
+no signature; AI SDK 6 leaves out data. An empty message or a text of spaces remains, and Anthropic refuses both.
+So such a step gets the text `CUT_OFF`, on the page and in the history.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .parts import encode_part
 __all__ = ["CUT_OFF", "LastStep"]
 
 CUT_OFF: Final = "…"
-"""The text of a step that broke off before it had one."""
+"""The text of a step that was cut off before it had one."""
 
 _TEXT_ID: Final = "cut-off"
 _BEGINS: Final = frozenset({"text-start", "reasoning-start", "reasoning-delta", "file", "reasoning-file", "custom"})
@@ -28,12 +28,12 @@ class LastStep:
 
     def __init__(self) -> None:
         self._began = False
-        """The step has a part that is kept."""
+        """Whether the step has a part that the message keeps."""
         self.spoke: bool = False
-        """It has a text that is more than spaces, or a call. May be set by whoever knows."""
+        """Whether the step has a call, or a text of more than spaces. A caller that knows this may set it."""
 
     def note(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Take in a part of type `kind` that was said."""
+        """Take in a part of type `kind` that was sent."""
         if kind == "text-delta":
             self._began = True
             self.spoke = self.spoke or bool(str(fields.get("delta")).strip())
@@ -45,8 +45,8 @@ class LastStep:
             self._began = self.spoke = False
 
     def ends_in(self, spans: Iterable[tuple[str, str]]) -> list[bytes]:
-        """The text that the step lacks, at the end of a text that is still open: `spans` are those and reasonings, by
-        kind and id. None where no text is open."""
+        """The missing text of the step, appended to a text that is still open; empty when no text is open or none is
+        missing. `spans` are the open texts and reasonings, by kind and id."""
         texts = [part_id for what, part_id in spans if what == "text"]
         if self.spoke or not texts:
             return []
@@ -54,7 +54,7 @@ class LastStep:
         return [encode_part({"type": "text-delta", "id": texts[-1], "delta": CUT_OFF})]
 
     def ends(self) -> list[bytes]:
-        """The text that the step lacks, after everything else; none when called again."""
+        """The missing text of the step, as a new text after everything else; empty when called again."""
         if self.spoke or not self._began:
             return []
         self.spoke = True

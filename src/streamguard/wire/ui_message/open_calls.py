@@ -1,13 +1,14 @@
-"""Tool calls that have no end yet, and the parts that give them one when the answer ends before they do.
+"""Open tool calls, and the parts that end them when their answer ends first.
 
-A history with a call that has no result is refused: by `convertToModelMessages` of AI SDK 5 (a call whose input is not
-whole), and by every provider. What ends a call here is read alike by `ai` 5.0.0, 6 and 7:
+A history with a call that has no result is refused: by `convertToModelMessages` of AI SDK 5 (if the call's input is
+incomplete), and by every provider. `ai` 5.0.0, 6 and 7 read the ends that this module makes in the same way:
 
-1. `tool-output-error`, with `dynamic` where the call is: 5.0.0 finds a dynamic call by that alone. `tool-input-error`
-   is never used: 5.0.0 refuses it, 6.0.0 keeps no `input` then, and 7 makes a new call of one from an earlier step.
-2. A call must have an input, and Anthropic takes only an object. What came of an input that is not whole counts, as far
-   as it goes: a page may be showing it. Where there is nothing yet, or no object, the call begins again with `{}`.
-   `tool-input-available` would have the page run a tool of its own.
+1. The end is `tool-output-error`, with `dynamic` for a dynamic call, because 5.0.0 finds a dynamic call only by that.
+   `tool-input-error` is never used: 5.0.0 refuses it, 6.0.0 then keeps no `input`, and 7 makes a new call of a call
+   from an earlier step.
+2. A call must have an input, and Anthropic accepts only an object. An incomplete input counts as far as it goes,
+   because a page may be showing it. If there is no input yet, or it is not an object, the call begins again with `{}`.
+   `tool-input-available` is never used, because the page would run its own tool.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .parts import encode_part
 __all__ = ["OpenCalls"]
 
 _ENDS: Final = frozenset({"tool-input-error", "tool-output-available", "tool-output-error", "tool-output-denied"})
-"""Parts after which a call has a result: also one that is `preliminary`, which stays what there is of it."""
+"""Parts that give a call a result. A `preliminary` result counts too: it stays if no other follows."""
 
 
 @dataclass(slots=True)
@@ -30,24 +31,24 @@ class _Call:
     name: str
     dynamic: bool
     whole: bool
-    """Its input is complete."""
+    """Whether the input is complete."""
     step: int
-    """Clients take a piece of an input only in the call's own step."""
+    """The step in which the call began. Clients take a piece of an input only in that step."""
     text_input: bool = False
-    """Its input is a text, not JSON."""
+    """Whether the input is a text, not JSON."""
     begins_with: str = ""
-    """The first character of its input, spaces aside; empty before there is one."""
+    """The first character of the input that is not a space; empty before there is one."""
 
 
 class OpenCalls:
-    """The open calls of one stream, by their ids, from its parts in order. A few hundred bytes for each."""
+    """Finds the open calls of one stream from its parts in order. It takes a few hundred bytes per open call."""
 
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
         self._step = 0
 
     def note(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Take in a part of type `kind` that was said. One that concerns no call changes nothing."""
+        """Take in a part of type `kind` that was sent. A part that concerns no call changes nothing."""
         if kind == "start-step":
             self._step += 1
         elif kind == "reset-step":
@@ -56,15 +57,15 @@ class OpenCalls:
             self._note(kind, str(fields.get("toolCallId")), fields)
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
-        """The stream goes on with a message that has these parts, as its client sent it back: approvals that the client
-        answered are this stream's to act on. What still waits for the client goes on waiting."""
+        """Continue a message that has these parts, as its client sent it back. This stream must act on the approvals
+        that the client answered. Calls that still wait for the client go on waiting."""
         for part in parts:
             if part.get("state") == "approval-responded":
                 dynamic = part.get("type") == "dynamic-tool"
                 self._calls[str(part.get("toolCallId"))] = _Call("", dynamic, whole=True, step=-1)
 
     def ends(self) -> list[bytes]:
-        """The parts that end every open call; none is open after that."""
+        """The parts that end every open call. Afterwards no call is open."""
         out: list[bytes] = []
         for call_id, call in self._calls.items():
             out += _end_of(call_id, call, in_step=call.step == self._step)
@@ -87,7 +88,7 @@ class OpenCalls:
             )
         elif kind in _ENDS:
             calls.pop(call_id, None)
-        elif kind == "tool-approval-request":  # perhaps of a call that an earlier stream of the message began
+        elif kind == "tool-approval-request":  # the call may come from an earlier stream of the message
             calls.setdefault(call_id, _Call("", dynamic=False, whole=True, step=-1))
 
 

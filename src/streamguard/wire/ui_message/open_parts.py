@@ -1,4 +1,4 @@
-"""What a UI message stream leaves open, read from its log: for a worker that ends it and has no encoder of it."""
+"""Finds the open parts of a UI message stream from its log, for a worker that ends the stream without its encoder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["UIOpenParts"]
 
 _REASONING: Final = b'{"type":"reasoning-delta"'
 _TEXT: Final = b'{"type":"text-delta"'
-"""How the parts begin that a log has most of; `UIMessageEncoder` lets none through that is not open."""
+"""The start of the most frequent payloads. `UIMessageEncoder` lets no delta of a closed text through."""
 
 
 class UIOpenParts(OpenParts):
-    """Texts, reasonings and tool calls without an end."""
+    """Finds texts, reasonings and tool calls without an end."""
 
     def __init__(self) -> None:
         self._spans: dict[tuple[str, str], None] = {}  # ("text" | "reasoning", id), in the order they were opened
@@ -35,7 +35,7 @@ class UIOpenParts(OpenParts):
             return
         try:
             part = read_json(payload)
-        except DAMAGE:  # whoever folds it says so
+        except DAMAGE:  # folding this payload will report it
             return
         if not isinstance(part, dict):
             return

@@ -1,10 +1,10 @@
-"""One stream's parts as payloads, as its client's version takes them.
+"""Encodes one stream's parts as payloads for its client's version.
 
-A part that the version does not take is withheld (see `withheld`), with one warning for each type; so is a field,
-without one. `done`, which Python producers of this protocol end with, is nothing: our own `[DONE]` says that.
+A part that the version does not take is withheld (see `withheld`), with one warning for each type. A field that it
+does not take is withheld without a warning. `done`, the last part of Python producers of this protocol, is dropped:
+our own `[DONE]` has its meaning.
 
-For version 5, what comes of a dynamic call says that it is one. For 5.0.0, a tool input that failed becomes a call that
-failed.
+For version 5, results of a dynamic call get the field `dynamic`. For 5.0.0, a failed tool input becomes a failed call.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ __all__ = ["PartEncoder"]
 
 _DONE: Final = "done"
 _UNKNOWN_TYPES: Final = 20
-"""Of so many types that its client does not take, one stream warns."""
+"""The most types for which one stream warns that its client does not take them."""
 _NAME_CHARACTERS: Final = 64
 
 
 class PartEncoder:
-    """Not thread-safe. Text that `str` items make is no part, and has its own way."""
+    """Encodes parts. `UIMessageEncoder` itself encodes the text of `str` items. Not thread-safe."""
 
     def __init__(self, client: ClientVersion, *, max_event_bytes: int, on_left_out: OnLeftOut) -> None:
         self._client = client
         self._max_bytes = max_event_bytes
         self._on_left_out = on_left_out
         self._warned: set[str] = set()
-        """The types that the client does not take, of which it was told."""
+        """The types that the client does not take and has been warned of."""
         self._calls: dict[str, bool] | None = None if client.finds_calls else {}
-        """For version 5: the calls that it knows, and whether they are dynamic."""
+        """For version 5: the calls that the client knows, and whether they are dynamic."""
 
     def takes(self, kind: str) -> bool:
         """Whether the client takes parts of this type."""
         return self._client.takes(kind)
 
     def whole(self, part: CheckedPart) -> tuple[str, list[bytes]]:
-        """A part that the client takes, and its type by now: one over the limit makes room for another."""
+        """The type and the payloads of a part that the client takes. A part over the limit is replaced by a smaller
+        one, perhaps of another type."""
         if part.kind == "finish" and part.fields.get("finishReason", "other") not in self._client.finish_reasons:
             part.fields["finishReason"] = "other"
         elif self._calls is not None:
@@ -57,17 +58,17 @@ class PartEncoder:
         return kind, [payload]
 
     def pieces(self, part: CheckedPart, text: str) -> list[bytes]:
-        """A part that carries the piece `text`, as one payload or several; none for no text."""
+        """A part that carries the piece `text`, as one payload or several; none for an empty text."""
         id_name, name = DELTAS[part.kind]
         replaced = list(part.replaced)
-        # Nothing of such a part is saved but its text: what the client does not take need not be withheld.
+        # Only the text of such a part is saved, so fields that the client does not take need not be withheld.
         refused = self._client.refused(part.kind, part.fields)
         fields = {name: value for name, value in part.fields.items() if name not in refused} if refused else part.fields
 
         def encode(piece: str) -> bytes:
             try:
                 data, more = encode_json({**fields, name: piece}, max(self._max_bytes, 6 * len(piece)))
-            except ValueTooLargeError:  # something else in it is: nothing that a text needs
+            except ValueTooLargeError:  # another field is too large, and the text does not need it
                 data, more = encode_json({"type": part.kind, id_name: str(fields[id_name]), name: piece})
                 more = [Replaced(Reason.TOO_LARGE, part.kind)]
             replaced[len(part.replaced) :] = more
@@ -79,8 +80,8 @@ class PartEncoder:
         return payloads
 
     def withheld(self, part: CheckedPart) -> list[bytes]:
-        """A part whose type the client does not take: what it gets in its place, and the part itself for the saved
-        message. Nothing of a type that no version knows."""
+        """The payloads for a part whose type the client does not take: what the client gets in its place, and the part
+        itself for the saved message. None for a type that no version knows."""
         kind = part.kind
         if kind == _DONE:
             return []
@@ -103,7 +104,7 @@ class PartEncoder:
             self._on_left_out(LeftOut(name, [Replaced(Reason.UNKNOWN_PART, name)]))
 
     def _note_call(self, part: CheckedPart, calls: dict[str, bool]) -> None:
-        """Have a result say whether its call is a dynamic one."""
+        """Remember whether a call is dynamic, and mark its results accordingly."""
         kind, fields, _ = part
         if kind in ("tool-input-start", "tool-input-available"):
             calls[str(fields["toolCallId"])] = bool(fields.get("dynamic"))
@@ -111,7 +112,7 @@ class PartEncoder:
             fields["dynamic"] = True
 
     def _failed_call(self, part: CheckedPart, calls: dict[str, bool]) -> Sequence[bytes]:
-        """Never through `tool-input-available`: the page would run the tool."""
+        """The parts of a call that failed. Never `tool-input-available`, because the page would run the tool."""
         call_id = str(part.fields["toolCallId"])
         known = calls.get(call_id)
         dynamic = bool(part.fields.get("dynamic")) if known is None else known

@@ -1,9 +1,9 @@
-"""The parts of AI SDK's UI message stream, and turning what an endpoint yields into one of them.
+"""The parts of AI SDK's UI message stream, and how an endpoint's items become parts.
 
-Source: `uiMessageChunkSchema` of the npm package `ai`, versions 5.0.0 to 7.0.173. A missing or mistyped field and a
-`null` where a field is optional each end the stream in the client. So a missing field is refused, a mistyped one is put
-right or replaced, and a part that is too large makes room for a smaller one. What only some versions take, `type`s and
-fields, is for `client_versions` to say.
+Source: `uiMessageChunkSchema` of the npm package `ai`, versions 5.0.0 to 7.0.173. A missing field, a mistyped field, or
+`null` in an optional field ends the stream in the client. So a missing field is refused, a mistyped one is corrected
+or replaced, and a part that is too large is replaced by a smaller one. `client_versions` lists the types and fields
+that only some versions take.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 KNOWN: Final = frozenset(_REQUIRED)
-"""Types of parts that some version of AI SDK has, data parts aside."""
+"""Types of parts that some version of AI SDK has, except data parts."""
 
-# Fields not listed here hold any JSON: input, output, data, messageMetadata, and what later versions added.
+# Fields not listed here hold any JSON: input, output, data, messageMetadata, and fields of later versions.
 _TYPES: Final[Mapping[str, type]] = {
     **dict.fromkeys(
         ("id", "delta", "toolCallId", "toolName", "inputTextDelta", "inputEncoding", "errorText", "approvalId", "kind"),
@@ -86,24 +86,24 @@ DELTAS: Final[Mapping[str, tuple[str, str]]] = {
     "reasoning-delta": ("id", "delta"),
     "tool-input-delta": ("toolCallId", "inputTextDelta"),
 }
-"""Parts that carry a piece of a text: the field that says of which, and the field with the piece."""
+"""Parts that carry a piece of a text: the field that names the text, and the field with the piece."""
 
 _IDS: Final = frozenset({"id", "toolCallId", "approvalId"})
-"""Fields that tie parts together: nothing else can stand for what is none."""
+"""Fields that connect parts. An invalid value cannot be replaced by another one."""
 _EMPTIED: Final = frozenset({"approved", "parts"})
-"""Fields that a part needs and that have an empty value."""
+"""Required fields that may be replaced by an empty value."""
 _LEFT_OUT_WHOLE: Final = frozenset(
     {"file", "reasoning-file", "source-url", "source-document", "custom", "steering-message", "message-metadata"}
 )
-"""Parts of which nothing is left without what makes them large."""
+"""Parts that are useless without the field that makes them large."""
 
 _KEPT_CHARACTERS: Final = 1_024
-"""What a text of a part that is too large may have to stay in it: an id, a tool's name."""
+"""The longest text that stays in a part that is too large, in characters: an id, a tool's name."""
 
 
 class CheckedPart(NamedTuple):
-    """A part that clients accept, its values still the host's own, and what was replaced in it; without fields where
-    its type is not `KNOWN`."""
+    """A part that clients accept, and what was replaced in it. Its values are still the host's own objects. A part
+    whose type is not `KNOWN` has no fields here."""
 
     kind: str
     fields: dict[str, object]
@@ -111,17 +111,17 @@ class CheckedPart(NamedTuple):
 
 
 def part_of(item: object) -> CheckedPart:
-    """The part an endpoint's item stands for: a mapping, a pydantic model (its aliases), a dataclass.
+    """The part for an endpoint's item: a mapping, a pydantic model (by its aliases), or a dataclass.
 
     Raises:
-        InvalidPartError: it is something else, or no part a client would accept.
+        InvalidPartError: the item is something else, or no client would accept it as a part.
     """
     if isinstance(item, Mapping):
         return _checked(dict(item))
     if isinstance(item, BaseModel):
         try:
             fields = dumped(item)
-        except Exception:  # noqa: BLE001 -- its own serializers may raise what they like
+        except Exception:  # noqa: BLE001 -- the item's own serializers may raise anything
             lost = Replaced(Reason.UNENCODABLE, type(item).__qualname__)
             return CheckedPart(*stand_in(str(getattr(item, "type", "")), lost.reason), [lost])
         return _checked(dict(fields) if isinstance(fields, Mapping) else {})
@@ -135,14 +135,15 @@ def part_of(item: object) -> CheckedPart:
 
 
 def encode_part(fields: Mapping[str, object]) -> bytes:
-    """A part of our own as compact JSON on one line."""
+    """One of our own parts as compact JSON on one line."""
     return encode_json(fields).data
 
 
 def encode_checked(part: CheckedPart, limit_bytes: int) -> tuple[str, Encoded]:
-    """A part as compact JSON on one line, and its type; where that is over the limit, of a smaller part in its place.
+    """The type of a part and the part as compact JSON on one line. A part over the limit is replaced by a smaller one.
 
-    A tool's call stays one, so that no client waits for its end; what closes a stream or a text does too.
+    A part of a tool call stays one, so that no client waits for the call's end. So does a part that closes a stream
+    or a text.
     """
     kind, fields, replaced = part
     try:
@@ -160,8 +161,8 @@ def encode_checked(part: CheckedPart, limit_bytes: int) -> tuple[str, Encoded]:
 
 
 def encode_shown(part: CheckedPart, refused: Sequence[str], limit_bytes: int) -> tuple[str, Encoded]:
-    """`encode_checked` of a part whose client may not be sent the fields `refused`: they are withheld. Where they make
-    the part too large, they are left out."""
+    """`encode_checked` for a client that must not get the fields `refused`: they are withheld. If they make the part
+    too large, they are left out."""
     shown = {name: value for name, value in part.fields.items() if name not in refused}
     kind, (data, replaced) = encode_checked(part._replace(fields=shown), limit_bytes)
     if kind != part.kind:
@@ -174,16 +175,16 @@ def encode_shown(part: CheckedPart, refused: Sequence[str], limit_bytes: int) ->
 
 
 def stand_in(kind: str, reason: Reason) -> tuple[str, dict[str, object]]:
-    """Type and fields of the part that says which one was left out. A client keeps it in its message."""
+    """Type and fields of the part that reports a left-out part. A client keeps it in its message."""
     replaced = "data-streamguard-replaced"
     return replaced, {"type": replaced, "data": {"type": valid_text(kind[:64]), "reason": reason}}
 
 
 def _smaller(kind: str, fields: Mapping[str, object]) -> dict[str, object]:
-    """The part without what makes it large.
+    """The part without the fields that make it large.
 
     Raises:
-        ValueTooLargeError: without that it would be none.
+        ValueTooLargeError: without them it would no longer be a valid part.
     """
     if kind not in _REQUIRED or kind in _LEFT_OUT_WHOLE:
         raise ValueTooLargeError
@@ -221,9 +222,9 @@ def _checked(raw: dict[object, object]) -> CheckedPart:
             continue
         expected = _TYPES.get(name)
         if expected is str and isinstance(value, str):
-            # Of a piece of text, half a surrogate pair at its end may have its other half in the next piece.
+            # A piece of text may end in half a surrogate pair whose other half is in the next piece.
             value = str.__str__(value) if name == piece else valid_text(value)
-            if name in _IDS and len(value) > _KEPT_CHARACTERS:  # it comes with every part that it ties together
+            if name in _IDS and len(value) > _KEPT_CHARACTERS:  # every connected part repeats it
                 value = value[:64] + hashlib.sha256(value.encode()).hexdigest()
         elif expected is not None and not isinstance(value, expected):
             value = _of_type(expected, name, value, replaced)
@@ -239,8 +240,8 @@ def _checked(raw: dict[object, object]) -> CheckedPart:
 
 
 def _of_type(expected: type, name: str, value: object, replaced: list[Replaced]) -> object:
-    """What stands for a value of the wrong type: the same in the right one, else its like in the field; None leaves the
-    field out."""
+    """The replacement for a value of the wrong type: the value converted to the right type, or else a default for the
+    field; None leaves the field out."""
     found, more = normal(value)
     replaced += more
     if isinstance(found, expected):
@@ -254,10 +255,10 @@ def _of_type(expected: type, name: str, value: object, replaced: list[Replaced])
     replaced.append(Replaced(Reason.UNENCODABLE, type(value).__qualname__))
     if expected is str:
         return placeholder(Reason.UNENCODABLE)
-    # The careful answer: nothing is approved, provided, or shown as final that was not said to be.
+    # The default is the careful one: nothing counts as approved, provided or final unless the host said so.
     return {bool: False, list: [], dict: {}}[expected] if name in _EMPTIED else None
 
 
 def _shown(text: str) -> str:
-    """A name from the host, short and printable enough for an error's text."""
+    """A name from the host, shortened and made printable for an error's text."""
     return ascii(text if len(text) <= 40 else text[:40] + "…")

@@ -2,16 +2,17 @@
 
 Source: `processUIMessageStream` and `uiMessageChunkSchema` of the npm package `ai`, 5.0.0 to 7.0.173.
 
-The encoder sends only parts that its client's version takes (see `client_versions` and `_part_encoder`), and only
-streams that every one of those versions can read, whatever the order of the host's parts:
+The encoder sends only parts that its client's version takes (see `client_versions` and `part_encoder`). Whatever the
+order of the host's parts, every one of those versions can read the stream:
 
-1. `start` comes first and names our message; a host's own `start` becomes `message-metadata`, or nothing.
-2. Every open text and reasoning part is closed before `finish-step`, because versions 5 and 6 forget open parts
-   there and fail on their late end, and before the first closing part.
-3. A delta for a part that is not open opens it; an end for one is left out. Clients fail on either.
-4. Half a surrogate pair at the end of a delta waits for the next delta of the same text, and becomes U+FFFD where none
-   comes. A text over the limit becomes several deltas; any other part makes room for a smaller one (see `parts`).
-5. A stream that ends early ends its open tool calls (see `open_calls`), and says something (see `last_step`).
+1. `start` comes first and names our message. A host's own `start` becomes `message-metadata`, or nothing.
+2. Every open text and reasoning part is closed before the first closing part, and before `finish-step`, because
+   versions 5 and 6 forget open parts there and fail on their late end.
+3. A delta for a part that is not open opens it. An end for such a part is left out. Clients fail on either.
+4. Half a surrogate pair at the end of a delta waits for the next delta of the same text, and becomes U+FFFD if none
+   comes. A text over the limit becomes several deltas; any other part is replaced by a smaller one (see `parts`).
+5. A stream that ends early ends its open tool calls (see `open_calls`), and its last step is never empty (see
+   `last_step`).
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ _CLOSING: Final = EventKind.CLOSING
 _NOTICE: Final = EventKind.NOTICE
 
 _CLOSING_TYPES: Final = frozenset({"finish", "abort", "error"})
-"""After any of these, clients show nothing more."""
+"""Clients show nothing after one of these parts."""
 
 _SPANS: Final = frozenset(f"{what}-{step}" for what in ("text", "reasoning") for step in ("start", "delta", "end"))
 
-# Parts that take a place of their own in the message: text after them is a new text part, or it would move up.
+# Parts that have their own place in the message. Text after them needs a new text part, or it would appear above them.
 _BREAKS_TEXT: Final = frozenset(
     {"tool-input-start", "tool-input-available", "tool-input-error", "custom", "steering-message", "start-step"}
 )
@@ -78,13 +79,13 @@ class UIMessageEncoder(Encoder):
         self._max_bytes = max_event_bytes
         self._open: dict[tuple[str, str], None] = {}  # ("text" | "reasoning", id), in the order they were opened
         self._text_count = 0
-        self._text_key: tuple[str, str] | None = None  # the text part that `str` items go to, while it is open
+        self._text_key: tuple[str, str] | None = None  # the open text part that `str` items go to
         self._text_prefix = b""
         self._in_step = False
         self._closing = False
         self._calls = OpenCalls()
         self._step = LastStep()
-        self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # while the first texts come
+        self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # for the first texts only
 
     def begin(self) -> Sequence[bytes]:
         return (encode_part({"type": "start", "messageId": self._message_id}),)
@@ -97,7 +98,7 @@ class UIMessageEncoder(Encoder):
         return self._encode_part(item)
 
     def _kept_text(self) -> Sequence[bytes]:
-        """Text that was kept back because it looked like server-sent events, and no more of it comes."""
+        """The payloads of text that was held back as possible server-sent events, once no more text comes."""
         if self._raw_sse is None:
             return ()
         text = self._raw_sse.rest()
@@ -153,7 +154,7 @@ class UIMessageEncoder(Encoder):
 
     def abandon(self) -> Sequence[bytes]:
         kept = self._kept_text()
-        # What was opened after the first closing part is held with it, and held parts are not sent now.
+        # Parts that were opened after the first closing part are held with it, and held parts are not sent now.
         out = [] if self._closing else [*kept, *self._step.ends_in(self._open), *self._close_all()]
         return [*out, *self._calls.ends(), *self._step.ends()]
 
@@ -202,13 +203,13 @@ class UIMessageEncoder(Encoder):
         return b'{"type":"text-delta","id":"%s","delta":' % self._next_id().encode()
 
     def _pieces(self, part: CheckedPart) -> list[bytes]:
-        """A host's own piece of a text, valid, as one payload or several."""
+        """A piece of text in a host's own part, made valid, as one payload or several."""
         id_name, name = DELTAS[part.kind]
         key = (part.kind.removesuffix("-delta"), str(part.fields[id_name]))
         return self._parts.pieces(part, self._halves.complete(key, str(part.fields[name])))
 
     def _span(self, what: str, step: str, part_id: str, payloads: Sequence[bytes]) -> list[bytes]:
-        """A host's own text or reasoning part's start, delta or end."""
+        """The payloads for the start, a delta or the end of a host's own text or reasoning part."""
         out = self._close_text()
         key = (what, part_id)
         is_open = key in self._open
@@ -240,7 +241,7 @@ class UIMessageEncoder(Encoder):
         elif kind == "reset-step" and not self._parts.takes(kind):
             out = self._close_all()
         elif kind == "reset-step":
-            # The client forgets the step's parts, the open ones too.
+            # The client forgets all parts of the step, including open ones.
             self._open.clear()
             self._halves.take()
             self._text_key = None
@@ -267,7 +268,7 @@ class UIMessageEncoder(Encoder):
         return out
 
     def _end_of(self, key: tuple[str, str]) -> list[bytes]:
-        """What ends an open part."""
+        """The payloads that end an open part."""
         return [*self._last_half(key), _span_part(f"{key[0]}-end", key[1])]
 
     def _last_half(self, key: tuple[str, str]) -> list[bytes]:
@@ -291,7 +292,7 @@ class UIMessageEncoder(Encoder):
 
 
 class UIMessageProtocol(DataLineProtocol):
-    """AI SDK's UI message stream, for clients of one version; see `UIMessageEncoder` for what an endpoint may yield."""
+    """AI SDK's UI message stream for clients of one version. See `UIMessageEncoder` for what an endpoint may yield."""
 
     name: ClassVar[str] = PROTOCOL
     headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -342,7 +343,7 @@ class UIMessageProtocol(DataLineProtocol):
         if outcome is Outcome.COMPLETED:
             return held
         if outcome is Outcome.STOPPED:
-            return (b'{"type":"abort"}',)  # no `reason`: not every version takes one, and none makes use of it
+            return (b'{"type":"abort"}',)  # no `reason`: not every version takes one, and none uses it
         return (_error_part(reason_of(outcome, fault)[1]),)
 
     def open_parts(self) -> UIOpenParts:

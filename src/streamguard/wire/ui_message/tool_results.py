@@ -1,8 +1,8 @@
-"""What a client adds to an assistant message before it sends it back: results of tools that ran in the browser, and a
-user's answers to approval requests.
+"""Takes over what a client added to an assistant message that it sends back: results of tools that ran in the browser,
+and a user's answers to approval requests.
 
-Source: `addToolOutput` and `addToolApprovalResponse` of the npm package `ai` 7.0.173. Nothing else of what a client
-sends back is believed: it could put words into the model's mouth.
+Source: `addToolOutput` and `addToolApprovalResponse` of the npm package `ai` 7.0.173. Nothing else that a client sends
+back is trusted, because it could put words into the model's mouth.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ..tool_fold import ENDED
 __all__ = ["with_tool_results"]
 
 _OPEN: Final = frozenset({"input-streaming", "input-available", "approval-requested", "approval-responded"})
-"""A call in one of these states waits for its end. So does one that the end of its answer closed: whoever has its
-result may not have known."""
+"""A call in one of these states waits for its end. So does a call that was closed because its answer ended: the client
+may have sent the result before it knew."""
 _TAKEN: Final = ("state", "output", "errorText", "approval")
 _OF_AN_ERROR: Final = ("errorText", "rawInput")
-"""What a call that was closed has of that."""
+"""Fields of the error that closed a call."""
 
 
 def with_tool_results(message: UIMessage, given: Sequence[Mapping[str, Json]]) -> UIMessage:
-    """`message` with the results and approvals that `given`, the client's parts of it, hold for its open tool calls.
-    Gives `message` itself when there are none."""
+    """`message` with the results and approvals for its open tool calls that `given`, the client's parts of the message,
+    hold. Returns `message` itself when there are none."""
     answers = {text_of(dict(part), "toolCallId"): part for part in given if _is_answer(part)}
     parts = [_answered(part, answers) for part in message.parts]
     if all(new is old for new, old in zip(parts, message.parts, strict=True)):

@@ -1,7 +1,7 @@
-"""What AI SDK's parts say of usage: `totalUsage` or `usage` in the metadata of the `finish` part.
+"""Reads usage from AI SDK's parts: `totalUsage` or `usage` in the metadata of the `finish` part.
 
-Source: `LanguageModelUsage` of the npm package `ai`, 5.0.0 to 7.0.173, and what its documentation has hosts send as
-`messageMetadata`.
+Source: `LanguageModelUsage` of the npm package `ai`, 5.0.0 to 7.0.173, and the `messageMetadata` that its documentation
+tells hosts to send.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX: Final = 2**53 - 1
 
 
 def usage_of(payloads: Sequence[bytes]) -> dict[str, int]:
-    """The amounts by unit, in our names; empty where none of the closing parts says any."""
+    """The amounts by unit, under our names; empty when no closing part reports usage."""
     for payload in payloads:
         if b"sage" not in payload:
             continue
