@@ -12,22 +12,24 @@ from .values import MAX_EPOCH, MAX_SEQ, Position
 __all__ = ["MAX_CURSOR_BYTES", "Cursor"]
 
 MAX_CURSOR_BYTES: Final = 64
-"""A cursor of ours has at most 60 bytes; anything past this is refused unread."""
+"""Our cursors have at most 60 bytes; a longer text than this limit is refused without being parsed."""
 
 _CURSOR = re.compile(r"1\.([0-9a-f]{24})\.(0|[1-9][0-9]{0,15})\.(0|[1-9][0-9]{0,15})")
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in a stream, self-describing: version, stream and the last event seen.
+    """A position in a stream that describes itself: version, stream and the last event seen.
 
-    On the wire, in the SSE `id` field, it is `1.<stream id>.<epoch>.<seq>`: printable ASCII without spaces, because
-    `eventsource` in Node cannot send other ids back. It carries no secret: whoever presents one must own the stream.
+    In the SSE `id` field its form is `1.<stream id>.<epoch>.<seq>`: printable ASCII without spaces, because
+    `eventsource` in Node cannot send other ids back. It carries no secret: a client that presents one must own the
+    stream.
     """
 
     stream_id: str
     epoch: int
-    """That of the writer that wrote the event. No epoch is issued twice, so a cursor names one event for ever."""
+    """The epoch of the writer that wrote the event. No epoch is issued twice, so a cursor always names the same event.
+    """
     seq: int
 
     def __str__(self) -> str:
@@ -35,7 +37,7 @@ class Cursor:
 
     @property
     def position(self) -> Position:
-        """The same, without the stream."""
+        """Epoch and seq, without the stream."""
         return Position(self.epoch, self.seq)
 
     @classmethod
@@ -43,7 +45,7 @@ class Cursor:
         """Read a cursor from outside.
 
         Raises:
-            CursorInvalidError: it is longer than `MAX_CURSOR_BYTES` or not of our form.
+            CursorInvalidError: the text is longer than `MAX_CURSOR_BYTES`, or it is not a cursor.
         """
         if len(text) > MAX_CURSOR_BYTES:
             raise CursorInvalidError(

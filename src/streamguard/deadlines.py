@@ -1,8 +1,8 @@
-"""How long a peer may take: deadlines that do not count the time for which this process's event loop stood still.
+"""Deadlines for peers that do not count the time for which this process's event loop stood still.
 
-A busy loop (an application's blocking call, a large save, a suspended process) hears an answer late, and its timers
-fire late. A plain timeout then takes that for the peer's lateness. So everything that judges a peer, be it Redis, a
-database, a quota service, a model or a viewer, counts on a `LoopClock` and waits with a `Deadline`.
+A blocked loop (an application's blocking call, a large save, a suspended process) reads an answer late, and its timers
+fire late. A plain timeout then blames the peer. So all code that judges a peer (Redis, a database, a quota service, a
+model, a viewer) measures time on a `LoopClock` and waits with a `Deadline`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from weakref import WeakKeyDictionary, ref
 __all__ = ["Deadline", "Limit", "LoopClock", "Timer"]
 
 TICK_SECONDS: Final = 0.05
-"""How often the loop is looked at while anything waits; a stall is known to that precision."""
+"""How often the clock ticks while anything waits. Stalls are measured with this precision."""
 TOLERANCE_SECONDS: Final = 0.01
-"""A tick so late is an ordinary turn of a loop that has something to do, and no stall."""
+"""A tick that is at most this late is an ordinary turn of a busy loop, not a stall."""
 GRACE_SECONDS: Final = 0.01
-"""What a deadline waits once it is reached: at least one whole turn of the loop, which reads what has arrived."""
+"""How long a reached deadline still waits: at least one whole turn of the loop, which reads what has arrived."""
 
 
 class LoopClock:
-    """Loop time without the time for which the loop stood still. One for each event loop; for its own thread only.
+    """Loop time without the time for which the loop stood still. One per event loop; use it only in the loop's thread.
 
-    It ticks while it is held or a timer runs. A stall shorter than `TICK_SECONDS` may go unseen.
+    The clock ticks while it is held or a timer runs. It may miss a stall shorter than `TICK_SECONDS`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = ref(loop)  # the registry below must not keep a loop alive
         self._stalled_seconds = 0.0
-        """Of all stalls that are over."""
+        """Total length of all stalls that are over."""
         self._expected: float | None = None
-        """Loop time of the next tick; None while it does not tick."""
+        """Loop time of the next tick; None while the clock does not tick."""
         self._users = 0
 
     @classmethod
     def current(cls) -> LoopClock:
-        """The running loop's.
+        """Returns the running loop's clock.
 
         Raises:
             RuntimeError: no loop runs.
@@ -52,24 +52,24 @@ class LoopClock:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop whose time this is."""
+        """The loop whose time this clock measures."""
         loop = self._loop()
         if loop is None:
             raise RuntimeError("the event loop of this clock is gone")
         return loop
 
     def time(self) -> float:
-        """Seconds; never goes back. While the loop stands still, so does this."""
+        """Seconds on this clock. The time never goes back, and it stands still while the loop does."""
         now = self.loop.time()
         return now - self._stalled_seconds - self._stalled_by(now)
 
     @property
     def stalled_seconds(self) -> float:
-        """For how long the loop has stood still, as far as it was watched."""
+        """For how long the loop has stood still while this clock ticked."""
         return self._stalled_seconds + self._stalled_by(self.loop.time())
 
     def hold(self) -> None:
-        """Tick until the matching `release`."""
+        """Keep the clock ticking until the matching `release`."""
         self._users += 1
         if self._expected is None:
             self._schedule()
@@ -79,7 +79,7 @@ class LoopClock:
         self._users -= 1
 
     def _stalled_by(self, now: float) -> float:
-        """What the stall under way has cost so far."""
+        """Length of the current stall so far."""
         return 0.0 if self._expected is None else max(0.0, now - self._expected - TOLERANCE_SECONDS)
 
     def _schedule(self) -> None:
@@ -98,7 +98,7 @@ _CLOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopClock]] = WeakKe
 
 
 class Timer:
-    """A callback that waits for a deadline."""
+    """A callback that runs when a deadline is reached."""
 
     __slots__ = ("_at", "_callback", "_clock", "_graced", "_handle")
 
@@ -111,7 +111,7 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = clock.loop.call_later(at - clock.time(), self._fire)
 
     def cancel(self) -> None:
-        """Idempotent."""
+        """Do not run the callback. A second call has no effect."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -120,7 +120,7 @@ class Timer:
     def _fire(self) -> None:
         clock = self._clock
         left = self._at - clock.time()
-        if left > 0.0:  # the loop stood still meanwhile
+        if left > 0.0:  # the loop stood still while the timer ran
             self._handle = clock.loop.call_later(left, self._fire)
         elif not self._graced:
             self._graced = True
@@ -138,37 +138,38 @@ class Deadline:
     def __init__(self, clock: LoopClock, at: float) -> None:
         self.clock: LoopClock = clock
         self.at: float = at
-        """On `clock`."""
+        """The moment, as a time of `clock`."""
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """So many seconds from now, on the running loop's clock."""
+        """A deadline `seconds` from now, on the running loop's clock."""
         clock = LoopClock.current()
         return cls(clock, clock.time() + seconds)
 
     def within(self, seconds: float) -> Deadline:
-        """This one, or the one so many seconds from now, whichever is earlier."""
+        """The earlier of this deadline and the moment `seconds` from now."""
         at = self.clock.time() + seconds
         return self if self.at <= at else Deadline(self.clock, at)
 
     @property
     def left_seconds(self) -> float:
-        """Never negative."""
+        """Seconds until the deadline; never negative."""
         return max(0.0, self.at - self.clock.time())
 
     @property
     def expired(self) -> bool:
-        """Whether it is reached."""
+        """Whether the deadline is reached."""
         return self.clock.time() >= self.at
 
     def call(self, callback: Callable[[], None]) -> Timer:
-        """Call `callback` on the event loop when it is reached. The caller cancels the timer it gets."""
+        """Call `callback` on the event loop when the deadline is reached. The caller must cancel the returned timer."""
         return Timer(self.clock, self.at, callback)
 
     def limit(self) -> Limit:
-        """`async with deadline.limit():` raises `TimeoutError` when it is reached inside, as `asyncio.timeout` does.
+        """`async with deadline.limit():` raises `TimeoutError` when the deadline is reached inside the block, as
+        `asyncio.timeout` does.
 
-        Deadlines that are reached before it is entered give what is inside one turn of the loop.
+        If the deadline is reached before the block is entered, the block still gets one turn of the loop.
         """
         return Limit(self)
 
@@ -180,12 +181,12 @@ class Limit:
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
-        self._scope = asyncio.timeout(None)  # noqa: TID251 -- the one place they are made of
+        self._scope = asyncio.timeout(None)  # noqa: TID251 -- all deadlines are built on this one
         self._timer: Timer | None = None
 
     @property
     def expired(self) -> bool:
-        """Whether this limit ended the block: a `TimeoutError` may be another's."""
+        """Whether this limit ended the block. A `TimeoutError` may come from elsewhere."""
         return self._scope.expired()
 
     async def __aenter__(self) -> Self:

@@ -7,11 +7,11 @@ from typing import Final
 __all__ = ["DISTRIBUTION", "install_command"]
 
 DISTRIBUTION: Final = "streamguard-asgi"
-"""On the package index the name `streamguard` belongs to another project; the import name is `streamguard`."""
+"""The import name is `streamguard`; on the package index that name belongs to another project."""
 
 
 def install_command(extra: str) -> str:
-    """The command that installs what `extra` needs, beside a library that is installed already, from wherever it came.
+    """The command that installs what `extra` needs. It works however the library itself was installed.
 
     Args:
         extra: a name under `[project.optional-dependencies]` in `pyproject.toml`.

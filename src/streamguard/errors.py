@@ -4,14 +4,14 @@
 StreamGuardError
 ├── ConfigurationError        wrong use, found when constructing or decorating
 │   └── NotStartedError       a guard was used outside its lifespan
-├── FaultError                a failure that has a structured `Fault`; web turns it into an answer
+├── FaultError                a failure that has a structured `Fault`; web turns it into a response
 ├── CursorInvalidError        a cursor that is not one of ours
-├── LogBrokenError            a stream's log does not go on from where it was to be read
-├── InvalidPartError          an item the stream's protocol cannot carry
+├── LogBrokenError            a stream's log cannot be read from the position that was asked for
+├── InvalidPartError          an item that the stream's protocol cannot carry
 │   └── EventTooLargeError    an event, or the held closing parts, over the byte limit
 ├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
 ├── StoreError                the stream store could not do what was asked
-│   ├── StoreUnavailableError it did not answer in time, or refused to
+│   ├── StoreUnavailableError it did not answer in time, or it refused
 │   │   └── StoreForbiddenError   it answers, but its account may not do what streams need
 │   └── StoreCorruptError     it answered with something this version cannot read
 │       └── StoreFormatError  because a later version of streamguard wrote it
@@ -22,7 +22,7 @@ StreamGuardError
 │   ├── MessageForbiddenError     the session belongs to somebody else
 │   ├── MessageInvalidError       the store cannot hold this message, now or ever
 │   │   └── MessageCorruptError   what it holds is damaged
-│   ├── MessageFailedError        it failed at this one message, and says nothing of others; asking again may help
+│   ├── MessageFailedError        this one message failed; other messages may not; asking again may help
 │   │   └── MessageFormatError    because a later version of streamguard wrote what it holds
 │   ├── MessageUnavailableError   the database refused or cannot be reached; asking again may help
 │   └── MessageTimeoutError       no answer in time; it may or may not have happened
@@ -35,10 +35,10 @@ StreamGuardError
     └── QuotaTimeoutError         no answer in time; it may or may not have happened
 ```
 
-`ConfigurationWarning` is a Python warning: of use that works, but hardly as it is meant.
+`ConfigurationWarning` is a Python warning: the use works, but probably not as intended.
 
-None of them inherits `OSError` or `TimeoutError`: under ASGI 2.4 Starlette takes an `OSError` raised while
-a body is streaming for a client that left, so the failure would vanish.
+None of them inherits `OSError` or `TimeoutError`: under ASGI 2.4 Starlette treats an `OSError` raised while
+a body is streaming as a client that left, so the failure would vanish.
 """
 
 from __future__ import annotations
@@ -89,13 +89,14 @@ class StreamGuardError(Exception):
 
 
 class ConfigurationError(StreamGuardError):
-    """The guard, a decorator or a setting was used in a way that can never work; the text names the fix."""
+    """The guard, a decorator or a setting was used in a way that cannot work. The text names the fix."""
 
 
 class ConfigurationWarning(UserWarning):
-    """The guard is installed in a way that leaves something open that is hardly meant so; the text names the fix.
+    """The guard is installed in a way that works, but probably not as intended. The text names the fix.
 
-    What shows only in a request is told to observers, `Signal.MISUSE`, as is this once the guard starts.
+    Observers receive the same warning as `Signal.MISUSE` when the guard starts, and each misuse that only a request
+    shows.
     """
 
 
@@ -106,7 +107,7 @@ class NotStartedError(ConfigurationError):
 class FaultError(StreamGuardError):
     """A failure with its structured description.
 
-    `fault` is the very object that is logged, sent to the client and counted.
+    `fault` is the same object that is logged, sent to the client and counted.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -123,9 +124,9 @@ class CursorInvalidError(StreamGuardError):
 
 
 class LogBrokenError(StreamGuardError):
-    """The log of stream `stream_id` does not hold event `seq` of the epoch it was asked for, or does not go on from it.
+    """The log of stream `stream_id` does not hold event `seq` of `epoch`, or the events after it.
 
-    No `StoreError`: the store is well, but it lost events, or forgot old ones.
+    It is not a `StoreError`: the store works, but it lost events or dropped old ones.
     """
 
     def __init__(self, stream_id: str, *, epoch: int, seq: int) -> None:
@@ -136,7 +137,7 @@ class LogBrokenError(StreamGuardError):
 
 
 class InvalidPartError(StreamGuardError):
-    """An endpoint yielded something its protocol cannot carry. `protocol` names it."""
+    """An endpoint yielded something that its protocol, `protocol`, cannot carry."""
 
     def __init__(self, message: str, *, protocol: str) -> None:
         super().__init__(message)
@@ -173,12 +174,12 @@ class StoreError(StreamGuardError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store did not answer in time or refused the operation; what was asked may or may not have happened."""
+    """The store did not answer in time, or refused the operation. The operation may or may not have happened."""
 
 
 class StoreForbiddenError(StoreUnavailableError):
-    """The store answers, but the account may not do what streams need. `lacks` names that: commands, `keys`, or
-    `channels`."""
+    """The store answers, but its account may not do what streams need. `lacks` names the missing permissions:
+    commands, `keys`, or `channels`."""
 
     def __init__(self, message: str, *, operation: str, lacks: Sequence[str]) -> None:
         super().__init__(message, operation=operation)
@@ -186,7 +187,7 @@ class StoreForbiddenError(StoreUnavailableError):
 
 
 class StoreCorruptError(StoreError):
-    """The store holds a record this version cannot read (another format version, or damaged)."""
+    """The store holds a record that this version cannot read: another format version, or damaged."""
 
 
 class StoreFormatError(StoreCorruptError):
@@ -211,15 +212,16 @@ class MessageNotFoundError(MessageStoreError):
 
 
 class MessageConflictError(MessageStoreError):
-    """A message of that id is stored with other content, or is not what this one continues. What is stored stays."""
+    """A message with that id is stored with other content, or is not the one that this message continues. The stored
+    message does not change."""
 
 
 class MessageSupersededError(MessageConflictError):
-    """It belongs to a part of the conversation that was superseded meanwhile: nothing is added to that any more."""
+    """The message belongs to a part of the conversation that has been superseded. Nothing can be added there."""
 
 
 class MessageForbiddenError(MessageStoreError):
-    """The session belongs to somebody else. Only a host's own store can tell; ours see a session that never was."""
+    """The session belongs to another owner. Only a host's own store raises this; ours know no such session."""
 
 
 class MessageInvalidError(MessageStoreError):
@@ -227,18 +229,18 @@ class MessageInvalidError(MessageStoreError):
 
 
 class MessageCorruptError(MessageInvalidError):
-    """What the store holds of this session or message is damaged. It can be deleted."""
+    """The stored session or message is damaged. It can be deleted."""
 
 
 class MessageFailedError(MessageStoreError):
-    """Something failed at this one message, for a reason that nobody named: what a host's own `save` raises. Asking
-    again may help, so it is tried again, a limited number of times; it says nothing of other messages."""
+    """This one message failed for an unknown reason, such as an exception of a host's own `save`. It is retried a
+    limited number of times. Other messages are not affected."""
 
     retryable = True
 
 
 class MessageFormatError(MessageFailedError):
-    """A later version of streamguard wrote what the store holds. Nothing was changed; a worker of that version can go
+    """A later version of streamguard wrote the stored message. Nothing was changed; a worker of that version can go
     on."""
 
 
@@ -268,7 +270,7 @@ class QuotaError(StreamGuardError):
 
 
 class QuotaExceededError(QuotaError):
-    """The quota is used up. A host's own service raises it to refuse; stores of ours answer `Refused`.
+    """The quota is used up. A host's own service raises it to refuse; our stores return `Refused`.
 
     `retry_after_seconds` says when asking again may help; None when that is not known.
     """
@@ -279,15 +281,15 @@ class QuotaExceededError(QuotaError):
 
 
 class QuotaConflictError(QuotaError):
-    """The stream has a reservation of other amounts already. It stays as it is."""
+    """The stream already has a reservation of other amounts. That reservation does not change."""
 
 
 class QuotaInvalidError(QuotaError):
-    """An amount, a unit or an id that can never be; asking again never helps. No counter was changed."""
+    """An amount, a unit or an id is invalid. Asking again never helps. No counter was changed."""
 
 
 class QuotaCorruptError(QuotaInvalidError):
-    """What is on record of this owner is damaged; it says nothing of other owners."""
+    """The stored record of this owner is damaged. Other owners are not affected."""
 
 
 class QuotaUnavailableError(QuotaError):

@@ -86,17 +86,19 @@ class FaultCode(StrEnum):
 
 
 ABANDONED: Final = "abandoned"
-"""The reason of an answer that was ended because nobody watched it any more: `interrupted`, as its host had set."""
+"""The `reason` of an `interrupted` answer that ended because nobody watched it (`abandon_after_seconds`)."""
 
 
 _E = TypeVar("_E", bound=StrEnum)
 
 
 def _known(kind: type[_E], raw: dict[str, object], name: str, safest: _E, unknown: list[tuple[str, str]]) -> _E:
-    """The value of an enum in a stored record; for one of a later version the `safest`, and the original in `unknown`.
+    """The value of an enum in a stored record. For a value that a later version wrote, returns `safest` and adds the
+    original to `unknown`.
 
     Raises:
-        KeyError, TypeError: it is missing, or no text.
+        KeyError: the value is missing.
+        TypeError: the value is not a string.
     """
     value = raw[name]
     if not isinstance(value, str):
@@ -117,11 +119,11 @@ class FaultSpec:
     severity: Severity
     retryable: bool
     message: str
-    """Safe to show to a user: never a provider's or a driver's text."""
+    """Text that is safe to show to a user: never a provider's or a driver's."""
 
 
 class Details(TypedDict, total=False):
-    """What one occurrence may say besides its code, and besides which stream it happened to: see `Fault`."""
+    """What a caller may state about one occurrence, besides its code and its stream: see `Fault`."""
 
     phase: Phase | None
     severity: Severity | None
@@ -154,13 +156,14 @@ class Fault:
     stream_id: str | None = None
     message_id: str | None = None
     user_message_id: str | None = None
-    """The user's message, where that is what could not be saved, or what `message_id` answers."""
+    """The user's message: the one that could not be saved, or the one that `message_id` answers."""
     request_id: str | None = None
     debug: str | None = None
-    """Class and text of the exception behind it; in debug mode only, since nobody knows what the text holds."""
+    """Class and text of the exception that caused the fault. In debug mode only: the text may hold anything."""
     unknown: tuple[tuple[str, str], ...] = ()
-    """Of a fault read from a record: what a later version wrote in place of a `code`, `phase` or `severity` that this
-    one knows. The field itself has `internal` (for a severity, `error`) then; `as_dict` passes the original on."""
+    """Names and values of the `code`, `phase` or `severity` that a later version wrote into the record and that this
+    version does not know. The field itself then has `internal` (a severity: `error`); `as_dict` returns the original.
+    """
 
     @classmethod
     def of(
@@ -181,7 +184,7 @@ class Fault:
         user_message_id: str | None = None,
         request_id: str | None = None,
     ) -> Fault:
-        """A fault of `code`, from the registry; what is given overrides the registry's word for this one occurrence."""
+        """A fault of `code`, from the registry. Arguments override the registry's values for this one occurrence."""
         spec = REGISTRY[code]
         return cls(
             code=code,
@@ -204,7 +207,7 @@ class Fault:
 
     @classmethod
     def about(cls, subject: Subject, code: FaultCode, **details: Unpack[Details]) -> Fault:
-        """As `of`, with the ids of the stream it happened to."""
+        """Like `of`, with the ids of the stream that failed."""
         return cls.of(
             code,
             session_id=subject.ref.key.session_id,
@@ -215,7 +218,7 @@ class Fault:
         )
 
     def with_debug(self, text: str) -> Fault:
-        """The same occurrence, told with the exception's own words."""
+        """A copy of this fault with the exception's text."""
         return replace(self, debug=text)
 
     def as_dict(self) -> dict[str, object]:
@@ -235,20 +238,20 @@ class Fault:
 
     @classmethod
     def from_json(cls, data: bytes) -> Fault:
-        """Read what `to_json` wrote; keys a newer version added are ignored.
+        """Read what `to_json` wrote. Keys that a newer version added are ignored.
 
         Raises:
-            ValueError: not such a record.
+            ValueError: `data` is not such a record.
         """
         return cls.from_dict(read_json(data))
 
     @classmethod
     def from_dict(cls, raw: object) -> Fault:
-        """Read what `as_dict` gave, back from JSON; keys a newer version added are ignored. A code, phase or severity
-        it added is kept in `unknown`.
+        """Read what `as_dict` returned, after a round trip through JSON. Keys that a newer version added are ignored.
+        A code, phase or severity that it added is kept in `unknown`.
 
         Raises:
-            ValueError: not such a record.
+            ValueError: `raw` is not such a record.
         """
         with decoding(lambda: ValueError("a stored fault lacks a required field, or one is damaged")):
             if not isinstance(raw, dict):
@@ -264,7 +267,7 @@ class Fault:
             return cls(**known)
 
     def envelope(self) -> bytes:
-        """The body of an HTTP error answer: `{"error": {"type": "streamguard_error", …}}`, compact JSON."""
+        """The body of an HTTP error response: `{"error": {"type": "streamguard_error", …}}` as compact JSON."""
         body = {"error": {"type": "streamguard_error", "param": None, **self.as_dict()}}
         return json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
 

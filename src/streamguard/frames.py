@@ -1,4 +1,4 @@
-"""Whose code an exception comes from: the host's own, a library's, or ours. Pure."""
+"""Finds whose code an exception comes from: the host's, a library's, or ours. Pure."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Place(NamedTuple):
 
 
 def own_place(error: BaseException) -> Place | None:
-    """Where the host's own code was when `error` was raised, however deep in a library that happened; None for an
-    exception that was never raised.
+    """The innermost frame of the host's own code in the traceback of `error`; None for an exception that was never
+    raised.
 
-    Own is what is neither installed, nor Python's, nor ours. An application that is installed itself has no such frame:
-    then it is the first one called by ours, or else the innermost.
+    Own code is neither installed, nor Python's, nor ours. An application that is itself installed has no such frame:
+    then the result is the first frame that our code called, or else the innermost one.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     if not frames:
@@ -48,7 +48,7 @@ def own_place(error: BaseException) -> Place | None:
 
 
 def raised_in(error: BaseException) -> str | None:
-    """The top-level package of the innermost code, Python's own aside, that `error` came through."""
+    """The top-level package of the innermost frame in the traceback of `error`, not counting the standard library."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         filename = frame.f_code.co_filename
         if filename.startswith("<") or (filename.startswith(_STANDARD) and not _is_installed(filename)):
@@ -58,7 +58,7 @@ def raised_in(error: BaseException) -> str | None:
 
 
 def described(error: BaseException) -> str:
-    """Class and text, as the last line of a traceback has them; for those who may see what the text holds."""
+    """Class and text, as in the last line of a traceback. Only for readers who may see any text."""
     text = "".join(traceback.format_exception_only(error)).strip()
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 

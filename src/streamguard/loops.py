@@ -1,7 +1,7 @@
-"""What belongs to one event loop of one process, in objects that are made when a module is imported.
+"""State per event loop and process, for objects that are made when a module is imported.
 
-A client or store outlives loops: tests give each application a loop of its own, and a process that forks has parents
-and children. Connections, tasks and locks do not outlive them.
+A client or store outlives event loops: tests run each application in its own loop, and a process may fork.
+Connections, tasks and locks do not outlive the loop and the process that made them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ __all__ = ["Home", "PerLoop", "StartTask", "keep_inherited"]
 T = TypeVar("T")
 
 StartTask = Callable[[Callable[[], Awaitable[None]]], None]
-"""Runs something once, in the task group of whoever gave it. Returns at once."""
+"""Runs a function once, in the task group of the object that provides this callable. Returns at once."""
 
 _INHERITED: Final[list[object]] = []
-"""What a parent process left to its forked child. Neither used nor collected: closing it would touch what the parent
-still uses."""
+"""Objects that a forked child inherited from its parent. They are neither used nor collected: closing one would affect
+what the parent still uses."""
 
 
 class Home:
-    """The event loop and the process in which something lives: those it is made in."""
+    """The event loop and the process in which this object was made."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -32,17 +32,17 @@ class Home:
 
     @property
     def gone(self) -> bool:
-        """Whether nothing can run there any more, as far as this process is concerned."""
+        """Whether this process can run nothing there any more."""
         return self._loop.is_closed() or self._process != os.getpid()
 
     @property
     def here(self) -> bool:
-        """Whether the running event loop is this one."""
+        """Whether the running event loop is this one, in this process."""
         return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
 
     @property
     def elsewhere(self) -> bool:
-        """Whether an event loop runs, and it is another one."""
+        """Whether another event loop is running."""
         try:
             return self._loop is not asyncio.get_running_loop()
         except RuntimeError:  # none runs
@@ -50,10 +50,10 @@ class Home:
 
 
 class PerLoop(Generic[T]):
-    """One `T` for each event loop in which one is asked for; made by `make`, in that loop.
+    """One `T` for each event loop that asks for one. `make` makes it, in that loop.
 
-    What belongs to a loop that was closed is given to `abandon`, which must not wait: nothing can run there any more.
-    What belongs to another process is left alone.
+    The `T` of a closed loop is passed to `abandon`, which must not wait: nothing can run in that loop any more.
+    The `T` of another process is left alone.
     """
 
     def __init__(self, make: Callable[[], T], abandon: Callable[[T], None]) -> None:
@@ -63,7 +63,7 @@ class PerLoop(Generic[T]):
         self._process = os.getpid()
 
     def get(self) -> T:
-        """The running loop's.
+        """Returns the running loop's `T`.
 
         Raises:
             RuntimeError: no loop runs.
@@ -75,12 +75,13 @@ class PerLoop(Generic[T]):
         return found
 
     def pop(self) -> T | None:
-        """Forget the running loop's, if there is one, for the caller to close."""
+        """Remove and return the running loop's `T`, if any. The caller closes it."""
         self._sweep()
         return self._made.pop(asyncio.get_running_loop(), None)
 
     def pop_others(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
-        """Forget those of all other loops that are not closed, for the caller to close: in their own threads."""
+        """Remove and return the `T` of each other loop that is not closed. The caller closes them, each in its loop's
+        thread."""
         self._sweep()
         here = asyncio.get_running_loop()
         return [(loop, self._made.pop(loop)) for loop in list(self._made) if loop is not here]
@@ -91,7 +92,7 @@ class PerLoop(Generic[T]):
         return made
 
     def _sweep(self) -> None:
-        """Let go of what belongs to other processes and closed loops."""
+        """Drop what belongs to other processes and closed loops."""
         if self._process != os.getpid():
             keep_inherited(self._made)
             self._made, self._process = {}, os.getpid()
@@ -100,5 +101,5 @@ class PerLoop(Generic[T]):
 
 
 def keep_inherited(thing: object) -> None:
-    """Never collect something that this process has inherited: its parent still uses what closing it would end."""
+    """Keep an inherited object from being collected: closing it would end what the parent process still uses."""
     _INHERITED.append(thing)

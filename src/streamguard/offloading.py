@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop, done in a thread."""
+"""Running work in a thread that would block the event loop."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["offloaded"]
 T = TypeVar("T")
 
 THREADS: Final = 2
-"""For each event loop: such work shares the processor with the loop, and more of it at once is done no sooner."""
+"""Threads per event loop. The work shares the processor with the loop, so more threads would not finish it sooner."""
 
 _LIMITER: Final[RunVar[CapacityLimiter]] = RunVar("streamguard-offloading")
 
 
 async def offloaded(work: Callable[[], T], *, large: bool) -> T:
-    """What `work` returns or raises; done at once unless it is `large`, else in a thread when one is free.
+    """What `work` returns or raises. `large` work runs in a thread, once one is free; other work runs at once.
 
-    `work` must be pure. Cancelling it leaves the thread to its end, and what comes of it to nobody.
+    `work` must be pure. A cancelled call returns at once: the thread runs to its end, and its result is dropped.
     """
     if not large:
         return work()

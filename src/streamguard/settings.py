@@ -1,4 +1,4 @@
-"""Every number streamguard goes by, with its unit in its name."""
+"""Every setting of streamguard. A number has its unit in its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class Settings(BaseModel):
-    """Times in seconds, sizes in bytes. Immutable; wrong combinations are refused when constructed.
+    """Times are in seconds, sizes in bytes. Immutable; the constructor refuses wrong combinations.
 
     Raises:
         pydantic.ValidationError: a value is out of range, unknown, or contradicts another.
@@ -33,131 +33,135 @@ class Settings(BaseModel):
     sweep_seconds: Seconds = 5.0
     """How often a worker looks for streams whose lease ran out."""
     keep_alive_seconds: Seconds = 15.0
-    """A quiet connection gets an SSE comment this often, give or take half a second."""
+    """How often a quiet connection gets an SSE comment, give or take half a second."""
 
     registration_seconds: Seconds = 0.5
-    """How long a request waits for a silent store, all that it asks there together, before its stream runs unlogged (or
-    fails). A quota on the same server is part of it."""
+    """How long a request waits for a silent store in all, before its stream runs unlogged (or fails). Calls of a quota
+    on the same server count too."""
     append_deadline_seconds: Seconds = 2.0
-    """How long an event waits for its append before its stream goes on from memory (or fails). A stream's first event
-    waits for a silent store no longer than `registration_seconds`."""
+    """How long an event waits for its append before its stream goes on from memory (or fails). The first event of a
+    stream waits for a silent store no longer than `registration_seconds`."""
     command_seconds: Seconds = 1.0
     """How long one store round trip may take before it counts as failed and is retried."""
 
     save_visible_seconds: Seconds = 3.0
-    """How long closing parts wait for the save before they go out with `persisted: pending`."""
+    """How long closing parts wait for the save before they are sent with `persisted: pending`."""
     save_total_seconds: Seconds = 30.0
     """How long one attempt at saving, retries included, may take."""
     save_attempt_seconds: Seconds = 10.0
     """How long one call of a message store may take before it counts as failed and is retried."""
     outbox_seconds: Seconds = 5.0
-    """How often a worker looks for saves that are owed."""
+    """How often a worker looks for saves in the outbox."""
     outbox_retry_seconds: Seconds = 5.0
-    """How long an owed save that failed waits for its next attempt; twice as long each time."""
+    """How long a failed save in the outbox waits for its next attempt. The wait doubles each time."""
     outbox_max_retry_seconds: Seconds = 3600.0
-    """The longest wait between two attempts at an owed save."""
+    """The longest wait between two attempts at a save in the outbox."""
 
     quota_seconds: Seconds = 1.0
-    """How long one call of a quota may take before it counts as failed: a reservation is refused then
-    (`quota_unavailable`), a settlement is retried. On the streams' own server a reservation has
-    `registration_seconds`."""
+    """How long one call of a quota may take before it counts as failed. A failed reservation is refused
+    (`quota_unavailable`), a failed settlement is retried. A reservation on the streams' own server has
+    `registration_seconds` instead."""
     settle_visible_seconds: Seconds = 2.0
-    """How long a stream's end waits for its settlement, retries included, before it goes out with `quota: pending`."""
+    """How long a stream's end waits for its settlement, retries included, before it is sent with `quota: pending`."""
 
     headers_after_seconds: Seconds = 5.0
-    """When the first item takes longer, 200 and keep-alives go out and later failures are in-band."""
+    """How long a response waits for the first item before it sends status 200 and keep-alives. Later failures are sent
+    inside the stream."""
     first_item_seconds: Seconds = 60.0
-    """How long an endpoint may take to its first item before its stream fails (`provider_timeout`)."""
+    """How long an endpoint may take to yield its first item before its stream fails (`provider_timeout`)."""
     stall_seconds: Seconds = 120.0
-    """How long an endpoint may be silent between two items before its stream fails (`stalled`), or half a second more.
-    """
+    """How long an endpoint may be silent between two items before its stream fails (`stalled`). It may take half a
+    second more."""
     max_stream_seconds: Seconds = 1800.0
-    """How long a stream may take in all before it fails (`too_long`)."""
+    """How long a whole stream may take before it fails (`too_long`)."""
     abandon_after_seconds: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
-    """How long an answer goes on that nobody watches, on any worker, before it ends as `interrupted`, reason
-    `abandoned`; None: to its own end. Choose more than a reload and a reconnection take."""
+    """How long an answer without a viewer on any worker goes on before it ends as `interrupted`, reason `abandoned`.
+    None: it goes on to its own end. Choose a longer time than a reload or a reconnection takes."""
     drain_seconds: Seconds = 20.0
-    """How long open streams may go on when the process ends (SIGTERM, a server that stops, the lifespan's end) before
-    they are ended as `interrupted`."""
+    """How long open streams may go on after the process was asked to end (SIGTERM, a server that stops, the lifespan's
+    end) before they are ended as `interrupted`."""
     development_drain_seconds: Seconds = 0.5
-    """The same where a developer waits, if that is shorter: after Ctrl-C, under a server that reloads, at the end of a
-    test."""
+    """Replaces `drain_seconds` where a developer waits, if it is shorter: after Ctrl-C, under a server that reloads, at
+    the end of a test."""
     replace_wait_seconds: Seconds = 5.0
-    """How long `on_conflict="replace"` waits for the old stream's end before it takes it over."""
+    """How long `on_conflict="replace"` waits for the old stream to end before it takes that stream over."""
 
     finished_ttl_seconds: Seconds = 3600.0
     """How long a finished stream's log is kept."""
     live_ttl_seconds: Seconds = 3600.0
     """TTL of a live stream's keys; appends (once a minute) and heartbeats refresh it."""
     replay_after_finish_seconds: SecondsOrNone = 30.0
-    """How long a finished stream is replayed in full to a client that sends no cursor."""
+    """How long after its end a stream is replayed in full to a client that sends no cursor."""
     unknown_binding_seconds: Seconds = 86_400.0
-    """How long what is owed waits for a worker that knows its endpoint before it becomes a dead letter; half of
-    `outbox_retention_seconds` at most. Meanwhile no attempt counts, so that a rolling deployment gives up nothing."""
+    """How long an outbox entry waits for a worker that knows its endpoint before it becomes a dead letter; at most half
+    of `outbox_retention_seconds`. No attempt counts during this wait, so a rolling deployment loses nothing."""
     outbox_retention_seconds: Seconds = 604_800.0
-    """How long a stream whose save is owed is kept, from its last attempt; and how long an erased session is remembered
-    as erased, so that no late write brings it back."""
+    """How long a stream is kept after the last attempt at its owed save; and how long an erased session is remembered,
+    so that no late write brings it back."""
 
     max_event_bytes: Bytes = 8_388_608
-    """Size of one encoded item; a larger one is left out, with a notice (`value_replaced`), or cut if it is text."""
+    """Size of one encoded item. A larger text is cut into several events; any other item is left out, with a notice
+    (`value_replaced`)."""
     max_stream_bytes: Bytes = 67_108_864
-    """Size of all events of a stream together, notices included; past it the stream fails (`too_long`)."""
+    """Size of all events of a stream together, notices included. A larger stream fails (`too_long`)."""
     max_stream_events: Count = 500_000
-    """How many events a stream may have, notices included; past it the stream fails (`too_long`)."""
+    """How many events a stream may have, notices included. A longer stream fails (`too_long`)."""
     max_request_bytes: Bytes = 4_194_304
-    """Size of a guarded endpoint's request body; a larger one is refused (`payload_too_large`) as soon as so much of it
-    has come, or its `Content-Length` says so. Other routes keep their own limits."""
+    """Size of a guarded endpoint's request body. A larger body is refused (`payload_too_large`) as soon as that many
+    bytes have arrived or its `Content-Length` says so. Other routes have their own limits."""
     viewer_backlog_bytes: Bytes = 1_048_576
-    """How far a viewer may fall behind a live stream before it is dropped (it can resume); one event always fits."""
+    """How far a viewer may fall behind a live stream before it is dropped; it can resume. One event always fits."""
     viewer_send_seconds: Seconds = 30.0
-    """How long one write to a viewer, of about 64 KiB, may hang before the viewer is dropped."""
+    """How long one write to a viewer (about 64 KiB) may hang before the viewer is dropped."""
     memory_store_bytes: Bytes = 268_435_456
-    """What `memory://` keeps in all; past it, the oldest finished streams are forgotten."""
+    """How much `memory://` keeps in all. Beyond it, the oldest finished streams are dropped."""
 
     max_streams_per_owner: Count = 8
-    """Answers being written for one owner at once, in all processes; one more is refused (`limit_streams`)."""
+    """Answers being written for one owner at once, in all processes together; one more is refused (`limit_streams`)."""
     max_viewers_per_owner: Count = 64
-    """Connections on which one owner reads at once, per process; one more is refused (`limit_viewers`)."""
+    """Connections on which one owner reads streams at once, per process; one more is refused (`limit_viewers`)."""
     max_streams_per_process: Count = 2_000
-    """Answers being written at once in one process, of all owners; one more is refused with 503 (`limit_streams`)."""
+    """Answers being written for all owners at once, per process; one more is refused with 503 (`limit_streams`)."""
     max_viewers_per_process: Count = 8_000
-    """Connections on which anybody reads at once, per process; one more is refused with 503 (`limit_viewers`)."""
+    """Connections on which all owners read streams at once, per process; one more is refused with 503
+    (`limit_viewers`)."""
     max_resumes_per_minute: Count = 60
-    """Resumes, shared answers, downloads of logs and pages of messages per owner and process, together; more are
-    refused (`limit_rate`)."""
+    """Resumes, shared answers, downloads of logs and pages of messages, counted together per owner and process; more
+    are refused (`limit_rate`)."""
     max_changes_per_minute: Count = 300
-    """Stops, erasures, and new answers that were refused, per owner and process, together; more are refused
-    (`limit_rate`) before a store is asked."""
+    """Stops, erasures and refused new answers, counted together per owner and process; more are refused (`limit_rate`)
+    before a store is asked."""
     limit_addresses: bool = True
-    """Whether visitors of `anonymous` are limited by client address, as the server gives it (IPv6 by /64). Switch it
-    off behind a proxy whose headers the server does not read: all visitors have the proxy's address there."""
+    """Whether visitors of `anonymous` are limited by client address, as the server reports it (IPv6 by /64). Switch it
+    off behind a proxy whose headers the server does not read, because all visitors then have the proxy's address."""
     max_opens_per_minute_per_address: Count = 120
-    """New answers that anonymous visitors of one address ask for, per process; more are refused (`limit_rate`). As many
-    other requests are allowed that come without a cookie, or stop or erase something."""
+    """New answers that anonymous visitors of one address ask for, per process; more are refused (`limit_rate`). Other
+    requests that come without a cookie, or stop or erase something, have a second limit of the same size."""
     max_streams_per_address: Count = 32
-    """Answers being written at once for visitors of one address that came without a cookie, per process; one more is
+    """Answers being written at once for visitors of one address who came without a cookie, per process; one more is
     refused (`limit_streams`)."""
     max_log_reads: Count = 2
-    """Slices of logs being read at once, per process, for replays, downloads and saves; more wait, owners in turn."""
+    """Slices of logs being read at once, per process, for replays, downloads and saves. More reads wait; waiting owners
+    take turns."""
     max_sync_streams: Count = 40
-    """Sync generators running at once, each in a thread of its own, per process; past it 503."""
+    """Sync generators running at once, each in a thread of its own, per process; one more is refused with 503."""
 
     max_concurrent_saves: Count = 32
-    """Calls of one message store at once, per process; more wait their turn."""
+    """Calls of one message store at once, per process; further calls wait."""
     max_outbox_attempts: Count = 20
-    """After so many failed attempts an owed save becomes a dead letter."""
+    """After this many failed attempts a save in the outbox becomes a dead letter."""
 
     breaker_probe_seconds: Seconds = 1.0
-    """How often an unreachable store, or message store, is tried again while its breaker is open."""
+    """How often an unreachable stream store or message store is tried again while its breaker is open."""
     readiness_probe_seconds: Seconds = 2.0
-    """How often a process sees for itself whether the store answers and allows what streams need, give or take a tenth;
-    after a failure four times as often. Readiness is what the last two probes said."""
+    """How often a process checks whether the store answers and allows what streams need, give or take a tenth. After a
+    failure it checks four times as often. Readiness follows from the last two probes."""
     health_settle_seconds: SecondsOrNone = 10.0
-    """How long `/health/streaming` goes on giving a reason that has passed, so that it does not flap."""
+    """How long `/health/streaming` keeps reporting a reason that has passed, so that its state does not flap."""
 
     debug: bool = False
     """Development mode, as `StreamGuard(debug=True)` or `STREAMGUARD_DEBUG=1` set it: logs have tracebacks, and faults
-    tell the exception's class and text to the client. Never in production: nobody knows what the text holds."""
+    send the exception's class and text to the client. Never use it in production: the text may hold anything."""
 
     cors_origins: tuple[str, ...] = ()
     """Origins, besides the request's own host, that may call state-changing routes with cookies."""
@@ -171,7 +175,7 @@ class Settings(BaseModel):
                 "live_ttl_seconds must be at least four times lease_seconds, or a log ends before its orphan is found"
             )
         if "max_event_bytes" not in self.model_fields_set and self.max_event_bytes > self.max_stream_bytes:
-            object.__setattr__(self, "max_event_bytes", self.max_stream_bytes)  # who lowers one need not name the other
+            object.__setattr__(self, "max_event_bytes", self.max_stream_bytes)  # lowering one setting is enough
         if self.max_event_bytes > self.max_stream_bytes:
             raise ValueError("max_event_bytes must not be over max_stream_bytes")
         return self

@@ -43,14 +43,15 @@ MAX_SEQ: Final = 2**53 - 1
 """The highest event number: what a double, and so a Lua number and a JavaScript client, holds exactly."""
 
 MAX_EPOCH: Final = 2**53 - 1
-"""The highest epoch, likewise. Epochs are microseconds since 1970 on the store's clock, which reach it in 2255."""
+"""The highest epoch, for the same reason. Epochs are microseconds since 1970 on the store's clock: they reach this
+number in 2255."""
 
 MAX_ID_BYTES: Final = 256
-"""Longest session, message or stream id, in bytes of UTF-8: from admission to every store. Who changes it changes the
-columns of `messages.sql.tables`."""
+"""Longest session, message or stream id, in bytes of UTF-8, from admission to every store. The columns of
+`messages.sql.tables` depend on it."""
 
 MAX_OWNER_BYTES: Final = 512
-"""Longest owner, likewise: names from directories and identity providers are longer than ids."""
+"""Longest owner, in bytes of UTF-8. Names from directories and identity providers are longer than ids."""
 
 
 class Outcome(StrEnum):
@@ -58,14 +59,14 @@ class Outcome(StrEnum):
 
     COMPLETED = "completed"
     STOPPED = "stopped"
-    """A user's decision."""
+    """A user stopped it."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """The server's: shutdown, a dead worker, a lost lease."""
+    """The server ended it: shutdown, a dead worker, a lost lease."""
 
 
 class Persisted(StrEnum):
-    """What is known of saving the reply. Mutable after the end: a later success is seen by status and resume."""
+    """What is known about saving the reply. It may change after the end: status and resume show a later success."""
 
     YES = "yes"
     PENDING = "pending"
@@ -74,7 +75,7 @@ class Persisted(StrEnum):
 
 
 class QuotaState(StrEnum):
-    """What is known of settling the stream's reservation."""
+    """What is known about settling the stream's reservation."""
 
     SETTLED = "settled"
     PENDING = "pending"
@@ -82,20 +83,20 @@ class QuotaState(StrEnum):
 
 
 class StreamState(StrEnum):
-    """A stream's life: open → sealed → closed, never backwards, never skipping the seal."""
+    """A stream's life: open → sealed → closed. A stream never goes backwards and never skips the seal."""
 
     OPEN = "open"
     SEALED = "sealed"
     CLOSED = "closed"
 
     def may_become(self, other: StreamState) -> bool:
-        """Whether one step leads from this state to `other`; staying is always legal (every step repeats)."""
+        """Whether one step leads from this state to `other`. Staying is always legal, because every step may repeat."""
         order = (StreamState.OPEN, StreamState.SEALED, StreamState.CLOSED)
         return order.index(other) - order.index(self) in (0, 1)
 
 
 class EventKind(StrEnum):
-    """What a logged event is; one letter, because it is stored with every event."""
+    """The kind of a logged event. One letter, because it is stored with every event."""
 
     DATA = "d"
     """A payload of the stream's protocol."""
@@ -104,30 +105,30 @@ class EventKind(StrEnum):
     CLOSING = "c"
     """A closing part of the protocol, written between seal and terminal record."""
     TERMINAL = "t"
-    """The one last item: a `Terminal` as JSON."""
+    """The last event of the stream: a `Terminal` as JSON."""
 
 
 class Event(NamedTuple):
-    """One logged item. A named tuple, not a dataclass: millions are made, and it is 4× cheaper to build."""
+    """One logged item. Hot path: a named tuple is 4× cheaper to build than a dataclass, and millions are made."""
 
     seq: int
     """Contiguous from 1 within its stream."""
     kind: EventKind
     data: bytes
     epoch: int = 0
-    """That of the writer that wrote it, as the log says; 0 where nobody reads it from a log."""
+    """The epoch of the writer that wrote the event, as the log says; 0 for an event that was not read from a log."""
 
 
 class Position(NamedTuple):
-    """A place in a stream's log: the event that was written there last, by the epoch that wrote it and its number.
+    """A place in a stream's log: the epoch and the number of the last event before it.
 
-    The number alone does not say which event is meant: a store that lost its newest events gives their numbers again,
-    to another writer's events.
+    The number alone does not identify an event: a store that lost its newest events gives their numbers to another
+    writer's events.
     """
 
     epoch: int
     seq: int
-    """0 before the first event; the epoch means nothing then."""
+    """0 before the first event; the epoch then has no meaning."""
 
 
 START: Final = Position(0, 0)
@@ -136,7 +137,7 @@ START: Final = Position(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """One conversation of one owner: the key of everything, so a foreign session is structurally unknown."""
+    """One conversation of one owner. Every lookup uses this key, so another owner's session cannot be found."""
 
     owner: str
     session_id: str
@@ -150,7 +151,7 @@ class StreamRef:
     stream_id: str
 
     def __hash__(self) -> int:
-        """Of the stream id alone, which is never reused: this is looked up for every append."""
+        """Hot path, once per append: hashes the stream id alone, which is never reused."""
         return hash(self.stream_id)
 
 
@@ -170,7 +171,7 @@ class Usage:
         for unit, amount in amounts.items():
             if type(amount) is not int or not 0 <= amount < 2**53:
                 raise ValueError(f"usage {unit} must be an integer from 0 to 2**53-1, not {amount!r}")
-            # At the highest amount there is, it stays: a counter that ran over must not lose the others.
+            # The sum stops at the highest amount: one counter that overflows must not lose the others.
             total[unit] = min(total.get(unit, 0) + amount, 2**53 - 1)
         return Usage(total)
 
@@ -190,8 +191,11 @@ def new_message_id() -> str:
 
 
 def is_id(text: str, *, max_bytes: int = MAX_ID_BYTES) -> bool:
-    """Whether `text` can be an id from outside: 1 to `max_bytes` bytes of UTF-8 without control characters or Unicode's
-    line separators, so that every store, header and log line can hold it."""
+    """Whether `text` can be an id from outside.
+
+    An id has 1 to `max_bytes` bytes of UTF-8, and no control characters and no line separators of Unicode, so that
+    every store, header and log line can hold it.
+    """
     try:
         size = len(text.encode())
     except UnicodeEncodeError:  # half a surrogate pair
@@ -200,12 +204,12 @@ def is_id(text: str, *, max_bytes: int = MAX_ID_BYTES) -> bool:
 
 
 def is_stream_id(text: str) -> bool:
-    """Whether `text` has the form `new_stream_id` gives."""
+    """Whether `text` has the form of a `new_stream_id`."""
     return _STREAM_ID.fullmatch(text) is not None
 
 
 class Subject(Protocol):
-    """What a fault or an observation is about: a stream, living, sealed or on record."""
+    """The stream that a fault or an observation is about: open, sealed, or read from the store."""
 
     @property
     def ref(self) -> StreamRef: ...
