@@ -70,6 +70,7 @@ class MemoryRegistry(StreamRegistry):
         if stream is not None and not stream.untouched:
             return Status.FENCED
         self._tables.withdrawn.put(ref, True, now + refuse_seconds)
+        self._tables.release_slot(ref.key.owner, ref.stream_id)
         if stream is None:
             return Status.GONE
         session = self._tables.session_entry(ref.key)
@@ -80,7 +81,6 @@ class MemoryRegistry(StreamRegistry):
         self._tables.forget(session, stream)
         if session.last_id is None and not session.streams:
             del self._tables.sessions[ref.key]
-        self._tables.release_slot(ref.key.owner, ref.stream_id)
         self._subscribers.tell(stream)
         return Status.OK
 

@@ -52,8 +52,8 @@ class StreamRegistry(ABC):
         slot is free. `register` answers `Withdrawn` for it during the next `refuse_seconds`, should the registration
         arrive only now. Subscribers get a hint.
 
-        `OK`; `GONE` when there is no such stream, whose registration is refused all the same; `FENCED` when it has
-        events, ended, lost its log or was taken over by another worker: then nothing changes.
+        `OK`; `GONE` when there is no such stream: its registration is refused and its slot freed all the same;
+        `FENCED` when it has events, ended, lost its log or was taken over by another worker: then nothing changes.
         """
 
     @abstractmethod

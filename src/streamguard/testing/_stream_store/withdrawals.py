@@ -101,6 +101,12 @@ class WithdrawalClauses(Clauses):
         assert await withdraw(store, ref) is Status.OK
         assert await withdraw(store, ref) is Status.GONE
 
+    async def test_withdrawing_an_erased_stream_frees_its_slot(self, store: StreamStore) -> None:
+        ref = await begin(store)
+        await store.erase(ref.key, mark_seconds=LONG_SECONDS)
+        assert await withdraw(store, ref) is Status.GONE
+        registered(await try_register(store, new_stream(sibling(ref.key)), limit=1))
+
     async def test_a_stream_of_which_something_became_is_not_withdrawn(self, store: StreamStore) -> None:
         written, sealed, taken, closed = [await begin(store) for _ in range(4)]
         new = new_stream()

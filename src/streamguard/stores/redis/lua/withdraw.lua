@@ -20,10 +20,10 @@ if version then
   if state ~= 'o' or last_seq ~= '0' or lost ~= '0' or last_writer then return FENCED end
 end
 redis.call('SET', withdrawn_key, '1', 'PX', refuse_ms)
+if not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
 if not version then return GONE end
 redis.call('UNLINK', meta_key, log_key, watch_note_key)
 if not reset_unless_sorted(streams_key) then redis.call('ZREM', streams_key, stream_id) end
-if not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
 if session then
   if active == stream_id then redis.call('HDEL', session_key, 'active') end
   if last == stream_id then
