@@ -1,8 +1,7 @@
 """Messages in a SQL database, through SQLAlchemy 2 and an asyncio driver: SQLite, PostgreSQL, MySQL and MariaDB.
 
-Importing this package needs nothing extra; using what it exports needs `pip install 'streamguard-asgi[sql]'` and a
-driver, which the extras `sqlite`, `postgresql` and `mysql` bring along. `python -m streamguard.messages.sql` creates
-tables.
+Importing this package needs nothing extra. Using its names needs `pip install 'streamguard-asgi[sql]'` and a driver,
+which the extras `sqlite`, `postgresql` and `mysql` install. `python -m streamguard.messages.sql` creates the tables.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _EXPORTS: Final = {
     "MessageTables": "streamguard.messages.sql.tables",
     "SQLMessageStore": "streamguard.messages.sql.store",
 }
-"""Where each name is; imported when first asked for, because it needs SQLAlchemy."""
+"""The module of each name. A name is imported on first use, because it needs SQLAlchemy."""
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for an export

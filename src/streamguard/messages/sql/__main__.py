@@ -9,20 +9,20 @@ import sys
 from collections.abc import Sequence
 
 from ...errors import StreamGuardError
-from .. import sql  # its names are imported when used, so that a missing SQLAlchemy is told to the user
+from .. import sql  # its names are imported on use, so that a missing SQLAlchemy is reported to the user
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit status: 0, 1 when the database refused, 2 for wrong arguments."""
+    """Run the command. Returns the exit status: 0, or 1 when the database refused, or 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m streamguard.messages.sql", description=__doc__)
     parser.add_argument("action", choices=("create-tables", "delete-expired"))
     parser.add_argument("url", nargs="?", help="SQLAlchemy URL with an asyncio driver; default: $DATABASE_URL")
     parser.add_argument("--prefix", default="streamguard_", help="what the tables' names begin with")
     parser.add_argument("--schema", help="the database schema they are in")
     options = parser.parse_args(arguments)
-    # In the environment a password is not shown to everyone who lists processes.
+    # A password in the environment is not visible in a list of processes.
     url = options.url or os.environ.get("DATABASE_URL")
     if not url:
         parser.error("give a URL, or set DATABASE_URL")

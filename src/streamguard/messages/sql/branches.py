@@ -18,7 +18,7 @@ from .tables import MessageTables
 __all__ = ["Branches"]
 
 _AT_ONCE: Final = 500
-"""Drivers have a limit on a statement's parameters."""
+"""Rows per statement: drivers limit a statement's parameters."""
 
 _PLACED: Final = ("message_id", "position", "branch", "superseded", "replies_to", "format_version")
 
@@ -26,7 +26,7 @@ _PLACED: Final = ("message_id", "position", "branch", "superseded", "replies_to"
 class Branches:
     """The statements of one store on versions and branches.
 
-    `ids` are those of a session; `message_id` names a message in it.
+    `ids` identify a session; `message_id` names a message in it.
     """
 
     def __init__(self, tables: MessageTables) -> None:
@@ -36,7 +36,7 @@ class Branches:
     async def versions(
         self, connection: AsyncConnection, operation: str, ids: ResponseIds, message_id: str | None
     ) -> list[Version]:
-        """Every version of a message, by position; none for None. Raises as `decode_writers`."""
+        """Every version of a message, by position; empty for None. Raises what `decode_writers` raises."""
         if message_id is None:
             return []
         messages = self._messages
@@ -50,8 +50,8 @@ class Branches:
         """The visible messages of a session, by position.
 
         Raises:
-            MessageFormatError: a newer version wrote one of them: none of its may be hidden.
-            MessageCorruptError: one is damaged.
+            MessageFormatError: a newer version wrote one of them. Its messages must not be hidden.
+            MessageCorruptError: one of them is damaged.
         """
         messages = self._messages
         query = select(*(messages.c[name] for name in _PLACED)).where(matching(messages, ids))
@@ -59,7 +59,7 @@ class Branches:
         return [Row(*_placed(operation, row)) for row in rows.mappings()]
 
     async def hide(self, connection: AsyncConnection, ids: ResponseIds, branch: int, rows: Sequence[Row]) -> None:
-        """Let messages be superseded by `branch`."""
+        """Mark messages as superseded by `branch`."""
         messages = self._messages
         for first in range(0, len(rows), _AT_ONCE):
             positions = [row.position for row in rows[first : first + _AT_ONCE]]
@@ -67,7 +67,7 @@ class Branches:
             await connection.execute(update(messages).where(chosen).values(superseded=branch))
 
     async def by(self, connection: AsyncConnection, ids: ResponseIds, stream_id: str) -> Superseding | None:
-        """What a stream has superseded."""
+        """The superseding that a stream made."""
         wanted: ResponseIds = {**ids, "stream_id": stored_id(connection.dialect.name, stream_id)}
         query = select(self._branches).where(matching(self._branches, wanted))
         row = (await connection.execute(query)).mappings().one_or_none()
@@ -82,7 +82,7 @@ class Branches:
         return [_superseding(operation, row) for row in (await connection.execute(query)).mappings()]
 
     async def add(self, connection: AsyncConnection, ids: ResponseIds, by: str, made: Superseding, now: float) -> None:
-        """Note a superseding."""
+        """Record a superseding."""
         dialect = connection.dialect.name
         anchor, position = made.cut
         values = {
@@ -101,7 +101,7 @@ class Branches:
 
 
 def _placed(operation: str, row: RowMapping) -> tuple[str, int, int, int | None, str | None]:
-    """A row's message id, position, branch, what superseded it, and what it answers."""
+    """A row's message id, its position, its branch, the branch that superseded it, and the message that it answers."""
     with decoding(lambda: damaged(operation)):
         check_format(operation, row)
         answered = row["replies_to"]

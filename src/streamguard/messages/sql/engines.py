@@ -1,4 +1,4 @@
-"""What differs between databases: engines, clocks and ids."""
+"""Differences between databases: engines, clocks and ids."""
 
 from __future__ import annotations
 
@@ -28,37 +28,38 @@ _DRIVERS: Final = {
 }
 
 _PACKAGES: Final = frozenset({"aiosqlite", "asyncpg", "asyncmy"})
-"""What the extras install."""
+"""The drivers that the extras install."""
 
 _CLOCKS: Final = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
-    # now() stands still within a transaction, even while it waits for a lock.
+    # now() does not move within a transaction, even while it waits for a lock.
     "postgresql": "CAST(extract(epoch from clock_timestamp()) AS double precision)",
-    # UNIX_TIMESTAMP() goes through the connection's time zone, where an hour a year comes twice.
+    # UNIX_TIMESTAMP() uses the connection's time zone, in which one hour of the year occurs twice.
     "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6",
 }
 _CLOCKS["mariadb"] = _CLOCKS["mysql"]
 
 _RECYCLE_SECONDS: Final = 1800
-"""Less than MySQL's `wait_timeout`, and than the time after which firewalls forget idle connections."""
+"""Shorter than MySQL's `wait_timeout`, and than the time after which firewalls drop idle connections."""
 
 _BUSY_SHARE: Final = 0.8
-"""SQLite gives up waiting for a lock before the call's own deadline cuts the connection."""
+"""The part of a call's time for which SQLite waits for a lock, so that it gives up before the call's deadline cuts the
+connection."""
 
 ResponseIds = dict[str, str | bytes]
-"""Columns that hold ids, and what to compare them with."""
+"""Columns that hold ids, and the values to compare them with."""
 
 
 def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
     """An engine for one store.
 
     Raises:
-        ConfigurationError: not a URL, another database, a driver without asyncio, or one that is not installed. The
-            text never repeats the URL: a password may be in it.
+        ConfigurationError: `url` is not a URL, or names another database, a driver without asyncio, or a driver that is
+            not installed. The text never repeats the URL, which may hold a password.
     """
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # its text repeats the URL
+    except (ArgumentError, ValueError):  # their text repeats the URL
         raise ConfigurationError("the database URL is no SQLAlchemy URL, as postgresql+asyncpg://…/…") from None
     dialect = parsed.get_backend_name()
     if dialect not in _EXTRAS:
@@ -68,7 +69,7 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
         return create_async_engine(
             parsed,
             connect_args=options,
-            hide_parameters=True,  # they hold messages
+            hide_parameters=True,  # parameters hold messages
             pool_pre_ping=True,
             pool_recycle=_RECYCLE_SECONDS,
         )
@@ -83,14 +84,16 @@ def make_engine(url: str | URL, *, timeout_seconds: float) -> AsyncEngine:
 
 
 def isolated(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine; on PostgreSQL one on which each statement sees what was committed before it, whatever the host
-    chose. Under `SERIALIZABLE` steps would fail needlessly, under `AUTOCOMMIT` they would fall apart.
+    """The same engine; on PostgreSQL with an isolation level at which each statement sees what was committed before it,
+    whatever the host chose. Under `SERIALIZABLE` steps would fail needlessly; under `AUTOCOMMIT` they would not be
+    atomic.
 
-    There it costs nothing. Elsewhere `Sessions.lock` sees to it: on MySQL the option takes statements at each checkout
-    and return, and a call that is cancelled during one of them loses its connection to the garbage collector.
+    On PostgreSQL this option costs nothing. On other databases `Sessions.lock` sets the level: on MySQL the option runs
+    statements at each checkout and return, and a call that is cancelled during one of them leaves its connection to the
+    garbage collector.
 
     Raises:
-        ConfigurationError: the engine has one connection for all, as SQLite in memory does.
+        ConfigurationError: the engine has one connection for all tasks, as SQLite in memory does.
     """
     if isinstance(engine.sync_engine.pool, StaticPool):
         raise ConfigurationError(
@@ -102,10 +105,10 @@ def isolated(engine: AsyncEngine) -> AsyncEngine:
 
 
 def clock_of(engine: AsyncEngine) -> ColumnElement[float]:
-    """The database's own clock, as Unix time: many processes, one time.
+    """The database's own clock as Unix time, so that all processes use the same clock.
 
     Raises:
-        ConfigurationError: the database is none of those that are supported.
+        ConfigurationError: the database is not supported.
     """
     if engine.dialect.name not in _CLOCKS:
         raise _unknown(engine.dialect.name)
@@ -113,7 +116,7 @@ def clock_of(engine: AsyncEngine) -> ColumnElement[float]:
 
 
 def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) -> ResponseIds:
-    """The columns that find a session, or a message in it."""
+    """The columns and values that identify a session, or a message in it."""
     found = {"owner": key.owner, "session_id": key.session_id}
     if message_id is not None:
         found["message_id"] = message_id
@@ -121,17 +124,17 @@ def ids_of(engine: AsyncEngine, key: SessionKey, message_id: str | None = None) 
 
 
 def stored_id(dialect: str, text: str) -> str | bytes:
-    """An id as the tables of a dialect have it."""
+    """An id in the form in which the tables of a dialect store it."""
     return text.encode() if dialect in BYTES_FOR_IDS else text
 
 
 def text_of(stored: str | bytes) -> str:
-    """An id that the tables have. Raises `UnicodeDecodeError` for what is none."""
+    """The text of a stored id. Raises `UnicodeDecodeError` if it is not UTF-8."""
     return stored.decode() if isinstance(stored, bytes) else stored
 
 
 def matching(table: Table, ids: ResponseIds) -> ColumnElement[bool]:
-    """The rows of `table` that have these ids; a table without `message_id` is searched by session."""
+    """The condition for rows of `table` with these ids. A table without `message_id` is searched by session."""
     return and_(*(table.c[name] == value for name, value in ids.items() if name in table.c))
 
 

@@ -1,4 +1,4 @@
-"""What SQLAlchemy and the drivers raise, in the words of the contract."""
+"""Maps exceptions of SQLAlchemy and the drivers to the errors of the contract."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ...errors import (
 __all__ = ["RaceLostError", "as_message_error", "mapped_errors"]
 
 _DRIVERS: Final = frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "pymysql", "sqlite3"})
-"""Packages whose exceptions are a database's: while connecting, SQLAlchemy lets some through as they are."""
+"""Packages whose exceptions come from a database. SQLAlchemy does not wrap some of them while it connects."""
 
 _DUPLICATES: Final = frozenset({"23505", "1062", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE"})
 
 _CHECKS: Final = frozenset({"4025", "3819"})
-"""A CHECK of MariaDB's or MySQL's, which their drivers do not call an integrity error."""
+"""Codes of a failed CHECK in MariaDB and MySQL, which their drivers do not report as an integrity error."""
 
 _UNHOLDABLE: Final = frozenset(
     {
-        # PostgreSQL: program limit, as a value over a gigabyte; a text its encoding lacks; NUL
+        # PostgreSQL: program limit (such as a value over a gigabyte); text that its encoding lacks; NUL
         "54000",
         "22001",
         "22003",
         "22021",
         "22P05",
-        # MySQL and MariaDB: packet too large, data too long, out of range, a text its character set lacks
+        # MySQL and MariaDB: packet too large, data too long, out of range, text that its character set lacks
         "1153",
         "1264",
         "1366",
@@ -45,16 +45,16 @@ _UNHOLDABLE: Final = frozenset(
 )
 
 _MISSING: Final = frozenset({"42P01", "42703", "3F000", "1146", "1054", "1049"})
-"""A table, column, schema or database is not there. SQLite has no code for it."""
+"""Codes for a missing table, column, schema or database. SQLite has no code for it."""
 
 
 class RaceLostError(MessageConflictError):
-    """A row with the same key came in between; reading again tells what it is."""
+    """Another writer inserted a row with the same key first. Reading again shows that row."""
 
 
 @contextmanager
 def mapped_errors(operation: str) -> Iterator[None]:
-    """Turns what a database, its driver or SQLAlchemy raises into a `MessageStoreError`; the rest passes."""
+    """Turns exceptions of a database, its driver or SQLAlchemy into a `MessageStoreError`. Other exceptions pass."""
     try:
         yield
     except MessageStoreError:
@@ -67,10 +67,10 @@ def mapped_errors(operation: str) -> Iterator[None]:
 
 
 def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None:
-    """What the contract calls `exc`; None for an exception that is not a database's, such as a bug's.
+    """The contract's error for `exc`; None for an exception that does not come from a database, such as a bug.
 
-    The text names no host, statement or value. From an SQLAlchemy error, which would show all parameters of the
-    statement in every traceback, they are hidden.
+    The text names no host, statement or value. An SQLAlchemy error would show all parameters of the statement in every
+    traceback, so this function hides them.
     """
     if isinstance(exc, StatementError):
         exc.hide_parameters = True
@@ -79,7 +79,7 @@ def as_message_error(operation: str, exc: Exception) -> MessageStoreError | None
     if isinstance(exc, DBAPIError):
         return _refused(operation, exc)
     if isinstance(exc, StatementError):
-        # The statement never left: the driver cannot encode a value.
+        # The statement was never sent: the driver cannot encode a value.
         return MessageInvalidError(f"{operation}: the database cannot hold this", operation=operation)
     if isinstance(exc, SQLAlchemyError | OSError | EOFError) or type(exc).__module__.split(".")[0] in _DRIVERS:
         return _unavailable(operation, f"the database cannot be reached ({type(exc).__name__})")
@@ -108,7 +108,7 @@ def _unavailable(operation: str, what: str) -> MessageUnavailableError:
 
 
 def _code(error: BaseException | None) -> str:
-    """The database's own code: MySQL's number, an SQLSTATE, or SQLite's name; the exception's name without one."""
+    """The database's own code: MySQL's number, an SQLSTATE, or SQLite's name. Without a code, the exception's name."""
     first = error.args[0] if error is not None and error.args else None
     if isinstance(first, int):
         return str(first)
@@ -117,7 +117,7 @@ def _code(error: BaseException | None) -> str:
 
 
 def _unencodable(error: BaseException | None) -> bool:
-    """Whether the driver could not even encode a value: asyncpg wraps the cause, which stays in the chain."""
+    """Whether the driver could not encode a value. asyncpg wraps the cause, which stays in the exception's chain."""
     while error is not None:
         if isinstance(error, UnicodeError | OverflowError):
             return True

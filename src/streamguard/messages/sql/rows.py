@@ -1,4 +1,4 @@
-"""How a stored message is a row."""
+"""Converts messages to rows, and rows to stored messages."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Draft:
 
     @classmethod
     async def of(cls, operation: str, message: Message) -> Draft:
-        """Raises `MessageInvalidError` for what cannot be written."""
+        """The draft of `message`. Raises `MessageInvalidError` if it cannot be written."""
         content, digest = await encoded(operation, message)
         text = await offloaded(partial(decode_text, content), large=len(content) >= LARGE)
         return cls(message, text, digest)
 
     def columns(self, dialect: str, earlier: Writers, now: float) -> dict[str, str | bytes | int | float | None]:
-        """What writing it after `earlier` sets."""
+        """The columns to set when the draft is written after `earlier`."""
         answered = self.message.replies_to
         writers = [*earlier, (self.message.stream_id, self.digest)]
         return {
@@ -70,8 +70,8 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
     """The writers of a row.
 
     Raises:
-        MessageFormatError: a newer version wrote it; a worker of that version can read it.
-        MessageCorruptError: it is damaged.
+        MessageFormatError: a newer version wrote the row; a worker of that version can read it.
+        MessageCorruptError: the row is damaged.
     """
     with decoding(lambda: damaged(operation)):
         check_format(operation, row)
@@ -79,19 +79,19 @@ def decode_writers(operation: str, row: RowMapping) -> Writers:
 
 
 def check_format(operation: str, row: RowMapping) -> None:
-    """Leave what a newer version wrote as it is. Raises `MessageFormatError`."""
+    """Raise `MessageFormatError` if a newer version wrote the row, so that the row is not changed."""
     if row["format_version"] > FORMAT_VERSION:
         raise MessageFormatError(f"{operation}: a newer version of streamguard wrote this message", operation=operation)
 
 
 async def decode_rows(operation: str, rows: Sequence[RowMapping]) -> list[StoredMessage]:
-    """Rows of `ROW_COLUMNS`, large ones in a thread. Raises as `decode_writers`."""
+    """The messages of rows with `ROW_COLUMNS`. Large rows are read in a thread. Raises what `decode_writers` raises."""
     large = sum(len(str(row["content"])) for row in rows) >= LARGE
     return await offloaded(lambda: [decode_row(operation, row) for row in rows], large=large)
 
 
 def decode_row(operation: str, row: RowMapping) -> StoredMessage:
-    """A row of `ROW_COLUMNS`. Raises as `decode_writers`."""
+    """The message of a row with `ROW_COLUMNS`. Raises what `decode_writers` raises."""
     writers: Sequence[tuple[str | None, str]] = decode_writers(operation, row)
     with decoding(lambda: damaged(operation)):
         message_id = text_of(row["message_id"])

@@ -1,4 +1,4 @@
-"""Creating the tables, and looking whether what is there can be used."""
+"""Creates the tables, and checks whether existing tables can be used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["create_missing", "examine"]
 
 
 async def create_missing(connection: AsyncConnection, tables: MessageTables) -> None:
-    """Create the tables that are not there."""
+    """Create the missing tables."""
     await connection.run_sync(tables.metadata.create_all, tables=list(tables.every))
 
 
 async def examine(connection: AsyncConnection, tables: MessageTables) -> list[str]:
-    """What is wrong, for the operator: tables or columns that are missing, and on MySQL a connection whose character
-    set cannot carry every text."""
+    """Problems, as texts for the operator: missing tables or columns, and on MySQL a connection whose character set
+    cannot carry every text."""
     warnings = await connection.run_sync(_missing, tables)
     if connection.dialect.name in BYTES_FOR_IDS:
         charset = await connection.scalar(select(literal_column("@@character_set_client")))

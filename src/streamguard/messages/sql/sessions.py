@@ -1,4 +1,4 @@
-"""The sessions table: a session's lock, its life and its end. Every function is part of a transaction."""
+"""The sessions table: locking, creating, renewing and erasing sessions. Every function is part of a transaction."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class _SQLiteConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LockedSession:
-    """A session that no other transaction writes to while this one lasts."""
+    """A session that no other transaction can write to until this transaction ends."""
 
     now: float
-    """Unix time, by the database's clock."""
+    """Unix time by the database's clock."""
     exists: bool
-    """Whether there is a row."""
+    """Whether the session has a row."""
     alive: bool = False
-    """Whether it exists and its time is not over."""
+    """Whether the session exists and has not expired."""
     last_position: int = 0
     branch: int = 0
-    """How often its history was superseded."""
+    """How often the session's history was superseded."""
 
 
 class Sessions:
     """The statements of one store on its sessions.
 
     Args:
-        tables: where they are.
-        clock: the database's, as an expression.
-        ttl_seconds: how long a session lives after a write; None for ever.
+        tables: the tables of the store.
+        clock: the database's clock, as an expression.
+        ttl_seconds: how long a session lives after a write, in seconds; None: it never expires.
     """
 
     def __init__(self, tables: MessageTables, clock: ColumnElement[float], ttl_seconds: float | None) -> None:
@@ -50,10 +50,10 @@ class Sessions:
         self._ttl_seconds = ttl_seconds
 
     async def lock(self, connection: AsyncConnection, ids: ResponseIds) -> LockedSession:
-        """Make this transaction the session's only writer. It must come before anything is read.
+        """Make this transaction the session's only writer. Call it before any read.
 
-        On SQLite that locks the whole database, and a transaction that has read may not become a writer once another
-        has written, however long it waits.
+        On SQLite it locks the whole database. There a transaction that has read can never become a writer after another
+        transaction has written.
         """
         sessions = self._table
         columns = (sessions.c.last_position, sessions.c.branch, sessions.c.expires_at, self._clock.label("now"))
@@ -62,8 +62,8 @@ class Sessions:
             await self._lock_sqlite(connection, ids)
         else:
             if connection.dialect.name in BYTES_FOR_IDS:
-                # For this transaction alone; it also begins one on a connection in autocommit. Without the gap locks
-                # of the default level, two that open the same session do not end in a deadlock.
+                # Sets the level of this transaction only, and begins a transaction on a connection in autocommit. The
+                # default level's gap locks would deadlock two transactions that open the same session.
                 await connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 await connection.exec_driver_sql("START TRANSACTION")
             query = query.with_for_update()
@@ -78,15 +78,15 @@ class Sessions:
         sessions = self._table
         raw = await connection.get_raw_connection()
         if cast("_SQLiteConnection", raw.driver_connection).in_transaction:
-            # A host's event hook has begun the transaction, perhaps without a lock. Any write takes the lock, even one
-            # that changes nothing.
+            # A host's event hook has begun the transaction, perhaps without a lock. Any write takes the lock, even if
+            # it changes nothing.
             nothing = update(sessions).values(last_position=sessions.c.last_position)
             await connection.execute(nothing.where(matching(sessions, ids)))
         else:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     async def branch_of_lasting(self, connection: AsyncConnection, ids: ResponseIds) -> int | None:
-        """The branch of a session that never ends; None where there is none. Takes no lock."""
+        """The branch of a session that never expires; None if there is no such session. Takes no lock."""
         query = select(self._table.c.branch).where(matching(self._table, ids), self._table.c.expires_at.is_(None))
         branch: int | None = await connection.scalar(query)
         return branch
@@ -115,13 +115,13 @@ class Sessions:
         await connection.execute(update(self._table).where(matching(self._table, ids)).values(changed))
 
     async def erase(self, connection: AsyncConnection, ids: ResponseIds) -> None:
-        """Delete it, its messages and its branches."""
-        # From all three tables: SQLite follows foreign keys only where a host has enabled that.
+        """Delete the session, its messages and its branches."""
+        # Delete from all three tables: SQLite follows foreign keys only if the host has enabled that.
         for table in (self._tables.messages, self._tables.branches, self._table):
             await connection.execute(delete(table).where(matching(table, ids)))
 
     async def ended(self, connection: AsyncConnection, limit: int) -> tuple[ResponseIds, ...]:
-        """Sessions whose time is over."""
+        """At most `limit` expired sessions."""
         sessions = self._table
         query = select(sessions.c.owner, sessions.c.session_id).where(sessions.c.expires_at <= self._clock).limit(limit)
         rows = (await connection.execute(query)).mappings()

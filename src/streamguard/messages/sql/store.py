@@ -1,7 +1,7 @@
 """`SQLMessageStore`: messages in a database that SQLAlchemy speaks to.
 
-Each step is one transaction, which first locks its session's row; so a step that waited for the lock sees all that came
-before. Times are the database's.
+Each step is one transaction. It first locks its session's row, so a step that waited for the lock sees every earlier
+write. Times come from the database's clock.
 """
 
 from __future__ import annotations
@@ -46,30 +46,31 @@ __all__ = ["SQLMessageStore"]
 T = TypeVar("T")
 
 _CREATE_ATTEMPTS: Final = 3
-"""Creating tables is not atomic: another process may create one between the check and the statement."""
+"""Attempts at creating the tables. Creating is not atomic: another process may create a table between the check and
+the statement."""
 
 
 class SQLMessageStore(MessageStore):
     """Keeps messages in SQLite, PostgreSQL, MySQL or MariaDB.
 
-    A call that is cancelled ends once its connection is in order: at once where nothing hangs, in two seconds where the
-    server does not answer; on SQLite, when its statement has the lock it waits for.
+    A cancelled call ends once its connection is in order: at once if nothing hangs, within two seconds if the server
+    does not answer; on SQLite, when its statement gets the lock that it waits for.
 
-    A store may be made when a module is imported: each event loop and each forked process gets connections of its own.
+    A store may be made when a module is imported: each event loop and each forked process gets its own connections.
 
     Args:
-        engine_or_url: A host's engine, which stays the host's to dispose of; or an SQLAlchemy URL with an asyncio
-            driver, of which this store makes an engine of its own, disposed of by `aclose`.
-        tables: Where to store; by default `MessageTables()`. They must exist: see `create_tables`.
-        ttl_seconds: How long a session lives after the last write to it, in seconds; None for ever. Ended sessions are
-            never seen again; `delete_expired` frees their space.
+        engine_or_url: A host's engine, which the host disposes of; or an SQLAlchemy URL with an asyncio driver, from
+            which this store makes its own engine, which `aclose` disposes of.
+        tables: Where to store; by default `MessageTables()`. The tables must exist: see `create_tables`.
+        ttl_seconds: How long a session lives after the last write to it, in seconds; None: it never expires. Expired
+            sessions are never seen again; `delete_expired` frees their space.
         timeout_seconds: How long one call may take in all, waiting for a connection included, in seconds. Closing a
-            connection that does not answer may take two more. On SQLite the waits are the engine's: its `timeout`
-            for a lock (a little under `timeout_seconds` for an engine made here) and its `pool_timeout`.
+            connection that does not answer may take two seconds more. On SQLite the engine limits the waits: by its
+            `timeout` for a lock (a little under `timeout_seconds` for an engine made here) and its `pool_timeout`.
 
     Raises:
-        ConfigurationError: another database, no asyncio driver, one that is not installed, or a number that is not
-            positive.
+        ConfigurationError: the database is not supported, the driver has no asyncio or is not installed, or a number is
+            not positive.
     """
 
     may_forbid: bool = False
@@ -104,23 +105,23 @@ class SQLMessageStore(MessageStore):
         self._branches = Branches(self.tables)
 
     async def start(self) -> list[str]:
-        """Connect once. Warns of an unreachable database, of tables or columns that are missing, and of a MySQL
-        connection whose character set cannot carry every text."""
+        """Connect once. Returns warnings: an unreachable database, missing tables or columns, or a MySQL connection
+        whose character set cannot carry every text."""
         try:
             return await self._run("start", lambda connection: examine(connection, self.tables))
         except MessageStoreError as exc:
             return [f"{exc}: messages cannot be saved until it answers"]
 
     async def aclose(self) -> None:
-        """Close every connection of the engine this store made for the running loop; a host's engine is left alone."""
+        """Close all connections of the engine that this store made for the running loop. A host's engine stays open."""
         if self._owns_engine:
             await self._engines.dispose()
 
     async def create_tables(self) -> None:
-        """Create the tables that are missing. Those that are there are left as they are, whatever they look like.
+        """Create the missing tables. Existing tables are never changed.
 
         Raises:
-            MessageStoreError: the database cannot be reached, or refused.
+            MessageStoreError: the database cannot be reached, or it refused.
         """
         for attempt in range(_CREATE_ATTEMPTS):
             try:
@@ -132,16 +133,16 @@ class SQLMessageStore(MessageStore):
                 break
 
     async def delete_expired(self, *, limit: int = 1000) -> int:
-        """Delete sessions whose time to live is over, at most `limit` of them. Returns how many.
+        """Delete at most `limit` expired sessions. Returns how many it deleted.
 
-        Something should call it now and then where `ttl_seconds` is set; several may at once.
+        Call it regularly if `ttl_seconds` is set. Several processes may call it at once.
         """
         deleted = 0
         for ids in await self._run("delete_expired", lambda connection: self._sessions.ended(connection, limit)):
 
             async def step(connection: AsyncConnection, ids: ResponseIds = ids) -> bool:
                 session = await self._sessions.lock(connection, ids)
-                # Another step may have written to it meanwhile, which begins its time anew, or deleted it.
+                # Another step may have written to the session meanwhile, which renews it, or may have deleted it.
                 if session.alive or not session.exists:
                     return False
                 await self._sessions.erase(connection, ids)
@@ -164,7 +165,7 @@ class SQLMessageStore(MessageStore):
             await self._sessions.create(connection, ids, session.now)
             return Opened(created=True, branch=0)
 
-        # Most sessions are there already, and opening one that never ends changes nothing.
+        # Most sessions exist already, and opening one that never expires changes nothing.
         if self._endless:
             branch = await self._run(
                 "open_session", lambda connection: self._sessions.branch_of_lasting(connection, ids)
@@ -177,7 +178,7 @@ class SQLMessageStore(MessageStore):
         try:
             return await self._run(operation, step)
         except RaceLostError:
-            # A writer that does not take our lock has written to the tables. What is there now decides.
+            # A writer that does not take our lock has written to the tables. Run the step again on the present rows.
             return await self._run(operation, step)
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
@@ -212,7 +213,7 @@ class SQLMessageStore(MessageStore):
     async def _superseded_late(
         self, connection: AsyncConnection, ids: ResponseIds, message: Message, branch: int
     ) -> int | None:
-        """The superseding that hides a message which is created in `branch`; None for a visible one."""
+        """The superseding that hides a message created in `branch`; None if the message is visible."""
         answered = await self._branches.versions(connection, "append", ids, message.replies_to)
         later = await self._branches.since(connection, "append", ids, branch)
         return superseded_late(message.message_id, branch, addressed(answered, branch), later)
@@ -344,7 +345,7 @@ class SQLMessageStore(MessageStore):
         branches: bool = False,
         backwards: bool = False,
     ) -> Sequence[RowMapping]:
-        """Messages of a session that lives; the visible ones, or with `branches` all."""
+        """Visible messages of a session that has not expired; with `branches`, all of its messages."""
         messages, sessions = self.tables.messages, self.tables.sessions
         same = and_(messages.c.owner == sessions.c.owner, messages.c.session_id == sessions.c.session_id)
         lives = or_(sessions.c.expires_at.is_(None), sessions.c.expires_at > self._clock)

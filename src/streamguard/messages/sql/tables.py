@@ -1,9 +1,9 @@
 """The three tables of `SQLMessageStore`, on a `MetaData` that Alembic can compare.
 
-Only SQLAlchemy's own types are used, so a generated migration imports nothing of streamguard.
+The tables use only SQLAlchemy's own types, so a generated migration does not import streamguard.
 
-On MySQL and MariaDB ids are bytes: their collations fold case, or accents, or the spaces at an id's end, and which ones
-there are differs between the two. Sizes count bytes there: an owner and two ids take 1,024 of the 3,072 bytes that an
+On MySQL and MariaDB ids are bytes, because collations fold case, accents, or the spaces at an id's end, and the two
+databases have different collations. Sizes there count bytes: an owner and two ids take 1,024 of the 3,072 bytes that an
 InnoDB key may have (with its default pages of 16 KiB; pages of 4 KiB are too small).
 """
 
@@ -41,7 +41,7 @@ BYTES_FOR_IDS: Final = ("mysql", "mariadb")
 """The dialects on which ids are bytes."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
-"""Leaves room for the longest constraint name under PostgreSQL's 63 bytes."""
+"""At most 41 characters, so that the longest constraint name fits PostgreSQL's limit of 63 bytes."""
 
 _MYSQL: Final[dict[str, Any]] = {
     f"{dialect}_{option}": value
@@ -51,7 +51,7 @@ _MYSQL: Final[dict[str, Any]] = {
 
 
 _ZERO: Final = text("0")
-"""Lets a migration add the column to tables with rows in them."""
+"""A server default, so that a migration can add the column to tables with rows."""
 
 
 def _id(max_bytes: int = MAX_ID_BYTES) -> TypeEngine[str]:
@@ -64,27 +64,30 @@ def _text() -> TypeEngine[str]:
 
 
 def _time() -> TypeEngine[float]:
-    # As the servers report it; SQLAlchemy's own DOUBLE leads Alembic to see a difference where there is none.
+    # The type as the servers report it. With SQLAlchemy's own DOUBLE, Alembic reports a difference that does not exist.
     return Double().with_variant(DOUBLE(asdecimal=False), *BYTES_FOR_IDS)
 
 
 class MessageTables:
     """Where sessions and messages are stored.
 
-    `sessions`, `messages` and `branches` are SQLAlchemy tables, `metadata` the `MetaData` they belong to: give it to
-    Alembic as a target. Unique and foreign keys and indexes have names of their own, made from their table's; primary
-    keys follow `metadata`'s naming convention.
+    `sessions`, `messages` and `branches` are SQLAlchemy tables, and `metadata` is their `MetaData`: give it to Alembic
+    as a target. Unique keys, foreign keys and indexes have names made from their table's name; primary keys follow the
+    naming convention of `metadata`.
 
     Args:
-        prefix: What the tables' names begin with.
-        sessions: The sessions table's whole name, in place of `prefix` + `sessions`.
-        messages: The messages table's whole name, likewise.
-        branches: The whole name of the table that says how histories were superseded, likewise.
-        schema: The database schema they are in, which must exist; None for `metadata`'s, or the connection's own.
-        metadata: A host's `MetaData` to add them to; None makes one.
+        prefix: The beginning of the tables' names.
+        sessions: The whole name of the sessions table, instead of `prefix` + `sessions`.
+        messages: The whole name of the messages table, instead of `prefix` + `messages`.
+        branches: The whole name of the table that records how histories were superseded, instead of `prefix` +
+            `branches`.
+        schema: The database schema of the tables, which must exist; None for the schema of `metadata`, or else the
+            connection's own.
+        metadata: A host's `MetaData` to add the tables to; None makes a new one.
 
     Raises:
-        ConfigurationError: a name is no plain SQL name of at most 41 characters, or `metadata` has such a table.
+        ConfigurationError: a name is not a plain SQL name of at most 41 characters, or `metadata` already has such a
+            table.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class MessageTables:
 
     @property
     def every(self) -> tuple[Table, ...]:
-        """All of them, in the order in which they can be created."""
+        """All tables, in the order in which they can be created."""
         return self.sessions, self.messages, self.branches
 
     def _sessions(self, name: str, schema: str | None) -> Table:

@@ -1,8 +1,8 @@
-"""One step, one transaction, on a task of its own, so that cancelling a call never breaks a connection half way.
+"""Runs each step as one transaction in its own task, so that cancelling a call does not leave a broken connection.
 
-Measured with SQLAlchemy 2.1.9: cancelled again and again, as anyio does until a scope is left, it gives up closing a
-connection gracefully and leaves tasks behind; and an aiosqlite 0.22 connection closed with a statement under way keeps
-its lock until the garbage collector comes. So a step is cancelled at most once, and on SQLite not at all.
+Measured with SQLAlchemy 2.1.9: if it is cancelled again and again, as anyio does until a scope is left, it gives up
+closing a connection gracefully and leaves tasks behind. An aiosqlite 0.22 connection that is closed during a statement
+keeps its lock until garbage collection. So a step is cancelled at most once, and on SQLite not at all.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Transactions:
     """Runs steps on an engine, each within `timeout_seconds`.
 
-    On SQLite waiting for a lock happens in a thread, which nobody can call back: there the engine's own `timeout` and
-    `pool_timeout` are the bounds.
+    On SQLite a thread waits for the lock, and nothing can interrupt it. There the engine's own `timeout` and
+    `pool_timeout` are the limits.
     """
 
     def __init__(self, engines: Engines, *, breakable: bool, timeout_seconds: float) -> None:
@@ -38,12 +38,12 @@ class Transactions:
         self._breakable = breakable
 
     async def run(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """What `step` returns, once it is committed; what it raises, once it is rolled back.
+        """Returns what `step` returns, after the commit; raises what it raises, after the rollback.
 
-        A caller that is cancelled meanwhile waits until the connection is in order, and is not told what happened.
+        A cancelled caller waits until the connection is in order, and does not learn what happened.
 
         Raises:
-            MessageStoreError: whatever the database or the driver raised.
+            MessageStoreError: the database or the driver raised an exception.
         """
         with mapped_errors(operation):
             return await _finished(
@@ -69,18 +69,18 @@ class Transactions:
 
 
 async def _finished(task: asyncio.Task[T], *, breakable: bool) -> T:
-    """The result of `task`, which has ended when this returns or raises."""
+    """The result of `task`. The task has always ended when this function returns or raises."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if breakable:
             task.cancel()
-        # The shield keeps anyio from cancelling in a circle; it has no hold on a plain `cancel`, which counts all
-        # the same, for the first one is raised again.
+        # The shield stops anyio's repeated cancellation. It does not stop a plain `cancel`; that one is not lost,
+        # because the first cancellation is raised again.
         with anyio.CancelScope(shield=True):
             while not task.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # retrieved: no caller is left to tell
+            task.exception()  # retrieve it: no caller is left that could handle it
         raise
