@@ -20,15 +20,15 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
     """Run, print the table, write `report.md` and `report.json`.
 
     Args:
-        arguments: as on the command line.
-        sizes: instead of those `--quick` chooses between.
+        arguments: the command line's arguments.
+        sizes: the sizes of the run, instead of the two that `--quick` chooses between.
 
     Returns:
-        0; 1 if a cell was invalid, or a mark was missed under `--assert-marks`; 2 if the run could not be done.
+        0; 1 if a cell was invalid, or a mark was missed under `--assert-marks`; 2 if the run was not possible.
     """
     options = _parser().parse_args(arguments)
     if options.into is not None:
-        replaced(options.into.read_text(), "")  # a page without markers is found out before the run, not after
+        replaced(options.into.read_text(), "")  # report a page without markers before the run, not after it
     sizes = sizes or (QUICK if options.quick else FULL)
     cells = cells_of(sizes)
     if options.only:

@@ -1,4 +1,4 @@
-"""The generator that every server serves, and the server without streamguard."""
+"""The generator that all servers serve, and the server without streamguard."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"
 
 
 def generator(form: Callable[[int, int], T]) -> Callable[[Request], AsyncIterator[T]]:
-    """The endpoint of every server; they differ only in the form each event is yielded in.
+    """The endpoint of all servers. They differ only in `form`, the form in which each event is yielded.
 
-    Query: `stream` (its number, which goes into each event), `events`, `gap` (seconds between two, 0 for as fast as
-    they come), `phase` (where in the gap), `hold` (1: stay silent after the last).
+    Query: `stream` (the stream's number, which each event contains), `events` (their count), `gap` (seconds between two
+    events, 0: no pause), `phase` (the offset within the gap), `hold` (1: stay silent after the last event).
     """
 
     async def chat(request: Request) -> AsyncIterator[T]:
@@ -35,8 +35,8 @@ def generator(form: Callable[[int, int], T]) -> Callable[[Request], AsyncIterato
         stream, events, gap = int(query["stream"]), int(query["events"]), float(query["gap"])
         yield form(stream, 1)
         if gap:
-            # A grid on the machine's clock: late events do not shift the later ones, and each stream's phase stays
-            # its own whatever the moment it was opened at.
+            # Events follow a grid on the machine's clock. A late event does not delay the next ones, and each stream
+            # keeps its phase, whenever it was opened.
             due = time.monotonic() // gap * gap + float(query["phase"])
         for seq in range(2, events + 1):
             if gap:
@@ -51,7 +51,7 @@ def generator(form: Callable[[int, int], T]) -> Callable[[Request], AsyncIterato
 
 
 def bare_app() -> Starlette:
-    """What one writes without streamguard."""
+    """The application as a host writes it without streamguard."""
 
     def route(protocol: Protocol, form: Callable[[int, int], bytes]) -> Route:
         chat = generator(form)

@@ -1,4 +1,4 @@
-"""The cases of a run, and the run itself: rounds of bare, memory, Redis, bare, …"""
+"""The cases (cells) of a run, and the run itself: rounds of bare, memory, Redis, bare, …"""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _IDLE_ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One case, run against each of its targets."""
+    """One case. It runs against each of its targets."""
 
     name: str
-    """Its key in the JSON report and for `--only`."""
+    """The cell's key in the JSON report and for `--only`."""
     title: str
     kind: Kind
     streams: int
     events: int
-    """Per stream."""
+    """Events per stream."""
     gap_seconds: float = 0.0
     repeats: int = 1
     protocol: Protocol = Protocol.PLAIN
     targets: tuple[Target, ...] = tuple(Target)
     elsewhere: bool = False
-    """Viewers and replays are asked for on a second worker, and that one is watched."""
+    """Whether viewers and replays are requested from a second worker. Then the second worker is measured."""
     count_commands: bool = False
-    """Once more on Redis, untimed, counting the commands sent."""
+    """Whether the cell runs once more on Redis, untimed, to count the commands sent."""
 
     @property
     def apart(self) -> bool:
-        """Whether the servers have a processor to themselves: where events come at a given rate, and what they cost is
-        the finding. Where they come as fast as they can, handing over between processors would be half of it."""
+        """Whether the servers get a processor of their own. They do if events come at a given rate and their cost is
+        measured. If events come as fast as possible, half of the cost would be handing over between processors."""
         return self.gap_seconds > 0
 
     @property
     def delivered(self) -> int:
-        """Events that reach clients when the cell is run once."""
+        """Events that reach clients in one run of the cell."""
         return self.events * (self.repeats if self.kind is Kind.ONE_BY_ONE else self.streams)
 
 
@@ -53,7 +53,7 @@ class TargetResult:
 
     rounds: list[Measured] = field(default_factory=list)
     commands: dict[str, int] | None = None
-    """Commands sent to Redis in the counting run, by name."""
+    """Commands sent to Redis in the counting run: the number of each, by name."""
     commands_per_event: float | None = None
 
     @property
@@ -159,14 +159,15 @@ def run_cells(
     redis_process: RedisProcess | None,
     say: Callable[[str], None],
 ) -> list[CellResult]:
-    """Run every cell `rounds` times on each target in turn, so that what else the machine does meets all alike.
+    """Run every cell `rounds` times. Each round runs all targets in turn, so that other load on the machine affects all
+    of them alike.
 
     Args:
-        redis_process: needed if `targets` has Redis.
-        say: told of progress.
+        redis_process: needed if `targets` contains Redis.
+        say: called with texts about the progress.
 
     Raises:
-        BenchmarkError: a process did not start or crashed. Wrong answers are in the results instead.
+        BenchmarkError: a process did not start, or it crashed. Wrong answers are in the results instead.
     """
     with ExitStack() as stack:
         servers = {target: stack.enter_context(ServerProcess(target, redis_process)) for target in targets}
@@ -194,7 +195,7 @@ def run_cells(
 
 def _run_round(cell: Cell, server: ServerProcess, second: ServerProcess | None) -> Measured:
     if cell.kind is Kind.IDLE:
-        # What earlier cells freed would be used again and hide what a stream takes.
+        # Start a fresh server: an old one reuses memory that earlier cells freed, which would hide a stream's own.
         with ServerProcess(server.target, server.redis) as fresh:
             return _run_once(cell, fresh, None)
     return _run_once(cell, server, second if cell.elsewhere and server.target is Target.REDIS else None)

@@ -1,4 +1,4 @@
-"""What processes used: CPU time, memory, and what Redis says of itself."""
+"""Reads CPU time and memory of processes, and the counters of Redis."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["RedisGauge", "RedisReading", "cpu_ns", "resident_bytes"]
 
 
 def cpu_ns(pid: int) -> int:
-    """User and system time of another process in nanoseconds, threads that ended included.
+    """User and system time of another process in nanoseconds, ended threads included.
 
-    Its CPU clock, numbered as in clock_getcpuclockid(3); /proc/<pid>/stat has the same in steps of 10 ms, which is
-    the length of a whole burst.
+    Reads the process's CPU clock, numbered as in clock_getcpuclockid(3). /proc/<pid>/stat has the same time in steps of
+    10 ms, which is the length of a whole burst.
     """
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds in RAM now."""
+    """The resident memory of a process, in bytes."""
     resident: int = psutil.Process(pid).memory_info().rss
     return resident
 
@@ -33,12 +33,12 @@ class RedisReading:
 
 
 class RedisGauge:
-    """Asks Redis on its own connection; without a port it reads nothing."""
+    """Reads Redis's counters on its own connection. Without a port it reads nothing."""
 
     def __init__(self, port: int | None) -> None:
         self._client = None if port is None else redis.Redis(host="127.0.0.1", port=port, socket_timeout=5.0)
         if self._client is not None:
-            self._client.ping()  # so that no connection is made within the measured time
+            self._client.ping()  # connect now, not within the measured time
 
     def read(self) -> RedisReading | None:
         if self._client is None:

@@ -1,4 +1,4 @@
-"""The same generator under streamguard."""
+"""The generator of `bare` under streamguard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def _owner(connection: HTTPConnection) -> str | None:
 
 
 def guarded_app(url: str) -> Starlette:
-    """The same under streamguard with its default settings, but for what would refuse the load itself."""
+    """The application under streamguard, with default settings except for limits that would refuse the load."""
 
     guard = StreamGuard(
         url,

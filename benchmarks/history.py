@@ -1,8 +1,8 @@
-"""What steps cost in a session with a long history, in milliseconds: none should grow with it.
+"""Measures steps in sessions with long histories, in milliseconds. No step should get slower with the history's length.
 
     python -m benchmarks.history [--lengths 100 1000 10000]
 
-The tests count operations; this measures them. Redis, SQLite and this process share the machine.
+The tests count operations; this program measures their time. Redis, SQLite and this process share the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPEATS: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A step, and what it takes in a session of each length."""
+    """A step, and its time in a session of each length."""
 
     step: str
     milliseconds: tuple[float, ...]

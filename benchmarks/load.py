@@ -24,18 +24,18 @@ LOAD: Final = TypeAdapter(Load)
 MEASURED: Final = TypeAdapter(Measured)
 
 _SETTLE_SECONDS: Final = 0.15
-"""After the last byte a guarded server still clears up; that belongs to what a stream costs."""
+"""Time after the last byte. A guarded server still cleans up then, which is part of a stream's cost."""
 _OPENING_SECONDS: Final = 0.005
-"""From the opening of one paced stream to that of the next: requests in one instant would queue behind each other."""
+"""Time between the openings of two paced streams: simultaneous requests would queue behind each other."""
 _LEAD_SECONDS: Final = 0.4
-"""From the last opening to the measured window, for the openings' own work to be done."""
+"""Time from the last opening to the measured window, so that the work of the openings is done by then."""
 _GOLDEN: Final = 0.6180339887
-"""Multiples of it modulo one are spread evenly, however many. Phases in a round number of milliseconds would make
-streams tick together, and servers that send at once would get batches for nothing."""
+"""Multiples of this number modulo one are spread evenly, for any count. With phases in round milliseconds, streams
+would tick together, and servers that send at once would get batches for free."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection for one response; keeps what comes and when."""
+    """One connection for one response. It keeps the bytes and their arrival times."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.first.done():
-            self.first.set_result(None)  # reading the transcript will say what is missing
+            self.first.set_result(None)  # reading the transcript will report what is missing
         self.ended.set_result(None)
 
     def ask(self, request: bytes) -> None:
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
 
 
 class _Run:
-    """One order being carried out."""
+    """One `Load` that is being carried out."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -79,13 +79,13 @@ class _Run:
         self.redis: tuple[RedisReading, RedisReading] | None = None
         self.answers: list[tuple[Expected, Transcript]] = []
         self.unmeasured: list[tuple[Expected, Transcript]] = []
-        """Checked like the others, but not part of the figures."""
+        """Connections that are checked like the others, but are not part of the figures."""
         self.server_bytes: float | None = None
 
     # -- connections ---------------------------------------------------------------------------------------------
 
     async def connect(self, count: int, port: int | None = None) -> list[Connection]:
-        """Connections that are accepted and idle: connecting is not part of what is measured."""
+        """Accepted, idle connections, because the time of connecting is not measured."""
         loop = asyncio.get_running_loop()
         made = [await loop.create_connection(Connection, "127.0.0.1", port or self.load.port) for _ in range(count)]
         await asyncio.sleep(_SETTLE_SECONDS)
@@ -104,7 +104,7 @@ class _Run:
         ).encode()
 
     def get(self, session_id: str, stream: int) -> bytes:
-        """A resume from the beginning of the session of the owner that made `stream`."""
+        """A resume, from the beginning, of the session whose owner made `stream`."""
         return (
             f"GET /{self.load.protocol}/{quote(session_id, safe='')}/stream HTTP/1.1\r\nHost: bench\r\n"
             f"X-User: user-{stream}\r\nConnection: close\r\n\r\n"
@@ -116,7 +116,7 @@ class _Run:
         return sum(cpu_ns(pid) for pid in self.load.pids) / 1000, self.gauge.read(), time.monotonic_ns()
 
     async def _measure(self, work: Coroutine[object, object, None], *, settle: float) -> None:
-        """Reads all gauges around `work`, and a settling time after it that does not count as duration."""
+        """Read all gauges before `work`, and again after it and `settle` seconds, which do not count as duration."""
         cpu, at_first, begin = self._sample()
         await work
         end = time.monotonic_ns()
@@ -155,7 +155,8 @@ class _Run:
             self._keep(stream, connection)
 
     async def paced(self) -> None:
-        """All streams by themselves, also for a bare server's `VIEWERS`, which has no other way to serve many."""
+        """Every connection has a stream of its own. `VIEWERS` on a bare server uses this too, because a bare server
+        cannot share a stream."""
         load = self.load
         connections = await self.connect(load.streams)
 
@@ -181,7 +182,7 @@ class _Run:
             await maker.first
             session_id = maker.transcript.session_id
             if session_id is None:
-                return  # the transcripts will say why
+                return  # the transcripts will report the reason
             for view in views:
                 view.ask(self.get(session_id, 0))
                 await asyncio.sleep(_OPENING_SECONDS)
@@ -191,7 +192,7 @@ class _Run:
             self._keep(0, connection)
 
     async def _paced_window(self, opening: Awaitable[None], connections: list[Connection]) -> None:
-        """Measure from when all streams are open to when the first of them is about to end."""
+        """Measure from the moment when all streams are open until the first of them is about to end."""
         begin = time.monotonic()
         await opening
         await asyncio.sleep(_LEAD_SECONDS)
@@ -213,7 +214,7 @@ class _Run:
             self._keep(0, maker, measured=False)
             session_id = maker.transcript.session_id
             if session_id is None:
-                return  # the transcript will say why
+                return  # the transcript will report the reason
             requests = [self.get(session_id, 0)] * load.repeats
         connections = await self.connect(len(requests), load.view_port)
 
@@ -227,7 +228,7 @@ class _Run:
             self._keep(0 if load.guarded else number, connection)
 
     async def idle(self) -> None:
-        """Memory only: some streams first, so that what is built once is there before the counting starts."""
+        """Measure only memory. Some streams run first, so that everything that is built once exists before counting."""
         load = self.load
         warm = max(10, load.streams // 10)
         held = await self.connect(warm + load.streams)
@@ -302,7 +303,7 @@ def _spread(nanoseconds: list[int]) -> Spread:
 
 
 async def run(load: Load) -> Measured:
-    """Carry out one order. What a server does wrong is in the result's `problems`; nothing of it raises."""
+    """Carry out one `Load`. A server's mistakes are in the result's `problems`; they raise nothing."""
     job = _Run(load)
     kinds = {
         Kind.TOGETHER: job.together,
@@ -312,7 +313,7 @@ async def run(load: Load) -> Measured:
         Kind.REPLAY: job.replay,
         Kind.IDLE: job.idle,
     }
-    gc.disable()  # a collection in here would be measured as latency out there
+    gc.disable()  # a collection in this process would be measured as the server's latency
     try:
         async with asyncio.timeout(load.timeout_seconds):
             await kinds[load.kind]()

@@ -1,4 +1,4 @@
-"""Where a run happened: figures from different machines cannot be compared, ratios hardly."""
+"""The machine of a run. Figures from different machines cannot be compared, and ratios only roughly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES: Final = ("streamguard", "starlette", "uvicorn", "uvloop", "httptools"
 
 
 def facts() -> Facts:
-    """What decides figures, as words for a table."""
+    """The properties that determine figures, as texts for a table."""
     memory = psutil.virtual_memory().total / 2**30
     return {
         "processor": f"{os.cpu_count()} × {_processor()}",
@@ -32,7 +32,7 @@ def facts() -> Facts:
 
 
 def steal_seconds() -> float:
-    """CPU time, since boot, that this virtual machine wanted and did not get."""
+    """CPU time since boot that this virtual machine asked for and did not get."""
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 

@@ -1,4 +1,4 @@
-"""Counting what is *sent* to Redis."""
+"""Counts the commands that clients *send* to Redis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARK: Final = b"streamguard-bench-end"
 class SentCommands:
     """Counts the commands that clients send while the block runs, by name.
 
-    INFO's counters include what scripts call; MONITOR names `lua` as the sender of those. It slows Redis down a
+    INFO's counters include the calls of scripts; MONITOR marks those with the sender `lua`. MONITOR slows Redis down a
     little, so nothing is timed while it runs.
     """
 
@@ -43,7 +43,7 @@ class SentCommands:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # MONITOR is in order: with the mark, everything before it is here.
+        # MONITOR reports in order: once the mark has come, everything before it has come too.
         with redis.Redis(host="127.0.0.1", port=self._port, socket_timeout=5.0) as client:
             client.echo(_MARK.decode())
         self._thread.join(60.0)

@@ -1,14 +1,14 @@
-"""What one owner's worst costs another: the first event of a new answer, while somebody else asks for all there is.
+"""Measures how much one owner's heavy load delays the first event of another owner's answers.
 
     python -m benchmarks.owners [--seconds 10] [--rounds 3]
 
-One uvicorn worker with the default settings, on a Redis; its garbage collector is frozen once it has its application,
-as the how-to on deploying advises. The *quiet* owner begins an answer ten times a second. The *loud* one, in a process
-of its own, has clients that download a long log, resume it from its start, delete sessions that never were, and repeat
-refused requests with new idempotency keys, each as fast as it is answered. Rounds without and with the loud one
-alternate. A short pause after each refusal stands for a client on a network. The server has a processor of its own,
-where there are several; the loud clients, which would be on other machines, take what the measuring client and Redis
-leave of the rest, so that only the server can be late.
+One uvicorn worker runs with the default settings on a Redis. It freezes its garbage collector once it has its
+application, as the how-to on deploying advises. The *quiet* owner begins an answer ten times a second. The *loud* owner
+has a process of its own. Its clients download a long log, resume it from its start, delete sessions that do not exist,
+and repeat refused requests with new idempotency keys, each as soon as its last request is answered. Rounds without and
+with the loud owner alternate. A short pause after each refusal stands for the network. If there are several processors,
+the server has one of its own. The loud clients, which would be on other machines, get what the measuring client and
+Redis leave of the others, so that only the server can be late.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from .processes import BenchmarkError, ChildProcess, RedisProcess, place
 __all__ = ["Figures", "main", "measure"]
 
 MOST_TIMES: Final = 2.0
-"""The mark: the p99 with the loud owner over the p99 without."""
+"""The mark: the most that the p99 with the loud owner may be, divided by the p99 without it."""
 EVENTS: Final = 20_000
-"""Of the long log: some two megabytes."""
+"""Events of the long log: about two megabytes."""
 CLIENTS: Final = 8
-"""Of each kind."""
+"""Clients of each kind."""
 EVERY_SECONDS: Final = 0.1
 PAUSE_SECONDS: Final = 0.02
 _START_SECONDS: Final = 20.0
@@ -113,13 +113,13 @@ class _Server(ChildProcess):
 class _Answer:
     status: int
     first_seconds: float
-    """Until the first event, or the end of the head where there is none."""
+    """Time until the first event, or until the end of the head if there is no event."""
     body_bytes: int
     headers: bytes
 
 
 async def _ask(port: int, method: str, path: str, user: str, key: str | None = None) -> _Answer:
-    """One request on a connection of its own, read to its end."""
+    """Send one request on its own connection and read the response to its end."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -143,7 +143,7 @@ async def _ask(port: int, method: str, path: str, user: str, key: str | None = N
 
 
 async def _loud(port: int, stream_id: str, seconds: float) -> Counter[str]:
-    """Everything at once, for so long; what was answered."""
+    """Run all loud clients at once for `seconds`. Returns the number of each kind of answer."""
     answers: Counter[str] = Counter()
     until = time.monotonic() + seconds
     numbers = itertools.count()
@@ -178,7 +178,7 @@ async def _loud(port: int, stream_id: str, seconds: float) -> Counter[str]:
 
 
 async def _quiet(port: int, seconds: float) -> list[float]:
-    """The times to the first event of answers begun one after the other."""
+    """Begin answers one after the other. Returns the time to the first event of each."""
     found: list[float] = []
     until = time.monotonic() + seconds
     for number in itertools.count():
@@ -198,7 +198,7 @@ async def _quiet(port: int, seconds: float) -> list[float]:
 
 @dataclass(slots=True)
 class Figures:
-    """What a run came to; times in seconds."""
+    """The result of a run; times in seconds."""
 
     alone: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
@@ -206,7 +206,7 @@ class Figures:
 
     @property
     def times(self) -> float:
-        """By how much the p99 grew."""
+        """The factor by which the p99 grew."""
         return _p99(self.beside) / _p99(self.alone)
 
     @property
@@ -219,10 +219,10 @@ def _p99(values: Sequence[float]) -> float:
 
 
 async def measure(*, seconds: float, rounds: int, events: int) -> Figures:
-    """Run both owners against a server and a Redis of their own. The long log has so many events."""
+    """Run both owners against a new server and a new Redis. The long log has `events` events."""
     figures = Figures()
     with RedisProcess() as redis_process, _Server(redis_process.url) as server:
-        place([server.pid], [redis_process.pid, os.getpid()], apart=True)  # children run where their parent does
+        place([server.pid], [redis_process.pid, os.getpid()], apart=True)  # children inherit their parent's processors
         began = await _ask(server.port, "POST", f"/chat?events={events}&session=long", "loud")
         (stream_id,) = [
             line.partition(b":")[2].strip().decode()
@@ -244,7 +244,7 @@ async def measure(*, seconds: float, rounds: int, events: int) -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and report. Returns 0 if the mark is reached."""
+    """Measure and report. Returns 0 if the mark is reached, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.owners", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each round (10)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds without and with the loud owner (3)")

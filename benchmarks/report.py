@@ -1,4 +1,4 @@
-"""From rounds to a table, marks and JSON."""
+"""Turns rounds into a table, marks and JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Value = Callable[[Measured], float | None]
 
 
 class Comparison(StrEnum):
-    """What a guarded figure is set against the bare one of the same round with."""
+    """How a guarded figure is compared with the bare one of the same round."""
 
     RATIO = "ratio"
     DIFFERENCE = "difference"
@@ -37,7 +37,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: medians over the rounds. A target without a valid figure is missing."""
+    """One line of the table: medians over the rounds. A target without a valid figure has no entry."""
 
     cell: str
     metric: str
@@ -45,7 +45,7 @@ class Row:
     digits: int
     figures: dict[Target, float]
     compared: dict[Target, float]
-    """Medians of the rounds' own ratios (or differences), not ratios of medians."""
+    """Medians of each round's ratios (or differences), not ratios of medians."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class Mark:
 
     name: str
     value: float | None
-    """None when the cell was not run, or was invalid; then the mark counts as missed."""
+    """None if the cell was not run or was invalid. Then the mark counts as missed."""
     bound: float
     at_least: bool
     asserted: bool
-    """Whether `--assert-marks` looks at it; the others are aims."""
+    """Whether `--assert-marks` requires this mark; the other marks are aims."""
 
     @property
     def passed(self) -> bool:
@@ -122,7 +122,7 @@ _SHORT: Final = (
 
 
 def rows_of(results: Sequence[CellResult]) -> list[Row]:
-    """The table's lines. A cell of one event per stream is told per stream."""
+    """The table's lines. A cell with one event per stream is reported per stream."""
     rows = []
     for result in results:
         cell = result.cell
@@ -154,7 +154,7 @@ def _row(result: CellResult, metric: Metric) -> Row:
 
 
 def _values(result: TargetResult, metric: Metric) -> list[float]:
-    """One value per round; none at all if a round was invalid, since the rest could not be trusted either."""
+    """One value per round. Empty if any round was invalid, because the other rounds could not be trusted either."""
     if result.problems:
         return []
     values = [metric.value(measured) for measured in result.rounds]
@@ -162,7 +162,7 @@ def _values(result: TargetResult, metric: Metric) -> list[float]:
 
 
 def marks_of(rows: Sequence[Row]) -> list[Mark]:
-    """The marks a release must reach, and behind them the aims."""
+    """The marks that a release must reach, followed by the aims."""
     redis = Target.REDIS
 
     def compared(cell: str, metric: Metric) -> float | None:
@@ -206,7 +206,7 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
 
 
 def as_markdown(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row], marks: Sequence[Mark]) -> str:
-    """The whole report as people read it."""
+    """The whole report as Markdown."""
     lines = ["| | bare | memory | Redis | memory against bare | Redis against bare |", "|---|--:|--:|--:|--:|--:|"]
     for result in results:
         lines.append(f"| **{result.cell.title}** | | | | | |")
@@ -240,7 +240,7 @@ def replaced(page: str, table: str) -> str:
     """`page` with the table of this run between its markers.
 
     Raises:
-        ValueError: the page does not hold both markers, once each and in order.
+        ValueError: the page does not hold each marker exactly once, and in order.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -250,7 +250,7 @@ def replaced(page: str, table: str) -> str:
 
 
 def as_json(facts: Facts, results: Sequence[CellResult], rows: Sequence[Row], marks: Sequence[Mark]) -> str:
-    """Everything, each round included, for tools."""
+    """The whole report, with each round, as JSON for tools."""
     report = {
         "format": 1,
         "machine": facts,

@@ -12,7 +12,7 @@ from .plan import Target
 
 
 def _app(target: Target, url: str) -> Starlette:
-    # Imported one or the other: a bare server must not carry streamguard's modules in its memory.
+    # Import only one of the two: a bare server must not have streamguard's modules in its memory.
     if target is Target.BARE:
         from .bare import bare_app  # noqa: PLC0415
 
@@ -26,7 +26,7 @@ def main() -> None:
     target, fd, url = Target(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     app = _app(target, url)
     config = uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", access_log=False, log_level="warning")
-    # The parent's socket: it listens already, so nobody has to guess a free port or wait for one.
+    # The parent passes a socket that already listens, so no process has to guess a free port or wait for one.
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=fd)])
 
 

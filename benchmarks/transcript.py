@@ -1,4 +1,4 @@
-"""One response as it came, and the proof that it holds every event once, in order, to a clean end."""
+"""The bytes of one response, and the check that it holds every event once, in order, up to a clean end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Expected:
     stream: int
     events: int
     guarded: bool
-    """Each event must carry a cursor: without one it was not logged, and the cell would measure degraded mode."""
+    """Whether each event must carry a cursor. An event without one was not logged, and the cell would measure degraded
+    mode."""
     protocol: Protocol
 
 
@@ -40,21 +41,21 @@ class Reading:
 
 @dataclass(slots=True)
 class Transcript:
-    """The raw bytes of one response, kept as they came: nothing is parsed while time is measured."""
+    """The raw bytes of one response. Nothing is parsed while time is measured."""
 
     asked: int = 0
-    """When the request was sent."""
+    """The time at which the request was sent."""
     chunks: list[bytes] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
 
     @property
     def session_id(self) -> str | None:
-        """What the server called the session, as far as its headers are here."""
+        """The session id in the response's headers; None while they have not arrived."""
         found = _SESSION.search(b"".join(self.chunks[:4]).partition(b"\r\n\r\n")[0] + b"\r\n")
         return found[1].decode() if found else None
 
     def read(self, expected: Expected) -> Reading | str:
-        """The events with their times, or one sentence that says what is wrong."""
+        """The events with their times, or a sentence that says what is wrong."""
         raw = b"".join(self.chunks)
         name = f"stream {expected.stream}"
         if not raw.startswith(b"HTTP/1.1 200 "):
@@ -89,9 +90,9 @@ class Transcript:
 
 
 def _unchunked(raw: bytes) -> tuple[bytes, list[tuple[int, int]]]:
-    """A response's body, and for each of its HTTP chunks where it ends in the body and in the whole response.
+    """A response's body, and for each HTTP chunk its end in the body and its end in the whole response.
 
-    A server may cut its answer into chunks anywhere, in the middle of an event too.
+    A server may cut its response into chunks anywhere, even in the middle of an event.
     """
     parts: list[bytes] = []
     ends: list[tuple[int, int]] = []
@@ -108,7 +109,7 @@ def _unchunked(raw: bytes) -> tuple[bytes, list[tuple[int, int]]]:
 
 
 def percentiles(values: list[int], *ranks: float) -> list[float]:
-    """Nearest-rank percentiles; not interpolated, so each is a value that was seen. Empty input is refused."""
+    """Nearest-rank percentiles, without interpolation, so each one is a measured value. `values` must not be empty."""
     if not values:
         raise ValueError("no values to take percentiles of")
     ordered = sorted(values)

@@ -1,5 +1,5 @@
-"""A soak: mixed chats on two workers and a real Redis, faults all the while, and at the end a check of every promise.
+"""A soak: mixed chats on two workers and a real Redis, with faults all the time, and finally a check of every promise.
 
-Run it with `scripts/soak --seconds N --seed S`. `history` says what is recorded, `checker` what must hold of it.
-Everything listens on loopback addresses only, and every process is ended by its id.
+Run it with `scripts/soak --seconds N --seed S`. `history` defines what is recorded, `checker` what must hold for it.
+All processes listen on loopback addresses only, and each is ended by its id.
 """

@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Soak, check, and print a summary. Returns 0, or 1 when a promise was broken."""
+    """Soak, check, and print a summary. Returns 0, or 1 if a promise was broken."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak", description=sys.modules["benchmarks.soak"].__doc__
     )
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _told(history: History) -> int:
-    """Check a history, and print what there is to say of it."""
+    """Check a history and print the summary and each violation."""
     violations = check(history)
     print(summary(history, violations))
     for violation in violations:

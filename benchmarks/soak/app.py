@@ -1,7 +1,7 @@
 """The application that a soak's workers serve: `uvicorn benchmarks.soak.app:application`.
 
-Its model says what it is told to in the body. Messages are kept in a SQLite file, which fails and dawdles while there
-are files of the names `fail` and `slow` in `SOAK_FAULTS`. Quotas are counted in a Redis of their own.
+Its model says what the request's body tells it to say. Messages are in a SQLite file. Saving fails while there is a
+file `fail` in `SOAK_FAULTS`, and it is slow while there is a file `slow`. Quotas are counted in a Redis of their own.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ SETTINGS: Final = Settings(
     max_viewers_per_owner=10_000,
     max_resumes_per_minute=1_000_000,
 )
-"""What comes round comes round often, so that much happens in a minute."""
+"""Periodic work runs often, so that much happens in a minute."""
 
 _FAULTS: Final = Path(os.environ.get("SOAK_FAULTS", "/nonexistent"))
 _SLOW_SECONDS: Final = 2.0
 
 
 class Script(BaseModel):
-    """What a client posts."""
+    """The body of a client's request."""
 
     id: str
     nonce: str
@@ -80,7 +80,7 @@ class Script(BaseModel):
 
 
 class BreakableStore(SQLMessageStore):
-    """Fails, or takes its time, as the files say."""
+    """A message store that fails or is slow while the files say so."""
 
     async def append(self, key: SessionKey, message: Message) -> Appended:
         if (_FAULTS / "slow").exists():
@@ -91,7 +91,7 @@ class BreakableStore(SQLMessageStore):
 
 
 def ledger(url: str) -> RedisQuotaStore:
-    """The quota's ledger."""
+    """The quota's store."""
     client = RedisClient(url, command_seconds=1.0)
     return RedisQuotaStore(client, hold_seconds=HOLD_SECONDS, stale_seconds=HOLD_SECONDS / 2)
 

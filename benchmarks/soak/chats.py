@@ -1,4 +1,4 @@
-"""Plays a soak's chats against its workers, and keeps what every request was answered."""
+"""Plays a soak's chats against its workers, and records the answer to every request."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["Players"]
 
 PREFIX: Final = "/chats"
 PAUSE_SECONDS: Final = 0.3
-"""Before a viewer that was refused for now, or cut, comes again."""
+"""Wait before a viewer that was cut, or refused for the moment, connects again."""
 PATIENCE_SECONDS: Final = 45.0
-"""How long a viewer keeps coming back for one answer."""
+"""How long a viewer keeps reconnecting for one answer."""
 FINAL: Final = (200, 204, 400, 404, 409, 410, 422)
-"""Answers after which coming again is of no use. Others may pass."""
+"""Statuses after which another request is of no use. Other failures may pass."""
 BROKEN: Final = ("provider_error", "internal")
-"""What a question is told whose model crashes before its first word, each time."""
+"""The fault codes of an answer whose model crashes before its first word. A repeated request gets them again."""
 
 
 class Players:
-    """Everybody who chats.
+    """All simulated clients.
 
     Args:
-        ports: of the workers, dead or alive.
-        clock: seconds since the soak began.
+        ports: the workers' ports, whether the workers are alive or dead.
+        clock: returns the seconds since the soak began.
     """
 
     def __init__(self, ports: Sequence[int], clock: Clock) -> None:
@@ -41,11 +41,11 @@ class Players:
         self.attempts: list[Attempt] = []
         self.questions: list[Question] = []
         self.playing: set[str] = set()
-        """The chats under way."""
+        """The running chats."""
         self.chats = 0
 
     async def play(self, chat: Chat) -> None:
-        """All turns of a chat, to their ends."""
+        """Play all turns of a chat to their ends."""
         name = f"chat {chat.number}"
         self.playing.add(name)
         for number, turn in enumerate(chat.turns):
@@ -66,7 +66,7 @@ class Players:
             self._meddle(group, name, turn, question, ask)
 
     def _meddle(self, group: asyncio.TaskGroup, name: str, turn: Turn, question: Question, ask: Request) -> None:
-        """What others do about a turn."""
+        """Start what other clients do during a turn."""
         plain_reading = replace(turn.asker, drops=(), forgets=(), delay=0.0)
         elsewhere = self._other(ask.port)
         if turn.stop_after is not None:
@@ -120,7 +120,7 @@ class Players:
         self.attempts.append(await carry_out(request, self._clock))
 
     async def _read(self, request: Request, reading: Reading, question: Question) -> None:
-        """Read a stream to its end over as many connections as it takes, or until it is told that there is no more."""
+        """Read a stream to its end, or until a server says that there is no more, on as many connections as needed."""
         give_up_at = self._clock() + PATIENCE_SECONDS
         views, connection = 0, 0
         while self._clock() < give_up_at:
@@ -132,14 +132,16 @@ class Players:
                     return
                 await asyncio.sleep(PAUSE_SECONDS)
                 if attempt.action is Action.ASK and request.request_key is None:
-                    request = self._again(request, question)  # it may have been asked: who repeats it asks twice
+                    request = self._again(
+                        request, question
+                    )  # the first request may have arrived: repeating it would ask twice
                 request = replace(request, port=self._other(request.port))
                 continue
             connection += 1
             if attempt.status != 200:
                 if attempt.status not in (409, 410) or attempt.action is Action.ASK or views > 2:
                     return
-                cursor = None  # refused: what is there is read from the beginning
+                cursor = None  # refused: read from the beginning
             elif attempt.end is End.CLEAN or any(is_terminal(one, question.protocol) for one in attempt.seen):
                 return
             else:
@@ -161,7 +163,7 @@ class Players:
             )
 
     def _again(self, request: Request, question: Question) -> Request:
-        """What a viewer asks that comes back."""
+        """The request of a viewer that connects again."""
         if request.action is Action.RESUME:
             return request
         return replace(self._resume(request.viewer, question, 0), port=request.port)

@@ -1,7 +1,7 @@
-"""The checker: a history in, the promises it breaks out. Pure.
+"""The checker takes a history and returns the promises that it breaks. Pure.
 
-The promises are the design's I1 to I12, as `docs/explanation/promises.md` says them for users. A history knows what a
-failover lost, so the checker tells a loss that was reported from one that was papered over.
+The promises are the design's I1 to I12, which `docs/explanation/promises.md` explains to users. A history records what
+a failover lost, so the checker can tell a reported loss from a hidden one.
 """
 
 from __future__ import annotations

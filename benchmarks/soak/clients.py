@@ -1,4 +1,4 @@
-"""One request of a soak's client, and what it is answered, as an `Attempt`."""
+"""Sends one request of a soak's client, and records it and its answer as an `Attempt`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from .wire import PROTOCOLS, fault_in
 __all__ = ["SILENCE_SECONDS", "Clock", "Request", "carry_out"]
 
 SILENCE_SECONDS: Final = 20.0
-"""Keep-alives come every second, and no fault holds them up for longer than five."""
+"""Silence after which a stream counts as dead. Keep-alives come every second, and no fault delays them for more than
+five seconds."""
 
 Clock = Callable[[], float]
-"""Seconds since the soak began."""
+"""Returns the seconds since the soak began."""
 
 _ENDS: Final = {
     Ending.CLEAN: End.CLEAN,
@@ -33,7 +34,7 @@ _ENDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a viewer asks for."""
+    """A viewer's request."""
 
     viewer: str
     action: Action
@@ -45,15 +46,16 @@ class Request:
     cursor: str | None = None
     in_query: bool = False
     in_stream: bool = False
-    """Have failures told inside the stream."""
+    """Whether failures are to be reported inside the stream."""
     drop_after: int | None = None
-    """Break the connection after so many bytes of the body."""
+    """Break the connection after this many bytes of the body; None: never."""
     request_key: str | None = None
     nonce: str | None = None
 
 
 async def carry_out(request: Request, clock: Clock) -> Attempt:
-    """Send a request and read its answer to the end, or as far as the request says. Raises for nothing servers do."""
+    """Send a request and read the response to its end, or as far as the request says. A server's failures raise
+    nothing."""
     blank = Attempt(
         viewer=request.viewer,
         action=request.action,
@@ -88,7 +90,7 @@ async def carry_out(request: Request, clock: Clock) -> Attempt:
             except TimeoutError:
                 end = End.SILENT
     except (OSError, h11.ProtocolError):
-        pass  # refused, or broken off before the head
+        pass  # refused, or cut before the head
     except TimeoutError:
         end = End.SILENT
     if connection is None:
@@ -117,7 +119,7 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _told(attempt: Attempt, connection: SseConnection, request: Request) -> Attempt:
-    """The attempt with what its response says."""
+    """The attempt, completed from its response."""
     stream_id = connection.headers.get("x-stream-id")
     if "text/event-stream" not in connection.headers.get("content-type", ""):
         fault = _fault_of(bytes(connection.body))
@@ -134,7 +136,7 @@ def _told(attempt: Attempt, connection: SseConnection, request: Request) -> Atte
         fault = next(told, {})
         return replace(
             attempt,
-            status=int(fault.get("status", 0)),  # 0: broken off before it was told
+            status=int(fault.get("status", 0)),  # 0: cut before the fault was sent
             stream_id=stream_id,
             code=fault.get("code"),
             reason=fault.get("reason"),

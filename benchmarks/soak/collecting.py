@@ -1,4 +1,4 @@
-"""Reads what the stores of a soak hold: records and logs from Redis, messages from SQLite, the quota's ledger."""
+"""Reads the stores of a soak: records and logs from Redis, messages from SQLite, and the quota's ledgers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIELDS: Final = ("mi", "ow", "se", "pr", "s", "e", "x", "g", "gl", "u", "y", "q
 
 
 def logs_of(client: redis.Redis, keys: Iterable[bytes] | None = None) -> list[Log]:
-    """Every stream's record and log; or those of some records' keys."""
+    """Record and log of every stream, or of the streams whose records have the given keys."""
     found: list[Log] = []
     wanted = _meta_keys(client) if keys is None else list(keys)
     for start in range(0, len(wanted), _BATCH):
@@ -36,7 +36,7 @@ def logs_of(client: redis.Redis, keys: Iterable[bytes] | None = None) -> list[Lo
 
 
 def lacking(old: redis.Redis, new: redis.Redis) -> tuple[tuple[Log, ...], tuple[str, ...]]:
-    """The streams of which `new` lacks something that `old` has; and of those the ids that it does not know at all."""
+    """The streams of which `new` lacks something that `old` has, and the ids of those that `new` does not know."""
     keys = _meta_keys(old)
     differing: list[bytes] = []
     gone: list[str] = []
@@ -51,7 +51,7 @@ def lacking(old: redis.Redis, new: redis.Redis) -> tuple[tuple[Log, ...], tuple[
 
 
 def _digests(client: redis.Redis, keys: Sequence[bytes]) -> list[tuple[Any, ...]]:
-    """What tells a stream's states apart."""
+    """Values that differ between two states of a stream."""
     pipe = client.pipeline(transaction=False)
     for key in keys:
         pipe.hmget(key, "s", "e", "n", "y", "x")
@@ -103,7 +103,7 @@ def _log(key: bytes, record: dict[str, bytes | None], entries: list[tuple[bytes,
 
 
 def unsettled(client: redis.Redis, ledger: redis.Redis) -> list[str]:
-    """What is still to be done: streams that are not closed, what they owe, reservations that are held."""
+    """Unfinished work: streams that are not closed, outbox entries, and reservations that are held."""
     found: list[str] = []
     keys = _meta_keys(client)
     for start in range(0, len(keys), _BATCH):
@@ -120,12 +120,12 @@ def unsettled(client: redis.Redis, ledger: redis.Redis) -> list[str]:
 
 
 def _held(ledger: redis.Redis) -> list[bytes]:
-    """The ledgers' sorted sets of held reservations."""
+    """The keys of the ledgers' sorted sets of held reservations."""
     return [key for key in ledger.scan_iter("*", count=1_000, _type="zset") if key.endswith(b"}:o")]
 
 
 def saved_in(database: Path) -> list[Saved]:
-    """Every message."""
+    """All messages in the database."""
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10.0) as connection:
         rows = connection.execute(
             "SELECT owner, session_id, message_id, role, status, content FROM streamguard_messages"
@@ -152,7 +152,7 @@ def _streams_of(content: dict[str, Any]) -> tuple[str, ...]:
 
 
 def ledger_in(client: redis.Redis, limit: int, counter: str) -> tuple[list[Reserved], list[Standing]]:
-    """Every reservation, and how every owner stands under `limit`, whose counter's field in a ledger is `counter`."""
+    """Every reservation, and every owner's counters under `limit`. `counter` is that limit's field in a ledger."""
     reserved: list[Reserved] = []
     standings: list[Standing] = []
     for key in sorted(client.scan_iter("*}:l", count=1_000)):

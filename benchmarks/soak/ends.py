@@ -1,4 +1,4 @@
-"""The logs themselves: I1, I4 and I5, and that what was not asked for was not done. Pure."""
+"""Checks the logs: I1, I4 and I5, and that nothing was done that nobody asked for. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_ends"]
 
 
 def check_ends(facts: Facts) -> Iterator[Violation]:
-    """Everything that can be told from the logs."""
+    """All violations that the logs show."""
     for log in facts.history.logs:
         yield from _numbered(log)
         yield from _ended(log)
@@ -42,7 +42,7 @@ def _numbered(log: Log) -> Iterator[Violation]:
         yield _violation("I1", log, "the log has an entry whose id is none")
         return
     seqs = [place.seq for place in places if place is not None]
-    first = seqs[0] if log.lost and seqs else 1  # of a log that is lost, the tombstone alone may be left
+    first = seqs[0] if log.lost and seqs else 1  # of a lost log, only the tombstone may be left
     if seqs != list(range(first, first + len(seqs))):
         yield _violation("I1", log, f"the log is not numbered one by one from 1: {_strange(seqs)}")
 
@@ -88,9 +88,9 @@ def _stopped(log: Log, facts: Facts) -> Iterator[Violation]:
 
 
 def _unchanged(facts: Facts) -> Iterator[Violation]:
-    """An event never changes: where ids name the epoch, one id is one event in every version of a log.
+    """An event never changes: if ids name the epoch, one id is the same event in every version of a log.
 
-    The tombstone of a lost log may take the place of an event: no cursor of such a stream is served.
+    The tombstone of a lost log may replace an event, because no cursor of such a stream is served.
     """
     known: dict[tuple[str, Place], tuple[str, str]] = {}
     for log in facts.all_logs():
@@ -104,7 +104,7 @@ def _unchanged(facts: Facts) -> Iterator[Violation]:
 
 
 def _answered_once(facts: Facts) -> Iterator[Violation]:
-    """Requests with one key have one answer, unless the first never said a word, or was lost."""
+    """Requests with one key get one answer, unless the first answer never had a word, or was lost."""
     by_key: dict[tuple[str, str], dict[str, Attempt]] = defaultdict(dict)
     for attempt in facts.history.attempts:
         if attempt.request_key is not None and attempt.status == 200 and attempt.stream_id is not None:

@@ -1,4 +1,4 @@
-"""A history put in order for those who check it. Pure."""
+"""A history in an order that suits the checks. Pure."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from .wire import PROTOCOLS, Shown, fault_in, shown
 __all__ = ["Chain", "Facts", "Refusal", "Violation", "place_of"]
 
 REFUSALS: Final = frozenset({"resume_failed", "store_unavailable"})
-"""The codes of faults that say that a viewer cannot be given more."""
+"""Codes of faults that tell a viewer that it gets no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was broken."""
+    """A broken promise."""
 
     promise: str
     """`I1` to `I12`."""
     subject: str
-    """The stream, viewer, message or owner it is about."""
+    """The stream, viewer, message or owner in question."""
     what: str
     session: str | None = None
-    """Whose history to look at."""
+    """The session whose history shows the violation."""
 
 
 @dataclass(slots=True)
 class Chain:
-    """What one viewer saw of one stream, from its beginning, over as many connections as it took."""
+    """What one viewer saw of one stream from its beginning, on all of its connections."""
 
     viewer: str
     stream_id: str | None
     session: str
     protocol: str
     attempts: list[Attempt] = field(default_factory=list)
-    """Those that were answered with events."""
+    """The attempts that were answered with events."""
 
     @property
     def seen(self) -> Iterator[Seen]:
-        """Everything it saw, in order."""
+        """Everything that the viewer saw, in order."""
         return (one for attempt in self.attempts for one in self.of_stream(attempt))
 
     def of_stream(self, attempt: Attempt) -> tuple[Seen, ...]:
-        """What an attempt saw of the stream: without what it was told beside it when its connection broke.
+        """What an attempt saw of the stream itself, without the fault that it got when its connection was cut.
 
-        A viewer of another worker's stream whom the store cannot give the rest is told why, as a client that comes back
-        and is refused: with a fault, and whatever makes its protocol's clients notice that; then it is cut.
+        If the store cannot give the rest of another worker's stream to a viewer, the viewer gets the same as a client
+        that is refused when it reconnects: a fault, and what makes its protocol's clients notice it. Then it is cut.
         """
         for at, one in enumerate(attempt.seen):
             if attempt.end is End.CUT and one.id is None:
@@ -61,9 +61,9 @@ class Chain:
         return attempt.seen
 
     def went_on_from_memory(self, attempt: Attempt) -> bool:
-        """Whether an attempt was told the rest of the answer, or its end, out of its writer's memory: that it cannot be
-        resumed was told, or there were ids and then there were none."""
-        numbered = self.protocol == "opaque" and attempt.action is Action.ASK  # asked for with ids
+        """Whether an attempt got the rest of the answer, or its end, from the writer's memory. Then the viewer was told
+        that the stream cannot be resumed, or its events had ids at first and later none."""
+        numbered = self.protocol == "opaque" and attempt.action is Action.ASK  # such a request asks for ids
         for one in self.of_stream(attempt):
             if one.id is not None:
                 numbered = True
@@ -74,13 +74,13 @@ class Chain:
         return False
 
     def saw(self, cursor: str) -> Seen | None:
-        """The event it saw with that id."""
+        """The event that the viewer saw with that id."""
         return next((one for one in self.seen if one.id == cursor), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A resume that was answered without events, and the chain it would have gone on from."""
+    """A resume that was answered without events, and the chain that it would have continued."""
 
     attempt: Attempt
     chain: Chain | None
@@ -109,13 +109,13 @@ class Facts:
     # -- logs -----------------------------------------------------------------------------------------------------
 
     def versions(self, stream_id: str | None, since: float = 0.0) -> list[Log]:
-        """A stream's log as it is, and as it was before each failover after `since` that took something of it."""
+        """A stream's final log, and its log before each failover after `since` that lost a part of it."""
         found = [log for at, log in self._lost.get(stream_id or "", ()) if at > since]
         final = self.final.get(stream_id or "")
         return found if final is None else [final, *found]
 
     def touched(self, stream_id: str) -> bool:
-        """Whether a failover took something of a stream."""
+        """Whether a failover lost a part of a stream."""
         return stream_id in self._lost
 
     def all_logs(self) -> Iterator[Log]:
@@ -132,13 +132,13 @@ class Facts:
         return found
 
     def holds(self, log: Log, place: Place, seen: Seen | None) -> bool:
-        """Whether a log holds the event at a place, as it was seen (None: whatever it is)."""
+        """Whether a log holds, at a place, the event that was seen (None: any event)."""
         return any(one.place == place and (seen is None or one.is_seen_as(seen)) for one in self.shown(log))
 
     @cached_property
     def unlogged(self) -> frozenset[str]:
-        """The streams of which somebody saw that they went on from memory: what was saved and charged may be more than
-        their logs tell, if their writers died before they could say so there."""
+        """The streams that a viewer saw go on from memory. More than their logs hold may have been saved and charged,
+        if their writers died before they could record that in the logs."""
         return frozenset(
             chain.stream_id
             for chain in self.chains
@@ -148,7 +148,7 @@ class Facts:
     # -- questions --------------------------------------------------------------------------------------------------
 
     def answers(self, session: str) -> Iterable[Question]:
-        """Everything that was asked in a session."""
+        """All questions of a session."""
         return self._by_session[session]
 
     def question_of(self, text: str, session: str) -> Question | None:
@@ -157,7 +157,7 @@ class Facts:
 
     @cached_property
     def stops(self) -> dict[str, list[Attempt]]:
-        """By session, every request that may have stopped an answer."""
+        """Every request that may have stopped an answer, by session."""
         found: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in self.history.attempts:
             question = self.questions.get(attempt.nonce or "")
@@ -168,7 +168,7 @@ class Facts:
     # -- views ------------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Put every viewer's attempts together."""
+        """Combine every viewer's attempts into chains."""
         current: dict[str, Chain | None] = {}
         for attempt in self.history.attempts:
             if attempt.action not in (Action.ASK, Action.RESUME):
@@ -199,5 +199,5 @@ class Facts:
 
 
 def place_of(seen: Seen) -> Place | None:
-    """Where an event stands in its log, by its id."""
+    """An event's place in its log, from its id."""
     return None if seen.id is None else place_of_cursor(seen.id)

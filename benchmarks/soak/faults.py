@@ -1,4 +1,4 @@
-"""Breaks a soak's world, one fault after the other, drawn from the seed."""
+"""Injects faults into a soak, one after the other, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .world import World
 __all__ = ["KINDS", "Breaker"]
 
 Fault = Callable[["Breaker", Random], Awaitable[str]]
-"""Breaks something and mends it; says what it did."""
+"""Injects a fault and ends it. Returns a description of what it did."""
 
 QUIET_SECONDS: Final = (0.5, 3.0)
-"""Between two faults of one hand."""
+"""Shortest and longest pause between two faults of one sequence."""
 
 
 class Breaker:
-    """Injects faults until it is told to end: one hand for what is Redis's, one for everything else, so that two faults
-    may fall together, but never two of one process."""
+    """Injects faults in two sequences, one for Redis and one for everything else. So two faults may happen at once, but
+    never two of one process."""
 
     def __init__(self, world: World, seed: int, clock: Clock) -> None:
         self.world = world
@@ -31,10 +31,10 @@ class Breaker:
         self.injected: list[Injected] = []
         self.losses: list[Loss] = []
         self._worker_locks = [asyncio.Lock() for _ in world.workers]
-        """Who breaks a worker holds its lock."""
+        """A fault of a worker holds that worker's lock."""
 
     async def run(self, until: float) -> None:
-        """Inject faults until `until` on the clock; each is over on return."""
+        """Inject faults until the clock shows `until`. On return all faults are over."""
         async with asyncio.TaskGroup() as group:
             for hand, kinds in _HANDS.items():
                 group.create_task(self._one_hand(hand, kinds, until))

@@ -1,6 +1,6 @@
-"""What a soak records, as values: what clients asked and saw, and what the stores held at the end.
+"""Values that a soak records: what clients asked and saw, and what the stores held at the end.
 
-Pure. A history is written as JSON and read back, so that one can be looked at, or checked again, after its run.
+Pure. A history can be written as JSON and read back, so that it can be examined, or checked again, after its run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Action(StrEnum):
-    """What a client asked for."""
+    """What a client requested."""
 
     ASK = "ask"
     """POST a question."""
@@ -49,16 +49,16 @@ class End(StrEnum):
     CUT = "cut"
     """The server, or a fault, broke the connection."""
     DROPPED = "dropped"
-    """This client broke it, on purpose."""
+    """This client broke the connection on purpose."""
     SILENT = "silent"
-    """Nothing came for longer than any fault lasts, not even a keep-alive."""
+    """Nothing came for longer than any fault lasts, not even keep-alives."""
     NONE = "none"
     """There was no response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a client asked, and what the model has been told to say to it: `count` pieces that begin with `nonce`."""
+    """What a client asked, and what the model was told to answer: `count` pieces that begin with `nonce`."""
 
     nonce: str
     owner: str
@@ -71,19 +71,19 @@ class Question:
     asked_at: float
 
     def piece(self, number: int) -> str:
-        """What the model says as its piece `number`, from 0."""
+        """The model's piece `number`, from 0."""
         return f"{self.nonce}:{number} ".ljust(self.size, "x")
 
     @property
     def answer(self) -> str:
-        """All it says, unless it is stopped or crashes."""
+        """All that the model says, unless it is stopped or crashes."""
         said = self.count if self.crash_at is None else min(self.crash_at, self.count)
         return "".join(map(self.piece, range(said)))
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One event as a client saw it. `id` is what its own block set, else None."""
+    """One event as a client saw it. `id` is the id that the event's own block set, or None."""
 
     id: str | None
     event: str
@@ -92,30 +92,32 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request of one viewer, and all that it was answered."""
+    """One request of one viewer, and its whole answer."""
 
     viewer: str
-    """Who reads: attempts with one name go on from each other, by cursor. A view from the beginning is a new name."""
+    """Name of the viewer. Attempts with the same name continue each other by cursor; a view from the beginning has a
+    new name."""
     action: Action
     owner: str
     session: str
     begun: float
-    """Seconds since the soak began; so is the next."""
+    """Seconds since the soak began, like the next field."""
     ended: float
     status: int
-    """0 without a response. A failure told inside a 200 (`?errors=stream`) has the failure's own status."""
+    """0 without a response. A failure that a 200 reports in its stream (`?errors=stream`) has the failure's own status.
+    """
     end: End
     seen: tuple[Seen, ...] = ()
     cursor: str | None = None
-    """What it resumed with."""
+    """The cursor that the request resumed from."""
     stream_id: str | None = None
-    """As the response's headers have it."""
+    """The stream id in the response's headers."""
     code: str | None = None
-    """The fault's code, of a refusal."""
+    """The code of the fault, for a refusal."""
     reason: str | None = None
     """The fault's reason, or `X-Resume-Reason`."""
     nonce: str | None = None
-    """The question asked."""
+    """The nonce of the question that was asked."""
     request_key: str | None = None
 
 
@@ -141,30 +143,30 @@ class Log:
     """`o`pen, `s`ealed or `c`losed."""
     epoch: int
     lost: bool
-    """The record says that its log is not the whole stream."""
+    """Whether the record says that the log is not the whole stream."""
     outcome: str | None
     sealed_seq: int
-    """The last event before the closing parts."""
+    """The number of the last event before the closing parts."""
     usage: int | None
-    """Tokens consumed, where the record has them."""
+    """Consumed tokens, if the record has them."""
     persisted: str
     quota: str
     owes: bool
     dead: bool
-    """What it owed became a dead letter."""
+    """Whether the stream's outbox entry became a dead letter."""
     entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A failover to a replica that lagged: what the old server had confirmed and the new one does not have."""
+    """A failover to a lagging replica: what the old server had confirmed and the new one lacks."""
 
     at: float
-    """When the workers were let through to the new server."""
+    """The time at which the workers could reach the new server."""
     logs: tuple[Log, ...]
-    """The streams on the old server, of which the new one lacks something."""
+    """The streams of the old server of which the new one lacks something."""
     gone: tuple[str, ...]
-    """Of those, the ids of which the new one knows nothing."""
+    """The ids of those streams that the new server does not know at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,25 +214,25 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All of a soak."""
+    """Everything that a soak recorded."""
 
     seed: int
     seconds: float
     questions: tuple[Question, ...]
     attempts: tuple[Attempt, ...]
-    """Each viewer's in order."""
+    """All attempts; those of one viewer are in order."""
     logs: tuple[Log, ...]
-    """As they are after everything settled."""
+    """The logs after all work was finished."""
     losses: tuple[Loss, ...] = ()
-    """In order."""
+    """All failovers, in order."""
     saved: tuple[Saved, ...] = ()
     reserved: tuple[Reserved, ...] = ()
     standings: tuple[Standing, ...] = ()
     injected: tuple[Injected, ...] = ()
     reconciled: tuple[str, ...] = ()
-    """The streams that one more round of reconciling changed, after everything had settled."""
+    """The streams that a further round of reconciling changed after all work was finished."""
     unfinished: tuple[str, ...] = ()
-    """What did not come to its end in the time there was after the last fault."""
+    """Work that did not end in the time allowed after the last fault."""
 
 
 _HISTORY: Final = TypeAdapter(History)
@@ -245,6 +247,6 @@ def read_history(path: Path) -> History:
     """Read what `write_history` wrote.
 
     Raises:
-        pydantic.ValidationError: it is no such file.
+        pydantic.ValidationError: the file does not hold a history.
     """
     return _HISTORY.validate_json(path.read_bytes())

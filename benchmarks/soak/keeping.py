@@ -1,4 +1,4 @@
-"""The message store and the quota's ledger: I6, I7 and I8. Pure."""
+"""Checks the message store and the quota's ledgers: I6, I7 and I8. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_counted", "check_saved"]
 
 
 def check_saved(facts: Facts) -> Iterator[Violation]:
-    """I6 and I7: one message for each reply, equal to the fold of its log, and there if somebody was told so."""
+    """I6 and I7: each reply has one message, which equals the fold of its log and exists if a client was told so."""
     saved = {(one.owner, one.session, one.message_id): one for one in facts.history.saved}
     rows = Counter((one.owner, one.session, one.message_id) for one in facts.history.saved)
     for (_, session, message_id), count in rows.items():
@@ -41,7 +41,7 @@ def _is_the_fold(row: Saved, logs: list[Log], facts: Facts) -> Iterator[Violatio
             what = f"is {row.status}, and its stream {', '.join(map(str, outcomes))}"
             yield Violation("I6", f"message {row.message_id}", what, row.session)
         return
-    # Its writer may have known more than the log, where that was lost: then it is what the model said, once.
+    # If the log was lost, the writer may have known more than it holds. Then the message is what the model said, once.
     degraded = unlogged or len(whole) < len(logs) or not logs or any(facts.touched(log.stream_id) for log in logs)
     text = row.text if not row.text.startswith("data: ") else _unwrapped(row.text)
     if not degraded or facts.question_of(text, row.session) is None:
@@ -73,7 +73,7 @@ def _announced(facts: Facts, ids: set[str]) -> Iterator[Violation]:
 
 
 def _said_something(facts: Facts, stream_id: str | None) -> bool:
-    """Whether a stream has a message at all: one that said nothing is not saved."""
+    """Whether a stream said something. A stream without a word is not saved."""
     return any(text_of_log(log) for log in facts.versions(stream_id))
 
 
@@ -88,7 +88,7 @@ def _on_record(log: Log, ids: set[str]) -> Iterator[Violation]:
 
 
 def check_counted(facts: Facts) -> Iterator[Violation]:
-    """I8: no owner over its limit, and every reservation settled once."""
+    """I8: no owner is over its limit, and every reservation was settled once."""
     history = facts.history
     charged: Counter[str] = Counter()
     held: Counter[str] = Counter()

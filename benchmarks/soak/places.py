@@ -1,4 +1,4 @@
-"""Where an event stands, read out of ids: no other module of the soak knows what a cursor or a log's ids look like."""
+"""Reads an event's place from ids. No other module of the soak knows the form of a cursor or of a log's ids."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ class Place(NamedTuple):
     """A place in a stream's log."""
 
     epoch: int
-    """Of whoever wrote it; 0 where ids do not say."""
+    """The writer's epoch; 0 if the ids do not hold it."""
     seq: int
 
 
 def place_of_cursor(cursor: str) -> Place | None:
-    """The place a cursor names; None when it is none of ours."""
+    """The place that a cursor names; None if it is not one of our cursors."""
     match = _CURSOR.fullmatch(cursor)
     return None if match is None else Place(int(match[2] or 0), int(match[3]))
 
 
 def stream_of_cursor(cursor: str) -> str | None:
-    """The stream a cursor names; None when it is none of ours."""
+    """The stream that a cursor names; None if it is not one of our cursors."""
     match = _CURSOR.fullmatch(cursor)
     return None if match is None else match[1]
 
 
 def place_of_entry(entry_id: str) -> Place | None:
-    """The place of a log's entry; None when its id is none of ours."""
+    """The place of a log's entry; None if its id is not one of ours."""
     match = _ENTRY.fullmatch(entry_id)
     if match is None:
         return None

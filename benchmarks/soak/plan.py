@@ -1,4 +1,4 @@
-"""What each chat of a soak does, drawn from the seed alone, so that a run can be repeated as far as processes allow."""
+"""Plans the chats of a soak from the seed alone, so that a run can be repeated as far as processes allow."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ ENDPOINTS: Final = {
 """The application's endpoints and their protocols."""
 
 CHATS_PER_OWNER: Final = 12
-"""So few that some owners run into their quota."""
+"""Chats of one owner: enough for some owners to reach their quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a viewer reads: what it does after each connection, in turn; the last of it over and over."""
+    """How a viewer reads. Each entry is for one connection, in turn; the last entry is for all further connections."""
 
     delay: float
-    """Seconds after the question at which it comes."""
+    """Seconds from the question to the viewer's first connection."""
     drops: tuple[int | None, ...]
-    """After how many bytes it breaks each connection; None never."""
+    """Bytes after which the viewer breaks each connection; None: never."""
     forgets: tuple[bool, ...]
-    """Whether it comes back without its cursor."""
+    """Whether the viewer reconnects without its cursor."""
     in_query: bool
     in_stream: bool
 
     def drop(self, connection: int) -> int | None:
-        """Of a connection, from 0."""
+        """The entry of `drops` for a connection, from 0."""
         return self.drops[connection] if connection < len(self.drops) else None
 
     def forgetful(self, connection: int) -> bool:
-        """Before a connection, from 0."""
+        """The entry of `forgets` for a connection, from 0."""
         return connection < len(self.forgets) and self.forgets[connection]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and what goes on about it. Delays are in seconds after the question."""
+    """A question and what happens during its answer. Delays are in seconds after the question."""
 
     question: Question
     gap_ms: float
@@ -59,9 +59,9 @@ class Turn:
     watchers: tuple[Reading, ...]
     stop_after: float | None
     rival_after: float | None
-    """When the session is asked something else, or, by `join`, the same."""
+    """When another question is asked in the session; for `join`, the same question."""
     repeat_after: float | None
-    """When the request is repeated under its key."""
+    """When the request is repeated with the same idempotency key."""
     pry_after: float | None
 
 

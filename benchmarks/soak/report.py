@@ -1,4 +1,4 @@
-"""What a soak prints: a summary, and the history behind each violation."""
+"""Texts that a soak prints: a summary, and the history of each violation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AROUND_SECONDS = 5.0
 
 
 def summary(history: History, violations: Sequence[Violation]) -> str:
-    """What was done and found, in a few lines."""
+    """What the soak did and found, in a few lines."""
     chats = len({question.session for question in history.questions})
     compared = sum(len(attempt.seen) for attempt in history.attempts)
     injected = Counter(fault.kind for fault in history.injected)
@@ -36,7 +36,7 @@ def summary(history: History, violations: Sequence[Violation]) -> str:
 
 
 def evidence(history: History, violation: Violation) -> str:
-    """A violation with everything its session was asked and answered, and the faults meanwhile."""
+    """A violation, all requests and answers of its session, and the faults during that time."""
     lines = [f"\n{violation.promise}: {violation.subject}: {violation.what}"]
     attempts = [attempt for attempt in history.attempts if attempt.session == violation.session is not None]
     for log in history.logs:

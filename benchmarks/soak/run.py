@@ -1,4 +1,4 @@
-"""One soak: plays chats while faults are injected, lets everything settle, and collects what is left."""
+"""Runs one soak: plays chats while faults are injected, waits until all work is finished, and collects the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .world import World
 __all__ = ["Soaked", "soak"]
 
 SETTLE_SECONDS: Final = 90.0
-"""How long everything may take to settle after the last fault: expired reservations are looked at every ten seconds."""
+"""How long all work may take to finish after the last fault. Expired reservations are looked for every ten seconds."""
 PLAY_SECONDS: Final = 90.0
 """How long chats may go on after the last fault."""
 PAUSE_SECONDS: Final = 0.5
@@ -28,19 +28,19 @@ PAUSE_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """What a soak left."""
+    """The result of a soak."""
 
     history: History
     worker_logs: dict[str, str]
 
 
 async def soak(*, seconds: float, seed: int, at_once: int, say: Callable[[str], None]) -> Soaked:
-    """Soak for `seconds`, with `at_once` chats at a time; what comes after that is bounded.
+    """Soak for `seconds`, with `at_once` chats at a time. The time that finishing takes after that is limited.
 
-    Cancelled, it ends what it started.
+    If it is cancelled, it ends the processes that it started.
 
     Raises:
-        AssertionError: a process did not start, or end; this is the soak's own failure.
+        AssertionError: a process did not start or did not end. This is the soak's own failure.
     """
     world = await asyncio.to_thread(World().__enter__)
     try:
@@ -104,7 +104,7 @@ def _clock() -> Clock:
 
 
 async def _settled(world: World) -> list[str]:
-    """Wait until nothing is left to be done. Returns what was left when time was up."""
+    """Wait until all work is finished. Returns the work that was left when the time was up."""
     give_up_at = time.monotonic() + SETTLE_SECONDS
     while left := await asyncio.to_thread(unsettled, world.master.client(), world.ledger.client()):
         if time.monotonic() >= give_up_at:

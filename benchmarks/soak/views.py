@@ -1,4 +1,4 @@
-"""What clients saw, held against the logs: I1, I2, I3, I9 and I12, and that a clean end is an end. Pure."""
+"""Compares what clients saw with the logs: I1, I2, I3, I9 and I12, and that a clean end is a real end. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSING: tuple[int, ...] = (0, 429, 500, 502, 503, 504)
 
 
 def check_views(facts: Facts) -> Iterator[Violation]:
-    """Everything that can be told from what clients saw."""
+    """All violations that show in what clients saw."""
     for chain in facts.chains:
         yield from _same_stream(chain)
         yield from _is_of_a_log(chain, facts)
@@ -39,15 +39,15 @@ def _same_stream(chain: Chain) -> Iterator[Violation]:
 
 
 def _is_of_a_log(chain: Chain, facts: Facts) -> Iterator[Violation]:
-    """Every event with an id is in the log: what was seen is a beginning of one of its versions."""
+    """Every event with an id is in the log: what a client saw is a prefix of one version of the log."""
     numbered: list[Seen] = []
     bare = 0
     versions = facts.versions(chain.stream_id)
     closing = [one for log in versions for one in facts.shown(log)[log.sealed_seq :]]
     for one in chain.seen:
         if one.id is None:
-            # Notices may be told beside the log. A writer whose store is away at the end tells closing parts without
-            # ids, and a viewer that comes back is told them again.
+            # Notices may be sent outside the log. A writer whose store is away at the end sends closing parts without
+            # ids, and a viewer that reconnects gets them again.
             bare += fault_in(one, chain.protocol) is None and not any(part.is_seen_as(one) for part in closing)
         elif bare:
             yield Violation("I3", chain.viewer, f"{one.id} came after {bare} events without ids", chain.session)
@@ -70,7 +70,7 @@ def _is_of_a_log(chain: Chain, facts: Facts) -> Iterator[Violation]:
 
 
 def _compared(numbered: list[Seen], facts: Facts, log: Log) -> tuple[int, str | None]:
-    """How far what was seen is a beginning of a log, and what is wrong after that."""
+    """How many of the seen events are a prefix of a log, and what is wrong after them."""
     expected = facts.shown(log)
     for at, seen in enumerate(numbered):
         if at >= len(expected):
@@ -87,8 +87,8 @@ def _compared(numbered: list[Seen], facts: Facts, log: Log) -> tuple[int, str | 
 
 
 def _says_what_was_said(chain: Chain, facts: Facts) -> Iterator[Violation]:
-    """Whatever the logs hold, the text is a beginning of what the model was told to say, and all of it if it is said to
-    be complete."""
+    """Whatever the logs hold, the text is a prefix of what the model was told to say, and all of it if the stream says
+    that it is complete."""
     seen = list(chain.seen)
     text = text_seen(seen, chain.protocol)
     question = facts.question_of(text, chain.session)
@@ -175,7 +175,7 @@ def _without_cursor(attempt: Attempt, facts: Facts) -> Iterator[Violation]:
 
 
 def _half(log: Log) -> bool:
-    """Whether what there is of an answer is in its log alone, and is not all of it."""
+    """Whether an answer is incomplete and its log holds all that there is of it."""
     return log.outcome == "interrupted" and not log.lost and log.sealed_seq > 0 and log.persisted in ("pending", "no")
 
 

@@ -1,4 +1,4 @@
-"""What a client is to see of a log's entries, protocol by protocol: written down once more, apart from the package."""
+"""What a client must see of a log's entries, for each protocol. It is written independently of the package."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Shown:
     event: str
     data: str
     fault: bool = False
-    """`data` is the fault inside what is seen."""
+    """Whether `data` is the fault inside the event that the client sees."""
 
     def is_seen_as(self, seen: Seen) -> bool:
-        """Whether this is what the client saw, its id aside."""
+        """Whether this is what the client saw, apart from the id."""
         if not self.fault or self.event != "message":
             return (self.event, self.data) == (seen.event, seen.data)
         part = _json(seen.data)
@@ -40,7 +40,7 @@ class Shown:
 
 
 def shown(log: Log) -> list[Shown]:
-    """What a viewer of the whole log sees, in order."""
+    """Everything that a viewer of the whole log sees, in order."""
     return [one for entry in log.entries for one in _shown(entry, log.protocol)]
 
 
@@ -61,7 +61,7 @@ def _shown(entry: Entry, protocol: str) -> Iterable[Shown]:
 
 
 def is_terminal(seen: Seen, protocol: str) -> bool:
-    """Whether nothing may follow this."""
+    """Whether no event may follow this one."""
     if protocol == "plain":
         return seen.event == END_EVENT
     if protocol == "opaque":
@@ -70,14 +70,14 @@ def is_terminal(seen: Seen, protocol: str) -> bool:
 
 
 def text_of_log(log: Log) -> str:
-    """What the model said, as far as the log has it before the closing parts."""
+    """The part of the model's text that the log holds before the closing parts."""
     entries = log.entries[: log.sealed_seq] if log.state != "o" else log.entries
     said = (entry.data for entry in entries if entry.kind == "d")
     return "".join(_said(data, log.protocol) for data in said)
 
 
 def text_seen(seen: Sequence[Seen], protocol: str) -> str:
-    """What the model said, as far as a client saw it."""
+    """The part of the model's text that a client saw."""
     if protocol == "opaque":
         return "".join(_json(one.data).get("delta", "") for one in seen if one.data.startswith('{"delta"'))
     return "".join(_said(one.data, protocol) for one in seen if one.event == "message" and one.data != DONE)
@@ -95,7 +95,7 @@ def _said(data: str, protocol: str) -> str:
 
 
 def fault_in(seen: Seen, protocol: str) -> dict[str, Any] | None:
-    """The fault that an event tells; None for any other event."""
+    """The fault that an event reports; None for any other event."""
     if protocol == "plain":
         return _json(seen.data) if seen.event in FAULT_EVENTS else None
     part = _json(seen.data)

@@ -1,6 +1,6 @@
-"""The processes of a soak: two workers, the Redis they keep streams in, its replica, and the quota's ledger.
+"""The processes of a soak: two workers, the Redis of their streams, its replica, and the Redis of the quota.
 
-Workers reach Redis through a proxy, and the replica its master through another, so that both can be held up.
+Workers reach Redis through one proxy, and the replica reaches its master through another, so that both can be delayed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ __all__ = ["WORKERS", "World"]
 WORKERS: Final = 2
 SYNC_SECONDS: Final = 30.0
 _OPTIONS: Final = {
-    # Written to the file before any answer: a kill loses nothing. With `everysec` a slow disk may lose two seconds.
+    # Redis writes to the file before it answers, so a kill loses nothing. With `everysec`, a slow disk may lose two
+    # seconds.
     "appendfsync": "no",
     "repl-diskless-sync": "yes",
     "repl-diskless-sync-delay": "0",
@@ -43,7 +44,7 @@ _OPTIONS: Final = {
 
 
 class World:
-    """Everything that runs. Its methods block; call them from a thread."""
+    """All processes of a soak. The methods block, so call them from a thread."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="streamguard-soak-"))
@@ -87,7 +88,7 @@ class World:
             worker.start()
 
     def close(self) -> None:
-        """End every process, and forget what they kept."""
+        """End every process and delete their data."""
         for worker in self.workers:
             worker.close()
         self._stack.close()
@@ -101,7 +102,7 @@ class World:
         return server
 
     def _follow(self) -> RedisServer:
-        """A new replica of the master, in step with it."""
+        """A new replica that has caught up with the master."""
         server = self._redis()
         server.config |= {"replicaof": f"127.0.0.1 {self.lag.port}"}
         server.start()
@@ -118,21 +119,21 @@ class World:
     # -- faults of Redis ------------------------------------------------------------------------------------------
 
     def fail_over(self, lag_seconds: float, clock: Callable[[], float], *, killing: Worker | None = None) -> Loss:
-        """Let the replica fall behind for `lag_seconds`, kill the master, and let the workers on to the replica.
+        """Let the replica fall behind for `lag_seconds`, kill the master, and connect the workers to the replica.
 
-        With `killing`, a worker dies with the master, and with it whoever could put back what the replica lacks.
+        With `killing`, that worker dies together with the master, so it cannot write again what the replica lacks.
         """
         old, new = self.master, self.replica
         self._in_step(new)
         self.lag.hang()
         time.sleep(lag_seconds)
-        self.proxy.hang()  # what the master confirmed until now, clients may have seen
+        self.proxy.hang()  # clients may have seen everything that the master has confirmed
         logs, gone = lacking(old.client(), new.client())
         old.kill()
         if killing is not None and killing.alive:
             killing.kill()
         new.client().replicaof("NO", "ONE")
-        del new.config["replicaof"]  # it starts as a master from now on
+        del new.config["replicaof"]  # from now on it starts as a master
         self.master = new
         self.proxy.retarget(new.port)
         at = clock()
@@ -145,7 +146,7 @@ class World:
         return Loss(at, logs, gone)
 
     def restart_redis(self) -> None:
-        """Kill the master and start it again with its append-only file: what it confirmed is there."""
+        """Kill the master and start it again with its append-only file, which holds everything that it confirmed."""
         self.master.restart()
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -168,10 +169,10 @@ class World:
                 worker.start()
 
     def reconcile(self) -> None:
-        """End the workers, and have what they left reconciled once more.
+        """End the workers, and reconcile what they left once more.
 
         Raises:
-            AssertionError: that failed.
+            AssertionError: reconciling failed.
         """
         for worker in self.workers:
             worker.kill()
@@ -179,11 +180,11 @@ class World:
         done = subprocess.run(
             command, cwd=ROOT, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=120, check=False
         )
-        if done.returncode not in (0, 1):  # 1: something was left to an operator
+        if done.returncode not in (0, 1):  # 1: some work is left for an operator
             raise AssertionError(f"reconciling failed:\n{done.stdout}{done.stderr}")
 
     def logs(self) -> dict[str, str]:
-        """What each worker wrote, by name."""
+        """The output of each worker, by name."""
         return {
             f"worker-{number}.log": worker.log_path.read_text(errors="replace")
             for number, worker in enumerate(self.workers)
@@ -203,7 +204,7 @@ def _create_tables(url: str) -> None:
 
 
 def _patiently(predicate: Callable[[], bool]) -> Callable[[], bool]:
-    """Taking no answer for no."""
+    """`predicate`, but False while Redis does not answer."""
 
     def asked() -> bool:
         try:
