@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from streamguard import cli
+from streamguard import Settings, cli
 from streamguard.cli.app import app
 from streamguard.cli.exits import ExitCode, failure_of
+from streamguard.cli.options import place_of
 from streamguard.errors import (
     ConfigurationError,
     QuotaInvalidError,
@@ -21,8 +24,10 @@ from streamguard.errors import (
     StoreUnavailableError,
     StreamGuardError,
 )
+from streamguard.stores import StreamLog, schemes
 
 from ..harness.redis import RedisServer, free_port
+from ..stores.archive import Archive
 from .running import ROOT, administer, ran
 
 STREAM = "0" * 24
@@ -180,3 +185,17 @@ def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPa
 def test_errors_become_statuses(error: StreamGuardError, code: ExitCode, name: str) -> None:
     failure = failure_of(error)
     assert (failure.code, failure.name, failure.message) == (code, name, "x")
+
+
+def shelf_store(url: str, settings: Settings, /) -> StreamLog:
+    """What makes the store of `shelf://`."""
+    return Archive(Path(url.removeprefix("shelf://")))
+
+
+def test_a_store_of_ours_need_not_be_a_redis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(schemes._OWN, "shelf", EntryPoint("shelf", f"{__name__}:shelf_store", schemes.GROUP))
+    place = place_of(f"shelf://{tmp_path}", "ns", 1.0)
+    assert (place.is_redis, place.name) == (False, "shelf://")
+    listed = CliRunner().invoke(app, ["ps", f"shelf://{tmp_path}"])
+    assert listed.exit_code == ExitCode.USAGE
+    assert "shelf:// cannot list streams: Archive has no Inspection" in listed.output

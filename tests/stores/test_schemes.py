@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,7 +19,7 @@ from streamguard.quota import Quota
 from streamguard.stores import StreamStore, make_store
 from streamguard.stores.memory import MemoryStore
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.schemes import GROUP, own_schemes
+from streamguard.stores.schemes import GROUP, factory_of, own_schemes, redis_schemes
 from tests.harness.packages import ARCHIVE, install
 from tests.web.serving import user_of
 
@@ -46,13 +47,15 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
 
 def test_our_own_stores_are_declared_like_those_of_others() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
-    assert tuple(declared) == own_schemes()
+    assert tuple(declared) == own_schemes(), "pyproject.toml and schemes.py name the same ones, in one order"
     urls = {"memory": "memory://", "redis": "redis://h", "rediss": "rediss://h", "unix": "unix:///h"}
-    kinds = {scheme: type(make_store(url, SETTINGS)) for scheme, url in urls.items()}
+    assert urls.keys() == declared.keys(), "give a URL of the new scheme here, and say below what it makes"
+    kinds = {scheme: type(factory_of(url)(url, SETTINGS)) for scheme, url in urls.items()}
     assert kinds == {"memory": MemoryStore, "redis": RedisStore, "rediss": RedisStore, "unix": RedisStore}
+    assert redis_schemes() == tuple(scheme for scheme, kind in kinds.items() if kind is RedisStore)
     for scheme, factory in declared.items():
         module, _, name = factory.partition(":")
-        assert getattr(sys.modules[module], name)(urls[scheme], SETTINGS).shared is (scheme != "memory")
+        assert getattr(import_module(module), name)(urls[scheme], SETTINGS).shared is (scheme != "memory")
 
 
 @pytest.mark.processes
@@ -128,11 +131,13 @@ def test_a_factory_is_given_the_url_and_the_settings(installed: Installed) -> No
 
 
 def test_a_scheme_that_nobody_has_lists_those_that_are_known(installed: Installed) -> None:
-    known = "memory://, redis://, rediss:// or unix://"
+    first = [f"{scheme}://" for scheme in own_schemes()]
+    last = first.pop()
+    known = f"{', '.join(first)} or {last}"
     with pytest.raises(ConfigurationError, match=f"^a store's URL begins with {known}$"):
         StreamGuard("archive://ann:hunter2@h", authenticate=user_of)
     installed("other-stores", {"archive": "other_stores:one", "vault": "other_stores:two"})
-    with pytest.raises(ConfigurationError, match=r"unix://, archive:// or vault://$") as error:
+    with pytest.raises(ConfigurationError, match=rf"{last}, archive:// or vault://$") as error:
         StreamGuard("chest://ann:hunter2@h", authenticate=user_of)
     assert "hunter2" not in str(error.value)
 

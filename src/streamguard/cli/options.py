@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, StreamGuardError
 from ..settings import Settings
 from ..stores import StreamLog
 from ..stores.redis.server_facts import RedisInspector
-from ..stores.schemes import factory_of, has_credentials, other_schemes, own_schemes, scheme_of
+from ..stores.schemes import factory_of, has_credentials, other_schemes, redis_schemes, scheme_of
 from .exits import CommandError, ExitCode, failure_of
 from .output import Output
 
@@ -75,7 +75,7 @@ class Place:
     @property
     def is_redis(self) -> bool:
         """Whether it is a Redis of our own, whose server can be examined."""
-        return self.scheme in own_schemes()
+        return self.scheme in redis_schemes()
 
     @property
     def settings(self) -> Settings:
@@ -84,7 +84,7 @@ class Place:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[StreamLog]:
-        """The store. A Redis is connected when it is first used; a store of another package is started."""
+        """The store. A Redis is connected when it is first used; any other store is started."""
         store = factory_of(self.url)(self.url, self.settings)
         try:
             if not self.is_redis:
@@ -142,7 +142,7 @@ def place_of(url: str, namespace: str, timeout: float) -> Place:
     if _NAMESPACE.fullmatch(namespace) is None:
         raise CommandError(ExitCode.USAGE, "usage", "a namespace has 1 to 32 letters, digits, _ and -")
     scheme = scheme_of(url)
-    if scheme is None or scheme in own_schemes():
+    if scheme is None or scheme in redis_schemes():
         return Place(url, namespace, timeout, _redis_address(url), scheme or "redis")
     return Place(url, namespace, timeout, _foreign_name(url, scheme, namespace), scheme)
 

@@ -21,6 +21,7 @@ __all__ = [
     "make_store",
     "other_schemes",
     "own_schemes",
+    "redis_schemes",
     "scheme_of",
 ]
 
@@ -57,6 +58,11 @@ class StoreFactory(Protocol):
 def own_schemes() -> tuple[str, ...]:
     """The schemes of the stores in this package."""
     return tuple(_OWN)
+
+
+def redis_schemes() -> tuple[str, ...]:
+    """The schemes of a Redis."""
+    return tuple(scheme for scheme, entry in _OWN.items() if entry.value == _REDIS)
 
 
 def other_schemes() -> tuple[str, ...]:
