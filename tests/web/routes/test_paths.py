@@ -68,7 +68,9 @@ def test_without_a_raw_path_the_decoded_one_is_used() -> None:
 
 
 def test_every_route_has_its_path_and_methods() -> None:
-    assert {route.name: (route.path, route.methods) for route in RouteName} == ROUTES
+    assert {route.name: (route.path, route.methods) for route in RouteName} == ROUTES, (
+        "clients rely on each: write a new one into ROUTES, and what its path means above"
+    )
 
 
 def test_decoding() -> None:

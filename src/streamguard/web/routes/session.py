@@ -58,8 +58,10 @@ class SessionRoutes:
                 return await self._raw(key, target, request, ids)
             case RouteName.MESSAGES:
                 return await self._saved_messages(key, request, ids)
-            case _:
+            case RouteName.SESSION:
                 return await (self._erase(key, ids) if changes else self._status(key, ids))
+            case other:
+                raise NotImplementedError(f"nothing answers {other}")
 
     async def _status(self, key: SessionKey, ids: ResponseIds) -> Response:
         runtime = self._context.runtime
