@@ -132,4 +132,4 @@ def test_stored_json_is_read_in_one_place() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "loads":
                 callers.add(name)
-    assert callers == set(ELSEWHERE)
+    assert callers == set(ELSEWHERE), "read stored JSON through streamguard.decoding"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -386,8 +390,27 @@ OF_A_STREAM: Final = frozenset(Signal) - {
 """What is always told of one stream, which it names."""
 
 
+def notes() -> dict[str, str]:
+    """The docstrings under the members of `Signal`."""
+    (definition,) = ast.parse(inspect.getsource(Signal)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for member, note in pairwise(definition.body):
+        if isinstance(member, ast.Assign) and isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant):
+            found[ast.unparse(member.targets[0])] = str(note.value.value)
+    return found
+
+
+NOTES: Final = notes()
+
+
 def test_every_signal_has_a_scenario() -> None:
-    assert set(SCENARIOS) == set(Signal)
+    assert set(SCENARIOS) == set(Signal), "give each signal a scenario that provokes it"
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_every_signal_says_when_it_is_told(signal: Signal) -> None:
+    assert signal.name in NOTES, "a docstring under the member says when, and names the fields"
 
 
 @pytest.mark.parametrize(
@@ -400,6 +423,8 @@ def test_every_signal_has_a_scenario() -> None:
 async def test_an_observer_is_told(signal: Signal) -> None:
     seen = await SCENARIOS[signal](signal)
     assert seen.name is signal
+    unsaid = seen.fields.keys() - set(re.findall(r"\w+", NOTES[signal.name]))
+    assert not unsaid, f"the docstring of {signal!r} names no field {unsaid}"
     if signal in OF_A_STREAM:
-        assert seen.ref is not None
+        assert seen.ref is not None, "name the stream, or take the signal out of OF_A_STREAM"
         assert seen.ref.key.owner == "ann"

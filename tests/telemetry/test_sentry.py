@@ -170,7 +170,7 @@ def test_what_is_worth_somebodys_attention(receiver: Receiver) -> None:
         "superseded",
         "shutting_down",
         "internal",
-    }
+    }, "a new code is captured, unless it is a client's own (`_CLIENTS_OWN`) or a warning: say here which"
 
 
 def test_occurrences_that_differ_from_the_rule(receiver: Receiver) -> None:
