@@ -14,8 +14,9 @@ PACKAGE: Final = ROOT / "src" / "streamguard"
 PAGES: Final = sorted((ROOT / "docs" / "contributing").glob("*.md"))
 ARCHITECTURE: Final = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
 _PATH: Final = re.compile(r"(?<![\w/<-])((?:[\w-]+/)+(?:[\w-]+\.\w+)?|\w+\.py)(?![\w>])")
-_INVENTED: Final = re.compile(r"lines|disk")
-"""Files that a recipe has its reader write."""
+_INVENTED: Final = re.compile(r"lines|disk|model_overloaded")
+"""What a recipe has its reader write."""
+_NAME: Final = re.compile(r"_?[A-Za-z]\w*(?:\.\w+)*")
 
 
 def folders(directory: Path) -> list[str]:
@@ -29,6 +30,22 @@ def test_each_path_is_there(page: Path) -> None:
     for path in {path for span in spans for path in _PATH.findall(span)}:
         if not _INVENTED.search(path):
             assert (ROOT / path).exists() or (PACKAGE / path).exists() or list(PACKAGE.rglob(path)), path
+
+
+@pytest.fixture(scope="module")
+def code() -> frozenset[str]:
+    """Every word of the package, its tests and its configuration."""
+    tests = (path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
+    places = [ROOT / "pyproject.toml", *PACKAGE.rglob("*.py"), *tests]
+    return frozenset(word for path in places for word in re.findall(r"\w+", path.read_text()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_name_is_in_the_code(page: Path, code: frozenset[str]) -> None:
+    spans = set(re.findall(r"`([^`\n]+)`", page.read_text()))
+    named = {span for span in spans if _NAME.fullmatch(span) and not (ROOT / span).exists()}
+    unknown = {span for span in named if not _INVENTED.search(span) and not code.issuperset(span.split("."))}
+    assert not unknown
 
 
 def test_each_room_is_on_the_map() -> None:
