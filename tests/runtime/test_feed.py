@@ -1,0 +1,160 @@
+"""The window between a writer and its viewers: what is in it, what leaves it, who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamguard.runtime.viewing.feed import EVENT_BYTES, Feed
+from streamguard.values import START, EventKind
+from streamguard.wire import protocol_named
+
+from ..harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.anyio
+
+
+def feed(limit_bytes: int = 1_000) -> Feed:
+    return Feed(protocol_named("plain"), "0" * 24, start=START, limit_bytes=limit_bytes)
+
+
+def test_chunks_are_coalesced_up_to_64_kib() -> None:
+    window = feed(1_000_000)
+    for data in [b"x" * 40_000, b"y" * 40_000, b"z" * 100_000, b"a", b"b"]:
+        window.push(EventKind.DATA, data)
+    window.show(5)
+    position, sizes = 0, []
+    while position < 5:
+        before = position
+        _, position = window.take(position, ids=True)
+        sizes.append(position - before)
+    assert sizes == [1, 1, 1, 2]
+
+
+def test_only_what_was_shown_leaves_the_window() -> None:
+    window = feed()
+    for _ in range(20):
+        window.push(EventKind.DATA, b"x" * 100)
+    assert window.base == 0
+    window.show(10)
+    assert (window.base, window.emitted) == (10, 20)
+    window.drop_hidden()
+    window.drop_hidden()
+    assert (window.emitted, window.held_bytes) == (10, 0)
+    window.push(EventKind.DATA, b"y")
+    window.show(11)
+    window.show(11)
+    window.clear()
+    assert (window.base, window.emitted, window.data) == (11, 11, [])
+
+
+def test_one_event_over_the_limit_always_fits() -> None:
+    """And what follows it may be as much as ever."""
+    window = feed(1_000)
+    for size in (100, 50_000, 300, 300):
+        seq = window.push(EventKind.DATA, b"x" * size)
+    window.show(seq)
+    assert window.base <= 1
+    for _ in range(40):
+        window.push(EventKind.DATA, b"y" * 300)
+        window.show(window.emitted)
+    assert window.base > 2, "until more follows than a backlog holds"
+    assert window.held_bytes <= 2 * 1_000 + 300 + EVENT_BYTES
+
+
+def test_many_small_events_count_with_what_they_cost() -> None:
+    """Bounded in bytes means bounded in what the process holds: an empty event is not free."""
+    window = feed(100_000)
+    for seq in range(1, 5_001):
+        window.push(EventKind.DATA, b"")
+        window.show(seq)
+    assert len(window.data) <= 2 * 100_000 // EVENT_BYTES
+
+
+def test_what_was_never_shown_is_forgotten_with_its_kind_and_size() -> None:
+    window = feed(100_000)
+    for kind, data in ((EventKind.DATA, b"ab"), (EventKind.NOTICE, b"{}"), (EventKind.DATA, b"cde")):
+        window.push(kind, data)
+    window.show(1)
+    assert window.data_bytes == 5
+    window.drop_hidden()
+    assert (window.emitted, window.data_bytes, window.held_bytes) == (1, 2, 2 + EVENT_BYTES)
+    window.push(EventKind.DATA, b"f")  # in the notice's place
+    window.show(2)
+    assert window.payloads(1, 2) == [(EventKind.DATA, b"ab"), (EventKind.DATA, b"f")]
+
+
+def test_kinds_leave_the_window_with_their_events() -> None:
+    window = feed(10_000)
+    for seq in range(1, 501):
+        window.push(EventKind.NOTICE if seq % 2 else EventKind.DATA, b"{}" * 20)
+        window.show(seq)
+    assert window.base > 0
+    assert set(window.kinds) == set(range(window.base + window.base % 2 + 1, 501, 2))
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_however_it_is_read_the_form_is_the_same(ids: bool) -> None:
+    """One by one at the tip, in chunks, by one viewer or several, before and after the log was lost."""
+    window = feed(100_000)
+    alone, chunks, expected = b"", b"", b""
+    position = 0
+    for seq in range(1, 41):
+        kind = EventKind.NOTICE if seq % 7 == 0 else EventKind.DATA
+        window.push(kind, b"{}" if kind is EventKind.NOTICE else b"%d" % seq)
+        if seq == 25:
+            window.lose_ids()
+        window.show(seq)
+        newest = window.newest(seq - 1, ids=ids)
+        assert newest in (None, window.take(seq - 1, ids=ids)[0])
+        assert window.newest(seq - 1, ids=ids) == newest  # for the next viewer
+        alone += newest or window.take(seq - 1, ids=ids)[0]
+        expected += window.frame(seq, ids=ids)
+        if seq % 3 == 0:
+            first, again = window.take(position, ids=ids), window.take(position, ids=ids)
+            assert first == again
+            chunks, position = chunks + first[0], first[1]
+    chunks += window.take(position, ids=ids)[0]
+    assert alone == chunks == expected
+    assert (expected.count(b"id: ") > 0) is ids
+
+
+async def test_the_first_end_stands() -> None:
+    window = feed()
+    told: list[str] = []
+    window.listen(lambda: told.append("it changed"))
+    window.end(complete=True)
+    window.end(complete=False)
+    assert window.complete
+    assert told
+
+
+async def test_a_listener_may_leave_when_it_is_told() -> None:
+    window = feed()
+    told: list[str] = []
+
+    def leave() -> None:
+        told.append("leaves")
+        window.leave(leave)
+
+    def stay() -> None:
+        told.append("stays")
+
+    window.listen(leave)
+    window.listen(stay)
+    window.wake()
+    window.wake()
+    assert told == ["leaves", "stays", "stays"]
+
+
+async def test_a_change_is_awaited_and_leaves_nothing_behind() -> None:
+    window = feed()
+    waiting = [asyncio.create_task(window.change()) for _ in range(2)]
+    await wait_until_async(lambda: len(window._listeners) == 2, description="both wait")
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    assert len(window._listeners) == 1
+    window.end(complete=True)
+    await asyncio.wait_for(waiting[1], 5)
+    assert not window._listeners
