@@ -3,139 +3,30 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.routing import Route
 
-from streamguard import Observation, Settings, Signal, StoreCorruptError, StreamGuard
+from streamguard import Observation, Signal, StoreCorruptError
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import CallableQuota, MemoryQuotaStore, Quota, QuotaCall
-from streamguard.stores import NewStream, StreamStore
+from streamguard.stores import NewStream
 from streamguard.stores.memory import MemoryStore
-from streamguard.testing import Answer, FaultyMessageStore, FaultyStore, GuardedApp
+from streamguard.testing import FaultyMessageStore, FaultyStore
 from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
-from tests.web.serving import USER, user_of
+
+from .observed import Worker, asked
 
 pytestmark = pytest.mark.anyio
+
 
 T = TypeVar("T")
 
 LIMIT: Final = Quota(10, "day", "requests")
-QUICK: Final[dict[str, Any]] = {
-    "drain_seconds": 0.2,
-    "lease_seconds": 1.0,
-    "heartbeat_seconds": 0.1,
-    "sweep_seconds": 0.05,
-    "outbox_seconds": 0.05,
-    "outbox_retry_seconds": 0.05,
-    "save_visible_seconds": 0.1,
-    "save_total_seconds": 0.2,
-    "settle_visible_seconds": 0.1,
-    "quota_seconds": 0.2,
-    "breaker_probe_seconds": 0.05,
-    "registration_seconds": 0.2,
-    "append_deadline_seconds": 0.2,
-}
-"""Nobody waits for a clock longer than a test has to."""
-
-
-class Told:
-    """An observer that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.observations: list[Observation] = []
-        self._more = asyncio.Event()
-
-    def __call__(self, observation: Observation) -> None:
-        self.observations.append(observation)
-        self._more.set()
-
-    async def of(self, signal: Signal) -> Observation:
-        """Wait for the first of a kind."""
-        async with asyncio.timeout(20):
-            while not (found := [seen for seen in self.observations if seen.name is signal]):
-                self._more.clear()
-                await self._more.wait()
-        return found[0]
-
-
-class Worker:
-    """An application with one guard and one endpoint, `POST /api/chat?id=`, which goes as far as the test says."""
-
-    def __init__(
-        self,
-        store: StreamStore | None = None,
-        *,
-        quota: Quota | None = None,
-        quotas: Any = None,
-        installed: bool = True,
-        debug: bool = False,
-        messages: Any = None,
-        **settings: Any,
-    ) -> None:
-        self.told = Told()
-        self.go = asyncio.Event()
-        """The endpoint ends."""
-        self.fails = False
-        self.deaf = False
-        self.guard = StreamGuard(
-            store or MemoryStore(),
-            authenticate=user_of,
-            messages=messages,
-            quota=quotas,
-            observers=(self.told,),
-            settings=Settings.model_validate({**QUICK, **settings}),
-            debug=debug,
-        )
-
-        @self.guard.stream("request.query_params.id", binding="chat", quota=quota, on_conflict="reject")
-        async def chat(request: Request) -> AsyncIterator[str]:
-            yield "one "
-            if self.fails:
-                raise RuntimeError("the model failed")
-            while not self.go.is_set():
-                try:
-                    await self.go.wait()
-                except asyncio.CancelledError:
-                    if not self.deaf:
-                        raise
-            yield "two"
-
-        self.app = Starlette(routes=[Route("/api/chat", chat, methods=["POST"])], lifespan=self.guard.lifespan)
-        if installed:
-            self.guard.install(self.app, "/api/chat")
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[GuardedApp]:
-        async with GuardedApp(self.app, self.guard, headers=USER) as chat:
-            try:
-                yield chat
-            finally:
-                self.go.set()
-
-    async def whole(self, chat: GuardedApp) -> Answer:
-        self.go.set()
-        answer = await asked(chat)
-        await answer.rest()
-        await chat.ended(answer)
-        return answer
-
-
-async def asked(chat: GuardedApp) -> Answer:
-    """An answer that has begun."""
-    answer = await chat.post({}, path="/api/chat?id=s")
-    await answer.read(2)
-    return answer
-
 
 # -- scenarios: each gives what was told when its signal came ----------------------------------------------------------
 
