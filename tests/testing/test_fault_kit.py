@@ -15,7 +15,7 @@ from streamguard.stores.store import StreamStore
 from streamguard.testing import FaultyMessageStore, FaultyStore, MessageStoreSuite, StreamStoreSuite
 from streamguard.values import SessionKey
 
-from .test_guarded_app import make_site
+from .site import make_site
 
 pytestmark = pytest.mark.anyio
 

@@ -1,88 +1,22 @@
-"""`GuardedApp` carries requests as a server does: streams, disconnects, broken connections, lifespans, cookies."""
+"""`GuardedApp` carries requests as a server does: streams, disconnects, broken connections, drains, cookies."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
-from fastapi import FastAPI
-from pydantic import BaseModel
-from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from streamguard import FaultCode, FaultError, Outcome, Settings, Signal, StreamGuard, anonymous
-from streamguard.errors import ConfigurationError
-from streamguard.messages import MessageStore
-from streamguard.testing import Answer, Ending, GuardedApp, guarded_app
+from streamguard import FaultCode, FaultError, Outcome, Signal, StreamGuard
+from streamguard.testing import Answer, Ending, GuardedApp
 from streamguard.testing._exchange import HIGH_WATER_BYTES, Exchange
 
+from .site import ANN, BOB, make_site, owner
+
 pytestmark = pytest.mark.anyio
-
-ANN, BOB = {"X-User": "ann"}, {"X-User": "bob"}
-
-
-class Body(BaseModel):
-    id: str
-    n: int = 3
-    size: int = 1
-    wait_at: int | None = None
-    crash_at: int | None = None
-
-
-async def owner(connection: HTTPConnection) -> str | None:
-    return connection.headers.get("x-user")
-
-
-@dataclass
-class Site:
-    """An application of the test's own, and the event its endpoints wait for."""
-
-    app: FastAPI
-    guard: StreamGuard
-    go_on: asyncio.Event
-
-    def enter(self, headers: dict[str, str] | None = None) -> GuardedApp:
-        return GuardedApp(self.app, self.guard, headers=ANN if headers is None else headers)
-
-
-class ModelError(Exception):
-    """As provider SDKs make them."""
-
-    status_code = 500
-
-
-def make_site(*, visitors: bool = False, messages: MessageStore | None = None, **settings: object) -> Site:
-    guard = StreamGuard(
-        authenticate=anonymous if visitors else owner,
-        messages=messages,
-        settings=Settings.model_validate({"drain_seconds": 1.0, **settings}),
-    )
-    app = FastAPI(lifespan=guard.lifespan)
-    go_on = asyncio.Event()
-
-    async def words(body: Body) -> AsyncIterator[str]:
-        for number in range(body.n):
-            if number == body.wait_at:
-                await go_on.wait()
-            if number == body.crash_at:
-                raise ModelError("the model's own words")
-            yield f"w{number} ".ljust(body.size, "x")
-
-    app.post("/api/chat")(guard.stream(session="body.id")(words))
-    app.post("/api/plain")(guard.stream(session="body.id", protocol="plain", binding="plain")(words))
-
-    @app.get("/broken")
-    async def broken() -> Response:
-        raise RuntimeError("a bug of the host's")
-
-    guard.install(app, "/api/chat")
-    return Site(app, guard, go_on)
 
 
 async def test_events_arrive_while_the_endpoint_still_runs() -> None:
@@ -245,94 +179,6 @@ async def test_a_viewer_that_is_cut_sees_a_broken_connection() -> None:
         await chat.idle()
 
 
-async def test_what_a_host_raises_is_at_hand() -> None:
-    site = make_site()
-    async with site.enter() as chat:
-        answer = await chat.request("GET", "/broken")
-        assert answer.status == 500
-        assert isinstance(answer.error, RuntimeError)
-        with pytest.raises(AssertionError, match="GET /api/nothing"):
-            await chat.visitor()._asked("/api/nothing")
-
-
-async def test_an_application_without_its_guard_is_found_out() -> None:
-    site = make_site()
-    app = Starlette()
-    with pytest.raises(AssertionError, match="started without its guard"):
-        await GuardedApp(app, site.guard).__aenter__()
-    async with site.enter() as chat:
-        assert (await chat.post({"id": "c1"})).status == 200
-
-
-@pytest.mark.parametrize("when", ["startup", "shutdown"])
-async def test_a_lifespan_that_fails_fails_the_test(when: str) -> None:
-    guard = StreamGuard(authenticate=owner)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with guard:
-            if when == "startup":
-                raise RuntimeError("no database")
-            yield
-        raise RuntimeError("the database would not close")
-
-    chat = GuardedApp(Starlette(lifespan=lifespan), guard)
-    with pytest.raises(RuntimeError, match="database"):
-        async with chat:
-            assert when == "shutdown"
-
-
-async def test_a_failed_test_is_not_hidden_by_a_failed_shutdown() -> None:
-    guard = StreamGuard(authenticate=owner)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with guard:
-            yield
-        raise RuntimeError("the database would not close")
-
-    with pytest.raises(ZeroDivisionError):
-        async with GuardedApp(Starlette(lifespan=lifespan), guard):
-            raise ZeroDivisionError
-
-
-@pytest.mark.parametrize("answer", ["lifespan.startup.failed", "lifespan.shutdown.failed"])
-async def test_a_lifespan_may_fail_without_raising(answer: str) -> None:
-    guard = StreamGuard(authenticate=owner)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        assert (await receive())["type"] == "lifespan.startup"
-        async with guard:
-            if answer == "lifespan.startup.failed":
-                await send({"type": answer, "message": "no database"})
-                return
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": answer, "message": "no database"})
-
-    with pytest.raises(ConfigurationError, match="no database"):
-        async with GuardedApp(app, guard):
-            pass
-
-
-async def test_waits_fail_with_what_was_waited_for() -> None:
-    site = make_site(drain_seconds=0.1)
-    site.app.add_api_route("/held", site.go_on.wait)
-    async with site.enter() as chat:
-        answer = await chat.post({"id": "c1", "wait_at": 1})
-        await answer.read(3)
-        chat.wait_seconds = answer.wait_seconds = 0.05
-        for wait, what in (
-            (answer.next_event(), "the next event"),
-            (chat.idle(), "nothing is under way any more"),
-            (chat.ended(answer), "stream_ended is seen 1 times"),
-            (chat.request("GET", "/held"), "an answer to GET /held"),
-        ):
-            with pytest.raises(AssertionError, match=rf"not within 0\.05 s: .*{what}"):
-                await wait
-        site.go_on.set()
-
-
 async def exchange_with(app: object, body: bytes = b"") -> tuple[Exchange, asyncio.Task[None]]:
     exchange = Exchange(app, "GET", "/a%2Fb?x=1", headers=[("X-A", "1")], body=body, state={})  # type: ignore[arg-type]
     task = asyncio.create_task(exchange.run())
@@ -381,22 +227,6 @@ async def test_a_disconnect_frees_an_application_that_waits() -> None:
     assert (await exchange.chunk(), exchange.ending) == (b"", Ending.DROPPED)
 
 
-async def test_an_application_that_ends_without_an_answer() -> None:
-    guard = StreamGuard(authenticate=owner)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await guard.app(scope, receive, send)
-        elif scope["path"] == "/raises":
-            raise ZeroDivisionError
-
-    async with GuardedApp(app, guard) as chat:
-        with pytest.raises(AssertionError, match="without an answer to GET /silent"):
-            await chat.request("GET", "/silent")
-        with pytest.raises(ZeroDivisionError):
-            await chat.request("GET", "/raises")
-
-
 async def test_other_answers_are_read_whole() -> None:
     site = make_site()
     site.app.add_api_route("/text", lambda: PlainTextResponse("[1]"))
@@ -405,35 +235,6 @@ async def test_other_answers_are_read_whole() -> None:
         assert (answer.body, answer.faults, answer.cursor, answer.ending) == (b"[1]", [], None, Ending.CLEAN)
         with pytest.raises(ValueError, match="no JSON object"):
             answer.json()
-
-
-async def test_an_application_that_knows_no_lifespan_cannot_have_started_its_guard() -> None:
-    guard = StreamGuard(authenticate=owner)
-
-    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-        """Ends without a word."""
-
-    with pytest.raises(AssertionError, match="started without its guard"):
-        await GuardedApp(silent, guard).__aenter__()
-
-
-async def test_a_call_that_does_not_end_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test is not held up for ever, and no task survives it."""
-    monkeypatch.setattr(guarded_app, "LEAVE_SECONDS", 0.05)
-    site = make_site()
-    begun = asyncio.Event()
-
-    async def stubborn() -> Response:
-        begun.set()
-        await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
-
-    site.app.add_api_route("/stubborn", stubborn)
-    async with site.enter() as chat:
-        asking = asyncio.create_task(chat.request("GET", "/stubborn"))
-        await begun.wait()
-    with pytest.raises(AssertionError, match="without an answer to GET /stubborn"):
-        await asking
 
 
 async def test_it_needs_no_application_around_it() -> None:
