@@ -11,7 +11,8 @@ from streamguard.stores.records import OutboxEntry, RequestClaim
 from streamguard.stores.store import StreamStore
 from streamguard.values import Outcome, Persisted, QuotaState, StreamRef, StreamState
 
-from .rules import Twins, some_open_stream, some_stream
+from .log_rules import some_open_stream, some_stream
+from .rules import Twins
 from .twins import HOUR, MOST_STREAMS, TINY
 
 __all__ = ["OutboxTwins"]

@@ -1,4 +1,4 @@
-"""The rules by which Hypothesis drives two stores: everything a writer, a viewer, a user or a reconciler may do."""
+"""The rules by which Hypothesis drives two stores: everything a writer, a user or a reconciler may do."""
 
 from __future__ import annotations
 
@@ -7,46 +7,29 @@ from collections.abc import Awaitable, Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from streamguard.errors import LogBrokenError
 from streamguard.faults import Fault, FaultCode
-from streamguard.stores.appends import Append, AppendReply
-from streamguard.stores.records import UNTOLD, Close, LostLog, NewStream, Seal, SessionRecord, Status, TakeoverReply
-from streamguard.stores.registrations import Full, Registered, StopReply, Withdrawn
+from streamguard.stores.appends import AppendReply
+from streamguard.stores.records import UNTOLD, Close, LostLog, NewStream, Seal, Status
+from streamguard.stores.registrations import Full, Registered, Withdrawn
 from streamguard.stores.store import StreamStore
-from streamguard.values import (
-    START,
-    EventKind,
-    Outcome,
-    Persisted,
-    QuotaState,
-    SessionKey,
-    StreamRef,
-    StreamState,
-    Usage,
-)
+from streamguard.values import EventKind, Outcome, Persisted, QuotaState, StreamRef, StreamState, Usage
 
+from .log_rules import EPOCH, WHICH, LogTwins, some_open_stream, some_stream
 from .promises import PromiseBrokenError
-from .twins import BEFORE_ERASURES, BEFORE_STOPS, HOUR, MOST_STREAMS, SESSIONS, TINY, TwinStores, status_of
+from .twins import BEFORE_ERASURES, BEFORE_STOPS, HOUR, MOST_STREAMS, SESSIONS, TINY
 
 __all__ = ["Twins"]
 
-WHICH = st.integers(0, MOST_STREAMS - 1)
-"""Which stream: 0 is the newest."""
 SESSION = st.integers(0, len(SESSIONS) - 1)
 LEASE = st.sampled_from([HOUR, HOUR, TINY])
-EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
-"""How far the writer's epoch is from the stream's."""
 OUTCOME = st.sampled_from(Outcome)
 LIMIT = st.sampled_from([None, None, 1, 2, 3])
 """How many streams the owner may have at once."""
 AGE = st.sampled_from([0.0, BEFORE_ERASURES])
 """How long ago a stream began of which the store hears only now: after or before any erasure of the example."""
 
-some_stream = precondition(lambda self: self.streams)
-some_open_stream = precondition(lambda self: self.open_streams())
 
-
-class Twins(TwinStores):
+class Twins(LogTwins):
     # -- registering -----------------------------------------------------------------------------------------------
 
     @initialize()
@@ -111,94 +94,6 @@ class Twins(TwinStores):
             return call
 
         self.race(*[register(self.conceive(session, 0.0)) for _ in range(2)])
-
-    # -- the log ---------------------------------------------------------------------------------------------------
-
-    @some_stream
-    @rule(
-        which=WHICH,
-        epoch=EPOCH,
-        offset=st.sampled_from([1, 1, 1, 1, 0, -1, -2, 2]),
-        count=st.integers(1, 3),
-        refresh=st.booleans(),
-        reply_lost=st.booleans(),
-    )
-    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool, reply_lost: bool) -> None:
-        self.do_append(self.pick(which).ref, epoch, offset, count, refresh=refresh)
-        if reply_lost:
-            self.lose_the_last_reply_and_ask_again()
-
-    def do_append(self, ref: StreamRef, epoch: int, offset: int, count: int, *, refresh: bool) -> None:
-        """In order, repeated, overlapping or with a gap. What is there is repeated as it was: one epoch, one writer."""
-        first_seq = max(1, self.last_seq(ref) + offset)
-        there = [(event.kind, event.data) for event in self.log(ref)[first_seq - 1 :]]
-        item = Append(ref, self.epoch(ref, epoch), first_seq, (there + self.events(count))[:count], refresh)
-        (reply,) = self.step(lambda store: store.append([item]))
-        self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
-        self.after()
-
-    @precondition(lambda self: self.last is not None)
-    @rule()
-    def lose_the_last_reply_and_ask_again(self) -> None:
-        assert self.last is not None
-        call, answer, waits = self.last
-        before = {ref: seen.log for ref, seen in self.promises.streams.items()}
-        again = self.step(call, waits=waits)
-        # A takeover repeated is another takeover.
-        if type(answer) is not TakeoverReply:
-            self.promises.repeated(status_of(answer), status_of(again))
-        self.after(waits=waits)
-        if {ref: seen.log for ref, seen in self.promises.streams.items()} != before:
-            raise PromiseBrokenError("retry", "a repeated write changed a log")
-
-    @some_stream
-    @rule(which=WHICH, after_seq=st.integers(0, 12), epoch=EPOCH, max_bytes=st.integers(1, 12))
-    def read(self, which: int, after_seq: int, epoch: int, max_bytes: int) -> None:
-        ref = self.pick(which).ref
-        at = self.position(ref, after_seq)
-        at = at._replace(epoch=at.epoch + epoch)
-        held = after_seq == 0 or at in [(event.epoch, event.seq) for event in self.log(ref)]
-        expected = list(self.log(ref)[after_seq:]) if held else None
-        try:
-            found = self.bench.run(self.bench.redis.read(ref, at, max_bytes=max_bytes))
-        except LogBrokenError:
-            found = None
-        if found is None or expected is None:
-            if found is not expected:
-                raise PromiseBrokenError("I9", f"after {at} there is {expected}, read gave {found}")
-        elif found != expected[: len(found)] or bool(found) != bool(expected):
-            raise PromiseBrokenError("I9", f"after {at} there is {expected}, read gave {found}")
-        self.step(lambda store: store.check_position(ref, at))
-        if self.bench.run(self.bench.redis.check_position(ref, at))[1] is not held:
-            raise PromiseBrokenError("I9", f"whether {at} is held is {held}, find says otherwise")
-
-    @some_stream
-    @rule(which=WHICH)
-    def come_as_somebody_else(self, which: int) -> None:
-        ref = self.pick(which).ref
-        foreign = StreamRef(SessionKey("eve", ref.key.session_id), ref.stream_id)
-
-        async def look(store: StreamStore) -> object:
-            return (
-                await store.meta(foreign),
-                await store.session(foreign.key),
-                await store.read(foreign, START, max_bytes=1000),
-                await store.check_position(foreign, self.position(ref, self.last_seq(ref))),
-                await store.request_stop(foreign),
-                await store.take_over(foreign, lease_seconds=HOUR, force=True),
-            )
-
-        nothing: object = (
-            None,
-            SessionRecord(None, None, None, None),
-            [],
-            (None, self.last_seq(ref) == 0),
-            StopReply.ENDED,
-            TakeoverReply(Status.GONE, None),
-        )
-        if self.bench.run(look_at(self.bench.redis, look)) != nothing:
-            raise PromiseBrokenError("I12", "somebody else learnt of a stream")
-        self.after()
 
     # -- the writer's claim ----------------------------------------------------------------------------------------
 
@@ -444,7 +339,3 @@ class Twins(TwinStores):
         self.step(lambda store: store.heartbeat([claim], lease_seconds=HOUR, ttl_seconds=TINY), waits=True)
         self.after(waits=True)
         self.last = None
-
-
-async def look_at(store: StreamStore, look: Callable[[StreamStore], Awaitable[object]]) -> object:
-    return await look(store)

@@ -1,4 +1,4 @@
-"""Drives a memory store and a Redis store side by side; the rules are in `rules`.
+"""Drives a memory store and a Redis store side by side; the rules are in `log_rules`, `rules` and `outbox_rules`.
 
 Each rule does one thing to both, checks the promises on Redis alone, and then compares: the replies, and everything
 the two show. Time does not pass in a rule unless it says so: leases and TTLs are an hour, or a millisecond that

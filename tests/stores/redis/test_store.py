@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from streamguard.errors import LogBrokenError, StoreUnavailableError
+from streamguard.errors import StoreUnavailableError
 from streamguard.stores.appends import Append, AppendReply
 from streamguard.stores.records import Close, Status
 from streamguard.stores.redis import RedisStore
@@ -27,7 +27,6 @@ from streamguard.testing._stream_store.steps import (
     full,
     log,
     losing,
-    meta,
     new_stream,
     occupied,
     payloads,
@@ -39,7 +38,7 @@ from streamguard.testing._stream_store.steps import (
     tombstone,
     try_register,
 )
-from streamguard.values import START, EventKind, Persisted, Position, SessionKey, StreamRef, StreamState
+from streamguard.values import START, EventKind, Persisted, SessionKey, StreamRef
 
 from ...harness.redis import RedisServer
 from ...harness.waiting import wait_until_async
@@ -203,121 +202,6 @@ async def test_at_most_four_connections_and_two_more_for_viewers(own_redis: Call
     finally:
         await store.aclose()
     await wait_until_async(lambda: others() == 0, description="all connections are closed")
-
-
-# -- the log ----------------------------------------------------------------------------------------------------------
-
-
-async def test_an_evicted_log_is_never_recreated(
-    store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    client, keys = redis_server.client(redis_database), Keys("streamguard")
-    ref = await begin(store, lease=SHORT_SECONDS)
-    await put(store, ref, 1, b"a")
-    client.delete(keys.stream(ref).log)
-    assert await put(store, ref, 2, b"b") == AppendReply(Status.GONE, 0, False)
-    assert await put(store, ref, 1, b"a") == AppendReply(Status.GONE, 0, False)
-    assert (await beat(store, ref, lease=SHORT_SECONDS)).status is Status.GONE
-    found = await meta(store, ref)
-    assert (found.first_seq, found.last_seq) == (2, 1)
-    assert await overdue(store) == []
-    assert client.zcard(keys.lease_shard(ref)) == 0
-    assert not client.exists(keys.stream(ref).log)
-    await seal(store, ref, 1)
-    assert (await store.close(closing(ref))).status is Status.GONE
-    assert (await meta(store, ref)).state is StreamState.SEALED
-
-
-@pytest.mark.parametrize("evicted", ["record", "log"])
-async def test_a_pointer_to_what_was_evicted_is_cleared(
-    evicted: str, store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    client, keys = redis_server.client(redis_database), Keys("streamguard")
-    ref, other = await begin(store, lease=SHORT_SECONDS), await begin(store, lease=SHORT_SECONDS)
-    for one in (ref, other):
-        await put(store, one, 1, b"a")
-    client.delete(keys.stream(ref).meta if evicted == "record" else keys.stream(ref).log)
-    assert (await store.session(ref.key)).active_id == ref.stream_id
-    assert await overdue(store) == [other]
-    assert (await store.session(ref.key)).active_id is None
-    assert (await store.session(ref.key)).last_id == ref.stream_id
-    assert (await store.session(other.key)).active_id == other.stream_id
-
-
-async def test_a_pointer_to_a_newer_stream_stays(
-    store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    client, keys = redis_server.client(redis_database), Keys("streamguard")
-    gone = await begin(store, lease=SHORT_SECONDS)
-    client.delete(keys.stream(gone).meta)
-    newer = await begin(store, key=gone.key)
-    assert await overdue(store) == []
-    assert (await store.session(gone.key)).active_id == newer.stream_id
-
-
-async def test_a_long_log_is_read_in_pieces_that_fit(store: RedisStore) -> None:
-    ref = await begin(store)
-    sent = [b"%d" % number * (number % 7 + 1) for number in range(3000)]
-    for start in range(0, 3000, 500):
-        await put(store, ref, start + 1, *sent[start : start + 500])
-    assert payloads(await log(store, ref)) == sent
-    found = await store.read(ref, Position(epoch_of(ref), 1000), max_bytes=10_000)
-    assert payloads(found) == sent[1000 : 1000 + len(found)]
-    assert 10_000 - 28 < sum(map(len, payloads(found))) <= 10_000
-
-
-async def test_a_log_trimmed_by_hand_says_where_it_begins(
-    store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    ref = await begin(store)
-    await put(store, ref, 1, *(b"%d" % number for number in range(10)))
-    redis_server.client(redis_database).xtrim(Keys("streamguard").stream(ref).log, maxlen=4, approximate=False)
-    assert (await meta(store, ref)).first_seq == 7
-    held = [Position(epoch_of(ref), seq) for seq in range(7, 11)]
-    for at in held:
-        found = await store.read(ref, at, max_bytes=1000)
-        assert [event.seq for event in found] == list(range(at.seq + 1, 11))
-        assert (await store.check_position(ref, at))[1]
-    for at in (START, Position(epoch_of(ref), 6)):
-        with pytest.raises(LogBrokenError):
-            await store.read(ref, at, max_bytes=1000)
-    assert not (await store.check_position(ref, Position(epoch_of(ref), 6)))[1]
-
-
-async def test_a_log_with_a_hole_is_read_up_to_it_and_no_further(
-    store: RedisStore, redis_server: RedisServer, redis_database: int
-) -> None:
-    """Also where the numbers after it go on as if nothing were missing, under another epoch's id."""
-    client, holed, again = redis_server.client(redis_database), await begin(store), await begin(store)
-    for ref in (holed, again):
-        await put(store, ref, 1, b"a", b"b", b"c", b"d")
-    client.xdel(Keys("streamguard").stream(holed).log, f"{epoch_of(holed)}-3")
-    client.xadd(Keys("streamguard").stream(again).log, {"d": "x"}, id=f"{epoch_of(again) + 1}-2")
-    for ref, last in ((holed, 2), (again, 4)):
-        assert [event.seq for event in await log(store, ref)] == list(range(1, last + 1))
-        with pytest.raises(LogBrokenError):
-            await store.read(ref, Position(epoch_of(ref), last), max_bytes=1000)
-
-
-async def test_nothing_is_published_without_subscribers(own_redis: Callable[[], RedisServer]) -> None:
-    server = own_redis()
-    store = RedisStore(server.url)
-
-    def published() -> int:
-        stats = server.client().info("commandstats").get("cmdstat_publish", {"calls": 0})
-        calls: int = stats["calls"]
-        return calls
-
-    try:
-        ref = await begin(store)
-        async with store.subscribe(ref, lambda hint: None, data=False):
-            await put(store, ref, 1, b"a")
-            assert published() == 0
-        async with store.subscribe(ref, lambda hint: None):
-            await put(store, ref, 2, b"b")
-            assert published() == 1
-    finally:
-        await store.aclose()
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
