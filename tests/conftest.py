@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import sys
+import threading
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -60,9 +63,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         tier = tier_of(item)
         item.user_properties.append((_TIER, tier.value))
-        if tier is Tier.SLOW and config.pluginmanager.hasplugin("_cov"):
-            item.add_marker("no_cover")
     items[:] = slow_first(items, _processes(config))
+
+
+def pytest_collection_finish() -> None:
+    """Leave ten thousand collected tests out of each garbage collection to come: it would look through them all, about
+    a second for a test that makes a deep structure."""
+    gc.collect()
+    gc.freeze()
 
 
 def _processes(config: pytest.Config) -> int:
@@ -87,9 +95,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """In the fast tier, a test that starts a process fails."""
-    with processes_refused() if item.config.getoption("--fast") else nullcontext():
+    """In the fast tier, a test that starts a process fails; in the slow one, coverage is not measured."""
+    with (
+        processes_refused() if item.config.getoption("--fast") else nullcontext(),
+        _untraced() if tier_of(item) is Tier.SLOW else nullcontext(),
+    ):
         return (yield)
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Pause coverage, in threads that begin meanwhile too: a test that reads large JSON in one takes ten times as long
+    with it. pytest-cov's own pause does not do: in a process of xdist a second coverage goes on, the process's own."""
+    trace, threads_trace = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        yield
+    finally:
+        threading.settrace(threads_trace)
+        sys.settrace(trace)
 
 
 @pytest.fixture(scope="session")
