@@ -26,10 +26,10 @@ print("and", file=sys.stderr)
 sys.exit(3)
 """
 
-SLEEPS = """
-import time
+WAITS = """
+import signal
 print("there", flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -43,15 +43,15 @@ def module(directory: Path, text: str) -> str:
     return "said_by_it"
 
 
-def asleep(directory: Path, env: dict[str, str]) -> Process:
+def waiting(directory: Path, env: dict[str, str]) -> Process:
     with TemporaryFile() as out:
-        process = started(module(directory, SLEEPS), [], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=out)
+        process = started(module(directory, WAITS), [], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=out)
         wait_until(lambda: out.seek(0) == 0 and out.read() == b"there\n", description="it has begun")
     return process
 
 
 def test_it_has_what_it_was_given_and_nothing_of_others(tmp_path: Path, env: dict[str, str]) -> None:
-    other = asleep(tmp_path, env)
+    other = waiting(tmp_path, env)
     with TemporaryFile() as told, TemporaryFile() as out, TemporaryFile() as err:
         told.write(b"hello")
         told.seek(0)
@@ -77,7 +77,7 @@ def test_it_has_what_it_was_given_and_nothing_of_others(tmp_path: Path, env: dic
 
 
 def test_it_ends_by_the_signal_it_is_sent(tmp_path: Path, env: dict[str, str]) -> None:
-    process = asleep(tmp_path, env)
+    process = waiting(tmp_path, env)
     assert process.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.01)

@@ -61,7 +61,7 @@ class SessionRoutes:
             case RouteName.SESSION:
                 return await (self._erase(key, ids) if changes else self._status(key, ids))
             case other:
-                raise NotImplementedError(f"nothing answers {other}")
+                raise AssertionError(f"no route of a session answers {other}")  # a defect: see `Routes`
 
     async def _status(self, key: SessionKey, ids: ResponseIds) -> Response:
         runtime = self._context.runtime
