@@ -21,6 +21,7 @@ from .faults import Fault, FaultCode, Phase, Severity
 from .guard import Endpoint, StreamGuard
 from .model import Cursor, Observation, Observer, Outcome, Persisted, QuotaState, Signal
 from .settings import Settings
+from .values import Usage
 from .web.access.anonymous import Anonymous, anonymous
 from .web.access.identity import Authenticate, Identity
 from .web.endpoint.run import Run
@@ -59,5 +60,6 @@ __all__ = [
     "StreamGuard",
     "StreamGuardError",
     "StreamLimitError",
+    "Usage",
     "anonymous",
 ]

@@ -157,7 +157,11 @@ class StreamRef:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a stream consumed, in the host's units (usually tokens)."""
+    """What a stream consumed, in the host's units (usually tokens): `Usage({"input_tokens": 812})`.
+
+    An endpoint may yield one among its items. It is added to what the reply consumed, like `run.usage`, in every
+    protocol; clients see nothing of it.
+    """
 
     amounts: Mapping[str, int] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from ...faults import Fault, FaultCode
-from ...values import Outcome
+from ...values import Outcome, Usage
 from ..request import Ending
 from .failures import fault_of
 from .stream import LiveStream
@@ -34,7 +34,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                 if stream.early_end is not None:  # the endpoint swallowed its cancellation
                     break
                 activity.items = count = count + 1
-                payloads = encode(item)
+                payloads = encode(item) if type(item) is not Usage else _count(stream, item)
                 if payloads:
                     if silent:
                         stream.begin()
@@ -69,6 +69,12 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end
+
+
+def _count(stream: LiveStream, usage: Usage) -> tuple[()]:
+    """Charge what an item says was consumed. Clients see nothing of it."""
+    stream.usage(**usage.amounts)
+    return ()
 
 
 def _uncancelled() -> bool:
