@@ -1,0 +1,116 @@
+"""Reads a model library's stream to its end, and closes it however the reading ends."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
+from typing import TypeAlias, cast
+
+from ..errors import FaultError
+from ..faults import Fault, FaultCode
+from ._ui_parts import Item
+
+__all__ = ["AsyncSource", "EventReader", "Source", "broken_off", "field_of", "items_of", "iter_items_of", "text_in"]
+
+AsyncSource: TypeAlias = (
+    AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]] | Awaitable[AsyncIterable[object]]
+)
+"""An asynchronous stream; or the context manager that opens it, or the awaitable that makes it."""
+
+Source: TypeAlias = Iterable[object] | AbstractContextManager[Iterable[object]]
+"""A synchronous stream, or the context manager that opens it."""
+
+
+class EventReader(ABC):
+    """Turns the events of one model call into items, in order. Pure: no loop, no clock."""
+
+    @abstractmethod
+    def read(self, event: object) -> Iterable[Item]:
+        """The items of one event. An event that tells nothing has none."""
+
+    @abstractmethod
+    def end(self) -> Iterable[Item]:
+        """The items after the last event.
+
+        Raises:
+            FaultError: the stream ended without the event that ends an answer: it was broken off.
+        """
+
+
+async def items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[Item]:
+    """The items of an asynchronous stream. Closing the generator closes the stream, and so the provider's connection.
+
+    Raises:
+        TypeError: `source` is no asynchronous stream.
+        Exception: what the stream raises, unchanged.
+    """
+    async with AsyncExitStack() as opened:
+        stream: object = await source if inspect.isawaitable(source) else source
+        if not hasattr(stream, "__aiter__") and hasattr(stream, "__aenter__"):
+            manager = cast("AbstractAsyncContextManager[AsyncIterable[object]]", stream)
+            stream = await opened.enter_async_context(manager)
+        if not hasattr(stream, "__aiter__"):
+            raise TypeError(
+                f"{type(stream).__name__} is no asynchronous stream: pass stream=True, and an asynchronous client; "
+                "a synchronous stream is read by the function of the same name with iter_ before it"
+            )
+        opened.push_async_callback(_aclose, stream)
+        async for event in cast("AsyncIterable[object]", stream):
+            for item in reader.read(event):
+                yield item
+        for item in reader.end():
+            yield item
+
+
+def iter_items_of(source: Source, reader: EventReader) -> Iterator[Item]:
+    """The items of a synchronous stream. Closing the generator closes the stream, and so the provider's connection.
+
+    Raises:
+        TypeError: `source` is no synchronous stream.
+        Exception: what the stream raises, unchanged.
+    """
+    with ExitStack() as opened:
+        stream: object = source
+        if not hasattr(stream, "__iter__") and hasattr(stream, "__enter__"):
+            stream = opened.enter_context(cast("AbstractContextManager[Iterable[object]]", stream))
+        if not hasattr(stream, "__iter__") or isinstance(stream, (str, bytes, Mapping)):
+            raise TypeError(
+                f"{type(stream).__name__} is no synchronous stream: pass stream=True, and a synchronous client; "
+                "an asynchronous stream is read by the function of the same name without iter_"
+            )
+        close = getattr(stream, "close", None)
+        if close is not None:
+            opened.callback(close)
+        for event in cast("Iterable[object]", stream):
+            yield from reader.read(event)
+        yield from reader.end()
+
+
+async def _aclose(stream: object) -> None:
+    """Close a stream through whichever of `aclose` and `close` it has."""
+    close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+    if close is None:
+        return
+    closing = close()
+    if inspect.isawaitable(closing):
+        await closing
+
+
+def broken_off() -> FaultError:
+    """The error for a stream that ended before its answer did. Client libraries take that for a whole answer."""
+    return FaultError(Fault.of(FaultCode.PROVIDER_ABORTED))
+
+
+def field_of(value: object, name: str) -> object:
+    """A field of a library's object, or of the same as a mapping; None when it is missing."""
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return getattr(value, name, None)
+
+
+def text_in(value: object, name: str) -> str:
+    """A field that is a text; empty when it is missing or something else."""
+    found = field_of(value, name)
+    return found if isinstance(found, str) else ""
