@@ -33,7 +33,6 @@ from .stores import StreamLog, StreamStore
 from .stores.abilities import Ability
 from .web.access.authenticate import check_authenticate
 from .web.access.identity import Authenticate
-from .web.application.route_tree import routes_of
 from .web.endpoint.decorator import Endpoint, EndpointDecorator
 from .web.endpoint.demand_source import EstimateSource
 from .web.endpoint.options import KeepAlive, StreamOptions
@@ -342,7 +341,7 @@ class StreamGuard:
         then ends as a broken connection, and a body that is too large is refused before it is read. Inside another
         layer it does nothing. The lifespan is passed through.
         """
-        return OutermostLayer(app, lambda: routes_of(app) or ())
+        return OutermostLayer(app)
 
     @property
     def app(self) -> ASGIApp:

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 import streamguard
 from streamguard import ConfigurationError, Run
-from streamguard.web.endpoint.signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointKind, EndpointSignature
+from streamguard.web.endpoint.framework import REQUEST_PARAMETER, RESPONSE_PARAMETER
+from streamguard.web.endpoint.signature import EndpointKind, EndpointSignature
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol, cast
 
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from .route_tree import first_match, layers_of, routes_of
+from .route_tree import applications_in, first_match, layers_of, routes_of
 
-__all__ = ["MARK", "Guarded", "guarded_endpoint", "guards_of"]
+__all__ = ["MARK", "EndpointFinder", "Guarded", "find_endpoints_in", "guarded_endpoint", "guards_of"]
 
 MARK: Final = "__streamguard_endpoint__"
 """The attribute by which a decorated function names its `Guarded`; `functools.wraps` copies it."""
@@ -28,17 +27,29 @@ class Guarded(Protocol):
         """The answer to a request whose body was refused. Observes the refusal."""
 
 
-def guarded_endpoint(scope: Scope, routes: Callable[[], Iterable[BaseRoute]]) -> Guarded | None:
+EndpointFinder = Callable[[object, Scope], Guarded | None]
+"""Finds the guarded endpoint of a request in an application that has no routes of Starlette's."""
+
+_finders: dict[type, EndpointFinder] = {}
+
+
+def find_endpoints_in(application_class: type, finder: EndpointFinder) -> None:
+    """Have `finder` asked wherever an application of this class is found: on its own, wrapped or mounted."""
+    _finders[application_class] = finder
+
+
+def guarded_endpoint(scope: Scope, application: object) -> Guarded | None:
     """The guarded endpoint that `scope` is for; None for every other request.
 
-    Once the framework has routed the request, `scope` names its endpoint. A middleware may read the body before that:
-    then the request is matched against `routes`, the application's, and those of the applications mounted in it.
+    Once Starlette has routed the request, `scope` names its endpoint. A middleware may read the body before that: then
+    the request is matched against the routes of `application`, and of those mounted in it.
     """
     endpoint = scope.get("endpoint")
-    if endpoint is not None:
-        below = routes_of(endpoint)
-        return _guard_of(endpoint, scope["method"]) if below is None else _match(below, scope)
-    return _match(routes(), scope)
+    if endpoint is None:
+        return _match(application, scope)
+    if routes_of(endpoint) is not None or _finder_of(endpoint) is not None:
+        return _match(endpoint, scope)
+    return _guard_of(endpoint, scope["method"])
 
 
 def guards_of(endpoint: object, method: str | None = None) -> Iterator[Guarded]:
@@ -50,9 +61,29 @@ def guards_of(endpoint: object, method: str | None = None) -> Iterator[Guarded]:
             yield cast("Guarded", found)
 
 
-def _match(routes: Iterable[BaseRoute], scope: Scope) -> Guarded | None:
-    found = first_match(routes, scope)
-    return None if found is None else _guard_of(found.endpoint, scope["method"])
+def _match(application: object, scope: Scope) -> Guarded | None:
+    known = _finder_of(application)
+    if known is not None:
+        found_in, finder = known
+        return finder(found_in, scope)
+    found = first_match(routes_of(application) or (), scope)
+    if found is None:
+        return None
+    mounted = getattr(found.route, "app", None)
+    if found.endpoint is None and found.scope is not None and _finder_of(mounted) is not None:
+        return _match(mounted, found.scope)
+    return _guard_of(found.endpoint, scope["method"])
+
+
+def _finder_of(application: object) -> tuple[object, EndpointFinder] | None:
+    """The application inside its middlewares that has a finder, and that finder."""
+    if not _finders:
+        return None
+    for layer in applications_in(application):
+        for application_class, finder in _finders.items():
+            if isinstance(layer, application_class):
+                return layer, finder
+    return None
 
 
 def _guard_of(endpoint: object, method: str) -> Guarded | None:

@@ -10,7 +10,16 @@ from typing import Final, cast
 from starlette.routing import BaseRoute, Host, Match, Mount
 from starlette.types import Scope
 
-__all__ = ["LeafRoute", "children_of", "first_match", "layers_of", "leaf_routes", "matches", "routes_of"]
+__all__ = [
+    "LeafRoute",
+    "applications_in",
+    "children_of",
+    "first_match",
+    "layers_of",
+    "leaf_routes",
+    "matches",
+    "routes_of",
+]
 
 _MAX_LAYERS: Final = 64
 """How many middlewares, wrappers and mounts inside each other are looked through."""
@@ -24,6 +33,8 @@ class LeafRoute:
     route: BaseRoute
     path: str
     """Beginning with the paths of the mounts around it; parameters in braces."""
+    scope: Scope | None = None
+    """The scope of the request that it was found for, as its route would change it."""
 
     @property
     def endpoint(self) -> object:
@@ -67,7 +78,7 @@ def matches(routes: Iterable[BaseRoute], scope: Scope, path: str = "") -> Iterat
             continue
         children = children_of(route)
         if children is None:
-            yield LeafRoute(route, path + _path_of(route))
+            yield LeafRoute(route, path + _path_of(route), {**scope, **child})
             continue
         inner = path + _mount_path_of(route)
         found = False
@@ -92,15 +103,21 @@ def children_of(route: BaseRoute) -> Iterable[BaseRoute] | None:
 
 
 def routes_of(app: object) -> Sequence[BaseRoute] | None:
-    """The routes of an application or router, through the middlewares around it; None for anything else."""
-    for _ in range(_MAX_LAYERS):
-        routes = getattr(app, "routes", None)
+    """Starlette's routes of an application or router, through the middlewares around it; None for anything else."""
+    for layer in applications_in(app):
+        routes = getattr(layer, "routes", None)
         if isinstance(routes, (list, tuple)):
-            return routes
-        app = getattr(app, "app", None)
-        if app is None:
-            break
+            return routes if all(isinstance(route, BaseRoute) for route in routes) else None
     return None
+
+
+def applications_in(app: object) -> Iterator[object]:
+    """An application, and what it wraps, if it is a middleware."""
+    for _ in range(_MAX_LAYERS):
+        if app is None:
+            return
+        yield app
+        app = getattr(app, "app", None)
 
 
 def layers_of(endpoint: object, method: str | None = None) -> Iterator[object]:

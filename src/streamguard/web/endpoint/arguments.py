@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.responses import Response
 
 from ...errors import ConfigurationError
 from .run import Run
-from .signature import REQUEST_PARAMETER, RESPONSE_PARAMETER, EndpointSignature
+from .signature import EndpointKind, EndpointSignature
 
 __all__ = ["EndpointArguments", "bind_arguments", "call_endpoint"]
 
@@ -19,7 +20,8 @@ class EndpointArguments(NamedTuple):
     """What one request calls an endpoint with."""
 
     named: Mapping[str, object]
-    """The endpoint's own arguments by name, without its `Run`."""
+    """The endpoint's own arguments by name, without its `Run`; and the framework's request as `request`, unless an
+    argument of its own has that name."""
     request: Request
     injected: Response | None
     """FastAPI's `Response`, whose headers and status dependencies may set."""
@@ -33,12 +35,8 @@ def bind_arguments(
     Raises:
         ConfigurationError: they are not the endpoint's, or there is no request among them.
     """
-    keywords = dict(kwargs)
-    request = keywords.pop(REQUEST_PARAMETER, None)
-    injected = keywords.pop(RESPONSE_PARAMETER, None)
-    if request is None and signature.request is None and args and isinstance(args[-1], Request):
-        *rest, request = args  # Starlette's plain endpoints get the request as their one argument
-        args = tuple(rest)
+    keywords, framework = dict(kwargs), signature.framework
+    args, request, injected = framework.take_hidden(args, keywords, own_request=signature.request is not None)
     visible = signature.own.replace(
         parameters=[parameter for name, parameter in signature.own.parameters.items() if name != signature.run]
     )
@@ -52,20 +50,32 @@ def bind_arguments(
         request = named[signature.request]
     if signature.response is not None:
         injected = named[signature.response]
-    if not isinstance(request, Request):
+    connection = framework.starlette_request(request)
+    if connection is None:
         raise ConfigurationError(
             f"{signature.name} was called without a request: register what @guard.stream returns, as "
             "@app.post(…) above @guard.stream(…) does"
         )
-    return EndpointArguments(named, request, injected if isinstance(injected, Response) else None)
+    named.setdefault("request", request)
+    return EndpointArguments(named, connection, injected if isinstance(injected, Response) else None)
 
 
 def call_endpoint(
     function: Callable[..., object], signature: EndpointSignature, named: Mapping[str, object], run: Run
 ) -> object:
-    """Call the endpoint's function with its arguments and its `Run`."""
+    """Call the endpoint's function with its arguments and its `Run`. What it returns, or will return, is given in
+    Starlette's terms."""
     if signature.run is not None:
         named = {**named, signature.run: run}
     bound = signature.own.bind_partial()
     bound.arguments.update({name: named[name] for name in signature.own.parameters if name in named})
-    return function(*bound.args, **bound.kwargs)
+    returned = function(*bound.args, **bound.kwargs)
+    if signature.kind in (EndpointKind.ASYNC_GENERATOR, EndpointKind.SYNC_GENERATOR):
+        return returned
+    if inspect.isawaitable(returned):
+        return _awaited(returned, signature, named)
+    return signature.framework.returned(returned, named)
+
+
+async def _awaited(returning: Awaitable[object], signature: EndpointSignature, named: Mapping[str, object]) -> object:
+    return signature.framework.returned(await returning, named)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...wire import WireProtocol, protocol_named
@@ -40,16 +40,14 @@ class EndpointConfiguration:
         context: GuardContext,
         function: Callable[..., object],
         options: StreamOptions,
-        local_names: Mapping[str, object],
+        signature: EndpointSignature,
     ) -> EndpointConfiguration:
-        """Read an endpoint and register it with its guard. `local_names` are the variables of the function in which it
-        is decorated.
+        """Read an endpoint, whose signature has been read, and register it with its guard.
 
         Raises:
             ConfigurationError: it can never work: it is no callable, a selector names no parameter of it, there is no
                 such protocol.
         """
-        signature = EndpointSignature.read(function, local_names)
         protocol = options.protocol_for_clients(protocol_named(options.protocol or default_protocol(signature)))
 
         def warn_of_none(source: str, parameter: str) -> None:

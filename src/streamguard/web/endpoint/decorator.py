@@ -6,7 +6,7 @@ import inspect
 import sys
 import typing
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from starlette.responses import Response
 
@@ -17,6 +17,7 @@ from ..guard_context import GuardContext
 from ..misuse import Misuse
 from .configuration import EndpointConfiguration
 from .endpoint import GuardedEndpoint
+from .framework import STARLETTE, Framework
 from .options import StreamOptions
 from .signature import EndpointSignature
 
@@ -36,10 +37,11 @@ class EndpointDecorator:
         ConfigurationError: when constructed, if an option can never work, or is itself an endpoint.
     """
 
-    def __init__(self, context: GuardContext, options: StreamOptions) -> None:
+    def __init__(self, context: GuardContext, options: StreamOptions, framework: Framework = STARLETTE) -> None:
         options.check()
         self._context = context
         self._options = options
+        self._framework = framework
         if _is_endpoint(options.session):
             self._refuse()
 
@@ -54,11 +56,13 @@ class EndpointDecorator:
         # Classes defined beside the endpoint inside a function are found through that function's variables.
         caller = sys._getframe(1)  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
         local_names = caller.f_locals if caller.f_locals is not caller.f_globals else {}
-        configuration = EndpointConfiguration.of(self._context, endpoint, self._options, local_names)
+        framework = self._framework
+        signature = EndpointSignature.read(endpoint, local_names, framework)
+        configuration = EndpointConfiguration.of(self._context, endpoint, self._options, signature)
         guarded_endpoint = GuardedEndpoint(self._context, configuration)
 
         async def guarded(*args: object, **kwargs: object) -> Response:
-            return await guarded_endpoint(args, kwargs)
+            return cast("Response", framework.answer(await guarded_endpoint(args, kwargs)))
 
         configuration.signature.apply_to(guarded, endpoint)
         setattr(guarded, MARK, guarded_endpoint)
@@ -66,6 +70,10 @@ class EndpointDecorator:
             DecoratedEndpoint(endpoint, configuration.signature.name, guarded_endpoint)
         )
         return guarded
+
+    def on(self, framework: Framework) -> EndpointDecorator:
+        """The same decorator for endpoints of another framework."""
+        return EndpointDecorator(self._context, self._options, framework)
 
     @property
     def __signature__(self) -> inspect.Signature:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ...errors import ConfigurationError, FaultError, QuotaInvalidError
@@ -36,6 +35,11 @@ class DemandSource:
     def __init__(self, terms: QuotaTerms, estimate: EstimateSource, signature: EndpointSignature) -> None:
         self._terms = terms
         self._name = signature.name
+        self._own_errors: tuple[type[Exception], ...] = (
+            *signature.framework.own_errors,
+            FaultError,
+            ConfigurationError,
+        )
         self._selector: Selector | None = None
         self._fixed: Demand | None = None
         if isinstance(estimate, str) or callable(estimate):
@@ -51,13 +55,13 @@ class DemandSource:
 
         Raises:
             FaultError: `internal`: the estimate failed, or is no number.
-            HTTPException: the estimate's own.
+            Exception: one that the framework answers (an `HTTPException`), which the estimate raised.
         """
         if self._fixed is not None or self._selector is None:
             return self._fixed or self._demand(None)
         try:
             return self._demand(await self._selector.find(arguments, request))
-        except (FaultError, HTTPException, ConfigurationError):
+        except self._own_errors:
             raise
         except Exception as exc:  # the host's function may raise any error
             raise FaultError(Fault.of(FaultCode.INTERNAL, reason="estimate")) from exc

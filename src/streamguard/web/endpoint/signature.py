@@ -1,8 +1,8 @@
 """Reads an endpoint's signature, and makes the signature that its framework sees.
 
-Measured on FastAPI 0.115 to 0.165: it follows `__wrapped__` and would take the endpoint for its own generator; it
-resolves annotations in the globals of the function that it gets, which are ours; and only the last of several
-`Request` parameters gets a value. So the signature is resolved here, and nothing points back to the endpoint.
+Measured on FastAPI 0.115 to 0.165: it follows `__wrapped__` and would take the endpoint for its own generator, and it
+resolves annotations in the globals of the function that it gets, which are ours. So the signature is resolved here, and
+nothing points back to the endpoint. What each framework wants to see besides is in its `Framework`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ...errors import ConfigurationError
+from .framework import STARLETTE, Framework
 from .module_name import module_name
 from .run import Run
 
-__all__ = ["REQUEST_PARAMETER", "RESPONSE_PARAMETER", "EndpointKind", "EndpointSignature"]
-
-REQUEST_PARAMETER: Final = "streamguard_request_"
-"""The parameter for the framework's request, if the endpoint has none."""
-RESPONSE_PARAMETER: Final = "streamguard_response_"
-"""The parameter for FastAPI's `Response`, whose headers and status dependencies may set."""
+__all__ = ["EndpointKind", "EndpointSignature"]
 
 _Parameter = inspect.Parameter
 
@@ -62,14 +56,19 @@ class EndpointSignature:
     """The endpoint's own parameter for FastAPI's injected `Response`."""
     returns: object
     """The resolved return annotation; `inspect.Signature.empty` without one."""
+    framework: Framework
+    """The framework that calls the endpoint."""
 
     @classmethod
-    def read(cls, endpoint: Callable[..., object], local_names: Mapping[str, object]) -> EndpointSignature:
+    def read(
+        cls, endpoint: Callable[..., object], local_names: Mapping[str, object], framework: Framework = STARLETTE
+    ) -> EndpointSignature:
         """Inspect `endpoint`; `local_names` are those of the function in which it is decorated.
 
         Raises:
             ConfigurationError: not a callable, or something in its signature cannot work.
         """
+        framework.check(endpoint)
         function = _function_of(endpoint)
         name = _name_of(endpoint, function)
         try:
@@ -83,7 +82,11 @@ class EndpointSignature:
         response: str | None = None
         for parameter in signature.parameters.values():
             annotation = _resolved(
-                parameter.annotation, function.__globals__, names, f"{name}, parameter {parameter.name}"
+                parameter.annotation,
+                function.__globals__,
+                names,
+                f"{name}, parameter {parameter.name}",
+                or_left=framework.resolves_names,
             )
             parameter = parameter.replace(annotation=annotation)
             parameters.append(parameter)
@@ -92,22 +95,23 @@ class EndpointSignature:
                 if run is not None or parameter.kind is _Parameter.POSITIONAL_ONLY:
                     raise ConfigurationError(f"{name} takes one Run, as a parameter that can be given by name")
                 run = parameter.name
-            elif isinstance(bare, type) and issubclass(bare, Request):
+            elif framework.is_request(parameter.name, bare):
                 request = parameter.name
-            elif bare is Response:
+            elif framework.is_response(bare):
                 response = parameter.name
-            elif parameter.name == "request" and annotation is _Parameter.empty:
-                request = parameter.name
         returns = _resolved(signature.return_annotation, function.__globals__, names, f"{name}, return annotation")
         return cls(
             kind=_kind_of(function),
             name=name,
             own=inspect.Signature(parameters),
-            for_framework=_for_framework(parameters, run=run, request=request, response=response),
+            for_framework=framework.signature(
+                [parameter for parameter in parameters if parameter.name != run], request=request, response=response
+            ),
             run=run,
             request=request,
             response=response,
             returns=returns,
+            framework=framework,
         )
 
     def apply_to(self, wrapper: Callable[..., object], endpoint: Callable[..., object]) -> None:
@@ -123,20 +127,8 @@ class EndpointSignature:
             for parameter in self.for_framework.parameters.values()
             if parameter.annotation is not _Parameter.empty
         }
-        wrapper.__annotations__ = {**annotations, "return": Response}
+        wrapper.__annotations__ = {**annotations, "return": self.for_framework.return_annotation}
         wrapper.__signature__ = self.for_framework  # type: ignore[attr-defined]
-
-
-def _for_framework(
-    parameters: list[_Parameter], *, run: str | None, request: str | None, response: str | None
-) -> inspect.Signature:
-    shown = [parameter for parameter in parameters if parameter.name != run]
-    at = len(shown) - 1 if shown and shown[-1].kind is _Parameter.VAR_KEYWORD else len(shown)
-    if response is None:
-        shown.insert(at, _Parameter(RESPONSE_PARAMETER, _Parameter.KEYWORD_ONLY, annotation=Response))
-    if request is None:
-        shown.insert(at, _Parameter(REQUEST_PARAMETER, _Parameter.KEYWORD_ONLY, annotation=Request))
-    return inspect.Signature(shown, return_annotation=Response)
 
 
 def _function_of(endpoint: Callable[..., object]) -> types.FunctionType:
@@ -177,8 +169,16 @@ def _kind_of(function: types.FunctionType) -> EndpointKind:
     return EndpointKind.FUNCTION
 
 
-def _resolved(annotation: object, global_names: dict[str, object], names: Mapping[str, object], where: str) -> object:
-    """The annotation itself: under `from __future__ import annotations` it is a string until now."""
+def _resolved(
+    annotation: object,
+    global_names: dict[str, object],
+    names: Mapping[str, object],
+    where: str,
+    *,
+    or_left: bool = False,
+) -> object:
+    """The annotation itself: under `from __future__ import annotations` it is a string until now. `or_left`: it stays
+    one if it cannot be resolved."""
     if not isinstance(annotation, str):
         return annotation
     holder = types.SimpleNamespace(__annotations__={"it": annotation})
@@ -191,6 +191,8 @@ def _resolved(annotation: object, global_names: dict[str, object], names: Mappin
             return known
         if where.endswith("return annotation"):
             return inspect.Signature.empty
+        if or_left:
+            return annotation
         raise ConfigurationError(
             f"{where}: the annotation {annotation!r} cannot be resolved ({exc}); "
             "import it at module level, not only for type checking"

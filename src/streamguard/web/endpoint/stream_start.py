@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ...deadlines import Deadline
@@ -60,7 +59,8 @@ class StreamStart:
         """Start producing. Returns the response once it is known whether the stream begins.
 
         Raises:
-            HTTPException: the endpoint's own, raised before its first item.
+            Exception: one that the framework answers (an `HTTPException`), which the endpoint raised before its first
+                item.
             ConfigurationError: what the endpoint returned cannot be streamed.
         """
         self._exchange.headers = self._ids.headers()
@@ -95,8 +95,10 @@ class StreamStart:
             await self._end_without_events()
             refused = self._reader.refused
             self._reader.endpoint_answers = refused
-            if isinstance(stream.first_answer.error, (HTTPException, ConfigurationError)) and not refused:
-                raise stream.first_answer.error
+            error = stream.first_answer.error
+            own_errors = self._configuration.signature.framework.own_errors
+            if error is not None and isinstance(error, (*own_errors, ConfigurationError)) and not refused:
+                raise error
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
         if await self._is_forbidden():

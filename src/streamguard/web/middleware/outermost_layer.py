@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..application.guarded_endpoint import Guarded, guarded_endpoint
@@ -20,11 +19,9 @@ from .request_reader import RequestReader, declared_length
 
 __all__ = ["OutermostLayer", "add_outermost_layer"]
 
-Routes = Callable[[], Iterable[BaseRoute]]
-
 
 class OutermostLayer:
-    """Wraps an application. `routes` gives the application's routes.
+    """Wraps `app`. `application` is the one whose endpoints it leads to, if that cannot be seen by looking at `app`.
 
     **A response that is cut short ends as a broken connection.** A response that stops without its final body message
     is enough for a server to break the connection. But `BaseHTTPMiddleware` sends that final message itself when the
@@ -40,9 +37,9 @@ class OutermostLayer:
     A `BaseHTTPMiddleware` outside the layer can complete a response that was cut short: see `break_connection`.
     """
 
-    def __init__(self, app: ASGIApp, routes: Routes = tuple) -> None:
+    def __init__(self, app: ASGIApp, application: object = None) -> None:
         self.app = app
-        self._routes = routes
+        self._application = app if application is None else application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or has_exchange(scope):
@@ -51,7 +48,7 @@ class OutermostLayer:
         exchange = exchange_of(scope)
         exchange.placement = Placement.INSIDE if runs_in_base_http_middleware() else Placement.OUTERMOST
         exchange.mounted = "router" in scope  # the outermost router puts it there
-        layered = _LayeredExchange(self.app, self._routes, exchange, scope, send)
+        layered = _LayeredExchange(self.app, self._application, exchange, scope, send)
         try:
             if layered.endpoint() is None:
                 await layered.call(scope, receive, layered.send)
@@ -72,11 +69,11 @@ async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:
 class _LayeredExchange:
     """One exchange on its way through the layer: how the application is called, and what becomes of its messages."""
 
-    __slots__ = ("_app", "_exchange", "_forward", "_routes", "_scope", "_send", "_started", "_too_large")
+    __slots__ = ("_app", "_application", "_exchange", "_forward", "_scope", "_send", "_started", "_too_large")
 
-    def __init__(self, app: ASGIApp, routes: Routes, exchange: Exchange, scope: Scope, send: Send) -> None:
+    def __init__(self, app: ASGIApp, application: object, exchange: Exchange, scope: Scope, send: Send) -> None:
         self._app = app
-        self._routes = routes
+        self._application = application
         self._exchange = exchange
         self._scope = scope
         self._send = send
@@ -89,7 +86,7 @@ class _LayeredExchange:
 
     def endpoint(self) -> Guarded | None:
         """The guarded endpoint that the request is for, as far as it is known now; None for every other request."""
-        return guarded_endpoint(self._scope, self._routes)
+        return guarded_endpoint(self._scope, self._application)
 
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, which reads the request through a `RequestReader`."""
@@ -168,11 +165,11 @@ def add_outermost_layer(app: Starlette, *, running: bool = False) -> None:
     if getattr(build, "is_streamguard", False) or isinstance(stack, OutermostLayer):
         return
     if stack is not None:
-        app.middleware_stack = OutermostLayer(stack, lambda: app.routes)
+        app.middleware_stack = OutermostLayer(stack, app)
         return
 
     def build_with_layer() -> ASGIApp:
-        return OutermostLayer(build(), lambda: app.routes)
+        return OutermostLayer(build(), app)
 
     build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
     app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]
