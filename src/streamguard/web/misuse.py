@@ -76,8 +76,9 @@ class Misuse(Enum):
     )
     UNPROTECTED_ROUTES = (
         "{given} does not protect the routes that the guard adds under {prefix!r}: FastAPI runs dependencies for its "
-        "own endpoints only. Check the same in authenticate=…, which every route of the guard but health asks first, "
-        "and which may raise HTTPException"
+        "own endpoints only. Install with streamguard.contrib.fastapi.install(guard, app, {prefix!r}), which makes the "
+        "routes FastAPI's own, or check the same in authenticate=…, which every route of the guard but health asks "
+        "first, and which may raise HTTPException"
     )
     NOT_INSTALLED = (
         "{endpoint} is guarded, but the routes of its guard are nowhere, so that no client can resume or stop its "

@@ -239,8 +239,9 @@ async def the_same_once_it_starts() -> str:
 @row(
     Misuse.UNPROTECTED_ROUTES,
     "APIRouter(dependencies=[Depends(paying)]) does not protect the routes that the guard adds under '/api/chat': "
-    "FastAPI runs dependencies for its own endpoints only. Check the same in authenticate=…, which every route of the "
-    "guard but health asks first, and which may raise HTTPException",
+    "FastAPI runs dependencies for its own endpoints only. Install with streamguard.contrib.fastapi.install(guard, "
+    "app, '/api/chat'), which makes the routes FastAPI's own, or check the same in authenticate=…, which every route "
+    "of the guard but health asks first, and which may raise HTTPException",
 )
 async def dependencies_of_the_router() -> str:
     guard = make_guard()

@@ -9,6 +9,7 @@ from starlette.types import Scope
 from ...errors import FaultError
 from ...runtime import QuotaRefusedError
 from ...stores.records import StreamMeta
+from ...wire import WireProtocol
 from ..guard_context import GuardContext
 from ..headers import request_id_of, stream_headers
 from ..middleware.body_too_large import BodyTooLargeError
@@ -71,6 +72,11 @@ class GuardedEndpoint:
         if isinstance(opened, StreamMeta):
             return replay(context, admitted, opened, request, ids, ids_option=configuration.options.ids)
         return await StreamStart(context, configuration, opened, admitted, arguments, ids, reader).response()
+
+    @property
+    def protocol(self) -> WireProtocol:
+        """What its answers are, as far as that is known before it is called."""
+        return self._configuration.protocol
 
     @property
     def max_request_bytes(self) -> int:

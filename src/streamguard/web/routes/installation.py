@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, StatelessLifespan
 
 from ...errors import ConfigurationWarning
 from ...observations import Observation
+from ..application.route_tree import LeafRoute
 from ..endpoint_registry import EndpointRegistry
 from ..middleware.outermost_layer import add_outermost_layer
 from ..misuse import Misuse, MisuseReport
 from .not_found import not_found
-from .route import Answer, GuardRoute
+from .route import Answer, GuardRoute, own_route
 from .route_checks import problems, unprotected
 
 __all__ = ["Installations"]
 
-_CALLER: Final = 3
+_CALLER: Final = 4
 """How many frames up the caller of `guard.install` is."""
 
 
@@ -50,19 +52,42 @@ class Installations:
         Raises:
             ConfigurationError: the application, the prefix or what is there already does not admit it.
         """
-        if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
-            raise Misuse.INSTALL_PREFIX.error(prefix=prefix)
+        _check_prefix(prefix)
         if not isinstance(app, Starlette):
             raise Misuse.INSTALL_TARGET.error(given=_described(app), remedy=_instead_of(app, prefix))
         routes = app.router.routes
-        if any(isinstance(route, GuardRoute) and route.prefix == prefix for route in routes):
-            raise Misuse.PREFIX_TAKEN.error(prefix=prefix)
-        add_outermost_layer(app)
-        routes.insert(0, GuardRoute(prefix, answer, self._endpoints, other_routes=lambda: app.router.routes))
-        self._installed = True
+
+        def add() -> None:
+            add_outermost_layer(app)
+            routes.insert(0, GuardRoute(prefix, answer, self._endpoints, other_routes=lambda: app.router.routes))
+
+        self._install(routes, prefix, add)
         self._remember(app)
-        for report in self._check(app):
-            warnings.warn(report.text, ConfigurationWarning, stacklevel=_CALLER)
+        self._check_with_warnings(app)
+
+    def install_routes(self, app: Starlette | Router, prefix: str, add: Callable[[EndpointRegistry], None]) -> None:
+        """Have `add` add the routes in the framework's own form to an application, which gets the outermost layer too,
+        or to a router that an application will include. Each of their endpoints has a `RouteMark`.
+
+        Raises:
+            ConfigurationError: see `install`.
+        """
+        if isinstance(app, Starlette) or prefix:  # a router may have a prefix itself
+            _check_prefix(prefix)
+        router = app.router if isinstance(app, Starlette) else app
+        if isinstance(app, Starlette):
+            add_outermost_layer(app)
+        self._install(router.routes, getattr(router, "prefix", "") + prefix, lambda: add(self._endpoints))
+        if isinstance(app, Starlette):
+            self._remember(app)
+            self._check_with_warnings(app)
+
+    def _install(self, routes: list[BaseRoute], prefix: str, add: Callable[[], None]) -> None:
+        owned = (own_route(LeafRoute(route, str(getattr(route, "path", "")))) for route in routes)
+        if any(own is not None and own.prefix == prefix for own in owned):
+            raise Misuse.PREFIX_TAKEN.error(prefix=prefix)
+        add()
+        self._installed = True
 
     def application(self, answer: Answer, lifespan: StatelessLifespan[Starlette]) -> ASGIApp:
         """The routes alone as an application of their own."""
@@ -105,12 +130,21 @@ class Installations:
     def _remember(self, app: Starlette) -> None:
         self._apps = [ref for ref in self._apps if ref() not in (None, app)] + [weakref.ref(app)]
 
+    def _check_with_warnings(self, app: Starlette) -> None:
+        for report in self._check(app):
+            warnings.warn(report.text, ConfigurationWarning, stacklevel=_CALLER)
+
     def _check(self, app: Starlette) -> list[MisuseReport]:
         """Raises the first problem. Returns what deserves a warning only."""
         routes = app.router.routes
         for report in problems(routes, self._endpoints):
             raise report.error()
         return list(unprotected(routes, app.router, self._endpoints))
+
+
+def _check_prefix(prefix: str) -> None:
+    if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
+        raise Misuse.INSTALL_PREFIX.error(prefix=prefix)
 
 
 def _described(app: object) -> str:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 
-__all__ = ["RouteName", "RouteTarget", "decode_segment", "target_of"]
+__all__ = ["RouteName", "RouteTarget", "decode_segment", "raw_path_of", "target_of"]
 
 
 class RouteName(Enum):
@@ -45,7 +45,7 @@ _HEALTH: Final = {"live": RouteName.LIVE, "ready": RouteName.READY, "streaming":
 def target_of(scope: Scope, prefix: str) -> RouteTarget | None:
     """The target of a request's path under `prefix`, which has no slash at its end and may be empty; None if the path
     is not ours."""
-    path = _raw_path(scope)
+    path = raw_path_of(scope)
     if not path.startswith(prefix + "/"):
         return None
     match path[len(prefix) + 1 :].split("/"):
@@ -65,7 +65,7 @@ def target_of(scope: Scope, prefix: str) -> RouteTarget | None:
             return None
 
 
-def _raw_path(scope: Scope) -> str:
+def raw_path_of(scope: Scope) -> str:
     """The percent-encoded path below the point where the application is mounted."""
     path: str = scope["path"]
     raw: bytes | None = scope.get("raw_path")

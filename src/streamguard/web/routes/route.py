@@ -1,23 +1,47 @@
-"""The routes as Starlette sees them: one `BaseRoute` that claims exactly the paths that are ours."""
+"""The routes as Starlette sees them: one `BaseRoute` that claims exactly the paths that are ours.
+
+A framework may have other routes of ours instead, whose endpoint carries a `RouteMark`: see `streamguard.contrib`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
-from ..application.route_tree import matches
+from ..application.route_tree import LeafRoute, matches
 from ..endpoint_registry import EndpointRegistry
-from .paths import RouteTarget, target_of
+from .paths import RouteName, RouteTarget, target_of
 
-__all__ = ["Answer", "GuardRoute"]
+__all__ = ["ROUTE_MARK", "Answer", "GuardRoute", "OwnRoute", "RouteMark", "belongs_to_host", "own_route"]
 
 Answer = Callable[[RouteTarget, Request], Awaitable[Response]]
 """Answers a request to one of the routes."""
+
+
+ROUTE_MARK: Final = "__streamguard_route__"
+"""The attribute by which an endpoint of ours, in a route of the framework's, has its `RouteMark`."""
+
+
+class RouteMark(NamedTuple):
+    """What an endpoint of ours answers."""
+
+    route: RouteName
+    answer: Answer
+    endpoints: EndpointRegistry
+    """The endpoints of the guard whose route this is."""
+
+
+class OwnRoute(NamedTuple):
+    """A route of a guard, of either kind."""
+
+    endpoints: EndpointRegistry
+    prefix: str
+    """With the paths of the mounts and routers around it."""
 
 
 class GuardRoute(BaseRoute):
@@ -52,21 +76,9 @@ class GuardRoute(BaseRoute):
             return Match.NONE, {}
         if scope["method"] not in target.route.methods and scope["method"] != "OPTIONS":
             return Match.PARTIAL, {"endpoint": self.answer}
-        if self._belongs_to_host(scope):
+        if belongs_to_host(self._other_routes(), scope):
             return Match.NONE, {}
         return Match.FULL, {"endpoint": self.answer}
-
-    def _belongs_to_host(self, scope: Scope) -> bool:
-        """Whether another route spells out this path or this host name, or answers OPTIONS."""
-        for route in self._other_routes():
-            if isinstance(route, Host):
-                if "{" not in route.host and route.matches(scope)[0] is Match.FULL:
-                    return True
-            elif not isinstance(route, (GuardRoute, Mount)):
-                for place in matches([route], scope):
-                    if place.spelled_out or (scope["method"] == "OPTIONS" and place.is_for("OPTIONS")):
-                        return True
-        return False
 
     def url_path_for(self, name: str, /, **path_params: object) -> NoReturn:
         """Our routes have no names."""
@@ -79,3 +91,26 @@ class GuardRoute(BaseRoute):
             raise RuntimeError("handled a request that this route does not match")
         response = await self.answer(target, Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+def belongs_to_host(routes: Iterable[BaseRoute], scope: Scope) -> bool:
+    """Whether a route of the host's spells out a request's path or host name, or answers OPTIONS for it."""
+    for route in routes:
+        if isinstance(route, Host):
+            if "{" not in route.host and route.matches(scope)[0] is Match.FULL:
+                return True
+        elif not isinstance(route, (GuardRoute, Mount)):
+            for place in matches([route], scope):
+                if place.spelled_out or (scope["method"] == "OPTIONS" and place.is_for("OPTIONS")):
+                    return True
+    return False
+
+
+def own_route(leaf: LeafRoute) -> OwnRoute | None:
+    """What a route of a guard is; None for a route of the host's."""
+    if isinstance(leaf.route, GuardRoute):
+        return OwnRoute(leaf.route.endpoints, leaf.path.removesuffix("/{session}"))
+    mark = getattr(leaf.endpoint, ROUTE_MARK, None)
+    if isinstance(mark, RouteMark):
+        return OwnRoute(mark.endpoints, leaf.path.removesuffix(mark.route.path))
+    return None

@@ -15,7 +15,7 @@ from ..application.route_tree import LeafRoute, layers_of, leaf_routes, matches
 from ..endpoint_registry import DecoratedEndpoint, EndpointRegistry
 from ..misuse import Misuse, MisuseReport
 from .paths import RouteName
-from .route import GuardRoute
+from .route import GuardRoute, OwnRoute, own_route
 
 __all__ = ["problems", "unprotected"]
 
@@ -29,10 +29,11 @@ def problems(routes: Sequence[BaseRoute], endpoints: EndpointRegistry) -> Iterat
     leaves = list(leaf_routes(routes))
     yield from _undecorated_endpoints(leaves, endpoints.decorated)
     yield from _response_classes(leaves)
-    for ours, prefix in _guard_routes(leaves, endpoints):
+    found = [own_route(leaf) for leaf in leaves]
+    for ours in dict.fromkeys(own for own in found if own is not None and own.endpoints is endpoints):
         reported: set[str] = set()
         for method, path in ((method, name.path) for name in RouteName for method in name.methods):
-            for other, report in _collisions(routes, ours.route, prefix, method, path):
+            for other, report in _collisions(routes, ours, method, path):
                 if str(other) not in reported:
                     reported.add(str(other))
                     yield report
@@ -47,16 +48,11 @@ def unprotected(routes: Sequence[BaseRoute], app: object, endpoints: EndpointReg
         router = getattr(route, "original_router", None)
         if any(not guards.isdisjoint(guards_of(leaf.endpoint)) for leaf in leaf_routes([route] if router else [])):
             dependencies.append(_dependencies_of("APIRouter", router))
-    for _, prefix in _guard_routes(list(leaf_routes(routes)), endpoints):
-        for text in filter(None, dependencies):
-            yield MisuseReport(Misuse.UNPROTECTED_ROUTES, {"given": text, "prefix": prefix})
-
-
-def _guard_routes(leaves: Iterable[LeafRoute], endpoints: EndpointRegistry) -> Iterator[tuple[LeafRoute, str]]:
-    """The routes of the guard of `endpoints`, each with its whole prefix."""
-    for leaf in leaves:
-        if isinstance(leaf.route, GuardRoute) and leaf.route.endpoints is endpoints:
-            yield leaf, leaf.path.removesuffix("/{session}")
+    for leaf in leaf_routes(routes):
+        ours = own_route(leaf) if isinstance(leaf.route, GuardRoute) else None  # others run dependencies
+        if ours is not None and ours.endpoints is endpoints:
+            for text in filter(None, dependencies):
+                yield MisuseReport(Misuse.UNPROTECTED_ROUTES, {"given": text, "prefix": ours.prefix})
 
 
 def _undecorated_endpoints(
@@ -88,18 +84,19 @@ def _response_classes(leaves: Iterable[LeafRoute]) -> Iterator[MisuseReport]:
 
 
 def _collisions(
-    routes: Sequence[BaseRoute], ours: BaseRoute, prefix: str, method: str, path: str
+    routes: Sequence[BaseRoute], ours: OwnRoute, method: str, path: str
 ) -> Iterator[tuple[LeafRoute, MisuseReport]]:
     """The other routes that would answer a request to one of ours."""
+    prefix = ours.prefix
     candidates = list(matches(routes, _probe(method, prefix + path)))
-    index = next((n for n, leaf in enumerate(candidates) if leaf.route is ours), None)
+    index = next((n for n, leaf in enumerate(candidates) if own_route(leaf) == ours), None)
     if index is None:
         return  # spelled out by the host
-    endpoints = getattr(ours, "endpoints", None)
     for n, leaf in enumerate(candidates):
         values = {"method": method, "path": prefix + path, "prefix": prefix, "route": leaf}
-        if isinstance(leaf.route, GuardRoute):
-            if leaf.route.endpoints is not endpoints:
+        own = own_route(leaf)
+        if own is not None:
+            if own.endpoints is not ours.endpoints:
                 yield leaf, MisuseReport(Misuse.PREFIX_TAKEN, {"prefix": prefix})
         elif n < index and not leaf.spelled_out:
             yield leaf, MisuseReport(Misuse.GUARD_HIDDEN, values)
