@@ -13,8 +13,9 @@ from streamguard.errors import InvalidPartError
 from streamguard.faults import REGISTRY, Fault, FaultCode
 from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire.base import LeftOut
-from streamguard.wire.opaque import OpaqueEncoder, OpaqueProtocol
+from streamguard.wire.opaque import OpaqueProtocol
 from streamguard.wire.sse import BOM, KEEP_ALIVE, BlockSplitter, EventParser
+from streamguard.wire.upstream import UpstreamEncoder
 
 from .chunking import chunked, cuts, event_stream_bytes, independent_events
 
@@ -32,7 +33,7 @@ CHAT = (
 )
 
 
-def encoder(limit: int = 1_048_576) -> OpaqueEncoder:
+def encoder(limit: int = 1_048_576) -> UpstreamEncoder:
     return PROTOCOL.encoder(message_id="m", max_event_bytes=limit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,29 @@ from .golden import GOLDEN
 ROOT: Final = Path(__file__).parents[2]
 NAMES: Final = sorted(wire._PROTOCOLS)
 CURSOR: Final = f"1.{'a' * 24}.7."
-MAX_BYTES: Final = 50
-UPSTREAMS: Final = {"opaque": "data: {}\n\n"}
-"""Items of protocols that take no bare text, with a place for it."""
-SAID: Final = ["one ", "two\n", "three " * 20]
+SSE: Final = "text/event-stream"
+MAX_BYTES: Final = 100
+UPSTREAMS: Final = {
+    "opaque": "data: TEXT\n\n",
+    "openai": 'data: {"choices":[{"delta":{"content":"TEXT"}}]}\n\n',
+    "anthropic": 'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"TEXT"}}\n\n',
+    "ui-message-raw": (
+        'data: {"type":"text-start","id":"TEXT"}\n\ndata: {"type":"text-delta","id":"TEXT","delta":"TEXT"}\n\n'
+    ),
+    "ndjson": '{"text":"TEXT"}\n',
+}
+"""Items of protocols that take no bare text."""
+SAID: Final = ["one ", "two"]
 
 every_protocol: Final = pytest.mark.parametrize("name", NAMES)
+every_sse_protocol: Final = pytest.mark.parametrize(
+    "name", [name for name in NAMES if wire.protocol_named(name).media_type == SSE]
+)
+
+
+def item(name: str, text: str) -> str:
+    """An item that says this text."""
+    return UPSTREAMS.get(name, "TEXT").replace("TEXT", text)
 
 
 def encoder_of(name: str) -> wire.Encoder:
@@ -34,7 +52,7 @@ def said(name: str, *texts: str) -> list[bytes]:
     encoder = encoder_of(name)
     payloads = [*encoder.begin()]
     for text in texts:
-        payloads += encoder.encode(UPSTREAMS.get(name, "{}").format(text))
+        payloads += encoder.encode(item(name, text))
     return payloads
 
 
@@ -42,7 +60,7 @@ def said(name: str, *texts: str) -> list[bytes]:
 def test_protocols_are_found_by_name(name: str) -> None:
     protocol = wire.protocol_named(name)
     assert protocol.name == name
-    assert protocol.media_type == "text/event-stream", "keep-alives are SSE comments, and clients are told of SSE"
+    assert (protocol.media_type == SSE) == (protocol.keep_alive == wire.KEEP_ALIVE), "keep-alives are SSE comments"
     assert wire.protocol_named(name) is protocol
 
 
@@ -55,10 +73,10 @@ def test_what_is_exported_exists() -> None:
     assert all(hasattr(wire, name) for name in wire.__all__)
 
 
-@every_protocol
+@every_sse_protocol
 def test_every_event_is_whole_blocks_with_its_id_inside(name: str) -> None:
     protocol = wire.protocol_named(name)
-    for seq, payload in enumerate(said(name, "one ", "two"), 1):
+    for seq, payload in enumerate(said(name, *SAID), 1):
         event = Event(seq, EventKind.DATA, payload)
         with_id, without = protocol.frame(event, f"{CURSOR}{seq}"), protocol.frame(event, None)
         assert with_id.endswith(b"\n\n")
@@ -72,7 +90,7 @@ def test_every_event_is_whole_blocks_with_its_id_inside(name: str) -> None:
 def test_no_payload_is_over_the_limit(name: str) -> None:
     encoder = encoder_of(name)
     text = "x" * (10 * MAX_BYTES)
-    payloads = [*encoder.encode(UPSTREAMS.get(name, "{}").format(text)), *encoder.finish()]
+    payloads = [*encoder.encode(item(name, text)), *encoder.finish()]
     started = [payload for payload in payloads if b"x" in payload]
     assert all(len(payload) <= MAX_BYTES for payload in started)
 
@@ -80,7 +98,7 @@ def test_no_payload_is_over_the_limit(name: str) -> None:
 @every_protocol
 def test_a_stream_that_ends_early_is_tidy_once(name: str) -> None:
     encoder = encoder_of(name)
-    encoder.encode(UPSTREAMS.get(name, "{}").format("one"))
+    encoder.encode(item(name, "one"))
     encoder.abandon()
     assert list(encoder.abandon()) == []
 
@@ -91,7 +109,16 @@ def test_closing_parts_can_be_framed(name: str, outcome: Outcome) -> None:
     protocol = wire.protocol_named(name)
     fault = None if outcome is Outcome.COMPLETED else Fault.of(FaultCode.STALLED)
     for payload in protocol.closing(outcome, fault, ()):
-        assert independent_events(protocol.frame(Event(9, EventKind.CLOSING, payload), f"{CURSOR}9"))
+        framed = protocol.frame(Event(9, EventKind.CLOSING, payload), f"{CURSOR}9")
+        assert independent_events(framed) if protocol.media_type == SSE else json.loads(framed)
+
+
+@every_protocol
+def test_a_new_encoder_knows_of_no_usage_and_no_failure(name: str) -> None:
+    encoder = encoder_of(name)
+    assert (dict(encoder.usage), encoder.failure) == ({}, None)
+    parts = wire.protocol_named(name).open_parts()
+    assert parts is None or dict(parts.usage) == {}
 
 
 @every_protocol
@@ -110,7 +137,7 @@ def test_clients_are_told_of_every_fault(name: str, code: FaultCode) -> None:
 @every_protocol
 def test_the_payloads_fold_into_the_message(name: str) -> None:
     folding = wire.protocol_named(name).folding("m")
-    for payload in said(name, *SAID[:2]):
+    for payload in said(name, *SAID):
         folding.add(payload)
     message = folding.message()
     assert message.id == "m"

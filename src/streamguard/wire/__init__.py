@@ -7,34 +7,53 @@ from contextlib import suppress
 from typing import Final
 
 from ..errors import ConfigurationError
+from .anthropic import AnthropicProtocol
 from .base import Encoder, Folding, WireProtocol
 from .folding import MessageFold, UIMessage, fold
+from .ndjson import NdjsonProtocol
 from .opaque import OpaqueProtocol
+from .openai import OpenAIProtocol
 from .plain import PlainProtocol
+from .recognition import recognise
 from .sse import KEEP_ALIVE, EventParser, SseEvent, encode_block, encode_comment
 from .ui_message import UIMessageProtocol
+from .ui_message_raw import UIMessageRawProtocol
 
 __all__ = [
     "KEEP_ALIVE",
+    "AnthropicProtocol",
     "Encoder",
     "EventParser",
     "Folding",
     "MessageFold",
+    "NdjsonProtocol",
     "OpaqueProtocol",
+    "OpenAIProtocol",
     "PlainProtocol",
     "SseEvent",
     "UIMessage",
     "UIMessageProtocol",
+    "UIMessageRawProtocol",
     "WireProtocol",
     "encode_block",
     "encode_comment",
     "fold",
     "knows_protocol",
     "protocol_named",
+    "recognise",
 ]
 
 _PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
-    protocol.name: protocol for protocol in (UIMessageProtocol(), PlainProtocol(), OpaqueProtocol())
+    protocol.name: protocol
+    for protocol in (
+        UIMessageProtocol(),
+        UIMessageRawProtocol(),
+        PlainProtocol(),
+        OpenAIProtocol(),
+        AnthropicProtocol(),
+        OpaqueProtocol(),
+        NdjsonProtocol(),
+    )
 }
 
 
@@ -44,7 +63,7 @@ def knows_protocol(name: str) -> bool:
 
 
 def protocol_named(name: str, client_version: str = "") -> WireProtocol:
-    """The protocol of that name: `ui-message`, `plain` or `opaque`.
+    """The protocol of that name: `ui-message`, `plain`, `openai`, `anthropic`, `ui-message-raw`, `opaque` or `ndjson`.
 
     `client_version` comes from a stream's record: the protocol then speaks to clients of that version. A version that
     only later workers know is ignored.

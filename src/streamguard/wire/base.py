@@ -1,19 +1,20 @@
 """The contract of a client protocol: items ↔ payloads ↔ SSE blocks, in pure bytes.
 
 A *payload* is what is logged for one event, in the protocol's own form: a JSON part for `ui-message`, text for
-`plain`, a whole SSE block for `opaque`. The runtime never looks inside one.
+`plain`, a whole SSE block for `opaque` and the protocols of providers. The runtime never looks inside one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
-from ..faults import Fault
+from ..faults import Fault, FaultCode
 from ..values import Event, EventKind, Outcome
 from .folding import UIMessage
-from .sse import DIGITS, KEPT_DIGITS, LF
+from .sse import DIGITS, KEEP_ALIVE, KEPT_DIGITS, LF
 from .values import Reason, Replaced
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _DATA: Final = EventKind.DATA
+_NO_USAGE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class LeftOut(NamedTuple):
@@ -60,6 +62,18 @@ class Encoder(ABC):
 
     held: list[bytes]
 
+    @property
+    def usage(self) -> Mapping[str, int]:
+        """What the stream itself said so far that it consumed, by unit. Cumulative: each figure stands for the whole
+        stream. Amounts are integers from 0 to 2**53-1."""
+        return _NO_USAGE
+
+    @property
+    def failure(self) -> FaultCode | None:
+        """How an upstream failed that said so in its stream. Such a stream is to end as `failed`, even if its items end
+        without an exception; its `held` parts tell the client, so the seal keeps them."""
+        return None
+
     @abstractmethod
     def begin(self) -> Sequence[bytes]:
         """Payloads before the first item."""
@@ -91,8 +105,13 @@ class Encoder(ABC):
 
 
 class OpenParts(ABC):
-    """Finds the open parts of a stream from its data payloads in order, for a worker that ends the stream and has no
-    encoder of it. One per stream; not thread-safe."""
+    """Finds the open parts of a stream from its data payloads in order, and what it said that it consumed, for a worker
+    that ends the stream and has no encoder of it. One per stream; not thread-safe."""
+
+    @property
+    def usage(self) -> Mapping[str, int]:
+        """Like `Encoder.usage`."""
+        return _NO_USAGE
 
     @abstractmethod
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
@@ -132,6 +151,8 @@ class WireProtocol(ABC):
     """Whether blocks carry `id:` without the client asking."""
     terminal_visible: ClassVar[bool] = True
     """Whether the terminal record has a wire form. If not, a client that has the event before it has everything."""
+    keep_alive: ClassVar[bytes] = KEEP_ALIVE
+    """What keeps a quiet connection open; empty for a protocol in which nothing can be sent that says nothing."""
 
     @property
     def client_version(self) -> str:
@@ -145,6 +166,11 @@ class WireProtocol(ABC):
             ValueError: there can be no such version. The text says why.
         """
         return self
+
+    def message_id_in(self, beginning: bytes) -> str | None:
+        """The message id that an upstream's stream with this beginning gives its message; None when it gives none that
+        can be used. The stream's record must have this id, because its client does."""
+        return None
 
     @abstractmethod
     def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> Encoder:
@@ -185,12 +211,12 @@ class WireProtocol(ABC):
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
         """The `CLOSING` payloads of a stream of this outcome, between its notices and its terminal record.
 
-        `held` are the stream's held parts; only a completed stream sends them. The fault itself is logged as a notice
-        before them.
+        `held` are the stream's held parts. A completed stream sends them, and so does a failed one whose upstream told
+        of the failure in them (`Encoder.failure`). The fault itself is logged as a notice before them.
         """
 
     def open_parts(self) -> OpenParts | None:
-        """Finds the open parts of a stream that ends early; None for a protocol without open parts."""
+        """Finds the open parts of a stream that ends early; None for a protocol that has none and tells no usage."""
         return None
 
     @abstractmethod

@@ -106,6 +106,10 @@ class MessageFold:
         part = read_json(payload)
         if not isinstance(part, dict):
             raise ValueError("a part is a JSON object")
+        self.add_part(part)
+
+    def add_part(self, part: Part) -> None:
+        """Like `add`, for a part that was read already. The fold keeps its objects."""
         kind = text_of(part, "type")
         if kind in _COPIED:
             self._parts.append({"type": kind, **given(part, *_COPIED[kind])})

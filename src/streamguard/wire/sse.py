@@ -219,6 +219,12 @@ class Block(NamedTuple):
         lines = _EOL.split(self._text())
         return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line == b"data" or line[:5] == b"data:")
 
+    @property
+    def event(self) -> bytes:
+        """The event's name; empty when the block gives none."""
+        names = [line[6:].removeprefix(b" ") for line in _EOL.split(self._text()) if line[:6] == b"event:"]
+        return names[-1] if names else b""
+
     def _text(self) -> bytes:
         return self.raw.removeprefix(BOM) if self.opens_stream else self.raw
 

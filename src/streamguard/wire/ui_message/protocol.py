@@ -17,7 +17,6 @@ order of the host's parts, every one of those versions can read the stream:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import ClassVar, Final
@@ -34,6 +33,7 @@ from ..sse import LF, encode_text, on_one_line
 from ..text_pieces import REPLACEMENT, Halves, fitting
 from ..values import Reason, Replaced
 from .client_versions import UNSPECIFIED, ClientVersion, client_version
+from .fault_parts import error_part, notice_part, persisted_part
 from .last_step import LastStep
 from .open_calls import OpenCalls
 from .open_parts import UIOpenParts
@@ -321,7 +321,7 @@ class UIMessageProtocol(DataLineProtocol):
             if LF in data and not (data := shown_of(data)):
                 return b""
         elif kind is _NOTICE:
-            data = _notice_part(event.data)
+            data = notice_part(event.data)
         else:
             data = b"[DONE]"
         if cursor is None:
@@ -329,12 +329,12 @@ class UIMessageProtocol(DataLineProtocol):
         return b"id: " + cursor.encode() + b"\ndata: " + data + b"\n\n"
 
     def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
-        frame = b"data: " + _notice_part(fault.to_json()) + b"\n\n"
+        frame = b"data: " + notice_part(fault.to_json()) + b"\n\n"
         if cursor is not None:
             frame = b"id: " + cursor.encode() + b"\n" + frame
         if fault.severity is Severity.WARNING:
             return frame
-        return frame + b"data: " + _error_part(fault.message) + b"\n\ndata: [DONE]\n\n"
+        return frame + b"data: " + error_part(fault.message) + b"\n\ndata: [DONE]\n\n"
 
     def usage(self, held: Sequence[bytes]) -> Mapping[str, int]:
         return usage_of(held)
@@ -344,7 +344,7 @@ class UIMessageProtocol(DataLineProtocol):
             return held
         if outcome is Outcome.STOPPED:
             return (b'{"type":"abort"}',)  # no `reason`: not every version takes one, and none uses it
-        return (_error_part(reason_of(outcome, fault)[1]),)
+        return (error_part(reason_of(outcome, fault)[1]),)
 
     def open_parts(self) -> UIOpenParts:
         return UIOpenParts()
@@ -353,9 +353,7 @@ class UIMessageProtocol(DataLineProtocol):
         return MessageFold(message_id, previous)
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
-        data = {"message_id": message_id, "stream_id": stream_id, "session_id": session_id}
-        part = {"type": "data-streamguard-persisted", "id": f"sgp_{stream_id}", "transient": True, "data": data}
-        return (encode_part(part),)
+        return (persisted_part(message_id, stream_id=stream_id, session_id=session_id),)
 
     def text(self, events: Iterable[Event]) -> str:
         deltas: list[str] = []
@@ -379,13 +377,3 @@ def _delta_part(key: tuple[str, str], piece: str) -> bytes:
     kind = f"{key[0]}-delta"
     id_name, name = DELTAS[kind]
     return encode_part({"type": kind, id_name: key[1], name: piece})
-
-
-def _error_part(text: str) -> bytes:
-    return encode_part({"type": "error", "errorText": text})
-
-
-def _notice_part(fault_json: bytes) -> bytes:
-    # Not through `Fault`: a newer worker's notice may have a code this version does not know.
-    fault_id = json.dumps(read_json(fault_json)["fault_id"]).encode()
-    return b'{"type":"data-streamguard-error","id":' + fault_id + b',"transient":true,"data":' + fault_json + b"}"

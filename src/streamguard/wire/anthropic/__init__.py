@@ -1,0 +1,5 @@
+"""Anthropic's messages."""
+
+from .protocol import AnthropicProtocol
+
+__all__ = ["AnthropicProtocol"]

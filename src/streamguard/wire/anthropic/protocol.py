@@ -1,0 +1,64 @@
+"""Anthropic's messages, passed on byte for byte: `/v1/messages`.
+
+Read by the SDKs of Anthropic. `upstream.protocol` says what they get.
+Source of the events: `RawMessageStreamEvent` of the Python package `anthropic` 2.14.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Final
+
+from ..folding import UIMessage
+from ..sse import Block
+from ..upstream import BlockReader
+from ..upstream.block_reader import is_done
+from ..upstream.fold import UpstreamFold
+from ..upstream.json_events import failure_of, json_event, mapping_of
+from ..upstream.readable import ReadableProtocol
+from .translator import AnthropicTranslator
+from .usage import AnthropicUsage
+
+__all__ = ["AnthropicProtocol", "AnthropicReader"]
+
+PROTOCOL: Final = "anthropic"
+
+_MATTERS: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"|"error"\s*:')
+
+
+class AnthropicReader(BlockReader):
+    """Closing parts are `message_stop` and errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage = AnthropicUsage()
+
+    def closes(self, block: Block) -> bool:
+        if is_done(block):  # of compatible servers
+            return True
+        if _MATTERS.search(block.raw) is None:
+            return False
+        event = json_event(block)
+        if event is None:
+            return False
+        kind, value = event.type, event.value
+        if kind == "message_start":
+            self.usage = self._usage.note(mapping_of(mapping_of(value, "message"), "usage"))
+        elif kind == "message_delta":
+            self.usage = self._usage.note(mapping_of(value, "usage"))
+        elif kind == "error" or event.name == "error":
+            self.failure = failure_of(mapping_of(value, "error"))
+            return True
+        return kind == "message_stop"
+
+
+class AnthropicProtocol(ReadableProtocol):
+    """Messages of Anthropic's."""
+
+    name: ClassVar[str] = PROTOCOL
+
+    def reader(self) -> BlockReader:
+        return AnthropicReader()
+
+    def folding(self, message_id: str, previous: UIMessage | None = None) -> UpstreamFold:
+        return UpstreamFold(AnthropicTranslator(), message_id, previous)

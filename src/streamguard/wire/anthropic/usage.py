@@ -1,0 +1,45 @@
+"""Usage in Anthropic's words, under our names.
+
+Source: `Usage` and `MessageDeltaUsage` of the Python package `anthropic` 2.14. `input_tokens` there leaves out what was
+read from the cache or written to it. Ours counts all of the input, as OpenAI and AI SDK do, and
+`cached_input_tokens` is the part of it that was read from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ..partial_json import Json
+from ..upstream.json_events import amount_of
+
+__all__ = ["AnthropicUsage"]
+
+_INPUTS: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_NAMES: Final = (*_INPUTS, "output_tokens")
+
+
+class AnthropicUsage:
+    """Adds up one message's usage objects, which are cumulative: a later figure replaces an earlier one."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, int] = {}
+
+    def note(self, usage: Mapping[str, Json]) -> dict[str, int]:
+        """Take in one usage object. Returns the amounts by unit; empty as long as there are none."""
+        latest = self._latest
+        for name in _NAMES:
+            if (amount := amount_of(usage, name)) is not None:
+                latest[name] = amount
+        if not latest:
+            return {}
+        found: dict[str, int] = {}
+        if any(name in latest for name in _INPUTS):
+            found["input_tokens"] = sum(latest.get(name, 0) for name in _INPUTS)
+        if "output_tokens" in latest:
+            found["output_tokens"] = latest["output_tokens"]
+        if latest.get("cache_read_input_tokens"):
+            found["cached_input_tokens"] = latest["cache_read_input_tokens"]
+        if len(found) > 1:
+            found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
+        return found

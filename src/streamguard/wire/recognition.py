@@ -1,0 +1,105 @@
+"""Which protocol a stream speaks whose code is not the guard's, from its media type and its first bytes.
+
+| stream | protocol |
+|---|---|
+| lines of JSON, by its media type | `ndjson` |
+| `text/event-stream` with the header `x-vercel-ai-ui-message-stream` | `ui-message-raw` |
+| the first block with data is a chunk with `choices`, an event of Responses, or an `error` of OpenAI | `openai` |
+| … is an event of Anthropic's, or an `error` of theirs | `anthropic` |
+| any other | `opaque` |
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .anthropic import AnthropicProtocol
+from .base import WireProtocol
+from .ndjson import NdjsonProtocol
+from .opaque import OpaqueProtocol
+from .openai import OpenAIProtocol
+from .partial_json import Part
+from .sse import BlockSplitter
+from .ui_message_raw import UIMessageRawProtocol
+from .upstream.json_events import JsonEvent, json_event
+
+__all__ = ["LINES", "SSE", "recognise"]
+
+SSE: Final = "text/event-stream"
+LINES: Final = frozenset(
+    {
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+        "application/x-jsonl",
+    }
+)
+"""Media types of lines of JSON."""
+
+MOST_BYTES: Final = 4_194_304
+"""The most bytes of a beginning without a decision. The first event of a response holds its whole configuration."""
+
+_ANTHROPIC: Final = frozenset(
+    {
+        "message_start",
+        "message_delta",
+        "message_stop",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+    }
+)
+
+_OPAQUE: Final = OpaqueProtocol()
+_OPENAI: Final = OpenAIProtocol()
+_ANTHROPIC_MESSAGES: Final = AnthropicProtocol()
+_UI_MESSAGE_RAW: Final = UIMessageRawProtocol()
+_NDJSON: Final = NdjsonProtocol()
+
+
+def recognise(media_type: str, ui_message: bool, beginning: bytes) -> WireProtocol | None:
+    """The protocol of a stream with this beginning; None while it is not decided.
+
+    `media_type` is that of the response, with or without parameters; `ui_message` says whether it has the header
+    `x-vercel-ai-ui-message-stream`. `beginning` is everything that the stream said so far, cut anywhere. A stream that
+    ends undecided holds no event, or half a block: it is `opaque`.
+
+    A decision needs the first block with data, also where the header alone would decide: that block may name the
+    message (`WireProtocol.message_id_in`).
+    """
+    if media_type.partition(";")[0].strip().lower() in LINES:
+        return _NDJSON
+    for block in BlockSplitter(max_block_bytes=MOST_BYTES).feed(beginning):
+        if not block.has_data:
+            continue
+        if ui_message:
+            return _UI_MESSAGE_RAW
+        event = json_event(block)
+        if event is None:
+            return _OPAQUE
+        if event.type == "ping":  # of Anthropic's, or of anybody's
+            continue
+        return _of_event(event)
+    if len(beginning) > MOST_BYTES:
+        return _UI_MESSAGE_RAW if ui_message else _OPAQUE
+    return None
+
+
+def _of_event(event: JsonEvent) -> WireProtocol:
+    kind, value = event.type, event.value
+    if kind in _ANTHROPIC:
+        return _ANTHROPIC_MESSAGES
+    if kind.startswith("response."):
+        return _OPENAI
+    if kind == "error":
+        return _ANTHROPIC_MESSAGES if isinstance(value.get("error"), dict) else _OPENAI
+    if not kind and (isinstance(value.get("choices"), list) or _is_error(value)):
+        return _OPENAI
+    return _OPAQUE
+
+
+def _is_error(value: Part) -> bool:
+    """Whether this is an error in place of the first chunk."""
+    error = value.get("error")
+    return isinstance(error, dict) and isinstance(error.get("message"), str)

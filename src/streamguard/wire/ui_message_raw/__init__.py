@@ -1,0 +1,5 @@
+"""A UI message stream of AI SDK, passed on byte for byte."""
+
+from .protocol import UIMessageRawProtocol
+
+__all__ = ["UIMessageRawProtocol"]

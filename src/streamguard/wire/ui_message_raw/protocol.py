@@ -1,0 +1,200 @@
+"""A UI message stream of AI SDK that a host's own code, or another server, makes: passed on byte for byte.
+
+Read by `useChat`; see `ui_message` for the source. `upstream.protocol` says what becomes of the blocks. This protocol
+departs from it, because these clients refuse unnamed parts and need no SDK's error event:
+
+1. A notice is a part `data-streamguard-error`, and a failure is such a part, an `error` part and `[DONE]`.
+2. A stream that ends early ends the client's open texts and tool calls, with parts of ours.
+3. Ids are on by default. With ids, the first `start` part that names no message gets our message id; with a saved
+   message, the client is told of it before `finish`.
+4. If the upstream names its message, that is the stream's message id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import ClassVar, Final
+
+from ...decoding import DAMAGE
+from ...faults import Fault, FaultCode, Severity
+from ...values import Event, EventKind, Outcome, is_id
+from ..base import OnLeftOut, OpenParts, nobody_told
+from ..end_text import reason_of
+from ..folding import MessageFold, UIMessage
+from ..partial_json import Part
+from ..sse import Block, BlockSplitter
+from ..ui_message.fault_parts import error_part, notice_part, persisted_part
+from ..ui_message.open_parts import UIOpenParts
+from ..ui_message.usage import usage_of
+from ..upstream import BlockReader, UpstreamEncoder
+from ..upstream.block_reader import is_done
+from ..upstream.json_events import json_event
+from ..upstream.protocol import block_with_id
+from ..upstream.readable import ReadableProtocol, block_of
+from ..values import normal
+from .payloads import ids_only, shown, upstream_block, with_message_id, without_mark
+
+__all__ = ["RawFold", "RawOpenParts", "UIMessageRawEncoder", "UIMessageRawProtocol", "UIMessageReader"]
+
+PROTOCOL: Final = "ui-message-raw"
+
+_CLOSING: Final = re.compile(rb'"type"\s*:\s*"(?:finish|abort|error)"')
+_START: Final = re.compile(rb'"type"\s*:\s*"start"')
+_CLOSING_TYPES: Final = frozenset({"finish", "abort", "error"})
+_DELTAS: Final = frozenset({"text-delta", "reasoning-delta", "tool-input-delta"})
+_DONE_BLOCK: Final = b"data: [DONE]\n\n"
+
+
+class UIMessageReader(BlockReader):
+    """Closing parts are `finish`, `abort`, `error` and `[DONE]`."""
+
+    def closes(self, block: Block) -> bool:
+        if is_done(block):
+            return True
+        if _CLOSING.search(block.raw) is None:
+            return False
+        event = json_event(block)
+        if event is None or event.type not in _CLOSING_TYPES:
+            return False
+        if event.type == "error":
+            self.failure = FaultCode.PROVIDER_ERROR
+        elif event.type == "finish":
+            self.usage.update(usage_of([block.data]))
+        return True
+
+
+class UIMessageRawEncoder(UpstreamEncoder):
+    """Also gives the `start` part a message id, and follows what is open."""
+
+    def __init__(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut) -> None:
+        super().__init__(UIMessageReader(), protocol=PROTOCOL, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
+        self._message_id = message_id
+        self._started = False
+        self._open = RawOpenParts()
+
+    def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
+        self._open.answered(parts)
+
+    def abandon(self) -> Sequence[bytes]:
+        super().abandon()
+        return self._open.ends()
+
+    def _payload(self, block: Block) -> bytes:
+        payload = upstream_block(block.raw)
+        if not self._started and _START.search(block.raw):
+            event = json_event(block)
+            if event is not None and event.type == "start":
+                self._started = True
+                if "messageId" not in event.value:
+                    named = with_message_id(block.raw, self._message_id)
+                    payload = named if len(named) <= self._max_bytes else payload
+        if not self.held:
+            self._open.add(payload)
+        return payload
+
+
+class RawOpenParts(OpenParts):
+    """Finds open parts, and reads usage, in logged blocks."""
+
+    def __init__(self) -> None:
+        self._parts = UIOpenParts()
+
+    def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
+        self._parts.answered(parts)
+
+    def add(self, payload: bytes) -> None:
+        self._parts.add(block_of(without_mark(payload)).data)
+
+    def ends(self) -> Sequence[bytes]:
+        return [_block(part) for part in self._parts.ends()]
+
+
+class UIMessageRawProtocol(ReadableProtocol):
+    """Passes parts of AI SDK through."""
+
+    name: ClassVar[str] = PROTOCOL
+    headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
+    ids_by_default: ClassVar[bool] = True
+
+    def reader(self) -> BlockReader:
+        return UIMessageReader()
+
+    def message_id_in(self, beginning: bytes) -> str | None:
+        for block in BlockSplitter().feed(beginning):
+            event = json_event(block)
+            if event is not None and event.type == "start":
+                named = event.value.get("messageId")
+                return named if isinstance(named, str) and is_id(named) else None
+        return None
+
+    def encoder(
+        self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told
+    ) -> UIMessageRawEncoder:
+        return UIMessageRawEncoder(message_id=message_id, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
+
+    def frame(self, event: Event, cursor: str | None) -> bytes:
+        kind = event.kind
+        if kind is not EventKind.DATA and kind is not EventKind.CLOSING:
+            return super().frame(event, cursor)
+        block = shown(event.data, ids=cursor is not None)
+        return block if cursor is None else block_with_id(block, cursor, opens_stream=event.seq == 1)
+
+    def notice(self, fault_json: bytes, cursor: str | None) -> bytes:
+        block = _block(notice_part(fault_json))
+        return block if cursor is None else block_with_id(block, cursor, opens_stream=False)
+
+    def fault_frame(self, fault: Fault, cursor: str | None = None) -> bytes:
+        told = self.notice(fault.to_json(), cursor)
+        if fault.severity is Severity.WARNING:
+            return told
+        return told + _block(error_part(fault.message)) + _DONE_BLOCK
+
+    def early_end(self, outcome: Outcome, fault: Fault | None) -> Sequence[bytes]:
+        if outcome is Outcome.STOPPED:
+            return (_block(b'{"type":"abort"}'), _DONE_BLOCK)
+        return (_block(error_part(reason_of(outcome, fault)[1])), _DONE_BLOCK)
+
+    def open_parts(self) -> RawOpenParts:
+        return RawOpenParts()
+
+    def logged_block(self, payload: bytes) -> Block:
+        return super().logged_block(without_mark(payload))
+
+    def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
+        return (ids_only(_block(persisted_part(message_id, stream_id=stream_id, session_id=session_id))),)
+
+    def folding(self, message_id: str, previous: UIMessage | None = None) -> RawFold:
+        return RawFold(message_id, previous)
+
+
+class RawFold:
+    """Folds as `ui-message` does. A block that cannot be read changes nothing. Not thread-safe."""
+
+    def __init__(self, message_id: str, previous: UIMessage | None) -> None:
+        self._id = message_id
+        self._fold = MessageFold(message_id, previous)
+
+    def add(self, payload: bytes) -> None:
+        """Take in one block."""
+        event = json_event(block_of(without_mark(payload)))
+        if event is None or not event.type:
+            return
+        part: Part = event.value
+        if event.type not in _DELTAS:
+            value = normal(part).value
+            if not isinstance(value, dict):
+                return
+            part = value
+        with suppress(*DAMAGE):  # a part in an unexpected form must not cost the message
+            self._fold.add_part(part)
+
+    def message(self) -> UIMessage:
+        """The message so far, under the stream's own id."""
+        message = self._fold.message()
+        return UIMessage(self._id, message.parts, message.metadata)
+
+
+def _block(part: bytes) -> bytes:
+    return b"data: " + part + b"\n\n"

@@ -1,0 +1,34 @@
+"""What the runtime must know of an upstream's blocks: where its end begins, what it consumed, whether it failed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...faults import FaultCode
+from ..sse import Block
+
+__all__ = ["DONE", "BlockReader", "is_done"]
+
+DONE: Final = b"[DONE]"
+
+
+class BlockReader:
+    """Reads one stream's blocks in order and changes none. Hot path: a subclass parses only blocks that can matter.
+
+    This class knows `[DONE]` alone. Never raises, whatever a block holds.
+    """
+
+    def __init__(self) -> None:
+        self.usage: dict[str, int] = {}
+        """What the upstream said so far that it consumed, by unit. Later figures replace earlier ones."""
+        self.failure: FaultCode | None = None
+        """How the upstream failed, once it said so."""
+
+    def closes(self, block: Block) -> bool:
+        """Take in one block. Returns whether it is a closing part, so that it and all after it are held."""
+        return is_done(block)
+
+
+def is_done(block: Block) -> bool:
+    """Whether the block's data is `[DONE]`."""
+    return DONE in block.raw and block.data.strip() == DONE

@@ -1,0 +1,131 @@
+"""Encodes an upstream's stream as whole blocks, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ...errors import InvalidPartError
+from ...faults import FaultCode
+from ..base import Encoder, LeftOut, OnLeftOut
+from ..server_sent import event_block, is_event
+from ..sse import Block, BlockSplitter, encode_text
+from ..values import Reason, Replaced
+from .block_reader import BlockReader
+
+__all__ = ["Splitter", "UpstreamEncoder"]
+
+
+class Splitter(Protocol):
+    """Cuts bytes into blocks; see `BlockSplitter`."""
+
+    def feed(self, chunk: bytes) -> list[Block]:
+        """The blocks that `chunk` completes."""
+
+    def close(self) -> tuple[list[Block], bytes]:
+        """The last block and the unfinished rest."""
+
+    def discard(self) -> None:
+        """Drop the unfinished block."""
+
+
+class UpstreamEncoder(Encoder):
+    """Turns chunks of a body, cut anywhere, into whole blocks. Holds the first closing part and everything after it.
+
+    What is a closing part, and what the upstream said of its usage and failure, is the reader's to know.
+    """
+
+    def __init__(
+        self,
+        reader: BlockReader,
+        *,
+        protocol: str,
+        max_event_bytes: int,
+        on_left_out: OnLeftOut,
+    ) -> None:
+        self.held: list[bytes] = []
+        self._protocol = protocol
+        self._reader = reader
+        self._held_bytes = 0
+        self._max_bytes = max_event_bytes
+        self._on_left_out = on_left_out
+        self._splitter = self._new_splitter()
+
+    @property
+    def usage(self) -> Mapping[str, int]:
+        return self._reader.usage
+
+    @property
+    def failure(self) -> FaultCode | None:
+        return self._reader.failure
+
+    def begin(self) -> Sequence[bytes]:
+        return ()
+
+    def encode(self, item: object) -> Sequence[bytes]:
+        if isinstance(item, str):
+            chunk = encode_text(item)
+        elif isinstance(item, (bytes, bytearray, memoryview)):
+            chunk = bytes(item)
+        else:
+            chunk = self._encode_object(item)
+        return self._take(self._splitter.feed(chunk))
+
+    def finish(self) -> Sequence[bytes]:
+        blocks, rest = self._splitter.close()
+        out = self._take(blocks)
+        if rest:
+            # Clients drop an unfinished block. It is still passed on, but as a closing part: if the stream does not
+            # count as completed after all, an error block after it would become part of it.
+            self._hold(rest)
+        return out
+
+    def abandon(self) -> Sequence[bytes]:
+        self._splitter.discard()
+        return ()
+
+    def _new_splitter(self) -> Splitter:
+        return BlockSplitter(max_block_bytes=self._max_bytes, on_left_out=self._leave_out)
+
+    def _encode_object(self, item: object) -> bytes:
+        """The bytes of an item that is neither text nor bytes.
+
+        Raises:
+            InvalidPartError: the protocol has no such item.
+        """
+        if is_event(item):
+            chunk, replaced = event_block(item)
+            if replaced:
+                self._on_left_out(LeftOut("event", replaced))
+            return chunk
+        article = "an" if self._protocol[0] in "aeiou" else "a"
+        raise InvalidPartError(
+            f"{article} {self._protocol} endpoint yields SSE text as bytes or str, or events (ServerSentEvent, or a "
+            f"dict of data, event, id, retry), not {type(item).__name__}",
+            protocol=self._protocol,
+        )
+
+    def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
+        out: list[bytes] = []
+        for block in blocks:
+            closes = self._reader.closes(block)  # also after the first: usage and errors follow closing parts
+            if self.held or closes:
+                self._hold(self._payload(block))
+            else:
+                out.append(self._payload(block))
+        return out
+
+    def _payload(self, block: Block) -> bytes:
+        """What is logged for a block."""
+        return block.raw
+
+    def _hold(self, payload: bytes) -> None:
+        if self._held_bytes + len(payload) > self._max_bytes:
+            self._leave_out()
+            return
+        self._held_bytes += len(payload)
+        self.held.append(payload)
+
+    def _leave_out(self) -> None:
+        """Report a block that is too large, or one closing block too many. Only the notice stands in its place."""
+        self._on_left_out(LeftOut("block", [Replaced(Reason.TOO_LARGE, "block")]))
