@@ -23,6 +23,42 @@ class Broken(NamedTuple):
 
 Suite = StreamStoreSuite
 BROKEN = {
+    "the first event decides nothing": Broken(
+        Suite.test_the_first_event_can_decide_what_its_stream_speaks,
+        "append",
+        "decide(meta_key, session_key, ARGV[5], ARGV[6], ARGV[7], ARGV[8])",
+        "",
+    ),
+    "a repeated append decides again": Broken(
+        Suite.test_a_decision_stands, "append", "if last == 0 then\n-- Takes in", "if last >= 0 then\n-- Takes in"
+    ),
+    "a refused append decides": Broken(
+        Suite.test_a_refused_append_decides_nothing,
+        "append",
+        "if stored_epoch ~= epoch then return {FENCED, last, stop} end",
+        "if stored_epoch ~= epoch then call('HSET', meta_key, 'pr', ARGV[5]) return {FENCED, last, stop} end",
+    ),
+    "a decided message id is not listed": Broken(
+        Suite.test_a_decided_message_id_is_found_under,
+        "append",
+        "list_message(session_key, message_id, ordinal, id)\n  end",
+        "end",
+    ),
+    "the message id that was asked for stays listed": Broken(
+        Suite.test_a_decided_message_id_is_found_under, "append", "    forget_message(session_key, id)\n", ""
+    ),
+    "a lost log does not say what was decided": Broken(
+        Suite.test_a_lost_log_without_events_has_what_its_writer_decided,
+        "declare_lost",
+        "if version and last_seq == '0' and movable then",
+        "if false then",
+    ),
+    "a lost log that had events is decided again": Broken(
+        Suite.test_a_lost_log_without_events_has_what_its_writer_decided,
+        "declare_lost",
+        "if version and last_seq == '0' and movable then",
+        "if version and movable then",
+    ),
     "a stop means who asks after it too": Broken(
         Suite.test_a_stop_does_not_mean_a_request_that_arrives_after_it,
         "register",

@@ -228,8 +228,9 @@ class Runtime:
         """Whether this process is the stream's writer, as far as it knows."""
         return self.streams.owns(ref)
 
-    def view(self, stream: LiveStream, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
-        """A viewer of a stream produced here, from its start. `keep_alive` goes out while the stream is silent."""
+    def view(self, stream: LiveStream, *, ids: bool | None, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
+        """A viewer of a stream produced here, from its start. `ids`: whether blocks carry ids; None: as its
+        protocol's do by themselves. `keep_alive` goes out while the stream is silent, to a viewer without ids."""
         viewer = self.viewer_registry.viewer(
             stream.ref, stream.protocol, stream.feed, START, ids=ids, keep_alive=keep_alive
         )
@@ -237,6 +238,8 @@ class Runtime:
             self.viewer_registry.follow(stream.ref, stream.feed)
         return viewer
 
-    def resume_view(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
+    def resume_view(
+        self, meta: StreamMeta, after: Position, *, ids: bool | None, keep_alive: bytes = KEEP_ALIVE
+    ) -> Viewer:
         """A viewer of any stream of the store, after an event; `keep_alive` as in `view`."""
         return self.viewer_registry.resume(meta, after, ids=ids, keep_alive=keep_alive)

@@ -96,6 +96,12 @@ class UserMessages:
         """The stream is registered: when it began is known better now."""
         self.session.began = began
 
+    def reply_named(self, message_id: str) -> None:
+        """The reply's id is known better now: of what is added from here on, this message is the one that it
+        continues."""
+        if message_id != self._message_id:
+            self._message_id, self.tool_results = message_id, None
+
     async def forbidden(self, deadline: Deadline) -> bool:
         """Whether the session is known to belong to another owner. Waits for that until `deadline` at most, and not at
         all for a store that never says so, or is not asked at present."""

@@ -14,7 +14,7 @@ A stream store is one class that has one or more *roles*. One is required, the o
 refused with a `ConfigurationError` where it is configured. `streamguard.testing` has a suite of tests for each role.
 """
 
-from .appends import Append, AppendCache, AppendReply, AppendRequest
+from .appends import Append, AppendCache, AppendReply, AppendRequest, LateDecision
 from .ended import ended_meta
 from .records import (
     ClaimState,
@@ -59,6 +59,7 @@ __all__ = [
     "Full",
     "Hint",
     "Inspection",
+    "LateDecision",
     "LostLog",
     "NewStream",
     "Occupied",

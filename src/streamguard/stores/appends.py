@@ -5,12 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..values import EventKind, StreamRef
 from .records import Status
 
-__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest"]
+__all__ = ["Append", "AppendCache", "AppendReply", "AppendRequest", "LateDecision"]
+
+
+class LateDecision(NamedTuple):
+    """What a stream's first item decided about it, and its registration could not know."""
+
+    protocol: str
+    client_version: str
+    """As `NewStream.client_version`."""
+    message_id: str
 
 
 class AppendCache:
@@ -58,6 +67,11 @@ class AppendRequest(Protocol):
         events as not logged, and they must not turn up in the log when the network comes back."""
 
     @property
+    def decided(self) -> LateDecision | None:
+        """What the stream's record says from its first event on. It counts only in a request that adds event 1, and
+        holds from the same moment as that event: whoever reads one finds the other."""
+
+    @property
     def cache(self) -> AppendCache:
         """For the store. `ref` and `epoch` are the same in all requests that have it."""
 
@@ -72,6 +86,7 @@ class Append:
     events: Sequence[tuple[EventKind, bytes]]
     refresh: bool
     within_seconds: float = math.inf
+    decided: LateDecision | None = None
     cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)
 
 

@@ -86,10 +86,9 @@ class EndpointRegistry:
         """The names of the protocols that the endpoints speak."""
         return frozenset(self._protocols)
 
-    def keep_alive(self, binding: str, *, ids: bool) -> bytes:
-        """What a viewer of an endpoint's stream is sent while the stream is silent. A viewer whose events carry ids is
-        never sent a blank line alone (see `KEEP_ALIVE`)."""
-        return KEEP_ALIVE_BLOCK if binding in self._keep_alive_blocks and not ids else KEEP_ALIVE
+    def keep_alive(self, binding: str) -> bytes:
+        """What a viewer of an endpoint's stream, whose events carry no ids, is sent while the stream is silent."""
+        return KEEP_ALIVE_BLOCK if binding in self._keep_alive_blocks else KEEP_ALIVE
 
     def fault_protocol(self) -> WireProtocol:
         """The protocol for a failure that belongs to no stream: the endpoints' own, if they all speak the same one."""

@@ -18,9 +18,11 @@ from .recognition import recognise
 from .sse import KEEP_ALIVE, EventParser, SseEvent, encode_block, encode_comment
 from .ui_message import UIMessageProtocol
 from .ui_message_raw import UIMessageRawProtocol
+from .undecided import UNDECIDED
 
 __all__ = [
     "KEEP_ALIVE",
+    "UNDECIDED",
     "AnthropicProtocol",
     "Encoder",
     "EventParser",
@@ -53,6 +55,7 @@ _PROTOCOLS: Final[Mapping[str, WireProtocol]] = {
         AnthropicProtocol(),
         OpaqueProtocol(),
         NdjsonProtocol(),
+        UNDECIDED,
     )
 }
 
@@ -63,7 +66,8 @@ def knows_protocol(name: str) -> bool:
 
 
 def protocol_named(name: str, client_version: str = "") -> WireProtocol:
-    """The protocol of that name: `ui-message`, `plain`, `openai`, `anthropic`, `ui-message-raw`, `opaque` or `ndjson`.
+    """The protocol of that name: `ui-message`, `plain`, `openai`, `anthropic`, `ui-message-raw`, `opaque`,
+    `ndjson`, or `auto` for one that is not decided yet.
 
     `client_version` comes from a stream's record: the protocol then speaks to clients of that version. A version that
     only later workers know is ignored.

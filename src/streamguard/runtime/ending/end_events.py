@@ -20,13 +20,13 @@ def close_open_parts(stream: LiveStream, ending: Ending) -> None:
     """Emit the ends of open text parts and tool calls, for a stream that did not end by itself."""
     if ending.outcome is Outcome.COMPLETED or stream.superseded or stream.feed.emitted == 0:
         return
-    for payload in stream.encoder.abandon():
+    for payload in stream.speaking.encoder.abandon():
         stream.emit(EventKind.DATA, payload, bounded=False)
 
 
 def proposed_seal(stream: LiveStream, ending: Ending) -> Seal:
     """The seal that this process asks for."""
-    held = tuple(stream.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
+    held = tuple(stream.speaking.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
     silent = stream.output is not Output.ITEMS and ending.outcome is not Outcome.COMPLETED
     return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
 

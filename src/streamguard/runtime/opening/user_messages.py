@@ -26,7 +26,7 @@ def begin_user_messages(saving: Saving, stream: LiveStream) -> None:
         binding=stream.request.binding,
         began=stream_start_of(stream),
         revision=stream.request.revision,
-        on_continued=stream.encoder.answered,
+        on_continued=stream.speaking.answered,
     )
     if user_messages is not None:
         stream.save_after(user_messages)

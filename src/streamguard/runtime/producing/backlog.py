@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from ...deadlines import Timer
+from ...stores.appends import LateDecision
 from ...stores.budget import Budget
 from ...stores.records import UNTOLD, Status
 from ...values import EventKind, StreamRef
@@ -116,6 +117,10 @@ class Backlog:
     def begin_epoch(self, epoch: int) -> None:
         """Append under this epoch from now on. Nothing was appended yet."""
         self._append = ReusedAppend(self.ref, epoch)
+
+    def decide(self, decided: LateDecision) -> None:
+        """Let the stream's record learn this with its first event."""
+        self._append.decided = decided
 
     # -- the producer's side -------------------------------------------------------------------------------------------
 

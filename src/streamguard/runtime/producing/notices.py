@@ -33,13 +33,14 @@ class NoticeOwner(Subject, Protocol):
 class Notices:
     """The notices of one stream."""
 
-    __slots__ = ("_announcement", "_bounds", "_left_out_kinds", "_on_left_out", "_stream", "dropped")
+    __slots__ = ("_bounds", "_left_out_kinds", "_on_left_out", "_stream", "_waiting", "dropped")
 
     def __init__(self, stream: NoticeOwner, bounds: Bounds, *, on_left_out: Callable[[Fault, LeftOut], None]) -> None:
         self._stream = stream
         self._on_left_out = on_left_out
         self._bounds = bounds
-        self._announcement: Fault | None = None
+        self._waiting: list[bytes] = []
+        """What is told as soon as the stream has emitted what its protocol begins with."""
         self._left_out_kinds: set[tuple[str, str, str]] = set()
         self.dropped: int = 0
         """How many notices were dropped because they passed their share."""
@@ -47,19 +48,18 @@ class Notices:
     def announce(self, fault: Fault) -> None:
         """Tell this process's viewers of a fault that cannot be logged; before the first item, right after what the
         protocol begins with."""
-        if self._stream.output is Output.NOTHING:
-            self._announcement = fault
-        else:
-            self._emit(fault.to_json())
+        self._emit(fault.to_json())
 
     def emit_announced(self) -> None:
         """The stream has emitted what its protocol begins with: tell what was announced before that."""
-        if self._announcement is not None:
-            self._emit(self._announcement.to_json())
+        waiting, self._waiting = self._waiting, []
+        for payload in waiting:
+            self._emit(payload)
 
     def tell(self, fault: Fault) -> bool:
-        """Log a non-fatal notice, in order with the items. Returns whether it was logged: not once the stream is
-        ending, nor past its share of the stream's limits."""
+        """Log a non-fatal notice, in order with the items. Returns whether it was logged, or is with the first event of
+        a stream whose protocol is not decided yet: not once the stream is ending, nor past its share of the stream's
+        limits."""
         stream = self._stream
         if stream.finalising or stream.superseded:
             return False
@@ -81,4 +81,7 @@ class Notices:
             self._on_left_out(fault, left_out)
 
     def _emit(self, payload: bytes) -> None:
-        self._stream.emit(EventKind.NOTICE, payload, bounded=False)
+        if self._stream.output is Output.NOTHING:
+            self._waiting.append(payload)
+        else:
+            self._stream.emit(EventKind.NOTICE, payload, bounded=False)

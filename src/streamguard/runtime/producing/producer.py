@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from ...faults import Fault, FaultCode
@@ -24,8 +24,18 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     Never raises: a cancellation that is not the stream's own (the runtime's group being torn down) becomes
     `interrupted`, because finalisation must still happen.
     """
-    backlog, activity, encoder = stream.backlog, stream.activity, stream.encoder
-    encode, add = encoder.encode, backlog.add_data
+    backlog, activity = stream.backlog, stream.activity
+    add = backlog.add_data
+
+    encode: Callable[[object], Sequence[bytes]]
+
+    def encode_first(item: object) -> Sequence[bytes]:
+        """By the first item it is decided what the stream speaks: its encoder takes this one and all others."""
+        nonlocal encode
+        encode = stream.speaking.encoder.encode
+        return encode(item)
+
+    encode = encode_first
     count, turn, silent = 0, 1, True
     try:
         iterator = items()
@@ -54,7 +64,7 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
                 await close()
         if stream.early_end is None:
             stream.begin()
-            for payload in encoder.finish():
+            for payload in stream.speaking.encoder.finish():
                 add(payload)
             return Ending(Outcome.COMPLETED, None)
     except asyncio.CancelledError as exc:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...stores.appends import AppendCache
+from ...stores.appends import AppendCache, LateDecision
 from ...values import EventKind, StreamRef
 
 __all__ = ["ReusedAppend"]
@@ -26,4 +26,5 @@ class ReusedAppend:
     events: Sequence[tuple[EventKind, bytes]] = ()
     refresh: bool = False
     within_seconds: float = math.inf
+    decided: LateDecision | None = None
     cache: AppendCache = field(default_factory=AppendCache, compare=False, repr=False)

@@ -16,7 +16,7 @@ from ...settings import Settings
 from ...stores.budget import Budget
 from ...stores.records import Seal, Status, StreamMeta
 from ...values import START, EventKind, Outcome, StreamRef, Usage
-from ...wire.base import Encoder, WireProtocol
+from ...wire.base import WireProtocol
 from ..request import Ending, FirstItem, StreamRequest
 from ..viewing.feed import Feed
 from .activity import Activity
@@ -28,6 +28,7 @@ from .lifecycle import Lifecycle
 from .log_access import LogAccess
 from .notices import Notices
 from .phases import Answer, Output, Phase, move
+from .speaking import Speaking
 
 if TYPE_CHECKING:
     from ...saving.user_messages import UserMessages
@@ -47,7 +48,6 @@ class LiveStream:
         "callbacks",
         "consumed",
         "early_end",
-        "encoder",
         "feed",
         "first_answer",
         "lifecycle",
@@ -60,6 +60,7 @@ class LiveStream:
         "saved",
         "seal",
         "settings",
+        "speaking",
         "stopped",
         "user_messages",
     )
@@ -88,9 +89,7 @@ class LiveStream:
         self.feed.watched_at = opened_at
         bounds = Bounds(ref, self.feed, settings)
         self.notices: Notices = Notices(self, bounds, on_left_out=partial(callbacks.on_left_out, self))
-        self.encoder: Encoder = request.protocol.encoder(
-            message_id=request.message_id, max_event_bytes=settings.max_event_bytes, on_left_out=self.notices.left_out
-        )
+        self.speaking: Speaking = Speaking(request, self.feed, settings, on_left_out=self.notices.left_out)
         self.activity: Activity = Activity(opened_at, asyncio.get_running_loop().time)
         self.backlog: Backlog = Backlog(
             feed=self.feed,
@@ -123,11 +122,11 @@ class LiveStream:
 
     @property
     def protocol(self) -> WireProtocol:
-        return self.request.protocol
+        return self.speaking.protocol
 
     @property
     def message_id(self) -> str:
-        return self.request.message_id
+        return self.speaking.message_id
 
     @property
     def request_id(self) -> str | None:
@@ -199,14 +198,21 @@ class LiveStream:
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
+    def speak(self, protocol: WireProtocol, message_id: str | None = None) -> None:
+        """Decide what an undecided stream speaks, right before its first item. `message_id`, if its message has another
+        id than was registered. Raises `RuntimeError` if that is decided already."""
+        self.backlog.decide(self.speaking.decide(protocol, message_id))
+        if self.user_messages is not None:
+            self.user_messages.reply_named(self.message_id)
+
     def begin(self) -> None:
-        """Emit what comes before the first item; later calls do nothing."""
-        if self.output is not Output.NOTHING:
+        """Emit what comes before the first item. Later calls do nothing, nor do calls before `speak`."""
+        if self.output is not Output.NOTHING or self.speaking.undecided:
             return
         self.output = move(self.output, Output.PREAMBLE)
         if self.user_messages is not None and self.producer is not None:
             self.user_messages.accepted()
-        for payload in self.encoder.begin():
+        for payload in self.speaking.encoder.begin():
             self.emit(EventKind.DATA, payload)
         self.notices.emit_announced()
 
@@ -233,14 +239,6 @@ class LiveStream:
             self.backlog.wake_request()
         else:
             self.backlog.added()
-
-    def count_message(self, size: int) -> None:
-        """Count a message of `size` bytes that is to be saved before the reply.
-
-        Raises:
-            StreamLimitError: they are too many, or too large.
-        """
-        self.backlog.bounds.count_message(size)
 
     def usage(self, **amounts: int) -> None:
         """Add to what the stream consumed, by unit."""
@@ -343,6 +341,7 @@ class LiveStream:
         if self.finalising:
             return False
         self.lifecycle.move_to(Phase.FINALISING)
+        self.speaking.end()
         return True
 
     def end_without_log(self, ending: Ending) -> bool:
@@ -395,6 +394,6 @@ class LiveStream:
             return
         self.log.leave()
         self.backlog.close()
-        self.encoder.held.clear()
+        self.speaking.encoder.held.clear()
         self.lifecycle.move_to(Phase.FINISHED)
         self.backlog.wake_request()

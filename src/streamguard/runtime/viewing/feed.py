@@ -11,13 +11,14 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from ...faults import Fault
 from ...values import EventKind, Position
+from ...wire import UNDECIDED
 from ...wire.base import WireProtocol
 
-__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode"]
+__all__ = ["CHUNK_BYTES", "EVENT_BYTES", "Feed", "FeedMode", "FeedViewer"]
 
 _DATA: Final = EventKind.DATA
 
@@ -38,6 +39,13 @@ class FeedMode(Enum):
     """The newest, bounded in bytes. The log has the others."""
     ALL = "all"
     """Every event from now on: the log is lost, so nothing else has them. `max_stream_bytes` bounds them."""
+
+
+class FeedViewer(Protocol):
+    """One that reads a feed."""
+
+    def protocol_decided(self, protocol: WireProtocol) -> None:
+        """The feed's stream had not said in what protocol it speaks, and now has."""
 
 
 class Feed:
@@ -108,7 +116,7 @@ class Feed:
         """The feed has ended, and its last visible event is the stream's own end."""
         self.end_fault: Fault | None = None
         """Why viewers are cut, when the feed ended incomplete."""
-        self.viewers: set[object] = set()
+        self.viewers: set[FeedViewer] = set()
         """The viewers that read it, here."""
         self.watched_at: float = -math.inf
         """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
@@ -138,10 +146,24 @@ class Feed:
         self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
         self._block = protocol.block
 
+    def speak(self, protocol: WireProtocol) -> None:
+        """Its events are of this protocol. It has none yet, or all that it has were of an undecided one."""
+        self.protocol, self._block = protocol, protocol.block
+        if self._simple is not None:
+            self._simple = protocol.ids_by_default
+        self._default_id_prefix = self._id_prefix if protocol.ids_by_default else None
+        for viewer in self.viewers:
+            viewer.protocol_decided(protocol)
+
     @property
     def emitted(self) -> int:
         """Number of the last event in the window, visible or not."""
         return self.base + len(self.data)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether its stream has not said yet what it speaks."""
+        return self.protocol.name == UNDECIDED.name
 
     @property
     def held_bytes(self) -> int:

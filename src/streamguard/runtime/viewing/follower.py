@@ -13,12 +13,14 @@ from itertools import groupby
 from typing import Final
 
 from ...deadlines import Deadline
-from ...errors import LogBrokenError, StoreCorruptError, StoreError
+from ...errors import FaultError, LogBrokenError, StoreCorruptError, StoreError
 from ...faults import Fault, FaultCode, Phase, Severity
 from ...retrying import Backoff, Retries
 from ...stores.records import Hint
 from ...stores.roles.stream_log import StreamLog
 from ...values import EventKind, StreamRef
+from ...wire import UNDECIDED, protocol_named
+from ..versions import check_protocol
 from .feed import CHUNK_BYTES, Feed
 from .log_events import LOG_UNREADABLE, is_readable, is_tombstone
 from .resume import why_broken
@@ -98,9 +100,26 @@ class Follower:
                 await self._check_alive()
                 self._retries = None
                 return
+            if self.feed.undecided and not await self._learn_protocol():
+                return
             for epoch, written in groupby(events, key=lambda event: event.epoch):
                 self._extend(epoch, [(event.kind, event.data) for event in written])
             await asyncio.sleep(0)
+
+    async def _learn_protocol(self) -> bool:
+        """The log has a first event: its record says what it is written in. False when that ended the feed."""
+        meta = await self._store.meta(self.ref)
+        if meta is None:
+            self._fail(FaultCode.RESUME_FAILED, "stream_gone")
+            return False
+        try:
+            check_protocol(meta, Phase.RESUME)
+        except FaultError as exc:
+            self.feed.end(complete=False, fault=exc.fault)
+            return False
+        if meta.protocol != UNDECIDED.name:
+            self.feed.speak(protocol_named(meta.protocol, meta.client_version))
+        return True
 
     async def _check_alive(self) -> None:
         """End the feed if the stream is gone or its log is lost."""
@@ -112,6 +131,8 @@ class Follower:
 
     def _extend_by(self, hints: list[Hint]) -> bool:
         """Extend the feed by the events of the hints. False when the log must be read instead."""
+        if self.feed.undecided:
+            return False
         for hint in hints:
             # Its number alone does not say that an event follows: another epoch's events may have replaced ours.
             if not hint.events or hint.epoch != self.feed.epoch:

@@ -51,6 +51,7 @@ class Viewer:
     """
 
     __slots__ = (
+        "_ids_wanted",
         "_keep_alive",
         "_keep_alive_due",
         "_on_close",
@@ -80,21 +81,24 @@ class Viewer:
         protocol: WireProtocol,
         feed: Feed | None,
         after: Position,
-        ids: bool,
+        ids: bool | None,
         now: float,
         patience_seconds: float,
         on_close: Callable[[Viewer], None],
         keep_alive: bytes = KEEP_ALIVE,
     ) -> None:
+        """`protocol` is that of a viewer without a feed; a feed's viewers have the feed's. `ids`: whether blocks carry
+        ids; None: as the protocol's blocks do by themselves. `keep_alive` is for a viewer whose blocks carry none."""
         self._reads = reads
         self.ref: StreamRef = ref
-        self.protocol: WireProtocol = protocol
+        self.protocol: WireProtocol = protocol if feed is None else feed.protocol
         self.feed: Feed | None = feed
         self.position: int = after.seq
         """The last event delivered."""
         self._read_up_to = after
         """The last event that was delivered from the log, or the event that the viewer starts after."""
-        self.ids: bool = ids
+        self._ids_wanted = ids
+        self.ids: bool = self.protocol.ids_by_default if ids is None else ids
         self.position_seen: int = after.seq
         """The position at the watchdog's last look."""
         self.last_at: float = now
@@ -111,13 +115,19 @@ class Viewer:
         self._over = False
         """The stream's end was delivered."""
         self._keep_alive = keep_alive
-        """The bytes sent while the stream has no new event."""
+        """The bytes sent while the stream has no new event, to a viewer whose blocks carry no ids."""
         self._keep_alive_due = False
         self._rest = memoryview(b"")
         """The unsent rest of a chunk that is too large for one write. Nothing else may be sent before it."""
         self._on_news: Callable[[], None] | None = None
         if feed is not None:
             feed.viewers.add(self)
+
+    def protocol_decided(self, protocol: WireProtocol) -> None:
+        """See `FeedViewer`."""
+        self.protocol = protocol
+        if self._ids_wanted is None:
+            self.ids = protocol.ids_by_default
 
     def listen(self, on_news: Callable[[], None]) -> None:
         """Call `on_news` whenever `poll` may have something to send, until `close`. It must not raise."""
@@ -170,7 +180,7 @@ class Viewer:
                 raise ViewerCutError(str(fault.code) if fault else "ended", frame)
             if self._keep_alive_due:
                 self._keep_alive_due = False
-                return self._keep_alive
+                return KEEP_ALIVE if self.ids else self._keep_alive  # no blank line alone after an id, see `KEEP_ALIVE`
             return None
 
     async def _replay(self, last_id: int | None) -> bytes:

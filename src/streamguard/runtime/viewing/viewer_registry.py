@@ -53,7 +53,7 @@ class ViewerRegistry:
         """The viewers that are open. Copy it to keep it across an await."""
         return self.viewers
 
-    def resume(self, meta: StreamMeta, after: Position, *, ids: bool, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
+    def resume(self, meta: StreamMeta, after: Position, *, ids: bool | None, keep_alive: bytes = KEEP_ALIVE) -> Viewer:
         """A viewer of any stream, after event `after`: of this process's own feed if it has one."""
         ref = meta.ref
         protocol = protocol_named(meta.protocol, meta.client_version)
@@ -77,7 +77,7 @@ class ViewerRegistry:
         feed: Feed | None,
         after: Position,
         *,
-        ids: bool,
+        ids: bool | None,
         keep_alive: bytes = KEEP_ALIVE,
     ) -> Viewer:
         """A viewer of a feed; without a feed, of a closed stream's log."""

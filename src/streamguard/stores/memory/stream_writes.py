@@ -37,6 +37,8 @@ class MemoryWrites(StreamWrites):
         if item.refresh and (status is Status.OK or status is Status.DUPLICATE):
             self._tables.expire_in(stream, stream.ttl_seconds, now)
         if status is Status.OK:
+            if item.decided is not None and last_seq == 0:
+                self._tables.decide(stream, *item.decided)
             self._tables.charge(stream.size_bytes - size_bytes)
             self._subscribers.tell(stream, after_seq=last_seq, append=True)
         return AppendReply(status, stream.last_seq, stream.stop_requested)
@@ -140,6 +142,8 @@ class MemoryWrites(StreamWrites):
         size_bytes, last_seq = stream.size_bytes, stream.last_seq
         status = stream.declare_lost(lost, now)
         if status is Status.OK:
+            if last_seq == 0:
+                self._tables.decide(stream, lost.new.protocol, lost.new.client_version, lost.new.message_id)
             self._tables.charge(stream.size_bytes - size_bytes)
             session = self._tables.session_entry(ref.key)
             if session.last is None or session.last_began_us <= stream.began_us:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import insort
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 from ...values import SessionKey, StreamRef
@@ -120,15 +122,20 @@ class MemoryTables:
             session.writers.setdefault(stream.new.message_id, []).append(stream)
         self.charge(stream.size_bytes)
 
+    def decide(self, stream: StreamEntry, protocol: str, client_version: str, message_id: str) -> None:
+        """Take in what a stream's first item decided."""
+        if message_id != stream.new.message_id:
+            session = self.session_entry(stream.ref.key)
+            _unlist(session, stream)
+            if stream.ordinal > 0:
+                insort(session.writers.setdefault(message_id, []), stream, key=lambda one: one.ordinal)
+        stream.new = replace(stream.new, protocol=protocol, client_version=client_version, message_id=message_id)
+
     def forget(self, session: SessionEntry, stream: StreamEntry) -> None:
         """Remove a stream. Its outbox entry, if any, stays: it says only when to look."""
         key = _key(stream.ref)
         del session.streams[stream.ref.stream_id], self.streams[key]
-        writers = session.writers.get(stream.new.message_id, [])
-        if stream in writers:
-            writers.remove(stream)
-            if not writers:
-                del session.writers[stream.new.message_id]
+        _unlist(session, stream)
         self.leased.pop(key, None)
         self.finished.pop(key, None)
         self._bytes -= stream.size_bytes
@@ -191,6 +198,15 @@ class MemoryTables:
             for stream in list(session.streams.values()):
                 self.forget(session, stream)
             del self.sessions[key]
+
+
+def _unlist(session: SessionEntry, stream: StreamEntry) -> None:
+    """Take a stream out of those that write its message."""
+    writers = session.writers.get(stream.new.message_id, [])
+    if stream in writers:
+        writers.remove(stream)
+        if not writers:
+            del session.writers[stream.new.message_id]
 
 
 def _key(ref: StreamRef) -> _StreamKey:

@@ -22,6 +22,8 @@ _SIZES: Final = tuple(b"$%d\r\n" % number for number in range(_KEPT))
 _APPENDED: Final = tuple(AppendReply(Status.OK, number, stop_requested=False) for number in range(_KEPT))
 _KINDS: Final = {kind: pack_argument(kind.encode()) for kind in EventKind}
 _NEVER: Final = pack_argument(b"")
+_DECIDED: Final = "="
+"""Stands where the first event's kind would: what was decided about the stream comes before its events."""
 
 
 class Appends:
@@ -42,7 +44,8 @@ class Appends:
                 within = item.within_seconds
                 until = self._until(within)
                 packed_until = pack_argument(until)
-            if len(events) == 1 and not item.refresh:  # the usual case: all but the event is packed already
+            decided = item.decided if item.first_seq == 1 else None
+            if len(events) == 1 and not item.refresh and decided is None:  # the usual case: all but the event is packed
                 ((kind, data),) = events
                 cache = item.cache
                 if cache.owner is not self:
@@ -57,8 +60,14 @@ class Appends:
             keys = self._keys.stream(item.ref)
             call = self._ordered.script(
                 "append",
-                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh else (keys.meta, keys.log),
-                (item.epoch, until, item.first_seq, *(events[0] if len(events) == 1 else flatten(events))),
+                (keys.meta, keys.log, keys.session, keys.streams) if item.refresh or decided else (keys.meta, keys.log),
+                (
+                    item.epoch,
+                    until,
+                    item.first_seq,
+                    *(() if decided is None else (_DECIDED, *decided, item.ref.stream_id)),
+                    *(events[0] if len(events) == 1 else flatten(events)),
+                ),
             )
             calls.append(call.packed)
         replies = await self._ordered.run_calls("append", "append", calls)

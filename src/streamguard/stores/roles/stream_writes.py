@@ -28,7 +28,8 @@ class StreamWrites(ABC):
         Each append checks epoch and open state, refuses a missing record, adds the events that are not there yet, and
         hands subscribers a hint. An event already present under the same epoch is a success; under another it is
         `FENCED`. An append that arrives past its `within_seconds`, on the store's clock, is `LATE`: its writer has
-        given it up.
+        given it up. The append of event 1 may say what the stream speaks (`AppendRequest.decided`): the record takes
+        it in, in the same step, and the stream is found under that message's id from then on.
         """
 
     @abstractmethod

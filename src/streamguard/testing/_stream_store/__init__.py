@@ -9,6 +9,7 @@ from ...values import StreamRef
 from .appends import AppendClauses
 from .ends import EndClauses
 from .inspection import ActiveStreamClauses
+from .late_decisions import LateDecisionClauses
 from .leases import LeaseClauses
 from .outbox import OutboxClauses
 from .outbox_listings import OutboxListingClauses
@@ -48,6 +49,7 @@ class EndpointStoreSuite(
     WithdrawalClauses,
     StopClauses,
     AppendClauses,
+    LateDecisionClauses,
     ReadClauses,
     SubscriptionClauses,
     LeaseClauses,

@@ -76,7 +76,3 @@ class EndpointConfiguration:
             message_id=message_id,
             demand_source=demand_source,
         )
-
-    def sends_ids(self, protocol: WireProtocol) -> bool:
-        """Whether the events of this endpoint's own answer carry ids."""
-        return protocol.ids_by_default if self.options.ids is None else self.options.ids

@@ -98,8 +98,7 @@ def replay(
         viewer_slot.release()
         return fault_response(context.observe_refusal(exc, ids), ids.headers())
     protocol, runtime = protocol_named(meta.protocol, meta.client_version), context.runtime
-    ids_by_default = protocol.ids_by_default if ids_option is None else ids_option
-    options = ViewOptions.of(context, request, binding=admitted.request.binding, ids=ids_by_default)
+    options = ViewOptions.of(context, request, binding=admitted.request.binding, ids=ids_option)
     return StreamResponse(
         runtime,
         lambda: runtime.resume_view(meta, START, ids=options.ids, keep_alive=options.keep_alive),

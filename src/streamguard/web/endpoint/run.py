@@ -188,7 +188,7 @@ class Run:
         saved, size_bytes, replaced = read_message(message, derived_id(*names))
         if supersede and saved.role is Role.ASSISTANT:
             raise MessageInvalidError(f"{SAVE}: an assistant's message supersedes nothing", operation=SAVE)
-        stream.count_message(size_bytes)
+        stream.backlog.bounds.count_message(size_bytes)
         self._supersedes = self._supersedes or supersede
         handle = MessageSave(saved.message_id, self._loop, self._loop_thread)
 

@@ -108,8 +108,9 @@ class StreamStart:
             self._context,
             self._arguments.request,
             binding=configuration.binding,
-            ids=configuration.sends_ids(stream.protocol),
+            ids=configuration.options.ids,
         )
+        ids.message_id = None if stream.speaking.undecided else stream.message_id
         head = self._head(returned)
         return StreamResponse(
             runtime,

@@ -71,7 +71,7 @@ def resume_response(
         slot.release()
         return empty_response(200, headers)
     # A client with a cursor got ids before, and needs them again.
-    options = ViewOptions.of(context, request, binding=meta.binding, ids=protocol.ids_by_default or has_cursor)
+    options = ViewOptions.of(context, request, binding=meta.binding, ids=True if has_cursor else None)
     return StreamResponse(
         runtime,
         lambda: runtime.resume_view(meta, after, ids=options.ids, keep_alive=options.keep_alive),

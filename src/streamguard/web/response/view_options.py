@@ -14,14 +14,14 @@ __all__ = ["ViewOptions"]
 class ViewOptions(NamedTuple):
     """The options of one response."""
 
-    ids: bool
-    """Whether blocks carry ids."""
+    ids: bool | None
+    """Whether blocks carry ids; None: as the protocol's do by themselves."""
     keep_alive: bytes
-    """What is sent while the stream is silent."""
+    """What is sent while the stream is silent, if blocks carry none."""
 
     @classmethod
-    def of(cls, context: GuardContext, request: Request, *, binding: str, ids: bool) -> ViewOptions:
+    def of(cls, context: GuardContext, request: Request, *, binding: str, ids: bool | None) -> ViewOptions:
         """The options for a request about a stream of the endpoint `binding`. `?ids=1` and `?ids=0` override `ids`."""
         requested = request.query_params.get("ids", "")
         ids = {"1": True, "true": True, "0": False, "false": False}.get(requested, ids)
-        return cls(ids, context.endpoints.keep_alive(binding, ids=ids))
+        return cls(ids, context.endpoints.keep_alive(binding))

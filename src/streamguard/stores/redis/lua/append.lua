@@ -1,7 +1,8 @@
 -- Adds events to an open stream's log.
 -- KEYS: meta, log [, session, streams: to renew the TTLs as well]
--- ARGV: epoch, until when this may be carried out (ms on this server's clock, or ''), number of the first event, then kind
---       and payload of each event
+-- ARGV: epoch, until when this may be carried out (ms on this server's clock, or ''), number of the first event [, '=',
+--       protocol, client version, message id, stream id: what event 1 decided, with all four keys], then kind and payload
+--       of each event
 -- Reply: the last event; {status, last event, stop flag} unless all was added and no stop is asked for; the time (ms)
 --        follows where this came too late
 -- Its writer no longer counts on an append past its time, and has shown those events as not logged.
@@ -28,6 +29,13 @@ if first > last + 1 then return {GAP, last, stop} end
 if first <= last then
   local taken_seq = call('HGET', meta_key, @taken_seq@)
   if taken_seq and first <= tonumber(taken_seq) then return {FENCED, last, stop} end
+end
+if first == 1 and ARGV[4] == '=' then
+  events_from = 9
+  if last == 0 then
+--@include decide
+    decide(meta_key, session_key, ARGV[5], ARGV[6], ARGV[7], ARGV[8])
+  end
 end
 local before = last
 -- Events that are there already are skipped. Numbers stay below 1e14, which Lua writes out in full.

@@ -15,6 +15,7 @@
 --@include fields
 --@include reset_unless_sorted
 --@include publish_change
+--@include decide
 local at = now_ms()
 local record = fields(meta_key, @version@, @epoch@, @state@, @last_seq@, @lost@, @stop@, @watched_until@, @began_us@,
   @last_writer@)
@@ -70,6 +71,11 @@ if movable and (not session_last or (tonumber(created) or 0) <= tonumber(began_u
 end
 if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 redis.call('ZADD', streams_key, 'NX', 0, stream_id)
+if version and last_seq == '0' and movable then -- its first item may have decided more than was registered
+  local known = {}
+  for at = identity_from, #ARGV, 2 do known[ARGV[at]] = ARGV[at + 1] end
+  decide(meta_key, session_key, known[@protocol@], known[@client_version@] or '', known[@message_id@], stream_id)
+end
 local last = tonumber(last_seq)
 stop = tonumber(stop)
 if ends then

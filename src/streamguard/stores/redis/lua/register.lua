@@ -19,6 +19,7 @@
 --@include fields
 --@include message_streams
 --@include forget_message
+--@include list_message
 --@include reset_unless_sorted
 --@include snapshot
 local at = now_ms()
@@ -101,11 +102,7 @@ for _, id in ipairs(redis.call('ZRANGE', streams_key, 0, 15)) do
   end
 end
 redis.call('ZADD', streams_key, ordinal, stream_id)
-local writers = {}
-for _, stream in ipairs(message_streams(session_key, message_id)) do writers[#writers + 1] = {stream.ordinal, stream.id} end
-writers[#writers + 1] = {ordinal, stream_id}
-if #writers > @STREAMS_OF_A_MESSAGE@ then table.remove(writers, 1) end
-redis.call('HSET', session_key, 'm:' .. message_id, cjson.encode(writers), 'i:' .. stream_id, message_id)
+list_message(session_key, message_id, ordinal, stream_id)
 extend_ttl(session_key, ttl_ms)
 extend_ttl(streams_key, ttl_ms)
 redis.call('ZADD', owner_key, at + lease_ms, stream_id)
