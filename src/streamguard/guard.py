@@ -42,6 +42,7 @@ from .web.endpoint_registry import EndpointRegistry
 from .web.guard_context import GuardContext
 from .web.middleware.outermost_layer import OutermostLayer
 from .web.misuse import Misuse
+from .web.routes.edge import HttpEdge
 from .web.routes.installation import Installations
 from .web.routes.routes import Routes
 
@@ -343,6 +344,11 @@ class StreamGuard:
         layer it does nothing. The lifespan is passed through.
         """
         return OutermostLayer(app)
+
+    @property
+    def edge(self) -> HttpEdge:
+        """The guard's HTTP edge in parts, for integrations with frameworks (`streamguard.contrib`)."""
+        return HttpEdge(self._routes, self._installations)
 
     @property
     def app(self) -> ASGIApp:

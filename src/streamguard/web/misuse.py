@@ -49,6 +49,23 @@ class Misuse(Enum):
         "nor counted against a quota. Yield the answer to have it saved and counted, or return it from an endpoint "
         "that is not guarded"
     )
+    DECORATED_HANDLER = (
+        "{endpoint} was given to the guard's decorator as a route handler of Litestar's: write @{decorator}(…) above "
+        "it, as in @{decorator}('/api/chat') above @plugin.stream(…)"
+    )
+    GUARD_DECORATOR = (
+        "{endpoint} is decorated with guard.stream, which is for Starlette and FastAPI: in a Litestar application, "
+        "write @plugin.stream(…), of the StreamGuardPlugin(guard, …) that the application has in plugins=[…]"
+    )
+    YIELD_DEPENDENCY = (
+        "{endpoint} depends on {dependency}, a generator that Litestar closes as soon as the handler has returned, "
+        "while its stream would still be using what it gave: have the dependency return something that opens it, and "
+        "open it in the endpoint itself, async with …"
+    )
+    CACHED_ENDPOINT = (
+        "{endpoint} has cache=…, with which Litestar would send one visitor's answer to another: leave it out, since "
+        "a client gets its own answer again from the guard's routes"
+    )
     NESTED = (
         "{endpoint} was called by another guarded endpoint, so that one answer would be two streams: take "
         "@guard.stream off one of the two, or have both call a function that is not guarded"
@@ -74,6 +91,11 @@ class Misuse(Enum):
         "{method} {path} of the guard never gets to it, because {route} comes first: move what the guard is mounted in "
         "up, or call guard.install(app, {prefix!r}) with the outermost application, which needs no order"
     )
+    BEHIND_MOUNT = (
+        "{method} {path} of the guard never gets to it, because Litestar asks what is mounted first, and {route} takes "
+        "every path that begins with its own: mount that elsewhere, or give StreamGuardPlugin another prefix than "
+        "{prefix!r}"
+    )
     UNPROTECTED_ROUTES = (
         "{given} does not protect the routes that the guard adds under {prefix!r}: FastAPI runs dependencies for its "
         "own endpoints only. Install with streamguard.contrib.fastapi.install(guard, app, {prefix!r}), which makes the "
@@ -82,7 +104,7 @@ class Misuse(Enum):
     )
     NOT_INSTALLED = (
         "{endpoint} is guarded, but the routes of its guard are nowhere, so that no client can resume or stop its "
-        "answers: call guard.install(app, '/api/chat')"
+        "answers: {remedy}"
     )
 
     # -- the outermost layer ------------------------------------------------------------------------------------------

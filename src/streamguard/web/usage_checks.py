@@ -39,8 +39,9 @@ class UsageChecks:
         self._inspection = inspection
         self._advised: set[tuple[Misuse, str]] = set()
 
-    def check_call(self, scope: Scope, exchange: Exchange, endpoint: str) -> None:
+    def check_call(self, scope: Scope, exchange: Exchange, endpoint: str, *, remedy: str) -> None:
         """Warn if clients cannot come back to the answers of `endpoint`, or take one that is cut short for whole.
+        `remedy` says how the guard's routes get into its application.
 
         Raises:
             ConfigurationError: another guarded endpoint calls this one: its code runs in the task of its stream.
@@ -52,7 +53,7 @@ class UsageChecks:
         for observation in self._inspection.check_router(scope.get("router")):
             self._observe(observation)
         if not self._inspection.installed:
-            self.advise(Misuse.NOT_INSTALLED, endpoint)
+            self.advise(Misuse.NOT_INSTALLED, endpoint, remedy=remedy)
         elif exchange.placement is Placement.NOWHERE:
             self.advise(Misuse.NO_LAYER, endpoint)
         elif exchange.placement is Placement.INSIDE:

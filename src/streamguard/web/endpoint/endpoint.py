@@ -20,6 +20,7 @@ from .admission import Admission
 from .admitted_request import AdmittedRequest
 from .arguments import bind_arguments
 from .configuration import EndpointConfiguration
+from .framework import Framework
 from .quota_options import standing_headers
 from .retried_request import replay, resume_after
 from .stream_start import StreamStart
@@ -48,7 +49,7 @@ class GuardedEndpoint:
         ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
         exchange = exchange_of(request.scope)
         context.check_started(request.scope)
-        context.usage.check_call(request.scope, exchange, configuration.signature.name)
+        context.usage.check_call(request.scope, exchange, self.name, remedy=self.framework.installing)
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             protocol = configuration.protocol
@@ -77,6 +78,16 @@ class GuardedEndpoint:
     def protocol(self) -> WireProtocol:
         """What its answers are, as far as that is known before it is called."""
         return self._configuration.protocol
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name, for messages."""
+        return self._configuration.signature.name
+
+    @property
+    def framework(self) -> Framework:
+        """The framework that calls the endpoint."""
+        return self._configuration.signature.framework
 
     @property
     def max_request_bytes(self) -> int:

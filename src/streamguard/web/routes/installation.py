@@ -89,6 +89,10 @@ class Installations:
         add()
         self._installed = True
 
+    def installed_elsewhere(self) -> None:
+        """The routes were given to an application of another framework."""
+        self._installed = True
+
     def application(self, answer: Answer, lifespan: StatelessLifespan[Starlette]) -> ASGIApp:
         """The routes alone as an application of their own."""
         app = Starlette(
@@ -160,6 +164,8 @@ def _instead_of(app: object, prefix: str) -> str:
         return f"install it in the application that includes the router, guard.install(app, {whole!r})"
     if hasattr(app, "app"):
         return f"install it in the application inside, before that is wrapped, guard.install(app, {prefix!r})"
+    if any(base.__module__.startswith("litestar.") for base in (app if isinstance(app, type) else type(app)).__mro__):
+        return f"give it plugins=[StreamGuardPlugin(guard, {prefix!r})], of streamguard.contrib.litestar"
     if isinstance(app, type):
         return "call it first"
     return "elsewhere, mount guard.app, which is an ASGI application"

@@ -1,0 +1,143 @@
+"""`StreamGuardPlugin`: a guard in a Litestar application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Concatenate, Final, ParamSpec, TypeAlias, cast
+
+from litestar import Litestar, Response
+from litestar.config.app import AppConfig
+from litestar.handlers import HTTPRouteHandler
+from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+from litestar.routes import BaseRoute, HTTPRoute
+from litestar.types import Guard
+from starlette.types import ASGIApp
+
+from ...guard import StreamGuard
+from ...web.application.guarded_endpoint import find_endpoints_in, guards_of
+from ...web.endpoint.decorator import Endpoint, EndpointDecorator
+from ...web.middleware.outermost_layer import OutermostLayer
+from ...web.misuse import Misuse, MisuseReport
+from .checks import check_decorators, check_handler, misplaced_routes
+from .finding import guarded_in
+from .framework import LITESTAR
+from .routes import route_handlers
+
+__all__ = ["RouteHandler", "StreamGuardPlugin"]
+
+P = ParamSpec("P")
+
+RouteHandler: TypeAlias = Callable[..., Awaitable[Response[str]]]
+"""What the decorator makes of a function: one that Litestar's own decorators take."""
+
+UNCOMPRESSED: Final = "streamguard_uncompressed"
+"""The option by which Litestar's compression leaves a route handler alone, unless the application chose its name."""
+
+
+def _for_litestar(
+    method: Callable[Concatenate[StreamGuard, P], Callable[[Callable[..., object]], Endpoint]],
+) -> Callable[Concatenate[StreamGuardPlugin, P], Callable[[Callable[..., object]], RouteHandler]]:
+    """`StreamGuard.stream`, with all its options, as a method of the plugin."""
+
+    def stream(
+        plugin: StreamGuardPlugin, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[[Callable[..., object]], RouteHandler]:
+        decorator = cast("EndpointDecorator", method(plugin.guard, *args, **kwargs))
+        return cast("Callable[[Callable[..., object]], RouteHandler]", decorator.on(LITESTAR))
+
+    stream.__doc__ = """Decorate a route handler, below Litestar's own decorator: see `StreamGuard.stream`.
+
+    The handler takes what any takes: `data`, path and query parameters, dependencies, a `Run` besides. The guard finds
+    the session in one of them (`session="data.id"`), and is given the request without being asked.
+    """
+    return stream
+
+
+class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
+    """Adds a guard to a Litestar application: `Litestar([chat], plugins=[StreamGuardPlugin(guard, "/api/chat")])`.
+
+    The guard starts and ends with the application, its routes are below `prefix`, and the application gets the guard's
+    outermost layer. Nothing else is to be done: neither `guard.install` nor `guard.lifespan`.
+
+    Args:
+        guard: one guard is given to one application.
+        prefix: where the guard's routes are: `GET {prefix}/{session}/stream` and the others.
+        guards: Litestar's guards for the guard's routes, besides those of the application. Not for the health routes.
+        opt: options for the route handlers of the guard's routes, for middlewares and guards that look for them.
+
+    Raises:
+        ConfigurationError: the prefix is not a plain path. The application's constructor raises one if something in it
+            can never work, and its start if the guard's routes would hide some of its own, or are hidden.
+    """
+
+    def __init__(
+        self,
+        guard: StreamGuard,
+        prefix: str = "/api/chat",
+        *,
+        guards: Sequence[Guard] = (),
+        opt: Mapping[str, object] | None = None,
+    ) -> None:
+        if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
+            raise Misuse.INSTALL_PREFIX.error(prefix=prefix)
+        self.guard: StreamGuard = guard
+        self.prefix: str = prefix
+        self._guards = guards
+        self._opt = dict(opt or {})
+        self._uncompressed = UNCOMPRESSED
+        find_endpoints_in(Litestar, guarded_in)
+
+    stream = _for_litestar(StreamGuard.stream)
+
+    # -- what Litestar calls ------------------------------------------------------------------------------------------
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add the guard's life and routes to the application that is being made."""
+        for plugin in app_config.plugins:
+            if plugin is not self and isinstance(plugin, StreamGuardPlugin) and plugin.prefix == self.prefix:
+                raise Misuse.PREFIX_TAKEN.error(prefix=self.prefix)
+        check_decorators(app_config.route_handlers)
+        compression = app_config.compression_config
+        if compression is not None:
+            if compression.exclude_opt_key is None:
+                compression = app_config.compression_config = replace(compression, exclude_opt_key=UNCOMPRESSED)
+            self._uncompressed = compression.exclude_opt_key or UNCOMPRESSED
+        edge = self.guard.edge
+        edge.installations.installed_elsewhere()
+        app_config.route_handlers.extend(
+            route_handlers(self.prefix, edge.answer, guards=self._guards, opt={**self._opt, self._uncompressed: True})
+        )
+        app_config.lifespan.append(self._lifespan)
+        return app_config
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Prepare the guarded endpoints of a route that was registered."""
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            if any(guards_of(handler.fn)):
+                check_handler(handler)
+                self._prepare(handler)
+
+    # -- the guard's part ---------------------------------------------------------------------------------------------
+
+    def _prepare(self, handler: HTTPRouteHandler) -> None:
+        """Say what the handler answers, and keep its answer from being compressed: Litestar's compression holds back
+        what it gets until there is enough of it."""
+        handler.opt[self._uncompressed] = True
+        handler.media_type = handler.media_type or "text/event-stream"
+        if handler.status_code == 201:  # Litestar's own for POST
+            handler.status_code = 200
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Litestar) -> AsyncGenerator[None]:
+        for report in self._problems(app):
+            raise report.error()
+        if not isinstance(app.asgi_handler, OutermostLayer):
+            layer: ASGIApp = OutermostLayer(app.asgi_handler, app)  # type: ignore[arg-type]
+            app.asgi_handler = layer  # type: ignore[assignment]
+        async with self.guard:
+            yield
+
+    def _problems(self, app: Litestar) -> Sequence[MisuseReport]:
+        return list(misplaced_routes(app, self.prefix))
