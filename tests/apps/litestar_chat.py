@@ -119,5 +119,6 @@ app = Litestar(
     [chat, strict, replace, join, plain, opaque, threaded, open_gate, trace, stall],
     plugins=[streams],
     middleware=middleware,
+    logging_config=None,  # Litestar's would be the process's
 )
 application = Probe(cast("ASGIApp", app))

@@ -6,6 +6,7 @@ A page whose samples import streamguard is a whole program. On other pages they 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import sys
@@ -55,6 +56,8 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
 
     The Redis that samples name by its usual address is replaced by `redis_url`.
     """
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)  # an application of Litestar's sets its own
     module = ModuleType("sample_" + re.sub(r"\W", "_", page))
     if page not in PROGRAMS:
         preamble = importlib.reload(importlib.import_module("tests.docs.preamble"))  # an application for each page
@@ -69,6 +72,8 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
             exec(compile("\n" * (line - 1) + source, str(ROOT / page), "exec"), vars(module))
         yield module
     finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
         for name in secrets:
             del os.environ[name]
         del sys.modules[module.__name__]

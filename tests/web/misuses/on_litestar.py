@@ -64,12 +64,14 @@ def plugin() -> StreamGuardPlugin:
 
 
 def application(streams: StreamGuardPlugin, *handlers: ControllerRouterHandler) -> Litestar:
-    return Litestar([post("/api/chat")(streams.stream(session="data.id")(chat)), *handlers], plugins=[streams])
+    return Litestar(
+        [post("/api/chat")(streams.stream(session="data.id")(chat)), *handlers], plugins=[streams], logging_config=None
+    )
 
 
 def refused(handler: Callable[[StreamGuardPlugin], ControllerRouterHandler]) -> str:
     streams = plugin()
-    return as_in_app(said(lambda: Litestar([handler(streams)], plugins=[streams])))
+    return as_in_app(said(lambda: Litestar([handler(streams)], plugins=[streams], logging_config=None)))
 
 
 async def refused_at_the_start(streams: StreamGuardPlugin, app: Litestar) -> str:
@@ -129,7 +131,11 @@ async def endless() -> AsyncIterator[str]:
 )
 async def a_plugin_that_no_application_has() -> str:
     streams = plugin()
-    app = Litestar([post("/api/chat")(streams.stream(session="data.id")(chat))], lifespan=[streams.guard.lifespan])
+    app = Litestar(
+        [post("/api/chat")(streams.stream(session="data.id")(chat))],
+        lifespan=[streams.guard.lifespan],
+        logging_config=None,
+    )
     return as_in_app(await told_of_requests(cast("ASGIApp", app), streams.guard))
 
 
@@ -139,7 +145,7 @@ async def a_plugin_that_no_application_has() -> str:
     "plugins=[StreamGuardPlugin(guard, '/api/chat')], of streamguard.contrib.litestar",
 )
 def installed_in_litestar() -> str:
-    return said(lambda: make_guard().install(Litestar(), "/api/chat"))  # type: ignore[arg-type]
+    return said(lambda: make_guard().install(Litestar(logging_config=None), "/api/chat"))  # type: ignore[arg-type]
 
 
 @row(
@@ -152,7 +158,7 @@ def a_plugin_with_a_slash_at_its_end() -> str:
 
 @row(Misuse.PREFIX_TAKEN)
 def two_plugins_on_one_prefix() -> str:
-    return said(lambda: Litestar(plugins=[plugin(), plugin()]))
+    return said(lambda: Litestar(plugins=[plugin(), plugin()], logging_config=None))
 
 
 @row(
@@ -177,4 +183,4 @@ async def a_mount_above_the_prefix() -> str:
         raise AssertionError("it was called")
 
     streams = plugin()
-    return await refused_at_the_start(streams, Litestar([front_end], plugins=[streams]))
+    return await refused_at_the_start(streams, Litestar([front_end], plugins=[streams], logging_config=None))
