@@ -55,7 +55,7 @@ class UndecidedProtocol(OpaqueProtocol):
         return encode_block(_error_json(fault.code, fault.message), event="error", event_id=cursor)
 
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
-        if outcome is Outcome.COMPLETED:
+        if outcome is Outcome.COMPLETED or (outcome is Outcome.FAILED and held):  # then an upstream told of it
             return held
         return (encode_block(_error_json(*reason_of(outcome, fault)), event="error"),)
 

@@ -26,17 +26,19 @@ def close_open_parts(stream: LiveStream, ending: Ending) -> None:
 
 def proposed_seal(stream: LiveStream, ending: Ending) -> Seal:
     """The seal that this process asks for."""
-    held = tuple(stream.speaking.encoder.held) if ending.outcome is Outcome.COMPLETED else ()
+    encoder = stream.speaking.encoder
+    told = ending.outcome is Outcome.FAILED and encoder.failure is not None
+    held = tuple(encoder.held) if ending.outcome is Outcome.COMPLETED or told else ()
     silent = stream.output is not Output.ITEMS and ending.outcome is not Outcome.COMPLETED
     return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
 
 
 def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
-    """What the stream consumed, as its endpoint told, or else as its closing parts say."""
-    consumed = stream.consumed
-    if consumed is None and (found := stream.protocol.usage(held)):
-        return Usage(found)
-    return consumed
+    """What the stream consumed, as its endpoint told, or else as the stream itself says."""
+    if stream.consumed is not None:
+        return stream.consumed
+    found = stream.speaking.encoder.usage or stream.protocol.usage(held)
+    return Usage(found) if found else None
 
 
 def end_events(

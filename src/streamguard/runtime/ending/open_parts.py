@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...errors import LogBrokenError
 from ...saving.stored_replies import StoredReplies
@@ -18,16 +18,28 @@ from ...stores.appends import Append
 from ...stores.log_reads import LogReads
 from ...stores.records import Status, StreamMeta
 from ...stores.roles.stream_writes import StreamWrites
-from ...values import START, EventKind, Position
+from ...values import START, EventKind, Position, Usage
 from ...wire import protocol_named
 
-__all__ = ["OpenParts"]
+__all__ = ["NOTHING_LEFT", "Left", "OpenParts"]
 
 READ_BYTES: Final = 65_536
 APPEND_EVENTS: Final = 500
 """Ends in one append; each has a few hundred bytes."""
 LEASE_PARTS: Final = 3
 """The lease is renewed once this fraction of it has passed: a third."""
+
+
+class Left(NamedTuple):
+    """What another worker's stream left."""
+
+    ends: Sequence[bytes]
+    """The payloads that end what is open."""
+    usage: Usage | None
+    """What the upstream said that it consumed; None where it said nothing."""
+
+
+NOTHING_LEFT: Final = Left((), None)
 
 
 class OpenParts:
@@ -39,8 +51,9 @@ class OpenParts:
         self._settings = settings
         self._stored_replies = stored_replies
 
-    async def of(self, meta: StreamMeta) -> Sequence[bytes]:
-        """The payloads that end what the stream left open; none where its log cannot be read to its end.
+    async def of(self, meta: StreamMeta) -> Left:
+        """What the stream left open, and what it said that it consumed; nothing where its log cannot be read to its
+        end.
 
         Reads the log in slices, and keeps the lease meanwhile.
 
@@ -50,7 +63,7 @@ class OpenParts:
         """
         open_parts = protocol_named(meta.protocol).open_parts()
         if open_parts is None or meta.last_seq == 0:
-            return ()
+            return NOTHING_LEFT
         open_parts.answered(await self._stored_replies.parts_before(meta))
         loop = asyncio.get_running_loop()
         position, renewed = START, loop.time()
@@ -58,9 +71,9 @@ class OpenParts:
             try:
                 events = await self._reads.read(meta.ref, position, max_bytes=READ_BYTES)
             except LogBrokenError:
-                return ()
+                return NOTHING_LEFT
             if not events:
-                return ()
+                return NOTHING_LEFT
             for event in events:
                 if event.kind is EventKind.DATA and event.seq <= meta.last_seq:
                     open_parts.add(event.data)
@@ -69,7 +82,8 @@ class OpenParts:
             if loop.time() - renewed > self._settings.lease_seconds / LEASE_PARTS:
                 renewed = loop.time()
                 await self._renew(meta)
-        return open_parts.ends()
+        used = open_parts.usage
+        return Left(open_parts.ends(), Usage(used) if used else None)
 
     async def append(self, meta: StreamMeta, ends: Sequence[bytes]) -> int | None:
         """Log them. Returns the number of the log's last event then; None when the stream is another worker's by now,

@@ -23,7 +23,7 @@ from ..producing.stream_records import new_stream_of_meta
 from ..request import Ending
 from ..viewing.log_events import LOG_LOST
 from .closing import Closing
-from .open_parts import OpenParts
+from .open_parts import NOTHING_LEFT, OpenParts
 from .silence import is_silent
 
 __all__ = ["StartTask", "Takeover", "interrupted"]
@@ -93,10 +93,11 @@ class Takeover:
             return await self._end_lost(meta, Ending(Outcome.COMPLETED, None))
         if seal is None:
             silent = await is_silent(self._store, meta, self._settings)
-            last_seq = await self._open_parts.append(meta, await self._open_parts.of(meta))
+            left = await self._open_parts.of(meta)
+            last_seq = await self._open_parts.append(meta, left.ends)
             if last_seq is None:
                 return None
-            proposal = Seal(proposed.outcome, last_seq, proposed.fault, meta.usage, silent=silent)
+            proposal = Seal(proposed.outcome, last_seq, proposed.fault, meta.usage or left.usage, silent=silent)
             _, seal = await self._store.seal(meta.ref, meta.epoch, proposal)
             if seal is None:
                 return None
@@ -110,8 +111,9 @@ class Takeover:
         early = proposed.outcome is not Outcome.COMPLETED
         silent = early and await is_silent(self._store, meta, self._settings)
         # Nothing goes into such a log: what it leaves open is ended in the saved message alone.
-        ends = tuple(await self._open_parts.of(meta)) if early else ()
-        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, meta.usage, ends, silent=silent)
+        left = await self._open_parts.of(meta) if early else NOTHING_LEFT
+        usage, ends = meta.usage or left.usage, tuple(left.ends)
+        seal = Seal(proposed.outcome, meta.last_seq, proposed.fault, usage, ends, silent=silent)
         result = await self._end_steps.finish_unlogged(
             SealedStream.of_meta(meta, seal), None, (), after_seq=meta.last_seq
         )

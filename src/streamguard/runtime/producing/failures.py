@@ -15,9 +15,11 @@ from ...errors import EventTooLargeError, FaultError, StreamLimitError
 from ...faults import Fault, FaultCode
 from ...frames import described, raised_in
 from ...saving.faults import fault_of_failed_save
+from ...values import Outcome
+from ..request import Ending
 from .stream import LiveStream
 
-__all__ = ["fault_of"]
+__all__ = ["fault_of", "told_failure"]
 
 _BROKEN: Final = frozenset(
     {
@@ -82,6 +84,13 @@ def fault_of(error: BaseException, stream: LiveStream) -> Fault:
         return unsaved
     fault = _fault_of(error, stream)
     return fault.with_debug(described(error)) if stream.settings.debug else fault
+
+
+def told_failure(stream: LiveStream, error: BaseException | None = None) -> Ending | None:
+    """The end of a stream whose upstream told in the stream itself that it failed; None if it told nothing of the kind.
+    `error`: what was raised after that, if anything."""
+    code = stream.speaking.encoder.failure
+    return None if code is None else Ending(Outcome.FAILED, Fault.about(stream, code), error)
 
 
 def _fault_of(error: BaseException, stream: LiveStream) -> Fault:

@@ -41,9 +41,10 @@ class FirstAnswer:
             self.state = move(self.state, Answer.ANSWERED)
         return FirstItem.READY if feed.visible > 0 or is_over() else FirstItem.LATE
 
-    def fail(self, fault: Fault, error: BaseException | None) -> None:
-        """Record how the stream failed. Before its first event, its request is told that instead of an answer."""
+    def fail(self, fault: Fault, error: BaseException | None, *, told: bool) -> None:
+        """Record how the stream failed. Before its first event, its request is told that instead of an answer, unless
+        the stream tells it itself."""
         self.fault, self.error = fault, error
-        if self._backlog.feed.emitted == 0 and self.state is Answer.WAITING:
+        if not told and self._backlog.feed.emitted == 0 and self.state is Answer.WAITING:
             self.state = move(self.state, Answer.FAILED)
             self._backlog.wake_request()

@@ -352,8 +352,9 @@ class LiveStream:
         return self.finalising
 
     def fail(self, fault: Fault, error: BaseException | None = None) -> None:
-        """Record how it failed. Before its first event, its request is told that instead of an answer."""
-        self.first_answer.fail(fault, error)
+        """Record how it failed. Before its first event, its request is told that instead of an answer; unless its
+        upstream told it, whose own words the client gets."""
+        self.first_answer.fail(fault, error, told=self.speaking.encoder.failure is not None)
 
     def retract(self, fault: Fault) -> None:
         """Take back what it said and refuse it with this fault: its log failed before anybody saw anything. A stream

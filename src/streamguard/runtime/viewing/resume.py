@@ -105,7 +105,7 @@ def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | N
 def _was_refused(seal: Seal) -> bool:
     """Whether the stream's own writer ended it before its first event, so that its request was answered with an error.
     If the writer is gone, its client was not told, and an empty log may have lost events."""
-    if seal.last_seq > 0:
+    if seal.last_seq > 0 or seal.held:  # held parts of a failed stream are its upstream's own words
         return False
     lost = seal.fault is not None and seal.fault.code is FaultCode.INTERRUPTED
     return seal.outcome is Outcome.FAILED or (seal.outcome is Outcome.INTERRUPTED and not lost)

@@ -180,7 +180,7 @@ class Viewer:
                 raise ViewerCutError(str(fault.code) if fault else "ended", frame)
             if self._keep_alive_due:
                 self._keep_alive_due = False
-                return KEEP_ALIVE if self.ids else self._keep_alive  # no blank line alone after an id, see `KEEP_ALIVE`
+                return self._keep_alive_bytes() or None
             return None
 
     async def _replay(self, last_id: int | None) -> bytes:
@@ -274,6 +274,12 @@ class Viewer:
         """Let the next `poll` that finds no event return a keep-alive."""
         self._keep_alive_due = True
         self._tell()
+
+    def _keep_alive_bytes(self) -> bytes:
+        """What keeps the connection open; empty where nothing can."""
+        own = self.protocol.keep_alive
+        # No blank line alone may follow an id: see `KEEP_ALIVE`.
+        return self._keep_alive if own == KEEP_ALIVE and not self.ids else own
 
     def cut(self, reason: str) -> None:
         """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""
