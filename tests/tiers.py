@@ -27,8 +27,8 @@ import pytest
 
 __all__ = ["EXAMPLES", "MODULES", "Tier", "is_looked_at", "only", "processes_refused", "slow_first", "tier_of"]
 
-DIRECTORIES: Final = frozenset({"cli", "clients", "docs", "e2e", "examples", "harness"})
-"""The directories of tests that are about processes."""
+DIRECTORIES: Final = frozenset({"cli", "clients", "contrib", "docs", "e2e", "examples", "harness"})
+"""The directories of tests that are about processes, or import what takes each process some seconds."""
 
 SERVERS: Final = ("redis", "postgres", "mariadb", "sqlite")
 """How the names of stores that need a server begin, where tests are parametrised with stores. SQLite needs none, but
