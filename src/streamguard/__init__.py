@@ -1,6 +1,7 @@
 """Resumable, honest, self-healing LLM chat streams for ASGI applications."""
 
 from .errors import (
+    AlreadyStartedError,
     ConfigurationError,
     ConfigurationWarning,
     CursorInvalidError,
@@ -14,6 +15,7 @@ from .errors import (
     StoreForbiddenError,
     StoreFormatError,
     StoreUnavailableError,
+    StreamCutError,
     StreamGuardError,
     StreamLimitError,
 )
@@ -21,12 +23,14 @@ from .faults import Fault, FaultCode, Phase, Severity
 from .guard import Endpoint, StreamGuard
 from .model import Cursor, Observation, Observer, Outcome, Persisted, QuotaState, Signal
 from .settings import Settings
+from .started import StartedRun, StreamEnd
 from .values import Usage
 from .web.access.anonymous import Anonymous, anonymous
 from .web.access.identity import Authenticate, Identity
 from .web.endpoint.run import Run
 
 __all__ = [
+    "AlreadyStartedError",
     "Anonymous",
     "Authenticate",
     "ConfigurationError",
@@ -52,11 +56,14 @@ __all__ = [
     "Settings",
     "Severity",
     "Signal",
+    "StartedRun",
     "StoreCorruptError",
     "StoreError",
     "StoreForbiddenError",
     "StoreFormatError",
     "StoreUnavailableError",
+    "StreamCutError",
+    "StreamEnd",
     "StreamGuard",
     "StreamGuardError",
     "StreamLimitError",

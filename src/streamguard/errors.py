@@ -5,6 +5,8 @@ StreamGuardError
 ├── ConfigurationError        wrong use, found when constructing or decorating
 │   └── NotStartedError       a guard was used outside its lifespan
 ├── FaultError                a failure that has a structured `Fault`; web turns it into a response
+│   └── StreamCutError        an answer begun with `guard.start` ended before its body did
+├── AlreadyStartedError       the idempotency key's answer exists: it was not begun again
 ├── CursorInvalidError        a cursor that is not one of ours
 ├── LogBrokenError            a stream's log cannot be read from the position that was asked for
 ├── InvalidPartError          an item that the stream's protocol cannot carry
@@ -46,8 +48,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .faults import Fault
+from .values import Outcome, Persisted
 
 __all__ = [
+    "AlreadyStartedError",
     "ConfigurationError",
     "ConfigurationWarning",
     "CursorInvalidError",
@@ -79,6 +83,7 @@ __all__ = [
     "StoreForbiddenError",
     "StoreFormatError",
     "StoreUnavailableError",
+    "StreamCutError",
     "StreamGuardError",
     "StreamLimitError",
 ]
@@ -113,6 +118,36 @@ class FaultError(StreamGuardError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"{fault.code}: {fault.message}")
         self.fault = fault
+
+
+class StreamCutError(FaultError):
+    """An answer that was begun with `guard.start` was ended by something other than its body: a limit, the drain, a
+    store that is away, another worker, or an item that its protocol cannot carry, which is its `__cause__`.
+
+    `outcome` is how the stream ended, `failed` or `interrupted`; `fault` is what its viewers are told.
+    """
+
+    def __init__(self, fault: Fault, outcome: Outcome) -> None:
+        super().__init__(fault)
+        self.outcome = outcome
+
+
+class AlreadyStartedError(StreamGuardError):
+    """`guard.start` was given the idempotency key of an answer that exists, so nothing was begun.
+
+    The ids are that answer's. `outcome` is how it ended, None while it runs; `persisted` says whether it was saved.
+    """
+
+    def __init__(
+        self, *, session_id: str, stream_id: str, message_id: str, outcome: Outcome | None, persisted: Persisted
+    ) -> None:
+        state = "is running" if outcome is None else f"ended as {outcome}"
+        super().__init__(f"this idempotency key has an answer already: stream {stream_id}, which {state}")
+        self.session_id = session_id
+        self.stream_id = stream_id
+        self.message_id = message_id
+        self.outcome = outcome
+        self.persisted = persisted
 
 
 class CursorInvalidError(StreamGuardError):

@@ -29,6 +29,7 @@ from .runtime import (
     SaveOption,
 )
 from .settings import Settings
+from .started.answer_starter import AnswerStarter
 from .stores import StreamLog, StreamStore
 from .stores.abilities import Ability
 from .web.access.authenticate import check_authenticate
@@ -56,7 +57,7 @@ class _NotGiven:
 _NOT_GIVEN: Final = _NotGiven()
 
 
-class StreamGuard:
+class StreamGuard(AnswerStarter):
     """Guards the streaming endpoints of one application.
 
     Args:
@@ -118,6 +119,7 @@ class StreamGuard:
         )
         self._installations = Installations(self._endpoints)
         self._context = GuardContext(self._settings, authenticate, self._running, self._endpoints, self._installations)
+        super().__init__(self._context, self._backends.require)
         self._routes = Routes(self._context)
         self._app: ASGIApp | None = None
 

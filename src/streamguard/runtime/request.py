@@ -15,6 +15,7 @@ from ..wire.base import WireProtocol
 
 if TYPE_CHECKING:
     from ..charging.terms import Demand
+    from ..stores.records import Terminal
 
 __all__ = ["Ending", "FirstItem", "OnConflict", "OnStoreFailure", "StreamRequest"]
 
@@ -53,6 +54,9 @@ class StreamRequest:
     """The quota to reserve; None for an endpoint without a quota."""
     on_over: Callable[[], None] | None = None
     """Called once the request's stream is over; not called without a stream. It must not raise."""
+    on_end: Callable[[Terminal], None] | None = None
+    """Called with the stream's end when that is shown to viewers here; not called if another worker ends the stream.
+    It must not raise."""
 
     def replaces(self, message_id: str) -> bool:
         """Whether this request ends the session's running stream, which answers with that message."""

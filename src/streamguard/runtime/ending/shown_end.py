@@ -21,6 +21,7 @@ __all__ = ["report_end", "show_close", "show_unlogged_end"]
 def show_close(stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], result: EndResult) -> None:
     """Give viewers what the store made of a close."""
     if reply.status in (Status.OK, Status.DUPLICATE):
+        _tell_request(stream, close.terminal)
         stream.end_logged([*close.events, (EventKind.TERMINAL, close.terminal.to_json())])
     elif reply.status is Status.FENCED:
         stream.supersede()
@@ -33,7 +34,13 @@ def show_unlogged_end(stream: LiveStream, ending: Ending, held: Sequence[bytes],
     """Give viewers the stream's end without ids: it is not in the log."""
     events = end_events(stream.protocol, ending.outcome, ending.fault, held, result)
     terminal = Terminal(ending.outcome, result.persisted, result.quota, stream.message_id, ending.fault, LOG_LOST)
+    _tell_request(stream, terminal)
     stream.end_unlogged([*events, (EventKind.TERMINAL, terminal.to_json())])
+
+
+def _tell_request(stream: LiveStream, terminal: Terminal) -> None:
+    if stream.request.on_end is not None:
+        stream.request.on_end(terminal)
 
 
 def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: EndResult, fault: Fault | None) -> None:

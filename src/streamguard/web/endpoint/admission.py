@@ -18,7 +18,7 @@ from .client_version import protocol_for
 from .configuration import EndpointConfiguration
 from .endpoint_call import EndpointCall
 from .fingerprint import fingerprint_of
-from .idempotency_key import HEADER, has_idempotency_key, request_key
+from .idempotency_key import HEADER, has_idempotency_key, request_key, retention_seconds
 from .retried_request import cursor_of_retry
 from .revision import revision_of
 from .signature import EndpointKind
@@ -99,15 +99,16 @@ class Admission:
     def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
         """The request's idempotency key, which holds for as long as its answer may be asked for."""
         settings, configuration = self._context.settings, self._configuration
-        stream_seconds = configuration.options.max_stream_seconds or settings.max_stream_seconds
         saves = self._context.endpoints.bindings.target_of(configuration.binding) is not None
-        counts = configuration.demand_source is not None
-        retention_seconds = settings.outbox_retention_seconds if saves or counts else settings.finished_ttl_seconds
         return request_key(
             request,
             binding=configuration.binding,
             content=content,
             session=session,
-            ttl_seconds=stream_seconds + settings.save_total_seconds + retention_seconds,
+            ttl_seconds=retention_seconds(
+                settings,
+                max_stream_seconds=configuration.options.max_stream_seconds,
+                owes=saves or configuration.demand_source is not None,
+            ),
             attempt_seconds=settings.finished_ttl_seconds,
         )

@@ -14,7 +14,7 @@ from ...runtime import Demand, QuotaTerms
 from .selector import Selector
 from .signature import EndpointSignature
 
-__all__ = ["DemandSource", "EstimateSource"]
+__all__ = ["DemandSource", "Estimate", "EstimateSource"]
 
 Estimate = int | Mapping[str, int]
 EstimateSource = Estimate | str | Callable[..., Estimate | Awaitable[Estimate]] | None
@@ -65,6 +65,21 @@ class DemandSource:
             raise
         except Exception as exc:  # the host's function may raise any error
             raise FaultError(Fault.of(FaultCode.INTERNAL, reason="estimate")) from exc
+
+    def demand_of(self, estimate: Estimate | None) -> Demand:
+        """What to reserve for an answer that no request begins: `estimate`, or, for None, the endpoint's own.
+
+        Raises:
+            ConfigurationError: the estimate fits no quota, or the endpoint finds its own in a request.
+        """
+        if estimate is None:
+            if self._fixed is None:
+                raise ConfigurationError(f"{self._name} finds its estimate in a request: give guard.start estimate=…")
+            return self._fixed
+        try:
+            return self._demand(estimate)
+        except QuotaInvalidError as exc:
+            raise ConfigurationError(f"estimate of an answer under {self._name}: {exc}") from exc
 
     def _demand(self, estimate: object) -> Demand:
         terms = self._terms

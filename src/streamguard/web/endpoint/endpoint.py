@@ -33,7 +33,7 @@ class GuardedEndpoint:
 
     def __init__(self, context: GuardContext, configuration: EndpointConfiguration) -> None:
         self._context = context
-        self._configuration = configuration
+        self.configuration: EndpointConfiguration = configuration
         self._admission = Admission(context, configuration)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
@@ -43,7 +43,7 @@ class GuardedEndpoint:
             HTTPException: the endpoint's own, raised before its first item.
             ConfigurationError: the endpoint or the guard is used in a way that cannot work.
         """
-        context, configuration = self._context, self._configuration
+        context, configuration = self._context, self.configuration
         arguments = bind_arguments(configuration.signature, args, kwargs)
         request = arguments.request
         ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))

@@ -1,4 +1,4 @@
-"""Reading a request's `Idempotency-Key`."""
+"""Reading a request's `Idempotency-Key`, and the key of an answer that no request begins."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from starlette.requests import Request
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
 from ...runtime.opening.request_key import RequestKey
+from ...settings import Settings
 
-__all__ = ["HEADER", "MAX_KEY_BYTES", "has_idempotency_key", "request_key"]
+__all__ = ["HEADER", "MAX_KEY_BYTES", "has_idempotency_key", "request_key", "retention_seconds", "started_key"]
 
 HEADER: Final = "idempotency-key"
 MAX_KEY_BYTES: Final = 255
@@ -29,14 +30,8 @@ def has_idempotency_key(request: Request) -> bool:
     if not values or request.method == "GET":
         return False
     (value, *more) = values
-    if more or not 0 < len(value) <= MAX_KEY_BYTES or any(not "!" <= char <= "~" for char in value):
-        raise FaultError(
-            Fault.of(
-                FaultCode.REQUEST_INVALID,
-                message=f"Idempotency-Key is 1 to {MAX_KEY_BYTES} visible ASCII characters.",
-                reason="idempotency_key_invalid",
-            )
-        )
+    if more or not _is_key(value):
+        raise _invalid("Idempotency-Key")
     return True
 
 
@@ -68,6 +63,45 @@ def request_key(
         fingerprint=_digest(content.encode(), *([] if session is None else [session.encode()])),
         ttl_seconds=ttl_seconds,
         attempt_seconds=attempt_seconds,
+    )
+
+
+def started_key(
+    value: str, *, binding: str, session: str | None, message_id: str | None, ttl_seconds: float, attempt_seconds: float
+) -> RequestKey:
+    """The key of an answer that no request begins (`guard.start`): it is never a request's key, though they be equal.
+    The arguments are as in `request_key`; `session` and `message_id` are None where a fresh one is made.
+
+    Raises:
+        FaultError: `request_invalid`, as in `has_idempotency_key`.
+    """
+    if not _is_key(value):
+        raise _invalid("idempotency_key")
+    return RequestKey(
+        name=_digest(b"start", binding.encode(), value.encode()),
+        fingerprint=_digest((session or "").encode(), (message_id or "").encode()),
+        ttl_seconds=ttl_seconds,
+        attempt_seconds=attempt_seconds,
+    )
+
+
+def retention_seconds(settings: Settings, *, max_stream_seconds: float | None, owes: bool) -> float:
+    """How long a key holds: for as long as its answer may be asked for. `owes`: the answer is saved, or counted."""
+    kept = settings.outbox_retention_seconds if owes else settings.finished_ttl_seconds
+    return (max_stream_seconds or settings.max_stream_seconds) + settings.save_total_seconds + kept
+
+
+def _is_key(value: str) -> bool:
+    return 0 < len(value) <= MAX_KEY_BYTES and all("!" <= char <= "~" for char in value)
+
+
+def _invalid(name: str) -> FaultError:
+    return FaultError(
+        Fault.of(
+            FaultCode.REQUEST_INVALID,
+            message=f"{name} is 1 to {MAX_KEY_BYTES} visible ASCII characters.",
+            reason="idempotency_key_invalid",
+        )
     )
 
 

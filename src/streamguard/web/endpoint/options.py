@@ -12,7 +12,7 @@ from ...wire import WireProtocol
 from .quota_options import QuotaOptions
 from .selector import SelectorSource
 
-__all__ = ["KeepAlive", "StreamOptions"]
+__all__ = ["KeepAlive", "StreamOptions", "is_duration"]
 
 KeepAlive: TypeAlias = Literal["comment", "block"]
 """How a quiet connection is kept open: a comment line, or a comment in a block of its own."""
@@ -48,10 +48,10 @@ class StreamOptions:
             raise ConfigurationError(f"keep_alive is 'comment' or 'block', not {self.keep_alive!r}")
         for name in ("first_item_seconds", "stall_seconds", "max_stream_seconds"):
             value = getattr(self, name)
-            if value is not None and not _is_duration(value):
+            if value is not None and not is_duration(value):
                 raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
         value = self.abandon_after_seconds
-        if value is not None and value is not False and not _is_duration(value):
+        if value is not None and value is not False and not is_duration(value):
             raise ConfigurationError(
                 f"abandon_after_seconds is a positive number of seconds, or False for never, not {value!r}"
             )
@@ -89,5 +89,6 @@ class StreamOptions:
         return settings.abandon_after_seconds if value is None else value
 
 
-def _is_duration(value: object) -> bool:
+def is_duration(value: object) -> bool:
+    """Whether it is a positive, finite number of seconds."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")

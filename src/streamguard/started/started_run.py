@@ -1,0 +1,109 @@
+"""`StartedRun`: the handle on an answer that no request began, which its body sends items to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigurationError, StreamCutError
+from ..faults import Fault, FaultCode
+from ..runtime import LiveStream
+from ..stores.records import Terminal
+from ..values import Outcome, Persisted, QuotaState
+from ..web.endpoint.run import Run
+from .body_scope import BodyScope
+from .item_channel import ItemChannel
+
+__all__ = ["StartedRun", "StreamEnd"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """How an answer ended, as its viewers are told."""
+
+    outcome: Outcome
+    persisted: Persisted
+    """Whether the reply was saved. What is `pending` is owed: this worker or another saves it, and the session's status
+    tells."""
+    quota: QuotaState
+    """Whether its quota was settled; likewise."""
+    fault: Fault | None = None
+    """Why it did not complete; None also where it was stopped."""
+
+
+class StartedRun(Run):
+    """The handle of an answer that was begun with `guard.start`: a `Run` that its body sends the items to."""
+
+    def __init__(self, stream: LiveStream) -> None:
+        super().__init__(stream)
+        self._scope = BodyScope()
+        self._items = ItemChannel(on_close=self._scope.cancel, closed_error=self._too_late)
+        self._told: Terminal | None = None
+        self._end: StreamEnd | None = None
+
+    @property
+    def end(self) -> StreamEnd | None:
+        """How the answer ended; None inside the `async with`, and where it was left by a cancellation."""
+        return self._end
+
+    async def send(self, item: object) -> None:
+        """Add an item to the answer: whatever an endpoint of the same protocol may yield, such as a `str`, a part as a
+        dict or model, or a `Usage`.
+
+        Returns once the item is in the stream, which is when the stream has room for another: a body that is faster
+        than its log waits here. It may be called from any task of this event loop; items keep the order of the calls.
+        Cancelled while it waits for earlier items, it sends nothing.
+
+        Raises:
+            StreamCutError: the answer has ended. The body has been cancelled then: only its other tasks, and a body
+                that goes on all the same, see this.
+        ConfigurationError: the body has been left.
+        """
+        await self._items.send(item)
+
+    # -- for the `async with` -----------------------------------------------------------------------------------------
+
+    def told(self, terminal: Terminal) -> None:
+        """The stream's viewers are given this end."""
+        self._told = terminal
+
+    def has_ended(self) -> StreamEnd:
+        """The stream is over: how it ended."""
+        stream, told = self._stream, self._told
+        if told is not None:
+            self._end = StreamEnd(told.outcome, told.persisted, told.quota, told.fault)
+            return self._end
+        # Another worker has it, and does what is left; or this process could not bring it to its end.
+        early = stream.early_end
+        fault = Fault.about(stream, FaultCode.SUPERSEDED if stream.superseded else FaultCode.INTERRUPTED)
+        self._end = StreamEnd(
+            Outcome.INTERRUPTED if early is None else early.outcome,
+            Persisted.PENDING if stream.saved else Persisted.NOT_ASKED,
+            QuotaState.NONE if stream.request.demand is None else QuotaState.PENDING,
+            (None if early is None else early.fault) or fault,
+        )
+        return self._end
+
+    def cut_error(self, end: StreamEnd) -> StreamCutError:
+        """The error that tells the body's caller of an end that was not the body's."""
+        fault = end.fault or self._stream.fault or Fault.about(self._stream, FaultCode.INTERRUPTED)
+        error = StreamCutError(fault, end.outcome)
+        error.__cause__ = self._stream.first_answer.error
+        return error
+
+    def _too_late(self) -> Exception:
+        """The error of a `send` that comes too late."""
+        if self._items.left:
+            return ConfigurationError("run.send is for the body of the async with, which has been left")
+        early = self._stream.early_end
+        fault = (None if early is None else early.fault) or Fault.about(self._stream, FaultCode.INTERRUPTED)
+        return StreamCutError(fault, Outcome.INTERRUPTED if early is None else early.outcome)
+
+    @property
+    def scope(self) -> BodyScope:
+        """What cancels the body."""
+        return self._scope
+
+    @property
+    def items(self) -> ItemChannel:
+        """What the producer iterates."""
+        return self._items
