@@ -45,6 +45,7 @@ WITHOUT_A_LIFE = {
     "OutboxSuite": "tests",
     "QuotaStoreSuite": "tests",
     "Run": "one stream's",
+    "StartedRun": "one stream's",
     "StoreFaults": "one store's",
     "StoreService": "what stores derive from",
     "StreamLogSuite": "tests",

@@ -29,7 +29,7 @@ from streamguard import (
     StreamGuard,
 )
 from streamguard.errors import MessageForbiddenError
-from streamguard.messages import MemoryMessageStore, Message
+from streamguard.messages import Appended, MemoryMessageStore, Message, Opened
 from streamguard.quota import Quota
 from streamguard.testing import Ending, GuardedApp
 from streamguard.values import SessionKey
@@ -118,7 +118,7 @@ async def test_what_the_body_raises_ends_the_answer_as_failed_and_is_raised_on()
             async with site.guard.start("ann", "c1") as run:
                 await run.send("Half ")
                 raise LookupError("no such report")
-        assert "item_channel" not in "".join(frame.path.name for frame in raised.traceback[:1])
+        assert all("item_channel" not in str(entry.path) for entry in raised.traceback)
         assert ended(run).outcome is Outcome.FAILED
         fault = ended(run).fault
         assert fault is not None
@@ -415,10 +415,10 @@ class Guarded(MemoryMessageStore):
 
     may_forbid = True
 
-    async def open_session(self, key: SessionKey) -> None:
+    async def open_session(self, key: SessionKey) -> Opened:
         raise MessageForbiddenError("open_session: bob's", operation="open_session")
 
-    async def append(self, key: SessionKey, message: Message) -> object:  # type: ignore[override]
+    async def append(self, key: SessionKey, message: Message) -> Appended:
         raise MessageForbiddenError("append: bob's", operation="append")
 
 

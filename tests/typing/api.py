@@ -24,6 +24,8 @@ from streamguard import (
     Observer,
     Run,
     Settings,
+    StartedRun,
+    StreamEnd,
     StreamGuard,
     anonymous,
 )
@@ -220,3 +222,12 @@ offering: OffersQuotaStore = Archive()
 StreamGuard(Archive(), authenticate=owner)
 assert_type(make_store("archive://shelf", Settings()), StreamStore)
 whole: StreamStore = MemoryStore()
+
+
+async def job(guard: StreamGuard) -> str | None:
+    async with guard.start("ann", "c1", binding="reports", estimate=100, idempotency_key="evt_1") as run:
+        assert_type(run, StartedRun)
+        await run.send("text")
+        run.usage(tokens=1)
+    assert_type(run.end, StreamEnd | None)
+    return None if run.end is None else run.end.outcome
