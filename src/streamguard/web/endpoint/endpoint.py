@@ -33,7 +33,7 @@ class GuardedEndpoint:
 
     def __init__(self, context: GuardContext, configuration: EndpointConfiguration) -> None:
         self._context = context
-        self.configuration: EndpointConfiguration = configuration
+        self._configuration = configuration
         self._admission = Admission(context, configuration)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
@@ -43,7 +43,7 @@ class GuardedEndpoint:
             HTTPException: the endpoint's own, raised before its first item.
             ConfigurationError: the endpoint or the guard is used in a way that cannot work.
         """
-        context, configuration = self._context, self.configuration
+        context, configuration = self._context, self._configuration
         arguments = bind_arguments(configuration.signature, args, kwargs)
         request = arguments.request
         ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
@@ -88,6 +88,11 @@ class GuardedEndpoint:
     def framework(self) -> Framework:
         """The framework that calls the endpoint."""
         return self._configuration.signature.framework
+
+    @property
+    def configuration(self) -> EndpointConfiguration:
+        """What was decided about the endpoint when it was decorated."""
+        return self._configuration
 
     @property
     def max_request_bytes(self) -> int:
