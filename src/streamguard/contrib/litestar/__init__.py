@@ -1,24 +1,40 @@
 """Litestar: a plugin that adds a guard to an application, and the decorator for its route handlers.
 
-    streams = StreamGuardPlugin(guard, prefix="/api/chat")
+    streams = StreamGuardPlugin(guard, "/api/chat")
 
     @post("/api/chat")
     @streams.stream(session="data.id")
-    async def chat(data: ChatBody, run: Run) -> AsyncIterator[str]: ...
+    async def chat(data: JSONBody[ChatBody], run: Run) -> AsyncIterator[str]: ...
 
     app = Litestar([chat], plugins=[streams])
 
-Needs `pip install 'streamguard-asgi[litestar]'`.
+Importing this package needs nothing extra; the plugin needs `pip install 'streamguard-asgi[litestar]'`.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ...distribution import install_command
 from ...errors import ConfigurationError
 
-try:
-    import litestar as _litestar  # noqa: F401
-except ImportError as exc:
-    raise ConfigurationError(f"streamguard.contrib.litestar needs Litestar: {install_command('litestar')}") from exc
-
-from .plugin import StreamGuardPlugin
+if TYPE_CHECKING:
+    from .plugin import StreamGuardPlugin
 
 __all__ = ["StreamGuardPlugin"]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for an export
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            plugin = import_module(f"{__name__}.plugin")
+        except ModuleNotFoundError as exc:
+            if exc.name != "litestar":
+                raise
+            raise ConfigurationError(f"{__name__}.{name} needs Litestar: `{install_command('litestar')}`") from exc
+        found: object = getattr(plugin, name)
+        return found

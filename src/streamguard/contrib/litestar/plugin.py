@@ -9,7 +9,6 @@ from typing import Concatenate, Final, ParamSpec, TypeAlias, cast
 
 from litestar import Litestar, Response
 from litestar.config.app import AppConfig
-from litestar.handlers import HTTPRouteHandler
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Guard
@@ -18,9 +17,11 @@ from starlette.types import ASGIApp
 from ...guard import StreamGuard
 from ...web.application.guarded_endpoint import find_endpoints_in, guards_of
 from ...web.endpoint.decorator import Endpoint, EndpointDecorator
+from ...web.endpoint.endpoint import GuardedEndpoint
 from ...web.middleware.outermost_layer import OutermostLayer
 from ...web.misuse import Misuse, MisuseReport
 from .checks import check_decorators, check_handler, misplaced_routes
+from .documentation import document
 from .finding import guarded_in
 from .framework import LITESTAR
 from .routes import route_handlers
@@ -115,19 +116,14 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
     def receive_route(self, route: BaseRoute) -> None:
         """Prepare the guarded endpoints of a route that was registered."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
-            if any(guards_of(handler.fn)):
+            for guarded in guards_of(handler.fn):
                 check_handler(handler)
-                self._prepare(handler)
+                # Litestar's compression holds back what it gets until there is enough of it.
+                handler.opt[self._uncompressed] = True
+                if isinstance(guarded, GuardedEndpoint):
+                    document(handler, guarded.protocol)
 
     # -- the guard's part ---------------------------------------------------------------------------------------------
-
-    def _prepare(self, handler: HTTPRouteHandler) -> None:
-        """Say what the handler answers, and keep its answer from being compressed: Litestar's compression holds back
-        what it gets until there is enough of it."""
-        handler.opt[self._uncompressed] = True
-        handler.media_type = handler.media_type or "text/event-stream"
-        if handler.status_code == 201:  # Litestar's own for POST
-            handler.status_code = 200
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncGenerator[None]:

@@ -1,0 +1,326 @@
+"""The plugin in an application: its life, its routes, its outermost layer, and who is asking."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from litestar import Litestar, Request, get, post
+from litestar.config.compression import CompressionConfig
+from litestar.config.cors import CORSConfig
+from litestar.connection import ASGIConnection
+from litestar.exceptions import PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
+from litestar.middleware.session.client_side import CookieBackendConfig
+from litestar.middleware.session.server_side import ServerSideSessionConfig
+from litestar.params import FromPath, JSONBody
+from litestar.types import Middleware
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from streamguard import NotStartedError, StreamGuard
+from streamguard.contrib.litestar import StreamGuardPlugin
+from streamguard.testing import Ending as AnswerEnding
+from streamguard.testing import GuardedApp
+from tests.harness.sse import Ending, SseConnection, open_sse
+
+from ...web.middleware.host_middlewares import Passing
+from ...web.serving import USER, Gate, serving
+from .apps import ChatBody, application, plugin, visiting, words
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"id": "c1"}
+
+
+def chat_of(streams: StreamGuardPlugin, gate: Gate | None = None, path: str = "/api/chat") -> BaseRouteHandler:
+    """An endpoint that waits before its second word, if there is a gate."""
+
+    @post(path)
+    @streams.stream(session="data.id")
+    async def chat(data: JSONBody[ChatBody]) -> AsyncIterator[str]:
+        for number, word in enumerate(words(data.words)):
+            if gate is not None and number == 1:
+                await gate.wait()
+            yield word
+
+    return chat
+
+
+# -- life -------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_guard_lives_within_the_applications_own_lifespan() -> None:
+    told: list[str] = []
+    streams = plugin()
+
+    @asynccontextmanager
+    async def database(app: Litestar) -> AsyncIterator[None]:
+        told.append("opened")
+        yield
+        with pytest.raises(NotStartedError):
+            await streams.guard.idle()
+        told.append("closed, the guard is over")
+
+    gate = Gate()
+    async with visiting(streams, chat_of(streams, gate), lifespan=[database]) as chat:
+        answer = await chat.post(BODY)
+        await answer.read(3)
+        answer.drop()
+        gate.open()
+        await chat.idle()
+        told.append("the guard runs")
+    assert told == ["opened", "the guard runs", "closed, the guard is over"]
+
+
+async def test_an_application_starts_again() -> None:
+    streams = plugin()
+    app = cast("ASGIApp", application(streams, chat_of(streams)))
+    for _ in range(2):
+        async with GuardedApp(app, streams.guard, headers=USER) as chat:
+            answer = await chat.post(BODY)
+            await answer.rest()
+            assert answer.ending is AnswerEnding.CLEAN
+
+
+# -- routes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("session", ["a/b", "a%2Fb", "..", "é ü", "health", "a//b", "stream"])
+async def test_any_session_resumes_stops_and_is_erased(session: str) -> None:
+    streams = plugin()
+    gate = Gate()
+    async with visiting(streams, chat_of(streams, gate)) as chat:
+        answer = await chat.post({"id": session})
+        if answer.status == 400:  # a session that no path can name
+            assert session == ".."
+            return
+        read = await answer.read(3)
+        answer.drop()
+        resumed = await chat.resume(session, after=read[0].last_event_id)
+        assert await resumed.read(2) == read[1:]
+        assert (await chat.stop(session)).status == 202
+        await resumed.rest()
+        last = (await chat.status(session)).last
+        assert last is not None
+        assert last.outcome == "stopped"
+        assert (await chat.delete(session)).status == 204
+        assert (await chat.resume(session)).status == 204
+
+
+async def test_paths_that_the_application_spells_out_stay_its_own() -> None:
+    streams = plugin()
+
+    @get("/api/chat/history")
+    async def history() -> str:
+        return "mine"
+
+    @get("/api/other/{name:str}")
+    async def other(name: FromPath[str]) -> str:
+        return name
+
+    async with visiting(streams, chat_of(streams), history, other) as chat:
+        assert (await chat.request("GET", "/api/chat/history")).body == b"mine"
+        assert (await chat.request("GET", "/api/other/x")).body == b"x"
+        assert (await chat.request("GET", "/api/chat/c1/no/such")).status == 404
+        assert (await chat.request("GET", "/api/chat")).status == 405
+        wrong = await chat.request("GET", "/api/chat/c1/stop")
+        assert (wrong.status, [fault.reason for fault in wrong.faults]) == (405, ["method_not_allowed"])
+
+
+@pytest.mark.parametrize("strips", [False, True], ids=["a proxy keeps the root path", "it strips the root path"])
+async def test_the_routes_are_found_below_a_root_path(strips: bool) -> None:
+    """The path as servers write it when they are told a root path, and as some proxies leave it."""
+    streams = plugin()
+    app = cast("ASGIApp", application(streams, chat_of(streams)))
+
+    async def at_root(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "root_path": "/site"}
+            if not strips:
+                raw: bytes = scope["raw_path"]
+                scope |= {"path": "/site" + scope["path"], "raw_path": b"/site" + raw}
+        await app(scope, receive, send)
+
+    async with GuardedApp(at_root, streams.guard, headers=USER) as chat:
+        answer = await chat.post({"id": "a/b"})
+        await answer.rest()
+        assert answer.status == 200
+        assert (await (await chat.resume("a/b")).rest())[-1].data == "[DONE]"
+
+
+async def test_litestars_guards_protect_the_routes_but_not_health() -> None:
+    def key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        if connection.headers.get("x-key") != "k":
+            raise PermissionDeniedException("no key")
+
+    streams = plugin(guards=[key])
+    async with visiting(streams, chat_of(streams)) as chat:
+        await (await chat.post(BODY)).rest()
+        assert (await chat.resume("c1")).status == 403
+        assert (await chat.stop("c1")).status == 403
+        assert (await chat.request("GET", "/api/chat/health/ready")).status == 200
+        assert (await chat.resume("c1", headers={"x-key": "k"})).status == 200
+
+
+# -- who is asking ----------------------------------------------------------------------------------------------------
+
+
+class Bearer(AbstractAuthenticationMiddleware):
+    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+        user = connection.headers.get("authorization")
+        if user is None:
+            raise PermissionDeniedException("who are you?")
+        return AuthenticationResult(user={"name": user}, auth=f"token of {user}")
+
+
+async def test_authenticate_sees_litestars_user_and_auth() -> None:
+    def owner(connection: HTTPConnection) -> str:
+        assert connection.auth == f"token of {connection.user['name']}"
+        return str(connection.user["name"])
+
+    streams = plugin(guard=StreamGuard(authenticate=owner))
+    async with visiting(
+        streams, chat_of(streams), middleware=[DefineMiddleware(Bearer)], headers={"authorization": "ann"}
+    ) as chat:
+        await (await chat.post(BODY)).rest()
+        assert len(await (await chat.resume("c1")).rest()) > 3
+        assert (await chat.resume("c1", headers={"authorization": "bob"})).status == 204
+        chat.headers.clear()
+        assert (await chat.resume("c1")).status == 403
+        assert (await chat.request("GET", "/api/chat/health/live")).status == 200
+
+
+@pytest.mark.parametrize("server_side", [True, False], ids=["server side", "in a cookie"])
+async def test_authenticate_sees_litestars_session(server_side: bool) -> None:
+    @post("/login/{name:str}")
+    async def login(request: Request[Any, Any, Any], name: FromPath[str]) -> None:
+        request.set_session({"user": name})
+
+    @post("/logout")
+    async def logout(request: Request[Any, Any, Any]) -> None:
+        request.clear_session()
+
+    def owner(connection: HTTPConnection) -> str | None:
+        return connection.session.get("user")
+
+    session: Middleware = (
+        ServerSideSessionConfig().middleware if server_side else CookieBackendConfig(secret=b"k" * 16).middleware
+    )
+    streams = plugin(guard=StreamGuard(authenticate=owner))
+    async with visiting(streams, chat_of(streams), login, logout, middleware=[session], headers={}) as chat:
+        assert (await chat.post(BODY)).status == 401
+        await chat.post({}, path="/login/ann")
+        await (await chat.post(BODY)).rest()
+        assert len(await (await chat.resume("c1")).rest()) > 3
+        assert (await chat.status("c1")).last is not None
+
+
+# -- what is outside the handlers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "mine"], ids=["no option", "the application's own option"])
+async def test_an_answer_is_not_held_back_by_litestars_compression(key: str | None) -> None:
+    """It would keep events until it has enough of them. Other answers are compressed as before."""
+    streams = plugin()
+
+    @get("/large", media_type="text/plain")
+    async def large() -> str:
+        return "x" * 5_000
+
+    gate = Gate()
+    compression = CompressionConfig(backend="gzip", exclude_opt_key=key)
+    async with visiting(streams, chat_of(streams, gate), large, compression_config=compression) as chat:
+        chat.headers["accept-encoding"] = "gzip"
+        answer = await chat.post(BODY)
+        read = await answer.read(3)
+        assert "w0" in read[-1].data
+        resumed = await chat.resume("c1")
+        assert await resumed.read(3) == read
+        gate.open()
+        assert (await answer.rest())[-1].data == "[DONE]"
+        await resumed.rest()
+        compressed = await chat.request("GET", "/large")
+        assert gzip.decompress(compressed.body) == b"x" * 5_000
+
+
+def asking(port: int) -> AbstractAsyncContextManager[SseConnection]:
+    headers = {**USER, "Content-Type": "application/json"}
+    return open_sse(port, "/api/chat", method="POST", headers=headers, body=b'{"id": "c1"}')
+
+
+@pytest.mark.promise("I3")
+@pytest.mark.parametrize("count", [0, 1, 2])
+async def test_an_answer_that_is_cut_short_breaks_its_connection(count: int) -> None:
+    """However many of Starlette's `BaseHTTPMiddleware` are around the handlers."""
+    streams = plugin()
+    gate = Gate()
+    app = application(
+        streams,
+        chat_of(streams, gate),
+        middleware=[cast("Middleware", Passing)] * count,
+        cors_config=CORSConfig(["https://chat.example"]),
+    )
+    async with serving(cast("ASGIApp", app)) as port:
+        async with asking(port) as answer:
+            await answer.read_events(3)
+            (viewer,) = streams.guard._running().viewer_registry.viewers
+            viewer.drop("slow")
+            await answer.read_rest()
+            assert answer.ending is Ending.CUT
+        gate.open()
+        await streams.guard.idle()
+
+
+async def test_an_endpoint_goes_on_without_its_client() -> None:
+    streams = plugin()
+    gate = Gate()
+    app = application(streams, chat_of(streams, gate), middleware=[cast("Middleware", Passing)])
+    async with serving(cast("ASGIApp", app)) as port:
+        async with asking(port) as answer:
+            await answer.read_events(3)
+        gate.open()
+        await streams.guard.idle()
+        async with open_sse(port, "/api/chat/c1/stream", headers=USER) as resumed:
+            assert (await resumed.read_rest())[-1].data == "[DONE]"
+
+
+# -- inside and outside of other applications --------------------------------------------------------------------------
+
+
+async def test_a_litestar_application_that_is_mounted_in_starlette() -> None:
+    """Starlette runs no lifespan of what is mounted: the guard starts with the outer application."""
+    streams = plugin()
+    gate = Gate()
+    app = application(streams, chat_of(streams, gate))
+    outer = Starlette(
+        routes=[Mount("/inner", Starlette(routes=[Mount("/most", cast("ASGIApp", app))]))],
+        lifespan=streams.guard.lifespan,
+    )
+    async with GuardedApp(outer, streams.guard, prefix="/inner/most/api/chat", headers=USER) as chat:
+        answer = await chat.post({"id": "a/b"})
+        await answer.read(3)
+        answer.drop()
+        gate.open()
+        await streams.guard.idle()
+        assert (await (await chat.resume("a/b")).rest())[-1].data == "[DONE]"
+        large = await chat.post({"id": "c1", "padding": "x" * (5 << 20)})
+        assert [fault.code for fault in large.faults] == ["payload_too_large"]
+        assert (await chat.request("GET", "/nowhere")).status == 404
+
+
+async def test_a_litestar_application_inside_the_guards_wrap() -> None:
+    streams = plugin()
+    wrapped = streams.guard.wrap(cast("ASGIApp", application(streams, chat_of(streams))))
+    async with GuardedApp(wrapped, streams.guard, headers=USER) as chat:
+        answer = await chat.post(BODY)
+        await answer.rest()
+        assert answer.ending is AnswerEnding.CLEAN
+        large = await chat.post({"id": "c1", "padding": "x" * (5 << 20)})
+        assert [fault.code for fault in large.faults] == ["payload_too_large"]
