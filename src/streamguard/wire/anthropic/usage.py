@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..partial_json import Json
-from ..upstream.json_events import amount_of
+from ..upstream.json_events import MOST, amount_of
 
 __all__ = ["AnthropicUsage"]
 
@@ -42,4 +42,4 @@ class AnthropicUsage:
             found["cached_input_tokens"] = latest["cache_read_input_tokens"]
         if len(found) > 1:
             found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
-        return found
+        return {unit: min(amount, MOST) for unit, amount in found.items()}

@@ -81,8 +81,11 @@ class UIMessageRawEncoder(UpstreamEncoder):
         super().abandon()
         return self._open.ends()
 
+    def _marked(self, raw: bytes) -> bytes:
+        return upstream_block(raw)
+
     def _payload(self, block: Block) -> bytes:
-        payload = upstream_block(block.raw)
+        payload = self._marked(block.raw)
         if not self._started and _START.search(block.raw):
             event = json_event(block)
             if event is not None and event.type == "start":

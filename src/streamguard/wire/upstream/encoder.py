@@ -77,7 +77,7 @@ class UpstreamEncoder(Encoder):
         if rest:
             # Clients drop an unfinished block. It is still passed on, but as a closing part: if the stream does not
             # count as completed after all, an error block after it would become part of it.
-            self._hold(rest)
+            self._hold(self._marked(rest))
         return out
 
     def abandon(self) -> Sequence[bytes]:
@@ -117,7 +117,11 @@ class UpstreamEncoder(Encoder):
 
     def _payload(self, block: Block) -> bytes:
         """What is logged for a block."""
-        return block.raw
+        return self._marked(block.raw)
+
+    def _marked(self, raw: bytes) -> bytes:
+        """What is logged for these bytes of the upstream."""
+        return raw
 
     def _hold(self, payload: bytes) -> None:
         if self._held_bytes + len(payload) > self._max_bytes:

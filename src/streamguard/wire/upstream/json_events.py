@@ -11,9 +11,10 @@ from ...faults import FaultCode
 from ..partial_json import Json, Part
 from ..sse import Block
 
-__all__ = ["JsonEvent", "amount_of", "failure_of", "items_of", "json_event", "mapping_of"]
+__all__ = ["MOST", "JsonEvent", "amount_of", "failure_of", "items_of", "json_event", "mapping_of"]
 
-_MAX: Final = 2**53 - 1
+MOST: Final = 2**53 - 1
+"""The highest amount."""
 _NONE: Final[Part] = {}
 _ENDS_BLOCK: Final = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)\Z")
 _RATE: Final = re.compile("rate_?limit|too_many_requests|^429$|resource_exhausted", re.IGNORECASE)
@@ -63,7 +64,7 @@ def items_of(value: Mapping[str, Json], name: str) -> Sequence[Part]:
 def amount_of(value: Mapping[str, Json], name: str) -> int | None:
     """A field that is an amount; None when it is missing or something else."""
     found = value.get(name)
-    return found if type(found) is int and 0 <= found <= _MAX else None
+    return found if type(found) is int and 0 <= found <= MOST else None
 
 
 def failure_of(error: Mapping[str, Json]) -> FaultCode:
