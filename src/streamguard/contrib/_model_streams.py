@@ -26,6 +26,9 @@ Source: TypeAlias = Iterable[object] | AbstractContextManager[Iterable[object]]
 class EventReader(ABC):
     """Turns the events of one model call into items, in order. Pure: no loop, no clock."""
 
+    def begin(self, stream: object) -> None:  # noqa: B027 -- most readers need nothing of it but its events
+        """Look at the library's stream, before its first event."""
+
     @abstractmethod
     def read(self, event: object) -> Iterable[Item]:
         """The items of one event. An event that tells nothing has none."""
@@ -57,6 +60,7 @@ async def items_of(source: AsyncSource, reader: EventReader) -> AsyncIterator[It
                 "a synchronous stream is read by the function of the same name with iter_ before it"
             )
         opened.push_async_callback(_aclose, stream)
+        reader.begin(stream)
         async for event in cast("AsyncIterable[object]", stream):
             for item in reader.read(event):
                 yield item
@@ -83,6 +87,7 @@ def iter_items_of(source: Source, reader: EventReader) -> Iterator[Item]:
         close = getattr(stream, "close", None)
         if close is not None:
             opened.callback(close)
+        reader.begin(stream)
         for event in cast("Iterable[object]", stream):
             yield from reader.read(event)
         yield from reader.end()

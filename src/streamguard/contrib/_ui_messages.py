@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, cast
@@ -27,8 +28,11 @@ __all__ = [
     "json_text",
     "read_history",
     "turns_of",
+    "unreadable",
 ]
 
+_TEXTS: Final = ("text/", "application/json", "application/xml", "application/x-yaml", "application/yaml")
+_NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _UNFINISHED: Final = "The call was not carried out."
 _DENIED: Final = "The user did not allow this call."
 
@@ -78,6 +82,15 @@ class File:
         except binascii.Error:
             return None
         return data
+
+    @property
+    def as_text(self) -> str | None:
+        """The content of a data URL that holds text, under the file's name; None for anything else."""
+        data = self.base64 if self.media_type.startswith(_TEXTS) else None
+        if data is None:
+            return None
+        text = base64.b64decode(data).decode("utf-8", "replace")
+        return f"{self.filename}:\n{text}" if self.filename else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,8 @@ class HistoryMessage:
 def read_history(ui_messages: Iterable[object]) -> list[HistoryMessage]:
     """The messages that have content which a provider reads.
 
+    The ids of calls are made such that every provider takes them: each only once, and of letters, digits, `_` and `-`.
+
     Args:
         ui_messages: dicts, pydantic models, or what a message store gives back. Parts may be pydantic models too. A
             message of an older form, with `content` instead of parts, counts as its text.
@@ -146,7 +161,8 @@ def read_history(ui_messages: Iterable[object]) -> list[HistoryMessage]:
     """
     if isinstance(ui_messages, (str, bytes, Mapping)) or not isinstance(ui_messages, Iterable):
         raise ValueError(f"UI messages are a list of messages, not {type(ui_messages).__name__}")
-    return [message for found in ui_messages if (message := _message(found)).steps]
+    ids = _CallIds()
+    return [message for found in ui_messages if (message := _message(found, ids)).steps]
 
 
 def turns_of(message: HistoryMessage) -> Iterator[tuple[tuple[Content, ...], tuple[Call, ...]]]:
@@ -170,16 +186,37 @@ def turns_of(message: HistoryMessage) -> Iterator[tuple[tuple[Content, ...], tup
             yield tuple(said), tuple(calls)
 
 
+def unreadable(file: File) -> str:
+    """What the model is told in place of a file that its API does not take."""
+    return f"[{file.filename or 'A file'} ({file.media_type or 'of unknown type'}) was attached, but cannot be read.]"
+
+
 def json_text(value: object) -> str:
     """Any JSON as compact text."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _message(found: object) -> HistoryMessage:
+class _CallIds:
+    """The ids of one history's calls."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def next(self, call_id: str) -> str:
+        wanted = unique = _NOT_IN_IDS.sub("_", call_id)
+        count = 1
+        while unique in self._used:
+            count += 1
+            unique = f"{wanted}_{count}"
+        self._used.add(unique)
+        return unique
+
+
+def _message(found: object, ids: _CallIds) -> HistoryMessage:
     if isinstance(found, StoredMessage):
         found = found.message
     if isinstance(found, (Message, UIMessage)):
-        return HistoryMessage(str(found.role), _steps(found.parts))
+        return HistoryMessage(str(found.role), _steps(found.parts, ids))
     fields = _fields(found)
     role = None if fields is None else fields.get("role")
     if fields is None or role not in ("system", "user", "assistant"):
@@ -189,10 +226,10 @@ def _message(found: object) -> HistoryMessage:
         parts = [{"type": "text", "text": fields["content"]}]
     if not isinstance(parts, Sequence) or isinstance(parts, str):
         raise ValueError("a UI message has a list of parts")
-    return HistoryMessage(str(role), _steps(parts))
+    return HistoryMessage(str(role), _steps(parts, ids))
 
 
-def _steps(parts: Sequence[object]) -> tuple[tuple[Content, ...], ...]:
+def _steps(parts: Sequence[object], ids: _CallIds) -> tuple[tuple[Content, ...], ...]:
     steps: list[list[Content]] = [[]]
     for found in parts:
         part = _fields(found)
@@ -201,12 +238,12 @@ def _steps(parts: Sequence[object]) -> tuple[tuple[Content, ...], ...]:
         kind = _text(part, "type")
         if kind == "step-start":
             steps.append([])
-        elif (content := _content(kind, part)) is not None:
+        elif (content := _content(kind, part, ids)) is not None:
             steps[-1].append(content)
     return tuple(tuple(step) for step in steps if step)
 
 
-def _content(kind: str, part: _Fields) -> Content | None:
+def _content(kind: str, part: _Fields, ids: _CallIds) -> Content | None:
     if kind == "text":
         text = _text(part, "text")
         return Text(text) if text.strip() else None
@@ -218,17 +255,18 @@ def _content(kind: str, part: _Fields) -> Content | None:
         url = _text(part, "url")
         return File(url, _text(part, "mediaType"), _text(part, "filename")) if url else None
     if kind.startswith("tool-") or kind == "dynamic-tool":
-        return _call(kind, part)
+        return _call(kind, part, ids)
     return None
 
 
-def _call(kind: str, part: _Fields) -> Call | None:
+def _call(kind: str, part: _Fields, ids: _CallIds) -> Call | None:
     """The call of a part; None for one that the provider itself carried out: its result is in the provider's own form
     and in the answer's text."""
     call_id = _text(part, "toolCallId")
     name = _text(part, "toolName") if kind == "dynamic-tool" else kind.removeprefix("tool-")
     if not call_id or not name or part.get("providerExecuted") is True:
         return None
+    call_id = ids.next(call_id)
     state = part.get("state")
     metadata = _object(part, "callProviderMetadata")
     value = part.get("input")

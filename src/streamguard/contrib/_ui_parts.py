@@ -55,7 +55,7 @@ class PartBuilder:
     def reasoning(self, delta: str, *, of: object = None, metadata: Metadata | None = None) -> list[Part]:
         """A piece of a reasoning; empty with `metadata` for one that has no text. `of` as in `text`.
 
-        A client keeps the last metadata it got for a reasoning.
+        The first piece tells `metadata`, and `end_span` may tell other: a client keeps the last.
         """
         return self._delta("reasoning", delta, of, metadata) if delta or metadata else []
 
@@ -133,9 +133,9 @@ class PartBuilder:
         if self._open is None or self._open[:2] != (kind, key):
             out += [*self.end_span(), *self._begin_step()]
             self._open = (kind, key, self._next_id(kind))
-            out.append(_with({"type": f"{kind}-start", "id": self._open[2]}, None if delta else metadata))
+            out.append(_with({"type": f"{kind}-start", "id": self._open[2]}, metadata))
         if delta:
-            out.append(_with({"type": f"{kind}-delta", "id": self._open[2], "delta": delta}, metadata))
+            out.append({"type": f"{kind}-delta", "id": self._open[2], "delta": delta})
         return out
 
     def _after_span(self, part: Part) -> list[Part]:
@@ -163,7 +163,13 @@ class UsageMeter:
         self._told: dict[str, int] = {}
 
     def reached(self, totals: Mapping[str, object]) -> list[Item]:
-        """The `Usage` to yield, if any. A total that is no count, or lower than before, counts for nothing."""
+        """The `Usage` to yield, if any. A total that is no count, or lower than before, counts for nothing.
+
+        Without `total_tokens`, they are input and output together.
+        """
+        if type(totals.get("total_tokens")) is not int:
+            spent = [n for n in (totals.get("input_tokens"), totals.get("output_tokens")) if type(n) is int]
+            totals = {**totals, "total_tokens": sum(spent)}
         grown: dict[str, int] = {}
         for unit, total in totals.items():
             if type(total) is int and 0 <= total < 2**53 and total > self._told.get(unit, 0):
