@@ -25,7 +25,7 @@ BOTH = {"input_tokens": 30, "output_tokens": 7, "total_tokens": 37}
 @pytest.fixture
 def runs() -> ModuleType:
     """The cases, with the library that they need."""
-    from . import langchain_runs  # noqa: PLC0415 -- it takes seconds
+    from . import langchain_runs
 
     return langchain_runs
 

@@ -20,7 +20,7 @@ CHUNKS = ("chunks", "encoded")
 @pytest.fixture
 def runs() -> ModuleType:
     """The cases, with the library that they need."""
-    from . import pydantic_ai_runs  # noqa: PLC0415 -- it takes seconds
+    from . import pydantic_ai_runs
 
     return pydantic_ai_runs
 

@@ -23,11 +23,11 @@ from ..harness.waiting import wait_until
 
 __all__ = ["SECRET", "THOUGHT", "Upstream", "provider"]
 
+Json: TypeAlias = dict[str, object]
+
 SECRET: Final = "words only the provider says"
 THOUGHT: Final = "Two cities."
-CALLS: Final = [("call_paris", {"city": "Paris"}), ("call_atlantis", {"city": "Atlantis"})]
-
-Json: TypeAlias = dict[str, object]
+CALLS: Final[list[tuple[str, Json]]] = [("call_paris", {"city": "Paris"}), ("call_atlantis", {"city": "Atlantis"})]
 
 
 class Upstream:
@@ -86,10 +86,11 @@ def said_in(body: Mapping[str, object]) -> tuple[str, bool]:
         parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
         texts = [part["text"] for part in parts if part.get("type") in ("text", "input_text")]
         results = [part for part in parts if part.get("type") == "tool_result"]
+        said = str(texts[-1]) if texts else ""
         if message.get("role") == "tool" or message.get("type") == "function_call_output" or results:
             answered = True
-        elif message.get("role") == "user" and texts:
-            found, answered = texts[-1], False
+        elif message.get("role") == "user" and said:
+            found, answered = said, False
     return found, answered
 
 

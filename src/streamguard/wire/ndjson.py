@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..values import Event, EventKind, Outcome
+from .adapters import refusal
 from .base import LeftOut, OnLeftOut, nobody_told
 from .end_text import reason_of
 from .folding import UIMessage
@@ -98,10 +98,7 @@ class NdjsonEncoder(UpstreamEncoder):
 
     def _encode_object(self, item: object) -> bytes:
         if not isinstance(item, Mapping):
-            raise InvalidPartError(
-                f"an ndjson endpoint yields lines of JSON as bytes or str, or dicts, not {type(item).__name__}",
-                protocol=PROTOCOL,
-            )
+            raise refusal(item, PROTOCOL, "an ndjson endpoint yields lines of JSON as bytes or str, or dicts")
         line, replaced = encode_json(item)
         if replaced:
             self._on_left_out(LeftOut("line", replaced))

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from ..decoding import read_json
-from ..errors import InvalidPartError
 from ..faults import Fault, Severity
 from ..values import Event, EventKind, Outcome
+from .adapters import refusal
 from .base import DataLineProtocol, Encoder, OnLeftOut, nobody_told
 from .folding import UIMessage
 from .raw_sse import RawSseCheck
@@ -60,11 +60,8 @@ class PlainEncoder(Encoder):
             if item and len(item) <= self._max_bytes:  # nearly always
                 return (item.encode(),)
         elif not isinstance(item, str):
-            raise InvalidPartError(
-                f"a plain endpoint yields str, not {type(item).__name__}; server-sent events of your own need "
-                "protocol='opaque' in @guard.stream",
-                protocol=PROTOCOL,
-            )
+            otherwise = "; server-sent events of your own need protocol='opaque' in @guard.stream"
+            raise refusal(item, PROTOCOL, "a plain endpoint yields str", otherwise)
         text = self._half + item if self._half else item
         if not text:
             return ()

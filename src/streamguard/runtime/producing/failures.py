@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from ...errors import EventTooLargeError, FaultError, StreamLimitError
@@ -73,6 +74,8 @@ _CLIENTS: Final = frozenset(
 )
 _UNREADABLE: Final = frozenset({"JSONDecodeError", "UnicodeDecodeError", "ValidationError"})
 """Errors that mean, when raised inside a client library, that the provider's answer could not be read."""
+_BUSY: Final = frozenset({"rate_limit_exceeded", "rate_limit_error"})
+"""What openai and anthropic call a rate limit that is told in the middle of a stream."""
 _WRAPPINGS: Final = 5
 """How many `raise … from …` are followed."""
 
@@ -95,7 +98,7 @@ def told_failure(stream: LiveStream, error: BaseException | None = None) -> Endi
 
 def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
     if isinstance(error, FaultError):
-        return error.fault
+        return error.fault if error.fault.stream_id is not None else _placed(error.fault, stream)
     if isinstance(error, EventTooLargeError):
         return Fault.about(stream, FaultCode.EVENT_TOO_LARGE)
     if isinstance(error, StreamLimitError):
@@ -112,12 +115,26 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
     return Fault.about(stream, FaultCode.INTERNAL)
 
 
+def _placed(fault: Fault, stream: LiveStream) -> Fault:
+    """A fault that was raised by code that does not know its stream."""
+    return replace(
+        fault,
+        session_id=stream.ref.key.session_id,
+        stream_id=stream.ref.stream_id,
+        message_id=stream.message_id,
+        request_id=stream.request_id,
+    )
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The exception and the causes it was raised from; of a group of failures, those of the first.
 
     Ends at an exception of this package: that one says itself what was wrong with an item.
     """
     found: BaseException | None = error
+    original = getattr(error, "original_exception", None)  # litellm, for a stream that broke off
+    if isinstance(original, BaseException):
+        found = original
     for _ in range(_WRAPPINGS):
         if found is None or type(found).__module__.partition(".")[0] == "streamguard":
             return
@@ -131,7 +148,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
     """The fault of the provider that the exception tells of; None when it is not about the provider."""
     status = _status_of(error)
-    if status == 429:
+    if status == 429 or _code_of(error) in _BUSY:
         return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
     names = {cls.__name__ for cls in type(error).__mro__}
     if isinstance(error, TimeoutError) or any("Timeout" in name for name in names) or status in (408, 504):
@@ -161,6 +178,19 @@ def _status_of(error: BaseException) -> int | None:
         if isinstance(status, int) and 400 <= status < 600:
             return int(status)
     return None
+
+
+def _code_of(error: BaseException) -> str:
+    """What a provider calls a failure that it tells in the middle of a stream; empty when it says nothing."""
+    body = getattr(error, "body", None)
+    told = body.get("error") if isinstance(body, Mapping) else None
+    for code in (
+        getattr(error, "code", None),  # openai
+        told.get("type") if isinstance(told, Mapping) else None,  # anthropic
+    ):
+        if isinstance(code, str):
+            return code
+    return ""
 
 
 def _retry_after(error: BaseException) -> int:

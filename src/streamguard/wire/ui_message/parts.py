@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, cast
 from pydantic import BaseModel
 
 from ...errors import InvalidPartError
+from ..adapters import ADAPTERS, adapter_for, refusal
 from ..values import Encoded, Reason, Replaced, ValueTooLargeError, dumped, encode_json, normal, placeholder, valid_text
 from .withheld import with_withheld
 
@@ -118,6 +119,8 @@ def part_of(item: object) -> CheckedPart:
     """
     if isinstance(item, Mapping):
         return _checked(dict(item))
+    if adapter_for(item) not in (None, ADAPTERS["pydantic_ai.ui"]):  # whose chunks are parts
+        raise _refused(item)
     if isinstance(item, BaseModel):
         try:
             fields = dumped(item)
@@ -127,11 +130,7 @@ def part_of(item: object) -> CheckedPart:
         return _checked(dict(fields) if isinstance(fields, Mapping) else {})
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return _checked({field.name: getattr(item, field.name) for field in dataclasses.fields(item)})
-    raise InvalidPartError(
-        f"a ui-message endpoint yields str, a dict, a pydantic model or a dataclass, not {type(item).__name__}; "
-        "server-sent events of your own need protocol='opaque' in @guard.stream",
-        protocol=PROTOCOL,
-    )
+    raise _refused(item)
 
 
 def encode_part(fields: Mapping[str, object]) -> bytes:
@@ -202,6 +201,8 @@ def _smaller(kind: str, fields: Mapping[str, object]) -> dict[str, object]:
 def _checked(raw: dict[object, object]) -> CheckedPart:
     kind = raw.get("type")
     if not isinstance(kind, str):
+        if adapter_for(raw) is not None:
+            raise _refused(raw)
         raise InvalidPartError(
             "a part of AI SDK needs a type, which is a string; server-sent events of your own need protocol='opaque' "
             "in @guard.stream",
@@ -210,6 +211,8 @@ def _checked(raw: dict[object, object]) -> CheckedPart:
     kind = str.__str__(kind)  # the value of a string enum, not its name
     required = ("data",) if kind.startswith("data-") else _REQUIRED.get(kind)
     if required is None:
+        if adapter_for(raw) is not None:
+            raise _refused(raw)
         return CheckedPart(valid_text(kind), {})
     part: dict[str, object] = {"type": valid_text(kind)}
     replaced: list[Replaced] = []
@@ -237,6 +240,16 @@ def _checked(raw: dict[object, object]) -> CheckedPart:
     if kind == "error":
         part = {"type": kind, "errorText": part["errorText"]}
     return CheckedPart(kind, part, replaced)
+
+
+def _refused(item: object) -> InvalidPartError:
+    """The error for an item that is no part."""
+    return refusal(
+        item,
+        PROTOCOL,
+        "a ui-message endpoint yields str, a dict, a pydantic model or a dataclass",
+        "; server-sent events of your own need protocol='opaque' in @guard.stream",
+    )
 
 
 def _of_type(expected: type, name: str, value: object, replaced: list[Replaced]) -> object:

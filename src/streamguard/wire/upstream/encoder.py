@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ...errors import InvalidPartError
 from ...faults import FaultCode
+from ..adapters import refusal
 from ..base import Encoder, LeftOut, OnLeftOut
 from ..server_sent import event_block, is_event
 from ..sse import Block, BlockSplitter, encode_text
@@ -99,10 +99,11 @@ class UpstreamEncoder(Encoder):
                 self._on_left_out(LeftOut("event", replaced))
             return chunk
         article = "an" if self._protocol[0] in "aeiou" else "a"
-        raise InvalidPartError(
+        raise refusal(
+            item,
+            self._protocol,
             f"{article} {self._protocol} endpoint yields SSE text as bytes or str, or events (ServerSentEvent, or a "
-            f"dict of data, event, id, retry), not {type(item).__name__}",
-            protocol=self._protocol,
+            "dict of data, event, id, retry)",
         )
 
     def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
