@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 DRIVER_ERRORS = [
     error
     for _, error in inspect.getmembers(redis.exceptions, inspect.isclass)
-    if issubclass(error, Exception) and error.__module__ == "redis.exceptions"
+    if issubclass(error, redis.exceptions.RedisError)
 ]
 
 

@@ -1,43 +1,33 @@
-"""The only module that imports redis: addresses, connections, scripts sent by digest, driver errors.
+"""The only module that speaks to Redis: addresses, connections, scripts sent by digest, driver errors.
 
-redis-py's client classes are not used, only its connections: they bring TLS, AUTH and unix sockets, while commands
-are packed here and many go out in one write. Departures from redis-py's defaults, each for a reason it showed when
-measured at 8.1:
+It uses what every redis-py from 5.0 on has in public: how a URL is read, and the exceptions. Connections are our own,
+because of what redis-py's do, measured at 8.1:
 
-1. nothing is retried: a retried `XADD` whose reply was lost writes twice;
-2. one deadline covers a whole exchange, connecting and waiting for the connection included: redis-py's own starts
-   anew for each reply;
-3. its connection is taken over once it is connected and logged in: reading a reply its way, with streams, a task's
-   wake and a timeout each, costs more than everything else about it;
-4. RESP2: nothing of RESP3 is needed, and connecting takes one round trip less.
+1. a retried `XADD` whose reply was lost writes twice: here nothing is retried;
+2. its timeout starts anew for each reply: here one deadline covers a whole exchange, connecting and waiting for the
+   connection included;
+3. reading a reply its way, with streams, a task's wake and a timeout each, costs more than everything else about it:
+   here the event loop's bytes go straight to hiredis;
+4. it asks for RESP3, and names its library to the server: here connecting takes one round trip, with `AUTH` and
+   `SELECT` where the address asks for them, and RESP2.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ, DefaultSelector
-from socket import SHUT_RDWR
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from socket import SHUT_RDWR, SO_KEEPALIVE, SOL_SOCKET
+from typing import Final, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from hiredis import pack_command
-from redis._parsers import _AsyncHiredisParser  # no public name; the dependency is capped below the next major
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
-from redis.asyncio.connection import AbstractConnection, parse_url
-from redis.asyncio.connection import Connection as TCPConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    ChildDeadlockedError,
-    IncorrectPolicyType,
-    NoScriptError,
-    RedisClusterException,
-    RedisError,
-)
+from hiredis import Reader, pack_command
+from redis.asyncio.connection import parse_url
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
 from ...deadlines import Deadline
 from ...errors import ConfigurationError
@@ -64,8 +54,8 @@ Reply: TypeAlias = "bytes | int | CommandError | list[Reply] | None"
 pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", pack_command)
 """The stub says a tuple of one."""
 
-DRIVER_ERRORS: Final = (RedisError, RedisClusterException, ChildDeadlockedError, IncorrectPolicyType, OSError)
-"""Everything redis-py raises; a timeout is an OSError."""
+DRIVER_ERRORS: Final = (RedisError, OSError)
+"""Everything that is raised here; a timeout is an OSError."""
 
 _CODE: Final = re.compile(r"\b(?:LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|OOM|READONLY|WRONGTYPE)\b")
 
@@ -101,13 +91,14 @@ _OPTIONS: Final = frozenset(
 
 def unknown_script(reply: Reply) -> bool:
     """Whether the reply says that the server does not have the script that was called."""
-    return isinstance(reply, NoScriptError)
+    return isinstance(reply, CommandError) and str(reply).startswith("NOSCRIPT")
 
 
 def error_code(error: CommandError) -> str:
     """The error's code. Redis 6.2 hides that of an error within a script in the middle of its text."""
-    found = _CODE.search(str(error))
-    return found[0] if found else error.status_code or type(error).__name__
+    text = str(error)
+    found = _CODE.search(text)
+    return found[0] if found else text.partition(" ")[0]
 
 
 def pack_argument(argument: bytes) -> bytes:
@@ -135,7 +126,8 @@ class Address:
     def __init__(self, url: str) -> None:
         """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
         repeats the URL, since a password with a slash in it ends up in the strangest places."""
-        scheme = url.partition("://")[0]
+        scheme = self._scheme = url.partition("://")[0]
+        self._context: ssl.SSLContext | None = None
         if scheme in ("redis+cluster", "redis+sentinel"):
             raise ConfigurationError(
                 f"{scheme}:// is not supported yet in this version; use redis://, rediss:// or unix://"
@@ -168,35 +160,69 @@ class Address:
     def __str__(self) -> str:
         return self._text
 
-    def connection(self) -> AbstractConnection:
-        """A connection, not yet connected. It has no timeouts of its own: its user has a deadline."""
-        options = dict(self._options)
-        make = options.pop("connection_class", TCPConnection)
-        if "path" not in options:
-            options["socket_keepalive"] = True
-        connection: AbstractConnection = make(  # type: ignore[operator] # one of redis-py's connection classes
-            **options,
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            decode_responses=False,
-            protocol=2,
-            driver_info=None,  # CLIENT SETINFO: two more round trips and one more command to allow
-            parser_class=_AsyncHiredisParser,
-        )
-        return connection
+    async def connect(self) -> _RawConnection:
+        """Connect and log in. It has no timeout: its user has a deadline.
+
+        Raises:
+            OSError: nobody answers there, or TLS failed.
+            CommandError: the server refused the credentials or the database.
+        """
+        loop, options = asyncio.get_running_loop(), self._options
+        path = options.get("path")
+        if isinstance(path, str):
+            _, raw = await loop.create_unix_connection(_RawConnection, path)
+        else:
+            host, port = str(options.get("host", "localhost")), cast("int", options.get("port", 6379))
+            _, raw = await loop.create_connection(_RawConnection, host, port, ssl=self._tls())
+            raw.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        try:
+            await raw.log_in(self._greeting())
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _greeting(self) -> list[bytes]:
+        """The commands that come first on a connection, packed."""
+        options = self._options
+        commands: list[tuple[str | bytes | int, ...]] = []
+        username, password = options.get("username"), options.get("password")
+        if username or password:
+            named = (str(username),) if username else ()
+            commands.append(("AUTH", *named, str(password or "")))
+        database = cast("int", options.get("db", 0))
+        if database:
+            commands.append(("SELECT", database))
+        return [pack(command) for command in commands]
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """For `rediss://`, made once: the server is verified, unless the URL says otherwise."""
+        if self._scheme != "rediss":
+            return None
+        if self._context is None:
+            options = {name: str(value) for name, value in self._options.items() if name.startswith("ssl_")}
+            context = ssl.create_default_context()
+            verify = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+            mode = verify[options.get("ssl_cert_reqs", "required")]
+            # A name cannot be checked without a certificate.
+            checks_name = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no", "n", "f")
+            context.check_hostname = checks_name and mode is not ssl.CERT_NONE
+            context.verify_mode = mode
+            if "ssl_certfile" in options or "ssl_keyfile" in options:
+                context.load_cert_chain(options.get("ssl_certfile", ""), options.get("ssl_keyfile"))
+            if "ssl_ca_certs" in options or "ssl_ca_path" in options:
+                context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
+            self._context = context
+        return self._context
 
 
 class _RawConnection(asyncio.Protocol):
-    """The transport of one connection, once that is connected and logged in, and what arrives on it."""
+    """The transport of one connection, and what arrives on it."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
-        self._connection = connection
-        self._reader: Any = connection._parser._reader  # type: ignore[attr-defined] # noqa: SLF001 # hiredis's
-        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001 # connected, so there is one
-        self.transport = cast("asyncio.Transport", writer.transport)
-        self.transport.set_protocol(self)
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._reader: Reader = Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self.replies: list[Reply] = []
         """What arrived and was not read yet."""
         self.lost: Exception | None = None
@@ -204,9 +230,23 @@ class _RawConnection(asyncio.Protocol):
         self._wanted = 0
         self._arrived: asyncio.Future[None] | None = None
 
-    async def close(self) -> None:
+    async def log_in(self, commands: Sequence[bytes]) -> None:
+        """Send the first commands, and wait until the server has accepted them.
+
+        Raises:
+            CommandError: it refused one.
+        """
+        if commands:
+            self.write(b"".join(commands))
+            await self.until(len(commands))
+            replies, self.replies = self.replies, []
+            for reply in replies:
+                if isinstance(reply, CommandError):
+                    raise reply
+
+    def close(self) -> None:
         """Close it without waiting for the peer."""
-        await self._connection.disconnect(nowait=True)
+        self.transport.close()
 
     def abandon(self) -> None:
         """Close it without its event loop, which is closed."""
@@ -244,11 +284,14 @@ class _RawConnection(asyncio.Protocol):
 
     # -- what the event loop calls -----------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
     def data_received(self, data: bytes) -> None:
         replies, gets = self.replies, self._reader.gets
         try:
             self._reader.feed(data)
-            while (found := gets()) is not NOT_ENOUGH_DATA:
+            while (found := gets()) is not False:  # not enough data; RESP2 has no booleans
                 replies.append(found)
         except RedisError as exc:  # this is no Redis
             self.lost = exc
@@ -284,19 +327,13 @@ class Connection:
             if raw.lost is None and not raw.replies and not raw.readable():
                 return
             await self.drop()
-        connection = self._address.connection()
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call] # redis-py
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        self._raw = _RawConnection(connection)
+        self._raw = await self._address.connect()
 
     async def drop(self) -> None:
         """Close the connection without waiting for the peer."""
         raw, self._raw = self._raw, None
         if raw is not None:
-            await raw.close()
+            raw.close()
 
     def abandon(self) -> None:
         """Give the connection up without its event loop, which is closed: the server sees its end."""

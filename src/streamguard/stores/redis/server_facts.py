@@ -25,6 +25,8 @@ __all__ = ["Clock", "KeySample", "RedisInspector", "ServerFacts", "inspect_serve
 
 _SECTIONS: Final = ("server", "replication", "memory", "persistence")
 _FACT: Final = re.compile(r"^([a-z_]+):([^\r\n]*)", re.M)
+_LOGIN: Final = re.compile(r"WRONGPASS|NOAUTH|invalid password|\bAUTH\b.*\bpassword\b")
+"""What servers of all versions say of a user name or password that is wrong, missing, or not expected."""
 _COMMAND: Final = re.compile(r"'([a-z|_]+)' command")
 _SCAN_COUNT: Final = 500
 _SCANS: Final = 200
@@ -250,8 +252,8 @@ def refusal_of(error: StoreError) -> str | None:
     cause = error.__cause__
     if not isinstance(cause, CommandError):
         return None
-    name, text = type(cause).__name__, str(cause)
-    if name.startswith("Authentication") or "WRONGPASS" in text:
+    text = str(cause)
+    if _LOGIN.search(text) is not None:
         return "the user name or the password is wrong, or one is needed"
     if _is_refusal(cause) or "can't run this command" in text:
         command = _COMMAND.search(text)
@@ -266,7 +268,7 @@ def refusal_of(error: StoreError) -> str | None:
 
 
 def _is_refusal(error: CommandError) -> bool:
-    return type(error).__name__ == "NoPermissionError" or "NOPERM" in str(error)
+    return "NOPERM" in str(error)
 
 
 def _number(text: str | None) -> int | None:
