@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 from pydantic_ai import Agent, ModelRetry
@@ -16,10 +17,13 @@ from streamguard.contrib import pydantic_ai
 
 from .guarded import ANSWER, BROKEN, LOOK, THOUGHT, Case, Held
 
-__all__ = ["agent_for", "items", "spent"]
+__all__ = ["VERSION", "agent_for", "items", "spent"]
 
 REQUEST = b"""{"trigger": "submit-message", "id": "c1", "messages": [
     {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "The weather?"}]}]}"""
+
+VERSION = int(version("pydantic-ai-slim").partition(".")[0])
+"""In version 1, events tell what was consumed at their end only, and a run does not count a response that failed."""
 
 spent = RunUsage()
 """What the last run says that it consumed."""
@@ -69,7 +73,8 @@ def items(case: Case, way: str, held: Held) -> AsyncIterator[object]:
     agent = agent_for(case, held, spoken=way != "stream")
     match way:
         case "events":
-            return pydantic_ai.agent_parts(agent.run_stream_events("The weather?", usage=spent))
+            stream = agent.run_stream_events("The weather?", usage=spent)
+            return pydantic_ai.agent_parts(stream, usage=spent if VERSION == 1 else None)
         case "iter":
             return pydantic_ai.agent_parts(agent.iter("The weather?", usage=spent))
         case "nodes":

@@ -88,5 +88,7 @@ async def test_a_provider_that_breaks_off_is_told_in_the_answer(runs: ModuleType
     assert (answer.outcome, answer.fault) == (Outcome.FAILED, "provider_error")
     assert answer.text.endswith(ANSWER[:5])
     assert answer.call("weather")["state"] == "output-available"
-    assert answer.used == spent(runs)
+    if runs.VERSION > 1 or way not in ("nodes", "stream"):  # whose streams tell of the response that failed too
+        assert answer.used == spent(runs)
+    assert all(answer.used[unit] >= amount for unit, amount in spent(runs).items())
     assert b"own" not in answer.body

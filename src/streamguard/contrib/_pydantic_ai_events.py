@@ -1,6 +1,6 @@
 """The events of any of pydantic-ai's streams, in order, and the usage that its objects tell.
 
-Source: `pydantic_ai.agent`, `pydantic_ai.run` and `pydantic_ai.result`, pydantic-ai-slim 1.15.0 to 2.68.0. The objects
+Source: `pydantic_ai.agent`, `pydantic_ai.run` and `pydantic_ai.result`, pydantic-ai-slim 1.100.0 to 2.68.0. The objects
 are recognised by what they have: some changed their class in between, and `usage` was a method in version 1.
 """
 

@@ -10,7 +10,7 @@ async def chat(body: ChatBody) -> AsyncIterator[object]:
 
 How an event becomes parts, and how they become history again, is pydantic-ai's own: `pydantic_ai.ui.vercel_ai`. This
 module adds what a guarded stream needs: the run's usage, failures that are raised instead of told, and a run that ends
-with its stream. Tested with pydantic-ai-slim 1.15.0 and 2.68.0.
+with its stream. Tested with pydantic-ai-slim 1.100.0 and 2.68.0.
 """
 
 from __future__ import annotations
@@ -98,20 +98,21 @@ async def adapter_parts(source: AsyncIterable[object], *, usage: RunUsage | None
         FaultError: the run failed.
     """
     tally = Tally(usage)
+    failed = False
     try:
         async for chunk in source:
             for part in _parts_of_chunk(chunk):
-                if part.get("type") == "error":
-                    for item in tally.grown():
-                        yield item
-                    raise FaultError(Fault.of(FaultCode.PROVIDER_ERROR))
-                yield part
+                failed = failed or part.get("type") == "error"
+                if not failed:
+                    yield part
             for item in tally.grown():
                 yield item
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+    if failed:
+        raise FaultError(Fault.of(FaultCode.PROVIDER_ERROR))
 
 
 def message_history(ui_messages: Iterable[object]) -> list[ModelMessage]:
