@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -23,13 +24,16 @@ from .telemetry import SentryObserver, StructlogObserver
 from .telemetry.observers import checked_observers
 from .web.access.anonymous import Anonymous
 from .web.access.identity import Authenticate
-from .web.application.servers import ServerWatch
+from .web.application.servers import ServerPatience, ServerWatch
 from .web.misuse import Misuse
 
 __all__ = ["Lifespan", "Lifetime", "Reconciling"]
 
 DEBUG_WARNING: Final = "debug mode: faults tell the texts of exceptions to clients; not for production"
 ONE_PROCESS_WARNING: Final = "memory:// serves one process, but WEB_CONCURRENCY names more; use redis://"
+
+CLOSING_SECONDS: Final = 10
+"""How much longer than the drain a server should wait: what ended late is still told to its viewers."""
 
 
 class Lifetime:
@@ -74,7 +78,7 @@ class Lifetime:
         Reconciler(runtime).supervise()
         self._signals = ShutdownSignals(self._on_signal)
         self._signals.install()
-        self._server = ServerWatch(self.begin_drain)
+        self._server = ServerWatch(self.begin_drain, self._check_patience)
         runtime.supervise("server", self._server.run)
         for observation in advice:
             runtime.observe(observation)
@@ -173,6 +177,19 @@ class Lifetime:
         if self._runtime is not None:
             with suppress(NotStartedError):  # the runtime is being left at this moment
                 self._runtime.begin_drain(hurried=waited_for)
+
+    def _check_patience(self, patience: ServerPatience) -> None:
+        """Warn of a server that breaks connections while their streams may still go on."""
+        if self._runtime is not None and patience.seconds <= self._settings.drain_seconds:
+            self._runtime.observe(
+                Misuse.IMPATIENT_SERVER.observation(
+                    server=patience.server,
+                    setting=patience.setting,
+                    seconds=patience.seconds,
+                    drain=self._settings.drain_seconds,
+                    enough=math.ceil(self._settings.drain_seconds) + CLOSING_SECONDS,
+                )
+            )
 
     def _on_signal(self, number: int) -> None:
         self.begin_drain(interactive=number == signal.SIGINT)  # Ctrl-C

@@ -29,6 +29,7 @@ IMPORTED = (
     *("sqlalchemy.ext.asyncio", "starlette.applications", "structlog", "typer"),
     *("uvicorn.main", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl"),
     *("uvicorn.protocols.websockets.auto", "hypercorn.asyncio.run", "hypercorn.run", "uvloop"),
+    *("granian.cli", "granian.server"),
     *(
         "streamguard",
         "streamguard.cli.app",

@@ -1,4 +1,4 @@
-"""One server process per worker: a real uvicorn or Hypercorn, with the ways a process ends or freezes."""
+"""One server process per worker: a real uvicorn, Hypercorn or Granian, with the ways a process ends or freezes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeAlias
 
 import psutil
 
@@ -23,7 +23,9 @@ from .redis import free_port
 from .starting import Process, started
 from .waiting import wait_until
 
-__all__ = ["ROOT", "Worker"]
+__all__ = ["ROOT", "Server", "Worker"]
+
+Server: TypeAlias = Literal["uvicorn", "hypercorn", "granian"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The project's directory, in which workers run, so that `tests.apps.…` can be imported."""
@@ -42,7 +44,7 @@ class Worker:
         port: 0 takes a free one.
         server: which ASGI server.
         graceful_seconds: the server's own graceful shutdown timeout; None leaves the server's default
-            (uvicorn: none at all, it waits for every connection).
+            (uvicorn and Granian: none at all, they wait for every connection).
         arguments: more command line words for the server.
     """
 
@@ -52,7 +54,7 @@ class Worker:
         *,
         env: Mapping[str, str] | None = None,
         port: int = 0,
-        server: Literal["uvicorn", "hypercorn"] = "uvicorn",
+        server: Server = "uvicorn",
         graceful_seconds: int | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
@@ -196,6 +198,10 @@ class Worker:
         if self.server == "uvicorn":
             words = ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
             graceful = "--timeout-graceful-shutdown"
+        elif self.server == "granian":
+            # It serves in a child of this process, which passes signals on.
+            words = ["--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.port), "--no-ws"]
+            graceful = "--workers-kill-timeout"
         else:
             # No workers: serve in this very process, so that signals and counts are about the right one.
             words = ["--bind", f"127.0.0.1:{self.port}", "--workers", "0"]

@@ -161,6 +161,12 @@ class Misuse(Enum):
         "whatever ends it share a loop (a pytest fixture and its tests: one loop scope)"
     )
 
+    IMPATIENT_SERVER = (
+        "{server} breaks connections {seconds:g} s after it was told to stop, but answers may go on for "
+        "drain_seconds={drain:g}: set {setting} {enough}, or clients lose their connection before their answer has "
+        "ended, and have to resume it elsewhere"
+    )
+
     # -- authenticating -----------------------------------------------------------------------------------------------
 
     NO_AUTHENTICATE = (

@@ -8,9 +8,12 @@ from starlette.applications import Starlette
 from starlette.routing import Host, Mount
 from starlette.testclient import TestClient
 
+from streamguard import Settings, StreamGuard
+from streamguard.observations import Observation, Signal
 from streamguard.web.misuse import Misuse
+from tests.harness.waiting import wait_until_async
 
-from ..serving import USER, make_guard
+from ..serving import USER, make_guard, serving, user_of
 from .sites import asked, row, said, said_when, site
 
 __all__: list[str] = []
@@ -92,3 +95,14 @@ async def a_second_start() -> str:
     guard = make_guard(drain_seconds=0.2)
     async with guard:
         return await said_when(guard.__aenter__())
+
+
+@row(Misuse.IMPATIENT_SERVER)
+async def a_server_that_breaks_connections_before_the_drain_is_over() -> str:
+    seen: list[Observation] = []
+    guard = StreamGuard(authenticate=user_of, observers=[seen.append], settings=Settings(drain_seconds=20))
+    async with serving(site(guard), graceful_seconds=3):
+        await wait_until_async(lambda: seen, description="it is warned of")
+    (warning,) = [one for one in seen if one.name is Signal.MISUSE]
+    assert warning.fields["misuse"] == "impatient_server"
+    return str(warning.fields["warning"])

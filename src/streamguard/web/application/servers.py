@@ -1,8 +1,10 @@
-"""Finds the server of this process's application: whether it is stopping, and whether a developer waits for it.
+"""Finds the server of this process's application: whether it is stopping, whether a developer waits for it, and for
+how long it waits for its connections.
 
 A server that stops by itself (uvicorn's `--limit-max-requests`, Hypercorn's workers) sends no signal, and ends the
 lifespan only after its connections have closed. ASGI has no message for it, so the server object is asked: it is found
-among the coroutines of this event loop. If none is found, the end of the lifespan begins the drain.
+among the coroutines of this event loop, or below the loop on the stack. If none is found, the end of the lifespan
+begins the drain. Known are uvicorn, Hypercorn, Granian, and gunicorn with its own ASGI worker or uvicorn's.
 """
 
 from __future__ import annotations
@@ -12,14 +14,23 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import CoroutineType, FrameType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["ServerWatch"]
+__all__ = ["ServerPatience", "ServerWatch"]
 
 LOOK_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 3.0)
 """The pauses before each search for the server. One that is not found by then is of an unknown kind."""
 ASK_SECONDS: Final = 0.1
 _MAX_DEPTH: Final = 64
+
+
+class ServerPatience(NamedTuple):
+    """How long a server that was told to stop waits for its connections before it breaks them."""
+
+    server: str
+    setting: str
+    """What sets it, as it is written on the server's command line."""
+    seconds: float
 
 
 class _Server(Protocol):
@@ -31,12 +42,22 @@ class _Server(Protocol):
     def development(self) -> bool:
         """Whether a developer waits for it to end."""
 
+    @property
+    def patience(self) -> ServerPatience | None:
+        """None: it waits for every connection, or does not tell."""
+
 
 class ServerWatch:
-    """Begins the drain when the server stops without a signal. Made and run in the server's event loop."""
+    """Begins the drain when the server stops without a signal. Made and run in the server's event loop.
 
-    def __init__(self, on_stop: Callable[[], None]) -> None:
+    Args:
+        on_stop: called once, when the server stops.
+        on_found: called once, with the patience of a server that is found and does not wait for ever.
+    """
+
+    def __init__(self, on_stop: Callable[[], None], on_found: Callable[[ServerPatience], None] | None = None) -> None:
         self._on_stop = on_stop
+        self._on_found = on_found
         self._server: _Server | None = None
 
     @property
@@ -55,14 +76,20 @@ class ServerWatch:
                 break
         else:
             return
+        patience = self._server.patience
+        if self._on_found is not None and patience is not None and not self._server.development:
+            self._on_found(patience)
         while not self._server.stopping:  # noqa: ASYNC110 -- no server has an event for it
             await asyncio.sleep(ASK_SECONDS)
         self._on_stop()
 
 
 class _Uvicorn:
-    def __init__(self, server: object) -> None:
+    """`manager`: gunicorn's worker around it, or None."""
+
+    def __init__(self, server: object, manager: object) -> None:
         self._server = server
+        self._manager = manager
 
     @property
     def stopping(self) -> bool:
@@ -75,7 +102,12 @@ class _Uvicorn:
 
     @property
     def development(self) -> bool:
-        return bool(getattr(getattr(self._server, "config", None), "reload", False))
+        return _true(self._server, "config", "reload") or _true(self._manager, "cfg", "reload")
+
+    @property
+    def patience(self) -> ServerPatience | None:
+        own = _patience("uvicorn", "--timeout-graceful-shutdown", self._server, "config", "timeout_graceful_shutdown")
+        return own or _patience("gunicorn", "--graceful-timeout", self._manager, "cfg", "graceful_timeout")
 
 
 class _Hypercorn:
@@ -100,7 +132,53 @@ class _Hypercorn:
 
     @property
     def development(self) -> bool:
-        return bool(getattr(self._local("config"), "use_reloader", False))
+        return _true(self._local("config"), "use_reloader")
+
+    @property
+    def patience(self) -> ServerPatience | None:
+        return _patience("Hypercorn", "--graceful-timeout", self._local("config"), "graceful_timeout")
+
+
+class _Gunicorn:
+    """gunicorn's own ASGI worker."""
+
+    def __init__(self, worker: object) -> None:
+        self._worker = worker
+
+    @property
+    def stopping(self) -> bool:
+        return not _true(self._worker, "alive")
+
+    @property
+    def development(self) -> bool:
+        return _true(self._worker, "cfg", "reload")
+
+    @property
+    def patience(self) -> ServerPatience | None:
+        return _patience("gunicorn", "--graceful-timeout", self._worker, "cfg", "graceful_timeout")
+
+
+class _Granian:
+    """A worker of Granian's. It is a plain function, which runs the loop until `told`; Rust serves beside it."""
+
+    def __init__(self, told: object, parent: object) -> None:
+        self._told = told
+        self._parent = parent
+        """The server whose process was forked for this worker; None where it was spawned."""
+
+    @property
+    def stopping(self) -> bool:
+        return isinstance(self._told, asyncio.Event) and self._told.is_set()
+
+    @property
+    def development(self) -> bool:
+        if self._parent is None:
+            return "--reload" in sys.argv or "GRANIAN_RELOAD" in os.environ
+        return _true(self._parent, "reload_on_changes")
+
+    @property
+    def patience(self) -> ServerPatience | None:
+        return _patience("Granian", "--workers-kill-timeout", self._parent, "workers_kill_timeout")
 
 
 class _TestClient:
@@ -108,18 +186,37 @@ class _TestClient:
 
     stopping = False
     development = True
+    patience = None
 
 
 def _find_server() -> _Server | None:
+    manager: object = None
     for coroutine, frame in _waiting_coroutines():
         match frame.f_globals.get("__name__"), frame.f_code.co_name:
+            case "uvicorn.workers" | "uvicorn_worker._workers", "_serve":
+                manager = frame.f_locals.get("self")
             case "uvicorn.server", "serve" | "_serve":
-                return _Uvicorn(frame.f_locals.get("self"))
+                return _Uvicorn(frame.f_locals.get("self"), manager)
             case "hypercorn.asyncio.run", "worker_serve":
                 return _Hypercorn(coroutine)
+            case "gunicorn.workers.gasgi", "_serve":
+                return _Gunicorn(frame.f_locals.get("self"))
             case "starlette.testclient", "lifespan":
                 return _TestClient()
-    return None
+    return _find_granian()
+
+
+def _find_granian() -> _Server | None:
+    told: object = None
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 -- the documented way; `inspect` has no cheaper one
+    while frame is not None:
+        module, name = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if module in ("granian.server.mp", "granian.server.mt") and "evp" in frame.f_locals:
+            told = frame.f_locals["evp"]
+        elif told is not None and module == "granian.server.common" and name in ("serve", "_serve"):
+            return _Granian(told, frame.f_locals.get("self"))
+        frame = frame.f_back
+    return None if told is None else _Granian(told, None)
 
 
 def _waiting_coroutines() -> Iterator[tuple[CoroutineType[object, object, object], FrameType]]:
@@ -131,3 +228,19 @@ def _waiting_coroutines() -> Iterator[tuple[CoroutineType[object, object, object
                 break
             yield coroutine, coroutine.cr_frame
             coroutine = coroutine.cr_await
+
+
+def _of(owner: object, *names: str) -> object:
+    """An attribute of an attribute; None where one is missing."""
+    for name in names:
+        owner = getattr(owner, name, None)
+    return owner
+
+
+def _true(owner: object, *names: str) -> bool:
+    return bool(_of(owner, *names))
+
+
+def _patience(server: str, setting: str, owner: object, *names: str) -> ServerPatience | None:
+    seconds = _of(owner, *names)
+    return ServerPatience(server, setting, float(seconds)) if isinstance(seconds, (int, float)) else None
