@@ -1,0 +1,1 @@
+"""The same guarded application on each framework, for the suite of `tests/servers`."""
