@@ -23,7 +23,7 @@ from tests.harness.workers import Server, Worker
 
 pytestmark = pytest.mark.anyio
 
-FRAMEWORKS: Final = ("fastapi", "starlette")
+FRAMEWORKS: Final = ("fastapi", "starlette", "litestar")
 SERVERS: Final[dict[Server, int | None]] = {"uvicorn": None, "hypercorn": 30, "granian": None}
 """Each server's own graceful timeout, in seconds; None: it waits for every connection."""
 SETTINGS: Final = {
