@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import http.client
 import json
 import os
@@ -124,8 +125,13 @@ class Worker:
         self._running().send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for the process to be gone."""
+        """SIGKILL, also to the processes that it started and serves with, and wait for it to be gone."""
+        children = psutil.Process(self.pid).children(recursive=True)
         self._running().kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, timeout=5.0)
         self.wait_exit(5.0)
 
     def pause(self) -> None:

@@ -124,6 +124,11 @@ class Misuse(Enum):
         "outermost application: app = guard.wrap(app)"
     )
 
+    HTTP_1_0 = (
+        "{endpoint} was called over HTTP/1.0, in which a response ends with its connection, so that an answer that is "
+        "cut short looks complete: have the proxy speak HTTP/1.1 to this server, in nginx with proxy_http_version 1.1"
+    )
+
     # -- starting -----------------------------------------------------------------------------------------------------
 
     NOT_STARTED = (

@@ -58,6 +58,8 @@ class UsageChecks:
             self.advise(Misuse.NO_LAYER, endpoint)
         elif exchange.placement is Placement.INSIDE:
             self.advise(Misuse.LAYER_INSIDE, endpoint)
+        if scope.get("http_version") in ("1.0", "1"):  # the second is Granian's
+            self.advise(Misuse.HTTP_1_0, endpoint)
 
     def advise(self, misuse: Misuse, endpoint: str, **values: object) -> None:
         """Tell observers of a misuse, once for each endpoint."""

@@ -30,13 +30,15 @@ ESTIMATE: Final = 100
 
 
 class Script(BaseModel):
-    """What a model does: `n` pieces; it waits for `gate` before piece `gate_at`, and raises before piece `crash_at`."""
+    """What a model does: `n` pieces; it waits for `gate` before piece `gate_at`, raises before piece `crash_at`, and
+    waits for `STEP-NUMBER` before each piece."""
 
     id: str
     n: int = 3
     gate: str = ""
     gate_at: int = 1
     crash_at: int = -1
+    step: str = ""
 
 
 class ModelError(Exception):
@@ -61,6 +63,8 @@ async def answer(script: Script, run: Run) -> AsyncIterator[str]:
     for number in range(script.n):
         if script.gate and number == script.gate_at:
             await _gates[script.gate].wait()
+        if script.step:
+            await _gates[f"{script.step}-{number}"].wait()
         if number == script.crash_at:
             raise ModelError("secret words of the provider")
         run.usage(tokens=1)

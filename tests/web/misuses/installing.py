@@ -14,6 +14,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from streamguard import ConfigurationWarning
 from streamguard.web.misuse import Misuse
@@ -250,6 +251,17 @@ async def dependencies_of_the_router() -> str:
     router.post("/api/chat")(chat_of(guard))
     app.include_router(router)
     return await told_of_requests(app, guard)
+
+
+@row(Misuse.HTTP_1_0)
+async def a_proxy_that_speaks_http_1_0() -> str:
+    guard = make_guard()
+    app = site(guard)
+
+    async def older(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "http_version": "1.0"} if scope["type"] == "http" else scope, receive, send)
+
+    return await told_of_requests(older, guard)
 
 
 @row(Misuse.LAYER_INSIDE)

@@ -1,0 +1,144 @@
+"""A real nginx in front of each server, with the configuration of the how-to page: every event at once, silent answers
+that stay open, and broken connections that stay broken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import Final
+
+import pytest
+from anyio import create_task_group
+
+from tests.docs.samples import blocks
+from tests.harness.nginx import Nginx
+from tests.harness.redis import RedisServer
+from tests.harness.sse import Ending, ui_text
+from tests.harness.waiting import wait_until_async
+
+from .matrix import GRACEFUL_SECONDS, Chat, Site, left, said, worker_of
+
+pytestmark = pytest.mark.anyio
+
+((_, CONFIGURATION),) = blocks("docs/how-to/deploy/nginx.md", "nginx")
+SILENT_SECONDS: Final = 70.0
+"""Longer than nginx's own patience with a silent upstream, 60 seconds."""
+
+
+@pytest.fixture(scope="module", params=GRACEFUL_SECONDS)
+def place(request: pytest.FixtureRequest, redis: RedisServer) -> Iterator[Site]:
+    worker = worker_of("starlette", request.param, redis)
+    yield Site(worker, redis)
+    worker.close()
+
+
+@pytest.fixture(scope="module")
+def nginx(place: Site) -> Iterator[Nginx]:
+    with Nginx(CONFIGURATION, upstream=place.worker.port) as server:
+        yield server
+
+
+@pytest.fixture
+def chat(place: Site, nginx: Nginx) -> Chat:
+    if not place.worker.alive:
+        place.worker.start()
+    return Chat(place, through=nginx.port)
+
+
+async def test_each_event_arrives_before_the_next_is_produced(chat: Chat) -> None:
+    """The model waits with each piece until the client has the one before."""
+    await chat.open_gate("-0")
+    async with chat.post(step=chat.id, n=10) as stream:
+        for number in range(10):
+            await said(stream, f"w{number}")
+            await chat.open_gate(f"-{number + 1}")
+        rest = await stream.read_rest()
+        assert (stream.ending, rest[-1].data) == (Ending.CLEAN, "[DONE]")
+    assert await chat.left() == left("completed", 10)
+
+
+async def test_headers(chat: Chat) -> None:
+    async with chat.post() as stream:
+        await stream.read_rest()
+    headers = stream.headers
+    assert headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert headers["cache-control"] == "no-cache, no-transform"
+    assert headers["x-vercel-ai-ui-message-stream"] == "v1"
+    assert headers["transfer-encoding"] == "chunked"
+    assert headers["x-session-id"] == chat.id
+    assert "content-encoding" not in headers
+
+
+async def test_a_broken_connection_stays_broken_and_the_client_resumes(chat: Chat) -> None:
+    async with chat.post(gate=chat.id, gate_at=2) as stream:
+        await said(stream, "w1")
+        chat.site.worker.kill()
+        await stream.read_rest()
+        assert stream.ending is Ending.CUT
+    chat.site.worker.start()
+    async with chat.resume(stream.cursor) as again:
+        rest = await again.read_rest()
+        assert (again.ending, rest[-1].data) == (Ending.CLEAN, "[DONE]")
+    found, expected = await chat.left(), left("interrupted", 2)
+    for ends in (found, expected):
+        del ends["charged"]  # by what the last heartbeat before the kill had told
+    assert found == expected
+
+
+async def test_a_client_that_leaves_nginx_leaves_the_answer_running(chat: Chat) -> None:
+    async with chat.post(gate=chat.id) as stream:
+        await said(stream, "w0")
+    await chat.open_gate()
+    assert await chat.left() == left("completed", 3)
+
+
+async def test_ids_with_slashes_and_resuming(chat: Chat) -> None:
+    chat.id += "/a b"
+    async with chat.post() as stream:
+        events = await stream.read_rest()
+        assert ui_text(events) == "w0 w1 w2 "
+    async with chat.resume(events[1].id) as again:
+        assert await again.read_rest() == events[2:]
+
+
+async def test_without_the_page_s_http_1_1_a_cut_answer_would_look_whole(place: Site) -> None:
+    """Why the page insists on it, and what the guard says where it is missing."""
+    if not place.worker.alive:
+        place.worker.start()
+    older = CONFIGURATION.replace("proxy_http_version 1.1;", "proxy_http_version 1.0;")
+    with Nginx(older, upstream=place.worker.port) as nginx:
+        chat = Chat(place, through=nginx.port)
+        async with chat.post(gate=chat.id, gate_at=2) as stream:
+            await said(stream, "w1")
+        await wait_until_async(lambda: "misuse=http_1_0" in place.worker.log(), description="the guard warns")
+
+
+@pytest.mark.slow
+async def test_silent_streams_stay_open(redis: RedisServer) -> None:
+    """Of every server, at the same time."""
+    with ExitStack() as running:
+        async with create_task_group() as silent:
+            for server in GRACEFUL_SECONDS:
+                worker = running.enter_context(worker_of("starlette", server, redis))
+                nginx = running.enter_context(Nginx(CONFIGURATION, upstream=worker.port))
+                silent.start_soon(stays_open, Chat(Site(worker, redis), through=nginx.port))
+
+
+async def stays_open(chat: Chat) -> None:
+    """The model says nothing until it is released, and that happens once keep-alives have come for long enough."""
+    async with chat.post(gate=chat.id, timeout=30.0) as stream:
+        await said(stream, "w0")
+        began, arrivals = time.monotonic(), [0.0]
+        while arrivals[-1] < SILENT_SECONDS:
+            comments = len(stream.reader.comments)
+            while len(stream.reader.comments) == comments:
+                assert await stream.read_bytes(1), f"{stream.ending} after {arrivals}"
+            arrivals.append(time.monotonic() - began)
+        assert not [event for event in stream.events if "w1" in event.data]
+        assert max(later - earlier for earlier, later in pairwise(arrivals)) < 20.0
+        await chat.open_gate()
+        rest = await stream.read_rest()
+        assert (stream.ending, rest[-1].data) == (Ending.CLEAN, "[DONE]")
+    assert await chat.left() == left("completed", 3)
