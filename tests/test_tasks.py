@@ -33,6 +33,7 @@ KNOWN: Final = {
     "web.middleware.request_reader.RequestReader.keep_for": "tells its readers how it ended (test_request_reader.py)",
     "web.endpoint.endpoint_call.EndpointResult.wait": "awaited beside what it is about, and cancelled",
     "web.middleware.body_too_large.TooLargeResponse.send_when_late": "awaited by `finish`, which raises what it raised",
+    "web.rules.inner_call.InnerCall.head": "fails who iterates, or whose response it is (tests/web/rules)",
     "web.response.stream_response.StreamResponse._send_stream": "in the response's task group",
     "web.endpoint.returned_response._items_beside": "fails who iterates (test_returned_lifetimes.py)",
     "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/endpoint)",

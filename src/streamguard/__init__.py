@@ -21,6 +21,7 @@ from .errors import (
 )
 from .faults import Fault, FaultCode, Phase, Severity
 from .guard import Endpoint, StreamGuard
+from .middleware import StreamGuardMiddleware
 from .model import Cursor, Observation, Observer, Outcome, Persisted, QuotaState, Signal
 from .settings import Settings
 from .started import StartedRun, StreamEnd
@@ -28,6 +29,7 @@ from .values import Usage
 from .web.access.anonymous import Anonymous, anonymous
 from .web.access.identity import Authenticate, Identity
 from .web.endpoint.run import Run
+from .web.rules.stream_rule import StreamRule
 
 __all__ = [
     "AlreadyStartedError",
@@ -66,7 +68,9 @@ __all__ = [
     "StreamEnd",
     "StreamGuard",
     "StreamGuardError",
+    "StreamGuardMiddleware",
     "StreamLimitError",
+    "StreamRule",
     "Usage",
     "anonymous",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -15,7 +15,7 @@ from .backends import Backends
 from .errors import ConfigurationError
 from .lifetime import Lifespan, Lifetime, Reconciling
 from .messages import MessageStore, Save
-from .observations import Observer
+from .observations import Observation, Observer
 from .quota import QuotaService, QuotaStore
 from .reconcile.reconciler import Reconciler, Report
 from .runtime import (
@@ -46,6 +46,8 @@ from .web.misuse import Misuse
 from .web.routes.edge import HttpEdge
 from .web.routes.installation import Installations
 from .web.routes.routes import Routes
+from .web.rules.rule_table import RuleTable
+from .web.rules.stream_rule import StreamRule
 
 __all__ = ["Endpoint", "StreamGuard"]
 
@@ -121,6 +123,7 @@ class StreamGuard(AnswerStarter):
         self._context = GuardContext(self._settings, authenticate, self._running, self._endpoints, self._installations)
         super().__init__(self._context, self._backends.require)
         self._routes = Routes(self._context)
+        self._rule_tables: list[RuleTable] = []
         self._app: ASGIApp | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -131,8 +134,16 @@ class StreamGuard(AnswerStarter):
         Raises:
             ConfigurationError: it runs already, or a request that is meant for the guard would not get to it.
         """
-        await self._lifetime.serve(self._endpoints.terms, self._installations.check())
+        await self._lifetime.serve(self._endpoints.terms, self._advice())
         return self
+
+    def _advice(self) -> list[Observation]:
+        """Check the applications that the guard is in. Returns warnings for observers.
+
+        Raises:
+            ConfigurationError: a request that is meant for the guard would not get to it, or cannot be answered.
+        """
+        return [*self._installations.check(), *(advice for table in self._rule_tables for advice in table.check())]
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -308,14 +319,32 @@ class StreamGuard(AnswerStarter):
             client_version=client_version,
         )
         options.check()
+        self._require_abilities(options)
+        return EndpointDecorator(self._context, options)
+
+    def rule_table(self, rules: Sequence[StreamRule], app: ASGIApp) -> RuleTable:
+        """The rules of a middleware around `app`, which this guard applies: `StreamGuardMiddleware` is made of this.
+
+        Raises:
+            ConfigurationError: a rule can never work under this guard.
+        """
+        for rule in rules:
+            self._require_abilities(rule.options)
+            if rule.options.quotas.counts and self._lifetime.begun and not self._lifetime.counts:
+                raise Misuse.RULES_LATE.error(rule=rule.name)
+        table = RuleTable(self._context, rules, app)
+        self._rule_tables.append(table)
+        return table
+
+    def _require_abilities(self, options: StreamOptions) -> None:
+        """Raises `ConfigurationError` for options that the stream store is not able to keep."""
         self._backends.require(Ability.ENDPOINTS)
-        if save is not None and save is not False:
+        if options.save is not None and options.save is not False:
             self._backends.require(Ability.SAVES)
-        if quota is not None and quota is not False:
+        if options.quotas.quota is not None and options.quotas.quota is not False:
             self._backends.require(Ability.QUOTAS)
         if options.abandon_after(self._settings) is not None:
             self._backends.require(Ability.ABANDONMENT)
-        return EndpointDecorator(self._context, options)
 
     # -- routes -------------------------------------------------------------------------------------------------------
 

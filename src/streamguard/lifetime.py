@@ -54,6 +54,8 @@ class Lifetime:
         self._authenticate = authenticate
         self._bindings = bindings
         self._quota = quota
+        self.counts: bool = False
+        """Whether the runtime that was made last can count against a quota."""
         self._runtime: Runtime | None = None
         self._home: Home | None = None
         """The event loop and the process of that runtime."""
@@ -117,6 +119,7 @@ class Lifetime:
         quota = self._quota
         if quota is None and terms.any:
             quota = self._backends.quota()
+        self.counts = quota is not None
         return Runtime(
             store,
             self._settings,

@@ -49,7 +49,7 @@ class GuardContext:
         self.limits: ProcessLimits = ProcessLimits(settings, warn=self._warn)
         self.sync_streams: SyncStreams = SyncStreams(settings.max_sync_streams)
         self.usage: UsageChecks = UsageChecks(self._observe, inspection)
-        self._authenticate = authenticate
+        self.authenticate = authenticate
         self._runtime = runtime
         self._warned_of_secret = False
 
@@ -79,7 +79,7 @@ class GuardContext:
             FaultError: `unauthenticated`.
             ConfigurationError: `authenticate` gave something that cannot name an owner.
         """
-        identity = await identify(self._authenticate, connection)
+        identity = await identify(self.authenticate, connection)
         if identity is None:
             raise FaultError(Fault.of(FaultCode.UNAUTHENTICATED))
         if identity.random_secret and not self._warned_of_secret and self.runtime.store.shared:

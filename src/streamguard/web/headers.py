@@ -10,6 +10,7 @@ from urllib.parse import quote
 __all__ = [
     "EXPOSED",
     "RawHeaders",
+    "add_headers",
     "expose",
     "header_value",
     "id_headers",
@@ -39,6 +40,8 @@ _EVENT_STREAM: Final = re.compile(rb"\s*text/event-stream\s*(;|\Z)", re.IGNORECA
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Headers that say how the body of a host's own response is framed: they do not hold for a stream."""
+
+_STREAM_IDS: Final = frozenset({b"x-session-id", b"x-stream-id", b"x-message-id"})
 
 _SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:+/=@-]{1,128}")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
@@ -102,6 +105,14 @@ def merge_headers(ours: RawHeaders, hosts: RawHeaders, *, own_type: bool = False
         hosts = [(name, _with_charset(value) if name == b"content-type" else value) for name, value in hosts]
     taken = {name for name, _ in ours if name != b"set-cookie"} | _FRAMING
     return ours + [line for line in hosts if line[0] not in taken]
+
+
+def add_headers(ours: RawHeaders, hosts: RawHeaders) -> RawHeaders:
+    """The host's headers as they are, without those of its framing, and ours where it has none. The ids of a stream
+    are always ours."""
+    kept = [line for line in hosts if line[0].lower() not in _FRAMING | _STREAM_IDS]
+    taken = {name.lower() for name, _ in kept if name.lower() not in (b"set-cookie", _EXPOSE_NAME)}
+    return expose(kept + [line for line in ours if line[0] not in taken])
 
 
 def _with_charset(content_type: bytes) -> bytes:

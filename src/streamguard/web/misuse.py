@@ -71,6 +71,33 @@ class Misuse(Enum):
         "@guard.stream off one of the two, or have both call a function that is not guarded"
     )
 
+    # -- rules of the middleware --------------------------------------------------------------------------------------
+
+    GUARDED_TWICE = (
+        "{endpoint} is guarded already, and {rule} of a StreamGuardMiddleware around it would guard its answers a "
+        "second time: take @guard.stream off, or narrow the rule with its path or when=…"
+    )
+    RULE_COMPRESSED = (
+        "the application answered a request of {rule} with a stream that is compressed (content-encoding: {given}), "
+        "which cannot be read event by event: have it send streams uncompressed when the request has no "
+        "Accept-Encoding, and compress outside of StreamGuardMiddleware, in a proxy for example"
+    )
+    RULES_LATE = (
+        "{rule} counts against a quota, but its guard runs already, without one: make the StreamGuardMiddleware before "
+        "the guard starts, app = StreamGuardMiddleware(app, guard=guard, rules=[…]), or start the guard with "
+        "lifespan=guard.lifespan of the application that has the middleware"
+    )
+    RULES_OUTSIDE = (
+        "authenticate={function} reads connection.{attribute}, which {inside} provides, but StreamGuardMiddleware is "
+        "outside of it: call app.add_middleware(StreamGuardMiddleware, …) before "
+        "app.add_middleware({inside}, …), since the middleware that is added last is outermost"
+    )
+    RULES_OUTSIDE_CORS = (
+        "CORSMiddleware is inside StreamGuardMiddleware, so pages of other origins cannot read the answers that the "
+        "guard gives itself, such as 401 or 409: call app.add_middleware(StreamGuardMiddleware, …) before "
+        "app.add_middleware(CORSMiddleware, …), since the middleware that is added last is outermost"
+    )
+
     # -- installing ---------------------------------------------------------------------------------------------------
 
     INSTALL_TARGET = "guard.install takes the application, a FastAPI or Starlette object, not {given}: {remedy}"

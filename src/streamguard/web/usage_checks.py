@@ -48,6 +48,8 @@ class UsageChecks:
         """
         task = asyncio.current_task()
         if exchange.endpoint_task not in (None, task):
+            if exchange.rule is not None:
+                raise Misuse.GUARDED_TWICE.error(endpoint=endpoint, rule=exchange.rule)
             raise Misuse.NESTED.error(endpoint=endpoint)
         exchange.endpoint_task = task
         for observation in self._inspection.check_router(scope.get("router")):

@@ -23,7 +23,7 @@ from .sse import BlockSplitter
 from .ui_message_raw import UIMessageRawProtocol
 from .upstream.json_events import JsonEvent, json_event
 
-__all__ = ["LINES", "SSE", "recognise"]
+__all__ = ["LINES", "MOST_BYTES", "SSE", "recognise"]
 
 SSE: Final = "text/event-stream"
 LINES: Final = frozenset(

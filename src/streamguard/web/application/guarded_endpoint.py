@@ -20,8 +20,12 @@ class Guarded(Protocol):
     """A guarded endpoint, as the outermost layer needs it."""
 
     @property
-    def max_request_bytes(self) -> int:
-        """How large the bodies of its requests may be."""
+    def max_request_bytes(self) -> int | None:
+        """How large the bodies of its requests may be; None for any size."""
+
+    @property
+    def reads_plain(self) -> bool:
+        """Whether its responses are read here, and so must not be compressed."""
 
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused. Observes the refusal."""

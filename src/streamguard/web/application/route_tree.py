@@ -18,6 +18,7 @@ __all__ = [
     "layers_of",
     "leaf_routes",
     "matches",
+    "own_class",
     "routes_of",
 ]
 
@@ -98,8 +99,8 @@ def children_of(route: BaseRoute) -> Iterable[BaseRoute] | None:
     """The routes behind a mount, a host or an included router; None for a leaf route."""
     included = getattr(route, "effective_route_contexts", None)
     if included is not None:  # newer FastAPI: `include_router` copies no routes
-        return [_own_class(found) for found in included()]
-    return routes_of(getattr(_own_class(route), "app", None))
+        return [own_class(found) for found in included()]
+    return routes_of(getattr(own_class(route), "app", None))
 
 
 def routes_of(app: object) -> Sequence[BaseRoute] | None:
@@ -134,7 +135,7 @@ def layers_of(endpoint: object, method: str | None = None) -> Iterator[object]:
         endpoint = getattr(endpoint, inner, None)
 
 
-def _own_class(route: object) -> BaseRoute:
+def own_class(route: object) -> BaseRoute:
     """The route itself, if FastAPI includes it in a wrapper, as it does with a mount."""
     inner = getattr(route, "starlette_route", None)
     return inner if isinstance(inner, BaseRoute) else cast("BaseRoute", route)
@@ -146,4 +147,4 @@ def _path_of(route: BaseRoute) -> str:
 
 def _mount_path_of(route: BaseRoute) -> str:
     """An included router's routes have its prefix in their own paths; a host has no path."""
-    return "" if hasattr(route, "effective_route_contexts") else _path_of(_own_class(route))
+    return "" if hasattr(route, "effective_route_contexts") else _path_of(own_class(route))

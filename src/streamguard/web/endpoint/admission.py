@@ -10,12 +10,13 @@ from ...values import SessionKey
 from ..access.checked_ids import checked_message_id, checked_session_id
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext
+from ..middleware.body_too_large import BodyTooLargeError
 from ..middleware.exchange import exchange_of
 from ..response_ids import ResponseIds
 from .admitted_request import AdmittedRequest, take_slots
 from .arguments import EndpointArguments, call_endpoint
 from .client_version import protocol_for
-from .configuration import EndpointConfiguration
+from .configuration import EndpointConfiguration, StreamCall
 from .endpoint_call import EndpointCall
 from .fingerprint import fingerprint_of
 from .idempotency_key import HEADER, has_idempotency_key, request_key, retention_seconds
@@ -61,20 +62,24 @@ class Admission:
         demand = None if source is None else await source.demand(named, request)
         protocol = protocol_for(configuration.protocol, request)
         revision = None if selected_session is None else await revision_of(request)
-        content = await fingerprint_of(request) if options.on_conflict == "join" or has_key else ""
+        content = await self._fingerprint(request) if options.on_conflict == "join" or has_key else ""
         key = self._key(request, content, None if selected_session is None else ids.session_id) if has_key else None
         # Nothing is awaited and nothing can fail after the slots are taken: a refused request holds none.
         sync = configuration.signature.kind is EndpointKind.SYNC_GENERATOR
         slots = take_slots(context, identity, request, sync=sync)
-        call = EndpointCall(
-            configuration.signature,
-            lambda run: call_endpoint(configuration.function, configuration.signature, named, run),
-            protocol,
-            request,
-            protocol_chosen=options.protocol is not None,
-            sync_streams=context.sync_streams,
-            sync_slot=slots.sync,
-        )
+        call: StreamCall
+        if configuration.call_inside is not None:
+            call = configuration.call_inside(request)
+        else:
+            call = EndpointCall(
+                configuration.signature,
+                lambda run: call_endpoint(configuration.function, configuration.signature, named, run),
+                protocol,
+                request,
+                protocol_chosen=options.protocol is not None,
+                sync_streams=context.sync_streams,
+                sync_slot=slots.sync,
+            )
         stream_request = StreamRequest(
             key=SessionKey(str(identity), ids.session_id),
             protocol=protocol,
@@ -85,7 +90,7 @@ class Admission:
             on_store_failure=options.on_store_failure,
             request_id=ids.request_id,
             arrived_at=exchange_of(request.scope).arrived_at,
-            first_item_seconds=options.first_item_seconds,
+            first_item_seconds=self._first_item_seconds(),
             stall_seconds=options.stall_seconds,
             max_stream_seconds=options.max_stream_seconds,
             abandon_after_seconds=options.abandon_after(context.settings),
@@ -95,6 +100,23 @@ class Admission:
             on_over=None if slots.new_visitor is None else slots.new_visitor.release,
         )
         return AdmittedRequest(stream_request, key, identity, slots, call, cursor)
+
+    async def _fingerprint(self, request: Request) -> str:
+        """The request's fingerprint; empty for an upload to a rule's application that is too large to be kept."""
+        try:
+            return await fingerprint_of(request)
+        except BodyTooLargeError:
+            if not self._configuration.keeps_response:
+                raise
+            return ""
+
+    def _first_item_seconds(self) -> float | None:
+        """A rule's application may take its time until it is known whether it answers with a stream at all: an upload,
+        a download. The rule's call counts the seconds from then on."""
+        options = self._configuration.options
+        if not self._configuration.keeps_response:
+            return options.first_item_seconds
+        return options.max_stream_seconds or self._context.settings.max_stream_seconds
 
     def _key(self, request: Request, content: str, session: str | None) -> RequestKey:
         """The request's idempotency key, which holds for as long as its answer may be asked for."""

@@ -15,7 +15,7 @@ from ..access.identity import Identity
 from ..access.slots import Slot
 from ..access.sync_streams import SyncSlot
 from ..guard_context import GuardContext
-from .endpoint_call import EndpointCall
+from .configuration import StreamCall
 
 __all__ = ["AdmittedRequest", "RequestSlots", "take_slots"]
 
@@ -48,7 +48,7 @@ class AdmittedRequest:
     key: RequestKey | None
     identity: Identity
     slots: RequestSlots
-    call: EndpointCall
+    call: StreamCall
     cursor: Cursor | None = None
     """What its client has already, if the request may be a retry."""
 

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from starlette.requests import Request
+
+from ...runtime import LiveStream, Runtime
 from ...wire import WireProtocol, protocol_named
 from ..guard_context import GuardContext
 from ..misuse import Misuse
 from .demand_source import DemandSource
-from .endpoint_call import default_protocol
+from .endpoint_call import EndpointResult, default_protocol
 from .options import StreamOptions
 from .selector import Selector
 from .signature import EndpointSignature
+from .value_source import ValueSource
 
-__all__ = ["EndpointConfiguration"]
+__all__ = ["EndpointConfiguration", "StreamCall"]
+
+
+class StreamCall(Protocol):
+    """One call of what produces a stream."""
+
+    def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult | None:
+        """Let the runtime run it as the stream's producer. Returns what to wait for before the stream may begin; None
+        for a call that can only stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +40,14 @@ class EndpointConfiguration:
     binding: str
     """The endpoint's stable name, which every stream is stored with."""
     protocol: WireProtocol
-    session: Selector | None
+    session: ValueSource | None
     """Finds the session's id; None: each request has a session of its own."""
-    message_id: Selector | None
+    message_id: ValueSource | None
     """Finds the reply's id; None: each reply has a fresh one."""
     demand_source: DemandSource | None
     """Says what a request reserves; None: nothing is counted."""
+    call_inside: Callable[[Request], StreamCall] | None = None
+    """Of a rule of the middleware: calls the application inside for a request. None for a decorated function."""
 
     @classmethod
     def of(
@@ -53,10 +68,46 @@ class EndpointConfiguration:
         def warn_of_none(source: str, parameter: str) -> None:
             context.usage.advise(Misuse.SELECTED_NONE, signature.name, source=source, parameter=parameter)
 
-        session = Selector.optional(options.session, "session", signature, warn_of_none)
-        message_id = Selector.optional(options.message_id, "message_id", signature)
+        return cls.registered(
+            context,
+            function,
+            signature,
+            options,
+            protocol,
+            session=Selector.optional(options.session, "session", signature, warn_of_none),
+            message_id=Selector.optional(options.message_id, "message_id", signature),
+            estimate_source=lambda given: Selector(given, "estimate", signature),
+        )
+
+    @classmethod
+    def registered(
+        cls,
+        context: GuardContext,
+        function: Callable[..., object],
+        signature: EndpointSignature,
+        options: StreamOptions,
+        protocol: WireProtocol,
+        *,
+        session: ValueSource | None,
+        message_id: ValueSource | None,
+        estimate_source: Callable[[str | Callable[..., object]], ValueSource],
+        call_inside: Callable[[Request], StreamCall] | None = None,
+    ) -> EndpointConfiguration:
+        """A configuration that its guard knows from now on.
+
+        Raises:
+            ConfigurationError: the quota options can never work, or the binding is that of another endpoint.
+        """
         terms = options.quotas.terms(own_service=context.endpoints.own_quota)
-        demand_source = None if terms is None else DemandSource(terms, options.quotas.estimate, signature)
+        demand_source = None
+        if terms is not None:
+            demand_source = DemandSource(
+                terms,
+                options.quotas.estimate,
+                signature.name,
+                estimate_source,
+                own_errors=signature.framework.own_errors,
+            )
         binding = options.binding or signature.name
         context.endpoints.register(
             binding,
@@ -75,4 +126,11 @@ class EndpointConfiguration:
             session=session,
             message_id=message_id,
             demand_source=demand_source,
+            call_inside=call_inside,
         )
+
+    @property
+    def keeps_response(self) -> bool:
+        """Whether the response is the application's own: a rule's. Its status and headers stay, nobody is told of one
+        that is no stream, and its request may have a body of any size."""
+        return self.call_inside is not None

@@ -11,8 +11,7 @@ from ...errors import ConfigurationError, FaultError, QuotaInvalidError
 from ...faults import Fault, FaultCode
 from ...quota import Quota, demand
 from ...runtime import Demand, QuotaTerms
-from .selector import Selector
-from .signature import EndpointSignature
+from .value_source import ValueSource
 
 __all__ = ["DemandSource", "Estimate", "EstimateSource"]
 
@@ -28,27 +27,38 @@ REQUESTS: Final = "requests"
 class DemandSource:
     """What each request to one endpoint asks to reserve.
 
+    Args:
+        terms: what is counted.
+        estimate: how much a reply may consume.
+        name: the endpoint's, for messages.
+        source_of: finds an estimate that each request has of its own.
+        own_errors: what the host raises to have its framework answer.
+
     Raises:
         ConfigurationError: the estimate can never work: it names no parameter, or fits no quota.
     """
 
-    def __init__(self, terms: QuotaTerms, estimate: EstimateSource, signature: EndpointSignature) -> None:
+    def __init__(
+        self,
+        terms: QuotaTerms,
+        estimate: EstimateSource,
+        name: str,
+        source_of: Callable[[str | Callable[..., object]], ValueSource],
+        *,
+        own_errors: tuple[type[Exception], ...],
+    ) -> None:
         self._terms = terms
-        self._name = signature.name
-        self._own_errors: tuple[type[Exception], ...] = (
-            *signature.framework.own_errors,
-            FaultError,
-            ConfigurationError,
-        )
-        self._selector: Selector | None = None
+        self._name = name
+        self._own_errors: tuple[type[Exception], ...] = (*own_errors, FaultError, ConfigurationError)
+        self._selector: ValueSource | None = None
         self._fixed: Demand | None = None
         if isinstance(estimate, str) or callable(estimate):
-            self._selector = Selector(estimate, "estimate", signature)
+            self._selector = source_of(estimate)
             return
         try:
             self._fixed = self._demand(estimate)
         except QuotaInvalidError as exc:
-            raise ConfigurationError(f"estimate of {signature.name}: {exc}; give estimate=…") from exc
+            raise ConfigurationError(f"estimate of {name}: {exc}; give estimate=…") from exc
 
     async def demand(self, arguments: Mapping[str, object], request: Request) -> Demand:
         """What to reserve for one request.

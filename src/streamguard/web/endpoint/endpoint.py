@@ -18,7 +18,7 @@ from ..response.plain_responses import empty_response, fault_response
 from ..response_ids import ResponseIds
 from .admission import Admission
 from .admitted_request import AdmittedRequest
-from .arguments import bind_arguments
+from .arguments import EndpointArguments, bind_arguments
 from .configuration import EndpointConfiguration
 from .framework import Framework
 from .quota_options import standing_headers
@@ -37,14 +37,21 @@ class GuardedEndpoint:
         self._admission = Admission(context, configuration)
 
     async def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Response:
-        """Answer one request: with its stream, or with the failure that came before it.
+        """Answer one request, for which a framework calls the endpoint with these arguments.
 
         Raises:
             HTTPException: the endpoint's own, raised before its first item.
             ConfigurationError: the endpoint or the guard is used in a way that cannot work.
         """
+        return await self.answer(bind_arguments(self._configuration.signature, args, kwargs))
+
+    async def answer(self, arguments: EndpointArguments) -> Response:
+        """Answer one request: with its stream, or with the failure that came before it.
+
+        Raises:
+            HTTPException, ConfigurationError: see above.
+        """
         context, configuration = self._context, self._configuration
-        arguments = bind_arguments(configuration.signature, args, kwargs)
         request = arguments.request
         ids = ResponseIds(request_id_of(request.headers.get("x-request-id")))
         exchange = exchange_of(request.scope)
@@ -54,9 +61,11 @@ class GuardedEndpoint:
         if request.method == "HEAD":
             protocol = configuration.protocol
             return empty_response(200, stream_headers(protocol.media_type, protocol.headers) + ids.headers())
-        reader = reader_of(request)
+        reader = exchange.reader if configuration.keeps_response else None
+        reader = reader or reader_of(request)
         try:
-            reader.check(self.max_request_bytes)
+            if self.max_request_bytes is not None:
+                reader.check(self.max_request_bytes)
             admitted = await self._admission.admit(arguments, ids)
         except FaultError as exc:
             reader.endpoint_answers = True
@@ -95,9 +104,14 @@ class GuardedEndpoint:
         return self._configuration
 
     @property
-    def max_request_bytes(self) -> int:
-        """How large the bodies of its requests may be."""
-        return self._context.settings.max_request_bytes
+    def max_request_bytes(self) -> int | None:
+        """How large the bodies of its requests may be; None for any size."""
+        return None if self._configuration.keeps_response else self._context.settings.max_request_bytes
+
+    @property
+    def reads_plain(self) -> bool:
+        """Whether its responses are read here, and so must not be compressed."""
+        return self._configuration.keeps_response
 
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused before the endpoint was called. Observes the refusal."""

@@ -23,6 +23,11 @@ class QuotaOptions:
     charge_partial: PartialCharge = "consumed"
     on_quota_failure: OnQuotaFailure = "fail"
 
+    @property
+    def counts(self) -> bool:
+        """Whether anything is to be counted."""
+        return (self.quota is not None and self.quota is not False) or self.estimate is not None
+
     def terms(self, *, own_service: bool) -> QuotaTerms | None:
         """What the endpoint counts; None for nothing. `own_service`: the guard's quota is a service of the host's.
 

@@ -29,7 +29,16 @@ from ...errors import ConfigurationError
 from ..headers import RawHeaders
 from .called_response import CalledResponse
 
-__all__ = ["SSE", "ResponseHead", "ReturnedStream", "WholeResponse", "aclose_if_possible", "media_type_of", "stream_of"]
+__all__ = [
+    "SSE",
+    "UI_MESSAGE_HEADER",
+    "ResponseHead",
+    "ReturnedStream",
+    "WholeResponse",
+    "aclose_if_possible",
+    "media_type_of",
+    "stream_of",
+]
 
 SSE: Final = "text/event-stream"
 UI_MESSAGE_HEADER: Final = "x-vercel-ai-ui-message-stream"

@@ -14,7 +14,7 @@ from ...runtime.request import Ending
 from ...runtime.upkeep.unwatched import request_waiting
 from ...values import Outcome
 from ..guard_context import GuardContext
-from ..headers import merge_headers, stream_headers
+from ..headers import add_headers, merge_headers, stream_headers
 from ..middleware.exchange import exchange_of
 from ..middleware.request_reader import RequestReader
 from ..misuse import Misuse
@@ -89,14 +89,18 @@ class StreamStart:
         if isinstance(returned, Response):
             self._reader.release()
             await self._end_without_events()
-            self._warn_of_whole_answer(returned)
+            if not self._configuration.keeps_response:
+                self._warn_of_whole_answer(returned)
             return returned
         if await stream.first(self._context.settings.headers_after_seconds) is FirstItem.FAILED:
             await self._end_without_events()
             refused = self._reader.refused
             self._reader.endpoint_answers = refused
             error = stream.first_answer.error
-            own_errors = self._configuration.signature.framework.own_errors
+            # The application of a rule has answered with a stream by then: its framework can make nothing of either.
+            own_errors = (
+                () if self._configuration.keeps_response else self._configuration.signature.framework.own_errors
+            )
             if error is not None and isinstance(error, (*own_errors, ConfigurationError)) and not refused:
                 raise error
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
@@ -191,6 +195,8 @@ class StreamStart:
             headers = merge_headers(headers, injected.raw_headers)
         if returned is not None:
             status_code, background = returned.status_code, returned.background
+            if self._configuration.keeps_response:
+                return ResponseHead(status_code, add_headers(headers, returned.raw_headers), background)
             headers = merge_headers(
                 headers, returned.raw_headers, own_type=self._configuration.options.protocol is None
             )

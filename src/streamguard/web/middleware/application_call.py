@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...errors import NotStartedError
 
-__all__ = ["ApplicationCall", "TaskOwner"]
+__all__ = ["ApplicationCall", "TaskOwner", "cancelled"]
 
 TaskOwner = Callable[["asyncio.Task[None]"], None]
 """Owns a task from now on.
@@ -57,7 +57,7 @@ class ApplicationCall:
             await self._over
         except asyncio.CancelledError:
             if not self.detach():
-                await _cancelled(self._task)
+                await cancelled(self._task)
             raise
         if not self.detached:
             self._task.result()
@@ -116,7 +116,7 @@ async def _nothing() -> None:
     """Send nothing: the connection is gone."""
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def cancelled(task: asyncio.Task[None]) -> None:
     """Cancel `task` once and wait for its end, however often this wait is cancelled meanwhile.
 
     Raises:

@@ -54,6 +54,8 @@ class Exchange:
     """Reads the request; None until our code reads it."""
     endpoint_task: asyncio.Task[object] | None = None
     """The task in which a guarded endpoint was called for it."""
+    rule: str | None = None
+    """The rule of `StreamGuardMiddleware` that answers it, by its name for messages."""
     placement: Placement = Placement.NOWHERE
     """Where the layer is that this exchange began in."""
     mounted: bool = False

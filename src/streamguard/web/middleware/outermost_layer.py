@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..application.guarded_endpoint import Guarded, guarded_endpoint
+from ..application.rule_search import has_rules, rule_for
 from ..headers import RawHeaders, expose
 from ..misuse import Misuse
 from .application_call import ApplicationCall
@@ -31,8 +32,11 @@ class OutermostLayer:
 
     **A body that is too large is refused** as its bytes arrive: see `TooLargeResponse`.
 
-    The call of a guarded endpoint runs in a task of its own: see `ApplicationCall`. Inside another such layer, as in a
-    mounted application, the layer does nothing.
+    **A response that a rule of `StreamGuardMiddleware` captures must not be compressed** on its way out either: the
+    application does not see which encodings the client of such a request takes.
+
+    The call of a guarded endpoint, and of a request that matches a rule, runs in a task of its own: see
+    `ApplicationCall`. Inside another such layer, as in a mounted application, the layer does nothing.
 
     A `BaseHTTPMiddleware` outside the layer can complete a response that was cut short: see `break_connection`.
     """
@@ -40,6 +44,8 @@ class OutermostLayer:
     def __init__(self, app: ASGIApp, application: object = None) -> None:
         self.app = app
         self._application = app if application is None else application
+        self._has_rules: bool | None = None
+        """Whether there are rules inside; None before the first request, when all middlewares have been built."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or has_exchange(scope):
@@ -48,9 +54,12 @@ class OutermostLayer:
         exchange = exchange_of(scope)
         exchange.placement = Placement.INSIDE if runs_in_base_http_middleware() else Placement.OUTERMOST
         exchange.mounted = "router" in scope  # the outermost router puts it there
-        layered = _LayeredExchange(self.app, self._application, exchange, scope, send)
+        layered = _LayeredExchange(self.app, self._application, exchange, scope, send, self._rule_for(scope))
+        endpoint = layered.endpoint()
+        if endpoint is not None and endpoint.reads_plain:
+            scope = {**scope, "headers": [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]}
         try:
-            if layered.endpoint() is None:
+            if endpoint is None:
                 await layered.call(scope, receive, layered.send)
             else:
                 exchange.call = ApplicationCall(layered.call, scope, receive, layered.send)
@@ -59,6 +68,11 @@ class OutermostLayer:
             await _break_if_cut_short(exchange, send)
             raise
         await _break_if_cut_short(exchange, send)
+
+    def _rule_for(self, scope: Scope) -> Guarded | None:
+        if self._has_rules is None:
+            self._has_rules = has_rules(self.app)
+        return rule_for(self.app, scope) if self._has_rules else None
 
 
 async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:
@@ -69,11 +83,20 @@ async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:
 class _LayeredExchange:
     """One exchange on its way through the layer: how the application is called, and what becomes of its messages."""
 
-    __slots__ = ("_app", "_application", "_exchange", "_forward", "_scope", "_send", "_started", "_too_large")
+    __slots__ = ("_app", "_application", "_exchange", "_forward", "_rule", "_scope", "_send", "_started", "_too_large")
 
-    def __init__(self, app: ASGIApp, application: object, exchange: Exchange, scope: Scope, send: Send) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        application: object,
+        exchange: Exchange,
+        scope: Scope,
+        send: Send,
+        rule: Guarded | None,
+    ) -> None:
         self._app = app
         self._application = application
+        self._rule = rule
         self._exchange = exchange
         self._scope = scope
         self._send = send
@@ -86,7 +109,7 @@ class _LayeredExchange:
 
     def endpoint(self) -> Guarded | None:
         """The guarded endpoint that the request is for, as far as it is known now; None for every other request."""
-        return guarded_endpoint(self._scope, self._application)
+        return guarded_endpoint(self._scope, self._application) or self._rule
 
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, which reads the request through a `RequestReader`."""

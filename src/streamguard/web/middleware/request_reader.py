@@ -26,8 +26,11 @@ from ...runtime.request import Ending
 from ...values import Outcome
 from .body_too_large import BodyTooLargeError
 
-__all__ = ["RequestReader", "declared_length"]
+__all__ = ["RequestReader", "declared_length", "is_cancelled"]
 
+READ_AHEAD_BYTES: Final = 262_144
+"""How much of a body of any size is read before the endpoint asks for it: some pieces of a server's, which are up to
+64 KiB each."""
 _LENGTH_DIGITS: Final = 20
 """A longer `Content-Length` is over any limit already."""
 
@@ -44,6 +47,7 @@ class RequestReader:
 
     __slots__ = (
         "_buffered",
+        "_buffered_bytes",
         "_client_left",
         "_closed",
         "_complete",
@@ -58,6 +62,7 @@ class RequestReader:
         "_read_lock",
         "_reading_ahead",
         "_receive",
+        "_room",
         "_stream",
         "endpoint_answers",
         "refused",
@@ -77,6 +82,9 @@ class RequestReader:
         self._on_refused = on_refused
         self._buffered: deque[Message] = deque()
         """Pieces of the body that the viewer's watch read for the endpoint; within the limit."""
+        self._buffered_bytes = 0
+        self._room = asyncio.Event()
+        """Set when the endpoint has taken a piece."""
         self._read_bytes = 0
         """How much of the body has been read."""
         self._complete = False
@@ -126,13 +134,13 @@ class RequestReader:
             if self._closed if stream is None else stream.is_ending:
                 return {"type": "http.disconnect"}
             if self._buffered:
-                if _is_cancelled():
+                if is_cancelled():
                     await anyio.lowlevel.checkpoint()  # where the cancellation arrives
-                return self._buffered.popleft()
+                return self._take_buffered()
             if stream is None and self._client_left:
                 return {"type": "http.disconnect"}
             if stream is not None and (self._complete or self._client_left):
-                if not self._complete and not _is_cancelled():
+                if not self._complete and not is_cancelled():
                     return {"type": "http.disconnect"}
                 await stream.ending()
                 continue
@@ -162,7 +170,7 @@ class RequestReader:
                 return await read()
             if stream.is_ending:
                 return {"type": "http.disconnect"}
-            if _is_cancelled():
+            if is_cancelled():
                 await anyio.lowlevel.checkpoint()  # where the cancellation arrives
             message = await read()
             if message["type"] == "http.disconnect" and not (self._client_left and not self._complete):
@@ -229,7 +237,7 @@ class RequestReader:
             raise self._failure
 
     async def _read_ahead(self) -> None:
-        """Read the rest of the body.
+        """Read the rest of the body; one without a limit only as fast as the endpoint takes it.
 
         In a task of its own: a reader may be cancelled, and layers outside (`BaseHTTPMiddleware`) then lose what they
         have just read; and the client may leave before the endpoint reads.
@@ -237,6 +245,10 @@ class RequestReader:
         try:
             async with self._read_lock:
                 while not (self._complete or self._client_left or self.refused):
+                    if self._buffered_bytes >= READ_AHEAD_BYTES and self._limit() is None:
+                        self._room.clear()
+                        await self._room.wait()
+                        continue
                     self._take(await self._receive())
         except Exception as exc:  # noqa: BLE001 -- raised to every reader
             self._failure = exc
@@ -256,6 +268,13 @@ class RequestReader:
         self._check_limit()
         if not (self.refused or self._discards_body):
             self._buffered.append(message)
+            self._buffered_bytes += len(message.get("body", b""))
+
+    def _take_buffered(self) -> Message:
+        message = self._buffered.popleft()
+        self._buffered_bytes -= len(message.get("body", b""))
+        self._room.set()
+        return message
 
     def _check_limit(self) -> None:
         if self.refused:
@@ -278,6 +297,6 @@ def declared_length(value: str | None) -> int:
     return int(value[:_LENGTH_DIGITS])
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Whether the caller has been cancelled already, and so gets only what is there without waiting."""
     return anyio.current_effective_deadline() == -math.inf

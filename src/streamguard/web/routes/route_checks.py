@@ -17,10 +17,11 @@ from ..misuse import Misuse, MisuseReport
 from .paths import RouteName
 from .route import GuardRoute, OwnRoute, own_route
 
-__all__ = ["problems", "unprotected"]
+__all__ = ["PARAMETER", "PROBE", "probe", "problems", "unprotected"]
 
-_PARAMETER: Final = re.compile(r"\{[^}]*\}")
-_PROBE: Final = "streamguard-probe"
+PARAMETER: Final = re.compile(r"\{[^}]*\}")
+"""A parameter in a route's path."""
+PROBE: Final = "streamguard-probe"
 """An id that no host spells out in a route."""
 
 
@@ -88,7 +89,7 @@ def _collisions(
 ) -> Iterator[tuple[LeafRoute, MisuseReport]]:
     """The other routes that would answer a request to one of ours."""
     prefix = ours.prefix
-    candidates = list(matches(routes, _probe(method, prefix + path)))
+    candidates = list(matches(routes, probe(method, prefix + path)))
     index = next((n for n, leaf in enumerate(candidates) if own_route(leaf) == ours), None)
     if index is None:
         return  # spelled out by the host
@@ -110,8 +111,9 @@ def _is_below(leaf: LeafRoute, prefix: str) -> bool:
     return rest != leaf.path and ":path}" not in rest.partition("}")[0] + "}" and "{" in rest
 
 
-def _probe(method: str, path: str) -> Scope:
-    path = _PARAMETER.sub(_PROBE, path)
+def probe(method: str, path: str) -> Scope:
+    """The scope of a request that is never made; parameters of `path` are any text."""
+    path = PARAMETER.sub(PROBE, path)
     return {
         "type": "http",
         "asgi": {"version": "3.0"},

@@ -1,0 +1,1 @@
+"""Rules of `StreamGuardMiddleware`: which requests they match, and how the application inside is called for them."""

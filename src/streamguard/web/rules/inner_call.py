@@ -1,0 +1,219 @@
+"""One call of the application inside the middleware, whose response is captured, or passed on as it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..middleware.application_call import cancelled
+
+__all__ = ["InnerCall", "Use"]
+
+_START: Final = "http.response.start"
+_BODY: Final = "http.response.body"
+
+BUFFERED_BYTES: Final = 65_536
+"""How far the application may be ahead of the log. Waiting for each piece to be taken would cost a switch between two
+tasks per event; a client that reads nothing has the application wait at this point, as a server's own buffer does."""
+MAX_BUFFERED: Final = 256
+"""The same in pieces, for an application that sends very small ones."""
+
+
+class Use(Enum):
+    """What becomes of the application's response. Never goes back."""
+
+    UNDECIDED = "it has not begun, or nobody has looked at how it begins"
+    CAPTURED = "its body is taken piece by piece"
+    PASSED = "its messages go to the client as they are, in the order and at the pace of the application"
+    DROPPED = "nobody takes anything of it any more"
+
+
+class InnerCall(AsyncIterator[bytes]):
+    """Calls `app` in a task of its own, under a copy of the context of the task that calls `head`.
+
+    Until it is decided what becomes of the response, and while it is captured, its messages wait here. Who makes a call
+    ends it with `aclose`, unless it was passed on.
+    """
+
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive) -> None:
+        self.use: Use = Use.UNDECIDED
+        self._app = app
+        self._scope = scope
+        self._receive = receive
+        self._waiting: deque[Message] = deque()
+        self._size = 0
+        self._task: asyncio.Task[None] | None = None
+        self._arrived: asyncio.Future[None] | None = None
+        """Resolved when a message arrives, or the call ends."""
+        self._room: asyncio.Future[None] | None = None
+        """Resolved when the application may send more."""
+        self._send_on: Callable[[Message], Awaitable[None]] | None = None
+        """The client's `send`, once all that waited has been passed on."""
+        self._whole = False
+        """The last piece of the body was taken."""
+
+    async def head(self) -> Message | None:
+        """Call the application, and wait for the start of its response; None if the call ends without one. What the
+        application raised instead is raised when the call is passed on."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._call(), name="streamguard-inner-call")
+            self._task.add_done_callback(lambda _: self._wake())
+        while True:
+            for message in self._waiting:  # others may come first: Starlette's `http.response.debug`
+                if message["type"] == _START:
+                    return message
+            if self._task.done():
+                return None
+            await self._next()
+
+    # -- a response that is captured -----------------------------------------------------------------------------------
+
+    def capture(self) -> None:
+        """The body is taken piece by piece: iterate this."""
+        self.use = Use.CAPTURED
+
+    async def __anext__(self) -> bytes:
+        """The next piece of the body, as the application sent it.
+
+        Raises:
+            RuntimeError: the call ended without the last piece.
+            Exception: what the application raises.
+        """
+        while not self._whole:
+            if not self._waiting:
+                if self._task is None or self._task.done():
+                    self._raise_end()
+                await self._next()
+                continue
+            message = self._waiting.popleft()
+            if message["type"] != _BODY:
+                continue
+            body = bytes(message.get("body", b""))
+            self._size -= len(body)
+            if self._has_room():
+                self._open_room()
+            self._whole = not message.get("more_body", False)
+            if body:
+                return body
+        raise StopAsyncIteration
+
+    def rest(self) -> asyncio.Task[None] | None:
+        """The task of a call whose whole response was taken, while it still runs: what the application does after its
+        response, in background tasks for example. None otherwise. The caller owns it."""
+        if self.use is not Use.CAPTURED or not self._whole or self._task is None or self._task.done():
+            return None
+        self.use = Use.DROPPED
+        return self._task
+
+    async def aclose(self) -> None:
+        """End the call, and wait for its end. A call that was passed on, or whose rest was taken over, goes on."""
+        if self.use in (Use.PASSED, Use.DROPPED):
+            return
+        self.use = Use.DROPPED
+        self._open_room()
+        task = self._task
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        if task is not None and not task.cancelled():
+            task.exception()  # it was raised to whoever iterates this
+
+    # -- a response that is passed on ----------------------------------------------------------------------------------
+
+    def pass_on(self) -> None:
+        """The response is not ours: `answer` passes it on. Nothing is passed on until then."""
+        self.use = Use.PASSED
+
+    async def answer(self, send: Send) -> None:
+        """Pass everything on to the client, and wait for the end of the call. Cancelling it cancels the call.
+
+        Raises:
+            Exception: what the application raises.
+        """
+        task = self._task
+        if task is None:
+            raise RuntimeError("the application was not called")
+        try:
+            while self._waiting:
+                await send(self._waiting.popleft())
+        except Exception as exc:  # noqa: BLE001 -- the application's to handle: its next `send` raises it
+            self._waiting.clear()
+            self._send_on = _raising(exc)
+        except asyncio.CancelledError:
+            await cancelled(task)
+            raise
+        else:
+            self._send_on = send
+        self._open_room()
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            await cancelled(task)
+            raise
+        task.result()
+
+    async def abandon(self) -> None:
+        """End a call that was to be passed on, if `answer` was never called."""
+        if self.use is Use.PASSED and self._send_on is None and self._task is not None and not self._task.done():
+            await cancelled(self._task)
+
+    # -- what the application calls ------------------------------------------------------------------------------------
+
+    async def _call(self) -> None:
+        await self._app(self._scope, self._receive, self._send)
+
+    async def _send(self, message: Message) -> None:
+        while self._send_on is None:
+            if self.use is Use.DROPPED:
+                return
+            if self.use is not Use.PASSED and self._has_room():
+                self._waiting.append(message)
+                self._size += len(message.get("body", b""))
+                self._wake()
+                return
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
+        await self._send_on(message)
+
+    def _has_room(self) -> bool:
+        return self._size < BUFFERED_BYTES and len(self._waiting) < MAX_BUFFERED
+
+    # -- both ----------------------------------------------------------------------------------------------------------
+
+    async def _next(self) -> None:
+        """Wait for a message, or for the end of the call."""
+        self._arrived = asyncio.get_running_loop().create_future()
+        await self._arrived
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            _resolve(self._arrived)
+            self._arrived = None
+
+    def _open_room(self) -> None:
+        if self._room is not None:
+            _resolve(self._room)
+            self._room = None
+
+    def _raise_end(self) -> None:
+        if self._task is not None:
+            self._task.result()
+        raise RuntimeError("the application ended its response without the last message of its body")
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _raising(error: Exception) -> Send:
+    async def send(_: Message) -> None:
+        raise error
+
+    return send

@@ -1,0 +1,163 @@
+"""The call of the application inside for one request: its response becomes a stream, or is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from ...deadlines import Deadline
+from ...errors import FaultError, NotStartedError
+from ...faults import Fault, FaultCode
+from ...runtime import LiveStream, Runtime
+from ...runtime.request import Ending
+from ...values import Outcome
+from ...wire import protocol_named, recognise
+from ...wire.recognition import MOST_BYTES
+from ..endpoint.endpoint_call import EndpointResult
+from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
+from ..middleware.exchange import exchange_of
+from ..misuse import Misuse
+from .inner_call import InnerCall
+from .matched_request import MatchedRequest
+
+__all__ = ["PassedResponse", "RuleCall"]
+
+_SPEC_VERSION: Final = "2.3"
+
+
+class RuleCall:
+    """Calls the application inside, as the producer of a stream.
+
+    A response of one of the rule's media types with a status below 400 is the stream. Every other response, and every
+    call that ends without one, is passed on: the stream then ends without an event.
+
+    Args:
+        name: the rule's, for messages.
+        media_types: of responses that are streams.
+        matched: the request.
+        first_item_seconds: how long a stream's first piece may take after its headers.
+    """
+
+    def __init__(
+        self, name: str, media_types: Collection[str], matched: MatchedRequest, *, first_item_seconds: float
+    ) -> None:
+        self._name = name
+        self._media_types = media_types
+        self._matched = matched
+        self._first_item_seconds = first_item_seconds
+        self._call = matched.call = InnerCall(matched.app, _inner_scope(matched.scope), matched.body.receive)
+
+    def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult:
+        """Let the runtime call the application as the stream's producer. Returns what to wait for: the head of the
+        stream, or the response that is passed on."""
+        result = EndpointResult()
+        runtime.launch(stream, lambda: self._pieces(runtime, stream, result))
+        return result
+
+    async def _pieces(self, runtime: Runtime, stream: LiveStream, result: EndpointResult) -> AsyncGenerator[object]:
+        call = self._call
+        try:
+            try:
+                start = await call.head()
+                if start is None or not self._is_stream(start):
+                    self._pass_on(start, stream, result)
+                    await asyncio.sleep(0)  # where the cancellation arrives
+                    return
+                head = ResponseHead(start["status"], list(start.get("headers", ())), None)
+                self._check_encoding(head)
+                call.capture()
+                result.resolve(head)
+            finally:
+                result.resolve(None)
+            beginning = await self._beginning(head, stream)
+            if beginning:
+                yield beginning
+            async for piece in call:
+                yield piece
+            task = call.rest()
+            if task is not None:
+                _adopt(runtime, task)
+        finally:
+            await call.aclose()
+
+    def _is_stream(self, start: Message) -> bool:
+        headers = Headers(raw=list(start.get("headers", ())))
+        return start["status"] < 400 and media_type_of(headers) in self._media_types
+
+    def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
+        self._call.pass_on()
+        exchange = exchange_of(self._matched.scope)
+        exchange.headers = []  # it is the application's own answer, unchanged
+        if exchange.reader is not None:
+            exchange.reader.release()  # before the stream ends: that is no disconnect of the client
+        result.resolve(PassedResponse(self._call, 500 if start is None else start["status"]))
+        stream.cancel(Ending(Outcome.FAILED, None))
+
+    def _check_encoding(self, head: ResponseHead) -> None:
+        encoding = Headers(raw=head.raw_headers).get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise Misuse.RULE_COMPRESSED.error(rule=self._name, given=encoding)
+
+    async def _beginning(self, head: ResponseHead, stream: LiveStream) -> bytes:
+        """The first pieces of the stream, by which its protocol is decided where its rule names none.
+
+        Raises:
+            FaultError: `provider_timeout`.
+        """
+        limit = Deadline.after(self._first_item_seconds).limit()
+        try:
+            async with limit:
+                beginning = await anext(self._call, b"")
+                if not stream.speaking.undecided:
+                    return beginning
+                headers = Headers(raw=head.raw_headers)
+                media_type, ui_message = media_type_of(headers), UI_MESSAGE_HEADER in headers
+                protocol = recognise(media_type, ui_message, beginning)
+                while protocol is None and len(beginning) < MOST_BYTES and (more := await anext(self._call, b"")):
+                    beginning += more
+                    protocol = recognise(media_type, ui_message, beginning)
+        except TimeoutError:
+            if not limit.expired:
+                raise
+            raise FaultError(Fault.of(FaultCode.PROVIDER_TIMEOUT, reason="first_item_seconds")) from None
+        protocol = protocol or protocol_named("opaque")
+        stream.speak(protocol, protocol.message_id_in(beginning))
+        return beginning
+
+
+class PassedResponse(Response):
+    """The application's own response, on its way to the client as if there were no guard."""
+
+    def __init__(self, call: InnerCall, status_code: int) -> None:
+        self.status_code = status_code
+        self.raw_headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.background = None
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._call.answer(send)
+
+
+def _inner_scope(scope: Scope) -> Scope:
+    """The scope of the application inside. A compressed stream could not be logged event by event, so the application
+    does not see which encodings the client takes."""
+    headers = [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]
+    asgi = {**scope.get("asgi", {})}
+    if asgi.get("spec_version", "2.0") > _SPEC_VERSION:
+        # From 2.4 on Starlette takes every OSError, also one of the body, for a client that left.
+        asgi["spec_version"] = _SPEC_VERSION
+    return {**scope, "headers": headers, "asgi": asgi}
+
+
+def _adopt(runtime: Runtime, task: asyncio.Task[None]) -> None:
+    """What the application does after its response is no part of the stream."""
+    try:
+        runtime.adopt(task)
+    except NotStartedError:
+        task.cancel()

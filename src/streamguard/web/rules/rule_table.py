@@ -1,0 +1,110 @@
+"""The rules of one middleware under one guard: which of them a request matches, and how it is answered then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ...observations import Observation
+from ..application.guarded_endpoint import Guarded
+from ..application.route_tree import first_match, routes_of
+from ..guard_context import GuardContext
+from ..middleware.body_too_large import BodyTooLargeError
+from ..middleware.exchange import reader_of
+from ..routes.route import own_route
+from .matched_request import MatchedRequest
+from .path_pattern import path_below_mount
+from .rule_checks import advice, problems
+from .rule_endpoint import RuleEndpoint
+from .stream_rule import StreamRule
+
+__all__ = ["RuleTable"]
+
+
+class _Candidate(NamedTuple):
+    """A rule whose path and methods match a request."""
+
+    endpoint: RuleEndpoint
+    parameters: Mapping[str, str]
+
+
+class RuleTable:
+    """The rules, in the order in which they are tried.
+
+    Args:
+        context: the guard's.
+        rules: as given.
+        app: the application inside.
+
+    Raises:
+        ConfigurationError: when made, if a rule can never work under this guard.
+    """
+
+    def __init__(self, context: GuardContext, rules: Sequence[StreamRule], app: ASGIApp) -> None:
+        self._context = context
+        self._rules = rules
+        self._app = app
+        self._endpoints = [RuleEndpoint(context, rule) for rule in rules]
+        self._methods = frozenset(method for rule in rules for method in rule.methods)
+        self._exact: dict[str, list[RuleEndpoint]] = {}
+        self._patterns = any(not rule.pattern.exact for rule in rules)
+        """Whether one of them matches more than one path."""
+        for endpoint in self._endpoints:
+            self._exact.setdefault(endpoint.rule.pattern.text, []).append(endpoint)
+
+    def rule_for(self, scope: Scope) -> Guarded | None:
+        """The first rule that may match the request; None if none does. Hot path: most requests match none."""
+        if scope["method"] not in self._methods:
+            return None
+        found = self._candidates(scope)
+        return found[0].endpoint if found else None
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that may match: by the first rule whose condition holds, or by the application alone."""
+        seen = Request(scope, receive)
+        reader_of(seen)
+        matched = MatchedRequest.of(self._app, scope, seen.receive, self._context.settings.max_request_bytes)
+        for endpoint, parameters in self._candidates(scope):
+            matched.match(parameters)
+            try:
+                holds = await endpoint.holds(matched)
+            except BodyTooLargeError:
+                await endpoint.too_large(scope)(scope, receive, send)
+                return
+            if holds:
+                await endpoint.respond(matched, receive, send)
+                return
+        await self._app(scope, matched.body.receive, send)
+
+    def check(self) -> list[Observation]:
+        """Check the application inside, whose middlewares and routes are complete when the guard starts. Returns
+        warnings for observers.
+
+        Raises:
+            ConfigurationError: a request that a rule matches could never be answered.
+        """
+        for report in problems(self._rules, self._app, self._context.authenticate):
+            raise report.error()
+        return [report.observation() for report in advice(self._app)]
+
+    def _candidates(self, scope: Scope) -> Sequence[_Candidate]:
+        path = path_below_mount(scope)
+        endpoints = self._endpoints if self._patterns else self._exact.get(path)
+        if not endpoints:
+            return ()
+        method = scope["method"]
+        found = []
+        for endpoint in endpoints:
+            if method in endpoint.rule.methods:
+                parameters = endpoint.rule.pattern.match(path)
+                if parameters is not None:
+                    found.append(_Candidate(endpoint, parameters))
+        return () if found and self._is_own(scope) else found
+
+    def _is_own(self, scope: Scope) -> bool:
+        """Whether a request is for one of the guard's own routes, which no rule matches."""
+        leaf = first_match(routes_of(self._app) or (), scope)
+        return leaf is not None and own_route(leaf) is not None
