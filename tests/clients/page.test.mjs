@@ -3,15 +3,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { conversation, savedMessages } from "../../examples/fastapi_app/static/history.mjs";
-import { SseParser } from "../../examples/fastapi_app/static/sse.mjs";
+import { conversation, savedMessages } from "../../examples/shared/static/history.mjs";
+import { SseParser } from "../../examples/shared/static/sse.mjs";
 import {
   applyPart,
   ConnectionLost,
   emptyAnswer,
   follow,
   ServerFault,
-} from "../../examples/fastapi_app/static/stream.mjs";
+} from "../../examples/shared/static/stream.mjs";
 
 // -- the parser --------------------------------------------------------------------------------------------------------
 

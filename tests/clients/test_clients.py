@@ -52,14 +52,17 @@ def node() -> str:
     return found
 
 
-@pytest.fixture(scope="module", params=["memory", "redis"])
+@pytest.fixture(
+    scope="module", params=[("fastapi", "memory"), ("fastapi", "redis"), ("litestar", "memory")], ids="-".join
+)
 def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """The example with an in-memory log, and with one in Redis."""
+    """The example with an in-memory log, and with one in Redis; and the one on Litestar."""
+    framework, store = request.param
     url = "memory://"
-    if request.param == "redis":
+    if store == "redis":
         redis_server: RedisServer = request.getfixturevalue("redis_server")
         url = redis_server.database_url(0)
-    with example(STREAMGUARD_URL=url) as worker:
+    with example(framework, STREAMGUARD_URL=url) as worker:
         yield worker
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,15 +14,21 @@ import pytest
 from streamguard import Signal
 from streamguard.testing import Ending, GuardedApp
 
-from .live import EXAMPLE, chat_body, scripted_answer
+from ..harness.workers import ROOT
+from .live import FRAMEWORKS, chat_body, directory_of, scripted_answer
 
 pytestmark = pytest.mark.anyio
 
 
+ON_BOTH = pytest.mark.parametrize("example_module", FRAMEWORKS, indirect=True)
+
+
 @pytest.fixture
-def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+def example_module(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[ModuleType]:
     """The example's main module, made anew: its settings come from the environment."""
-    for name in ("DEMO_DAILY_TOKENS", "DEMO_DATABASE_URL", "OPENAI_API_KEY", "SENTRY_DSN"):
+    for name in ("DEMO_DAILY_TOKENS", "DEMO_DATABASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "SENTRY_DSN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("STREAMGUARD_URL", "STREAMGUARD_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
@@ -30,16 +37,22 @@ def example_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
     modules = set(sys.modules)
-    spec = importlib.util.spec_from_file_location("example_under_test", EXAMPLE / "main.py")
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)  # Litestar sets its own
+    spec = importlib.util.spec_from_file_location(
+        "example_under_test", directory_of(getattr(request, "param", "fastapi")) / "main.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     yield module
-    for name in (spec.name, "allowance", "chats", "model"):
-        if name not in modules:
-            sys.modules.pop(name, None)
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "examples")):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -48,6 +61,7 @@ async def ann(example_module: ModuleType) -> AsyncIterator[GuardedApp]:
         yield ann
 
 
+@ON_BOTH
 async def test_a_reader_that_leaves_misses_nothing(ann: GuardedApp) -> None:
     answer = await ann.post(chat_body("c1", "Hello"))
     await answer.read(10)
@@ -60,6 +74,7 @@ async def test_a_reader_that_leaves_misses_nothing(ann: GuardedApp) -> None:
     assert (await ann.visitor({"X-User": "bob"}).status("c1")).last is None
 
 
+@ON_BOTH
 async def test_a_model_that_breaks_is_told_of_without_its_words(ann: GuardedApp) -> None:
     answer = await ann.post(chat_body("c1", "!crash"))
     await answer.rest()
@@ -102,6 +117,7 @@ async def test_a_slow_save_is_told_of_before_it_is_done(ann: GuardedApp) -> None
     assert [message.persisted for message in await ann.messages("c1")] == ["yes", "yes"]
 
 
+@ON_BOTH
 async def test_what_is_not_text_is_kept_too(ann: GuardedApp) -> None:
     file = {"type": "file", "mediaType": "text/plain", "url": "data:,x"}
     text = {"type": "text", "text": "What is this?"}

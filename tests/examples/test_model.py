@@ -6,11 +6,11 @@ import runpy
 
 import pytest
 
-from .live import EXAMPLE
+from .live import SHARED
 
 pytestmark = pytest.mark.anyio
 
-MODEL = runpy.run_path(str(EXAMPLE / "model.py"))
+MODEL = runpy.run_path(str(SHARED / "model.py"))
 answer, is_command, script, ModelBrokeError = (
     MODEL[name] for name in ("answer", "is_command", "script", "ModelBrokeError")
 )

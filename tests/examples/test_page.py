@@ -11,15 +11,19 @@ from ..harness.proxy import FaultProxy
 from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 from .browser import Browser
-from .live import example, scripted_answer
+from .live import FRAMEWORKS, example, scripted_answer
 from .page import Page
 
 PROMPT = "How does a stream survive?"
 
 
-@pytest.fixture(scope="module")
-def live() -> Iterator[Worker]:
-    with example(gap_ms=30) as worker:
+ON_ONE = pytest.mark.parametrize("live", ["fastapi"], indirect=True)
+"""For what the page does by itself, whichever server it came from."""
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def live(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    with example(request.param, gap_ms=30) as worker:
         yield worker
 
 
@@ -167,6 +171,7 @@ def test_a_cut_connection_is_restored_by_itself(browser: Browser, live: Worker) 
         assert page.banners == []
 
 
+@ON_ONE
 def test_a_lost_connection_is_said_and_can_be_restored_by_hand(browser: Browser, live: Worker) -> None:
     with FaultProxy(live.port) as proxy:
         page = Page(browser, f"http://127.0.0.1:{proxy.port}")
@@ -196,6 +201,7 @@ def test_a_second_tab_reads_along(page: Page) -> None:
     page.wait_for("completed")
 
 
+@ON_ONE
 def test_a_new_chat_leaves_the_old_answer_behind(page: Page) -> None:
     page.ask("!slow 100")
     page.wait_for_text(5)
@@ -207,6 +213,7 @@ def test_a_new_chat_leaves_the_old_answer_behind(page: Page) -> None:
     assert page.messages() == 2
 
 
+@ON_ONE
 def test_text_is_text_and_never_markup(page: Page) -> None:
     prompt = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
     page.ask(prompt)

@@ -25,7 +25,16 @@ import sys
 import coverage
 
 IMPORTED = (
-    *("fastapi", "httpx", "openai", "redis.asyncio", "rich.console", "rich.table", "sentry_sdk"),
+    *(
+        "fastapi",
+        "httpx",
+        "litestar.plugins.pydantic",
+        "openai",
+        "redis.asyncio",
+        "rich.console",
+        "rich.table",
+        "sentry_sdk",
+    ),
     *("sqlalchemy.ext.asyncio", "starlette.applications", "structlog", "typer"),
     *("uvicorn.main", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl"),
     *("uvicorn.protocols.websockets.auto", "hypercorn.asyncio.run", "hypercorn.run", "uvloop"),
@@ -33,6 +42,7 @@ IMPORTED = (
     *(
         "streamguard",
         "streamguard.cli.app",
+        "streamguard.contrib.litestar.plugin",
         "streamguard.messages.sql",
         "streamguard.quota",
         "streamguard.stores.redis",

@@ -1,0 +1,58 @@
+"""What the environment says, and who is asking: the same for every example chat. Everything is optional:
+
+- `STREAMGUARD_URL`: where streams are logged; default `memory://`, several workers need `redis://…`.
+- `STREAMGUARD_SETTINGS`: `streamguard.Settings` as JSON.
+- `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`: a real model instead of the scripted one.
+- `DEMO_DATABASE_URL`: where chats are kept, an SQLAlchemy asyncio URL such as `postgresql+asyncpg://…` or
+  `mysql+asyncmy://…`; default a SQLite file in `~/.local/state/streamguard-demo` (`XDG_STATE_HOME`).
+- `DEMO_DAILY_TOKENS`: how many tokens a visitor may use a day; default 20000, and 0 for any number. A piece of the
+  scripted model is one. `!quota` shows a refusal, `!quota-release-fail` an answer that is counted late.
+- `DEMO_GAP_MS`: milliseconds between the scripted model's pieces; default 30.
+- `DEMO_SECRET`: signs the visitors' cookies; several machines need the same one. Default one made on first use, beside
+  the SQLite file.
+- `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
+- `SENTRY_DSN`: report faults to Sentry.
+- `HOST`, `PORT`: where `python main.py` listens; default 127.0.0.1:8000.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sentry_sdk
+from chats import database_in, own_directory, secret_in
+from starlette.requests import HTTPConnection
+
+from streamguard import Anonymous, Settings
+
+STATIC = Path(__file__).resolve().parent / "static"
+URL = os.environ.get("STREAMGUARD_URL", "memory://")
+SETTINGS = Settings.model_validate_json(os.environ.get("STREAMGUARD_SETTINGS", "{}"))
+OWN = own_directory()
+DATABASE = os.environ.get("DEMO_DATABASE_URL") or database_in(OWN)
+DAILY_TOKENS = int(os.environ.get("DEMO_DAILY_TOKENS") or 20_000)
+GAP_SECONDS = float(os.environ.get("DEMO_GAP_MS", "30")) / 1000
+VISITORS = Anonymous(os.environ.get("DEMO_SECRET") or secret_in(OWN))
+TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
+HOST = os.environ.get("HOST", "127.0.0.1")
+PORT = int(os.environ.get("PORT", "8000"))
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    # Nothing but our own files: what a model writes can never run, load or send anything.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+if dsn := os.environ.get("SENTRY_DSN"):
+    # Local variables and request bodies hold what users wrote; faults are told apart by their tags, not by content.
+    sentry_sdk.init(dsn=dsn, include_local_variables=False, max_request_body_size="never", send_default_pii=False)
+
+
+async def owner(connection: HTTPConnection) -> str | None:
+    """Who is asking: a signed cookie, given out on the first visit; in tests the header `X-User`."""
+    if TRUST_X_USER and (user := connection.headers.get("x-user")):
+        return user
+    return await VISITORS(connection)
