@@ -80,6 +80,7 @@ ENDPOINTS: Final = {
     "plain-block": Endpoint("plain", ids=False, block=True),
     "opaque": Endpoint("opaque"),
     "opaque-ids": Endpoint("opaque", ids=True),
+    "raw-parts": Endpoint("ui-message-raw"),
     "passed-on": Endpoint("opaque", returns=True),
 }
 

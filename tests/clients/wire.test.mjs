@@ -99,7 +99,7 @@ describe("each answer is read whole", { concurrency: 8 }, () => {
   }
 
   for (const [version, release] of Object.entries(RELEASES)) {
-    for (const name of ["ui", "ui-without-ids", "ui-block", "opaque", "passed-on"]) {
+    for (const name of ["ui", "ui-without-ids", "ui-block", "raw-parts", "opaque", "passed-on"]) {
       test(`${name}: ai ${version}`, { timeout: 30_000 }, async () => {
         const parts = await readWith(release, await answer(name, randomUUID()));
         assert.deepEqual(name.startsWith("ui") ? parts.slice(1) : parts, EXPECTED[name].slice(0, -1));

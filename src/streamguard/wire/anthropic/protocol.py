@@ -23,7 +23,9 @@ __all__ = ["AnthropicProtocol", "AnthropicReader"]
 
 PROTOCOL: Final = "anthropic"
 
-_MATTERS: Final = re.compile(rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"|"error"\s*:')
+_MATTERS: Final = re.compile(
+    rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"|(?:\A|[\r\n])event: ?error'
+)
 
 
 class AnthropicReader(BlockReader):

@@ -82,6 +82,7 @@ class _Choice:
         yield from self._spans.end(self._number)
 
     def _call(self, call: Part) -> Iterator[Part]:
+        yield from self._spans.end(self._number)  # text after the call stands after it
         function = mapping_of(call, "function") or mapping_of(call, "custom")
         index = call.get("index")
         call_id, name = text_of(call, "id"), text_of(function, "name")

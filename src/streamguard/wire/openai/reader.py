@@ -16,7 +16,8 @@ from .usage import usage_of
 __all__ = ["OpenAIReader"]
 
 _MATTERS: Final = re.compile(
-    rb'"usage"\s*:\s*\{|"error"\s*:(?!\s*null)|"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"'
+    rb'"usage"\s*:\s*\{|"error"\s*:(?!\s*null)|(?:\A|[\r\n])event: ?error'
+    rb'|"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"'
 )
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
