@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from starlette.testclient import TestClient
 
@@ -68,7 +69,7 @@ async def test_a_server_past_its_number_of_requests_drains(server: str, argument
         await is_gone(worker)
 
 
-@pytest.mark.parametrize("workers", ["0", "1"], ids=["in one process", "in a child"])
+@pytest.mark.parametrize("workers", ["0", "1", "2"], ids=["in one process", "in a child", "in one of two"])
 async def test_hypercorn_drains_on_sigterm(workers: str) -> None:
     arguments = ("--workers", workers, "--graceful-timeout", "30")
     with Worker(APP, env=settings(**DRAINS), server="hypercorn", arguments=arguments) as worker:
@@ -77,6 +78,18 @@ async def test_hypercorn_drains_on_sigterm(workers: str) -> None:
             worker.terminate()
             await ends_whole(stream)
         await is_gone(worker)
+
+
+async def test_a_worker_of_hypercorn_s_that_is_killed_alone_ends() -> None:
+    """Hypercorn ends with it: SIGTERM to a worker is no way to stop it, so it must stay what it is without a guard."""
+    with Worker(APP, env=settings(**DRAINS), server="hypercorn", arguments=("--workers", "2")) as worker:
+        await get_plain(worker.port)
+        children = psutil.Process(worker.pid).children()
+        for child in children:
+            child.terminate()
+        await is_gone(worker)
+        psutil.wait_procs(children, timeout=SOON_SECONDS)
+        assert not any(child.is_running() for child in children)
 
 
 async def test_hypercorn_that_breaks_connections_off_first_gives_none_a_clean_end() -> None:

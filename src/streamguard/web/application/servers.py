@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from types import CoroutineType, FrameType
 from typing import Final, NamedTuple, Protocol
 
+from .parents_sigterm import ParentsSigterm
+
 __all__ = ["ServerPatience", "ServerWatch"]
 
 LOOK_SECONDS: Final = (0.0, 0.1, 0.5, 1.0, 3.0)
@@ -79,8 +81,12 @@ class ServerWatch:
         patience = self._server.patience
         if self._on_found is not None and patience is not None and not self._server.development:
             self._on_found(patience)
-        while not self._server.stopping:  # noqa: ASYNC110 -- no server has an event for it
-            await asyncio.sleep(ASK_SECONDS)
+        sigterm = ParentsSigterm()
+        if isinstance(self._server, _Hypercorn):
+            sigterm.install()
+        while not self._server.stopping:
+            await asyncio.sleep(ASK_SECONDS)  # no server has an event for it
+            sigterm.check()
         self._on_stop()
 
 
