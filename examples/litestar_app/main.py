@@ -20,13 +20,13 @@ from litestar.response import File
 from litestar.static_files import create_static_files_router
 from starlette.requests import HTTPConnection
 
-from streamguard import Fault, FaultCode, Run
+from streamguard import Fault, FaultCode, Run, StreamGuardMiddleware, StreamRule
 from streamguard.contrib.litestar import StreamGuardPlugin
 
 sys.path.append(str(Path(__file__).resolve().parent))  # the app starts from any directory, by any name
 sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 
-from answering import QUOTA, answer, guard, most
+from answering import OPENAI_TOKENS, QUOTA, answer, guard, most
 from chat_body import ChatBody
 from proxy import completions, upstream
 from surroundings import HOST, PAGE_HEADERS, PORT, STATIC, VISITORS
@@ -60,12 +60,29 @@ async def page(request: Request[Any, Any, Any]) -> File:
     return File(STATIC / "index.html", headers=headers, media_type=MediaType.HTML, content_disposition_type="inline")
 
 
-app = Litestar(
+litestar = Litestar(
     [chat, completions, page, create_static_files_router("/static", [STATIC])],
     plugins=[streams],
     exception_handlers={400: invalid},
     on_shutdown=[upstream.aclose],
     openapi_config=OpenAPIConfig("streamguard demo", "1"),
+)
+
+# The proxy's streams are guarded from outside, byte for byte. A client that names its conversation comes back to an
+# answer at `GET /api/chat/{X-Session-Id}/stream`.
+app = StreamGuardMiddleware(
+    litestar,  # type: ignore[arg-type] # Litestar has types of its own for ASGI
+    guard=guard,
+    rules=[
+        StreamRule(
+            "/v1/chat/completions",
+            when="body.stream",
+            session="header.x-session-id",
+            quota=QUOTA,
+            estimate=OPENAI_TOKENS if QUOTA else None,
+            on_quota_failure="continue",
+        )
+    ],
 )
 
 if __name__ == "__main__":

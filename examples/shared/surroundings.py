@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -52,7 +53,10 @@ if dsn := os.environ.get("SENTRY_DSN"):
 
 
 async def owner(connection: HTTPConnection) -> str | None:
-    """Who is asking: a signed cookie, given out on the first visit; in tests the header `X-User`."""
+    """Who is asking: a signed cookie, given out on the first visit; a program by its key, which only a provider can
+    verify; in tests the header `X-User`."""
+    if key := connection.headers.get("authorization"):
+        return f"key-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
     if TRUST_X_USER and (user := connection.headers.get("x-user")):
         return user
     return await VISITORS(connection)

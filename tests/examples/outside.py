@@ -21,6 +21,8 @@ class Outside:
         self.pieces = ["Real", " models", " speak", " too."]
         self.usage = {"prompt_tokens": 1234, "completion_tokens": 56}
         self.completions: list[dict[str, object]] = []
+        self.keys: list[str | None] = []
+        """The provider's `Authorization` headers."""
         self.envelopes: list[str] = []
 
     def events(self) -> list[dict[str, object]]:
@@ -40,6 +42,7 @@ def outside() -> Iterator[Outside]:
                 body = gzip.decompress(body)
             if self.path == "/v1/chat/completions":
                 world.completions.append(json.loads(body))
+                world.keys.append(self.headers.get("authorization"))
                 pieces = b"".join(map(_chunk, world.pieces))
                 self._answer("text/event-stream", pieces + _last_chunk(world.usage) + b"data: [DONE]\n\n")
             else:
