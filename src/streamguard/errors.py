@@ -11,6 +11,7 @@ StreamGuardError
 ├── LogBrokenError            a stream's log cannot be read from the position that was asked for
 ├── InvalidPartError          an item that the stream's protocol cannot carry
 │   └── EventTooLargeError    an event, or the held closing parts, over the byte limit
+├── ReportedFailureError      a stream that an endpoint returned reports that it failed
 ├── StreamLimitError          a stream over its duration, size or event count, or silent for too long
 ├── StoreError                the stream store could not do what was asked
 │   ├── StoreUnavailableError it did not answer in time, or it refused
@@ -78,6 +79,7 @@ __all__ = [
     "QuotaInvalidError",
     "QuotaTimeoutError",
     "QuotaUnavailableError",
+    "ReportedFailureError",
     "StoreCorruptError",
     "StoreError",
     "StoreForbiddenError",
@@ -189,6 +191,13 @@ class EventTooLargeError(InvalidPartError):
         )
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class ReportedFailureError(StreamGuardError):
+    """A stream that an endpoint returned reports in itself that it failed.
+
+    The exception's text is what it says, for operators alone: it may be the provider's, or hold contents.
+    """
 
 
 class StreamLimitError(StreamGuardError):

@@ -12,7 +12,7 @@ from ..web.application.guarded_endpoint import guards_of
 from ..web.endpoint.configuration import EndpointConfiguration
 from ..web.endpoint.endpoint import GuardedEndpoint
 from ..web.endpoint_registry import EndpointRegistry
-from ..wire import WireProtocol, protocol_named
+from ..wire import UNDECIDED, WireProtocol, protocol_named
 
 __all__ = ["DEFAULT_BINDING", "StartBinding"]
 
@@ -40,11 +40,11 @@ class StartBinding:
         Raises:
             ConfigurationError: this guard has no such endpoint, or there is no such protocol.
         """
-        chosen = None if protocol is None else protocol_named(protocol)
+        chosen = None if protocol is None else _decided(protocol_named(protocol))
         if binding is None or binding == DEFAULT_BINDING:
             return cls(DEFAULT_BINDING, chosen or protocol_named(_PROTOCOL), None)
         configuration = _configuration_of(endpoints, binding)
-        return cls(configuration.binding, chosen or configuration.protocol, configuration)
+        return cls(configuration.binding, chosen or _decided(configuration.protocol), configuration)
 
     def demand(self, estimate: int | Mapping[str, int] | None) -> Demand | None:
         """What to reserve for an answer; None where nothing is counted.
@@ -61,6 +61,13 @@ class StartBinding:
                 "endpoint that has one, binding=…"
             )
         return None
+
+
+def _decided(protocol: WireProtocol) -> WireProtocol:
+    """The protocol of an answer whose items are sent one by one: no response comes that could decide it."""
+    if protocol.name != UNDECIDED.name:
+        return protocol
+    return protocol_named(_PROTOCOL, protocol.client_version)
 
 
 def _configuration_of(endpoints: EndpointRegistry, binding: str | Callable[..., object]) -> EndpointConfiguration:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from ..faults import Fault
 from ..wire import EventParser, SseEvent
 from ..wire.folding import Json
+from ..wire.recognition import LINES, SSE
 from ._exchange import Ending, Exchange
 
 __all__ = ["Answer", "Ending", "within"]
@@ -72,7 +73,16 @@ class Answer:
     @property
     def is_stream(self) -> bool:
         """Whether it is a stream of events."""
-        return self.headers.get("content-type", "").startswith("text/event-stream")
+        return self._media_type == SSE
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether it is a stream of lines of JSON, which `whole` reads."""
+        return self._media_type in LINES
+
+    @property
+    def _media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def session_id(self) -> str | None:

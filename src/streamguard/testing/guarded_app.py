@@ -155,7 +155,7 @@ class GuardedApp(Visitor):
         if exchange.status is None:
             raise exchange.error or AssertionError(f"the application ended without an answer to {method} {path}")
         answer = Answer(exchange, wait_seconds=self.wait_seconds)
-        if not answer.is_stream:
+        if not (answer.is_stream or answer.is_lines):
             await answer.whole()
         return answer
 

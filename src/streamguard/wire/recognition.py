@@ -6,11 +6,13 @@
 | `text/event-stream` with the header `x-vercel-ai-ui-message-stream` | `ui-message-raw` |
 | the first block with data is a chunk with `choices`, an event of Responses, or an `error` of OpenAI | `openai` |
 | … is an event of Anthropic's, or an `error` of theirs | `anthropic` |
+| … is how a UI message stream begins, which lacks its header | `ui-message-raw` |
 | any other | `opaque` |
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from .anthropic import AnthropicProtocol
@@ -50,6 +52,18 @@ _ANTHROPIC: Final = frozenset(
         "content_block_stop",
     }
 )
+
+_FIRST_PARTS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
+    "start": (frozenset(), frozenset({"messageId", "messageMetadata"})),
+    "start-step": (frozenset(), frozenset()),
+    "text-start": (frozenset({"id"}), frozenset({"providerMetadata"})),
+    "reasoning-start": (frozenset({"id"}), frozenset({"providerMetadata"})),
+    "tool-input-start": (
+        frozenset({"toolCallId", "toolName"}),
+        frozenset({"providerExecuted", "dynamic", "providerMetadata", "title", "toolMetadata", "inputEncoding"}),
+    ),
+}
+"""The parts of AI SDK that a stream begins with: the fields that each must have, and those that it may have besides."""
 
 _OPAQUE: Final = OpaqueProtocol()
 _OPENAI: Final = OpenAIProtocol()
@@ -96,7 +110,18 @@ def _of_event(event: JsonEvent) -> WireProtocol:
         return _ANTHROPIC_MESSAGES if isinstance(value.get("error"), dict) else _OPENAI
     if not kind and (isinstance(value.get("choices"), list) or _is_error(value)):
         return _OPENAI
-    return _OPAQUE
+    return _UI_MESSAGE_RAW if not event.name and _begins_ui_message(kind, value) else _OPAQUE
+
+
+def _begins_ui_message(kind: str, value: Part) -> bool:
+    """Whether this part begins a UI message stream: one of AI SDK's first parts, with its fields and no others.
+    `useChat` does not ask for the header, so hosts forget it."""
+    fields = _FIRST_PARTS.get(kind)
+    if fields is None:
+        return False
+    required, optional = fields
+    names = set(value) - {"type"}
+    return required <= names <= required | optional and all(isinstance(value[name], str) for name in required)
 
 
 def _is_error(value: Part) -> bool:

@@ -18,6 +18,7 @@ from .base import Encoder, OnLeftOut, nobody_told
 from .end_text import reason_of
 from .opaque import OpaqueProtocol
 from .sse import encode_block
+from .ui_message import UIMessageProtocol
 
 __all__ = ["UNDECIDED", "UndecidedEncoder", "UndecidedProtocol"]
 
@@ -46,6 +47,17 @@ class UndecidedProtocol(OpaqueProtocol):
 
     name: ClassVar[str] = "auto"
 
+    def __init__(self, client_version: str = "") -> None:
+        self._client_version = client_version
+
+    @property
+    def client_version(self) -> str:
+        return self._client_version
+
+    def for_client(self, version: str) -> UndecidedProtocol:
+        """Remember the version, for when the protocol is decided: only `ui-message` has clients of several versions."""
+        return UndecidedProtocol(UIMessageProtocol().for_client(version).client_version)
+
     def encoder(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut = nobody_told) -> Encoder:  # type: ignore[override] # it has no blocks
         return UndecidedEncoder()
 
@@ -61,7 +73,7 @@ class UndecidedProtocol(OpaqueProtocol):
 
 
 UNDECIDED: Final = UndecidedProtocol()
-"""The one instance."""
+"""For clients of any version."""
 
 
 def _error_json(code: str, message: str) -> str:

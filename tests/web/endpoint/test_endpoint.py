@@ -119,12 +119,8 @@ async def test_iterators_are_ui_messages_if_annotated(endpoint: Callable[..., ob
     assert (answer.status_code, text_of(answer.content)) == (200, text)
 
 
-async def unannotated_iterator(request: Request):  # type: ignore[no-untyped-def]
-    return iter(["one"])
-
-
 async def wrong_type(request: Request) -> StreamingResponse:
-    return StreamingResponse(blocks(), media_type="application/jsonl")
+    return StreamingResponse(blocks(), media_type="text/csv")
 
 
 async def wrong_annotation(request: Request) -> AsyncIterator[str]:
@@ -138,7 +134,6 @@ async def a_string(request: Request) -> object:
 @pytest.mark.parametrize(
     ("endpoint", "fix"),
     [
-        (unannotated_iterator, "protocol="),
         (wrong_type, "text/event-stream"),
         (wrong_annotation, "StreamingResponse"),
         (a_string, "returned str"),

@@ -39,8 +39,8 @@ def zipped() -> Response:
     return StreamingResponse(blocks(), media_type=SSE, headers={"Content-Encoding": "gzip"})
 
 
-def lines() -> Response:
-    return StreamingResponse(words(), media_type="application/jsonl")
+def table() -> Response:
+    return StreamingResponse(words(), media_type="text/csv")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def lines() -> Response:
         (Pieces, "test_returned_responses:.*chat returned a Pieces that streams.*media_type='text/event-stream'"),
         (Late, "a Late that streams its body"),
         (zipped, "StreamingResponse whose body is compressed"),
-        (lines, "a StreamingResponse of application/jsonl.*name protocol="),
+        (table, "a StreamingResponse of text/csv.*name protocol="),
     ],
 )
 async def test_one_that_cannot_be_guarded_is_refused_with_the_remedy(make: Callable[[], Response], remedy: str) -> None:

@@ -8,11 +8,12 @@ client used wrongly (a missing API key): asking again does not help.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from ...errors import EventTooLargeError, FaultError, StreamLimitError
+from ...errors import EventTooLargeError, FaultError, ReportedFailureError, StreamLimitError
 from ...faults import Fault, FaultCode
 from ...frames import described, raised_in
 from ...saving.faults import fault_of_failed_save
@@ -76,6 +77,9 @@ _UNREADABLE: Final = frozenset({"JSONDecodeError", "UnicodeDecodeError", "Valida
 """Errors that mean, when raised inside a client library, that the provider's answer could not be read."""
 _BUSY: Final = frozenset({"rate_limit_exceeded", "rate_limit_error"})
 """What openai and anthropic call a rate limit that is told in the middle of a stream."""
+_RATE_LIMITED: Final = re.compile(r"\b429\b|rate.?limit", re.IGNORECASE)
+"""How the text of a failure, such as pydantic-ai's `status_code: 429, model_name: …`, says that there were too many
+requests."""
 _WRAPPINGS: Final = 5
 """How many `raise … from …` are followed."""
 
@@ -103,6 +107,9 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
         return Fault.about(stream, FaultCode.EVENT_TOO_LARGE)
     if isinstance(error, StreamLimitError):
         return Fault.about(stream, FaultCode(error.code), reason=error.limit)
+    if isinstance(error, ReportedFailureError):
+        limited = _RATE_LIMITED.search(str(error)) is not None
+        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED if limited else FaultCode.PROVIDER_ERROR)
     status = _status_of(error)
     if status is not None and hasattr(error, "detail"):  # an HTTPException of the host, not of the provider
         if status >= 500:

@@ -50,7 +50,8 @@ class Speaking:
         """
         if not self.undecided or protocol.name == UNDECIDED.name:
             raise RuntimeError(f"a stream of protocol {self.protocol.name} cannot be given {protocol.name}")
-        self.protocol = protocol
+        version = self._request.protocol.client_version
+        self.protocol = protocol = protocol.for_client(version) if version else protocol
         if message_id is not None and message_id != self.message_id:
             self.message_id, self._continued = message_id, ()
         self.encoder = self._encoder()

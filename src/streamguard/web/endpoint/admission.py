@@ -77,6 +77,7 @@ class Admission:
                 protocol,
                 request,
                 protocol_chosen=options.protocol is not None,
+                message_id_chosen=configuration.message_id is not None,
                 sync_streams=context.sync_streams,
                 sync_slot=slots.sync,
             )

@@ -17,10 +17,12 @@ from ...runtime import LiveStream, Runtime
 from ...runtime.request import Ending
 from ...values import Outcome
 from ...wire import WireProtocol
+from ...wire.recognition import LINES, SSE
 from ...wire.server_sent import is_event_class
 from ..access.sync_streams import SyncSlot, SyncStreams
+from .recognised_items import items_of_iterator, items_of_response
 from .response_items import items_of
-from .returned_response import SSE, ResponseHead, ReturnedStream, aclose_if_possible, stream_of
+from .returned_response import ResponseHead, ReturnedStream, aclose_if_possible, stream_of
 from .run import Run
 from .signature import EndpointKind, EndpointSignature
 from .threaded_iterator import ThreadedIterator
@@ -29,15 +31,14 @@ __all__ = ["EndpointCall", "EndpointResult", "default_protocol", "item_type"]
 
 GENERATED: Final = "ui-message"
 PASSED_ON: Final = "opaque"
+RECOGNISED: Final = "auto"
 
 
 def default_protocol(signature: EndpointSignature) -> str:
     """The protocol of an endpoint that names none.
 
-    Items that an endpoint yields are the AI SDK's, unless its annotation says that they are server-sent events; the
-    bytes of a response that it returns are passed on. A stream's protocol is registered before the endpoint runs: the
-    annotation decides for an endpoint that returns something, and without an annotation it counts as one that returns
-    a response.
+    Items that an endpoint yields are the AI SDK's, unless its annotation says that they are server-sent events. What
+    it returns decides by itself, unless its annotation says that it is an iterator: then its items count as yielded.
     """
     if is_event_class(item_type(signature)):
         return PASSED_ON
@@ -48,7 +49,7 @@ def default_protocol(signature: EndpointSignature) -> str:
         origin in (Iterable, list, tuple) or issubclass(origin, (AsyncIterable, Iterator))
     ):
         return GENERATED
-    return PASSED_ON
+    return RECOGNISED
 
 
 def item_type(signature: EndpointSignature) -> object:
@@ -88,9 +89,10 @@ class EndpointCall:
     Args:
         signature: the endpoint's.
         call: calls the endpoint with its arguments and the given `Run`.
-        protocol: what the stream speaks.
+        protocol: what the stream speaks, or is undecided.
         request: the request.
         protocol_chosen: the endpoint names its protocol in the decorator.
+        message_id_chosen: it names its message's id.
         sync_streams: where the slot of an iterator comes from that a function returned.
         sync_slot: of a sync generator function.
     """
@@ -103,6 +105,7 @@ class EndpointCall:
         request: Request,
         *,
         protocol_chosen: bool,
+        message_id_chosen: bool,
         sync_streams: SyncStreams,
         sync_slot: SyncSlot | None,
     ) -> None:
@@ -111,6 +114,7 @@ class EndpointCall:
         self._protocol = protocol
         self._request = request
         self._protocol_chosen = protocol_chosen
+        self._message_id_chosen = message_id_chosen
         self._sync_streams = sync_streams
         self._sync_slot = sync_slot
 
@@ -175,26 +179,19 @@ class EndpointCall:
                 await aclose_if_possible(body.chunks)
                 raise
             result.resolve(body.head)
-            return self._read(body)
+            return self._read(body, stream)
         # Strings, mappings and pydantic models are iterable too, but no host returns one as items.
         if not isinstance(returned, (AsyncIterable, Iterator, list, tuple)):
             raise ConfigurationError(
                 f"{name} returned {type(returned).__name__}; a guarded endpoint yields items, or returns an iterator "
                 "of them or a Response"
             )
-        if (
-            not self._protocol_chosen
-            and self._protocol.name == PASSED_ON
-            and not is_event_class(item_type(self._signature))
-        ):
-            raise ConfigurationError(
-                f"{name} returned an iterator without saying so: annotate its return type (AsyncIterator[str]), "
-                "or name protocol= in @guard.stream"
-            )
+        items: AsyncIterator[object]
         if isinstance(returned, AsyncIterable):
-            return aiter(returned)
-        slot = self._sync_streams.take()
-        return ThreadedIterator(lambda: iter(returned), slot, stream)
+            items = aiter(returned)
+        else:
+            items = ThreadedIterator(lambda: iter(returned), self._sync_streams.take(), stream)
+        return items_of_iterator(items, name, stream) if stream.speaking.undecided else items
 
     def _check_readable(self, body: ReturnedStream) -> None:
         name = self._signature.name
@@ -203,23 +200,22 @@ class EndpointCall:
                 f"{name} returned a {body.type_name} whose body is compressed (content-encoding: {body.encoding}), "
                 "which cannot be read event by event: return it uncompressed, and leave compressing to a proxy"
             )
-        if self._protocol_chosen:
-            return
         media_type = body.media_type or SSE
-        if self._protocol.name != PASSED_ON or media_type != SSE:
+        recognised = body.is_ui_message or media_type == SSE or media_type in LINES
+        if self._protocol.name == RECOGNISED and recognised:
+            return
+        if self._protocol.name == RECOGNISED or not self._protocol_chosen:
             raise ConfigurationError(
-                f"{name} returned a {body.type_name} of {media_type}; only server-sent events are passed on by "
-                "themselves: set media_type='text/event-stream' (and annotate the return type as StreamingResponse), "
-                "or name protocol= in @guard.stream"
-            )
-        if body.is_ui_message:
-            raise ConfigurationError(
-                f"{name} returned a UI message stream of AI SDK: name protocol='ui-message' in @guard.stream, so that "
-                "its message is saved as one and failures are parts of it; or protocol='opaque', to pass it on unread"
+                f"{name} returned a {body.type_name} of {media_type}; only server-sent events and lines of JSON are "
+                "recognised by themselves: set media_type='text/event-stream' (and annotate the return type as "
+                "StreamingResponse), or name protocol= in @guard.stream"
             )
 
-    async def _read(self, body: ReturnedStream) -> AsyncIterator[object]:
-        items = items_of(body, self._protocol.name)
+    async def _read(self, body: ReturnedStream, stream: LiveStream) -> AsyncIterator[object]:
+        if stream.speaking.undecided:
+            items: AsyncIterator[object] = items_of_response(body, stream, message_id_chosen=self._message_id_chosen)
+        else:
+            items = items_of(body, self._protocol.name)
         try:
             async for item in items:
                 yield item

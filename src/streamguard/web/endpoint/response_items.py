@@ -8,34 +8,49 @@ from __future__ import annotations
 import codecs
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 from ...decoding import read_json
-from ...errors import InvalidPartError
+from ...errors import InvalidPartError, ReportedFailureError
 from ...wire import EventParser, SseEvent
+from ...wire.recognition import SSE
 from ...wire.server_sent import event_block, is_event
 from ...wire.sse import BOM, encode_text
-from .returned_response import SSE, ReturnedStream
+from .returned_response import ReturnedStream
 
-__all__ = ["items_of"]
+__all__ = ["bytes_of", "items_of", "ui_message_parts"]
+
+T = TypeVar("T")
 
 _DONE: Final = "[DONE]"
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b": ", b":\n", b":\r")
 
 
 def items_of(stream: ReturnedStream, protocol: str) -> AsyncIterator[object]:
-    """The items of the stream in `protocol`: for `opaque` its chunks, for the others the parts or the text of its
-    events. For a body without events, also if its media type says otherwise, its text.
+    """The items of the stream in `protocol`: for `ui-message` and `plain` the parts or the text of its events, for the
+    others, which pass blocks on, its chunks. For a body without events, also if its media type says otherwise, its
+    text.
 
     Raises:
         InvalidPartError: while iterating: the events are not of the protocol.
     """
-    if protocol == "opaque":
+    if protocol not in ("ui-message", "plain"):
         return stream.chunks
     item_of = _part_of if protocol == "ui-message" else _text_of
     if protocol == "ui-message" and stream.is_ui_message:
-        return _events(stream, item_of)
+        return ui_message_parts(stream)
     return _events_or_text(stream, item_of) if stream.media_type == SSE else _text(stream)
+
+
+def ui_message_parts(stream: ReturnedStream) -> AsyncGenerator[dict[str, object], None]:
+    """The parts of a UI message stream.
+
+    Raises:
+        InvalidPartError: while iterating: an event is no part.
+        ReportedFailureError: while iterating: the stream reports that it failed. Its text is the provider's, and no
+            client's to read.
+    """
+    return _events(stream, _part_of)
 
 
 async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncIterator[object]:
@@ -46,7 +61,7 @@ async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], 
     framed: bool | None = None
     while framed is None and (chunk := await anext(stream.chunks, None)) is not None:
         held.append(chunk)
-        beginning += _bytes_of(chunk, stream)
+        beginning += bytes_of(chunk, stream.type_name)
         framed = is_event(chunk) or _begins_framed(beginning)
     whole = stream._replace(chunks=_with_rest(held, stream.chunks))
     async with aclosing(_events(whole, item_of) if framed else _text(whole)) as items:
@@ -75,26 +90,31 @@ async def _text(stream: ReturnedStream) -> AsyncGenerator[object]:
         yield decoder.decode(bytes(chunk)) if isinstance(chunk, (bytes, bytearray, memoryview)) else chunk
 
 
-async def _events(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncGenerator[object]:
+async def _events(stream: ReturnedStream, item_of: Callable[[SseEvent], T]) -> AsyncGenerator[T, None]:
     """One item for each event, as clients see them. `[DONE]` and an unfinished event at the end give none."""
     parser = EventParser()
     async for chunk in stream.chunks:
-        for event in parser.feed(_bytes_of(chunk, stream)):
+        for event in parser.feed(bytes_of(chunk, stream.type_name)):
             if event.data.strip() != _DONE:
                 yield item_of(event)
 
 
-def _bytes_of(chunk: object, stream: ReturnedStream) -> bytes:
+def bytes_of(chunk: object, type_name: str) -> bytes:
+    """The bytes of a chunk of a response of that type.
+
+    Raises:
+        TypeError: it is none.
+    """
     if isinstance(chunk, str):
         return encode_text(chunk)
     if isinstance(chunk, (bytes, bytearray, memoryview)):
         return bytes(chunk)
     if is_event(chunk):
         return event_block(chunk).data
-    raise TypeError(f"{stream.type_name} has {type(chunk).__name__} in its body, which is neither bytes nor str")
+    raise TypeError(f"{type_name} has {type(chunk).__name__} in its body, which is neither bytes nor str")
 
 
-def _part_of(event: SseEvent) -> object:
+def _part_of(event: SseEvent) -> dict[str, object]:
     try:
         part = read_json(event.data)
     except ValueError:
@@ -105,6 +125,8 @@ def _part_of(event: SseEvent) -> object:
             "protocol='ui-message' in @guard.stream to pass them on as they are",
             protocol="ui-message",
         )
+    if part["type"] == "error":
+        raise ReportedFailureError(str(part.get("errorText", "")))
     return part
 
 

@@ -1,12 +1,13 @@
 """The `Response` that an endpoint returned: a stream that the guard takes over, or a whole response.
 
-A stream is a response that sends its body in pieces, or whose media type is `text/event-stream`:
+A stream is a response that sends its body in pieces, or whose media type is `text/event-stream` or that of lines of
+JSON:
 
 1. Starlette's `StreamingResponse`, and subclasses that leave its sending alone: their `body_iterator` is read.
 2. sse-starlette's `EventSourceResponse`: its items are read, and written as it writes them. Its pings, its watch for a
    disconnect and its own end at a shutdown are not used: keep-alives, disconnects and the drain are the guard's.
-3. A whole `Response` of `text/event-stream`: one chunk.
-4. Every other response of `text/event-stream`, or with a `body_iterator`: it is called, and what it sends is read.
+3. A whole `Response` of such a media type: one chunk.
+4. Every other response of such a media type, or with a `body_iterator`: it is called, and what it sends is read.
 
 Every other response is passed on as it is, and so is each with a status from 400 on. A response that sends itself in
 its own way is watched: if its body comes in pieces after all, it is refused before anything was sent.
@@ -26,11 +27,11 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ConfigurationError
+from ...wire.recognition import LINES, SSE
 from ..headers import RawHeaders
 from .called_response import CalledResponse
 
 __all__ = [
-    "SSE",
     "UI_MESSAGE_HEADER",
     "ResponseHead",
     "ReturnedStream",
@@ -40,7 +41,6 @@ __all__ = [
     "stream_of",
 ]
 
-SSE: Final = "text/event-stream"
 UI_MESSAGE_HEADER: Final = "x-vercel-ai-ui-message-stream"
 Chunks = AsyncIterator[object]
 
@@ -84,7 +84,7 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
     """
     headers = Headers(raw=getattr(response, "raw_headers", []))
     status_code = getattr(response, "status_code", 200)
-    is_sse = (media_type_of(headers) or (response.media_type or "").lower()) == SSE
+    is_sse = _is_streamed(media_type_of(headers) or (response.media_type or "").lower())
     if status_code >= 400:
         return response
     kind = type(response)
@@ -103,6 +103,11 @@ async def stream_of(response: Response, request: Request, *, endpoint: str) -> R
 def media_type_of(headers: Headers) -> str:
     """The media type of a response, without parameters, in lower case."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_streamed(media_type: str) -> bool:
+    """Whether responses of this media type are streams, also if they are sent whole."""
+    return media_type == SSE or media_type in LINES
 
 
 def _sends_like(response: Response, base: type[StreamingResponse]) -> bool:
@@ -239,7 +244,7 @@ class WholeResponse(Response):
             if message["type"] == "http.response.start":
                 headers = Headers(raw=list(message.get("headers", ())))
                 if message["status"] < 400:
-                    if media_type_of(headers) == SSE:
+                    if _is_streamed(media_type_of(headers)):
                         raise self._refusal()
                     held.append(message)
                     return

@@ -115,6 +115,7 @@ class StreamStart:
             ids=configuration.options.ids,
         )
         ids.message_id = None if stream.speaking.undecided else stream.message_id
+        self._exchange.headers = ids.headers()
         head = self._head(returned)
         return StreamResponse(
             runtime,

@@ -1,0 +1,111 @@
+"""The items of what an endpoint returned without naming a protocol: they decide what their stream speaks.
+
+| returned | protocol |
+|---|---|
+| a response with AI SDK's header `x-vercel-ai-ui-message-stream` | `ui-message`: its parts are read one by one |
+| lines of JSON, by their media type | `ndjson`, unchanged |
+| any other response of server-sent events | what `recognise` finds in its first block, unchanged |
+| an iterator whose first item is an event, or bytes | likewise |
+| any other iterator | `ui-message` |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Final
+
+from ...runtime import LiveStream
+from ...values import Usage, is_id
+from ...wire import protocol_named, recognise
+from ...wire.recognition import LINES, MOST_BYTES, SSE
+from ...wire.server_sent import is_event
+from .response_items import bytes_of, ui_message_parts
+from .returned_response import ReturnedStream, aclose_if_possible
+
+__all__ = ["items_of_iterator", "items_of_response"]
+
+_LINE_END: Final = re.compile(rb"[\r\n]")
+"""No block ends without one."""
+
+
+def items_of_response(
+    body: ReturnedStream, stream: LiveStream, *, message_id_chosen: bool
+) -> AsyncGenerator[object, None]:
+    """The items of a response. `message_id_chosen`: the endpoint names its message's id, so the response's own does not
+    count."""
+    if body.is_ui_message:
+        return _parts(body, stream, message_id_chosen=message_id_chosen)
+    return _recognised(body.chunks, body.media_type or SSE, body.type_name, stream)
+
+
+def items_of_iterator(items: AsyncIterator[object], name: str, stream: LiveStream) -> AsyncGenerator[object, None]:
+    """The items of an iterator, which the endpoint `name` returned."""
+    return _recognised(items, "", name, stream)
+
+
+async def _parts(body: ReturnedStream, stream: LiveStream, *, message_id_chosen: bool) -> AsyncGenerator[object, None]:
+    async with aclosing(ui_message_parts(body)) as parts:
+        async for part in parts:
+            if stream.speaking.undecided:
+                named = part.get("messageId") if part["type"] == "start" and not message_id_chosen else None
+                usable = isinstance(named, str) and is_id(named)
+                stream.speak(protocol_named("ui-message"), str(named) if usable else None)
+            yield part
+    if stream.speaking.undecided:
+        stream.speak(protocol_named("ui-message"))
+
+
+async def _recognised(
+    items: AsyncIterator[object], media_type: str, name: str, stream: LiveStream
+) -> AsyncGenerator[object, None]:
+    """`media_type` is that of a response; empty for an iterator, which may also yield what `ui-message` takes."""
+    if media_type in LINES:
+        stream.speak(protocol_named("ndjson"))  # also before its first line, since nothing of SSE may get into it
+    held: list[object] = []
+    beginning = b""
+    try:
+        async for item in items:
+            if stream.speaking.undecided:
+                if isinstance(item, Usage):
+                    yield item
+                    continue
+                if not media_type and not held and not _is_framed(item):
+                    stream.speak(protocol_named("ui-message"))
+                    yield item
+                    continue
+                held.append(item)
+                piece = bytes_of(item, name)
+                beginning += piece
+                if not _decides(stream, piece, beginning):
+                    continue
+                for one in held:
+                    yield one
+                held.clear()
+                continue
+            yield item
+        if held:  # no event, or half a block
+            stream.speak(protocol_named("opaque"))
+            for one in held:
+                yield one
+    finally:
+        await aclose_if_possible(items)
+
+
+def _is_framed(item: object) -> bool:
+    """Whether an item of an iterator is an event, or a piece of an event stream."""
+    if isinstance(item, Mapping) and "type" in item:
+        return False
+    return is_event(item) or isinstance(item, (bytes, bytearray, memoryview))
+
+
+def _decides(stream: LiveStream, piece: bytes, beginning: bytes) -> bool:
+    """Whether the beginning of a body, of which `piece` is new, decides what its stream speaks."""
+    if len(beginning) < MOST_BYTES:
+        protocol = recognise(SSE, False, beginning) if _LINE_END.search(piece) else None
+    else:
+        protocol = protocol_named("opaque")
+    if protocol is not None:
+        stream.speak(protocol, protocol.message_id_in(beginning))
+    return protocol is not None
