@@ -45,7 +45,7 @@ def visible(message: Mapping[str, Json] | None) -> list[dict[str, Json]]:
 
 @pytest.mark.parametrize("adapter", WAYS)
 async def test_what_is_shown_is_what_is_saved(adapter: str, node: str, tmp_path: Path) -> None:
-    runs: Adapter = importlib.import_module(f"tests.contrib.{adapter}_runs")  # type: ignore[assignment]
+    runs: Adapter = importlib.import_module(f"tests.contrib.{adapter}_runs")
     told: dict[str, tuple[Case, Told]] = {}
     for way in WAYS[adapter]:
         for case in Case:

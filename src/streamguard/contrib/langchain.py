@@ -99,8 +99,8 @@ def _blocks_of(content: Content) -> list[dict[str, object]]:
                 return []
             else:
                 block |= {"url": content.url} | ({"mime_type": content.media_type} if content.media_type else {})
-            if content.filename and block["type"] == "file":
-                block["filename"] = content.filename  # OpenAI refuses a file without a name
+            if block["type"] == "file":  # OpenAI refuses one without a name
+                block["filename"] = content.filename or f"file.{content.media_type.rpartition('/')[2]}"
             return [block]
         case _:
             return []
