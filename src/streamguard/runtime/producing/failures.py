@@ -31,6 +31,7 @@ _BROKEN: Final = frozenset(
         "ConnectionError",  # requests, Python's own
         "EndpointConnectionError",  # botocore
         "HTTPClientError",
+        "ModelConnectionError",  # pydantic-ai
         "SSLError",
         "TransportError",  # httpx
         "gaierror",
@@ -47,7 +48,9 @@ _PROVIDERS: Final = frozenset(
         "StreamError",  # httpx
         "DecodingError",
         "ProviderError",
-        "UnexpectedModelBehavior",  # pydantic-ai
+        "ModelAPIError",  # pydantic-ai
+        "UnexpectedModelBehavior",
+        "ModelBehaviorError",  # openai-agents
     }
 )
 """Class names of providers' failures that carry no status."""
@@ -60,7 +63,9 @@ _CLIENTS: Final = frozenset(
         "google",
         "groq",
         "httpcore",
+        "httpcore2",
         "httpx",
+        "httpx2",
         "httpx_sse",
         "huggingface_hub",
         "langchain_core",
@@ -155,9 +160,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
     """The fault of the provider that the exception tells of; None when it is not about the provider."""
     status = _status_of(error)
-    if status == 429 or _code_of(error) in _BUSY:
-        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
     names = {cls.__name__ for cls in type(error).__mro__}
+    if status == 429 or _code_of(error) in _BUSY or "ModelRateLimitError" in names:  # the last is pydantic-ai's
+        return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED, retry_after_seconds=_retry_after(error))
     if isinstance(error, TimeoutError) or any("Timeout" in name for name in names) or status in (408, 504):
         return Fault.about(stream, FaultCode.PROVIDER_TIMEOUT)
     if names & _BROKEN:
@@ -202,8 +207,9 @@ def _code_of(error: BaseException) -> str:
 
 def _retry_after(error: BaseException) -> int:
     """The provider's `Retry-After` in whole seconds, bounded to an hour; 5 when it named none."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    value = headers.get("retry-after") if headers is not None else None
+    response = getattr(error, "response", None)
+    headers = getattr(error if response is None else response, "headers", None)  # of the error itself: pydantic-ai
+    value = headers.get("retry-after") if isinstance(headers, Mapping) else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 7:
         return min(max(int(value), 1), 3600)
     return 5
