@@ -20,9 +20,11 @@ from litestar.params import FromHeader, FromPath, FromQuery, JSONBody, Multipart
 from litestar.response import Redirect, ServerSentEvent, Stream
 from msgspec import Struct
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import Response as StarletteResponse
 from starlette.responses import StreamingResponse
 
 from streamguard import Outcome, Run, StreamGuard
+from streamguard.contrib.litestar import StarletteRequest
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import Quota
 
@@ -318,6 +320,30 @@ async def test_a_body_that_litestar_has_read_is_there_for_the_guard_too() -> Non
         edited = {"id": "c1", "messages": [question], "trigger": "submit-message", "messageId": "q1"}
         await (await chat.post(edited)).rest()
         assert [saved.role for saved in await chat.messages("c1")] == ["user", "assistant"]
+
+
+@pytest.mark.long
+async def test_a_library_that_wants_starlettes_request_gets_one() -> None:
+    """And reads the body that the guard has read before it."""
+    from pydantic_ai import Agent
+    from pydantic_ai.ui.vercel_ai import VercelAIAdapter
+
+    streams = plugin()
+
+    @post("/api/agent")
+    @streams.stream(protocol="ui-message")
+    async def agent(request: Request[Any, Any, Any]) -> StarletteResponse:
+        return await VercelAIAdapter.dispatch_request(StarletteRequest(request), agent=Agent("test"))
+
+    body = {
+        "id": "c1",
+        "trigger": "submit-message",
+        "messages": [{"id": "q", "role": "user", "parts": [{"type": "text", "text": "hi"}]}],
+    }
+    async with visiting(streams, agent) as chat:
+        answer = await chat.post(body, path="/api/agent")
+        await answer.rest()
+        assert answer.text == "success (no tool calls)"
 
 
 async def test_an_upload_is_read_once() -> None:

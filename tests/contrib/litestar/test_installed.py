@@ -18,13 +18,15 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.middleware.session.server_side import ServerSideSessionConfig
 from litestar.params import FromPath, JSONBody
+from litestar.response import Stream
+from litestar.testing import TestClient
 from litestar.types import Middleware
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from streamguard import NotStartedError, StreamGuard
+from streamguard import NotStartedError, StreamGuard, StreamGuardMiddleware, StreamRule
 from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.testing import Ending as AnswerEnding
 from streamguard.testing import GuardedApp
@@ -132,6 +134,15 @@ async def test_paths_that_the_application_spells_out_stay_its_own() -> None:
         assert (await chat.request("GET", "/api/chat")).status == 405
         wrong = await chat.request("GET", "/api/chat/c1/stop")
         assert (wrong.status, [fault.reason for fault in wrong.faults]) == (405, ["method_not_allowed"])
+
+
+async def test_the_applications_own_path_comes_before_the_prefix() -> None:
+    streams = plugin()
+    app = cast("ASGIApp", application(streams, chat_of(streams), path="/v2"))
+    async with GuardedApp(app, streams.guard, prefix="/v2/api/chat", headers=USER) as chat:
+        await (await chat.post({"id": "a/b"})).rest()
+        assert (await (await chat.resume("a/b")).rest())[-1].data == "[DONE]"
+        assert (await chat.request("GET", "/v2/api/chat/health/live")).status == 200
 
 
 @pytest.mark.parametrize("strips", [False, True], ids=["a proxy keeps the root path", "it strips the root path"])
@@ -324,3 +335,44 @@ async def test_a_litestar_application_inside_the_guards_wrap() -> None:
         assert answer.ending is AnswerEnding.CLEAN
         large = await chat.post({"id": "c1", "padding": "x" * (5 << 20)})
         assert [fault.code for fault in large.faults] == ["payload_too_large"]
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["around the application", "among its middlewares"])
+async def test_the_middleware_guards_a_handler_that_stays_as_it_is(outside: bool) -> None:
+    gate = Gate()
+
+    @post("/v1/chat/completions")
+    async def completions() -> Stream:
+        async def produce() -> AsyncIterator[str]:
+            yield "data: one\n\n"
+            await gate.wait()
+            yield "data: two\n\n"
+
+        return Stream(produce(), media_type="text/event-stream")
+
+    streams = plugin()
+    rules = [StreamRule("/v1/chat/completions", session="header.x-session-id")]
+    inside = [DefineMiddleware(StreamGuardMiddleware, guard=streams.guard, rules=rules)]  # type: ignore[arg-type]
+    app = cast("ASGIApp", application(streams, completions, middleware=[] if outside else inside))
+    if outside:
+        app = StreamGuardMiddleware(app, guard=streams.guard, rules=rules)
+    async with GuardedApp(app, streams.guard, headers={**USER, "x-session-id": "a/b"}) as chat:
+        answer = await chat.post({}, path="/v1/chat/completions")
+        await answer.read(1)
+        answer.drop()
+        gate.open()
+        await streams.guard.idle()
+        resumed = await chat.resume("a/b")
+        assert [event.data for event in await resumed.rest()] == ["one", "two"]
+        last = (await chat.status("a/b")).last
+        assert last is not None
+        assert last.outcome == "completed"
+
+
+def test_litestars_test_client_runs_it() -> None:
+    streams = plugin()
+    app = application(streams, chat_of(streams))
+    with TestClient(app) as client:
+        answer = client.post("/api/chat", json=BODY, headers=USER)
+        assert answer.text.endswith("data: [DONE]\n\n")
+        assert client.get("/api/chat/c1/stream", headers=USER).text == answer.text

@@ -21,8 +21,11 @@ from ...errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .plugin import StreamGuardPlugin
+    from .request import StarletteRequest
 
-__all__ = ["StreamGuardPlugin"]
+__all__ = ["StarletteRequest", "StreamGuardPlugin"]
+
+_MODULES = {"StarletteRequest": "request", "StreamGuardPlugin": "plugin"}
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for an export
@@ -31,10 +34,10 @@ if not TYPE_CHECKING:  # a type checker would take any name for an export
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            plugin = import_module(f"{__name__}.plugin")
+            module = import_module(f"{__name__}.{_MODULES[name]}")
         except ModuleNotFoundError as exc:
             if exc.name != "litestar":
                 raise
             raise ConfigurationError(f"{__name__}.{name} needs Litestar: `{install_command('litestar')}`") from exc
-        found: object = getattr(plugin, name)
+        found: object = getattr(module, name)
         return found

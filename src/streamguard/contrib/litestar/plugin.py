@@ -12,6 +12,7 @@ from litestar.config.app import AppConfig
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Guard
+from litestar.utils import normalize_path
 from starlette.types import ASGIApp
 
 from ...guard import StreamGuard
@@ -19,7 +20,7 @@ from ...web.application.guarded_endpoint import find_endpoints_in, guards_of
 from ...web.endpoint.decorator import Endpoint, EndpointDecorator
 from ...web.endpoint.endpoint import GuardedEndpoint
 from ...web.middleware.outermost_layer import OutermostLayer
-from ...web.misuse import Misuse, MisuseReport
+from ...web.misuse import Misuse
 from .checks import check_decorators, check_handler, misplaced_routes
 from .documentation import document
 from .finding import guarded_in
@@ -87,6 +88,8 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
         self.prefix: str = prefix
         self._guards = guards
         self._opt = dict(opt or {})
+        self._whole_prefix = prefix
+        """With the application's own path before it."""
         self._uncompressed = UNCOMPRESSED
         find_endpoints_in(Litestar, guarded_in)
 
@@ -107,9 +110,15 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
             self._uncompressed = compression.exclude_opt_key or UNCOMPRESSED
         edge = self.guard.edge
         edge.installations.installed_elsewhere()
-        app_config.route_handlers.extend(
-            route_handlers(self.prefix, edge.answer, guards=self._guards, opt={**self._opt, self._uncompressed: True})
+        self._whole_prefix = normalize_path(app_config.path or "/").rstrip("/") + self.prefix
+        handlers = route_handlers(
+            self.prefix,
+            edge.answer,
+            whole_prefix=self._whole_prefix,
+            guards=self._guards,
+            opt={**self._opt, self._uncompressed: True},
         )
+        app_config.route_handlers.extend(handlers)
         app_config.lifespan.append(self._lifespan)
         return app_config
 
@@ -127,13 +136,10 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncGenerator[None]:
-        for report in self._problems(app):
+        for report in misplaced_routes(app, self._whole_prefix):
             raise report.error()
         if not isinstance(app.asgi_handler, OutermostLayer):
             layer: ASGIApp = OutermostLayer(app.asgi_handler, app)  # type: ignore[arg-type]
             app.asgi_handler = layer  # type: ignore[assignment]
         async with self.guard:
             yield
-
-    def _problems(self, app: Litestar) -> Sequence[MisuseReport]:
-        return list(misplaced_routes(app, self.prefix))

@@ -20,7 +20,7 @@ LitestarRequest: TypeAlias = litestar.Request[object, object, State]
 
 
 class StarletteRequest(Request):
-    """One Litestar request, as Starlette shows it.
+    """One Litestar request, as Starlette shows it: also for libraries that take one of Starlette's.
 
     The body is read through the Litestar request, which keeps it: whoever read it first, the others have it too.
     `session`, `user` and `auth` are those that Litestar's middlewares put into the scope.

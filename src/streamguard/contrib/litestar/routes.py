@@ -29,13 +29,16 @@ _METHODS: Final = [HttpMethod.GET, HttpMethod.HEAD, HttpMethod.POST, HttpMethod.
 
 
 def route_handlers(
-    prefix: str, answer: Answer, *, guards: Sequence[Guard], opt: Mapping[str, object]
+    prefix: str, answer: Answer, *, whole_prefix: str, guards: Sequence[Guard], opt: Mapping[str, object]
 ) -> list[HTTPRouteHandler]:
-    """The handlers of the guard's routes under `prefix`. `guards` protect all but those of its health, which is open
-    to whoever watches the process, also where an authentication middleware of Litestar's is installed."""
+    """The handlers of the guard's routes under `prefix`; `whole_prefix` has the application's own path before it.
+
+    `guards` protect all but those of its health, which is open to whoever watches the process, also where an
+    authentication middleware of Litestar's is installed.
+    """
 
     async def streamguard(request: litestar.Request) -> Response[str]:  # type: ignore[type-arg]
-        target = target_of(unrouted(cast("Scope", request.scope)), prefix)
+        target = target_of(unrouted(cast("Scope", request.scope)), whole_prefix)
         if target is None:
             raise NotFoundException
         return cast("Response[str]", GuardedResponse(await answer(target, StarletteRequest(request))))
