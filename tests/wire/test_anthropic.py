@@ -115,11 +115,16 @@ def test_usage_is_cumulative_and_counts_the_cache_as_input() -> None:
         "total_tokens": 36,
     }
     for output in (7, 9):
-        said += event("message_delta", delta={}, usage={"output_tokens": output, "input_tokens": None})
+        said += event(
+            "message_delta",
+            delta={},
+            usage={"output_tokens": output, "input_tokens": None, "output_tokens_details": {"thinking_tokens": 4}},
+        )
     assert dict(cut(PROTOCOL, said).encoder.usage) == {
         "input_tokens": 35,
         "cached_input_tokens": 20,
         "output_tokens": 9,
+        "reasoning_tokens": 4,
         "total_tokens": 44,
     }
 
@@ -145,3 +150,11 @@ def test_a_ping_is_passed_on_and_means_nothing() -> None:
     ping = event("ping")
     got = logged(PROTOCOL, [ping])
     assert (list(got.data), folded(PROTOCOL, got.data).parts) == ([ping], ())
+
+
+def test_a_message_that_ends_without_its_end_has_failed() -> None:
+    """Its upstream broke off, and the SDK would take half an answer for a whole one."""
+    begun = event("message_start", message={})
+    assert logged(PROTOCOL, [begun]).encoder.failure == "provider_aborted"
+    assert logged(PROTOCOL, [begun, STOP]).encoder.failure is None
+    assert logged(PROTOCOL, [event("ping")]).encoder.failure is None

@@ -219,8 +219,33 @@ def test_an_error_in_the_stream_is_a_failure_in_the_upstreams_words(block: bytes
     ],
 )
 def test_the_mention_of_an_error_is_no_failure(block: bytes) -> None:
-    got = logged(PROTOCOL, [block])
+    got = logged(PROTOCOL, [block, DONE])
     assert (got.encoder.failure, list(got.data)) == (None, [block])
+
+
+@pytest.mark.parametrize("end", [chunk(finish="length"), DONE, chunk(finish="stop") + DONE])
+def test_a_completion_ends_with_a_finish_reason_or_done(end: bytes) -> None:
+    assert logged(PROTOCOL, [chunk({"content": "x"}), end]).encoder.failure is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chunk({"content": "x"}),
+        chunk({"content": 'its "finish_reason": "stop"'}),
+        b'event: response.created\ndata: {"type":"response.created","response":{}}\n\n',
+    ],
+)
+def test_a_stream_that_ends_without_its_end_has_failed(body: bytes) -> None:
+    """Its upstream broke off, and the SDK would take half an answer for a whole one."""
+    got = logged(PROTOCOL, [body])
+    assert (got.encoder.failure, list(got.data), list(got.held)) == ("provider_aborted", [body], [])
+    (end,) = PROTOCOL.closing(Outcome.FAILED, None, got.held)
+    assert end.startswith(b"event: error\n")
+
+
+def test_a_stream_of_anything_else_has_no_end_to_lack() -> None:
+    assert logged(PROTOCOL, [b'data: {"hello":"world"}\n\n']).encoder.failure is None
 
 
 # -- Responses ---------------------------------------------------------------------------------------------------------

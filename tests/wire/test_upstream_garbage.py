@@ -123,7 +123,8 @@ def test_an_event_of_an_unknown_type_passes_and_means_nothing(name: str, event: 
     got = logged(protocol, [event.encode()])
     assert (list(got.data), list(got.held)) == ([event.encode()], [])
     assert folded(protocol, got.data).parts == ()
-    assert (dict(got.encoder.usage), got.encoder.failure) == ({}, None)
+    encoder = cut(protocol, event.encode()).encoder
+    assert (dict(encoder.usage), encoder.failure) == ({}, None)
 
 
 @pytest.mark.parametrize("name", ["openai-chat-text", "anthropic-text", "openai-responses-text", "ui-message-text"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
+from ...faults import FaultCode
 from ..folding import UIMessage
 from ..sse import Block
 from ..upstream import BlockReader
@@ -34,9 +35,12 @@ class AnthropicReader(BlockReader):
     def __init__(self) -> None:
         super().__init__()
         self._usage = AnthropicUsage()
+        self._begun = False
+        self._ended = False
 
     def closes(self, block: Block) -> bool:
         if is_done(block):  # of compatible servers
+            self._ended = True
             return True
         if _MATTERS.search(block.raw) is None:
             return False
@@ -45,13 +49,20 @@ class AnthropicReader(BlockReader):
             return False
         kind, value = event.type, event.value
         if kind == "message_start":
+            self._begun = True
             self.usage = self._usage.note(mapping_of(mapping_of(value, "message"), "usage"))
         elif kind == "message_delta":
             self.usage = self._usage.note(mapping_of(value, "usage"))
         elif kind == "error" or event.name == "error":
             self.failure = failure_of(mapping_of(value, "error"))
             return True
-        return kind == "message_stop"
+        ends = kind == "message_stop"
+        self._ended = self._ended or ends
+        return ends
+
+    def over(self) -> None:
+        if self._begun and not self._ended and self.failure is None:
+            self.failure = FaultCode.PROVIDER_ABORTED
 
 
 class AnthropicProtocol(ReadableProtocol):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..partial_json import Json
-from ..upstream.json_events import MOST, amount_of
+from ..upstream.json_events import MOST, amount_of, mapping_of
 
 __all__ = ["AnthropicUsage"]
 
@@ -31,6 +31,8 @@ class AnthropicUsage:
         for name in _NAMES:
             if (amount := amount_of(usage, name)) is not None:
                 latest[name] = amount
+        if (thought := amount_of(mapping_of(usage, "output_tokens_details"), "thinking_tokens")) is not None:
+            latest["thinking_tokens"] = thought
         if not latest:
             return {}
         found: dict[str, int] = {}
@@ -40,6 +42,8 @@ class AnthropicUsage:
             found["output_tokens"] = latest["output_tokens"]
         if latest.get("cache_read_input_tokens"):
             found["cached_input_tokens"] = latest["cache_read_input_tokens"]
-        if len(found) > 1:
-            found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
+        if "thinking_tokens" in latest:
+            found["reasoning_tokens"] = latest["thinking_tokens"]
+        if "input_tokens" in found and "output_tokens" in found:
+            found["total_tokens"] = found["input_tokens"] + found["output_tokens"]
         return {unit: min(amount, MOST) for unit, amount in found.items()}

@@ -10,31 +10,51 @@ from ..partial_json import Part
 from ..sse import Block
 from ..upstream import BlockReader
 from ..upstream.block_reader import is_done
-from ..upstream.json_events import JsonEvent, failure_of, json_event, mapping_of
+from ..upstream.json_events import JsonEvent, failure_of, items_of, json_event, mapping_of
 from .usage import usage_of
 
 __all__ = ["OpenAIReader"]
 
 _MATTERS: Final = re.compile(
-    rb'"usage"\s*:\s*\{|"error"\s*:(?!\s*null)|(?:\A|[\r\n])event: ?error'
+    rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:(?!\s*null)|(?:\A|[\r\n])event: ?error'
     rb'|"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"'
 )
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
 class OpenAIReader(BlockReader):
-    """Reads chat completions and Responses. Closing parts are `[DONE]`, the end of a response, and errors."""
+    """Reads chat completions and Responses. Closing parts are `[DONE]`, the end of a response, and errors.
+
+    A stream has its end with `[DONE]`, a finish reason or the end of the response.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+        self._ended = False
+
+    def over(self) -> None:
+        if self._begun and not self._ended and self.failure is None:
+            self.failure = FaultCode.PROVIDER_ABORTED
 
     def closes(self, block: Block) -> bool:
         if is_done(block):
+            self._ended = True
             return True
+        self._begun = self._begun or b'"choices"' in block.raw or b'"response.' in block.raw
         if _MATTERS.search(block.raw) is None:
             return False
         event = json_event(block)
         if event is None:
             return False
         self._note_usage(event.value)
-        return self._fails(event) or event.type in _ENDS
+        if any(choice.get("finish_reason") is not None for choice in items_of(event.value, "choices")):
+            self._ended = True
+        if self._fails(event):
+            return True
+        ends = event.type in _ENDS
+        self._ended = self._ended or ends
+        return ends
 
     def _note_usage(self, value: Part) -> None:
         for holder in (value, mapping_of(value, "x_groq"), mapping_of(value, "response")):

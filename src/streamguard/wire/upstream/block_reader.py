@@ -28,6 +28,10 @@ class BlockReader:
         """Take in one block. Returns whether it is a closing part, so that it and all after it are held."""
         return is_done(block)
 
+    def over(self) -> None:
+        """No more blocks follow. A stream that lacks the end which its protocol demands has failed: its upstream broke
+        off without anybody noticing, and clients would take half an answer for a whole one."""
+
 
 def is_done(block: Block) -> bool:
     """Whether the block's data is `[DONE]`."""

@@ -74,6 +74,7 @@ class UpstreamEncoder(Encoder):
     def finish(self) -> Sequence[bytes]:
         blocks, rest = self._splitter.close()
         out = self._take(blocks)
+        self._reader.over()
         if rest:
             # Clients drop an unfinished block. It is still passed on, but as a closing part: if the stream does not
             # count as completed after all, an error block after it would become part of it.
