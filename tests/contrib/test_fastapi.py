@@ -82,7 +82,22 @@ def behind_the_router_s_own(guard: StreamGuard, gate: Gate) -> FastAPI:
     return app
 
 
-PLACES: Final = [in_an_application, in_a_router, in_a_router_of_a_router, behind_the_router_s_own]
+def in_a_router_that_is_included_twice(guard: StreamGuard, gate: Gate) -> FastAPI:
+    app, router = FastAPI(), APIRouter()
+    app.post("/api/chat")(chat_of(guard))
+    install(guard, router, "/chat", dependencies=[Depends(gate)])
+    app.include_router(router, prefix="/other")
+    app.include_router(router, prefix="/api")
+    return app
+
+
+PLACES: Final = [
+    in_a_router_that_is_included_twice,
+    in_an_application,
+    in_a_router,
+    in_a_router_of_a_router,
+    behind_the_router_s_own,
+]
 everywhere: Final = pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 
 

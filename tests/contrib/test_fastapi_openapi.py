@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -94,12 +95,48 @@ def _references(node: object) -> set[str]:
     return set().union(*map(_references, node)) if isinstance(node, list) else set()
 
 
-def test_tags_and_routes_that_are_not_shown() -> None:
-    app, hidden = FastAPI(), FastAPI()
-    install(make_guard(), app, "/api/chat", tags=["chat"])
-    assert app.openapi()["paths"]["/api/chat/{session}"]["get"]["tags"] == ["chat"]
-    install(make_guard(), hidden, "/api/chat", include_in_schema=False)
-    assert hidden.openapi()["paths"] == {}
+def test_tags() -> None:
+    app, tagged = FastAPI(), FastAPI()
+    install(make_guard(), app, "/api/chat")
+    assert app.openapi()["paths"]["/api/chat/{session}"]["get"]["tags"] == ["streamguard"]
+    install(make_guard(), tagged, "/api/chat", tags=["chat"])
+    assert tagged.openapi()["paths"]["/api/chat/{session}"]["get"]["tags"] == ["chat"]
+
+
+def test_ids_of_operations_from_tags_and_names_are_unique() -> None:
+    """The recipe of FastAPI's page on generating clients."""
+    guard = make_guard()
+    app = FastAPI(generate_unique_id_function=lambda route: f"{route.tags[0]}-{route.name}")
+    app.post("/chat", tags=["chat"])(chat_of(guard))
+    install(guard, app, "/api/chat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paths = app.openapi()["paths"]
+    ids = {one["operationId"] for operations in paths.values() for one in operations.values()}
+    assert {"streamguard-streamguard_session", "streamguard-streamguard_erase_session", "chat-chat"} <= ids
+
+
+@pytest.mark.parametrize("place", ["the application", "a router"])
+def test_routes_that_are_not_shown_leave_nothing_dangling(place: str) -> None:
+    guard, app, router = make_guard(), FastAPI(), APIRouter()
+    target: FastAPI | APIRouter = app if place == "the application" else router
+    install(guard, target, "/api/chat", include_in_schema=False)
+    target.post("/chat")(chat_of(guard))
+    app.include_router(router)
+    document = app.openapi()
+    assert set(document["paths"]) == {"/chat"}
+    check_chat(document["paths"]["/chat"]["post"], "AI SDK")
+    assert _references(document) <= {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+
+
+def test_plain_installation_can_be_described_too() -> None:
+    guard, app = make_guard(), FastAPI()
+    app.post("/chat")(chat_of(guard))
+    guard.install(app, "/api/chat")
+    describe(app)
+    document = app.openapi()
+    check_chat(document["paths"]["/chat"]["post"], "AI SDK")
+    assert "StreamguardError" in document["components"]["schemas"]
 
 
 def check_chat(operation: dict[str, Any], form: str, media_type: str = "text/event-stream") -> None:

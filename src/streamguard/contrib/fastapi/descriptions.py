@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 
 from ...faults import REGISTRY, FaultCode
 from ...wire import WireProtocol
@@ -14,7 +14,7 @@ from ...wire import WireProtocol
 __all__ = [
     "ENDPOINT_FAULTS",
     "ERROR_BODY",
-    "EventStream",
+    "Described",
     "Responses",
     "endpoint_responses",
     "failures",
@@ -25,7 +25,7 @@ Responses = dict[int | str, dict[str, Any]]
 """FastAPI's `responses=`."""
 
 ERROR_BODY: Final = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/StreamguardError"}}}}
-"""The component that FastAPI makes of `StreamguardError`, which one of the guard's own routes names as a model."""
+"""The component that FastAPI makes of `StreamguardError`. A route's `model` would get the media type of its stream."""
 
 _FORMS: Final = {
     "ui-message": "AI SDK's UI message stream (`useChat`): the data of each event is one part as JSON, then `[DONE]`.",
@@ -58,16 +58,15 @@ ENDPOINT_FAULTS: Final = (
 """What a guarded endpoint may answer before its first byte."""
 
 
-class EventStream(StreamingResponse):
-    """Names the media type of a guarded endpoint's answer to OpenAPI. Nothing is ever answered with it."""
-
-    media_type = "text/event-stream"
+class Described(Response):
+    """The response class of a route whose `responses` say what it answers: FastAPI adds no media type of its own.
+    Nothing is ever answered with it."""
 
 
 def stream_response(protocol: WireProtocol | None) -> dict[str, Any]:
     """The response object of an answer that is streamed; `protocol` None: it shows only with the answer."""
     form = _OTHER if protocol is None else _FORMS.get(protocol.name, _OTHER)
-    media_type = EventStream.media_type if protocol is None else protocol.media_type.partition(";")[0].strip()
+    media_type = "text/event-stream" if protocol is None else protocol.media_type.partition(";")[0].strip()
     headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in _IDS.items()}
     if protocol is not None:
         headers |= {name: {"schema": {"type": "string", "const": value}} for name, value in protocol.headers.items()}

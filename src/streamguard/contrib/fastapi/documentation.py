@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Path, Query
 from pydantic import BaseModel, WithJsonSchema
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from ...faults import FaultCode
 from ...web.routes.paths import RouteName
@@ -22,7 +22,7 @@ from .answers import (
     StreamguardStopped,
     StreamguardStreaming,
 )
-from .descriptions import ERROR_BODY, EventStream, Responses, failures, stream_response
+from .descriptions import ERROR_BODY, Described, Responses, failures, stream_response
 
 __all__ = ["Documentation", "documentation_of", "endpoint_of"]
 
@@ -80,6 +80,8 @@ _GONE: Final = "Nothing to do: no such answer is running."
 class Documentation:
     """One operation: what FastAPI's `add_api_route` takes."""
 
+    name: str
+    """Unique: hosts make ids of operations from it."""
     summary: str
     responses: Responses
     response_class: type[Response] = JSONResponse
@@ -93,35 +95,36 @@ def documentation_of(route: RouteName, method: str) -> Documentation:
         case RouteName.RESUME:
             there: Responses = {200: stream_response(None), 204: {"description": "There is nothing to resume."}}
             faults = _failures(FaultCode.CURSOR_INVALID, FaultCode.RESUME_FAILED, FaultCode.LIMIT_VIEWERS)
-            return Documentation("Resume the running or last answer", {**there, **faults}, EventStream)
+            return Documentation("resume", "Resume the running or last answer", {**there, **faults}, Described)
         case RouteName.STOP:
             stopped: Responses = {202: {"model": StreamguardStopped}, 204: {"description": _GONE}}
             faults = _failures(FaultCode.REQUEST_INVALID, FaultCode.FORBIDDEN_ORIGIN, FaultCode.PAYLOAD_TOO_LARGE)
-            return Documentation("Stop an answer", {**stopped, **faults}, status_code=202, openapi_extra=_STOP_BODY)
+            return Documentation(
+                "stop", "Stop an answer", {**stopped, **faults}, status_code=202, openapi_extra=_STOP_BODY
+            )
         case RouteName.SESSION if method == "DELETE":
             erased: Responses = {204: {"description": "Nothing of the session is left."}}
             faults = _failures(FaultCode.FORBIDDEN_ORIGIN)
-            return Documentation("Erase a session", {**erased, **faults}, Response, 204)
+            return Documentation("erase_session", "Erase a session", {**erased, **faults}, Described, 204)
         case RouteName.SESSION:
-            return Documentation("A session's answers", {200: {"model": StreamguardSession}, **_failures(model=True)})
+            return Documentation(
+                "session", "A session's answers", {200: {"model": StreamguardSession}, **_failures(model=True)}
+            )
         case RouteName.MESSAGES:
             faults = _failures(FaultCode.REQUEST_INVALID, FaultCode.NOT_FOUND)
-            return Documentation("A session's saved messages", {200: {"model": StreamguardMessages}, **faults})
+            return Documentation(
+                "messages", "A session's saved messages", {200: {"model": StreamguardMessages}, **faults}
+            )
         case RouteName.RAW:
+            text: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
             faults = _failures(FaultCode.NOT_FOUND, FaultCode.LIMIT_VIEWERS)
-            return Documentation("Download an answer's text", faults, PlainTextResponse)
+            return Documentation("raw", "Download an answer's text", {**text, **faults}, Described)
         case RouteName.LIVE:
-            return Documentation("Whether the process runs", {200: {"model": StreamguardLiveness}})
+            return Documentation("live", "Whether the process runs", {200: {"model": StreamguardLiveness}})
         case RouteName.READY:
-            return Documentation(
-                "Whether new answers are admitted",
-                {200: {"model": StreamguardReadiness}, 503: {"model": StreamguardReadiness}},
-            )
+            return Documentation("ready", "Whether new answers are admitted", _either(StreamguardReadiness))
         case RouteName.STREAMING:
-            return Documentation(
-                "Whether answers are resumable",
-                {200: {"model": StreamguardStreaming}, 503: {"model": StreamguardStreaming}},
-            )
+            return Documentation("streaming", "Whether answers are resumable", _either(StreamguardStreaming))
 
 
 def endpoint_of(
@@ -181,6 +184,5 @@ def _either(model: type[BaseModel]) -> Responses:
 
 
 def _failures(*codes: FaultCode, model: bool = False) -> Responses:
-    """With `model`, FastAPI makes the component to which all others refer; it would give the model the media type of
-    the route's stream."""
+    """With `model`, FastAPI makes the component to which all others refer."""
     return failures((*_ANY, *codes), {"model": StreamguardError} if model else ERROR_BODY)

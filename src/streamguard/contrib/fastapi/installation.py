@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, params
@@ -21,7 +22,8 @@ from ...web.misuse import Misuse
 from ...web.routes.health import HEALTH_ROUTES
 from ...web.routes.paths import RouteName
 from ...web.routes.route import ROUTE_MARK, Answer, RouteMark
-from .descriptions import EventStream, Responses, endpoint_responses
+from .answers import StreamguardError
+from .descriptions import Described, Responses, endpoint_responses
 from .documentation import documentation_of, endpoint_of
 from .guard_api_route import GuardAPIRoute, target_in
 
@@ -34,7 +36,7 @@ def install(
     prefix: str,
     *,
     dependencies: Sequence[params.Depends] = (),
-    tags: Sequence[str | Enum] = (),
+    tags: Sequence[str | Enum] = ("streamguard",),
     include_in_schema: bool = True,
 ) -> None:
     """Add the guard's routes under `prefix`, as routes of FastAPI's: it runs dependencies for them, and documents them.
@@ -55,7 +57,7 @@ def install(
         prefix: the routes' path, such as `/api/chat`. For a router that has a prefix of its own, it may be empty.
         dependencies: run before each route but health, which a load balancer asks without being signed in. They may
             take the path parameters `session` and `stream`.
-        tags: under which OpenAPI shows the routes.
+        tags: under which OpenAPI shows the routes. Many hosts make the ids of operations from a route's first tag.
         include_in_schema: whether OpenAPI shows the routes at all.
 
     Raises:
@@ -78,7 +80,7 @@ def install(
                     prefix + route.path,
                     endpoint,
                     methods=[method],
-                    name=f"streamguard_{route.name.lower()}",
+                    name=f"streamguard_{said.name}",
                     dependencies=() if route in HEALTH_ROUTES else list(dependencies),
                     include_in_schema=include_in_schema and method != "HEAD",
                     tags=list(tags) or None,
@@ -151,9 +153,24 @@ def _describe(route: object) -> None:
     responses: Responses | None = getattr(route, "responses", None)
     if guarded is None or responses is None:
         return
+    said = {str(status) for status in responses}
     described = endpoint_responses(guarded.protocol if isinstance(guarded, GuardedEndpoint) else None)
-    for status, response in described.items():
-        if str(status) not in {str(own) for own in responses}:
-            responses[status] = response
+    # They refer to a component, which FastAPI makes of the models of a route's responses.
+    fields = {**getattr(route, "response_fields", {}), "streamguard": _error_field()}
+    route.response_fields = fields  # type: ignore[attr-defined] # a route of FastAPI's has it
     if not isinstance(getattr(route, "response_class", None), type):  # the default, in FastAPI's wrapper
-        route.response_class = EventStream  # type: ignore[attr-defined] # a route of FastAPI's has it
+        route.response_class = Described  # type: ignore[attr-defined] # likewise
+        # Where newer FastAPI includes the route it makes the fields anew, from models. One of them is enough.
+        described[500] = {**described[500], "model": StreamguardError}
+    responses.update({status: response for status, response in described.items() if str(status) not in said})
+
+
+@cache
+def _error_field() -> object:
+    """What a route of FastAPI's makes of the model of an error, by itself."""
+
+    def nothing() -> None:
+        """Never called."""
+
+    (field,) = APIRoute("/", nothing, responses={500: {"model": StreamguardError}}).response_fields.values()
+    return field
