@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from pydantic_ai.ui.vercel_ai import VercelAIAdapter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -19,7 +20,7 @@ from streamguard.quota import Quota
 from streamguard.testing import Answer, GuardedApp
 
 from ..serving import USER, user_of
-from .returned_kinds import GATES, KINDS, QUESTION, SECRET, Kind, block
+from .returned_kinds import GATES, KINDS, QUESTION, SECRET, Kind, Script, agent_of, block
 
 pytestmark = pytest.mark.anyio
 
@@ -265,3 +266,48 @@ async def test_a_client_may_wait_for_headers_of_a_stream_that_is_late(redis_url:
         await answer.rest()
     assert answer.parts[0] == {"type": "start", "messageId": "theirs"}
     assert answer.cursor is not None
+
+
+# -- failures that an endpoint yields ---------------------------------------------------------------------------------
+
+
+async def yields_error(request: Request) -> AsyncIterator[object]:
+    yield "half"
+    yield {"type": "error", "errorText": "Our own words."}
+
+
+async def yields_error_first(request: Request) -> AsyncIterator[object]:
+    yield {"type": "error", "errorText": "Our own words."}
+
+
+async def yields_pydantic_ais_parts(request: Request) -> AsyncIterator[object]:
+    adapter = await VercelAIAdapter.from_request(request, agent=agent_of(Script.of(request)))
+    async for part in adapter.run_stream():
+        yield part
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said", "told"),
+    [
+        (yields_error, "half", "Our own words."),
+        (yields_error_first, "", "Our own words."),
+        (yields_pydantic_ais_parts, "It is ", None),
+    ],
+)
+async def test_an_error_part_that_an_endpoint_yields_fails_its_stream(
+    endpoint: Callable[..., object], said: str, told: str | None
+) -> None:
+    """Its text is for the client; not so that of a library, which made it of an exception's."""
+    async with workers("memory://", Kind(endpoint, "ui-message", "", ""), 1) as (app,):
+        answer = await ask(app, fail="1")
+        await answer.rest()
+        await app.idle()
+        saved = await app.messages("s")
+        status = await app.status("s")
+    assert status.last is not None
+    assert status.last.outcome == "failed"
+    assert answer.text == said
+    assert [part["type"] for part in answer.parts[-2:]] == ["data-streamguard-error", "error"]
+    assert told is None or answer.parts[-1]["errorText"] == told
+    assert SECRET not in str(answer.events)
+    assert [(message.status, text_of(message.parts)) for message in saved] == ([("partial", said)] if said else [])

@@ -7,12 +7,17 @@ import json
 from ...decoding import read_json
 from .parts import encode_part
 
-__all__ = ["error_part", "notice_part", "persisted_part"]
+__all__ = ["error_part", "is_error_part", "notice_part", "persisted_part"]
 
 
 def error_part(text: str) -> bytes:
     """The part that ends a failed stream. It has exactly these two fields: some versions refuse more."""
     return encode_part({"type": "error", "errorText": text})
+
+
+def is_error_part(payload: bytes) -> bool:
+    """Whether a payload is such a part."""
+    return b'"errorText"' in payload and read_json(payload).get("type") == "error"
 
 
 def notice_part(fault_json: bytes) -> bytes:

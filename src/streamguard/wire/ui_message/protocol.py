@@ -22,8 +22,8 @@ from json.encoder import encode_basestring
 from typing import ClassVar, Final
 
 from ...decoding import read_json
-from ...errors import InvalidPartError
-from ...faults import Fault, Severity
+from ...errors import InvalidPartError, ReportedFailureError
+from ...faults import Fault, FaultCode, Severity
 from ...values import Event, EventKind, Outcome
 from ..base import DataLineProtocol, Encoder, LeftOut, OnLeftOut, nobody_told
 from ..end_text import reason_of
@@ -33,7 +33,7 @@ from ..sse import LF, encode_text, on_one_line
 from ..text_pieces import REPLACEMENT, Halves, fitting
 from ..values import Reason, Replaced
 from .client_versions import UNSPECIFIED, ClientVersion, client_version
-from .fault_parts import error_part, notice_part, persisted_part
+from .fault_parts import error_part, is_error_part, notice_part, persisted_part
 from .last_step import LastStep
 from .open_calls import OpenCalls
 from .open_parts import UIOpenParts
@@ -83,9 +83,14 @@ class UIMessageEncoder(Encoder):
         self._text_prefix = b""
         self._in_step = False
         self._closing = False
+        self._failure: FaultCode | None = None
         self._calls = OpenCalls()
         self._step = LastStep()
         self._raw_sse: RawSseCheck | None = RawSseCheck(PROTOCOL)  # for the first texts only
+
+    @property
+    def failure(self) -> FaultCode | None:
+        return self._failure
 
     def begin(self) -> Sequence[bytes]:
         return (encode_part({"type": "start", "messageId": self._message_id}),)
@@ -126,6 +131,8 @@ class UIMessageEncoder(Encoder):
         else:
             kind, payloads = self._parts.whole(part)
         if kind in _CLOSING_TYPES:
+            if kind == "error":
+                self._failed(item, part)
             out = [] if self._closing else self._close_all()
             self._closing = True
             self._hold(payloads, kind)
@@ -139,6 +146,16 @@ class UIMessageEncoder(Encoder):
         else:
             payloads = self._structural(kind, part.fields, payloads)
         return self._emit(payloads, kind)
+
+    def _failed(self, item: object, part: CheckedPart) -> None:
+        """The endpoint tells of a failure. Its text is for the client, unless a library made it of an exception's.
+
+        Raises:
+            ReportedFailureError: a library did.
+        """
+        if type(item).__module__.startswith("pydantic_ai."):
+            raise ReportedFailureError(str(part.fields["errorText"]))
+        self._failure = FaultCode.PROVIDER_ERROR
 
     def finish(self) -> Sequence[bytes]:
         out = [*self._kept_text(), *self._close_all()]
@@ -340,7 +357,7 @@ class UIMessageProtocol(DataLineProtocol):
         return usage_of(held)
 
     def closing(self, outcome: Outcome, fault: Fault | None, held: Sequence[bytes]) -> Sequence[bytes]:
-        if outcome is Outcome.COMPLETED:
+        if outcome is Outcome.COMPLETED or (outcome is Outcome.FAILED and any(map(is_error_part, held))):
             return held
         if outcome is Outcome.STOPPED:
             return (b'{"type":"abort"}',)  # no `reason`: not every version takes one, and none uses it
