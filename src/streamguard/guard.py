@@ -265,7 +265,8 @@ class StreamGuard(AnswerStarter):
                 None, or an id that is missing, gives each request a session of its own.
             protocol: `ui-message` or `plain`, for text and parts; for a stream that is passed on byte for byte,
                 `openai`, `anthropic`, `ui-message-raw`, `ndjson` or `opaque` (any server-sent events). By default what
-                is yielded is `ui-message`, and a returned response is passed on as `opaque`.
+                is yielded is `ui-message`, and a returned response or iterator decides by itself (`auto`): by its
+                headers, its first block or its first item.
             on_conflict: when the session is already receiving an answer, `reject` (409), `replace` it, or `join` it
                 if the request is the same one.
             on_store_failure: `continue` unlogged when the store cannot be reached, or `fail`.

@@ -215,7 +215,7 @@ class EndpointCall:
         if stream.speaking.undecided:
             items: AsyncIterator[object] = items_of_response(body, stream, message_id_chosen=self._message_id_chosen)
         else:
-            items = items_of(body, self._protocol.name)
+            items = items_of(body, self._protocol)
         try:
             async for item in items:
                 yield item

@@ -12,10 +12,11 @@ from typing import Final, TypeVar
 
 from ...decoding import read_json
 from ...errors import InvalidPartError, ReportedFailureError
-from ...wire import EventParser, SseEvent
+from ...wire import EventParser, SseEvent, WireProtocol
 from ...wire.recognition import SSE
 from ...wire.server_sent import event_block, is_event
 from ...wire.sse import BOM, encode_text
+from ...wire.upstream import UpstreamProtocol
 from .returned_response import ReturnedStream
 
 __all__ = ["bytes_of", "items_of", "ui_message_parts"]
@@ -26,18 +27,17 @@ _DONE: Final = "[DONE]"
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b": ", b":\n", b":\r")
 
 
-def items_of(stream: ReturnedStream, protocol: str) -> AsyncIterator[object]:
-    """The items of the stream in `protocol`: for `ui-message` and `plain` the parts or the text of its events, for the
-    others, which pass blocks on, its chunks. For a body without events, also if its media type says otherwise, its
-    text.
+def items_of(stream: ReturnedStream, protocol: WireProtocol) -> AsyncIterator[object]:
+    """The items of the stream in `protocol`: its chunks for one that passes an upstream's blocks on, and the parts or
+    the text of its events for the others. For a body without events, also if its media type says otherwise, its text.
 
     Raises:
         InvalidPartError: while iterating: the events are not of the protocol.
     """
-    if protocol not in ("ui-message", "plain"):
+    if isinstance(protocol, UpstreamProtocol):
         return stream.chunks
-    item_of = _part_of if protocol == "ui-message" else _text_of
-    if protocol == "ui-message" and stream.is_ui_message:
+    item_of = _part_of if protocol.name == "ui-message" else _text_of
+    if protocol.name == "ui-message" and stream.is_ui_message:
         return ui_message_parts(stream)
     return _events_or_text(stream, item_of) if stream.media_type == SSE else _text(stream)
 
