@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import assert_type
 
 from fastapi import FastAPI
+from litestar import Litestar, post
+from litestar.params import JSONBody
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -29,6 +31,7 @@ from streamguard import (
     StreamGuard,
     anonymous,
 )
+from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.messages import MemoryMessageStore, Message, MessageToSave, Role
 from streamguard.quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore
 from streamguard.stores import (
@@ -231,3 +234,14 @@ async def job(guard: StreamGuard) -> str | None:
         run.usage(tokens=1)
     assert_type(run.end, StreamEnd | None)
     return None if run.end is None else run.end.outcome
+
+
+def litestar(guard: StreamGuard) -> Litestar:
+    streams = StreamGuardPlugin(guard, "/api/chat", opt={"exclude_from_csrf": True})
+
+    @post("/api/chat")
+    @streams.stream(session="data.id", on_conflict="join", stall_seconds=5.0)
+    async def chat(data: JSONBody[Body], run: Run) -> AsyncIterator[str]:
+        yield run.session_id
+
+    return Litestar([chat], plugins=[streams])

@@ -127,7 +127,7 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
             for guarded in guards_of(handler.fn):
                 check_handler(handler)
-                # Litestar's compression holds back what it gets until there is enough of it.
+                # Litestar's compression holds the response's head back until the first event.
                 handler.opt[self._uncompressed] = True
                 if isinstance(guarded, GuardedEndpoint):
                     document(handler, guarded.protocol)
