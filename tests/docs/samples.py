@@ -75,7 +75,7 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
         root.setLevel(level)
         root.handlers[:] = handlers
         for name in secrets:
-            del os.environ[name]
+            os.environ.pop(name, None)  # the page beside which this one was run may have done so
         del sys.modules[module.__name__]
 
 

@@ -14,8 +14,8 @@ import httpx
 import openai
 import pytest
 
-from streamguard.errors import InvalidPartError
-from streamguard.faults import FaultCode
+from streamguard.errors import FaultError, InvalidPartError
+from streamguard.faults import Fault, FaultCode
 from streamguard.frames import own_place
 from streamguard.runtime.producing.failures import fault_of
 from streamguard.settings import Settings
@@ -129,6 +129,16 @@ async def test_a_client_used_wrongly_is_the_hosts_own(
         (openai.RateLimitError("x", response=answer(429), body=None), FaultCode.PROVIDER_RATE_LIMITED, True),  # type: ignore[arg-type]
         (anthropic.InternalServerError("x", response=answer(529), body=None), FaultCode.PROVIDER_ERROR, True),  # type: ignore[arg-type]
         (anthropic.APIConnectionError(request=REQUEST), FaultCode.PROVIDER_ABORTED, True),  # type: ignore[arg-type]
+        (
+            openai.APIError("x", REQUEST, body={"code": "rate_limit_exceeded"}),  # type: ignore[arg-type] # in mid-stream
+            FaultCode.PROVIDER_RATE_LIMITED,
+            True,
+        ),
+        (
+            anthropic.APIStatusError("x", response=answer(200), body={"error": {"type": "rate_limit_error"}}),  # type: ignore[arg-type]
+            FaultCode.PROVIDER_RATE_LIMITED,
+            True,
+        ),
         (httpx.HTTPStatusError("x", request=REQUEST, response=answer(503)), FaultCode.PROVIDER_ERROR, True),
         (httpx.ReadError("x"), FaultCode.PROVIDER_ABORTED, True),
         (httpx.RemoteProtocolError("x"), FaultCode.PROVIDER_ABORTED, True),
@@ -153,6 +163,16 @@ async def test_a_providers_failure_is_told_by_its_shape(
     memory: MemoryStore, error: Exception, code: FaultCode, retryable: bool
 ) -> None:
     await check(memory, error, code, None, retryable=retryable)
+
+
+async def test_a_fault_that_names_no_stream_is_given_the_stream_that_failed(memory: MemoryStore) -> None:
+    async with working(memory) as worker:
+        stream = await worker.start(saying("x"))
+        fault = fault_of(FaultError(Fault.of(FaultCode.PROVIDER_ABORTED)), stream)
+        await stream.ended()
+        assert (fault.code, fault.stream_id) == (FaultCode.PROVIDER_ABORTED, stream.ref.stream_id)
+        placed = Fault.about(stream, FaultCode.INTERNAL)
+        assert fault_of(FaultError(placed), stream) is placed
 
 
 async def check(memory: MemoryStore, error: Exception, code: FaultCode, status: int | None, *, retryable: bool) -> None:

@@ -116,7 +116,8 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
         limited = _RATE_LIMITED.search(str(error)) is not None
         return Fault.about(stream, FaultCode.PROVIDER_RATE_LIMITED if limited else FaultCode.PROVIDER_ERROR)
     status = _status_of(error)
-    if status is not None and hasattr(error, "detail"):  # an HTTPException of the host, not of the provider
+    # An HTTPException of the host, not of the provider: litellm's errors have a detail too.
+    if status is not None and hasattr(error, "detail") and _package_of(error) not in _CLIENTS:
         if status >= 500:
             return Fault.about(stream, FaultCode.INTERNAL, status=status)
         return Fault.about(stream, FaultCode.REQUEST_INVALID, status=status)
@@ -125,6 +126,10 @@ def _fault_of(error: BaseException, stream: LiveStream) -> Fault:
         if fault is not None:
             return fault
     return Fault.about(stream, FaultCode.INTERNAL)
+
+
+def _package_of(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def _placed(fault: Fault, stream: LiveStream) -> Fault:
@@ -148,7 +153,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     if isinstance(original, BaseException):
         found = original
     for _ in range(_WRAPPINGS):
-        if found is None or type(found).__module__.partition(".")[0] == "streamguard":
+        if found is None or _package_of(found) == "streamguard":
             return
         if isinstance(found, BaseExceptionGroup):
             found = found.exceptions[0]

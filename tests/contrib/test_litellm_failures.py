@@ -1,0 +1,43 @@
+"""What LiteLLM's exceptions mean: they have a status and a `detail`, and wrap what broke off a stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamguard import FaultCode
+from streamguard.stores.memory import MemoryStore
+
+from ..runtime.test_failures import check
+
+pytestmark = pytest.mark.anyio
+
+NAMED = {
+    "RateLimitError": (FaultCode.PROVIDER_RATE_LIMITED, True),
+    "Timeout": (FaultCode.PROVIDER_TIMEOUT, True),
+    "APIConnectionError": (FaultCode.PROVIDER_ABORTED, True),
+    "AuthenticationError": (FaultCode.PROVIDER_ERROR, False),
+    "BadRequestError": (FaultCode.PROVIDER_ERROR, False),
+    "ContextWindowExceededError": (FaultCode.PROVIDER_ERROR, False),
+    "InternalServerError": (FaultCode.PROVIDER_ERROR, True),
+    "ServiceUnavailableError": (FaultCode.PROVIDER_ERROR, True),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+async def test_an_exception_of_litellm(name: str) -> None:
+    import litellm
+
+    code, retryable = NAMED[name]
+    error = getattr(litellm, name)(message="x", llm_provider="openai", model="m")
+    await check(MemoryStore(), error, code, None, retryable=retryable)
+
+
+@pytest.mark.parametrize("name", NAMED)
+async def test_what_broke_off_a_stream_is_what_counts(name: str) -> None:
+    import litellm
+    from litellm.exceptions import MidStreamFallbackError
+
+    code, retryable = NAMED[name]
+    original = getattr(litellm, name)(message="x", llm_provider="openai", model="m")
+    error = MidStreamFallbackError("x", model="m", llm_provider="openai", original_exception=original)
+    await check(MemoryStore(), error, code, None, retryable=retryable)
