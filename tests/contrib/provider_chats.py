@@ -19,7 +19,7 @@ from ..docs.samples import run_page, serving
 from ..harness.waiting import wait_until
 from .upstream import Upstream
 
-__all__ = ["CHATS", "KEYS", "WITH_TOOLS", "Answer", "Chat", "chats", "pointed_at"]
+__all__ = ["CHATS", "KEYS", "NOISE_OF_LIBRARIES", "WITH_TOOLS", "Answer", "Chat", "chats", "pointed_at"]
 
 Json = Any
 """Read from an answer."""
@@ -37,6 +37,14 @@ CHATS: Final = {
 
 WITH_TOOLS: Final = ("chat with tools", "responses", "anthropic with tools", "litellm with tools")
 """Those whose endpoint runs tools."""
+
+NOISE_OF_LIBRARIES: Final = (
+    "ignore::UserWarning:pydantic",
+    "ignore::pydantic.warnings.PydanticDeprecationWarning",
+    "ignore:unclosed:ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+"""LiteLLM uses pydantic in ways that pydantic warns of, and leaves connections open."""
 
 KEYS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
@@ -133,7 +141,6 @@ def chats(page: str, upstream: Upstream, redis_url: str = "") -> Iterator[dict[s
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         yield {name: Chat(module, path, client) for name, (of, path) in CHATS.items() if of == page}
-    _forget_clients()
 
 
 def _forget_clients() -> None:
@@ -155,3 +162,4 @@ def pointed_at(upstream: Upstream) -> Iterator[None]:
         for name in KEYS:
             environment.setenv(name, "none")
         yield
+    _forget_clients()

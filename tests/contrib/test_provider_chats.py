@@ -10,15 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from ..clients.pairing import REFUSALS
-from .provider_chats import CHATS, WITH_TOOLS, Chat, chats
+from .provider_chats import CHATS, NOISE_OF_LIBRARIES, WITH_TOOLS, Chat, chats
 from .upstream import SECRET, THOUGHT, Upstream, provider
 
-# LiteLLM uses pydantic in ways that pydantic warns of, and leaves connections open.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning:pydantic", "ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES)
 
 ESTIMATE = 4_000
 """What the pages' endpoints reserve, and are charged for an answer of which the provider told nothing."""

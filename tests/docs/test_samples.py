@@ -9,8 +9,10 @@ from types import ModuleType
 
 import pytest
 
+from ..contrib.provider_chats import pointed_at
+from ..contrib.upstream import Upstream, provider
 from ..harness.sse import Ending, post_chat, resume, ui_text
-from .samples import PAGES, PROGRAMS, ROOT, blocks, run_page, serving
+from .samples import ASKED_ELSEWHERE, PAGES, PROGRAMS, ROOT, blocks, run_page, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -24,20 +26,30 @@ def _cookies(headers: dict[str, str]) -> dict[str, str]:
     return {"Cookie": headers["set-cookie"].partition(";")[0]} if "set-cookie" in headers else {}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in PROGRAMS])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (*PROGRAMS, *ASKED_ELSEWHERE)])
 def test_fragments_run(page: str, redis_url: str) -> None:
     """Without a loop, as a module is imported: what samples construct may read files."""
     with run_page(page, redis_url=redis_url):
         pass
 
 
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with provider() as one:
+        yield one
+
+
 @pytest.fixture
 def program(
-    request: pytest.FixtureRequest, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    request: pytest.FixtureRequest,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    upstream: Upstream,
 ) -> Iterator[ModuleType]:
-    """A page's program, run without a loop too."""
+    """A page's program, run without a loop too. The model of those that ask one is scripted."""
     monkeypatch.chdir(tmp_path)  # where it keeps its files
-    with run_page(request.param, redis_url=redis_url) as module:
+    with pointed_at(upstream), run_page(request.param, redis_url=redis_url) as module:
         yield module
 
 
