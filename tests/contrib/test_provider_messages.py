@@ -278,16 +278,16 @@ def test_files() -> None:
     ]
 
 
-class Part(BaseModel):
+class SentPart(BaseModel):
     type: str
     text: str
     provider_metadata: dict[str, Json] | None = Field(default=None, alias="providerMetadata")
 
 
-class Asked(BaseModel):
+class SentMessage(BaseModel):
     id: str
     role: str
-    parts: list[Part]
+    parts: list[SentPart]
 
 
 def stored(message: Message) -> StoredMessage:
@@ -300,8 +300,8 @@ MESSAGE: Final = Message("u", Role.USER, ({"type": "text", "text": "Hello"},))
 @pytest.mark.parametrize(
     "given",
     [
-        Asked.model_validate({"id": "u", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}),
-        {"id": "u", "role": "user", "parts": [Part(type="text", text="Hello")]},
+        SentMessage.model_validate({"id": "u", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}),
+        {"id": "u", "role": "user", "parts": [SentPart(type="text", text="Hello")]},
         {"role": "user", "content": "Hello"},
         MESSAGE,
         stored(MESSAGE),

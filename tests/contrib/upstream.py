@@ -25,6 +25,9 @@ __all__ = ["SECRET", "THOUGHT", "Upstream", "provider"]
 
 Json: TypeAlias = dict[str, object]
 
+CLOSING: Final = {"connection": "close"}
+"""Clients keep no connection beyond their own loop."""
+
 SECRET: Final = "words only the provider says"
 THOUGHT: Final = "Two cities."
 CALLS: Final[list[tuple[str, Json]]] = [("call_paris", {"city": "Paris"}), ("call_atlantis", {"city": "Atlantis"})]
@@ -52,14 +55,16 @@ class Upstream:
         self.requests.append(body)
         script, answered = said_in(body)
         if script == "!limited":
-            headers = {"retry-after": "7", "x-should-retry": "false"}
+            headers = {"retry-after": "7", "x-should-retry": "false", **CLOSING}
             error = {"type": "rate_limit_error", "code": "rate_limit_exceeded", "message": SECRET}
             return JSONResponse({"type": "error", "error": error}, 429, headers)
         api = request.url.path.rsplit("/", 1)[-1]
         events = EVENTS[api](script, answered)
         if body.get("stream") is not True:
             return JSONResponse({"error": {"message": "not scripted"}}, 400)
-        return StreamingResponse(self._body(request, api, script, events), media_type="text/event-stream")
+        return StreamingResponse(
+            self._body(request, api, script, events), headers=CLOSING, media_type="text/event-stream"
+        )
 
     async def _body(self, request: Request, api: str, script: str, events: Iterator[Json]) -> AsyncIterator[bytes]:
         for event in events:
