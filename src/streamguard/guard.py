@@ -143,6 +143,7 @@ class StreamGuard(AnswerStarter):
         Raises:
             ConfigurationError: a request that is meant for the guard would not get to it, or cannot be answered.
         """
+        self._installations.begin_rules()
         return [*self._installations.check(), *(advice for table in self._rule_tables for advice in table.check())]
 
     async def __aexit__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, cast, runtime_checkable
 
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
@@ -41,12 +42,11 @@ def rule_for(app: object, scope: Scope, *, depth: int = 0) -> Guarded | None:
 
 
 def has_rules(app: object, *, depth: int = 0) -> bool:
-    """Whether any request could match a rule. Rules of an application that has not begun yet count."""
+    """Whether any request could match a rule. Middlewares with rules are made, if they were not: Starlette makes those
+    of a mounted application with its first request, which is too late for that request."""
     for layer in layers_around(app):
         if isinstance(layer, RuleHolder):
             return True
-    if any(hasattr(found, "rule_for") for found in middleware_classes(app)):
-        return True
     if depth > _MAX_LAYERS:
         return False
     return any(has_rules(found, depth=depth + 1) for found in _apps_of(routes_of(app) or ()))
@@ -65,12 +65,23 @@ def middleware_classes(app: object) -> Iterator[type]:
 
 def layers_around(app: object) -> Iterator[object]:
     """An application and the middlewares around its router, from the outside in. Of an application that has not begun,
-    and so has built no middlewares, only itself."""
+    and so has made no middlewares, only itself, unless one of them has rules."""
     for _ in range(_MAX_LAYERS):
         if app is None:
             return
         yield app
-        app = getattr(app, "middleware_stack", None) or getattr(app, "app", None)
+        app = _stack_of(app) or getattr(app, "app", None)
+
+
+def _stack_of(app: object) -> object:
+    stack: object = getattr(app, "middleware_stack", None)
+    if (
+        stack is None
+        and isinstance(app, Starlette)
+        and any(hasattr(one.cls, "rule_for") for one in app.user_middleware)
+    ):
+        stack = app.middleware_stack = app.build_middleware_stack()
+    return stack
 
 
 def _rule_below(routes: Iterable[BaseRoute], scope: Scope, depth: int) -> Guarded | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Collection
 from typing import Final
 
@@ -148,11 +149,20 @@ def _inner_scope(scope: Scope) -> Scope:
     """The scope of the application inside. A compressed stream could not be logged event by event, so the application
     does not see which encodings the client takes."""
     headers = [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]
+    _have_litestar_read_them(scope)
     asgi = {**scope.get("asgi", {})}
     if asgi.get("spec_version", "2.0") > _SPEC_VERSION:
         # From 2.4 on Starlette takes every OSError, also one of the body, for a client that left.
         asgi["spec_version"] = _SPEC_VERSION
     return {**scope, "headers": headers, "asgi": asgi}
+
+
+def _have_litestar_read_them(scope: Scope) -> None:
+    """Litestar keeps the headers that it has read once beside the scope, and would go on with those."""
+    types, state = sys.modules.get("litestar.types"), scope.get("state")
+    kept = state.get("_ls_connection_state") if isinstance(state, dict) else None
+    if types is not None and kept is not None:
+        kept.headers = types.Empty
 
 
 def _adopt(runtime: Runtime, task: asyncio.Task[None]) -> None:
