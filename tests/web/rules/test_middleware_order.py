@@ -198,6 +198,7 @@ async def test_litestars_compression(place: str, backend: Any, media_type: str) 
         [chat],
         compression_config=None if backend == "none" else CompressionConfig(backend=backend, minimum_size=1),
         cors_config=CORSConfig(allow_origins=[ORIGIN]),
+        logging_config=None,
         middleware=[] if wrapped else [middleware],
     )
 
