@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from .monitor import SentCommands
+from .passing import measure_passing
 from .plan import Kind, Load, Measured, Protocol, Sizes, Target
 from .processes import RedisProcess, ServerProcess, carry_out
 
@@ -133,6 +134,14 @@ def cells_of(sizes: Sizes) -> list[Cell]:
             elsewhere=True,
         ),
         Cell("idle", f"Idle, {sizes.idle_streams} open streams", Kind.IDLE, sizes.idle_streams, 1),
+        Cell(
+            "passing",
+            "Requests that match no rule of StreamGuardMiddleware",
+            Kind.PASSING,
+            1,
+            sizes.passing_requests,
+            targets=(Target.BARE, Target.MEMORY),
+        ),
     ]
     if sizes.ui_message:
         again = [cell for cell in cells if cell.name in {"burst-many", "paced"}]
@@ -194,6 +203,8 @@ def run_cells(
 
 
 def _run_round(cell: Cell, server: ServerProcess, second: ServerProcess | None) -> Measured:
+    if cell.kind is Kind.PASSING:
+        return measure_passing(guarded=server.target is not Target.BARE, requests=cell.events)
     if cell.kind is Kind.IDLE:
         # Start a fresh server: an old one reuses memory that earlier cells freed, which would hide a stream's own.
         with ServerProcess(server.target, server.redis) as fresh:

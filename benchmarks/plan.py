@@ -39,6 +39,9 @@ class Kind(StrEnum):
     """One finished stream, requested again and again. A bare server makes it anew each time."""
     IDLE = "idle"
     """Streams that send one event and then nothing, to measure their memory."""
+    PASSING = "passing"
+    """Requests that are not the guard's, one after the other, in this process and without a server: what stands in
+    their way is measured alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Sizes:
     replay_events: int
     replays: int
     idle_streams: int
+    passing_requests: int
     ui_message: bool
     """Whether bursts and the paced case are repeated in AI SDK's protocol."""
 
@@ -133,6 +137,7 @@ FULL: Final = Sizes(
     replay_events=1000,
     replays=30,
     idle_streams=500,
+    passing_requests=200_000,
     ui_message=True,
 )
 
@@ -151,5 +156,6 @@ QUICK: Final = Sizes(
     replay_events=1000,
     replays=10,
     idle_streams=200,
+    passing_requests=40_000,
     ui_message=False,
 )

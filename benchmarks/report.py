@@ -100,6 +100,7 @@ WHOLE_P99: Final = Metric("whole response p99, ms", _p99(lambda m: m.whole), Com
 LOG_BYTES: Final = Metric("Redis memory, bytes/event", lambda m: m.redis_bytes, Comparison.NONE, digits=0)
 IDLE: Final = Metric("server memory, KiB/stream", _kib(lambda m: m.server_bytes), Comparison.DIFFERENCE)
 IDLE_REDIS: Final = Metric("Redis memory, KiB/stream", _kib(lambda m: m.redis_bytes), Comparison.NONE)
+PASSING: Final = Metric("one request, µs", _server, Comparison.DIFFERENCE, digits=2)
 BEGIN: Final = "<!-- benchmarks: begin -->"
 END: Final = "<!-- benchmarks: end -->"
 COMMANDS: Final = "commands sent/event"
@@ -112,6 +113,7 @@ _METRICS: Final[dict[Kind, tuple[Metric, ...]]] = {
     Kind.VIEWERS: (SERVER, REDIS, LATENCY_P50, LATENCY_P99),
     Kind.REPLAY: (WHOLE_P50, WHOLE_P99, SERVER, REDIS),
     Kind.IDLE: (IDLE, IDLE_REDIS),
+    Kind.PASSING: (PASSING,),
 }
 _SHORT: Final = (
     dataclasses.replace(SERVER, name="server CPU, µs/stream"),
@@ -165,8 +167,8 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
     """The marks that a release must reach, followed by the aims."""
     redis = Target.REDIS
 
-    def compared(cell: str, metric: Metric) -> float | None:
-        return next((r.compared.get(redis) for r in rows if r.cell == cell and r.metric == metric.name), None)
+    def compared(cell: str, metric: Metric, target: Target = redis) -> float | None:
+        return next((r.compared.get(target) for r in rows if r.cell == cell and r.metric == metric.name), None)
 
     def figure(cell: str, metric: str) -> float | None:
         return next((r.figures.get(redis) for r in rows if r.cell == cell and r.metric == metric), None)
@@ -186,6 +188,7 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
         mark("paced: added latency p99, ms", compared("paced", LATENCY_P99), 15.0),
         mark("burst of 1: commands sent/event", figure(one, COMMANDS), 0.2),
         mark("burst of many: commands sent/event", figure(many, COMMANDS), 0.2),
+        mark("passing: added to a request, µs", compared("passing", PASSING, Target.MEMORY), 2.0),
         aim("burst of 1: events/s, × bare", compared(one, RATE), 1.5, at_least=True),
         aim("burst of many: events/s, × bare", compared(many, RATE), 1.5, at_least=True),
         aim("burst of many: commands sent/event", figure(many, COMMANDS), 0.1),

@@ -28,6 +28,7 @@ TINY = Sizes(
     viewers_events=80,
     replay_events=60,
     replays=2,
+    passing_requests=400,
     idle_streams=3,
     ui_message=True,
 )

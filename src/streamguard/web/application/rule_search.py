@@ -7,7 +7,7 @@ it: in the application's stack, around one route, in an application that is moun
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol, cast, runtime_checkable
+from typing import Final, Protocol, cast
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match
@@ -16,13 +16,14 @@ from starlette.types import Scope
 from .guarded_endpoint import Guarded
 from .route_tree import children_of, own_class, routes_of
 
-__all__ = ["RuleHolder", "has_rules", "layers_around", "middleware_classes", "rule_for"]
+__all__ = ["RuleHolder", "RuleSearch", "middleware_classes"]
 
 _MAX_LAYERS: Final = 64
 """How many middlewares and mounts inside each other are looked through."""
+_MARK: Final = "rule_for"
+"""The method by which a middleware with rules is known."""
 
 
-@runtime_checkable
 class RuleHolder(Protocol):
     """A middleware with rules."""
 
@@ -30,31 +31,52 @@ class RuleHolder(Protocol):
         """What guards this request, as far as its path and method tell."""
 
 
-def rule_for(app: object, scope: Scope, *, depth: int = 0) -> Guarded | None:
-    """What guards a request, by the first rule on its way through `app`; None if there is none."""
-    for layer in layers_around(app):
-        if isinstance(layer, RuleHolder):
-            found = layer.rule_for(scope)
+class RuleSearch:
+    """The middlewares with rules in one application, as it is when this is made.
+
+    Middlewares with rules are made, if they were not: Starlette makes those of a mounted application with its first
+    request, which is too late for that request.
+    """
+
+    def __init__(self, app: object, *, depth: int = 0) -> None:
+        self._holders: tuple[RuleHolder, ...] = tuple(
+            cast("RuleHolder", layer) for layer in _layers_around(app) if hasattr(type(layer), _MARK)
+        )
+        self._routes: list[BaseRoute] = []
+        """All routes of the application, if there are rules behind one of them."""
+        self._behind: dict[int, RuleSearch] = {}
+        """By the `id` of the route."""
+        routes = routes_of(app)
+        if routes is not None and depth < _MAX_LAYERS:
+            routes = list(_flat(routes))
+            for route in routes:
+                behind = RuleSearch(getattr(own_class(route), "app", None), depth=depth + 1)
+                if behind.any:
+                    self._behind[id(route)] = behind
+            self._routes = routes if self._behind else []
+
+    @property
+    def any(self) -> bool:
+        """Whether any request could match a rule."""
+        return bool(self._holders or self._behind)
+
+    def find(self, scope: Scope) -> Guarded | None:
+        """What guards a request, by the first rule on its way; None if there is none."""
+        for holder in self._holders:
+            found = holder.rule_for(scope)
             if found is not None:
                 return found
-    routes = routes_of(app)
-    return None if routes is None or depth > _MAX_LAYERS else _rule_below(routes, scope, depth)
-
-
-def has_rules(app: object, *, depth: int = 0) -> bool:
-    """Whether any request could match a rule. Middlewares with rules are made, if they were not: Starlette makes those
-    of a mounted application with its first request, which is too late for that request."""
-    for layer in layers_around(app):
-        if isinstance(layer, RuleHolder):
-            return True
-    if depth > _MAX_LAYERS:
-        return False
-    return any(has_rules(found, depth=depth + 1) for found in _apps_of(routes_of(app) or ()))
+        for route in self._routes:
+            match, child = route.matches({**scope})
+            if match is Match.FULL:
+                behind = self._behind.get(id(route))
+                return None if behind is None else behind.find({**scope, **child})
+        return None
 
 
 def middleware_classes(app: object) -> Iterator[type]:
     """The classes of the middlewares around an application's router, also of one that has not begun yet."""
-    for layer in layers_around(app):
+    for layer in _layers_around(app):
         yield type(layer)
         if getattr(layer, "middleware_stack", layer) is None:
             for declared in getattr(layer, "user_middleware", ()):
@@ -63,7 +85,7 @@ def middleware_classes(app: object) -> Iterator[type]:
                     yield found
 
 
-def layers_around(app: object) -> Iterator[object]:
+def _layers_around(app: object) -> Iterator[object]:
     """An application and the middlewares around its router, from the outside in. Of an application that has not begun,
     and so has made no middlewares, only itself, unless one of them has rules."""
     for _ in range(_MAX_LAYERS):
@@ -75,32 +97,16 @@ def layers_around(app: object) -> Iterator[object]:
 
 def _stack_of(app: object) -> object:
     stack: object = getattr(app, "middleware_stack", None)
-    if (
-        stack is None
-        and isinstance(app, Starlette)
-        and any(hasattr(one.cls, "rule_for") for one in app.user_middleware)
-    ):
+    if stack is None and isinstance(app, Starlette) and any(hasattr(one.cls, _MARK) for one in app.user_middleware):
         stack = app.middleware_stack = app.build_middleware_stack()
     return stack
 
 
-def _rule_below(routes: Iterable[BaseRoute], scope: Scope, depth: int) -> Guarded | None:
+def _flat(routes: Iterable[BaseRoute], depth: int = 0) -> Iterator[BaseRoute]:
+    """Routes, with those of routers that FastAPI includes in their place."""
     for route in routes:
-        match, child = route.matches({**scope})
-        if match is not Match.FULL:
-            continue
-        inside: Scope = {**scope, **child}
-        app = getattr(own_class(route), "app", None)
-        if app is not None:
-            return rule_for(app, inside, depth=depth + 1)
-        return _rule_below(children_of(route) or (), inside, depth + 1) if depth < _MAX_LAYERS else None
-    return None
-
-
-def _apps_of(routes: Iterable[BaseRoute], depth: int = 0) -> Iterator[object]:
-    for route in routes:
-        app = getattr(own_class(route), "app", None)
-        if app is not None:
-            yield cast("object", app)
-        elif depth < _MAX_LAYERS:
-            yield from _apps_of(children_of(route) or (), depth + 1)
+        included = children_of(route) if getattr(own_class(route), "app", None) is None else None
+        if included is None or depth > _MAX_LAYERS:
+            yield route
+        else:
+            yield from _flat(included, depth + 1)

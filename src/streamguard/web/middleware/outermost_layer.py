@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..application.guarded_endpoint import Guarded, guarded_endpoint
-from ..application.rule_search import has_rules, rule_for
+from ..application.rule_search import RuleSearch
 from ..headers import RawHeaders, expose
 from ..misuse import Misuse
 from .application_call import ApplicationCall
@@ -44,8 +44,8 @@ class OutermostLayer:
     def __init__(self, app: ASGIApp, application: object = None) -> None:
         self.app = app
         self._application = app if application is None else application
-        self._has_rules: bool | None = None
-        """Whether there are rules inside; None before the first request, when all middlewares have been built."""
+        self._rules: RuleSearch | None = None
+        """The rules inside; None before the first request, when all middlewares have been made."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or has_exchange(scope):
@@ -70,9 +70,9 @@ class OutermostLayer:
         await _break_if_cut_short(exchange, send)
 
     def _rule_for(self, scope: Scope) -> Guarded | None:
-        if self._has_rules is None:
-            self._has_rules = has_rules(self.app)
-        return rule_for(self.app, scope) if self._has_rules else None
+        if self._rules is None:
+            self._rules = RuleSearch(self.app)
+        return self._rules.find(scope)
 
 
 async def _break_if_cut_short(exchange: Exchange, send: Send) -> None:

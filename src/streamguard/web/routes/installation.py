@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, StatelessLifespan
 from ...errors import ConfigurationWarning
 from ...observations import Observation
 from ..application.route_tree import LeafRoute
-from ..application.rule_search import has_rules
+from ..application.rule_search import RuleSearch
 from ..endpoint_registry import EndpointRegistry
 from ..middleware.outermost_layer import add_outermost_layer
 from ..misuse import Misuse, MisuseReport
@@ -114,7 +114,7 @@ class Installations:
         """Have the middlewares with rules made that are in the applications, or in those mounted in them: a guard that
         starts has to know its rules."""
         for ref in self._apps:
-            has_rules(ref())
+            RuleSearch(ref())
 
     def check(self) -> list[Observation]:
         """Check the routes of every application again: they are complete when the guard starts. Returns warnings for

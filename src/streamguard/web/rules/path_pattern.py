@@ -25,7 +25,7 @@ class PathPattern:
         ConfigurationError: this is no such path.
     """
 
-    __slots__ = ("_match", "exact", "parameters", "text")
+    __slots__ = ("_match", "exact", "expression", "parameters", "text")
 
     def __init__(self, text: object) -> None:
         if not isinstance(text, str) or not text.startswith("/"):
@@ -42,7 +42,9 @@ class PathPattern:
         self.exact: bool = not names and "*" not in segments
         """Whether it is exactly one path."""
         parts = [_expression(segment, last=n == len(segments) - 1) for n, segment in enumerate(segments)]
-        self._match = re.compile("/" + "/".join(parts), re.DOTALL).fullmatch
+        self.expression: str = "/" + "/".join(parts)
+        """As a regular expression for `re.DOTALL`."""
+        self._match = re.compile(self.expression, re.DOTALL).fullmatch
 
     def match(self, path: str) -> dict[str, str] | None:
         """The parameters of a path that matches; None for any other path."""
@@ -66,6 +68,8 @@ def path_below_mount(scope: Scope) -> str:
     """The path of a request, without the path that the application is mounted under (`root_path`)."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+    if not root:
+        return path
+    if path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :] or "/"
     return path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +23,10 @@ from .rule_endpoint import RuleEndpoint
 from .stream_rule import StreamRule
 
 __all__ = ["RuleTable"]
+
+
+_NAMED: Final = re.compile(r"\(\?P<\w+>")
+"""The beginning of a named group: the patterns of several rules may have parameters of the same name."""
 
 
 class _Candidate(NamedTuple):
@@ -49,17 +54,19 @@ class RuleTable:
         self._app = app
         self._endpoints = [RuleEndpoint(context, rule) for rule in rules]
         self._methods = frozenset(method for rule in rules for method in rule.methods)
-        self._exact: dict[str, list[RuleEndpoint]] = {}
-        self._patterns = any(not rule.pattern.exact for rule in rules)
-        """Whether one of them matches more than one path."""
-        for endpoint in self._endpoints:
-            self._exact.setdefault(endpoint.rule.pattern.text, []).append(endpoint)
+        self._exact = frozenset(rule.pattern.text for rule in rules if rule.pattern.exact)
+        patterns = [_NAMED.sub("(?:", rule.pattern.expression) for rule in rules if not rule.pattern.exact]
+        self._pattern = re.compile("|".join(patterns), re.DOTALL).fullmatch if patterns else None
+        """Matches the paths of all rules that match more than one."""
 
     def rule_for(self, scope: Scope) -> Guarded | None:
         """The first rule that may match the request; None if none does. Hot path: most requests match none."""
         if scope["method"] not in self._methods:
             return None
-        found = self._candidates(scope)
+        path = path_below_mount(scope)
+        if path not in self._exact and (self._pattern is None or self._pattern(path) is None):
+            return None
+        found = self._candidates(scope, path)
         return found[0].endpoint if found else None
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +74,7 @@ class RuleTable:
         seen = Request(scope, receive)
         reader_of(seen)
         matched = MatchedRequest.of(self._app, scope, seen.receive, self._context.settings.max_request_bytes)
-        for endpoint, parameters in self._candidates(scope):
+        for endpoint, parameters in self._candidates(scope, path_below_mount(scope)):
             matched.match(parameters)
             try:
                 holds = await endpoint.holds(matched)
@@ -90,19 +97,14 @@ class RuleTable:
             raise report.error()
         return [report.observation() for report in advice(self._app)]
 
-    def _candidates(self, scope: Scope) -> Sequence[_Candidate]:
-        path = path_below_mount(scope)
-        endpoints = self._endpoints if self._patterns else self._exact.get(path)
-        if not endpoints:
-            return ()
+    def _candidates(self, scope: Scope, path: str) -> Sequence[_Candidate]:
         method = scope["method"]
-        found = []
-        for endpoint in endpoints:
-            if method in endpoint.rule.methods:
-                parameters = endpoint.rule.pattern.match(path)
-                if parameters is not None:
-                    found.append(_Candidate(endpoint, parameters))
-        return () if found and self._is_own(scope) else found
+        matches = [
+            _Candidate(endpoint, parameters)
+            for endpoint in self._endpoints
+            if method in endpoint.rule.methods and (parameters := endpoint.rule.pattern.match(path)) is not None
+        ]
+        return () if matches and self._is_own(scope) else matches
 
     def _is_own(self, scope: Scope) -> bool:
         """Whether a request is for one of the guard's own routes, which no rule matches."""
