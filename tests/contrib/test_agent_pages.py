@@ -1,0 +1,110 @@
+"""The how-to pages on agents: every endpoint that they show answers, from stored messages on, and is resumed.
+
+The provider of those that ask one is scripted; see `upstream`.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from streamguard import Outcome
+from streamguard.testing import GuardedApp
+
+from ..docs.samples import run_page
+from .upstream import Upstream, provider
+
+pytestmark = pytest.mark.anyio
+
+Json = Any
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """Of each test its own: LangChain keeps connections to an address, and so the event loop that they belong to."""
+    with provider() as upstream:
+        yield upstream
+
+
+@contextmanager
+def page(name: str, upstream: Upstream) -> Iterator[ModuleType]:
+    """A page's program. It asks the scripted provider."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPENAI_BASE_URL", f"{upstream.url}/v1")
+        environment.setenv("OPENAI_API_KEY", "none")
+        with run_page(f"docs/how-to/{name}.md", redis_url="") as module:
+            yield module
+    agents = sys.modules.get("agents.models.openai_provider")
+    if agents is not None:
+        agents._http_client = None  # its connections belong to a loop that is about to be gone
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
+
+
+@pytest.fixture(params=["pydantic-ai", "langchain", "openai-agents"])
+def pages(request: pytest.FixtureRequest, upstream: Upstream) -> Iterator[tuple[str, ModuleType]]:
+    """Each page's name and program, run without a loop, as a module is imported."""
+    with page(request.param, upstream) as module:
+        yield request.param, module
+
+
+def body(text: str, **more: object) -> Json:
+    question = {"id": f"question-{text}", "role": "user", "parts": [{"type": "text", "text": text}]}
+    return {"id": "c1", "trigger": "submit-message", "messages": [question], **more}
+
+
+PATHS = {
+    "pydantic-ai": ["/api/chat", "/api/adapter"],
+    "langchain": ["/api/chat", "/api/agent"],
+    "openai-agents": ["/api/chat", "/api/guarded"],
+}
+
+
+async def test_endpoints_answer_from_stored_messages_and_are_resumed(
+    pages: tuple[str, ModuleType], upstream: Upstream
+) -> None:
+    name, module = pages
+    async with GuardedApp(module.app, module.guard) as visitor:
+        for path in PATHS[name]:
+            session = path.rpartition("/")[2]
+            answer = await visitor.post(body("!tools", id=session), path=path)
+            await answer.rest()
+            assert (answer.status, answer.faults) == (200, []), answer.body
+            assert answer.text
+            calls_tools = (name, path) != ("langchain", "/api/chat")
+            assert any(part["type"] == "tool-output-available" for part in answer.parts) is calls_tools
+            again = await visitor.resume(session)
+            await again.rest()
+            assert again.text == answer.text
+            await visitor.idle()
+            last = (await visitor.status(session)).last
+            assert last is not None
+            assert last.outcome is Outcome.COMPLETED
+        upstream.take()
+        second = await visitor.post(body("And now?", id="chat"))
+        await second.rest()
+        assert (second.status, second.faults) == (200, [])
+        if name != "pydantic-ai":  # whose scripted model asks nobody
+            (asked,) = upstream.take()
+            history = str(asked["messages"] if "messages" in asked else asked["input"])
+            for said in ("!tools", "Let me look.", "And now?"):
+                assert said in history
+
+
+@pytest.mark.parametrize("pages", ["langchain"], indirect=True)
+async def test_an_interrupt_is_resumed_by_the_next_request(pages: tuple[str, ModuleType]) -> None:
+    async with GuardedApp(pages[1].app, pages[1].guard) as visitor:
+        first = await visitor.post(body("Book it"), path="/api/booking")
+        await first.rest()
+        (asked,) = (part for part in first.parts if part["type"] == "data-interrupt")
+        assert asked["data"]["value"] == {"question": "Shall I book it?"}
+        second = await visitor.post(body("yes", answer="yes"), path="/api/booking")
+        await second.rest()
+        assert second.text == "It is booked."
