@@ -104,7 +104,7 @@ async def test_an_interrupt_is_resumed_by_the_next_request(pages: tuple[str, Mod
         first = await visitor.post(body("Book it"), path="/api/booking")
         await first.rest()
         (asked,) = (part for part in first.parts if part["type"] == "data-interrupt")
-        assert asked["data"]["value"] == {"question": "Shall I book it?"}
+        assert asked["data"] == {"id": asked["id"], "value": {"question": "Shall I book it?"}}
         second = await visitor.post(body("yes", answer="yes"), path="/api/booking")
         await second.rest()
         assert second.text == "It is booked."
