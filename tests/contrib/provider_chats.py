@@ -144,10 +144,13 @@ def chats(page: str, upstream: Upstream, redis_url: str = "") -> Iterator[dict[s
 
 
 def _forget_clients() -> None:
-    """Let go of the connections that LiteLLM keeps for a server's loop that is gone. Nobody can close them any more."""
+    """Let go of the connections that libraries keep for an event loop that is gone. Nobody can close them any more."""
     litellm = sys.modules.get("litellm")
     if litellm is not None:
         litellm.in_memory_llm_clients_cache.flush_cache()
+    agents = sys.modules.get("agents.models.openai_provider")
+    if agents is not None:
+        vars(agents)["_http_client"] = None
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
 

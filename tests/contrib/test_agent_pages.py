@@ -5,11 +5,7 @@ The provider of those that ask one is scripted; see `upstream`.
 
 from __future__ import annotations
 
-import gc
-import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +15,7 @@ from streamguard import Outcome
 from streamguard.testing import GuardedApp
 
 from ..docs.samples import run_page
+from .provider_chats import pointed_at
 from .upstream import Upstream, provider
 
 pytestmark = pytest.mark.anyio
@@ -33,25 +30,10 @@ def upstream() -> Iterator[Upstream]:
         yield upstream
 
 
-@contextmanager
-def page(name: str, upstream: Upstream) -> Iterator[ModuleType]:
-    """A page's program. It asks the scripted provider."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("OPENAI_BASE_URL", f"{upstream.url}/v1")
-        environment.setenv("OPENAI_API_KEY", "none")
-        with run_page(f"docs/how-to/{name}.md", redis_url="") as module:
-            yield module
-    agents = sys.modules.get("agents.models.openai_provider")
-    if agents is not None:
-        agents._http_client = None  # its connections belong to a loop that is about to be gone
-    with warnings.catch_warnings(action="ignore"):
-        gc.collect()
-
-
 @pytest.fixture(params=["pydantic-ai", "langchain", "openai-agents"])
 def pages(request: pytest.FixtureRequest, upstream: Upstream) -> Iterator[tuple[str, ModuleType]]:
     """Each page's name and program, run without a loop, as a module is imported."""
-    with page(request.param, upstream) as module:
+    with pointed_at(upstream), run_page(f"docs/how-to/{request.param}.md", redis_url="") as module:
         yield request.param, module
 
 
