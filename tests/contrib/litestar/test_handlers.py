@@ -350,7 +350,7 @@ async def test_an_upload_is_read_once() -> None:
     streams = plugin()
 
     @post("/api/chat")
-    @streams.stream(session="data.id")
+    @streams.stream(session="data.id", on_conflict="join")  # which compares bodies, where there is one to compare
     async def ask(data: MultipartBody[dict[str, str]]) -> AsyncIterator[str]:
         yield data["id"]
 
@@ -360,6 +360,24 @@ async def test_an_upload_is_read_once() -> None:
         answer = await chat.request("POST", "/api/chat", body=body, headers=headers)
         await answer.rest()
         assert (answer.session_id, answer.text) == ("c1", "c1"), answer.body
+
+
+async def test_starlettes_view_of_a_request_streams_its_body_whoever_read_it() -> None:
+    streams = plugin()
+
+    @post("/api/{first:str}")
+    @streams.stream(session="first")
+    async def ask(first: FromPath[str], request: Request[Any, Any, Any]) -> AsyncIterator[str]:
+        if first == "litestar":
+            await request.body()
+        async for piece in StarletteRequest(request).stream():
+            yield piece.decode()
+
+    async with visiting(streams, ask) as chat:
+        for first in ("starlette", "litestar"):
+            answer = await chat.request("POST", f"/api/{first}", body=b"the body")
+            await answer.rest()
+            assert answer.text == "the body", answer.body
 
 
 async def test_a_body_over_the_guards_limit_is_refused_by_the_guard() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
@@ -377,3 +379,21 @@ def test_litestars_test_client_runs_it() -> None:
         answer = client.post("/api/chat", json=BODY, headers=USER)
         assert answer.text.endswith("data: [DONE]\n\n")
         assert client.get("/api/chat/c1/stream", headers=USER).text == answer.text
+
+
+@pytest.mark.processes
+def test_without_litestar_it_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["litestar"] = None
+import streamguard.contrib.litestar as contrib
+try:
+    contrib.StreamGuardPlugin
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == (
+        "ConfigurationError streamguard.contrib.litestar.StreamGuardPlugin needs Litestar: "
+        "`pip install 'streamguard-asgi[litestar]'`"
+    )

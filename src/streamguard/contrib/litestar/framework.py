@@ -36,9 +36,10 @@ _REQUEST: Final = "request"
 class LitestarFramework(Framework):
     """Litestar."""
 
-    own_errors = (HTTPException, StarletteHTTPException)  # it has a handler for Starlette's too
-    installing = "give the application StreamGuardPlugin(guard, '/api/chat') in plugins=[…]"
-    resolves_names = True
+    # Litestar has a handler for Starlette's too.
+    own_errors: tuple[type[Exception], ...] = (HTTPException, StarletteHTTPException)
+    installing: str = "give the application StreamGuardPlugin(guard, '/api/chat') in plugins=[…]"
+    resolves_names: bool = True
 
     def check(self, endpoint: object) -> None:
         if isinstance(endpoint, BaseRouteHandler):

@@ -11,7 +11,6 @@ from litestar import Litestar, Response
 from litestar.config.app import AppConfig
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
-from litestar.types import Guard
 from litestar.utils import normalize_path
 from starlette.types import ASGIApp
 
@@ -25,7 +24,7 @@ from .checks import check_decorators, check_handler, misplaced_routes
 from .documentation import document
 from .finding import guarded_in
 from .framework import LITESTAR
-from .routes import route_handlers
+from .routes import RouteGuard, route_handlers
 
 __all__ = ["RouteHandler", "StreamGuardPlugin"]
 
@@ -38,23 +37,22 @@ UNCOMPRESSED: Final = "streamguard_uncompressed"
 """The option by which Litestar's compression leaves a route handler alone, unless the application chose its name."""
 
 
-def _for_litestar(
+def _with_options_of(
     method: Callable[Concatenate[StreamGuard, P], Callable[[Callable[..., object]], Endpoint]],
-) -> Callable[Concatenate[StreamGuardPlugin, P], Callable[[Callable[..., object]], RouteHandler]]:
-    """`StreamGuard.stream`, with all its options, as a method of the plugin."""
+) -> Callable[
+    [Callable[..., object]],
+    Callable[Concatenate[StreamGuardPlugin, P], Callable[[Callable[..., object]], RouteHandler]],
+]:
+    """Give a method of the plugin the parameters of a method of the guard."""
 
-    def stream(
-        plugin: StreamGuardPlugin, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Callable[[Callable[..., object]], RouteHandler]:
-        decorator = cast("EndpointDecorator", method(plugin.guard, *args, **kwargs))
-        return cast("Callable[[Callable[..., object]], RouteHandler]", decorator.on(LITESTAR))
+    def typed(
+        function: Callable[..., object],
+    ) -> Callable[Concatenate[StreamGuardPlugin, P], Callable[[Callable[..., object]], RouteHandler]]:
+        return cast(
+            "Callable[Concatenate[StreamGuardPlugin, P], Callable[[Callable[..., object]], RouteHandler]]", function
+        )
 
-    stream.__doc__ = """Decorate a route handler, below Litestar's own decorator: see `StreamGuard.stream`.
-
-    The handler takes what any takes: `data`, path and query parameters, dependencies, a `Run` besides. The guard finds
-    the session in one of them (`session="data.id"`), and is given the request without being asked.
-    """
-    return stream
+    return typed
 
 
 class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
@@ -79,7 +77,7 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
         guard: StreamGuard,
         prefix: str = "/api/chat",
         *,
-        guards: Sequence[Guard] = (),
+        guards: Sequence[RouteGuard] = (),
         opt: Mapping[str, object] | None = None,
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or any(mark in prefix for mark in "{}?#%"):
@@ -93,7 +91,15 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
         self._uncompressed = UNCOMPRESSED
         find_endpoints_in(Litestar, guarded_in)
 
-    stream = _for_litestar(StreamGuard.stream)
+    @_with_options_of(StreamGuard.stream)
+    def stream(self, *args: object, **kwargs: object) -> object:
+        """Decorate a route handler, below Litestar's own decorator; the arguments are those of `StreamGuard.stream`.
+
+        The handler takes what any takes: `data`, path and query parameters, dependencies, and a `Run` besides. The
+        guard finds the session in one of them (`session="data.id"`), and is given the request without being asked.
+        """
+        decorate = cast("Callable[..., EndpointDecorator]", self.guard.stream)
+        return decorate(*args, **kwargs).on(LITESTAR)
 
     # -- what Litestar calls ------------------------------------------------------------------------------------------
 

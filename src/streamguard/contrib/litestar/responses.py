@@ -41,8 +41,8 @@ class HostsStream(StreamingResponse):
 
     def __init__(self, response: ASGIStreamingResponse) -> None:
         super().__init__(_pieces(response), status_code=response.status_code)
-        self.raw_headers = _raw_headers(response)
-        self.background = cast("StarletteBackgroundTask | None", response.background)  # called like Starlette's
+        self.raw_headers: RawHeaders = _raw_headers(response)
+        self.background: StarletteBackgroundTask | None = cast("StarletteBackgroundTask | None", response.background)
 
 
 def hosts_response(returned: object, request: LitestarRequest) -> object:

@@ -7,14 +7,13 @@ raw path, where a `%2F` inside an id is no slash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias, cast
 
 import litestar
 from litestar import HttpMethod, Response
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import Guard
 from starlette.types import Scope
 
 from ...web.routes.health import HEALTH_ROUTES
@@ -23,13 +22,16 @@ from ...web.routes.route import Answer
 from .request import StarletteRequest, unrouted
 from .responses import GuardedResponse
 
-__all__ = ["route_handlers"]
+__all__ = ["RouteGuard", "route_handlers"]
+
+RouteGuard: TypeAlias = Callable[..., Awaitable[None] | None]
+"""What Litestar calls a guard: a function of a connection and a route handler that raises for who may not come in."""
 
 _METHODS: Final = [HttpMethod.GET, HttpMethod.HEAD, HttpMethod.POST, HttpMethod.DELETE]
 
 
 def route_handlers(
-    prefix: str, answer: Answer, *, whole_prefix: str, guards: Sequence[Guard], opt: Mapping[str, object]
+    prefix: str, answer: Answer, *, whole_prefix: str, guards: Sequence[RouteGuard], opt: Mapping[str, object]
 ) -> list[HTTPRouteHandler]:
     """The handlers of the guard's routes under `prefix`; `whole_prefix` has the application's own path before it.
 

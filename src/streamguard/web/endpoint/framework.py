@@ -94,8 +94,8 @@ class StarletteFramework(Framework):
     Measured on FastAPI 0.115 to 0.165: only the last of several `Request` parameters gets a value.
     """
 
-    own_errors = (HTTPException,)
-    installing = "call guard.install(app, '/api/chat')"
+    own_errors: tuple[type[Exception], ...] = (HTTPException,)
+    installing: str = "call guard.install(app, '/api/chat')"
 
     def check(self, endpoint: object) -> None:
         """Nothing is wrong that its signature does not show."""
