@@ -54,6 +54,12 @@ async def test_completion(chat: Chat) -> None:
 async def test_a_client_that_leaves(chat: Chat) -> None:
     async with chat.post(gate=chat.id) as stream:
         await stream.read_events(2)
+
+    async def unwatched() -> bool:
+        health = (await chat.ask("GET", "/api/chat/health/streaming")).json()
+        return (health["viewers"], health["streams"]) == (0, 1)
+
+    await until(unwatched, description="the server has told of the client's end")
     await chat.open_gate()
     assert await chat.left() == left("completed", 3)
 

@@ -38,10 +38,14 @@ class GuardAPIRoute(APIRoute):
         self._mark: RouteMark = getattr(endpoint, ROUTE_MARK)
         self._end = self._mark.route.path.rpartition("}")[2]
         super().__init__(path, endpoint, **options)
+        self._first = self._mark.route.methods[0] in (self.methods or ())
+        """Whether this route, of those for one path, answers the methods that none of them has."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Full for our path and this route's method, partial for another method, none otherwise."""
         if scope["type"] != "http" or _ASKING in scope or not scope["path"].endswith(self._end):
+            return Match.NONE, {}
+        if not self._first and scope["method"] not in (self.methods or ()):
             return Match.NONE, {}
         match, child = super().matches({**scope, "path": raw_path_of(scope), "root_path": ""})
         if match is Match.NONE:
