@@ -67,11 +67,12 @@ class Chat:
         return self._through or self.site.worker.port
 
     def post(
-        self, path: str = "/api/chat", *, timeout: float = 10.0, **script: object
+        self, path: str = "/api/chat", *, timeout: float = 10.0, padding: int = 0, **script: object
     ) -> AbstractAsyncContextManager[SseConnection]:
+        """Ask; the body has `padding` bytes more than it needs."""
         words = {"id": self.id, **script}
         target = f"{path}?{urlencode(words)}"
-        body = json.dumps(words).encode()
+        body = json.dumps({**words, "padding": "x" * padding}).encode()
         return open_sse(self.port, target, method="POST", headers=self.headers, body=body, timeout=timeout)
 
     def resume(self, cursor: str | None = None) -> AbstractAsyncContextManager[SseConnection]:

@@ -15,7 +15,7 @@ from anyio import create_task_group
 from tests.docs.samples import blocks
 from tests.harness.nginx import Nginx
 from tests.harness.redis import RedisServer
-from tests.harness.sse import Ending, ui_text
+from tests.harness.sse import Ending, open_sse, ui_text
 from tests.harness.waiting import wait_until_async
 
 from .matrix import GRACEFUL_SECONDS, Chat, Site, left, said, worker_of
@@ -101,6 +101,36 @@ async def test_ids_with_slashes_and_resuming(chat: Chat) -> None:
         assert ui_text(events) == "w0 w1 w2 "
     async with chat.resume(events[1].id) as again:
         assert await again.read_rest() == events[2:]
+
+
+async def test_bodies_pass_up_to_the_guard_s_own_limit(chat: Chat) -> None:
+    async with chat.post(padding=3_000_000) as stream:
+        assert stream.status == 200
+        await stream.read_rest()
+
+
+async def test_pages_of_the_same_origin_may_change_things_and_others_not(chat: Chat) -> None:
+    async def stopped(origin: str) -> int:
+        target = f"/api/chat/{chat.id}/stop"
+        headers = {**chat.headers, "Origin": origin, "Host": f"chat.example:{chat.port}", "Cookie": "a=b"}
+        async with open_sse(chat.port, target, method="POST", headers=headers) as answer:
+            return answer.status
+
+    assert await stopped(f"http://chat.example:{chat.port}") == 204
+    assert await stopped("http://chat.example") == 403
+
+
+async def test_nothing_waits_in_buffers_where_nginx_has_them(place: Site) -> None:
+    """By the header of each answer alone."""
+    if not place.worker.alive:
+        place.worker.start()
+    buffering = CONFIGURATION.replace("proxy_buffering off;", "proxy_buffering on;")
+    with Nginx(buffering, upstream=place.worker.port) as nginx:
+        chat = Chat(place, through=nginx.port)
+        async with chat.post(gate=chat.id) as stream:
+            await said(stream, "w0")
+            await chat.open_gate()
+            assert (await stream.read_rest())[-1].data == "[DONE]"
 
 
 async def test_without_the_page_s_http_1_1_a_cut_answer_would_look_whole(place: Site) -> None:
