@@ -226,11 +226,12 @@ def test_a_subscriber_of_a_closed_loop_is_left_out() -> None:
     store, ref = MemoryStore(), StreamRef(SessionKey("ann", "s"), new_stream_id())
     hints: list[str] = []
     problems: list[object] = []
+    subscription = store.subscribe(ref, lambda _: hints.append("closed"))  # held: a dropped one would end with its loop
 
     async def begin() -> None:
         new = NewStream(ref, new_message_id(), "plain", "chat", "")
         await store.register(new, lease_seconds=60, ttl_seconds=60, limit=None)
-        await store.subscribe(ref, lambda _: hints.append("closed")).__aenter__()
+        await subscription.__aenter__()
 
     async def stop() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))

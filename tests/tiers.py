@@ -37,7 +37,13 @@ where tests keep messages in it, they keep streams in Redis."""
 STARTING_FIXTURES: Final = frozenset({"redis_server", "own_redis", "postgres_server", "mariadb_server"})
 """The fixtures that start servers; others that do, ask for one of these."""
 
-MODULES: Final = frozenset({"runtime/test_failures.py"})
+MODULES: Final = frozenset(
+    {
+        "runtime/test_failures.py",
+        "web/endpoint/test_pydantic_ai.py",
+        "web/endpoint/test_returned_ui_messages.py",
+    }
+)
 """Modules that import the clients of real providers, which takes each process some seconds."""
 
 EXAMPLES: Final = 20

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from annotated_types import Ge, Gt
+from packaging.requirements import Requirement
+from packaging.specifiers import Specifier, SpecifierSet
 from pydantic.fields import FieldInfo
 
 from streamguard.faults import REGISTRY
@@ -86,8 +89,42 @@ def _attribute_notes(cls: type) -> dict[str, str]:
     return notes
 
 
+def versions_table() -> str:
+    """Every package that this one needs or has an extra for, and the versions of it that it takes."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed_for: dict[tuple[str, str], list[str]] = {}
+    for line in project["dependencies"]:
+        needed_for.setdefault(_range_of(line), []).append("everything")
+    for extra, lines in project["optional-dependencies"].items():
+        if not extra.startswith("demo"):
+            for line in lines:
+                needed_for.setdefault(_range_of(line), []).append(f"extra `{extra}`")
+    rows = [(name, versions, ", ".join(users)) for (name, versions), users in needed_for.items()]
+    return _rows(("package", "versions", "needed for"), [("Python", _words(project["requires-python"]), ""), *rows])
+
+
+def _range_of(line: str) -> tuple[str, str]:
+    """The package of a requirement, and its versions in words."""
+    requirement = Requirement(line)
+    return requirement.name, _words(str(requirement.specifier))
+
+
+def _words(specifier: str) -> str:
+    """`3.11 or later`, `5.0.1 or later, before 9`."""
+    words = {">=": "{} or later", "<": "before {}"}
+    return ", ".join(words[one.operator].format(one.version) for one in sorted(SpecifierSet(specifier), key=_at_first))
+
+
+def _at_first(specifier: Specifier) -> bool:
+    return specifier.operator != ">="
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
-    {"docs/reference/faults.md": fault_table, "docs/reference/settings.md": settings_table}
+    {
+        "docs/reference/faults.md": fault_table,
+        "docs/reference/settings.md": settings_table,
+        "docs/reference/versions.md": versions_table,
+    }
 )
 """Each page with a generated table, and what makes it."""
 

@@ -16,6 +16,7 @@ integral or real number (NumPy's) as a number, and a `memoryview` as bytes.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 import math
 from collections import deque
@@ -25,6 +26,7 @@ from enum import Enum, StrEnum
 from numbers import Integral, Real
 from typing import Final, NamedTuple, TypeAlias, Union, cast
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -103,6 +105,12 @@ def placeholder(reason: Reason) -> str:
 
 _STRICT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _BRACKETS: Final = ("[", "{")
+_AS_TEXT: Final = (
+    *(ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network),
+    *(ipaddress.IPv6Address, ipaddress.IPv6Interface, ipaddress.IPv6Network),
+    SecretStr,
+)
+"""Their text is what pydantic makes of them; versions from 2.7 to 2.10 do so only where a schema names the type."""
 
 
 def encode_json(value: object, limit_bytes: int = WHOLE_BYTES, *, max_depth: int = MAX_DEPTH) -> Encoded:
@@ -220,6 +228,8 @@ class _Walk:
             return self._integer(int(value))
         if isinstance(value, Real):
             return self._number(float(value))
+        if isinstance(value, _AS_TEXT):
+            return self._text(str(value))
         return self.value(to_jsonable_python(value, inf_nan_mode="null"), depth + 1)
 
     def _object(self, items: Iterable[tuple[object, object]], depth: int) -> dict[str, Json]:
@@ -251,6 +261,8 @@ class _Walk:
             return valid_text(key)
         if isinstance(key, (bytes, bytearray)):
             return bytes(key).decode("utf-8", "replace")
+        if isinstance(key, _AS_TEXT):
+            return str(key)
         try:
             if isinstance(key, float) and math.isfinite(key):
                 return float.__repr__(key)
@@ -308,7 +320,9 @@ def _has_serializers(kind: type) -> bool:
 
 def _fields_of(value: object) -> dict[str, object]:
     """The unchanged fields of a pydantic model or dataclass, under their names on the wire."""
-    declared: Mapping[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
+    kind = type(value)
+    # Before pydantic 2.10 models have `model_fields` alone, and dataclasses have never had it.
+    declared: Mapping[str, FieldInfo] = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
     found = {
         field.serialization_alias or field.alias or name: getattr(value, name)
         for name, field in declared.items()

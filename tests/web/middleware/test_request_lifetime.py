@@ -51,6 +51,10 @@ class Held:
         return await self.request.is_disconnected()
 
 
+def held_request(request: Request) -> Held:
+    return Held(request)
+
+
 def own_request(guard: StreamGuard, watched: Watched) -> Callable[..., object]:
     @guard.stream("s", protocol="plain")
     async def chat(request: Request, s: str) -> AsyncIterator[str]:
@@ -62,7 +66,7 @@ def own_request(guard: StreamGuard, watched: Watched) -> Callable[..., object]:
 
 def of_a_dependency(guard: StreamGuard, watched: Watched) -> Callable[..., object]:
     @guard.stream("s", protocol="plain")
-    async def chat(held: Annotated[Held, Depends()], s: str) -> AsyncIterator[str]:
+    async def chat(held: Annotated[Held, Depends(held_request)], s: str) -> AsyncIterator[str]:
         async for word in watched.tell(held.gone):
             yield word
 
@@ -164,7 +168,7 @@ async def test_the_request_is_the_one_that_middlewares_know(build: Build) -> Non
     inner: list[Request] = []
 
     @guard.stream("s", protocol="plain")
-    async def chat(request: Request, held: Annotated[Held, Depends()], s: str) -> AsyncIterator[str]:
+    async def chat(request: Request, held: Annotated[Held, Depends(held_request)], s: str) -> AsyncIterator[str]:
         inner.append(request)
         assert held.request is request
         assert request.state.word == "from outside"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple, TypedDict
 
 from fastapi import APIRouter, FastAPI
-from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from streamguard.messages import MemoryMessageStore
 from streamguard.quota import Quota
 from streamguard.web.misuse import Misuse
 
+from ...harness.versions import skip_before
 from ..serving import make_guard
 from .sites import ID, Body, asked, named, row, said, said_when, site, told_of_requests, visiting
 
@@ -147,6 +147,8 @@ async def a_query_without_the_parameter() -> str:
 
 
 def swapped(app: FastAPI | APIRouter, guard: StreamGuard) -> None:
+    skip_before("fastapi", "0.134", "refuses such an endpoint itself")
+
     @guard.stream(session=ID)
     @app.post("/api/chat")
     @named
@@ -162,23 +164,30 @@ def with_fastapis_response_class(router: FastAPI | APIRouter, guard: StreamGuard
     router.post("/api/chat", **options)(guard.stream()(chat))
 
 
+def fastapis_sse() -> type[Response]:
+    skip_before("fastapi", "0.135", "has no SSE of its own")
+    from fastapi.sse import EventSourceResponse  # noqa: PLC0415 -- which earlier versions lack
+
+    return EventSourceResponse
+
+
 @row(Misuse.SSE_RESPONSE_CLASS)
 def fastapis_response_class_on_a_route() -> str:
     guard, app = make_guard(), FastAPI()
-    with_fastapis_response_class(app, guard, response_class=EventSourceResponse)
+    with_fastapis_response_class(app, guard, response_class=fastapis_sse())
     return said(lambda: guard.install(app, "/api/chat"))
 
 
 @row(Misuse.SSE_RESPONSE_CLASS)
 def fastapis_response_class_of_the_application() -> str:
-    guard, app = make_guard(), FastAPI(default_response_class=EventSourceResponse)
+    guard, app = make_guard(), FastAPI(default_response_class=fastapis_sse())
     with_fastapis_response_class(app, guard)
     return said(lambda: guard.install(app, "/api/chat"))
 
 
 @row(Misuse.SSE_RESPONSE_CLASS)
 async def fastapis_response_class_of_a_router_after_install() -> str:
-    guard, router = make_guard(), APIRouter(default_response_class=EventSourceResponse)
+    guard, router = make_guard(), APIRouter(default_response_class=fastapis_sse())
     app = FastAPI(lifespan=guard.lifespan)
     guard.install(app, "/api/chat")
     with_fastapis_response_class(router, guard)

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from streamguard import StreamGuard
 from streamguard.web.application.route_tree import leaf_routes
 
+from ...harness.versions import only_from
 from ..misuses.sites import Body, chat_of, named, site, told, visiting
 from ..serving import make_guard
 
@@ -254,6 +255,7 @@ async def test_a_warning_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) 
     assert line.startswith('streamguard.misuse misuse=selected_none warning="session=')
 
 
+@only_from("fastapi", "0.137", "drops what a router mounts")
 def test_the_tree_of_routes_is_walked_through_everything() -> None:
     app, router, inner = FastAPI(openapi_url=None), APIRouter(), FastAPI(openapi_url=None)
     inner.get("/c")(front_end)
