@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from streamguard import (
@@ -67,6 +68,10 @@ class Site:
         async def measured(request: Request) -> AsyncIterator[str]:
             yield "hello"
 
+        @guard.stream(binding="passed-on")
+        async def passed_on(request: Request) -> StreamingResponse:
+            return StreamingResponse(iter(()), media_type="text/event-stream")
+
         self.chat = chat
         app = Starlette(lifespan=guard.lifespan, routes=[Route("/api/chat", chat, methods=["POST"])])
         guard.install(app, "/api/chat")
@@ -99,6 +104,23 @@ async def test_an_answer_of_a_job_is_watched_and_saved_like_any_other() -> None:
         assert (watching.stream_id, watching.message_id) == (run.stream_id, "m1")
         (message,) = await chat.messages("c1")
         assert (message.id, message.text, message.outcome) == ("m1", "Once upon", Outcome.COMPLETED)
+
+
+async def test_the_first_item_decides_what_a_recognised_answer_is() -> None:
+    site = Site()
+    async with site.enter() as chat:
+        async with site.guard.start("ann", "text", binding="passed-on") as run:
+            await run.send("some ")
+            await run.send("text")
+        answer = await chat.resume("text")
+        await answer.rest()
+        assert answer.text == "some text"
+        async with site.guard.start("ann", "blocks", binding="passed-on") as run:
+            await run.send(b"event: token\ndata: o")
+            await run.send(b"ne\n\ndata: two\n\n")
+        assert ended(run).outcome is Outcome.COMPLETED
+        answer = await chat.resume("blocks")
+        assert [(event.event, event.data) for event in await answer.rest()] == [("token", "one"), ("message", "two")]
 
 
 async def test_a_session_and_a_message_id_are_made_where_none_are_given() -> None:
@@ -458,7 +480,7 @@ async def test_it_is_entered_once() -> None:
         ({"on_conflict": "join"}, "idempotency_key"),
         ({"on_store_failure": "perhaps"}, "on_store_failure"),
         ({"stall_seconds": -1}, "stall_seconds"),
-        ({"binding": "nobody's"}, "chat, measured, plain"),
+        ({"binding": "nobody's"}, "chat, measured, passed-on, plain"),
         ({"binding": len}, "no endpoint"),
         ({"protocol": "morse"}, "morse"),
         ({"estimate": 3}, "needs a binding with a quota"),

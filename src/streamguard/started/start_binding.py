@@ -12,7 +12,7 @@ from ..web.application.guarded_endpoint import guards_of
 from ..web.endpoint.configuration import EndpointConfiguration
 from ..web.endpoint.endpoint import GuardedEndpoint
 from ..web.endpoint_registry import EndpointRegistry
-from ..wire import UNDECIDED, WireProtocol, protocol_named
+from ..wire import WireProtocol, protocol_named
 
 __all__ = ["DEFAULT_BINDING", "StartBinding"]
 
@@ -40,11 +40,11 @@ class StartBinding:
         Raises:
             ConfigurationError: this guard has no such endpoint, or there is no such protocol.
         """
-        chosen = None if protocol is None else _decided(protocol_named(protocol))
+        chosen = None if protocol is None else protocol_named(protocol)
         if binding is None or binding == DEFAULT_BINDING:
             return cls(DEFAULT_BINDING, chosen or protocol_named(_PROTOCOL), None)
         configuration = _configuration_of(endpoints, binding)
-        return cls(configuration.binding, chosen or _decided(configuration.protocol), configuration)
+        return cls(configuration.binding, chosen or configuration.protocol, configuration)
 
     def demand(self, estimate: int | Mapping[str, int] | None) -> Demand | None:
         """What to reserve for an answer; None where nothing is counted.
@@ -63,25 +63,18 @@ class StartBinding:
         return None
 
 
-def _decided(protocol: WireProtocol) -> WireProtocol:
-    """The protocol of an answer whose items are sent one by one: no response comes that could decide it."""
-    if protocol.name != UNDECIDED.name:
-        return protocol
-    return protocol_named(_PROTOCOL, protocol.client_version)
-
-
 def _configuration_of(endpoints: EndpointRegistry, binding: str | Callable[..., object]) -> EndpointConfiguration:
-    guards = [one.guarded for one in endpoints.decorated if isinstance(one.guarded, GuardedEndpoint)]
+    known = [one for one in endpoints.configurations if isinstance(one, EndpointConfiguration)]
     if isinstance(binding, str):
-        found = next((guard for guard in guards if guard.configuration.binding == binding), None)
-        if found is None:
-            known = ", ".join(sorted({guard.configuration.binding for guard in guards})) or "none"
+        named = next((one for one in known if one.binding == binding), None)
+        if named is None:
+            names = ", ".join(sorted({one.binding for one in known})) or "none"
             raise ConfigurationError(
-                f"guard.start knows no endpoint with the binding {binding!r}: this guard has {known}"
+                f"guard.start knows no endpoint with the binding {binding!r}: this guard has {names}"
             )
-        return found.configuration
-    found = next((guard for guard in guards_of(binding) if isinstance(guard, GuardedEndpoint)), None)
-    if found is None or found not in guards:
+        return named
+    found = next((guard.configuration for guard in guards_of(binding) if isinstance(guard, GuardedEndpoint)), None)
+    if found is None or not any(one is found for one in known):
         name = getattr(binding, "__qualname__", type(binding).__name__)
         raise ConfigurationError(f"binding={name} of guard.start is no endpoint that this guard's @guard.stream made")
-    return found.configuration
+    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, NoReturn
@@ -23,11 +24,14 @@ from ..runtime.producing.phases import Answer
 from ..runtime.request import Ending
 from ..stores.records import StreamMeta, Terminal
 from ..values import Outcome
+from ..web.endpoint.recognised_items import items_of_iterator
 from ..web.guard_context import GuardContext
 from .started_run import StartedRun
 
 __all__ = ["StartedStream"]
 
+NAME: Final = "the body of guard.start"
+"""What errors about its items call it."""
 CANCELLED: Final = "cancelled"
 """The reason of a stream whose body's task was cancelled."""
 
@@ -72,7 +76,7 @@ class StartedStream:
             await self._refuse(runtime, opened)
         run = StartedRun(opened)
         self._stream, self._run = opened, run
-        runtime.launch(opened, lambda: run.items)
+        runtime.launch(opened, lambda: self._items(opened, run))
         runtime.start(self._follow_stream)
         return run
 
@@ -115,11 +119,15 @@ class StartedStream:
             stream.cancel(Ending(Outcome.INTERRUPTED, fault))
             run.items.leave()
         elif isinstance(exc, (StopIteration, StopAsyncIteration)):  # which would end the producer like a generator
-            error = RuntimeError(f"the body of guard.start raised {type(exc).__name__}")
+            error = RuntimeError(f"{NAME} raised {type(exc).__name__}")
             error.__cause__ = exc
             run.items.leave(error)
         else:
             run.items.leave(exc)
+
+    def _items(self, stream: LiveStream, run: StartedRun) -> AsyncIterator[object]:
+        """What the producer iterates. Under a binding whose answers are recognised, the first item decides."""
+        return items_of_iterator(run.items, NAME, stream) if stream.speaking.undecided else run.items
 
     async def _follow_stream(self) -> None:
         """Cancel the body once the stream ends without it, also where no producer iterates its items yet."""

@@ -41,6 +41,8 @@ class EndpointRegistry:
         self.own_quota = own_quota
         self._longest_stream_seconds = max_stream_seconds
         self._decorated: list[DecoratedEndpoint] = []
+        self.configurations: list[object] = []
+        """The `EndpointConfiguration` of each endpoint and rule."""
         self._protocols: set[str] = set()
         self._keep_alive_blocks: set[str] = set()
         """Bindings of the endpoints whose keep-alives are blocks of their own."""

@@ -117,7 +117,7 @@ class EndpointConfiguration:
             max_stream_seconds=options.max_stream_seconds,
             keep_alive_block=options.keep_alive == "block",
         )
-        return cls(
+        configuration = cls(
             function=function,
             signature=signature,
             options=options,
@@ -128,6 +128,8 @@ class EndpointConfiguration:
             demand_source=demand_source,
             call_inside=call_inside,
         )
+        context.endpoints.configurations.append(configuration)
+        return configuration
 
     @property
     def keeps_response(self) -> bool:
