@@ -216,12 +216,17 @@ class Block(NamedTuple):
     @property
     def data(self) -> bytes:
         """The block's data as a client would join it."""
+        raw = self.raw
+        if raw.startswith(b"data: ") and raw.count(b"\n") == 2 and raw.endswith(b"\n\n") and b"\r" not in raw:
+            return raw[6:-2]  # nearly always, and several times as fast
         lines = _EOL.split(self._text())
         return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line == b"data" or line[:5] == b"data:")
 
     @property
     def event(self) -> bytes:
         """The event's name; empty when the block gives none."""
+        if b"event:" not in self.raw:
+            return b""
         names = [line[6:].removeprefix(b" ") for line in _EOL.split(self._text()) if line[:6] == b"event:"]
         return names[-1] if names else b""
 

@@ -6,7 +6,6 @@ Source of the events: `RawMessageStreamEvent` of the Python package `anthropic` 
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar, Final
 
 from ...faults import FaultCode
@@ -24,10 +23,6 @@ __all__ = ["AnthropicProtocol", "AnthropicReader"]
 
 PROTOCOL: Final = "anthropic"
 
-_MATTERS: Final = re.compile(
-    rb'"type"\s*:\s*"(?:message_start|message_delta|message_stop|error)"|(?:\A|[\r\n])event: ?error'
-)
-
 
 class AnthropicReader(BlockReader):
     """Closing parts are `message_stop` and errors."""
@@ -42,7 +37,7 @@ class AnthropicReader(BlockReader):
         if is_done(block):  # of compatible servers
             self._ended = True
             return True
-        if _MATTERS.search(block.raw) is None:
+        if b'"message_' not in block.raw and b"error" not in block.raw:
             return False
         event = json_event(block)
         if event is None:

@@ -15,10 +15,9 @@ from .usage import usage_of
 
 __all__ = ["OpenAIReader"]
 
-_MATTERS: Final = re.compile(
-    rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:(?!\s*null)|(?:\A|[\r\n])event: ?error'
-    rb'|"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|cancelled)|error)"'
-)
+_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_RESPONSE_ENDS: Final = re.compile(rb'"response\.(?:completed|incomplete|failed|cancelled)"')
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
@@ -42,7 +41,7 @@ class OpenAIReader(BlockReader):
             self._ended = True
             return True
         self._begun = self._begun or b'"choices"' in block.raw or b'"response.' in block.raw
-        if _MATTERS.search(block.raw) is None:
+        if not _matters(block.raw):
             return False
         event = json_event(block)
         if event is None:
@@ -80,3 +79,13 @@ class OpenAIReader(BlockReader):
             error if isinstance(error, dict) else {"type": error if isinstance(error, str) else ""}
         )
         return True
+
+
+def _matters(raw: bytes) -> bool:
+    """Whether a block may hold usage, an end or an error. Four searches for fixed bytes cost a tenth of one for all."""
+    return (
+        b"error" in raw
+        or (b'"usage"' in raw and _USAGE.search(raw) is not None)
+        or (b'"finish_reason"' in raw and _FINISH.search(raw) is not None)
+        or (b'"response.' in raw and _RESPONSE_ENDS.search(raw) is not None)
+    )

@@ -27,6 +27,11 @@ class UIOpenParts(OpenParts):
         self._calls = OpenCalls()
         self._step = LastStep()
 
+    @property
+    def spoke(self) -> bool:
+        """Whether the present step has a text: further pieces of text change nothing."""
+        return self._step.spoke
+
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._calls.answered(parts)
 

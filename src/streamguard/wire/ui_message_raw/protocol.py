@@ -44,6 +44,7 @@ _CLOSING: Final = re.compile(rb'"type"\s*:\s*"(?:finish|abort|error)"')
 _START: Final = re.compile(rb'"type"\s*:\s*"start"')
 _CLOSING_TYPES: Final = frozenset({"finish", "abort", "error"})
 _DELTAS: Final = frozenset({"text-delta", "reasoning-delta", "tool-input-delta"})
+_TEXT: Final = b'data: {"type":"text-delta"'
 _DONE_BLOCK: Final = b"data: [DONE]\n\n"
 
 
@@ -108,6 +109,8 @@ class RawOpenParts(OpenParts):
         self._parts.answered(parts)
 
     def add(self, payload: bytes) -> None:
+        if payload.startswith(_TEXT) and self._parts.spoke:
+            return  # nearly always
         self._parts.add(block_of(without_mark(payload)).data)
 
     def ends(self) -> Sequence[bytes]:

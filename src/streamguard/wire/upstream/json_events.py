@@ -40,7 +40,7 @@ def json_event(block: Block) -> JsonEvent | None:
     if _ENDS_BLOCK.search(block.raw[-4:]) is None:
         return None
     data = block.data
-    if not data.lstrip().startswith(b"{"):
+    if not data.startswith(b"{") and not data.lstrip().startswith(b"{"):
         return None
     try:
         value = read_json(data)
