@@ -12,7 +12,8 @@ from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire import protocol_named
 from streamguard.wire.base import LeftOut
 
-from .upstreams import cut, logged
+from .transcripts import TRANSCRIPTS, transcript
+from .upstreams import cut, folded, logged
 
 PROTOCOL = protocol_named("ndjson")
 
@@ -70,3 +71,37 @@ def test_a_line_over_the_limit_is_left_out_and_told_of() -> None:
 
 def test_it_cannot_say_nothing() -> None:
     assert PROTOCOL.keep_alive == b""
+
+
+# -- Ollama ------------------------------------------------------------------------------------------------------------
+
+
+def test_ollamas_last_line_is_the_closing_part() -> None:
+    for one in TRANSCRIPTS:
+        if "ollama" in one.name:
+            got = logged(PROTOCOL, [one.body])
+            assert b"".join(got.held) == one.body.splitlines(keepends=True)[-1]
+            assert (dict(got.encoder.usage), got.encoder.failure) == (one.usage, one.failure)
+
+
+def test_a_failure_that_ollama_tells_of_is_not_talked_over() -> None:
+    one = transcript("ndjson-ollama-error")
+    frames = logged(PROTOCOL, [one.body]).frames(ids=False, outcome=Outcome.FAILED, fault=Fault.of(FaultCode.INTERNAL))
+    assert b"".join(frames) == one.body
+
+
+def test_an_answer_of_ollamas_that_ends_without_its_end_has_failed() -> None:
+    one = transcript("ndjson-ollama")
+    beginning = one.body.splitlines(keepends=True)[0]
+    assert logged(PROTOCOL, [beginning]).encoder.failure == "provider_aborted"
+    assert [part["text"] for part in folded(PROTOCOL, [beginning]).parts] == ["Grüße"]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"error":"x","n":1}', b'{"error":null}', b'{"done":true}', b'{"message":"x"}', b"[1]"]
+)
+def test_lines_of_others_mean_nothing(line: bytes) -> None:
+    got = logged(PROTOCOL, [line + b"\n"])
+    assert (list(got.data), got.encoder.failure, dict(got.encoder.usage)) == ([line + b"\n"], None, {})
+    (part,) = folded(PROTOCOL, got.data).parts
+    assert part == {"type": "data-streamguard-ndjson", "data": line.decode() + "\n"}

@@ -26,7 +26,7 @@ EVENTS: Final[list[tuple[str, dict[str, Json]]]] = [
     for one in TRANSCRIPTS
     for block in BlockSplitter().feed(one.body)
     if one.protocol_name in NAMES[:3] and block.data.startswith(b"{")
-]
+] + [("ndjson", json.loads(line)) for one in TRANSCRIPTS if "ollama" in one.name for line in one.body.splitlines()]
 
 odd_json: Final[st.SearchStrategy[Json]] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "\ud800", "x\0", "[DONE]", "error"]),
@@ -38,7 +38,7 @@ odd_json: Final[st.SearchStrategy[Json]] = st.recursive(
 @st.composite
 def odd_events(draw: st.DrawFn) -> tuple[str, list[dict[str, Json]]]:
     """A protocol and some of its events, one of whose values is something else."""
-    name = draw(st.sampled_from(NAMES[:3]))
+    name = draw(st.sampled_from([*NAMES[:3], "ndjson"]))
     events = [event for of, event in EVENTS if of == name]
     found: list[dict[str, Json]] = []
     for event in draw(st.lists(st.sampled_from(events), min_size=1, max_size=12)):
@@ -63,7 +63,8 @@ def test_events_with_other_values_than_documented_cost_neither_bytes_nor_message
 ) -> None:
     name, events = case
     protocol = protocol_named(name)
-    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
+    before, after = ("", "\n") if name == "ndjson" else ("data: ", "\n\n")
+    body = "".join(f"{before}{json.dumps(event)}{after}" for event in events).encode()
     got = logged(protocol, [body])
     assert b"".join(got.frames(ids=False)) == body
     message = folded(protocol, got.payloads)

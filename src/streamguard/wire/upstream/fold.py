@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ...decoding import DAMAGE
@@ -55,13 +55,18 @@ class UpstreamFold:
         """Take in one block."""
         block = Block(payload, self._at_start)
         self._at_start = False
+        if is_done(block):
+            self._add(self._translator.done)
+        elif (event := json_event(block)) is not None:
+            self.add_event(event)
+
+    def add_event(self, event: JsonEvent) -> None:
+        """Take in an event that was read already."""
+        self._add(lambda: self._translator.parts(event))
+
+    def _add(self, parts: Callable[[], Iterable[Part]]) -> None:
         try:
-            if is_done(block):
-                parts = self._translator.done()
-            else:
-                event = json_event(block)
-                parts = () if event is None else self._translator.parts(event)
-            for part in parts:
+            for part in parts():
                 self._add_part(part)
         except DAMAGE:  # an event in an unexpected form must not cost the message
             return
