@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from streamguard.errors import LogBrokenError
-from streamguard.stores.appends import Append
+from streamguard.stores.appends import Append, LateDecision
 from streamguard.stores.records import SessionRecord, Status, TakeoverReply
 from streamguard.stores.registrations import StopReply
 from streamguard.stores.store import StreamStore
@@ -24,6 +24,11 @@ WHICH = st.integers(0, MOST_STREAMS - 1)
 EPOCH = st.sampled_from([0, 0, 0, 0, -1, 1])
 """How far the writer's epoch is from the stream's."""
 
+DECIDED = st.sampled_from(
+    [None, None, LateDecision("opaque", "", "msg_0"), LateDecision("ui-message", "7.0.0", "msg_1")]
+)
+"""What the stream's first event decides, if it is that."""
+
 some_stream = precondition(lambda self: self.streams)
 some_open_stream = precondition(lambda self: self.open_streams())
 
@@ -36,18 +41,38 @@ class LogTwins(TwinStores):
         offset=st.sampled_from([1, 1, 1, 1, 0, -1, -2, 2]),
         count=st.integers(1, 3),
         refresh=st.booleans(),
+        decided=DECIDED,
         reply_lost=st.booleans(),
     )
-    def append(self, which: int, epoch: int, offset: int, count: int, refresh: bool, reply_lost: bool) -> None:
-        self.do_append(self.pick(which).ref, epoch, offset, count, refresh=refresh)
+    def append(
+        self,
+        which: int,
+        epoch: int,
+        offset: int,
+        count: int,
+        refresh: bool,
+        decided: LateDecision | None,
+        reply_lost: bool,
+    ) -> None:
+        self.do_append(self.pick(which).ref, epoch, offset, count, refresh=refresh, decided=decided)
         if reply_lost:
             self.lose_the_last_reply_and_ask_again()
 
-    def do_append(self, ref: StreamRef, epoch: int, offset: int, count: int, *, refresh: bool) -> None:
+    def do_append(
+        self,
+        ref: StreamRef,
+        epoch: int,
+        offset: int,
+        count: int,
+        *,
+        refresh: bool,
+        decided: LateDecision | None = None,
+    ) -> None:
         """In order, repeated, overlapping or with a gap. What is there is repeated as it was: one epoch, one writer."""
         first_seq = max(1, self.last_seq(ref) + offset)
         there = [(event.kind, event.data) for event in self.log(ref)[first_seq - 1 :]]
-        item = Append(ref, self.epoch(ref, epoch), first_seq, (there + self.events(count))[:count], refresh)
+        events = (there + self.events(count))[:count]
+        item = Append(ref, self.epoch(ref, epoch), first_seq, events, refresh, decided=decided)
         (reply,) = self.step(lambda store: store.append([item]))
         self.promises.answered(ref, item.epoch, reply.status, first_seq=first_seq, events=item.events)
         self.after()

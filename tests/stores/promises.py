@@ -143,6 +143,8 @@ class Promises:
     def _record(before: StreamMeta, now: StreamMeta) -> None:
         if before.seal is not None and now.seal != before.seal:
             raise PromiseBrokenError("seal", f"{before.seal} became {now.seal}")
+        if before.last_seq > 0 and _decision(now) != _decision(before):
+            raise PromiseBrokenError("decided", f"with events, {_decision(before)} became {_decision(now)}")
         if now.epoch < before.epoch:
             raise PromiseBrokenError("I5", f"the epoch fell from {before.epoch} to {now.epoch}")
         # A lost stream has no seal, and one that ends in one step is never seen between its two.
@@ -158,3 +160,8 @@ class Promises:
             left = streams[StreamRef(key, was_active)].meta
             if left is not None and left.state is not StreamState.CLOSED:
                 raise PromiseBrokenError("pointer", f"the pointer to a stream that is {left.state} was cleared")
+
+
+def _decision(meta: StreamMeta) -> tuple[str, str, str]:
+    """What a stream's first event may decide."""
+    return meta.protocol, meta.client_version, meta.message_id

@@ -60,6 +60,13 @@ BUGS = {
         frozenset({"retry", "I1", "I2"}),
         (Rules.append, Rules.lose_the_last_reply_and_ask_again),
     ),
+    "a later append decides again": Bug(
+        "append",
+        "if last == 0 then\n-- Takes in",
+        "if last >= 0 then\n-- Takes in",
+        frozenset({"decided"}),
+        (Rules.append, Rules.lose_the_last_reply_and_ask_again),
+    ),
     "a superseded writer appends": Bug(
         "append",
         "if stored_epoch ~= epoch then return {FENCED, last, stop} end",

@@ -37,7 +37,7 @@ class MemoryWrites(StreamWrites):
         if item.refresh and (status is Status.OK or status is Status.DUPLICATE):
             self._tables.expire_in(stream, stream.ttl_seconds, now)
         if status is Status.OK:
-            if item.decided is not None and last_seq == 0:
+            if last_seq == 0 and item.decided is not None:
                 self._tables.decide(stream, *item.decided)
             self._tables.charge(stream.size_bytes - size_bytes)
             self._subscribers.tell(stream, after_seq=last_seq, append=True)
