@@ -25,7 +25,7 @@ from starlette.responses import Response, StreamingResponse
 
 from streamguard import Run
 
-__all__ = ["GATES", "KINDS", "QUESTION", "SECRET", "Kind", "Script", "agent_of", "block"]
+__all__ = ["GATES", "KINDS", "QUESTION", "SECRET", "Kind", "Script", "agent_of", "block", "with_header"]
 
 SECRET: Final = "the provider's own words"
 QUESTION: Final = {

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from streamguard import Run, Settings, StreamGuard, Usage
+from streamguard import Run, Settings, Signal, StreamGuard, Usage
 from streamguard.messages import MemoryMessageStore, MessageStore
 from streamguard.quota import Quota
 from streamguard.testing import Answer, GuardedApp
 
 from ..serving import USER, user_of
-from .returned_kinds import GATES, KINDS, QUESTION, SECRET, Kind, Script, agent_of, block
+from .returned_kinds import GATES, KINDS, QUESTION, SECRET, Kind, Script, agent_of, block, with_header
 
 pytestmark = pytest.mark.anyio
 
@@ -311,3 +311,32 @@ async def test_an_error_part_that_an_endpoint_yields_fails_its_stream(
     assert told is None or answer.parts[-1]["errorText"] == told
     assert SECRET not in str(answer.events)
     assert [(message.status, text_of(message.parts)) for message in saved] == ([("partial", said)] if said else [])
+
+
+async def test_a_message_id_that_may_change_is_in_no_header(redis_url: str) -> None:
+    """Neither of the answer nor of a resume, before the first event."""
+    kind = KINDS["a UI message stream"]
+    GATES["s"] = asyncio.Event()
+    decided = asyncio.Event()
+
+    async def endpoint(request: Request) -> Response:
+        async def parts() -> AsyncIterator[str | bytes | memoryview]:
+            await decided.wait()
+            async for chunk in (await with_header(request)).body_iterator:
+                yield chunk
+
+        return StreamingResponse(parts(), headers={"x-vercel-ai-ui-message-stream": "v1"})
+
+    async with workers(redis_url, kind._replace(endpoint=endpoint)) as (one, two):
+        asking = asyncio.create_task(ask(one, wait="1"))
+        await one.seen(Signal.STREAM_OPENED)
+        resumed = await two.request("GET", "/api/chat/s/stream")
+        assert (resumed.status, resumed.message_id) == (200, None)
+        decided.set()
+        answer = await asking
+        later = await two.request("GET", "/api/chat/s/stream")
+        assert answer.message_id == later.message_id == "theirs"
+        GATES["s"].set()
+        for one_answer in (resumed, answer, later):
+            await one_answer.rest()
+            assert one_answer.parts[0]["messageId"] == "theirs"

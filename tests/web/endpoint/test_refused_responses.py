@@ -39,6 +39,14 @@ def zipped() -> Response:
     return StreamingResponse(blocks(), media_type=SSE, headers={"Content-Encoding": "gzip"})
 
 
+def text() -> Response:
+    return StreamingResponse(words(), media_type=SSE)
+
+
+def unlabelled_text() -> Response:
+    return StreamingResponse(words())
+
+
 def table() -> Response:
     return StreamingResponse(words(), media_type="text/csv")
 
@@ -48,6 +56,8 @@ def table() -> Response:
     [
         (Pieces, "test_returned_responses:.*chat returned a Pieces that streams.*media_type='text/event-stream'"),
         (Late, "a Late that streams its body"),
+        (text, "StreamingResponse has text in its body.*protocol='ui-message' or protocol='plain'"),
+        (unlabelled_text, "StreamingResponse has text in its body"),
         (zipped, "StreamingResponse whose body is compressed"),
         (table, "a StreamingResponse of text/csv.*name protocol="),
     ],

@@ -16,11 +16,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
+from ...errors import ConfigurationError
 from ...runtime import LiveStream
 from ...values import Usage, is_id
 from ...wire import protocol_named, recognise
 from ...wire.recognition import LINES, MOST_BYTES, SSE
 from ...wire.server_sent import is_event
+from ...wire.sse import BOM
 from .response_items import bytes_of, ui_message_parts
 from .returned_response import ReturnedStream, aclose_if_possible
 
@@ -28,6 +30,8 @@ __all__ = ["items_of_iterator", "items_of_response"]
 
 _LINE_END: Final = re.compile(rb"[\r\n]")
 """No block ends without one."""
+_FIELDS: Final = (b"data", b"event", b"id", b"retry", b":")
+"""What a line of an event stream begins with."""
 
 
 def items_of_response(
@@ -78,6 +82,7 @@ async def _recognised(
                 held.append(item)
                 piece = bytes_of(item, name)
                 beginning += piece
+                _check_framed(beginning, name)
                 if not _decides(stream, piece, beginning):
                     continue
                 for one in held:
@@ -98,6 +103,17 @@ def _is_framed(item: object) -> bool:
     if isinstance(item, Mapping) and "type" in item:
         return False
     return is_event(item) or isinstance(item, (bytes, bytearray, memoryview))
+
+
+def _check_framed(beginning: bytes, name: str) -> None:
+    """Raises `ConfigurationError` for a body that cannot begin with a line of an event stream: no block would ever end
+    in it, and its client would get nothing before all of it."""
+    body = beginning.removeprefix(BOM).lstrip(b"\r\n")
+    if body and not any(field.startswith(body[: len(field)]) for field in _FIELDS):
+        raise ConfigurationError(
+            f"{name} has text in its body that is no server-sent events: name protocol='ui-message' or "
+            "protocol='plain' in @guard.stream, which send text as events"
+        )
 
 
 def _decides(stream: LiveStream, piece: bytes, beginning: bytes) -> bool:

@@ -31,7 +31,7 @@ from ..guard_context import GuardContext
 from ..headers import stream_headers
 from ..middleware.exchange import exchange_of
 from ..response.plain_responses import fault_response
-from ..response.resumption import cursor_of, resume_response
+from ..response.resumption import cursor_of, known_message_id, resume_response
 from ..response.stream_response import StreamResponse
 from ..response.view_options import ViewOptions
 from ..response_ids import ResponseIds
@@ -90,7 +90,7 @@ def replay(
     admitted.slots.keep_viewer()
     viewer_slot = admitted.slots.viewer
     ids.session_id = meta.ref.key.session_id  # another one, where each request gets a session of its own
-    ids.stream_id, ids.message_id = meta.ref.stream_id, meta.message_id
+    ids.stream_id, ids.message_id = meta.ref.stream_id, known_message_id(meta)
     exchange_of(request.scope).headers = ids.headers()
     try:
         context.limits.reads.spend(admitted.identity)

@@ -10,7 +10,9 @@ from ...errors import CursorInvalidError, FaultError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...runtime import Nothing, Resumed
-from ...wire import protocol_named
+from ...stores.records import StreamMeta
+from ...values import StreamState
+from ...wire import UNDECIDED, protocol_named
 from ..access.slots import Slot
 from ..guard_context import GuardContext
 from ..headers import stream_headers
@@ -19,7 +21,7 @@ from .plain_responses import empty_response, no_content
 from .stream_response import StreamResponse
 from .view_options import ViewOptions
 
-__all__ = ["cursor_of", "resume_response"]
+__all__ = ["cursor_of", "known_message_id", "resume_response"]
 
 
 def cursor_of(request: Request) -> Cursor | None:
@@ -37,13 +39,18 @@ def cursor_of(request: Request) -> Cursor | None:
         raise FaultError(Fault.of(FaultCode.CURSOR_INVALID)) from exc
 
 
+def known_message_id(meta: StreamMeta) -> str | None:
+    """The id of a stream's message; None while its first event may still decide it."""
+    return None if meta.protocol == UNDECIDED.name and meta.state is StreamState.OPEN else meta.message_id
+
+
 def resume_response(
     context: GuardContext, request: Request, ids: ResponseIds, found: Resumed | Nothing, slot: Slot, *, has_cursor: bool
 ) -> Response:
     """The answer to a client that comes back. Takes over `slot`, and observes the resume."""
     runtime = context.runtime
     if found.meta is not None:
-        ids.stream_id, ids.message_id = found.meta.ref.stream_id, found.meta.message_id
+        ids.stream_id, ids.message_id = found.meta.ref.stream_id, known_message_id(found.meta)
     if isinstance(found, Nothing):
         slot.release()
         runtime.observe(
