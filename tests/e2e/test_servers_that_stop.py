@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from tests.apps import endless
 from tests.harness.sse import Ending, SseConnection, open_sse
 from tests.harness.waiting import wait_until_async
-from tests.harness.workers import Worker
+from tests.harness.workers import Server, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -78,6 +78,43 @@ async def test_hypercorn_drains_on_sigterm(workers: str) -> None:
             worker.terminate()
             await ends_whole(stream)
         await is_gone(worker)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--task-impl", "rust"), ("--workers", "2")], ids=" ".join)
+async def test_granian_drains_on_sigterm(arguments: tuple[str, ...]) -> None:
+    """With its own kind of task too, which has no name."""
+    with Worker(APP, env=settings(**DRAINS), server="granian", arguments=arguments) as worker:
+        async with open_sse(worker.port, "/chat?id=s", method="POST", headers=USER) as stream:
+            await stream.read_events(3)
+            worker.terminate()
+            await ends_whole(stream)
+        await is_gone(worker)
+
+
+async def test_a_worker_that_granian_replaces_drains() -> None:
+    with Worker(APP, env=settings(**DRAINS), server="granian") as worker:
+        async with open_sse(worker.port, "/chat?id=s", method="POST", headers=USER) as stream:
+            await stream.read_events(3)
+            worker._running().send_signal(signal.SIGHUP)
+            await ends_whole(stream)
+        await get_plain(worker.port)
+
+
+@pytest.mark.parametrize(
+    ("server", "arguments", "warning"),
+    [
+        ("uvicorn", ("--timeout-graceful-shutdown", "2"), "uvicorn breaks connections 2 s"),
+        ("hypercorn", ("--workers", "0"), "Hypercorn breaks connections 3 s"),
+        ("hypercorn", ("--workers", "1", "--graceful-timeout", "4"), "Hypercorn breaks connections 4 s"),
+        ("granian", ("--workers-kill-timeout", "5"), "Granian breaks connections 5 s"),
+    ],
+)
+async def test_a_server_that_does_not_wait_for_the_drain_is_told_of(
+    server: Server, arguments: tuple[str, ...], warning: str
+) -> None:
+    with Worker(APP, env=settings(), server=server, arguments=arguments) as worker:
+        await wait_until_async(lambda: "misuse=impatient_server" in worker.log(), description="the guard warns")
+        assert warning in worker.log()
 
 
 async def test_a_worker_of_hypercorn_s_that_is_killed_alone_ends() -> None:

@@ -46,4 +46,4 @@ async def break_connection(send: Send) -> None:
 def runs_in_base_http_middleware() -> bool:
     """Whether this is the task in which a `BaseHTTPMiddleware` runs the application."""
     task = asyncio.current_task()
-    return task is not None and task.get_name().startswith(_TASK_NAME)
+    return task is not None and (task.get_name() or "").startswith(_TASK_NAME)
