@@ -334,7 +334,7 @@ class StreamGuard(AnswerStarter):
             self._require_abilities(rule.options)
             if rule.options.quotas.counts and self._lifetime.begun and not self._lifetime.counts:
                 raise Misuse.RULES_LATE.error(rule=rule.name)
-        table = RuleTable(self._context, rules, app)
+        table = RuleTable(self._context, rules, app, self._installations.is_own_elsewhere)
         self._rule_tables.append(table)
         return table
 

@@ -29,6 +29,8 @@ from streamguard import (
     StartedRun,
     StreamEnd,
     StreamGuard,
+    StreamGuardMiddleware,
+    StreamRule,
     anonymous,
 )
 from streamguard.contrib.litestar import StreamGuardPlugin
@@ -245,3 +247,17 @@ def litestar(guard: StreamGuard) -> Litestar:
         yield run.session_id
 
     return Litestar([chat], plugins=[streams])
+
+
+async def is_long(request: Request) -> bool:
+    return bool(await request.body())
+
+
+def guarded_elsewhere(app: Starlette, guard: StreamGuard) -> ASGIApp:
+    rules = [
+        StreamRule("/v1/chat/completions", session="header.x-session", when="body.stream", protocol="openai"),
+        StreamRule("/threads/{thread}/runs", methods=["POST"], session="path.thread", when=is_long, save=False),
+        StreamRule("/v1/*", session=lambda request: request.headers.get("x-session"), estimate={"tokens": 5}),
+    ]
+    app.add_middleware(StreamGuardMiddleware, guard=guard, rules=rules)
+    return StreamGuardMiddleware(app, guard=guard, rules=rules)

@@ -22,7 +22,18 @@ from streamguard.stores import RedisClient
 
 from ..given import SETTINGS, URL, owner
 
-__all__ = ["ESTIMATE", "LIMIT", "PREFIX", "Script", "Steered", "answer", "guard", "threaded_answer"]
+__all__ = [
+    "ESTIMATE",
+    "LIMIT",
+    "PREFIX",
+    "ModelError",
+    "Script",
+    "Steered",
+    "answer",
+    "guard",
+    "opened",
+    "threaded_answer",
+]
 
 PREFIX: Final = "/api/chat"
 LIMIT: Final = Quota(limit=1_000, per="day", unit="tokens")
@@ -56,6 +67,11 @@ guard = StreamGuard(
     messages=RedisMessageStore(RedisClient(URL, command_seconds=5.0), ttl_seconds=3600),
     settings=SETTINGS,
 )
+
+
+async def opened(gate: str) -> None:
+    """Wait until a test has opened a gate."""
+    await _gates[gate].wait()
 
 
 async def answer(script: Script, run: Run) -> AsyncIterator[str]:

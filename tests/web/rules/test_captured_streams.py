@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -58,6 +59,22 @@ async def test_bytes_status_and_headers_are_the_applications() -> None:
         assert answer.headers["x-stream-id"] == (await status_of(client))["stream_id"]
         resumed = await client.get("/api/chat/s/stream")
         assert resumed.content == transcript(CHAT)
+
+
+async def test_a_file_that_the_server_would_send_itself(tmp_path: Path) -> None:
+    """An extension of ASGI, which Granian has."""
+    path = tmp_path / "recorded.sse"
+    path.write_bytes(transcript(CHAT))
+
+    async def act(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.pathsend", "path": str(path)})
+
+    guard = make_guard()
+    app = StreamGuardMiddleware(Inside(guard, act), guard=guard, rules=[StreamRule(PATH)])
+    async with client_of(app) as client:
+        assert (await client.post(PATH)).content == transcript(CHAT)
 
 
 async def test_a_content_type_stays_as_it_is() -> None:

@@ -13,8 +13,10 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from streamguard import StreamGuardMiddleware, StreamRule
 from streamguard.quota import Quota
@@ -255,6 +257,20 @@ async def test_a_response_that_takes_longer_than_a_first_item_may() -> None:
         await asyncio.sleep(0.5)  # several looks of the watchdog
         gate.open()
         assert (await asking).text == "late"
+
+
+def test_a_websocket_below_a_rule() -> None:
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    guard = make_guard()
+    app = Starlette(routes=[WebSocketRoute(PATH, echo)], lifespan=guard.lifespan)
+    app.add_middleware(StreamGuardMiddleware, guard=guard, rules=[StreamRule("/*", methods=["GET", "POST"])])
+    with TestClient(app) as client, client.websocket_connect(PATH) as websocket:
+        websocket.send_text("hello")
+        assert websocket.receive_text() == "hello"
 
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])

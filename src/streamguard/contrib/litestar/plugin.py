@@ -115,8 +115,8 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
                 compression = app_config.compression_config = replace(compression, exclude_opt_key=UNCOMPRESSED)
             self._uncompressed = compression.exclude_opt_key or UNCOMPRESSED
         edge = self.guard.edge
-        edge.installations.installed_elsewhere()
         self._whole_prefix = normalize_path(app_config.path or "/").rstrip("/") + self.prefix
+        edge.installations.installed_elsewhere(self._whole_prefix)
         handlers = route_handlers(
             self.prefix,
             edge.answer,

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Router
-from starlette.types import ASGIApp, StatelessLifespan
+from starlette.types import ASGIApp, Scope, StatelessLifespan
 
 from ...errors import ConfigurationWarning
 from ...observations import Observation
@@ -19,6 +19,7 @@ from ..endpoint_registry import EndpointRegistry
 from ..middleware.outermost_layer import add_outermost_layer
 from ..misuse import Misuse, MisuseReport
 from .not_found import not_found
+from .paths import target_of
 from .route import Answer, GuardRoute, own_route
 from .route_checks import problems, unprotected
 
@@ -41,6 +42,7 @@ class Installations:
         self._checked_routers: dict[int, weakref.ref[Router]] = {}
         """By `id`: Starlette's routers have no hash."""
         self._installed = False
+        self._prefixes_elsewhere: set[str] = set()
 
     @property
     def installed(self) -> bool:
@@ -90,9 +92,15 @@ class Installations:
         add()
         self._installed = True
 
-    def installed_elsewhere(self) -> None:
-        """The routes were given to an application of another framework."""
+    def installed_elsewhere(self, prefix: str) -> None:
+        """The routes were given to an application of another framework, under `prefix`."""
         self._installed = True
+        self._prefixes_elsewhere.add(prefix)
+
+    def is_own_elsewhere(self, scope: Scope) -> bool:
+        """Whether a request is for one of the guard's routes in an application of another framework."""
+        targets = (target_of(scope, prefix) for prefix in self._prefixes_elsewhere)
+        return any(target is not None and scope["method"] in target.route.methods for target in targets)
 
     def application(self, answer: Answer, lifespan: StatelessLifespan[Starlette]) -> ASGIApp:
         """The routes alone as an application of their own."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
 from typing import Final
 
+import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..middleware.application_call import cancelled
@@ -16,6 +17,8 @@ __all__ = ["InnerCall", "Use"]
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
+_FILE: Final = "http.response.pathsend"
+"""The whole body is this file (an extension of ASGI, which Granian has)."""
 
 BUFFERED_BYTES: Final = 65_536
 """How far the application may be ahead of the log. Waiting for each piece to be taken would cost a switch between two
@@ -78,7 +81,7 @@ class InnerCall(AsyncIterator[bytes]):
         self.use = Use.CAPTURED
 
     async def __anext__(self) -> bytes:
-        """The next piece of the body, as the application sent it.
+        """The next part of the body: all that the application has sent since the last one.
 
         Raises:
             RuntimeError: the call ended without the last piece.
@@ -89,16 +92,18 @@ class InnerCall(AsyncIterator[bytes]):
                 if self._task is None or self._task.done():
                     self._raise_end()
                 await self._next()
-                continue
-            message = self._waiting.popleft()
-            if message["type"] != _BODY:
-                continue
-            body = bytes(message.get("body", b""))
-            self._size -= len(body)
-            if self._has_room():
-                self._open_room()
-            self._whole = not message.get("more_body", False)
-            if body:
+            pieces: list[bytes] = []
+            while self._waiting and not self._whole:
+                message = self._waiting.popleft()
+                if message["type"] == _FILE:
+                    self._whole = True
+                    pieces.append(await anyio.Path(message["path"]).read_bytes())
+                elif message["type"] == _BODY:
+                    pieces.append(message.get("body", b""))
+                    self._whole = not message.get("more_body", False)
+            self._size = 0
+            self._open_room()
+            if body := b"".join(pieces):
                 return body
         raise StopAsyncIteration
 

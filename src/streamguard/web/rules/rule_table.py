@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
@@ -43,13 +43,21 @@ class RuleTable:
         context: the guard's.
         rules: as given.
         app: the application inside.
+        is_own_elsewhere: whether a request is for one of the guard's routes in an application without Starlette's.
 
     Raises:
         ConfigurationError: when made, if a rule can never work under this guard.
     """
 
-    def __init__(self, context: GuardContext, rules: Sequence[StreamRule], app: ASGIApp) -> None:
+    def __init__(
+        self,
+        context: GuardContext,
+        rules: Sequence[StreamRule],
+        app: ASGIApp,
+        is_own_elsewhere: Callable[[Scope], bool],
+    ) -> None:
         self._context = context
+        self._is_own_elsewhere = is_own_elsewhere
         self._rules = rules
         self._app = app
         self._endpoints = [RuleEndpoint(context, rule) for rule in rules]
@@ -108,5 +116,8 @@ class RuleTable:
 
     def _is_own(self, scope: Scope) -> bool:
         """Whether a request is for one of the guard's own routes, which no rule matches."""
-        leaf = first_match(routes_of(self._app) or (), scope)
+        routes = routes_of(self._app)
+        if routes is None:
+            return self._is_own_elsewhere(scope)
+        leaf = first_match(routes, scope)
         return leaf is not None and own_route(leaf) is not None
