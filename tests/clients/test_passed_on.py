@@ -10,7 +10,7 @@ from streamguard.faults import Fault, FaultCode
 from streamguard.values import Outcome
 from streamguard.wire import protocol_named
 
-from ..wire.transcripts import transcript
+from ..wire.transcripts import TRANSCRIPTS, transcript
 from ..wire.upstreams import Logged, cut, folded, logged
 from .test_clients import node, run_script
 
@@ -49,3 +49,20 @@ def test_every_release_reads_them(node: str, tmp_path: Path) -> None:
     path = tmp_path / "cases.json"
     path.write_text(json.dumps(cases), "utf-8")
     run_script(node, "passed_on.test.mjs", {"CASES": str(path)})
+
+
+def test_every_release_takes_what_is_saved_of_providers(node: str, tmp_path: Path) -> None:
+    """Whole, and cut off after any block."""
+    messages: dict[str, object] = {}
+    for one in TRANSCRIPTS:
+        if one.protocol_name in ("openai", "anthropic", "ndjson"):
+            said = logged(one.protocol, [one.body]).payloads
+            for count in range(1, len(said) + 1):
+                message = folded(one.protocol, said[:count])
+                waiting = any(part.get("state") == "input-available" for part in message.parts)  # for a result
+                if message.parts and not waiting:
+                    messages[f"{one.name}, {count} of {len(said)}"] = message.as_dict()
+    assert len(messages) > 100
+    path = tmp_path / "messages.json"
+    path.write_text(json.dumps(messages), "utf-8")
+    run_script(node, "histories_of_upstreams.test.mjs", {"MESSAGES": str(path)})
