@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 from litestar import Litestar, Request, get, post
+from litestar.config.app import AppConfig
 from litestar.config.compression import CompressionConfig
 from litestar.config.cors import CORSConfig
 from litestar.connection import ASGIConnection
@@ -20,7 +21,9 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.middleware.session.server_side import ServerSideSessionConfig
 from litestar.params import FromPath, JSONBody
+from litestar.plugins import InitPlugin
 from litestar.response import Stream
+from litestar.stores.memory import MemoryStore
 from litestar.testing import TestClient
 from litestar.types import Middleware
 from starlette.applications import Starlette
@@ -81,6 +84,38 @@ async def test_the_guard_lives_within_the_applications_own_lifespan() -> None:
         await chat.idle()
         told.append("the guard runs")
     assert told == ["opened", "the guard runs", "closed, the guard is over"]
+
+
+async def test_what_others_opened_is_closed_after_the_guard() -> None:
+    """The application's lifespan, Litestar's stores, and plugins that come later."""
+    told: list[str] = []
+    streams = plugin()
+
+    def guard_over() -> str:
+        try:
+            streams.guard._running()
+        except NotStartedError:
+            return "after the guard"
+        return "before the guard"
+
+    class Remembering(MemoryStore):
+        async def __aexit__(self, *exc_info: object) -> None:
+            told.append(f"store closed {guard_over()}")
+
+    class Later(InitPlugin):
+        def on_app_init(self, app_config: AppConfig) -> AppConfig:
+            app_config.lifespan.append(self.lifespan)
+            return app_config
+
+        @asynccontextmanager
+        async def lifespan(self, app: Litestar) -> AsyncIterator[None]:
+            yield
+            told.append(f"plugin closed {guard_over()}")
+
+    app = Litestar([chat_of(streams)], plugins=[streams, Later()], stores={"s": Remembering()}, logging_config=None)
+    async with GuardedApp(cast("ASGIApp", app), streams.guard, headers=USER) as chat:
+        await (await chat.post(BODY)).rest()
+    assert told == ["store closed after the guard", "plugin closed after the guard"]
 
 
 async def test_an_application_starts_again() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Concatenate, Final, ParamSpec, TypeAlias, cast
 
@@ -88,6 +88,10 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
         self._opt = dict(opt or {})
         self._whole_prefix = prefix
         """With the application's own path before it."""
+        self._lifespans: list[
+            Callable[[Litestar], AbstractAsyncContextManager[object]] | AbstractAsyncContextManager[object]
+        ] = []
+        """The application's own list."""
         self._uncompressed = UNCOMPRESSED
         find_endpoints_in(Litestar, guarded_in)
 
@@ -125,11 +129,13 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
             opt={**self._opt, self._uncompressed: True},
         )
         app_config.route_handlers.extend(handlers)
-        app_config.lifespan.append(self._lifespan)
+        self._lifespans = app_config.lifespan
+        self._enter_last()
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
         """Prepare the guarded endpoints of a route that was registered."""
+        self._enter_last()
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
             for guarded in guards_of(handler.fn):
                 check_handler(handler)
@@ -139,6 +145,13 @@ class StreamGuardPlugin(InitPlugin, ReceiveRoutePlugin):
                     document(handler, guarded.protocol)
 
     # -- the guard's part ---------------------------------------------------------------------------------------------
+
+    def _enter_last(self) -> None:
+        """Have the guard start after everything else that lives as long as the application, and so end before it: what
+        other plugins open, and Litestar's stores, which join this list before the first route is registered."""
+        if self._lifespan in self._lifespans:
+            self._lifespans.remove(self._lifespan)
+        self._lifespans.append(self._lifespan)
 
     @asynccontextmanager
     async def _lifespan(self, app: Litestar) -> AsyncGenerator[None]:
