@@ -41,7 +41,9 @@ MODULES: Final = frozenset(
     {
         "runtime/test_failures.py",
         "web/endpoint/test_pydantic_ai.py",
+        "web/endpoint/test_recognised_responses.py",
         "web/endpoint/test_returned_ui_messages.py",
+        "wire/test_sdks.py",
     }
 )
 """Modules that import the clients of real providers, which takes each process some seconds."""
