@@ -233,6 +233,23 @@ def test_an_endpoint_whose_protocol_shows_later() -> None:
     assert set(responses["200"]["content"]) == {"text/event-stream"}
 
 
+@pytest.mark.parametrize(
+    ("protocol", "form", "media_type"),
+    [
+        ("openai", "OpenAI's chunks or events", "text/event-stream"),
+        ("anthropic", "Anthropic's events", "text/event-stream"),
+        ("opaque", "events of the response", "text/event-stream"),
+        ("ui-message-raw", "AI SDK's UI message stream", "text/event-stream"),
+        ("ndjson", "One JSON document a line", "application/x-ndjson"),
+    ],
+)
+def test_each_protocol_is_described(protocol: str, form: str, media_type: str) -> None:
+    guard, app = make_guard(), FastAPI()
+    app.post("/chat")(chat_of(guard, protocol=protocol))
+    install(guard, app, "/api/chat")
+    check_chat(app.openapi()["paths"]["/chat"]["post"], form, media_type)
+
+
 async def test_real_answers_have_the_documented_form() -> None:
     guard = StreamGuard(authenticate=user_of, messages=MemoryMessageStore())
     app = in_an_application(guard)

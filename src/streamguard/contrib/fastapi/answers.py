@@ -6,7 +6,7 @@ They are never instantiated: the routes write their answers themselves.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -34,7 +34,7 @@ def _one_of(kind: type[StrEnum]) -> WithJsonSchema:
 class StreamguardFault(BaseModel):
     """One failure. Fields without a value are left out."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     type: Literal["streamguard_error"]
     code: Annotated[str, _one_of(FaultCode)]
