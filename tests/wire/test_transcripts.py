@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamguard.faults import Fault, FaultCode
-from streamguard.values import Outcome
+from streamguard.values import Event, EventKind, Outcome
 from streamguard.wire import EventParser, recognise
 from streamguard.wire.sse import BOM, KEEP_ALIVE, BlockSplitter
 
 from .chunking import chunked, cuts, independent_events
 from .transcripts import SSE, TRANSCRIPTS, Transcript
-from .upstreams import Logged, cut, folded, logged
+from .upstreams import STREAM, Logged, cut, folded, logged
 
 STREAMS: Final = [one for one in TRANSCRIPTS if one.media_type == SSE]
 READABLE: Final = [one for one in STREAMS if one.protocol_name != "opaque"]
@@ -48,6 +48,16 @@ def test_without_ids_the_client_gets_the_upstreams_bytes_wherever_they_are_cut(o
     for at in range(1, len(one.body), max(1, len(one.body) // 400)):
         got = logged(one.protocol, [one.body[:at], one.body[at:]])
         assert (got.data, got.held) == (expected.data, expected.held), f"cut at {at}"
+
+
+@every_transcript
+@pytest.mark.parametrize("ids", [True, False])
+def test_the_quick_way_to_a_block_is_the_slow_one(one: Transcript, ids: bool) -> None:
+    data, prefix = whole(one).data, f"id: 1.{STREAM}.7.".encode() if ids else None
+    slow = whole(one).frames(ids=ids)[: len(data)]
+    kinds = [EventKind.DATA] * len(data)
+    assert [one.protocol.block(seq, EventKind.DATA, each, prefix) for seq, each in enumerate(data, 1)] == slow
+    assert one.protocol.blocks(1, kinds, data, prefix) == slow
 
 
 @every_transcript
@@ -164,6 +174,17 @@ def test_the_closing_parts_are_held_in_order(one: Transcript) -> None:
     assert any(end in first.data for end in ends)
     closing = (b"\ndata: [DONE]\n", b'{"type":"message_stop"', b'{"type":"finish"', b'{"type":"response.completed"')
     assert not any(end in b"\n" + block for block in got.data for end in closing)
+
+
+@every_readable
+def test_its_text_can_be_read_in_slices(one: Transcript) -> None:
+    """A download reads the log piece by piece."""
+    events = [Event(seq, EventKind.DATA, data) for seq, data in enumerate(whole(one).payloads, 1)]
+    expected = "".join(str(part["text"]) for part in one.parts if part["type"] == "text")
+    assert one.protocol.text(events) == expected
+    for size in (1, 2, 3):
+        slices = [events[at : at + size] for at in range(0, len(events), size)]
+        assert "".join(map(one.protocol.text, slices)) == expected
 
 
 # -- cut off -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamguard.values import Event, EventKind
 from streamguard.wire import protocol_named, recognise
 from streamguard.wire.partial_json import Json
 from streamguard.wire.sse import BlockSplitter
@@ -75,6 +76,7 @@ def test_events_with_other_values_than_documented_cost_neither_bytes_nor_message
     for payload in got.data:
         parts.add(payload)
     parts.ends()
+    protocol.text([Event(seq, EventKind.DATA, payload) for seq, payload in enumerate(got.payloads, 1)])
     cut(protocol, body[:-5])
     recognise(SSE, False, body)
 

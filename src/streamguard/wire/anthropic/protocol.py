@@ -6,6 +6,7 @@ Source of the events: `RawMessageStreamEvent` of the Python package `anthropic` 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from ...faults import FaultCode
@@ -13,8 +14,8 @@ from ..folding import UIMessage
 from ..sse import Block
 from ..upstream import BlockReader
 from ..upstream.block_reader import is_done
-from ..upstream.fold import UpstreamFold
-from ..upstream.json_events import failure_of, json_event, mapping_of
+from ..upstream.fold import UpstreamFold, said_in
+from ..upstream.json_events import JsonEvent, failure_of, json_event, mapping_of
 from ..upstream.readable import ReadableProtocol
 from .translator import AnthropicTranslator
 from .usage import AnthropicUsage
@@ -67,6 +68,9 @@ class AnthropicProtocol(ReadableProtocol):
 
     def reader(self) -> BlockReader:
         return AnthropicReader()
+
+    def said(self, event: JsonEvent) -> Iterator[str]:
+        return said_in(AnthropicTranslator().parts(event))
 
     def folding(self, message_id: str, previous: UIMessage | None = None) -> UpstreamFold:
         return UpstreamFold(AnthropicTranslator(), message_id, previous)

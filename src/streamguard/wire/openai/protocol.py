@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar, Final
 
 from ..folding import UIMessage
-from ..partial_json import Part
+from ..partial_json import Part, text_of
 from ..upstream import BlockReader
-from ..upstream.fold import Translator, UpstreamFold
+from ..upstream.fold import Translator, UpstreamFold, said_in
 from ..upstream.json_events import JsonEvent
 from ..upstream.readable import ReadableProtocol
 from .chat import ChatTranslator
 from .reader import OpenAIReader
-from .responses import ResponsesTranslator
+from .responses import TEXT_DELTAS, ResponsesTranslator
 
 __all__ = ["OpenAIProtocol", "OpenAITranslator"]
 
@@ -49,6 +49,12 @@ class OpenAIProtocol(ReadableProtocol):
 
     def reader(self) -> BlockReader:
         return OpenAIReader()
+
+    def said(self, event: JsonEvent) -> Iterator[str]:
+        if event.type in TEXT_DELTAS:
+            yield text_of(event.value, "delta")
+        elif not event.type:
+            yield from said_in(ChatTranslator().parts(event.value))
 
     def folding(self, message_id: str, previous: UIMessage | None = None) -> UpstreamFold:
         return UpstreamFold(OpenAITranslator(), message_id, previous)

@@ -14,7 +14,7 @@ from ..upstream.calls import Calls
 from ..upstream.json_events import items_of, mapping_of
 from ..upstream.spans import Spans, document, sources
 
-__all__ = ["ResponsesTranslator"]
+__all__ = ["TEXT_DELTAS", "ResponsesTranslator"]
 
 Place: TypeAlias = int | str
 
@@ -25,6 +25,7 @@ _DELTAS: Final[Mapping[str, str]] = {
     "response.reasoning_text.delta": "reasoning",
     "response.audio.transcript.delta": "text",
 }
+TEXT_DELTAS: Final = frozenset(kind for kind, what in _DELTAS.items() if what == "text")
 _INPUTS: Final = frozenset(
     {
         "response.function_call_arguments.delta",

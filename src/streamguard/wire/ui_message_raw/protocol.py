@@ -13,7 +13,7 @@ departs from it, because these clients refuse unnamed parts and need no SDK's er
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar, Final
 
@@ -30,7 +30,8 @@ from ..ui_message.open_parts import UIOpenParts
 from ..ui_message.usage import usage_of
 from ..upstream import BlockReader, UpstreamEncoder
 from ..upstream.block_reader import is_done
-from ..upstream.json_events import json_event
+from ..upstream.fold import said_in
+from ..upstream.json_events import JsonEvent, json_event
 from ..upstream.protocol import block_with_id
 from ..upstream.readable import ReadableProtocol, block_of
 from ..values import normal
@@ -170,6 +171,9 @@ class UIMessageRawProtocol(ReadableProtocol):
 
     def persisted(self, message_id: str, *, stream_id: str, session_id: str) -> Sequence[bytes]:
         return (ids_only(_block(persisted_part(message_id, stream_id=stream_id, session_id=session_id))),)
+
+    def said(self, event: JsonEvent) -> Iterator[str]:
+        return said_in([event.value] if event.type == "text-delta" else ())
 
     def folding(self, message_id: str, previous: UIMessage | None = None) -> RawFold:
         return RawFold(message_id, previous)

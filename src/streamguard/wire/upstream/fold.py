@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from ...decoding import DAMAGE
 from ..closed_calls import CALL_CLOSED
 from ..folding import MessageFold, UIMessage
-from ..partial_json import Part
+from ..partial_json import Part, text_of
 from ..sse import Block
 from ..ui_message.last_step import CUT_OFF
 from ..values import normal
 from .block_reader import is_done
 from .json_events import JsonEvent, json_event
 
-__all__ = ["Translator", "UpstreamFold"]
+__all__ = ["Translator", "UpstreamFold", "said_in"]
 
 _DELTAS: Final = frozenset({"text-delta", "reasoning-delta", "tool-input-delta"})
 
@@ -94,6 +94,11 @@ class UpstreamFold:
             cut_off: Part = {"type": "text", "text": CUT_OFF, "state": "done"}
             return UIMessage(message.id, (*message.parts, cut_off), message.metadata)
         return message
+
+
+def said_in(parts: Iterable[Part]) -> Iterator[str]:
+    """The pieces of text in some parts."""
+    return (text_of(part, "delta") for part in parts if part.get("type") == "text-delta")
 
 
 def _close(part: Part) -> None:

@@ -31,6 +31,7 @@ from .encoder import UpstreamEncoder
 
 __all__ = ["UpstreamProtocol", "block_with_id", "error_json", "joined_text"]
 
+_DATA: Final = EventKind.DATA
 _NOTICE: Final = EventKind.NOTICE
 _TERMINAL: Final = EventKind.TERMINAL
 
@@ -65,6 +66,11 @@ class UpstreamProtocol(WireProtocol):
         if cursor is None:
             return event.data
         return block_with_id(event.data, cursor, opens_stream=event.seq == 1)
+
+    def block(self, seq: int, kind: EventKind, payload: bytes, id_prefix: bytes | None) -> bytes:
+        if id_prefix is None and kind is _DATA and payload[:1] != b"\0":  # such a payload may have a mark
+            return payload
+        return super().block(seq, kind, payload, id_prefix)
 
     def notice(self, fault_json: bytes, cursor: str | None) -> bytes:
         """The wire form of a notice: a fault as JSON."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
+from ...decoding import DAMAGE
 from ...values import Event, EventKind
 from ..base import OpenParts
-from ..sse import BOM, Block
+from ..sse import BOM, Block, encode_text
 from .block_reader import BlockReader
+from .json_events import JsonEvent, json_event
 from .protocol import UpstreamProtocol
 
 __all__ = ["ReadableProtocol", "ToldUsage", "block_of"]
@@ -27,14 +31,19 @@ class ReadableProtocol(UpstreamProtocol):
             reader.closes(self.logged_block(payload))
         return reader.usage
 
+    @abstractmethod
+    def said(self, event: JsonEvent) -> Iterable[str]:
+        """The pieces of the model's text in one event, whatever events came before. An event that repeats pieces of
+        earlier ones has none."""
+
     def text(self, events: Iterable[Event]) -> str:
-        """The text of the folded message."""
-        folding = self.folding("")
+        """The model's text."""
+        pieces: list[str] = []
         for event in events:
-            if event.kind in _SAID:
-                folding.add(event.data)
-        texts = [str(part["text"]) for part in folding.message().parts if part["type"] == "text"]
-        return "\n\n".join(texts)
+            if event.kind in _SAID and (found := json_event(self.logged_block(event.data))) is not None:
+                with suppress(*DAMAGE):  # an event in an unexpected form
+                    pieces += self.said(found)
+        return encode_text("".join(pieces)).decode()
 
 
 class ToldUsage(OpenParts):
