@@ -81,7 +81,8 @@ class Answer:
 class Chat:
     """One endpoint of a page that is served, and the browser of one visitor."""
 
-    def __init__(self, module: ModuleType, path: str, client: httpx.Client) -> None:
+    def __init__(self, name: str, module: ModuleType, path: str, client: httpx.Client) -> None:
+        self.name = name
         self.module = module
         self._path = path
         self._client = client
@@ -140,7 +141,7 @@ def chats(page: str, upstream: Upstream, redis_url: str = "") -> Iterator[dict[s
         serving(module.app) as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
-        yield {name: Chat(module, path, client) for name, (of, path) in CHATS.items() if of == page}
+        yield {name: Chat(name, module, path, client) for name, (of, path) in CHATS.items() if of == page}
 
 
 def _forget_clients() -> None:

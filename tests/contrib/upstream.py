@@ -67,15 +67,16 @@ class Upstream:
         )
 
     async def _body(self, request: Request, api: str, script: str, events: Iterator[Json]) -> AsyncIterator[bytes]:
-        for event in events:
-            name = f"event: {event['type']}\n" if api != "completions" else ""
-            yield f"{name}data: {json.dumps(event)}\n\n".encode()
-            await asyncio.sleep(0)
-        if script == "!hold":
-            while (await request.receive())["type"] != "http.disconnect":
+        try:
+            for event in events:
+                name = f"event: {event['type']}\n" if api != "completions" else ""
+                yield f"{name}data: {json.dumps(event)}\n\n".encode()
+                await asyncio.sleep(0)
+            while script == "!hold" and (await request.receive())["type"] != "http.disconnect":
                 pass
-            self.dropped.set()
-            return
+        finally:  # whoever sees the disconnect first: the response may cancel its body
+            if script == "!hold":
+                self.dropped.set()
         if script == "!reset":
             raise ConnectionError(SECRET)
         if api == "completions" and script != "!cut":
