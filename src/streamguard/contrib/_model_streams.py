@@ -8,11 +8,23 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, I
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from typing import TypeAlias, cast
 
+from pydantic_core import to_jsonable_python
+
 from ..errors import FaultError
 from ..faults import Fault, FaultCode
 from ._ui_parts import Item
 
-__all__ = ["AsyncSource", "EventReader", "Source", "broken_off", "field_of", "items_of", "iter_items_of", "text_in"]
+__all__ = [
+    "AsyncSource",
+    "EventReader",
+    "Source",
+    "broken_off",
+    "field_of",
+    "items_of",
+    "iter_items_of",
+    "plain_of",
+    "text_in",
+]
 
 AsyncSource: TypeAlias = (
     AsyncIterable[object] | AbstractAsyncContextManager[AsyncIterable[object]] | Awaitable[AsyncIterable[object]]
@@ -113,6 +125,11 @@ def field_of(value: object, name: str) -> object:
     if isinstance(value, Mapping):
         return value.get(name)
     return getattr(value, name, None)
+
+
+def plain_of(value: object) -> object:
+    """A field's value as plain JSON, without what is None in a library's objects."""
+    return to_jsonable_python(value, exclude_none=True, by_alias=True, fallback=str)
 
 
 def text_in(value: object, name: str) -> str:

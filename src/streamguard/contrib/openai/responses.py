@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode
-from .._model_streams import AsyncSource, EventReader, Source, broken_off, field_of, items_of, iter_items_of, text_in
+from .._model_streams import (
+    AsyncSource,
+    EventReader,
+    Source,
+    broken_off,
+    field_of,
+    items_of,
+    iter_items_of,
+    plain_of,
+    text_in,
+)
 from .._tool_turns import ToolCall, ToolTurn, arguments_of
 from .._ui_parts import Item, Metadata, Part, PartBuilder, UsageMeter
 from .responses_input import CUSTOM
@@ -224,12 +234,12 @@ class ResponsesReader(EventReader):
                 value, output = {"queries": field_of(item, "queries")}, field_of(item, "results")
             case _:
                 value, output = field_of(item, "action"), None
-        out = self._parts.tool_input(item_id, name, value or {}, provider_executed=True)
+        out = self._parts.tool_input(item_id, name, plain_of(value) or {}, provider_executed=True)
         error = field_of(item, "error")
         if error is not None or field_of(item, "status") == "failed":
             text = error if isinstance(error, str) else "The tool failed."
             return [*out, *self._parts.tool_error(item_id, text, provider_executed=True)]
-        given = {"status": field_of(item, "status") or "completed"} if output is None else output
+        given = {"status": field_of(item, "status") or "completed"} if output is None else plain_of(output)
         return [*out, *self._parts.tool_output(item_id, given, provider_executed=True)]
 
 
