@@ -8,8 +8,9 @@ from streamguard import FaultCode
 from streamguard.stores.memory import MemoryStore
 
 from ..runtime.test_failures import check
+from .provider_chats import NOISE_OF_LIBRARIES
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES)]
 
 NAMED = {
     "RateLimitError": (FaultCode.PROVIDER_RATE_LIMITED, True),

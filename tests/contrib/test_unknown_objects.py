@@ -12,6 +12,10 @@ from streamguard import InvalidPartError
 from streamguard.wire import protocol_named
 from streamguard.wire.adapters import ADAPTERS
 
+from .provider_chats import NOISE_OF_LIBRARIES
+
+pytestmark = pytest.mark.filterwarnings(*NOISE_OF_LIBRARIES)
+
 
 def chat_chunk() -> object:
     from openai.types.chat import ChatCompletionChunk

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import assert_type
 
+from anthropic import AsyncAnthropic
 from fastapi import FastAPI
 from litestar import Litestar, post
 from litestar.params import JSONBody
+from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -33,6 +35,7 @@ from streamguard import (
     StreamRule,
     anonymous,
 )
+from streamguard.contrib import anthropic, openai
 from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.messages import MemoryMessageStore, Message, MessageToSave, Role
 from streamguard.quota import MemoryQuotaStore, OffersQuotaStore, QuotaStore
@@ -261,3 +264,50 @@ def guarded_elsewhere(app: Starlette, guard: StreamGuard) -> ASGIApp:
     ]
     app.add_middleware(StreamGuardMiddleware, guard=guard, rules=rules)
     return StreamGuardMiddleware(app, guard=guard, rules=rules)
+
+
+class UIChat(BaseModel):
+    id: str
+    messages: list[dict[str, object]]
+
+
+async def completed(client: AsyncOpenAI, body: UIChat) -> AsyncIterator[object]:
+    messages = openai.chat_messages(body.messages)
+    turn = openai.ChatTurn()
+    stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
+    async for part in openai.chat_parts(stream, turn):
+        yield part
+    for call in turn.calls:
+        yield turn.returned(call, {"name": call.name, **call.input})
+        yield turn.failed(call, "no")
+    messages += turn.messages
+    async for part in openai.chat_parts(client.chat.completions.stream(model="m", messages=messages)):
+        yield part
+
+
+async def responded(client: AsyncOpenAI, body: UIChat) -> AsyncIterator[object]:
+    history = openai.responses_input(body.messages)
+    turn = openai.ResponsesTurn()
+    async for part in openai.responses_parts(client.responses.create(model="m", input=history, stream=True), turn):
+        yield part
+    history += turn.input
+    async for part in openai.responses_parts(client.responses.stream(model="m", input=history)):
+        yield part
+
+
+def completed_in_a_thread(client: OpenAI, body: UIChat) -> Iterator[object]:
+    messages = openai.chat_messages(body.messages)
+    return openai.iter_chat_parts(client.chat.completions.create(model="m", messages=messages, stream=True))
+
+
+async def answered_by_claude(client: AsyncAnthropic, body: UIChat) -> AsyncIterator[object]:
+    messages = anthropic.messages(body.messages)
+    turn = anthropic.MessageTurn()
+    stream = await client.messages.create(
+        model="m", max_tokens=9, messages=messages, system=anthropic.system(body.messages), stream=True
+    )
+    async for part in anthropic.message_parts(stream, turn):
+        yield part
+    messages += turn.messages
+    async for part in anthropic.message_parts(client.messages.stream(model="m", max_tokens=9, messages=messages)):
+        yield part
