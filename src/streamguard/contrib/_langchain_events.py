@@ -5,14 +5,44 @@ Source: `Runnable.astream` and `Runnable.astream_events` (version 2), langchain-
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
+from traceback import walk_tb
+from typing import Final, cast
 
-from ..errors import InvalidPartError
+from ..errors import FaultError, InvalidPartError
+from ..faults import Fault, FaultCode
 from ._langchain_messages import MessageParts, is_message
-from ._model_streams import EventReader, field_of, text_in
+from ._model_streams import EventReader, field_of, items_of, text_in
 from ._ui_parts import Item
 
-__all__ = ["StreamReader", "messages_in"]
+__all__ = ["StreamReader", "messages_in", "parts_of"]
+
+_RAISING: Final = "_convert_responses_chunk_to_generation_chunk"
+"""The function of langchain-openai that raises a `ValueError` where OpenAI's stream tells of a failure."""
+
+
+async def parts_of(source: AsyncIterable[object], reader: StreamReader) -> AsyncIterator[Item]:
+    """The items of a stream of LangChain's or LangGraph's. Closing the generator closes the stream.
+
+    Raises:
+        FaultError: the provider told of a failure, or broke off.
+        Exception: what the stream raises, unchanged.
+    """
+    items = items_of(source, reader)
+    try:
+        async for item in items:
+            yield item
+    except ValueError as exc:
+        if _told_by_provider(exc):
+            raise FaultError(Fault.of(FaultCode.PROVIDER_ERROR)) from exc
+        raise
+    finally:
+        await cast("AsyncGenerator[Item]", items).aclose()
+
+
+def _told_by_provider(error: ValueError) -> bool:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_code.co_name == _RAISING
 
 
 class StreamReader(EventReader):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..decoding import read_json
-from ._model_streams import field_of, text_in
+from ._model_streams import broken_off, field_of, text_in
 from ._ui_parts import Item, Part, PartBuilder, UsageMeter
 
 __all__ = ["MessageParts", "is_message"]
@@ -21,6 +21,12 @@ _RESULTS: Final = frozenset({"tool", "ToolMessageChunk"})
 _MESSAGES: Final = _MODELS_OWN | _RESULTS | {"human", "HumanMessageChunk", "system", "SystemMessageChunk", "function"}
 _OTHERS: Final = frozenset({"chat", "ChatMessageChunk", "FunctionMessageChunk", "remove"})
 _FILES: Final = frozenset({"image", "audio", "video", "file"})
+_SAYING_WHY: Final = frozenset({"openai", "azure", "anthropic"})
+"""Providers whose stream has not ended before it says why."""
+_REASONS: Final = ("finish_reason", "stop_reason", "status")
+_NOT_YET: Final = (None, "", "in_progress", "queued")
+_RUN_NAMED: Final = ("lc_run-", "run-")
+"""How the ids begin that LangChain gives messages."""
 _BAD_ARGUMENTS: Final = "The arguments of this call are not valid JSON."
 
 
@@ -49,6 +55,14 @@ class _Message:
     spoke: bool = False
     """Whether it came in chunks."""
     whole: bool = False
+    run_named: bool = False
+    """Whether LangChain, not the provider, gave it its id."""
+    silent: bool = True
+    """Whether it has told nothing yet."""
+    provider: object = None
+    """Whose model it is, as LangChain names it."""
+    ended: bool = False
+    """Whether the provider said why it ended."""
 
 
 class MessageParts:
@@ -87,7 +101,9 @@ class MessageParts:
             key = field_of(message, "id") if key is None else key
             found = self._messages.get(key)
             if found is None:
-                found = self._messages[key] = _Message(PartBuilder(str(key or "")))
+                run_named = str(key).startswith(_RUN_NAMED)
+                found = self._begun(run_named) if kind == "AIMessageChunk" else None
+                self._messages[key] = found = found or _Message(PartBuilder(str(key or "")), run_named=run_named)
             if not found.whole:
                 yield from self._answer(message, found, chunk=kind == "AIMessageChunk")
 
@@ -125,17 +141,38 @@ class MessageParts:
 
     def end(self) -> Iterator[Item]:
         """The rest of every message that is not whole."""
-        for message in self._messages.values():
+        for message in list(self._messages.values()):
             yield from self._finish(message)
         if self._in_step:
             self._in_step = False
             yield {"type": "finish-step"}
 
+    def _begun(self, run_named: bool) -> _Message | None:
+        """The message that a chunk with a new id goes on with, if there is one.
+
+        The Responses API and Anthropic name the answer in their first event only, which tells nothing else. LangChain
+        gives the other chunks an id of its own. The whole message has the provider's id again.
+        """
+        for message in self._messages.values() if run_named else ():
+            if message.silent and message.spoke and not (message.whole or message.run_named):
+                message.run_named = True
+                return message
+        return None
+
     def _answer(self, message: object, found: _Message, *, chunk: bool) -> Iterator[Item]:
         if not (found.spoke and not chunk):  # a whole message repeats what its chunks told
-            yield from self._content(message, found.builder)
+            for item in self._content(message, found.builder):
+                found.silent = False
+                yield item
             for piece in _list(field_of(message, "tool_call_chunks")):
+                found.silent = False
                 yield from self._piece_of_call(piece, found)
+        metadata = field_of(message, "response_metadata")
+        if isinstance(metadata, Mapping):
+            found.provider = metadata.get("model_provider") or found.provider
+            found.ended = found.ended or any(metadata.get(name) not in _NOT_YET for name in _REASONS)
+            if found.provider != "anthropic":  # OpenAI tells the usage last
+                found.ended = found.ended or field_of(message, "usage_metadata") is not None
         if chunk:
             found.spoke = True
         if not chunk or not found.calls:
@@ -225,9 +262,15 @@ class MessageParts:
         yield from _without_steps(builder.tool_input(call_id, name, value))
 
     def _finish(self, found: _Message) -> Iterator[Item]:
-        """What is missing of a message: the ends of its texts, and the inputs of its calls."""
+        """What is missing of a message: the ends of its texts, and the inputs of its calls.
+
+        Raises:
+            FaultError: its stream was broken off, which LangChain takes for its end.
+        """
         if found.whole:
             return
+        if found.spoke and found.provider in _SAYING_WHY and not found.ended:
+            raise broken_off()
         found.whole = True
         yield from found.builder.end_span()
         for at, call in enumerate(found.calls.values()):

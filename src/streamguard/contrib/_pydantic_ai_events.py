@@ -14,11 +14,15 @@ from types import ModuleType
 from typing import Final, cast
 
 from ._libraries import library
+from ._model_streams import broken_off
 from ._ui_parts import Item, UsageMeter
 
 __all__ = ["EXTRA", "RunEnded", "Tally", "events_of"]
 
 EXTRA: Final = "pydantic-ai"
+
+_SAYING_WHY: Final = frozenset({"openai", "azure", "anthropic"})
+"""Providers whose stream has not ended before it says why."""
 
 _UNITS: Final[Mapping[str, str]] = {
     "input_tokens": "input_tokens",
@@ -80,6 +84,7 @@ async def events_of(source: object, tally: Tally) -> AsyncIterator[object]:
 
     Raises:
         TypeError: `source` is none of these.
+        FaultError: the model's response was broken off.
         Exception: what the run raises, unchanged.
     """
     async with AsyncExitStack() as opened:
@@ -108,8 +113,36 @@ async def events_of(source: object, tally: Tally) -> AsyncIterator[object]:
                 following = True
                 tally.follow_stream(source)
             if getattr(event, "event_kind", None) == "agent_run_result":
-                tally.follow(getattr(event, "result", None))
+                result = getattr(event, "result", None)
+                tally.follow(result)
+                _check_whole(getattr(result, "response", None))
             yield event
+        if hasattr(source, "stream_text"):  # not the whole run
+            _check_whole(getattr(source, "response", None))
+
+
+def _check_whole(response: object) -> None:
+    """Refuse a response whose stream was broken off, which pydantic-ai takes for its end.
+
+    Raises:
+        FaultError: it was.
+    """
+    provider = getattr(response, "provider_name", None)
+    if getattr(response, "state", "complete") != "complete" or provider not in _SAYING_WHY:
+        return
+    reason = getattr(response, "finish_reason", None)
+    details = getattr(response, "provider_details", None)
+    if (
+        reason == "stop"
+        and provider != "anthropic"
+        and not (isinstance(details, Mapping) and "finish_reason" in details)
+    ):
+        reason = None  # pydantic-ai's own guess
+    # OpenAI tells the usage last, and a server that speaks its protocol may tell nothing but that.
+    if reason is None and (
+        provider == "anthropic" or not getattr(getattr(response, "usage", None), "output_tokens", 0)
+    ):
+        raise broken_off()
 
 
 async def _events_of_run(run: object) -> AsyncIterator[object]:

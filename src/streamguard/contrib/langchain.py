@@ -16,9 +16,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from ._langchain_events import StreamReader
+from ._langchain_events import StreamReader, parts_of
 from ._libraries import library
-from ._model_streams import items_of
 from ._ui_messages import Call, Content, File, HistoryMessage, Text, read_history, turns_of
 from ._ui_parts import Item
 
@@ -41,8 +40,9 @@ def stream_parts(source: AsyncIterable[object]) -> AsyncIterator[Item]:
 
     Raises:
         InvalidPartError: the stream has something that is no text, message or event.
+        FaultError: a provider's stream ended without its end, which LangChain takes for a whole answer.
     """
-    return items_of(source, StreamReader())
+    return parts_of(source, StreamReader())
 
 
 def messages(ui_messages: Iterable[object]) -> list[BaseMessage]:

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from typing import Final
 
-from ._langchain_events import StreamReader, messages_in
+from ._langchain_events import StreamReader, messages_in, parts_of
 from ._langchain_messages import is_message
-from ._model_streams import field_of, items_of, text_in
+from ._model_streams import field_of, text_in
 from ._ui_parts import Item
 
 __all__ = ["graph_parts"]
@@ -47,8 +47,9 @@ def graph_parts(source: AsyncIterable[object], *, stream_mode: str | None = None
 
     Raises:
         InvalidPartError: the stream has something that no mode gives.
+        FaultError: a provider's stream ended without its end, which LangChain takes for a whole answer.
     """
-    return items_of(source, _GraphReader(stream_mode))
+    return parts_of(source, _GraphReader(stream_mode))
 
 
 class _GraphReader(StreamReader):
