@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from litestar import Litestar
+from litestar import Litestar, post
+from litestar.handlers import BaseRouteHandler
+from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 from pydantic import BaseModel
 from starlette.types import ASGIApp
@@ -15,9 +17,9 @@ from streamguard import StreamGuard
 from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.testing import GuardedApp
 
-from ...web.serving import USER, user_of
+from ...web.serving import USER, Gate, user_of
 
-__all__ = ["ChatBody", "application", "plugin", "visiting", "words"]
+__all__ = ["ChatBody", "application", "chat_of", "plugin", "visiting", "words"]
 
 
 class ChatBody(BaseModel):
@@ -50,3 +52,17 @@ async def visiting(
 def words(count: int) -> Sequence[str]:
     """What the model says."""
     return [f"w{number} " for number in range(count)]
+
+
+def chat_of(streams: StreamGuardPlugin, gate: Gate | None = None, path: str = "/api/chat") -> BaseRouteHandler:
+    """An endpoint that waits before its second word, if there is a gate."""
+
+    @post(path)
+    @streams.stream(session="data.id")
+    async def chat(data: JSONBody[ChatBody]) -> AsyncIterator[str]:
+        for number, word in enumerate(words(data.words)):
+            if gate is not None and number == 1:
+                await gate.wait()
+            yield word
+
+    return chat
