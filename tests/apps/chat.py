@@ -168,6 +168,20 @@ async def opaque(body: Script) -> StreamingResponse:
     return StreamingResponse(blocks(), media_type="text/event-stream")
 
 
+@app.post("/api/parts")
+@guard.stream(session="body.id")
+async def parts(body: Script) -> StreamingResponse:
+    """What it speaks, and its message's id, are known with its first block."""
+
+    async def blocks() -> AsyncIterator[str]:
+        yield 'data: {"type":"start","messageId":"theirs"}\n\n'
+        async for piece in model(body):
+            yield f"data: {json.dumps({'type': 'text-delta', 'id': 't', 'delta': piece})}\n\n"
+
+    headers = {"x-vercel-ai-ui-message-stream": "v1"}
+    return StreamingResponse(blocks(), media_type="text/event-stream", headers=headers)
+
+
 @app.post("/api/threaded")
 @guard.stream(session="body.id")
 def threaded(body: Script) -> Iterator[str]:
