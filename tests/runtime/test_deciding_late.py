@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,7 @@ from .stage import (
     dying,
     expired,
     log_of,
+    payloads,
     read,
     saying,
     terminals,
@@ -334,3 +336,46 @@ async def test_its_worker_dies_around_the_first_append(stores: Stores, look: Str
             assert [event.data[:15] for event in reading.events][:1] == ['{"type":"start"']
             assert '{"type":"error"' in {event.data[:15] for event in reading.events}
             assert stored["named"].parts[0]["text"] == "a"
+
+
+@pytest.mark.parametrize(("protocol", "reason"), [(None, "stream_gone"), ("of-tomorrow", "unknown_protocol")])
+async def test_a_follower_that_cannot_learn_the_protocol_shows_nothing(
+    memory: MemoryStore, protocol: str | None, reason: str
+) -> None:
+    """The record is gone when it asks, or a later version wrote it."""
+    line = Line(memory)
+    async with working(memory) as one, working(line) as two:
+        model = Model()
+        stream = await deciding(one, model)
+        viewer = await two.resume()
+        reading = asyncio.create_task(read(viewer))
+        await wait_until_async(lambda: line.calls["subscribe"] == 1, description="it is followed")
+        line.hold("meta")
+        model.say("a")
+        await wait_until_async(lambda: line.waiting["meta"], description="it asks for the protocol")
+        found = None if protocol is None else replace(await meta_of(memory, stream), protocol=protocol)
+        line.answers["meta"] = [found]
+        line.let_go("meta")
+        got = await reading
+        assert (got.over, got.text) == (False, "")
+        assert viewer.feed is not None
+        assert viewer.feed.end_fault is not None
+        assert viewer.feed.end_fault.reason == reason
+        model.end()
+        await stream.ended()
+
+
+@pytest.mark.parametrize(("message_id", "ended"), [(None, True), ("named", False)])
+async def test_it_ends_the_calls_that_its_client_answered(
+    memory: MemoryStore, message_id: str | None, ended: bool
+) -> None:
+    """Those of the message that it continues, if that is still the one once its first item has decided."""
+    async with working(memory) as worker:
+        model = Model()
+        stream = await deciding(worker, model, "ui-message", message_id)
+        stream.speaking.answered([{"type": "tool-search", "toolCallId": "c1", "state": "approval-responded"}])
+        model.say("a")
+        model.fail(ValueError())
+        await stream.ended()
+        said = payloads(await log_of(memory, stream.ref))
+        assert any(b'"toolCallId":"c1"' in payload for payload in said) is ended
