@@ -3,11 +3,12 @@ there, and a failure as an error with its code."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 import anthropic
-import httpx2
 import openai
 import pytest
 
@@ -30,34 +31,35 @@ MESSAGES: Final = [one for one in TRANSCRIPTS if one.name.startswith("anthropic"
 FAULT: Final = Fault.of(FaultCode.PROVIDER_ABORTED)
 
 
-def transport(chunks: Sequence[bytes]) -> httpx2.Client:
-    """A client whose every answer is this body."""
+def transport(sdk: ModuleType, chunks: Sequence[bytes]) -> Any:
+    """A client, of the HTTP library that this version of the SDK takes (httpx or httpx2), whose every answer is this
+    body."""
+    modules = [cls.__module__.partition(".")[0] for cls in sdk.DefaultHttpxClient.__mro__]
+    http = importlib.import_module("httpx2" if "httpx2" in modules else "httpx")
 
     def body() -> Iterator[bytes]:
         yield from chunks
 
     headers = {"content-type": "text/event-stream; charset=utf-8"}
-    return httpx2.Client(
-        transport=httpx2.MockTransport(lambda _: httpx2.Response(200, headers=headers, content=body()))
-    )
+    return http.Client(transport=http.MockTransport(lambda _: http.Response(200, headers=headers, content=body())))
 
 
 def chat(chunks: Sequence[bytes]) -> list[object]:
     """What the SDK yields of chat completions."""
-    with openai.OpenAI(api_key="k", max_retries=0, http_client=transport(chunks)) as client:
+    with openai.OpenAI(api_key="k", max_retries=0, http_client=transport(openai, chunks)) as client:
         stream = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], stream=True)
         return [chunk.to_dict() for chunk in stream]
 
 
 def responses(chunks: Sequence[bytes]) -> list[object]:
     """What the SDK yields of a response."""
-    with openai.OpenAI(api_key="k", max_retries=0, http_client=transport(chunks)) as client:
+    with openai.OpenAI(api_key="k", max_retries=0, http_client=transport(openai, chunks)) as client:
         return [event.to_dict() for event in client.responses.create(model="m", input="x", stream=True)]
 
 
 def messages(chunks: Sequence[bytes]) -> list[object]:
     """What the SDK yields of a message, its own summary included."""
-    with anthropic.Anthropic(api_key="k", max_retries=0, http_client=transport(chunks)) as client:
+    with anthropic.Anthropic(api_key="k", max_retries=0, http_client=transport(anthropic, chunks)) as client:
         stream = client.messages.stream(model="m", max_tokens=9, messages=[{"role": "user", "content": "x"}])
         with stream as events:
             found: list[object] = [event.to_dict() for event in events]
