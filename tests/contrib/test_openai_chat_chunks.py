@@ -152,6 +152,17 @@ async def test_a_call_without_an_id_and_the_form_before_tool_calls() -> None:
     assert [item["input"] for item in items if item["type"] == "tool-input-available"] == [{}]
 
 
+async def test_arguments_that_come_as_an_object_instead_of_its_text() -> None:
+    last = chunk(call(0, call_id="a", name="f"), "stop")
+    calls = last.choices[0].delta.tool_calls
+    assert calls is not None
+    assert calls[0].function is not None
+    calls[0].function.arguments = {"x": 1}  # type: ignore[assignment] # as some servers have it
+    turn = openai.ChatTurn()
+    await read(openai.chat_parts(Stream([last]), turn))
+    assert [one.input for one in turn.calls] == [{"x": 1}]
+
+
 async def test_arguments_that_are_no_object() -> None:
     chunks = [chunk(call(0, '{"city": "Par', call_id="a", name="f")), chunk({}, "length")]
     items = await read(openai.chat_parts(Stream(chunks)))

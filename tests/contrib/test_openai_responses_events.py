@@ -153,6 +153,7 @@ async def test_failures_that_the_library_does_not_raise(code: str, fault: FaultC
     assert isinstance(raised, FaultError)
     assert (raised.fault.code, raised.fault.retryable) == (fault, retryable)
     assert "only the provider" not in str(raised)
+    assert raised.__notes__ == [f"{code}: words only the provider says"]
     assert spent(items)["total_tokens"] == 15
     told = event("error", param=None, **error)
     _, raised = await read_until_failure(openai.responses_parts(Stream([text("x"), told])))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from .._model_streams import AsyncSource, EventReader, Source, broken_off, field_of, items_of, iter_items_of, text_in
 from .._tool_turns import ToolCall, ToolTurn, arguments_of
+from .._ui_messages import json_text
 from .._ui_parts import Item, Part, PartBuilder, UsageMeter
 from .chat_messages import assistant_message
 
@@ -174,7 +175,9 @@ class ChatReader(EventReader):
             name = f"{self._parts.prefix or 'call'}-{len(self._calls)}"
             call = self._calls[key] = _Call(call_id or name)
         call.name = call.name or text_in(function, "name")
-        piece = text_in(function, "arguments")
+        arguments = field_of(function, "arguments")
+        # Some servers send the whole object instead of its text.
+        piece = json_text(arguments) if isinstance(arguments, Mapping) else text_in(function, "arguments")
         if piece:
             call.pieces.append(piece)
         if call.begun:

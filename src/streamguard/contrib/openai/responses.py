@@ -244,11 +244,14 @@ class ResponsesReader(EventReader):
 
 
 def _failure(error: object) -> FaultError:
-    """The failure that an event tells of. Its words are the provider's, and not for clients."""
+    """The failure that an event tells of. Its words are the provider's, and not for clients: they become a note."""
     code = text_in(error, "code") or text_in(error, "type")
     if code in _BUSY:
-        return FaultError(Fault.of(FaultCode.PROVIDER_RATE_LIMITED))
-    return FaultError(Fault.of(FaultCode.PROVIDER_ERROR, retryable=code in _RETRYABLE))
+        failure = FaultError(Fault.of(FaultCode.PROVIDER_RATE_LIMITED))
+    else:
+        failure = FaultError(Fault.of(FaultCode.PROVIDER_ERROR, retryable=code in _RETRYABLE))
+    failure.add_note(f"{code}: {text_in(error, 'message')}")
+    return failure
 
 
 def _totals(usage: object) -> Mapping[str, object]:
