@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Collection
 from typing import Final
 
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -138,7 +139,7 @@ class PassedResponse(Response):
         self.status_code = status_code
         self.raw_headers: list[tuple[bytes, bytes]] = []
         self.body = b""
-        self.background = None
+        self.background: BackgroundTask | None = None
         self._call = call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

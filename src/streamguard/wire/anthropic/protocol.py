@@ -46,11 +46,11 @@ class AnthropicReader(BlockReader):
         kind, value = event.type, event.value
         if kind == "message_start":
             self._begun = True
-            self.usage = self._usage.note(mapping_of(mapping_of(value, "message"), "usage"))
+            self.tell_usage(self._usage.note(mapping_of(mapping_of(value, "message"), "usage")))
         elif kind == "message_delta":
-            self.usage = self._usage.note(mapping_of(value, "usage"))
+            self.tell_usage(self._usage.note(mapping_of(value, "usage")))
         elif kind == "error" or event.name == "error":
-            self.failure = failure_of(mapping_of(value, "error"))
+            self.fail(failure_of(mapping_of(value, "error")))
             return True
         ends = kind == "message_stop"
         self._ended = self._ended or ends
@@ -58,7 +58,7 @@ class AnthropicReader(BlockReader):
 
     def over(self) -> None:
         if self._begun and not self._ended and self.failure is None:
-            self.failure = FaultCode.PROVIDER_ABORTED
+            self.fail(FaultCode.PROVIDER_ABORTED)
 
 
 class AnthropicProtocol(ReadableProtocol):

@@ -60,7 +60,7 @@ class OllamaReader(BlockReader):
         if value is None:
             return False
         if set(value) == {"error"} and value["error"]:
-            self.failure = FaultCode.PROVIDER_ERROR
+            self.fail(FaultCode.PROVIDER_ERROR)
             return True
         if not _is_ollama(value):
             return False
@@ -75,7 +75,7 @@ class OllamaReader(BlockReader):
 
     def over(self) -> None:
         if self._begun and not self._ended and self.failure is None:
-            self.failure = FaultCode.PROVIDER_ABORTED
+            self.fail(FaultCode.PROVIDER_ABORTED)
 
 
 class OllamaTranslator(Translator):

@@ -24,7 +24,7 @@ class ChatTranslator:
     """Translates the chunks of one completion."""
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._choices: dict[int, _Choice] = {}
         self._calls = Calls()
         self._spans = Spans()

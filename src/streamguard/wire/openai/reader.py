@@ -34,7 +34,7 @@ class OpenAIReader(BlockReader):
 
     def over(self) -> None:
         if self._begun and not self._ended and self.failure is None:
-            self.failure = FaultCode.PROVIDER_ABORTED
+            self.fail(FaultCode.PROVIDER_ABORTED)
 
     def closes(self, block: Block) -> bool:
         if is_done(block):
@@ -65,7 +65,7 @@ class OpenAIReader(BlockReader):
         if kind == "response.failed":
             error: object = mapping_of(value, "response").get("error")
         elif kind == "response.cancelled":
-            self.failure = FaultCode.PROVIDER_ABORTED
+            self.fail(FaultCode.PROVIDER_ABORTED)
             return True
         elif kind == "error" or event.name == "error":
             error = value.get("error") or value
@@ -75,9 +75,8 @@ class OpenAIReader(BlockReader):
             error = value.get("error")
             if not error:
                 return False
-        self.failure = failure_of(
-            error if isinstance(error, dict) else {"type": error if isinstance(error, str) else ""}
-        )
+        told = error if isinstance(error, dict) else {"type": error if isinstance(error, str) else ""}
+        self.fail(failure_of(told))
         return True
 
 

@@ -43,7 +43,7 @@ class ResponsesTranslator:
     """Translates the events of one response."""
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._calls = Calls()
         self._spans = Spans()
         self._spoke: set[Place] = set()

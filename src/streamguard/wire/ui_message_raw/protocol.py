@@ -61,7 +61,7 @@ class UIMessageReader(BlockReader):
         if event is None or event.type not in _CLOSING_TYPES:
             return False
         if event.type == "error":
-            self.failure = FaultCode.PROVIDER_ERROR
+            self.fail(FaultCode.PROVIDER_ERROR)
         elif event.type == "finish":
             self.usage.update(usage_of([block.data]))
         return True

@@ -24,6 +24,14 @@ class BlockReader:
         self.failure: FaultCode | None = None
         """How the upstream failed, once it said so."""
 
+    def fail(self, code: FaultCode) -> None:
+        """The upstream said that it failed, or broke off."""
+        self.failure = code
+
+    def tell_usage(self, amounts: dict[str, int]) -> None:
+        """The upstream said that it consumed this so far."""
+        self.usage = amounts
+
     def closes(self, block: Block) -> bool:
         """Take in one block. Returns whether it is a closing part, so that it and all after it are held."""
         return is_done(block)
