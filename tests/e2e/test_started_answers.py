@@ -215,3 +215,23 @@ async def test_a_process_of_its_own_may_begin_answers(
     async with resume(web.port, session, headers=USER) as whole:
         assert ui_text(await whole.read_rest()) == expected_text(4)
     assert text_of(messages(web, session)[0]) == expected_text(4)
+
+
+@pytest.mark.promise("I5")
+async def test_a_job_whose_stream_another_worker_took_is_cut(
+    server: RedisServer, workers: tuple[Worker, Worker], session: str
+) -> None:
+    first, second = workers
+    begin(first, session, n=6, gate=session, gate_at=3)
+    stream_id = begun(first, session)
+    async with resume(second.port, session, headers=USER) as watching:
+        await watching.read_events(5)
+        first.pause()
+        await watching.read_rest()
+        assert watching.ending is Ending.CLEAN
+    first.resume()
+    assert left(first, session) == "StreamCutError superseded"
+    assert f"completed {session}" not in trace(first)
+    (terminal,) = terminals(server, stream_id)
+    assert terminal["outcome"] == "interrupted"
+    assert [text_of(message) for message in messages(second, session)] == [expected_text(3)]
