@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -274,6 +275,36 @@ async def test_a_timeout_of_the_callers_own_is_a_cancellation_like_any_other() -
             async with asyncio.timeout(0.05), site.guard.start("ann", "c1") as run:
                 await asyncio.Event().wait()
         assert ended(run).outcome is Outcome.INTERRUPTED
+
+
+async def test_a_scope_of_anyio_is_a_cancellation_too() -> None:
+    site = Site()
+    async with site.enter() as chat:
+        with anyio.move_on_after(0.05) as scope:
+            async with site.guard.start("ann", "c1") as run:
+                await run.send("Half ")
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert (await chat.ended(run.stream_id)).fields["outcome"] is Outcome.INTERRUPTED
+
+
+async def test_a_body_that_swallows_a_cancellation_completes_its_answer() -> None:
+    site = Site()
+    async with site.enter():
+
+        async def job() -> StartedRun:
+            async with site.guard.start("ann", "c1") as run:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    await run.send("all the same")
+            return run
+
+        task = asyncio.create_task(job())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        task.cancel()
+        assert ended(await task).outcome is Outcome.COMPLETED
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ class StartedStream:
 
     def _leave(self, run: StartedRun, stream: LiveStream, exc: BaseException | None) -> None:
         """Tell the producer how the body was left, other than by the stream's own end."""
-        if run.scope.cancelled_by_others or not (exc is None or isinstance(exc, (Exception, asyncio.CancelledError))):
+        cancelled = isinstance(exc, asyncio.CancelledError) and run.scope.cancelled_by_others
+        if cancelled or not (exc is None or isinstance(exc, (Exception, asyncio.CancelledError))):
             fault = Fault.about(stream, FaultCode.INTERRUPTED, reason=CANCELLED)
             stream.cancel(Ending(Outcome.INTERRUPTED, fault))
             run.items.leave()
