@@ -7,7 +7,7 @@ are recognised by what they have: some changed their class in between, and `usag
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from types import ModuleType
@@ -36,6 +36,9 @@ _UNITS: Final[Mapping[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class RunEnded:
     """The whole run is over: no result of a tool follows."""
+
+    output: object = None
+    """What the run gave back."""
 
 
 class Tally:
@@ -181,7 +184,8 @@ async def _events_of_result(result: object) -> AsyncIterator[object]:
         if getattr(message, "kind", "") == "request":
             for event in _events_of_message(messages, message):
                 yield event
-    yield RunEnded()
+    output: Callable[[], Awaitable[object]] = getattr(result, "get_output")  # noqa: B009
+    yield RunEnded(await output())
 
 
 def _events_of_message(messages: ModuleType, message: object) -> list[object]:

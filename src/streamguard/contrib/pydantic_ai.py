@@ -166,7 +166,8 @@ class _EventParts:
         elif kind in ("function_tool_call", "output_tool_call"):
             self._responding = False
         elif kind == "agent_run_result" or isinstance(event, RunEnded):
-            for call_id in self._called:
+            deferred = _deferred(event if isinstance(event, RunEnded) else getattr(event, "result", None))
+            for call_id in self._called.keys() - deferred:
                 yield {"type": "tool-output-available", "toolCallId": call_id, "output": "Final result processed."}
             self._called.clear()
         if kind in ("part_start", "part_end"):
@@ -191,6 +192,13 @@ class _EventParts:
             self._called[call_id] = None
         elif kind in _RESULTS or kind == "tool-approval-request":
             self._called.pop(call_id, None)
+
+
+def _deferred(ended: object) -> set[str]:
+    """The ids of the calls that wait for the user, or for the page to carry them out."""
+    output = getattr(ended, "output", None)
+    waiting = [*(getattr(output, "approvals", None) or ()), *(getattr(output, "calls", None) or ())]
+    return {call.tool_call_id for call in waiting if hasattr(call, "tool_call_id")}
 
 
 def _fields_of(chunk: object) -> Part:
