@@ -39,8 +39,9 @@ LINES: Final = frozenset(
 )
 """Media types of lines of JSON."""
 
-MOST_BYTES: Final = 4_194_304
-"""The most bytes of a beginning without a decision. The first event of a response holds its whole configuration."""
+MOST_BYTES: Final = 1_048_576
+"""The most bytes of a beginning without a decision. The first event of a response holds its whole configuration.
+Every look reads the whole beginning again, so that a beginning in many small pieces costs time with its square."""
 
 _ANTHROPIC: Final = frozenset(
     {
