@@ -168,12 +168,17 @@ async def test_a_stop_ends_the_applications_call() -> None:
     assert ends == ["closed"]
 
 
-async def test_an_application_that_fails_in_the_middle() -> None:
+@pytest.mark.parametrize("wrapped", [0, 1, 3], ids=["", "inside a BaseHTTPMiddleware", "inside three"])
+async def test_an_application_that_fails_in_the_middle(wrapped: int) -> None:
+    """Also where a `BaseHTTPMiddleware` completes the response for it."""
+
     async def blocks(_: Request) -> AsyncIterator[bytes]:
         yield b"data: 1\n\ndata: hal"
         raise RuntimeError("upstream broke")
 
-    async with client_of(guarding(make_guard(), sse(blocks))) as client:
+    app = guarding(make_guard(), sse(blocks))
+    app.user_middleware += [TIMING] * wrapped
+    async with client_of(app) as client:
         answer = await client.post(PATH, json={"id": "s"})
         assert answer.text.startswith("data: 1\n\n")
         assert "event: error\n" in answer.text
@@ -231,6 +236,20 @@ async def test_what_an_application_does_after_its_response_delays_nothing() -> N
         assert await ended(client) == "completed"
         await gate.reached.wait()
         gate.open()
+
+
+async def test_a_background_task_that_fails_inside_a_base_http_middleware_is_no_failure_of_the_answer() -> None:
+    async def fail() -> None:
+        raise RuntimeError("the mail was not sent")
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(said()(request), media_type="text/event-stream", background=BackgroundTask(fail))
+
+    app = guarding(make_guard(), endpoint)
+    app.user_middleware.append(TIMING)
+    async with client_of(app) as client:
+        assert (await client.post(PATH, json={"id": "s"})).content == transcript(CHAT)
+        assert await ended(client) == "completed"
 
 
 async def test_an_application_that_sends_more_than_is_read_waits() -> None:

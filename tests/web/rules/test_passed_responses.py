@@ -45,6 +45,20 @@ async def refused(_: Request) -> Response:
     return Response("data: no\n\n", status_code=429, media_type="text/event-stream", headers={"retry-after": "3"})
 
 
+async def moved(_: Request) -> Response:
+    return StreamingResponse(
+        iter([]), status_code=307, media_type="text/event-stream", headers={"location": "http://there.example/"}
+    )
+
+
+async def unchanged(_: Request) -> Response:
+    return Response(status_code=304, media_type="text/event-stream", headers={"etag": '"1"'})
+
+
+async def silent(_: Request) -> Response:
+    return Response(status_code=204, media_type="text/event-stream")
+
+
 async def pieces(_: Request) -> Response:
     return StreamingResponse(iter(["one ", "two ", "three"]), media_type="text/plain")
 
@@ -61,7 +75,7 @@ async def file(_: Request) -> Response:
     return FileResponse(Path(__file__), media_type="application/octet-stream", filename="code.py")
 
 
-ENDPOINTS: list[Any] = [whole, refused, pieces, nothing, not_found, file]
+ENDPOINTS: list[Any] = [whole, refused, moved, unchanged, silent, pieces, nothing, not_found, file]
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])

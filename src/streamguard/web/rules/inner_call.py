@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
 from typing import Final
 
 import anyio
+from starlette.background import BackgroundTask
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..middleware.application_call import cancelled
@@ -25,6 +28,10 @@ BUFFERED_BYTES: Final = 65_536
 tasks per event; a client that reads nothing has the application wait at this point, as a server's own buffer does."""
 MAX_BUFFERED: Final = 256
 """The same in pieces, for an application that sends very small ones."""
+
+
+_TURNS: Final = 64
+"""Turns of the event loop in which a failed call ends after its last piece: some three for each middleware."""
 
 
 class Use(Enum):
@@ -85,7 +92,7 @@ class InnerCall(AsyncIterator[bytes]):
 
         Raises:
             RuntimeError: the call ended without the last piece.
-            Exception: what the application raises.
+            Exception: what the application raises, also if a `BaseHTTPMiddleware` sent the last piece for it.
         """
         while not self._whole:
             if not self._waiting:
@@ -105,6 +112,7 @@ class InnerCall(AsyncIterator[bytes]):
             self._open_room()
             if body := b"".join(pieces):
                 return body
+        await self._raise_if_completed_for_it()
         raise StopAsyncIteration
 
     def rest(self) -> asyncio.Task[None] | None:
@@ -205,6 +213,20 @@ class InnerCall(AsyncIterator[bytes]):
         if self._room is not None:
             _resolve(self._room)
             self._room = None
+
+    async def _raise_if_completed_for_it(self) -> None:
+        """A `BaseHTTPMiddleware` inside sends the last piece for an application that failed, and raises right after
+        that, several in a row one after the other. What a background task raises is no part of the response."""
+        task = self._task
+        for _ in range(_TURNS):
+            if task is None or task.done():
+                break
+            await asyncio.sleep(0)
+        if task is None or not task.done() or task.cancelled() or (error := task.exception()) is None:
+            return
+        modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
+        if BaseHTTPMiddleware.__module__ in modules and BackgroundTask.__module__ not in modules:
+            raise error
 
     def _raise_end(self) -> None:
         if self._task is not None:

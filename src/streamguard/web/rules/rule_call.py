@@ -30,13 +30,15 @@ from .matched_request import MatchedRequest
 __all__ = ["PassedResponse", "RuleCall"]
 
 _SPEC_VERSION: Final = "2.3"
+_STREAMED: Final = frozenset(range(200, 300)) - {204, 205}
+"""The status of a response that is a stream: others have no body, or one that no client reads as a stream."""
 
 
 class RuleCall:
     """Calls the application inside, as the producer of a stream.
 
-    A response of one of the rule's media types with a status below 400 is the stream. Every other response, and every
-    call that ends without one, is passed on: the stream then ends without an event.
+    A response of one of the rule's media types that succeeded and has a body is the stream. Every other response, and
+    every call that ends without one, is passed on: the stream then ends without an event.
 
     Args:
         name: the rule's, for messages.
@@ -89,7 +91,7 @@ class RuleCall:
 
     def _is_stream(self, start: Message) -> bool:
         headers = Headers(raw=list(start.get("headers", ())))
-        return start["status"] < 400 and media_type_of(headers) in self._media_types
+        return start["status"] in _STREAMED and media_type_of(headers) in self._media_types
 
     def _pass_on(self, start: Message | None, stream: LiveStream, result: EndpointResult) -> None:
         self._call.pass_on()

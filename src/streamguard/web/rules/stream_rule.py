@@ -41,7 +41,8 @@ class StreamRule:
         methods: which methods it matches. `HEAD` and `OPTIONS` always pass by.
         when: which of those requests it matches: a function of the request, or a place of a value that is true, such as
             `"body.stream"`. None for all.
-        media_types: of responses that are streams. Others, and those with a status from 400 on, pass as they are.
+        media_types: of responses that are streams. Others pass as they are, and so do those without a
+            body (204) or with a status from 300 on.
         session: the conversation's id: `"body.id"` (of a JSON body), `"path.thread"` (a parameter of `path`),
             `"query.id"`, `"header.x-session-id"`, or a function of the request, which may be async and read the body.
             None, or an id that is missing, gives each request a session of its own.
