@@ -151,6 +151,18 @@ async def test_usage_that_is_told_twice_is_charged_once() -> None:
     assert [item["delta"] for item in items if isinstance(item, dict) and "delta" in item] == ["Yes."]
 
 
+async def test_usage_after_the_last_chunk_is_charged() -> None:
+    from langchain_core.messages import AIMessageChunk
+
+    answer = await told(
+        AIMessageChunk(content="Yes.", id="a"),
+        AIMessageChunk(content="", id="a", chunk_position="last"),
+        AIMessageChunk(content="", id="a", usage_metadata={"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}),
+        AIMessageChunk(content="", id="a", chunk_position="last"),
+    )
+    assert (answer.text, answer.used) == ("Yes.", {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15})
+
+
 async def test_an_object_that_is_nothing_of_langchains() -> None:
     answer = await told(object())
     assert (answer.status, answer.fault) == (500, "internal")

@@ -106,6 +106,8 @@ class MessageParts:
                 self._messages[key] = found = found or _Message(PartBuilder(str(key or "")), run_named=run_named)
             if not found.whole:
                 yield from self._answer(message, found, chunk=kind == "AIMessageChunk")
+            elif found.spoke and not found.amounts:  # langchain-core 1.0 sends the usage after the last chunk
+                yield from self._usage(message, found, chunk=kind == "AIMessageChunk")
 
     def call(self, call_id: str, name: str, value: object) -> Iterator[Item]:
         """A call that no model made."""
