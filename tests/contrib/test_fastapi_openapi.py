@@ -11,9 +11,9 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import StreamingResponse
 
 from streamguard import StreamGuard
+from streamguard.contrib._openapi.answers import StreamguardError, StreamguardMessages, StreamguardSession
+from streamguard.contrib._openapi.descriptions import ENDPOINT_FAULTS
 from streamguard.contrib.fastapi import describe, install
-from streamguard.contrib.fastapi.answers import StreamguardError, StreamguardMessages, StreamguardSession
-from streamguard.contrib.fastapi.descriptions import ENDPOINT_FAULTS
 from streamguard.faults import REGISTRY, Fault, FaultCode
 from streamguard.messages import MemoryMessageStore
 

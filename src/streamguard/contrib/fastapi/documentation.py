@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...faults import FaultCode
 from ...web.routes.paths import RouteName
-from .answers import (
+from .._openapi.answers import (
     StreamguardError,
     StreamguardLiveness,
     StreamguardMessages,
@@ -22,7 +22,7 @@ from .answers import (
     StreamguardStopped,
     StreamguardStreaming,
 )
-from .descriptions import ERROR_BODY, Described, Responses, failures, stream_response
+from .._openapi.descriptions import ERROR_BODY, Described, Responses, failures, stream_response
 
 __all__ = ["Documentation", "documentation_of", "endpoint_of"]
 

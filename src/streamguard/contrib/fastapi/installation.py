@@ -22,8 +22,8 @@ from ...web.misuse import Misuse
 from ...web.routes.health import HEALTH_ROUTES
 from ...web.routes.paths import RouteName
 from ...web.routes.route import ROUTE_MARK, Answer, RouteMark
-from .answers import StreamguardError
-from .descriptions import Described, Responses, endpoint_responses
+from .._openapi.answers import StreamguardError
+from .._openapi.descriptions import Described, Responses, endpoint_responses
 from .documentation import documentation_of, endpoint_of
 from .guard_api_route import GuardAPIRoute, target_in
 

@@ -9,8 +9,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation
 
 from ...wire import WireProtocol
-from ..fastapi.answers import StreamguardError
-from ..fastapi.descriptions import ENDPOINT_FAULTS, failures, stream_response
+from .._openapi.answers import StreamguardError
+from .._openapi.descriptions import ENDPOINT_FAULTS, failures, stream_response
 
 __all__ = ["document"]
 

@@ -1,0 +1,1 @@
+"""What OpenAPI documents say of guarded endpoints and of the guard's routes, in every framework."""
