@@ -148,6 +148,44 @@ async def breaks(request: Request) -> Response:
     return StreamingResponse(breaking(), media_type=SSE)
 
 
+SAYING = frames(
+    {"type": "start"}, {"type": "text-start", "id": "a"}, {"type": "text-delta", "id": "a", "delta": "half an"}
+)
+CALLING = frames({"type": "start"}, {"type": "tool-input-start", "toolCallId": "c", "toolName": "t"})
+SAID = SAYING + frames({"type": "text-end", "id": "a"})
+
+
+@pytest.mark.parametrize("headers", [UI_HEADERS, {}], ids=["read", "passed on"])
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (SAYING, "failed"),
+        (CALLING, "failed"),
+        (SAID + 'data: {"type":"text-st', "failed"),
+        (SAID, "completed"),
+        (SAYING + frames({"type": "finish"}), "completed"),
+        (SAYING + frames("[DONE]"), "completed"),
+        (SAYING + "data: [DONE]", "completed"),
+        (SAID + ": half a comment", "completed"),
+    ],
+)
+async def test_one_that_ends_in_the_middle_broke_off(body: str, outcome: str, headers: dict[str, str]) -> None:
+    """A page would take half an answer for a whole one."""
+
+    async def endpoint(request: Request) -> Response:
+        return StreamingResponse(iter([body]), headers=headers, media_type=SSE)
+
+    async with chat_of(endpoint) as chat:
+        answer = await chat.request("POST", "/chat?id=s")
+        await answer.rest()
+        ended = await chat.ended(answer)
+    assert ended.fields["outcome"] == outcome
+    if outcome == "failed":
+        assert answer.parts[-1] == {"type": "error", "errorText": "The model broke off its answer."}
+    else:
+        assert all(part["type"] != "error" for part in answer.parts)
+
+
 async def test_a_failure_of_such_a_response_is_a_part() -> None:
     async with chat_of(breaks, protocol="ui-message") as chat:
         answer = await chat.request("POST", "/chat?id=s")

@@ -11,11 +11,13 @@ from contextlib import aclosing
 from typing import Final, TypeVar
 
 from ...decoding import read_json
-from ...errors import InvalidPartError, ReportedFailureError
+from ...errors import FaultError, InvalidPartError, ReportedFailureError
+from ...faults import Fault, FaultCode
 from ...wire import EventParser, SseEvent, WireProtocol
 from ...wire.recognition import SSE
 from ...wire.server_sent import event_block, is_event
 from ...wire.sse import BOM, encode_text
+from ...wire.ui_message.open_parts import UIOpenParts
 from ...wire.upstream import UpstreamProtocol
 from .returned_response import ReturnedStream
 
@@ -24,6 +26,7 @@ __all__ = ["bytes_of", "items_of", "ui_message_parts"]
 T = TypeVar("T")
 
 _DONE: Final = "[DONE]"
+_ENDS: Final = frozenset({"finish", "abort", "error"})
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b": ", b":\n", b":\r")
 
 
@@ -49,8 +52,36 @@ def ui_message_parts(stream: ReturnedStream) -> AsyncGenerator[dict[str, object]
         InvalidPartError: while iterating: an event is no part.
         ReportedFailureError: while iterating: the stream reports that it failed. Its text is the provider's, and no
             client's to read.
+        FaultError: `provider_aborted`, after the last part: the stream broke off, in the middle of a text, a call's
+            input or an event. It may leave out `finish` and `[DONE]` otherwise.
     """
-    return _events(stream, _part_of)
+    return _parts(stream)
+
+
+async def _parts(stream: ReturnedStream) -> AsyncGenerator[dict[str, object], None]:
+    parser, open_parts, ended = EventParser(), UIOpenParts(), False
+    async for chunk in stream.chunks:
+        for event in parser.feed(bytes_of(chunk, stream.type_name)):
+            if event.data.strip() == _DONE:
+                ended = True
+                continue
+            part = _part_of(event)
+            ended = ended or part["type"] in _ENDS
+            if not ended:
+                open_parts.add(event.data.encode())
+            yield part
+    rest = [event.data for event in parser.feed(b"\n\n")]
+    ended = ended or any(_is_end(data) for data in rest)
+    if not ended and (rest or open_parts.unfinished):
+        raise FaultError(Fault.of(FaultCode.PROVIDER_ABORTED))
+
+
+def _is_end(data: str) -> bool:
+    try:
+        part = read_json(data)
+    except ValueError:
+        return data.strip() == _DONE
+    return isinstance(part, dict) and part.get("type") in _ENDS
 
 
 async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], object]) -> AsyncIterator[object]:
@@ -64,7 +95,8 @@ async def _events_or_text(stream: ReturnedStream, item_of: Callable[[SseEvent], 
         beginning += bytes_of(chunk, stream.type_name)
         framed = is_event(chunk) or _begins_framed(beginning)
     whole = stream._replace(chunks=_with_rest(held, stream.chunks))
-    async with aclosing(_events(whole, item_of) if framed else _text(whole)) as items:
+    parts_or_text = _parts(whole) if item_of is _part_of else _events(whole, item_of)
+    async with aclosing(parts_or_text if framed else _text(whole)) as items:
         async for item in items:
             yield item
 

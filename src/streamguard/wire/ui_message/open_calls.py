@@ -47,6 +47,11 @@ class OpenCalls:
         self._calls: dict[str, _Call] = {}
         self._step = 0
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the input of a call has no end."""
+        return any(not call.whole for call in self._calls.values())
+
     def note(self, kind: str, fields: Mapping[str, object]) -> None:
         """Take in a part of type `kind` that was sent. A part that concerns no call changes nothing."""
         if kind == "start-step":

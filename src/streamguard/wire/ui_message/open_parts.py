@@ -32,6 +32,11 @@ class UIOpenParts(OpenParts):
         """Whether the present step has a text: further pieces of text change nothing."""
         return self._step.spoke
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the client is still in the middle of a text, a reasoning or the input of a call."""
+        return bool(self._spans) or self._calls.unfinished
+
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._calls.answered(parts)
 

@@ -52,9 +52,17 @@ _DONE_BLOCK: Final = b"data: [DONE]\n\n"
 class UIMessageReader(BlockReader):
     """Closing parts are `finish`, `abort`, `error` and `[DONE]`."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = False
+        """It had a closing part."""
+
     def closes(self, block: Block) -> bool:
-        if is_done(block):
-            return True
+        closing = is_done(block) or self._is_closing(block)
+        self.ended = self.ended or closing
+        return closing
+
+    def _is_closing(self, block: Block) -> bool:
         if _CLOSING.search(block.raw) is None:
             return False
         event = json_event(block)
@@ -68,16 +76,30 @@ class UIMessageReader(BlockReader):
 
 
 class UIMessageRawEncoder(UpstreamEncoder):
-    """Also gives the `start` part a message id, and follows what is open."""
+    """Also gives the `start` part a message id, and follows what is open.
+
+    An upstream may leave out `finish` and `[DONE]`. One that ends without them in the middle of a text, a call's input
+    or a block broke off, and `useChat` would take half an answer for a whole one.
+    """
 
     def __init__(self, *, message_id: str, max_event_bytes: int, on_left_out: OnLeftOut) -> None:
-        super().__init__(UIMessageReader(), protocol=PROTOCOL, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
+        self._ui_reader = UIMessageReader()
+        super().__init__(self._ui_reader, protocol=PROTOCOL, max_event_bytes=max_event_bytes, on_left_out=on_left_out)
         self._message_id = message_id
         self._started = False
         self._open = RawOpenParts()
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._open.answered(parts)
+
+    def finish(self) -> Sequence[bytes]:
+        out = super().finish()
+        reader = self._ui_reader
+        rest = None if reader.ended or not self.held else block_of(without_mark(self.held[-1]))
+        cut = rest is not None and rest.has_data and not reader.closes(rest)
+        if not reader.ended and (cut or self._open.unfinished):
+            reader.failure = FaultCode.PROVIDER_ABORTED
+        return out
 
     def abandon(self) -> Sequence[bytes]:
         super().abandon()
@@ -105,6 +127,11 @@ class RawOpenParts(OpenParts):
 
     def __init__(self) -> None:
         self._parts = UIOpenParts()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a text, a reasoning or the input of a call has no end."""
+        return self._parts.unfinished
 
     def answered(self, parts: Iterable[Mapping[str, object]]) -> None:
         self._parts.answered(parts)
