@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from sse_starlette.sse import AppStatus, EventSourceResponse
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -200,6 +202,28 @@ async def test_an_application_that_ends_without_its_last_message_failed() -> Non
     assert "event: error\n" in answer.text
 
 
+async def test_an_application_that_ends_its_streams_at_a_shutdown_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard, tasks = make_guard(), []
+
+    async def items() -> AsyncIterator[dict[str, str]]:
+        yield {"data": "1"}
+        tasks.append(asyncio.create_task(guard.drain()))
+        monkeypatch.setattr(AppStatus, "should_exit", True)  # what sse-starlette hears of a signal
+        await asyncio.Event().wait()
+
+    async def endpoint(request: Request) -> Response:
+        return EventSourceResponse(items(), sep="\n")
+
+    async with client_of(guarding(guard, endpoint)) as client:
+        answer = await client.post(PATH, json={"id": "s"})
+        assert answer.text.startswith("data: 1\n\n")
+        assert '"code":"shutting_down"' in answer.text
+        assert await ended(client) == "interrupted"
+        await asyncio.gather(*tasks)
+
+
 async def test_a_stream_that_fails_before_its_first_event_is_an_http_answer() -> None:
     async def blocks(_: Request) -> AsyncIterator[bytes]:
         if _.method:
@@ -287,6 +311,31 @@ async def test_the_application_knows_no_encodings_and_no_newer_asgi() -> None:
         assert b"x-kept" in names
         await client.post("/other")
         assert b"accept-encoding" in {name for name, _ in inside.scope["headers"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "status"),
+    [
+        ("body.max_tokens", {"json": {"max_tokens": 7}}, 200),
+        ("header.x-estimate", {"headers": {"x-estimate": "7"}}, 200),
+        ("query.n", {"params": {"n": "7"}}, 200),
+        ("body.max_tokens", {"json": {}}, 400),
+        ("body.max_tokens", {"json": {"max_tokens": -1}}, 400),
+        ("body.max_tokens", {"json": {"max_tokens": True}}, 400),
+        ("header.x-estimate", {"headers": {"x-estimate": "many"}}, 400),
+        (lambda _: "many", {}, 500),
+    ],
+)
+async def test_an_estimate_of_the_client_is_checked(source: Any, given: dict[str, Any], status: int) -> None:
+    """What no code of the host's has checked is no mistake of the host's."""
+    quota = Quota(limit=10, per="day", unit="tokens")
+    app = guarding(make_guard(), sse(said()), session="query.s", quota=quota, estimate=source)
+    async with client_of(app) as client:
+        answer = await client.post(PATH, **given)
+    assert answer.status_code == status
+    if status == 400:
+        error = answer.json()["error"]
+        assert (error["code"], error["reason"]) == ("request_invalid", "estimate")
 
 
 async def test_context_variables_of_outer_middlewares_are_seen() -> None:

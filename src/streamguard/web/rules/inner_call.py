@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..middleware.application_call import cancelled
 
-__all__ = ["InnerCall", "Use"]
+__all__ = ["InnerCall", "UnfinishedResponseError", "Use"]
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
@@ -32,6 +32,10 @@ MAX_BUFFERED: Final = 256
 
 _TURNS: Final = 64
 """Turns of the event loop in which a failed call ends after its last piece: some three for each middleware."""
+
+
+class UnfinishedResponseError(RuntimeError):
+    """The application returned without the last piece of its body."""
 
 
 class Use(Enum):
@@ -91,7 +95,7 @@ class InnerCall(AsyncIterator[bytes]):
         """The next part of the body: all that the application has sent since the last one.
 
         Raises:
-            RuntimeError: the call ended without the last piece.
+            UnfinishedResponseError: the call ended without the last piece.
             Exception: what the application raises, also if a `BaseHTTPMiddleware` sent the last piece for it.
         """
         while not self._whole:
@@ -231,7 +235,7 @@ class InnerCall(AsyncIterator[bytes]):
     def _raise_end(self) -> None:
         if self._task is not None:
             self._task.result()
-        raise RuntimeError("the application ended its response without the last message of its body")
+        raise UnfinishedResponseError("the application ended its response without the last message of its body")
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -24,7 +24,7 @@ from ..endpoint.endpoint_call import EndpointResult
 from ..endpoint.returned_response import UI_MESSAGE_HEADER, ResponseHead, media_type_of
 from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
-from .inner_call import InnerCall
+from .inner_call import InnerCall, UnfinishedResponseError
 from .matched_request import MatchedRequest
 
 __all__ = ["PassedResponse", "RuleCall"]
@@ -78,11 +78,19 @@ class RuleCall:
                 result.resolve(head)
             finally:
                 result.resolve(None)
-            beginning = await self._beginning(head, stream)
-            if beginning:
-                yield beginning
-            async for piece in call:
-                yield piece
+            try:
+                beginning = await self._beginning(head, stream)
+                if beginning:
+                    yield beginning
+                async for piece in call:
+                    yield piece
+            except UnfinishedResponseError:
+                if not runtime.draining:
+                    raise
+                # Some applications end their streams when the server begins to stop: sse-starlette's, for example.
+                stream.cancel(Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN)))
+                await asyncio.sleep(0)  # where the cancellation arrives
+                return
             task = call.rest()
             if task is not None:
                 _adopt(runtime, task)

@@ -18,7 +18,7 @@ from ..middleware.exchange import exchange_of
 from ..misuse import Misuse
 from .matched_request import MatchedRequest, matched_request
 from .rule_call import RuleCall
-from .rule_source import RuleSource
+from .rule_source import RuleEstimate
 from .stream_rule import StreamRule
 
 __all__ = ["RuleEndpoint"]
@@ -82,7 +82,7 @@ def _configuration(context: GuardContext, rule: StreamRule) -> EndpointConfigura
         rule.options.protocol_for_clients(protocol),
         session=rule.session,
         message_id=rule.message_id,
-        estimate_source=lambda given: RuleSource(given, "estimate", rule.pattern.parameters),
+        estimate_source=lambda given: RuleEstimate(given, "estimate", rule.pattern.parameters),
         call_inside=lambda request: RuleCall(
             rule.name, rule.media_types, matched_request(request), first_item_seconds=first_item_seconds
         ),

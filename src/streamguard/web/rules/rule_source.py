@@ -9,10 +9,11 @@ from typing import Final
 
 from starlette.requests import Request
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, FaultError
+from ...faults import Fault, FaultCode
 from .matched_request import matched_request
 
-__all__ = ["RuleSource", "RuleSourceLike"]
+__all__ = ["RuleEstimate", "RuleSource", "RuleSourceLike"]
 
 RuleSourceLike = str | Callable[[Request], object | Awaitable[object]]
 """`"body.field"` of a JSON body, `"path.name"` of a parameter of the rule's path, `"query.name"`, `"header.name"`, or a
@@ -20,6 +21,8 @@ function of the request, sync or async, which may read the body."""
 
 _PLACES: Final = ("body", "path", "query", "header")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_MOST: Final = 2**53 - 1
 _INDEX: Final = re.compile(r"-?[0-9]{1,6}")
 
 
@@ -83,6 +86,30 @@ class RuleSource:
                 return request.headers.get(name)
             case _:
                 return _walk(await matched.body.json(), self._names)
+
+
+class RuleEstimate(RuleSource):
+    """An estimate that each request has of its own. Nobody else has checked what the client gave, so that is done
+    here; what a host's function gives is the host's."""
+
+    __slots__ = ()
+
+    async def find(self, arguments: Mapping[str, object], request: Request) -> object:
+        """The estimate of one request.
+
+        Raises:
+            FaultError: `request_invalid`: the request has none, or it is no whole number from 0 to 2**53-1.
+            BodyTooLargeError: the body must be read for it, and is too large.
+            Exception: what the host's function raises.
+        """
+        found = await super().find(arguments, request)
+        if self._function is not None:
+            return found
+        if isinstance(found, str) and _NUMBER.fullmatch(found):
+            found = int(found)
+        if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= _MOST:
+            raise FaultError(Fault.of(FaultCode.REQUEST_INVALID, reason="estimate"))
+        return found
 
 
 def _walk(value: object, names: list[str]) -> object:

@@ -50,7 +50,8 @@ class StreamRule:
             `anthropic`, `ui-message-raw`, `ndjson` or `opaque`. Its bytes are passed on in each case; the protocol
             decides what is read in them, and how a failure is told.
         message_id: the reply's id, found like the session's; a fresh one otherwise.
-        estimate: what a reply may consume: a number, numbers by unit, or found like the session's id.
+        estimate: what a reply may consume: a number, numbers by unit, or found like the session's id. A request where
+            `"body.max_tokens"`, say, is missing or no whole number is answered 400; a function may have a default.
         binding: the stable name of this rule; its methods and path otherwise. Rules that save or count differently and
             have these in common need names of their own.
 
