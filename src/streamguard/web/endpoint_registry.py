@@ -43,7 +43,8 @@ class EndpointRegistry:
         self._decorated: list[DecoratedEndpoint] = []
         self.configurations: list[object] = []
         """The `EndpointConfiguration` of each endpoint and rule."""
-        self._protocols: set[str] = set()
+        self._protocols: list[str] = []
+        """One for each endpoint."""
         self._keep_alive_blocks: set[str] = set()
         """Bindings of the endpoints whose keep-alives are blocks of their own."""
 
@@ -65,9 +66,15 @@ class EndpointRegistry:
         self.bindings.register(binding, save)
         self.terms.register(binding, terms)
         self._longest_stream_seconds = max(self._longest_stream_seconds, max_stream_seconds or 0.0)
-        self._protocols.add(protocol)
+        self._protocols.append(protocol)
         if keep_alive_block:
             self._keep_alive_blocks.add(binding)
+
+    def replace(self, old: object, new: object, *, old_protocol: str, new_protocol: str) -> None:
+        """An endpoint's configuration has changed, before the guard starts."""
+        self.configurations[self.configurations.index(old)] = new
+        self._protocols.remove(old_protocol)
+        self._protocols.append(new_protocol)
 
     def add_decorated(self, endpoint: DecoratedEndpoint) -> None:
         """Remember the function that was decorated, so that the application's routes can be checked for it."""
@@ -94,5 +101,6 @@ class EndpointRegistry:
 
     def fault_protocol(self) -> WireProtocol:
         """The protocol for a failure that belongs to no stream: the endpoints' own, if they all speak the same one."""
-        name = next(iter(self._protocols)) if len(self._protocols) == 1 else DEFAULT_PROTOCOL
+        names = self.protocols
+        name = next(iter(names)) if len(names) == 1 else DEFAULT_PROTOCOL
         return protocol_named(name)

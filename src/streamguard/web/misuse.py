@@ -41,8 +41,9 @@ class Misuse(Enum):
         "in @app.post(…) above @guard.stream(…), or register what @guard.stream(…) returns"
     )
     SSE_RESPONSE_CLASS = (
-        "{route} has response_class={given}, with which FastAPI iterates the endpoint itself and fails: leave it out, "
-        "since @guard.stream answers with a stream anyway. To yield ServerSentEvent, name protocol='opaque' in it"
+        "{route} has response_class={given}, with which FastAPI iterates the endpoint itself and fails, and it is no "
+        "route of FastAPI's own, whose handler the guard replaces: leave it out, since @guard.stream answers with a "
+        "stream anyway. To yield ServerSentEvent, name protocol='opaque' in it"
     )
     WHOLE_ANSWER = (
         "{endpoint} answered with a {given}, which is no stream: it was passed on as it is, and it was neither saved "

@@ -47,6 +47,8 @@ class Kind(NamedTuple):
     """The text of its saved message; empty where nothing can be read in it."""
     body: bytes | None = None
     """The bytes of the whole answer, where they are the upstream's."""
+    response_class: type[Response] | None = None
+    """That of its route in FastAPI; None for a route of Starlette's."""
 
 
 def block(data: object, event: str = "") -> str:
@@ -168,6 +170,14 @@ async def yielded_events(request: Request) -> AsyncIterator[FastAPIServerSentEve
     yield FastAPIServerSentEvent(data={"token": "sunny."}, event="token")
 
 
+async def yielded_items(request: Request) -> AsyncIterator[object]:
+    script = Script.of(request)
+    yield FastAPIServerSentEvent(data={"token": "It is "}, event="token", comment="first")
+    await script.between()
+    yield {"token": "sunny."}
+
+
+ITEMS: Final = ': first\nevent: token\ndata: {"token": "It is "}\n\ndata: {"token":"sunny."}\n\n'
 TOKENS: Final = block('{"token":"It is "}', "token") + block('{"token":"sunny."}', "token")
 
 ANTHROPIC: Final = (
@@ -216,6 +226,9 @@ KINDS: Final = {
     "sse-starlette": Kind(sse_starlettes, "openai", "It is ", "It is sunny.", CHAT.encode()),
     "FastAPI's response": Kind(fastapis, "opaque", "It is ", "", TOKENS.replace('":"', '": "').encode()),
     "FastAPI's events": Kind(yielded_events, "opaque", "It is ", "", TOKENS.encode()),
+    "FastAPI's own style": Kind(
+        yielded_items, "opaque", "It is ", "", ITEMS.encode(), response_class=FastAPIEventSourceResponse
+    ),
     "a StreamingResponse": Kind(plain, "anthropic", "It is ", "It is sunny.", MESSAGES.encode()),
     "lines of JSON": Kind(lines, "ndjson", "It is ", "", b'{"token":"It is "}\n{"token":"sunny."}\n'),
 }

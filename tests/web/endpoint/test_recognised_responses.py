@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from fastapi import FastAPI
 from pydantic_ai.ui.vercel_ai import VercelAIAdapter
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -32,7 +33,11 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def worker_of(url: str, kind: Kind, messages: MessageStore, *, debug: bool = False) -> GuardedApp:
     guard = StreamGuard(url, authenticate=user_of, messages=messages, debug=debug)
     chat = guard.stream("request.query_params.id", quota=LIMIT, estimate={"input_tokens": 50})(kind.endpoint)
-    app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
+    if kind.response_class is None:
+        app = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
+    else:
+        app = FastAPI(lifespan=guard.lifespan)
+        app.post("/chat", response_class=kind.response_class)(chat)
     guard.install(app, "/api/chat")
     return GuardedApp(app, guard, headers=USER)
 
@@ -80,7 +85,7 @@ async def test_it_is_recognised_and_whole(kind: Kind) -> None:
         (opened,) = [seen for seen in app.observations if seen.name == "streamguard.stream_opened"]
     if kind.body is not None:
         assert body == again == kind.body
-    assert opened.fields["protocol"] == ("auto" if kind.endpoint.__name__ != "yielded_events" else "opaque")
+    assert opened.fields["protocol"] == ("opaque" if kind.endpoint.__name__.startswith("yielded") else "auto")
     assert [message.role for message in saved] == ["assistant"]
     assert text_of(saved[0].parts) == kind.text, "raw SSE text never becomes text of an answer"
     tells = kind.endpoint.__name__ in ("dispatched", "with_header", "without_header", "sse_starlettes", "plain")

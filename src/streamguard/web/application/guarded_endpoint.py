@@ -10,10 +10,14 @@ from starlette.types import Scope
 
 from .route_tree import applications_in, first_match, layers_of, routes_of
 
-__all__ = ["MARK", "EndpointFinder", "Guarded", "find_endpoints_in", "guarded_endpoint", "guards_of"]
+__all__ = ["MARK", "EndpointFinder", "Guarded", "ItemWriter", "find_endpoints_in", "guarded_endpoint", "guards_of"]
 
 MARK: Final = "__streamguard_endpoint__"
 """The attribute by which a decorated function names its `Guarded`; `functools.wraps` copies it."""
+
+
+ItemWriter = Callable[[object], object]
+"""Makes of an item of an endpoint's what its protocol takes."""
 
 
 class Guarded(Protocol):
@@ -29,6 +33,10 @@ class Guarded(Protocol):
 
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused. Observes the refusal."""
+
+    def send_events(self, writer_for: Callable[[object], ItemWriter]) -> None:
+        """From now on, before the guard starts, what the endpoint yields becomes server-sent events. `writer_for` is
+        given its return annotation."""
 
 
 EndpointFinder = Callable[[object, Scope], Guarded | None]

@@ -80,6 +80,7 @@ class Admission:
                 message_id_chosen=configuration.message_id is not None,
                 sync_streams=context.sync_streams,
                 sync_slot=slots.sync,
+                write_item=configuration.write_item,
             )
         stream_request = StreamRequest(
             key=SessionKey(str(identity), ids.session_id),

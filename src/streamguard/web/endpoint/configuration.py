@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.requests import Request
 
 from ...runtime import LiveStream, Runtime
 from ...wire import WireProtocol, protocol_named
+from ...wire.recognition import SSE
+from ...wire.upstream import UpstreamProtocol
+from ..application.guarded_endpoint import ItemWriter
 from ..guard_context import GuardContext
 from ..misuse import Misuse
 from .demand_source import DemandSource
-from .endpoint_call import EndpointResult, default_protocol
+from .endpoint_call import GENERATED, PASSED_ON, EndpointResult, default_protocol
 from .options import StreamOptions
 from .selector import Selector
 from .signature import EndpointSignature
@@ -48,6 +51,8 @@ class EndpointConfiguration:
     """Says what a request reserves; None: nothing is counted."""
     call_inside: Callable[[Request], StreamCall] | None = None
     """Of a rule of the middleware: calls the application inside for a request. None for a decorated function."""
+    write_item: ItemWriter | None = None
+    """Makes server-sent events of the items; None for items that its protocol takes as they are."""
 
     @classmethod
     def of(
@@ -130,6 +135,22 @@ class EndpointConfiguration:
         )
         context.endpoints.configurations.append(configuration)
         return configuration
+
+    def sending_events(self, context: GuardContext, write_item: ItemWriter) -> EndpointConfiguration:
+        """The same endpoint with items that `write_item` makes server-sent events of, in place of this one. It passes
+        them on, unless the decorator names a protocol; the same if that one's items are no events.
+
+        Raises:
+            ConfigurationError: another option does not work with events.
+        """
+        protocol = self.protocol
+        if self.options.protocol is None and protocol.name == GENERATED:
+            protocol = self.options.protocol_for_clients(protocol_named(PASSED_ON))
+        if not isinstance(protocol, UpstreamProtocol) or protocol.media_type.partition(";")[0] != SSE:
+            return self
+        changed = replace(self, protocol=protocol, write_item=write_item)
+        context.endpoints.replace(self, changed, old_protocol=self.protocol.name, new_protocol=protocol.name)
+        return changed
 
     @property
     def keeps_response(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
@@ -10,6 +12,7 @@ from ...errors import FaultError
 from ...runtime import QuotaRefusedError
 from ...stores.records import StreamMeta
 from ...wire import WireProtocol
+from ..application.guarded_endpoint import ItemWriter
 from ..guard_context import GuardContext
 from ..headers import request_id_of, stream_headers
 from ..middleware.body_too_large import BodyTooLargeError
@@ -117,6 +120,19 @@ class GuardedEndpoint:
         """The answer to a request whose body was refused before the endpoint was called. Observes the refusal."""
         ids = ResponseIds(request_id_of(Headers(scope=scope).get("x-request-id")))
         return fault_response(self._context.observe_refusal(BodyTooLargeError(), ids), ids.headers())
+
+    def send_events(self, writer_for: Callable[[object], ItemWriter]) -> None:
+        """From now on, before the guard starts, what the endpoint yields becomes server-sent events. `writer_for` is
+        given its return annotation. Does nothing the second time, for a second route.
+
+        Raises:
+            ConfigurationError: an option of the endpoint does not work with events.
+        """
+        configuration = self._configuration
+        if configuration.write_item is None:
+            writer = writer_for(configuration.signature.returns)
+            self._configuration = configuration.sending_events(self._context, writer)
+            self._admission = Admission(self._context, self._configuration)
 
     def _not_opened(self, error: FaultError, admitted: AdmittedRequest, ids: ResponseIds) -> Response:
         """The answer to a request whose stream could not be registered."""

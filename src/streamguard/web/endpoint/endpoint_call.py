@@ -20,6 +20,7 @@ from ...wire import WireProtocol
 from ...wire.recognition import LINES, SSE
 from ...wire.server_sent import is_event_class
 from ..access.sync_streams import SyncSlot, SyncStreams
+from ..application.guarded_endpoint import ItemWriter
 from .recognised_items import items_of_iterator, items_of_response
 from .response_items import items_of
 from .returned_response import ResponseHead, ReturnedStream, aclose_if_possible, stream_of
@@ -27,7 +28,7 @@ from .run import Run
 from .signature import EndpointKind, EndpointSignature
 from .threaded_iterator import ThreadedIterator
 
-__all__ = ["EndpointCall", "EndpointResult", "default_protocol", "item_type"]
+__all__ = ["GENERATED", "PASSED_ON", "EndpointCall", "EndpointResult", "default_protocol", "item_type"]
 
 GENERATED: Final = "ui-message"
 PASSED_ON: Final = "opaque"
@@ -95,6 +96,7 @@ class EndpointCall:
         message_id_chosen: it names its message's id.
         sync_streams: where the slot of an iterator comes from that a function returned.
         sync_slot: of a sync generator function.
+        write_item: makes of each item what the protocol takes; None where it takes them as they are.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class EndpointCall:
         message_id_chosen: bool,
         sync_streams: SyncStreams,
         sync_slot: SyncSlot | None,
+        write_item: ItemWriter | None = None,
     ) -> None:
         self._signature = signature
         self._call = call
@@ -117,6 +120,7 @@ class EndpointCall:
         self._message_id_chosen = message_id_chosen
         self._sync_streams = sync_streams
         self._sync_slot = sync_slot
+        self._write_item = write_item
 
     def launch(self, runtime: Runtime, stream: LiveStream) -> EndpointResult | None:
         """Let the runtime run the endpoint as the stream's producer. Returns what to wait for, where the endpoint is a
@@ -124,7 +128,9 @@ class EndpointCall:
         run = Run(stream)
         match self._signature.kind:
             case EndpointKind.ASYNC_GENERATOR:
-                runtime.launch(stream, lambda: cast("AsyncIterator[object]", self._call(run)))
+                runtime.launch(
+                    stream, lambda: self._yielded(stream, lambda: cast("AsyncIterator[object]", self._call(run)))
+                )
                 return None
             case EndpointKind.SYNC_GENERATOR:
                 slot, self._sync_slot = self._sync_slot, None
@@ -132,13 +138,23 @@ class EndpointCall:
                     slot = self._sync_streams.take()
                 runtime.launch(
                     stream,
-                    lambda: ThreadedIterator(lambda: cast("Iterator[object]", self._call(run)), slot, stream),
+                    lambda: self._yielded(
+                        stream,
+                        lambda: ThreadedIterator(lambda: cast("Iterator[object]", self._call(run)), slot, stream),
+                    ),
                 )
                 return None
             case _:
                 result = EndpointResult()
                 runtime.launch(stream, lambda: self._returned_items(stream, run, result))
                 return result
+
+    def _yielded(self, stream: LiveStream, make: Callable[[], AsyncIterator[object]]) -> AsyncIterator[object]:
+        """The items of a generator, which `make` makes, written where they have to be."""
+        if self._write_item is None:
+            return make()
+        written = _written(make, self._write_item)
+        return items_of_iterator(written, self._signature.name, stream) if stream.speaking.undecided else written
 
     async def _returned_items(self, stream: LiveStream, run: Run, result: EndpointResult) -> AsyncIterator[object]:
         try:
@@ -191,6 +207,9 @@ class EndpointCall:
             items = aiter(returned)
         else:
             items = ThreadedIterator(lambda: iter(returned), self._sync_streams.take(), stream)
+        if self._write_item is not None:
+            made = items
+            items = _written(lambda: made, self._write_item)
         return items_of_iterator(items, name, stream) if stream.speaking.undecided else items
 
     def _check_readable(self, body: ReturnedStream) -> None:
@@ -222,3 +241,13 @@ class EndpointCall:
         finally:
             await aclose_if_possible(items)
             await aclose_if_possible(body.chunks)
+
+
+async def _written(make: Callable[[], AsyncIterator[object]], write: ItemWriter) -> AsyncIterator[object]:
+    """`make` makes the items when the first is asked for: what is never begun has nothing to close."""
+    items = make()
+    try:
+        async for item in items:
+            yield write(item)
+    finally:
+        await aclose_if_possible(items)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope, StatelessLifespan
 
 from ...errors import ConfigurationWarning
 from ...observations import Observation
+from ..application.fastapi_events import take_over
 from ..application.route_tree import LeafRoute
 from ..application.rule_search import RuleSearch
 from ..endpoint_registry import EndpointRegistry
@@ -144,6 +145,7 @@ class Installations:
         self._checked_routers[key] = weakref.ref(router, lambda _: self._checked_routers.pop(key, None))
         if any((app := ref()) is not None and app.router is router for ref in self._apps):
             return []
+        take_over(router.routes)
         return [report.observation() for report in problems(router.routes, self._endpoints)]
 
     def _remember(self, app: Starlette) -> None:
@@ -156,6 +158,7 @@ class Installations:
     def _check(self, app: Starlette) -> list[MisuseReport]:
         """Raises the first problem. Returns what deserves a warning only."""
         routes = app.router.routes
+        take_over(routes)
         for report in problems(routes, self._endpoints):
             raise report.error()
         return list(unprotected(routes, app.router, self._endpoints))

@@ -10,6 +10,7 @@ from typing import Final
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
+from ..application.fastapi_events import fastapis_event_class
 from ..application.guarded_endpoint import Guarded, guards_of
 from ..application.route_tree import LeafRoute, layers_of, leaf_routes, matches
 from ..endpoint_registry import DecoratedEndpoint, EndpointRegistry
@@ -71,16 +72,10 @@ def _undecorated_endpoints(
 
 
 def _response_classes(leaves: Iterable[LeafRoute]) -> Iterator[MisuseReport]:
-    """Guarded endpoints with FastAPI's SSE response class. Measured on FastAPI 0.165: it iterates what such an endpoint
-    returns, and a guarded endpoint returns a coroutine."""
+    """Guarded endpoints that still have FastAPI's SSE response class, because their routes could not be taken over."""
     for leaf in leaves:
-        given = getattr(leaf.route, "response_class", None)
-        response_class = getattr(given, "value", given)  # the default one is wrapped
-        if (
-            isinstance(response_class, type)
-            and any(cls.__module__ == "fastapi.sse" for cls in response_class.__mro__)
-            and any(guards_of(leaf.endpoint))
-        ):
+        response_class = fastapis_event_class(leaf.route)
+        if response_class is not None and any(guards_of(leaf.endpoint)):
             yield MisuseReport(Misuse.SSE_RESPONSE_CLASS, {"route": leaf, "given": response_class.__name__})
 
 
