@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from streamguard import StreamGuard, Usage
 from streamguard.contrib.fastapi import install
@@ -358,3 +362,50 @@ async def test_a_router_that_gets_another_route_later_stays_guarded() -> None:
     async with GuardedApp(app, guard, headers=USER) as chatting:
         body = await (await chatting.request("POST", "/chat?id=s")).whole()
     assert body == (await unguarded(of_tokens)).content
+
+
+async def test_a_route_of_the_hosts_own_class_and_a_decorator_above_the_guard_stay() -> None:
+    class Stamped(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def stamped(request: Request) -> Response:
+                response = await handler(request)
+                response.headers["x-stamp"] = "1"
+                return response
+
+            return stamped
+
+    guard = make_guard()
+    endpoint = guard.stream("request.query_params.id")(of_tokens)
+
+    @functools.wraps(endpoint)
+    async def decorated(*args: Any, **kwargs: Any) -> Response:
+        response = await endpoint(*args, **kwargs)
+        response.headers["x-decorated"] = "1"
+        return response
+
+    app, router = FastAPI(lifespan=guard.lifespan), APIRouter(route_class=Stamped)
+    router.post("/chat", response_class=EventSourceResponse)(decorated)
+    app.include_router(router, prefix="/v1")
+    guard.install(app, "/api/chat")
+    async with GuardedApp(app, guard, headers=USER) as chatting:
+        answer = await chatting.request("POST", "/v1/chat?id=s")
+        body = await answer.whole()
+    assert body == (await unguarded(of_tokens)).content
+    assert (answer.headers["x-stamp"], answer.headers["x-decorated"]) == ("1", "1")
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_openapi_promises_no_other_protocol(started: bool) -> None:
+    """Also where the document is made by a script, and no guard ever starts."""
+    guard = make_guard()
+    app = FastAPI(lifespan=guard.lifespan)
+    install(guard, app, "/api/chat")
+    app.post("/chat", response_class=EventSourceResponse)(guard.stream()(of_tokens))
+    if started:
+        async with GuardedApp(app, guard):
+            pass
+    answer = app.openapi()["paths"]["/chat"]["post"]["responses"]["200"]
+    assert list(answer["content"]) == ["text/event-stream"]
+    assert not [name for name in answer["headers"] if "vercel" in name]

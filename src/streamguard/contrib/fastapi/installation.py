@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ...guard import StreamGuard
+from ...web.application.fastapi_events import fastapis_event_class
 from ...web.application.guarded_endpoint import guards_of
 from ...web.application.route_tree import leaf_routes
 from ...web.endpoint.endpoint import GuardedEndpoint
@@ -154,7 +155,10 @@ def _describe(route: object) -> None:
     if guarded is None or responses is None:
         return
     said = {str(status) for status in responses}
-    described = endpoint_responses(guarded.protocol if isinstance(guarded, GuardedEndpoint) else None)
+    protocol = guarded.protocol if isinstance(guarded, GuardedEndpoint) else None
+    if fastapis_event_class(route) is not None:  # it is known once the guard has taken the route over
+        protocol = None
+    described = endpoint_responses(protocol)
     # They refer to a component, which FastAPI makes of the models of a route's responses.
     fields = {**getattr(route, "response_fields", {}), "streamguard": _error_field()}
     route.response_fields = fields  # type: ignore[attr-defined] # a route of FastAPI's has it
