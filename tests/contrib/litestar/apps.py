@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from litestar import Litestar, post
 from litestar.handlers import BaseRouteHandler
-from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 from pydantic import BaseModel
 from starlette.types import ASGIApp
@@ -17,6 +16,7 @@ from streamguard import StreamGuard
 from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.testing import GuardedApp
 
+from ...harness.litestar_markers import JSONBody
 from ...web.serving import USER, Gate, user_of
 
 __all__ = ["ChatBody", "application", "chat_of", "plugin", "visiting", "words"]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from litestar import MediaType, Response, post
-from litestar.params import FromPath, JSONBody
 from litestar.response import Redirect, ServerSentEvent, Stream
 from starlette.responses import StreamingResponse
 
 from streamguard import Run
 
+from ...harness.litestar_markers import FromPath, JSONBody
 from .apps import ChatBody, plugin, visiting, words
 
 pytestmark = pytest.mark.anyio

@@ -11,20 +11,19 @@ from litestar import Controller, MediaType, Request, Response, Router, get, post
 from litestar.background_tasks import BackgroundTask
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie, ResponseHeader, State
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.dto import DataclassDTO, DTOConfig
 from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromHeader, FromPath, FromQuery, JSONBody, MultipartBody
 from msgspec import Struct
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.responses import Response as StarletteResponse
 
 from streamguard import Outcome, Run, StreamGuard
 from streamguard.contrib.litestar import StarletteRequest
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import Quota
 
+from ...harness.litestar_markers import FromPath, FromQuery, JSONBody, MultipartBody, NamedDependency, header
 from ...web.serving import user_of
 from .apps import ChatBody, plugin, visiting, words
 
@@ -52,7 +51,7 @@ class Wanted(Struct):
 async def test_parameters_dependencies_and_state_come_as_litestar_gives_them() -> None:
     streams = plugin()
 
-    async def tenant(tenant_id: FromHeader[Annotated[str, "header"]]) -> str:
+    async def tenant(tenant_id: Annotated[str, header("tenant_id")]) -> str:
         return f"tenant {tenant_id}"
 
     async def model(tenant: NamedDependency[str]) -> str:
@@ -175,30 +174,6 @@ async def test_a_body_that_litestar_has_read_is_there_for_the_guard_too() -> Non
         edited = {"id": "c1", "messages": [question], "trigger": "submit-message", "messageId": "q1"}
         await (await chat.post(edited)).rest()
         assert [saved.role for saved in await chat.messages("c1")] == ["user", "assistant"]
-
-
-@pytest.mark.long
-async def test_a_library_that_wants_starlettes_request_gets_one() -> None:
-    """And reads the body that the guard has read before it."""
-    from pydantic_ai import Agent
-    from pydantic_ai.ui.vercel_ai import VercelAIAdapter
-
-    streams = plugin()
-
-    @post("/api/agent")
-    @streams.stream(protocol="ui-message")
-    async def agent(request: Request[Any, Any, Any]) -> StarletteResponse:
-        return await VercelAIAdapter.dispatch_request(StarletteRequest(request), agent=Agent("test"))
-
-    body = {
-        "id": "c1",
-        "trigger": "submit-message",
-        "messages": [{"id": "q", "role": "user", "parts": [{"type": "text", "text": "hi"}]}],
-    }
-    async with visiting(streams, agent) as chat:
-        answer = await chat.post(body, path="/api/agent")
-        await answer.rest()
-        assert answer.text == "success (no tool calls)"
 
 
 async def test_an_upload_is_read_once() -> None:

@@ -15,7 +15,6 @@ from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.middleware.session.server_side import ServerSideSessionConfig
-from litestar.params import FromPath
 from litestar.plugins import InitPlugin
 from litestar.stores.memory import MemoryStore
 from litestar.types import Middleware
@@ -26,6 +25,7 @@ from streamguard import NotStartedError, StreamGuard
 from streamguard.testing import Ending as AnswerEnding
 from streamguard.testing import GuardedApp
 
+from ...harness.litestar_markers import FromPath
 from ...web.serving import USER, Gate
 from .apps import application, chat_of, plugin, visiting
 

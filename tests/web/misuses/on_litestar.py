@@ -7,8 +7,6 @@ from typing import cast
 
 import pytest
 from litestar import Litestar, asgi, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 from pydantic import BaseModel
 from starlette.types import ASGIApp
@@ -17,6 +15,7 @@ from streamguard import ConfigurationError
 from streamguard.contrib.litestar import StreamGuardPlugin
 from streamguard.web.misuse import Misuse
 
+from ...harness.litestar_markers import FromPath, JSONBody, NamedDependency
 from ..serving import make_guard
 from .sites import row, said, told_of_requests, visiting
 
