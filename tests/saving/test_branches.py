@@ -87,7 +87,8 @@ async def swept(worker: Worker, store: StreamStore, stream: LiveStream, persiste
 
 
 async def recovered(worker: Worker, messages: Messages) -> None:
-    """The database is back, and the worker asks it again."""
+    """The database is back, after the worker had given it up, and the worker asks it again."""
+    await worker.runtime.idle()  # a save that still retries would be made as soon as the database is back
     messages.down = False
 
     async def saves() -> bool:

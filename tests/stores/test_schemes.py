@@ -153,7 +153,6 @@ def test_a_scheme_that_nobody_has_lists_those_that_are_known(installed: Installe
         ("broken_store:no_arguments", "cannot be made: TypeError"),
         ("broken_store:fail", "cannot be made: RuntimeError: no driver"),
         ("broken_store:refuse", "cannot be made: an archive has a shelf"),
-        ("!", "cannot be loaded from !"),
     ],
 )
 def test_a_broken_package_is_named(installed: Installed, factory: str, said: str) -> None:
@@ -183,6 +182,15 @@ def test_a_broken_package_is_named(installed: Installed, factory: str, said: str
         StreamGuard("broken://h", authenticate=user_of)
     assert "broken:// from the package broken-store" in str(error.value)
     assert said in str(error.value)
+
+
+def test_a_malformed_entry_point_is_named(installed: Installed) -> None:
+    """The standard library loads it and fails. `importlib_metadata`, which takes over where a package imports it, reads
+    no entry point at all then."""
+    installed("broken-store", {"broken": "!"}, "")
+    told = r"broken:// from the package broken-store cannot be loaded from !|packages cannot be read \(ValueError\)"
+    with pytest.raises(ConfigurationError, match=told):
+        StreamGuard("broken://h", authenticate=user_of)
 
 
 def test_a_broken_package_hurts_no_other_scheme(installed: Installed) -> None:
