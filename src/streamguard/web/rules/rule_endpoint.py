@@ -67,8 +67,8 @@ class RuleEndpoint(GuardedEndpoint):
 
 
 async def _call_inside(request: Request) -> Response:
-    """Stands for the application inside, whose name and kind it has."""
-    raise NotImplementedError
+    """Has the signature that a rule is registered with. `RuleCall` calls the application inside in its place."""
+    raise AssertionError("a rule's requests are answered by the application inside")
 
 
 def _configuration(context: GuardContext, rule: StreamRule) -> EndpointConfiguration:
