@@ -26,7 +26,7 @@ from ..misuses.sites import TIMING
 from ..serving import Gate, make_guard, user_of
 from .inside import PATH, Inside, client_of, guarding, sse, status_of, transcript
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]  # a server for each
 
 CHAT = "openai-chat-text.sse"
 

@@ -34,7 +34,7 @@ from ..misuses.sites import TIMING
 from ..serving import Gate, make_guard, user_of
 from .inside import PATH, client_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]  # a server for each
 
 ORIGIN: Final = "https://chat.example"
 LINES: Final = {

@@ -25,7 +25,7 @@ from tests.harness.waiting import wait_until_async
 from ..serving import USER, Gate, make_guard
 from .inside import PATH, Inside, client_of, guarding, sse
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]  # a server for each
 
 DATE = {"date", "server"}
 

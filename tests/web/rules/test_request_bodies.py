@@ -18,7 +18,7 @@ from ..misuses.sites import TIMING
 from ..serving import Gate, make_guard
 from .inside import PATH, Inside, client_of, guarding, sse
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]  # a server for each
 
 BODY = b'{"id": "s", "stream": true, "messages": [{"role": "user", "id": "m1"}]}'
 JSON = {"content-type": "application/json"}
