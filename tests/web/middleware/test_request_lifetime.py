@@ -21,7 +21,7 @@ from tests.harness.waiting import wait_until_async
 from ..serving import USER, Gate, make_guard, serving
 from .stacks import Build, plain, stacks
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]  # a server for each
 
 
 @dataclass
