@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.harness.tools import missing
+
 from .guarded import answered
 
 pytestmark = pytest.mark.anyio
@@ -60,5 +62,5 @@ async def test_an_exception_before_the_answer(
 )
 async def test_errors_of_pydantic_ai_without_a_status(name: str, code: str, status: int) -> None:
     if not hasattr(importlib.import_module("pydantic_ai.exceptions"), name):
-        pytest.skip("this version of pydantic-ai has no such error")
+        missing(f"{name} needs a later pydantic-ai: pip install --upgrade pydantic-ai-slim")
     await test_an_exception_before_the_answer("pydantic_ai.exceptions", name, ("m", "own words"), code, status)

@@ -161,9 +161,11 @@ async def test_a_limit(start: Start) -> None:
 
 @pytest.mark.parametrize("script", ["!reset", "!cut", "!error"])
 async def test_an_answer_that_breaks_off(start: Start, script: str, request: pytest.FixtureRequest) -> None:
-    if script == "!cut" and "agents, chat" in request.node.name:
-        pytest.xfail("the SDK takes a stream of chat completions that ended too early for a whole one")
     answer = await told(start, script)
+    if script == "!cut" and "agents, chat" in request.node.name:
+        # The SDK takes a stream of chat completions that ended too early for a whole one, and tells no difference.
+        assert answer.outcome is Outcome.COMPLETED
+        return
     assert answer.outcome is Outcome.FAILED
     assert str(answer.fault).startswith("provider_")
     assert answer.text in ("Well, ", "")  # a library may drop what came just before its failure

@@ -196,7 +196,10 @@ async def test_a_limit_cancels_the_body_and_is_raised(options: dict[str, float],
 async def test_nobody_need_watch_a_job() -> None:
     site = Site(abandon_after_seconds=0.05)
     async with site.enter(), site.guard.start("ann", "c1") as run:
-        await asyncio.sleep(0.3)
+        with pytest.raises(StreamCutError) as cut:  # one that may be abandoned is, meanwhile
+            async with site.guard.start("ann", "c2", abandon_after_seconds=0.1):
+                await asyncio.Event().wait()
+        assert cut.value.fault.reason == "abandoned"
         await run.send("all the same")
     assert ended(run).outcome is Outcome.COMPLETED
 

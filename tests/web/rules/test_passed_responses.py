@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from streamguard import StreamGuardMiddleware, StreamRule
+from streamguard import StreamCutError, StreamGuardMiddleware, StreamRule
 from streamguard.quota import Quota
 from tests.harness.waiting import wait_until_async
 
@@ -264,11 +264,15 @@ async def test_a_response_that_takes_longer_than_a_first_item_may() -> None:
         await gate.wait()
         return PlainTextResponse("late")
 
-    app = guarding(make_guard(first_item_seconds=0.1), endpoint)
+    guard = make_guard(first_item_seconds=0.1)
+    app = guarding(guard, endpoint)
     async with client_of(app) as client:
         asking = asyncio.ensure_future(client.post(PATH))
         await gate.reached.wait()
-        await asyncio.sleep(0.5)  # several looks of the watchdog
+        with pytest.raises(StreamCutError) as cut:  # one that began after it, and may not
+            async with guard.start("ann", "another"):
+                await asyncio.Event().wait()
+        assert cut.value.fault.reason == "first_item_seconds"
         gate.open()
         assert (await asking).text == "late"
 
