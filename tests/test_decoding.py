@@ -31,6 +31,8 @@ from streamguard.stores.redis.record_fields import META_FIELDS
 from streamguard.stores.redis.request_claims import decode_claim
 from streamguard.values import SessionKey, StreamRef
 
+from .harness.sources import python_files
+
 REF = StreamRef(SessionKey("o", "s"), "0" * 24)
 SOURCES = Path(streamguard.__file__).parent
 ELSEWHERE = {
@@ -125,7 +127,7 @@ def test_errors_of_ours_pass_as_they_are() -> None:
 
 def test_stored_json_is_read_in_one_place() -> None:
     callers = set()
-    for path in SOURCES.rglob("*.py"):
+    for path in python_files(SOURCES):
         name = path.relative_to(SOURCES).as_posix()
         if name.startswith(("testing/", "cli/")):
             continue

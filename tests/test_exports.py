@@ -14,6 +14,8 @@ import pytest
 import streamguard
 import streamguard.telemetry
 
+from .harness.sources import python_files
+
 SOURCE: Final = Path(streamguard.__file__).parent
 
 RE_EXPORTING: Final = frozenset({"model"})
@@ -35,7 +37,7 @@ ENTRY_POINTS: Final = frozenset({"cli.__main__", "messages.sql.__main__"})
 
 def public_modules() -> Iterator[str]:
     """Those without an underscore in their path, by their names below `streamguard`."""
-    for path in sorted(SOURCE.rglob("*.py")):
+    for path in python_files(SOURCE):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         if parts[-1] == "__init__":
             parts = parts[:-1]
@@ -107,7 +109,7 @@ def test_what_a_module_lists_exists(name: str) -> None:
 def test_modules_import_from_each_other_only_what_is_listed() -> None:
     taken: list[str] = []
     listed = {name: set(Module(name).listed) for name in MODULES}
-    for path in SOURCE.rglob("*.py"):
+    for path in python_files(SOURCE):
         package = list(path.relative_to(SOURCE).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or not node.level:

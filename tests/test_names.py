@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from .harness.sources import python_files
+
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src/streamguard"
 TESTS: Final = ROOT / "tests"
@@ -104,8 +106,8 @@ SETTLES_ELSEWHERE: Final = {
 
 def _names(of: Path) -> Iterator[tuple[Path, int, str]]:
     """Every name that a module defines or uses as an attribute, and its own."""
-    for path in sorted(of.rglob("*.py")):
-        if "node_modules" in path.parts or path == Path(__file__):
+    for path in python_files(of):
+        if path == Path(__file__):
             continue
         yield path, 0, path.stem
         for node in ast.walk(ast.parse(path.read_text())):

@@ -12,6 +12,8 @@ from typing import Final
 
 import streamguard
 
+from .harness.sources import python_files
+
 ROOT = Path(streamguard.__file__).parent
 
 BEGINNERS: Final = frozenset({"create_task", "ensure_future", "start_soon", "Thread", "run_coroutine_threadsafe"})
@@ -86,7 +88,7 @@ class _Beginnings(ast.NodeVisitor):
 
 def callers(wanted: frozenset[str]) -> set[str]:
     found: set[str] = set()
-    for path in sorted(ROOT.rglob("*.py")):
+    for path in python_files(ROOT):
         parts = path.relative_to(ROOT).with_suffix("").parts
         if parts[0] in ("testing", "cli"):
             continue

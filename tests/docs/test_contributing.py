@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from ..harness.sources import python_files
+
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = ROOT / "src" / "streamguard"
 PAGES: Final = sorted((ROOT / "docs" / "contributing").glob("*.md"))
@@ -35,8 +37,7 @@ def test_each_path_is_there(page: Path) -> None:
 @pytest.fixture(scope="module")
 def code() -> frozenset[str]:
     """Every word of the package, its tests and its configuration."""
-    tests = (path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
-    places = [ROOT / "pyproject.toml", *PACKAGE.rglob("*.py"), *tests]
+    places = [ROOT / "pyproject.toml", *python_files(PACKAGE), *python_files(ROOT / "tests")]
     return frozenset(word for path in places for word in re.findall(r"\w+", path.read_text()))
 
 

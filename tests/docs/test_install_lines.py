@@ -15,6 +15,7 @@ import pytest
 
 from streamguard.distribution import DISTRIBUTION, install_command
 
+from ..harness.sources import python_files
 from .samples import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -28,7 +29,7 @@ _CALL = re.compile(r"install_command\(['\"](?P<extra>[^'\"]+)['\"]\)")
 
 
 def _texts() -> Iterator[tuple[str, str]]:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "src").rglob("*.py"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *python_files(ROOT / "src")]:
         yield str(path.relative_to(ROOT)), path.read_text()
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from ..harness.sources import python_files
+
 TESTS: Final = Path(__file__).parent.parent
 PAGE: Final = TESTS.parent / "docs" / "explanation" / "promises.md"
 NUMBERS: Final = [f"I{number}" for number in range(1, 13)]
@@ -15,8 +17,8 @@ NUMBERS: Final = [f"I{number}" for number in range(1, 13)]
 
 def marked() -> Iterator[tuple[str, str]]:
     """A promise and the name of a test that carries `pytest.mark.promise` for it."""
-    for file in TESTS.rglob("test_*.py"):
-        if "node_modules" in file.parts or "mark.promise" not in (text := file.read_text()):
+    for file in python_files(TESTS):
+        if not file.name.startswith("test_") or "mark.promise" not in (text := file.read_text()):
             continue
         for function in ast.walk(ast.parse(text)):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

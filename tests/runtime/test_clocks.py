@@ -33,6 +33,7 @@ from streamguard.testing._stream_store.steps import (
 from streamguard.values import SessionKey
 
 from ..harness.redis import RedisServer
+from ..harness.sources import python_files
 from ..harness.waiting import wait_until_async
 from .conftest import Stores, look, memory, stores
 from .lines import Line
@@ -57,7 +58,7 @@ def test_nothing_but_stores_of_one_process_reads_the_wall_clock() -> None:
     """Whatever reads it will be compared with a store's clock some day."""
     package = Path(streamguard.__file__).parent
     reads = re.compile(r"\btime\.time(_ns)?\b|\b(datetime|date)\.(now|utcnow|today)\b|^from time import", re.MULTILINE)
-    found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if reads.search(path.read_text())}
+    found = {path.relative_to(package).as_posix() for path in python_files(package) if reads.search(path.read_text())}
     assert found == READ_THE_WALL_CLOCK
 
 

@@ -22,6 +22,7 @@ from streamguard.runtime.producing.stream import LiveStream
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import Outcome
 
+from ..harness.sources import python_files
 from .stage import Model, closed, working
 
 MOST_FIELDS = 25
@@ -164,7 +165,7 @@ OWNED = {
 def test_a_part_changes_its_fields_itself(part: type, called: str) -> None:
     """Elsewhere no `stream.field = …`: whoever wants a change calls a method, which makes a legal move."""
     fields, changed = set(vars(part)["__slots__"]), []
-    for path in Path(streamguard.__file__).parent.rglob("*.py"):
+    for path in python_files(Path(streamguard.__file__).parent):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
                 continue

@@ -15,6 +15,7 @@ from streamguard.stores.redis import RedisStore, permissions
 from streamguard.stores.redis.permissions import DIRECT, OPTIONAL, SCRIPTED
 
 from ...harness.redis import RedisServer
+from ...harness.sources import python_files
 
 pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # a server with accounts of its own
 
@@ -64,7 +65,7 @@ def in_scripts() -> set[str]:
 
 def sent_directly() -> set[str]:
     sent = {"EVALSHA"}
-    for file in SOURCE.rglob("*.py"):
+    for file in python_files(SOURCE):
         for name, second in re.findall(r"Command\.of\(\s*\"([A-Z]+)\"(?:, \"([A-Z]+)\")?", file.read_text()):
             sent.add(f"{name} {second}" if name in ("SCRIPT", "CONFIG") else name)
     return sent
