@@ -73,6 +73,14 @@ class Chain:
                 return True
         return False
 
+    def told_that_it_cannot_be_resumed(self, attempt: Attempt) -> bool:
+        """Whether an attempt's viewer was told so: by a notice, or, in an opaque stream, which has room for none, by
+        events without ids after such with ids."""
+        if self.protocol == "opaque":
+            return self.went_on_from_memory(attempt)
+        faults = (fault_in(one, self.protocol) for one in self.of_stream(attempt) if one.id is None)
+        return any(fault is not None and fault.get("code") == "not_resumable" for fault in faults)
+
     def saw(self, cursor: str) -> Seen | None:
         """The event that the viewer saw with that id."""
         return next((one for one in self.seen if one.id == cursor), None)

@@ -19,8 +19,9 @@ def check_views(facts: Facts) -> Iterator[Violation]:
     """All violations that show in what clients saw."""
     for chain in facts.chains:
         yield from _same_stream(chain)
-        yield from _is_of_a_log(chain, facts)
-        yield from _says_what_was_said(chain, facts)
+        for reading in _readings(chain):
+            yield from _is_of_a_log(chain, reading, facts)
+            yield from _says_what_was_said(chain, reading, facts)
         yield from _ends_as_it_should(chain, facts)
     for refusal in facts.refusals:
         yield from _refusal(refusal, facts)
@@ -38,13 +39,32 @@ def _same_stream(chain: Chain) -> Iterator[Violation]:
             yield Violation("I3", chain.viewer, what, chain.session)
 
 
-def _is_of_a_log(chain: Chain, facts: Facts) -> Iterator[Violation]:
+def _readings(chain: Chain) -> Iterator[list[Seen]]:
+    """What each text that the viewer had consists of.
+
+    It has one, unless it was told that the answer cannot be resumed and came back all the same, after the writer died
+    before it could say in the log that this is lost. Then the log goes on after the last event with an id: a second
+    text begins there, which may repeat what the first one showed without ids, or leave it out.
+    """
+    seen: list[Seen] = []
+    told = False
+    for attempt in chain.attempts:
+        some = chain.of_stream(attempt)
+        if told and any(one.id is not None for one in some):
+            yield seen
+            seen, told = [one for one in seen if one.id is not None], False
+        seen = [*seen, *some]
+        told = told or chain.told_that_it_cannot_be_resumed(attempt)
+    yield seen
+
+
+def _is_of_a_log(chain: Chain, reading: list[Seen], facts: Facts) -> Iterator[Violation]:
     """Every event with an id is in the log: what a client saw is a prefix of one version of the log."""
     numbered: list[Seen] = []
     bare = 0
     versions = facts.versions(chain.stream_id)
     closing = [one for log in versions for one in facts.shown(log)[log.sealed_seq :]]
-    for one in chain.seen:
+    for one in reading:
         if one.id is None:
             # Notices may be sent outside the log. A writer whose store is away at the end sends closing parts without
             # ids, and a viewer that reconnects gets them again.
@@ -86,10 +106,9 @@ def _compared(numbered: list[Seen], facts: Facts, log: Log) -> tuple[int, str | 
     return len(numbered), None
 
 
-def _says_what_was_said(chain: Chain, facts: Facts) -> Iterator[Violation]:
+def _says_what_was_said(chain: Chain, seen: list[Seen], facts: Facts) -> Iterator[Violation]:
     """Whatever the logs hold, the text is a prefix of what the model was told to say, and all of it if the stream says
     that it is complete."""
-    seen = list(chain.seen)
     text = text_seen(seen, chain.protocol)
     question = facts.question_of(text, chain.session)
     if question is None:

@@ -214,6 +214,27 @@ def test_a_writer_that_went_on_from_memory_may_have_saved_more_than_was_logged(t
     assert {violation.promise for violation in check(history)} == (set() if told else {"I6"})
 
 
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("again", ["on another connection", "on the same connection"])
+def test_who_was_told_that_nothing_can_be_resumed_may_see_the_log_go_on(told: bool, again: str) -> None:
+    """The writer died before it could say in the log that this is lost. Its viewer came back nevertheless."""
+    notice = Seen(None, "message", '{"type":"data-streamguard-error","data":{"code":"not_resumable","phase":"resume"}}')
+    history = good_history()
+    (attempt,) = [one for one in history.attempts if one.viewer == "half/asker"]
+    before, after = attempt.seen[:3], attempt.seen[3:]
+    bare = [replace(one, id=None) for one in attempt.seen[3:4]]  # the log has it too, and shows it again
+    first = (*before, *([notice] if told else []), *bare)
+    if again == "on the same connection":
+        attempts = [replace(attempt, seen=(*first, *after))]
+    else:
+        resumed = replace(attempt, action=Action.RESUME, cursor=before[-1].id, nonce=None, seen=after)
+        attempts = [replace(attempt, seen=first, end=End.CUT), resumed]
+    at = history.attempts.index(attempt)
+    history = replace(history, attempts=(*history.attempts[:at], *attempts, *history.attempts[at + 1 :]))
+    allowed = told and again == "on another connection"
+    assert {violation.promise for violation in check(history)} == (set() if allowed else {"I3"})
+
+
 def test_every_promise_is_tampered_with() -> None:
     assert {promise for promise, _ in TAMPERINGS.values()} == {f"I{number}" for number in range(1, 13)}
 
