@@ -10,7 +10,7 @@ from typing import Final
 
 from .history import Action, Attempt, End, History, Log, Question, Seen
 from .places import Place, place_of_cursor
-from .wire import PROTOCOLS, Shown, fault_in, shown
+from .wire import BLOCKS, PROTOCOLS, Shown, fault_in, shown
 
 __all__ = ["Chain", "Facts", "Refusal", "Violation", "place_of"]
 
@@ -63,7 +63,7 @@ class Chain:
     def went_on_from_memory(self, attempt: Attempt) -> bool:
         """Whether an attempt got the rest of the answer, or its end, from the writer's memory. Then the viewer was told
         that the stream cannot be resumed, or its events had ids at first and later none."""
-        numbered = self.protocol == "opaque" and attempt.action is Action.ASK  # such a request asks for ids
+        numbered = self.protocol in BLOCKS and attempt.action is Action.ASK  # such a request asks for ids
         for one in self.of_stream(attempt):
             if one.id is not None:
                 numbered = True
@@ -76,7 +76,7 @@ class Chain:
     def told_that_it_cannot_be_resumed(self, attempt: Attempt) -> bool:
         """Whether an attempt's viewer was told so: by a notice, or, in an opaque stream, which has room for none, by
         events without ids after such with ids."""
-        if self.protocol == "opaque":
+        if self.protocol in BLOCKS:
             return self.went_on_from_memory(attempt)
         faults = (fault_in(one, self.protocol) for one in self.of_stream(attempt) if one.id is None)
         return any(fault is not None and fault.get("code") == "not_resumable" for fault in faults)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .facts import Facts, Violation
 from .history import Log, Saved
-from .wire import announces_saved, text_of_log
+from .wire import BLOCKS, announces_saved, text_of_log
 
 __all__ = ["check_counted", "check_saved"]
 
@@ -50,7 +50,7 @@ def _is_the_fold(row: Saved, logs: list[Log], facts: Facts) -> Iterator[Violatio
 
 
 def _folds(log: Log) -> list[str]:
-    if log.protocol != "opaque":
+    if log.protocol not in BLOCKS:
         return [text_of_log(log)]
     said = "".join(entry.data for entry in log.entries[: log.sealed_seq] if entry.kind == "d")
     closing = "".join(entry.data for entry in log.entries[log.sealed_seq :] if entry.kind == "c")

@@ -12,9 +12,22 @@ from tests.harness.sse import EventReader
 from .history import Entry, Log, Seen
 from .places import Place, place_of_entry
 
-__all__ = ["PROTOCOLS", "Shown", "announces_saved", "fault_in", "is_terminal", "shown", "text_of_log", "text_seen"]
+__all__ = [
+    "BLOCKS",
+    "PROTOCOLS",
+    "Shown",
+    "announces_saved",
+    "fault_in",
+    "is_terminal",
+    "shown",
+    "text_of_log",
+    "text_seen",
+]
 
 PROTOCOLS: Final = ("ui-message", "plain", "opaque")
+BLOCKS: Final = ("opaque", "auto")
+"""Protocols whose entries are whole blocks. A passed-on stream that ended before its first block is `auto`: what it
+would have spoken was not decided."""
 DONE: Final = "[DONE]"
 END_EVENT: Final = "streamguard.end"
 FAULT_EVENTS: Final = ("streamguard.error", "streamguard.notice")
@@ -46,7 +59,7 @@ def shown(log: Log) -> list[Shown]:
 
 def _shown(entry: Entry, protocol: str) -> Iterable[Shown]:
     place = place_of_entry(entry.id)
-    if protocol == "opaque":
+    if protocol in BLOCKS:
         if entry.kind in "dc":
             for event in EventReader().feed(entry.data.encode()):
                 yield Shown(place, event.event, event.data)
@@ -64,7 +77,7 @@ def is_terminal(seen: Seen, protocol: str) -> bool:
     """Whether no event may follow this one."""
     if protocol == "plain":
         return seen.event == END_EVENT
-    if protocol == "opaque":
+    if protocol in BLOCKS:
         return seen.data == DONE or seen.event == "error"
     return seen.data == DONE
 
@@ -78,7 +91,7 @@ def text_of_log(log: Log) -> str:
 
 def text_seen(seen: Sequence[Seen], protocol: str) -> str:
     """The part of the model's text that a client saw."""
-    if protocol == "opaque":
+    if protocol in BLOCKS:
         return "".join(_json(one.data).get("delta", "") for one in seen if one.data.startswith('{"delta"'))
     return "".join(_said(one.data, protocol) for one in seen if one.event == "message" and one.data != DONE)
 
@@ -87,7 +100,7 @@ def _said(data: str, protocol: str) -> str:
     match protocol:
         case "plain":
             return data
-        case "opaque":
+        case "opaque" | "auto":
             return text_seen([Seen(None, one.event, one.data) for one in EventReader().feed(data.encode())], protocol)
         case _:
             part = _json(data)
@@ -99,7 +112,7 @@ def fault_in(seen: Seen, protocol: str) -> dict[str, Any] | None:
     if protocol == "plain":
         return _json(seen.data) if seen.event in FAULT_EVENTS else None
     part = _json(seen.data)
-    if protocol == "opaque":
+    if protocol in BLOCKS:
         return dict(part["error"]) if seen.event == "error" and isinstance(part.get("error"), dict) else None
     return dict(part["data"]) if part.get("type") == FAULT_PART else None
 

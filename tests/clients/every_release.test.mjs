@@ -81,7 +81,9 @@ describe("every release of ai", { concurrency: 6 }, () => {
       assert.equal(chat.status, "error");
       assert.equal(errors.length, 1);
       assert.doesNotMatch(errors[0].message, /validation|sk-secret/i);
-      assert.deepEqual(data.map((part) => part.data.code).filter(Boolean), ["provider_error"]);
+      // A save that takes its time is told of too, and is another test's.
+      const codes = data.map((part) => part.data.code).filter(Boolean);
+      assert.deepEqual(codes.filter((code) => code !== "persistence_pending"), ["provider_error"]);
       assert.equal(textsOf(chat)[1], ANSWERS["!crash"]);
     });
   }

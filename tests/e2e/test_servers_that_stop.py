@@ -86,6 +86,8 @@ async def test_granian_drains_on_sigterm(arguments: tuple[str, ...]) -> None:
     with Worker(APP, env=settings(**DRAINS), server="granian", arguments=arguments) as worker:
         async with open_sse(worker.port, "/chat?id=s", method="POST", headers=USER) as stream:
             await stream.read_events(3)
+            if "--workers" in arguments:  # one that starts while Granian stops is never told to
+                await wait_until_async(lambda: "Started worker-2" in worker.log(), description="both workers run")
             worker.terminate()
             await ends_whole(stream)
         await is_gone(worker)

@@ -238,7 +238,8 @@ async def test_a_restart_without_memory(own_redis: Callable[[], RedisServer]) ->
         assert reading.notices == [("not_resumable", "log_gone")]
         seen = await remote
         assert not seen.over
-        assert seen.cut == "not_registered"
+        # It looked before the log's end was declared, or after.
+        assert seen.cut in ("cursor_ahead", "not_registered")
         await one.idle()
         log = await log_of(two.runtime.store, stream.ref)
         assert [kind for _, kind, _ in log] == [EventKind.TERMINAL]

@@ -22,11 +22,11 @@ from benchmarks.soak.history import (
 from benchmarks.soak.places import place_of_entry
 from benchmarks.soak.wire import shown
 
-__all__ = ["CUT", "HALF", "LOST", "PLAIN", "RAW", "STOPPED", "WHOLE", "good_history", "seen_of"]
+__all__ = ["CUT", "HALF", "LOST", "PLAIN", "RAW", "SILENT", "STOPPED", "WHOLE", "good_history", "seen_of"]
 
-WHOLE, HALF, RAW, STOPPED, LOST, PLAIN, CUT = (f"{number:024x}" for number in range(1, 8))
+WHOLE, HALF, RAW, STOPPED, LOST, PLAIN, CUT, SILENT = (f"{number:024x}" for number in range(1, 9))
 """The streams: completed, taken over from a dead worker, opaque, stopped, of which a failover lost the tail, plain,
-and one that went on from memory."""
+one that went on from memory, and a passed-on one that ended before its first block."""
 
 LOSS_AT = 50.0
 
@@ -62,6 +62,7 @@ QUESTIONS = {
     LOST: question("l", "lost", "ui", "ui-message"),
     PLAIN: question("p", "plain", "plain", "plain"),
     CUT: question("c", "cut", "ui", "ui-message"),
+    SILENT: question("n", "silent", "opaque", "opaque"),
 }
 
 
@@ -100,6 +101,7 @@ def log(
     usage: int | None = None,
     state: str = "c",
     lost: bool = False,
+    protocol: str | None = None,
 ) -> Log:
     asked = QUESTIONS[stream_id]
     epoch = max((place.epoch for entry in entries if (place := place_of_entry(entry.id))), default=7)
@@ -108,7 +110,7 @@ def log(
         message_id=f"m{stream_id}",
         owner="ann",
         session=asked.session,
-        protocol=asked.protocol,
+        protocol=protocol or asked.protocol,
         state=state,
         epoch=epoch,
         lost=lost,
@@ -146,6 +148,8 @@ def logs() -> dict[str, Log]:
     stopped = [*ui_parts(STOPPED, 3), ("c", '{"type":"abort"}'), terminal("stopped", "yes", STOPPED)]
     lost = [*ui_parts(LOST, 1), ("n", INTERRUPTED), ("c", ERROR_PART), terminal("interrupted", "yes", LOST)]
     plain = [*(("d", QUESTIONS[PLAIN].piece(number)) for number in range(4)), terminal("completed", "yes", PLAIN)]
+    error = {"type": "error", "errorText": "stopped", "error": {"code": "stopped"}}
+    silent = [("c", f"event: error\ndata: {json.dumps(error)}\n\n"), terminal("stopped", "not_asked", SILENT)]
     return {
         WHOLE: log(WHOLE, numbered(whole), "completed", 6, usage=4),
         HALF: log(HALF, numbered(half, 4), "interrupted", 4),
@@ -160,6 +164,7 @@ def logs() -> dict[str, Log]:
             4,
             lost=True,
         ),
+        SILENT: log(SILENT, numbered(silent), "stopped", 0, persisted="not_asked", protocol="auto"),
     }
 
 
@@ -225,6 +230,8 @@ def good_history() -> History:
         attempt(PLAIN, "plain/asker", seen[PLAIN], action=Action.ASK),
         attempt(PLAIN, "plain/late", at=99.0, status=204, reason="finished"),
         attempt(CUT, "cut/asker", [*degraded, *rest], action=Action.ASK),
+        attempt(SILENT, "silent/asker", seen[SILENT], action=Action.ASK),
+        attempt(SILENT, "silent/stopper", action=Action.STOP, status=202),
     ]
     said = {stream_id: question.answer for stream_id, question in QUESTIONS.items()}
     said[HALF] = "".join(map(QUESTIONS[HALF].piece, range(2)))
@@ -242,6 +249,7 @@ def good_history() -> History:
             (stream_id,),
         )
         for stream_id, one in found.items()
+        if stream_id != SILENT
     )
     return History(
         seed=1,
