@@ -21,7 +21,8 @@ def test_a_history_is_checked_again(kept: bool, tmp_path: Path, capsys: pytest.C
     write_history(history if kept else replace(history, losses=()), tmp_path / "history.json")
     assert main(["--check", str(tmp_path / "history.json")]) == (0 if kept else 1)
     printed = capsys.readouterr().out
-    assert printed.startswith("seed 1, 60 s\n7 chats, 16 requests, 7 streams, ")
+    chats, requests, streams = map(len, (history.questions, history.attempts, history.logs))
+    assert printed.startswith(f"seed 1, 60 s\n{chats} chats, {requests} requests, {streams} streams, ")
     assert ("\nI3: lost/asker: " in printed) is not kept
 
 
