@@ -54,7 +54,7 @@ class UIMessageReader(BlockReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ended = False
+        self.ended: bool = False
         """It had a closing part."""
 
     def closes(self, block: Block) -> bool:
