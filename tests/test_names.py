@@ -97,6 +97,7 @@ SETTLES_ELSEWHERE: Final = {
     "ORPHAN_SETTLED": "a signal, which is public",
     "SETTLE": "a step of a quota",
     "SETTLED": "a state of a quota",
+    "QUOTA_SETTLED": "a signal of a quota",
     "UNSETTLED": "of a quota",
     "_may_still_settle": "a quota",
     "settler": "of quotas",

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from .faults import Fault
 from .values import StreamRef, Subject
 
-__all__ = ["Observation", "Observer", "Signal"]
+__all__ = ["MEASUREMENTS", "Observation", "Observer", "Signal"]
 
 
 class Signal(StrEnum):
     """The name of an `Observation` in logs, Sentry, metrics and audit."""
 
     STREAM_OPENED = "streamguard.stream_opened"
-    """A stream was registered, or begins without a log. Fields: protocol, binding, degraded."""
+    """A stream was registered, or begins without a log. Fields: protocol, binding, degraded, framework; `seconds` from
+    the request's arrival."""
+    FIRST_EVENT = "streamguard.first_event"
+    """The first event of a stream can be seen. Fields: protocol, binding; `seconds` from the request's arrival, and
+    `provider_seconds` from the endpoint's begin to its first item, where it has given one."""
     STREAM_ENDED = "streamguard.stream_ended"
-    """A stream of this process ended. Fields: outcome, persisted, quota, events, bytes, seconds, degraded; and
-    `notices_dropped` when it is not 0."""
+    """A stream of this process ended. Fields: outcome, persisted, quota, events, bytes, seconds, degraded, binding,
+    protocol; and `notices_dropped` when it is not 0."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
-    """A stream lost its log. Fields: reason."""
+    """A stream lost its log. Fields: reason, binding."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"
-    """Another worker owns a stream that was written here."""
+    """Another worker owns a stream that was written here: it is fenced. Fields: binding."""
     STREAM_RESUMED = "streamguard.stream_resumed"
     """A client views a stream that an earlier request began. Fields: after_seq, state, protocol."""
     RESUME_EMPTY = "streamguard.resume_empty"
@@ -37,7 +41,13 @@ class Signal(StrEnum):
     """Everything of a session was deleted. Fields: session_id."""
     FAULT = "streamguard.fault"
     """A fault that reached, or would have reached, a client. Each fault is observed once. Fields: `outcome` for a
-    stream that ended; `origin` for a page that was refused; part, type and count for values that were left out."""
+    stream that ended; `binding` and `begun`, whether it is after the stream's first item, where it is of a running
+    stream; `origin` for a page that was refused; part, type and count for values that were left out."""
+    VIEWER_JOINED = "streamguard.viewer_joined"
+    """A connection begins to view a stream. Fields: `remote`, whether another process produces it."""
+    VIEWER_LEFT = "streamguard.viewer_left"
+    """A connection views a stream no longer. Fields: remote; `reason` is `ended` for a stream that was seen to its end,
+    `left` for a client that went, or why the server cut it; `seconds` that it viewed."""
     VIEWER_CUT = "streamguard.viewer_cut"
     """The server ended a connection before the stream that it viewed ended. Fields: reason."""
     ORPHAN_SETTLED = "streamguard.orphan_settled"
@@ -52,6 +62,15 @@ class Signal(StrEnum):
     """A save was given up and is now a dead letter. Carries the fault. Fields: attempts, reason."""
     SAVE_RECOVERED = "streamguard.save_recovered"
     """A save from the outbox succeeded. Fields: attempts."""
+    TOOL_CALLED = "streamguard.tool_called"
+    """A reply called a tool, or tells how the call came out. Fields: tool, tool_call_id; `outcome` is `called`,
+    `finished` or `failed`. Neither arguments nor output."""
+    QUOTA_RESERVED = "streamguard.quota_reserved"
+    """Usage was reserved for a stream that is about to begin. Fields: binding, seconds; `reserved_UNIT` of each
+    unit."""
+    QUOTA_SETTLED = "streamguard.quota_settled"
+    """What a stream had reserved was settled, or could not be yet. Fields: binding, seconds; `outcome` is `charged`,
+    `released` or `pending`; `reserved_UNIT` and, if charged, `spent_UNIT` of each unit, where this process knows."""
     SETTLEMENT_RECOVERED = "streamguard.settlement_recovered"
     """A reservation that could not be settled when its stream ended is now settled."""
     RESERVATION_EXPIRED = "streamguard.reservation_expired"
@@ -70,6 +89,26 @@ class Signal(StrEnum):
     """A stored record is damaged, or of a kind that this version does not know. Other work goes on. Fields: `record`
     says what the record is, `key` where it is, `reason` what is wrong, `action` what was done about it; or only
     `operation`, where it is not known which record it was."""
+    RECONCILE_STARTED = "streamguard.reconcile_started"
+    """The background reconciler begins a round."""
+    RECONCILED = "streamguard.reconciled"
+    """A round of the background reconciler is over. Fields: `outcome` is `ok` or `failed`; seconds, found, orphans,
+    saves, settlements, reservations, left: how long it took, and how many pieces of work there were of each kind."""
+    SETTING_CHANGED = "streamguard.setting_changed"
+    """A setting that may change while the process runs has changed. Fields: setting, value."""
+    LOG_WRITTEN = "streamguard.log_written"
+    """A measurement, once a second at most while anything is written: what the process wrote since the last one.
+    Fields: commits, appends, events, bytes, retries, failures. Samples: `append_seconds` from sending a commit to its
+    answer, `queued_seconds` from an event's emission to its acknowledgement, `gap_seconds` between two appends of one
+    stream, event_bytes, batch_bytes."""
+    PROCESS_MEASURED = "streamguard.process_measured"
+    """A measurement, every 5 s and at the end of a drain. Fields: streams, viewers, queued_events, queued_bytes,
+    saves_under_way, reservations, loop_lag_seconds, draining, observer_errors; `breaker` and `message_breaker` are
+    `closed` or `open`."""
+    STORE_MEASURED = "streamguard.store_measured"
+    """A measurement of what all processes share, by a reconciler's round. Fields, each where it could be told: outbox,
+    outbox_oldest_seconds, dead_letters, reservations, reservations_oldest_seconds, quota_drift_units,
+    expired_leases."""
     DRAIN_STARTED = "streamguard.drain_started"
     """The process admits nothing more. Fields: `streams`, how many run."""
     DRAIN_ENDED = "streamguard.drain_ended"
@@ -78,6 +117,12 @@ class Signal(StrEnum):
     """A cancelled endpoint did not end in time. Its stream ended without it; usage that it reports later is lost."""
     TASK_RESTARTED = "streamguard.task_restarted"
     """A background task crashed and was started again. Fields: task, crashes."""
+
+
+MEASUREMENTS: Final[frozenset[Signal]] = frozenset(
+    {Signal.LOG_WRITTEN, Signal.PROCESS_MEASURED, Signal.STORE_MEASURED},
+)
+"""What is made for those observers only that name it in their `signals`: it tells of no event, and comes often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +140,8 @@ class Observation:
     error: BaseException | None = None
     """The exception that caused it, for sinks that keep stack traces. Its text may hold a provider's words."""
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Single measurements out of many since the last observation of this name, for histograms."""
 
     @classmethod
     def about(
@@ -119,6 +166,10 @@ class Observation:
 
 
 class Observer(Protocol):
-    """A telemetry sink. It is called on the event loop, so it must not block. Its exceptions are caught and counted."""
+    """A telemetry sink. It is called on the event loop, so it must not block. Its exceptions are caught and counted.
+
+    It may have an attribute `signals`, a frozenset: it is told only these. One without it is told everything but the
+    `MEASUREMENTS`.
+    """
 
     def __call__(self, observation: Observation, /) -> None: ...

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import httpx
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from streamguard import Settings, StreamGuard
+from streamguard import Observer, Settings, StreamGuard
 from streamguard.messages import MemoryMessageStore, Message, MessageStore, Role, StoredMessage
 from streamguard.values import Outcome, SessionKey
 
@@ -45,8 +45,9 @@ class FailingStore(MemoryMessageStore):
             raise self.error
 
 
-def guard_with(messages: MessageStore | None, **settings: object) -> StreamGuard:
-    return StreamGuard(authenticate=user_of, messages=messages, settings=Settings.model_validate(settings))
+def guard_with(messages: MessageStore | None, *, observers: Iterable[Observer] = (), **settings: object) -> StreamGuard:
+    valid = Settings.model_validate(settings)
+    return StreamGuard(authenticate=user_of, messages=messages, observers=observers, settings=valid)
 
 
 def app_of(guard: StreamGuard, **options: MessageStore | bool | None) -> FastAPI:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from typing import Final
 
 from ..faults import Fault
-from ..observations import Observation, Observer, Signal
+from ..observations import MEASUREMENTS, Observation, Observer, Signal
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut
 from .producing.stream import LiveStream
@@ -13,21 +16,42 @@ from .request import Ending
 
 __all__ = ["Observers"]
 
+logger = logging.getLogger("streamguard")
+
+_FACTS: Final = frozenset(Signal) - MEASUREMENTS
+
 
 class Observers:
-    """Calls many observers as one. An exception of one is counted in `errors` and goes no further."""
+    """Calls many observers as one, each with the signals that it asked for. An exception of one is counted in `errors`,
+    logged the first time, and goes no further."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = tuple(observers)
         self.errors: int = 0
         """How many calls of an observer raised."""
+        self._told_of: set[int] = set()
+        self._by_signal: dict[Signal, tuple[Observer, ...]] = {}
+        told = [(observer, _signals_of(observer)) for observer in observers]
+        for signal in Signal:
+            self._by_signal[signal] = tuple(observer for observer, signals in told if signal in signals)
 
     def __call__(self, observation: Observation, /) -> None:
-        for observer in self._observers:
+        for observer in self._by_signal[observation.name]:
             try:
                 observer(observation)
-            except Exception:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
-                self.errors += 1
+            except Exception as exc:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
+                self._failed(observer, observation.name, exc)
+
+    def wants(self, signal: Signal) -> bool:
+        """Whether anybody is told of this: what nobody is told of need not be found out."""
+        return bool(self._by_signal[signal])
+
+    def _failed(self, observer: Observer, signal: Signal, error: Exception) -> None:
+        self.errors += 1
+        if id(observer) not in self._told_of:
+            self._told_of.add(id(observer))
+            with suppress(Exception):
+                kind, what = type(observer).__name__, type(error).__name__
+                logger.error("the observer %s failed with %s at %s; this is logged once", kind, what, signal)
 
     def opened(self, stream: LiveStream) -> None:
         """A stream was registered, or begins without a log."""
@@ -53,3 +77,11 @@ class Observers:
         """Something went wrong with a stream; `ending` if it ends so."""
         error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
         self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))
+
+
+def _signals_of(observer: Observer) -> frozenset[Signal]:
+    """What an observer is to be told: what its `signals` name, or every fact."""
+    signals: object = getattr(observer, "signals", None)
+    if signals is None:
+        return _FACTS
+    return frozenset(signal for signal in Signal if isinstance(signals, Collection) and signal in signals)

@@ -236,10 +236,9 @@ async def test_without_a_store_there_is_nothing_to_read(messages: MessageStore |
 async def test_a_database_that_is_away(error: Exception) -> None:
     """Nothing is said of it but that it may be asked again; the operator learns more."""
     store = FailingStore()
-    guard = guard_with(store)
     observed: list[Observation] = []
+    guard = guard_with(store, observers=(observed.append,))
     async with calling(app_of(guard), guard) as client:
-        guard._running().observe._observers = (observed.append,)
         await fill(store, 1)
         store.error = error
         reading, deleting = await read(client), await client.delete("/api/chat/s")
