@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from streamguard import FaultCode, FaultError, Run, Signal
-from streamguard.messages import MemoryMessageStore
 from streamguard.stores import NewStream
 from streamguard.stores.memory import MemoryStore
 from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
@@ -184,16 +183,9 @@ async def hosts_notice(stage: Stage) -> None:
         await stage.ask(app, chat, whole=True)
 
 
-async def large_message(stage: Stage) -> None:
-    """A message to be saved is logged before the reply, as one event."""
-
-    async def script(app: Application, run: Run) -> AsyncIterator[object]:
-        text = {"type": "text", "text": app.canaries.prompt * 50}
-        run.save({"id": "u2", "role": "user", "parts": [text]})
-        for part in spoken(app.canaries):
-            yield part
-
-    app = stage.application(script=script, messages=MemoryMessageStore(), max_event_bytes=500)
+async def large_start(stage: Stage) -> None:
+    """What every answer begins with is larger than any event may be."""
+    app = stage.application(max_event_bytes=20)
     async with app.running() as chat:
         await stage.ask(app, chat, whole=True)
 
@@ -218,7 +210,7 @@ SCENARIOS: Final = (
         "events",
         yields(*[lambda c: {"type": "data-x", "data": c.completion}] * 20, max_stream_events=10),
     ),
-    Scenario(FaultCode.EVENT_TOO_LARGE, "message", large_message),
+    Scenario(FaultCode.EVENT_TOO_LARGE, "start", large_start),
     Scenario(
         FaultCode.VALUE_REPLACED,
         "not_json",

@@ -34,8 +34,9 @@ async def bad_version(stage: Stage) -> None:
 
 async def hosts_refusal(stage: Stage) -> None:
     async def refuse(app: Application, run: Run) -> AsyncIterator[object]:
-        raise HTTPException(422, detail=stage.canaries.bug)
-        yield
+        if not app.go.is_set():
+            raise HTTPException(422, detail=stage.canaries.bug)
+        yield ""
 
     app = stage.application(script=refuse)
     async with app.running() as chat:
