@@ -1,6 +1,7 @@
-"""The examples of the command line's page: a real application, its streams, and what each command says of them.
+"""The examples of the command line's page and of the runbook: a real application, its streams, and what each command
+says of them.
 
-`python -m tests.docs.cli_examples` writes them into the page. The test compares all but what differs each time.
+`python -m tests.docs.cli_examples` writes them into the pages. The test compares all but what differs each time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,18 +29,23 @@ from ..harness.sse import SseConnection, open_sse
 from ..harness.waiting import wait_until
 from ..harness.workers import Worker
 
-__all__ = ["PAGE", "examples_in_page", "run_examples", "without_chance"]
+__all__ = ["PAGE", "PAGES", "examples_in_page", "run_examples", "without_chance"]
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "reference" / "cli.md"
+PAGES: Final = (PAGE, *sorted((ROOT / "docs" / "ops" / "runbook").glob("*.md")))
+"""Where examples are shown."""
 SHOWN_URL: Final = "redis://localhost:6379/0"
 
-_EXAMPLE: Final = re.compile(r"(<!-- example: ([a-z ]+) -->\n```console\n)(.*?)(^```$)", re.M | re.S)
+_EXAMPLE: Final = re.compile(
+    r"^(?P<indent> *)<!-- example: (?P<name>[a-z ]+) -->\n(?P=indent)```console\n(?P<text>.*?)^(?P=indent)```$",
+    re.M | re.S,
+)
 
 
-def examples_in_page() -> dict[str, str]:
-    """Each example by its name, as it stands in the page."""
-    return {found[2]: found[3] for found in _EXAMPLE.finditer(PAGE.read_text())}
+def examples_in_page(page: Path = PAGE) -> dict[str, str]:
+    """Each example by its name, as it stands in a page."""
+    return {found["name"]: textwrap.dedent(found["text"]) for found in _EXAMPLE.finditer(page.read_text())}
 
 
 def without_chance(text: str) -> str:
@@ -79,7 +86,7 @@ class _Scene:
         if done.returncode != code:
             raise AssertionError(f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}")
         words = ["streamguard", *(SHOWN_URL if word == self.server.url else word for word in arguments)]
-        said = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+        said = "\n".join(line.rstrip() for line in (done.stdout or done.stderr).splitlines())
         said = said.replace(f"redis://127.0.0.1:{self.server.port}", "redis://localhost:6379")
         return f"$ {shlex.join(words)}\n{said}\n"
 
@@ -182,22 +189,26 @@ async def _reserve(url: str) -> None:
 def run_examples() -> dict[str, str]:
     """Play the scene; each example by its name."""
     with RedisServer(aof=True) as server, tempfile.TemporaryDirectory() as directory:
-        return asyncio.run(_play(_Scene(server, Path(directory))))
+        scene = _Scene(server, Path(directory))
+        shown = asyncio.run(_play(scene))
+        server.kill()
+        return {**shown, "doctor away": scene.run("doctor", server.url, code=3)}
 
 
 def _pieces(text: str, shown: dict[str, str]) -> Iterator[str]:
     at = 0
     for found in _EXAMPLE.finditer(text):
-        yield text[at : found.start(3)]
-        yield shown[found[2]]
-        at = found.end(3)
+        yield text[at : found.start("text")]
+        yield textwrap.indent(shown[found["name"]], found["indent"])
+        at = found.end("text")
     yield text[at:]
 
 
 def write_examples() -> None:
-    """Replace every example of the page by what the commands say now."""
+    """Replace every example of the pages by what the commands say now."""
     shown = run_examples()
-    PAGE.write_text("".join(_pieces(PAGE.read_text(), shown)))
+    for page in PAGES:
+        page.write_text("".join(_pieces(page.read_text(), shown)))
 
 
 if __name__ == "__main__":

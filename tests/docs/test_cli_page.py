@@ -17,16 +17,16 @@ from streamguard.stores.memory import MemoryStore
 from streamguard.stores.records import OutboxEntry
 from streamguard.testing._stream_store.steps import begin, meta
 
-from .cli_examples import PAGE, examples_in_page, run_examples, without_chance
+from .cli_examples import PAGE, PAGES, examples_in_page, run_examples, without_chance
 
 
 @pytest.mark.slow
 def test_the_examples_are_what_the_commands_say() -> None:
     said = run_examples()
-    shown = examples_in_page()
-    assert set(shown) == set(said)
-    for name, text in shown.items():
-        assert without_chance(text) == without_chance(said[name]), "run: python -m tests.docs.cli_examples"
+    assert {name for page in PAGES for name in examples_in_page(page)} == set(said)
+    for page in PAGES:
+        for name, text in examples_in_page(page).items():
+            assert without_chance(text) == without_chance(said[name]), "run: python -m tests.docs.cli_examples"
 
 
 @pytest.mark.anyio
