@@ -1,0 +1,114 @@
+"""How labels and values are read from observations, and the buckets of histograms."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ...faults import FaultCode, Phase
+from ...observations import Observation, Signal
+from ...values import Outcome, Persisted
+from .metric import Label
+
+__all__ = [
+    "ANSWER",
+    "BINDING",
+    "BYTES",
+    "CODES",
+    "FAST",
+    "NOT_DURABLE",
+    "OUTCOME",
+    "PROTOCOL",
+    "REASON",
+    "RESUMED",
+    "SAVED",
+    "WHOLE",
+    "YES_NO",
+    "code_of",
+    "equals",
+    "field",
+    "flag",
+    "is_not_durable",
+    "is_of_provider",
+    "now",
+    "number",
+    "phase_of",
+    "resume_reason",
+]
+
+FAST: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""For one round trip to a store, in seconds. 5 ms is the objective's mark for appends."""
+ANSWER: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+"""For what a visitor waits for, in seconds."""
+WHOLE: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""For a whole answer, in seconds."""
+BYTES: Final = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
+
+
+def field(name: str) -> Callable[[Observation], object]:
+    return lambda seen: seen.fields.get(name)
+
+
+def number(name: str) -> Callable[[Observation], float | None]:
+    def read(seen: Observation) -> float | None:
+        value = seen.fields.get(name)
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+    return read
+
+
+def flag(name: str) -> Callable[[Observation], str]:
+    return lambda seen: "yes" if seen.fields.get(name) else "no"
+
+
+def equals(name: str, value: str) -> Callable[[Observation], float]:
+    return lambda seen: 1.0 if seen.fields.get(name) == value else 0.0
+
+
+def code_of(seen: Observation) -> str | None:
+    return None if seen.fault is None else str(seen.fault.code)
+
+
+def phase_of(seen: Observation) -> str | None:
+    return None if seen.fault is None else str(seen.fault.phase)
+
+
+def _fault_reason(seen: Observation) -> str | None:
+    return None if seen.fault is None else seen.fault.reason or str(seen.fault.code)
+
+
+def resume_reason(seen: Observation) -> object:
+    if seen.name is Signal.RESUME_REFUSED:
+        return _fault_reason(seen)
+    return seen.fields.get("reason" if seen.name is Signal.RESUME_EMPTY else "state")
+
+
+def now(_: Observation) -> float:
+    return time.time()
+
+
+YES_NO: Final = ("yes", "no")
+BINDING: Final = Label("binding", field("binding"))
+PROTOCOL: Final = Label("protocol", field("protocol"))
+OUTCOME: Final = Label("outcome", field("outcome"), tuple(Outcome))
+REASON: Final = Label("reason", field("reason"))
+CODES: Final = tuple(FaultCode)
+RESUMED: Final = {Signal.STREAM_RESUMED: "resumed", Signal.RESUME_EMPTY: "empty", Signal.RESUME_REFUSED: "refused"}
+SAVED: Final = {
+    Signal.REPLY_SAVED: "saved",
+    Signal.SAVE_FAILED: "failed",
+    Signal.SAVE_OWED: "owed",
+    Signal.SAVE_RECOVERED: "recovered",
+    Signal.SAVE_BURIED: "buried",
+}
+NOT_DURABLE: Final = {Signal.STREAM_DEGRADED: "log", Signal.STREAM_ENDED: "message", Signal.SAVE_BURIED: "message"}
+
+
+def is_not_durable(seen: Observation) -> bool:
+    return seen.name is not Signal.STREAM_ENDED or seen.fields.get("persisted") == Persisted.NO
+
+
+def is_of_provider(seen: Observation) -> bool:
+    return seen.fault is not None and seen.fault.phase is Phase.PROVIDER
