@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,73 +15,22 @@ from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
 from streamguard.values import SessionKey, StreamRef
 
+from .receiver import Receiver, receiving, sent_to
+
 pytestmark = pytest.mark.processes  # Sentry asks git for the release
 
 REF = StreamRef(SessionKey("ann@example.org", "session of ann"), "a" * 24)
 SECRETS = ("the prompt", "ann@example.org", "session of ann", "breadcrumb", "secret", "hunter2")
 
 
-class Receiver:
-    """Takes envelopes, as a Sentry server would."""
-
-    def __init__(self) -> None:
-        self.bodies: list[str] = []
-        received = self.bodies
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                received.append(body.decode())
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-            def log_message(self, *args: object) -> None:
-                """Not to standard error."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.dsn = f"http://key@127.0.0.1:{self._server.server_port}/1"
-
-    def events(self) -> list[dict[str, Any]]:
-        """The error events received, once the client has sent what it has."""
-        sentry_sdk.flush(5)
-        events = []
-        for body in self.bodies:
-            lines = body.splitlines()
-            for header, payload in zip(lines[1::2], lines[2::2], strict=False):
-                if json.loads(header)["type"] == "event":
-                    events.append(json.loads(payload))
-        return events
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """Sentry as a host might have initialised it, with everything on that leaks."""
-    one = Receiver()
-    sentry_sdk.init(
-        dsn=one.dsn,
-        attach_stacktrace=True,
-        include_local_variables=True,
-        release="1",
-        debug=False,
-    )
-    with sentry_sdk.isolation_scope():
+    with receiving() as one, sent_to(one):
         sentry_sdk.add_breadcrumb(message="breadcrumb with the prompt")
         sentry_sdk.set_user({"email": "ann@example.org"})
         sentry_sdk.set_context("request", {"data": "secret"})
         yield one
-    sentry_sdk.get_client().close(0)
-    sentry_sdk.init()
-    one.close()
 
 
 def provider_failed() -> Exception:
@@ -213,12 +159,12 @@ def test_without_sentry_nothing_is_remembered_or_sent(receiver: Receiver) -> Non
     observer, fault = SentryObserver(), Fault.of(FaultCode.INTERNAL)
     sentry_sdk.init()
     observer(observation(fault))
-    assert receiver.bodies == []
+    assert receiver.envelopes == []
     assert not observer._captured
 
 
 def test_what_was_captured_is_forgotten_in_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamguard.telemetry.sentry.REMEMBERED_FAULTS", 2)
+    monkeypatch.setattr("streamguard.telemetry.sentry.observer.REMEMBERED_FAULTS", 2)
     observer = SentryObserver()
     for _ in range(5):
         observer(observation(Fault.of(FaultCode.INTERNAL)))
@@ -265,7 +211,7 @@ def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(rece
 
 
 def test_kinds_of_warnings_are_forgotten_in_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamguard.telemetry.sentry.REMEMBERED_KINDS", 2)
+    monkeypatch.setattr("streamguard.telemetry.sentry.observer.REMEMBERED_KINDS", 2)
     observer = SentryObserver()
     for number in range(5):
         observer(Observation(Signal.STORE_WARNING, fields={"warning": str(number)}))

@@ -13,9 +13,9 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions
 
-from ..faults import ABANDONED, Fault, FaultCode, Severity
-from ..observations import Observation, Signal
-from .safety import class_name, short_hash
+from ...faults import ABANDONED, Fault, FaultCode, Severity
+from ...observations import Observation, Signal
+from ..safety import class_name, short_hash
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event
