@@ -77,6 +77,8 @@ class Worker:
         """The endpoint ends."""
         self.fails = False
         self.deaf = False
+        self.parts: list[dict[str, object]] = []
+        """What the endpoint gives before its text."""
         self.guard = StreamGuard(
             store or MemoryStore(),
             authenticate=user_of,
@@ -88,7 +90,9 @@ class Worker:
         )
 
         @self.guard.stream("request.query_params.id", binding="chat", quota=quota, on_conflict="reject")
-        async def chat(request: Request) -> AsyncIterator[str]:
+        async def chat(request: Request) -> AsyncIterator[str | dict[str, object]]:
+            for part in self.parts:
+                yield part
             yield "one "
             if self.fails:
                 raise RuntimeError("the model failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ..errors import QuotaError
@@ -60,16 +61,21 @@ class OwedSettlements:
         charge, seal, terms = work.charge, meta.seal, self._terms.terms_of(meta.binding)
         state: QuotaState | None = QuotaState.NONE
         error: Exception | None = None
+        begun = time.monotonic()
         if charge is None and terms is not None and seal is not None:
             charge = terms.charge(seal, said_nothing=said_nothing(seal))
         if charge is not None:
             if not self._settler.has_service:
                 return await self._outbox.release_claim(entry.ref, meta.message_id, "no_quota", attempts=entry.attempts)
-            state, error = await self._settler.attempt(entry.ref, charge)
+            attempt = await self._settler.attempt(entry.ref, charge)
+            state, error, _ = attempt
+            if state is not None:
+                seconds = time.monotonic() - begun
+                self._settler.report(meta, meta.binding, charge, attempt, seconds=seconds)
         saves = work.saves and _is_unsaved(meta, True)
         if state is not None:
             if charge is not None:
-                self._observe(Observation(Signal.SETTLEMENT_RECOVERED, ref=entry.ref))
+                self._observe(Observation.about(meta, Signal.SETTLEMENT_RECOVERED))
             if not saves:
                 return await self._complete(entry, state)
             await self._store.update_meta(entry.ref, quota=state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from ..quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
 from ..retrying import Backoff
 from ..settings import Settings
 from ..stores.budget import Budget
-from ..values import QuotaState, StreamRef
+from ..values import QuotaState, StreamRef, Subject
 from .charge import RELEASE
+from .settlement_report import by_unit, report_settled
 from .terms import Demand
 
 __all__ = ["HeldReservation", "QuotaRefusedError", "Reservations"]
@@ -49,6 +51,7 @@ class HeldReservation:
     """What one stream of this process has reserved."""
 
     demand: Demand
+    binding: str = ""
     standings: tuple[Standing, ...] = ()
     """How its owner stood when it was reserved."""
     state: QuotaState | None = None
@@ -98,7 +101,7 @@ class Reservations:
     # -- before a stream ----------------------------------------------------------------------------------------------
 
     async def reserve(
-        self, ref: StreamRef, demand: Demand, *, request_id: str | None, budget: Budget | None = None
+        self, stream: Subject, demand: Demand, *, binding: str, budget: Budget | None = None
     ) -> HeldReservation:
         """Reserve for a stream that is about to be registered, within `quota_seconds`; where the service is on the
         stream store's server also within the request's `budget`.
@@ -109,7 +112,8 @@ class Reservations:
 
         Without an answer, or cancelled, what may have been reserved is released in the background.
         """
-        service = self.service
+        service, ref, request_id = self.service, stream.ref, stream.request_id
+        begun = time.monotonic()
         if service is None:
             raise ConfigurationError("decorate endpoints that have quotas before the guard starts")
         try:
@@ -124,7 +128,7 @@ class Reservations:
         except QuotaExceededError as exc:
             answer = Refused(RefusalReason.SPENT, exc.retry_after_seconds)
         except asyncio.CancelledError:
-            self._release_soon(ref)
+            self._release_soon(stream)
             raise
         except Exception as exc:  # a host's service may raise what it likes
             corrupt = isinstance(exc, QuotaCorruptError)
@@ -132,20 +136,24 @@ class Reservations:
                 raise self._refusal(ref, request_id, FaultCode.INTERNAL, exc) from exc
             self.failing = not corrupt  # one owner's ledger says nothing of the service
             if demand.on_failure == "fail":
-                self._release_soon(ref)
+                self._release_soon(stream)
                 raise self._refusal(ref, request_id, FaultCode.QUOTA_UNAVAILABLE, exc) from exc
-            held = self._held[ref] = HeldReservation(demand)  # it may be reserved: settling it finds out
+            held = self._held[ref] = HeldReservation(demand, binding)  # it may be reserved: settling it finds out
             return held
         self.failing = False
         if isinstance(answer, Refused):
             raise self._refused(ref, request_id, answer)
-        held = self._held[ref] = HeldReservation(demand, answer.standings)
+        held = self._held[ref] = HeldReservation(demand, binding, answer.standings)
+        fields: dict[str, str | float] = {"binding": binding, "seconds": time.monotonic() - begun}
+        fields |= by_unit("reserved", demand.amounts)
+        self._observe(Observation.about(stream, Signal.QUOTA_RESERVED, fields=fields))
         return held
 
-    def drop(self, ref: StreamRef) -> None:
+    def drop(self, stream: Subject) -> None:
         """The stream does not begin: release what was reserved for it, in the background."""
-        if self._held.pop(ref, None) is not None:
-            self._release_soon(ref)
+        held = self._held.pop(stream.ref, None)
+        if held is not None:
+            self._release_soon(stream, held)
 
     def note(self, ref: StreamRef, state: QuotaState | None) -> None:
         """Note what settling a stream's reservation came to; None when that is not known yet."""
@@ -157,11 +165,11 @@ class Reservations:
         """The stream is over, and settled or left to the outbox."""
         self._held.pop(ref, None)
 
-    def _release_soon(self, ref: StreamRef) -> None:
-        self._start(partial(self._released, ref))
+    def _release_soon(self, stream: Subject, held: HeldReservation | None = None) -> None:
+        self._start(partial(self._released, stream, held))
 
-    async def _released(self, ref: StreamRef) -> None:
-        service = self.service
+    async def _released(self, stream: Subject, held: HeldReservation | None) -> None:
+        service, ref, begun = self.service, stream.ref, time.monotonic()
         if service is None:
             return
         retries = RELEASE_BACKOFF.retries(most=RELEASE_RETRIES)
@@ -172,13 +180,18 @@ class Reservations:
             except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
                 error = exc
             else:
+                if held is not None:
+                    seconds = time.monotonic() - begun
+                    report_settled(
+                        self._observe, stream, "released", held.binding, reserved=held.demand.amounts, seconds=seconds
+                    )
                 return
             if not await retries.pause():
                 break
         fault = Fault.of(
             FaultCode.QUOTA_RELEASE_FAILED, session_id=ref.key.session_id, stream_id=ref.stream_id, reason="expires"
         )
-        self._observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=error))
+        self._observe(Observation.about(stream, Signal.FAULT, fault=fault, error=error))
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Settlements(EndStep):
         held = self._reservations.held(sealed.ref)
         if held is not None and held.state not in (None, QuotaState.PENDING):
             return replace(result, quota=held.state)  # settled before the store came back
-        state, error = await self._settler.settle(sealed.ref, charge, self._visible_seconds(local))
+        state, error, _ = await self._settler.settle(sealed, sealed.binding, charge, self._visible_seconds(local))
         self._reservations.note(sealed.ref, state)
         if state is not None:
             return replace(result, quota=state)
@@ -91,11 +91,11 @@ class Settlements(EndStep):
         charge = self._charge(sealed, local)
         if charge is None or (local is not None and await local.disowned()):
             return result
-        state, error = await self._settler.settle(sealed.ref, charge, self._visible_seconds(local))
+        state, error, _ = await self._settler.settle(sealed, sealed.binding, charge, self._visible_seconds(local))
         self._reservations.note(sealed.ref, state)
         if state is not None:
             return replace(result, quota=state)
-        pending = self._unlogged.begin(sealed.ref, charge)
+        pending = self._unlogged.begin(sealed, sealed.binding, charge)
         notices = (*result.notices, self._tell_failed(sealed, error))
         return replace(result, quota=QuotaState.PENDING, notices=notices, quota_by_now=lambda: pending.state)
 

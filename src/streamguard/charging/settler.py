@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError
+from ..observations import Observer
 from ..retrying import Backoff
 from ..settings import Settings
-from ..values import QuotaState, StreamRef
+from ..values import QuotaState, StreamRef, Subject
 from .charge import Charge, state_on_record
 from .reservations import Reservations
+from .settlement_report import outcome_of, report_settled
 
 __all__ = ["Attempt", "Settler"]
 
@@ -25,6 +30,8 @@ class Attempt(NamedTuple):
     state: QuotaState | None
     """How the reservation stands; None when that is not known."""
     error: Exception | None
+    charged: Mapping[str, int] = MappingProxyType({})
+    """By unit; empty unless it was charged."""
 
     @property
     def refused(self) -> bool:
@@ -35,7 +42,8 @@ class Attempt(NamedTuple):
 class Settler:
     """Settles reservations with the quota service, if there is one."""
 
-    def __init__(self, reservations: Reservations, settings: Settings) -> None:
+    def __init__(self, reservations: Reservations, settings: Settings, *, observe: Observer) -> None:
+        self._observe = observe
         self._reservations = reservations
         self._settings = settings
         self.given_up: asyncio.Event = asyncio.Event()
@@ -46,15 +54,30 @@ class Settler:
         """Whether anything is counted here."""
         return self._reservations.service is not None
 
-    async def settle(self, ref: StreamRef, charge: Charge, seconds: float) -> Attempt:
+    async def settle(self, stream: Subject, binding: str, charge: Charge, seconds: float) -> Attempt:
         """Attempt it, again and again if need be, for so many seconds."""
-        retries = BACKOFF.retries(Deadline.after(seconds))
+        retries, begun = BACKOFF.retries(Deadline.after(seconds)), time.monotonic()
         while True:
-            attempt = await self.attempt(ref, charge)
+            attempt = await self.attempt(stream.ref, charge)
             if attempt.state is not None or attempt.refused:
-                return attempt
+                break
             if self.given_up.is_set() or not await retries.pause():
-                return attempt
+                break
+        self.report(stream, binding, charge, attempt, seconds=time.monotonic() - begun)
+        return attempt
+
+    def report(self, stream: Subject, binding: str, charge: Charge, attempt: Attempt, *, seconds: float) -> None:
+        """Tell operators what came of settling a stream's reservation."""
+        held = self._reservations.held(stream.ref)
+        report_settled(
+            self._observe,
+            stream,
+            outcome_of(attempt.state, attempt.charged, release=charge.release),
+            binding,
+            reserved={} if held is None else held.demand.amounts,
+            spent=attempt.charged,
+            seconds=seconds,
+        )
 
     async def attempt(self, ref: StreamRef, charge: Charge) -> Attempt:
         """Attempt it once, within `quota_seconds`."""
@@ -70,4 +93,4 @@ class Settler:
             self._reservations.failing = True
             return Attempt(None, exc)
         self._reservations.failing = False
-        return Attempt(state_on_record(settlement.state, attempted=True), None)
+        return Attempt(state_on_record(settlement.state, attempted=True), None, settlement.charged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..retrying import Backoff
 from ..settings import Settings
 from ..stores.records import StreamMeta
 from ..stores.store import StreamStore
-from ..values import QuotaState, StreamRef, StreamState
+from ..values import QuotaState, StreamRef, StreamState, Subject
 from .charge import Charge, state_on_record
 from .reservations import Reservations
 from .settler import Settler
@@ -63,31 +64,34 @@ class UnloggedSettlements:
         self.under_way: int = 0
         """How many settlements are still attempted."""
 
-    def begin(self, ref: StreamRef, charge: Charge) -> PendingSettlement:
+    def begin(self, stream: Subject, binding: str, charge: Charge) -> PendingSettlement:
         """Settle in the background, and keep the reservation until then."""
-        self._reservations.keep(ref)
+        self._reservations.keep(stream.ref)
         self.under_way += 1
         pending = PendingSettlement()
-        self._start(partial(self._settle, ref, charge, pending))
+        self._start(partial(self._settle, stream, binding, charge, pending))
         return pending
 
-    async def _settle(self, ref: StreamRef, charge: Charge, pending: PendingSettlement) -> None:
+    async def _settle(self, stream: Subject, binding: str, charge: Charge, pending: PendingSettlement) -> None:
         """Attempt it while this process lives. Once it is settled, the stream's record says so, or is going to.
 
         A process that ends before leaves the reservation to expire; the worker that ends it puts that on record.
         """
         given_up, retries = self._settler.given_up, BACKOFF.retries()
+        ref, begun = stream.ref, time.monotonic()
         try:
             while not given_up.is_set():
                 await retries.pause(wake=given_up)
-                state, error = await self._settler.attempt(ref, charge)
+                attempt = await self._settler.attempt(ref, charge)
+                state, error, _ = attempt
                 if isinstance(error, QuotaCorruptError):  # asking again never helps
-                    self._tell_given_up(ref, error)
+                    self._tell_given_up(stream, error)
                     return
                 if state is not None:
                     pending.state = state
                     self._reservations.note(ref, state)
-                    self._observe(Observation(Signal.SETTLEMENT_RECOVERED, ref=ref))
+                    self._observe(Observation.about(stream, Signal.SETTLEMENT_RECOVERED))
+                    self._settler.report(stream, binding, charge, attempt, seconds=time.monotonic() - begun)
                     await self._record(ref, state)
                     return
         finally:
@@ -125,12 +129,6 @@ class UnloggedSettlements:
             if state is not QuotaState.PENDING:
                 await self._store.update_meta(ref, quota=state)
 
-    def _tell_given_up(self, ref: StreamRef, error: QuotaCorruptError) -> None:
-        fault = Fault.of(
-            FaultCode.QUOTA_RELEASE_FAILED,
-            retryable=False,
-            reason="quota_refused",
-            session_id=ref.key.session_id,
-            stream_id=ref.stream_id,
-        )
-        self._observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=error))
+    def _tell_given_up(self, stream: Subject, error: QuotaCorruptError) -> None:
+        fault = Fault.about(stream, FaultCode.QUOTA_RELEASE_FAILED, retryable=False, reason="quota_refused")
+        self._observe(Observation.about(stream, Signal.FAULT, fault=fault, error=error))

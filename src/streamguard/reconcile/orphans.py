@@ -22,7 +22,7 @@ from ..stores.damage import RecordKind
 from ..stores.records import Partition, Status, StreamMeta
 from ..values import Outcome, StreamRef
 from ..wire import knows_protocol
-from .results import Duty, Result, Treated
+from .results import Duty, Result, Tally, Treated
 
 __all__ = ["OrphanSweep"]
 
@@ -51,8 +51,9 @@ _LASTING: Final = frozenset({"unknown_protocol", "newer_format"})
 class OrphanSweep:
     """Ends streams with expired leases every `sweep_seconds`, jittered so that workers do not move in step."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, tally: Tally | None = None) -> None:
         self._runtime = runtime
+        self._tally = tally or Tally()
         self._worker = secrets.token_hex(8)
         self._rounds = 0
         self.last_success: float | None = None
@@ -77,11 +78,32 @@ class OrphanSweep:
                 runtime.breaker.stood_still()
                 continue
             try:
-                await self.run_once(await self._partition())
+                await self._round()
             except StoreUnavailableError as exc:
                 runtime.breaker.stumbled(exc)
             except StoreCorruptError as exc:  # a record that all workers share: their list, or an index
                 runtime.observe(Observation(Signal.RECORD_UNREADABLE, error=exc, fields={"operation": exc.operation}))
+
+    async def _round(self) -> None:
+        """One round in the background, of which operators are told.
+
+        Raises:
+            StoreError: see `run_once`.
+        """
+        observe, clock = self._runtime.observe, asyncio.get_running_loop().time
+        observe(Observation(Signal.RECONCILE_STARTED))
+        begun, outcome, treated = clock(), "failed", list[Treated]()
+        try:
+            treated = await self.run_once(await self._partition())
+            outcome = "ok"
+        finally:
+            orphans = sum(1 for one in treated if one.result is Result.DONE)
+            counts = self._tally.take()
+            counts["left"] += len(treated) - orphans
+            fields: dict[str, str | int | float] = {"outcome": outcome, "seconds": clock() - begun, "orphans": orphans}
+            fields |= counts
+            fields["found"] = orphans + sum(counts.values())
+            observe(Observation(Signal.RECONCILED, fields=fields))
 
     async def _partition(self) -> Partition | None:
         """This worker's partition of the work; None now and then, for all of it."""
@@ -149,7 +171,7 @@ class OrphanSweep:
                 except StoreError as exc:
                     failures.append(exc)
                 except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
-                    fault = Fault.of(FaultCode.INTERNAL, stream_id=ref.stream_id)
+                    fault = Fault.of(FaultCode.INTERNAL, session_id=ref.key.session_id, stream_id=ref.stream_id)
                     self._runtime.observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=exc))
                     treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "failed"))
 

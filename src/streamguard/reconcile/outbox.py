@@ -19,7 +19,7 @@ from ..retrying import jittered
 from ..runtime import Runtime
 from ..saving.save_result import SaveStatus
 from ..stores.records import OutboxEntry
-from .results import Duty, Result, Treated
+from .results import Duty, Result, Tally, Treated
 
 __all__ = ["OutboxWorker"]
 
@@ -33,8 +33,9 @@ class OutboxWorker:
     """Claims due entries every `outbox_seconds`, jittered so that workers do not move in step; at once again while
     there are more."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, tally: Tally | None = None) -> None:
         self._runtime = runtime
+        self._tally = tally or Tally()
         self._under_way = 0
         self._one_done = asyncio.Event()
         self.last_success: float | None = None
@@ -103,6 +104,10 @@ class OutboxWorker:
                 reason = attempt.reason or reason
             else:
                 result, reason = Result.DONE, attempt.status.value
+                if attempt.status is SaveStatus.NOTHING:
+                    self._tally.settlements += 1
+                else:
+                    self._tally.saves += 1
         except StoreUnavailableError as exc:
             runtime.breaker.stumbled(exc)
             reason = "store_unavailable"
@@ -111,5 +116,6 @@ class OutboxWorker:
         finally:
             self._under_way -= 1
             self._one_done.set()
+            self._tally.left += result is Result.LEFT
             if treated is not None:
                 treated.append(Treated(owed.ref, Duty.OUTBOX, result, reason))

@@ -13,7 +13,7 @@ from ..wire import knows_protocol
 from .orphans import OrphanSweep
 from .outbox import OutboxWorker
 from .reservations import ROUND_SECONDS, ReservationSweep
-from .results import Duty, Planned, Report, Step, Treated
+from .results import Duty, Planned, Report, Step, Tally, Treated
 
 __all__ = ["Planned", "Reconciler", "Report", "Step"]
 
@@ -37,13 +37,14 @@ class Reconciler:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         settings = runtime.settings
-        self._orphans = OrphanSweep(runtime)
-        self._outbox = OutboxWorker(runtime)
+        tally = Tally()
+        self._orphans = OrphanSweep(runtime, tally)
+        self._outbox = OutboxWorker(runtime, tally)
         self._duties: tuple[_Background, ...] = (
             _Background(Duty.ORPHANS, self._orphans.run, lambda: self._orphans.last_success, settings.sweep_seconds),
             _Background(Duty.OUTBOX, self._outbox.run, lambda: self._outbox.last_success, settings.outbox_seconds),
         )
-        self._reservations = ReservationSweep(runtime)
+        self._reservations = ReservationSweep(runtime, tally)
         if runtime.reservations.store is not None:
             self._duties += (
                 _Background(

@@ -20,7 +20,7 @@ from ..retrying import jittered
 from ..runtime import Runtime
 from ..stores.records import StreamMeta
 from ..values import QuotaState, StreamState
-from .results import Duty, Planned, Result, Step, Treated
+from .results import Duty, Planned, Result, Step, Tally, Treated
 
 __all__ = ["ROUND_SECONDS", "ReservationSweep"]
 
@@ -36,8 +36,9 @@ class ReservationSweep:
     """Sweeps every `ROUND_SECONDS`, jittered so that workers do not move in step; does nothing without a quota
     store."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, tally: Tally | None = None) -> None:
         self._runtime = runtime
+        self._tally = tally or Tally()
         self.last_success: float | None = None
         """Loop time of the last round that came to its end."""
 
@@ -138,5 +139,7 @@ class ReservationSweep:
             await runtime.store.update_meta(ref, quota=state)
         if settlement.state is not ReservationState.EXPIRED:
             return Treated(ref, Duty.RESERVATIONS, Result.LEFT, settlement.state)
-        runtime.observe(Observation(Signal.RESERVATION_EXPIRED, ref=ref))
+        self._tally.reservations += 1
+        expired = Observation(Signal.RESERVATION_EXPIRED, ref=ref)
+        runtime.observe(expired if meta is None else Observation.about(meta, Signal.RESERVATION_EXPIRED))
         return Treated(ref, Duty.RESERVATIONS, Result.DONE, settlement.state)

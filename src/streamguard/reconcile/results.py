@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from ..values import StreamRef
 
-__all__ = ["Duty", "Planned", "Report", "Result", "Step", "Treated"]
+__all__ = ["Duty", "Planned", "Report", "Result", "Step", "Tally", "Treated"]
 
 
 class Duty(StrEnum):
@@ -79,6 +79,23 @@ class Treated:
     result: Result
     reason: str
     """A short code: how it ended or what was recorded, or why it was left."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the background duties did since the sweep before: counted by each, told by the sweep for orphans."""
+
+    saves: int = 0
+    settlements: int = 0
+    reservations: int = 0
+    left: int = 0
+
+    def take(self) -> dict[str, int]:
+        """The counts by name. They begin again."""
+        counts = {"saves": self.saves, "settlements": self.settlements, "reservations": self.reservations}
+        counts["left"] = self.left
+        self.saves = self.settlements = self.reservations = self.left = 0
+        return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Assembly:
 
         # Viewing and producing.
         self.viewer_registry: ViewerRegistry = ViewerRegistry(
-            store, settings, reads=reads, local=self.streams.feed_of, start=start
+            store, settings, reads=reads, local=self.streams.feed_of, start=start, observe=observe
         )
         self.viewer_reports: ViewerReports = ViewerReports(store, settings, viewers=self.viewer_registry.all)
         self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock)
@@ -114,7 +114,7 @@ class Assembly:
             changed=changed,
         )
         self.reservations: Reservations = Reservations(quota, settings, observe=observe, start=start)
-        settler = Settler(self.reservations, settings)
+        settler = Settler(self.reservations, settings, observe=observe)
         unlogged = UnloggedSettlements(
             store,
             self.reservations,

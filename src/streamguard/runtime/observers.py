@@ -10,7 +10,8 @@ from typing import Final
 from ..faults import Fault
 from ..observations import MEASUREMENTS, Observation, Observer, Signal
 from ..stores.damage import Unreadable
-from ..wire.base import LeftOut
+from ..wire.base import LeftOut, ToolNews
+from .producing.phases import Output
 from .producing.stream import LiveStream
 from .request import Ending
 
@@ -55,12 +56,34 @@ class Observers:
 
     def opened(self, stream: LiveStream) -> None:
         """A stream was registered, or begins without a log."""
-        fields: dict[str, str | bool] = {
+        fields: dict[str, str | bool | float] = {
             "protocol": stream.protocol.name,
             "binding": stream.request.binding,
             "degraded": stream.degraded,
+            "framework": stream.request.framework,
+            "seconds": stream.request.arrived_seconds,
         }
         self(Observation.about(stream, Signal.STREAM_OPENED, fields=fields))
+
+    def first_event(self, stream: LiveStream) -> None:
+        """The first event of a stream can be seen. Not of one that ended before its endpoint gave anything."""
+        if stream.output is Output.NOTHING or not self.wants(Signal.FIRST_EVENT):
+            return
+        activity = stream.activity
+        waited = stream.request.arrived_seconds if stream.request.arrived_at is not None else activity.age_seconds
+        fields: dict[str, str | float] = {
+            "protocol": stream.protocol.name,
+            "binding": stream.request.binding,
+            "seconds": waited,
+        }
+        if activity.provider_seconds is not None:
+            fields["provider_seconds"] = activity.provider_seconds
+        self(Observation.about(stream, Signal.FIRST_EVENT, fields=fields))
+
+    def tool(self, stream: LiveStream, news: ToolNews) -> None:
+        """A reply called a tool, or tells how that came out."""
+        fields = {"tool": news.tool, "tool_call_id": news.tool_call_id, "outcome": news.outcome}
+        self(Observation.about(stream, Signal.TOOL_CALLED, fields=fields))
 
     def unreadable(self, found: Unreadable) -> None:
         """The store found a record that it cannot read."""
@@ -75,8 +98,14 @@ class Observers:
 
     def fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
         """Something went wrong with a stream; `ending` if it ends so."""
-        error, outcome = (None, {}) if ending is None else (ending.error, {"outcome": ending.outcome})
-        self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=outcome))
+        fields: dict[str, str | bool] = {
+            "binding": stream.request.binding,
+            "begun": stream.output is Output.ITEMS,
+        }
+        if ending is not None:
+            fields["outcome"] = ending.outcome
+        error = None if ending is None else ending.error
+        self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=fields))
 
 
 def _signals_of(observer: Observer) -> frozenset[Signal]:

@@ -36,6 +36,8 @@ class StreamRequest:
     on_conflict: OnConflict = "reject"
     on_store_failure: OnStoreFailure = "continue"
     request_id: str | None = None
+    framework: str = ""
+    """The web framework that the request came through, for operators; empty where there is none."""
     stream_id: str | None = None
     """An id that was never used; None: a fresh one."""
     arrived_at: float | None = None

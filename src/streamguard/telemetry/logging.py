@@ -32,6 +32,14 @@ _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.TASK_RESTARTED: logging.ERROR,
     Signal.STREAM_RESUMED: logging.DEBUG,
     Signal.RESUME_EMPTY: logging.DEBUG,
+    Signal.FIRST_EVENT: logging.DEBUG,
+    Signal.VIEWER_JOINED: logging.DEBUG,
+    Signal.VIEWER_LEFT: logging.DEBUG,
+    Signal.TOOL_CALLED: logging.DEBUG,
+    Signal.QUOTA_RESERVED: logging.DEBUG,
+    Signal.QUOTA_SETTLED: logging.DEBUG,
+    Signal.RECONCILE_STARTED: logging.DEBUG,
+    Signal.RECONCILED: logging.DEBUG,
     Signal.VIEWER_CUT: logging.DEBUG,
 }
 """Everything else is INFO; a fault's severity decides for itself."""

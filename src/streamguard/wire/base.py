@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Final, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from ..faults import Fault, FaultCode
 from ..values import Event, EventKind, Outcome
@@ -23,7 +23,9 @@ __all__ = [
     "Folding",
     "LeftOut",
     "OnLeftOut",
+    "OnTool",
     "OpenParts",
+    "ToolNews",
     "WireProtocol",
     "nobody_told",
 ]
@@ -49,6 +51,19 @@ OnLeftOut: TypeAlias = Callable[[LeftOut], None]
 """Called for each item that could not be passed on unchanged."""
 
 
+class ToolNews(NamedTuple):
+    """What a reply says of a tool: names only, neither its arguments nor its output."""
+
+    tool: str
+    """Its name; empty where the call came from an earlier stream of the message."""
+    tool_call_id: str
+    outcome: Literal["called", "finished", "failed"]
+
+
+OnTool: TypeAlias = Callable[[ToolNews], None]
+"""Called for each call of a tool, and for each end of one."""
+
+
 def nobody_told(_: LeftOut) -> None:
     """An `OnLeftOut` that ignores what was left out."""
 
@@ -61,6 +76,8 @@ class Encoder(ABC):
     """
 
     held: list[bytes]
+    on_tool: OnTool | None = None
+    """Told of tools by the encoders that know of them."""
 
     @property
     def usage(self) -> Mapping[str, int]:

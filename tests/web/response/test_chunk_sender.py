@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -30,6 +31,14 @@ WHO: ContextVar[str] = ContextVar("who", default="nobody")
 Sending = Callable[[Message], Awaitable[None]]
 
 
+class Named(NamedTuple):
+    """A stream, by its names."""
+
+    ref: StreamRef
+    message_id: str = "msg"
+    request_id: str | None = None
+
+
 class Window:
     """A feed, and a viewer of it."""
 
@@ -39,7 +48,7 @@ class Window:
         self.feed = Feed(protocol, ref.stream_id, start=Position(0, 0), limit_bytes=1_000_000)
         self.viewer = Viewer(
             reads=LogReads(MemoryStore(), 1),
-            ref=ref,
+            subject=Named(ref),
             protocol=protocol,
             feed=self.feed,
             after=Position(0, 0),

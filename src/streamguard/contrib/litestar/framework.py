@@ -38,6 +38,7 @@ class LitestarFramework(Framework):
 
     # Litestar has a handler for Starlette's too.
     own_errors: tuple[type[Exception], ...] = (HTTPException, StarletteHTTPException)
+    name: str = "litestar"
     installing: str = "give the application StreamGuardPlugin(guard, '/api/chat') in plugins=[…]"
     resolves_names: bool = True
 

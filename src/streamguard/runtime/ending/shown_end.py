@@ -58,6 +58,8 @@ def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: 
                 "bytes": stream.feed.data_bytes,
                 "seconds": stream.activity.age_seconds,
                 "degraded": stream.degraded,
+                "binding": stream.request.binding,
+                "protocol": stream.protocol.name,
                 **({"notices_dropped": stream.notices.dropped} if stream.notices.dropped else {}),
             },
         )

@@ -64,15 +64,15 @@ class Admission:
             self._refusals.check_protocol(request, record.active)
             return record.active  # its quota is reserved already
         held = await self._reservations.reserve(
-            ref, request.demand, request_id=request.request_id, budget=budget if self._shares_server else None
+            stream, request.demand, binding=request.binding, budget=budget if self._shares_server else None
         )
         try:
             opened = await self._registration.register(stream, budget)
         except BaseException:
-            self._reservations.drop(ref)
+            self._reservations.drop(stream)
             raise
         if opened is not stream:
-            self._reservations.drop(ref)
+            self._reservations.drop(stream)
         elif record is not None and record.last is not None and record.last.quota is QuotaState.PENDING:
             held.owing = True
             self._correct_record(record.last)

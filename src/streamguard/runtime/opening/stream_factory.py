@@ -45,6 +45,8 @@ class StreamFactory:
             submit=writer.submit,
             on_degraded=self._degraded,
             on_superseded=self._superseded,
+            on_shown=observe.first_event,
+            on_tool=observe.tool,
             on_left_out=observe.left_out,
         )
 
@@ -64,7 +66,8 @@ class StreamFactory:
 
     def _degraded(self, stream: LiveStream, reason: str) -> None:
         """The stream lost its log: tell its client once that it cannot be resumed, or end it, as its policy says."""
-        self._observe(Observation(Signal.STREAM_DEGRADED, ref=stream.ref, fields={"reason": reason}))
+        fields = {"reason": reason, "binding": stream.request.binding}
+        self._observe(Observation.about(stream, Signal.STREAM_DEGRADED, fields=fields))
         if stream.request.on_store_failure == "fail" and stream.log.registered:
             fault = Fault.about(stream, FaultCode.STORE_UNAVAILABLE, severity=Severity.FATAL, reason=reason)
             producer_is_through = stream.end_without_log(Ending(Outcome.FAILED, fault))
@@ -78,6 +81,6 @@ class StreamFactory:
 
     def _superseded(self, stream: LiveStream) -> None:
         """Another worker owns the stream: let its viewers follow the new owner."""
-        self._observe(Observation.about(stream, Signal.STREAM_SUPERSEDED))
+        self._observe(Observation.about(stream, Signal.STREAM_SUPERSEDED, fields={"binding": stream.request.binding}))
         if not stream.owned():
             self._viewers.follow(stream.ref, stream.feed)

@@ -28,6 +28,10 @@ class Activity:
     """When its producer was cancelled."""
     listening: bool = False
     """The store's stop requests for it are subscribed to."""
+    called_at: float | None = None
+    """When its endpoint was called."""
+    first_item_at: float | None = None
+    """When its endpoint gave its first item."""
     request_waits: bool = False
     """The request that began it waits for its first event: somebody is there who has no viewer yet."""
 
@@ -38,6 +42,13 @@ class Activity:
     def age_seconds(self) -> float:
         """How long ago the stream began, on this process's monotonic clock."""
         return self.clock() - self.opened_at
+
+    @property
+    def provider_seconds(self) -> float | None:
+        """From the call of its endpoint to its first item; None while it has given none."""
+        if self.called_at is None or self.first_item_at is None:
+            return None
+        return self.first_item_at - self.called_at
 
     def silent_seconds(self, now: float, *, held_back: bool) -> float:
         """How long the endpoint has given nothing, as the watchdog sees it at `now`. An endpoint that is `held_back`

@@ -80,6 +80,8 @@ class Backlog:
     """What the request that began the stream may wait for the store."""
     submit: Callable[[Backlog], None]
     """Tells the writer that events wait."""
+    on_shown: Callable[[], None]
+    """Told once, when the first event can be seen."""
     refresh_at: float
     """When the next append is to renew the TTLs, in the event loop's time."""
 
@@ -95,6 +97,7 @@ class Backlog:
     first_commit: Timer | None = None
     """Runs while the log has no event yet and the first one waits for its commit."""
 
+    _shown_told: bool = False
     _append: ReusedAppend = field(init=False)
     """Filled in anew for each commit."""
     _acked_bytes: int = 0
@@ -193,7 +196,14 @@ class Backlog:
 
     def wake_request(self) -> None:
         """Wake the task in `wait_until_shown`, if any."""
+        if self.feed.visible > 0:
+            self._tell_shown()
         self._shown.wake()
+
+    def _tell_shown(self) -> None:
+        if not self._shown_told:
+            self._shown_told = True
+            self.on_shown()
 
     def wake_producer(self) -> None:
         """Wake the task in `wait_for_capacity`, if any."""
@@ -253,9 +263,10 @@ class Backlog:
         self.acked = last_seq = self._in_flight_seq
         self.urgent = False
         self.failing_since = None
+        feed.show(last_seq)
         if self.first_commit is not None:
             self._stop_first_commit()
-        feed.show(last_seq)
+            self._tell_shown()
         pending = feed.emitted_bytes != self._acked_bytes
         self.state = _PENDING if pending else _IDLE
         if self._waiting:

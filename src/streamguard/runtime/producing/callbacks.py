@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ...faults import Fault
-from ...wire.base import LeftOut
+from ...wire.base import LeftOut, ToolNews
 from .backlog import Backlog
 
 __all__ = ["StreamCallbacks"]
@@ -26,5 +26,9 @@ class StreamCallbacks(Generic[S]):
     """The stream goes on without its log, for this reason."""
     on_superseded: Callable[[S], None]
     """Another worker owns the stream."""
+    on_shown: Callable[[S], None]
+    """Its first event can be seen."""
+    on_tool: Callable[[S, ToolNews], None]
+    """It called a tool, or told how that came out."""
     on_left_out: Callable[[S, Fault, LeftOut], None]
     """An item could not be passed on as it was; the stream's viewers were told so."""

@@ -32,12 +32,14 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
     def encode_first(item: object) -> Sequence[bytes]:
         """By the first item it is decided what the stream speaks: its encoder takes this one and all others."""
         nonlocal encode
+        activity.first_item_at = activity.clock()
         encode = stream.speaking.encoder.encode
         return encode(item)
 
     encode = encode_first
     count, turn, silent = 0, 1, True
     try:
+        activity.called_at = activity.clock()
         iterator = items()
         try:
             async for item in iterator:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...settings import Settings
 from ...stores.appends import LateDecision
 from ...wire import UNDECIDED
-from ...wire.base import Encoder, OnLeftOut, WireProtocol
+from ...wire.base import Encoder, OnLeftOut, OnTool, WireProtocol
 from ..viewing.feed import Feed
 
 if TYPE_CHECKING:
@@ -24,7 +24,17 @@ __all__ = ["Speaking"]
 class Speaking:
     """The protocol of one stream, at registration and since its first item."""
 
-    __slots__ = ("_continued", "_feed", "_on_left_out", "_request", "_settings", "encoder", "message_id", "protocol")
+    __slots__ = (
+        "_continued",
+        "_feed",
+        "_on_left_out",
+        "_on_tool",
+        "_request",
+        "_settings",
+        "encoder",
+        "message_id",
+        "protocol",
+    )
 
     def __init__(self, request: StreamRequest, feed: Feed, settings: Settings, *, on_left_out: OnLeftOut) -> None:
         self._request = request
@@ -35,7 +45,12 @@ class Speaking:
         """The parts of the message that the stream continues."""
         self.protocol: WireProtocol = request.protocol
         self.message_id: str = request.message_id
+        self._on_tool: OnTool | None = None
         self.encoder: Encoder = self._encoder()
+
+    def tell_tools(self, on_tool: OnTool) -> None:
+        """Call this with every tool that the stream calls, and how that came out."""
+        self._on_tool = self.encoder.on_tool = on_tool
 
     @property
     def undecided(self) -> bool:
@@ -71,8 +86,10 @@ class Speaking:
         self.encoder.answered(parts)
 
     def _encoder(self) -> Encoder:
-        return self.protocol.encoder(
+        encoder = self.protocol.encoder(
             message_id=self.message_id,
             max_event_bytes=self._settings.max_event_bytes,
             on_left_out=self._on_left_out,
         )
+        encoder.on_tool = self._on_tool
+        return encoder

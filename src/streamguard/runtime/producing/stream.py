@@ -83,13 +83,13 @@ class LiveStream:
         self.settings: Settings = settings
         self.callbacks: StreamCallbacks[LiveStream] = callbacks
         self.saved: bool = saved
-        self.feed: Feed = Feed(
-            request.protocol, ref.stream_id, start=START, limit_bytes=max(settings.viewer_backlog_bytes, BACKLOG_BYTES)
-        )
+        limit_bytes = max(settings.viewer_backlog_bytes, BACKLOG_BYTES)
+        self.feed: Feed = Feed(request.protocol, ref.stream_id, start=START, limit_bytes=limit_bytes)
         self.feed.watched_at = opened_at
         bounds = Bounds(ref, self.feed, settings)
         self.notices: Notices = Notices(self, bounds, on_left_out=partial(callbacks.on_left_out, self))
         self.speaking: Speaking = Speaking(request, self.feed, settings, on_left_out=self.notices.left_out)
+        self.speaking.tell_tools(partial(callbacks.on_tool, self))
         self.activity: Activity = Activity(opened_at, asyncio.get_running_loop().time)
         self.backlog: Backlog = Backlog(
             feed=self.feed,
@@ -98,6 +98,7 @@ class LiveStream:
             bounds=bounds,
             budget=budget,
             submit=callbacks.submit,
+            on_shown=partial(callbacks.on_shown, self),
             refresh_at=opened_at + REFRESH_SECONDS,
         )
         self.lifecycle: Lifecycle = Lifecycle()
@@ -357,8 +358,7 @@ class LiveStream:
         self.first_answer.fail(fault, error, told=self.speaking.encoder.failure is not None)
 
     def retract(self, fault: Fault) -> None:
-        """Take back what it said and refuse it with this fault: its log failed before anybody saw anything. A stream
-        that its client was answered with stays as it is."""
+        """Its log failed before anybody saw anything: take back what it said and refuse it, unless it was answered."""
         if self.acked == 0 and self.first_answer.state is not Answer.ANSWERED and not self.feed.viewers:
             self.feed.drop_hidden()
             if self.output is Output.ITEMS:

@@ -131,7 +131,7 @@ class Watchdog:
             behind = viewer.feed is not None and viewer.position < viewer.feed.base
             if now - since > (STUCK_SECONDS if behind else self._settings.viewer_send_seconds):
                 viewer.drop("slow")
-                self._observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": "slow"}))
+                self._observe(Observation.about(viewer.subject, Signal.VIEWER_CUT, fields={"reason": "slow"}))
         elif now - viewer.last_at >= self._settings.keep_alive_seconds:
             viewer.last_at = now
             viewer.keep_alive()

@@ -12,7 +12,7 @@ from ...decoding import decoding
 from ...errors import LogBrokenError, StoreCorruptError, StoreError, StreamGuardError
 from ...faults import Fault, FaultCode, Phase, Severity
 from ...retrying import Backoff
-from ...values import Event, EventKind, Position, StreamRef
+from ...values import Event, EventKind, Position, StreamRef, Subject
 from ...wire.base import WireProtocol
 from ...wire.sse import KEEP_ALIVE
 from .feed import CHUNK_BYTES, Feed
@@ -66,18 +66,21 @@ class Viewer:
         "ids",
         "last_at",
         "on_drop",
+        "opened_at",
         "position",
         "position_seen",
         "protocol",
         "ref",
+        "remote",
         "sending_since",
+        "subject",
     )
 
     def __init__(
         self,
         *,
         reads: LogReads,
-        ref: StreamRef,
+        subject: Subject,
         protocol: WireProtocol,
         feed: Feed | None,
         after: Position,
@@ -90,7 +93,9 @@ class Viewer:
         """`protocol` is that of a viewer without a feed; a feed's viewers have the feed's. `ids`: whether blocks carry
         ids; None: as the protocol's blocks do by themselves. `keep_alive` is for a viewer whose blocks carry none."""
         self._reads = reads
-        self.ref: StreamRef = ref
+        self.subject: Subject = subject
+        """The stream."""
+        self.ref: StreamRef = subject.ref
         self.protocol: WireProtocol = protocol if feed is None else feed.protocol
         self.feed: Feed | None = feed
         self.position: int = after.seq
@@ -99,6 +104,9 @@ class Viewer:
         """The last event that was delivered from the log, or the event that the viewer starts after."""
         self._ids_wanted = ids
         self.ids: bool = self.protocol.ids_by_default if ids is None else ids
+        self.opened_at: float = now
+        self.remote: bool = False
+        """Whether another process produced the stream when this began. The registry sets it."""
         self.position_seen: int = after.seq
         """The position at the watchdog's last look."""
         self.last_at: float = now
@@ -280,6 +288,11 @@ class Viewer:
         own = self.protocol.keep_alive
         # No blank line alone may follow an id: see `KEEP_ALIVE`.
         return self._keep_alive if own == KEEP_ALIVE and not self.ids else own
+
+    @property
+    def left_reason(self) -> str:
+        """Why it views no longer, once that is so: `ended`, why it was cut, or `left`."""
+        return "ended" if self._over else self.cut_reason or "left"
 
     def cut(self, reason: str) -> None:
         """Make `poll` raise `ViewerCutError(reason)`. For use from another task."""

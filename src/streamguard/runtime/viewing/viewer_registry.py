@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 
+from ...observations import Observation, Observer, Signal
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import StreamMeta
 from ...stores.store import StreamStore
-from ...values import Position, StreamRef, StreamState
+from ...values import Position, StreamRef, StreamState, Subject
 from ...wire import protocol_named
 from ...wire.base import WireProtocol
 from ...wire.sse import KEEP_ALIVE
@@ -35,12 +36,14 @@ class ViewerRegistry:
         reads: LogReads,
         local: Callable[[StreamRef], Feed | None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
+        observe: Observer,
     ) -> None:
         self._store = store
         self._settings = settings
         self._reads = reads
         self._local = local
         self._start = start
+        self._observe = observe
         self._feeds: dict[StreamRef, Feed] = {}
         """The followed feed that a stream's next viewer joins."""
         self._followed: dict[Feed, anyio.CancelScope] = {}
@@ -64,15 +67,15 @@ class ViewerRegistry:
             feed = None
         if feed is None and meta.state is not StreamState.CLOSED:
             feed = Feed(protocol, ref.stream_id, start=meta.end, limit_bytes=self._settings.viewer_backlog_bytes)
-            viewer = self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
+            viewer = self.viewer(meta, protocol, feed, after, ids=ids, keep_alive=keep_alive)
             self.follow(ref, feed)
             self.presence.begin(meta, feed)
             return viewer
-        return self.viewer(ref, protocol, feed, after, ids=ids, keep_alive=keep_alive)
+        return self.viewer(meta, protocol, feed, after, ids=ids, keep_alive=keep_alive)
 
     def viewer(
         self,
-        ref: StreamRef,
+        subject: Subject,
         protocol: WireProtocol,
         feed: Feed | None,
         after: Position,
@@ -83,7 +86,7 @@ class ViewerRegistry:
         """A viewer of a feed; without a feed, of a closed stream's log."""
         viewer = Viewer(
             reads=self._reads,
-            ref=ref,
+            subject=subject,
             protocol=protocol,
             feed=feed,
             after=after,
@@ -94,6 +97,9 @@ class ViewerRegistry:
             keep_alive=keep_alive,
         )
         self.viewers.add(viewer)
+        viewer.remote = feed is not None and self._local(subject.ref) is not feed
+        fields = {"remote": viewer.remote}
+        self._observe(Observation.about(subject, Signal.VIEWER_JOINED, fields=fields))
         return viewer
 
     def follow(self, ref: StreamRef, feed: Feed) -> None:
@@ -140,6 +146,14 @@ class ViewerRegistry:
 
     def _closed(self, viewer: Viewer) -> None:
         self.viewers.discard(viewer)
+        seconds = asyncio.get_running_loop().time() - viewer.opened_at
+        self._observe(
+            Observation.about(
+                viewer.subject,
+                Signal.VIEWER_LEFT,
+                fields={"reason": viewer.left_reason, "seconds": seconds, "remote": viewer.remote},
+            )
+        )
         feed = viewer.feed
         if feed is None or feed.viewers:
             return

@@ -91,6 +91,7 @@ class Admission:
             on_conflict=options.on_conflict,
             on_store_failure=options.on_store_failure,
             request_id=ids.request_id,
+            framework=self._framework(request),
             arrived_at=exchange_of(request.scope).arrived_at,
             first_item_seconds=self._first_item_seconds(),
             stall_seconds=options.stall_seconds,
@@ -102,6 +103,12 @@ class Admission:
             on_over=None if slots.new_visitor is None else slots.new_visitor.release,
         )
         return AdmittedRequest(stream_request, key, identity, slots, call, cursor)
+
+    def _framework(self, request: Request) -> str:
+        """What the request came through; `asgi` for a rule, which does not ask."""
+        if self._configuration.call_inside is not None:
+            return "asgi"
+        return self._configuration.signature.framework.name_for(request)
 
     async def _fingerprint(self, request: Request) -> str:
         """The request's fingerprint; empty for an upload to a rule's application that is too large to be kept."""

@@ -40,6 +40,9 @@ class Hidden(NamedTuple):
 class Framework(ABC):
     """How one framework calls endpoints. Stateless: one object for all endpoints."""
 
+    name: str
+    """What operators know it by."""
+
     own_errors: tuple[type[Exception], ...]
     """What hosts raise to have the framework answer. Raised before the first event, they get to it unchanged."""
 
@@ -48,6 +51,10 @@ class Framework(ABC):
 
     resolves_names: bool = False
     """Whether the framework resolves annotations itself that cannot be resolved where the endpoint is decorated."""
+
+    def name_for(self, request: Request) -> str:
+        """The name of the framework that this request came through."""
+        return self.name
 
     @abstractmethod
     def check(self, endpoint: object) -> None:
@@ -95,7 +102,13 @@ class StarletteFramework(Framework):
     """
 
     own_errors: tuple[type[Exception], ...] = (HTTPException,)
+    name: str = "starlette"
     installing: str = "call guard.install(app, '/api/chat')"
+
+    def name_for(self, request: Request) -> str:
+        """FastAPI's applications are Starlette's, by class."""
+        classes = type(request.scope.get("app")).__mro__
+        return "fastapi" if any(one.__module__.startswith("fastapi") for one in classes) else self.name
 
     def check(self, endpoint: object) -> None:
         """Nothing is wrong that its signature does not show."""

@@ -134,8 +134,10 @@ class StreamResponse(Response):
 
     async def _cut_short(self, viewer: Viewer, cut: ViewerCutError, send: Send) -> ResponseState:
         """Tell the client, if it can be told, why it gets no more on this connection."""
+        viewer.cut(cut.reason)
         if cut.reason not in OBSERVED_ELSEWHERE:
-            self._runtime.observe(Observation(Signal.VIEWER_CUT, ref=viewer.ref, fields={"reason": cut.reason}))
+            cut_off = Observation.about(viewer.subject, Signal.VIEWER_CUT, fields={"reason": cut.reason})
+            self._runtime.observe(cut_off)
         if cut.frame:
             try:
                 await send({"type": "http.response.body", "body": cut.frame, "more_body": True})

@@ -52,6 +52,11 @@ class OpenCalls:
         """Whether the input of a call has no end."""
         return any(not call.whole for call in self._calls.values())
 
+    def name_of(self, call_id: str) -> str:
+        """The tool of an open call; empty where that is not known."""
+        call = self._calls.get(call_id)
+        return "" if call is None else call.name
+
     def note(self, kind: str, fields: Mapping[str, object]) -> None:
         """Take in a part of type `kind` that was sent. A part that concerns no call changes nothing."""
         if kind == "start-step":

@@ -39,6 +39,7 @@ from .open_calls import OpenCalls
 from .open_parts import UIOpenParts
 from .part_encoder import PartEncoder
 from .parts import DELTAS, PROTOCOL, CheckedPart, encode_part, part_of
+from .tool_news import tool_news
 from .usage import usage_of
 from .withheld import shown_of
 
@@ -138,7 +139,10 @@ class UIMessageEncoder(Encoder):
             self._hold(payloads, kind)
             return out
         if not self._closing:
+            news = tool_news(kind, part.fields, self._calls) if kind.startswith("tool-") else None
             self._calls.note(kind, part.fields)
+            if news is not None and self.on_tool is not None:
+                self.on_tool(news)
             self._step.note(kind, part.fields)
         if kind in _SPANS:
             what, _, step = kind.partition("-")
