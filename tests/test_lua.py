@@ -14,12 +14,13 @@ from streamguard.lua import Call, Digits, Key, Rest, read_reply, read_scripts
 from streamguard.messages.redis.calls import CALLS as MESSAGE_CALLS
 from streamguard.quota.redis.calls import CALLS as QUOTA_CALLS
 from streamguard.stores.redis.index_calls import CALLS as INDEX_CALLS
+from streamguard.stores.redis.report_calls import CALLS as REPORT_CALLS
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.session_calls import CALLS as SESSION_CALLS
 from streamguard.stores.redis.stream_calls import CALLS as STREAM_CALLS
 
 STATED: Final = {
-    "streamguard.stores.redis": (*STREAM_CALLS, *SESSION_CALLS, *INDEX_CALLS),
+    "streamguard.stores.redis": (*STREAM_CALLS, *SESSION_CALLS, *INDEX_CALLS, *REPORT_CALLS),
     "streamguard.messages.redis": MESSAGE_CALLS,
     "streamguard.quota.redis": QUOTA_CALLS,
 }

@@ -55,6 +55,7 @@ WITHOUT_A_LIFE = {
     "ViewerReportsSuite": "tests",
     "Visitor": "one application's",
     "WorkSharingSuite": "tests",
+    "WorkerReportsSuite": "tests",
 }
 """Public classes that nobody makes at import, or that hold nothing between calls."""
 

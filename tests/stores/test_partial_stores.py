@@ -25,6 +25,7 @@ from streamguard.stores import (
     StreamRegistry,
     StreamWrites,
     ViewerReports,
+    WorkerReports,
     WorkSharing,
 )
 from streamguard.stores.memory import MemoryStore
@@ -36,7 +37,7 @@ from tests.web.serving import USER, user_of
 pytestmark = pytest.mark.anyio
 
 SETTINGS = Settings(drain_seconds=0.5)
-ROLES = (StreamRegistry, StreamWrites, Outbox, RequestClaims, WorkSharing, ViewerReports, Inspection)
+ROLES = (StreamRegistry, StreamWrites, Outbox, RequestClaims, WorkSharing, ViewerReports, WorkerReports, Inspection)
 
 
 class ReadOnly(StreamLog):
@@ -174,7 +175,7 @@ def test_a_role_that_a_guard_needs_is_named(roles: tuple[type, ...], site: dict[
         Site(store_with(*roles), **site)
 
 
-@pytest.mark.parametrize("left_out", [Outbox, WorkSharing, ViewerReports, Inspection])
+@pytest.mark.parametrize("left_out", [Outbox, WorkSharing, ViewerReports, WorkerReports, Inspection])
 async def test_a_guard_does_without_each_of_the_other_roles(left_out: type) -> None:
     site = Site(store_with(*(role for role in ROLES if role is not left_out)), messages=left_out is not Outbox)
     async with site.chat as chat:

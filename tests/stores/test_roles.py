@@ -20,6 +20,7 @@ from streamguard.stores.memory.subscribers import Subscribers
 from streamguard.stores.memory.tables import MemoryTables
 from streamguard.stores.memory.viewer_reports import MemoryViewerReports
 from streamguard.stores.memory.work_sharing import MemoryWorkSharing
+from streamguard.stores.memory.worker_reports import MemoryWorkerReports
 from streamguard.stores.partial import complete
 from streamguard.stores.records import Terminal
 from streamguard.testing import (
@@ -28,6 +29,7 @@ from streamguard.testing import (
     OutboxSuite,
     StreamLogSuite,
     ViewerReportsSuite,
+    WorkerReportsSuite,
     WorkSharingSuite,
 )
 from streamguard.values import EventKind, Outcome, Persisted, QuotaState, SessionKey, StreamRef
@@ -68,6 +70,14 @@ class WithViewerReports(ForEndpoints, MemoryViewerReports):
 
 class WithInspection(WithWorkSharing, MemoryOutbox, MemoryInspection):
     """And what operators look at."""
+
+
+class WithWorkerReports(WithWorkSharing, MemoryOutbox, MemoryWorkerReports):
+    """And what workers tell of themselves."""
+
+    def __init__(self) -> None:
+        WithWorkSharing.__init__(self)
+        MemoryWorkerReports.__init__(self, self._tables)
 
 
 class OnRealTime:
@@ -112,6 +122,12 @@ class TestViewerReports(OnRealTime, ViewerReportsSuite):
     @pytest.fixture
     def store(self) -> StreamLog:
         return WithViewerReports()
+
+
+class TestWorkerReports(OnRealTime, WorkerReportsSuite):
+    @pytest.fixture
+    def store(self) -> StreamLog:
+        return WithWorkerReports()
 
 
 class TestInspection(OnRealTime, InspectionSuite):

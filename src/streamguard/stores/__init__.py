@@ -8,6 +8,7 @@ A stream store is one class that has one or more *roles*. One is required, the o
 - `Outbox`: owe saves and settlements, so that a guard can have `messages=…` and endpoints `quota=…`.
 - `WorkSharing`: find the streams of workers that died; without it they end when their sessions are next used.
 - `ViewerReports`: know of viewers in other processes, so that endpoints can have `abandon_after_seconds=…`.
+- `WorkerReports`: keep what each worker says of itself, and count the work that waits, for `streamguard ps`.
 - `Inspection`: list streams and the outbox, for the command line and dry runs.
 
 `StreamStore` is all of them; `MemoryStore` and `RedisStore` are such stores. What needs a role that the store lacks is
@@ -44,6 +45,7 @@ from .roles.stream_registry import StreamRegistry
 from .roles.stream_writes import StreamWrites
 from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
+from .roles.worker_reports import Depths, ReportedWorker, WorkerReports
 from .schemes import StoreFactory, make_store
 from .store import EndpointStore, StreamStore
 
@@ -54,6 +56,7 @@ __all__ = [
     "AppendRequest",
     "ClaimState",
     "Close",
+    "Depths",
     "EndpointStore",
     "Erasure",
     "Full",
@@ -68,6 +71,7 @@ __all__ = [
     "Partition",
     "RedisClient",
     "Registered",
+    "ReportedWorker",
     "RequestClaim",
     "RequestClaims",
     "Seal",
@@ -86,6 +90,7 @@ __all__ = [
     "ViewerReports",
     "Withdrawn",
     "WorkSharing",
+    "WorkerReports",
     "ended_meta",
     "make_store",
 ]

@@ -34,6 +34,7 @@ from .roles.stream_registry import StreamRegistry
 from .roles.stream_writes import StreamWrites
 from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
+from .roles.worker_reports import Depths, ReportedWorker, WorkerReports
 from .store import StreamStore
 
 __all__ = ["ComposedStore", "Roles"]
@@ -50,6 +51,7 @@ class Roles:
     claims: RequestClaims
     sharing: WorkSharing
     viewers: ViewerReports
+    workers: WorkerReports
     inspection: Inspection
 
 
@@ -67,6 +69,7 @@ class ComposedStore(StreamStore):
         self._claims = roles.claims
         self._sharing = roles.sharing
         self._viewers = roles.viewers
+        self._workers = roles.workers
         self._inspection = roles.inspection
 
     def start(self) -> Coroutine[Any, Any, list[str]]:
@@ -253,6 +256,17 @@ class ComposedStore(StreamStore):
 
     def note_viewed(self, refs: Sequence[StreamRef]) -> Coroutine[Any, Any, None]:
         return self._viewers.note_viewed(refs)
+
+    # -- WorkerReports ----------------------------------------------------------------------------------------------
+
+    def report_worker(self, worker: str, report: bytes, *, keep_seconds: float) -> Coroutine[Any, Any, None]:
+        return self._workers.report_worker(worker, report, keep_seconds=keep_seconds)
+
+    def worker_reports(self, *, limit: int) -> Coroutine[Any, Any, list[ReportedWorker]]:
+        return self._workers.worker_reports(limit=limit)
+
+    def depths(self) -> Coroutine[Any, Any, Depths]:
+        return self._workers.depths()
 
     # -- Inspection -------------------------------------------------------------------------------------------------
 

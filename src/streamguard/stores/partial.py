@@ -33,6 +33,7 @@ from .roles.stream_registry import StreamRegistry
 from .roles.stream_writes import StreamWrites
 from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
+from .roles.worker_reports import Depths, ReportedWorker, WorkerReports
 from .store import StreamStore
 
 __all__ = ["PartialStore", "complete", "lacking_roles"]
@@ -44,6 +45,7 @@ _ROLES: Final[tuple[type, ...]] = (
     RequestClaims,
     WorkSharing,
     ViewerReports,
+    WorkerReports,
     Inspection,
 )
 _GONE: Final = AppendReply(Status.GONE, 0, stop_requested=False)
@@ -76,6 +78,7 @@ class PartialStore(ComposedStore):
                 claims=store if isinstance(store, RequestClaims) else _NoRequestClaims(),
                 sharing=store if isinstance(store, WorkSharing) else _NoWorkSharing(),
                 viewers=store if isinstance(store, ViewerReports) else _NoViewerReports(),
+                workers=store if isinstance(store, WorkerReports) else _NoWorkerReports(),
                 inspection=store if isinstance(store, Inspection) else _NoInspection(type(store).__name__),
             )
         )
@@ -251,6 +254,19 @@ class _NoViewerReports(ViewerReports):
 
     async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
         pass
+
+
+class _NoWorkerReports(WorkerReports):
+    """No worker tells of itself."""
+
+    async def report_worker(self, worker: str, report: bytes, *, keep_seconds: float) -> None:
+        pass
+
+    async def worker_reports(self, *, limit: int) -> list[ReportedWorker]:
+        return []
+
+    async def depths(self) -> Depths:
+        raise _lacks("depths", WorkerReports)
 
 
 class _NoInspection(Inspection):

@@ -25,6 +25,7 @@ from .roles.stream_registry import StreamRegistry
 from .roles.stream_writes import StreamWrites
 from .roles.viewer_reports import ViewerReports
 from .roles.work_sharing import WorkSharing
+from .roles.worker_reports import WorkerReports
 
 __all__ = ["EndpointStore", "StreamStore"]
 
@@ -33,5 +34,5 @@ class EndpointStore(StreamLog, StreamRegistry, StreamWrites, RequestClaims, ABC)
     """The roles that guarded endpoints need. A store need not inherit this to have them."""
 
 
-class StreamStore(EndpointStore, Outbox, WorkSharing, ViewerReports, Inspection, ABC):
+class StreamStore(EndpointStore, Outbox, WorkSharing, ViewerReports, WorkerReports, Inspection, ABC):
     """All roles. See each role for what its methods promise, and `StoreService` for what they raise."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StreamLogSuite,
         StreamStoreSuite,
         ViewerReportsSuite,
+        WorkerReportsSuite,
         WorkSharingSuite,
     )
 
@@ -49,6 +50,7 @@ __all__ = [
     "ViewerReportsSuite",
     "Visitor",
     "WorkSharingSuite",
+    "WorkerReportsSuite",
 ]
 
 _SUITES: Final = {
@@ -63,6 +65,7 @@ _SUITES: Final = {
             "StreamStoreSuite",
             "ViewerReportsSuite",
             "WorkSharingSuite",
+            "WorkerReportsSuite",
         ),
         "streamguard.testing._stream_store",
     ),

@@ -27,6 +27,7 @@ from ..stores.records import (
     TakeoverReply,
 )
 from ..stores.registrations import Full, Occupied, Registered, StopReply, Withdrawn
+from ..stores.roles.worker_reports import Depths, ReportedWorker
 from ..stores.store import StreamStore
 from ..values import Event, Persisted, Position, QuotaState, SessionKey, StreamRef, Usage
 
@@ -221,6 +222,15 @@ class PassingStore(StreamStore):
 
     async def note_viewed(self, refs: Sequence[StreamRef]) -> None:
         await self._pass("note_viewed", lambda: self.inner.note_viewed(refs))
+
+    async def report_worker(self, worker: str, report: bytes, *, keep_seconds: float) -> None:
+        await self._pass("report_worker", lambda: self.inner.report_worker(worker, report, keep_seconds=keep_seconds))
+
+    async def worker_reports(self, *, limit: int) -> list[ReportedWorker]:
+        return await self._pass("worker_reports", lambda: self.inner.worker_reports(limit=limit))
+
+    async def depths(self) -> Depths:
+        return await self._pass("depths", self.inner.depths)
 
     async def seal(self, ref: StreamRef, epoch: int, seal: Seal) -> tuple[Status, Seal | None]:
         return await self._pass("seal", lambda: self.inner.seal(ref, epoch, seal))

@@ -21,6 +21,7 @@ from .subscribers import Subscribers
 from .tables import MemoryTables
 from .viewer_reports import MemoryViewerReports
 from .work_sharing import MemoryWorkSharing
+from .worker_reports import MemoryWorkerReports
 
 __all__ = ["MemoryStore"]
 
@@ -56,6 +57,7 @@ class MemoryStore(ComposedStore):
                 claims=MemoryRequestClaims(tables),
                 sharing=MemoryWorkSharing(tables),
                 viewers=MemoryViewerReports(tables),
+                workers=MemoryWorkerReports(tables),
                 inspection=MemoryInspection(tables),
             )
         )

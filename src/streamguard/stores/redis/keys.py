@@ -159,6 +159,11 @@ class Keys:
         prefix = f"{self._namespace}:{{viewers}}".encode()
         return prefix, prefix + b":n"
 
+    def worker_reports(self) -> tuple[bytes, bytes]:
+        """Sorted set: workers by when their reports about themselves expire; and hash: the reports."""
+        prefix = f"{self._namespace}:{{reports}}".encode()
+        return prefix, prefix + b":n"
+
     def outbox_shard(self, ref: StreamRef) -> bytes:
         """Sorted set: the part of the outbox that `ref` belongs to."""
         return self._shard("outbox", self._spread(ref) % OUTBOX_SHARDS)

@@ -44,6 +44,7 @@ SCRIPTED: Final = (
     ("ZSCAN", "@", "0"),
     ("ZSCORE", "@", "m"),
     ("ZCARD", "@"),
+    ("ZCOUNT", "@", "0", "0"),
     ("PTTL", "@"),
     ("PEXPIRE", "@", "1000"),
     ("TIME",),

@@ -9,7 +9,7 @@ from typing import Final
 from ...lua import read_scripts
 from ...values import FORMAT_VERSION
 from ..registrations import ENDED_UNCOUNTED
-from . import index_calls, session_calls, stream_calls
+from . import index_calls, report_calls, session_calls, stream_calls
 from .record_fields import META_FIELDS, RECORD_FIELDS
 
 __all__ = ["Scripts"]
@@ -24,7 +24,7 @@ _STREAMS_OF_A_MESSAGE: Final = 64
 
 _SOURCES: Final = read_scripts(
     __package__,
-    (*stream_calls.CALLS, *session_calls.CALLS, *index_calls.CALLS),
+    (*stream_calls.CALLS, *session_calls.CALLS, *index_calls.CALLS, *report_calls.CALLS),
     {
         "@FORMAT_VERSION@": FORMAT_VERSION,
         "@META_FIELDS@": ", ".join(f"'{field}'" for field in META_FIELDS.values()),

@@ -26,6 +26,7 @@ from .stream_registry import RedisRegistry
 from .stream_writes import RedisWrites
 from .viewer_reports import RedisViewerReports
 from .work_sharing import RedisWorkSharing
+from .worker_reports import RedisWorkerReports
 
 __all__ = ["RedisStore"]
 
@@ -80,6 +81,7 @@ class RedisStore(ComposedStore):
                 claims=RedisRequestClaims(redis),
                 sharing=RedisWorkSharing(redis, leases),
                 viewers=RedisViewerReports(redis),
+                workers=RedisWorkerReports(redis),
                 inspection=RedisInspection(redis, leases, index),
             )
         )

@@ -24,6 +24,7 @@ from .subscriptions import SubscriptionClauses
 from .viewer_reports import ViewerReportClauses
 from .withdrawals import WithdrawalClauses
 from .work_sharing import WorkSharingClauses
+from .worker_reports import WorkerReportClauses
 
 __all__ = [
     "EndpointStoreSuite",
@@ -33,6 +34,7 @@ __all__ = [
     "StreamStoreSuite",
     "ViewerReportsSuite",
     "WorkSharingSuite",
+    "WorkerReportsSuite",
 ]
 
 
@@ -81,11 +83,17 @@ class ViewerReportsSuite(ViewerReportClauses):
     """Checks the role `ViewerReports` of a store that has what endpoints need."""
 
 
+class WorkerReportsSuite(WorkerReportClauses):
+    """Checks the role `WorkerReports` of a store that has the roles `Outbox` and `WorkSharing` too."""
+
+
 class InspectionSuite(ActiveStreamClauses, OutboxListingClauses):
     """Checks the role `Inspection` of a store that has the roles `Outbox` and `WorkSharing` too."""
 
 
-class StreamStoreSuite(EndpointStoreSuite, OutboxSuite, WorkSharingSuite, ViewerReportsSuite, InspectionSuite):
+class StreamStoreSuite(
+    EndpointStoreSuite, OutboxSuite, WorkSharingSuite, ViewerReportsSuite, WorkerReportsSuite, InspectionSuite
+):
     """Checks a `StreamStore` against the contract in `streamguard.stores`, one test per clause.
 
     Subclass it in a test module and give it the store, as a fixture named `store`:
