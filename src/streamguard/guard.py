@@ -57,6 +57,8 @@ class _NotGiven:
 
 
 _NOT_GIVEN: Final = _NotGiven()
+ENVIRONMENTS: Final = ("ENVIRONMENT", "ENV", "APP_ENV", "PYTHON_ENV", "FASTAPI_ENV", "FLASK_ENV", "SENTRY_ENVIRONMENT")
+"""Environment variables in which deployments name themselves."""
 
 
 class StreamGuard(AnswerStarter):
@@ -77,10 +79,13 @@ class StreamGuard(AnswerStarter):
             They are called on the event loop, so they must not block; what one raises harms nothing.
         settings: every number; the defaults otherwise.
         debug: for development: logs have tracebacks, and faults tell the exception's class and text (`debug`) to the
-            client. None: as the settings say, or the environment (`STREAMGUARD_DEBUG=1`).
+            client. None: as the settings say, or the environment (`STREAMGUARD_DEBUG=1`). The log says at every start
+            that it is on. Refused where `ENVIRONMENT`, `ENV`, `APP_ENV`, `PYTHON_ENV`, `FASTAPI_ENV`, `FLASK_ENV` or
+            `SENTRY_ENVIRONMENT` says `production`, `prod` or `live`.
 
     Raises:
-        ConfigurationError: `authenticate` is missing, or the store, `messages`, `quota` or `observers` cannot be used.
+        ConfigurationError: `authenticate` is missing, `debug` is on in production, or the store, `messages`, `quota` or
+            `observers` cannot be used.
     """
 
     def __init__(
@@ -395,4 +400,14 @@ def _with_debug(settings: Settings, debug: bool | None) -> Settings:
     """The settings, with `debug` as it was given, or else as the settings or the environment say."""
     if debug is None:
         debug = settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
+    if debug and (name := next((name for name in ENVIRONMENTS if _is_production(name)), None)) is not None:
+        raise ConfigurationError(
+            f"debug mode sends the texts of exceptions to clients and logs, and {name}={os.environ[name]} says that "
+            "this is production: remove debug=True, Settings(debug=True) or STREAMGUARD_DEBUG"
+        )
     return settings if debug is settings.debug else settings.model_copy(update={"debug": debug})
+
+
+def _is_production(name: str) -> bool:
+    """Whether an environment variable says that the process serves real users."""
+    return os.environ.get(name, "").strip().lower() in ("production", "prod", "live")

@@ -137,7 +137,7 @@ class Observation:
     message_id: str | None = None
     request_id: str | None = None
     fault: Fault | None = None
-    error: BaseException | None = None
+    error: BaseException | None = field(default=None, repr=False)
     """The exception that caused it, for sinks that keep stack traces. Its text may hold a provider's words."""
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)

@@ -139,7 +139,8 @@ START: Final = Position(0, 0)
 class SessionKey:
     """One conversation of one owner. Every lookup uses this key, so another owner's session cannot be found."""
 
-    owner: str
+    owner: str = field(repr=False)
+    """Not in the `repr`, which error trackers send as a local variable."""
     session_id: str
 
 

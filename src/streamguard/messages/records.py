@@ -50,8 +50,8 @@ class Message:
 
     message_id: str
     role: Role
-    parts: tuple[Mapping[str, Json], ...]
-    metadata: Mapping[str, Json] | None = None
+    parts: tuple[Mapping[str, Json], ...] = field(repr=False)
+    metadata: Mapping[str, Json] | None = field(default=None, repr=False)
     stream_id: str | None = None
     """The stream that said it; None for messages that no stream said (a user's)."""
     continues: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -89,7 +89,7 @@ class Seal:
     """The last event before the closing parts; what the saved message is folded from."""
     fault: Fault | None = None
     usage: Usage | None = None
-    held: tuple[bytes, ...] = ()
+    held: tuple[bytes, ...] = field(default=(), repr=False)
     """Closing parts held out of the log, in order."""
     original: str | None = None
     """The outcome that a later version wrote and this one does not know: `outcome` is `INTERRUPTED` then."""
@@ -336,7 +336,7 @@ class OutboxEntry:
     """Work still owed for a closed stream."""
 
     ref: StreamRef
-    payload: bytes
+    payload: bytes = field(repr=False)
     """What `Close.outbox_payload` held; opaque to the store."""
     attempts: int
     """How many failed so far, at least: a `retry_later` repeated because its reply was lost counts again."""

@@ -27,6 +27,16 @@ class ProviderError(Exception):
         self.body = text
 
 
+class Odd:
+    """A value that no protocol carries, with a content."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 class APITimeoutError(ProviderError): ...
 
 
@@ -214,7 +224,7 @@ SCENARIOS: Final = (
     Scenario(
         FaultCode.VALUE_REPLACED,
         "not_json",
-        yields(lambda c: {"type": "data-x", "data": {c.left_out: type(c.left_out, (), {})()}}),
+        yields(lambda c: {"type": "data-x", "data": {c.left_out: Odd(c.left_out)}}),
     ),
     Scenario(FaultCode.STOPPED, "by_its_user", stopped, observed=False),
     Scenario(FaultCode.INTERRUPTED, "writer_lost", writer_lost),
