@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..harness.tools import missing
 
-__all__ = ["promtool", "tested"]
+__all__ = ["promtool", "unit_tested"]
 
 _INSTALL: Final = "needs promtool: apt-get install prometheus"
 
@@ -29,7 +29,7 @@ def promtool(*arguments: str, says: bytes | None = None) -> None:
     assert done.returncode == 0, f"{done.stdout.decode()}\n{done.stderr.decode()}"
 
 
-def tested(directory: Path, rules: Sequence[Path], tests: Sequence[dict[str, Any]]) -> None:
+def unit_tested(directory: Path, rules: Sequence[Path], tests: Sequence[dict[str, Any]]) -> None:
     """Run unit tests of rules, once a minute of Prometheus' time.
 
     Raises:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import groupby
 from typing import Final
 
@@ -27,10 +28,14 @@ class Recording:
 
     Args:
         exposition: gives the text that `/metrics` would answer with.
+        only: the metrics to keep, without a histogram's endings.
         instance: the label that Prometheus would add.
     """
 
-    def __init__(self, exposition: Callable[[], str], *, instance: str = "10.0.0.1:8000") -> None:
+    def __init__(
+        self, exposition: Callable[[], str], *, only: Collection[str], instance: str = "10.0.0.1:8000"
+    ) -> None:
+        self._kept = re.compile(rf"(?:# \w+ )?(?:{'|'.join(sorted(only))})(?:_bucket|_sum|_count)?[ {{].*")
         self._exposition = exposition
         self._labels = {"job": "shop", "instance": instance}
         self._scrapes: list[dict[str, float]] = []
@@ -43,11 +48,12 @@ class Recording:
 
     def scrape(self) -> None:
         """One more minute."""
+        at = time.time()  # before what takes most of the time between two scrapes
         seen: dict[str, float] = {self._series("up", {}): 1.0}
-        for family in text_string_to_metric_families(self._exposition()):
+        for family in text_string_to_metric_families(self._text()):
             for sample in family.samples:
                 seen[self._series(sample.name, sample.labels)] = sample.value
-        self._append(seen)
+        self._append(seen, at)
 
     def idle(self, minutes: int) -> None:
         """Minutes in which nothing happens: the last scrape again and again. What a time metric says stays as long
@@ -59,16 +65,19 @@ class Recording:
     def away(self, minutes: int) -> None:
         """Minutes in which the process does not answer."""
         for _ in range(minutes):
-            self._append({self._series("up", {}): 0.0})
+            self._append({self._series("up", {}): 0.0}, time.time())
 
     def series(self) -> list[dict[str, str]]:
         """The input series of promtool's tests."""
         names = dict.fromkeys(name for scrape in self._scrapes for name in scrape)
         return [{"series": name, "values": " ".join(_runs(self._values(name)))} for name in names]
 
-    def _append(self, seen: dict[str, float]) -> None:
+    def _text(self) -> str:
+        return "\n".join(line for line in self._exposition().splitlines() if self._kept.fullmatch(line)) + "\n"
+
+    def _append(self, seen: dict[str, float], at: float) -> None:
         self._scrapes.append(seen)
-        self._times.append(time.time())
+        self._times.append(at)
 
     def _series(self, name: str, labels: Mapping[str, str]) -> str:
         pairs = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted({**labels, **self._labels}.items()))
@@ -78,7 +87,8 @@ class Recording:
         is_time = name.partition("{")[0].endswith("_timestamp_seconds")
         for minute, scrape in enumerate(self._scrapes):
             if name not in scrape:
-                yield "_"
+                # As Prometheus marks a series that a scrape lacks, or all of them when nothing answers.
+                yield "stale" if minute and name in self._scrapes[minute - 1] else "_"
             elif is_time:
                 yield f"{self._stretched(minute, scrape[name]):.3f}"
             else:
