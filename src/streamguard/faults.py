@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final, TypedDict, TypeVar, Unpack
 
 from .decoding import decoding, read_json
-from .values import Subject
+from .values import Subject, trace_id_of
 
 __all__ = ["ABANDONED", "REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
 
@@ -158,6 +158,8 @@ class Fault:
     user_message_id: str | None = None
     """The user's message: the one that could not be saved, or the one that `message_id` answers."""
     request_id: str | None = None
+    trace_id: str | None = None
+    """The trace of the request that began the stream: 32 hex digits; None where there is none."""
     debug: str | None = None
     """Class and text of the exception that caused the fault. In debug mode only: the text may hold anything."""
     unknown: tuple[tuple[str, str], ...] = ()
@@ -183,6 +185,7 @@ class Fault:
         message_id: str | None = None,
         user_message_id: str | None = None,
         request_id: str | None = None,
+        trace_id: str | None = None,
     ) -> Fault:
         """A fault of `code`, from the registry. Arguments override the registry's values for this one occurrence."""
         spec = REGISTRY[code]
@@ -203,6 +206,7 @@ class Fault:
             message_id=message_id,
             user_message_id=user_message_id,
             request_id=request_id,
+            trace_id=trace_id,
         )
 
     @classmethod
@@ -214,6 +218,7 @@ class Fault:
             stream_id=subject.ref.stream_id,
             message_id=subject.message_id,
             request_id=subject.request_id,
+            trace_id=trace_id_of(subject.trace),
             **details,
         )
 

@@ -5,6 +5,7 @@ Nothing here touches a socket, a clock or a store.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ __all__ = [
     "is_stream_id",
     "new_message_id",
     "new_stream_id",
+    "short_hash",
+    "trace_id_of",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -183,6 +186,7 @@ class Usage:
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STREAM_ID = re.compile(r"[0-9a-f]{24}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
 def new_stream_id() -> str:
@@ -213,6 +217,20 @@ def is_stream_id(text: str) -> bool:
     return _STREAM_ID.fullmatch(text) is not None
 
 
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace id in a `traceparent`, 32 hex digits; None if it is none, or names no trace.
+
+    Source: https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    match = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    return match[1] if match is not None and match[1].strip("0") and match[2].strip("0") else None
+
+
+def short_hash(text: str) -> str:
+    """16 hex digits that tell owners and sessions apart without naming them: the start of their SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
 class Subject(Protocol):
     """The stream that a fault or an observation is about: open, sealed, or read from the store."""
 
@@ -224,3 +242,8 @@ class Subject(Protocol):
 
     @property
     def request_id(self) -> str | None: ...
+
+    @property
+    def trace(self) -> str | None:
+        """The trace of the request that began it: a W3C `traceparent`."""
+        ...

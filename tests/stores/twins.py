@@ -293,6 +293,8 @@ class TwinStores(RuleBasedStateMachine):
             fingerprint="" if number % 2 else "f" * 64,
             age_seconds=age,
             client_version="" if number % 3 else "5.0.0",
+            request_id=f"req_{number}" if number % 2 else None,
+            trace=f"00-{number:032x}-{number:016x}-01" if number % 3 else None,
         )
         self.streams.append(new)
         return new

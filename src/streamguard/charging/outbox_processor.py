@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ..errors import StoreCorruptError, StoreFormatError
+from ..observations import Observer
 from ..saving.bindings import Bindings
 from ..saving.save_outbox import SaveOutbox
 from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.service import Saving
-from ..stores.records import OutboxEntry
+from ..scopes import Work, scope
+from ..stores.records import OutboxEntry, Seal, StreamMeta
 from ..stores.roles.stream_log import StreamLog
 from .owed_settlements import OwedSettlements
 
@@ -24,12 +26,15 @@ class OutboxProcessor:
         saving: Saving,
         owed_settlements: OwedSettlements,
         outbox: SaveOutbox,
+        *,
+        observe: Observer,
     ) -> None:
         self._store = store
         self._bindings = bindings
         self._saving = saving
         self._owed_settlements = owed_settlements
         self._outbox = outbox
+        self._observe = observe
 
     async def process(self, entry: OutboxEntry) -> SaveResult:
         """Make an attempt at what an entry owes, and put on record what came of it, which it also returns.
@@ -52,9 +57,13 @@ class OutboxProcessor:
         meta = await self._store.meta(entry.ref)
         if meta is None or meta.seal is None:
             return SaveResult(SaveStatus.FAILED, "gone")
+        with scope(meta, Work.OUTBOX, self._observe):
+            return await self._process_of(entry, meta, meta.seal)
+
+    async def _process_of(self, entry: OutboxEntry, meta: StreamMeta, seal: Seal) -> SaveResult:
         if not self._bindings.knows(meta.binding):
             return await self._outbox.release_claim(
                 entry.ref, meta.message_id, "unknown_binding", attempts=entry.attempts
             )
         settled = await self._owed_settlements.settle(entry, meta)
-        return await self._saving.save_owed(entry, meta, meta.seal) if settled is None else settled
+        return await self._saving.save_owed(entry, meta, seal) if settled is None else settled

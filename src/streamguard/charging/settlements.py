@@ -15,6 +15,7 @@ from ..observations import Observation, Signal
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndResult, EndStep, LocalStream
 from ..saving.sealed_stream import SealedStream
+from ..scopes import Work
 from ..settings import Settings
 from ..values import QuotaState, StreamRef
 from .charge import Charge
@@ -29,6 +30,8 @@ __all__ = ["Settlements"]
 
 class Settlements(EndStep):
     """Settles what was reserved, after the save."""
+
+    work = Work.SETTLE
 
     def __init__(
         self,

@@ -128,11 +128,13 @@ class Assembly:
             self.reservations, settler, unlogged, bindings, terms, settings, observe=observe
         )
         owed_settlements = OwedSettlements(store, settler, terms, settings, save_outbox, observe=observe)
-        self.outbox: OutboxProcessor = OutboxProcessor(store, bindings, self.saving, owed_settlements, save_outbox)
+        self.outbox: OutboxProcessor = OutboxProcessor(
+            store, bindings, self.saving, owed_settlements, save_outbox, observe=observe
+        )
 
         # Ending.
         closing = Closing(store, settings)
-        end_steps = EndSteps(self.saving, self.settlements)
+        end_steps = EndSteps(self.saving, self.settlements, observe=observe)
         finaliser = Finaliser(
             store,
             self.breaker,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 from ..faults import Fault
 from ..observations import MEASUREMENTS, Observation, Observer, Signal
+from ..scopes import ScopedObserver, StreamContext, TracingObserver
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut, ToolNews
 from .producing.phases import Output
@@ -31,6 +32,9 @@ class Observers:
         """How many calls of an observer raised."""
         self._told_of: set[int] = set()
         self._by_signal: dict[Signal, tuple[Observer, ...]] = {}
+        observers = tuple(observers)
+        self._scoped = tuple(observer for observer in observers if isinstance(observer, ScopedObserver))
+        self._tracing = tuple(observer for observer in observers if isinstance(observer, TracingObserver))
         told = [(observer, _signals_of(observer)) for observer in observers]
         for signal in Signal:
             self._by_signal[signal] = tuple(observer for observer, signals in told if signal in signals)
@@ -46,13 +50,48 @@ class Observers:
         """Whether anybody is told of this: what nobody is told of need not be found out."""
         return bool(self._by_signal[signal])
 
-    def _failed(self, observer: Observer, signal: Signal, error: Exception) -> None:
+    def _failed(self, observer: Observer, signal: str, error: Exception) -> None:
         self.errors += 1
         if id(observer) not in self._told_of:
             self._told_of.add(id(observer))
             with suppress(Exception):
                 kind, what = type(observer).__name__, type(error).__name__
                 logger.error("the observer %s failed with %s at %s; this is logged once", kind, what, signal)
+
+    @contextmanager
+    def scope(self, context: StreamContext, /) -> Iterator[None]:
+        """Every sink's own scope around a piece of work. A sink's exception is counted and goes no further."""
+        entered: list[tuple[Observer, AbstractContextManager[object]]] = []
+        for observer in self._scoped:
+            try:
+                own = observer.scope(context)
+                own.__enter__()
+            except Exception as exc:  # noqa: BLE001 -- as above
+                self._failed(observer, f"scope {context.work}", exc)
+            else:
+                entered.append((observer, own))
+        try:
+            yield
+        finally:
+            # Sinks are told of no exception: they could keep its text.
+            for sink, own in reversed(entered):
+                try:
+                    own.__exit__(None, None, None)
+                except Exception as exc:  # noqa: BLE001 -- as above
+                    self._failed(sink, f"scope {context.work}", exc)
+
+    def traceparent(self) -> str | None:
+        """The trace that the present task belongs to, as the first sink that knows one says: the host's own before the
+        built-in ones."""
+        for observer in reversed(self._tracing):
+            try:
+                found = observer.traceparent()
+            except Exception as exc:  # noqa: BLE001 -- as above
+                self._failed(observer, "traceparent", exc)
+            else:
+                if found is not None:
+                    return found
+        return None
 
     def opened(self, stream: LiveStream) -> None:
         """A stream was registered, or begins without a log."""

@@ -38,6 +38,8 @@ class StreamRequest:
     request_id: str | None = None
     framework: str = ""
     """The web framework that the request came through, for operators; empty where there is none."""
+    trace: str | None = None
+    """The request's trace, a W3C `traceparent`; None where there is none."""
     stream_id: str | None = None
     """An id that was never used; None: a fresh one."""
     arrived_at: float | None = None

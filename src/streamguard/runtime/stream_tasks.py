@@ -9,6 +9,7 @@ from contextlib import suppress
 from ..charging.reservations import Reservations
 from ..errors import StoreError
 from ..observations import Observation, Signal
+from ..scopes import Work, scope
 from ..stores.store import StreamStore
 from ..values import Outcome
 from .ending.finaliser import Finaliser
@@ -72,6 +73,10 @@ class StreamTasks:
         """Finalise a stream; later calls do nothing."""
         if not stream.begin_finalising():
             return
+        with scope(stream, Work.FINALISE, self._observe):
+            await self._end(stream, ending)
+
+    async def _end(self, stream: LiveStream, ending: Ending) -> None:
         if ending.outcome is Outcome.STOPPED:
             stream.begin()
         fault = ending.fault
@@ -94,7 +99,8 @@ class StreamTasks:
                     await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
-        stream.produced_by(asyncio.current_task())
-        ending = stream.early_end or await produce(stream, items)
-        stream.produced_by(None)
-        await self._tasks.shielded(self.end, stream, ending)
+        with scope(stream, Work.PRODUCE, self._observe):
+            stream.produced_by(asyncio.current_task())
+            ending = stream.early_end or await produce(stream, items)
+            stream.produced_by(None)
+            await self._tasks.shielded(self.end, stream, ending)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..faults import Fault
+from ..observations import Observer
+from ..scopes import StreamContext, Work, scope
 from ..values import Persisted, QuotaState, StreamRef
 from .sealed_stream import SealedStream
 from .user_messages import UserMessages
@@ -55,6 +59,9 @@ class EndResult:
 class EndStep(ABC):
     """One of the steps. Safe to repeat."""
 
+    work: ClassVar[Work]
+    """What it is called in `scopes`."""
+
     @abstractmethod
     def has_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
         """Whether `finish` would do nothing for a stream of this process."""
@@ -81,8 +88,9 @@ class EndStep(ABC):
 class EndSteps:
     """The steps, one after the other."""
 
-    def __init__(self, *steps: EndStep) -> None:
+    def __init__(self, *steps: EndStep, observe: Observer) -> None:
         self._steps = steps
+        self._observe = observe
 
     def have_nothing_to_do(self, ref: StreamRef, binding: str) -> bool:
         """Whether `finish` would do nothing for a stream of this process, so that it may be sealed and closed in one
@@ -93,7 +101,8 @@ class EndSteps:
         """Finish a stream whose log is whole; `local` when this process produced it."""
         result = EndResult()
         for step in self._steps:
-            result = await step.finish(sealed, local, result)
+            with self._scope(step, sealed, local):
+                result = await step.finish(sealed, local, result)
         return result
 
     async def finish_unlogged(
@@ -102,5 +111,13 @@ class EndSteps:
         """Finish a stream whose log is not whole: the log's first `after_seq` events and then `payloads` are."""
         result = EndResult()
         for step in self._steps:
-            result = await step.finish_unlogged(sealed, local, result, payloads, after_seq=after_seq)
+            with self._scope(step, sealed, local):
+                result = await step.finish_unlogged(sealed, local, result, payloads, after_seq=after_seq)
         return result
+
+    def _scope(self, step: EndStep, sealed: SealedStream, local: LocalStream | None) -> AbstractContextManager[object]:
+        """The step's scope; none for a step that has nothing to do."""
+        if local is not None and step.has_nothing_to_do(sealed.ref, sealed.binding):
+            return nullcontext()
+        context = StreamContext.about(sealed, step.work, binding=sealed.binding, protocol=sealed.protocol)
+        return scope(context, step.work, self._observe)

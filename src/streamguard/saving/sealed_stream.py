@@ -23,7 +23,9 @@ class SealedStream:
     began: StreamStart
     seal: Seal
     request_id: str | None = None
-    """None where the request is no longer known."""
+    """None where the request is not known."""
+    trace: str | None = None
+    """As `NewStream.trace`."""
 
     @classmethod
     def of_meta(cls, meta: StreamMeta, seal: Seal) -> SealedStream:
@@ -36,6 +38,8 @@ class SealedStream:
             epoch=meta.epoch,
             began=StreamStart.of_meta(meta),
             seal=seal,
+            request_id=meta.request_id,
+            trace=meta.trace,
         )
 
     @property

@@ -14,6 +14,7 @@ from typing import Final
 from ..errors import StoreCorruptError, StoreUnavailableError
 from ..loops import StartTask
 from ..messages import MessageStore
+from ..scopes import Work
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
@@ -58,6 +59,8 @@ _PERSISTED: Final = {
 
 class Saving(EndStep):
     """The saves of one process. `start` runs a task of the runtime's; `changed` is told when one of them is over."""
+
+    work = Work.SAVE
 
     def __init__(
         self,

@@ -62,7 +62,9 @@ class StartedStream:
             raise ConfigurationError("guard.start(…) is entered once: call it again for another answer")
         runtime = self._context.runtime
         self._entered = True
-        request = replace(self._request, arrived_at=time.monotonic(), on_end=self._told)
+        request = replace(
+            self._request, arrived_at=time.monotonic(), on_end=self._told, trace=runtime.observe.traceparent()
+        )
         opened = await runtime.idempotent_opening.open(request, self._key)
         if isinstance(opened, StreamMeta):
             raise _already_started(opened)

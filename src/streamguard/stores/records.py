@@ -189,6 +189,10 @@ class NewStream:
     """For how long it may go on without viewers; None: to its own end."""
     client_version: str = ""
     """The version of the client that it is written for; empty where that is not known."""
+    request_id: str | None = None
+    """The request that began it; None where that is not known."""
+    trace: str | None = None
+    """That request's trace, a W3C `traceparent`; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +242,10 @@ class StreamMeta:
     format_version: int
     client_version: str = ""
     """As `NewStream.client_version`."""
-
-    @property
-    def request_id(self) -> None:
-        """Not on record: a stream outlives its request."""
-        return None
+    request_id: str | None = None
+    """As `NewStream.request_id`."""
+    trace: str | None = None
+    """As `NewStream.trace`."""
 
     @property
     def end(self) -> Position:

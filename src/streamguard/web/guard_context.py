@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
@@ -12,6 +13,7 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..settings import Settings
+from ..values import trace_id_of
 from .access.identity import Authenticate, Identity, identify
 from .access.origin import ForbiddenOriginError
 from .access.process_limits import ProcessLimits
@@ -87,6 +89,11 @@ class GuardContext:
             self._warned_of_secret = True
             self._warn(Misuse.VISITORS_UNKNOWN.text())
         return identity
+
+    def trace_of(self, headers: Headers) -> str | None:
+        """The trace that the present request belongs to, as a sink knows it, or else its header `traceparent` says."""
+        incoming = headers.get("traceparent")
+        return self.runtime.observe.traceparent() or (None if trace_id_of(incoming) is None else incoming)
 
     def observe_refusal(self, error: FaultError, ids: ResponseIds, *, signal: Signal = Signal.FAULT) -> Fault:
         """Observe the fault of a request that never reached a stream, with its cause. Returns the fault with its

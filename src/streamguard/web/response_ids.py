@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..faults import Fault
+from ..values import trace_id_of
 from .headers import RawHeaders, id_headers
 
 __all__ = ["ResponseIds"]
@@ -19,6 +20,8 @@ class ResponseIds:
     stream_id: str | None = None
     message_id: str | None = None
     set_cookie: str | None = None
+    trace: str | None = None
+    """The trace that the request belongs to: a W3C `traceparent`."""
 
     def headers(self) -> RawHeaders:
         """The id headers, and the visitor's cookie if a new one is set."""
@@ -40,4 +43,5 @@ class ResponseIds:
             session_id=fault.session_id or self.session_id,
             stream_id=fault.stream_id or self.stream_id,
             message_id=fault.message_id or self.message_id,
+            trace_id=fault.trace_id or trace_id_of(self.trace),
         )

@@ -12,6 +12,7 @@ from ...observations import Observation, Observer, Signal
 from ...saving.end_steps import EndSteps
 from ...saving.sealed_stream import SealedStream
 from ...saving.stored_replies import StoredReplies
+from ...scopes import Work, scope
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
@@ -77,6 +78,10 @@ class Takeover:
             StoreError: the store failed; its lease runs out again, and a sweep finds it.
             ConfigurationError: its protocol is not known here.
         """
+        with scope(meta, Work.TAKE_OVER, self._observe):
+            return await self._end(meta, outcome)
+
+    async def _end(self, meta: StreamMeta, outcome: Outcome) -> Ending | None:
         protocol = protocol_named(meta.protocol, meta.client_version)
         proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
         ended = await (self._end_lost(meta, proposed) if meta.lost else self._end_logged(meta, protocol, proposed))

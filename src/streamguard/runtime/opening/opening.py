@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ...errors import FaultError
 from ...faults import Fault, FaultCode, Severity
 from ...saving.service import Saving
+from ...scopes import StreamContext, Work, scope
 from ...stores.budget import Budget
 from ...stores.records import StreamMeta
 from ...values import Outcome
@@ -56,6 +57,10 @@ class Opening:
             FaultError: `shutting_down`, `limit_streams` (429 for the owner, 503 for the process), `conflict_active`, or
                 `store_unavailable`.
         """
+        with scope(_context_of(request), Work.ADMIT, self._observe):
+            return await self._open(request, budget)
+
+    async def _open(self, request: StreamRequest, budget: Budget) -> LiveStream | StreamMeta:
         refusal = self._refusal(request)
         if refusal is not None:
             raise refusal
@@ -91,3 +96,18 @@ class Opening:
             request_id=request.request_id,
         )
         return FaultError(fault)
+
+
+def _context_of(request: StreamRequest) -> StreamContext:
+    """What is known of a stream before it is made."""
+    return StreamContext(
+        Work.ADMIT,
+        owner=request.key.owner,
+        session_id=request.key.session_id,
+        stream_id=request.stream_id,
+        message_id=request.message_id,
+        request_id=request.request_id,
+        trace=request.trace,
+        binding=request.binding,
+        protocol=request.protocol.name,
+    )

@@ -134,6 +134,10 @@ class LiveStream:
         return self.request.request_id
 
     @property
+    def trace(self) -> str | None:
+        return self.request.trace
+
+    @property
     def ttl_seconds(self) -> float:
         """How long its record outlives the last heartbeat: a stream that is to be saved or charged must be on record
         until that is done."""

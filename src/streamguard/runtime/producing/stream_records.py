@@ -26,6 +26,7 @@ def sealed_stream_of(stream: LiveStream, seal: Seal) -> SealedStream:
         began=stream_start_of(stream),
         seal=seal,
         request_id=stream.request_id,
+        trace=stream.trace,
     )
 
 
@@ -40,6 +41,8 @@ def new_stream_of(stream: LiveStream) -> NewStream:
         age_seconds=stream.activity.age_seconds,
         abandon_after_seconds=stream.request.abandon_after_seconds,
         client_version=stream.protocol.client_version,
+        request_id=stream.request_id,
+        trace=stream.trace,
     )
 
 
@@ -54,4 +57,6 @@ def new_stream_of_meta(meta: StreamMeta) -> NewStream:
         age_seconds=meta.age_seconds,
         abandon_after_seconds=meta.abandon_after_seconds,
         client_version=meta.client_version,
+        request_id=meta.request_id,
+        trace=meta.trace,
     )

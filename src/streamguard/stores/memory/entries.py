@@ -283,6 +283,8 @@ class StreamEntry:
             viewed_seconds=None if self.viewed_at is None else now - self.viewed_at,
             format_version=FORMAT_VERSION,
             client_version=new.client_version,
+            request_id=new.request_id,
+            trace=new.trace,
         )
 
     def _extend(self, events: Sequence[tuple[EventKind, bytes]]) -> None:

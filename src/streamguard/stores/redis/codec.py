@@ -183,6 +183,8 @@ def decode_meta(ref: StreamRef, snapshot: object, operation: str) -> StreamMeta 
             viewed_seconds=None if f["viewed_ms"] is None else (at - _number(f["viewed_ms"])) / 1000,
             format_version=version,
             client_version="" if f["client_version"] is None else read_text(f["client_version"]),
+            request_id=None if f["request_id"] is None else read_text(f["request_id"]),
+            trace=None if f["trace"] is None else read_text(f["trace"]),
         )
 
 
@@ -233,6 +235,10 @@ def identity(new: NewStream) -> list[str | bytes]:
     }
     if new.client_version:
         named["client_version"] = new.client_version
+    if new.request_id is not None:
+        named["request_id"] = new.request_id
+    if new.trace is not None:
+        named["trace"] = new.trace
     if new.abandon_after_seconds is not None:
         named["abandon_ms"] = str(round(new.abandon_after_seconds * 1000))
     return [piece for name, value in named.items() for piece in (RECORD_FIELDS[name], value)]

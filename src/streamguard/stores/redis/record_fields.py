@@ -18,6 +18,8 @@ META_FIELDS: Final = MappingProxyType(
         "binding": "bi",
         "fingerprint": "fp",  # of the request
         "client_version": "cv",  # of the client it is written for; absent where that is not known
+        "request_id": "ri",  # of the request that began it; absent where that is not known
+        "trace": "tp",  # the traceparent of that request; absent where there is none
         "ordinal": "o",
         "epoch": "e",
         "last_writer": "eb",  # which epoch wrote event `taken_seq`; absent while the epoch was never raised

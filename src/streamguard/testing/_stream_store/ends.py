@@ -15,6 +15,7 @@ from ...values import Event, EventKind, Outcome, Persisted, QuotaState, StreamSt
 from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
+    TRACE,
     a_seal,
     a_terminal,
     beat,
@@ -242,12 +243,13 @@ class EndClauses(Clauses):
         assert (await store.session(new.ref.key)).active_id == new.ref.stream_id
 
     async def test_a_stream_never_registered_is_recorded_as_lost(self, store: StreamStore) -> None:
-        new = replace(new_stream(age=100), client_version="5.0.0")
+        new = replace(new_stream(age=100), client_version="5.0.0", request_id="req_1", trace=TRACE)
         assert await store.declare_lost(losing(new)) == AppendReply(Status.OK, 0, False)
         record = await meta(store, new.ref)
         assert (record.lost, record.taken, record.ordinal, record.last_seq) == (True, False, 0, 0)
         assert record.epoch > 1
         assert (record.message_id, record.client_version) == (new.message_id, "5.0.0")
+        assert (record.request_id, record.trace) == ("req_1", TRACE)
         assert 99.9 < record.age_seconds < 100 + LONG_SECONDS
         session = await store.session(new.ref.key)
         assert (session.active_id, session.last_id) == (new.ref.stream_id, new.ref.stream_id)

@@ -22,6 +22,7 @@ from .clauses import Clauses
 from .steps import (
     LONG_SECONDS,
     ROUNDING_SECONDS,
+    TRACE,
     a_seal,
     beat,
     begin,
@@ -66,6 +67,8 @@ class RegistryClauses(Clauses):
             "f" * 64,
             1_000.0,
             client_version="6.0.12",
+            request_id="req_1",
+            trace=TRACE,
         )
         record = registered(await try_register(store, new, lease=LONG_SECONDS))
         assert (record.ref, record.message_id, record.protocol) == (new.ref, "msg_1", "ui-message")
@@ -81,10 +84,14 @@ class RegistryClauses(Clauses):
         found = await meta(store, new.ref)
         assert (found.message_id, found.epoch, found.binding) == (record.message_id, record.epoch, record.binding)
         assert found.client_version == "6.0.12"
+        # Another worker that resumes it, or takes it over, goes on with its request's trace.
+        assert (record.request_id, record.trace) == (found.request_id, found.trace) == ("req_1", TRACE)
 
     async def test_a_stream_for_no_certain_client_says_so(self, store: StreamStore) -> None:
         record = registered(await try_register(store, new_stream(), lease=LONG_SECONDS))
-        assert record.client_version == (await meta(store, record.ref)).client_version == ""
+        found = await meta(store, record.ref)
+        assert record.client_version == found.client_version == ""
+        assert (record.request_id, record.trace, found.request_id, found.trace) == (None, None, None, None)
 
     async def test_a_registered_stream_is_its_sessions_active_and_last(self, store: StreamStore) -> None:
         ref = await begin(store)

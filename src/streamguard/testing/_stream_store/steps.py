@@ -40,6 +40,9 @@ WAIT_SECONDS = 5.0
 
 EVERYTHING = 1 << 30
 
+TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01"
+"""A `traceparent`."""
+
 
 def fresh_key() -> SessionKey:
     """A session nobody used: suites may share one store."""

@@ -92,6 +92,7 @@ class Admission:
             on_store_failure=options.on_store_failure,
             request_id=ids.request_id,
             framework=self._framework(request),
+            trace=ids.trace,
             arrived_at=exchange_of(request.scope).arrived_at,
             first_item_seconds=self._first_item_seconds(),
             stall_seconds=options.stall_seconds,

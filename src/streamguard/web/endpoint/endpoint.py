@@ -60,6 +60,7 @@ class GuardedEndpoint:
         exchange = exchange_of(request.scope)
         context.check_started(request.scope)
         context.usage.check_call(request.scope, exchange, self.name, remedy=self.framework.installing)
+        ids.trace = context.trace_of(request.headers)
         exchange.headers = ids.headers()
         if request.method == "HEAD":
             protocol = configuration.protocol

@@ -24,6 +24,7 @@ from ...runtime import Nothing, Resumed, Runtime, StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ...runtime.versions import unavailable, unreadable_reason
 from ...runtime.viewing.resume import refused
+from ...scopes import StreamContext, Work
 from ...stores.records import RequestClaim, StreamMeta
 from ...values import START, SessionKey, StreamRef, new_stream_id
 from ...wire import protocol_named
@@ -103,6 +104,9 @@ def replay(
         runtime,
         lambda: runtime.resume_view(meta, START, ids=options.ids, keep_alive=options.keep_alive),
         viewer_slot,
+        about=StreamContext.about(
+            meta, Work.RESUME, request_id=ids.request_id, binding=meta.binding, protocol=meta.protocol
+        ),
         status_code=200,
         headers=stream_headers(protocol.media_type, protocol.headers) + ids.headers(),
     )

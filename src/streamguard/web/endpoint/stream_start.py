@@ -12,6 +12,7 @@ from ...faults import Fault, FaultCode
 from ...runtime import FirstItem, LiveStream
 from ...runtime.request import Ending
 from ...runtime.upkeep.unwatched import request_waiting
+from ...scopes import StreamContext, Work
 from ...values import Outcome
 from ..guard_context import GuardContext
 from ..headers import add_headers, merge_headers, stream_headers
@@ -123,6 +124,7 @@ class StreamStart:
             self._admitted.slots.viewer,
             status_code=head.status_code,
             headers=head.raw_headers,
+            about=StreamContext.about(stream, Work.VIEW, binding=configuration.binding, protocol=stream.protocol.name),
             stream=stream,
             background=head.background,
         )

@@ -10,6 +10,7 @@ from ...errors import CursorInvalidError, FaultError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...runtime import Nothing, Resumed
+from ...scopes import StreamContext, Work
 from ...stores.records import StreamMeta
 from ...values import StreamState
 from ...wire import UNDECIDED, protocol_named
@@ -85,4 +86,7 @@ def resume_response(
         slot,
         status_code=200,
         headers=headers,
+        about=StreamContext.about(
+            meta, Work.RESUME, request_id=ids.request_id, binding=meta.binding, protocol=meta.protocol
+        ),
     )

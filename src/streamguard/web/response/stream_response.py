@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from ...observations import Observation, Signal
 from ...runtime import LiveStream, Runtime, Viewer, ViewerCutError
+from ...scopes import StreamContext
+from ...scopes import scope as work_scope
 from ..access.slots import Slot
 from ..headers import RawHeaders
 from ..middleware.base_http_middleware import break_connection, runs_in_base_http_middleware
@@ -44,6 +46,7 @@ class StreamResponse(Response):
         *,
         status_code: int,
         headers: RawHeaders,
+        about: StreamContext,
         stream: LiveStream | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
@@ -55,8 +58,13 @@ class StreamResponse(Response):
         self._view = view
         self._slot = slot
         self._stream = stream
+        self._about = about
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with work_scope(self._about, self._about.work, self._runtime.observe):
+            await self._respond(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         call = exchange.call
         if exchange.reader is not None:

@@ -45,6 +45,7 @@ class Routes:
         if target.route in HEALTH_ROUTES:
             return health_response(self._context, target.route, ids.headers())
         self._context.check_started(request.scope)
+        ids.trace = self._context.trace_of(request.headers)
         if target.route is RouteName.RESUME:
             return await self._resume.answer(target, request, ids)
         try:

@@ -1,0 +1,143 @@
+"""Where this process is at work on one stream: a context variable for logs, and a scope of each sink's own.
+
+    with scope(meta, Work.TAKEOVER, observe):
+        ...
+
+Everything that runs inside, tasks that are started there included, knows the stream as `current_stream`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol, Self, runtime_checkable
+
+from .observations import Observation
+from .values import StreamRef, Subject, short_hash
+
+__all__ = ["ScopedObserver", "StreamContext", "TracingObserver", "Work", "current_stream", "scope"]
+
+
+class Work(StrEnum):
+    """What a process does for a stream."""
+
+    ADMIT = "admit"
+    """Decides whether the stream may begin, reserves its quota and registers it."""
+    PRODUCE = "produce"
+    """Runs the endpoint, then ends the stream: the producer's whole task."""
+    FINALISE = "finalise"
+    """Seals, saves, settles and closes. Inside `PRODUCE`, unless the stream has no producer."""
+    SAVE = "save"
+    """Saves the reply, in the stream's end."""
+    SETTLE = "settle"
+    """Settles the quota, in the stream's end."""
+    TAKE_OVER = "take_over"
+    """Ends the stream of a worker that is gone."""
+    OUTBOX = "outbox"
+    """Makes up for a save or a settlement that a closed stream owes."""
+    VIEW = "view"
+    """Sends the stream to the client whose request began it."""
+    RESUME = "resume"
+    """Sends the stream to a client that came back for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamContext:
+    """The stream that a piece of work is about. Holds ids only, no content."""
+
+    work: Work
+    owner: str | None
+    """In clear; sinks show `owner_hash`."""
+    session_id: str | None
+    stream_id: str | None
+    """None before the stream is made."""
+    message_id: str | None
+    request_id: str | None
+    """Of the request that is answered; otherwise of the request that began the stream; None where neither is known."""
+    trace: str | None = None
+    """The trace of the request that began the stream, as a W3C `traceparent`."""
+    binding: str | None = None
+    protocol: str | None = None
+
+    @classmethod
+    def about(
+        cls,
+        subject: Subject,
+        work: Work,
+        *,
+        request_id: str | None = None,
+        binding: str | None = None,
+        protocol: str | None = None,
+    ) -> Self:
+        """Work on a stream that exists. `request_id`: of another request than the one that began it."""
+        ref = subject.ref
+        return cls(
+            work,
+            owner=ref.key.owner,
+            session_id=ref.key.session_id,
+            stream_id=ref.stream_id,
+            message_id=subject.message_id,
+            request_id=request_id or subject.request_id,
+            trace=subject.trace,
+            binding=binding,
+            protocol=protocol,
+        )
+
+    @property
+    def owner_hash(self) -> str | None:
+        """The owner as logs and sinks may show it."""
+        return None if self.owner is None else short_hash(self.owner)
+
+    def is_about(self, ref: StreamRef) -> bool:
+        """Whether `ref` is this stream."""
+        return self.stream_id == ref.stream_id
+
+
+current_stream: Final[ContextVar[StreamContext | None]] = ContextVar("streamguard.current_stream", default=None)
+"""The stream that the present task works on; None outside of any stream."""
+
+
+@runtime_checkable
+class ScopedObserver(Protocol):
+    """An observer with a scope of its own around all work on a stream: an isolation scope, a span.
+
+    `scope` is called on the event loop and must not block. An exception that it raises is counted and goes no further;
+    one that passes through the scope must not be swallowed.
+    """
+
+    def __call__(self, observation: Observation, /) -> None: ...
+
+    def scope(self, context: StreamContext, /) -> AbstractContextManager[object]: ...
+
+
+@runtime_checkable
+class TracingObserver(Protocol):
+    """An observer that knows which trace the present task belongs to."""
+
+    def __call__(self, observation: Observation, /) -> None: ...
+
+    def traceparent(self) -> str | None:
+        """A W3C `traceparent` whose parent id is the present span; None outside of any trace."""
+        ...
+
+
+@contextmanager
+def scope(about: Subject | StreamContext, work: Work, observe: object) -> Iterator[StreamContext]:
+    """Mark what runs inside as work on one stream, and enter the scope that `observe` has for it, if it has any.
+
+    A synchronous context manager for asynchronous code: enter and leave it in the same task. Cancellation leaves
+    nothing behind.
+    """
+    context = about if isinstance(about, StreamContext) else StreamContext.about(about, work)
+    token = current_stream.set(context)
+    try:
+        entered: AbstractContextManager[object] = (
+            observe.scope(context) if isinstance(observe, ScopedObserver) else nullcontext()
+        )
+        with entered:
+            yield context
+    finally:
+        current_stream.reset(token)
