@@ -9,7 +9,7 @@ from contextlib import suppress
 from ..charging.reservations import Reservations
 from ..errors import StoreError
 from ..observations import Observation, Signal
-from ..scopes import Work, scope
+from ..scopes import StreamContext, Work, scope
 from ..stores.store import StreamStore
 from ..values import Outcome
 from .ending.finaliser import Finaliser
@@ -99,7 +99,10 @@ class StreamTasks:
                     await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
 
     async def _run(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
-        with scope(stream, Work.PRODUCE, self._observe):
+        binding, protocol = stream.request.binding, stream.protocol.name
+        with scope(
+            StreamContext.about(stream, Work.PRODUCE, binding=binding, protocol=protocol), Work.PRODUCE, self._observe
+        ):
             stream.produced_by(asyncio.current_task())
             ending = stream.early_end or await produce(stream, items)
             stream.produced_by(None)

@@ -6,9 +6,9 @@ import traceback
 from typing import Final
 from urllib.parse import quote
 
+from .. import values
 from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
 from ..frames import own_place
-from ..values import short_hash
 
 __all__ = ["class_name", "error_fields", "id_text", "plain_text", "short_hash"]
 
@@ -18,6 +18,11 @@ _PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not
 
 _OURS: Final = (ConfigurationError, InvalidPartError, StreamLimitError)
 """Their texts are our own and hold no content, only names, types and sizes."""
+
+
+def short_hash(text: str) -> str:
+    """16 hex digits that tell owners and sessions apart without naming them: the start of their SHA-256."""
+    return values.short_hash(text)
 
 
 def id_text(text: str) -> str:

@@ -37,6 +37,7 @@ class Named(NamedTuple):
     ref: StreamRef
     message_id: str = "msg"
     request_id: str | None = None
+    trace: str | None = None
 
 
 class Window:

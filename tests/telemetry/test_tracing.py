@@ -1,0 +1,71 @@
+"""Spans of streams, with the OpenTelemetry SDK, its instrumentation of FastAPI and an exporter in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI, Request
+
+from streamguard import StreamGuard
+from streamguard.messages import MemoryMessageStore
+from streamguard.telemetry.tracing import OpenTelemetryTracing
+from tests.web.serving import calling, user_of
+
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+CANARY = "canary-of-a-prompt"
+TRACE_ID = "ab" * 16
+OTHER = f"00-{'ef' * 16}-{'12' * 8}-01"
+HEADERS = {"traceparent": f"00-{TRACE_ID}-{'cd' * 8}-01", "authorization": f"Bearer {CANARY}"}
+
+
+async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    in_memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    instrumentation = pytest.importorskip("opentelemetry.instrumentation.fastapi")
+    exporter, provider = in_memory.InMemorySpanExporter(), sdk.TracerProvider()
+    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+    guard = StreamGuard(
+        authenticate=user_of, messages=MemoryMessageStore(), observers=(OpenTelemetryTracing(provider),)
+    )
+    app = FastAPI()
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id", protocol="ui-message")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        with provider.get_tracer("host").start_as_current_span("host.model"):
+            yield CANARY
+        if request.query_params["id"] == "broken":
+            raise ValueError(CANARY)
+
+    instrumentation.FastAPIInstrumentor.instrument_app(app, tracer_provider=provider)
+    guard.install(app, "/chat")
+    async with calling(app, guard) as client:
+        answer = await client.post("/chat?id=s1", headers=HEADERS)
+        assert answer.status_code == 200
+        stream_id = answer.headers["x-stream-id"]
+        assert (await client.post("/chat?id=broken", headers=HEADERS)).status_code == 200
+        cursor = next(line[4:] for line in answer.text.splitlines() if line.startswith("id: "))
+        resumed = await client.get("/chat/s1/stream", headers={"last-event-id": cursor, "traceparent": OTHER})
+        assert resumed.status_code == 200
+    spans = exporter.get_finished_spans()
+    assert CANARY not in "".join(span.to_json() for span in spans)
+    mine = [span for span in spans if (span.attributes or {}).get("streamguard.stream_id") == stream_id]
+    names = sorted(span.name for span in mine)
+    by_name = {span.name: span for span in mine}
+    assert set(names) >= {"streamguard.stream", "streamguard.persist"}
+    stream = by_name["streamguard.stream"]
+    children = [span for span in spans if span.parent is not None and span.parent.span_id == stream.context.span_id]
+    assert sorted({span.name for span in children} - {"streamguard.first_event"}) == [
+        "host.model",
+        "streamguard.append",
+        "streamguard.persist",
+    ]
+    assert len([span for span in spans if span.name == "streamguard.stream"]) == 2
+    assert len([span for span in spans if span.name == "streamguard.append"]) == 2
+    ours = [span for span in spans if span.name.startswith("streamguard.")]
+    assert {f"{span.context.trace_id:032x}" for span in ours} == {TRACE_ID}
+    (resume,) = [span for span in ours if span.name == "streamguard.resume"]
+    assert [f"{link.context.trace_id:032x}" for link in resume.links] == ["ef" * 16]
