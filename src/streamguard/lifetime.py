@@ -123,12 +123,18 @@ class Lifetime:
         return Runtime(
             store,
             self._settings,
-            (StructlogObserver(debug=self._settings.debug), SentryObserver(), *self._observers),
+            (StructlogObserver(debug=self._settings.debug), *self._sentry(), *self._observers),
             bindings=self._bindings,
             terms=terms,
             quota=quota,
             store_in_use=self._backends.hand_back,
         )
+
+    def _sentry(self) -> tuple[SentryObserver, ...]:
+        """The built-in observer for Sentry, unless the host gives one that it has set up itself."""
+        if any(isinstance(observer, SentryObserver) for observer in self._observers):
+            return ()
+        return (SentryObserver(sweep_seconds=self._settings.sweep_seconds),)
 
     async def leave(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -41,8 +41,9 @@ class Signal(StrEnum):
     """Everything of a session was deleted. Fields: session_id."""
     FAULT = "streamguard.fault"
     """A fault that reached, or would have reached, a client. Each fault is observed once. Fields: `outcome` for a
-    stream that ended; `binding` and `begun`, whether it is after the stream's first item, where it is of a running
-    stream; `origin` for a page that was refused; part, type and count for values that were left out."""
+    stream that ended; `binding`, protocol, framework, seq, epoch and `begun`, whether it is after the stream's first
+    item, where it is of a running stream; `origin` for a page that was refused; part, type and count for values that
+    were left out."""
     VIEWER_JOINED = "streamguard.viewer_joined"
     """A connection begins to view a stream. Fields: `remote`, whether another process produces it."""
     VIEWER_LEFT = "streamguard.viewer_left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import sentry_sdk
 from streamguard import Fault, FaultCode, Observation, Severity, Signal
 from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
+from streamguard.telemetry.sentry.errors import NOT_CAPTURED
 from streamguard.values import SessionKey, StreamRef
 
 from .receiver import Receiver, receiving, sent_to
@@ -20,7 +22,7 @@ from .receiver import Receiver, receiving, sent_to
 pytestmark = pytest.mark.processes  # Sentry asks git for the release
 
 REF = StreamRef(SessionKey("ann@example.org", "session of ann"), "a" * 24)
-SECRETS = ("the prompt", "ann@example.org", "session of ann", "breadcrumb", "secret", "hunter2")
+SECRETS = ("the prompt", "ann@example.org", "session of ann", "breadcrumb with", "secret", "hunter2")
 
 
 @pytest.fixture
@@ -51,8 +53,15 @@ def test_a_fault_is_captured_with_tags_and_without_content(receiver: Receiver) -
     SentryObserver()(observation(fault, provider_failed(), outcome="failed"))
     (event,) = receiver.events()
     assert event["level"] == "fatal"
-    assert event["tags"] == {"phase": "provider", "code": "provider_error", "outcome": "failed"}
-    assert event["fingerprint"] == ["streamguard", "provider", "RuntimeError"]
+    assert event["tags"] == {
+        "phase": "provider",
+        "code": "provider_error",
+        "outcome": "failed",
+        "protocol": "unknown",
+        "framework": "unknown",
+        "signal": "streamguard.fault",
+    }
+    assert event["fingerprint"] == ["streamguard", "provider", "provider_error", "RuntimeError"]
     context = event["contexts"]["streamguard"]
     assert context["session_hash"] == short_hash("session of ann")
     assert context["owner_hash"] == short_hash("ann@example.org")
@@ -68,7 +77,7 @@ def test_a_fault_is_captured_with_tags_and_without_content(receiver: Receiver) -
 def test_a_fault_without_an_exception_has_no_stack_of_ours(receiver: Receiver) -> None:
     SentryObserver()(observation(Fault.of(FaultCode.STALLED), outcome="failed"))
     (event,) = receiver.events()
-    assert event["fingerprint"] == ["streamguard", "provider", "stalled"]
+    assert event["fingerprint"] == ["streamguard", "provider", "stalled", "none"]
     assert "threads" not in event
     for secret in SECRETS:
         assert secret not in json.dumps(event), secret
@@ -116,7 +125,8 @@ def test_what_is_worth_somebodys_attention(receiver: Receiver) -> None:
         "superseded",
         "shutting_down",
         "internal",
-    }, "a new code is captured, unless it is a client's own (`_CLIENTS_OWN`) or a warning: say here which"
+    }, "a new code is captured, unless it is on the list `NOT_CAPTURED`, with the reason"
+    assert captured == {str(code) for code in FaultCode} - {str(code) for code in NOT_CAPTURED}
 
 
 def test_occurrences_that_differ_from_the_rule(receiver: Receiver) -> None:
@@ -181,10 +191,8 @@ def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(rece
     observer = SentryObserver(clock=lambda: now)
     some = [
         observation(Fault.of(FaultCode.QUOTA_RELEASE_FAILED)),
-        observation(Fault.of(FaultCode.QUOTA_RELEASE_FAILED, reason="expires")),
         observation(Fault.of(FaultCode.QUOTA_PENDING)),
         buried("invalid"),
-        buried("conflict"),
         Observation(Signal.STORE_WARNING, fields={"warning": "Redis evicts keys"}),
         Observation(Signal.STORE_WARNING, fields={"warning": "Redis is old"}),
         Observation(Signal.MISUSE, fields={"misuse": "no_layer", "warning": "put it outside"}),
@@ -195,8 +203,8 @@ def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(rece
     events = receiver.events()
     assert [event["level"] for event in events] == ["warning"] * len(some)
     assert len({tuple(event["fingerprint"]) for event in events}) == len(some)
-    assert events[0]["tags"] == {"signal": "streamguard.fault", "code": "quota_release_failed"}
-    assert events[3]["contexts"]["streamguard"]["reason"] == "invalid"
+    assert (events[0]["tags"]["signal"], events[0]["tags"]["code"]) == ("streamguard.fault", "quota_release_failed")
+    assert events[2]["contexts"]["streamguard"]["reason"] == "invalid"
     for event in events:
         assert "threads" not in event
         for secret in SECRETS:
@@ -207,19 +215,106 @@ def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(rece
     now = 60.1
     for one in some:
         observer(one)
-    assert len(receiver.events()) == 2 * len(some)
+    told = receiver.events()[len(some) :]
+    left_out = [event["contexts"]["streamguard"].get("left_out") for event in told]
+    assert left_out == [100, 99, 99, 99, 99, 99, *[None] * len(some)], "those of the minute before, then the new ones"
 
 
 def test_kinds_of_warnings_are_forgotten_in_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamguard.telemetry.sentry.observer.REMEMBERED_KINDS", 2)
+    monkeypatch.setattr("streamguard.telemetry.sentry.caps.REMEMBERED_KINDS", 2)
     observer = SentryObserver()
     for number in range(5):
         observer(Observation(Signal.STORE_WARNING, fields={"warning": str(number)}))
-    assert len(observer._warned) == 2
+    assert len(observer._cap._windows) == 2
 
 
 def test_a_warning_without_sentry_is_not_remembered(receiver: Receiver) -> None:
     observer = SentryObserver()
     sentry_sdk.init()
     observer(buried("invalid"))
-    assert not observer._warned
+    assert not observer._cap._windows
+
+
+def test_a_storm_is_one_issue_of_a_few_events_that_say_how_many_there_were(receiver: Receiver) -> None:
+    now = 0.0
+    observer = SentryObserver(clock=lambda: now)
+    for _ in range(3_000):
+        observer(observation(Fault.of(FaultCode.PROVIDER_ERROR), provider_failed()))
+    assert len(receiver.events()) == 10
+    now = 61.0
+    observer(Observation(Signal.STREAM_OPENED, ref=REF))  # whatever is told next
+    events = receiver.events()
+    assert len({tuple(event["fingerprint"]) for event in events}) == 1
+    assert [event["contexts"]["streamguard"].get("left_out") for event in events[10:]] == [2_990]
+
+
+def test_a_storm_is_told_of_when_the_process_ends(receiver: Receiver) -> None:
+    observer = SentryObserver()
+    for _ in range(30):
+        observer(observation(Fault.of(FaultCode.STALLED)))
+    observer(Observation(Signal.DRAIN_ENDED))
+    assert [event["contexts"]["streamguard"].get("left_out") for event in receiver.events()] == [*[None] * 10, 20]
+
+
+def test_events_know_what_happened_to_their_stream_and_to_no_other(receiver: Receiver) -> None:
+    observer = SentryObserver()
+    other = StreamRef(REF.key, "b" * 24)
+    opened = {"protocol": "ui-message", "binding": "chat", "framework": "fastapi"}
+    observer(Observation(Signal.STREAM_OPENED, ref=REF, fields=opened))
+    observer(Observation(Signal.STREAM_OPENED, ref=other, fields={**opened, "protocol": "plain"}))
+    observer(Observation(Signal.RESUME_EMPTY, fields={"reason": "said: the prompt"}))
+    observer(observation(Fault.of(FaultCode.STALLED), key="the prompt", reason="said: the prompt"))
+    (event,) = receiver.events()
+    (crumb,) = event["breadcrumbs"]["values"]
+    assert (crumb["category"], crumb["message"]) == ("streamguard", "streamguard.stream_opened")
+    assert crumb["data"] == opened
+    assert (event["tags"]["protocol"], event["tags"]["framework"]) == ("ui-message", "fastapi")
+    assert "the prompt" not in receiver.text()
+    sentry_sdk.capture_message("of the host")
+    hosts = receiver.events()[-1]
+    assert "streamguard" not in {crumb.get("category") for crumb in hosts["breadcrumbs"]["values"]}
+
+
+def test_texts_of_a_fault_that_a_host_wrote_are_not_sent(receiver: Receiver) -> None:
+    SentryObserver()(observation(Fault.of(FaultCode.INTERNAL, message="the prompt: secret", reason="of ann: secret")))
+    assert len(receiver.events()) == 1
+    assert "secret" not in receiver.text()
+
+
+@dataclass
+class AtWork:
+    session_id: str | None = "session of ann"
+    stream_id: str | None = "a" * 24
+    message_id: str | None = "m"
+    request_id: str | None = "r"
+    owner_hash: str | None = "0123"
+
+
+def test_what_the_host_captures_while_at_work_on_a_stream_says_which(receiver: Receiver) -> None:
+    with SentryObserver().scope(AtWork()):
+        sentry_sdk.set_tag("plan", "gold")
+        sentry_sdk.capture_message("inside")
+    sentry_sdk.capture_message("outside")
+    inside, outside = receiver.events()
+    assert inside["contexts"]["streamguard"]["stream_id"] == "a" * 24
+    assert inside["contexts"]["streamguard"]["session_hash"] == short_hash("session of ann")
+    assert inside["tags"] == {"plan": "gold"}
+    assert "streamguard" not in outside["contexts"]
+    assert "tags" not in outside
+
+
+def test_logs_are_sent_where_the_host_enabled_them() -> None:
+    observer = SentryObserver()
+    with receiving() as receiver, sent_to(receiver, enable_logs=True):
+        sentry_sdk.set_user({"email": "ann@example.org"})
+        for one in (StructlogObserver(), observer):
+            one(observation(Fault.of(FaultCode.STALLED), outcome="failed", reason="said: the prompt"))
+        (batch,) = [item.payload for item in receiver.items("log")]
+        assert "ann@example.org" not in receiver.text()
+        assert "the prompt" not in receiver.text()
+    (log,) = batch["items"]
+    assert log["body"] == "streamguard.fault"
+    assert log["attributes"]["streamguard.code"]["value"] == "stalled"
+    with receiving() as receiver, sent_to(receiver):
+        observer(observation(Fault.of(FaultCode.STALLED)))
+        assert receiver.items("log") == []

@@ -137,9 +137,13 @@ class Observers:
 
     def fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
         """Something went wrong with a stream; `ending` if it ends so."""
-        fields: dict[str, str | bool] = {
+        fields: dict[str, str | bool | int] = {
             "binding": stream.request.binding,
+            "protocol": stream.protocol.name,
+            "framework": stream.request.framework,
             "begun": stream.output is Output.ITEMS,
+            "seq": stream.feed.emitted,
+            "epoch": stream.epoch,
         }
         if ending is not None:
             fields["outcome"] = ending.outcome

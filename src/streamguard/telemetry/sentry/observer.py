@@ -1,58 +1,49 @@
-"""Faults in Sentry: each once, told apart by tags, without anything anybody wrote."""
+"""The built-in observer: faults, check-ins and logs in the Sentry that the host has initialised."""
 
 from __future__ import annotations
 
-import math
 import time
-import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final, Protocol
 
 import sentry_sdk
-from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.utils import capture_internal_exceptions
 
-from ...faults import ABANDONED, Fault, FaultCode, Severity
 from ...observations import Observation, Signal
-from ..safety import class_name, short_hash
+from ..safety import short_hash
+from .breadcrumbs import Trails
+from .caps import PER_FINGERPRINT, Cap
+from .checkins import MINUTE, MONITOR_SLUG, CheckIns
+from .errors import event_of, fingerprint_of, is_captured, is_warning
+from .logs import are_enabled, keep_ours_apart, send_log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sentry_sdk.client import BaseClient
     from sentry_sdk.types import Event
 
 __all__ = ["SentryObserver"]
 
 REMEMBERED_FAULTS: Final = 4096
-QUIET_SECONDS: Final = 60.0
-"""A warning of one kind is captured no more often: an outage has thousands of them."""
-REMEMBERED_KINDS: Final = 256
+_ROUNDS: Final = frozenset({Signal.RECONCILE_STARTED, Signal.RECONCILED})
 
-_LEVELS: Final[Mapping[Severity, Literal["warning", "error", "fatal"]]] = {
-    Severity.WARNING: "warning",
-    Severity.ERROR: "error",
-    Severity.FATAL: "fatal",
-}
-_WARNINGS: Final = frozenset({FaultCode.QUOTA_RELEASE_FAILED, FaultCode.QUOTA_PENDING})
-"""Warnings that nobody but an operator can do something about."""
-_CLIENTS_OWN: Final = frozenset(
-    {
-        FaultCode.REQUEST_INVALID,
-        FaultCode.SESSION_INVALID,
-        FaultCode.UNAUTHENTICATED,
-        FaultCode.FORBIDDEN_ORIGIN,
-        FaultCode.NOT_FOUND,
-        FaultCode.CONFLICT_ACTIVE,
-        FaultCode.IDEMPOTENCY_CONFLICT,
-        FaultCode.LIMIT_STREAMS,
-        FaultCode.LIMIT_VIEWERS,
-        FaultCode.LIMIT_RATE,
-        FaultCode.PAYLOAD_TOO_LARGE,
-        FaultCode.QUOTA_EXCEEDED,
-        FaultCode.CURSOR_INVALID,
-        FaultCode.STOPPED,
-    }
-)
-"""What a client did, or what was done for its user. (A full process, 503, is not: see `_worth_capturing`.)"""
+
+class _AtWork(Protocol):
+    """Which stream the code that runs is at work on."""
+
+    @property
+    def session_id(self) -> str | None: ...
+    @property
+    def stream_id(self) -> str | None: ...
+    @property
+    def message_id(self) -> str | None: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def owner_hash(self) -> str | None: ...
 
 
 class SentryObserver:
@@ -61,166 +52,87 @@ class SentryObserver:
     Captured are faults of severity `error` and `fatal`, and `not_resumable`; a client's own mistakes, a user's stop
     and a resume of what is long gone are not. What an operator has to know though nobody's answer failed (a usage that
     could not be settled, a dead letter, a warning about a store) is captured as a warning, once per kind and minute.
+    Of a storm, ten events per fingerprint and minute are sent, and then one that says in `left_out` how many were not.
 
-    The event is built here and sent without any scope. Measured: the defaults add the request's body,
-    breadcrumbs and the local variables of every frame, and `include_local_variables=False` still sends an exception's
-    text, in which providers quote prompts.
+    Every guard has one. To set something, give another as one of `observers`: it takes the place of the guard's own.
+
+    Args:
+        monitor_slug: the cron monitor of the reconciler; None sends no check-ins.
+        sweep_seconds: how often the reconciler works: the monitor's schedule, in whole minutes. For
+            `streamguard reconcile --once` in a crontab, the crontab's interval.
+        checkin_seconds: how far apart check-ins of this process are at least.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._warned: OrderedDict[tuple[str, ...], float] = OrderedDict()
-        """When each kind of warning was captured last."""
-        self._captured: OrderedDict[str, None] = OrderedDict()
-        # Sentry makes an event of every line logged as an error: each fault would be there twice.
-        ignore_logger("streamguard")
-
-    def _is_new(self, kind: tuple[str, ...]) -> bool:
-        """Whether it was not captured within `QUIET_SECONDS`; from now on it was."""
-        now = self._clock()
-        if now - self._warned.get(kind, -math.inf) < QUIET_SECONDS:
-            return False
-        self._warned[kind] = now
-        self._warned.move_to_end(kind)
-        if len(self._warned) > REMEMBERED_KINDS:
-            self._warned.popitem(last=False)
-        return True
+    def __init__(
+        self,
+        *,
+        monitor_slug: str | None = MONITOR_SLUG,
+        sweep_seconds: float = 5.0,
+        checkin_seconds: float = MINUTE * 0.9,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cap = Cap(clock)
+        self._trails = Trails()
+        self._check_ins: CheckIns | None = None
+        if monitor_slug:
+            self._check_ins = CheckIns(monitor_slug, clock, every_seconds=sweep_seconds, gap_seconds=checkin_seconds)
+        self._captured: OrderedDict[tuple[str, str], None] = OrderedDict()
+        keep_ours_apart()
 
     def __call__(self, observation: Observation) -> None:
         """Capture the observation, if it is worth it and new. Does not wait for the network."""
-        fault, kind = observation.fault, _kind_of_warning(observation)
-        if kind is None and (fault is None or not _worth_capturing(fault) or fault.fault_id in self._captured):
-            return
         client = sentry_sdk.get_client()
         if not client.is_active() or client.transport is None:  # not initialised, or without a DSN
             return
-        if kind is not None:
-            if self._is_new(kind):
-                with capture_internal_exceptions():
-                    client.capture_event(_warning(observation, kind))
-            return
-        if fault is None:
-            return
-        self._captured[fault.fault_id] = None
+        with capture_internal_exceptions():
+            self._tell(client, observation)
+
+    def _tell(self, client: BaseClient, observation: Observation) -> None:
+        if observation.name in _ROUNDS:
+            if self._check_ins is not None:
+                self._check_ins(observation, client)
+        elif are_enabled(client):
+            send_log(observation)
+        for event in self._cap.due(all_of_them=observation.name is Signal.DRAIN_ENDED):
+            client.capture_event(event)
+        if is_captured(observation) and self._is_new(observation):
+            most = 1 if is_warning(observation) else PER_FINGERPRINT
+            if self._cap.admits(fingerprint_of(observation), lambda: self._event(observation), most=most):
+                client.capture_event(self._event(observation))
+        self._trails.add(observation)
+
+    def _is_new(self, observation: Observation) -> bool:
+        """Whether its fault was not captured yet; a dead letter is told of beside the fault that led to it."""
+        if observation.fault is None:
+            return True
+        kind = str(observation.name) if is_warning(observation) else ""
+        key = (observation.fault.fault_id, kind)
+        if key in self._captured:
+            return is_warning(observation)
+        self._captured[key] = None
         if len(self._captured) > REMEMBERED_FAULTS:
             self._captured.popitem(last=False)
-        with capture_internal_exceptions():
-            client.capture_event(_event(fault, observation))
-
-
-def _kind_of_warning(observation: Observation) -> tuple[str, ...] | None:
-    """What tells a warning for the operator from others; None for what is none."""
-    fault = observation.fault
-    if observation.name in (Signal.STORE_WARNING, Signal.MISUSE):
-        return (str(observation.name), str(observation.fields.get("warning")))
-    if observation.name is Signal.SAVE_BURIED:
-        return (str(observation.name), str(observation.fields.get("reason")))
-    if observation.name is Signal.FAULT and fault is not None and fault.code in _WARNINGS:
-        return (str(fault.code), str(fault.reason))
-    return None
-
-
-def _warning(observation: Observation, kind: tuple[str, ...]) -> Event:
-    """Named by constants and our own texts only."""
-    fault, ref, error = observation.fault, observation.ref, observation.error
-    context: dict[str, object] = {name: value for name, value in observation.fields.items() if value is not None}
-    if ref is not None:
-        context |= {"stream_id": ref.stream_id, "owner_hash": short_hash(ref.key.owner)}
-        context["session_hash"] = short_hash(ref.key.session_id)
-    if fault is not None:
-        context["fault_id"] = fault.fault_id
-    if error is not None:
-        context["error"] = class_name(error)
-    tags = {"signal": str(observation.name)} | ({} if fault is None else {"code": str(fault.code)})
-    return {
-        "level": "warning",
-        "logger": "streamguard",
-        "transaction": f"streamguard {observation.name}",
-        "fingerprint": ["streamguard", *kind],
-        "tags": tags,
-        "contexts": {"streamguard": context},
-        # As below: without an exception entry this frame's local variables would be sent.
-        "exception": {
-            "values": [
-                {
-                    "type": kind[0],
-                    "value": ": ".join(kind[1:]),
-                    "mechanism": {"type": "streamguard", "handled": True},
-                }
-            ]
-        },
-    }
-
-
-def _worth_capturing(fault: Fault) -> bool:
-    if fault.code is FaultCode.NOT_RESUMABLE:
         return True
-    if fault.severity is Severity.WARNING:
-        return False
-    if fault.code is FaultCode.INTERRUPTED and fault.reason == ABANDONED:  # as its host had set
-        return False
-    if fault.code in _CLIENTS_OWN:
-        return fault.status >= 500
-    return not (fault.code is FaultCode.RESUME_FAILED and fault.reason == "stream_gone")
+
+    def _event(self, observation: Observation) -> Event:
+        event = event_of(observation, self._trails.known(observation))
+        if crumbs := self._trails.of(observation):
+            event["breadcrumbs"] = {"values": crumbs}
+        return event
+
+    def scope(self, context: _AtWork) -> AbstractContextManager[None]:
+        """An isolation scope for the time in which code works on one stream: what the host sets or captures there is
+        about this stream alone, and says which in the context `streamguard`."""
+        client = sentry_sdk.get_client()
+        return _isolated(context) if client.is_active() and client.transport is not None else nullcontext()
 
 
-def _event(fault: Fault, observation: Observation) -> Event:
-    ref, error = observation.ref, observation.error
-    error_class = class_name(error) if error is not None else str(fault.code)
-    tags = {"phase": str(fault.phase), "code": str(fault.code)}
-    outcome = observation.fields.get("outcome")
-    if outcome is not None:
-        tags["outcome"] = str(outcome)
-    context: dict[str, object] = {
-        "fault_id": fault.fault_id,
-        "status": fault.status,
-        "retryable": fault.retryable,
-        "reason": fault.reason,
-        "stream_id": ref.stream_id if ref is not None else fault.stream_id,
-        "message_id": observation.message_id or fault.message_id,
-        "user_message_id": fault.user_message_id,
-        "request_id": observation.request_id or fault.request_id,
-    }
-    session_id = ref.key.session_id if ref is not None else fault.session_id
-    if session_id is not None:
-        context["session_hash"] = short_hash(session_id)
-    if ref is not None:
-        context["owner_hash"] = short_hash(ref.key.owner)
-    if error is not None and error.__cause__ is not None:
-        context["cause"] = class_name(error.__cause__)
-    event: Event = {
-        "level": _LEVELS[fault.severity],
-        "logger": "streamguard",
-        "transaction": f"streamguard {fault.phase}",
-        "fingerprint": ["streamguard", str(fault.phase), error_class],
-        "tags": tags,
-        "contexts": {"streamguard": {name: value for name, value in context.items() if value is not None}},
-        # Always an exception entry: without one `attach_stacktrace` adds this frame's local variables.
-        "exception": {"values": [_exception(error_class, fault, error)]},
-    }
-    return event
-
-
-def _exception(error_class: str, fault: Fault, error: BaseException | None) -> dict[str, object]:
-    module, _, name = error_class.rpartition(".")
-    entry: dict[str, object] = {
-        "type": name,
-        "value": f"{fault.code}: {fault.message}",
-        "mechanism": {"type": "streamguard", "handled": True},
-    }
-    if module:
-        entry["module"] = module
-    if error is not None and error.__traceback__ is not None:
-        entry["stacktrace"] = {
-            "frames": [
-                {
-                    "filename": frame.f_code.co_filename,
-                    "function": frame.f_code.co_name,
-                    "module": frame.f_globals.get("__name__"),
-                    "lineno": lineno,
-                    "in_app": True,
-                }
-                for frame, lineno in traceback.walk_tb(error.__traceback__)
-            ]
-        }
-    return entry
+@contextmanager
+def _isolated(context: _AtWork) -> Iterator[None]:
+    with sentry_sdk.isolation_scope() as scope:
+        ids = {name: getattr(context, name) for name in ("stream_id", "message_id", "request_id", "owner_hash")}
+        if context.session_id is not None:
+            ids["session_hash"] = short_hash(context.session_id)
+        scope.set_context("streamguard", {name: value for name, value in ids.items() if value is not None})
+        yield

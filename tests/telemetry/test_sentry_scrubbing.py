@@ -1,0 +1,122 @@
+"""What a host's own events lose when it gives Sentry our hooks: through the real SDK, read from the wire."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from streamguard.telemetry.sentry import (
+    Scrubber,
+    before_breadcrumb,
+    before_send,
+    before_send_log,
+    before_send_metric,
+    before_send_transaction,
+)
+
+from .receiver import Receiver, receiving, sent_to
+
+pytestmark = pytest.mark.processes  # Sentry asks git for the release
+
+HOOKS: dict[str, Any] = {
+    "before_send": before_send,
+    "before_send_transaction": before_send_transaction,
+    "before_breadcrumb": before_breadcrumb,
+    "before_send_log": before_send_log,
+}
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one, sent_to(one, traces_sample_rate=1.0, enable_logs=True, **HOOKS):
+        yield one
+
+
+def speak_of_everything() -> None:
+    secret = "canary-local"
+    sentry_sdk.set_user({"email": "canary-user@example.org"})
+    sentry_sdk.set_tag("question", "canary tag")
+    sentry_sdk.set_extra("body", {"prompt": "canary-extra"})
+    sentry_sdk.set_context("chat", {"prompt": "canary-context"})
+    sentry_sdk.add_breadcrumb(
+        message="canary-crumb", category="httpx", data={"url": "https://u:canary-url@x/?q=canary"}
+    )
+    logging.getLogger("a.host").warning("a line with %s", "canary-log")
+    with sentry_sdk.start_transaction(op="http.server", name="/api/canary-session/stream", source="url"):
+        with sentry_sdk.start_span(op="db.query", name="SELECT 'canary-sql'") as span:
+            span.set_data("gen_ai.prompt", "canary-prompt")
+            span.set_data("gen_ai.request.model", "gpt-x")
+        try:
+            try:
+                raise LookupError(f"canary-cause {secret}")
+            except LookupError as error:
+                raise RuntimeError("canary-text") from error
+        except RuntimeError:
+            sentry_sdk.capture_exception()
+            logging.getLogger("a.host").error("canary-line %s", secret)
+    sentry_sdk.capture_message("canary-message")
+
+
+def test_a_hosts_events_hold_nothing_that_anybody_wrote(receiver: Receiver) -> None:
+    speak_of_everything()
+    event, logged, message = receiver.events()
+    assert logged["logger"] == "a.host"
+    assert [value["type"] for value in event["exception"]["values"]] == ["LookupError", "RuntimeError"]
+    assert event["exception"]["values"][1]["stacktrace"]["frames"][-1]["function"] == "speak_of_everything"
+    assert event["contexts"]["trace"]["trace_id"]
+    assert message["logentry"] == {"message": "[removed]"}
+    (transaction,) = (item.payload for item in receiver.items("transaction"))
+    assert transaction["spans"][0]["op"] == "db.query"
+    assert transaction["spans"][0]["data"]["gen_ai.request.model"] == "gpt-x"
+    assert {item.type for item in receiver.items()} >= {"event", "transaction", "log"}
+    assert "canary" not in receiver.text()
+
+
+def test_without_the_hooks_they_hold_it_all() -> None:
+    """So the test above would see it."""
+    with receiving() as receiver, sent_to(receiver, traces_sample_rate=1.0, enable_logs=True):
+        speak_of_everything()
+        text = receiver.text()
+    for what in (
+        "local",
+        "user",
+        "extra",
+        "context",
+        "crumb",
+        "url",
+        "log",
+        "session",
+        "sql",
+        "prompt",
+        "text",
+        "cause",
+    ):
+        assert f"canary-{what}" in text, what
+
+
+def test_a_host_keeps_tags_and_adds_a_hook_of_its_own() -> None:
+    def own(event: dict[str, Any], hint: dict[str, Any]) -> dict[str, Any] | None:
+        return None if isinstance(hint["exc_info"][1], KeyError) else {**event, "environment": "staging"}
+
+    scrubber = Scrubber(tags=("plan",), then=own)
+    with receiving() as receiver, sent_to(receiver, before_send=scrubber.before_send):
+        sentry_sdk.set_tags({"plan": "gold", "other": "silver"})
+        for error in (KeyError("a"), ValueError("canary")):
+            try:
+                raise error
+            except (KeyError, ValueError):
+                sentry_sdk.capture_exception()
+        (event,) = receiver.events()
+        assert "canary" not in receiver.text()
+    assert event["tags"] == {"plan": "gold"}
+    assert event["environment"] == "staging"
+
+
+def test_a_metric_keeps_its_name_and_listed_attributes() -> None:
+    metric = {"name": "chats", "value": 1, "attributes": {"user.email": "canary", "streamguard.code": "stalled"}}
+    kept = before_send_metric(metric, {})
+    assert kept == {"name": "chats", "value": 1, "attributes": {"streamguard.code": "stalled"}}
