@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sentry_sdk.types import Event
 
-__all__ = ["Cap"]
+__all__ = ["PER_FINGERPRINT", "Cap"]
 
 WINDOW_SECONDS: Final = 60.0
 PER_FINGERPRINT: Final = 10

@@ -12,7 +12,7 @@ from ...observations import Observation, Signal
 if TYPE_CHECKING:
     from sentry_sdk.client import BaseClient
 
-__all__ = ["MONITOR_SLUG", "CheckIns"]
+__all__ = ["MINUTE", "MONITOR_SLUG", "CheckIns"]
 
 MONITOR_SLUG: Final = "streamguard-reconciler"
 MINUTE: Final = 60.0

@@ -14,7 +14,7 @@ from .fields import allowed, ids_of
 if TYPE_CHECKING:
     from sentry_sdk.types import Event
 
-__all__ = ["NOT_CAPTURED", "event_of", "fingerprint_of", "is_captured", "is_warning"]
+__all__ = ["NOT_CAPTURED", "REASONS_NOT_CAPTURED", "event_of", "fingerprint_of", "is_captured", "is_warning"]
 
 UNKNOWN: Final = "unknown"
 """The value of a tag where nobody knows it: a refused request has no protocol yet."""
@@ -51,6 +51,12 @@ NOT_CAPTURED: Final[Mapping[FaultCode, str]] = {
 }
 """Codes that are deliberately not captured, and why. A status of 500 and above is captured nevertheless."""
 
+REASONS_NOT_CAPTURED: Final[Mapping[tuple[FaultCode, str], str]] = {
+    (FaultCode.INTERRUPTED, ABANDONED): "nobody watched, and the host had set that such answers end",
+    (FaultCode.RESUME_FAILED, "stream_gone"): "the client came back for what was deleted in time",
+}
+"""Single reasons of codes that are captured otherwise, and why."""
+
 
 def is_warning(observation: Observation) -> bool:
     """Whether it is for operators though nobody's answer failed."""
@@ -71,11 +77,11 @@ def is_captured(observation: Observation) -> bool:
         return True
     if fault.severity is Severity.WARNING:
         return False
-    if fault.code is FaultCode.INTERRUPTED and fault.reason == ABANDONED:  # as its host had set
+    if (fault.code, fault.reason) in REASONS_NOT_CAPTURED:
         return False
     if fault.code in NOT_CAPTURED:
         return fault.status >= 500
-    return not (fault.code is FaultCode.RESUME_FAILED and fault.reason == "stream_gone")
+    return True
 
 
 def fingerprint_of(observation: Observation) -> tuple[str, ...]:
