@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from streamguard import Observation
 from streamguard.messages import MemoryMessageStore
+from streamguard.telemetry.metrics import PrometheusMetrics
 
 from .faults import ALL_SCENARIOS, CANARIES, Scenario, Stage
 from .faults.watched import watching
@@ -26,7 +28,9 @@ def shown(observation: Observation) -> str:
 @pytest.mark.parametrize("scenario", ALL_SCENARIOS, ids=str)
 async def test_no_fault_leaks(scenario: Scenario, *, configured: bool) -> None:
     with watching(configured=configured) as watched:
-        provoked = await scenario.run()
+        metrics = PrometheusMetrics(registry=CollectorRegistry())
+        provoked = await scenario.run(observers=(metrics,))
+        watched.note("metrics", metrics.exposition())
         watched.note_answers(provoked)
         watched.note("observations", *map(shown, provoked.observations))
         watched.note("exceptions", *(f"{error} {error!r}" for error in provoked.raised))

@@ -142,7 +142,8 @@ def watching(*, configured: bool) -> Iterator[Watched]:
             _experiments={"enable_logs": True},
         )
     try:
-        with sentry_sdk.isolation_scope():
+        with sentry_sdk.isolation_scope() as scope:
+            scope.clear_breadcrumbs()  # of other tests
             yield watched
             gc.collect()  # which tells of exceptions that no task's owner has asked for
             _capture_breadcrumbs()

@@ -94,8 +94,11 @@ def fault_of(error: BaseException, stream: LiveStream) -> Fault:
     unsaved = fault_of_failed_save(stream, error, stream.user_messages)
     if unsaved is not None:
         return unsaved
-    fault = _fault_of(error, stream)
-    return fault.with_debug(described(error)) if stream.settings.debug else fault
+    try:
+        fault = _fault_of(error, stream)
+        return fault.with_debug(described(error)) if stream.settings.debug else fault
+    except Exception:  # noqa: BLE001 - an attribute or the text of the host's exception fails: the stream must end
+        return Fault.about(stream, FaultCode.INTERNAL)
 
 
 def told_failure(stream: LiveStream, error: BaseException | None = None) -> Ending | None:
