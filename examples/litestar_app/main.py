@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from litestar import Litestar, MediaType, Request, Response, get, post
+from litestar import Litestar, MediaType, Request, Response, asgi, get, post
 from litestar.openapi import OpenAPIConfig
 from litestar.params import JSONBody
 from litestar.response import File
@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
 from answering import OPENAI_TOKENS, QUOTA, answer, guard, most
 from chat_body import ChatBody
 from proxy import completions, upstream
-from surroundings import HOST, PAGE_HEADERS, PORT, STATIC, VISITORS
+from surroundings import HOST, METRICS, PAGE_HEADERS, PORT, STATIC, VISITORS
 
 streams = StreamGuardPlugin(guard, "/api/chat")
 
@@ -60,8 +60,11 @@ async def page(request: Request[Any, Any, Any]) -> File:
     return File(STATIC / "index.html", headers=headers, media_type=MediaType.HTML, content_disposition_type="inline")
 
 
+# For Prometheus: keep it from the public.
+metrics = asgi("/metrics", is_mount=True, copy_scope=True)(METRICS.asgi_app().__call__)
+
 litestar = Litestar(
-    [chat, completions, page, create_static_files_router("/static", [STATIC])],
+    [chat, completions, page, metrics, create_static_files_router("/static", [STATIC])],
     plugins=[streams],
     exception_handlers={400: invalid},
     on_shutdown=[upstream.aclose],

@@ -11,7 +11,7 @@ from allowance import MORE_THAN_ANY_DAY, AllowanceStore
 from chat_body import ChatBody
 from chats import ChatStore
 from openai import AsyncOpenAI
-from surroundings import DAILY_TOKENS, DATABASE, GAP_SECONDS, SETTINGS, URL, owner
+from surroundings import DAILY_TOKENS, DATABASE, GAP_SECONDS, METRICS, SETTINGS, URL, owner
 
 from streamguard import Run, StreamGuard
 from streamguard.quota import Quota
@@ -32,6 +32,7 @@ guard = StreamGuard(
     messages=ChatStore(DATABASE),
     quota=allowance if DAILY_TOKENS else None,
     settings=SETTINGS,
+    observers=(METRICS,),
 )
 
 

@@ -12,6 +12,8 @@
   the SQLite file.
 - `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
 - `SENTRY_DSN`: report faults to Sentry.
+- `DEMO_VARIANT`: the label `variant` of the metrics at `/metrics`, to compare a canary.
+- `PROMETHEUS_MULTIPROC_DIR`: an empty directory, for the metrics of several workers.
 - `HOST`, `PORT`: where `python main.py` listens; default 127.0.0.1:8000.
 """
 
@@ -26,6 +28,7 @@ from chats import database_in, own_directory, secret_in
 from starlette.requests import HTTPConnection
 
 from streamguard import Anonymous, Settings
+from streamguard.telemetry.metrics import PrometheusMetrics
 
 STATIC = Path(__file__).resolve().parent / "static"
 URL = os.environ.get("STREAMGUARD_URL", "memory://")
@@ -38,6 +41,7 @@ VISITORS = Anonymous(os.environ.get("DEMO_SECRET") or secret_in(OWN))
 TRUST_X_USER = os.environ.get("DEMO_TRUST_X_USER") == "1"
 HOST = os.environ.get("HOST", "127.0.0.1")
 PORT = int(os.environ.get("PORT", "8000"))
+METRICS = PrometheusMetrics(variant=os.environ.get("DEMO_VARIANT", ""))
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     # Nothing but our own files: what a model writes can never run, load or send anything.

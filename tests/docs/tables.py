@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 
 from streamguard.faults import REGISTRY
 from streamguard.settings import Settings
+from streamguard.telemetry.metrics import PREFIX, TABLE, Label
+from streamguard.telemetry.metrics.metric import OTHER
 
 __all__ = ["ROOT", "TABLES", "read_table", "write_tables"]
 
@@ -119,9 +121,31 @@ def _at_first(specifier: Specifier) -> bool:
     return specifier.operator != ">="
 
 
+def metrics_table() -> str:
+    """Every metric, what it means, its labels and the signals that it is made of."""
+    rows = [
+        (
+            f"`{PREFIX}{metric.name}`",
+            metric.kind.value,
+            ", ".join((*map(_label, metric.labels), *(("`unit`",) if metric.by_unit else ()))),
+            metric.help,
+            ", ".join(f"`{signal.removeprefix('streamguard.')}`" for signal in metric.signals),
+        )
+        for metric in TABLE
+    ]
+    return _rows(("metric", "type", "labels", "meaning", "made of"), rows)
+
+
+def _label(label: Label) -> str:
+    """A label, with its values where they are a few."""
+    values = label.values or ()
+    return f"`{label.name}`" + (f" ({', '.join((*values, OTHER))})" if 0 < len(values) <= 5 else "")
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "docs/reference/faults.md": fault_table,
+        "docs/reference/metrics.md": metrics_table,
         "docs/reference/settings.md": settings_table,
         "docs/reference/versions.md": versions_table,
     }

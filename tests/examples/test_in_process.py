@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import httpx
 import pytest
 
 from streamguard import Signal
@@ -134,3 +135,14 @@ async def test_it_answers_without_its_store(ann: GuardedApp) -> None:
     assert [fault.code for fault in answer.faults] == ["not_resumable"]
     ann.store.heal()
     await ann.seen(Signal.BREAKER_CLOSED)
+
+
+@ON_BOTH
+async def test_metrics_are_shown(ann: GuardedApp, example_module: ModuleType) -> None:
+    answer = await ann.post(chat_body("c1", "Hello"))
+    await answer.rest()
+    await ann.ended(answer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(example_module.app), base_url="http://x") as client:
+        page = await client.get("/metrics/")
+    assert page.headers["content-type"].startswith("text/plain; version=")
+    assert 'outcome="completed"' in page.text

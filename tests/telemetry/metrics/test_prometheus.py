@@ -80,11 +80,11 @@ def test_what_was_accepted_and_not_kept(signal: Signal, persisted: str | None, w
         (Observation(Signal.RESUME_EMPTY, fields={"reason": "none"}), "reason=none,result=empty"),
         (
             Observation(Signal.RESUME_REFUSED, fault=Fault.of(FaultCode.RESUME_FAILED, reason="trimmed")),
-            "reason=trimmed,result=refused",
+            "reason=trimmed,result=failed",
         ),
         (
             Observation(Signal.RESUME_REFUSED, fault=Fault.of(FaultCode.STORE_UNAVAILABLE)),
-            "reason=store_unavailable,result=refused",
+            "reason=store_unavailable,result=failed",
         ),
     ],
 )
@@ -98,8 +98,8 @@ def test_usage_is_counted_by_unit() -> None:
     metrics = made()
     metrics(Observation(Signal.QUOTA_RESERVED, fields={"reserved_tokens": 300, "reserved_requests": 1, "seconds": 0.1}))
     series = shown(metrics)
-    assert series["streamguard_quota_reserved_total{unit=tokens}"] == 300.0
-    assert series["streamguard_quota_reserved_total{unit=requests}"] == 1.0
+    assert series["streamguard_quota_reserved_units_total{unit=tokens}"] == 300.0
+    assert series["streamguard_quota_reserved_units_total{unit=requests}"] == 1.0
 
 
 def test_labels_are_bounded() -> None:
@@ -120,7 +120,7 @@ def test_labels_are_bounded() -> None:
     for prefix in (
         "streamguard_stream_terminal_total",
         "streamguard_task_restarts_total",
-        "streamguard_quota_reserved_total",
+        "streamguard_quota_reserved_units_total",
     ):
         assert len([one for one in series if one.startswith(prefix)]) <= MOST + 1
         assert [one for one in series if one.startswith(prefix) and "other" in one]

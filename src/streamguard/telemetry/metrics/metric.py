@@ -66,6 +66,8 @@ class Metric:
     by_unit: str = ""
     """For amounts by unit: the beginning of the fields' names. Each field that begins so is counted under the label
     `unit`."""
+    cumulative: bool = False
+    """For a counter: the number that is read counts since the process began."""
     sample: str = ""
     """For a histogram of `Observation.samples`: the sample's name."""
     buckets: tuple[float, ...] = ()

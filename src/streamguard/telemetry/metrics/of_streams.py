@@ -19,6 +19,7 @@ from .reading import (
     RESUMED,
     WHOLE,
     YES_NO,
+    added_seconds,
     field,
     flag,
     is_not_durable,
@@ -53,6 +54,15 @@ STREAMS: Final = (
         number("seconds"),
         labels=(BINDING,),
         buckets=ANSWER,
+    ),
+    Metric(
+        "first_event_added_seconds",
+        Kind.HISTOGRAM,
+        "The part of the time to the first event that is not the endpoint's.",
+        (Signal.FIRST_EVENT,),
+        added_seconds,
+        labels=(BINDING,),
+        buckets=FAST,
     ),
     Metric(
         "provider_first_item_seconds",

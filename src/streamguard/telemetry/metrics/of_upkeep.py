@@ -11,6 +11,7 @@ from .reading import (
     BINDING,
     CODES,
     FAST,
+    FAULT_REASON,
     OUTCOME,
     REASON,
     SAVED,
@@ -33,7 +34,7 @@ SAVING: Final = (
         Kind.COUNTER,
         "What became of saves.",
         tuple(SAVED),
-        labels=(Label("outcome", *constants(SAVED)),),
+        labels=(Label("outcome", *constants(SAVED)), BINDING),
     ),
     Metric(
         "persist_seconds",
@@ -52,7 +53,7 @@ SAVING: Final = (
         labels=(BINDING, REASON),
     ),
     Metric(
-        "persist_pending",
+        "outbox_entries",
         Kind.GAUGE,
         "Saves and settlements that are owed.",
         (Signal.STORE_MEASURED,),
@@ -79,9 +80,15 @@ SAVING: Final = (
 
 QUOTA: Final = (
     Metric(
-        "quota_reserved_total", Kind.COUNTER, "Usage that was reserved.", (Signal.QUOTA_RESERVED,), by_unit="reserved_"
+        "quota_reserved_units_total",
+        Kind.COUNTER,
+        "Usage that was reserved.",
+        (Signal.QUOTA_RESERVED,),
+        by_unit="reserved_",
     ),
-    Metric("quota_spent_total", Kind.COUNTER, "Usage that was charged.", (Signal.QUOTA_SETTLED,), by_unit="spent_"),
+    Metric(
+        "quota_spent_units_total", Kind.COUNTER, "Usage that was charged.", (Signal.QUOTA_SETTLED,), by_unit="spent_"
+    ),
     Metric(
         "quota_settled_total",
         Kind.COUNTER,
@@ -141,14 +148,14 @@ FAULTS: Final = (
         Kind.COUNTER,
         "Faults, by the part of the work that failed and by code: each once.",
         (Signal.FAULT, Signal.RESUME_REFUSED),
-        labels=(Label("phase", phase_of, tuple(Phase)), Label("code", code_of, CODES)),
+        labels=(Label("phase", phase_of, tuple(Phase)), Label("code", code_of, CODES), BINDING),
     ),
     Metric(
-        "provider_failures_total",
+        "provider_aborts_total",
         Kind.COUNTER,
         "Answers that the model's side ended, and whether the client had seen something of them.",
         (Signal.FAULT,),
-        labels=(BINDING, Label("code", code_of, CODES), Label("begun", flag("begun"), YES_NO)),
+        labels=(BINDING, Label("code", code_of, CODES), FAULT_REASON, Label("begun", flag("begun"), YES_NO)),
         only=is_of_provider,
     ),
     Metric(
@@ -176,7 +183,7 @@ PROCESS: Final = (
     Metric("queued_bytes", Kind.GAUGE, "Their payload.", (Signal.PROCESS_MEASURED,), number("queued_bytes")),
     Metric("saves_under_way", Kind.GAUGE, "Saves under way.", (Signal.PROCESS_MEASURED,), number("saves_under_way")),
     Metric(
-        "loop_lag_seconds",
+        "event_loop_lag_seconds",
         Kind.GAUGE,
         "How late the event loop is.",
         (Signal.PROCESS_MEASURED,),
@@ -207,11 +214,12 @@ PROCESS: Final = (
         lambda seen: 1.0 if seen.fields.get("draining") else 0.0,
     ),
     Metric(
-        "observer_errors",
-        Kind.GAUGE,
+        "observer_errors_total",
+        Kind.COUNTER,
         "How often a telemetry sink has failed.",
         (Signal.PROCESS_MEASURED,),
         number("observer_errors"),
+        cumulative=True,
     ),
 )
 

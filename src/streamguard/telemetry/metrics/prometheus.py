@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -12,6 +10,7 @@ from ...distribution import install_command
 from ...errors import ConfigurationError
 from ...observations import Observation, Signal
 from ..safety import plain_text
+from .exposition import MetricsApp, exposition
 from .metric import OTHER, Kind, Label, Metric
 from .table import PREFIX, TABLE
 
@@ -24,9 +23,6 @@ MOST_VALUES: Final = 100
 """Values of one label that applications name; further ones are counted as `other`."""
 MOST_CHARACTERS: Final = 120
 """Of such a value: a binding is a module and a qualified name."""
-
-_Scope = Any
-_ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class PrometheusMetrics:
@@ -69,23 +65,12 @@ class PrometheusMetrics:
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format, of all workers in multiprocess mode."""
-        text: bytes = import_module("prometheus_client").generate_latest(self._readable())
-        return text
+        return exposition(self._registry, "")[0]
 
-    def asgi_app(self) -> _ASGIApp:
+    def asgi_app(self) -> MetricsApp:
         """An ASGI application that answers with the metrics, in the format that the request accepts: mount it at
         `/metrics`. It shows numbers of every tenant together; keep it inside your network."""
-        app: _ASGIApp = import_module("prometheus_client").make_asgi_app(registry=self._readable())
-        return app
-
-    def _readable(self) -> CollectorRegistry:
-        """What is read: this process's registry, or in multiprocess mode one that reads every worker's files."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return self._registry
-        client = import_module("prometheus_client")
-        registry: CollectorRegistry = client.CollectorRegistry()
-        import_module("prometheus_client.multiprocess").MultiProcessCollector(registry)
-        return registry
+        return MetricsApp(self._registry)
 
 
 _Family = "Counter | Gauge | Histogram"
@@ -157,6 +142,8 @@ class _Counted:
         self._metric = metric
         self._bounded = bounded
         self._variant = variant
+        self._counted = 0.0
+        """What a cumulative number was when it was read last."""
         self._allowed = {label.name: frozenset(label.values) for label in metric.labels if label.values is not None}
         if not metric.label_names:  # so that it is there, with 0, before anything happens
             bounded.child((variant,))
@@ -182,6 +169,8 @@ class _Counted:
         value = 1.0 if metric.read is None else metric.read(seen)
         if value is None:
             return
+        if metric.cumulative:
+            value, self._counted = value - self._counted, value
         child = self._child(seen)
         match metric.kind:
             case Kind.COUNTER:

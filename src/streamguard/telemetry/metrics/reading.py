@@ -18,6 +18,7 @@ __all__ = [
     "BYTES",
     "CODES",
     "FAST",
+    "FAULT_REASON",
     "NOT_DURABLE",
     "OUTCOME",
     "PROTOCOL",
@@ -26,6 +27,7 @@ __all__ = [
     "SAVED",
     "WHOLE",
     "YES_NO",
+    "added_seconds",
     "code_of",
     "equals",
     "field",
@@ -85,6 +87,11 @@ def resume_reason(seen: Observation) -> object:
     return seen.fields.get("reason" if seen.name is Signal.RESUME_EMPTY else "state")
 
 
+def added_seconds(seen: Observation) -> float | None:
+    whole, provider = number("seconds")(seen), number("provider_seconds")(seen)
+    return None if whole is None or provider is None else max(whole - provider, 0.0)
+
+
 def now(_: Observation) -> float:
     return time.time()
 
@@ -94,8 +101,9 @@ BINDING: Final = Label("binding", field("binding"))
 PROTOCOL: Final = Label("protocol", field("protocol"))
 OUTCOME: Final = Label("outcome", field("outcome"), tuple(Outcome))
 REASON: Final = Label("reason", field("reason"))
+FAULT_REASON: Final = Label("reason", _fault_reason)
 CODES: Final = tuple(FaultCode)
-RESUMED: Final = {Signal.STREAM_RESUMED: "resumed", Signal.RESUME_EMPTY: "empty", Signal.RESUME_REFUSED: "refused"}
+RESUMED: Final = {Signal.STREAM_RESUMED: "resumed", Signal.RESUME_EMPTY: "empty", Signal.RESUME_REFUSED: "failed"}
 SAVED: Final = {
     Signal.REPLY_SAVED: "saved",
     Signal.SAVE_FAILED: "failed",

@@ -1,0 +1,73 @@
+"""The page of metrics, of this process or of all workers that share `PROMETHEUS_MULTIPROC_DIR`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+__all__ = ["MetricsApp", "exposition"]
+
+_LIVE_FILE: Final = re.compile(r"gauge_live[a-z]+_(\d+)\.db")
+
+
+class MetricsApp:
+    """Answers GET and HEAD with the metrics of a registry, uncompressed."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. The metrics are read in a thread: with many workers that is many files."""
+        if scope["type"] != "http":
+            return
+        status, kind, body = 405, "text/plain; charset=utf-8", b"only GET"
+        if scope["method"] in ("GET", "HEAD"):
+            accept = b",".join(value for name, value in scope["headers"] if name.lower() == b"accept")
+            body, kind = await asyncio.to_thread(exposition, self._registry, accept.decode("latin-1"))
+            status = 200
+        headers = [
+            (b"content-type", kind.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        if status == 405:
+            headers.append((b"allow", b"GET, HEAD"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The metrics in the format that `accept`, an HTTP header's text, asks for, and their media type."""
+    shown = registry
+    if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        _forget_the_dead(directory)
+        shown = import_module("prometheus_client").CollectorRegistry()
+        import_module("prometheus_client.multiprocess").MultiProcessCollector(shown, directory)
+    encode, kind = import_module("prometheus_client.exposition").choose_encoder(accept)
+    return encode(shown), kind
+
+
+def _forget_the_dead(directory: str) -> None:
+    """Remove what processes that are gone said of the moment, which no server does for all its workers."""
+    for path in Path(directory).glob("gauge_live*.db"):
+        if (found := _LIVE_FILE.fullmatch(path.name)) and not _lives(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
