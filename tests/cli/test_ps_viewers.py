@@ -27,7 +27,9 @@ def viewers(server: RedisServer) -> dict[str, int]:
 
 def shown(server: RedisServer) -> dict[str, str]:
     """The same, as the table has it."""
-    titles, *rows, _ = (row.split() for row in ran("ps", server.url).rows)
+    said = [row.split() for row in ran("ps", server.url).rows]
+    at = next(n for n, row in enumerate(said) if row[:1] == ["STREAM"])
+    titles, *rows, _ = said[at:]
     return {row[0]: row[titles.index("VIEWERS")] for row in rows}
 
 

@@ -18,6 +18,7 @@ from ..errors import StoreUnavailableError
 from ..stores.records import StreamMeta
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.viewer_reports import ViewerReports
+from ..stores.roles.worker_reports import WorkerReports
 from ..values import StreamRef
 from .exits import ExitCode
 from .interrupting import told_to_end
@@ -35,6 +36,7 @@ from .options import (
     run,
 )
 from .output import Output, duration, safe, table
+from .overview import WORKER_COLUMNS, WORKER_RIGHT, Overview, Overviews, overview_lines, states_of, worker_rows
 from .shapes import owner_of, stream_shape
 
 __all__ = ["ps"]
@@ -53,7 +55,7 @@ def ps(
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """List the streams that are not closed, oldest first.
+    """Show the workers, what they do, what waits, and the streams that are not closed, oldest first.
 
     RATE is events per second since the stream began, or with --watch since the last look. A LEASE below zero means that
     nobody writes the stream any more; a worker ends it within seconds. VIEWERS are those of all workers, as each last
@@ -67,7 +69,8 @@ def ps(
             if not isinstance(store, Inspection):
                 raise place.cannot(store, "list streams", "Inspection")
             reports = store if isinstance(store, ViewerReports) else None
-            looks = _Looks(place, store, reports, limit, owners)
+            overviews = Overviews(store if isinstance(store, WorkerReports) else None)
+            looks = _Looks(place, store, reports, overviews, limit, owners)
             if not watch:
                 _print(output, await looks.look())
                 return ExitCode.OK
@@ -83,6 +86,9 @@ class _Seen:
     shape: Mapping[str, object]
     rows: Sequence[Sequence[str]]
     more: bool
+    overview: Overview
+    states: Mapping[str, int]
+    """How many of the streams that were looked at are in each state."""
 
 
 @dataclass(slots=True)
@@ -93,6 +99,7 @@ class _Looks:
     store: Inspection
     reports: ViewerReports | None
     """Of viewers; None where nobody reports them to the store."""
+    overviews: Overviews
     limit: int
     owners: bool
     before: dict[StreamRef, tuple[float, int]] = field(default_factory=dict)
@@ -119,9 +126,19 @@ class _Looks:
             }
             for meta in shown
         ]
-        shape = {"store": self.place.name, "namespace": self.place.namespace, "streams": streams, "more": more}
+        overview, states = await self.overviews.look(), states_of(shown)
+        shape = {
+            "store": self.place.name,
+            "namespace": self.place.namespace,
+            "workers": overview.workers,
+            "totals": overview.totals,
+            "depths": overview.depths,
+            "states": states,
+            "streams": streams,
+            "more": more,
+        }
         rows = [self._row(meta, rates[meta.ref], viewers[meta.ref.stream_id]) for meta in shown]
-        return _Seen(shape, rows, more)
+        return _Seen(shape, rows, more, overview, states)
 
     async def _viewers(self, found: Sequence[StreamMeta]) -> Mapping[str, int | None]:
         """How many view each stream, by its id; None where the store does not know."""
@@ -156,6 +173,10 @@ def _print(output: Output, seen: _Seen) -> None:
     if output.as_json:
         output.value(seen.shape)
         return
+    if seen.overview.workers:
+        output.show(table(WORKER_COLUMNS, worker_rows(seen.overview), right=WORKER_RIGHT))
+        for line in ("", *overview_lines(seen.overview, seen.states), ""):
+            output.line(safe(line))
     if seen.rows:
         output.show(table(_COLUMNS, seen.rows, right=_RIGHT))
     output.line(_summary(seen))
@@ -190,6 +211,11 @@ async def _watched(output: Output, looks: _Looks, interval: float) -> ExitCode:
     return ExitCode.OK
 
 
+def _safe_lines(lines: Sequence[str]) -> str:
+    """Lines with nothing in them that a terminal acts upon."""
+    return "\n".join(safe(line) for line in lines)
+
+
 async def _paused(told: asyncio.Event, seconds: float) -> bool:
     """Wait; True as soon as the command is told to end."""
     try:
@@ -201,5 +227,16 @@ async def _paused(told: asyncio.Event, seconds: float) -> bool:
 
 
 def _picture(seen: _Seen, problem: str) -> Group:
+    workers: Table = table(WORKER_COLUMNS, worker_rows(seen.overview), right=WORKER_RIGHT)
+    lines = Text(_safe_lines(overview_lines(seen.overview, seen.states)))
     made: Table = table(_COLUMNS, seen.rows, right=_RIGHT)
-    return Group(made, Text(""), Text(_summary(seen), style="dim"), Text(problem, style="red"))
+    return Group(
+        workers,
+        Text(""),
+        lines,
+        Text(""),
+        made,
+        Text(""),
+        Text(_summary(seen), style="dim"),
+        Text(problem, style="red"),
+    )

@@ -52,6 +52,7 @@ from .upkeep.readiness import Readiness
 from .upkeep.tasks import Tasks
 from .upkeep.unwatched import Unwatched
 from .upkeep.watchdog import Watchdog
+from .upkeep.worker_reporter import WorkerCounters, WorkerReporter
 from .viewing.viewer_registry import ViewerRegistry
 from .viewing.viewer_reports import ViewerReports
 
@@ -71,6 +72,7 @@ class Assembly:
         terms: QuotaBindings,
         quota: QuotaService | None,
         store_in_use: Callable[[], bool],
+        counters: WorkerCounters,
     ) -> None:
         # What every part shares.
         self.clock: LoopClock = LoopClock.current()
@@ -268,6 +270,16 @@ class Assembly:
             reservations=self.reservations,
         )
 
+        self.worker_reporter: WorkerReporter = WorkerReporter(
+            store,
+            self.breaker,
+            settings,
+            self.clock,
+            streams=self.streams.values,
+            health=self.health.check,
+            counters=counters,
+        )
+
     def supervise(self) -> None:
         """Run the parts that run for as long as the process lives."""
         supervise = self.tasks.supervise
@@ -277,6 +289,7 @@ class Assembly:
         supervise("leases", self.leases.run)
         supervise("watchdog", self.watchdog.run)
         supervise("viewers", self.viewer_reports.run)
+        supervise("worker report", self.worker_reporter.run)
         supervise("presence", self.viewer_registry.presence.run)
         if self.reservations.store is not None:
             supervise("renewals", self.reservations.run)

@@ -42,6 +42,7 @@ from .request import StreamRequest
 from .sessions import Sessions
 from .upkeep.health import Health
 from .upkeep.readiness import Readiness
+from .upkeep.worker_reporter import WorkerCounters
 from .viewing.viewer import Viewer
 from .viewing.viewer_registry import ViewerRegistry
 
@@ -71,7 +72,8 @@ class Runtime:
         self.settings = settings
         self.bindings: Bindings = bindings or Bindings()
         self.terms: QuotaBindings = terms or QuotaBindings()
-        self.observe: Observers = Observers(observers)
+        counters = WorkerCounters()
+        self.observe: Observers = Observers((*observers, counters))
         parts = self._parts = Assembly(
             store,
             settings,
@@ -80,6 +82,7 @@ class Runtime:
             terms=self.terms,
             quota=quota,
             store_in_use=store_in_use,
+            counters=counters,
         )
         self.streams: LiveStreams = parts.streams
         """The streams that this process produces."""
@@ -123,6 +126,7 @@ class Runtime:
             finally:
                 self.clock.release()
                 with anyio.CancelScope(shield=True):
+                    await self._parts.worker_reporter.leave()
                     await self._parts.stores.close()
 
     @property

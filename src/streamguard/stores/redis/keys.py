@@ -20,6 +20,7 @@ from ...values import SessionKey, StreamRef
 __all__ = [
     "LEASE_SHARDS",
     "OUTBOX_SHARDS",
+    "RESERVATION_SHARDS",
     "Keys",
     "SessionKeys",
     "StoredStreamKeys",
@@ -34,6 +35,9 @@ LEASE_SHARDS: Final = 16
 
 OUTBOX_SHARDS: Final = 16
 """The outbox, likewise."""
+
+RESERVATION_SHARDS: Final = 16
+"""As `quota.redis.reservation_index.SHARDS`; a test compares them."""
 
 _CACHED_STREAMS: Final = 4096
 
@@ -171,6 +175,10 @@ class Keys:
     def outbox_shards(self) -> list[bytes]:
         """The whole outbox."""
         return [self._shard("outbox", number) for number in range(OUTBOX_SHARDS)]
+
+    def reservation_shards(self) -> list[bytes]:
+        """The index of a quota's reservations, which `quota.redis.reservation_index` keeps beside the streams."""
+        return [self._shard("quota", number) for number in range(RESERVATION_SHARDS)]
 
     def _spread(self, ref: StreamRef) -> int:
         return int.from_bytes(hashlib.blake2b(self.session(ref.key).session, digest_size=2).digest(), "big")

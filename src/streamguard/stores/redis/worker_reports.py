@@ -42,7 +42,7 @@ class RedisWorkerReports(WorkerReports):
     async def depths(self) -> Depths:
         keys = self._redis.keys
         leases, outbox = keys.lease_shards(), keys.outbox_shards()
-        calls = [Depth(index_key=shard) for shard in (*leases, *outbox)]
+        calls = [Depth(index_key=shard) for shard in (*leases, *outbox, *keys.reservation_shards())]
         replies = await self._redis.connections.run("depths", [self._redis.command(call) for call in calls])
         damaged = [isinstance(reply, CommandError) and concerns_record(reply) for reply in replies]
         checked("depths", [reply for reply, one in zip(replies, damaged, strict=True) if not one])
@@ -50,13 +50,16 @@ class RedisWorkerReports(WorkerReports):
             DepthAnswer(0, 0, 0, 0) if one else read_answer("depths", call, reply)
             for call, reply, one in zip(calls, replies, damaged, strict=True)
         ]
-        streams, owed = found[: len(leases)], found[len(leases) :]
+        streams, others = found[: len(leases)], found[len(leases) :]
+        owed, reserved = others[: len(outbox)], others[len(outbox) :]
         return Depths(
             active=sum(shard.all for shard in streams),
             expired_leases=sum(shard.due for shard in streams),
             outbox=sum(shard.all - shard.negative for shard in owed),
-            outbox_oldest_seconds=max((shard.due_ms / 1000 for shard in owed if shard.due), default=None),
+            outbox_oldest_seconds=_oldest(owed),
             dead_letters=sum(shard.negative for shard in owed),
+            stale_reservations=sum(shard.due for shard in reserved),
+            stale_reservations_oldest_seconds=_oldest(reserved),
             damaged=sum(damaged),
         )
 
@@ -65,6 +68,10 @@ def _worker(at: int, name: bytes, note: bytes) -> ReportedWorker:
     heard, _, report = note.partition(b":")
     seconds = (at - int(heard)) / 1000 if heard.isdigit() else 0.0
     return ReportedWorker(name.decode("utf-8", "replace"), report, max(0.0, seconds))
+
+
+def _oldest(shards: list[DepthAnswer]) -> float | None:
+    return max((shard.due_ms / 1000 for shard in shards if shard.due), default=None)
 
 
 def _unexpected() -> StoreCorruptError:

@@ -41,6 +41,11 @@ class Depths:
     """For how long the oldest of them has been due; None if none is due."""
     dead_letters: int
     """Saves and settlements that were given up."""
+    stale_reservations: int | None = None
+    """Reservations of a quota that are due to be looked at, because nobody settled them; None where the store keeps
+    none."""
+    stale_reservations_oldest_seconds: float | None = None
+    """For how long the oldest of them has been due; None if none is due."""
     damaged: int = 0
     """Parts of an index that could not be read: the numbers are too small by what those hold."""
 
