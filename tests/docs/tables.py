@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,11 @@ from packaging.specifiers import Specifier, SpecifierSet
 from pydantic.fields import FieldInfo
 
 from streamguard.faults import REGISTRY
+from streamguard.observations import MEASUREMENTS, Signal
 from streamguard.settings import Settings
+from streamguard.telemetry.audit import Actor, AuditAction, AuditRecord
+from streamguard.telemetry.audit.trail import signals_of
+from streamguard.telemetry.logging import level_of
 from streamguard.telemetry.metrics import PREFIX, TABLE, Label
 from streamguard.telemetry.metrics.metric import OTHER
 
@@ -84,11 +89,41 @@ def _attribute_notes(cls: type) -> dict[str, str]:
     assert isinstance(definition, ast.ClassDef)
     notes = {}
     for field, note in zip(definition.body, definition.body[1:], strict=False):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+        if not isinstance(field, ast.AnnAssign | ast.Assign):
+            continue
+        target = field.target if isinstance(field, ast.AnnAssign) else field.targets[0]
+        if not isinstance(target, ast.Name):
             continue
         if isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant) and isinstance(note.value.value, str):
-            notes[field.target.id] = " ".join(note.value.value.split())
+            notes[target.id] = " ".join(note.value.value.split())
     return notes
+
+
+def event_table() -> str:
+    """Every signal, the level of its log line, and what its docstring says."""
+    notes = _attribute_notes(Signal)
+    rows = [
+        (f"`{signal}`", "not logged" if signal in MEASUREMENTS else level_of(signal), notes[signal.name])
+        for signal in Signal
+    ]
+    return _rows(("event", "level", "meaning and fields"), rows)
+
+
+def audit_table() -> str:
+    """Every action of the audit trail, then the actors, then the fields of a record."""
+    notes, actors, fields = map(_attribute_notes, (AuditAction, Actor, AuditRecord))
+    actions = [
+        (f"`{action}`", notes[action.name], ", ".join(f"`{signal}`" for signal in signals_of(action)))
+        for action in AuditAction
+    ]
+    names = [(f"`{field.name}`", fields.get(field.name, "")) for field in dataclasses.fields(AuditRecord)]
+    return "\n\n".join(
+        (
+            _rows(("action", "meaning", "made of"), actions),
+            _rows(("actor", "who that is"), [(f"`{actor}`", actors[actor.name]) for actor in Actor]),
+            _rows(("field", "meaning"), names),
+        )
+    )
 
 
 def versions_table() -> str:
@@ -144,6 +179,8 @@ def _label(label: Label) -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
+        "docs/reference/audit.md": audit_table,
+        "docs/reference/events.md": event_table,
         "docs/reference/faults.md": fault_table,
         "docs/reference/metrics.md": metrics_table,
         "docs/reference/settings.md": settings_table,

@@ -237,7 +237,7 @@ class Reservations:
             session_id=ref.key.session_id,
             request_id=request_id,
         )
-        self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault))
+        self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault, owner=ref.key.owner))
         return QuotaRefusedError(fault, refused.standings)
 
     def _refusal(self, ref: StreamRef, request_id: str | None, code: FaultCode, error: Exception) -> FaultError:
@@ -249,5 +249,5 @@ class Reservations:
             session_id=ref.key.session_id,
             request_id=request_id,
         )
-        self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault, error=error))
+        self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault, error=error, owner=ref.key.owner))
         return FaultError(fault)

@@ -14,7 +14,7 @@ from ..faults import ABANDONED, FaultCode, Severity
 from ..observations import Observation, Signal
 from .safety import error_fields, id_text, plain_text, short_hash
 
-__all__ = ["StructlogObserver"]
+__all__ = ["StructlogObserver", "level_of"]
 
 _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.STREAM_DEGRADED: logging.WARNING,
@@ -84,6 +84,13 @@ class StructlogObserver:
             self._standard.log(level, "%s %s", observation.name, text, extra={"streamguard": fields}, exc_info=error)
 
 
+def level_of(signal: Signal) -> str:
+    """The level of a signal's log lines, in words."""
+    if signal in _FAULTS:
+        return "of the fault"
+    return logging.getLevelName(_LEVELS.get(signal, logging.INFO)).lower()
+
+
 def _level_of(observation: Observation) -> int:
     fault = observation.fault
     if fault is None or observation.name not in _FAULTS:
@@ -115,6 +122,8 @@ def _all_fields(observation: Observation) -> dict[str, object]:
         fields["owner_hash"] = short_hash(ref.key.owner)
         fields["session_id"] = ref.key.session_id
         fields["stream_id"] = ref.stream_id
+    elif observation.owner is not None:
+        fields["owner_hash"] = short_hash(observation.owner)
     if fault is not None:
         for name in ("session_id", "stream_id", "message_id", "user_message_id", "request_id"):
             value = getattr(fault, name)

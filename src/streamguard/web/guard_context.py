@@ -107,6 +107,7 @@ class GuardContext:
                 fault=fault,
                 error=error.__cause__,
                 fields={"origin": error.origin} if isinstance(error, ForbiddenOriginError) else {},
+                owner=ids.owner,
             )
         )
         return fault

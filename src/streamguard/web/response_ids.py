@@ -22,6 +22,8 @@ class ResponseIds:
     set_cookie: str | None = None
     trace: str | None = None
     """The trace that the request belongs to: a W3C `traceparent`."""
+    owner: str | None = None
+    """Who is asking, once that is known. For observations; never sent."""
 
     def headers(self) -> RawHeaders:
         """The id headers, and the visitor's cookie if a new one is set."""

@@ -46,6 +46,7 @@ class Admission:
             check_origin(request, context.settings.cors_origins)
         cursor = cursor_of_retry(request, options)
         identity = await context.owner(request)
+        ids.owner = str(identity)
         context.limits.check_open(identity, request)
         ids.set_cookie = identity.set_cookie
         has_key = has_idempotency_key(request)

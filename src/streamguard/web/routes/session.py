@@ -10,7 +10,7 @@ from ...errors import FaultError, QuotaError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
 from ...stores.records import StreamMeta
-from ...values import SessionKey, StreamRef, is_stream_id
+from ...values import SessionKey, is_stream_id
 from ..access.origin import SAFE_METHODS, check_origin
 from ..guard_context import GuardContext
 from ..headers import RawHeaders
@@ -83,7 +83,14 @@ class SessionRoutes:
         longest = self._context.endpoints.longest_stream_seconds
         await self._context.runtime.sessions.erase(key, longest_stream_seconds=longest)
         await self._messages.erase(key)
-        self._observe(Signal.SESSION_ERASED, None, ids)
+        self._context.runtime.observe(
+            Observation(
+                Signal.SESSION_ERASED,
+                request_id=ids.request_id,
+                fields={"session_id": key.session_id},
+                owner=key.owner,
+            )
+        )
         return no_content(ids.headers())
 
     async def _stop(self, key: SessionKey, request: Request, ids: ResponseIds) -> Response:
@@ -91,7 +98,11 @@ class SessionRoutes:
         if stopped is None:
             return no_content(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
-        self._observe(Signal.STOP_REQUESTED, stopped.ref, ids)
+        self._context.runtime.observe(
+            Observation(
+                Signal.STOP_REQUESTED, ref=stopped.ref, message_id=stopped.message_id, request_id=ids.request_id
+            )
+        )
         document = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
         return json_response(document, 202, ids.headers())
 
@@ -128,12 +139,6 @@ class SessionRoutes:
             await text.aclose()
             return empty_response(200, headers)
         return LogDownload(text, slot, headers=headers, send_seconds=runtime.settings.viewer_send_seconds)
-
-    def _observe(self, signal: Signal, ref: StreamRef | None, ids: ResponseIds) -> None:
-        session = {} if ref is not None else {"session_id": ids.session_id}
-        self._context.runtime.observe(
-            Observation(signal, ref=ref, message_id=ids.message_id, request_id=ids.request_id, fields=session)
-        )
 
 
 def _stream_status(stream_id: str | None, meta: StreamMeta | None) -> dict[str, object] | None:

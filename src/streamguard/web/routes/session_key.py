@@ -31,6 +31,7 @@ async def session_of(context: GuardContext, target: RouteTarget, request: Reques
         FaultError: `unauthenticated`, `limit_rate`, or `session_invalid`.
     """
     identity = await context.owner(request)
+    ids.owner = str(identity)
     context.limits.check_call(identity, request)
     ids.session_id = checked_session_id(decode_segment(target.session))
     exchange_of(request.scope).headers = ids.headers()

@@ -1,0 +1,108 @@
+"""What an audit trail consists of: records, and the sinks that keep them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Actor", "AuditAction", "AuditRecord", "AuditSink", "FlushableSink"]
+
+
+class AuditAction(StrEnum):
+    """What was done."""
+
+    START = "start"
+    """A stream began."""
+    END = "end"
+    """A stream ended in the process that produced it. `outcome` is the stream's."""
+    STOP = "stop"
+    """A request of the owner asked to stop a stream. The request id is that request's own."""
+    RESUME = "resume"
+    """A client came back for a stream. `outcome` is `granted`, `empty` or `denied`."""
+    TAKEOVER = "takeover"
+    """A stream of a lost worker was ended by another one. `outcome` is the stream's."""
+    SETTLE = "settle"
+    """A quota reservation came to its end. `outcome` is `charged`, `released`, `pending`, `expired`, or, when it was
+    made up for later, `settled`."""
+    RECONCILE = "reconcile"
+    """A save that a closed stream owed was made up for, or a round of the reconciler found work or failed."""
+    SAVE_GIVEN_UP = "save_given_up"
+    """A save became a dead letter: an operator has to decide."""
+    ERASE = "erase"
+    """Everything of a session was deleted."""
+    TOOL_CALL = "tool_call"
+    """A reply called a tool, or told how the call came out: `called`, `finished` or `failed`."""
+    QUOTA_DENIED = "quota_denied"
+    """A request was refused because its owner's quota is used up."""
+    REFUSE = "refuse"
+    """Any other request was refused. `code` says why."""
+    FAULT = "fault"
+    """A fault of a stream. `outcome` is the stream's if the fault ended it."""
+
+
+class Actor(StrEnum):
+    """Who acted. Whose stream it was, says `AuditRecord.owner`."""
+
+    OWNER = "owner"
+    """A request that was made in the owner's name, whether the one that began the stream or a later one."""
+    SYSTEM = "system"
+    """streamguard itself: the producing process, the worker that took a stream over, or the reconciler."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One line of the trail. Holds ids, constants and numbers, no content.
+
+    Ids that a client may have chosen are percent-encoded, as they are in the log.
+    """
+
+    at: datetime
+    """When streamguard learned of it, in UTC."""
+    action: AuditAction
+    actor: Actor
+    owner: str | None = None
+    """Whose stream or session it is: 16 hex digits of the owner's SHA-256, as `owner_hash` in the log; the owner in
+    the clear where the host asked for that. None where nobody was recognised."""
+    session_id: str | None = None
+    stream_id: str | None = None
+    message_id: str | None = None
+    request_id: str | None = None
+    """The request that did it, or that began the stream."""
+    outcome: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    """The fault's code."""
+    fault_id: str | None = None
+    """The same as in the client's error part, the log line and the Sentry event."""
+    tool: str | None = None
+    """The name of the tool. Neither arguments nor output are recorded."""
+    tool_call_id: str | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """The record's fields that are known, as texts; `at` as RFC 3339."""
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        known["at"] = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {name: str(value) for name, value in known.items() if value is not None}
+
+
+class AuditSink(Protocol):
+    """Keeps audit records. Implement it to send them elsewhere.
+
+    `write` is called on the event loop, so it must not block: hand the record over to a thread or a task. What it
+    raises is counted as an observer's error, and hurts no stream.
+    """
+
+    def write(self, record: AuditRecord, /) -> None: ...
+
+
+@runtime_checkable
+class FlushableSink(Protocol):
+    """A sink that keeps records back for a moment. It is flushed when the process has drained."""
+
+    def write(self, record: AuditRecord, /) -> None: ...
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait at most that long until everything is written. False when something is left."""
+        ...

@@ -1,0 +1,133 @@
+"""Makes audit records of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from ...faults import FaultCode
+from ...observations import Observation, Signal
+from ..safety import id_text, plain_text, short_hash
+from .records import Actor, AuditAction, AuditRecord, AuditSink, FlushableSink
+
+__all__ = ["AuditTrail", "signals_of"]
+
+FLUSH_SECONDS: Final = 0.5
+"""Longest wait at the drain's end. The event loop waits too: by then nothing is left that a client waits for."""
+
+_ACTIONS: Final[Mapping[Signal, tuple[AuditAction, Actor, str | None]]] = {
+    Signal.STREAM_OPENED: (AuditAction.START, Actor.OWNER, "granted"),
+    Signal.STREAM_ENDED: (AuditAction.END, Actor.SYSTEM, None),
+    Signal.STOP_REQUESTED: (AuditAction.STOP, Actor.OWNER, "granted"),
+    Signal.STREAM_RESUMED: (AuditAction.RESUME, Actor.OWNER, "granted"),
+    Signal.RESUME_EMPTY: (AuditAction.RESUME, Actor.OWNER, "empty"),
+    Signal.RESUME_REFUSED: (AuditAction.RESUME, Actor.OWNER, "denied"),
+    Signal.ORPHAN_SETTLED: (AuditAction.TAKEOVER, Actor.SYSTEM, None),
+    Signal.SAVE_RECOVERED: (AuditAction.RECONCILE, Actor.SYSTEM, "saved"),
+    Signal.SAVE_BURIED: (AuditAction.SAVE_GIVEN_UP, Actor.SYSTEM, "dead_letter"),
+    Signal.QUOTA_SETTLED: (AuditAction.SETTLE, Actor.SYSTEM, None),
+    Signal.SETTLEMENT_RECOVERED: (AuditAction.SETTLE, Actor.SYSTEM, "settled"),
+    Signal.RESERVATION_EXPIRED: (AuditAction.SETTLE, Actor.SYSTEM, "expired"),
+    Signal.RECONCILED: (AuditAction.RECONCILE, Actor.SYSTEM, None),
+    Signal.TOOL_CALLED: (AuditAction.TOOL_CALL, Actor.SYSTEM, None),
+    Signal.SESSION_ERASED: (AuditAction.ERASE, Actor.OWNER, "erased"),
+}
+"""What each signal is in the trail: the action, who acted, and the outcome unless the observation names one. Faults are
+told apart by `_fault_action`."""
+
+
+class AuditTrail:
+    """An observer that writes an `AuditRecord` for everything that was done to a stream, and by whom.
+
+        StreamGuard(store, …, observers=(AuditTrail(JsonLinesAudit("/var/log/chat/audit.jsonl")),))
+
+    Args:
+        sink: keeps the records.
+        clear_owners: record owners as the host's `authenticate` names them, instead of their hashes. Whoever can read
+            the trail then knows who talked when.
+    """
+
+    signals = frozenset({*_ACTIONS, Signal.FAULT, Signal.DRAIN_ENDED})
+    """What it has to be told."""
+
+    def __init__(
+        self,
+        sink: AuditSink,
+        *,
+        clear_owners: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._sink = sink
+        self._clear_owners = clear_owners
+        self._now = now
+
+    def __call__(self, observation: Observation) -> None:
+        """Record one observation, if it belongs in the trail."""
+        if observation.name is Signal.DRAIN_ENDED:
+            if isinstance(self._sink, FlushableSink):
+                self._sink.flush(FLUSH_SECONDS)
+            return
+        known = _fault_action(observation) if observation.name is Signal.FAULT else _ACTIONS.get(observation.name)
+        if known is None or _is_idle_round(observation):
+            return
+        self._sink.write(self._record(observation, *known))
+
+    def _record(self, observation: Observation, action: AuditAction, actor: Actor, outcome: str | None) -> AuditRecord:
+        ref, fault, fields = observation.ref, observation.fault, observation.fields
+        session_id = ref.key.session_id if ref is not None else fields.get("session_id") or (fault and fault.session_id)
+        reason = fault.reason if fault is not None and fault.reason is not None else fields.get("reason")
+        return AuditRecord(
+            at=self._now(),
+            action=action,
+            actor=actor,
+            owner=self._owner(observation),
+            session_id=_id(session_id),
+            stream_id=_id(ref.stream_id if ref is not None else fault and fault.stream_id),
+            message_id=_id(observation.message_id or (fault and fault.message_id)),
+            request_id=_id(observation.request_id or (fault and fault.request_id)),
+            outcome=_text(fields.get("outcome", outcome)),
+            reason=_text(reason),
+            code=None if fault is None else str(fault.code),
+            fault_id=None if fault is None else fault.fault_id,
+            tool=_text(fields.get("tool")),
+            tool_call_id=_id(fields.get("tool_call_id")),
+        )
+
+    def _owner(self, observation: Observation) -> str | None:
+        owner = observation.owner if observation.ref is None else observation.ref.key.owner
+        if owner is None:
+            return None
+        return id_text(owner) if self._clear_owners else short_hash(owner)
+
+
+def _fault_action(observation: Observation) -> tuple[AuditAction, Actor, str | None] | None:
+    fault = observation.fault
+    if fault is None or (observation.ref is None and observation.request_id is None):
+        return None  # about the process, not about anybody's stream
+    if fault.code is FaultCode.QUOTA_EXCEEDED:
+        return AuditAction.QUOTA_DENIED, Actor.OWNER, "denied"
+    if observation.ref is None:
+        return AuditAction.REFUSE, Actor.OWNER, "denied"
+    return AuditAction.FAULT, Actor.SYSTEM, None
+
+
+def _is_idle_round(observation: Observation) -> bool:
+    """A round of the reconciler, of which there is one every few seconds, that found nothing to do."""
+    fields = observation.fields
+    return observation.name is Signal.RECONCILED and fields.get("outcome") == "ok" and not fields.get("found")
+
+
+def signals_of(action: AuditAction) -> tuple[Signal, ...]:
+    """The signals that a record of this action is made of."""
+    if action in (AuditAction.QUOTA_DENIED, AuditAction.REFUSE, AuditAction.FAULT):
+        return (Signal.FAULT,)
+    return tuple(signal for signal, (known, _, _) in _ACTIONS.items() if known is action)
+
+
+def _id(value: object) -> str | None:
+    return None if value is None else id_text(str(value))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else plain_text(str(value))
