@@ -107,9 +107,8 @@ class Signal(StrEnum):
     saves_under_way, reservations, loop_lag_seconds, draining, observer_errors; `breaker` and `message_breaker` are
     `closed` or `open`."""
     STORE_MEASURED = "streamguard.store_measured"
-    """A measurement of what all processes share, by a reconciler's round. Fields, each where it could be told: outbox,
-    outbox_oldest_seconds, dead_letters, reservations, reservations_oldest_seconds, quota_drift_units,
-    expired_leases."""
+    """A measurement of what all processes share, by a reconciler's round. Fields: `outbox` is how much is due in it,
+    and `outbox_oldest_seconds` for how long; expired_leases. Both are counted up to 500."""
     DRAIN_STARTED = "streamguard.drain_started"
     """The process admits nothing more. Fields: `streams`, how many run."""
     DRAIN_ENDED = "streamguard.drain_ended"

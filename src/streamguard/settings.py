@@ -159,6 +159,10 @@ class Settings(BaseModel):
     health_settle_seconds: SecondsOrNone = 10.0
     """How long `/health/streaming` keeps reporting a reason that has passed, so that its state does not flap."""
 
+    samples_per_second: Annotated[int, Field(ge=0, le=1_000)] = 64
+    """How many events, commits and gaps between commits are measured singly each second, per process, for observers
+    that make histograms; 0 for none. What is counted is counted whole."""
+
     debug: bool = False
     """Development mode, as `StreamGuard(debug=True)` or `STREAMGUARD_DEBUG=1` set it: logs have tracebacks, and faults
     send the exception's class and text to the client. Never use it in production: the text may hold anything."""

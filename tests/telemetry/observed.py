@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from streamguard import Observation, Settings, Signal, StreamGuard
+from streamguard import Observation, Observer, Settings, Signal, StreamGuard
 from streamguard.quota import Quota
 from streamguard.stores import StreamStore
 from streamguard.stores.memory import MemoryStore
@@ -69,6 +69,7 @@ class Worker:
         quotas: Any = None,
         installed: bool = True,
         debug: bool = False,
+        observers: tuple[Observer, ...] = (),
         messages: Any = None,
         **settings: Any,
     ) -> None:
@@ -84,7 +85,7 @@ class Worker:
             authenticate=user_of,
             messages=messages,
             quota=quotas,
-            observers=(self.told,),
+            observers=(self.told, *observers),
             settings=Settings.model_validate({**QUICK, **settings}),
             debug=debug,
         )

@@ -13,13 +13,14 @@ import pytest
 
 from streamguard import Observation, Signal, StoreCorruptError
 from streamguard.messages import MemoryMessageStore
+from streamguard.observations import MEASUREMENTS
 from streamguard.quota import CallableQuota, MemoryQuotaStore, Quota, QuotaCall
 from streamguard.stores import NewStream
 from streamguard.stores.memory import MemoryStore
 from streamguard.testing import FaultyMessageStore, FaultyStore
 from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
 
-from .observed import Worker, asked
+from .observed import Told, Worker, asked
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,33 @@ async def answered(signal: Signal) -> Observation:
     async with worker.running() as chat:
         await worker.whole(chat)
     return await worker.told.of(signal)
+
+
+class Metering(Told):
+    """Asks for measurements only."""
+
+    signals: Final = MEASUREMENTS
+
+
+async def measured(signal: Signal) -> Observation:
+    """What was written is told at the drain's end at the latest."""
+    metering = Metering()
+    worker = Worker(observers=(metering,))
+    async with worker.running() as chat:
+        await worker.whole(chat)
+    written = await metering.of(Signal.LOG_WRITTEN)
+    assert (written.fields["failures"], written.fields["retries"]) == (0, 0)
+    assert written.samples.keys() >= {"append_seconds", "event_bytes", "batch_bytes"}
+    assert {seen.name for seen in metering.observations} <= MEASUREMENTS
+    assert not {seen.name for seen in worker.told.observations} & MEASUREMENTS
+    return await metering.of(signal)
+
+
+async def store_measured(signal: Signal) -> Observation:
+    metering = Metering()
+    worker = Worker(observers=(metering,), lease_seconds=0.2)
+    async with worker.running():
+        return await metering.of(signal)
 
 
 async def tool_called(signal: Signal) -> Observation:
@@ -278,6 +306,9 @@ SCENARIOS: Final[dict[Signal, Callable[[Signal], Awaitable[Observation]]]] = {
     Signal.QUOTA_SETTLED: charged,
     Signal.RECONCILE_STARTED: swept,
     Signal.RECONCILED: swept,
+    Signal.LOG_WRITTEN: measured,
+    Signal.PROCESS_MEASURED: measured,
+    Signal.STORE_MEASURED: store_measured,
     Signal.STREAM_DEGRADED: store_away,
     Signal.STREAM_SUPERSEDED: taken_over,
     Signal.STREAM_RESUMED: resumed,
@@ -309,9 +340,6 @@ SCENARIOS: Final[dict[Signal, Callable[[Signal], Awaitable[Observation]]]] = {
 NOT_YET: Final = frozenset(
     {
         Signal.SETTING_CHANGED,
-        Signal.LOG_WRITTEN,
-        Signal.PROCESS_MEASURED,
-        Signal.STORE_MEASURED,
     }
 )
 """Names that nothing emits yet."""

@@ -13,6 +13,7 @@ from ..charging.settler import Settler
 from ..charging.terms import QuotaBindings
 from ..charging.unlogged_settlements import UnloggedSettlements
 from ..deadlines import LoopClock
+from ..observations import Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
 from ..saving.end_steps import EndSteps
@@ -42,12 +43,14 @@ from .opening.registration import Registration
 from .opening.steps_in_doubt import StepsInDoubt
 from .opening.stream_factory import StreamFactory
 from .producing.live_streams import LiveStreams
+from .producing.log_tally import LogTally
 from .producing.writer import Writer
 from .sessions import Sessions
 from .store_lifetimes import StoreLifetimes
 from .stream_tasks import StreamTasks
 from .upkeep.health import HealthCheck
 from .upkeep.leases import Leases
+from .upkeep.measuring import Measuring
 from .upkeep.readiness import Readiness
 from .upkeep.tasks import Tasks
 from .upkeep.unwatched import Unwatched
@@ -97,7 +100,10 @@ class Assembly:
             store, settings, reads=reads, local=self.streams.feed_of, start=start, observe=observe
         )
         self.viewer_reports: ViewerReports = ViewerReports(store, settings, viewers=self.viewer_registry.all)
-        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock)
+        tally = None
+        if observe.wants(Signal.LOG_WRITTEN):
+            tally = LogTally(settings.samples_per_second, clock=self.clock.loop.time)
+        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock, tally=tally)
 
         # Saving and charging.
         reports = SaveReports(observe)
@@ -248,6 +254,16 @@ class Assembly:
             unwatched=Unwatched(store, start=start),
             observe=observe,
         )
+        self.measuring: Measuring = Measuring(
+            observe=observe,
+            tally=tally,
+            streams=self.streams,
+            viewers=self.viewer_registry,
+            saving=self.saving,
+            reservations=self.reservations,
+            breaker=self.breaker,
+            drain=self.drain_state,
+        )
         self.drain: Drain = Drain(
             settings,
             self.drain_state,
@@ -256,6 +272,7 @@ class Assembly:
             changed=self.one_ended,
             give_up=self._give_up,
             cut_viewers=lambda: self.viewer_registry.cut_all("drained"),
+            measure=self.measuring.tell,
             observe=observe,
         )
         self.health: HealthCheck = HealthCheck(
@@ -291,6 +308,8 @@ class Assembly:
         supervise("viewers", self.viewer_reports.run)
         supervise("worker report", self.worker_reporter.run)
         supervise("presence", self.viewer_registry.presence.run)
+        if self.measuring.wanted:
+            supervise("measuring", self.measuring.run)
         if self.reservations.store is not None:
             supervise("renewals", self.reservations.run)
 

@@ -36,6 +36,7 @@ class Drain:
         changed: asyncio.Event,
         give_up: Callable[[], None],
         cut_viewers: Callable[[], None],
+        measure: Callable[[], None],
         observe: Observer,
     ) -> None:
         """A drain that has not begun.
@@ -57,6 +58,7 @@ class Drain:
         self._changed = changed
         self._give_up = give_up
         self._cut_viewers = cut_viewers
+        self._measure = measure
         self._observe = observe
         self._task: asyncio.Task[None] | None = None
         self._hurried = False
@@ -101,6 +103,7 @@ class Drain:
                 stream.degrade("drained")
         await self._wait_until_idle(self._last_seconds)
         self._cut_viewers()
+        self._measure()
         self._observe(Observation(Signal.DRAIN_ENDED, fields={"streams": len(self._streams())}))
 
     async def _wait_until_idle(self, seconds: Callable[[], float]) -> None:

@@ -209,6 +209,16 @@ class Backlog:
         """Wake the task in `wait_for_capacity`, if any."""
         self._capacity.wake()
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """Size of the events that the commit under way carries."""
+        return self._in_flight_bytes - self._acked_bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more of the stream goes into its log."""
+        return self.state is _CLOSED
+
     def flush(self) -> None:
         """Commit what waits without waiting for company."""
         self.urgent = True

@@ -22,6 +22,7 @@ from ...stores.breaker import Breaker
 from ...stores.records import Status
 from ...stores.roles.stream_writes import StreamWrites
 from .backlog import Backlog, BacklogState
+from .log_tally import LogTally
 
 __all__ = ["Writer"]
 
@@ -44,7 +45,17 @@ class Writer:
     """Commits dirty backlogs in order over the store's dedicated connection, and tells the owner of each what the reply
     says about its stream."""
 
-    def __init__(self, store: StreamWrites, breaker: Breaker, settings: Settings, *, clock: LoopClock) -> None:
+    def __init__(
+        self,
+        store: StreamWrites,
+        breaker: Breaker,
+        settings: Settings,
+        *,
+        clock: LoopClock,
+        tally: LogTally | None = None,
+    ) -> None:
+        """`tally` counts what is written, where somebody wants to know."""
+        self._tally = tally
         self._store = store
         self._breaker = breaker
         self._deadline = settings.append_deadline_seconds
@@ -67,6 +78,8 @@ class Writer:
     def submit(self, backlog: Backlog) -> None:
         """The backlog has events to commit. Repeats are free; an urgent one ends a pause."""
         self._dirty[backlog] = None
+        if self._tally is not None:
+            self._tally.watch(backlog)
         if backlog.urgent:
             self._urgent = True
             if backlog.acked == 0 and backlog.first_commit is None and backlog.state is not _CLOSED:
@@ -140,6 +153,8 @@ class Writer:
                 within = self._within
                 if backlog.failing_since is not None or backlog.first_commit is not None:
                     within = self._left(backlog)
+                    if self._tally is not None and backlog.failing_since is not None:
+                        self._tally.retries += 1
                 append.within_seconds = within
                 backlogs.append(backlog)
                 batch.append(append)
@@ -151,6 +166,8 @@ class Writer:
         self._appends_per_second += (len(batch) / elapsed - self._appends_per_second) * min(elapsed / RATE_SECONDS, 1.0)
         self._committed_at = now
         self._asked_at = self._patience.time()
+        if self._tally is not None:
+            self._tally.sent(backlogs, batch)
         try:
             replies = await self._store.append(batch)
             self._breaker.answered()
@@ -182,6 +199,8 @@ class Writer:
                 broken = exc
                 with suppress(Exception):
                     backlog.owner.degrade("internal")
+        if self._tally is not None:
+            self._tally.answered(backlogs, now)
         if broken is not None:
             raise broken
         if refused:
@@ -213,6 +232,8 @@ class Writer:
 
     def _failed(self, backlogs: list[Backlog], error: StoreUnavailableError) -> None:
         now = self._patience.time()
+        if self._tally is not None:
+            self._tally.failures += len(backlogs)
         for backlog in backlogs:
             if backlog.state is _CLOSED:  # it lost its log meanwhile
                 continue

@@ -1,0 +1,95 @@
+"""What the writer wrote since that was told last: counted per commit and per append, and sampled, never per event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ...observations import Observation, Signal
+from ...stores.appends import AppendRequest
+from .backlog import Backlog
+
+__all__ = ["LogTally"]
+
+SAMPLED: Final = ("append_seconds", "queued_seconds", "gap_seconds", "event_bytes", "batch_bytes")
+
+
+class LogTally:
+    """Counts of one process's writer. The writer alone adds to it.
+
+    One commit, one event and one stream at a time is watched; `samples_per_second` says how often anew, 0 for never.
+    """
+
+    def __init__(self, samples_per_second: int, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._every = 1 / samples_per_second if samples_per_second else float("inf")
+        self._next_at = 0.0
+        """When the next sample is due."""
+        self._queued: tuple[Backlog, int, float] | None = None
+        """An event that is being watched: its stream, its number, and when the writer learned of it."""
+        self._appended: tuple[Backlog, int, float] | None = None
+        """A stream that is being watched: its last event in the log, and when that got there."""
+        self.commits: int = 0
+        self.appends: int = 0
+        self.events: int = 0
+        self.bytes: int = 0
+        self.retries: int = 0
+        """Appends that were sent again."""
+        self.failures: int = 0
+        """Appends that failed, for now or for good."""
+        self._samples: dict[str, list[float]] = {name: [] for name in SAMPLED}
+
+    def watch(self, backlog: Backlog) -> None:
+        """An event of it waits: note when, unless another is being watched."""
+        if self._queued is None and (now := self._clock()) >= self._next_at:
+            self._queued = (backlog, backlog.feed.emitted, now)
+
+    def sent(self, backlogs: Sequence[Backlog], batch: Sequence[AppendRequest]) -> None:
+        """A commit is sent."""
+        self.commits += 1
+        self.appends += len(batch)
+        self.events += sum([len(append.events) for append in batch])
+        self.bytes += (size := sum([backlog.in_flight_bytes for backlog in backlogs]))
+        if self._clock() >= self._next_at:
+            self._samples["batch_bytes"].append(size)
+            self._samples["event_bytes"].append(len(batch[0].events[0][1]))
+
+    def answered(self, backlogs: Sequence[Backlog], sent_at: float) -> None:
+        """The commit that was sent at that time is answered, and its events are acknowledged."""
+        now, samples = self._clock(), self._samples
+        if self._queued is not None:
+            backlog, seq, emitted_at = self._queued
+            if backlog.acked >= seq:
+                samples["queued_seconds"].append(now - emitted_at)
+                self._queued = None
+            elif backlog.closed:
+                self._queued = None
+        if self._appended is not None:
+            backlog, seq, appended_at = self._appended
+            if backlog.acked > seq:
+                samples["gap_seconds"].append(now - appended_at)
+                self._appended = None
+            elif backlog.closed:
+                self._appended = None
+        if now >= self._next_at:
+            self._next_at = now + self._every
+            samples["append_seconds"].append(now - sent_at)
+            if self._appended is None:
+                self._appended = (backlogs[0], backlogs[0].acked, now)
+
+    def take(self) -> Observation | None:
+        """What was counted since the last call; None for nothing."""
+        if not (self.commits or self.failures):
+            return None
+        fields: dict[str, str | int | float | bool | None] = {
+            "commits": self.commits,
+            "appends": self.appends,
+            "events": self.events,
+            "bytes": self.bytes,
+            "retries": self.retries,
+            "failures": self.failures,
+        }
+        samples = {name: tuple(values) for name, values in self._samples.items() if values}
+        self.commits = self.appends = self.events = self.bytes = self.retries = self.failures = 0
+        self._samples = {name: [] for name in SAMPLED}
+        return Observation(Signal.LOG_WRITTEN, fields=fields, samples=samples)
