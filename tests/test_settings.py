@@ -26,7 +26,7 @@ def test_every_number_carries_its_unit() -> None:
         if kind in (float, float | None):
             assert name.endswith("_seconds")
         elif kind is int:
-            assert name.startswith("max_") or name.endswith("_bytes")
+            assert name.startswith("max_") or name.endswith(("_bytes", "_per_second"))
 
 
 def test_settings_cannot_be_changed() -> None:

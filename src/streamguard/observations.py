@@ -142,7 +142,7 @@ class Observation:
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Single measurements out of many since the last observation of this name, for histograms."""
-    owner: str | None = None
+    owner: str | None = field(default=None, repr=False)
     """Whose request or session it is about, where there is no `ref`. In the clear: sinks show its hash."""
 
     @classmethod
