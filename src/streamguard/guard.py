@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
@@ -28,7 +27,7 @@ from .runtime import (
     Runtime,
     SaveOption,
 )
-from .settings import Settings
+from .settings import Settings, with_debug
 from .started.answer_starter import AnswerStarter
 from .stores import StreamLog, StreamStore
 from .stores.abilities import Ability
@@ -57,8 +56,6 @@ class _NotGiven:
 
 
 _NOT_GIVEN: Final = _NotGiven()
-ENVIRONMENTS: Final = ("ENVIRONMENT", "ENV", "APP_ENV", "PYTHON_ENV", "FASTAPI_ENV", "FLASK_ENV", "SENTRY_ENVIRONMENT")
-"""Environment variables in which deployments name themselves."""
 
 
 class StreamGuard(AnswerStarter):
@@ -102,7 +99,7 @@ class StreamGuard(AnswerStarter):
         check_authenticate(authenticate)
         if isinstance(authenticate, _NotGiven):
             raise Misuse.NO_AUTHENTICATE.error()
-        self._settings = _with_debug(settings or Settings(), debug)
+        self._settings = with_debug(settings or Settings(), debug)
         self._backends = Backends(store, self._settings)
         if messages is not None:
             self._backends.require(Ability.SAVES)
@@ -394,20 +391,3 @@ class StreamGuard(AnswerStarter):
         if self._app is None:
             self._app = self._installations.application(self._routes, self.lifespan)
         return self._app
-
-
-def _with_debug(settings: Settings, debug: bool | None) -> Settings:
-    """The settings, with `debug` as it was given, or else as the settings or the environment say."""
-    if debug is None:
-        debug = settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
-    if debug and (name := next((name for name in ENVIRONMENTS if _is_production(name)), None)) is not None:
-        raise ConfigurationError(
-            f"debug mode sends the texts of exceptions to clients and logs, and {name}={os.environ[name]} says that "
-            "this is production: remove debug=True, Settings(debug=True) or STREAMGUARD_DEBUG"
-        )
-    return settings if debug is settings.debug else settings.model_copy(update={"debug": debug})
-
-
-def _is_production(name: str) -> bool:
-    """Whether an environment variable says that the process serves real users."""
-    return os.environ.get(name, "").strip().lower() in ("production", "prod", "live")

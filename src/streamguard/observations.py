@@ -95,8 +95,6 @@ class Signal(StrEnum):
     RECONCILED = "streamguard.reconciled"
     """A round of the background reconciler is over. Fields: `outcome` is `ok` or `failed`; seconds, found, orphans,
     saves, settlements, reservations, left: how long it took, and how many pieces of work there were of each kind."""
-    SETTING_CHANGED = "streamguard.setting_changed"
-    """A setting that may change while the process runs has changed. Fields: setting, value."""
     LOG_WRITTEN = "streamguard.log_written"
     """A measurement, once a second at most while anything is written: what the process wrote since the last one.
     Fields: commits, appends, events, bytes, retries, failures. Samples: `append_seconds` from sending a commit to its

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+import os
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Settings"]
+from .errors import ConfigurationError
+
+__all__ = ["ENVIRONMENTS", "Settings", "with_debug"]
+
+ENVIRONMENTS: Final = ("ENVIRONMENT", "ENV", "APP_ENV", "PYTHON_ENV", "FASTAPI_ENV", "FLASK_ENV", "SENTRY_ENVIRONMENT")
+"""Environment variables in which deployments name themselves."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsOrNone = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -183,3 +189,24 @@ class Settings(BaseModel):
         if self.max_event_bytes > self.max_stream_bytes:
             raise ValueError("max_event_bytes must not be over max_stream_bytes")
         return self
+
+
+def with_debug(settings: Settings, debug: bool | None) -> Settings:
+    """The settings, with `debug` as it was given, or else as the settings or the environment say.
+
+    Raises:
+        ConfigurationError: it is on in production.
+    """
+    if debug is None:
+        debug = settings.debug or os.environ.get("STREAMGUARD_DEBUG", "") not in ("", "0")
+    if debug and (name := next((name for name in ENVIRONMENTS if _is_production(name)), None)) is not None:
+        raise ConfigurationError(
+            f"debug mode sends the texts of exceptions to clients and logs, and {name}={os.environ[name]} says that "
+            "this is production: remove debug=True, Settings(debug=True) or STREAMGUARD_DEBUG"
+        )
+    return settings if debug is settings.debug else settings.model_copy(update={"debug": debug})
+
+
+def _is_production(name: str) -> bool:
+    """Whether an environment variable says that the process serves real users."""
+    return os.environ.get(name, "").strip().lower() in ("production", "prod", "live")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamguard import ConfigurationError, Settings, Signal, StreamGuard
-from streamguard.guard import ENVIRONMENTS
+from streamguard.settings import ENVIRONMENTS
 from tests.web.serving import user_of
 
 from .faults import CANARIES, Stage

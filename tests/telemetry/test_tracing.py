@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib import import_module
 
 import pytest
 from fastapi import FastAPI, Request
@@ -21,10 +22,10 @@ HEADERS = {"traceparent": f"00-{TRACE_ID}-{'cd' * 8}-01", "authorization": f"Bea
 
 
 async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
-    sdk = pytest.importorskip("opentelemetry.sdk.trace")
-    export = pytest.importorskip("opentelemetry.sdk.trace.export")
-    in_memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    instrumentation = pytest.importorskip("opentelemetry.instrumentation.fastapi")
+    sdk = import_module("opentelemetry.sdk.trace")
+    export = import_module("opentelemetry.sdk.trace.export")
+    in_memory = import_module("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    instrumentation = import_module("opentelemetry.instrumentation.fastapi")
     exporter, provider = in_memory.InMemorySpanExporter(), sdk.TracerProvider()
     provider.add_span_processor(export.SimpleSpanProcessor(exporter))
     guard = StreamGuard(

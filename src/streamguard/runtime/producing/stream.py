@@ -204,8 +204,8 @@ class LiveStream:
     # -- what it says --------------------------------------------------------------------------------------------------
 
     def speak(self, protocol: WireProtocol, message_id: str | None = None) -> None:
-        """Decide what an undecided stream speaks, right before its first item. `message_id`, if its message has another
-        id than was registered. Raises `RuntimeError` if that is decided already."""
+        """Decide what an undecided stream speaks, right before its first item; `message_id`, if that is another one.
+        Raises `RuntimeError` if it is decided already."""
         self.backlog.decide(self.speaking.decide(protocol, message_id))
         if self.user_messages is not None:
             self.user_messages.reply_named(self.message_id)
@@ -302,8 +302,7 @@ class LiveStream:
         self.callbacks.on_superseded(self)
 
     def disown(self) -> None:
-        """Another worker owns the record of a stream whose viewers here get the answer all the same: nothing more of it
-        is written."""
+        """Another worker owns its record; viewers here get the answer all the same, and nothing more is written."""
         self.log.disown()
         self.backlog.close()
 
@@ -357,8 +356,7 @@ class LiveStream:
         return self.finalising
 
     def fail(self, fault: Fault, error: BaseException | None = None) -> None:
-        """Record how it failed. Before its first event, its request is told that instead of an answer; unless its
-        upstream told it, whose own words the client gets."""
+        """Record how it failed. Before its first event its request is told that, unless its upstream told it."""
         self.first_answer.fail(fault, error, told=self.speaking.encoder.failure is not None)
 
     def retract(self, fault: Fault) -> None:
