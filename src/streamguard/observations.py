@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 from .faults import Fault
 from .values import StreamRef, Subject
 
-__all__ = ["MEASUREMENTS", "Observation", "Observer", "Signal"]
+__all__ = ["MEASUREMENTS", "ClosableObserver", "Observation", "Observer", "Signal"]
 
 
 class Signal(StrEnum):
@@ -173,3 +173,18 @@ class Observer(Protocol):
     """
 
     def __call__(self, observation: Observation, /) -> None: ...
+
+
+@runtime_checkable
+class ClosableObserver(Protocol):
+    """An observer that holds a thread, a file or a connection."""
+
+    def __call__(self, observation: Observation, /) -> None: ...
+
+    async def aclose(self) -> None:
+        """Let go of it, after a last attempt to hand on what is left.
+
+        It is called each time a guard that has the observer has stopped, and is given 2 s. It may be told more
+        afterwards, by that guard's next lifespan or by another guard.
+        """
+        ...

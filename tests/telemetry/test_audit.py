@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import structlog
@@ -20,8 +17,6 @@ from streamguard.telemetry.audit import (
     AuditRecord,
     AuditSink,
     AuditTrail,
-    FlushableSink,
-    JsonLinesAudit,
     StructlogAudit,
 )
 from streamguard.telemetry.safety import short_hash
@@ -29,7 +24,6 @@ from streamguard.values import SessionKey, StreamRef
 
 REF = StreamRef(SessionKey("ann@example.org", "s"), "a" * 24)
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-WAIT = 10.0
 
 
 class Kept:
@@ -51,10 +45,6 @@ def recorded(observation: Observation, *, clear_owners: bool = False) -> list[Au
     sink: AuditSink = kept
     AuditTrail(sink, clear_owners=clear_owners, now=lambda: AT)(observation)
     return kept.records
-
-
-def lines(path: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 # -- what is recorded --------------------------------------------------------------------------------------------------
@@ -154,80 +144,3 @@ def test_without_structlog_they_go_to_the_standard_library(caplog: pytest.LogCap
     with caplog.at_level(logging.INFO, "streamguard.audit"):
         StructlogAudit().write(one())
     assert json.loads(caplog.messages[0].removeprefix("streamguard.audit "))["action"] == "start"
-
-
-# -- a file ------------------------------------------------------------------------------------------------------------
-
-
-def test_records_are_appended_to_a_file_for_its_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    path.write_text('{"action":"before"}\n')
-    sink: FlushableSink = JsonLinesAudit(path, fsync=True)
-    sink.write(one())
-    assert sink.flush(WAIT)
-    assert [line["action"] for line in lines(path)] == ["before", "start"]
-    other = JsonLinesAudit(tmp_path / "new.jsonl")
-    other.write(one())
-    assert other.flush(WAIT)
-    assert (tmp_path / "new.jsonl").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_drain_flushes(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    trail = AuditTrail(JsonLinesAudit(path))
-    trail(Observation(Signal.STREAM_OPENED, ref=REF))
-    trail(Observation(Signal.DRAIN_ENDED))
-    assert [line["action"] for line in lines(path)] == ["start"]
-
-
-def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
-    path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
-    sink = JsonLinesAudit(path)
-    for number in (1, 2):
-        sink.write(one(number))
-        assert sink.flush(WAIT)
-        if number == 1:
-            path.rename(old)
-    assert [line["stream_id"] for line in [*lines(old), *lines(path)]] == ["1", "2"]
-
-
-def _append(path: str, begin: int) -> None:
-    sink = JsonLinesAudit(path)
-    for number in range(begin, begin + 300):
-        sink.write(one(number))
-    assert sink.flush(WAIT)
-
-
-@pytest.mark.long
-def test_several_processes_share_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_append, args=(os.fspath(path), begin)) for begin in (0, 1000)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    assert sorted(int(line["stream_id"]) for line in lines(path)) == [*range(300), *range(1000, 1300)]
-
-
-def test_a_full_disk_hurts_nobody_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    sink = JsonLinesAudit("/dev/full", capacity=5)
-    for number in range(100):
-        sink.write(one(number))
-    assert not sink.flush(0.2)
-    assert sink.dropped >= 90
-    names = [message.split()[0] for message in caplog.messages]
-    assert names.count("streamguard.audit_failed") == names.count("streamguard.audit_dropped") == 1
-
-
-@pytest.mark.long
-def test_records_wait_for_a_file_that_can_be_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "later" / "audit.jsonl"
-    sink = JsonLinesAudit(path)
-    sink.write(one())
-    assert not sink.flush(0.1)
-    path.parent.mkdir()
-    assert sink.flush(WAIT)
-    assert [line["action"] for line in lines(path)] == ["start"]
-    assert "streamguard.audit_recovered" in caplog.text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 from ..faults import Fault
-from ..observations import MEASUREMENTS, Observation, Observer, Signal
+from ..observations import MEASUREMENTS, ClosableObserver, Observation, Observer, Signal
 from ..scopes import ScopedObserver, StreamContext, TracingObserver
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut, ToolNews
@@ -21,6 +22,8 @@ __all__ = ["Observers"]
 logger = logging.getLogger("streamguard")
 
 _FACTS: Final = frozenset(Signal) - MEASUREMENTS
+CLOSE_SECONDS: Final = 2.0
+"""How long each observer may take to close."""
 
 
 class Observers:
@@ -35,6 +38,7 @@ class Observers:
         observers = tuple(observers)
         self._scoped = tuple(observer for observer in observers if isinstance(observer, ScopedObserver))
         self._tracing = tuple(observer for observer in observers if isinstance(observer, TracingObserver))
+        self._closable = tuple(observer for observer in observers if isinstance(observer, ClosableObserver))
         told = [(observer, _signals_of(observer)) for observer in observers]
         for signal in Signal:
             self._by_signal[signal] = tuple(observer for observer, signals in told if signal in signals)
@@ -45,6 +49,16 @@ class Observers:
                 observer(observation)
             except Exception as exc:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
                 self._failed(observer, observation.name, exc)
+
+    async def aclose(self) -> None:
+        """Close those that can be closed, each for `CLOSE_SECONDS` at most. An exception is counted and goes no
+        further."""
+        for observer in self._closable:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):  # noqa: TID251 -- this process's own patience with itself
+                    await observer.aclose()
+            except Exception as exc:  # noqa: BLE001 -- as above
+                self._failed(observer, "aclose", exc)
 
     def wants(self, signal: Signal) -> bool:
         """Whether anybody is told of this: what nobody is told of need not be found out."""

@@ -126,8 +126,11 @@ class Runtime:
             finally:
                 self.clock.release()
                 with anyio.CancelScope(shield=True):
-                    await self._parts.worker_reporter.leave()
-                    await self._parts.stores.close()
+                    try:
+                        await self._parts.worker_reporter.leave()
+                        await self._parts.stores.close()
+                    finally:
+                        await self.observe.aclose()
 
     @property
     def draining(self) -> bool:

@@ -1,7 +1,7 @@
 """The audit trail: who did what to which stream, when, and how it went. Never what anybody wrote."""
 
 from .json_lines import JsonLinesAudit
-from .records import Actor, AuditAction, AuditRecord, AuditSink, FlushableSink
+from .records import Actor, AuditAction, AuditRecord, AuditSink, ClosableSink
 from .structlog_sink import StructlogAudit
 from .trail import AuditTrail
 
@@ -11,7 +11,7 @@ __all__ = [
     "AuditRecord",
     "AuditSink",
     "AuditTrail",
-    "FlushableSink",
+    "ClosableSink",
     "JsonLinesAudit",
     "StructlogAudit",
 ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Actor", "AuditAction", "AuditRecord", "AuditSink", "FlushableSink"]
+__all__ = ["Actor", "AuditAction", "AuditRecord", "AuditSink", "ClosableSink"]
 
 
 class AuditAction(StrEnum):
@@ -40,6 +40,8 @@ class AuditAction(StrEnum):
     """Any other request was refused. `code` says why."""
     FAULT = "fault"
     """A fault of a stream. `outcome` is the stream's if the fault ended it."""
+    GAP = "gap"
+    """Here `count` records are missing: the file could not be written for so long that no more could wait."""
 
 
 class Actor(StrEnum):
@@ -79,12 +81,16 @@ class AuditRecord:
     tool: str | None = None
     """The name of the tool. Neither arguments nor output are recorded."""
     tool_call_id: str | None = None
+    count: int | None = None
+    """How many records a `gap` stands for."""
 
-    def as_dict(self) -> dict[str, str]:
-        """The record's fields that are known, as texts; `at` as RFC 3339."""
+    def as_dict(self) -> dict[str, str | int]:
+        """The record's fields that are known; `at` as RFC 3339."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         known["at"] = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {name: str(value) for name, value in known.items() if value is not None}
+        return {
+            name: value if isinstance(value, int) else str(value) for name, value in known.items() if value is not None
+        }
 
 
 class AuditSink(Protocol):
@@ -98,11 +104,12 @@ class AuditSink(Protocol):
 
 
 @runtime_checkable
-class FlushableSink(Protocol):
-    """A sink that keeps records back for a moment. It is flushed when the process has drained."""
+class ClosableSink(Protocol):
+    """A sink that keeps records back for a moment. It is closed when the process has drained."""
 
     def write(self, record: AuditRecord, /) -> None: ...
 
-    def flush(self, timeout_seconds: float) -> bool:
-        """Wait at most that long until everything is written. False when something is left."""
+    def close(self, timeout_seconds: float, /) -> bool:
+        """Wait at most that long until everything is written, then let go of threads, files and connections. False when
+        something is left. It may be written to again: a guard can be started once more."""
         ...

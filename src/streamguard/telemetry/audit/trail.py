@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
+
+from anyio import CapacityLimiter, to_thread
 
 from ...faults import FaultCode
 from ...observations import Observation, Signal
 from ..safety import id_text, plain_text, short_hash
-from .records import Actor, AuditAction, AuditRecord, AuditSink, FlushableSink
+from .records import Actor, AuditAction, AuditRecord, AuditSink, ClosableSink
 
 __all__ = ["AuditTrail", "signals_of"]
 
-FLUSH_SECONDS: Final = 0.5
-"""Longest wait at the drain's end. The event loop waits too: by then nothing is left that a client waits for."""
+CLOSE_SECONDS: Final = 1.0
+"""How long the end of a guard waits for the sink."""
 
 _ACTIONS: Final[Mapping[Signal, tuple[AuditAction, Actor, str | None]]] = {
     Signal.STREAM_OPENED: (AuditAction.START, Actor.OWNER, "granted"),
@@ -48,7 +51,7 @@ class AuditTrail:
             the trail then knows who talked when.
     """
 
-    signals = frozenset({*_ACTIONS, Signal.FAULT, Signal.DRAIN_ENDED})
+    signals: frozenset[Signal] = frozenset({*_ACTIONS, Signal.FAULT})
     """What it has to be told."""
 
     def __init__(
@@ -64,14 +67,19 @@ class AuditTrail:
 
     def __call__(self, observation: Observation) -> None:
         """Record one observation, if it belongs in the trail."""
-        if observation.name is Signal.DRAIN_ENDED:
-            if isinstance(self._sink, FlushableSink):
-                self._sink.flush(FLUSH_SECONDS)
-            return
         known = _fault_action(observation) if observation.name is Signal.FAULT else _ACTIONS.get(observation.name)
         if known is None or _is_idle_round(observation):
             return
         self._sink.write(self._record(observation, *known))
+
+    async def aclose(self) -> None:
+        """Close the sink, if it can be closed: called when a guard has stopped. Another guard may go on with it.
+
+        A cancelled call returns at once; the sink is closed nevertheless.
+        """
+        if isinstance(self._sink, ClosableSink):
+            close = partial(self._sink.close, CLOSE_SECONDS)
+            await to_thread.run_sync(close, abandon_on_cancel=True, limiter=CapacityLimiter(1))
 
     def _record(self, observation: Observation, action: AuditAction, actor: Actor, outcome: str | None) -> AuditRecord:
         ref, fault, fields = observation.ref, observation.fault, observation.fields
