@@ -38,7 +38,7 @@ KNOWN: Final = {
     "web.rules.inner_call.InnerCall.head": "fails who iterates, or whose response it is (tests/web/rules)",
     "web.response.stream_response.StreamResponse._send_stream": "in the response's task group",
     "web.endpoint.returned_response._items_beside": "fails who iterates (test_returned_lifetimes.py)",
-    "telemetry.audit.json_lines.JsonLinesAudit.write": "tells of what fails in the log (telemetry/test_audit.py)",
+    "telemetry.audit.line_writer.LineWriter._start": "tells of what fails in the log (telemetry/test_audit_file.py)",
     "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/endpoint)",
 }
 """Where tasks and threads are begun: who is told of their end."""
