@@ -23,6 +23,7 @@ from .harness.mariadb import MariaDBServer
 from .harness.postgres import PostgresServer
 from .harness.proxy import FaultProxy
 from .harness.redis import DATABASES, RedisServer
+from .harness.sentry import leftovers
 from .tiers import EXAMPLES, Tier, is_looked_at, only, processes_refused, slow_first, tier_of
 
 # The package asks for it when a suite is first used; some tests import a suite's parts before that.
@@ -204,6 +205,13 @@ def mariadb_server() -> Iterator[MariaDBServer]:
     """The run's shared MariaDB, likewise."""
     with MariaDBServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_sentry_is_left() -> Iterator[None]:
+    """Fails a test after which a client of Sentry's is on, or its threads or integrations are still there."""
+    yield
+    assert not (left := leftovers()), f"left of Sentry: {left}"
 
 
 @pytest.fixture(autouse=True)

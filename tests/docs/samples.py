@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from ..harness.waiting import wait_until
 
-__all__ = ["ASKED_ELSEWHERE", "PAGES", "PROGRAMS", "ROOT", "blocks", "run_page", "serving"]
+__all__ = ["ASKED_ELSEWHERE", "INITIALISES_SENTRY", "PAGES", "PROGRAMS", "ROOT", "blocks", "run_page", "serving"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = [
@@ -52,6 +52,9 @@ ASKED_ELSEWHERE: Final = (
     "docs/how-to/proxy-a-provider.md",  # speaks a provider's protocol
 )
 """Those whose program is asked by tests in `tests/contrib`."""
+
+INITIALISES_SENTRY: Final = [page for page in PAGES if "sentry_sdk.init(" in (ROOT / page).read_text()]
+"""Those that run in a process of their own, which `sentry_sdk.init` changes for good."""
 
 PROGRAMS: Final = [page for page in _WHOLE if page not in ASKED_ELSEWHERE]
 """The pages whose program answers a chat of AI SDK's."""
@@ -100,3 +103,8 @@ def serving(app: ASGIApp) -> Iterator[int]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive(), "the sample's server did not end"
+
+
+if __name__ == "__main__":
+    with run_page(sys.argv[1], redis_url=sys.argv[2]):
+        pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +14,7 @@ import pytest
 from ..contrib.provider_chats import pointed_at
 from ..contrib.upstream import Upstream, provider
 from ..harness.sse import Ending, post_chat, resume, ui_text
-from .samples import ASKED_ELSEWHERE, PAGES, PROGRAMS, ROOT, blocks, run_page, serving
+from .samples import ASKED_ELSEWHERE, INITIALISES_SENTRY, PAGES, PROGRAMS, ROOT, blocks, run_page, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -26,11 +28,21 @@ def _cookies(headers: dict[str, str]) -> dict[str, str]:
     return {"Cookie": headers["set-cookie"].partition(";")[0]} if "set-cookie" in headers else {}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in (*PROGRAMS, *ASKED_ELSEWHERE)])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in (*PROGRAMS, *ASKED_ELSEWHERE, *INITIALISES_SENTRY)]
+)
 def test_fragments_run(page: str, redis_url: str) -> None:
     """Without a loop, as a module is imported: what samples construct may read files."""
     with run_page(page, redis_url=redis_url):
         pass
+
+
+@pytest.mark.parametrize("page", INITIALISES_SENTRY)
+def test_fragments_run_in_a_process_of_their_own(page: str, redis_url: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.docs.samples", page, redis_url], cwd=ROOT, capture_output=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
 
 
 @pytest.fixture(scope="module")

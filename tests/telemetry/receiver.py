@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import sentry_sdk
+from sentry_sdk.integrations import Integration
+from sentry_sdk.integrations.logging import LoggingIntegration
+
+from tests.harness.sentry import sentry_client
 
 __all__ = ["Item", "Receiver", "receiving", "sent_to"]
 
@@ -134,9 +137,13 @@ class Receiver:
                 raise TimeoutError(f"arrived: {[item.type for item in found]}")
         return found
 
+    def let_go(self) -> None:
+        """Requests that wait are answered no more: their connections end, as those to come."""
+        self._closing.set()
+
     def go_down(self) -> None:
         """From now on nobody listens at the DSN; requests that wait are let go."""
-        self._closing.set()
+        self.let_go()
         if self._thread.is_alive():
             self._server.shutdown()
             self._server.server_close()
@@ -156,25 +163,25 @@ def receiving(**how: Any) -> Iterator[Receiver]:
 
 
 @contextmanager
-def sent_to(receiver: Receiver, **options: Any) -> Iterator[Receiver]:
-    """Sentry initialised as a host might have, with everything on that leaks; afterwards it is off again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # later versions have another name for `send_default_pii`
-        sentry_sdk.init(
-            **{
-                "dsn": receiver.dsn,
-                "attach_stacktrace": True,
-                "include_local_variables": True,
-                "send_default_pii": True,
-                "max_request_body_size": "always",
-                "release": "1",
-                "shutdown_timeout": 1,
-                **options,
-            }
-        )
-    try:
-        with sentry_sdk.isolation_scope():
+def sent_to(
+    receiver: Receiver, *, integrations: Sequence[Integration] | None = None, **options: Any
+) -> Iterator[Receiver]:
+    """Sentry as a host might have it, with everything on that leaks; afterwards it is off again, and nothing is left.
+
+    A host's `sentry_sdk.init` has many integrations; here there are those that are named, by default the one that
+    makes events of log lines.
+    """
+    careless = {
+        "dsn": receiver.dsn,
+        "attach_stacktrace": True,
+        "include_local_variables": True,
+        "send_default_pii": True,
+        "max_request_body_size": "always",
+    }
+    with sentry_client(
+        integrations=[LoggingIntegration()] if integrations is None else integrations, **{**careless, **options}
+    ):
+        try:
             yield receiver
-    finally:
-        sentry_sdk.get_client().close(0)
-        sentry_sdk.init()
+        finally:
+            receiver.let_go()

@@ -12,7 +12,7 @@ from .faults import CANARIES, Stage
 from .faults.of_answers import failing
 from .faults.watched import watching
 
-pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # Sentry asks git for the release
+pytestmark = pytest.mark.anyio
 
 
 async def test_it_is_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from streamguard.telemetry.metrics import PrometheusMetrics
 from .faults import ALL_SCENARIOS, CANARIES, Scenario, Stage
 from .faults.watched import watching
 
-pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # Sentry asks git for the release
+pytestmark = pytest.mark.anyio
 
 
 def shown(observation: Observation) -> str:

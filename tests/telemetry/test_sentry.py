@@ -16,10 +16,9 @@ from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
 from streamguard.telemetry.sentry.errors import NOT_CAPTURED
 from streamguard.values import SessionKey, StreamRef
+from tests.harness.sentry import sentry_off
 
 from .receiver import Receiver, receiving, sent_to
-
-pytestmark = pytest.mark.processes  # Sentry asks git for the release
 
 REF = StreamRef(SessionKey("ann@example.org", "session of ann"), "a" * 24)
 SECRETS = ("the prompt", "ann@example.org", "session of ann", "breadcrumb with", "secret", "hunter2")
@@ -160,15 +159,15 @@ def test_a_hosts_before_send_still_decides_and_may_fail(receiver: Receiver) -> N
 
     answers: list[Callable[..., Any]] = [lambda event, hint: None, broken]
     for before_send in answers:
-        sentry_sdk.init(dsn=receiver.dsn, before_send=before_send)
-        SentryObserver()(observation(Fault.of(FaultCode.INTERNAL)))
+        with sent_to(receiver, before_send=before_send):
+            SentryObserver()(observation(Fault.of(FaultCode.INTERNAL)))
     assert receiver.events() == []
 
 
 def test_without_sentry_nothing_is_remembered_or_sent(receiver: Receiver) -> None:
     observer, fault = SentryObserver(), Fault.of(FaultCode.INTERNAL)
-    sentry_sdk.init()
-    observer(observation(fault))
+    with sentry_off():
+        observer(observation(fault))
     assert receiver.envelopes == []
     assert not observer._captured
 
@@ -230,8 +229,8 @@ def test_kinds_of_warnings_are_forgotten_in_time(receiver: Receiver, monkeypatch
 
 def test_a_warning_without_sentry_is_not_remembered(receiver: Receiver) -> None:
     observer = SentryObserver()
-    sentry_sdk.init()
-    observer(buried("invalid"))
+    with sentry_off():
+        observer(buried("invalid"))
     assert not observer._cap._windows
 
 

@@ -15,7 +15,7 @@ from .faults import ALL_SCENARIOS, CANARIES, Scenario
 from .observed import Worker, asked
 from .receiver import Receiver, receiving, sent_to
 
-pytestmark = [pytest.mark.anyio, pytest.mark.processes]  # Sentry asks git for the release
+pytestmark = pytest.mark.anyio
 
 TAGS: Final = {"phase", "code", "outcome", "protocol", "framework", "signal"}
 

@@ -20,8 +20,6 @@ from streamguard.telemetry.sentry import (
 
 from .receiver import Receiver, receiving, sent_to
 
-pytestmark = pytest.mark.processes  # Sentry asks git for the release
-
 HOOKS: dict[str, Any] = {
     "before_send": before_send,
     "before_send_transaction": before_send_transaction,

@@ -21,6 +21,8 @@ from sentry_sdk.integrations.asyncio import AsyncioIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
+from tests.harness.sentry import sentry_client
+
 from .canaries import Canaries
 from .scenario import Provoked
 
@@ -126,31 +128,29 @@ def watching(*, configured: bool) -> Iterator[Watched]:
             logger_factory=written,
             cache_logger_on_first_use=False,
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the options of today's hosts
-        sentry_sdk.init(
-            dsn="http://key@127.0.0.1:9/1",
-            transport=envelopes,
-            release="1",
-            send_default_pii=True,
-            include_local_variables=True,
-            attach_stacktrace=True,
-            max_request_body_size="always",
-            traces_sample_rate=1.0,
-            auto_enabling_integrations=False,
-            integrations=[AsyncioIntegration(), LoggingIntegration(level=logging.DEBUG, event_level=logging.ERROR)],
-            _experiments={"enable_logs": True},
-        )
+    hosts = [AsyncioIntegration(), LoggingIntegration(level=logging.DEBUG, event_level=logging.ERROR)]
     try:
-        with sentry_sdk.isolation_scope() as scope:
-            scope.clear_breadcrumbs()  # of other tests
+        with (
+            warnings.catch_warnings(),
+            sentry_client(
+                integrations=hosts,
+                dsn="http://key@127.0.0.1:9/1",
+                transport=envelopes,
+                send_default_pii=True,
+                include_local_variables=True,
+                attach_stacktrace=True,
+                max_request_body_size="always",
+                traces_sample_rate=1.0,
+                _experiments={"enable_logs": True},
+            ),
+        ):
+            # The integration wraps the coroutine of each task: that of one cancelled before it began never runs.
+            warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
             yield watched
             gc.collect()  # which tells of exceptions that no task's owner has asked for
             _capture_breadcrumbs()
+            sentry_sdk.flush(2)
     finally:
-        sentry_sdk.flush(2)
-        sentry_sdk.get_client().close(0)
-        sentry_sdk.init()
         structlog.reset_defaults()
         logging.getLogger().removeHandler(lines)
         for name, level in levels.items():
