@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from streamguard import Observation, StreamGuard
 from streamguard.runtime.observers import Observers
 from streamguard.scopes import StreamContext, Work, current_stream, scope
-from streamguard.values import trace_id_of
+from streamguard.values import read_traceparent, trace_id_of
 from tests.web.serving import calling, user_of
 
 TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01"
@@ -108,3 +108,24 @@ async def test_all_work_on_a_stream_knows_the_stream_and_its_request() -> None:
 )
 def test_only_a_traceparent_names_a_trace(header: str | None, trace_id: str | None) -> None:
     assert trace_id_of(header) == trace_id
+
+
+@pytest.mark.parametrize(
+    ("header", "read"),
+    [
+        (TRACE, TRACE),
+        (TRACE.removesuffix("01") + "ff", TRACE),
+        (TRACE.removesuffix("01") + "02", TRACE.removesuffix("01") + "00"),
+        ("cc" + TRACE[2:], TRACE),
+        ("cc" + TRACE[2:] + "-what-a-later-version-has" * 500, TRACE),
+        ("ff" + TRACE[2:], None),
+        (TRACE + "-more", None),
+        (TRACE[:-1], None),
+        (TRACE[:-2] + "é1", None),
+        ("00-" + "0" * 10_000, None),
+        ("cc" + TRACE[2:] + "more", None),
+        (None, None),
+    ],
+)
+def test_a_traceparent_is_kept_as_version_00(header: str | None, read: str | None) -> None:
+    assert read_traceparent(header) == read

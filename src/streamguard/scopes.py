@@ -1,6 +1,6 @@
 """Where this process is at work on one stream: a context variable for logs, and a scope of each sink's own.
 
-    with scope(meta, Work.TAKEOVER, observe):
+    with scope(meta, Work.TAKE_OVER, observe):
         ...
 
 Everything that runs inside, tasks that are started there included, knows the stream as `current_stream`.
@@ -24,6 +24,8 @@ __all__ = ["ScopedObserver", "StreamContext", "TracingObserver", "Work", "curren
 class Work(StrEnum):
     """What a process does for a stream."""
 
+    REQUEST = "request"
+    """Checks a request: who asks, about which session, for how much. Nothing of a stream is known yet."""
     ADMIT = "admit"
     """Decides whether the stream may begin, reserves its quota and registers it."""
     PRODUCE = "produce"
@@ -42,6 +44,8 @@ class Work(StrEnum):
     """Sends the stream to the client whose request began it."""
     RESUME = "resume"
     """Sends the stream to a client that came back for it."""
+    STOP = "stop"
+    """Stops the stream, as its owner asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ __all__ = [
     "is_stream_id",
     "new_message_id",
     "new_stream_id",
+    "read_traceparent",
     "short_hash",
     "trace_id_of",
 ]
@@ -186,7 +187,8 @@ class Usage:
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _STREAM_ID = re.compile(r"[0-9a-f]{24}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_LATER_TRACEPARENT = re.compile(r"(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})-.*")
 
 
 def new_stream_id() -> str:
@@ -224,6 +226,22 @@ def trace_id_of(traceparent: str | None) -> str | None:
     """
     match = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
     return match[1] if match is not None and match[1].strip("0") and match[2].strip("0") else None
+
+
+def read_traceparent(header: str | None) -> str | None:
+    """The `traceparent` that a header is, as version 00, which has 55 characters; None if it is none.
+
+    A later version may have more fields, which are left out, as are flags other than `sampled`.
+
+    Source: https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+    """
+    if header is None:
+        return None
+    match = _TRACEPARENT.fullmatch(header) or _LATER_TRACEPARENT.fullmatch(header)
+    if match is None:
+        return None
+    read = f"00-{match[1]}-{match[2]}-{int(match[3], 16) & 1:02x}"
+    return None if trace_id_of(read) is None else read
 
 
 def short_hash(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from importlib import import_module
 
 import pytest
 from fastapi import FastAPI, Request
@@ -13,6 +12,8 @@ from streamguard.messages import MemoryMessageStore
 from streamguard.telemetry.tracing import OpenTelemetryTracing
 from tests.web.serving import calling, user_of
 
+from .spans import instrumented, recording
+
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 CANARY = "canary-of-a-prompt"
@@ -21,13 +22,33 @@ OTHER = f"00-{'ef' * 16}-{'12' * 8}-01"
 HEADERS = {"traceparent": f"00-{TRACE_ID}-{'cd' * 8}-01", "authorization": f"Bearer {CANARY}"}
 
 
+async def test_an_answer_without_any_trace_begins_one() -> None:
+    """Neither the host nor the client knows a trace: all spans are in one all the same."""
+    provider, spans = recording()
+    guard = StreamGuard(
+        authenticate=user_of, messages=MemoryMessageStore(), observers=(OpenTelemetryTracing(provider),)
+    )
+    app = FastAPI()
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id", protocol="ui-message")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "hello"
+
+    guard.install(app, "/chat")
+    async with calling(app, guard) as client:
+        answer = await client.post("/chat?id=s")
+        cursor = next(line[4:] for line in answer.text.splitlines() if line.startswith("id: "))
+        assert (await client.get("/chat/s/stream", headers={"last-event-id": cursor})).status_code == 200
+        await guard.idle()
+    admit = spans.one("streamguard.admit")
+    assert admit.parent is None
+    assert [span.name for span in spans.below(admit)] == ["streamguard.resume", "streamguard.stream"]
+    assert len(spans.traces) == 1
+
+
 async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
-    sdk = import_module("opentelemetry.sdk.trace")
-    export = import_module("opentelemetry.sdk.trace.export")
-    in_memory = import_module("opentelemetry.sdk.trace.export.in_memory_span_exporter")
-    instrumentation = import_module("opentelemetry.instrumentation.fastapi")
-    exporter, provider = in_memory.InMemorySpanExporter(), sdk.TracerProvider()
-    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+    provider, recorded = recording()
     guard = StreamGuard(
         authenticate=user_of, messages=MemoryMessageStore(), observers=(OpenTelemetryTracing(provider),)
     )
@@ -41,18 +62,18 @@ async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
         if request.query_params["id"] == "broken":
             raise ValueError(CANARY)
 
-    instrumentation.FastAPIInstrumentor.instrument_app(app, tracer_provider=provider)
     guard.install(app, "/chat")
-    async with calling(app, guard) as client:
-        answer = await client.post("/chat?id=s1", headers=HEADERS)
-        assert answer.status_code == 200
-        stream_id = answer.headers["x-stream-id"]
-        assert (await client.post("/chat?id=broken", headers=HEADERS)).status_code == 200
-        cursor = next(line[4:] for line in answer.text.splitlines() if line.startswith("id: "))
-        resumed = await client.get("/chat/s1/stream", headers={"last-event-id": cursor, "traceparent": OTHER})
-        assert resumed.status_code == 200
-    spans = exporter.get_finished_spans()
-    assert CANARY not in "".join(span.to_json() for span in spans)
+    with instrumented(app, provider):
+        async with calling(app, guard) as client:
+            answer = await client.post("/chat?id=s1", headers=HEADERS)
+            assert answer.status_code == 200
+            stream_id = answer.headers["x-stream-id"]
+            assert (await client.post("/chat?id=broken", headers=HEADERS)).status_code == 200
+            cursor = next(line[4:] for line in answer.text.splitlines() if line.startswith("id: "))
+            resumed = await client.get("/chat/s1/stream", headers={"last-event-id": cursor, "traceparent": OTHER})
+            assert resumed.status_code == 200
+    spans = recorded.all
+    assert CANARY not in recorded.text()
     mine = [span for span in spans if (span.attributes or {}).get("streamguard.stream_id") == stream_id]
     names = sorted(span.name for span in mine)
     by_name = {span.name: span for span in mine}
@@ -70,3 +91,7 @@ async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
     assert {f"{span.context.trace_id:032x}" for span in ours} == {TRACE_ID}
     (resume,) = [span for span in ours if span.name == "streamguard.resume"]
     assert [f"{link.context.trace_id:032x}" for link in resume.links] == ["ef" * 16]
+    (failed,) = [span for span in spans if span.name == "streamguard.stream" and span is not stream]
+    assert failed.status.status_code.name == "ERROR"
+    assert failed.status.description == (failed.attributes or {})["streamguard.code"] == "internal"
+    assert stream.status.status_code.name == "UNSET"

@@ -13,7 +13,7 @@ from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
 from ..settings import Settings
-from ..values import trace_id_of
+from ..values import read_traceparent
 from .access.identity import Authenticate, Identity, identify
 from .access.origin import ForbiddenOriginError
 from .access.process_limits import ProcessLimits
@@ -92,8 +92,11 @@ class GuardContext:
 
     def trace_of(self, headers: Headers) -> str | None:
         """The trace that the present request belongs to, as a sink knows it, or else its header `traceparent` says."""
-        incoming = headers.get("traceparent")
-        return self.runtime.observe.traceparent() or (None if trace_id_of(incoming) is None else incoming)
+        known = self.runtime.observe.traceparent()
+        if known is not None:
+            return known
+        incoming = headers.getlist("traceparent")
+        return read_traceparent(incoming[0]) if len(incoming) == 1 else None
 
     def observe_refusal(self, error: FaultError, ids: ResponseIds, *, signal: Signal = Signal.FAULT) -> Fault:
         """Observe the fault of a request that never reached a stream, with its cause. Returns the fault with its

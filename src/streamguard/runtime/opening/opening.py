@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ...errors import FaultError
 from ...faults import Fault, FaultCode, Severity
@@ -58,6 +59,8 @@ class Opening:
                 `store_unavailable`.
         """
         with scope(_context_of(request), Work.ADMIT, self._observe):
+            if request.trace is None:  # no trace was known before this: a sink may have just begun one
+                request = replace(request, trace=self._observe.traceparent())
             return await self._open(request, budget)
 
     async def _open(self, request: StreamRequest, budget: Budget) -> LiveStream | StreamMeta:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..application.guarded_endpoint import Guarded, guarded_endpoint
@@ -173,6 +174,22 @@ def _with_ids(headers: RawHeaders, ids: RawHeaders) -> RawHeaders:
     return expose(headers + [line for line in ids if line[0] not in present])
 
 
+class _LayeredStack(ServerErrorMiddleware):
+    """A middleware stack in its layer, as the kind of object that Starlette builds.
+
+    `FastAPIInstrumentor.instrument_app` of OpenTelemetry takes an application's stack apart: it wants a
+    `ServerErrorMiddleware`, and puts its own around the `app` of that. Given anything else it does nothing but log an
+    error. So this one passes everything to the layer, and leaves errors to the one inside: it has no `handler` that
+    would be called a second time.
+    """
+
+    def __init__(self, layer: OutermostLayer) -> None:
+        super().__init__(layer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 def add_outermost_layer(app: Starlette, *, running: bool = False) -> None:
     """Put the layer outside everything in an application, error pages included. Once per application.
 
@@ -192,7 +209,7 @@ def add_outermost_layer(app: Starlette, *, running: bool = False) -> None:
         return
 
     def build_with_layer() -> ASGIApp:
-        return OutermostLayer(build(), app)
+        return _LayeredStack(OutermostLayer(build(), app))
 
     build_with_layer.is_streamguard = True  # type: ignore[attr-defined]
     app.build_middleware_stack = build_with_layer  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from ...cursor import Cursor
 from ...errors import FaultError, QuotaError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
+from ...scopes import StreamContext, Work, scope
 from ...stores.records import StreamMeta
 from ...values import SessionKey, is_stream_id
 from ..access.origin import SAFE_METHODS, check_origin
@@ -98,11 +99,13 @@ class SessionRoutes:
         if stopped is None:
             return no_content(ids.headers())
         ids.stream_id, ids.message_id = stopped.ref.stream_id, stopped.message_id
-        self._context.runtime.observe(
-            Observation(
-                Signal.STOP_REQUESTED, ref=stopped.ref, message_id=stopped.message_id, request_id=ids.request_id
+        observe = self._context.runtime.observe
+        with scope(StreamContext.about(stopped, Work.STOP, request_id=ids.request_id), Work.STOP, observe):
+            observe(
+                Observation(
+                    Signal.STOP_REQUESTED, ref=stopped.ref, message_id=stopped.message_id, request_id=ids.request_id
+                )
             )
-        )
         document = {"session_id": key.session_id, "stream_id": ids.stream_id, "message_id": ids.message_id}
         return json_response(document, 202, ids.headers())
 
