@@ -24,7 +24,8 @@ class Signal(StrEnum):
     `provider_seconds` from the endpoint's begin to its first item, where it has given one."""
     STREAM_ENDED = "streamguard.stream_ended"
     """A stream of this process ended. Fields: outcome, persisted, quota, events, bytes, seconds, degraded, binding,
-    protocol; and `notices_dropped` when it is not 0."""
+    protocol; `finish_seconds`, the part of `seconds` after the endpoint was through; `unsaved` for a stream without a
+    log whose save failed, so that nobody owes it; and `notices_dropped` when it is not 0."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
     """A stream lost its log. Fields: reason, binding."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"
@@ -102,11 +103,14 @@ class Signal(StrEnum):
     stream, event_bytes, batch_bytes."""
     PROCESS_MEASURED = "streamguard.process_measured"
     """A measurement, every 5 s and at the end of a drain. Fields: streams, viewers, queued_events, queued_bytes,
-    saves_under_way, reservations, loop_lag_seconds, draining, observer_errors; `breaker` and `message_breaker` are
-    `closed` or `open`."""
+    saves_under_way, reservations, loop_lag_seconds, draining; `observer_errors` since the last one;
+    `breaker` and `message_breaker` are `closed` or `open`."""
     STORE_MEASURED = "streamguard.store_measured"
-    """A measurement of what all processes share, by a reconciler's round. Fields: `outbox` is how much is due in it,
-    and `outbox_oldest_seconds` for how long; expired_leases. Both are counted up to 500."""
+    """A measurement of what all processes share, by every fifth round of a process's reconciler. Fields: `outbox`, how
+    much is owed, and `outbox_oldest_seconds`, for how long this process has seen the oldest of it, or 0; dead_letters,
+    expired_leases. Of a quota store also `reservations`, how many are held; `stale_reservations`, how many of them were
+    not renewed and wait to be ended, and `reservations_oldest_seconds`, for how long the first of these has, or 0;
+    `quota_drift_units`, how far counters are off at most, of the few owners that were looked at."""
     DRAIN_STARTED = "streamguard.drain_started"
     """The process admits nothing more. Fields: `streams`, how many run."""
     DRAIN_ENDED = "streamguard.drain_ended"

@@ -47,7 +47,7 @@ class Process:
         self.reconciles = True
         self.process |= {"streams": 3, "viewers": 3, "loop_lag_seconds": 0.001, "draining": False}
         self.process |= {"breaker": "closed", "message_breaker": "closed"}
-        self.process.setdefault("observer_errors", 0)
+        self.process["observer_errors"] = 0
         self.store = dict.fromkeys(("outbox", "outbox_oldest_seconds", "dead_letters", "expired_leases"), 0)
         self.store |= {"reservations": 3, "reservations_oldest_seconds": 20, "quota_drift_units": 0}
 
@@ -137,8 +137,8 @@ def streams_taken(process: Process, _: int) -> None:
     process.tell(Signal.STREAM_SUPERSEDED, 3, binding="chat")
 
 
-def sink_fails(process: Process, minute: int) -> None:
-    process.process["observer_errors"] = minute
+def sink_fails(process: Process, _: int) -> None:
+    process.process["observer_errors"] = 1
 
 
 def reconciler_hangs(process: Process, _: int) -> None:

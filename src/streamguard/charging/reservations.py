@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaErr
 from ..faults import Fault, FaultCode
 from ..loops import StartTask
 from ..observations import Observation, Signal
-from ..quota import QuotaService, QuotaStore, RefusalReason, Refused, Standing
+from ..quota import Quota, QuotaService, QuotaStore, RefusalReason, Refused, Standing
 from ..retrying import Backoff
 from ..settings import Settings
 from ..stores.budget import Budget
@@ -34,6 +34,8 @@ RELEASE_RETRIES: Final = 5
 BATCH: Final = 500
 LEAST_SECONDS: Final = 0.25
 """What a reservation may take although the request's budget is spent: the quota has a connection of its own."""
+LATEST_OWNERS: Final = 16
+"""So many owners are remembered, so that their counters can be looked at."""
 RENEWALS: Final = 3
 """How often a reservation is renewed while it would last: two renewals may fail."""
 
@@ -82,6 +84,8 @@ class Reservations:
         self._start = start
         self._held: dict[StreamRef, HeldReservation] = {}
         self._kept: set[StreamRef] = set()
+        self._reserved_for: dict[str, tuple[Quota, ...]] = {}
+        """The last few owners for whom something was reserved, the latest last, and under what."""
         self.failing: bool = False
         """The last call of the service brought no answer."""
 
@@ -97,6 +101,10 @@ class Reservations:
     def count(self) -> int:
         """How many reservations this process keeps."""
         return len(self._held) + len(self._kept)
+
+    def latest_owners(self) -> dict[str, tuple[Quota, ...]]:
+        """The last few owners for whom this process reserved something, the latest first, and the quotas of that."""
+        return dict(reversed(self._reserved_for.items()))
 
     # -- before a stream ----------------------------------------------------------------------------------------------
 
@@ -144,10 +152,17 @@ class Reservations:
         if isinstance(answer, Refused):
             raise self._refused(ref, request_id, answer)
         held = self._held[ref] = HeldReservation(demand, binding, answer.standings)
+        self._remember(ref.key.owner, demand)
         fields: dict[str, str | float] = {"binding": binding, "seconds": time.monotonic() - begun}
         fields |= by_unit("reserved", demand.amounts)
         self._observe(Observation.about(stream, Signal.QUOTA_RESERVED, fields=fields))
         return held
+
+    def _remember(self, owner: str, demand: Demand) -> None:
+        self._reserved_for.pop(owner, None)
+        self._reserved_for[owner] = tuple(demand.quotas)
+        if len(self._reserved_for) > LATEST_OWNERS:
+            del self._reserved_for[next(iter(self._reserved_for))]
 
     def drop(self, stream: Subject) -> None:
         """The stream does not begin: release what was reserved for it, in the background."""

@@ -3,6 +3,7 @@
 from .callable import CallableQuota, CommitQuota, QuotaCall, ReleaseQuota, ReserveQuota
 from .headers import rate_limit_headers
 from .limits import Quota, check_quotas, consumed, demand
+from .measures import MeasuredQuota
 from .memory import MemoryQuotaStore
 from .offering import OffersQuotaStore
 from .records import (
@@ -10,6 +11,7 @@ from .records import (
     Audit,
     Counted,
     OwnerStatus,
+    QuotaDepths,
     RefusalReason,
     Refused,
     Reservation,
@@ -26,11 +28,13 @@ __all__ = [
     "CallableQuota",
     "CommitQuota",
     "Counted",
+    "MeasuredQuota",
     "MemoryQuotaStore",
     "OffersQuotaStore",
     "OwnerStatus",
     "Quota",
     "QuotaCall",
+    "QuotaDepths",
     "QuotaService",
     "QuotaStore",
     "RedisQuotaStore",

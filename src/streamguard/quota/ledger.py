@@ -78,6 +78,11 @@ class Schedule(Generic[T]):
                 break
         return None
 
+    def counted(self, at_ms: int) -> tuple[int, int, int]:
+        """How many keys there are, how many of them are due, and when the first of those was; `at_ms` for none."""
+        due = [due_ms for due_ms in self._at.values() if due_ms <= at_ms]
+        return len(self._at), len(due), min(due, default=at_ms)
+
     def sorted(self) -> list[tuple[int, T]]:
         """All of them, in the order of their times."""
         return sorted((at_ms, name) for name, at_ms in self._at.items())

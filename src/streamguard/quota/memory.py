@@ -15,7 +15,17 @@ from ..errors import QuotaUnavailableError
 from ..values import StreamRef
 from .ledger import Ledger, Name, Schedule
 from .limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
-from .records import Admitted, Audit, OwnerStatus, Refused, Reservation, ReservationState, Settlement
+from .measures import MeasuredQuota
+from .records import (
+    Admitted,
+    Audit,
+    OwnerStatus,
+    QuotaDepths,
+    Refused,
+    Reservation,
+    ReservationState,
+    Settlement,
+)
 from .store import QuotaStore
 from .timing import Timing, checked_claim, milliseconds
 
@@ -30,7 +40,7 @@ _Member = tuple[str, str, str]
 """Owner, session, stream."""
 
 
-class MemoryQuotaStore(QuotaStore):
+class MemoryQuotaStore(QuotaStore, MeasuredQuota):
     """Counts in this process's memory: for development, tests and servers of one process.
 
     Args:
@@ -171,6 +181,18 @@ class MemoryQuotaStore(QuotaStore):
         check_owner("audit", owner)
         quotas = check_quotas(quotas)
         return self._ledger_or_new(owner).audit(quotas, repair=repair)
+
+    async def depths(self) -> QuotaDepths:
+        at_ms = self._begin()
+        all_, due, first_ms = self._due.counted(at_ms)
+        return QuotaDepths(all_, due, (at_ms - first_ms) / 1000 if due else None)
+
+    async def drift(self, owner: str, quotas: Sequence[Quota], *, most: int) -> int | None:
+        check_owner("drift", owner)
+        ledger = self._ledger(owner, self._begin())
+        if ledger is None:
+            return 0
+        return None if ledger.size > most else ledger.audit(check_quotas(quotas), repair=False).drift
 
     def _begin(self) -> int:
         """The time, after some ledgers were tidied."""

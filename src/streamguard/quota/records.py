@@ -15,6 +15,7 @@ __all__ = [
     "Audit",
     "Counted",
     "OwnerStatus",
+    "QuotaDepths",
     "RefusalReason",
     "Refused",
     "Reservation",
@@ -128,6 +129,19 @@ class OwnerStatus:
     pending_release: int
     """Reservations that are held though nobody renews them: replies that are over, or whose worker is gone. Limits
     look that much stricter until they are settled or expire. Counted to 1,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaDepths:
+    """How many reservations a store keeps."""
+
+    reserved: int
+    """Those that nobody has settled yet."""
+    due: int
+    """Those of them that were not renewed when they should have been, as far as a look at the index shows: they wait
+    to be ended. It is short for the few seconds until a sweep has looked at a reservation that was renewed."""
+    due_oldest_seconds: float | None
+    """For how long the first of them has been due; None for none."""
 
 
 @dataclass(frozen=True, slots=True)

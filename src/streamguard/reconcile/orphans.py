@@ -22,6 +22,7 @@ from ..stores.damage import RecordKind
 from ..stores.records import Partition, Status, StreamMeta
 from ..values import Outcome, StreamRef
 from ..wire import knows_protocol
+from .measuring import StoreMeasuring
 from .results import Duty, Result, Tally, Treated
 
 __all__ = ["OrphanSweep"]
@@ -46,8 +47,6 @@ DEFER_OVER: Final = 32
 """Streams that this version cannot end are deferred once there are more of them: below that, every round reads them."""
 MEASURE_SWEEPS: Final = 5
 """The shared stores are measured with every so many sweeps."""
-MEASURED_MOST: Final = 500
-"""So many entries of a kind are counted at most."""
 _LASTING: Final = frozenset({"unknown_protocol", "newer_format"})
 """The reasons that only a worker of a later version can remove."""
 
@@ -58,6 +57,7 @@ class OrphanSweep:
     def __init__(self, runtime: Runtime, tally: Tally | None = None) -> None:
         self._runtime = runtime
         self._tally = tally or Tally()
+        self._measuring = StoreMeasuring(runtime)
         self._worker = secrets.token_hex(8)
         self._rounds = 0
         self._sweeps = 0
@@ -111,22 +111,7 @@ class OrphanSweep:
             observe(Observation(Signal.RECONCILED, fields=fields))
         self._sweeps += 1
         if self._sweeps % MEASURE_SWEEPS == 1 and observe.wants(Signal.STORE_MEASURED):
-            await self._measure()
-
-    async def _measure(self) -> None:
-        """Tell what all processes share, as far as a few bounded reads show it.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        store = self._runtime.store
-        due = await store.peek_due(limit=MEASURED_MOST)
-        fields: dict[str, str | int | float | bool | None] = {
-            "outbox": len(due),
-            "outbox_oldest_seconds": max((-entry.due_seconds for entry in due), default=0.0),
-            "expired_leases": len(await store.expired_leases(limit=MEASURED_MOST)),
-        }
-        self._runtime.observe(Observation(Signal.STORE_MEASURED, fields=fields))
+            await self._measuring.measure()
 
     async def _partition(self) -> Partition | None:
         """This worker's partition of the work; None now and then, for all of it."""

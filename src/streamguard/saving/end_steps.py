@@ -35,6 +35,8 @@ class EndResult:
     """What the steps came to, for the terminal record."""
 
     persisted: Persisted = Persisted.NOT_ASKED
+    unsaved: bool = False
+    """The save of a stream without a log failed, and cannot be owed: the reply is saved nowhere."""
     quota: QuotaState = QuotaState.NONE
     notices: tuple[Fault, ...] = ()
     closing: tuple[bytes, ...] = ()
@@ -47,8 +49,9 @@ class EndResult:
     """To be called once the stream is closed: what is left goes on in the background."""
     quota_by_now: Callable[[], QuotaState] | None = None
     """For a stream without a log: what settling it from memory has come to by now."""
-    later: Callable[[], Awaitable[Persisted]] | None = None
-    """For a stream without a log: waits for the save that is still under way, and says what came of it."""
+    later: Callable[[], Awaitable[tuple[Persisted, bool]]] | None = None
+    """For a stream without a log: waits for the save that is still under way, and gives `persisted` and `unsaved` as
+    they are then."""
 
     @property
     def quota_now(self) -> QuotaState:

@@ -55,6 +55,8 @@ _PERSISTED: Final = {
     SaveStatus.NOTHING: Persisted.NOT_ASKED,
 }
 """Everything else is `NO` where nothing can be owed."""
+_UNSAVED: Final = (SaveStatus.FAILED, SaveStatus.REFUSED)
+"""What would be owed elsewhere."""
 
 
 class Saving(EndStep):
@@ -193,12 +195,12 @@ class Saving(EndStep):
         running = self._begin(sealed, target, local, source, unlogged=True)
         saved = await running.wait(visible_seconds(self._settings, taken_over=local is None))
         if saved is not None:
-            return self._done(sealed, running, saved, result)
+            return replace(self._done(sealed, running, saved, result), unsaved=saved.status in _UNSAVED)
         return replace(
             result,
             persisted=Persisted.PENDING,
             notices=(*result.notices, self._reports.waiting(sealed, running)),
-            later=partial(_persisted_later, running),
+            later=partial(_saved_later, running),
             after_close=partial(self._mark_when_over, sealed, running) if local is None else None,
         )
 
@@ -248,7 +250,7 @@ class Saving(EndStep):
 
         async def mark() -> None:
             try:
-                await self._store.update_meta(sealed.ref, persisted=await _persisted_later(running))
+                await self._store.update_meta(sealed.ref, persisted=(await _saved_later(running))[0])
             except StoreUnavailableError as exc:
                 self._breaker.stumbled(exc)
             except StoreCorruptError:  # what it says of the save cannot be put right
@@ -318,10 +320,12 @@ class Saving(EndStep):
         return self._saves.begin(sealed, save, user_messages)
 
 
-async def _persisted_later(running: RunningSave) -> Persisted:
-    """What a save came to for which nothing can be owed, once it is over."""
+async def _saved_later(running: RunningSave) -> tuple[Persisted, bool]:
+    """What a save came to for which nothing can be owed, once it is over: `persisted` and `unsaved` of `EndResult`."""
     result = await running.wait()
-    return Persisted.NO if result is None else _PERSISTED.get(result.status, Persisted.NO)
+    if result is None:
+        return Persisted.NO, True
+    return _PERSISTED.get(result.status, Persisted.NO), result.status in _UNSAVED
 
 
 def _payload(user_messages: UserMessages) -> bytes:

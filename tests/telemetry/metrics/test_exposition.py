@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from streamguard import Observation, Signal
+from streamguard import Observation
 from streamguard.telemetry.metrics import PrometheusMetrics
 from tests.harness.tools import missing
 
@@ -86,10 +86,3 @@ def test_workers_answer_for_each_other(tmp_path: Path) -> None:
     assert 'streamguard_streams_active{variant=""} 6.0' in lines
     assert 'streamguard_event_loop_lag_seconds{variant=""} 0.5' in lines
     assert 'streamguard_outbox_entries{variant=""} 0.25' in lines
-
-
-def test_errors_of_observers_are_counted_once() -> None:
-    metrics = PrometheusMetrics(registry=CollectorRegistry())
-    for errors in (2, 2, 5):
-        metrics(Observation(Signal.PROCESS_MEASURED, fields={"observer_errors": errors}))
-    assert b'streamguard_observer_errors_total{variant=""} 5.0' in metrics.exposition()

@@ -62,7 +62,7 @@ def test_samples_are_observed_one_by_one() -> None:
     [
         (Signal.STREAM_DEGRADED, None, "log"),
         (Signal.SAVE_BURIED, None, "message"),
-        (Signal.STREAM_ENDED, "no", "message"),
+        (Signal.STREAM_ENDED, "no", None),
         (Signal.STREAM_ENDED, "pending", None),
     ],
 )

@@ -15,6 +15,8 @@ __all__ = [
     "AuditAnswer",
     "ClaimDue",
     "Commit",
+    "CountIndex",
+    "CountIndexAnswer",
     "EnterIndex",
     "Expire",
     "Find",
@@ -176,13 +178,15 @@ class AuditAnswer(NamedTuple):
     answer: bytes
     conflicts: int = 0
     sums: list[int] | None = None
-    """Used, what it should be, held, what it should be, of each quota."""
+    """Used, what it should be, held, what it should be, of each quota; None for too many reservations."""
 
 
 class Audit(LedgerCall[AuditAnswer], script="audit"):
     """Hold an owner's counters against its reservations."""
 
     repair: bool
+    most: int
+    """So many reservations are read; 0 for any number."""
     quotas: Rest
     """Unit and period of each."""
 
@@ -216,10 +220,25 @@ class ClaimDue(Call[list[bytes]], script="claim_due"):
     count: int
 
 
+class CountIndexAnswer(NamedTuple):
+    """See `CountIndex`."""
+
+    all: int
+    due: int
+    due_ms: int
+
+
+class CountIndex(Call[CountIndexAnswer], script="count_index"):
+    """Count a shard."""
+
+    shard_key: Key
+
+
 CALLS: Final = (
     Audit,
     ClaimDue,
     Commit,
+    CountIndex,
     EnterIndex,
     Expire,
     Find,

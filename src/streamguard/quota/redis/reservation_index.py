@@ -7,6 +7,7 @@ or wrong, so its finder reads the ledger and corrects it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -16,7 +17,7 @@ from typing import Final
 from ...decoding import DAMAGE, read_json
 from ...lua import ScriptClient
 from ...values import SessionKey, StreamRef
-from .calls import ClaimDue, EnterIndex, MoveEntries
+from .calls import ClaimDue, CountIndex, CountIndexAnswer, EnterIndex, MoveEntries
 from .scripts import run
 
 __all__ = ["SHARDS", "ReservationIndex"]
@@ -72,6 +73,11 @@ class ReservationIndex:
                 yield shard, refs
             if left <= 0:
                 return
+
+    async def counts(self) -> list[CountIndexAnswer]:
+        """How many there are, and how many are due, of each shard."""
+        counting = (run(self._client, "depths", CountIndex(shard_key=self._key(shard))) for shard in range(SHARDS))
+        return await asyncio.gather(*counting)
 
     def _key(self, shard: int) -> bytes:
         return f"{self._namespace}:{{quota.{shard}}}".encode()

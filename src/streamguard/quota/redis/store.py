@@ -20,11 +20,13 @@ from ...lua import Call, ScriptClient, Word, read_reply
 from ...values import SessionKey, StreamRef
 from ..ledger import MAX_PENDING
 from ..limits import Quota, check_amounts, check_limit, check_owner, check_quotas, check_ref
+from ..measures import MeasuredQuota
 from ..records import (
     Admitted,
     Audit,
     Counted,
     OwnerStatus,
+    QuotaDepths,
     Refused,
     Reservation,
     ReservationState,
@@ -64,7 +66,7 @@ class _ReservationFields(_LedgerFields):
     id: bytes
 
 
-class RedisQuotaStore(QuotaStore):
+class RedisQuotaStore(QuotaStore, MeasuredQuota):
     """Counts in Redis, for every process that uses the same server and namespace.
 
     Args:
@@ -233,15 +235,33 @@ class RedisQuotaStore(QuotaStore):
     async def audit(self, owner: str, quotas: Sequence[Quota], *, repair: bool = False) -> Audit:
         check_owner("audit", owner)
         quotas = check_quotas(quotas)
-        audit = await run(
-            self._client, "audit", calls.Audit(**self._ledger(owner), repair=repair, quotas=_windows(quotas))
-        )
-        with undamaged("audit"):
+        return (await self._audit("audit", owner, quotas, repair=repair)) or Audit((), 0)
+
+    async def depths(self) -> QuotaDepths:
+        counts = await self._index.counts()
+        due_ms = max((shard.due_ms for shard in counts if shard.due), default=None)
+        all_, due = sum(shard.all for shard in counts), sum(shard.due for shard in counts)
+        return QuotaDepths(all_, due, None if due_ms is None else max(0.0, due_ms / 1000))
+
+    async def drift(self, owner: str, quotas: Sequence[Quota], *, most: int) -> int | None:
+        check_owner("drift", owner)
+        audit = await self._audit("drift", owner, check_quotas(quotas), most=most)
+        return None if audit is None else audit.drift
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    async def _audit(
+        self, operation: str, owner: str, quotas: Sequence[Quota], *, repair: bool = False, most: int = 0
+    ) -> Audit | None:
+        """See `audit`; None for more than `most` reservations."""
+        call = calls.Audit(**self._ledger(owner), repair=repair, most=most, quotas=_windows(quotas))
+        audit = await run(self._client, operation, call)
+        if audit.answer == b"many":
+            return None
+        with undamaged(operation):
             numbers = audit.sums or []
             windows = (Counted(quota, *numbers[4 * n : 4 * n + 4]) for n, quota in enumerate(quotas))
             return Audit(tuple(windows), audit.conflicts)
-
-    # -- parts --------------------------------------------------------------------------------------------------------
 
     def _keys(self, owner: str) -> list[bytes]:
         """An owner's keys. Ids from outside never reach them: a digest stands for the owner, the cluster's hash tag."""

@@ -70,6 +70,7 @@ class Finaliser:
 
         Cancelling it leaves the stream to whoever finds its lease expired.
         """
+        stream.activity.through_at = stream.activity.clock()
         try:
             await self._finalise(stream, ending)
         except StoreCorruptError:

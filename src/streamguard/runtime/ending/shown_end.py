@@ -57,9 +57,11 @@ def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: 
                 "events": stream.feed.emitted,
                 "bytes": stream.feed.data_bytes,
                 "seconds": stream.activity.age_seconds,
+                "finish_seconds": stream.activity.finish_seconds,
                 "degraded": stream.degraded,
                 "binding": stream.request.binding,
                 "protocol": stream.protocol.name,
+                **({"unsaved": True} if result.unsaved else {}),
                 **({"notices_dropped": stream.notices.dropped} if stream.notices.dropped else {}),
             },
         )

@@ -33,7 +33,8 @@ class Tombstone:
     async def write(self, stream: LiveStream, ending: Ending, result: EndResult) -> None:
         """Write it, unless another worker owns the record, and report the stream's end."""
         if result.later is not None:
-            result = replace(result, persisted=await result.later(), later=None)
+            persisted, unsaved = await result.later()
+            result = replace(result, persisted=persisted, unsaved=unsaved, later=None)
         if not stream.log.disowned:
             try:
                 reply = await self._declare_lost(stream, ending, result)

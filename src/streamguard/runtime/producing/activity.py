@@ -32,6 +32,8 @@ class Activity:
     """When its endpoint was called."""
     first_item_at: float | None = None
     """When its endpoint gave its first item."""
+    through_at: float | None = None
+    """When its endpoint was through, or cut short, and its end began."""
     request_waits: bool = False
     """The request that began it waits for its first event: somebody is there who has no viewer yet."""
 
@@ -42,6 +44,11 @@ class Activity:
     def age_seconds(self) -> float:
         """How long ago the stream began, on this process's monotonic clock."""
         return self.clock() - self.opened_at
+
+    @property
+    def finish_seconds(self) -> float:
+        """How long its end has taken so far: what came after its endpoint, such as the save."""
+        return 0.0 if self.through_at is None else self.clock() - self.through_at
 
     @property
     def provider_seconds(self) -> float | None:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...observations import Observation, Signal
-from ...stores.appends import AppendRequest
+from ...stores.appends import AppendReply, AppendRequest
+from ...stores.records import Status
+from ..viewing.feed import EVENT_BYTES
 from .backlog import Backlog
 
 __all__ = ["LogTally"]
 
+_OK: Final = Status.OK
 SAMPLED: Final = ("append_seconds", "queued_seconds", "gap_seconds", "event_bytes", "batch_bytes")
 
 
@@ -27,10 +30,14 @@ class LogTally:
         """When the next sample is due."""
         self._queued: tuple[Backlog, int, float] | None = None
         """An event that is being watched: its stream, its number, and when the writer learned of it."""
+        self._sizes: list[int] = []
+        """The payload of each append of the commit under way, in bytes."""
         self._appended: tuple[Backlog, int, float] | None = None
         """A stream that is being watched: its last event in the log, and when that got there."""
         self.commits: int = 0
+        """Round trips, also those that failed."""
         self.appends: int = 0
+        """Appends that were acknowledged, each once; `events` and `bytes` are what they carried."""
         self.events: int = 0
         self.bytes: int = 0
         self.retries: int = 0
@@ -47,15 +54,27 @@ class LogTally:
     def sent(self, backlogs: Sequence[Backlog], batch: Sequence[AppendRequest]) -> None:
         """A commit is sent."""
         self.commits += 1
-        self.appends += len(batch)
-        self.events += sum([len(append.events) for append in batch])
-        self.bytes += (size := sum([backlog.in_flight_bytes for backlog in backlogs]))
+        self._sizes = [
+            backlog.in_flight_bytes - EVENT_BYTES * len(append.events)
+            for backlog, append in zip(backlogs, batch, strict=True)
+        ]
         if self._clock() >= self._next_at:
-            self._samples["batch_bytes"].append(size)
+            self._samples["batch_bytes"].append(sum(self._sizes))
             self._samples["event_bytes"].append(len(batch[0].events[0][1]))
 
-    def answered(self, backlogs: Sequence[Backlog], sent_at: float) -> None:
-        """The commit that was sent at that time is answered, and its events are acknowledged."""
+    def answered(
+        self,
+        backlogs: Sequence[Backlog],
+        batch: Sequence[AppendRequest],
+        replies: Sequence[AppendReply],
+        sent_at: float,
+    ) -> None:
+        """The commit that was sent at that time is answered. A duplicate is an append whose answer was lost."""
+        for append, reply, size in zip(batch, replies, self._sizes, strict=True):
+            if reply.status is _OK or reply.status is Status.DUPLICATE:
+                self.appends += 1
+                self.events += len(append.events)
+                self.bytes += size
         now, samples = self._clock(), self._samples
         if self._queued is not None:
             backlog, seq, emitted_at = self._queued

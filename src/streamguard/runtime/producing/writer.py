@@ -200,7 +200,7 @@ class Writer:
                 with suppress(Exception):
                     backlog.owner.degrade("internal")
         if self._tally is not None:
-            self._tally.answered(backlogs, now)
+            self._tally.answered(backlogs, batch, replies, now)
         if broken is not None:
             raise broken
         if refused:

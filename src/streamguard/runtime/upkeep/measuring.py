@@ -46,6 +46,8 @@ class Measuring:
         self._reservations = reservations
         self._breaker = breaker
         self._drain = drain
+        self._errors = 0
+        """Errors of observers that were told already."""
         self._lag_seconds = 0.0
         """The longest delay of a timer since the process was measured last."""
 
@@ -58,6 +60,7 @@ class Measuring:
         """Measure until cancelled."""
         clock = asyncio.get_running_loop().time
         rounds = 0
+        self.measure()  # what an earlier start of the guard left behind holds no longer
         while True:
             due = clock() + TELL_SECONDS
             await asyncio.sleep(TELL_SECONDS)
@@ -83,6 +86,7 @@ class Measuring:
         if not self._observe.wants(Signal.PROCESS_MEASURED):
             return
         lag, self._lag_seconds = self._lag_seconds, 0.0
+        errors, self._errors = self._observe.errors - self._errors, self._observe.errors
         backlogs = [stream.backlog for stream in self._streams.values() if not stream.degraded]
         fields: dict[str, str | int | float | bool | None] = {
             "streams": len(self._streams),
@@ -95,6 +99,6 @@ class Measuring:
             "breaker": "open" if self._breaker.open else "closed",
             "message_breaker": "open" if self._saving.paused else "closed",
             "draining": self._drain.begun,
-            "observer_errors": self._observe.errors,
+            "observer_errors": errors,
         }
         self._observe(Observation(Signal.PROCESS_MEASURED, fields=fields))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import Receive, Scope, Send
 
+from .multiprocess import DIRECTORY, is_multiprocess
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -48,7 +50,8 @@ class MetricsApp:
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     """The metrics in the format that `accept`, an HTTP header's text, asks for, and their media type."""
     shown = registry
-    if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if is_multiprocess():
+        directory = os.environ[DIRECTORY]
         _forget_the_dead(directory)
         shown = import_module("prometheus_client").CollectorRegistry()
         import_module("prometheus_client.multiprocess").MultiProcessCollector(shown, directory)

@@ -29,7 +29,7 @@ class Merging(StrEnum):
     SUM = "livesum"
     """Each process has its own part."""
     WORST = "livemax"
-    """The highest is the one that matters."""
+    """The highest is the one that matters: of what each process measures for itself, or sees a part of."""
     LAST = "mostrecent"
     """Each process measures the same thing that all share: the newest stands, also after its process ended."""
     LATEST = "max"
@@ -66,8 +66,6 @@ class Metric:
     by_unit: str = ""
     """For amounts by unit: the beginning of the fields' names. Each field that begins so is counted under the label
     `unit`."""
-    cumulative: bool = False
-    """For a counter: the number that is read counts since the process began."""
     sample: str = ""
     """For a histogram of `Observation.samples`: the sample's name."""
     buckets: tuple[float, ...] = ()

@@ -20,6 +20,7 @@ from .reading import (
     WHOLE,
     YES_NO,
     added_seconds,
+    breaker_store,
     field,
     flag,
     is_not_durable,
@@ -90,6 +91,15 @@ STREAMS: Final = (
         buckets=WHOLE,
     ),
     Metric(
+        "finish_seconds",
+        Kind.HISTOGRAM,
+        "From an answer's last item to its end: its last append, its save, its charge, its close.",
+        (Signal.STREAM_ENDED,),
+        number("finish_seconds"),
+        labels=(BINDING,),
+        buckets=FAST,
+    ),
+    Metric(
         "stream_bytes",
         Kind.HISTOGRAM,
         "Payload of whole streams.",
@@ -126,19 +136,23 @@ LOG: Final = (
     Metric(
         "log_commits_total",
         Kind.COUNTER,
-        "Round trips in which events went to the log.",
+        "Round trips to the log with events, answered or not.",
         (Signal.LOG_WRITTEN,),
         number("commits"),
     ),
     Metric(
         "log_appends_total",
         Kind.COUNTER,
-        "Appends: those of one stream in one commit.",
+        "Appends that the log acknowledged: the events of one stream in one commit.",
         (Signal.LOG_WRITTEN,),
         number("appends"),
     ),
     Metric(
-        "log_events_total", Kind.COUNTER, "Events that the log acknowledged.", (Signal.LOG_WRITTEN,), number("events")
+        "log_events_total",
+        Kind.COUNTER,
+        "Events that the log acknowledged, each once.",
+        (Signal.LOG_WRITTEN,),
+        number("events"),
     ),
     Metric(
         "log_bytes_total", Kind.COUNTER, "Payload that the log acknowledged.", (Signal.LOG_WRITTEN,), number("bytes")
@@ -188,7 +202,7 @@ LOG: Final = (
     Metric(
         "batch_bytes",
         Kind.HISTOGRAM,
-        "Payload of appends. Sampled.",
+        "Payload of commits. Sampled.",
         (Signal.LOG_WRITTEN,),
         sample="batch_bytes",
         buckets=BYTES,
@@ -220,7 +234,7 @@ LOG: Final = (
         Kind.COUNTER,
         "How often a store was given up for a while.",
         (Signal.BREAKER_OPENED,),
-        labels=(Label("store", lambda seen: seen.fields.get("breaker") or "streams", ("streams", "messages")),),
+        labels=(Label("store", breaker_store, ("streams", "messages")),),
     ),
 )
 

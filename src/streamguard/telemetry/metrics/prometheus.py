@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -12,6 +14,8 @@ from ...observations import Observation, Signal
 from ..safety import plain_text
 from .exposition import MetricsApp, exposition
 from .metric import OTHER, Kind, Label, Metric
+from .multiprocess import is_multiprocess
+from .series import MOST_CHARACTERS, Series
 from .table import PREFIX, TABLE
 
 if TYPE_CHECKING:
@@ -19,25 +23,22 @@ if TYPE_CHECKING:
 
 __all__ = ["PrometheusMetrics"]
 
-MOST_VALUES: Final = 100
-"""Values of one label that applications name; further ones are counted as `other`."""
-MOST_CHARACTERS: Final = 120
-"""Of such a value: a binding is a module and a qualified name."""
-
 
 class PrometheusMetrics:
     """An observer that counts: `StreamGuard(…, observers=(PrometheusMetrics(),))`.
 
-    Guards of one process may share a registry; their numbers are then those of all of them together, except for gauges,
-    of which the last guard's stand. With `PROMETHEUS_MULTIPROC_DIR` in the environment every worker counts into files
-    there, and each answers for all (prometheus-client's multiprocess mode).
+    Guards of one process may share a registry, each with an observer of its own: the numbers are then those of all of
+    them together. Another `variant` for each keeps them apart. With `PROMETHEUS_MULTIPROC_DIR` in the environment every
+    worker counts into files there, and each answers for all (prometheus-client's multiprocess mode), whatever its
+    registry.
 
     Args:
         variant: the value of the label `variant` on every metric: what tells a canary's numbers from the others'.
         registry: where the metrics are registered: prometheus-client's own by default.
 
     Raises:
-        ConfigurationError: prometheus-client is not installed, or the registry has other metrics of these names.
+        ConfigurationError: prometheus-client is not installed, the registry has other metrics of these names, or
+            `PROMETHEUS_MULTIPROC_DIR` is no directory, or was set after prometheus-client was imported.
     """
 
     signals: frozenset[Signal] = frozenset(signal for metric in TABLE for signal in metric.signals)
@@ -51,10 +52,9 @@ class PrometheusMetrics:
         self._registry: CollectorRegistry = client.REGISTRY if registry is None else registry
         self._variant = plain_text(variant)[:MOST_CHARACTERS]
         families = _families(self._registry)
+        counted = {metric.name: _Counted(metric, families[metric.name], self._variant) for metric in TABLE}
         self._by_signal: dict[Signal, tuple[_Counted, ...]] = {
-            signal: tuple(
-                _Counted(metric, families[metric.name], self._variant) for metric in TABLE if signal in metric.signals
-            )
+            signal: tuple(counted[metric.name] for metric in TABLE if signal in metric.signals)
             for signal in self.signals
         }
 
@@ -73,26 +73,40 @@ class PrometheusMetrics:
         return MetricsApp(self._registry)
 
 
-_Family = "Counter | Gauge | Histogram"
-
-_KNOWN: Final[WeakKeyDictionary[CollectorRegistry, dict[str, _Bounded]]] = WeakKeyDictionary()
+_KNOWN: Final[WeakKeyDictionary[CollectorRegistry, Mapping[str, Series]]] = WeakKeyDictionary()
 """The metrics of each registry: a registry takes a name once, and guards share it."""
 
+_OF_PROCESS: Final[dict[str, Series]] = {}
+"""In multiprocess mode the metrics of every registry: a process has one file, in which each series has one place."""
 
-def _families(registry: CollectorRegistry) -> dict[str, _Bounded]:
+
+def _families(registry: CollectorRegistry) -> Mapping[str, Series]:
     """This library's metrics in a registry; they are made the first time.
 
     Raises:
-        ConfigurationError: others registered metrics of these names.
+        ConfigurationError: see `PrometheusMetrics`.
     """
+    if is_multiprocess():
+        if not _OF_PROCESS:
+            _OF_PROCESS.update(_made(registry))
+        return _OF_PROCESS
     known = _KNOWN.get(registry)
     if known is None:
-        try:
-            known = {metric.name: _Bounded(metric, _family(metric, registry)) for metric in TABLE}
-        except ValueError as exc:
-            raise ConfigurationError(f"this registry has metrics of other makers under our names: {exc}") from exc
-        _KNOWN[registry] = known
+        known = _KNOWN[registry] = _made(registry)
     return known
+
+
+def _made(registry: CollectorRegistry) -> dict[str, Series]:
+    made: list[Any] = []
+    try:
+        made.extend(_family(metric, registry) for metric in TABLE)  # those before one that is refused are kept
+    except ValueError as exc:
+        for family in made:
+            registry.unregister(family)
+        raise ConfigurationError(
+            f"this registry has metrics of other makers under our names: {exc}; give PrometheusMetrics another one"
+        ) from exc
+    return {metric.name: Series(metric, family) for metric, family in zip(TABLE, made, strict=True)}
 
 
 def _family(metric: Metric, registry: CollectorRegistry) -> Any:
@@ -108,45 +122,16 @@ def _family(metric: Metric, registry: CollectorRegistry) -> Any:
             return client.Histogram(name, metric.help, names, registry=registry, buckets=metric.buckets)
 
 
-class _Bounded:
-    """A metric in a registry, and the values that its labels have had."""
-
-    def __init__(self, metric: Metric, family: Any) -> None:
-        self._family = family
-        self._seen: dict[str, set[str]] = {name: set() for name in metric.label_names}
-        self._children: dict[tuple[str, ...], Any] = {}
-
-    def child(self, values: tuple[str, ...]) -> Any:
-        """The series of these values, `variant` first."""
-        child = self._children.get(values)
-        if child is None:
-            child = self._children[values] = self._family.labels(*values)
-        return child
-
-    def bounded(self, name: str, value: str) -> str:
-        """A value that applications name, or `other` when there were too many."""
-        seen = self._seen[name]
-        if value in seen:
-            return value
-        if len(seen) >= MOST_VALUES:
-            return OTHER
-        value = plain_text(value)[:MOST_CHARACTERS]
-        seen.add(value)
-        return value
-
-
 class _Counted:
     """One metric of one sink."""
 
-    def __init__(self, metric: Metric, bounded: _Bounded, variant: str) -> None:
+    def __init__(self, metric: Metric, series: Series, variant: str) -> None:
         self._metric = metric
-        self._bounded = bounded
+        self._series = series
         self._variant = variant
-        self._counted = 0.0
-        """What a cumulative number was when it was read last."""
         self._allowed = {label.name: frozenset(label.values) for label in metric.labels if label.values is not None}
         if not metric.label_names:  # so that it is there, with 0, before anything happens
-            bounded.child((variant,))
+            series.child((variant,))
 
     def take(self, seen: Observation) -> None:
         """Count one observation."""
@@ -169,32 +154,29 @@ class _Counted:
         value = 1.0 if metric.read is None else metric.read(seen)
         if value is None:
             return
-        if metric.cumulative:
-            value, self._counted = value - self._counted, value
-        child = self._child(seen)
         match metric.kind:
             case Kind.COUNTER:
-                child.inc(max(value, 0.0))
+                self._child(seen).inc(max(value, 0.0))
             case Kind.GAUGE:
-                child.set(value)
+                self._series.set(self, self._variant, value)
             case Kind.HISTOGRAM:
-                child.observe(value)
+                self._child(seen).observe(value)
 
     def _take_units(self, seen: Observation) -> None:
         beginning = self._metric.by_unit
         for name, amount in seen.fields.items():
-            if name.startswith(beginning) and isinstance(amount, (int, float)):
-                unit = self._bounded.bounded("unit", name.removeprefix(beginning))
-                self._bounded.child((self._variant, unit)).inc(max(amount, 0))
+            if name.startswith(beginning) and isinstance(amount, (int, float)) and 0 < amount < math.inf:
+                unit = self._series.bounded("unit", name.removeprefix(beginning))
+                self._series.child((self._variant, unit)).inc(amount)
 
     def _child(self, seen: Observation) -> Any:
         values = tuple(self._value(label, seen) for label in self._metric.labels)
-        return self._bounded.child((self._variant, *values))
+        return self._series.child((self._variant, *values))
 
     def _value(self, label: Label, seen: Observation) -> str:
         read = label.read(seen)
         value = "" if read is None else str(read)
         allowed = self._allowed.get(label.name)
         if allowed is None:
-            return self._bounded.bounded(label.name, value)
+            return self._series.bounded(label.name, value)
         return value if value in allowed or not value else OTHER

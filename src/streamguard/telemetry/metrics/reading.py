@@ -9,12 +9,13 @@ from typing import Final
 
 from ...faults import FaultCode, Phase
 from ...observations import Observation, Signal
-from ...values import Outcome, Persisted
+from ...values import Outcome
 from .metric import Label
 
 __all__ = [
     "ANSWER",
     "BINDING",
+    "BREAKING",
     "BYTES",
     "CODES",
     "FAST",
@@ -28,8 +29,9 @@ __all__ = [
     "WHOLE",
     "YES_NO",
     "added_seconds",
+    "breaker_open",
+    "breaker_store",
     "code_of",
-    "equals",
     "field",
     "flag",
     "is_not_durable",
@@ -65,8 +67,21 @@ def flag(name: str) -> Callable[[Observation], str]:
     return lambda seen: "yes" if seen.fields.get(name) else "no"
 
 
-def equals(name: str, value: str) -> Callable[[Observation], float]:
-    return lambda seen: 1.0 if seen.fields.get(name) == value else 0.0
+def breaker_open(store: str, measured: str) -> Callable[[Observation], float | None]:
+    """1 while the breaker of a kind of store is open: as it said itself, and as is measured now and then."""
+
+    def read(seen: Observation) -> float | None:
+        if seen.name is Signal.PROCESS_MEASURED:
+            return 1.0 if seen.fields.get(measured) == "open" else 0.0
+        if breaker_store(seen) != store:
+            return None
+        return 1.0 if seen.name is Signal.BREAKER_OPENED else 0.0
+
+    return read
+
+
+def breaker_store(seen: Observation) -> object:
+    return seen.fields.get("breaker") or "streams"
 
 
 def code_of(seen: Observation) -> str | None:
@@ -111,11 +126,29 @@ SAVED: Final = {
     Signal.SAVE_RECOVERED: "recovered",
     Signal.SAVE_BURIED: "buried",
 }
-NOT_DURABLE: Final = {Signal.STREAM_DEGRADED: "log", Signal.STREAM_ENDED: "message", Signal.SAVE_BURIED: "message"}
+BREAKING: Final = (Signal.PROCESS_MEASURED, Signal.BREAKER_OPENED, Signal.BREAKER_CLOSED)
+NOT_DURABLE: Final = {
+    Signal.STREAM_DEGRADED: "log",
+    Signal.STREAM_ENDED: "message",
+    Signal.SAVE_FAILED: "message",
+    Signal.SAVE_BURIED: "message",
+}
+_FOR_GOOD: Final = ("conflict", "forbidden")
+"""Reasons of a save that no attempt follows, and no dead letter."""
 
 
 def is_not_durable(seen: Observation) -> bool:
-    return seen.name is not Signal.STREAM_ENDED or seen.fields.get("persisted") == Persisted.NO
+    """Whether an answer is lost with this. A save that is owed is not, before it is given up; nor is one whose session
+    was erased, or that was superseded, since its user wanted that; a settlement that is given up is no message."""
+    match seen.name:
+        case Signal.STREAM_ENDED:
+            return bool(seen.fields.get("unsaved"))
+        case Signal.SAVE_FAILED:
+            return seen.fields.get("reason") in _FOR_GOOD
+        case Signal.SAVE_BURIED:
+            return seen.fault is None or seen.fault.code is FaultCode.PERSISTENCE_FAILED
+        case _:
+            return True
 
 
 def is_of_provider(seen: Observation) -> bool:

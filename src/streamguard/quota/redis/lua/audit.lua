@@ -1,8 +1,13 @@
 -- Holds an owner's counters against its reservations.
 -- KEYS: ledger_key, records_key, open_key, done_key
--- ARGV: late_ms, ttl_ms, repair (make the counters right), quotas… (unit and period (ms) of each)
--- Reply: {answer [, conflicts, sums]}: {'found', conflicts, {used, expected, held, expected, …}} or {'newer'}
+-- ARGV: late_ms, ttl_ms, repair (make the counters right), most (so many reservations are read; 0 for any number),
+--       quotas… (unit and period (ms) of each)
+-- Reply: {answer [, conflicts, sums]}: {'found', conflicts, {used, expected, held, expected, …}}, {'many'} or {'newer'}
 --@include ledger
+if most > 0 and redis.call('ZCARD', open_key) + redis.call('ZCARD', done_key) > most then
+  save()
+  return {'many'}
+end
 local expected, order, sums = {}, {}, {}
 for i = quotas_from, #ARGV, 2 do
   local unit, period = ARGV[i], ARGV[i + 1]
