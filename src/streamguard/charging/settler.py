@@ -69,15 +69,11 @@ class Settler:
     def report(self, stream: Subject, binding: str, charge: Charge, attempt: Attempt, *, seconds: float) -> None:
         """Tell operators what came of settling a stream's reservation."""
         held = self._reservations.held(stream.ref)
-        report_settled(
-            self._observe,
-            stream,
-            outcome_of(attempt.state, attempt.charged, release=charge.release),
-            binding,
-            reserved={} if held is None else held.demand.amounts,
-            spent=attempt.charged,
-            seconds=seconds,
-        )
+        reserved: Mapping[str, int] = {} if held is None else held.demand.amounts
+        outcome = outcome_of(attempt.state, attempt.charged, release=charge.release)
+        # A host's own service does not say what it charged for a unit that it was to charge as reserved.
+        spent = {**reserved, **attempt.charged} if outcome == "charged" else attempt.charged
+        report_settled(self._observe, stream, outcome, binding, reserved=reserved, spent=spent, seconds=seconds)
 
     async def attempt(self, ref: StreamRef, charge: Charge) -> Attempt:
         """Attempt it once, within `quota_seconds`."""
