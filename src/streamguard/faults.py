@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, TypedDict, TypeVar, Unpack
@@ -145,7 +145,8 @@ class Fault:
     phase: Phase
     severity: Severity
     retryable: bool
-    message: str
+    message: str = field(repr=False)
+    """For the client. A host may have written it."""
     fault_id: str
     timestamp: str
     """RFC 3339, UTC, milliseconds."""
@@ -160,7 +161,7 @@ class Fault:
     request_id: str | None = None
     trace_id: str | None = None
     """The trace of the request that began the stream: 32 hex digits; None where there is none."""
-    debug: str | None = None
+    debug: str | None = field(default=None, repr=False)
     """Class and text of the exception that caused the fault. In debug mode only: the text may hold anything."""
     unknown: tuple[tuple[str, str], ...] = ()
     """Names and values of the `code`, `phase` or `severity` that a later version wrote into the record and that this

@@ -287,7 +287,7 @@ def _fields(value: object) -> _Fields | None:
     dump = getattr(value, "model_dump", None)
     if dump is None or isinstance(value, type):
         return None
-    dumped = dump(mode="json", by_alias=True)
+    dumped = dump(mode="json", by_alias=True, warnings=False)
     return dumped if isinstance(dumped, Mapping) else None
 
 

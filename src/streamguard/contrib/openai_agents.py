@@ -196,7 +196,7 @@ def _input_of(call: object) -> object:
         except DAMAGE:
             return arguments
     dump = getattr(call, "model_dump", None)
-    fields = dump(mode="json", exclude_unset=True) if dump is not None else call
+    fields = dump(mode="json", exclude_unset=True, warnings=False) if dump is not None else call
     left_out = ("id", "call_id", "type", "status", "name")
     return (
         {name: value for name, value in fields.items() if name not in left_out} if isinstance(fields, Mapping) else {}

@@ -203,7 +203,7 @@ def _deferred(ended: object) -> set[str]:
 
 def _fields_of(chunk: object) -> Part:
     """The fields of a chunk, without those that have no value, and those that AI SDK 5.0.0 does not know."""
-    fields = chunk.model_dump(by_alias=True)  # type: ignore[attr-defined]
+    fields = chunk.model_dump(by_alias=True, warnings=False)  # type: ignore[attr-defined]
     part = {name: value for name, value in fields.items() if value is not None or name in _KEPT_NULLS}
     if part.get("type") == "tool-input-start":
         part.pop("providerMetadata", None)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from .. import values
 from ..errors import ConfigurationError, InvalidPartError, MessageStoreError, QuotaError, StoreError, StreamLimitError
-from ..frames import own_place
+from ..frames import own_place, raised_in
 
 __all__ = ["class_name", "error_fields", "id_text", "plain_text", "short_hash"]
 
@@ -17,7 +17,7 @@ MAX_TEXT: Final = 1_000
 _PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '%"')
 
 _OURS: Final = (ConfigurationError, InvalidPartError, StreamLimitError)
-"""Their texts are our own and hold no content, only names, types and sizes."""
+"""Their texts hold no content, only names, types and sizes, where we raise them. A host may raise them too."""
 
 
 def short_hash(text: str) -> str:
@@ -59,7 +59,7 @@ def error_fields(error: BaseException) -> dict[str, str | int | None]:
         last, line = list(traceback.walk_tb(error.__traceback__))[-1]
         if (last.f_code.co_filename, line) != (place.filename, place.line):
             fields["raised_at"] = f"{last.f_code.co_filename}:{line} in {last.f_code.co_name}"
-    if isinstance(error, _OURS):
+    if isinstance(error, _OURS) and raised_in(error) == "streamguard":
         fields["error_text"] = str(error)
     if isinstance(error, (StoreError, MessageStoreError, QuotaError)):
         fields["operation"] = error.operation

@@ -144,7 +144,7 @@ class GuardedApp(Visitor):
 
     async def _begin(self, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> Answer:
         exchange = Exchange(self._app, method, path, headers=headers, body=body, state=self._lifespan.state)
-        task = asyncio.create_task(exchange.run(), name=f"streamguard-testing {method} {path}")
+        task = asyncio.create_task(exchange.run(), name=f"streamguard-testing {method}")
         self._exchanges[exchange] = task
         task.add_done_callback(lambda _: self._exchanges.pop(exchange, None))
         try:

@@ -73,6 +73,9 @@ class Application:
         messages: Any = None,
         quota: Quota | None = None,
         quotas: Any = None,
+        authenticate: Any = user_of,
+        session: Any = "request.query_params.id",
+        estimate: Any = None,
         protocol: str | None = None,
         on_conflict: Literal["reject", "replace", "join"] = "reject",
         on_store_failure: Literal["continue", "fail"] = "continue",
@@ -85,7 +88,7 @@ class Application:
         """A script that waits goes on."""
         self.guard = StreamGuard(
             store or MemoryStore(),
-            authenticate=user_of,
+            authenticate=authenticate,
             messages=messages,
             quota=quotas,
             observers=tuple(observers),
@@ -94,8 +97,9 @@ class Application:
         )
 
         @self.guard.stream(
-            "request.query_params.id",
+            session,
             binding="chat",
+            estimate=estimate,
             protocol=protocol,
             quota=quota,
             on_conflict=on_conflict,

@@ -1,84 +1,51 @@
-"""Everything that leaves the process, caught: Sentry's envelopes, log records, what structlog writes, observations."""
+"""Everything that leaves the process, caught: Sentry's envelopes, log records, what structlog writes, and what else a
+test notes."""
 
 from __future__ import annotations
 
 import contextvars
 import gc
-import io
 import json
 import logging
 import threading
-import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sentry_sdk
 import structlog
-from sentry_sdk.envelope import Envelope
 from sentry_sdk.integrations.asyncio import AsyncioIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
-from sentry_sdk.transport import Transport
 
+from streamguard import ReportedFailureError
+from streamguard.frames import raised_in
 from tests.harness.sentry import sentry_client
 
 from .canaries import Canaries
 from .scenario import Provoked
+from .sinks import Envelopes, Lines, Written
 
-__all__ = ["Watched", "watching"]
+if TYPE_CHECKING:
+    from sentry_sdk.integrations import Integration
 
-NOISY: Final = ("asyncio", "streamguard", "sentry_sdk", "redis", "")
-"""Loggers that have to be at DEBUG."""
+__all__ = ["DRIVERS", "Watched", "texts_of_ours", "watching"]
 
-
-class Envelopes(Transport):
-    """Keeps the bytes of every envelope that would be sent."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.sent: list[bytes] = []
-
-    def capture_envelope(self, envelope: Envelope) -> None:
-        buffer = io.BytesIO()
-        envelope.serialize_into(buffer)
-        self.sent.append(buffer.getvalue())
-
-
-class Lines(logging.Handler):
-    """Keeps what a careless formatter would write: the message, all of the record, and its traceback."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = f"{record.name} {record.getMessage()} {record.__dict__!r}"
-        if record.exc_info and record.exc_info[1] is not None:
-            text += "".join(traceback.format_exception(record.exc_info[1]))
-        self.lines.append(text)
-
-
-class Written:
-    """What structlog writes, as a host with JSON lines and tracebacks has it."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def __call__(self, *args: object) -> Written:
-        return self
-
-    def msg(self, line: str) -> None:
-        self.lines.append(line)
-
-    debug = info = warning = error = critical = exception = log = msg
+DRIVERS: Final = ("aiosqlite", "sqlalchemy", "asyncpg", "asyncmy", "openai", "anthropic", "httpx", "httpcore")
+"""Loggers of others that show, at DEBUG, statements with their parameters or requests with their bodies: whoever sets
+them to DEBUG asks for that."""
+_AROUND: Final = 160
+"""Characters around a canary in a failure."""
 
 
 class Watched:
-    """What left the process, by sink. A sink that joins adds its texts."""
+    """What left the process, by sink."""
 
     def __init__(self) -> None:
         self.texts: dict[str, list[str]] = {}
+        self.envelopes = Envelopes()
+        self.lines = Lines()
+        self.written = Written()
 
     def note(self, sink: str, *texts: str | bytes) -> None:
         plain = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts]
@@ -92,15 +59,52 @@ class Watched:
             if not answer.is_stream and answer.faults:
                 self.note("refusals", answer.body)
 
+    def note_errors(self, errors: Iterable[BaseException]) -> None:
+        """What our own exceptions say wherever they are shown, in whatever chain they are."""
+        for error in errors:
+            self.note("exceptions", *texts_of_ours(error))
+
+    def gather(self) -> None:
+        """Note what sinks got since the last time. Exceptions that no task's owner has asked for are told of, too."""
+        gc.collect()
+        _capture_breadcrumbs()
+        sentry_sdk.flush(2)
+        self.note("sentry", *self.envelopes.taken())
+        self.note("logging", *self.lines.taken())
+        self.note("structlog", *self.written.taken())
+
     def leaks(self, canaries: Canaries) -> list[str]:
         """Which canary was found where."""
         found = []
         for sink, texts in self.texts.items():
             for text in texts:
-                for name in canaries.found_in(text):
-                    at = text.index(getattr(canaries, name))
-                    found.append(f"{sink}: {name}: {text[max(0, at - 160) : at + 60]!r}")
+                for name, at in canaries.places_in(text):
+                    found.append(f"{sink}: {name}: {text[max(0, at - _AROUND) : at + 60]!r}")
         return found
+
+
+def texts_of_ours(error: BaseException) -> Iterator[str]:
+    """The texts, notes and attributes of those exceptions in a chain that this package made. The host's own, and its
+    drivers', say what they want."""
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        left += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+        if _is_ours(one):
+            yield f"{one} {one!r} {one.args!r} {one.__dict__!r} {getattr(one, '__notes__', ())!r}"
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Made by this package; a `ReportedFailureError` has the provider's text on purpose."""
+    if isinstance(error, ReportedFailureError) or type(error).__module__.partition(".")[0] != "streamguard":
+        return False
+    return raised_in(error) == "streamguard"
 
 
 def _capture_breadcrumbs() -> None:
@@ -112,49 +116,56 @@ def _capture_breadcrumbs() -> None:
 
 
 @contextmanager
-def watching(*, configured: bool) -> Iterator[Watched]:
+def watching(
+    *, configured: bool, integrations: Sequence[Integration] = (), options: Mapping[str, Any] | None = None
+) -> Iterator[Watched]:
     """Catch it all, with Sentry as the most careless host may have set it up and all loggers at DEBUG.
 
-    `configured`: structlog is configured by the host, too. The texts are there once the context is left.
+    The texts are there once the context is left, or `gather` was called.
+
+    Args:
+        configured: structlog is configured by the host, too.
+        integrations: of Sentry's, besides those that can be undone. Others only in a process of its own.
+        options: for `sentry_sdk.init`.
     """
-    watched, envelopes, lines, written = Watched(), Envelopes(), Lines(), Written()
-    levels = {name: logging.getLogger(name).level for name in NOISY}
-    for name in NOISY:
+    watched = Watched()
+    noisy = ("", "asyncio", "streamguard", "sentry_sdk", "redis", "starlette", "uvicorn")
+    levels = {name: logging.getLogger(name).level for name in (*noisy, *DRIVERS)}
+    for name in noisy:
         logging.getLogger(name).setLevel(logging.DEBUG)
-    logging.getLogger().addHandler(lines)
+    for name in DRIVERS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger().addHandler(watched.lines)
     if configured:
         structlog.configure(
             processors=[structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=repr)],
-            logger_factory=written,
+            logger_factory=watched.written,
             cache_logger_on_first_use=False,
         )
-    hosts = [AsyncioIntegration(), LoggingIntegration(level=logging.DEBUG, event_level=logging.ERROR)]
+    hosts = [AsyncioIntegration(), LoggingIntegration(level=logging.DEBUG, event_level=logging.ERROR), *integrations]
     try:
         with (
             warnings.catch_warnings(),
             sentry_client(
                 integrations=hosts,
                 dsn="http://key@127.0.0.1:9/1",
-                transport=envelopes,
+                transport=watched.envelopes,
                 send_default_pii=True,
                 include_local_variables=True,
                 attach_stacktrace=True,
                 max_request_body_size="always",
+                max_value_length=1 << 20,
                 traces_sample_rate=1.0,
                 _experiments={"enable_logs": True},
+                **(options or {}),
             ),
         ):
             # The integration wraps the coroutine of each task: that of one cancelled before it began never runs.
             warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
             yield watched
-            gc.collect()  # which tells of exceptions that no task's owner has asked for
-            _capture_breadcrumbs()
-            sentry_sdk.flush(2)
+            watched.gather()
     finally:
         structlog.reset_defaults()
-        logging.getLogger().removeHandler(lines)
+        logging.getLogger().removeHandler(watched.lines)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-    watched.note("sentry", *envelopes.sent)
-    watched.note("logging", *lines.lines)
-    watched.note("structlog", *written.lines)

@@ -166,7 +166,7 @@ class MessageReader(EventReader):
 
     def _begun(self, index: object, found: object) -> list[Part]:
         dump = getattr(found, "model_dump", None)
-        fields = dump(mode="json", exclude_none=True) if dump is not None else found
+        fields = dump(mode="json", exclude_none=True, warnings=False) if dump is not None else found
         block = _Block(text_in(found, "type"), dict(fields) if isinstance(fields, Mapping) else {})
         self._blocks[index] = block
         match block.kind:

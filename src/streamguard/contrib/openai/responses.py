@@ -76,7 +76,7 @@ class ResponsesTurn(ToolTurn):
     def put_out(self, item: object) -> None:
         """Take in an item of the response's output."""
         dump = getattr(item, "model_dump", None)
-        fields = dump(mode="json", exclude_unset=True) if dump is not None else item
+        fields = dump(mode="json", exclude_unset=True, warnings=False) if dump is not None else item
         if isinstance(fields, Mapping):
             self._items.append({name: value for name, value in fields.items() if name not in _NOT_IN_INPUT})
 

@@ -152,7 +152,9 @@ class EventWriter:
             return str(event.raw_data)
         if event.data is None:
             return None
-        return str(event.data.model_dump_json()) if hasattr(event.data, "model_dump_json") else self._json(event.data)
+        if hasattr(event.data, "model_dump_json"):
+            return str(event.data.model_dump_json(warnings=False))  # a warning shows the value
+        return self._json(event.data)
 
     def _json(self, value: object) -> str:
         plain = self._jsonable(value)

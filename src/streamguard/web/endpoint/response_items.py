@@ -165,8 +165,8 @@ def _part_of(event: SseEvent) -> dict[str, object]:
 def _text_of(event: SseEvent) -> object:
     if event.event != "message":
         raise InvalidPartError(
-            f"the endpoint returned server-sent events of which one has a name, {event.event[:40]!a}, and the text of "
-            "a plain stream has none: leave out protocol='plain' in @guard.stream to pass them on as they are",
+            "the endpoint returned server-sent events of which one has a name, and the text of a plain stream has "
+            "none: leave out protocol='plain' in @guard.stream to pass them on as they are",
             protocol="plain",
         )
     return event.data
