@@ -123,12 +123,18 @@ class Lifetime:
         return Runtime(
             store,
             self._settings,
-            (StructlogObserver(debug=self._settings.debug), *self._sentry(), *self._observers),
+            (*self._log(), *self._sentry(), *self._observers),
             bindings=self._bindings,
             terms=terms,
             quota=quota,
             store_in_use=self._backends.hand_back,
         )
+
+    def _log(self) -> tuple[StructlogObserver, ...]:
+        """The built-in observer for the log, unless the host gives one that it has set up itself."""
+        if any(isinstance(observer, StructlogObserver) for observer in self._observers):
+            return ()
+        return (StructlogObserver(debug=self._settings.debug),)
 
     def _sentry(self) -> tuple[SentryObserver, ...]:
         """The built-in observer for Sentry, unless the host gives one that it has set up itself."""

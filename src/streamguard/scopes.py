@@ -11,14 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol, Self, runtime_checkable
 
 from .observations import Observation
-from .values import StreamRef, Subject, short_hash
+from .values import SessionKey, StreamRef, Subject, short_hash
 
-__all__ = ["ScopedObserver", "StreamContext", "TracingObserver", "Work", "current_stream", "scope"]
+__all__ = [
+    "ScopedObserver",
+    "StreamContext",
+    "TracingObserver",
+    "Work",
+    "bound",
+    "completed",
+    "current_stream",
+    "scope",
+]
 
 
 class Work(StrEnum):
@@ -46,6 +55,12 @@ class Work(StrEnum):
     """Sends the stream to a client that came back for it."""
     STOP = "stop"
     """Stops the stream, as its owner asked."""
+    BODY = "body"
+    """Runs the body of `guard.start`, in the host's own task."""
+    WATCH = "watch"
+    """Looks after a stream beside its producer: its stop requests, its viewers."""
+    SESSION = "session"
+    """Answers a request to stop or erase a session, whose stream is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,13 @@ class StreamContext:
         """The owner as logs and sinks may show it."""
         return None if self.owner is None else short_hash(self.owner)
 
+    @property
+    def ref(self) -> StreamRef | None:
+        """The stream; None before it is made."""
+        if self.owner is None or self.session_id is None or self.stream_id is None:
+            return None
+        return StreamRef(SessionKey(self.owner, self.session_id), self.stream_id)
+
     def is_about(self, ref: StreamRef) -> bool:
         """Whether `ref` is this stream."""
         return self.stream_id == ref.stream_id
@@ -102,6 +124,24 @@ class StreamContext:
 
 current_stream: Final[ContextVar[StreamContext | None]] = ContextVar("streamguard.current_stream", default=None)
 """The stream that the present task works on; None outside of any stream."""
+
+
+def completed(observation: Observation) -> Observation:
+    """The observation with what it lacks of the ids of the stream that is worked on, if it is about that; one about a
+    request with no stream, with the owner in whose name it was made."""
+    context = current_stream.get()
+    if context is None:
+        return observation
+    ref = observation.ref
+    if ref is not None and context.is_about(ref):
+        return replace(
+            observation,
+            message_id=observation.message_id or context.message_id,
+            request_id=observation.request_id or context.request_id,
+        )
+    if ref is None and observation.request_id is not None and observation.request_id == context.request_id:
+        return replace(observation, owner=observation.owner or context.owner)
+    return observation
 
 
 @runtime_checkable
@@ -143,5 +183,16 @@ def scope(about: Subject | StreamContext, work: Work, observe: object) -> Iterat
         )
         with entered:
             yield context
+    finally:
+        current_stream.reset(token)
+
+
+@contextmanager
+def bound(about: Subject, work: Work) -> Iterator[None]:
+    """Only the context variable, for what is started inside: a task keeps it to its end, and also says in it that it
+    failed."""
+    token = current_stream.set(StreamContext.about(about, work))
+    try:
+        yield
     finally:
         current_stream.reset(token)

@@ -17,6 +17,7 @@ from packaging.specifiers import Specifier, SpecifierSet
 from pydantic.fields import FieldInfo
 
 from streamguard.faults import REGISTRY
+from streamguard.log_lines import LogEvent
 from streamguard.observations import MEASUREMENTS, Signal
 from streamguard.settings import Settings
 from streamguard.telemetry.audit import Actor, AuditAction, AuditRecord
@@ -100,13 +101,22 @@ def _attribute_notes(cls: type) -> dict[str, str]:
 
 
 def event_table() -> str:
-    """Every signal, the level of its log line, and what its docstring says."""
+    """Every signal and every other event, the level of its log line, and what its docstring says."""
     notes = _attribute_notes(Signal)
     rows = [
         (f"`{signal}`", "not logged" if signal in MEASUREMENTS else level_of(signal), notes[signal.name])
         for signal in Signal
     ]
+    others = _attribute_notes(LogEvent)
+    rows += [(f"`{event}`", _level_in(others[event.name]), others[event.name]) for event in LogEvent]
     return _rows(("event", "level", "meaning and fields"), rows)
+
+
+def _level_in(note: str) -> str:
+    """The level that a docstring names."""
+    if "their level" in note:
+        return "of those"
+    return note.partition("level `")[2].partition("`")[0] or "error"
 
 
 def audit_table() -> str:

@@ -187,7 +187,9 @@ async def viewer_of_another_worker(signal: Signal) -> Observation:
 
 async def left_by_a_dead_worker(signal: Signal) -> Observation:
     store = MemoryStore()
-    new = NewStream(StreamRef(SessionKey("ann", "s"), new_stream_id()), new_message_id(), "ui-message", "chat", "")
+    new = NewStream(
+        StreamRef(SessionKey("ann", "s"), new_stream_id()), new_message_id(), "ui-message", "chat", "", request_id="r1"
+    )
     await store.register(new, lease_seconds=0.001, ttl_seconds=60.0, limit=None)
     worker = Worker(store)
     async with worker.running():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ..errors import StoreCorruptError, StoreFormatError
-from ..observations import Observer
+from contextlib import nullcontext
+
+from ..errors import StoreCorruptError, StoreError, StoreFormatError
+from ..faults import Fault, FaultCode
+from ..observations import Observation, Observer, Signal
 from ..saving.bindings import Bindings
 from ..saving.save_outbox import SaveOutbox
 from ..saving.save_result import SaveResult, SaveStatus
 from ..saving.service import Saving
-from ..scopes import Work, scope
+from ..scopes import Work, bound, scope
 from ..stores.records import OutboxEntry, Seal, StreamMeta
 from ..stores.roles.stream_log import StreamLog
 from .owed_settlements import OwedSettlements
@@ -44,21 +47,29 @@ class OutboxProcessor:
         Raises:
             StoreUnavailableError: the stream store failed; the claim runs out.
         """
+        meta = None
         try:
-            return await self._process(entry)
+            meta = await self._store.meta(entry.ref)
+            if meta is None or meta.seal is None:
+                return SaveResult(SaveStatus.FAILED, "gone")
+            with scope(meta, Work.OUTBOX, self._observe):
+                return await self._process_of(entry, meta, meta.seal)
         except StoreFormatError:
             return SaveResult(SaveStatus.FAILED, "newer_format")
         except StoreCorruptError as exc:
             unreadable = SaveResult(SaveStatus.REFUSED, "record_unreadable", exc)
-            await self._outbox.dead_letter(entry.ref, None, unreadable, attempts=entry.attempts)
+            with nullcontext() if meta is None else bound(meta, Work.OUTBOX):
+                message_id = None if meta is None else meta.message_id
+                await self._outbox.dead_letter(entry.ref, message_id, unreadable, attempts=entry.attempts)
             return unreadable
-
-    async def _process(self, entry: OutboxEntry) -> SaveResult:
-        meta = await self._store.meta(entry.ref)
-        if meta is None or meta.seal is None:
-            return SaveResult(SaveStatus.FAILED, "gone")
-        with scope(meta, Work.OUTBOX, self._observe):
-            return await self._process_of(entry, meta, meta.seal)
+        except StoreError:
+            raise
+        except Exception as exc:
+            if meta is None:
+                raise
+            fault = Fault.about(meta, FaultCode.INTERNAL)
+            self._observe(Observation.about(meta, Signal.FAULT, fault=fault, error=exc))
+            return SaveResult(SaveStatus.FAILED, "failed")
 
     async def _process_of(self, entry: OutboxEntry, meta: StreamMeta, seal: Seal) -> SaveResult:
         if not self._bindings.knows(meta.binding):

@@ -190,10 +190,13 @@ class OrphanSweep:
             raise failures[0]
         return treated
 
-    async def _defer(self, ref: StreamRef, error: StoreCorruptError) -> None:
+    async def _defer(self, ref: StreamRef, error: StoreCorruptError, meta: StreamMeta | None = None) -> None:
         """Report a stream that no worker can end, and defer it; it is tried again until its record expires."""
         fields = {"record": RecordKind.STREAM, "reason": "damaged", "action": "put_off"}
-        self._runtime.observe(Observation(Signal.RECORD_UNREADABLE, ref=ref, error=error, fields=fields))
+        found = Observation(Signal.RECORD_UNREADABLE, ref=ref, error=error, fields=fields)
+        if meta is not None:
+            found = Observation.about(meta, Signal.RECORD_UNREADABLE, error=error, fields=fields)
+        self._runtime.observe(found)
         with suppress(StoreError):  # then the next round finds it again
             await self._runtime.store.defer(ref, seconds=UNREADABLE_SECONDS)
 
@@ -206,6 +209,22 @@ class OrphanSweep:
         if not knows_protocol(meta.protocol):
             # Only a later version knows the closing parts, so its workers end the stream.
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "unknown_protocol")
+        try:
+            return await self._end(meta)
+        except StoreFormatError:
+            raise
+        except StoreCorruptError as exc:  # its log, perhaps
+            await self._defer(ref, exc, meta)
+            return Treated(ref, Duty.ORPHANS, Result.LEFT, "unreadable")
+        except StoreError:
+            raise
+        except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
+            fault = Fault.about(meta, FaultCode.INTERNAL)
+            runtime.observe(Observation.about(meta, Signal.FAULT, fault=fault, error=exc))
+            return Treated(ref, Duty.ORPHANS, Result.LEFT, "failed")
+
+    async def _end(self, meta: StreamMeta) -> Treated:
+        runtime, ref = self._runtime, meta.ref
         taken = await self._take_over(meta)
         if taken is None:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "taken_by_another")

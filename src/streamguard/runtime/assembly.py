@@ -22,6 +22,7 @@ from ..saving.save_outbox import SaveOutbox
 from ..saving.service import Saving
 from ..saving.stored_replies import StoredReplies
 from ..saving.target_clients import TargetClients
+from ..scopes import Work, bound
 from ..settings import Settings
 from ..stores.breaker import Breaker
 from ..stores.log_reads import LogReads
@@ -44,6 +45,7 @@ from .opening.steps_in_doubt import StepsInDoubt
 from .opening.stream_factory import StreamFactory
 from .producing.live_streams import LiveStreams
 from .producing.log_tally import LogTally
+from .producing.stream import LiveStream
 from .producing.writer import Writer
 from .sessions import Sessions
 from .store_lifetimes import StoreLifetimes
@@ -250,7 +252,7 @@ class Assembly:
             streams=self.streams.values,
             viewers=self.viewer_registry.all,
             abandon=self.stream_tasks.abandon,
-            listen=lambda stream: start(self.leases.listen, stream),
+            listen=self._listen,
             unwatched=Unwatched(store, start=start),
             observe=observe,
         )
@@ -296,6 +298,10 @@ class Assembly:
             health=self.health.check,
             counters=counters,
         )
+
+    def _listen(self, stream: LiveStream) -> None:
+        with bound(stream, Work.WATCH):
+            self.tasks.start(self.leases.listen, stream)
 
     def supervise(self) -> None:
         """Run the parts that run for as long as the process lives."""

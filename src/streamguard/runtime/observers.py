@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
 from ..faults import Fault
+from ..log_lines import LOGGER, LogEvent, log_line
 from ..observations import MEASUREMENTS, ClosableObserver, Observation, Observer, Signal
-from ..scopes import ScopedObserver, StreamContext, TracingObserver
+from ..scopes import ScopedObserver, StreamContext, TracingObserver, completed
 from ..stores.damage import Unreadable
 from ..wire.base import LeftOut, ToolNews
 from .producing.phases import Output
@@ -18,8 +19,6 @@ from .producing.stream import LiveStream
 from .request import Ending
 
 __all__ = ["Observers"]
-
-logger = logging.getLogger("streamguard")
 
 _FACTS: Final = frozenset(Signal) - MEASUREMENTS
 CLOSE_SECONDS: Final = 2.0
@@ -44,7 +43,10 @@ class Observers:
             self._by_signal[signal] = tuple(observer for observer, signals in told if signal in signals)
 
     def __call__(self, observation: Observation, /) -> None:
-        for observer in self._by_signal[observation.name]:
+        told = self._by_signal[observation.name]
+        if told and (observation.request_id is None or observation.message_id is None):
+            observation = completed(observation)
+        for observer in told:
             try:
                 observer(observation)
             except Exception as exc:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
@@ -69,8 +71,8 @@ class Observers:
         if id(observer) not in self._told_of:
             self._told_of.add(id(observer))
             with suppress(Exception):
-                kind, what = type(observer).__name__, type(error).__name__
-                logger.error("the observer %s failed with %s at %s; this is logged once", kind, what, signal)
+                fields = {"observer": type(observer).__name__, "error": type(error).__name__, "at": signal}
+                log_line(LOGGER, logging.ERROR, LogEvent.OBSERVER_FAILED, fields)
 
     @contextmanager
     def scope(self, context: StreamContext, /) -> Iterator[None]:

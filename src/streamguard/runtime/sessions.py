@@ -91,7 +91,7 @@ class Sessions:
             asked = record.active_id or stream.ref.stream_id
             if stream.degraded and stream.ref.stream_id == asked:
                 # This process knows before the store does, which the next heartbeat tells.
-                raise refused(key, asked, "not_registered")
+                raise refused(key, asked, "not_registered", stream.message_id)
         return resolve(key, record, self._settings)
 
     async def _resume_after(self, key: SessionKey, cursor: Cursor) -> Resumed | Nothing:
@@ -99,7 +99,8 @@ class Sessions:
         with self._store_errors(key, Phase.RESUME):
             named, held = await self._store.check_position(ref, cursor.position)
         if held and any(stream.degraded and stream.ref == ref for stream in self._local(key)):
-            raise refused(key, cursor.stream_id, "not_registered")  # as above
+            message_id = None if named is None else named.message_id
+            raise refused(key, cursor.stream_id, "not_registered", message_id)  # as above
         return resolve_after(key, cursor, named, held=held)
 
     async def status(self, key: SessionKey) -> SessionRecord:
@@ -189,9 +190,9 @@ class Sessions:
                     events = await self._store.read(meta.ref, position, max_bytes=SLICE_BYTES)
                 except LogBrokenError as exc:
                     now = await self._store.meta(meta.ref)
-                    raise refused(key, meta.ref.stream_id, why_broken(now, position.seq)) from exc
+                    raise refused(key, meta.ref.stream_id, why_broken(now, position.seq), meta.message_id) from exc
                 if not events:
-                    raise refused(key, meta.ref.stream_id, "stream_gone")
+                    raise refused(key, meta.ref.stream_id, "stream_gone", meta.message_id)
                 with decoding(lambda: StoreCorruptError("read: what was logged cannot be read", operation="read")):
                     text = protocol.text(events)
             position = Position(events[-1].epoch, events[-1].seq)

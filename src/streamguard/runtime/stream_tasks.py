@@ -9,7 +9,7 @@ from contextlib import suppress
 from ..charging.reservations import Reservations
 from ..errors import StoreError
 from ..observations import Observation, Signal
-from ..scopes import StreamContext, Work, scope
+from ..scopes import StreamContext, Work, bound, scope
 from ..stores.store import StreamStore
 from ..values import Outcome
 from .ending.finaliser import Finaliser
@@ -48,11 +48,13 @@ class StreamTasks:
 
     def launch(self, stream: LiveStream, items: Callable[[], AsyncIterator[object]]) -> None:
         """Start producing, under the caller's context variables. Returns at once."""
-        self._tasks.start(self._run, stream, items)
+        with bound(stream, Work.PRODUCE):
+            self._tasks.start(self._run, stream, items)
 
     def end_soon(self, stream: LiveStream, ending: Ending) -> None:
         """End a stream that has no producer. Returns at once."""
-        self._tasks.start_shielded(self.end, stream, ending)
+        with bound(stream, Work.FINALISE):
+            self._tasks.start_shielded(self.end, stream, ending)
 
     def abandon(self, stream: LiveStream) -> None:
         """End a stream without its producer, which does not exist or does not heed its cancellation. Returns at

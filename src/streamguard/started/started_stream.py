@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, NoReturn
@@ -22,6 +23,7 @@ from ..runtime import LiveStream, Runtime, StreamRequest
 from ..runtime.opening.request_key import RequestKey
 from ..runtime.producing.phases import Answer
 from ..runtime.request import Ending
+from ..scopes import Work, scope
 from ..stores.records import StreamMeta, Terminal
 from ..values import Outcome
 from ..web.endpoint.recognised_items import items_of_iterator
@@ -46,6 +48,8 @@ class StartedStream:
         self._run: StartedRun | None = None
         self._stream: LiveStream | None = None
         self._entered = False
+        self._scope = ExitStack()
+        """Where the body's log lines and spans get the stream from."""
 
     async def __aenter__(self) -> StartedRun:
         """Register the stream, and begin.
@@ -80,6 +84,7 @@ class StartedStream:
         self._stream, self._run = opened, run
         runtime.launch(opened, lambda: self._items(opened, run))
         runtime.start(self._follow_stream)
+        self._scope.enter_context(scope(opened, Work.BODY, runtime.observe))
         return run
 
     async def __aexit__(
@@ -95,6 +100,8 @@ class StartedStream:
         run, stream = self._run, self._stream
         if run is None or stream is None:
             return False
+        with suppress(ValueError):  # left in another context than it was entered in, as fixtures may be
+            self._scope.close()
         absorbed = False
         try:
             absorbed = await run.scope.leave(exc)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Final
 
 import structlog
 
 from ..faults import ABANDONED, FaultCode, Severity
+from ..log_lines import LOGGER, LogEvent, log_line
 from ..observations import Observation, Signal
+from ..scopes import StreamContext, current_stream
+from .repeats import Repeats
 from .safety import error_fields, id_text, plain_text, short_hash
+from .stream_ids import ids_of, ids_of_present_stream
 
-__all__ = ["StructlogObserver", "level_of"]
+__all__ = ["StructlogObserver", "level_of", "stream_context"]
 
 _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.STREAM_DEGRADED: logging.WARNING,
@@ -48,7 +54,6 @@ _FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED})
 """Where a fault is told of for the first time; elsewhere it is only mentioned again."""
 _IDS: Final = frozenset({"session_id", "stream_id", "message_id", "user_message_id", "request_id", "origin"})
 """Fields whose value a client may have chosen."""
-_NO_WORD: Final = re.compile(r'[\s"=]|^$')
 _SEVERITIES: Final = {
     Severity.WARNING: logging.WARNING,
     Severity.ERROR: logging.ERROR,
@@ -57,31 +62,81 @@ _SEVERITIES: Final = {
 
 
 class StructlogObserver:
-    """Logs every observation to the structlog logger `streamguard`, in whatever way the host configured structlog.
+    """Logs every observation to the logger `streamguard`: through structlog in whatever way the host configured it, or
+    else through the standard library's logger of that name. Owners appear as hashes. A client's mistake is logged as a
+    warning.
 
-    Where it configured nothing, events go to the standard library's logger of that name instead: structlog's own
-    default prints everything to standard output. Owners appear as hashes. A client's mistake is logged as a warning.
+    Every line has the ids of its stream. For the host's own lines, they are bound to structlog's context variables, for
+    `structlog.contextvars.merge_contextvars`, while code works on a stream; `stream_context` adds them in any case.
+
+    Of lines at `warning` and above that are alike (event, code, reason and class of the error), `repeats` are logged in
+    a minute; then one `streamguard.repeated` says how many were left out.
+
+    Every guard has one. To set something, give another as one of `observers`: it takes the place of the guard's own.
 
     Args:
         debug: log tracebacks, with the texts of exceptions, too.
+        repeats: how many lines that are alike are logged in a minute; None for all.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, *, debug: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        debug: bool = False,
+        repeats: int | None = 100,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._debug = debug
-        self._structlog = structlog.get_logger("streamguard")
-        self._standard = logging.getLogger("streamguard")
+        self._repeats = None if repeats is None else Repeats(repeats, clock)
 
     def __call__(self, observation: Observation) -> None:
         """Log one observation."""
-        level = _level_of(observation)
-        error = observation.error if self._debug else None
-        if structlog.is_configured():
-            more = {"exc_info": error} if error is not None else {}
-            self._structlog.log(level, str(observation.name), **_fields_of(observation), **more)
-        elif self._standard.isEnabledFor(level):
-            fields = _fields_of(observation)
-            text = " ".join(f"{name}={_one_word(value)}" for name, value in fields.items())
-            self._standard.log(level, "%s %s", observation.name, text, extra={"streamguard": fields}, exc_info=error)
+        level, fields = _level_of(observation), _fields_of(observation)
+        repeats = self._repeats
+        if repeats is not None:
+            for left_out in repeats.due(all_of_them=observation.name is Signal.DRAIN_ENDED):
+                log_line(LOGGER, left_out.level, LogEvent.REPEATED, left_out.fields())
+            if level >= logging.WARNING and not repeats.admits(observation.name, level, fields):
+                return
+        log_line(LOGGER, level, observation.name, fields, error=observation.error if self._debug else None)
+
+    def scope(self, context: StreamContext) -> AbstractContextManager[None]:
+        """Bind the stream's ids to structlog's context variables, where the host configured structlog."""
+        return _bound(context) if structlog.is_configured() else nullcontext()
+
+
+def stream_context(
+    _logger: object, _method_name: str, event_dict: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """A structlog processor that adds the ids of the present stream to a line that has none.
+
+    `structlog.configure(processors=[…, stream_context, …, JSONRenderer()])`. It needs no
+    `structlog.contextvars.merge_contextvars`, and no `clear_contextvars` takes the ids away.
+    """
+    ids = ids_of_present_stream()
+    if event_dict.get("stream_id") in (None, ids.get("stream_id")):
+        for name, value in ids.items():
+            if event_dict.get(name) is None:
+                event_dict[name] = value
+    return event_dict
+
+
+_ours: Final[ContextVar[Mapping[str, str]]] = ContextVar("streamguard.logging.bound", default=MappingProxyType({}))
+"""What was bound to structlog's context variables here."""
+
+
+@contextmanager
+def _bound(context: StreamContext) -> Iterator[None]:
+    """What the host itself has bound under one of the names is kept."""
+    present, before = structlog.contextvars.get_contextvars(), _ours.get()
+    ids = {name: value for name, value in ids_of(context).items() if present.get(name) in (None, before.get(name))}
+    token = _ours.set(ids)
+    try:
+        with structlog.contextvars.bound_contextvars(**ids):
+            yield
+    finally:
+        _ours.reset(token)
 
 
 def level_of(signal: Signal) -> str:
@@ -109,12 +164,6 @@ def _fields_of(observation: Observation) -> dict[str, object]:
     }
 
 
-def _one_word(value: object) -> str:
-    """A value in a line of `name=value`: in quotes where it would not be one word."""
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if _NO_WORD.search(text) else text
-
-
 def _all_fields(observation: Observation) -> dict[str, object]:
     fields: dict[str, object] = {}
     fault, ref = observation.fault, observation.ref
@@ -140,7 +189,19 @@ def _all_fields(observation: Observation) -> dict[str, object]:
         fields["message_id"] = observation.message_id
     if observation.request_id is not None:
         fields["request_id"] = observation.request_id
+    _complete(fields)
     fields.update(observation.fields)
     if observation.error is not None:
         fields.update(error_fields(observation.error))
     return fields
+
+
+def _complete(fields: dict[str, object]) -> None:
+    """Add the ids of the stream that is worked on, unless these fields are about another one."""
+    context = current_stream.get()
+    if context is None or fields.get("stream_id") not in (None, context.stream_id):
+        return
+    for name in ("owner_hash", "session_id", "stream_id", "message_id", "request_id"):
+        value = getattr(context, name)
+        if value is not None:
+            fields.setdefault(name, value)

@@ -122,7 +122,7 @@ async def writer_lost(stage: Stage) -> None:
     """A worker died; another ends its answer, and tells who comes back."""
     store = MemoryStore()
     ref = StreamRef(SessionKey(stage.canaries.owner, SESSION), new_stream_id())
-    new = NewStream(ref, new_message_id(), "ui-message", "chat", "")
+    new = NewStream(ref, new_message_id(), "ui-message", "chat", "", request_id="r1")
     await store.register(new, lease_seconds=0.001, ttl_seconds=60.0, limit=None)
     app = stage.application(store=store)
     async with app.running() as chat:

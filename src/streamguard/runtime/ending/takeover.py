@@ -12,7 +12,7 @@ from ...observations import Observation, Observer, Signal
 from ...saving.end_steps import EndSteps
 from ...saving.sealed_stream import SealedStream
 from ...saving.stored_replies import StoredReplies
-from ...scopes import Work, scope
+from ...scopes import Work, bound, scope
 from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
@@ -64,7 +64,8 @@ class Takeover:
 
     def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`end` in a task of the runtime's own."""
-        self._start(self._end_quietly, meta, outcome)
+        with bound(meta, Work.TAKE_OVER):
+            self._start(self._end_quietly, meta, outcome)
 
     async def _end_quietly(self, meta: StreamMeta, outcome: Outcome) -> None:
         with suppress(StoreError):  # its lease runs out again, and a sweep finds it

@@ -39,8 +39,8 @@ class KeyRefusals:
 
     def gone(self, meta: StreamMeta, reason: str) -> FaultError:
         """The stream that answers the key cannot be shown any more."""
-        error = refused(meta.ref.key, meta.ref.stream_id, reason)
-        error.fault = replace(error.fault, message_id=meta.message_id, request_id=self._request.request_id)
+        error = refused(meta.ref.key, meta.ref.stream_id, reason, meta.message_id)
+        error.fault = replace(error.fault, request_id=self._request.request_id)
         return self._observed(error)
 
     def observe_shared(self, meta: StreamMeta) -> None:

@@ -11,7 +11,7 @@ from ...saving.service import Saving
 from ...scopes import StreamContext, Work, scope
 from ...stores.budget import Budget
 from ...stores.records import StreamMeta
-from ...values import Outcome
+from ...values import Outcome, new_stream_id
 from ..drain_state import DrainState
 from ..observers import Observers
 from ..producing.live_streams import LiveStreams
@@ -58,6 +58,8 @@ class Opening:
             FaultError: `shutting_down`, `limit_streams` (429 for the owner, 503 for the process), `conflict_active`, or
                 `store_unavailable`.
         """
+        if request.stream_id is None:  # so that what is told of it until it is registered names it too
+            request = replace(request, stream_id=new_stream_id())
         with scope(_context_of(request), Work.ADMIT, self._observe):
             if request.trace is None:  # no trace was known before this: a sink may have just begun one
                 request = replace(request, trace=self._observe.traceparent())

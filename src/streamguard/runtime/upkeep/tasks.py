@@ -17,6 +17,8 @@ from anyio.abc import TaskGroup
 from ...errors import NotStartedError, StoreError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
+from ...scopes import current_stream
+from ...values import trace_id_of
 
 __all__ = ["Tasks"]
 
@@ -177,7 +179,7 @@ class Tasks:
         except (Exception, asyncio.CancelledError) as exc:
             if _is_over(exc):
                 raise
-            self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
+            self._observe(_crash(exc))
         finally:
             self.started -= 1
             self._on_ended()
@@ -195,6 +197,29 @@ class Tasks:
                 await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
             else:
                 return
+
+
+def _crash(error: BaseException) -> Observation:
+    """What a one-off task failed with, of the stream that it worked on."""
+    context = current_stream.get()
+    if context is None:
+        return Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=error)
+    fault = Fault.of(
+        FaultCode.INTERNAL,
+        session_id=context.session_id,
+        stream_id=context.stream_id,
+        message_id=context.message_id,
+        request_id=context.request_id,
+        trace_id=trace_id_of(context.trace),
+    )
+    return Observation(
+        Signal.FAULT,
+        ref=context.ref,
+        message_id=context.message_id,
+        request_id=context.request_id,
+        fault=fault,
+        error=error,
+    )
 
 
 def _is_over(error: BaseException) -> bool:

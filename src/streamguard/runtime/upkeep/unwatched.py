@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ...errors import StoreError
 from ...faults import ABANDONED, Fault, FaultCode
+from ...scopes import Work, bound
 from ...stores.roles.stream_log import StreamLog
 from ...values import Outcome, StreamRef
 from ..producing.stream import LiveStream
@@ -63,7 +64,8 @@ class Unwatched:
                 _end(stream)
             else:
                 self._asking.add(stream.ref)
-                self._start(self._ask, stream, after)
+                with bound(stream, Work.WATCH):
+                    self._start(self._ask, stream, after)
 
     async def _ask(self, stream: LiveStream, after: float) -> None:
         """Ask the store, then look again and end the stream in the same turn of the event loop."""

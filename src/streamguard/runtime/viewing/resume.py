@@ -40,9 +40,9 @@ def resolve_after(key: SessionKey, cursor: Cursor, named: StreamMeta | None, *, 
     """
     seq = cursor.seq
     if named is None or not held or seq + 1 < named.first_seq or _is_tombstone(named, seq):
-        raise refused(key, cursor.stream_id, why_broken(named, seq))
+        raise refused(key, cursor.stream_id, why_broken(named, seq), None if named is None else named.message_id)
     if named.lost:
-        raise refused(key, cursor.stream_id, "not_registered")
+        raise refused(key, cursor.stream_id, "not_registered", named.message_id)
     check_protocol(named, Phase.RESUME)
     invisible = 0 if protocol_named(named.protocol).terminal_visible else 1
     if named.state is StreamState.CLOSED and seq >= named.last_seq - invisible:
@@ -87,10 +87,10 @@ def _whole(key: SessionKey, meta: StreamMeta, settings: Settings) -> Resumed | N
     if meta.lost:
         if meta.persisted is Persisted.YES:
             return Nothing("finished", meta)
-        raise refused(key, meta.ref.stream_id, "not_registered")
+        raise refused(key, meta.ref.stream_id, "not_registered", meta.message_id)
     if meta.first_seq > 1:
         reason = "trimmed" if meta.first_seq <= meta.last_seq else "stream_gone"
-        raise refused(key, meta.ref.stream_id, reason)
+        raise refused(key, meta.ref.stream_id, reason, meta.message_id)
     if meta.state is not StreamState.CLOSED:
         return _replay(meta)
     if meta.seal is not None and _was_refused(meta.seal):
@@ -116,7 +116,7 @@ def _replay(meta: StreamMeta) -> Resumed:
     return Resumed(meta, START)
 
 
-def refused(key: SessionKey, stream_id: str | None, reason: str) -> FaultError:
+def refused(key: SessionKey, stream_id: str | None, reason: str, message_id: str | None = None) -> FaultError:
     """The error of a failed resume: 409 if the stream exists but has no whole log, else 410."""
     return FaultError(
         Fault.of(
@@ -126,5 +126,6 @@ def refused(key: SessionKey, stream_id: str | None, reason: str) -> FaultError:
             reason=reason,
             session_id=key.session_id,
             stream_id=stream_id,
+            message_id=message_id,
         )
     )

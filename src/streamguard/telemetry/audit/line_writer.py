@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import threading
@@ -14,6 +13,8 @@ from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
+from ...log_lines import AUDIT_LOGGER, LogEvent, log_line
+from ..safety import plain_text
 from .line_file import LineFile
 
 __all__ = ["LineWriter"]
@@ -30,7 +31,6 @@ TELL_SECONDS: Final = 60.0
 MAX_BYTES: Final = 16 * 1024 * 1024
 """How much may wait, however many lines that are."""
 
-_log: Final = logging.getLogger("streamguard.audit")
 _writers: Final[WeakSet[LineWriter]] = WeakSet()
 
 
@@ -87,7 +87,7 @@ class LineWriter:
                 self._add(line)
                 self._start()
         if told:
-            _log.error("streamguard.audit_dropped path=%s dropped=%d", json.dumps(self._path), self.dropped)
+            self._tell(LogEvent.AUDIT_DROPPED, dropped=self.dropped)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait at most that long until everything is written. False when something is left."""
@@ -111,7 +111,7 @@ class LineWriter:
         if thread is not None and ended:
             thread.join(timeout_seconds)
         if left:
-            _log.error("streamguard.audit_left path=%s waiting=%d", json.dumps(self._path), left)
+            self._tell(LogEvent.AUDIT_LEFT, waiting=left)
         return not left
 
     def abandon(self) -> None:
@@ -218,22 +218,18 @@ class LineWriter:
                 told = self._is_time_to_tell("failed")
             waiting, dropped = len(self._waiting), self.dropped
             self._changed.notify_all()
-        path = json.dumps(self._path)
         if error is not None and told:
-            _log.error(
-                "streamguard.audit_failed path=%s error=%s errno=%s waiting=%d dropped=%d",
-                path,
-                type(error).__name__,
-                error.errno,
-                waiting,
-                dropped,
-            )
+            name = type(error).__name__
+            self._tell(LogEvent.AUDIT_FAILED, error=name, errno=error.errno, waiting=waiting, dropped=dropped)
         elif recovered:
-            _log.warning("streamguard.audit_recovered path=%s dropped=%d", path, dropped)
+            self._tell(LogEvent.AUDIT_RECOVERED, logging.WARNING, dropped=dropped)
 
     def _tell_lost(self, lost: int) -> None:
         if lost:
-            _log.error("streamguard.audit_lost path=%s lost=%d", json.dumps(self._path), lost)
+            self._tell(LogEvent.AUDIT_LOST, lost=lost)
+
+    def _tell(self, event: LogEvent, level: int = logging.ERROR, **fields: str | int | None) -> None:
+        log_line(AUDIT_LOGGER, level, event, {"path": plain_text(self._path), **fields})
 
 
 def _append(file: LineFile, lines: list[bytes]) -> tuple[int, OSError | None]:

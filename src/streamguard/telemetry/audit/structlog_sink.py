@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Final
 
-import structlog
-
+from ...log_lines import AUDIT_LOGGER, LogEvent, log_line
 from .records import AuditRecord
 
 __all__ = ["StructlogAudit"]
-
-EVENT: Final = "streamguard.audit"
-LOGGER: Final = "streamguard.audit"
 
 
 class StructlogAudit:
@@ -23,14 +18,7 @@ class StructlogAudit:
     of that name, with the record as JSON in the line and as `streamguard` on the log record.
     """
 
-    def __init__(self) -> None:
-        self._structlog = structlog.get_logger(LOGGER)
-        self._standard = logging.getLogger(LOGGER)
-
     def write(self, record: AuditRecord) -> None:
         """Log one record."""
         fields = record.as_dict()
-        if structlog.is_configured():
-            self._structlog.info(EVENT, **fields)
-        elif self._standard.isEnabledFor(logging.INFO):
-            self._standard.info("%s %s", EVENT, json.dumps(fields), extra={"streamguard": fields})
+        log_line(AUDIT_LOGGER, logging.INFO, LogEvent.AUDIT, fields, text=json.dumps(fields))

@@ -58,6 +58,7 @@ def resume_response(
             Observation(
                 Signal.RESUME_EMPTY,
                 ref=None if found.meta is None else found.meta.ref,
+                message_id=None if found.meta is None else found.meta.message_id,
                 request_id=ids.request_id,
                 fields={"reason": found.reason},
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -54,15 +56,31 @@ class SessionRoutes:
             self._context.limits.reads.spend(key.owner)
         match target.route:
             case RouteName.STOP:
-                return await self._stop(key, request, ids)
+                with self._scope(key, ids):
+                    return await self._stop(key, request, ids)
             case RouteName.RAW:
                 return await self._raw(key, target, request, ids)
             case RouteName.MESSAGES:
                 return await self._saved_messages(key, request, ids)
             case RouteName.SESSION:
-                return await (self._erase(key, ids) if changes else self._status(key, ids))
+                if not changes:
+                    return await self._status(key, ids)
+                with self._scope(key, ids):
+                    return await self._erase(key, ids)
             case other:
                 raise AssertionError(f"no route of a session answers {other}")  # a defect: see `Routes`
+
+    def _scope(self, key: SessionKey, ids: ResponseIds) -> AbstractContextManager[object]:
+        context = StreamContext(
+            Work.SESSION,
+            owner=key.owner,
+            session_id=key.session_id,
+            stream_id=None,
+            message_id=None,
+            request_id=ids.request_id,
+            trace=ids.trace,
+        )
+        return scope(context, Work.SESSION, self._context.runtime.observe)
 
     async def _status(self, key: SessionKey, ids: ResponseIds) -> Response:
         runtime = self._context.runtime
