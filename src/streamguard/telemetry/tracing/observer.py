@@ -103,7 +103,7 @@ class OpenTelemetryTracing:
             yield
             return
         parent, links = self._parent_of(context)
-        span = self._tracer.start_span(name, context=parent, links=links)
+        span = self._tracer.start_span(name.value, context=parent, links=links)
         span_id, stream_id = span.get_span_context().span_id, context.stream_id
         produces = False
         if span.is_recording():
@@ -157,7 +157,7 @@ class OpenTelemetryTracing:
         if name is Signal.ORPHAN_SETTLED:
             span.set_attributes(told)
         else:
-            span.add_event(name, told)
+            span.add_event(name.value, told)
         ends = name is not Signal.FAULT or "outcome" in observation.fields or observation.ref is None
         if fault is not None and ends:
             self._failed(span, observation)
@@ -223,7 +223,7 @@ class OpenTelemetryTracing:
         end_ns: int,
         attributes: Mapping[str, str | int | float | bool] | None = None,
     ) -> None:
-        self._tracer.start_span(name, context=parent, start_time=start_ns, attributes=attributes).end(end_ns)
+        self._tracer.start_span(name.value, context=parent, start_time=start_ns, attributes=attributes).end(end_ns)
 
 
 def _nanoseconds(seconds: object) -> int:
