@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from typing import Final
 
@@ -9,9 +11,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamguard.telemetry.metrics import PREFIX, TABLE, Kind, Metric, PrometheusMetrics
+from tests.harness.tools import missing
 from tests.harness.waiting import wait_until_async
 
-__all__ = ["BY_NAME", "Meter"]
+__all__ = ["BY_NAME", "Meter", "accepted"]
 
 BY_NAME: Final[dict[str, Metric]] = {metric.name: metric for metric in TABLE}
 
@@ -79,3 +82,11 @@ class Meter:
                 labels = tuple(sample.labels[label] for label in metric.label_names)
                 found[labels] = found.get(labels, 0.0) + sample.value
         return found
+
+
+def accepted(page: bytes) -> None:
+    """Prometheus' own tool takes the page, and has nothing to say against names, units or help."""
+    if shutil.which("promtool") is None:
+        missing("promtool is not installed: apt-get install prometheus")
+    answer = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
+    assert (answer.returncode, answer.stdout + answer.stderr) == (0, b"")

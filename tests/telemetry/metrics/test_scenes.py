@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import Final
 
 import pytest
@@ -13,9 +11,9 @@ from streamguard.runtime.upkeep import measuring
 from streamguard.telemetry.metrics import TABLE
 from tests.harness.proxy import FaultProxy
 from tests.harness.redis import RedisServer
-from tests.harness.tools import missing
 
 from . import scenes_of_stores, scenes_of_streams
+from .meter import accepted
 from .scenes import MOVES, Scene, Stage
 
 pytestmark = pytest.mark.anyio
@@ -47,12 +45,4 @@ async def test_a_scene_moves_its_metrics(
     stage = Stage(proxy, redis_database, redis_server.client(redis_database))
     await scene.play(stage)
     assert stage.meter.asked >= {*scene.names}, "the scene has to look at what it says that it moves"
-    _accepted(stage.meter.sink.exposition())
-
-
-def _accepted(page: bytes) -> None:
-    """Prometheus' own tool takes the page, and has nothing to say against names, units or help."""
-    if shutil.which("promtool") is None:
-        missing("promtool is not installed: apt-get install prometheus")
-    answer = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
-    assert (answer.returncode, answer.stdout + answer.stderr) == (0, b"")
+    accepted(stage.meter.sink.exposition())
