@@ -29,13 +29,14 @@ class Signal(StrEnum):
     STREAM_DEGRADED = "streamguard.stream_degraded"
     """A stream lost its log. Fields: reason, binding."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"
-    """Another worker owns a stream that was written here: it is fenced. Fields: binding."""
+    """Another worker owns a stream that was written here: it is fenced. Carries the fault. Fields: binding, protocol,
+    framework, seq, epoch, begun."""
     STREAM_RESUMED = "streamguard.stream_resumed"
     """A client views a stream that an earlier request began. Fields: after_seq, state, protocol."""
     RESUME_EMPTY = "streamguard.resume_empty"
     """A resume was answered with 204. Fields: `reason` is `none` or `finished`."""
     RESUME_REFUSED = "streamguard.resume_refused"
-    """A resume was refused. Carries the fault."""
+    """A resume was refused. Carries the fault. Fields: framework."""
     STOP_REQUESTED = "streamguard.stop_requested"
     """A client stopped a running stream."""
     SESSION_ERASED = "streamguard.session_erased"
@@ -43,8 +44,8 @@ class Signal(StrEnum):
     FAULT = "streamguard.fault"
     """A fault that reached, or would have reached, a client. Each fault is observed once. Fields: `outcome` for a
     stream that ended; `binding`, protocol, framework, seq, epoch and `begun`, whether it is after the stream's first
-    item, where it is of a running stream; `origin` for a page that was refused; part, type and count for values that
-    were left out."""
+    item, where it is of a running stream; protocol and framework of a request that was refused, where they are known,
+    and `origin` of its page; part, type and count for values that were left out."""
     VIEWER_JOINED = "streamguard.viewer_joined"
     """A connection begins to view a stream. Fields: `remote`, whether another process produces it."""
     VIEWER_LEFT = "streamguard.viewer_left"
@@ -53,7 +54,8 @@ class Signal(StrEnum):
     VIEWER_CUT = "streamguard.viewer_cut"
     """The server ended a connection before the stream that it viewed ended. Fields: reason."""
     ORPHAN_SETTLED = "streamguard.orphan_settled"
-    """A stream of another writer was taken over and ended. Carries its fault. Fields: outcome, epoch."""
+    """A stream of another writer was taken over and ended. Carries its fault. Fields: binding, protocol, outcome, seq,
+    epoch."""
     REPLY_SAVED = "streamguard.reply_saved"
     """The reply is committed. Fields: binding, outcome, seconds."""
     SAVE_FAILED = "streamguard.save_failed"

@@ -80,6 +80,8 @@ class StreamContext:
     """The trace of the request that began the stream, as a W3C `traceparent`."""
     binding: str | None = None
     protocol: str | None = None
+    framework: str | None = None
+    """The web framework of the request that is answered, where it is known."""
 
     @classmethod
     def about(

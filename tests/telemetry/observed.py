@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -96,7 +97,7 @@ class Worker:
                 yield part
             yield "one "
             if self.fails:
-                raise RuntimeError("the model failed")
+                raise RuntimeError(f"the model failed on {request.query_params['id']}: {uuid.uuid4()}")
             while not self.go.is_set():
                 try:
                     await self.go.wait()
@@ -117,16 +118,16 @@ class Worker:
             finally:
                 self.go.set()
 
-    async def whole(self, chat: GuardedApp) -> Answer:
+    async def whole(self, chat: GuardedApp, session: str = "s") -> Answer:
         self.go.set()
-        answer = await asked(chat)
+        answer = await asked(chat, session)
         await answer.rest()
         await chat.ended(answer)
         return answer
 
 
-async def asked(chat: GuardedApp) -> Answer:
+async def asked(chat: GuardedApp, session: str = "s") -> Answer:
     """An answer that has begun."""
-    answer = await chat.post({}, path="/api/chat?id=s")
+    answer = await chat.post({}, path=f"/api/chat?id={session}")
     await answer.read(2)
     return answer

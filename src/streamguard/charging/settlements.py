@@ -121,8 +121,7 @@ class Settlements(EndStep):
 
     def _tell_failed(self, sealed: SealedStream, error: Exception | None) -> Fault:
         fault = Fault.about(sealed, FaultCode.QUOTA_RELEASE_FAILED)
-        fields = {"outcome": sealed.seal.outcome}
-        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
+        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=sealed.told))
         return fault
 
 

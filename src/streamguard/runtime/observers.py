@@ -16,7 +16,7 @@ from ..stores.damage import Unreadable
 from ..wire.base import LeftOut, ToolNews
 from .producing.phases import Output
 from .producing.stream import LiveStream
-from .request import Ending
+from .request import Ending, StreamRequest
 
 __all__ = ["Observers"]
 
@@ -151,20 +151,36 @@ class Observers:
         fields: dict[str, str | int] = {"part": left_out.part, "type": first.type_name, "count": count}
         self(Observation.about(stream, Signal.FAULT, fault=fault, fields=fields))
 
+    def notice(self, stream: LiveStream, fault: Fault) -> None:
+        """An endpoint told its client of a fault."""
+        self.fault(stream, fault, None)
+
+    def superseded(self, stream: LiveStream, fault: Fault) -> None:
+        """Another worker owns a stream that was written here."""
+        self(Observation.about(stream, Signal.STREAM_SUPERSEDED, fault=fault, fields=_where_it_is(stream)))
+
+    def refused(self, request: StreamRequest, fault: Fault) -> None:
+        """A request gets no stream."""
+        self(Observation(Signal.FAULT, request_id=request.request_id, fault=fault, owner=request.key.owner))
+
     def fault(self, stream: LiveStream, fault: Fault, ending: Ending | None) -> None:
         """Something went wrong with a stream; `ending` if it ends so."""
-        fields: dict[str, str | bool | int] = {
-            "binding": stream.request.binding,
-            "protocol": stream.protocol.name,
-            "framework": stream.request.framework,
-            "begun": stream.output is Output.ITEMS,
-            "seq": stream.feed.emitted,
-            "epoch": stream.epoch,
-        }
+        fields = _where_it_is(stream)
         if ending is not None:
             fields["outcome"] = ending.outcome
         error = None if ending is None else ending.error
         self(Observation.about(stream, Signal.FAULT, fault=fault, error=error, fields=fields))
+
+
+def _where_it_is(stream: LiveStream) -> dict[str, str | bool | int]:
+    return {
+        "binding": stream.request.binding,
+        "protocol": stream.protocol.name,
+        "framework": stream.request.framework,
+        "begun": stream.output is Output.ITEMS,
+        "seq": stream.feed.emitted,
+        "epoch": stream.epoch,
+    }
 
 
 def _signals_of(observer: Observer) -> frozenset[Signal]:

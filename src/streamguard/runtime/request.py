@@ -36,8 +36,8 @@ class StreamRequest:
     on_conflict: OnConflict = "reject"
     on_store_failure: OnStoreFailure = "continue"
     request_id: str | None = None
-    framework: str = ""
-    """The web framework that the request came through, for operators; empty where there is none."""
+    framework: str = "none"
+    """The web framework that the request came through, for operators; `none` for a stream that no request began."""
     trace: str | None = None
     """The request's trace, a W3C `traceparent`; None where there is none."""
     stream_id: str | None = None

@@ -55,8 +55,7 @@ class SaveReports:
     def fault(self, sealed: SealedStream, fault: Fault, result: SaveResult | None) -> None:
         """Something is wrong with a stream's save."""
         error = None if result is None else result.error
-        fields = {"outcome": sealed.seal.outcome}
-        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=fields))
+        self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=sealed.told))
 
     def owed(self, sealed: SealedStream, reason: str | None) -> None:
         """A save is in the outbox."""

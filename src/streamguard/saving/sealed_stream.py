@@ -43,6 +43,17 @@ class SealedStream:
         )
 
     @property
+    def told(self) -> dict[str, str | int]:
+        """What observers are told of it with a fault of its end."""
+        return {
+            "binding": self.binding,
+            "protocol": self.protocol,
+            "outcome": self.seal.outcome,
+            "seq": self.seal.last_seq,
+            "epoch": self.epoch,
+        }
+
+    @property
     def whole(self) -> bool:
         """Whether it ended by itself."""
         return self.seal.outcome is Outcome.COMPLETED

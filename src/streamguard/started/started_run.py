@@ -74,7 +74,7 @@ class StartedRun(Run):
             return self._end
         # Another worker has it, and does what is left; or this process could not bring it to its end.
         early = stream.early_end
-        fault = Fault.about(stream, FaultCode.SUPERSEDED if stream.superseded else FaultCode.INTERRUPTED)
+        fault = stream.log.lost_to or Fault.about(stream, FaultCode.INTERRUPTED)
         self._end = StreamEnd(
             Outcome.INTERRUPTED if early is None else early.outcome,
             Persisted.PENDING if stream.saved else Persisted.NOT_ASKED,

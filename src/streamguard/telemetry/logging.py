@@ -24,7 +24,6 @@ __all__ = ["StructlogObserver", "level_of", "stream_context"]
 
 _LEVELS: Final[Mapping[Signal, int]] = {
     Signal.STREAM_DEGRADED: logging.WARNING,
-    Signal.STREAM_SUPERSEDED: logging.WARNING,
     Signal.ORPHAN_SETTLED: logging.WARNING,
     Signal.SAVE_FAILED: logging.WARNING,
     Signal.SAVE_OWED: logging.WARNING,
@@ -50,7 +49,7 @@ _LEVELS: Final[Mapping[Signal, int]] = {
 }
 """Everything else is INFO; a fault's severity decides for itself."""
 
-_FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED})
+_FAULTS: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED, Signal.STREAM_SUPERSEDED})
 """Where a fault is told of for the first time; elsewhere it is only mentioned again."""
 _IDS: Final = frozenset({"session_id", "stream_id", "message_id", "user_message_id", "request_id", "origin"})
 """Fields whose value a client may have chosen."""

@@ -19,6 +19,7 @@ from .access.origin import ForbiddenOriginError
 from .access.process_limits import ProcessLimits
 from .access.sync_streams import SyncStreams
 from .endpoint_registry import EndpointRegistry
+from .frameworks import framework_of
 from .middleware.not_started import why_not_started
 from .misuse import Misuse
 from .response_ids import ResponseIds
@@ -98,10 +99,23 @@ class GuardContext:
         incoming = headers.getlist("traceparent")
         return read_traceparent(incoming[0]) if len(incoming) == 1 else None
 
-    def observe_refusal(self, error: FaultError, ids: ResponseIds, *, signal: Signal = Signal.FAULT) -> Fault:
+    def observe_refusal(
+        self,
+        error: FaultError,
+        ids: ResponseIds,
+        scope: Scope,
+        *,
+        protocol: str | None = None,
+        signal: Signal = Signal.FAULT,
+    ) -> Fault:
         """Observe the fault of a request that never reached a stream, with its cause. Returns the fault with its
-        ids."""
+        ids. `protocol` is the one that its answer would have had, where that is known."""
         fault = ids.complete(error.fault)
+        fields = {"framework": framework_of(scope)}
+        if protocol is not None:
+            fields["protocol"] = protocol
+        if isinstance(error, ForbiddenOriginError):
+            fields["origin"] = error.origin
         self._observe(
             Observation(
                 signal,
@@ -109,7 +123,7 @@ class GuardContext:
                 message_id=ids.message_id,
                 fault=fault,
                 error=error.__cause__,
-                fields={"origin": error.origin} if isinstance(error, ForbiddenOriginError) else {},
+                fields=fields,
                 owner=ids.owner,
             )
         )

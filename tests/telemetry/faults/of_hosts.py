@@ -292,7 +292,7 @@ _HOSTS: Final[dict[str, Play]] = {
 
 
 def _named(name: str, play: Play) -> Scenario:
-    return Scenario(FaultCode.INTERNAL, name, play, observed=False)
+    return Scenario(FaultCode.INTERNAL, name, play, untold="of some of these nobody hears")
 
 
 WELL: Final = _named("well", well)

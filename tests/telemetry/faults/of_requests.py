@@ -220,5 +220,5 @@ SCENARIOS: Final = (
     Scenario(FaultCode.RESUME_FAILED, "cursor_ahead", cursor_ahead),
     Scenario(FaultCode.RESUME_FAILED, "stream_gone", stream_gone),
     Scenario(FaultCode.CURSOR_INVALID, "bad_cursor", bad_cursor),
-    Scenario(FaultCode.SHUTTING_DOWN, "while_draining", while_draining, observed=False),
+    Scenario(FaultCode.SHUTTING_DOWN, "while_draining", while_draining),
 )

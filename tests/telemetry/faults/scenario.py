@@ -111,8 +111,13 @@ class Scenario:
     name: str
     """Tells the ways to one code apart."""
     play: Callable[[Stage], Awaitable[None]]
-    observed: bool = True
-    """Whether observers are told of the fault itself. Otherwise only the client is, or the host that caused it."""
+    untold: str = ""
+    """Why observers are not told of the fault itself, only its client is; empty where they are."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether observers are told of the fault itself."""
+        return not self.untold
 
     async def run(self, *, observers: Iterable[Observer] = (), canaries: Canaries = CANARIES) -> Provoked:
         """Provoke the fault, once. `observers` are told everything, beside the log and Sentry; all applications have

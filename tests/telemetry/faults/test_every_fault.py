@@ -13,7 +13,9 @@ from . import ALL_SCENARIOS, CANARIES, SCENARIOS, Scenario
 
 pytestmark = pytest.mark.anyio
 
-TELLING: Final = frozenset({Signal.FAULT, Signal.RESUME_REFUSED, Signal.SAVE_BURIED, Signal.ORPHAN_SETTLED})
+TELLING: Final = frozenset(
+    {Signal.FAULT, Signal.RESUME_REFUSED, Signal.STREAM_SUPERSEDED, Signal.SAVE_BURIED, Signal.ORPHAN_SETTLED}
+)
 """Signals with a fault that nobody was told of before."""
 
 

@@ -87,7 +87,13 @@ class Takeover:
         proposed = Ending(outcome, interrupted(meta) if outcome is Outcome.INTERRUPTED else None)
         ended = await (self._end_lost(meta, proposed) if meta.lost else self._end_logged(meta, protocol, proposed))
         if ended is not None:
-            fields: dict[str, str | int] = {"outcome": ended.outcome, "epoch": meta.epoch}
+            fields: dict[str, str | int] = {
+                "binding": meta.binding,
+                "protocol": meta.protocol,
+                "outcome": ended.outcome,
+                "seq": meta.last_seq,
+                "epoch": meta.epoch,
+            }
             self._observe(Observation.about(meta, Signal.ORPHAN_SETTLED, fault=ended.fault, fields=fields))
             with suppress(StoreError):  # the owner's slot expires by itself
                 await self._store.release_slot(meta.ref.key.owner, meta.ref.stream_id)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from ...charging.reservations import Reservations
 from ...errors import StoreError
-from ...faults import Fault, FaultCode
 from ...stores.breaker import Breaker
 from ...stores.budget import Budget
 from ...stores.records import SessionRecord, StreamMeta
@@ -77,7 +76,7 @@ class Admission:
             held.owing = True
             self._correct_record(record.last)
             if not stream.degraded:  # the viewers of a degraded stream are told of that instead
-                stream.notices.announce(_quota_pending(record.last))
+                stream.notices.announce(self._refusals.owed(record.last))
         return opened
 
     async def needs_no_capacity(self, request: StreamRequest, budget: Budget) -> bool:
@@ -105,8 +104,3 @@ class Admission:
             return await budget.ask_once(lambda: self._store.session(key))
         except StoreError:  # the registration finds out what that means
             return None
-
-
-def _quota_pending(meta: StreamMeta) -> Fault:
-    """What a client is told with its next request while an earlier reply is still to be settled."""
-    return Fault.about(meta, FaultCode.QUOTA_RELEASE_FAILED, reason="earlier_reply")

@@ -57,5 +57,15 @@ class KeyRefusals:
 
     def _observed(self, error: FaultError) -> FaultError:
         fault = error.fault
-        self._observe(Observation(Signal.FAULT, message_id=fault.message_id, request_id=fault.request_id, fault=fault))
+        request = self._request
+        self._observe(
+            Observation(
+                Signal.FAULT,
+                message_id=fault.message_id,
+                request_id=fault.request_id,
+                fault=fault,
+                fields={"binding": request.binding, "protocol": request.protocol.name, "framework": request.framework},
+                owner=request.key.owner,
+            )
+        )
         return error

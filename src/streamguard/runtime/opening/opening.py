@@ -68,6 +68,7 @@ class Opening:
     async def _open(self, request: StreamRequest, budget: Budget) -> LiveStream | StreamMeta:
         refusal = self._refusal(request)
         if refusal is not None:
+            self._observe.refused(request, refusal.fault)
             raise refusal
         if self._capacity.full and not await self._admission.needs_no_capacity(request, budget):
             self._capacity.check_for(request)
@@ -115,4 +116,5 @@ def _context_of(request: StreamRequest) -> StreamContext:
         trace=request.trace,
         binding=request.binding,
         protocol=request.protocol.name,
+        framework=request.framework,
     )

@@ -14,7 +14,7 @@ __all__ = ["Refusals"]
 
 
 class Refusals:
-    """Makes the faults of refused requests, and tells observers."""
+    """Makes the faults that requests are answered with, and tells observers."""
 
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
@@ -37,8 +37,21 @@ class Refusals:
             session_id=request.key.session_id,
             request_id=request.request_id,
         )
-        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault))
+        self._observe(Observation(Signal.FAULT, request_id=request.request_id, fault=fault, owner=request.key.owner))
         return FaultError(fault)
+
+    def owed(self, meta: StreamMeta) -> Fault:
+        """What a client is told with its next request while an earlier reply is still to be settled; observers have
+        been told."""
+        fault = Fault.about(meta, FaultCode.QUOTA_RELEASE_FAILED, reason="earlier_reply")
+        fields: dict[str, str | int] = {
+            "binding": meta.binding,
+            "protocol": meta.protocol,
+            "seq": meta.last_seq,
+            "epoch": meta.epoch,
+        }
+        self._observe(Observation.about(meta, Signal.FAULT, fault=fault, fields=fields))
+        return fault
 
     def newer_version(self, request: StreamRequest, reason: str) -> FaultError:
         """The error for a session that belongs to a later version, whose workers can answer."""

@@ -47,6 +47,7 @@ class StreamFactory:
             on_superseded=self._superseded,
             on_shown=observe.first_event,
             on_tool=observe.tool,
+            on_notice=observe.notice,
             on_left_out=observe.left_out,
         )
 
@@ -81,6 +82,8 @@ class StreamFactory:
 
     def _superseded(self, stream: LiveStream) -> None:
         """Another worker owns the stream: let its viewers follow the new owner."""
-        self._observe(Observation.about(stream, Signal.STREAM_SUPERSEDED, fields={"binding": stream.request.binding}))
+        fault = Fault.about(stream, FaultCode.SUPERSEDED)
+        stream.log.told_of(fault)
+        self._observe.superseded(stream, fault)
         if not stream.owned():
             self._viewers.follow(stream.ref, stream.feed)

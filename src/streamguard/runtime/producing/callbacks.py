@@ -30,5 +30,7 @@ class StreamCallbacks(Generic[S]):
     """Its first event can be seen."""
     on_tool: Callable[[S, ToolNews], None]
     """It called a tool, or told how that came out."""
+    on_notice: Callable[[S, Fault], None]
+    """Its endpoint told its viewers of a fault that ends nothing."""
     on_left_out: Callable[[S, Fault, LeftOut], None]
     """An item could not be passed on as it was; the stream's viewers were told so."""

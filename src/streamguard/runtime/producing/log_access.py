@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...faults import Fault
 from ...stores.records import UNTOLD, StreamMeta
 from .phases import LogState, move
 
@@ -11,7 +12,7 @@ __all__ = ["LogAccess"]
 class LogAccess:
     """What the store said of one stream's log. Every change is a move that `phases` allows."""
 
-    __slots__ = ("created_at", "degraded_reason", "epoch", "state")
+    __slots__ = ("created_at", "degraded_reason", "epoch", "lost_to", "state")
 
     def __init__(self) -> None:
         self.state: LogState = LogState.UNREGISTERED
@@ -22,6 +23,8 @@ class LogAccess:
         clock of this process may be compared with the store's."""
         self.degraded_reason: str | None = None
         """Why the log is not the whole stream; None while it is."""
+        self.lost_to: Fault | None = None
+        """That another worker owns the stream, as observers were told; None while none does."""
 
     @property
     def registered(self) -> bool:
@@ -91,6 +94,10 @@ class LogAccess:
     def supersede(self) -> None:
         """Another worker owns the stream."""
         self._move(LogState.SUPERSEDED)
+
+    def told_of(self, fault: Fault) -> None:
+        """Observers were told that another worker owns the stream."""
+        self.lost_to = fault
 
     def disown(self) -> None:
         """Another worker owns the record of a stream whose viewers here get the answer all the same. Repeats change

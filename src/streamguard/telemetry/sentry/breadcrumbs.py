@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ...observations import Observation
+from ...observations import Observation, Signal
 from .fields import allowed
 
 __all__ = ["Trails"]
@@ -16,8 +16,10 @@ STREAMS: Final = 1024
 """Streams that are remembered, the latest."""
 CRUMBS: Final = 20
 """Facts of one stream that are remembered, the latest."""
-_KNOWN: Final = ("protocol", "binding", "framework", "degraded", "epoch", "outcome")
-"""Fields that stay true of a stream."""
+_KNOWN: Final = ("protocol", "binding", "framework", "degraded", "seq", "epoch")
+"""Fields that stay true of a stream, or are the latest that is known."""
+_OUTCOMES: Final = frozenset({Signal.FAULT, Signal.STREAM_ENDED, Signal.ORPHAN_SETTLED})
+"""Signals whose outcome is the stream's; others have that of a tool, a settlement or a round."""
 
 
 class _Trail:
@@ -47,9 +49,9 @@ class Trails:
             if len(self._trails) > STREAMS:
                 self._trails.popitem(last=False)
         fields = allowed(observation.fields)
-        for name in _KNOWN:
-            if name in fields:
-                trail.known[name] = fields[name]
+        trail.known |= {name: fields[name] for name in _KNOWN if name in fields}
+        if observation.name in _OUTCOMES and "outcome" in fields:
+            trail.known["outcome"] = fields["outcome"]
         self._framework = fields.get("framework", self._framework)
         if (fault := observation.fault) is not None:
             fields = {"code": str(fault.code), "phase": str(fault.phase), "fault_id": fault.fault_id, **fields}

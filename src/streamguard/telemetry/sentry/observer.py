@@ -12,6 +12,7 @@ import sentry_sdk
 from sentry_sdk.utils import capture_internal_exceptions
 
 from ...observations import Observation, Signal
+from ...scopes import current_stream
 from ..safety import short_hash
 from .breadcrumbs import Trails
 from .caps import PER_FINGERPRINT, Cap
@@ -116,7 +117,7 @@ class SentryObserver:
         return True
 
     def _event(self, observation: Observation) -> Event:
-        event = event_of(observation, self._trails.known(observation))
+        event = event_of(observation, {**_at_work(observation), **self._trails.known(observation)})
         if crumbs := self._trails.of(observation):
             event["breadcrumbs"] = {"values": crumbs}
         return event
@@ -126,6 +127,17 @@ class SentryObserver:
         about this stream alone, and says which in the context `streamguard`."""
         client = sentry_sdk.get_client()
         return _isolated(context) if client.is_active() and client.transport is not None else nullcontext()
+
+
+def _at_work(observation: Observation) -> dict[str, object]:
+    """What the request or stream that is worked on says of an observation that is about it."""
+    context = current_stream.get()
+    if context is None:
+        return {}
+    ref = observation.ref
+    is_it = context.request_id == observation.request_id if ref is None else context.is_about(ref)
+    names = ("protocol", "binding", "framework")
+    return {name: value for name in names if is_it and (value := getattr(context, name)) is not None}
 
 
 @contextmanager

@@ -73,7 +73,8 @@ class GuardedEndpoint:
             admitted = await self._admission.admit(arguments, ids)
         except FaultError as exc:
             reader.endpoint_answers = True
-            return fault_response(context.observe_refusal(exc, ids), ids.headers())
+            fault = context.observe_refusal(exc, ids, request.scope, protocol=configuration.protocol.name)
+            return fault_response(fault, ids.headers())
         if admitted.cursor is not None:
             return await resume_after(context, admitted, admitted.cursor, request, ids)
         try:
@@ -120,7 +121,8 @@ class GuardedEndpoint:
     def too_large(self, scope: Scope) -> Response:
         """The answer to a request whose body was refused before the endpoint was called. Observes the refusal."""
         ids = ResponseIds(request_id_of(Headers(scope=scope).get("x-request-id")))
-        return fault_response(self._context.observe_refusal(BodyTooLargeError(), ids), ids.headers())
+        fault = self._context.observe_refusal(BodyTooLargeError(), ids, scope, protocol=self.protocol.name)
+        return fault_response(fault, ids.headers())
 
     def send_events(self, writer_for: Callable[[object], ItemWriter]) -> None:
         """From now on, before the guard starts, what the endpoint yields becomes server-sent events. `writer_for` is

@@ -66,7 +66,7 @@ async def resume_after(
         found = await _found(context.runtime, admitted.request, admitted.key, cursor)
     except FaultError as exc:
         viewer_slot.release()
-        fault = context.observe_refusal(exc, ids, signal=Signal.RESUME_REFUSED)
+        fault = context.observe_refusal(exc, ids, request.scope, signal=Signal.RESUME_REFUSED)
         return fault_response(fault, ids.headers())
     except BaseException:
         viewer_slot.release()
@@ -97,7 +97,7 @@ def replay(
         context.limits.reads.spend(admitted.identity)
     except FaultError as exc:
         viewer_slot.release()
-        return fault_response(context.observe_refusal(exc, ids), ids.headers())
+        return fault_response(context.observe_refusal(exc, ids, request.scope), ids.headers())
     protocol, runtime = protocol_named(meta.protocol, meta.client_version), context.runtime
     options = ViewOptions.of(context, request, binding=admitted.request.binding, ids=ids_option)
     return StreamResponse(

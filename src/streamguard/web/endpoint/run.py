@@ -41,6 +41,8 @@ class Run:
         """How many messages were given to `save`."""
         self._supersedes = False
         """Whether one of them supersedes."""
+        self._noticed: set[FaultCode] = set()
+        """Codes of notices that observers were told of: once each."""
 
     @property
     def session_id(self) -> str:
@@ -99,7 +101,8 @@ class Run:
             actions: names of what the user could do, for your own client.
 
         Notices count towards `max_stream_events` and `max_stream_bytes`, of which they may take a tenth. Notices past
-        that are dropped, and the stream's end says how many. They never end the stream.
+        that are dropped, and the stream's end says how many. They never end the stream. Observers, and so the log, are
+        told of the first notice of each code.
 
         Raises:
             ValueError: there is no such code.
@@ -128,7 +131,13 @@ class Run:
             message_id=self.message_id,
             request_id=self.request_id,
         )
-        self._on_loop(lambda: self._stream.notices.tell(fault))
+
+        def tell() -> None:
+            if self._stream.notices.tell(fault) and fault.code not in self._noticed:
+                self._noticed.add(fault.code)
+                self._stream.callbacks.on_notice(self._stream, fault)
+
+        self._on_loop(tell)
 
     def usage(self, **amounts: int) -> None:
         """Add to what the reply consumed, by unit: `run.usage(input_tokens=812, output_tokens=40)`.

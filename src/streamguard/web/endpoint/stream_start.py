@@ -142,7 +142,7 @@ class StreamStart:
         stream, ids, runtime = self._stream, self._ids, self._context.runtime
         error = FaultError(ids.complete(Fault.of(FaultCode.NOT_FOUND)))
         if stream.finalising:
-            self._context.observe_refusal(error, ids)
+            self._context.observe_refusal(error, ids, self._arguments.request.scope)
         if launched:
             stream.cancel(Ending(Outcome.FAILED, error.fault))
             await self._wait_for_end()

@@ -46,7 +46,7 @@ class ResumeRoute:
                 return no_content([*ids.headers(), (b"x-resume-reason", b"finished")])
             return await self._resume(target, request, cursor, ids)
         except FaultError as exc:
-            fault = self._context.observe_refusal(exc, ids, signal=Signal.RESUME_REFUSED)
+            fault = self._context.observe_refusal(exc, ids, request.scope, signal=Signal.RESUME_REFUSED)
             if in_stream:
                 return self._fault_in_stream(fault, cursor, ids)
             return fault_response(fault, ids.headers())

@@ -51,4 +51,4 @@ class Routes:
         try:
             return await self._session.answer(target, request, ids)
         except FaultError as exc:
-            return fault_response(self._context.observe_refusal(exc, ids), ids.headers())
+            return fault_response(self._context.observe_refusal(exc, ids, request.scope), ids.headers())
