@@ -24,8 +24,9 @@ class Signal(StrEnum):
     `provider_seconds` from the endpoint's begin to its first item, where it has given one."""
     STREAM_ENDED = "streamguard.stream_ended"
     """A stream of this process ended. Fields: outcome, persisted, quota, events, bytes, seconds, degraded, binding,
-    protocol; `finish_seconds`, the part of `seconds` after the endpoint was through; `unsaved` for a stream without a
-    log whose save failed, so that nobody owes it; and `notices_dropped` when it is not 0."""
+    protocol; `finish_seconds`, the part of `seconds` after the endpoint was through; `endpoint_seconds` from its call
+    until it was through, if it was called; `used_UNIT` of each unit of usage that is known; `unsaved` for a stream
+    without a log whose save failed, so that nobody owes it; and `notices_dropped` when it is not 0."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
     """A stream lost its log. Fields: reason, binding."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"

@@ -13,7 +13,7 @@ from ..producing.phases import Output
 from ..producing.stream import LiveStream
 from ..request import Ending
 
-__all__ = ["close_open_parts", "end_events", "proposed_seal"]
+__all__ = ["close_open_parts", "end_events", "proposed_seal", "usage_of"]
 
 
 def close_open_parts(stream: LiveStream, ending: Ending) -> None:
@@ -30,10 +30,10 @@ def proposed_seal(stream: LiveStream, ending: Ending) -> Seal:
     told = ending.outcome is Outcome.FAILED and encoder.failure is not None
     held = tuple(encoder.held) if ending.outcome is Outcome.COMPLETED or told else ()
     silent = stream.output is not Output.ITEMS and ending.outcome is not Outcome.COMPLETED
-    return Seal(ending.outcome, stream.feed.emitted, ending.fault, _usage(stream, held), held, silent=silent)
+    return Seal(ending.outcome, stream.feed.emitted, ending.fault, usage_of(stream, held), held, silent=silent)
 
 
-def _usage(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
+def usage_of(stream: LiveStream, held: Sequence[bytes]) -> Usage | None:
     """What the stream consumed, as its endpoint told, or else as the stream itself says."""
     if stream.consumed is not None:
         return stream.consumed

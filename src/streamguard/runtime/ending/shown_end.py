@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...charging.settlement_report import by_unit
 from ...faults import Fault
 from ...observations import Observation, Observer, Signal
 from ...saving.end_steps import EndResult
@@ -13,7 +14,7 @@ from ...values import EventKind, Outcome
 from ..producing.stream import LiveStream
 from ..request import Ending
 from ..viewing.log_events import LOG_LOST
-from .end_events import end_events
+from .end_events import end_events, usage_of
 
 __all__ = ["report_end", "show_close", "show_unlogged_end"]
 
@@ -45,6 +46,7 @@ def _tell_request(stream: LiveStream, terminal: Terminal) -> None:
 
 def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: EndResult, fault: Fault | None) -> None:
     """Tell operators how a stream of this process ended."""
+    activity, usage = stream.activity, usage_of(stream, tuple(stream.speaking.encoder.held))
     observe(
         Observation.about(
             stream,
@@ -56,13 +58,15 @@ def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: 
                 "quota": result.quota,
                 "events": stream.feed.emitted,
                 "bytes": stream.feed.data_bytes,
-                "seconds": stream.activity.age_seconds,
-                "finish_seconds": stream.activity.finish_seconds,
+                "seconds": activity.age_seconds,
+                "finish_seconds": activity.finish_seconds,
                 "degraded": stream.degraded,
                 "binding": stream.request.binding,
                 "protocol": stream.protocol.name,
+                **({} if (ran := activity.endpoint_seconds) is None else {"endpoint_seconds": ran}),
                 **({"unsaved": True} if result.unsaved else {}),
                 **({"notices_dropped": stream.notices.dropped} if stream.notices.dropped else {}),
+                **({} if usage is None else by_unit("used", usage.amounts)),
             },
         )
     )

@@ -51,6 +51,13 @@ class Activity:
         return 0.0 if self.through_at is None else self.clock() - self.through_at
 
     @property
+    def endpoint_seconds(self) -> float | None:
+        """From the call of its endpoint until that was through, or cut short; None for one that was not called."""
+        if self.called_at is None:
+            return None
+        return (self.clock() if self.through_at is None else self.through_at) - self.called_at
+
+    @property
     def provider_seconds(self) -> float | None:
         """From the call of its endpoint to its first item; None while it has given none."""
         if self.called_at is None or self.first_item_at is None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ...distribution import install_command
 from ...errors import ConfigurationError
 from ...observations import Observation, Signal
 from ...scopes import StreamContext, Work
@@ -33,7 +34,6 @@ __all__ = ["OpenTelemetryTracing"]
 
 _JOINING: Final = frozenset({Work.TAKE_OVER, Work.OUTBOX, Work.RESUME, Work.STOP})
 """Work that another request, or none, causes: it joins the trace of the stream."""
-_ENDING: Final = frozenset({Work.SAVE, Work.SETTLE})
 _BROKEN: Final = frozenset({Outcome.FAILED, Outcome.INTERRUPTED})
 
 
@@ -44,8 +44,6 @@ class _Open:
     span: Span
     appending_since: int
     """Nanoseconds of Unix time."""
-    appended_until: int | None = None
-    """Likewise; None while its endpoint runs."""
 
 
 class OpenTelemetryTracing:
@@ -78,7 +76,7 @@ class OpenTelemetryTracing:
             from opentelemetry import trace  # noqa: PLC0415 -- an extra
         except ImportError as exc:
             raise ConfigurationError(
-                "OpenTelemetryTracing needs opentelemetry-api: pip install 'streamguard[otel]'"
+                f"OpenTelemetryTracing needs opentelemetry-api: {install_command('otel')}"
             ) from exc
         self._trace = trace
         self._remote = Remote()
@@ -109,12 +107,9 @@ class OpenTelemetryTracing:
         if span.is_recording():
             span.set_attributes(of_context(context))
             self._own.add(span_id)
-            if stream_id is not None:
-                produces = context.work is Work.PRODUCE
-                if produces:
-                    self._streams[stream_id] = _Open(span, time.time_ns())
-                elif context.work in _ENDING:
-                    self._endpoint_ended(stream_id)
+            if stream_id is not None and context.work is Work.PRODUCE:
+                produces = True
+                self._streams[stream_id] = _Open(span, time.time_ns())
         try:
             with self._trace.use_span(span, record_exception=False, set_status_on_exception=False):
                 yield
@@ -184,15 +179,10 @@ class OpenTelemetryTracing:
         if observation.fields.get("events"):
             parent = self._trace.set_span_in_context(stream.span)
             counts = {f"streamguard.{name}": told[f"streamguard.{name}"] for name in ("events", "bytes")}
-            until = max(stream.appended_until or time.time_ns(), stream.appending_since)
+            until = time.time_ns() - _nanoseconds(observation.fields.get("finish_seconds"))
+            until = max(until, stream.appending_since)
             self._past(SpanName.APPEND, parent, stream.appending_since, until, counts)
         stream.span.set_attributes(told)
-
-    def _endpoint_ended(self, stream_id: str) -> None:
-        """All events are appended before the first step of the end."""
-        stream = self._streams.get(stream_id)
-        if stream is not None and stream.appended_until is None:
-            stream.appended_until = time.time_ns()
 
     def _present(self) -> tuple[Span, bool]:
         """The current span, and whether it is one of ours."""
