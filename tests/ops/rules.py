@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped] # has none
 
 from ..docs.samples import ROOT
 
-__all__ = ["ALERTS", "FILES", "OPS", "RECORDED", "Alert", "metrics_in", "parsed"]
+__all__ = ["ALERTS", "FILES", "OPS", "RECORDED", "RECORDED_METRICS", "Alert", "metrics_in", "parsed"]
 
 OPS: Final = ROOT / "docs" / "ops"
 FILES: Final = tuple(sorted((OPS / "prometheus").glob("*.yml")))
@@ -57,3 +57,7 @@ def metrics_in(text: str) -> set[str]:
     """The metrics of the package that an expression or a page names, without a histogram's endings."""
     named = set(re.findall(r"(?<![\w:.])streamguard_[a-z0-9_]+(?![\w:(.*])", text))
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
+
+
+RECORDED_METRICS: Final = frozenset().union(*(metrics_in(file.read_text()) for file in FILES))
+"""The metrics that rules read."""

@@ -17,11 +17,13 @@ from streamguard.observations import Signal
 
 from ..docs.samples import ROOT, blocks
 from .promtool import promtool
-from .rules import ALERTS, FILES, OPS, parsed
+from .rules import ALERTS, FILES, OPS, RECORDED, parsed
 
 RUNBOOK: Final = sorted((OPS / "runbook").glob("*.md"))
 INCIDENTS: Final = [page for page in RUNBOOK if page.stem != "index"]
 DASHBOARD: Final[dict[str, Any]] = json.loads((OPS / "grafana" / "streamguard.json").read_text())
+RUNBOOK_ROOT: Final = "https://docs.example.com/ops/runbook/"
+"""Where the built documentation would have the runbook."""
 _NAME: Final = re.compile(r"Streamguard[A-Z]\w+")
 _COMMAND: Final = re.compile(r"`streamguard ((?:[a-z]+ ?)+)|^command: streamguard ((?:[a-z]+ ?)+)", re.M)
 _FINGERPRINT: Final = re.compile(r"`streamguard, ([^`]+)`")
@@ -34,12 +36,21 @@ def test_prometheus_takes_the_rules() -> None:
     promtool("check", "rules", *map(str, FILES))
 
 
+@pytest.mark.parametrize("name", {series.partition(" ")[0] for series in RECORDED})
+def test_recorded_series_are_named_by_level_metric_and_operations(name: str) -> None:
+    """https://prometheus.io/docs/practices/rules/"""
+    level, metric, operations = name.split(":")
+    assert level == "job_variant_slo"
+    assert re.fullmatch(r"streamguard_[a-z_]+", metric)
+    assert re.fullmatch(r"rate\d+m|ratio_rate\d+[mhd]|increase\d+[mhd]", operations)
+
+
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)
 def test_each_alert_says_what_to_do(alert: Any) -> None:
     assert alert.labels["severity"] in ("page", "ticket")
-    assert set(alert.annotations) == {"summary", "runbook", "sentry", "command"}
-    path, _, anchor = alert.annotations["runbook"].partition("#")
-    assert anchor in _anchors(ROOT / path)
+    assert set(alert.annotations) == {"summary", "runbook_url", "sentry", "command"}
+    path, _, anchor = alert.annotations["runbook_url"].removeprefix(RUNBOOK_ROOT).partition("/#")
+    assert anchor in _anchors(OPS / "runbook" / f"{path}.md")
     assert anchor == alert.name.lower()
     assert _command_of(alert.annotations["command"]) in _commands()
     if not alert.annotations["sentry"].startswith("none: "):
