@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -12,6 +13,7 @@ from ..errors import FaultError, NotStartedError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
 from ..runtime import Runtime
+from ..scopes import StreamContext, Work, scope
 from ..settings import Settings
 from ..values import read_traceparent
 from .access.identity import Authenticate, Identity, identify
@@ -98,6 +100,13 @@ class GuardContext:
             return known
         incoming = headers.getlist("traceparent")
         return read_traceparent(incoming[0]) if len(incoming) == 1 else None
+
+    def checking(
+        self, ids: ResponseIds, *, binding: str | None = None, protocol: str | None = None
+    ) -> AbstractContextManager[StreamContext]:
+        """The scope of code that checks a request, `authenticate` included: it knows the request."""
+        about = StreamContext(Work.REQUEST, None, None, None, None, ids.request_id, ids.trace, binding, protocol)
+        return scope(about, Work.REQUEST, self.runtime.observe)
 
     def observe_refusal(
         self,

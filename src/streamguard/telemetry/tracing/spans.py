@@ -19,6 +19,7 @@ class SpanName(StrEnum):
     ADMIT = "streamguard.admit"
     QUOTA = "streamguard.quota"
     STREAM = "streamguard.stream"
+    BODY = "streamguard.body"
     FIRST_EVENT = "streamguard.first_event"
     APPEND = "streamguard.append"
     PERSIST = "streamguard.persist"
@@ -33,7 +34,8 @@ class Parent(StrEnum):
     """What a span hangs below."""
 
     REQUEST = "the request's span"
-    """The one that is current when the stream's request arrives; else the span that its header `traceparent` names."""
+    """The one that is current when the stream's request arrives, or at `guard.start`; else the span that the request's
+    header `traceparent` names; else `streamguard.admit`, which then begins a trace."""
     ADMIT = "streamguard.admit"
     STREAM = "streamguard.stream"
     BEGINNING = "the span of the request that began the stream"
@@ -56,6 +58,7 @@ SPANS: Final[tuple[SpanSpec, ...]] = (
     SpanSpec(SpanName.ADMIT, Parent.REQUEST, "until the stream is registered, or refused"),
     SpanSpec(SpanName.QUOTA, Parent.ADMIT, "while usage is reserved"),
     SpanSpec(SpanName.STREAM, Parent.REQUEST, "the producer's task, from the endpoint's begin to the stream's close"),
+    SpanSpec(SpanName.BODY, Parent.REQUEST, "the body of `guard.start`, in the task of its caller"),
     SpanSpec(SpanName.FIRST_EVENT, Parent.STREAM, "from the endpoint's begin to its first event"),
     SpanSpec(SpanName.APPEND, Parent.STREAM, "from the first event to the last: one span for all of them"),
     SpanSpec(SpanName.PERSIST, Parent.END, "one attempt, or a few in a row, to save the reply"),
@@ -69,6 +72,7 @@ SPANS: Final[tuple[SpanSpec, ...]] = (
 SPAN_OF_WORK: Final[Mapping[Work, SpanName]] = {
     Work.ADMIT: SpanName.ADMIT,
     Work.PRODUCE: SpanName.STREAM,
+    Work.BODY: SpanName.BODY,
     Work.SAVE: SpanName.PERSIST,
     Work.SETTLE: SpanName.SETTLE,
     Work.TAKE_OVER: SpanName.TAKE_OVER,

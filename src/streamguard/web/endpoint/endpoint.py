@@ -70,7 +70,8 @@ class GuardedEndpoint:
         try:
             if self.max_request_bytes is not None:
                 reader.check(self.max_request_bytes)
-            admitted = await self._admission.admit(arguments, ids)
+            with context.checking(ids, binding=configuration.binding, protocol=configuration.protocol.name):
+                admitted = await self._admission.admit(arguments, ids)
         except FaultError as exc:
             reader.endpoint_answers = True
             fault = context.observe_refusal(exc, ids, request.scope, protocol=configuration.protocol.name)

@@ -46,9 +46,10 @@ class Routes:
             return health_response(self._context, target.route, ids.headers())
         self._context.check_started(request.scope)
         ids.trace = self._context.trace_of(request.headers)
-        if target.route is RouteName.RESUME:
-            return await self._resume.answer(target, request, ids)
-        try:
-            return await self._session.answer(target, request, ids)
-        except FaultError as exc:
-            return fault_response(self._context.observe_refusal(exc, ids, request.scope), ids.headers())
+        with self._context.checking(ids):
+            if target.route is RouteName.RESUME:
+                return await self._resume.answer(target, request, ids)
+            try:
+                return await self._session.answer(target, request, ids)
+            except FaultError as exc:
+                return fault_response(self._context.observe_refusal(exc, ids, request.scope), ids.headers())
