@@ -95,10 +95,11 @@ class Signal(StrEnum):
     says what the record is, `key` where it is, `reason` what is wrong, `action` what was done about it; or only
     `operation`, where it is not known which record it was."""
     RECONCILE_STARTED = "streamguard.reconcile_started"
-    """The background reconciler begins a round."""
+    """A reconciler begins a round. Fields: `leads`, whether this worker is the first of those that share the work;
+    absent where nobody shares it yet, or in a process of its own."""
     RECONCILED = "streamguard.reconciled"
-    """A round of the background reconciler is over. Fields: `outcome` is `ok` or `failed`; seconds, found, orphans,
-    saves, settlements, reservations, left: how long it took, and how many pieces of work there were of each kind."""
+    """A round of a reconciler is over. Fields: `outcome` is `ok` or `failed`; seconds, found, orphans, saves,
+    settlements, reservations, left: how long it took, and how many pieces of work there were of each kind; leads."""
     LOG_WRITTEN = "streamguard.log_written"
     """A measurement, once a second at most while anything is written: what the process wrote since the last one.
     Fields: commits, appends, events, bytes, retries, failures. Samples: `append_seconds` from sending a commit to its

@@ -24,6 +24,7 @@ from ..values import Outcome, StreamRef
 from ..wire import knows_protocol
 from .measuring import StoreMeasuring
 from .results import Duty, Result, Tally, Treated
+from .rounds import Rounds
 
 __all__ = ["OrphanSweep"]
 
@@ -54,9 +55,9 @@ _LASTING: Final = frozenset({"unknown_protocol", "newer_format"})
 class OrphanSweep:
     """Ends streams with expired leases every `sweep_seconds`, jittered so that workers do not move in step."""
 
-    def __init__(self, runtime: Runtime, tally: Tally | None = None) -> None:
+    def __init__(self, runtime: Runtime, told: Rounds | None = None) -> None:
         self._runtime = runtime
-        self._tally = tally or Tally()
+        self._told = told or Rounds(runtime.observe, Tally())
         self._measuring = StoreMeasuring(runtime)
         self._worker = secrets.token_hex(8)
         self._rounds = 0
@@ -95,20 +96,14 @@ class OrphanSweep:
         Raises:
             StoreError: see `run_once`.
         """
-        observe, clock = self._runtime.observe, asyncio.get_running_loop().time
-        observe(Observation(Signal.RECONCILE_STARTED))
-        begun, outcome, treated = clock(), "failed", list[Treated]()
+        observe = self._runtime.observe
         try:
-            treated = await self.run_once(await self._partition())
-            outcome = "ok"
-        finally:
-            orphans = sum(1 for one in treated if one.result is Result.DONE)
-            counts = self._tally.take()
-            counts["left"] += len(treated) - orphans
-            fields: dict[str, str | int | float] = {"outcome": outcome, "seconds": clock() - begun, "orphans": orphans}
-            fields |= counts
-            fields["found"] = orphans + sum(counts.values())
-            observe(Observation(Signal.RECONCILED, fields=fields))
+            partition = await self._partition()
+        except StoreError:
+            with self._told.one():
+                raise
+        with self._told.one() as treated:
+            treated += await self.run_once(partition)
         self._sweeps += 1
         if self._sweeps % MEASURE_SWEEPS == 1 and observe.wants(Signal.STORE_MEASURED):
             await self._measuring.measure()
@@ -118,6 +113,7 @@ class OrphanSweep:
         settings = self._runtime.settings
         counts = min(settings.sweep_seconds * PARTITION_SWEEPS, settings.lease_seconds - settings.heartbeat_seconds)
         partition = await self._runtime.store.partition(self._worker, lease_seconds=counts)
+        self._told.shared(partition)
         self._rounds += 1
         return None if self._rounds % (PARTITIONED_ROUNDS + 1) == 0 else partition
 

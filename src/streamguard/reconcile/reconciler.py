@@ -13,7 +13,8 @@ from ..wire import knows_protocol
 from .orphans import OrphanSweep
 from .outbox import OutboxWorker
 from .reservations import ROUND_SECONDS, ReservationSweep
-from .results import Duty, Planned, Report, Step, Tally, Treated
+from .results import Duty, Planned, Report, Step, Tally
+from .rounds import Rounds
 
 __all__ = ["Planned", "Reconciler", "Report", "Step"]
 
@@ -38,7 +39,8 @@ class Reconciler:
         self._runtime = runtime
         settings = runtime.settings
         tally = Tally()
-        self._orphans = OrphanSweep(runtime, tally)
+        self._told = Rounds(runtime.observe, tally)
+        self._orphans = OrphanSweep(runtime, self._told)
         self._outbox = OutboxWorker(runtime, tally)
         self._duties: tuple[_Background, ...] = (
             _Background(Duty.ORPHANS, self._orphans.run, lambda: self._orphans.last_success, settings.sweep_seconds),
@@ -94,13 +96,14 @@ class Reconciler:
             await self._healthy()
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        treated: list[Treated] = await self._orphans.run_once()
-        if alone:
-            await self._runtime.idle()
-        treated += await self._outbox.run_once()
-        treated += await self._reservations.attempt()
-        if alone:
-            await self._runtime.idle()
+        with self._told.one() as treated:
+            treated += await self._orphans.run_once()
+            if alone:
+                await self._runtime.idle()
+            treated += await self._outbox.run_once()
+            treated += await self._reservations.attempt()
+            if alone:
+                await self._runtime.idle()
         return Report(dry_run=False, treated=tuple(treated), seconds=loop.time() - begun)
 
     async def rehearse(self, *, limit: int) -> Report:

@@ -26,8 +26,9 @@ Status = Literal["in_progress", "ok", "error"]
 class CheckIns:
     """Sends the check-ins of one process: a pair a minute at most, however often it sweeps, and a failure at once.
 
-    All workers share the monitor: it is missed when the last of them is gone. One that dies in the middle of a round
-    leaves its check-in without an end, which Sentry reports as a timeout.
+    Workers that share the work share the monitor, and the first of them checks in: when it dies, the next one does as
+    soon as its place is free, within a lease; check-ins are missed when the last of them is gone. One that dies in the
+    middle of a round leaves its check-in without an end, which Sentry reports as a timeout.
     """
 
     def __init__(self, slug: str, clock: Callable[[], float], *, every_seconds: float, gap_seconds: float) -> None:
@@ -46,6 +47,9 @@ class CheckIns:
 
     def __call__(self, observation: Observation, client: BaseClient) -> None:
         """Send what the observation asks for."""
+        if observation.fields.get("leads") is False:  # another worker's check-ins speak for all
+            self._open = None
+            return
         now = self._clock()
         if observation.name is Signal.RECONCILE_STARTED:
             if now - self._sent_at >= self._gap:
