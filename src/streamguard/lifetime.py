@@ -138,9 +138,11 @@ class Lifetime:
 
     def _sentry(self) -> tuple[SentryObserver, ...]:
         """The built-in observer for Sentry, unless the host gives one that it has set up itself."""
-        if any(isinstance(observer, SentryObserver) for observer in self._observers):
-            return ()
-        return (SentryObserver(sweep_seconds=self._settings.sweep_seconds),)
+        given = [observer for observer in self._observers if isinstance(observer, SentryObserver)]
+        made = () if given else (SentryObserver(sweep_seconds=self._settings.sweep_seconds),)
+        for observer in (*given, *made):
+            observer.beside(self._observers)
+        return made
 
     async def leave(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import sentry_sdk
 
 from streamguard import Fault, FaultCode, Observation, Severity, Signal
+from streamguard.scopes import StreamContext, Work
 from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
 from streamguard.telemetry.sentry.errors import NOT_CAPTURED
@@ -280,24 +280,31 @@ def test_texts_of_a_fault_that_a_host_wrote_are_not_sent(receiver: Receiver) -> 
     assert "secret" not in receiver.text()
 
 
-@dataclass
-class AtWork:
-    session_id: str | None = "session of ann"
-    stream_id: str | None = "a" * 24
-    message_id: str | None = "m"
-    request_id: str | None = "r"
-    owner_hash: str | None = "0123"
+AT_WORK = StreamContext(
+    Work.PRODUCE,
+    owner="ann@example.org",
+    session_id="session of ann",
+    stream_id="a" * 24,
+    message_id="m",
+    request_id="r",
+)
+NAMED = {
+    "streamguard.stream_id": "a" * 24,
+    "streamguard.message_id": "m",
+    "streamguard.request_id": "r",
+    "streamguard.session_hash": short_hash("session of ann"),
+}
 
 
 def test_what_the_host_captures_while_at_work_on_a_stream_says_which(receiver: Receiver) -> None:
-    with SentryObserver().scope(AtWork()):
+    with SentryObserver().scope(AT_WORK):
         sentry_sdk.set_tag("plan", "gold")
         sentry_sdk.capture_message("inside")
     sentry_sdk.capture_message("outside")
     inside, outside = receiver.events()
     assert inside["contexts"]["streamguard"]["stream_id"] == "a" * 24
     assert inside["contexts"]["streamguard"]["session_hash"] == short_hash("session of ann")
-    assert inside["tags"] == {"plan": "gold"}
+    assert inside["tags"] == {"plan": "gold", **NAMED}
     assert "streamguard" not in outside["contexts"]
     assert "tags" not in outside
 

@@ -6,22 +6,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import sentry_sdk
 from sentry_sdk.utils import capture_internal_exceptions
 
-from ...observations import Observation, Signal
-from ...scopes import current_stream
-from ..safety import short_hash
+from ...observations import Observation, Observer, Signal
+from ...scopes import StreamContext, TracingObserver, current_stream
+from ..safety import id_text, short_hash
 from .breadcrumbs import Trails
 from .caps import PER_FINGERPRINT, Cap
 from .checkins import MINUTE, MONITOR_SLUG, CheckIns
 from .errors import event_of, fingerprint_of, is_captured, is_warning
 from .logs import are_enabled, keep_ours_apart, send_log
+from .spans import Spans, is_tracing, trace_context_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sentry_sdk.client import BaseClient
     from sentry_sdk.types import Event
@@ -29,22 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["SentryObserver"]
 
 REMEMBERED_FAULTS: Final = 4096
+TAGS: Final = ("stream_id", "message_id", "request_id", "session_hash")
+"""What events of the host's own are tagged with while it is at work on a stream, after `streamguard.`."""
 _ROUNDS: Final = frozenset({Signal.RECONCILE_STARTED, Signal.RECONCILED})
-
-
-class _AtWork(Protocol):
-    """Which stream the code that runs is at work on."""
-
-    @property
-    def session_id(self) -> str | None: ...
-    @property
-    def stream_id(self) -> str | None: ...
-    @property
-    def message_id(self) -> str | None: ...
-    @property
-    def request_id(self) -> str | None: ...
-    @property
-    def owner_hash(self) -> str | None: ...
 
 
 class SentryObserver:
@@ -62,6 +50,8 @@ class SentryObserver:
         sweep_seconds: how often the reconciler works: the monitor's schedule, in whole minutes. For
             `streamguard reconcile --once` in a crontab, the crontab's interval.
         checkin_seconds: how far apart check-ins of this process are at least.
+        spans: whether to make spans in Sentry's tracing, where the host's client records traces. By default unless
+            another observer of the guard traces: `OpenTelemetryTracing`, say.
         clock: seconds that never go back.
     """
 
@@ -71,6 +61,7 @@ class SentryObserver:
         monitor_slug: str | None = MONITOR_SLUG,
         sweep_seconds: float = 5.0,
         checkin_seconds: float = MINUTE * 0.9,
+        spans: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cap = Cap(clock)
@@ -78,6 +69,8 @@ class SentryObserver:
         self._check_ins: CheckIns | None = None
         if monitor_slug:
             self._check_ins = CheckIns(monitor_slug, clock, every_seconds=sweep_seconds, gap_seconds=checkin_seconds)
+        self._wants_spans = spans
+        self._spans = Spans()
         self._captured: OrderedDict[tuple[str, str], None] = OrderedDict()
         keep_ours_apart()
 
@@ -89,7 +82,21 @@ class SentryObserver:
         with capture_internal_exceptions():
             self._tell(client, observation)
 
+    def beside(self, others: Iterable[Observer]) -> None:
+        """Make no spans if one of the other observers of the guard does, unless `spans` says so."""
+        if self._wants_spans is None:
+            self._wants_spans = not any(isinstance(one, TracingObserver) for one in others if one is not self)
+
+    def traceparent(self) -> str | None:
+        """The present span of Sentry's, as W3C trace context; None unless spans are made."""
+        return self._spans.traceparent() if self._traces(sentry_sdk.get_client()) else None
+
+    def _traces(self, client: BaseClient) -> bool:
+        return self._wants_spans is not False and is_tracing(client)
+
     def _tell(self, client: BaseClient, observation: Observation) -> None:
+        if self._traces(client):
+            self._spans(observation)
         if observation.name in _ROUNDS:
             if self._check_ins is not None:
                 self._check_ins(observation, client)
@@ -118,15 +125,20 @@ class SentryObserver:
 
     def _event(self, observation: Observation) -> Event:
         event = event_of(observation, {**_at_work(observation), **self._trails.known(observation)})
+        if (trace := trace_context_of(observation)) is not None:
+            event["contexts"]["trace"] = trace
         if crumbs := self._trails.of(observation):
             event["breadcrumbs"] = {"values": crumbs}
         return event
 
-    def scope(self, context: _AtWork) -> AbstractContextManager[None]:
-        """An isolation scope for the time in which code works on one stream: what the host sets or captures there is
-        about this stream alone, and says which in the context `streamguard`."""
+    def scope(self, context: StreamContext) -> AbstractContextManager[None]:
+        """An isolation scope for the time in which code works on one stream, and a span where traces are recorded: what
+        the host sets or captures there is about this stream alone, and names it in tags and in the context
+        `streamguard`."""
         client = sentry_sdk.get_client()
-        return _isolated(context) if client.is_active() and client.transport is not None else nullcontext()
+        if not client.is_active() or client.transport is None:
+            return nullcontext()
+        return _isolated(context, self._spans if self._traces(client) else None)
 
 
 def _at_work(observation: Observation) -> dict[str, object]:
@@ -141,10 +153,20 @@ def _at_work(observation: Observation) -> dict[str, object]:
 
 
 @contextmanager
-def _isolated(context: _AtWork) -> Iterator[None]:
+def _isolated(context: StreamContext, spans: Spans | None) -> Iterator[None]:
     with sentry_sdk.isolation_scope() as scope:
-        ids = {name: getattr(context, name) for name in ("stream_id", "message_id", "request_id", "owner_hash")}
-        if context.session_id is not None:
-            ids["session_hash"] = short_hash(context.session_id)
-        scope.set_context("streamguard", {name: value for name, value in ids.items() if value is not None})
-        yield
+        request_id, session = context.request_id, context.session_id
+        named = {
+            "stream_id": context.stream_id,
+            "message_id": context.message_id,
+            "request_id": None if request_id is None else id_text(request_id),
+            "session_hash": None if session is None else short_hash(session),
+            "owner_hash": context.owner_hash,
+        }
+        ids = {name: value for name, value in named.items() if value is not None}
+        scope.set_context("streamguard", ids)
+        for name in TAGS:
+            if name in ids:
+                scope.set_tag(f"streamguard.{name}", ids[name])
+        with nullcontext() if spans is None else spans.around(context):
+            yield

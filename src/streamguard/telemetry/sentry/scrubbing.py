@@ -24,7 +24,12 @@ Payload = TypeVar("Payload", bound=Mapping[str, Any])
 Hook = Callable[[Any, dict[str, Any]], Any]
 
 REMOVED: Final = "[removed]"
-_TAGS: Final = frozenset({"phase", "code", "outcome", "protocol", "framework", "signal", "binding", "variant"})
+_TAGS: Final = frozenset(
+    {
+        *("phase", "code", "outcome", "protocol", "framework", "signal", "binding", "variant"),
+        *(f"streamguard.{name}" for name in ("stream_id", "message_id", "request_id", "session_hash")),
+    }
+)
 _PLAIN: Final = frozenset(
     {
         *("event_id", "timestamp", "start_timestamp", "received", "level", "platform", "logger", "release", "type"),
