@@ -10,6 +10,7 @@ from .monitor import SentCommands
 from .passing import measure_passing
 from .plan import Kind, Load, Measured, Protocol, Sizes, Target
 from .processes import RedisProcess, ServerProcess, carry_out
+from .telemetry import measure_telemetry
 
 __all__ = ["Cell", "CellResult", "TargetResult", "cells_of", "run_cells"]
 
@@ -142,6 +143,22 @@ def cells_of(sizes: Sizes) -> list[Cell]:
             sizes.passing_requests,
             targets=(Target.BARE, Target.MEMORY),
         ),
+        Cell(
+            "telemetry",
+            "No observers (bare) and every observer (memory)",
+            Kind.TELEMETRY,
+            20,
+            sizes.telemetry_events,
+            targets=(Target.BARE, Target.MEMORY),
+        ),
+        Cell(
+            "telemetry-alone",
+            "The same, an event a commit",
+            Kind.TELEMETRY,
+            1,
+            sizes.telemetry_events,
+            targets=(Target.BARE, Target.MEMORY),
+        ),
     ]
     if sizes.ui_message:
         again = [cell for cell in cells if cell.name in {"burst-many", "paced"}]
@@ -205,6 +222,8 @@ def run_cells(
 def _run_round(cell: Cell, server: ServerProcess, second: ServerProcess | None) -> Measured:
     if cell.kind is Kind.PASSING:
         return measure_passing(guarded=server.target is not Target.BARE, requests=cell.events)
+    if cell.kind is Kind.TELEMETRY:
+        return measure_telemetry(observed=server.target is not Target.BARE, streams=cell.streams, events=cell.events)
     if cell.kind is Kind.IDLE:
         # Start a fresh server: an old one reuses memory that earlier cells freed, which would hide a stream's own.
         with ServerProcess(server.target, server.redis) as fresh:

@@ -42,6 +42,8 @@ class Kind(StrEnum):
     PASSING = "passing"
     """Requests that are not the guard's, one after the other, in this process and without a server: what stands in
     their way is measured alone."""
+    TELEMETRY = "telemetry"
+    """Streams with every observer on, or with none, in a process of their own and without a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Measured:
     """Time from a request's first byte to the response's last."""
     server_bytes: float | None = None
     """Resident memory per open stream."""
+    stream_cpu_us: float | None = None
+    """CPU time of a stream of one event, where a cell measures that beside the events'."""
     redis_bytes: float | None = None
     """Redis's `used_memory` per open stream (idle) or per event (otherwise)."""
 
@@ -118,6 +122,7 @@ class Sizes:
     replays: int
     idle_streams: int
     passing_requests: int
+    telemetry_events: int
     ui_message: bool
     """Whether bursts and the paced case are repeated in AI SDK's protocol."""
 
@@ -138,6 +143,7 @@ FULL: Final = Sizes(
     replays=30,
     idle_streams=500,
     passing_requests=200_000,
+    telemetry_events=2_000,
     ui_message=True,
 )
 
@@ -157,5 +163,6 @@ QUICK: Final = Sizes(
     replays=10,
     idle_streams=200,
     passing_requests=40_000,
+    telemetry_events=1_000,
     ui_message=False,
 )

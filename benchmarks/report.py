@@ -101,6 +101,9 @@ LOG_BYTES: Final = Metric("Redis memory, bytes/event", lambda m: m.redis_bytes, 
 IDLE: Final = Metric("server memory, KiB/stream", _kib(lambda m: m.server_bytes), Comparison.DIFFERENCE)
 IDLE_REDIS: Final = Metric("Redis memory, KiB/stream", _kib(lambda m: m.redis_bytes), Comparison.NONE)
 PASSING: Final = Metric("one request, µs", _server, Comparison.DIFFERENCE, digits=2)
+EVENT: Final = Metric("one event, µs", _server, Comparison.DIFFERENCE, digits=2)
+EVENT_RATIO: Final = Metric("one event, µs (ratio)", _server, digits=2)
+STREAM: Final = Metric("one stream of one event, µs", lambda m: m.stream_cpu_us, Comparison.DIFFERENCE, digits=0)
 BEGIN: Final = "<!-- benchmarks: begin -->"
 END: Final = "<!-- benchmarks: end -->"
 COMMANDS: Final = "commands sent/event"
@@ -114,6 +117,7 @@ _METRICS: Final[dict[Kind, tuple[Metric, ...]]] = {
     Kind.REPLAY: (WHOLE_P50, WHOLE_P99, SERVER, REDIS),
     Kind.IDLE: (IDLE, IDLE_REDIS),
     Kind.PASSING: (PASSING,),
+    Kind.TELEMETRY: (EVENT, EVENT_RATIO, STREAM),
 }
 _SHORT: Final = (
     dataclasses.replace(SERVER, name="server CPU, µs/stream"),
@@ -189,6 +193,7 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
         mark("burst of 1: commands sent/event", figure(one, COMMANDS), 0.2),
         mark("burst of many: commands sent/event", figure(many, COMMANDS), 0.2),
         mark("passing: added to a request, µs", compared("passing", PASSING, Target.MEMORY), 2.0),
+        mark("telemetry: added to an event, µs", compared("telemetry", EVENT, Target.MEMORY), 0.5),
         aim("burst of 1: events/s, × bare", compared(one, RATE), 1.5, at_least=True),
         aim("burst of many: events/s, × bare", compared(many, RATE), 1.5, at_least=True),
         aim("burst of many: commands sent/event", figure(many, COMMANDS), 0.1),
@@ -201,6 +206,7 @@ def marks_of(rows: Sequence[Row]) -> list[Mark]:
         aim("paced: added first event p99, ms", compared("paced", FIRST_P99), 10.0),
         aim("replay: whole response p50, ms", figure("replay", WHOLE_P50.name), 10.0),
         aim("idle: added memory, KiB/stream", compared("idle", IDLE), 20.0),
+        aim("telemetry: added to an event alone, µs", compared("telemetry-alone", EVENT, Target.MEMORY), 3.0),
         aim("viewers: server CPU, × bare", compared("viewers", SERVER), 1.0),
     ]
 
@@ -281,7 +287,7 @@ def _compared(row: Row, target: Target) -> str:
     value = row.compared.get(target)
     if value is None:
         return ""
-    return f"{value:.2f} ×" if row.comparison is Comparison.RATIO else f"{value:+.1f}"
+    return f"{value:.2f} ×" if row.comparison is Comparison.RATIO else f"{value:+.{max(row.digits, 1)}f}"
 
 
 def _number(value: float, digits: int) -> str:

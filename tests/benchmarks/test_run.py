@@ -29,6 +29,7 @@ TINY = Sizes(
     replay_events=60,
     replays=2,
     passing_requests=400,
+    telemetry_events=20,
     idle_streams=3,
     ui_message=True,
 )
@@ -58,6 +59,24 @@ def test_a_tiny_run_delivers_every_event_and_reports(tmp_path: Path, capsys: pyt
     assert by_name["burst-1"]["redis"]["commands"]["evalsha"] > 0
     assert {mark["name"] for mark in report["marks"] if mark["asserted"]} >= {"paced: server CPU, × bare"}
     assert all(row["figures"] for row in report["rows"])
+
+
+def test_streams_are_whole_with_every_observer_and_with_none(tmp_path: Path) -> None:
+    cells = ["telemetry", "telemetry-alone"]
+
+    code = main(["--only", *cells, "--targets", "bare", "memory", "--out", str(tmp_path)], sizes=TINY)
+
+    report = json.loads((tmp_path / "report.json").read_text())
+    rounds = {
+        (cell["name"], target): result["rounds"][0]
+        for cell in report["cells"]
+        for target, result in cell["results"].items()
+    }
+    assert {key: measured["problems"] for key, measured in rounds.items()} == {
+        (name, target): [] for name in cells for target in ("bare", "memory")
+    }
+    assert all(measured["stream_cpu_us"] > 0 for measured in rounds.values())
+    assert code == 0
 
 
 def test_an_unknown_cell_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

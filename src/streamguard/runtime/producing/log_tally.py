@@ -51,14 +51,14 @@ class LogTally:
         if self._queued is None and (now := self._clock()) >= self._next_at:
             self._queued = (backlog, backlog.feed.emitted, now)
 
-    def sent(self, backlogs: Sequence[Backlog], batch: Sequence[AppendRequest]) -> None:
-        """A commit is sent."""
+    def sent(self, backlogs: Sequence[Backlog], batch: Sequence[AppendRequest], now: float) -> None:
+        """A commit is sent. `now` is the present time."""
         self.commits += 1
         self._sizes = [
             backlog.in_flight_bytes - EVENT_BYTES * len(append.events)
             for backlog, append in zip(backlogs, batch, strict=True)
         ]
-        if self._clock() >= self._next_at:
+        if now >= self._next_at:
             self._samples["batch_bytes"].append(sum(self._sizes))
             self._samples["event_bytes"].append(len(batch[0].events[0][1]))
 
@@ -75,7 +75,10 @@ class LogTally:
                 self.appends += 1
                 self.events += len(append.events)
                 self.bytes += size
-        now, samples = self._clock(), self._samples
+        now = self._clock()
+        if self._queued is None and self._appended is None and now < self._next_at:
+            return
+        samples = self._samples
         if self._queued is not None:
             backlog, seq, emitted_at = self._queued
             if backlog.acked >= seq:

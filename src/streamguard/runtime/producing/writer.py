@@ -167,7 +167,7 @@ class Writer:
         self._committed_at = now
         self._asked_at = self._patience.time()
         if self._tally is not None:
-            self._tally.sent(backlogs, batch)
+            self._tally.sent(backlogs, batch, now)
         try:
             replies = await self._store.append(batch)
             self._breaker.answered()
