@@ -27,6 +27,10 @@ class Signal(StrEnum):
     protocol; `finish_seconds`, the part of `seconds` after the endpoint was through; `endpoint_seconds` from its call
     until it was through, if it was called; `used_UNIT` of each unit of usage that is known; `unsaved` for a stream
     without a log whose save failed, so that nobody owes it; and `notices_dropped` when it is not 0."""
+    STREAM_WITHDRAWN = "streamguard.stream_withdrawn"
+    """The endpoint answered with no stream: with a whole response, or an exception that its framework answers. Nothing
+    is left of the stream that was registered for it, and what was reserved is released. Comes in place of
+    `STREAM_ENDED`. Fields: `status` of the response; binding, protocol, framework, seconds."""
     STREAM_DEGRADED = "streamguard.stream_degraded"
     """A stream lost its log. Fields: reason, binding."""
     STREAM_SUPERSEDED = "streamguard.stream_superseded"

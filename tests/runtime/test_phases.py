@@ -31,6 +31,7 @@ INDEPENDENT = {
     (LiveStream, "saved"): "it says how the guard is configured, and never changes",
     (LiveStream, "stopped"): "a stop may come in any phase, and the seal decides what it means",
     (Backlog, "urgent"): "it says when to commit, not whether events wait",
+    (Backlog, "_shown_told"): "whether its first event was told of, which comes once in any state of the log",
     (Backlog, "full"): "it says what the producer does next, in any state of the log",
     (Activity, "listening"): "whether the store's hints are heard",
     (Activity, "request_waits"): "whether the first request waits",
@@ -77,6 +78,7 @@ STEPS: dict[LogState, Callable[[LogAccess], object]] = {
     LogState.REGISTERING: LogAccess.registering,
     LogState.UNREGISTERED: LogAccess.not_registered,
     LogState.SEALING: LogAccess.begin_sealing,
+    LogState.WITHDRAWN: LogAccess.begin_withdrawing,
     LogState.CLOSED: LogAccess.close,
     LogState.UNWRITTEN: LogAccess.leave,
     LogState.LOST: lambda log: log.lose("test"),
@@ -93,6 +95,7 @@ REPEATABLE = {
     (LogState.LOST, LogState.LOST),
     (LogState.LOST, LogState.DISOWNED),
     (LogState.LOST, LogState.SUPERSEDED),
+    (LogState.LOST, LogState.WITHDRAWN),
     (LogState.DISOWNED, LogState.DISOWNED),
 }
 """Steps that change nothing where there is nothing to change."""

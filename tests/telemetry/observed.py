@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -79,6 +80,8 @@ class Worker:
         """The endpoint ends."""
         self.fails = False
         self.deaf = False
+        self.refuses = False
+        """The endpoint answers with no stream."""
         self.parts: list[dict[str, object]] = []
         """What the endpoint gives before its text."""
         self.guard = StreamGuard(
@@ -93,6 +96,8 @@ class Worker:
 
         @self.guard.stream("request.query_params.id", binding="chat", quota=quota, on_conflict="reject")
         async def chat(request: Request) -> AsyncIterator[str | dict[str, object]]:
+            if self.refuses:
+                raise HTTPException(402)
             for part in self.parts:
                 yield part
             yield "one "

@@ -249,6 +249,16 @@ async def reservation_of_a_dead_worker(signal: Signal) -> Observation:
         return await worker.told.of(signal)
 
 
+async def answered_with_no_stream(signal: Signal) -> Observation:
+    worker = Worker()
+    worker.refuses = True
+    async with worker.running() as chat:
+        assert (await chat.post({}, path="/api/chat?id=s")).status == 402
+        await worker.told.of(signal)
+        assert not {Signal.FAULT, Signal.STREAM_ENDED} & {seen.name for seen in worker.told.observations}
+        return await worker.told.of(signal)
+
+
 async def told_too_much(signal: Signal) -> Observation:
     worker = Worker(debug=True)
     async with worker.running():
@@ -311,6 +321,7 @@ SCENARIOS: Final[dict[Signal, Callable[[Signal], Awaitable[Observation]]]] = {
     Signal.LOG_WRITTEN: measured,
     Signal.PROCESS_MEASURED: measured,
     Signal.STORE_MEASURED: store_measured,
+    Signal.STREAM_WITHDRAWN: answered_with_no_stream,
     Signal.STREAM_DEGRADED: store_away,
     Signal.STREAM_SUPERSEDED: taken_over,
     Signal.STREAM_RESUMED: resumed,

@@ -170,6 +170,12 @@ class Reservations:
         if held is not None:
             self._release_soon(stream, held)
 
+    async def release(self, stream: Subject) -> None:
+        """There is no stream: release what was reserved for it. Waits for that, with a few retries."""
+        held = self._held.pop(stream.ref, None)
+        if held is not None:
+            await self._released(stream, held)
+
     def note(self, ref: StreamRef, state: QuotaState | None) -> None:
         """Note what settling a stream's reservation came to; None when that is not known yet."""
         held = self._held.get(ref)

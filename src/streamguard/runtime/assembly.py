@@ -31,7 +31,9 @@ from .drain_state import DrainState
 from .ending.closing import Closing
 from .ending.drain import Drain
 from .ending.finaliser import Finaliser
+from .ending.store_attempts import StoreAttempts
 from .ending.takeover import Takeover
+from .ending.withdrawal import Withdrawal
 from .observers import Observers
 from .opening.admission import Admission
 from .opening.capacity import Capacity
@@ -164,16 +166,25 @@ class Assembly:
             observe=observe,
             start=start,
         )
+        self.steps_in_doubt: StepsInDoubt = StepsInDoubt(
+            store, self.breaker, start=start, given_up=lambda: self.drain_state.given_up, changed=changed
+        )
+        withdrawal = Withdrawal(
+            store,
+            self.breaker,
+            StoreAttempts(self.breaker, settings, given_up=lambda: self.drain_state.given_up),
+            settings,
+            release=self.reservations.release,
+            withdraw_later=self.steps_in_doubt.withdraw,
+            observe=observe,
+        )
         self.stream_tasks: StreamTasks = StreamTasks(
-            store, self.tasks, self.streams, finaliser, self.reservations, observe=observe, changed=changed
+            store, self.tasks, self.streams, finaliser, withdrawal, self.reservations, observe=observe, changed=changed
         )
 
         # Opening.
         refusals, end_wait = Refusals(observe), EndWait(store)
         self.capacity: Capacity = Capacity(settings.max_streams_per_process, self.streams, observe=observe)
-        self.steps_in_doubt: StepsInDoubt = StepsInDoubt(
-            store, self.breaker, start=start, given_up=lambda: self.drain_state.given_up, changed=changed
-        )
         self.eviction: Eviction = Eviction(
             store,
             settings,

@@ -54,6 +54,8 @@ class StreamRequest:
     """Equal for a request and its retries, as its client says; ids of the messages that it brings are made from it."""
     revision: Revision | None = None
     """What it supersedes of its conversation, as its body says; an endpoint may say more with `run.save`."""
+    answering_errors: tuple[type[Exception], ...] = ()
+    """Exceptions of its endpoint that its framework makes an answer of: an `HTTPException`, say."""
     demand: Demand | None = None
     """The quota to reserve; None for an endpoint without a quota."""
     on_over: Callable[[], None] | None = None
@@ -90,3 +92,5 @@ class Ending(NamedTuple):
     outcome: Outcome
     fault: Fault | None
     error: BaseException | None = None
+    status: int | None = None
+    """Of the answer that is no stream, if the endpoint gave one: then nothing is to be left of the stream."""

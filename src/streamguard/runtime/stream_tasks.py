@@ -13,6 +13,7 @@ from ..scopes import StreamContext, Work, bound, scope
 from ..stores.store import StreamStore
 from ..values import Outcome
 from .ending.finaliser import Finaliser
+from .ending.withdrawal import Withdrawal
 from .observers import Observers
 from .producing.failures import fault_of
 from .producing.live_streams import LiveStreams
@@ -33,6 +34,7 @@ class StreamTasks:
         tasks: Tasks,
         streams: LiveStreams,
         finaliser: Finaliser,
+        withdrawal: Withdrawal,
         reservations: Reservations,
         *,
         observe: Observers,
@@ -42,6 +44,7 @@ class StreamTasks:
         self._tasks = tasks
         self._streams = streams
         self._finaliser = finaliser
+        self._withdrawal = withdrawal
         self._reservations = reservations
         self._observe = observe
         self._changed = changed
@@ -84,8 +87,11 @@ class StreamTasks:
         fault = ending.fault
         if fault is not None:
             stream.fail(fault, ending.error)
-            self._observe.fault(stream, fault, ending)
         try:
+            if ending.status is not None and await self._withdrawal.end(stream, ending):
+                return
+            if fault is not None:
+                self._observe.fault(stream, fault, ending)
             await self._finaliser.finalise(stream, ending)
         finally:
             stream.finish()
@@ -96,7 +102,7 @@ class StreamTasks:
             self._changed()
             if not stream.feed.ended and not stream.superseded:
                 stream.feed.end(complete=False)
-            if stream.log.registered and not stream.log.closed:
+            if stream.log.registered and not (stream.log.closed or stream.log.withdrawn):
                 with suppress(StoreError):
                     await self._store.release_slot(stream.ref.key.owner, stream.ref.stream_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -153,6 +154,15 @@ class UserMessages:
     def _is_continued(self, message: Message) -> bool:
         """Whether it is the message that the reply continues."""
         return message.role is Role.ASSISTANT and message.message_id == self._message_id
+
+    async def are_written(self, timeout_seconds: float) -> bool:
+        """Whether nothing of what was given to be saved may yet be written. Waits for that until `timeout_seconds` are
+        over, and for one attempt at each."""
+        with suppress(TimeoutError):
+            async with Deadline.after(timeout_seconds).limit():
+                for write in self._writes:
+                    await write.attempted()
+        return not any(write.pending for write in self._writes)
 
     @property
     def failing(self) -> bool:

@@ -156,7 +156,7 @@ async def test_misuse_is_told_to_the_developer_and_leaves_no_stream(endpoint: Ca
         StreamingResponse(blocks(), status_code=503, media_type="text/event-stream"),
     ],
 )
-async def test_an_answer_of_its_own_passes_and_the_stream_ends_quietly(answer: Response) -> None:
+async def test_an_answer_of_its_own_passes_and_there_is_no_stream(answer: Response) -> None:
     guard = make_guard()
 
     @guard.stream("request.query_params.id")
@@ -169,9 +169,9 @@ async def test_an_answer_of_its_own_passes_and_the_stream_ends_quietly(answer: R
         again = await client.get("/api/chat/s")
     assert passed.status_code == answer.status_code
     assert passed.content
-    assert passed.headers["x-stream-id"]
-    assert (resumed.status_code, resumed.headers["x-resume-reason"]) == (204, "finished")
-    assert again.json()["active"] is None
+    assert "x-stream-id" not in passed.headers
+    assert (resumed.status_code, resumed.headers["x-resume-reason"]) == (204, "none")
+    assert again.json()["active"] is again.json()["last"] is None
 
 
 # -- admission --------------------------------------------------------------------------------------------------------

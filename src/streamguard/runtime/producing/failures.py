@@ -21,7 +21,7 @@ from ...values import Outcome
 from ..request import Ending
 from .stream import LiveStream
 
-__all__ = ["fault_of", "told_failure"]
+__all__ = ["fault_of", "status_of_answer", "told_failure"]
 
 _BROKEN: Final = frozenset(
     {
@@ -85,6 +85,7 @@ _BUSY: Final = frozenset({"rate_limit_exceeded", "rate_limit_error"})
 _RATE_LIMITED: Final = re.compile(r"\b429\b|rate.?limit", re.IGNORECASE)
 """How the text of a failure, such as pydantic-ai's `status_code: 429, model_name: …`, says that there were too many
 requests."""
+INTERNAL_ERROR: Final = 500
 _WRAPPINGS: Final = 5
 """How many `raise … from …` are followed."""
 
@@ -106,6 +107,17 @@ def told_failure(stream: LiveStream, error: BaseException | None = None) -> Endi
     `error`: what was raised after that, if anything."""
     code = stream.speaking.encoder.failure
     return None if code is None else Ending(Outcome.FAILED, Fault.about(stream, code), error)
+
+
+def status_of_answer(error: Exception, stream: LiveStream) -> int | None:
+    """The status of the answer that the stream's framework makes of an exception; None where it makes none, or the
+    stream has begun."""
+    if stream.feed.emitted or not isinstance(error, stream.request.answering_errors):
+        return None
+    try:
+        return _status_of(error) or INTERNAL_ERROR
+    except Exception:  # noqa: BLE001 - an attribute of the host's exception fails
+        return INTERNAL_ERROR
 
 
 def _fault_of(error: BaseException, stream: LiveStream) -> Fault:

@@ -57,6 +57,11 @@ class LogAccess:
         return self.state is LogState.CLOSED
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether the registration is being taken back, or was: what the store says of the stream means nothing."""
+        return self.state is LogState.WITHDRAWN
+
+    @property
     def sealing(self) -> bool:
         """Whether this process is sealing and closing the stream in one step."""
         return self.state is LogState.SEALING
@@ -83,9 +88,17 @@ class LogAccess:
         if self.sealing:
             self._move(LogState.WRITING)
 
+    def begin_withdrawing(self) -> None:
+        """This process takes the registration back."""
+        self._move(LogState.WITHDRAWN)
+
+    def end_withdrawing(self) -> None:
+        """It cannot be taken back: the stream is to end like any."""
+        self._move(LogState.WRITING)
+
     def lose(self, reason: str) -> bool:
         """The log cannot be written any more. Returns whether it could until now."""
-        if self.state in (LogState.LOST, LogState.DISOWNED, LogState.SUPERSEDED):
+        if self.state in (LogState.LOST, LogState.DISOWNED, LogState.SUPERSEDED, LogState.WITHDRAWN):
             return False
         self._move(LogState.LOST)
         self.degraded_reason = reason

@@ -39,6 +39,8 @@ class LogState(Enum):
     """Events go into the log."""
     SEALING = "sealing"
     """Events go into the log, and this process seals and closes the stream in one step with the last of them."""
+    WITHDRAWN = "withdrawn"
+    """The registration is being taken back, or was: the endpoint answered with no stream."""
     CLOSED = "closed"
     """The store said that it closed the stream: it holds nothing of it any more but its record and log."""
     UNWRITTEN = "unwritten"
@@ -88,6 +90,7 @@ TRANSITIONS: Final[Mapping[type[Enum], Mapping[Any, frozenset[Any]]]] = MappingP
             LogState.WRITING: frozenset(
                 {
                     LogState.SEALING,
+                    LogState.WITHDRAWN,
                     LogState.CLOSED,
                     LogState.UNWRITTEN,
                     LogState.LOST,
@@ -96,6 +99,7 @@ TRANSITIONS: Final[Mapping[type[Enum], Mapping[Any, frozenset[Any]]]] = MappingP
                 }
             ),
             LogState.SEALING: frozenset({LogState.WRITING, LogState.LOST, LogState.SUPERSEDED}),
+            LogState.WITHDRAWN: frozenset({LogState.WRITING}),  # it cannot be taken back
             LogState.CLOSED: frozenset(),
             LogState.UNWRITTEN: frozenset({LogState.LOST, LogState.DISOWNED}),
             # A close that was under way when the log was given up may succeed all the same.

@@ -9,7 +9,7 @@ from typing import Final
 from ...faults import Fault, FaultCode
 from ...values import Outcome, Usage
 from ..request import Ending
-from .failures import fault_of, told_failure
+from .failures import fault_of, status_of_answer, told_failure
 from .stream import LiveStream
 
 __all__ = ["produce"]
@@ -77,7 +77,9 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
     except Exception as exc:  # noqa: BLE001 -- whatever an endpoint raises ends its stream, and only that
         if stream.early_end is None:
-            return told_failure(stream, exc) or Ending(Outcome.FAILED, fault_of(exc, stream), exc)
+            return told_failure(stream, exc) or Ending(
+                Outcome.FAILED, fault_of(exc, stream), exc, status_of_answer(exc, stream)
+            )
     if stream.early_end.outcome is Outcome.STOPPED:
         stream.begin()  # the endpoint ran, so the request counts as answered
     return stream.early_end

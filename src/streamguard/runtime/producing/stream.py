@@ -288,7 +288,7 @@ class LiveStream:
 
         A degraded stream was said without being logged: it goes on for its viewers, disowned.
         """
-        if self.log.superseded or self.log.disowned:
+        if self.log.superseded or self.log.disowned or self.log.withdrawn:
             return
         if self.degraded:
             self.disown()

@@ -70,7 +70,7 @@ class Leases:
             StoreUnavailableError: the store failed; some leases may not be renewed.
         """
         settings = self._settings
-        mine = [s for s in self._streams() if s.log.registered and not (s.degraded or s.superseded)]
+        mine = [s for s in self._streams() if s.log.registered and not (s.degraded or s.superseded or s.log.withdrawn)]
         for batch in _batches(mine):
             acked = [stream.acked for stream in batch]
             try:
@@ -78,7 +78,7 @@ class Leases:
             except StoreCorruptError:
                 replies = [await self._heartbeat_alone(stream) for stream in batch]
             for stream, reply, known in zip(batch, replies, acked, strict=True):
-                if stream.degraded or stream.superseded or stream.finished:
+                if stream.degraded or stream.superseded or stream.finished or stream.log.withdrawn:
                     continue
                 if reply.status is Status.FENCED:
                     stream.supersede()

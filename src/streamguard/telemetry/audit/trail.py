@@ -22,6 +22,7 @@ CLOSE_SECONDS: Final = 1.0
 _ACTIONS: Final[Mapping[Signal, tuple[AuditAction, Actor, str | None]]] = {
     Signal.STREAM_OPENED: (AuditAction.START, Actor.OWNER, "granted"),
     Signal.STREAM_ENDED: (AuditAction.END, Actor.SYSTEM, None),
+    Signal.STREAM_WITHDRAWN: (AuditAction.END, Actor.SYSTEM, "withdrawn"),
     Signal.STOP_REQUESTED: (AuditAction.STOP, Actor.OWNER, "granted"),
     Signal.STREAM_RESUMED: (AuditAction.RESUME, Actor.OWNER, "granted"),
     Signal.RESUME_EMPTY: (AuditAction.RESUME, Actor.OWNER, "empty"),

@@ -82,6 +82,13 @@ STREAMS: Final = (
         labels=(BINDING, OUTCOME, Label("persisted", field("persisted"), tuple(Persisted))),
     ),
     Metric(
+        "streams_withdrawn_total",
+        Kind.COUNTER,
+        "Streams that were opened, but whose endpoint answered with no stream: nothing is left of them.",
+        (Signal.STREAM_WITHDRAWN,),
+        labels=(BINDING,),
+    ),
+    Metric(
         "stream_seconds",
         Kind.HISTOGRAM,
         "How long streams lasted.",

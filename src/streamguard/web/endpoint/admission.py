@@ -101,6 +101,7 @@ class Admission:
             abandon_after_seconds=options.abandon_after(context.settings),
             retry_key=request.headers[HEADER] if has_key else None,
             revision=revision,
+            answering_errors=() if configuration.keeps_response else configuration.signature.framework.own_errors,
             demand=demand,
             on_over=None if slots.new_visitor is None else slots.new_visitor.release,
         )

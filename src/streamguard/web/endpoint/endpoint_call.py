@@ -73,6 +73,11 @@ class EndpointResult:
             self._returned = returned
             self._known.set_result(None)
 
+    @property
+    def status(self) -> int | None:
+        """Of the response that was returned; None without one."""
+        return None if self._returned is None else self._returned.status_code
+
     async def wait(self, stream: LiveStream) -> Response | ResponseHead | None:
         """Wait for the response that the endpoint returned, or its head; None for an iterator, and when the stream
         ends before the endpoint returned."""
@@ -163,7 +168,7 @@ class EndpointCall:
             result.resolve(None)
         if items is None:
             # A whole response: there is nothing to log, and nothing failed either.
-            stream.cancel(Ending(Outcome.FAILED, None))
+            stream.cancel(Ending(Outcome.FAILED, None, status=result.status))
             await asyncio.sleep(0)  # where the cancellation arrives
             return
         try:

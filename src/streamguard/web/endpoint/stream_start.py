@@ -90,6 +90,7 @@ class StreamStart:
         if isinstance(returned, Response):
             self._reader.release()
             await self._end_without_events()
+            self._forget_stream()
             if not self._configuration.keeps_response:
                 self._warn_of_whole_answer(returned)
             return returned
@@ -103,6 +104,8 @@ class StreamStart:
                 () if self._configuration.keeps_response else self._configuration.signature.framework.own_errors
             )
             if error is not None and isinstance(error, (*own_errors, ConfigurationError)) and not refused:
+                if isinstance(error, own_errors):
+                    self._forget_stream()
                 raise error
             fault = stream.fault or Fault.of(FaultCode.INTERNAL)
             return fault_response(ids.complete(fault), ids.headers(), work_started=True)
@@ -160,6 +163,12 @@ class StreamStart:
         await self._wait_for_end()
         self._admitted.slots.viewer.release()
         await self._context.runtime.idempotent_opening.give_back(self._admitted.key, self._stream)
+
+    def _forget_stream(self) -> None:
+        """The answer is no stream's: it names none. One that passes through a rule has no headers of ours anyway."""
+        self._ids.stream_id = self._ids.message_id = None
+        if not self._configuration.keeps_response:
+            self._exchange.headers = self._ids.headers()
 
     async def _wait_for_end(self) -> None:
         """Wait a moment for the stream's end, so that an immediate retry does not meet the stream. Not while the store

@@ -107,8 +107,9 @@ class RuleCall:
         exchange.headers = []  # it is the application's own answer, unchanged
         if exchange.reader is not None:
             exchange.reader.release()  # before the stream ends: that is no disconnect of the client
-        result.resolve(PassedResponse(self._call, 500 if start is None else start["status"]))
-        stream.cancel(Ending(Outcome.FAILED, None))
+        status = 500 if start is None else start["status"]
+        result.resolve(PassedResponse(self._call, status))
+        stream.cancel(Ending(Outcome.FAILED, None, status=status))
 
     def _check_encoding(self, head: ResponseHead) -> None:
         encoding = Headers(raw=head.raw_headers).get("content-encoding", "identity").strip().lower()
