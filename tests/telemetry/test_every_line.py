@@ -15,7 +15,7 @@ from streamguard.observations import MEASUREMENTS
 
 from .faults import ALL_SCENARIOS, Scenario
 from .logged import logged, what_is_missing
-from .test_every_signal import SCENARIOS
+from .signal_scenarios import SCENARIOS
 
 SOURCE = Path(streamguard.__file__).parent
 EVENTS = {*Signal, *LogEvent}

@@ -34,9 +34,8 @@ async def bad_version(stage: Stage) -> None:
 
 async def hosts_refusal(stage: Stage) -> None:
     async def refuse(app: Application, run: Run) -> AsyncIterator[object]:
-        if not app.go.is_set():
-            raise HTTPException(422, detail=stage.canaries.bug)
-        yield ""
+        yield "one"  # before its first item this would be an answer of the framework's, and no fault
+        raise HTTPException(422, detail=stage.canaries.bug)
 
     app = stage.application(script=refuse)
     async with app.running() as chat:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from starlette.exceptions import HTTPException
+
 from streamguard import Run, Signal
 from streamguard.quota import Quota
 
@@ -104,6 +106,25 @@ async def answers(stage: Stage) -> None:
     assert reserved == spent == {("requests",): 3}
     for name in ("faults_total", "accepted_not_durable_total", "notices_dropped_total", "fenced_total"):
         assert (name, meter.total(name)) == (name, 0)
+
+
+@moves("streams_withdrawn_total")
+async def no_stream(stage: Stage) -> None:
+    """The host's endpoint refuses a request: there is no stream, and none that failed."""
+
+    async def refuse(app: Application, run: Run) -> AsyncIterator[object]:
+        if not app.go.is_set():
+            raise HTTPException(404)
+        yield "one"
+
+    app = stage.application(script=refuse)
+    async with app.running() as chat:
+        assert (await app.ask(chat)).status == 404
+        await chat.seen(Signal.STREAM_WITHDRAWN)
+    assert stage.meter.counts("streams_withdrawn_total") == {("chat",): 1}
+    assert stage.meter.total("streams_opened_total") == 1
+    for name in ("stream_terminal_total", "faults_total", "time_to_first_event_seconds"):
+        assert (name, stage.meter.total(name)) == (name, 0)
 
 
 @moves("append_retries_total", "append_failures_total")

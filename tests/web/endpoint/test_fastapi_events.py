@@ -394,18 +394,3 @@ async def test_a_route_of_the_hosts_own_class_and_a_decorator_above_the_guard_st
         body = await answer.whole()
     assert body == (await unguarded(of_tokens)).content
     assert (answer.headers["x-stamp"], answer.headers["x-decorated"]) == ("1", "1")
-
-
-@pytest.mark.parametrize("started", [False, True])
-async def test_openapi_promises_no_other_protocol(started: bool) -> None:
-    """Also where the document is made by a script, and no guard ever starts."""
-    guard = make_guard()
-    app = FastAPI(lifespan=guard.lifespan)
-    install(guard, app, "/api/chat")
-    app.post("/chat", response_class=EventSourceResponse)(guard.stream()(of_tokens))
-    if started:
-        async with GuardedApp(app, guard):
-            pass
-    answer = app.openapi()["paths"]["/chat"]["post"]["responses"]["200"]
-    assert list(answer["content"]) == ["text/event-stream"]
-    assert not [name for name in answer["headers"] if "vercel" in name]

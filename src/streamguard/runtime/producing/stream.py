@@ -1,8 +1,6 @@
 """A stream produced in this process: what it says, how it ends, and the parts that carry it.
 
-Its events on their way into the log are its `Backlog`, the times that the watchdog judges it by its `Activity`, its
-phase its `Lifecycle`, what it says beside its items its `Notices`.
-"""
+Its events on their way into the log are its `Backlog`, its times its `Activity`, its phase its `Lifecycle`."""
 
 from __future__ import annotations
 
@@ -37,10 +35,8 @@ __all__ = ["LiveStream"]
 
 
 class LiveStream:
-    """One stream, from its registration to its end.
-
-    Only the producer's task emits, but for notices. Every field is changed by this class alone.
-    """
+    """One stream, from its registration to its end. Only the producer's task emits, but for notices. Every field is
+    changed by this class alone."""
 
     __slots__ = (
         "activity",
