@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -122,6 +121,10 @@ def _family(metric: Metric, registry: CollectorRegistry) -> Any:
             return client.Histogram(name, metric.help, names, registry=registry, buckets=metric.buckets)
 
 
+MOST_UNITS: Final = 2.0**63
+"""A count of usage that is not below it is none."""
+
+
 class _Counted:
     """One metric of one sink."""
 
@@ -145,7 +148,7 @@ class _Counted:
             if samples:
                 observe = self._child(seen).observe
                 for value in samples:
-                    observe(value)
+                    observe(max(value, 0.0))  # a sum that falls is no counter, and spoils the page
         else:
             self._take_value(seen)
 
@@ -160,12 +163,12 @@ class _Counted:
             case Kind.GAUGE:
                 self._series.set(self, self._variant, value)
             case Kind.HISTOGRAM:
-                self._child(seen).observe(value)
+                self._child(seen).observe(max(value, 0.0))
 
     def _take_units(self, seen: Observation) -> None:
         beginning = self._metric.by_unit
         for name, amount in seen.fields.items():
-            if name.startswith(beginning) and isinstance(amount, (int, float)) and 0 < amount < math.inf:
+            if name.startswith(beginning) and isinstance(amount, (int, float)) and 0 < amount < MOST_UNITS:
                 unit = self._series.bounded("unit", name.removeprefix(beginning))
                 self._series.child((self._variant, unit)).inc(amount)
 

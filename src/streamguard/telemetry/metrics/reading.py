@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from ...faults import FaultCode, Phase
@@ -58,7 +59,9 @@ def field(name: str) -> Callable[[Observation], object]:
 def number(name: str) -> Callable[[Observation], float | None]:
     def read(seen: Observation) -> float | None:
         value = seen.fields.get(name)
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        with suppress(OverflowError):  # an integer that no float can be
+            return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        return None
 
     return read
 
