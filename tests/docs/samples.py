@@ -87,6 +87,9 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
         for name in secrets:
             os.environ.pop(name, None)  # the page beside which this one was run may have done so
         del sys.modules[module.__name__]
+        app = getattr(module, "app", None)
+        if getattr(app, "_is_instrumented_by_opentelemetry", False):  # which replaced a method of Starlette's
+            importlib.import_module("opentelemetry.instrumentation.fastapi").FastAPIInstrumentor.uninstrument_app(app)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from streamguard.telemetry.audit.trail import signals_of
 from streamguard.telemetry.logging import level_of
 from streamguard.telemetry.metrics import PREFIX, TABLE, Label
 from streamguard.telemetry.metrics.metric import OTHER
+from streamguard.telemetry.tracing.spans import SPANS
 
 __all__ = ["ROOT", "TABLES", "read_table", "write_tables"]
 
@@ -187,6 +189,16 @@ def _label(label: Label) -> str:
     return f"`{label.name}`" + (f" ({', '.join((*values, OTHER))})" if 0 < len(values) <= 5 else "")
 
 
+def span_table() -> str:
+    """Every span, what it hangs below and how long it lasts."""
+    rows = [(f"`{span.name}`", _code(span.parent), span.lasts) for span in SPANS]
+    return _rows(("span", "below", "lasts"), rows)
+
+
+def _code(text: str) -> str:
+    return re.sub(r"streamguard\.\w+", r"`\g<0>`", text)
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "docs/reference/audit.md": audit_table,
@@ -194,6 +206,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "docs/reference/faults.md": fault_table,
         "docs/reference/metrics.md": metrics_table,
         "docs/reference/settings.md": settings_table,
+        "docs/reference/spans.md": span_table,
         "docs/reference/versions.md": versions_table,
     }
 )

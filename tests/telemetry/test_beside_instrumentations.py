@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,6 +75,34 @@ async def test_fastapi_may_be_instrumented_before_the_guard_is_installed_or_afte
     request = spans.one("POST /chat")
     assert [span.name for span in spans.below(request)] == ["streamguard.admit", "streamguard.stream"]
     assert len(spans.named("GET /broken")) == 1
+
+
+@pytest.mark.skipif(
+    "telemetry" not in inspect.signature(FastAPI).parameters, reason="this FastAPI makes no spans by itself"
+)
+@pytest.mark.parametrize("both", [False, True], ids=["alone", "beside-the-instrumentation"])
+async def test_fastapi_may_trace_by_itself(both: bool) -> None:
+    """Where it is instrumented too, it leaves the spans to the instrumentation, which it finds through our layer."""
+    provider, spans = recording()
+    guard = StreamGuard(authenticate=user_of, observers=(OpenTelemetryTracing(provider),))
+    app = FastAPI(telemetry={"tracer_provider": provider})
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id", protocol="plain")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "hello"
+
+    guard.install(app, "/chat")
+    with instrumented(app, provider) if both else nullcontext():
+        async with calling(app, guard) as client:
+            assert (await client.post("/chat?id=s", headers=HEADERS)).status_code == 200
+            await guard.idle()
+    assert spans.traces == {TRACE_ID}
+    names = Counter(span.name for span in spans.all)
+    own = {} if both else {"fastapi.endpoint": 1, "fastapi.dependencies": 1}
+    assert names == {**OURS, "POST /chat": 1, **own}
+    parent = spans.one("POST /chat" if both else "fastapi.endpoint")
+    assert [span.name for span in spans.below(parent)] == ["streamguard.admit", "streamguard.stream"]
 
 
 class Provider:
