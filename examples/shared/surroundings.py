@@ -11,7 +11,8 @@
 - `DEMO_SECRET`: signs the visitors' cookies; several machines need the same one. Default one made on first use, beside
   the SQLite file.
 - `DEMO_TRUST_X_USER=1`: take the user from the header `X-User`, for tests; never behind a public address.
-- `SENTRY_DSN`: report faults to Sentry.
+- `SENTRY_DSN`: report faults to Sentry, without anything that anybody wrote; `SENTRY_TRACES_SAMPLE_RATE`: and so many
+  of the traces, from 0 to 1; default none. `SENTRY_ENVIRONMENT` and `SENTRY_RELEASE` as the SDK reads them.
 - `DEMO_VARIANT`: the label `variant` of the metrics at `/metrics`, to compare a canary.
 - `PROMETHEUS_MULTIPROC_DIR`: an empty directory, for the metrics of several workers.
 - `HOST`, `PORT`: where `python main.py` listens; default 127.0.0.1:8000.
@@ -29,6 +30,7 @@ from starlette.requests import HTTPConnection
 
 from streamguard import Anonymous, Settings
 from streamguard.telemetry.metrics import PrometheusMetrics
+from streamguard.telemetry.sentry import hooks
 
 STATIC = Path(__file__).resolve().parent / "static"
 URL = os.environ.get("STREAMGUARD_URL", "memory://")
@@ -53,7 +55,13 @@ PAGE_HEADERS = {
 
 if dsn := os.environ.get("SENTRY_DSN"):
     # Local variables and request bodies hold what users wrote; faults are told apart by their tags, not by content.
-    sentry_sdk.init(dsn=dsn, include_local_variables=False, max_request_body_size="never", send_default_pii=False)
+    sentry_sdk.init(
+        dsn=dsn,
+        traces_sample_rate=float(os.environ.get("SENTRY_TRACES_SAMPLE_RATE") or 0) or None,
+        include_local_variables=False,
+        max_request_body_size="never",
+        **hooks(),
+    )
 
 
 async def owner(connection: HTTPConnection) -> str | None:

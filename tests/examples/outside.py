@@ -1,8 +1,7 @@
-"""The outside world on one port of 127.0.0.1: a provider that speaks OpenAI's protocol, and Sentry's intake."""
+"""The outside world on a port of 127.0.0.1: a provider that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -17,18 +16,11 @@ class Outside:
 
     def __init__(self, port: int) -> None:
         self.openai_url = f"http://127.0.0.1:{port}/v1"
-        self.sentry_dsn = f"http://public@127.0.0.1:{port}/1"
         self.pieces = ["Real", " models", " speak", " too."]
         self.usage = {"prompt_tokens": 1234, "completion_tokens": 56}
         self.completions: list[dict[str, object]] = []
         self.keys: list[str | None] = []
         """The provider's `Authorization` headers."""
-        self.envelopes: list[str] = []
-
-    def events(self) -> list[dict[str, object]]:
-        """Sentry's error events so far."""
-        lines = [json.loads(line) for text in list(self.envelopes) for line in text.splitlines()]
-        return [line for line in lines if "event_id" in line and "level" in line]
 
 
 @contextmanager
@@ -38,16 +30,10 @@ def outside() -> Iterator[Outside]:
     class Request(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            if self.path == "/v1/chat/completions":
-                world.completions.append(json.loads(body))
-                world.keys.append(self.headers.get("authorization"))
-                pieces = b"".join(map(_chunk, world.pieces))
-                self._answer("text/event-stream", pieces + _last_chunk(world.usage) + b"data: [DONE]\n\n")
-            else:
-                world.envelopes.append(body.decode(errors="replace"))
-                self._answer("application/json", b"{}")
+            world.completions.append(json.loads(body))
+            world.keys.append(self.headers.get("authorization"))
+            pieces = b"".join(map(_chunk, world.pieces))
+            self._answer("text/event-stream", pieces + _last_chunk(world.usage) + b"data: [DONE]\n\n")
 
         def _answer(self, media_type: str, body: bytes) -> None:
             self.send_response(200)

@@ -16,6 +16,7 @@ import pytest
 from ..harness.redis import free_port
 from ..harness.waiting import wait_until
 from ..harness.workers import Worker
+from ..telemetry.receiver import receiving
 from .live import FRAMEWORKS, SHARED, Framework, chat_body, directory_of, example, scripted_answer
 from .outside import outside
 
@@ -141,21 +142,44 @@ def test_with_a_key_a_real_model_answers_and_the_commands_still_fail(session: st
         assert len(world.completions) == 1
 
 
-def test_sentry_hears_of_a_fault_without_its_content(session: str) -> None:
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_sentry_hears_of_a_fault_without_its_content(framework: Framework, session: str) -> None:
     prompt = f"a question nobody else may read {uuid.uuid4()}"
     body = chat_body(session, "!crash")
     assert isinstance(body["messages"], list)
     body["messages"].insert(0, {"id": "0", "role": "user", "parts": [{"type": "text", "text": prompt}]})
-    with outside() as world, example(gap_ms=1, SENTRY_DSN=world.sentry_dsn) as worker:
+    settings = json.dumps({"lease_seconds": 0.5, "heartbeat_seconds": 0.1, "sweep_seconds": 0.1})
+    with (
+        receiving() as sentry,
+        example(
+            framework,
+            gap_ms=1,
+            SENTRY_DSN=sentry.dsn,
+            SENTRY_TRACES_SAMPLE_RATE="1",
+            STREAMGUARD_SETTINGS=settings,
+        ) as worker,
+    ):
         httpx.post(f"{worker.url}/api/chat", json=body, trust_env=False)
-        wait_until(world.events, description="Sentry hears of the crash", timeout=10)
+        sentry.wait_for(lambda items: {"event", "transaction", "check_in"} <= {item.type for item in items})
         worker.terminate()
         worker.wait_exit(20)  # Sentry's client sends what it still has when the process ends
-        (event,) = world.events()
-        assert event["tags"] == {"phase": "provider", "code": "provider_error", "outcome": "failed"}
-        everything = "\n".join(world.envelopes)
-        assert prompt not in everything
-        assert scripted_answer("!crash") not in everything
+        items = sentry.items(flush=False)
+        (event,) = [item.payload for item in items if item.type == "event"]
+        assert event["tags"] == {
+            "phase": "provider",
+            "code": "provider_error",
+            "outcome": "failed",
+            "protocol": "ui-message",
+            "framework": framework,
+            "signal": "streamguard.fault",
+        }
+        traced = [item.payload for item in items if item.type == "transaction"]
+        (stream,) = [one for one in traced if one["transaction"] == "streamguard.stream"]
+        trace = stream["contexts"]["trace"]["trace_id"]
+        assert event["contexts"]["trace"]["trace_id"] == trace
+        assert len([one for one in traced if one["contexts"]["trace"]["trace_id"] == trace]) == 2
+        assert prompt not in sentry.text()
+        assert scripted_answer("!crash") not in sentry.text()
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"])

@@ -137,6 +137,11 @@ class Receiver:
                 raise TimeoutError(f"arrived: {[item.type for item in found]}")
         return found
 
+    @property
+    def let_gone(self) -> bool:
+        """Whether requests that waited were let go."""
+        return self._closing.is_set()
+
     def let_go(self) -> None:
         """Requests that wait are answered no more: their connections end, as those to come."""
         self._closing.set()

@@ -324,3 +324,44 @@ def test_logs_are_sent_where_the_host_enabled_them() -> None:
     with receiving() as receiver, sent_to(receiver):
         observer(observation(Fault.of(FaultCode.STALLED)))
         assert receiver.items("log") == []
+
+
+def round_of(observer: SentryObserver, outcome: str = "ok", **fields: bool) -> None:
+    observer(Observation(Signal.RECONCILE_STARTED, fields=fields))
+    observer(Observation(Signal.RECONCILED, fields={"outcome": outcome, "seconds": 0.5, **fields}))
+
+
+def test_fifty_workers_check_in_as_one(receiver: Receiver) -> None:
+    now = 0.0
+    workers = [SentryObserver(clock=lambda: now) for _ in range(50)]
+    for _ in range(100):
+        for number, worker in enumerate(workers):
+            round_of(worker, leads=number == 7)
+        now += 5.0
+    statuses = [item.payload["status"] for item in receiver.items("check_in")]
+    assert statuses == ["in_progress", "ok"] * 10, "a pair a minute: of five hundred seconds, ten"
+
+
+def test_a_worker_that_leads_no_more_leaves_no_check_in_open(receiver: Receiver) -> None:
+    now = 0.0
+    observer = SentryObserver(clock=lambda: now)
+    round_of(observer, leads=True)
+    now = 60.0
+    round_of(observer, leads=False)
+    round_of(observer, "failed", leads=False)
+    assert len(receiver.items("check_in")) == 2
+
+
+def test_a_failed_round_is_told_at_once(receiver: Receiver) -> None:
+    observer = SentryObserver(clock=lambda: 0.0)
+    for outcome in ("ok", "failed", "failed"):
+        round_of(observer, outcome)
+    assert [item.payload["status"] for item in receiver.items("check_in")] == ["in_progress", "ok", "error"]
+
+
+def test_a_crontabs_round_has_a_monitor_of_its_interval(receiver: Receiver) -> None:
+    round_of(SentryObserver(monitor_slug="nightly", sweep_seconds=300))
+    for item in receiver.items("check_in"):
+        assert item.payload["monitor_slug"] == "nightly"
+        assert item.payload["monitor_config"]["schedule"] == {"type": "interval", "value": 5, "unit": "minute"}
+        assert item.payload["monitor_config"]["max_runtime"] == 10

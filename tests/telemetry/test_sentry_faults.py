@@ -3,10 +3,12 @@ of streams when that server hangs, refuses or is down."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+import sentry_sdk
 
 from streamguard import FaultCode, Observation, Severity, Signal
 from streamguard.telemetry.safety import class_name, short_hash
@@ -14,7 +16,7 @@ from streamguard.telemetry.sentry.errors import NOT_CAPTURED, REASONS_NOT_CAPTUR
 from streamguard.values import Outcome
 
 from .faults import ALL_SCENARIOS, CANARIES, Provoked, Scenario
-from .observed import Worker, asked
+from .observed import Worker
 from .receiver import Receiver, receiving, sent_to
 
 pytestmark = pytest.mark.anyio
@@ -122,25 +124,62 @@ async def test_a_hundred_failures_of_one_kind_are_one_fingerprint(receiver: Rece
     assert all("seq" in event["contexts"]["streamguard"] for event in events)
 
 
+ALL_ON: Final[dict[str, Any]] = {"traces_sample_rate": 1.0, "transport_queue_size": 10}
+"""Everything is sent that can be, and the SDK's queue is full at once."""
+LIMITED: Final = {"Retry-After": "60", "X-Sentry-Rate-Limits": "60::organization"}
+
+
+async def whole_answer_after_failures() -> None:
+    """Many faults, then an answer: all of them come to their ends."""
+    await failed_chats(20)
+    worker = Worker()
+    async with worker.running() as chat:
+        answer = await worker.whole(chat)
+        assert answer.is_stream
+        assert b"two" in answer.body
+        assert (await chat.ended(answer)).fields["outcome"] == "completed"
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("how", ["hangs", "refuses", "down"])
-async def test_streams_complete_when_sentry_is_away(how: str) -> None:
-    """No event waits for it: the answers are whole while nothing was answered there."""
-    headers = {"Retry-After": "60", "X-Sentry-Rate-Limits": "60::organization"}
-    with receiving(hangs=how == "hangs", status=429 if how == "refuses" else 200, headers=headers) as receiver:
+async def test_streams_complete_while_sentry_hangs() -> None:
+    """The receiver holds the first request until the test lets it go, which is after the last answer."""
+    with receiving(hangs=True) as receiver, sent_to(receiver, **ALL_ON):
+        sentry_sdk.capture_message("the first")
+        await asyncio.to_thread(receiver.wait_for, bool)
+        assert not receiver.let_gone
+        await whole_answer_after_failures()
+        assert not receiver.let_gone
+        assert len(receiver.envelopes) == 1, "nothing else could be sent meanwhile"
+
+
+@pytest.mark.long
+async def test_a_guard_stops_while_sentry_hangs() -> None:
+    """Its drain is not made longer by what waits for Sentry, and does not flush it."""
+    with receiving(hangs=True) as receiver, sent_to(receiver, **ALL_ON):
+        sentry_sdk.capture_message("the first")
+        await asyncio.to_thread(receiver.wait_for, bool)
+        worker = Worker()
+        worker.fails = True
+        async with worker.running() as chat:
+            await worker.whole(chat)
+            await worker.guard.drain()
+            assert not receiver.let_gone
+        ended = await worker.told.of(Signal.DRAIN_ENDED)
+        assert ended.fields["streams"] == 0
+        assert not receiver.let_gone
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["limits", "refuses", "down"])
+async def test_streams_complete_when_sentry_takes_nothing(how: str) -> None:
+    status = {"limits": 429, "refuses": 503, "down": 200}[how]
+    with receiving(status=status, headers=LIMITED if how == "limits" else {}) as receiver:
         if how == "down":
             receiver.go_down()
-        with sent_to(receiver, shutdown_timeout=1):
-            await failed_chats(20)
-            worker = Worker()
-            async with worker.running() as chat:
-                worker.go.set()
-                answer = await asked(chat)
-                await answer.rest()
-                ended = await chat.ended(answer)
-            assert ended.fields["outcome"] == "completed"
-            if how == "refuses":
-                receiver.wait_for(bool)
+        with sent_to(receiver, **ALL_ON):
+            await whole_answer_after_failures()
+            if how != "down":
+                await asyncio.to_thread(receiver.wait_for, bool)
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from sentry_sdk.consts import DEFAULT_OPTIONS
 
 from streamguard.telemetry.sentry import (
     Scrubber,
@@ -15,7 +16,9 @@ from streamguard.telemetry.sentry import (
     before_send,
     before_send_log,
     before_send_metric,
+    before_send_span,
     before_send_transaction,
+    hooks,
 )
 
 from .receiver import Receiver, receiving, sent_to
@@ -118,3 +121,42 @@ def test_a_metric_keeps_its_name_and_listed_attributes() -> None:
     metric = {"name": "chats", "value": 1, "attributes": {"user.email": "canary", "streamguard.code": "stalled"}}
     kept = before_send_metric(metric, {})
     assert kept == {"name": "chats", "value": 1, "attributes": {"streamguard.code": "stalled"}}
+
+
+def test_all_hooks_that_the_installed_sdk_knows() -> None:
+    assert {"before_send", "before_send_transaction", "before_breadcrumb"} <= hooks().keys() <= DEFAULT_OPTIONS.keys()
+    with receiving() as receiver, sent_to(receiver, **hooks()):
+        sentry_sdk.capture_message("canary-message")
+        assert len(receiver.events()) == 1
+        assert "canary" not in receiver.text()
+
+
+@pytest.mark.skipif("trace_lifecycle" not in DEFAULT_OPTIONS, reason="this sentry-sdk does not stream spans")
+def test_spans_that_are_streamed_are_scrubbed_too() -> None:
+    streamed: dict[str, Any] = {
+        "traces_sample_rate": 1.0,
+        "trace_lifecycle": "stream",
+        "before_send_span": before_send_span,
+    }
+    with receiving() as receiver, sent_to(receiver, **streamed):
+        secrets: dict[str, Any] = {
+            "sentry.op": "http.server",
+            "gen_ai.request.model": "gpt-x",
+            "gen_ai.prompt": "canary-prompt",
+        }
+        with sentry_sdk.traces.start_span(name="/api/canary-session/stream", attributes=secrets):
+            pass
+        with sentry_sdk.traces.start_span(name="streamguard.stream"):
+            pass
+        assert {"span"} <= {item.type for item in receiver.items()}
+        assert "canary" not in receiver.text()
+        assert "streamguard.stream" in receiver.text()
+        assert "gpt-x" in receiver.text()
+
+
+def test_a_name_without_a_kind_is_removed() -> None:
+    assert before_send_span({"name": "GET /canary", "attributes": None, "status": "ok"}, {}) == {
+        "name": "[removed]",
+        "attributes": {},
+        "status": "ok",
+    }

@@ -2,20 +2,26 @@
 
 from .observer import SentryObserver
 from .scrubbing import (
+    Hooks,
     Scrubber,
     before_breadcrumb,
     before_send,
     before_send_log,
     before_send_metric,
+    before_send_span,
     before_send_transaction,
+    hooks,
 )
 
 __all__ = [
+    "Hooks",
     "Scrubber",
     "SentryObserver",
     "before_breadcrumb",
     "before_send",
     "before_send_log",
     "before_send_metric",
+    "before_send_span",
     "before_send_transaction",
+    "hooks",
 ]

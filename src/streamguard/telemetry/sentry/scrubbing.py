@@ -1,6 +1,6 @@
 """For hosts to give to `sentry_sdk.init`: events of their own lose everything that somebody may have written.
 
-    sentry_sdk.init(dsn=…, before_send=before_send, before_send_transaction=before_send_transaction, …)
+    sentry_sdk.init(dsn=…, **hooks())
 
 What may stay is listed; all else goes, so that what a later version of the SDK adds is not sent either.
 """
@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypedDict, TypeVar, cast
+
+from sentry_sdk.consts import DEFAULT_OPTIONS
 
 __all__ = [
+    "Hooks",
     "Scrubber",
     "before_breadcrumb",
     "before_send",
     "before_send_log",
     "before_send_metric",
+    "before_send_span",
     "before_send_transaction",
+    "hooks",
 ]
 
 Payload = TypeVar("Payload", bound=Mapping[str, Any])
@@ -59,6 +64,16 @@ _WORD: Final = re.compile(r"[\w.:/<>\-]{1,200}")
 _OURS: Final = re.compile(r"(streamguard|gen_ai)[\w. ]*")
 
 
+class Hooks(TypedDict, total=False):
+    """The options of `sentry_sdk.init` that are hooks, as far as the installed version has them."""
+
+    before_send: Hook
+    before_send_transaction: Hook
+    before_breadcrumb: Hook
+    before_send_log: Hook
+    before_send_metric: Hook
+
+
 class Scrubber:
     """The hooks, with what more a host may keep.
 
@@ -94,9 +109,30 @@ class Scrubber:
         kept["attributes"] = _attributes(metric.get("attributes"))
         return self._handed_on(metric, kept, hint)
 
+    def before_send_span(self, span: Payload, hint: dict[str, Any]) -> Payload | None:
+        """A span of `trace_lifecycle="stream"`, as `before_send_span`: its name goes, unless it is one of ours."""
+        kept = {name: value for name, value in span.items() if name not in ("name", "attributes")}
+        name, attributes = str(span.get("name")), span.get("attributes")
+        op = attributes.get("sentry.op") if isinstance(attributes, Mapping) else None
+        kept["name"] = name if _OURS.fullmatch(name) else op if isinstance(op, str) and _is_word(op) else REMOVED
+        kept["attributes"] = _attributes(attributes)
+        return self._handed_on(span, kept, hint)
+
     def before_breadcrumb(self, crumb: Payload, hint: dict[str, Any]) -> Payload | None:
         """A breadcrumb, as `before_breadcrumb`: that there was one, of which kind."""
         return self._handed_on(crumb, _crumb(crumb), hint)
+
+    def hooks(self) -> Hooks:
+        """All of them, by the names of the options that the installed version of the SDK has, for `sentry_sdk.init`;
+        but not `before_send_span`, of which the SDK warns unless spans are streamed."""
+        every = Hooks(
+            before_send=self.before_send,
+            before_send_transaction=self.before_send_transaction,
+            before_breadcrumb=self.before_breadcrumb,
+            before_send_log=self.before_send_log,
+            before_send_metric=self.before_send_metric,
+        )
+        return cast("Hooks", {name: hook for name, hook in every.items() if name in DEFAULT_OPTIONS})
 
     def _handed_on(self, _: Payload, kept: dict[str, Any], hint: dict[str, Any]) -> Payload | None:
         return cast("Payload | None", kept if self._then is None else self._then(kept, hint))
@@ -198,3 +234,7 @@ before_send_metric: Final = _DEFAULT.before_send_metric
 """The same for Sentry's metrics."""
 before_breadcrumb: Final = _DEFAULT.before_breadcrumb
 """The same for breadcrumbs."""
+before_send_span: Final = _DEFAULT.before_send_span
+"""The same for spans that are streamed."""
+hooks: Final = _DEFAULT.hooks
+"""All but the last, for the installed version of the SDK: `sentry_sdk.init(dsn=…, **hooks())`."""
