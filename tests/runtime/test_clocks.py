@@ -50,6 +50,11 @@ READ_THE_WALL_CLOCK = {
     "quota/memory.py",
     "stores/memory/store.py",  # the clock of a store that is this process's own
     "stores/redis/server_facts.py",  # compares it with Redis's, for the operator
+    "telemetry/audit/json_lines.py",  # when records were lost, for people
+    "telemetry/audit/trail.py",  # a record's time, for people
+    "telemetry/metrics/reading.py",  # what Prometheus subtracts from its own `time()`
+    "telemetry/sentry/breadcrumbs.py",  # when something happened, for people
+    "telemetry/tracing/observer.py",  # where spans begin and end, beside those of the host
     "web/access/anonymous.py",  # the age of cookies; a day is no matter of seconds
 }
 

@@ -16,7 +16,8 @@ from streamguard.values import Event, EventKind, Position, SessionKey, StreamRef
 
 def file_of(directory: Path, ref: StreamRef) -> Path:
     """Where a stream is kept: its protocol, and its events as [number, epoch, kind, text]."""
-    return directory / sha256(repr(ref.key).encode()).hexdigest() / f"{ref.stream_id}.json"
+    session = json.dumps([ref.key.owner, ref.key.session_id])  # never the key's `repr`: that hides the owner
+    return directory / sha256(session.encode()).hexdigest() / f"{ref.stream_id}.json"
 
 
 class Archive(StreamLog):
