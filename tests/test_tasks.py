@@ -16,9 +16,19 @@ from .harness.sources import python_files
 
 ROOT = Path(streamguard.__file__).parent
 
-BEGINNERS: Final = frozenset({"create_task", "ensure_future", "start_soon", "Thread", "run_coroutine_threadsafe"})
+CONTAINERS: Final = frozenset({"Contained", "gathered"})
+"""Keep what the work raises until it is asked for: see `streamguard.contained`."""
+OTHERS: Final = frozenset(
+    {"create_task", "ensure_future", "gather", "start_soon", "Thread", "run_coroutine_threadsafe"}
+)
+BEGINNERS: Final = CONTAINERS | OTHERS
 
 KNOWN: Final = {
+    "contained.Contained.__init__": "whoever made it, which is one of those below",
+    "contained.gathered": "awaited by its caller",
+    "quota.redis.reservation_index.ReservationIndex.counts": "awaited by its caller",
+    "quota.redis.store.RedisQuotaStore.due": "awaited by its caller",
+    "quota.redis.store.RedisQuotaStore.renew": "awaited by its caller",
     "messages.sql.transactions.Transactions.run": "awaited by its one caller, shielded",
     "reconcile.orphans.OrphanSweep._end_all": "in the caller's task group",
     "reconcile.outbox.OutboxWorker._attempt_due": "in the caller's task group",
@@ -42,6 +52,29 @@ KNOWN: Final = {
     "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "its `finally` tells the loop (tests/web/endpoint)",
 }
 """Where tasks and threads are begun: who is told of their end."""
+
+UNCONTAINED: Final = {
+    "contained.Contained.__init__": "it is the one that contains",
+    "contained.gathered": "what is gathered returns what it raised",
+    "reconcile.orphans.OrphanSweep._end_all": "each of its works catches every exception",
+    "reconcile.outbox.OutboxWorker._attempt_due": "each of its works catches every exception",
+    "runtime.ending.drain.Drain.begin": "calls nothing of the host's but observers, which are contained",
+    "runtime.upkeep.tasks.Tasks._begin": "observes what is raised",
+    "runtime.upkeep.tasks.Tasks.open": "only waits",
+    "runtime.upkeep.tasks.Tasks.supervise": "observes what is raised",
+    "stores.redis.pipeline._PipelinedConnection.submit": "hands what the driver raises to its callers",
+    "stores.redis.subscriptions.Subscriptions._join": "hands what the driver raises to its subscribers",
+    "telemetry.audit.line_writer.LineWriter._start": "catches what the file system raises, and works on ids alone",
+    "web.endpoint.called_response.CalledResponse._receive": "reads the request, of which all errors are the server's",
+    "web.endpoint.endpoint_call.EndpointResult.wait": "only waits",
+    "web.endpoint.threaded_iterator.ThreadedIterator.__init__": "hands what the iterator raises to the loop",
+    "web.middleware.body_too_large.TooLargeResponse.send_when_late": "sends a constant",
+    "web.middleware.request_reader.RequestReader.keep_for": "keeps what the server raises for its readers",
+    "web.response.stream_response.StreamResponse._send_stream": "keeps what the server raises, and raises it later",
+    "web.routes.download.LogDownload.__call__": "keeps what the server raises, and raises it later",
+}
+"""Tasks and threads that are no `Contained`: why nothing that the host, a client of a provider or a driver raises can
+leave them. An error tracker takes what leaves a task, with the local variables of all frames."""
 
 
 OUTLIVES_LOOPS: Final = ("guard", "backends", "stores", "messages", "quota", "wire")
@@ -101,6 +134,10 @@ def callers(wanted: frozenset[str]) -> set[str]:
 
 def test_every_task_is_known() -> None:
     assert callers(BEGINNERS) == set(KNOWN)
+
+
+def test_nothing_that_has_texts_leaves_a_task() -> None:
+    assert callers(OTHERS) == set(UNCONTAINED)
 
 
 def test_what_outlives_event_loops_holds_nothing_of_one() -> None:

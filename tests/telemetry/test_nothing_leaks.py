@@ -15,7 +15,7 @@ import pytest
 from tests.harness.starting import started
 from tests.harness.workers import ROOT
 
-from .faults import ALL_SCENARIOS, CANARIES, Stage, of_hosts
+from .faults import ALL_SCENARIOS, CANARIES, Stage, of_hosts, of_responses
 from .faults.watched import watching
 
 PROGRAM_SECONDS: Final = 240.0
@@ -67,8 +67,8 @@ def test_no_path_leaks_into_any_sink(tmp_path: Path) -> None:
     assert report["leaks"] == []
     assert CANARIES.found_in("\n".join(written)) == []
     assert CANARIES.found_in(err.read_bytes()) == []
-    assert report["ran"] == [str(one) for one in (*ALL_SCENARIOS, *of_hosts.SCENARIOS)]
-    assert set(report["handed_on"]) == {f"internal-{name}" for name in of_hosts.HANDED_ON}
+    assert report["ran"] == [str(one) for one in (*ALL_SCENARIOS, *of_hosts.SCENARIOS, *of_responses.SCENARIOS)]
+    assert set(report["handed_on"]) == {f"internal-{name}" for name in of_hosts.HANDED_ON | of_responses.HANDED_ON}
     assert {sink: bool(report["counts"].get(sink)) for sink in SINKS} == dict.fromkeys(SINKS, True)
 
 

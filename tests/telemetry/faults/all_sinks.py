@@ -38,7 +38,7 @@ from streamguard.telemetry.metrics import PrometheusMetrics
 from streamguard.telemetry.sentry import before_breadcrumb, before_send, before_send_log, before_send_transaction
 from streamguard.telemetry.tracing import OpenTelemetryTracing
 
-from . import ALL_SCENARIOS, CANARIES, Scenario, of_answers, of_ends, of_hosts
+from . import ALL_SCENARIOS, CANARIES, Scenario, of_answers, of_ends, of_hosts, of_responses
 from .watched import Watched, watching
 
 __all__ = ["main"]
@@ -146,7 +146,7 @@ async def run_all(watched: Watched, scrubbed: Scrubbed, names: list[str]) -> dic
     gc.freeze()  # what was imported: it takes long to look through
     with tempfile.TemporaryDirectory() as directory:
         sinks = AllSinks(watched, scrubbed, Path(directory))
-        for scenario in (*ALL_SCENARIOS, *of_hosts.SCENARIOS):
+        for scenario in (*ALL_SCENARIOS, *of_hosts.SCENARIOS, *of_responses.SCENARIOS):
             if names and str(scenario) not in names:
                 continue
             watched.envelopes.of_framework = 0

@@ -31,9 +31,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DRIVERS", "Watched", "texts_of_ours", "watching"]
 
-DRIVERS: Final = ("aiosqlite", "sqlalchemy", "asyncpg", "asyncmy", "openai", "anthropic", "httpx", "httpcore")
-"""Loggers of others that show, at DEBUG, statements with their parameters or requests with their bodies: whoever sets
-them to DEBUG asks for that."""
+DRIVERS: Final = (
+    "aiosqlite",
+    "sse_starlette",
+    "sqlalchemy",
+    "asyncpg",
+    "asyncmy",
+    "openai",
+    "anthropic",
+    "httpx",
+    "httpcore",
+    "httpx2",
+    "httpcore2",
+)
+"""Loggers of others that show, at INFO or DEBUG, statements with their parameters, rows, URLs with their queries, or
+requests with their bodies: whoever sets them so asks for that."""
 _AROUND: Final = 160
 """Characters around a canary in a failure."""
 
@@ -134,7 +146,7 @@ def watching(
     for name in noisy:
         logging.getLogger(name).setLevel(logging.DEBUG)
     for name in DRIVERS:
-        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger().addHandler(watched.lines)
     if configured:
         structlog.configure(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import anyio
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ...contained import Contained
 from ...deadlines import Deadline
 from ...errors import MessageTimeoutError
 from .failures import mapped_errors
@@ -46,10 +48,8 @@ class Transactions:
             MessageStoreError: the database or the driver raised an exception.
         """
         with mapped_errors(operation):
-            return await _finished(
-                asyncio.create_task(self._transact(operation, step), name=f"streamguard-sql-{operation}"),
-                breakable=self._breakable,
-            )
+            work = Contained(partial(self._transact, operation, step), name=f"streamguard-sql-{operation}")
+            return await _finished(work, breakable=self._breakable)
 
     async def _transact(self, operation: str, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         mine = self._engines.current()
@@ -68,10 +68,12 @@ class Transactions:
             ) from exc
 
 
-async def _finished(task: asyncio.Task[T], *, breakable: bool) -> T:
-    """The result of `task`. The task has always ended when this function returns or raises."""
+async def _finished(work: Contained[T], *, breakable: bool) -> T:
+    """The result of `work`, whose task has always ended when this function returns or raises. A caller that was
+    cancelled is not told of a failure."""
+    task = work.task
     try:
-        return await asyncio.shield(task)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
         if breakable:
             task.cancel()
@@ -81,6 +83,5 @@ async def _finished(task: asyncio.Task[T], *, breakable: bool) -> T:
             while not task.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # retrieve it: no caller is left that could handle it
         raise
+    return work.result()

@@ -7,13 +7,14 @@ or wrong, so its finder reads the ledger and corrects it.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Final
 
+from ...contained import gathered
 from ...decoding import DAMAGE, read_json
 from ...lua import ScriptClient
 from ...values import SessionKey, StreamRef
@@ -76,8 +77,10 @@ class ReservationIndex:
 
     async def counts(self) -> list[CountIndexAnswer]:
         """How many there are, and how many are due, of each shard."""
-        counting = (run(self._client, "depths", CountIndex(shard_key=self._key(shard))) for shard in range(SHARDS))
-        return await asyncio.gather(*counting)
+        counting = [
+            partial(run, self._client, "depths", CountIndex(shard_key=self._key(shard))) for shard in range(SHARDS)
+        ]
+        return await gathered(counting)
 
     def _key(self, shard: int) -> bytes:
         return f"{self._namespace}:{{quota.{shard}}}".encode()

@@ -6,14 +6,15 @@ An owner's keys share a cluster slot, and the scripts touch no others. The layou
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypedDict
 
+from ...contained import gathered
 from ...decoding import read_json
 from ...errors import QuotaConflictError, QuotaCorruptError, QuotaError, QuotaUnavailableError
 from ...lua import Call, ScriptClient, Word, read_reply
@@ -163,11 +164,7 @@ class RedisQuotaStore(QuotaStore, MeasuredQuota):
         for ref in refs:
             check_ref("renew", ref)
             by_owner.setdefault(ref.key.owner, {})[ref] = ReservationState.UNKNOWN
-        renewing = (self._renew(owner, states) for owner, states in by_owner.items())
-        for failed in await asyncio.gather(*renewing, return_exceptions=True):
-            # A damaged ledger costs its owner's reservations, which are unknown then, and no other owner's.
-            if failed is not None and not isinstance(failed, QuotaCorruptError):
-                raise failed
+        await gathered(partial(self._renew_undamaged, owner, states) for owner, states in by_owner.items())
         return [by_owner[ref.key.owner][ref] for ref in refs]
 
     async def expire(self, ref: StreamRef) -> Settlement:
@@ -181,7 +178,7 @@ class RedisQuotaStore(QuotaStore, MeasuredQuota):
         claim_ms = checked_claim(limit, claim_seconds)
         found: list[Reservation] = []
         async for shard, refs in self._index.claimed(limit, claim_ms):
-            reservations = await asyncio.gather(*(self._seen(ref) for ref in refs))
+            reservations = await gathered(partial(self._seen, ref) for ref in refs)
             moves: dict[StreamRef, int | None] = {}
             for ref, reservation in zip(refs, reservations, strict=True):
                 if reservation is None:
@@ -307,6 +304,11 @@ class RedisQuotaStore(QuotaStore, MeasuredQuota):
         """Take a reservation out of the index. The step itself is done: where this fails, `due` does it."""
         with suppress(QuotaError):
             await self._index.leave(ref)
+
+    async def _renew_undamaged(self, owner: str, states: dict[StreamRef, ReservationState]) -> None:
+        """A damaged ledger costs its owner's reservations, which are unknown then, and no other owner's."""
+        with suppress(QuotaCorruptError):
+            await self._renew(owner, states)
 
     async def _seen(self, ref: StreamRef) -> Reservation | QuotaCorruptError | None:
         """A reservation that `due` came upon, or why its owner's ledger cannot be read; None when a later version wrote

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from ...contained import Contained
 from ..headers import RawHeaders
 
 __all__ = ["CalledResponse"]
@@ -36,7 +37,7 @@ class CalledResponse(AsyncIterator[bytes]):
         self._request = request
         self._sending, self._sent = anyio.create_memory_object_stream[Message]()
         self._over = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._work: Contained[None] | None = None
 
     async def start(self) -> tuple[int, RawHeaders]:
         """Call the response. Returns its status and headers.
@@ -44,7 +45,7 @@ class CalledResponse(AsyncIterator[bytes]):
         Raises:
             RuntimeError: its first message is another one.
         """
-        self._task = asyncio.get_running_loop().create_task(self._call(), name="streamguard-response")
+        self._work = Contained(self._call, name="streamguard-response")
         message = await self._next()
         if message["type"] != _START:
             raise RuntimeError(f"{self._name} sent its body before its status")
@@ -63,18 +64,15 @@ class CalledResponse(AsyncIterator[bytes]):
             body = bytes(message.get("body", b""))
             if body and _COMMENTS.fullmatch(body) is None:
                 return body
-        if self._task is not None:
-            await self._task  # its code after the last chunk is the endpoint's work too
+        await self._end()  # its code after the last chunk is the endpoint's work too
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """End the response's call, and wait for its end."""
-        task = self._task
+        task = None if self._work is None else self._work.task
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
-        if task is not None and not task.cancelled():
-            task.exception()  # it was raised to the iterating task
         self._sent.close()
         self._sending.close()
 
@@ -86,9 +84,14 @@ class CalledResponse(AsyncIterator[bytes]):
         try:
             return await self._sent.receive()
         except anyio.EndOfStream:
-            if self._task is not None:
-                await self._task
+            await self._end()
             raise RuntimeError(f"{self._name} ended without the last message of its body") from None
+
+    async def _end(self) -> None:
+        """Wait for the end of the call, and raise what it raised."""
+        if self._work is not None:
+            await self._work.task
+            self._work.result()
 
     async def _call(self) -> None:
         scope = {name: value for name, value in self._request.scope.items() if name != "extensions"}

@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from ...contained import Contained
 from ...errors import ConfigurationError
 from ...wire.recognition import LINES, SSE
 from ..headers import RawHeaders
@@ -158,37 +159,32 @@ async def _encoded_items(response: Response, encode: Callable[[object, str], byt
 
 async def _items_beside(items: Chunks, sender: Callable[[], Awaitable[None]]) -> Chunks:
     """The items, while `sender` produces them in a task of its own: what the task raises is raised here."""
-    sending: asyncio.Future[None] = asyncio.ensure_future(sender())
-    asked: asyncio.Future[object] | None = None
+    sending = Contained(sender)
+    asked: Contained[object] | None = None
     iterator = aiter(items)
     try:
         while True:
-            asked = asyncio.ensure_future(anext(iterator))
-            if not sending.done():
-                await asyncio.wait({_as_object(asked), _as_object(sending)}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
+            asked = Contained(iterator.__anext__)
+            if not sending.task.done():
+                await asyncio.wait({asked.task, sending.task}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.task.done():
                 sending.result()
+            await asked.task
             try:
-                item = await asked
+                item = asked.result()
             except StopAsyncIteration:
                 return
             yield item
     finally:
         if asked is not None:
-            await _cancelled(asked)
-        await _cancelled(sending)
+            await _cancelled(asked.task)
+        await _cancelled(sending.task)
 
 
-async def _cancelled(task: asyncio.Future[object] | asyncio.Future[None]) -> None:
-    """Cancel a task, wait for its end, and ignore how it failed: a failure that counts has been raised."""
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end. How it failed is ignored: a failure that counts has been raised."""
     task.cancel()
-    await asyncio.wait([_as_object(task)])
-    if not task.cancelled():
-        task.exception()
-
-
-def _as_object(task: asyncio.Future[object] | asyncio.Future[None]) -> asyncio.Future[object]:
-    return cast("asyncio.Future[object]", task)
+    await asyncio.wait({task})
 
 
 async def aclose_if_possible(chunks: object) -> None:

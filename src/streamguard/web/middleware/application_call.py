@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...contained import Contained
 from ...errors import NotStartedError
 
 __all__ = ["ApplicationCall", "TaskOwner", "cancelled"]
@@ -32,7 +34,7 @@ class ApplicationCall:
     """The call of the application for one request, which begins when this is made, under a copy of the context of the
     server's task."""
 
-    __slots__ = ("_on_detach", "_over", "_owner", "_receive", "_send", "_task", "detached")
+    __slots__ = ("_on_detach", "_over", "_owner", "_receive", "_send", "_work", "detached")
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         self.detached: bool = False
@@ -44,8 +46,8 @@ class ApplicationCall:
         loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
         """Done when the call has ended, or is detached."""
-        self._task: asyncio.Task[None] = loop.create_task(self._call(app, scope), name="streamguard-call")
-        self._task.add_done_callback(self._resolve)
+        self._work = Contained(partial(self._call, app, scope), name="streamguard-call")
+        self._work.task.add_done_callback(self._resolve)
 
     async def wait(self) -> None:
         """Wait, in the server's task, until the call ends or is detached.
@@ -57,10 +59,10 @@ class ApplicationCall:
             await self._over
         except asyncio.CancelledError:
             if not self.detach():
-                await cancelled(self._task)
+                await cancelled(self._work)
             raise
         if not self.detached:
-            self._task.result()
+            self._work.result()
 
     def allow_detaching(self, owner: TaskOwner) -> None:
         """The call began a stream, which may use what the call holds: `owner` takes the task over when it is
@@ -83,10 +85,10 @@ class ApplicationCall:
         """
         if self.detached:
             return True
-        if self._owner is None or self._task.done():
+        if self._owner is None or self._work.task.done():
             return False
         try:
-            self._owner(self._task)
+            self._owner(self._work.release())
         except NotStartedError:
             return False
         self.detached = True
@@ -116,16 +118,17 @@ async def _nothing() -> None:
     """Send nothing: the connection is gone."""
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel `task` once and wait for its end, however often this wait is cancelled meanwhile.
+async def cancelled(work: Contained[None]) -> None:
+    """Cancel `work` once and wait for its end, however often this wait is cancelled meanwhile.
 
     Raises:
-        BaseException: what the task raised instead of being cancelled.
+        Exception: what it raised instead of being cancelled.
     """
+    task = work.task
     task.cancel()
     with anyio.CancelScope(shield=True):
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
     if not task.cancelled():
-        task.result()
+        work.result()

@@ -14,6 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...contained import Contained
 from ..middleware.application_call import cancelled
 
 __all__ = ["InnerCall", "UnfinishedResponseError", "Use"]
@@ -61,7 +62,9 @@ class InnerCall(AsyncIterator[bytes]):
         self._receive = receive
         self._waiting: deque[Message] = deque()
         self._size = 0
+        self._work: Contained[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        """Of the work."""
         self._arrived: asyncio.Future[None] | None = None
         """Resolved when a message arrives, or the call ends."""
         self._room: asyncio.Future[None] | None = None
@@ -75,7 +78,8 @@ class InnerCall(AsyncIterator[bytes]):
         """Call the application, and wait for the start of its response; None if the call ends without one. What the
         application raised instead is raised when the call is passed on."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._call(), name="streamguard-inner-call")
+            self._work = Contained(self._call, name="streamguard-inner-call")
+            self._task = self._work.task
             self._task.add_done_callback(lambda _: self._wake())
         while True:
             for message in self._waiting:  # others may come first: Starlette's `http.response.debug`
@@ -122,10 +126,11 @@ class InnerCall(AsyncIterator[bytes]):
     def rest(self) -> asyncio.Task[None] | None:
         """The task of a call whose whole response was taken, while it still runs: what the application does after its
         response, in background tasks for example. None otherwise. The caller owns it."""
-        if self.use is not Use.CAPTURED or not self._whole or self._task is None or self._task.done():
+        work = self._work
+        if self.use is not Use.CAPTURED or not self._whole or work is None or work.task.done():
             return None
         self.use = Use.DROPPED
-        return self._task
+        return work.release()
 
     async def aclose(self) -> None:
         """End the call, and wait for its end. A call that was passed on, or whose rest was taken over, goes on."""
@@ -137,8 +142,6 @@ class InnerCall(AsyncIterator[bytes]):
         if task is not None and not task.done():
             task.cancel()
             await asyncio.wait({task})
-        if task is not None and not task.cancelled():
-            task.exception()  # it was raised to whoever iterates this
 
     # -- a response that is passed on ----------------------------------------------------------------------------------
 
@@ -152,8 +155,8 @@ class InnerCall(AsyncIterator[bytes]):
         Raises:
             Exception: what the application raises.
         """
-        task = self._task
-        if task is None:
+        work, task = self._work, self._task
+        if work is None or task is None:
             raise RuntimeError("the application was not called")
         try:
             while self._waiting:
@@ -162,7 +165,7 @@ class InnerCall(AsyncIterator[bytes]):
             self._waiting.clear()
             self._send_on = _raising(exc)
         except asyncio.CancelledError:
-            await cancelled(task)
+            await cancelled(work)
             raise
         else:
             self._send_on = send
@@ -170,14 +173,14 @@ class InnerCall(AsyncIterator[bytes]):
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            await cancelled(task)
+            await cancelled(work)
             raise
-        task.result()
+        work.result()
 
     async def abandon(self) -> None:
         """End a call that was to be passed on, if `answer` was never called."""
-        if self.use is Use.PASSED and self._send_on is None and self._task is not None and not self._task.done():
-            await cancelled(self._task)
+        if self.use is Use.PASSED and self._send_on is None and self._work is not None and not self._work.task.done():
+            await cancelled(self._work)
 
     # -- what the application calls ------------------------------------------------------------------------------------
 
@@ -226,15 +229,15 @@ class InnerCall(AsyncIterator[bytes]):
             if task is None or task.done():
                 break
             await asyncio.sleep(0)
-        if task is None or not task.done() or task.cancelled() or (error := task.exception()) is None:
+        if self._work is None or (error := self._work.error) is None:
             return
         modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
         if BaseHTTPMiddleware.__module__ in modules and BackgroundTask.__module__ not in modules:
             raise error
 
     def _raise_end(self) -> None:
-        if self._task is not None:
-            self._task.result()
+        if self._work is not None:
+            self._work.result()
         raise UnfinishedResponseError("the application ended its response without the last message of its body")
 
 
