@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 
 from streamguard import StreamGuard
 from streamguard.messages import MemoryMessageStore
+from streamguard.quota import MemoryQuotaStore, Quota
 from streamguard.telemetry.tracing import OpenTelemetryTracing
 from tests.web.serving import calling, user_of
 
@@ -95,3 +96,54 @@ async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
     assert failed.status.status_code.name == "ERROR"
     assert failed.status.description == (failed.attributes or {})["streamguard.code"] == "internal"
     assert stream.status.status_code.name == "UNSET"
+
+
+async def test_a_refusal_is_on_the_span_that_it_concerns() -> None:
+    """What the guard refuses while it admits is the fault of `streamguard.admit`; what it refuses before that is named
+    on the request's span, whose status is the framework's to decide."""
+    provider, spans = recording()
+    guard = StreamGuard(authenticate=user_of, quota=MemoryQuotaStore(), observers=(OpenTelemetryTracing(provider),))
+    app = FastAPI()
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id", quota=Quota(limit=1, per="day", unit="requests"))
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "hello"
+
+    guard.install(app, "/chat")
+    with instrumented(app, provider):
+        async with calling(app, guard) as client:
+            for expected, headers in ((200, {}), (429, {}), (401, {"x-user": ""})):
+                answer = await client.post(f"/chat?id=s{expected}", headers=headers)
+                assert answer.status_code == expected
+            await guard.idle()
+    refused = next(span for span in spans.named("streamguard.admit") if span.status.status_code.name == "ERROR")
+    assert refused.status.description == "quota_exceeded"
+    assert (refused.attributes or {})["streamguard.phase"] == "quota"
+    unauthenticated = next(span for span in spans.named("POST /chat") if "streamguard.code" in (span.attributes or {}))
+    assert (unauthenticated.attributes or {})["streamguard.code"] == "unauthenticated"
+    assert unauthenticated.status.status_code.name == "UNSET"
+
+
+async def test_a_resume_in_the_same_trace_is_below_its_own_request() -> None:
+    """A page that has one trace for all its requests."""
+    provider, spans = recording()
+    guard = StreamGuard(authenticate=user_of, observers=(OpenTelemetryTracing(provider),))
+    app = FastAPI()
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "hello"
+
+    guard.install(app, "/chat")
+    with instrumented(app, provider):
+        async with calling(app, guard) as client:
+            answer = await client.post("/chat?id=s", headers=HEADERS)
+            cursor = next(line[4:] for line in answer.text.splitlines() if line.startswith("id: "))
+            await client.get("/chat/s/stream", headers=HEADERS | {"last-event-id": cursor})
+    resume = spans.one("streamguard.resume")
+    (request,) = [span for span in spans.all if span.parent and span.name.startswith("GET ")]
+    assert [span.name for span in spans.below(request)] == ["streamguard.resume"]
+    assert not resume.links
+    assert spans.traces == {TRACE_ID}
