@@ -198,7 +198,7 @@ async def test_two_that_end_one_stream_at_once_make_one_row(stores: Stores, look
     messages = Messages()
     slow = Messages(messages.inner)
     async with (
-        working(stores(), quick(save_visible_seconds=5.0), bindings=saving_to(slow)) as old,
+        working(stores(), quick(save_visible_seconds=60.0), bindings=saving_to(slow)) as old,
         working(stores(), bindings=saving_to(messages)) as new,
     ):
         slow.hold("append")
