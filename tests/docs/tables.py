@@ -24,7 +24,7 @@ from streamguard.settings import Settings
 from streamguard.telemetry.audit import Actor, AuditAction, AuditRecord
 from streamguard.telemetry.audit.trail import signals_of
 from streamguard.telemetry.logging import level_of
-from streamguard.telemetry.metrics import PREFIX, TABLE, Label
+from streamguard.telemetry.metrics import PREFIX, TABLE, Kind, Label, Merging
 from streamguard.telemetry.metrics.metric import OTHER
 from streamguard.telemetry.tracing.spans import SPANS
 
@@ -168,19 +168,29 @@ def _at_first(specifier: Specifier) -> bool:
     return specifier.operator != ">="
 
 
+MERGED: Final = {
+    Merging.SUM: "sum",
+    Merging.WORST: "max",
+    Merging.LAST: "newest",
+    Merging.LATEST: "max",
+}
+"""What the page shows of several workers' gauges."""
+
+
 def metrics_table() -> str:
     """Every metric, what it means, its labels and the signals that it is made of."""
     rows = [
         (
             f"`{PREFIX}{metric.name}`",
             metric.kind.value,
+            MERGED[metric.merging] if metric.kind is Kind.GAUGE else "sum",
             ", ".join((*map(_label, metric.labels), *(("`unit`",) if metric.by_unit else ()))),
             metric.help,
             ", ".join(f"`{signal.removeprefix('streamguard.')}`" for signal in metric.signals),
         )
         for metric in TABLE
     ]
-    return _rows(("metric", "type", "labels", "meaning", "made of"), rows)
+    return _rows(("metric", "type", "over workers", "labels", "meaning", "made of"), rows)
 
 
 def _label(label: Label) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from streamguard import Observation, Run, Signal
-from streamguard.errors import MessageInvalidError, QuotaUnavailableError
+from streamguard.errors import MessageConflictError, MessageInvalidError, QuotaUnavailableError
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import RedisQuotaStore, Settlement
 from streamguard.stores import NewStream, RedisClient
@@ -75,6 +75,13 @@ class Refusing(MemoryMessageStore):
         raise MessageInvalidError("too long", operation="append")
 
 
+class Conflicting(MemoryMessageStore):
+    """Has other replies than these."""
+
+    async def append(self, *args: Any, **options: Any) -> Any:
+        raise MessageConflictError("another content", operation="append")
+
+
 @moves("dead_letters")
 async def a_reply_is_refused(stage: Stage) -> None:
     """For good: one answer is lost, once, until an operator has it tried again."""
@@ -89,6 +96,39 @@ async def a_reply_is_refused(stage: Stage) -> None:
         assert answer.stream_id
         await meter.until("dead_letters", lambda count: count == 0)
     assert meter.counts("accepted_not_durable_total") == {("message",): 1}
+
+
+@moves()
+async def the_database_and_redis_are_away(stage: Stage) -> None:
+    """An answer without a log, of which no save can be owed: it is lost in both ways, once in each."""
+    meter, messages = stage.meter, stage.messages
+    app = stage.application(script=talk, messages=messages, save_total_seconds=0.3, append_deadline_seconds=0.2)
+    async with app.running() as chat:
+        answer = await app.ask(chat)
+        await answer.read(3)
+        messages.faults.fail()
+        chat.store.fail()
+        app.go.set()
+        await chat.seen(Signal.STREAM_DEGRADED)
+        await answer.whole()
+        chat.store.heal()
+        await chat.ended(answer)
+        await chat.idle()
+    assert meter.counts("accepted_not_durable_total") == {("log",): 1, ("message",): 1}
+    assert meter.counts("stream_terminal_total") == {("chat", "completed", "no"): 1}
+
+
+@moves()
+async def another_reply_is_stored_already(stage: Stage) -> None:
+    """Under the same id, as is the question: those stand, and this answer is lost, once."""
+    meter = stage.meter
+    app = stage.application(script=talk, messages=Conflicting(), lease_seconds=0.3)
+    async with app.running() as chat:
+        await stage.whole(app, chat)
+        await chat.idle()
+    assert meter.counts("accepted_not_durable_total") == {("message",): 1}
+    faults = {labels[1]: count for labels, count in meter.counts("faults_total").items()}
+    assert faults == {"save_conflict": 2}, "the user's message too"
 
 
 class Charging(RedisQuotaStore):
@@ -183,7 +223,8 @@ async def the_model_fails(stage: Stage) -> None:
         await chat.ended(answer)
     ((labels, count),) = stage.meter.counts("provider_aborts_total").items()
     assert (count, labels[0], labels[3]) == (1, "chat", "yes")
-    assert sum(stage.meter.counts("faults_total").values()) == 1
+    fault = ("provider", "provider_aborted", "chat", "ConnectionResetError")
+    assert stage.meter.counts("faults_total") == {fault: 1}
     assert stage.meter.counts("stream_terminal_total") == {("chat", "failed", "not_asked"): 1}
 
 

@@ -74,6 +74,31 @@ def test_what_was_accepted_and_not_kept(signal: Signal, persisted: str | None, w
 
 
 @pytest.mark.parametrize(
+    ("seen", "lost"),
+    [
+        (Observation(Signal.SAVE_BURIED, fault=Fault.of(FaultCode.PERSISTENCE_FAILED)), 1),
+        (Observation(Signal.SAVE_BURIED, fault=Fault.of(FaultCode.QUOTA_RELEASE_FAILED)), 0),
+        (Observation(Signal.SAVE_FAILED, fields={"reason": "timeout"}), 0),
+        (Observation(Signal.SAVE_FAILED, fields={"reason": "erased"}), 0),
+        (Observation(Signal.SAVE_FAILED, fields={"reason": "superseded"}), 0),
+        (Observation(Signal.SAVE_FAILED, fields={"reason": "forbidden"}), 1),
+        (Observation(Signal.STREAM_ENDED, fields={"persisted": "no", "unsaved": True}), 1),
+    ],
+)
+def test_only_replies_that_nobody_owes_are_lost(seen: Observation, lost: int) -> None:
+    metrics = made()
+    metrics(seen)
+    assert shown(metrics).get("streamguard_accepted_not_durable_total{what=message}", 0) == lost
+
+
+def test_faults_tell_the_class_of_their_exception() -> None:
+    metrics = made()
+    fault = Fault.of(FaultCode.INTERNAL)
+    metrics(Observation(Signal.FAULT, fault=fault, error=KeyError("what a user wrote")))
+    assert shown(metrics)["streamguard_faults_total{code=internal,error=KeyError,phase=internal}"] == 1.0
+
+
+@pytest.mark.parametrize(
     ("observation", "labels"),
     [
         (Observation(Signal.STREAM_RESUMED, fields={"state": "open"}), "reason=open,result=resumed"),

@@ -19,6 +19,7 @@ from .reading import (
     YES_NO,
     breaker_open,
     code_of,
+    error_of,
     field,
     flag,
     is_of_provider,
@@ -156,9 +157,15 @@ FAULTS: Final = (
     Metric(
         "faults_total",
         Kind.COUNTER,
-        "Faults, by the part of the work that failed and by code: each once.",
+        "Faults, by the part of the work that failed, by code, and by the class of the exception, if there was one: "
+        "each once.",
         (Signal.FAULT, Signal.RESUME_REFUSED, Signal.SAVE_BURIED, Signal.ORPHAN_SETTLED),
-        labels=(Label("phase", phase_of, tuple(Phase)), Label("code", code_of, CODES), BINDING),
+        labels=(
+            Label("phase", phase_of, tuple(Phase)),
+            Label("code", code_of, CODES),
+            BINDING,
+            Label("error", error_of),
+        ),
         only=lambda seen: seen.fault is not None,
     ),
     Metric(

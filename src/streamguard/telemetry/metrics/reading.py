@@ -11,6 +11,7 @@ from typing import Final
 from ...faults import FaultCode, Phase
 from ...observations import Observation, Signal
 from ...values import Outcome
+from ..safety import class_name
 from .metric import Label
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "breaker_open",
     "breaker_store",
     "code_of",
+    "error_of",
     "field",
     "flag",
     "is_not_durable",
@@ -93,6 +95,10 @@ def code_of(seen: Observation) -> str | None:
 
 def phase_of(seen: Observation) -> str | None:
     return None if seen.fault is None else str(seen.fault.phase)
+
+
+def error_of(seen: Observation) -> str | None:
+    return None if seen.error is None else class_name(seen.error)
 
 
 def _fault_reason(seen: Observation) -> str | None:
