@@ -47,6 +47,9 @@ class LogEvent(StrEnum):
     """Audit records were dropped at the end of their sink or of the process. Fields: path, lost."""
     OBSERVER_FAILED = "streamguard.observer_failed"
     """An observer raised; once for each. Fields: observer, error, at: the signal that it was told, or what it did."""
+    OBSERVER_SLOW = "streamguard.observer_slow"
+    """An observer took more than 0.1 s for one call, during which this process did nothing else; once for each, at
+    level `warning`. Fields: observer, at, seconds."""
     REPEATED = "streamguard.repeated"
     """Lines at `warning` or above that were left out because many alike had been logged. It has their level. Fields:
     repeated: the event, code, reason and error that they had in common; count; and seconds, since the first of them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
@@ -23,16 +25,22 @@ __all__ = ["Observers"]
 _FACTS: Final = frozenset(Signal) - MEASUREMENTS
 CLOSE_SECONDS: Final = 2.0
 """How long each observer may take to close."""
+SLOW_SECONDS: Final = 0.1
+"""An observer that takes longer for one call is told of in the log: nothing else runs meanwhile."""
+_RAISED: Final = (Exception, asyncio.CancelledError, GeneratorExit, SystemExit)
+"""What an observer may raise without hurting anybody. No cancellation of a task arrives in a call that does not wait,
+so one that comes out of it is the observer's own. `KeyboardInterrupt` is the user's, and passes."""
 
 
 class Observers:
     """Calls many observers as one, each with the signals that it asked for. An exception of one is counted in `errors`,
-    logged the first time, and goes no further."""
+    logged the first time, and goes no further. One that takes long is logged the first time too."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self.errors: int = 0
         """How many calls of an observer raised."""
         self._told_of: set[int] = set()
+        self._slow: set[int] = set()
         self._by_signal: dict[Signal, tuple[Observer, ...]] = {}
         observers = tuple(observers)
         self._scoped = tuple(observer for observer in observers if isinstance(observer, ScopedObserver))
@@ -47,10 +55,16 @@ class Observers:
         if told and (observation.request_id is None or observation.message_id is None):
             observation = completed(observation)
         for observer in told:
+            began = time.perf_counter()
             try:
-                observer(observation)
-            except Exception as exc:  # noqa: BLE001 -- a sink that fails must hurt neither streams nor other sinks
+                returned: object = observer(observation)  # type: ignore[func-returns-value] # a host's may return any
+                if returned is not None and inspect.iscoroutine(returned):
+                    returned.close()
+                    raise TypeError("an observer must not wait, but this one returned a coroutine")
+            except _RAISED as exc:  # a sink that fails must hurt neither streams nor other sinks
                 self._failed(observer, observation.name, exc)
+            if (seconds := time.perf_counter() - began) > SLOW_SECONDS:
+                self._was_slow(observer, observation.name, seconds)
 
     async def aclose(self) -> None:
         """Close those that can be closed, each for `CLOSE_SECONDS` at most. An exception is counted and goes no
@@ -66,7 +80,14 @@ class Observers:
         """Whether anybody is told of this: what nobody is told of need not be found out."""
         return bool(self._by_signal[signal])
 
-    def _failed(self, observer: Observer, signal: str, error: Exception) -> None:
+    def _was_slow(self, observer: Observer, signal: str, seconds: float) -> None:
+        if id(observer) not in self._slow:
+            self._slow.add(id(observer))
+            with suppress(Exception):
+                fields = {"observer": type(observer).__name__, "at": signal, "seconds": round(seconds, 3)}
+                log_line(LOGGER, logging.WARNING, LogEvent.OBSERVER_SLOW, fields)
+
+    def _failed(self, observer: Observer, signal: str, error: BaseException) -> None:
         self.errors += 1
         if id(observer) not in self._told_of:
             self._told_of.add(id(observer))
@@ -82,7 +103,7 @@ class Observers:
             try:
                 own = observer.scope(context)
                 own.__enter__()
-            except Exception as exc:  # noqa: BLE001 -- as above
+            except _RAISED as exc:
                 self._failed(observer, f"scope {context.work}", exc)
             else:
                 entered.append((observer, own))
@@ -93,7 +114,7 @@ class Observers:
             for sink, own in reversed(entered):
                 try:
                     own.__exit__(None, None, None)
-                except Exception as exc:  # noqa: BLE001 -- as above
+                except _RAISED as exc:
                     self._failed(sink, f"scope {context.work}", exc)
 
     def traceparent(self) -> str | None:
@@ -102,7 +123,7 @@ class Observers:
         for observer in reversed(self._tracing):
             try:
                 found = observer.traceparent()
-            except Exception as exc:  # noqa: BLE001 -- as above
+            except _RAISED as exc:
                 self._failed(observer, "traceparent", exc)
             else:
                 if found is not None:
