@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "log_line", "one_word"]
+__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_debugging", "log_line", "one_word"]
 
 LOGGER: Final = "streamguard"
 """The logger of everything but the audit trail."""
@@ -50,9 +50,21 @@ class LogEvent(StrEnum):
     OBSERVER_SLOW = "streamguard.observer_slow"
     """An observer took more than 0.1 s for one call, during which this process did nothing else; once for each, at
     level `warning`. Fields: observer, at, seconds."""
+    EVENTS_APPENDED = "streamguard.events_appended"
+    """Events of a stream are in the log, at level `debug` of the logger `streamguard.events`. Fields: first_seq,
+    last_seq; at, the Unix time; seconds, how long their append took."""
+    EVENTS_SENT = "streamguard.events_sent"
+    """Events of a stream were sent on one connection, at the same level of the same logger. Fields: first_seq,
+    last_seq; woken_at, the Unix time when the connection's viewer learned of them; at, when they were handed to the
+    server; seconds, how long it took them."""
     REPEATED = "streamguard.repeated"
     """Lines at `warning` or above that were left out because many alike had been logged. It has their level. Fields:
     repeated: the event, code, reason and error that they had in common; count; and seconds, since the first of them."""
+
+
+def is_debugging(logger: str) -> bool:
+    """Whether the host set that logger, by its own name, to `DEBUG`."""
+    return 0 < logging.getLogger(logger).level <= logging.DEBUG
 
 
 def log_line(

@@ -45,6 +45,7 @@ pytestmark = pytest.mark.anyio
 __all__ = ["look", "memory", "stores"]
 
 READ_THE_WALL_CLOCK = {
+    "event_times.py",  # to put lines of several processes side by side
     "faults.py",  # a fault's timestamp, for people
     "messages/memory.py",
     "quota/memory.py",

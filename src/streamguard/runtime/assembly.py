@@ -13,6 +13,7 @@ from ..charging.settler import Settler
 from ..charging.terms import QuotaBindings
 from ..charging.unlogged_settlements import UnloggedSettlements
 from ..deadlines import LoopClock
+from ..event_times import event_times
 from ..observations import Signal
 from ..quota import QuotaService
 from ..saving.bindings import Bindings
@@ -107,7 +108,7 @@ class Assembly:
         tally = None
         if observe.wants(Signal.LOG_WRITTEN):
             tally = LogTally(settings.samples_per_second, clock=self.clock.loop.time)
-        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock, tally=tally)
+        self.writer: Writer = Writer(store, self.breaker, settings, clock=self.clock, tally=tally, times=event_times())
 
         # Saving and charging.
         reports = SaveReports(observe)

@@ -14,7 +14,7 @@ from ...deadlines import Timer
 from ...stores.appends import LateDecision
 from ...stores.budget import Budget
 from ...stores.records import UNTOLD, Status
-from ...values import EventKind, StreamRef
+from ...values import EventKind, StreamRef, Subject
 from ..viewing.feed import EVENT_BYTES, Feed
 from .bounds import Bounds
 from .reused_append import ReusedAppend
@@ -48,7 +48,7 @@ _PENDING: Final = BacklogState.PENDING
 _CLOSED: Final = BacklogState.CLOSED
 
 
-class LogOwner(Protocol):
+class LogOwner(Subject, Protocol):
     """The stream that a backlog belongs to: the backlog and the writer tell it what concerns more than the log."""
 
     def emit(self, kind: EventKind, payload: bytes) -> None:

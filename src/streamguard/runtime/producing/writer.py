@@ -15,6 +15,7 @@ from typing import Final
 
 from ...deadlines import Deadline, LoopClock
 from ...errors import StoreCorruptError, StoreUnavailableError
+from ...event_times import EventTimes
 from ...retrying import Backoff
 from ...settings import Settings
 from ...stores.appends import AppendReply, AppendRequest
@@ -53,9 +54,11 @@ class Writer:
         *,
         clock: LoopClock,
         tally: LogTally | None = None,
+        times: EventTimes | None = None,
     ) -> None:
-        """`tally` counts what is written, where somebody wants to know."""
+        """`tally` counts what is written, and `times` logs when, where somebody wants to know."""
         self._tally = tally
+        self._times = times
         self._store = store
         self._breaker = breaker
         self._deadline = settings.append_deadline_seconds
@@ -201,6 +204,12 @@ class Writer:
                     backlog.owner.degrade("internal")
         if self._tally is not None:
             self._tally.answered(backlogs, batch, replies, now)
+        if self._times is not None:
+            seconds = self._clock() - now
+            for written, backlog, reply in zip(batch, backlogs, replies, strict=True):
+                if reply.status is _OK:
+                    last = written.first_seq + len(written.events) - 1
+                    self._times.appended(backlog.owner, written.first_seq, last, seconds=seconds)
         if broken is not None:
             raise broken
         if refused:

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import Message, Send
 
-from ...runtime import Viewer
+from .timed_viewer import ChunkSource
 
 __all__ = ["FAIR_BYTES", "ChunkSender"]
 
@@ -25,7 +25,7 @@ class ChunkSender:
 
     __slots__ = ("_send", "_viewer", "_woken")
 
-    def __init__(self, viewer: Viewer, send: Send) -> None:
+    def __init__(self, viewer: ChunkSource, send: Send) -> None:
         self._viewer = viewer
         self._send = send
         self._woken: asyncio.Future[None] | None = None

@@ -11,6 +11,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ...event_times import event_times
 from ...observations import Observation, Signal
 from ...runtime import LiveStream, Runtime, Viewer, ViewerCutError
 from ...scopes import StreamContext
@@ -20,6 +21,7 @@ from ..headers import RawHeaders
 from ..middleware.base_http_middleware import break_connection, runs_in_base_http_middleware
 from ..middleware.exchange import Exchange, Placement, ResponseState, exchange_of
 from .chunk_sender import ChunkSender
+from .timed_viewer import TimedViewer
 
 __all__ = ["StreamResponse"]
 
@@ -122,7 +124,9 @@ class StreamResponse(Response):
             group.start_soon(watch)
             try:
                 start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-                await ChunkSender(viewer, send).run(start)
+                times = event_times()
+                source = viewer if times is None else TimedViewer(viewer, times)
+                await ChunkSender(source, send).run(start)
                 viewer.on_drop = None
                 viewer.close()
                 exchange.response = state = ResponseState.WHOLE
