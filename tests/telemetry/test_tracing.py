@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import pytest
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request
 from streamguard import StreamGuard
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import MemoryQuotaStore, Quota
+from streamguard.scopes import current_stream
 from streamguard.telemetry.tracing import OpenTelemetryTracing
 from tests.web.serving import calling, user_of
 
@@ -147,3 +149,51 @@ async def test_a_resume_in_the_same_trace_is_below_its_own_request() -> None:
     assert [span.name for span in spans.below(request)] == ["streamguard.resume"]
     assert not resume.links
     assert spans.traces == {TRACE_ID}
+
+
+async def test_a_request_that_is_not_sampled_has_a_stream_that_is_not() -> None:
+    """The flag is in the record, so that every worker follows it."""
+    provider, spans = recording()
+    guard = StreamGuard(authenticate=user_of, observers=(OpenTelemetryTracing(provider),))
+    app = FastAPI()
+    traces: list[str | None] = []
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        context = current_stream.get()
+        traces.append(None if context is None else context.trace)
+        yield "hello"
+
+    guard.install(app, "/chat")
+    unsampled = HEADERS["traceparent"].removesuffix("01") + "00"
+    for with_spans in (True, False):
+        with instrumented(app, provider) if with_spans else nullcontext():
+            async with calling(app, guard) as client:
+                answer = await client.post(f"/chat?id=s{with_spans}", headers={"traceparent": unsampled})
+                cursor = next(line[4:] for line in answer.text.splitlines() if line.startswith("id: "))
+                await client.get(f"/chat/s{with_spans}/stream", headers={"last-event-id": cursor})
+                await guard.idle()
+    assert [str(trace)[-2:] for trace in traces] == ["00", "00"]
+    assert [span.name for span in spans.all if span.name.startswith("streamguard.")] == []
+
+
+async def test_attributes_are_plain_values() -> None:
+    provider, spans = recording()
+    guard = StreamGuard(authenticate=user_of, observers=(OpenTelemetryTracing(provider),))
+    app = FastAPI()
+
+    @app.post("/chat")
+    @guard.stream("request.query_params.id")
+    async def chat(request: Request) -> AsyncIterator[str]:
+        yield "hello"
+        raise ValueError(CANARY)
+
+    async with calling(app, guard) as client:
+        await client.post("/chat?id=s")
+        await guard.idle()
+    values = [value for span in spans.all for value in (span.attributes or {}).values()]
+    values += [value for span in spans.all for event in span.events for value in (event.attributes or {}).values()]
+    names = [*(span.name for span in spans.all), *(event.name for span in spans.all for event in span.events)]
+    assert {type(value) for value in (*values, *names)} <= {str, int, float, bool}
+    assert len(values) > 20

@@ -47,9 +47,13 @@ def of_fault(fault: Fault) -> dict[str, str]:
 
 def of_fields(fields: Mapping[str, str | int | float | bool | None]) -> dict[str, str | int | float | bool]:
     """The fields of an observation, as far as they are numbers or one word each."""
-    return {
-        f"streamguard.{name}": value
-        for name, value in fields.items()
-        if name in _ALLOWED
-        and (isinstance(value, (bool, int, float)) or (isinstance(value, str) and _WORD.fullmatch(value)))
-    }
+    return {f"streamguard.{name}": _plain(value) for name, value in fields.items() if name in _ALLOWED and _fits(value)}
+
+
+def _fits(value: object) -> bool:
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and _WORD.fullmatch(value) is not None)
+
+
+def _plain(value: str | float | bool | None) -> str | int | float | bool:
+    """The value as exporters know it, which is no member of an enumeration."""
+    return str(value) if value is None or isinstance(value, str) else value
