@@ -20,6 +20,7 @@ from typing import Any, Final
 import sentry_sdk
 from sentry_sdk import integrations as sentry_integrations
 from sentry_sdk.integrations import Integration
+from sentry_sdk.scope import Scope
 
 __all__ = ["leftovers", "sentry_client", "sentry_off"]
 
@@ -54,7 +55,7 @@ def sentry_client(*, integrations: Sequence[Integration] = (), **options: Any) -
     Raises:
         AssertionError: on leaving, if a thread of the SDK does not end.
     """
-    before, scope = sentry_sdk.get_client(), sentry_sdk.get_global_scope()
+    before, scope = sentry_sdk.get_client(), Scope.get_global_scope()
     threads = set(_threads())
     with _undone():
         with warnings.catch_warnings():
@@ -80,7 +81,7 @@ def sentry_client(*, integrations: Sequence[Integration] = (), **options: Any) -
 @contextmanager
 def sentry_off() -> Iterator[None]:
     """No client, as in an application that never initialises Sentry."""
-    before, scope = sentry_sdk.get_client(), sentry_sdk.get_global_scope()
+    before, scope = sentry_sdk.get_client(), Scope.get_global_scope()
     scope.set_client(None)
     try:
         yield

@@ -107,10 +107,9 @@ class Spans:
         if span is None:
             yield
             return
-        scope = sentry_sdk.get_current_scope()
+        scope = Scope.get_current_scope()
         before, scope.span = scope.span, span
-        for key, value in of_context(context).items():
-            span.set_data(key, value)
+        _tell(span, of_context(context))
         opened = None if context.stream_id is None else self._streams.get(context.stream_id)
         if opened is not None and context.work in (Work.SAVE, Work.SETTLE) and opened.appended_until is None:
             opened.appended_until = time.time()
@@ -174,8 +173,10 @@ class Spans:
         started = sentry_sdk.start_transaction(transaction)
         if not isinstance(started, Transaction) or not started.sampled:
             return None
+        ids = {key.removeprefix("streamguard."): value for key, value in of_context(context).items()}
         if present is not None and present.trace_id != started.trace_id:
-            started.set_data("streamguard.request_trace_id", present.trace_id)
+            ids["request_trace_id"] = present.trace_id  # of the request that the work is done for; Sentry has no links
+        started.set_context("streamguard", ids)
         return started
 
 
