@@ -87,7 +87,12 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
         assert at["x"] + at["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
+        if panel["type"] != "row":
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+            assert panel["targets"], panel["title"]
         for target in panel.get("targets", ()):
+            assert 'job=~"$job"' in target["expr"]
+            assert 'variant=~"$variant"' in target["expr"]
             assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     variables = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
     assert variables == ["datasource", "job", "variant", "binding"]
