@@ -25,6 +25,7 @@ DASHBOARD: Final[dict[str, Any]] = json.loads((OPS / "grafana" / "streamguard.js
 RUNBOOK_ROOT: Final = "https://docs.example.com/ops/runbook/"
 """Where the built documentation would have the runbook."""
 _NAME: Final = re.compile(r"Streamguard[A-Z]\w+")
+_RECORDED: Final = re.compile(r"[a-z_]+:streamguard[a-z_]*:\w+|(?<![:\w])streamguard:\w+:\w+")
 _COMMAND: Final = re.compile(r"`streamguard ((?:[a-z]+ ?)+)|^command: streamguard ((?:[a-z]+ ?)+)", re.M)
 _FINGERPRINT: Final = re.compile(r"`streamguard, ([^`]+)`")
 
@@ -43,6 +44,13 @@ def test_recorded_series_are_named_by_level_metric_and_operations(name: str) -> 
     assert level == "job_variant_slo"
     assert re.fullmatch(r"streamguard_[a-z_]+", metric)
     assert re.fullmatch(r"rate\d+m|ratio_rate\d+[mhd]|increase\d+[mhd]", operations)
+
+
+def test_every_recorded_series_that_is_used_is_recorded() -> None:
+    recorded = {series.partition(" ")[0] for series in RECORDED}
+    for file in (*OPS.rglob("*.md"), *FILES, *OPS.rglob("*.json")):
+        assert set(_RECORDED.findall(file.read_text())) <= recorded, file.name
+    assert set(_RECORDED.findall(json.dumps(DASHBOARD)))
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)
