@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .exits import CommandError
 
-__all__ = ["Output", "amounts", "count", "duration", "safe", "size", "table"]
+__all__ = ["Output", "amounts", "count", "duration", "safe", "shown_cell", "size", "table"]
 
 _PLAIN_WIDTH: Final = 160
 """Columns where there is no terminal: in a pipe or a file."""
@@ -80,8 +80,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(safe(cell, limit=_CLIPPED)) for cell in row))
+        made.add_row(*(Text(shown_cell(cell)) for cell in row))
     return made
+
+
+def shown_cell(text: str) -> str:
+    """A cell as `table` shows it."""
+    return safe(text, limit=_CLIPPED)
 
 
 class Output:

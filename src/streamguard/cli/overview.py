@@ -12,12 +12,23 @@ from ..stores.records import StreamMeta
 from ..stores.roles.worker_reports import MAX_WORKERS, Depths, ReportedWorker, WorkerReports
 from .output import duration
 
-__all__ = ["WORKER_COLUMNS", "WORKER_RIGHT", "Overview", "Overviews", "overview_lines", "states_of", "worker_rows"]
+__all__ = [
+    "WORKER_COLUMNS",
+    "WORKER_RIGHT",
+    "WORKER_SPARE",
+    "Overview",
+    "Overviews",
+    "overview_lines",
+    "states_of",
+    "worker_rows",
+]
 
 WORKER_COLUMNS: Final = (
     "WORKER", "HOST", "PID", "VERSION", "UP", "HEARD", "LAG", "STREAMS", "VIEWERS", "EVENTS/S", "BREAKER", "STATE",
 )  # fmt: skip
 WORKER_RIGHT: Final = ("PID", "UP", "HEARD", "LAG", "STREAMS", "VIEWERS", "EVENTS/S")
+WORKER_SPARE: Final = ("VERSION", "UP", "PID", "BREAKER", "VIEWERS", "HOST", "HEARD", "STREAMS", "EVENTS/S")
+"""What a narrow terminal does without, the first first."""
 
 LATE_INTERVALS: Final = 1.6
 GONE_INTERVALS: Final = 3.0
@@ -42,7 +53,10 @@ class Overviews:
 
     store: WorkerReports | None
     before: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """By worker: how long it had run, and how many events it had written."""
+    """By worker: how long it had run, and how many events it had written, when it reported last."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """By worker: its events per second between its last two reports, or since it began. A look that comes before its
+    next report shows this one again."""
 
     async def look(self) -> Overview:
         """Look once.
@@ -54,11 +68,9 @@ class Overviews:
             return Overview(None, {}, None)
         reported = await self.store.worker_reports(limit=MAX_WORKERS)
         workers = [self._worker(one) for one in reported]
-        self.before = {
-            str(one["worker"]): (_number(one["up_seconds"]), _number(one["events"]))
-            for one in workers
-            if one["state"] != "unreadable"
-        }
+        readable = [one for one in workers if one["state"] != "unreadable"]
+        self.before = {str(one["worker"]): (_number(one["up_seconds"]), _number(one["events"])) for one in readable}
+        self.rates = {name: rate for name, rate in self.rates.items() if name in self.before}
         return Overview(workers, _totals(workers), _depths(await self.store.depths()))
 
     def _worker(self, reported: ReportedWorker) -> dict[str, object]:
@@ -69,10 +81,10 @@ class Overviews:
         numbers = {name: _number(said.get(name)) for name in _NUMBERS}
         up, events = numbers["up_seconds"], numbers["events"]
         before_up, before_events = self.before.get(reported.worker, (0.0, 0.0))
-        if up <= before_up:  # no new report since the last look
-            before_up, before_events = 0.0, 0.0
+        if up > before_up:
+            self.rates[reported.worker] = (events - before_events) / (up - before_up)
         state = _state(said, reported.age_seconds)
-        rate = (events - before_events) / (up - before_up) if up > before_up and state != "gone" else 0.0
+        rate = 0.0 if state == "gone" else self.rates.get(reported.worker, 0.0)
         return {
             "worker": reported.worker,
             "state": state,
@@ -170,9 +182,9 @@ def worker_rows(overview: Overview) -> list[Sequence[str]]:
 
 
 def overview_lines(overview: Overview, states: Mapping[str, int]) -> list[str]:
-    """The rest as lines."""
+    """The rest as lines. `states` are those of the streams that are shown."""
     if overview.workers is None or overview.depths is None:
-        return ["workers, rates and depths are unknown: the store has no role WorkerReports"]
+        return ["workers, rates and what waits are unknown: this store has no role WorkerReports"]
     totals, depths = overview.totals, overview.depths
     oldest = depths["outbox_oldest_seconds"]
     overdue = "" if oldest is None else f", the oldest due for {duration(_number(oldest))}"

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from functools import partial
+from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
-from ..errors import StoreUnavailableError
 from ..stores.records import StreamMeta
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.viewer_reports import ViewerReports
 from ..stores.roles.worker_reports import WorkerReports
 from ..values import StreamRef
 from .exits import ExitCode
-from .interrupting import told_to_end
 from .options import (
     DEFAULT_NAMESPACE,
     DEFAULT_TIMEOUT,
@@ -35,14 +29,13 @@ from .options import (
     place_of,
     run,
 )
-from .output import Output, duration, safe, table
-from .overview import WORKER_COLUMNS, WORKER_RIGHT, Overview, Overviews, overview_lines, states_of, worker_rows
+from .output import Output, duration
+from .overview import Overviews, states_of
+from .seen import Seen, print_seen
 from .shapes import owner_of, stream_shape
+from .watching import watched
 
 __all__ = ["ps"]
-
-_COLUMNS: Final = ("STREAM", "OWNER", "SESSION", "AGE", "EVENTS", "RATE", "LEASE", "VIEWERS", "STATE", "STOP")
-_RIGHT: Final = ("AGE", "EVENTS", "RATE", "LEASE", "VIEWERS")
 
 
 def ps(
@@ -72,23 +65,11 @@ def ps(
             overviews = Overviews(store if isinstance(store, WorkerReports) else None)
             looks = _Looks(place, store, reports, overviews, limit, owners)
             if not watch:
-                _print(output, await looks.look())
+                print_seen(output, await looks.look())
                 return ExitCode.OK
-            return await _watched(output, looks, interval)
+            return await watched(output, looks.look, partial(print_seen, output), place.failure_of, interval)
 
     run(output, work)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One look."""
-
-    shape: Mapping[str, object]
-    rows: Sequence[Sequence[str]]
-    more: bool
-    overview: Overview
-    states: Mapping[str, int]
-    """How many of the streams that were looked at are in each state."""
 
 
 @dataclass(slots=True)
@@ -105,7 +86,7 @@ class _Looks:
     before: dict[StreamRef, tuple[float, int]] = field(default_factory=dict)
     """When each stream was last looked at, on a monotonic clock, and its last event then."""
 
-    async def look(self) -> _Seen:
+    async def look(self) -> Seen:
         """Look once.
 
         Raises:
@@ -138,7 +119,7 @@ class _Looks:
             "more": more,
         }
         rows = [self._row(meta, rates[meta.ref], viewers[meta.ref.stream_id]) for meta in shown]
-        return _Seen(shape, rows, more, overview, states)
+        return Seen(shape, rows, more, overview, states)
 
     async def _viewers(self, found: Sequence[StreamMeta]) -> Mapping[str, int | None]:
         """How many view each stream, by its id; None where the store does not know."""
@@ -167,76 +148,3 @@ class _Looks:
             f"{meta.state}, log lost" if meta.lost else meta.state,
             "asked" if meta.stop_requested else "-",
         )
-
-
-def _print(output: Output, seen: _Seen) -> None:
-    if output.as_json:
-        output.value(seen.shape)
-        return
-    if seen.overview.workers:
-        output.show(table(WORKER_COLUMNS, worker_rows(seen.overview), right=WORKER_RIGHT))
-        for line in ("", *overview_lines(seen.overview, seen.states), ""):
-            output.line(safe(line))
-    if seen.rows:
-        output.show(table(_COLUMNS, seen.rows, right=_RIGHT))
-    output.line(_summary(seen))
-
-
-def _summary(seen: _Seen) -> str:
-    count = len(seen.rows)
-    streams = "no active streams" if not count else "1 active stream" if count == 1 else f"{count} active streams"
-    return f"{streams} at {seen.shape['store']}" + ("; there are more (--limit)" if seen.more else "")
-
-
-async def _watched(output: Output, looks: _Looks, interval: float) -> ExitCode:
-    """Look until Ctrl-C. A store that fails is told of, and asked again, once it has answered at all."""
-    seen = await looks.look()
-    with told_to_end() as told:
-        if output.as_json or not output.console.is_terminal:
-            _print(output, seen)
-            while not await _paused(told, interval):
-                try:
-                    _print(output, await looks.look())
-                except StoreUnavailableError as exc:
-                    output.failure(looks.place.failure_of(exc))
-            return ExitCode.OK
-        with Live(_picture(seen, ""), console=output.console, screen=True, auto_refresh=False) as live:
-            while not await _paused(told, interval):
-                problem = ""
-                try:
-                    seen = await looks.look()
-                except StoreUnavailableError as exc:
-                    problem = safe(looks.place.failure_of(exc).message)
-                live.update(_picture(seen, problem), refresh=True)
-    return ExitCode.OK
-
-
-def _safe_lines(lines: Sequence[str]) -> str:
-    """Lines with nothing in them that a terminal acts upon."""
-    return "\n".join(safe(line) for line in lines)
-
-
-async def _paused(told: asyncio.Event, seconds: float) -> bool:
-    """Wait; True as soon as the command is told to end."""
-    try:
-        async with asyncio.timeout(seconds):
-            await told.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-def _picture(seen: _Seen, problem: str) -> Group:
-    workers: Table = table(WORKER_COLUMNS, worker_rows(seen.overview), right=WORKER_RIGHT)
-    lines = Text(_safe_lines(overview_lines(seen.overview, seen.states)))
-    made: Table = table(_COLUMNS, seen.rows, right=_RIGHT)
-    return Group(
-        workers,
-        Text(""),
-        lines,
-        Text(""),
-        made,
-        Text(""),
-        Text(_summary(seen), style="dim"),
-        Text(problem, style="red"),
-    )
