@@ -53,6 +53,7 @@ def without_chance(text: str) -> str:
     lines, since many listings are ordered by ids."""
     text = re.sub(r"(?<![0-9a-f])[0-9a-f]{24}(?![0-9a-f])", "ID", text)
     text = re.sub(r"\b[0-9a-f]{16}\b", "HASH", text)
+    text = re.sub(r"^[0-9a-f]{8}(?: +\S+){10} +(\S.*)$", r"WORKER \1", text, flags=re.M)  # all but its state
     text = re.sub(r"Redis \d[\d.]*", "Redis VERSION", text)
     text = re.sub(r"agrees with this|is \d+\.\d+ s (ahead of|behind) this", "agrees with this", text)
     text = re.sub(r"-?\b\d+(\.\d+)?(d\d+h|h\d+m|m\d+s|s|ms|/s| ms| s| B| kB| MB)(?![\w/])", "N", text)
