@@ -25,6 +25,8 @@ from .meter import Meter
 __all__ = ["MOVES", "OWNER", "Scene", "Stage", "moves"]
 
 OWNER: Final = CANARIES.owner
+PATIENT: Final = {"registration_seconds": 5.0, "append_deadline_seconds": 5.0, "quota_seconds": 5.0}
+"""Where a scene does not wait for the end of it: this machine may be busy."""
 
 
 class Stage:
@@ -46,7 +48,7 @@ class Stage:
         self, *, observers: tuple[Observer, ...] = (), meter: Meter | None = None, **options: Any
     ) -> Application:
         """One worker, which tells the meter."""
-        options.setdefault("store", self.store())
+        options = {"store": self.store(), **PATIENT, **options}
         return Application(CANARIES, ((meter or self.meter).sink, *observers), **options)
 
     def ref(self, answer: Answer) -> StreamRef:

@@ -17,7 +17,7 @@ from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream
 
 from ..faults.application import SESSION, Application
 from .scenes import OWNER, Stage, moves
-from .scenes_of_streams import LIMIT, talk
+from .scenes_of_streams import LIMIT, UNHURRIED, talk
 
 __all__ = ["fails"]
 
@@ -102,7 +102,7 @@ async def a_reply_is_refused(stage: Stage) -> None:
 async def the_database_and_redis_are_away(stage: Stage) -> None:
     """An answer without a log, of which no save can be owed: it is lost in both ways, once in each."""
     meter, messages = stage.meter, stage.messages
-    app = stage.application(script=talk, messages=messages, save_total_seconds=0.3, append_deadline_seconds=0.2)
+    app = stage.application(script=talk, messages=messages, save_total_seconds=0.3, append_deadline_seconds=1.0)
     async with app.running() as chat:
         answer = await app.ask(chat)
         await answer.read(3)
@@ -122,7 +122,7 @@ async def the_database_and_redis_are_away(stage: Stage) -> None:
 async def another_reply_is_stored_already(stage: Stage) -> None:
     """Under the same id, as is the question: those stand, and this answer is lost, once."""
     meter = stage.meter
-    app = stage.application(script=talk, messages=Conflicting(), lease_seconds=0.3)
+    app = stage.application(script=talk, messages=Conflicting(), lease_seconds=0.3, **UNHURRIED)
     async with app.running() as chat:
         await stage.whole(app, chat)
         await chat.idle()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 
@@ -15,9 +16,11 @@ from ..faults.application import SESSION, Application
 from .meter import Meter
 from .scenes import Stage, moves
 
-__all__ = ["LIMIT"]
+__all__ = ["LIMIT", "UNHURRIED", "talk"]
 
 LIMIT = Quota(100, "day", "requests")
+UNHURRIED: Final[dict[str, Any]] = {"save_visible_seconds": 5.0, "settle_visible_seconds": 5.0}
+"""Where the end of a stream is to wait for its save."""
 
 
 async def talk(app: Application, _: Run) -> AsyncIterator[object]:
@@ -64,7 +67,7 @@ async def talk(app: Application, _: Run) -> AsyncIterator[object]:
 async def answers(stage: Stage) -> None:
     """Three answers that lack nothing."""
     meter = stage.meter
-    app = stage.application(script=talk, messages=stage.messages, quota=LIMIT, samples_per_second=1_000)
+    app = stage.application(script=talk, messages=stage.messages, quota=LIMIT, samples_per_second=1_000, **UNHURRIED)
     async with app.running() as chat:
         for _ in range(3):
             answer = await stage.whole(app, chat)
@@ -130,7 +133,7 @@ async def no_stream(stage: Stage) -> None:
 @moves("append_retries_total", "append_failures_total")
 async def an_append_is_tried_again(stage: Stage) -> None:
     """Its reply is lost once: what it carried is counted once."""
-    app = stage.application(script=talk, append_deadline_seconds=5.0, registration_seconds=5.0)
+    app = stage.application(script=talk)
     async with app.running() as chat:
         chat.store.lose_reply("append")
         app.go.set()
@@ -155,7 +158,7 @@ async def an_append_is_tried_again(stage: Stage) -> None:
 async def redis_is_away(stage: Stage) -> None:
     """Its connections are cut, and it takes no others for a while."""
     meter = stage.meter
-    app = stage.application(script=talk, append_deadline_seconds=0.3)
+    app = stage.application(script=talk, append_deadline_seconds=1.0)
     async with app.running() as chat:
         answer = await app.ask(chat)
         await answer.read(3)
