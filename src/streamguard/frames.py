@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
-__all__ = ["Place", "described", "own_place", "raised_in"]
+__all__ = ["Place", "described", "masked", "own_place", "raised_in", "traceback_of"]
 
 _INSTALLED: Final = ("site-packages", "dist-packages")
 _STANDARD: Final = tuple({str(Path(sysconfig.get_path(name))) for name in ("stdlib", "platstdlib")})
 _OURS: Final = str(Path(__file__).parent)
+_LOGIN: Final = re.compile(r"://[^/\s'\"<>]*@")
+_TOKEN: Final = re.compile(r"\b(Bearer|Basic)\s+[^\s'\",;)\]}]+", re.IGNORECASE)
+_NAMED_SECRET: Final = re.compile(
+    r"""((?<![A-Za-z])(?:authorization|cookie|pass(?:word|wd|phrase)?|secret|api[-_]?key|(?:access|auth|refresh)[-_]?token|token|key)"""
+    r"""\b["']?\s*[:=]\s*["']?)(?!\*\*\*)(?!(?:bearer|basic) \*)[^\s"',;&)\]}]+""",
+    re.IGNORECASE,
+)
 MAX_TEXT: Final = 2_000
 """Characters of an exception's text in `described`."""
+MAX_TRACEBACK: Final = 50_000
+"""Characters of a traceback."""
 
 
 class Place(NamedTuple):
@@ -58,9 +68,25 @@ def raised_in(error: BaseException) -> str | None:
 
 
 def described(error: BaseException) -> str:
-    """Class and text, as in the last line of a traceback. Only for readers who may see any text."""
-    text = "".join(traceback.format_exception_only(error)).strip()
+    """Class and text, as in the last line of a traceback, without passwords and keys that are known by their form. Only
+    for readers who may see any other text."""
+    text = masked("".join(traceback.format_exception_only(error)).strip())
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as Python prints it, `masked`, without local variables. For readers as those of `described`."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 -- the exception's own methods fail
+        text = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+    return masked(text if len(text) <= MAX_TRACEBACK else text[: MAX_TRACEBACK - 1] + "…").rstrip()
+
+
+def masked(text: str) -> str:
+    """A text without what logs somebody in: user and password of URLs, tokens of headers, and values that are called
+    so. What has another form stays."""
+    return _NAMED_SECRET.sub(r"\1***", _TOKEN.sub(r"\1 ***", _LOGIN.sub("://***@", text)))
 
 
 def _place(frame: FrameType, line: int) -> Place:

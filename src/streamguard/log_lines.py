@@ -11,6 +11,8 @@ from typing import Final
 
 import structlog
 
+from .frames import traceback_of
+
 __all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_debugging", "log_line", "one_word"]
 
 LOGGER: Final = "streamguard"
@@ -87,7 +89,8 @@ def log_line(
         level: one of the standard library's.
         event: a constant.
         fields: what the line has besides.
-        error: whose traceback is logged too.
+        error: whose traceback is logged too, as text, so that no formatter adds local variables: behind the line, or
+            for structlog as `exception`, which is where its own processors put it.
         text: the fields as the line has them, in place of `name=value`.
     """
     event = str(event)
@@ -99,7 +102,9 @@ def log_line(
             text = " ".join(f"{name}={one_word(value)}" for name, value in fields.items())
         extra: dict[str, object] = {"streamguard": dict(fields), "streamguard_event": event}
         extra |= {name: fields[name] for name in _FLAT if name in fields}
-        standard.log(level, "%s %s", event, text, extra=extra, exc_info=error)
+        if error is not None:
+            text = f"{text}\n{traceback_of(error)}"
+        standard.log(level, "%s %s", event, text, extra=extra)
 
 
 def one_word(value: object) -> str:
@@ -116,7 +121,7 @@ def _through_structlog(
         bound = structlog.get_logger(logger).bind()
         if isinstance(bound, structlog.stdlib.AsyncBoundLogger):
             bound = bound.sync_bl  # its own methods are coroutines
-        more = {} if error is None else {"exc_info": error}
+        more = {} if error is None else {"exception": traceback_of(error)}
         getattr(bound, _METHODS[level])(event, **fields, **more)
     except Exception:  # noqa: BLE001 -- a host's processor that raises must not cost the line
         return False

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from ..frames import described
 from ..guard import StreamGuard
 from ..observations import Observation, Signal
 from ..quota import ReservationState
@@ -113,7 +114,7 @@ def _guard_of(name: str) -> StreamGuard:
     try:
         found: object = importlib.import_module(module_name)
     except Exception as exc:
-        text = f"{module_name} cannot be imported: {type(exc).__name__}: {exc}"
+        text = f"{module_name} cannot be imported: {described(exc)}"
         raise CommandError(ExitCode.USAGE, "app_failed", text) from exc
     for attribute in path.split("."):
         try:

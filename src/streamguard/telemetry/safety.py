@@ -59,7 +59,7 @@ def error_fields(error: BaseException) -> dict[str, str | int | None]:
         last, line = list(traceback.walk_tb(error.__traceback__))[-1]
         if (last.f_code.co_filename, line) != (place.filename, place.line):
             fields["raised_at"] = f"{last.f_code.co_filename}:{line} in {last.f_code.co_name}"
-    if isinstance(error, _OURS) and raised_in(error) == "streamguard":
+    if isinstance(error, _OURS) and raised_in(error) in ("streamguard", None):  # None: never raised, so ours
         fields["error_text"] = str(error)
     if isinstance(error, (StoreError, MessageStoreError, QuotaError)):
         fields["operation"] = error.operation
