@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import inspect
 import logging
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, Final
 
+import httpx
 import sentry_sdk
 from sentry_sdk import integrations as sentry_integrations
 from sentry_sdk.integrations import Integration
 from sentry_sdk.scope import Scope
+from starlette.applications import Starlette
 
 __all__ = ["leftovers", "sentry_client", "sentry_off"]
 
@@ -34,8 +39,13 @@ _REPLACED: Final[Sequence[tuple[Any, str]]] = (
     (http.client.HTTPConnection, "getresponse"),
     (sys, "excepthook"),
     (asyncio.BaseEventLoop, "create_task"),
+    (Starlette, "__call__"),
+    (httpx.Client, "send"),
+    (httpx.AsyncClient, "send"),
 )
-"""What the integrations of the SDK replace in Python's own modules."""
+"""What the integrations of the SDK replace in Python's own modules, and the first things that they do in others."""
+_LIBRARIES: Final = frozenset({"starlette", "fastapi", "httpx", "litestar", "openai", "redis", "sqlalchemy"})
+"""Those whose integrations tests may name: what they replace there is put back too."""
 _QUIET: Final[dict[str, Any]] = {
     "default_integrations": False,
     "auto_session_tracking": False,  # a thread that sleeps for a minute, in early versions
@@ -57,7 +67,7 @@ def sentry_client(*, integrations: Sequence[Integration] = (), **options: Any) -
     """
     before, scope = sentry_sdk.get_client(), Scope.get_global_scope()
     threads = set(_threads())
-    with _undone():
+    with _undone(integrations):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # options of today's hosts
             sentry_sdk.init(**{**_QUIET, "integrations": list(integrations), **options})
@@ -90,9 +100,13 @@ def sentry_off() -> Iterator[None]:
 
 
 @contextmanager
-def _undone() -> Iterator[None]:
-    """Afterwards integrations have replaced nothing, and would do it anew."""
+def _undone(integrations: Sequence[Integration]) -> Iterator[None]:
+    """Afterwards these have replaced nothing, and would do it anew."""
     originals = [(owner, name, getattr(owner, name)) for owner, name in _REPLACED]
+    libraries = _LIBRARIES & {integration.identifier for integration in integrations}
+    if libraries & {"starlette", "fastapi"}:
+        libraries |= {"starlette", "fastapi"}
+    functions = list(_functions_of(libraries))
     known = (sentry_integrations._processed_integrations, sentry_integrations._installed_integrations)
     installed = [set(names) for names in known]
     try:
@@ -109,9 +123,23 @@ def _undone() -> Iterator[None]:
                 vars(loop).pop(name, None)
         for owner, name, original in originals:
             setattr(owner, name, original)
+        for owner, before in functions:
+            for name, original in before.items():
+                if getattr(owner, name, None) is not original and vars(owner).get(name) is not original:
+                    setattr(owner, name, original)
         for names, ones in zip(known, installed, strict=True):
             names.clear()
             names.update(ones)
+
+
+def _functions_of(libraries: AbstractSet[str]) -> Iterator[tuple[Any, dict[str, object]]]:
+    """The functions of each module and class of the libraries, as far as they are imported."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name.partition(".")[0] in libraries and isinstance(module, ModuleType):
+            owners = [module, *(one for one in vars(module).values() if isinstance(one, type))]
+            for owner in owners:
+                if owner is module or owner.__module__ == module_name:
+                    yield owner, {name: one for name, one in vars(owner).items() if inspect.isfunction(one)}
 
 
 def leftovers() -> list[str]:

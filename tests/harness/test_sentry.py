@@ -8,12 +8,18 @@ import threading
 from pathlib import Path
 from typing import Final
 
+import fastapi.routing
+import httpx
 import pytest
 import sentry_sdk
 from sentry_sdk.integrations.asyncio import AsyncioIntegration
+from sentry_sdk.integrations.fastapi import FastApiIntegration
+from sentry_sdk.integrations.httpx import HttpxIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
+from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.integrations.stdlib import StdlibIntegration
 from sentry_sdk.integrations.threading import ThreadingIntegration
+from starlette.applications import Starlette
 
 from tests.telemetry.receiver import receiving, sent_to
 
@@ -44,6 +50,15 @@ def test_integrations_work_each_time() -> None:
         with receiving() as receiver, sent_to(receiver, integrations=[LoggingIntegration()]):
             logging.getLogger("a.host").error("as ever")
             assert [event["logger"] for event in receiver.events()] == ["a.host"]
+
+
+def test_libraries_are_as_they_were() -> None:
+    before = (vars(Starlette)["__call__"], fastapi.routing.get_request_handler, httpx.AsyncClient.send)
+    for _ in range(2):
+        with sentry_client(integrations=[StarletteIntegration(), FastApiIntegration(), HttpxIntegration()]):
+            assert leftovers() != []
+        assert leftovers() == []
+        assert (vars(Starlette)["__call__"], fastapi.routing.get_request_handler, httpx.AsyncClient.send) == before
 
 
 @pytest.mark.anyio

@@ -367,3 +367,18 @@ def test_a_crontabs_round_has_a_monitor_of_its_interval(receiver: Receiver) -> N
         assert item.payload["monitor_slug"] == "nightly"
         assert item.payload["monitor_config"]["schedule"] == {"type": "interval", "value": 5, "unit": "minute"}
         assert item.payload["monitor_config"]["max_runtime"] == 10
+
+
+def test_many_kinds_at_once_are_two_hundred_events_a_minute(receiver: Receiver) -> None:
+    now = 0.0
+    observer = SentryObserver(clock=lambda: now)
+    kinds = [type(f"Kind{number}", (Exception,), {}) for number in range(30)]
+    for kind in kinds:
+        for _ in range(20):
+            observer(observation(Fault.of(FaultCode.INTERNAL), kind()))
+        receiver.events()  # the SDK's own queue holds a hundred
+    assert len(receiver.events()) == 200
+    now = 60.0
+    observer(Observation(Signal.STREAM_OPENED, ref=REF))
+    left_out = [event["contexts"]["streamguard"]["left_out"] for event in receiver.events()[200:]]
+    assert left_out == [*[10] * 20, *[20] * 10], "what was left out of each kind is told of"

@@ -12,6 +12,7 @@ from sentry_sdk.scope import Scope, use_isolation_scope, use_scope
 
 from ...faults import Severity
 from ...observations import Observation, Signal
+from ..logging import level_of
 from .fields import allowed, ids_of
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["are_enabled", "keep_ours_apart", "send_log"]
 
-_QUIET: Final = frozenset({Signal.STREAM_RESUMED, Signal.RESUME_EMPTY, Signal.VIEWER_CUT})
+_QUIET: Final = frozenset(signal for signal in Signal if level_of(signal) == "debug")
 """Too many, and nothing is wrong."""
+_LEVELS: Final = {"warning": logging.WARNING, "error": logging.ERROR}
 
 
 def keep_ours_apart() -> None:
@@ -43,7 +45,7 @@ def send_log(observation: Observation) -> None:
     if observation.name in _QUIET:
         return
     fields = {**allowed(observation.fields), **ids_of(observation)}
-    level, fault = logging.INFO, observation.fault
+    level, fault = _LEVELS.get(level_of(observation.name), logging.INFO), observation.fault
     if fault is not None:
         fields |= {"code": str(fault.code), "phase": str(fault.phase)}
         level = logging.WARNING if fault.severity is Severity.WARNING or fault.status < 500 else logging.ERROR
