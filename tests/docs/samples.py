@@ -68,6 +68,8 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
     """
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)  # an application of Litestar's sets its own
+    events = logging.getLogger("streamguard.events")
+    events_level = events.level
     module = ModuleType("sample_" + re.sub(r"\W", "_", page))
     if page not in _WHOLE:
         preamble = importlib.reload(importlib.import_module("tests.docs.preamble"))  # an application for each page
@@ -84,6 +86,7 @@ def run_page(page: str, *, redis_url: str) -> Iterator[ModuleType]:
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers
+        events.setLevel(events_level)
         for name in secrets:
             os.environ.pop(name, None)  # the page beside which this one was run may have done so
         del sys.modules[module.__name__]

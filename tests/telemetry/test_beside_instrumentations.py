@@ -105,6 +105,60 @@ async def test_fastapi_may_trace_by_itself(both: bool) -> None:
     assert [span.name for span in spans.below(parent)] == ["streamguard.admit", "streamguard.stream"]
 
 
+async def test_all_applications_may_be_instrumented_at_once() -> None:
+    """As `opentelemetry-instrument` does it: `fastapi.FastAPI` is another class from then on."""
+    provider, spans = recording()
+    fastapi = import_module("fastapi")
+    instrumentor = import_module("opentelemetry.instrumentation.fastapi").FastAPIInstrumentor()
+    instrumentor.instrument(tracer_provider=provider, exclude_spans=["send", "receive"])
+    try:
+        guard = StreamGuard(authenticate=user_of, observers=(OpenTelemetryTracing(provider),))
+        app = fastapi.FastAPI()
+
+        @guard.stream("request.query_params.id", protocol="plain")
+        async def chat(request: Request) -> AsyncIterator[str]:
+            yield "hello"
+
+        app.post("/chat")(chat)
+        guard.install(app, "/chat")
+        async with calling(app, guard) as client:
+            assert (await client.post("/chat?id=s", headers=HEADERS)).status_code == 200
+            await guard.idle()
+    finally:
+        instrumentor.uninstrument()
+    assert Counter(span.name for span in spans.all) == {**OURS, "POST /chat": 1}
+    assert spans.traces == {TRACE_ID}
+
+
+@pytest.mark.parametrize("first", ["guard", "opentelemetry"])
+async def test_litestar_may_be_traced_by_its_own_plugin(first: str) -> None:
+    provider, spans = recording()
+    litestar = import_module("litestar")
+    tracing = import_module("litestar.plugins.opentelemetry")
+    guard = StreamGuard(authenticate=user_of, observers=(OpenTelemetryTracing(provider),))
+    streams = import_module("streamguard.contrib.litestar").StreamGuardPlugin(guard, "/chat")
+
+    async def chat(request: Any) -> AsyncIterator[str]:
+        yield "hello"
+
+    chat.__annotations__["request"] = litestar.Request  # Litestar reads it
+    endpoint = litestar.post("/chat")(streams.stream("request.query_params.id", protocol="plain")(chat))
+    plugins = [streams, tracing.OpenTelemetryPlugin(tracing.OpenTelemetryConfig(tracer_provider=provider))]
+    app = litestar.Litestar([endpoint], plugins=plugins if first == "guard" else plugins[::-1], logging_config=None)
+    async with (
+        app.lifespan(),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://chat.example") as client,
+    ):
+        answer = await client.post("/chat?id=s", headers=USER | HEADERS)
+        assert answer.status_code < 300
+        await guard.idle()
+    names = Counter(span.name for span in spans.all if not span.name.endswith((" send", " receive")))
+    assert names == {**OURS, "POST /chat": 1}
+    assert spans.traces == {TRACE_ID}
+    below = [span.name for span in spans.below(spans.one("POST /chat")) if span.name.startswith("streamguard")]
+    assert below == ["streamguard.admit", "streamguard.stream"]
+
+
 class Provider:
     """A model's server: chat completions as OpenAI streams them, and facts at any other path."""
 
