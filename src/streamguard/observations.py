@@ -73,7 +73,7 @@ class Signal(StrEnum):
     """A save from the outbox succeeded. Fields: attempts."""
     TOOL_CALLED = "streamguard.tool_called"
     """A reply called a tool, or tells how the call came out. Fields: tool, tool_call_id; `outcome` is `called`,
-    `finished` or `failed`. Neither arguments nor output."""
+    `finished` or `failed`. Neither arguments nor output. Not of `plain`, `opaque` and `ndjson` streams."""
     QUOTA_RESERVED = "streamguard.quota_reserved"
     """Usage was reserved for a stream that is about to begin. Fields: binding, seconds; `reserved_UNIT` of each
     unit."""

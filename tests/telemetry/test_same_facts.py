@@ -47,7 +47,6 @@ ONCE: Final = frozenset(
 """What every answer tells that goes as it should."""
 MISSING: Final = {
     "started": VIEWING,  # nobody viewed it
-    "inside": frozenset({Signal.TOOL_CALLED}),  # its blocks are passed on unread
 }
 ENDS: Final = {
     "completed": ONCE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from ..faults import Fault, FaultCode
 from ..values import Event, EventKind, Outcome
@@ -26,6 +26,7 @@ __all__ = [
     "OnTool",
     "OpenParts",
     "ToolNews",
+    "ToolOutcome",
     "WireProtocol",
     "nobody_told",
 ]
@@ -51,13 +52,27 @@ OnLeftOut: TypeAlias = Callable[[LeftOut], None]
 """Called for each item that could not be passed on unchanged."""
 
 
+ToolOutcome: TypeAlias = Literal["called", "finished", "failed"]
+_TOOL_CHARACTERS: Final = 64
+_ID_CHARACTERS: Final = 128
+
+
 class ToolNews(NamedTuple):
     """What a reply says of a tool: names only, neither its arguments nor its output."""
 
     tool: str
     """Its name; empty where the call came from an earlier stream of the message."""
     tool_call_id: str
-    outcome: Literal["called", "finished", "failed"]
+    outcome: ToolOutcome
+
+    @classmethod
+    def of(cls, tool: str, tool_call_id: str, outcome: ToolOutcome) -> Self:
+        """With names that fit into a line: a model chose them."""
+        return cls(_in_a_line(tool, _TOOL_CHARACTERS), _in_a_line(tool_call_id, _ID_CHARACTERS), outcome)
+
+
+def _in_a_line(text: str, most: int) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text[:most])
 
 
 OnTool: TypeAlias = Callable[[ToolNews], None]

@@ -6,11 +6,13 @@ Source of the events: `RawMessageStreamEvent` of the Python package `anthropic` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Final
 
 from ...faults import FaultCode
+from ..base import ToolNews
 from ..folding import UIMessage
+from ..partial_json import text_of
 from ..sse import Block
 from ..upstream import BlockReader
 from ..upstream.block_reader import is_done
@@ -31,6 +33,8 @@ class AnthropicReader(BlockReader):
     def __init__(self) -> None:
         super().__init__()
         self._usage = AnthropicUsage()
+        self._tools: dict[str, str] = {}
+        """The names of the calls so far, by their ids."""
         self._begun = False
         self._ended = False
 
@@ -55,6 +59,23 @@ class AnthropicReader(BlockReader):
         ends = kind == "message_stop"
         self._ended = self._ended or ends
         return ends
+
+    def tools(self, block: Block) -> Iterable[ToolNews]:
+        if b"tool_" not in block.raw or b'"content_block_start"' not in block.raw:
+            return ()
+        return self._tools_in(block)
+
+    def _tools_in(self, block: Block) -> Iterator[ToolNews]:
+        event = json_event(block)
+        said = {} if event is None else mapping_of(event.value, "content_block")
+        kind = text_of(said, "type")
+        if kind.endswith("tool_use"):
+            self._tools[text_of(said, "id")] = name = text_of(said, "name")
+            yield ToolNews.of(name, text_of(said, "id"), "called")
+        elif kind.endswith("_tool_result"):
+            call_id, content = text_of(said, "tool_use_id"), said.get("content")
+            failed = said.get("is_error") is True or (isinstance(content, dict) and "error_code" in content)
+            yield ToolNews.of(self._tools.get(call_id, ""), call_id, "failed" if failed else "finished")
 
     def over(self) -> None:
         if self._begun and not self._ended and self.failure is None:

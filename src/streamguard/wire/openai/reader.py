@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ...faults import FaultCode
-from ..partial_json import Part
+from ..base import ToolNews
+from ..partial_json import Part, text_of
 from ..sse import Block
 from ..upstream import BlockReader
 from ..upstream.block_reader import is_done
@@ -18,6 +20,8 @@ __all__ = ["OpenAIReader"]
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _RESPONSE_ENDS: Final = re.compile(rb'"response\.(?:completed|incomplete|failed|cancelled)"')
+CLIENT_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+"""Items that the client is to run; the provider runs all others."""
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
@@ -31,6 +35,14 @@ class OpenAIReader(BlockReader):
         super().__init__()
         self._begun = False
         self._ended = False
+
+    def tools(self, block: Block) -> Iterable[ToolNews]:
+        raw = block.raw
+        chat = b'"tool_calls"' in raw and b'"name"' in raw  # a call's first piece; others have arguments alone
+        if not chat and not (b'"response.output_item.done"' in raw and b'_call"' in raw):
+            return ()
+        event = json_event(block)
+        return () if event is None else _tools_in(event)
 
     def over(self) -> None:
         if self._begun and not self._ended and self.failure is None:
@@ -78,6 +90,28 @@ class OpenAIReader(BlockReader):
         told = error if isinstance(error, dict) else {"type": error if isinstance(error, str) else ""}
         self.fail(failure_of(told))
         return True
+
+
+def _tools_in(event: JsonEvent) -> Iterator[ToolNews]:
+    for choice in items_of(event.value, "choices"):
+        for call in items_of(mapping_of(choice, "delta"), "tool_calls"):
+            if name := text_of(mapping_of(call, "function"), "name"):
+                yield ToolNews.of(name, text_of(call, "id"), "called")
+    item = mapping_of(event.value, "item")
+    kind = text_of(item, "type")
+    if event.type == "response.output_item.done" and kind.endswith("_call"):
+        yield from _of_item(kind, item)
+
+
+def _of_item(kind: str, item: Part) -> Iterator[ToolNews]:
+    """A finished item that calls a tool: the client's to run, or one that the provider ran itself."""
+    name = text_of(item, "name") or kind.removesuffix("_call")
+    if kind in CLIENT_CALLS:
+        yield ToolNews.of(name, text_of(item, "call_id") or text_of(item, "id"), "called")
+        return
+    call_id = text_of(item, "id") or text_of(item, "call_id")
+    yield ToolNews.of(name, call_id, "called")
+    yield ToolNews.of(name, call_id, "failed" if item.get("status") == "failed" or item.get("error") else "finished")
 
 
 def _matters(raw: bytes) -> bool:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
-from ..base import ToolNews
+from ..base import ToolNews, ToolOutcome
 from .open_calls import OpenCalls
 
 __all__ = ["tool_news"]
 
-_OUTCOMES: Final[Mapping[str, Literal["called", "finished", "failed"]]] = {
+_OUTCOMES: Final[Mapping[str, ToolOutcome]] = {
     "tool-input-available": "called",
     "tool-input-error": "failed",
     "tool-output-available": "finished",
     "tool-output-error": "failed",
     "tool-output-denied": "failed",
 }
-_NAME_CHARACTERS: Final = 64
-_ID_CHARACTERS: Final = 128
 
 
 def tool_news(kind: str, fields: Mapping[str, object], calls: OpenCalls) -> ToolNews | None:
@@ -28,9 +26,4 @@ def tool_news(kind: str, fields: Mapping[str, object], calls: OpenCalls) -> Tool
         return None
     call_id = str(fields.get("toolCallId"))
     name = calls.name_of(call_id) or str(fields.get("toolName", ""))
-    return ToolNews(_safe(name, _NAME_CHARACTERS), _safe(call_id, _ID_CHARACTERS), outcome)
-
-
-def _safe(text: str, most: int) -> str:
-    """A name that fits into a line: a model chose it."""
-    return "".join(character if character.isprintable() else "?" for character in text[:most])
+    return ToolNews.of(name, call_id, outcome)

@@ -20,13 +20,15 @@ from typing import ClassVar, Final
 from ...decoding import DAMAGE
 from ...faults import Fault, FaultCode, Severity
 from ...values import Event, EventKind, Outcome, is_id
-from ..base import OnLeftOut, OpenParts, nobody_told
+from ..base import OnLeftOut, OpenParts, ToolNews, nobody_told
 from ..end_text import reason_of
 from ..folding import MessageFold, UIMessage
 from ..partial_json import Part
 from ..sse import Block, BlockSplitter
 from ..ui_message.fault_parts import error_part, notice_part, persisted_part
+from ..ui_message.open_calls import OpenCalls
 from ..ui_message.open_parts import UIOpenParts
+from ..ui_message.tool_news import tool_news
 from ..ui_message.usage import usage_of
 from ..upstream import BlockReader, UpstreamEncoder
 from ..upstream.block_reader import is_done
@@ -42,6 +44,7 @@ __all__ = ["RawFold", "RawOpenParts", "UIMessageRawEncoder", "UIMessageRawProtoc
 PROTOCOL: Final = "ui-message-raw"
 
 _CLOSING: Final = re.compile(rb'"type"\s*:\s*"(?:finish|abort|error)"')
+_TOLD: Final = re.compile(rb'"type"\s*:\s*"tool-(?:input-(?:start|available|error)|output-)')
 _START: Final = re.compile(rb'"type"\s*:\s*"start"')
 _CLOSING_TYPES: Final = frozenset({"finish", "abort", "error"})
 _DELTAS: Final = frozenset({"text-delta", "reasoning-delta", "tool-input-delta"})
@@ -54,6 +57,7 @@ class UIMessageReader(BlockReader):
 
     def __init__(self) -> None:
         super().__init__()
+        self._calls = OpenCalls()
         self.ended: bool = False
         """It had a closing part."""
 
@@ -61,6 +65,16 @@ class UIMessageReader(BlockReader):
         closing = is_done(block) or self._is_closing(block)
         self.ended = self.ended or closing
         return closing
+
+    def tools(self, block: Block) -> Iterable[ToolNews]:
+        if b'"tool-' not in block.raw or _TOLD.search(block.raw) is None:
+            return ()
+        event = json_event(block)
+        if event is None:
+            return ()
+        news = tool_news(event.type, event.value, self._calls)
+        self._calls.note(event.type, event.value)
+        return () if news is None else (news,)
 
     def _is_closing(self, block: Block) -> bool:
         if _CLOSING.search(block.raw) is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from ...faults import FaultCode
+from ..base import ToolNews
 from ..sse import Block
 
 __all__ = ["DONE", "BlockReader", "is_done"]
@@ -35,6 +37,10 @@ class BlockReader:
     def closes(self, block: Block) -> bool:
         """Take in one block. Returns whether it is a closing part, so that it and all after it are held."""
         return is_done(block)
+
+    def tools(self, block: Block) -> Iterable[ToolNews]:
+        """What a block says of tools that the reply calls. Hot path, as `closes`."""
+        return ()
 
     def over(self) -> None:
         """No more blocks follow. A stream that lacks the end which its protocol demands has failed: its upstream broke

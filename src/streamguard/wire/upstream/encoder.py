@@ -109,7 +109,11 @@ class UpstreamEncoder(Encoder):
 
     def _take(self, blocks: Sequence[Block]) -> Sequence[bytes]:
         out: list[bytes] = []
+        tell = self.on_tool
         for block in blocks:
+            if tell is not None:
+                for news in self._reader.tools(block):
+                    tell(news)
             closes = self._reader.closes(block)  # also after the first: usage and errors follow closing parts
             if self.held or closes:
                 self._hold(self._payload(block))
