@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from streamguard.stores import NewStream
 from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
@@ -33,6 +33,8 @@ class Incident:
     """Alerts that fire as a consequence, each once. No other does."""
     healthy_after: int = 10
     """Minutes until all of its alerts have ended, except for those of slow burns."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the application, where the default ones are not meant."""
 
 
 async def store_slow_to_register(shop: Shop, _: int) -> None:
@@ -166,6 +168,18 @@ async def worker_away(shop: Shop, _: int) -> None:
     """Played by the recording: nobody answers the scrape."""
 
 
+async def long_drain(shop: Shop, minute: int) -> None:
+    """A deployment that waits for an answer which takes minutes. Visitors are sent to the worker all the same."""
+    if minute == 1:
+        _, answer = await shop.ask(wait=True)
+        await answer.read(2)
+        shop.beside_minutes(shop.guard.drain())
+    if minute == 6:
+        shop.go_on()
+    if minute == 7:
+        await shop.deploy()
+
+
 async def nothing(shop: Shop, minute: int) -> None:
     """Ordinary days: deployments every ten minutes."""
     if minute % 10 == 0:
@@ -211,6 +225,7 @@ INCIDENTS: Final = {
     "quota away": Incident(quota_away, 10, _fires("StreamStartBurnsFast", "StreamStartBurnsSlow"), healthy_after=40),
     "reservations left": Incident(reservations_left, 15, _fires("ReservationsStuck")),
     "worker away": Incident(worker_away, 15, _fires("MetricsAbsent", "TargetDown")),
+    "long drain": Incident(long_drain, 8, settings={"drain_seconds": 600.0}),
     "nothing": Incident(nothing, 30),
 }
 """Every alert of the kit fires for one of them."""

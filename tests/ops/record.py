@@ -42,7 +42,7 @@ def main(file: str, *names: str) -> None:
 
 async def _recorded(name: str) -> dict[str, Any]:
     incident = INCIDENTS[name]
-    shop = Shop(RECORDED_METRICS)
+    shop = Shop(RECORDED_METRICS, **incident.settings)
     await shop.start()
     for minute in range(1, BEFORE + incident.minutes + incident.healthy_after + 1):
         at = minute - BEFORE

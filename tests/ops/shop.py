@@ -117,6 +117,7 @@ class Shop:
         self._visits = 0
         self._waiting: list[asyncio.Event] = []
         self._scraped_at = time.time()
+        self._over_minutes: list[asyncio.Task[None]] = []
         self._beside: list[asyncio.Task[None]] = []
         # What goes wrong at the endpoint or beside it:
         self.provider_fails = False
@@ -163,6 +164,8 @@ class Shop:
         """As a deployment ends it: what runs goes on for a while, then the process is gone."""
         self.go_on()
         await self.chat.__aexit__(None, None, None)
+        await asyncio.gather(*self._over_minutes)
+        self._over_minutes.clear()
 
     async def deploy(self) -> None:
         """End it, and begin a new one."""
@@ -249,6 +252,10 @@ class Shop:
     def beside(self, visits: Coroutine[Any, Any, None]) -> None:
         """Others, who come in the same minute."""
         self._beside.append(asyncio.ensure_future(visits))
+
+    def beside_minutes(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes on over minutes, and has ended when the worker has."""
+        self._over_minutes.append(asyncio.ensure_future(work))
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,7 @@ async def test_a_real_prometheus_loads_the_rules_and_answers_every_panel(tmp_pat
         answer = await visitor.post({}, path="/api/chat?id=s")
         assert answer.status == 200
         await answer.rest()
+        promtool("check", "metrics", says=metrics.exposition())
         config = installed(tmp_path, target=f"127.0.0.1:{port}", every="200ms")
         with prometheus(config, tmp_path / "data") as url:
             async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
