@@ -17,7 +17,7 @@ from typing import Final, TypedDict, TypeVar, Unpack
 from .decoding import decoding, read_json
 from .values import Subject, trace_id_of
 
-__all__ = ["ABANDONED", "REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
+__all__ = ["ABANDONED", "DRAINING", "REGISTRY", "Details", "Fault", "FaultCode", "FaultSpec", "Phase", "Severity"]
 
 
 class Phase(StrEnum):
@@ -87,6 +87,8 @@ class FaultCode(StrEnum):
 
 ABANDONED: Final = "abandoned"
 """The `reason` of an `interrupted` answer that ended because nobody watched it (`abandon_after_seconds`)."""
+DRAINING: Final = "draining"
+"""The `reason` of a request that is refused as `shutting_down` because its process admits nothing more."""
 
 
 _E = TypeVar("_E", bound=StrEnum)

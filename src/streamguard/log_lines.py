@@ -13,7 +13,7 @@ import structlog
 
 from .frames import traceback_of
 
-__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_debugging", "log_line", "one_word"]
+__all__ = ["AUDIT_LOGGER", "LOGGER", "LogEvent", "is_debugging", "is_logged", "log_line", "one_word"]
 
 LOGGER: Final = "streamguard"
 """The logger of everything but the audit trail."""
@@ -67,6 +67,11 @@ class LogEvent(StrEnum):
 def is_debugging(logger: str) -> bool:
     """Whether the host set that logger, by its own name, to `DEBUG`."""
     return 0 < logging.getLogger(logger).level <= logging.DEBUG
+
+
+def is_logged(logger: str, level: int) -> bool:
+    """Whether a line of this level may go anywhere: what is not logged need not be made. structlog does not say."""
+    return structlog.is_configured() or logging.getLogger(logger).isEnabledFor(level)
 
 
 def log_line(

@@ -39,7 +39,7 @@ class Signal(StrEnum):
     STREAM_RESUMED = "streamguard.stream_resumed"
     """A client views a stream that an earlier request began. Fields: after_seq, state, protocol."""
     RESUME_EMPTY = "streamguard.resume_empty"
-    """A resume was answered with 204. Fields: `reason` is `none` or `finished`."""
+    """A resume was answered with 204. Fields: session_id; `reason` is `none` or `finished`."""
     RESUME_REFUSED = "streamguard.resume_refused"
     """A resume was refused. Carries the fault. Fields: framework."""
     STOP_REQUESTED = "streamguard.stop_requested"
@@ -152,6 +152,8 @@ class Observation:
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Single measurements out of many since the last observation of this name, for histograms."""
+    trace: str | None = field(default=None, repr=False)
+    """The trace of the request that it is about, or that began the stream: a W3C `traceparent`."""
     owner: str | None = field(default=None, repr=False)
     """Whose request or session it is about, where there is no `ref`. In the clear: sinks show its hash."""
 
@@ -171,6 +173,7 @@ class Observation:
             ref=subject.ref,
             message_id=subject.message_id,
             request_id=subject.request_id,
+            trace=subject.trace,
             fault=fault,
             error=error,
             fields=fields or {},

@@ -135,15 +135,18 @@ def completed(observation: Observation) -> Observation:
     if context is None:
         return observation
     ref = observation.ref
+    message_id, request_id = observation.message_id, observation.request_id
+    owner, trace = observation.owner, observation.trace or context.trace
     if ref is not None and context.is_about(ref):
-        return replace(
-            observation,
-            message_id=observation.message_id or context.message_id,
-            request_id=observation.request_id or context.request_id,
-        )
-    if ref is None and observation.request_id is not None and observation.request_id == context.request_id:
-        return replace(observation, owner=observation.owner or context.owner)
-    return observation
+        message_id, request_id = message_id or context.message_id, request_id or context.request_id
+    elif ref is None and request_id is not None and request_id == context.request_id:
+        owner = owner or context.owner
+    else:
+        return observation
+    before = (observation.message_id, observation.request_id, observation.owner, observation.trace)
+    if (message_id, request_id, owner, trace) == before:
+        return observation
+    return replace(observation, message_id=message_id, request_id=request_id, owner=owner, trace=trace)
 
 
 @runtime_checkable

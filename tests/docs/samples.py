@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from ..harness.waiting import wait_until
 
-__all__ = ["ASKED_ELSEWHERE", "INITIALISES_SENTRY", "PAGES", "PROGRAMS", "ROOT", "blocks", "run_page", "serving"]
+__all__ = ["ASKED_ELSEWHERE", "PAGES", "PROGRAMS", "ROOT", "SETS_UP_THE_PROCESS", "blocks", "run_page", "serving"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = [
@@ -53,8 +53,9 @@ ASKED_ELSEWHERE: Final = (
 )
 """Those whose program is asked by tests in `tests/contrib`."""
 
-INITIALISES_SENTRY: Final = [page for page in PAGES if "sentry_sdk.init(" in (ROOT / page).read_text()]
-"""Those that run in a process of their own, which `sentry_sdk.init` changes for good."""
+_SETTING_UP: Final = ("sentry_sdk.init(", "structlog.configure(", "logging.basicConfig(")
+SETS_UP_THE_PROCESS: Final = [page for page in PAGES if any(call in (ROOT / page).read_text() for call in _SETTING_UP)]
+"""Those that run in a process of their own, which they change for good."""
 
 PROGRAMS: Final = [page for page in _WHOLE if page not in ASKED_ELSEWHERE]
 """The pages whose program answers a chat of AI SDK's."""

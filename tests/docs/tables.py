@@ -26,11 +26,19 @@ from streamguard.telemetry.audit.trail import signals_of
 from streamguard.telemetry.logging import level_of
 from streamguard.telemetry.metrics import PREFIX, TABLE, Kind, Label, Merging
 from streamguard.telemetry.metrics.metric import OTHER
+from streamguard.telemetry.sentry.fields import ALLOWED
 from streamguard.telemetry.tracing.spans import SPANS
+from streamguard.telemetry.vocabulary import LOG_KEYS, SENTRY_KEYS, SENTRY_TAGS
 
-__all__ = ["ROOT", "TABLES", "read_table", "write_tables"]
+__all__ = ["IDS_IN_SENTRY", "OWN_TEXTS", "ROOT", "TABLES", "read_table", "write_tables"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+
+OWN_TEXTS: Final = frozenset({"warning"})
+IDS_IN_SENTRY: Final = frozenset(
+    {"stream_id", "message_id", "request_id", "owner_hash", "fault_id", "error", "cause", "status"}
+)
+"""Of the context `streamguard` in Sentry, beside the fields that are allowed."""
 
 _BEGIN: Final = "<!-- generated table: python -m tests.docs.tables -->"
 _END: Final = "<!-- end of generated table -->"
@@ -119,6 +127,34 @@ def _level_in(note: str) -> str:
     if "their level" in note:
         return "of those"
     return note.partition("level `")[2].partition("`")[0] or "error"
+
+
+def tags_table() -> str:
+    """The tags of Sentry's events, then every field and where it is."""
+    of_audit = {field.name for field in dataclasses.fields(AuditRecord)}
+    in_sentry = ALLOWED | OWN_TEXTS | IDS_IN_SENTRY
+    rows = [
+        (
+            f"`{key}`",
+            meaning,
+            "yes",
+            ", ".join(
+                (*(["tag"] if key in SENTRY_TAGS else []), *(["context"] if key in in_sentry else [])),
+            ),
+            "yes" if key in of_audit else "",
+        )
+        for key, meaning in LOG_KEYS.items()
+    ]
+    rows += [
+        (f"`{key}`", meaning, "", "tag, context" if key in SENTRY_TAGS else "context", "")
+        for key, meaning in SENTRY_KEYS.items()
+    ]
+    return "\n\n".join(
+        (
+            _rows(("tag", "meaning"), [(f"`{tag}`", meaning) for tag, meaning in SENTRY_TAGS.items()]),
+            _rows(("field", "meaning", "log", "Sentry", "audit"), rows),
+        )
+    )
 
 
 def audit_table() -> str:
@@ -217,6 +253,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
         "docs/reference/metrics.md": metrics_table,
         "docs/reference/settings.md": settings_table,
         "docs/reference/spans.md": span_table,
+        "docs/reference/tags.md": tags_table,
         "docs/reference/versions.md": versions_table,
     }
 )

@@ -14,7 +14,7 @@ import pytest
 from ..contrib.provider_chats import pointed_at
 from ..contrib.upstream import Upstream, provider
 from ..harness.sse import Ending, post_chat, resume, ui_text
-from .samples import ASKED_ELSEWHERE, INITIALISES_SENTRY, PAGES, PROGRAMS, ROOT, blocks, run_page, serving
+from .samples import ASKED_ELSEWHERE, PAGES, PROGRAMS, ROOT, SETS_UP_THE_PROCESS, blocks, run_page, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def _cookies(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in (*PROGRAMS, *ASKED_ELSEWHERE, *INITIALISES_SENTRY)]
+    "page", [page for page in PAGES if page not in (*PROGRAMS, *ASKED_ELSEWHERE, *SETS_UP_THE_PROCESS)]
 )
 def test_fragments_run(page: str, redis_url: str) -> None:
     """Without a loop, as a module is imported: what samples construct may read files."""
@@ -37,7 +37,7 @@ def test_fragments_run(page: str, redis_url: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("page", INITIALISES_SENTRY)
+@pytest.mark.parametrize("page", SETS_UP_THE_PROCESS)
 def test_fragments_run_in_a_process_of_their_own(page: str, redis_url: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "tests.docs.samples", page, redis_url], cwd=ROOT, capture_output=True, timeout=60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -40,10 +41,10 @@ def one(number: int = 1) -> AuditRecord:
     return AuditRecord(at=AT, action=AuditAction.START, actor=Actor.OWNER, stream_id=str(number))
 
 
-def recorded(observation: Observation, *, clear_owners: bool = False) -> list[AuditRecord]:
+def recorded(observation: Observation, **options: Callable[[str], str]) -> list[AuditRecord]:
     kept = Kept()
     sink: AuditSink = kept
-    AuditTrail(sink, clear_owners=clear_owners, now=lambda: AT)(observation)
+    AuditTrail(sink, now=lambda: AT, **options)(observation)
     return kept.records
 
 
@@ -68,7 +69,16 @@ def test_a_start_names_who_what_and_when() -> None:
 def test_owners_are_in_the_clear_only_where_the_host_asks() -> None:
     observation = Observation(Signal.SESSION_ERASED, owner="ann@example.org", fields={"session_id": "s"})
     assert recorded(observation)[0].owner == short_hash("ann@example.org")
-    assert recorded(observation, clear_owners=True)[0].owner == "ann@example.org"
+    assert recorded(observation, owner_name=str)[0].owner == "ann@example.org"
+    assert recorded(observation, owner_name=lambda owner: f"user {len(owner)}")[0].owner == "user%2015"
+
+
+def test_an_owner_who_cannot_be_named_is_recorded_as_a_hash() -> None:
+    def fails(_: str) -> str:
+        raise LookupError
+
+    observation = Observation(Signal.SESSION_ERASED, owner="ann@example.org", fields={"session_id": "s"})
+    assert recorded(observation, owner_name=fails)[0].owner == short_hash("ann@example.org")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +90,6 @@ def test_owners_are_in_the_clear_only_where_the_host_asks() -> None:
         (Signal.ORPHAN_SETTLED, {"outcome": "interrupted"}, ("takeover", "system", "interrupted", None)),
         (Signal.SAVE_RECOVERED, {}, ("reconcile", "system", "saved", None)),
         (Signal.SAVE_BURIED, {"reason": "gone"}, ("save_given_up", "system", "dead_letter", "gone")),
-        (Signal.SETTLEMENT_RECOVERED, {}, ("settle", "system", "settled", None)),
         (Signal.STREAM_ENDED, {"outcome": "stopped"}, ("end", "system", "stopped", None)),
         (Signal.QUOTA_SETTLED, {"outcome": "charged"}, ("settle", "system", "charged", None)),
         (Signal.RESERVATION_EXPIRED, {}, ("settle", "system", "expired", None)),
@@ -117,6 +126,7 @@ def test_what_was_denied_is_recorded_with_its_fault() -> None:
 def test_what_concerns_nobodys_stream_is_not_recorded() -> None:
     assert recorded(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL))) == []
     assert recorded(Observation(Signal.VIEWER_CUT, ref=REF)) == []
+    assert recorded(Observation(Signal.SETTLEMENT_RECOVERED, ref=REF)) == []  # told of as QUOTA_SETTLED too
     assert recorded(Observation(Signal.RECONCILED, fields={"outcome": "ok", "found": 0})) == []
 
 

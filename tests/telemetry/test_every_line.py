@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import streamguard
 from streamguard import Signal
 from streamguard.log_lines import LogEvent
 from streamguard.observations import MEASUREMENTS
+from streamguard.telemetry.vocabulary import LOG_KEYS
 
 from .faults import ALL_SCENARIOS, Scenario
-from .logged import logged, what_is_missing
+from .logged import Line, logged, what_is_missing
 from .signal_scenarios import SCENARIOS
+from .test_every_signal import notes
 
 SOURCE = Path(streamguard.__file__).parent
 EVENTS = {*Signal, *LogEvent}
@@ -27,6 +30,7 @@ async def test_about_every_fault(scenario: Scenario) -> None:
     with logged() as lines:
         await scenario.run()
     assert lines
+    assert unknown_keys(lines) == set()
     assert [(line, missing) for line in lines if (missing := what_is_missing(line))] == []
     assert {line["event"] for line in lines} <= EVENTS
 
@@ -44,7 +48,24 @@ async def test_about_every_signal(signal: Signal) -> None:
     with logged() as lines:
         await SCENARIOS[signal](signal)
     assert signal in {line["event"] for line in lines}
+    assert unknown_keys(lines) == set()
     assert [(line, missing) for line in lines if (missing := what_is_missing(line))] == []
+
+
+def unknown_keys(lines: list[Line]) -> set[str]:
+    """Keys that the reference does not name."""
+    keys = {key for line in lines for key in line} - {"event", "level"}
+    keys -= {"repeated"}  # of LogEvent, whose docstrings name their fields
+    return {re.sub("^(reserved|spent|used)_.*", r"\1_UNIT", key) for key in keys} - LOG_KEYS.keys()
+
+
+def test_the_reference_names_no_key_that_no_line_has() -> None:
+    """A key is a field of a signal, which its docstring names, or one of those that every fault or stream has."""
+    fields = {word for note in notes().values() for word in re.findall(r"\w+", note)}
+    of_streams = {"owner_hash", "session_id", "stream_id", "message_id", "user_message_id", "request_id", "trace_id"}
+    of_faults = {"code", "phase", "severity", "status", "fault_id", "reason"}
+    of_errors = {"error", "error_at", "raised_at", "error_text", "cause", "cause_at", "operation"}
+    assert LOG_KEYS.keys() - fields - of_streams - of_faults - of_errors == set()
 
 
 # -- the names of events are constants ---------------------------------------------------------------------------------

@@ -19,10 +19,11 @@ import pytest
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamguard import Observation, Run, Settings, Signal, StreamGuard
+from streamguard import Observation, Run, Settings, Signal, StreamGuard, StreamGuardMiddleware, StreamRule
 from streamguard.quota import CallableQuota, Quota, QuotaCall
 from streamguard.stores.memory import MemoryStore
 from streamguard.telemetry.logging import StructlogObserver, stream_context
@@ -256,6 +257,40 @@ async def test_each_line_says_which_stream(host: Callable[[], AbstractContextMan
     opened = [line for line in ours if line["event"] == Signal.STREAM_OPENED]
     assert len(opened) == 3, "each is logged once"
     assert all(line[name] for line in opened for name in IDS)
+
+
+async def test_the_lines_of_an_application_behind_a_rule_do_too() -> None:
+    """It knows nothing of its guard."""
+
+    async def chat(request: Request) -> StreamingResponse:
+        say("host.endpoint")
+
+        async def chunks() -> AsyncIterator[str]:
+            yield 'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+            say("host.body")
+            yield "data: [DONE]\n\n"
+
+        return StreamingResponse(chunks(), media_type="text/event-stream")
+
+    async def owner(_: object) -> str:
+        say("host.owner")
+        return "ann"
+
+    async def session(_: object) -> str:
+        return "s1"
+
+    guard = StreamGuard(MemoryStore(), authenticate=owner, settings=Settings.model_validate(QUICK))
+    inner = Starlette(routes=[Route("/chat", chat, methods=["POST"])], lifespan=guard.lifespan)
+    app = StreamGuardMiddleware(inner, guard=guard, rules=[StreamRule("/chat", session=session)])
+    with with_our_processor() as (say, written):
+        async with GuardedApp(app, guard) as visitor:
+            answer = await visitor.post({}, path="/chat")
+            await answer.rest()
+            await visitor.ended(answer)
+        lines = {str(line["event"]): line for line in written.lines}
+    for event in ("host.endpoint", "host.body", Signal.STREAM_ENDED):
+        assert all(lines[event].get(name) for name in IDS), lines[event]
+    assert lines["host.owner"]["request_id"] == lines["host.endpoint"]["request_id"]
 
 
 async def test_nothing_is_printed_where_nobody_set_logging_up(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from structlog.testing import LogCapture
 from streamguard import ConfigurationError, Fault, FaultCode, Observation, Severity, Signal, StoreUnavailableError
 from streamguard.errors import MessageUnavailableError
 from streamguard.telemetry import StructlogObserver
+from streamguard.telemetry.observers import checked_observers
 from streamguard.telemetry.safety import short_hash
 from streamguard.values import SessionKey, StreamRef
 
@@ -78,9 +79,11 @@ def test_a_fault_is_logged_without_anybodys_words(entries: list[dict[str, object
 
 def test_what_we_wrote_ourselves_may_be_read(entries: list[dict[str, object]]) -> None:
     observer = StructlogObserver()
-    observer(Observation(Signal.FAULT, error=ConfigurationError("name the fix")))
+    with pytest.raises(ConfigurationError) as raised:
+        checked_observers("no observers")
+    observer(Observation(Signal.FAULT, error=raised.value))
     observer(Observation(Signal.FAULT, error=StoreUnavailableError("redis://password@", operation="append")))
-    assert entries[0]["error_text"] == "name the fix"
+    assert entries[0]["error_text"] == str(raised.value)
     assert entries[1]["operation"] == "append"
     assert entries[1]["error"] == "streamguard.errors.StoreUnavailableError"
     assert "password" not in str(entries[1])

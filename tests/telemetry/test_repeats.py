@@ -8,6 +8,7 @@ from streamguard import Fault, FaultCode, Observation, Signal
 from streamguard.telemetry import StructlogObserver
 
 from .logged import Line, logged
+from .observed import Worker
 
 
 class Clock:
@@ -86,3 +87,29 @@ def test_a_host_may_have_them_all() -> None:
         for _ in range(500):
             observer(failed())
     assert len(lines) == 500
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+async def test_a_store_that_goes_away_under_many_streams_is_no_storm() -> None:
+    """A hundred and fifty streams lose their log at once."""
+    many = 150
+    worker = Worker(max_streams_per_owner=many, max_viewers_per_owner=many, abandon_after_seconds=None)
+    with logged() as lines:
+        async with worker.running() as chat:
+            answers = [await chat.post({}, path=f"/api/chat?id=s{number}") for number in range(many)]
+            for answer in answers:
+                await answer.read(2)
+            chat.store.fail()
+            worker.go.set()
+            for answer in answers:
+                await answer.rest()
+            await worker.told.of(Signal.BREAKER_OPENED)
+            chat.store.heal()
+            for answer in answers:
+                await chat.ended(answer)
+    degraded = [line for line in lines if line["event"] == Signal.STREAM_DEGRADED]
+    left_out = sum(int(str(line["count"])) for line in lines if line.get("repeated") == Signal.STREAM_DEGRADED)
+    assert (len(degraded), left_out) == (100, many - 100)
+    loud = [line for line in lines if line["level"] in ("warning", "error")]
+    assert len(loud) < 3 * 100 + 20

@@ -13,7 +13,9 @@ from ..stores.records import OutboxEntry, Status
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.outbox import Outbox
 from ..stores.roles.stream_log import StreamLog
+from ..telemetry.audit import AuditAction
 from ..values import Persisted
+from .audit import Audit, OperatorTrail, audited
 from .entries import checked_stream_id, entries, entry_of
 from .exits import CommandError, ExitCode
 from .options import (
@@ -177,6 +179,7 @@ def replay(
     streams: Streams = None,
     every: Every = False,
     namespace: Namespace = DEFAULT_NAMESPACE,
+    audit: Audit = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
@@ -188,7 +191,7 @@ def replay(
 
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
-        async with place.opened() as store:
+        async with audited(audit, AuditAction.REQUEUE) as trail, place.opened() as store:
             outbox = _outbox(place, store)
             found, missing = await _named(_listings(place, store), streams or [], every=every)
             revived: list[str] = []
@@ -198,6 +201,7 @@ def replay(
                 except StoreCorruptError:  # nobody can try it; it can be discarded
                     kept = False
                 (revived if kept else missing).append(entry.ref.stream_id)
+                _note(trail, AuditAction.REQUEUE, entry, "replayed" if kept else "not_found")
         return _told(output, "replayed", revived, missing)
 
     run(output, work)
@@ -212,6 +216,7 @@ def discard(
         Settings().finished_ttl_seconds
     ),
     namespace: Namespace = DEFAULT_NAMESPACE,
+    audit: Audit = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -224,7 +229,7 @@ def discard(
 
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
-        async with place.opened() as store:
+        async with audited(audit, AuditAction.DISCARD) as trail, place.opened() as store:
             outbox = _outbox(place, store)
             found, missing = await _named(_listings(place, store), streams or [], every=every)
             if found and not yes:
@@ -232,10 +237,17 @@ def discard(
             gone: list[str] = []
             for entry in found:
                 status = await outbox.complete(entry.ref, persisted=Persisted.NO, retention_seconds=keep)
-                (gone if status is Status.OK else missing).append(entry.ref.stream_id)
+                done = status is Status.OK
+                (gone if done else missing).append(entry.ref.stream_id)
+                _note(trail, AuditAction.DISCARD, entry, "discarded" if done else "not_found")
         return _told(output, "discarded", gone, missing)
 
     run(output, work)
+
+
+def _note(trail: OperatorTrail, action: AuditAction, entry: OutboxEntry, outcome: str) -> None:
+    ref = entry.ref
+    trail.note(action, key=ref.key, stream_id=ref.stream_id, outcome=outcome, reason=entry.reason)
 
 
 def _listings(place: Place, store: StreamLog) -> Inspection:

@@ -10,7 +10,9 @@ import typer
 
 from ..quota import OffersQuotaStore, QuotaStore, RedisQuotaStore, Reservation, ReservationState
 from ..stores import RedisClient
+from ..telemetry.audit import AuditAction
 from ..telemetry.safety import short_hash
+from .audit import Audit, audited
 from .entries import checked_stream_id
 from .exits import CommandError, ExitCode
 from .options import (
@@ -99,6 +101,7 @@ def release(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="The stream's id.", show_default=False)],
     owner: Owner,
     namespace: Namespace = DEFAULT_NAMESPACE,
+    audit: Audit = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -112,7 +115,7 @@ def release(
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
         stream_id = checked_stream_id(stream)
-        async with _quotas(place) as quotas:
+        async with audited(audit, AuditAction.SETTLE) as trail, _quotas(place) as quotas:
             held = await quotas.held(owner, limit=MOST)
             found = next((one for one in held if one.ref.stream_id == stream_id), None)
             if found is None:
@@ -122,6 +125,7 @@ def release(
             if not yes:
                 _confirm(output)
             settlement = await quotas.release(found.ref)
+            trail.note(AuditAction.SETTLE, key=found.ref.key, stream_id=stream_id, outcome=settlement.state)
         if output.as_json:
             output.value({"stream_id": stream_id, "state": settlement.state, "changed": settlement.changed})
         else:

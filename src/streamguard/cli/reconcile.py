@@ -17,7 +17,9 @@ from ..observations import Observation, Signal
 from ..quota import ReservationState
 from ..reconcile.reconciler import Planned, Reconciler, Step
 from ..reconcile.results import Result, Treated
+from ..telemetry.audit import AuditAction
 from ..telemetry.safety import short_hash
+from .audit import Audit, OperatorTrail, audited
 from .exits import CommandError, ExitCode
 from .interrupting import told_to_end
 from .options import AsJson, Limit, run
@@ -78,6 +80,7 @@ def reconcile(
         typer.Option("--impatient", help="With --once, do not first watch the store for the length of a lease."),
     ] = False,
     limit: Limit = 1_000,
+    audit: Audit = None,
     as_json: AsJson = False,
 ) -> None:
     """End streams whose worker is gone, make saves and settlements that are owed, and free what nobody holds any more
@@ -93,9 +96,10 @@ def reconcile(
             guard = _guard_of(app)
             if dry_run:
                 return await _plan(output, guard, limit)
-            if once:
-                return await _once(output, guard, patience=not impatient)
-            return await _until_told(output, guard)
+            async with audited(audit, AuditAction.RECONCILE) as trail:
+                if once:
+                    return await _once(output, guard, trail, patience=not impatient)
+                return await _until_told(output, guard, trail)
 
     run(output, work)
 
@@ -213,11 +217,12 @@ def _event_line(shape: Mapping[str, object]) -> str:
     return " ".join([str(shape[name]), *(f"{field}={safe(str(shape[field]))}" for field in rest)])
 
 
-async def _once(output: Output, guard: StreamGuard, *, patience: bool) -> ExitCode:
+async def _once(output: Output, guard: StreamGuard, trail: OperatorTrail, *, patience: bool) -> ExitCode:
     reporter = _Reporter(output, streaming=False)
     async with guard.reconciling(reporter) as reconciler:
         report = await _shared(reconciler).once(patience=patience)
     counts = reporter.counts
+    trail.note(AuditAction.RECONCILE, outcome="ok", count=counts["orphan_settled"])
     left = [one for one in report.treated if one.result is Result.LEFT and one.reason not in _ELSEWHERE]
     if output.as_json:
         totals = {name: counts[name] for name in _EVENTS.values()}
@@ -242,11 +247,14 @@ def _left_shape(one: Treated) -> dict[str, object]:
     }
 
 
-async def _until_told(output: Output, guard: StreamGuard) -> ExitCode:
+async def _until_told(output: Output, guard: StreamGuard, trail: OperatorTrail) -> ExitCode:
+    reporter = _Reporter(output, streaming=True)
     with told_to_end() as told:
-        async with guard.reconciling(_Reporter(output, streaming=True)) as reconciler:
+        async with guard.reconciling(reporter) as reconciler:
             _shared(reconciler).supervise()
             if not output.as_json:
                 output.line("reconciling; Ctrl-C ends it")
+            trail.note(AuditAction.RECONCILE, outcome="begun")
             await told.wait()
+    trail.note(AuditAction.RECONCILE, outcome="ended", count=reporter.counts["orphan_settled"])
     return ExitCode.OK

@@ -14,7 +14,9 @@ from ..stores.registrations import StopReply
 from ..stores.roles.inspection import Inspection
 from ..stores.roles.stream_log import StreamLog
 from ..stores.roles.stream_registry import StreamRegistry
+from ..telemetry.audit import AuditAction
 from ..values import Persisted, QuotaState, SessionKey, StreamRef, StreamState
+from .audit import Audit, audited
 from .entries import entry_of
 from .exits import CommandError, ExitCode
 from .options import (
@@ -156,6 +158,7 @@ def stop(
     owner: Owner,
     namespace: Namespace = DEFAULT_NAMESPACE,
     wait: Annotated[float, typer.Option(help="Seconds to wait until the stream has ended.", min=0.0)] = 5.0,
+    audit: Audit = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
@@ -165,7 +168,7 @@ def stop(
 
     async def work() -> ExitCode:
         place = place_of(url, namespace, timeout)
-        async with place.opened() as store:
+        async with audited(audit, AuditAction.STOP, key=key) as trail, place.opened() as store:
             record = await store.session(key)
             meta = record.active
             if record.last_id is None:
@@ -175,7 +178,9 @@ def stop(
                 if not isinstance(store, StreamRegistry):
                     raise place.cannot(store, "stop a stream", "StreamRegistry")
                 result, ended = await _stop(store, store, meta.ref, wait)
-        _told(output, session, None if meta is None else meta.ref.stream_id, result, ended)
+            stream_id, message_id = (None, None) if meta is None else (meta.ref.stream_id, meta.message_id)
+            trail.note(AuditAction.STOP, key=key, stream_id=stream_id, message_id=message_id, outcome=result)
+        _told(output, session, stream_id, result, ended)
         return ExitCode.PROBLEMS if result in ("requested", "expired") else ExitCode.OK
 
     run(output, work)

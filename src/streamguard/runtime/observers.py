@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
 from ..faults import Fault
@@ -52,7 +53,7 @@ class Observers:
 
     def __call__(self, observation: Observation, /) -> None:
         told = self._by_signal[observation.name]
-        if told and (observation.request_id is None or observation.message_id is None):
+        if told and (observation.trace is None or observation.request_id is None):
             observation = completed(observation)
         for observer in told:
             began = time.perf_counter()
@@ -173,7 +174,9 @@ class Observers:
         self(Observation.about(stream, Signal.FAULT, fault=fault, fields=fields))
 
     def notice(self, stream: LiveStream, fault: Fault) -> None:
-        """An endpoint told its client of a fault."""
+        """An endpoint told its client of a fault. Its reason may be a text of the host's."""
+        if fault.reason is not None and not fault.reason.isidentifier():
+            fault = replace(fault, reason=None)
         self.fault(stream, fault, None)
 
     def superseded(self, stream: LiveStream, fault: Fault) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigurationError, StreamCutError
 from ..faults import Fault, FaultCode
+from ..observations import Observation, Observer, Signal
 from ..runtime import LiveStream
 from ..stores.records import Terminal
 from ..values import Outcome, Persisted, QuotaState
@@ -33,8 +34,10 @@ class StreamEnd:
 class StartedRun(Run):
     """The handle of an answer that was begun with `guard.start`: a `Run` that its body sends the items to."""
 
-    def __init__(self, stream: LiveStream) -> None:
+    def __init__(self, stream: LiveStream, observe: Observer) -> None:
         super().__init__(stream)
+        self._observe = observe
+        self._lost: Fault | None = None
         self._scope = BodyScope()
         self._items = ItemChannel(on_close=self._scope.cancel, closed_error=self._too_late)
         self._told: Terminal | None = None
@@ -74,18 +77,19 @@ class StartedRun(Run):
             return self._end
         # Another worker has it, and does what is left; or this process could not bring it to its end.
         early = stream.early_end
-        fault = stream.log.lost_to or Fault.about(stream, FaultCode.INTERRUPTED)
         self._end = StreamEnd(
             Outcome.INTERRUPTED if early is None else early.outcome,
             Persisted.PENDING if stream.saved else Persisted.NOT_ASKED,
             QuotaState.NONE if stream.request.demand is None else QuotaState.PENDING,
-            (None if early is None else early.fault) or fault,
+            (None if early is None else early.fault) or self._lost_fault(),
         )
+        if self._end.fault is self._lost and self._end.outcome is not Outcome.STOPPED:
+            self._observe(Observation.about(stream, Signal.FAULT, fault=self._lost))
         return self._end
 
     def cut_error(self, end: StreamEnd) -> StreamCutError:
         """The error that tells the body's caller of an end that was not the body's."""
-        fault = end.fault or self._stream.fault or Fault.about(self._stream, FaultCode.INTERRUPTED)
+        fault = end.fault or self._stream.fault or self._lost_fault()
         error = StreamCutError(fault, end.outcome)
         error.__cause__ = self._stream.first_answer.error
         return error
@@ -95,8 +99,14 @@ class StartedRun(Run):
         if self._items.left:
             return ConfigurationError("run.send is for the body of the async with, which has been left")
         early = self._stream.early_end
-        fault = (None if early is None else early.fault) or Fault.about(self._stream, FaultCode.INTERRUPTED)
+        fault = (None if early is None else early.fault) or self._lost_fault()
         return StreamCutError(fault, Outcome.INTERRUPTED if early is None else early.outcome)
+
+    def _lost_fault(self) -> Fault:
+        """What the body is told of an end that was not this process's own: of one stream always the same."""
+        if self._lost is None:
+            self._lost = Fault.about(self._stream, FaultCode.INTERRUPTED)
+        return self._stream.log.lost_to or self._lost
 
     @property
     def scope(self) -> BodyScope:

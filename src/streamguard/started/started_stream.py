@@ -80,7 +80,7 @@ class StartedStream:
             raise
         if forbidden:
             await self._refuse(runtime, opened)
-        run = StartedRun(opened)
+        run = StartedRun(opened, runtime.observe)
         self._stream, self._run = opened, run
         runtime.launch(opened, lambda: self._items(opened, run))
         runtime.start(self._follow_stream)

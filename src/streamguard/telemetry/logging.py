@@ -12,10 +12,11 @@ from typing import Final
 
 import structlog
 
-from ..faults import ABANDONED, FaultCode, Severity
-from ..log_lines import LOGGER, LogEvent, log_line
+from ..faults import ABANDONED, DRAINING, FaultCode, Severity
+from ..log_lines import LOGGER, LogEvent, is_logged, log_line
 from ..observations import Observation, Signal
 from ..scopes import StreamContext, current_stream
+from ..values import trace_id_of
 from .repeats import Repeats
 from .safety import error_fields, id_text, plain_text, short_hash
 from .stream_ids import ids_of, ids_of_present_stream
@@ -91,13 +92,15 @@ class StructlogObserver:
 
     def __call__(self, observation: Observation) -> None:
         """Log one observation."""
-        level, fields = _level_of(observation), _fields_of(observation)
-        repeats = self._repeats
+        level, repeats = _level_of(observation), self._repeats
         if repeats is not None:
             for left_out in repeats.due(all_of_them=observation.name is Signal.DRAIN_ENDED):
                 log_line(LOGGER, left_out.level, LogEvent.REPEATED, left_out.fields())
-            if level >= logging.WARNING and not repeats.admits(observation.name, level, fields):
-                return
+        if not is_logged(LOGGER, level):
+            return
+        fields = _fields_of(observation)
+        if repeats is not None and level >= logging.WARNING and not repeats.admits(observation.name, level, fields):
+            return
         log_line(LOGGER, level, observation.name, fields, error=observation.error if self._debug else None)
 
     def scope(self, context: StreamContext) -> AbstractContextManager[None]:
@@ -151,6 +154,8 @@ def _level_of(observation: Observation) -> int:
         return _LEVELS.get(observation.name, logging.INFO)
     if fault.code is FaultCode.INTERRUPTED and fault.reason == ABANDONED:  # as its host had set
         return logging.INFO
+    if fault.code is FaultCode.SHUTTING_DOWN and fault.reason == DRAINING:  # every deployment refuses some
+        return logging.WARNING
     level = _SEVERITIES[fault.severity]
     return logging.WARNING if 400 <= fault.status < 500 else level
 
@@ -189,6 +194,9 @@ def _all_fields(observation: Observation) -> dict[str, object]:
     if observation.request_id is not None:
         fields["request_id"] = observation.request_id
     _complete(fields)
+    trace_id = trace_id_of(observation.trace) or (None if fault is None else fault.trace_id)
+    if trace_id is not None:
+        fields["trace_id"] = trace_id
     fields.update(observation.fields)
     if observation.error is not None:
         fields.update(error_fields(observation.error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from ..scopes import StreamContext, current_stream
@@ -14,6 +15,7 @@ IDS: Final = ("session_id", "stream_id", "message_id", "request_id", "owner_hash
 """In the order in which lines have them."""
 
 
+@lru_cache(maxsize=256)
 def ids_of(context: StreamContext) -> Mapping[str, str]:
     """The ids of a stream, as far as they are known, in the form in which a log may have them."""
     found = {name: getattr(context, name) for name in IDS}

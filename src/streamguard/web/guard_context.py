@@ -134,6 +134,7 @@ class GuardContext:
                 error=error.__cause__,
                 fields=fields,
                 owner=ids.owner,
+                trace=ids.trace,
             )
         )
         return fault

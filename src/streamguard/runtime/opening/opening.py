@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...errors import FaultError
-from ...faults import Fault, FaultCode, Severity
+from ...faults import DRAINING, Fault, FaultCode, Severity
 from ...saving.service import Saving
 from ...scopes import StreamContext, Work, scope
 from ...stores.budget import Budget
@@ -97,6 +97,7 @@ class Opening:
         fault = Fault.of(
             FaultCode.SHUTTING_DOWN,
             severity=Severity.ERROR,
+            reason=DRAINING,
             retry_after_seconds=1,
             session_id=request.key.session_id,
             request_id=request.request_id,

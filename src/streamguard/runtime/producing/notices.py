@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from ...faults import Fault, FaultCode
@@ -33,7 +34,7 @@ class NoticeOwner(Subject, Protocol):
 class Notices:
     """The notices of one stream."""
 
-    __slots__ = ("_bounds", "_left_out_kinds", "_on_left_out", "_stream", "_waiting", "dropped")
+    __slots__ = ("_bounds", "_left_out", "_on_left_out", "_stream", "_waiting", "dropped")
 
     def __init__(self, stream: NoticeOwner, bounds: Bounds, *, on_left_out: Callable[[Fault, LeftOut], None]) -> None:
         self._stream = stream
@@ -41,7 +42,8 @@ class Notices:
         self._bounds = bounds
         self._waiting: list[bytes] = []
         """What is told as soon as the stream has emitted what its protocol begins with."""
-        self._left_out_kinds: set[tuple[str, str, str]] = set()
+        self._left_out: dict[tuple[str | None, ...], Fault] = {}
+        """What was told, of each kind: operators find each later one of the kind by the id of the first."""
         self.dropped: int = 0
         """How many notices were dropped because they passed their share."""
 
@@ -74,10 +76,15 @@ class Notices:
     def left_out(self, left_out: LeftOut, *, user_message_id: str | None = None) -> None:
         """Tell viewers of an item, or a message to save, that had to be changed; operators once of each kind."""
         stream = self._stream
+        kind = (left_out.part, left_out.reason, left_out.replaced[0].type_name, user_message_id)
+        if (known := self._left_out.get(kind)) is not None:
+            self.tell(known)
+            return
         fault = Fault.about(stream, FaultCode.VALUE_REPLACED, reason=left_out.reason, user_message_id=user_message_id)
-        kind = (left_out.part, left_out.reason, left_out.replaced[0].type_name)
-        if self.tell(fault) and kind not in self._left_out_kinds and len(self._left_out_kinds) < LEFT_OUT_KINDS:
-            self._left_out_kinds.add(kind)
+        if len(self._left_out) >= LEFT_OUT_KINDS:
+            self.tell(replace(fault, fault_id=next(reversed(self._left_out.values())).fault_id))
+        elif self.tell(fault):
+            self._left_out[kind] = fault
             self._on_left_out(fault, left_out)
 
     def _emit(self, payload: bytes) -> None:

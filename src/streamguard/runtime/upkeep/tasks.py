@@ -217,6 +217,7 @@ def _crash(error: BaseException) -> Observation:
         ref=context.ref,
         message_id=context.message_id,
         request_id=context.request_id,
+        trace=context.trace,
         fault=fault,
         error=error,
     )

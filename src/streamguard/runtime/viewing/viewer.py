@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ...cursor import Cursor
@@ -34,13 +35,14 @@ event is larger than this."""
 class ViewerCutError(StreamGuardError):
     """The response must end without a clean end of body, so that its client knows it does not have everything.
 
-    `frame` goes out first; it may be empty.
+    `frame` goes out first; it may be empty. It tells of `fault`.
     """
 
-    def __init__(self, reason: str, frame: bytes = b"") -> None:
+    def __init__(self, reason: str, frame: bytes = b"", fault: Fault | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.frame = frame
+        self.fault = fault
 
 
 class Viewer:
@@ -183,9 +185,9 @@ class Viewer:
                 if feed.complete:
                     self._over = True
                     return b""
-                fault = feed.end_fault
-                frame = b"" if fault is None else self.protocol.fault_frame(fault)
-                raise ViewerCutError(str(fault.code) if fault else "ended", frame)
+                if (fault := feed.end_fault) is None:
+                    raise ViewerCutError("ended")
+                raise self._cut_by(fault, str(fault.code))
             if self._keep_alive_due:
                 self._keep_alive_due = False
                 return self._keep_alive_bytes() or None
@@ -255,28 +257,25 @@ class Viewer:
                 if self.cut_reason is not None:
                     raise ViewerCutError(self.cut_reason) from exc
                 if not await retries.pause():
-                    fault = Fault.of(
-                        FaultCode.STORE_UNAVAILABLE,
-                        phase=Phase.RESUME,
-                        severity=Severity.FATAL,
-                        session_id=self.ref.key.session_id,
-                        stream_id=self.ref.stream_id,
-                    )
-                    raise ViewerCutError(str(fault.code), self.protocol.fault_frame(fault)) from exc
+                    fault = Fault.of(FaultCode.STORE_UNAVAILABLE, phase=Phase.RESUME, severity=Severity.FATAL)
+                    raise self._cut_by(fault, str(fault.code)) from exc
 
     def _unreadable(self) -> ViewerCutError:
         return self._gone(LOG_UNREADABLE)
 
     def _gone(self, reason: str) -> ViewerCutError:
         """The error for a log that does not have the rest of the stream."""
-        fault = Fault.of(
-            FaultCode.RESUME_FAILED,
-            severity=Severity.FATAL,
-            reason=reason,
+        return self._cut_by(Fault.of(FaultCode.RESUME_FAILED, severity=Severity.FATAL, reason=reason), reason)
+
+    def _cut_by(self, fault: Fault, reason: str) -> ViewerCutError:
+        """The error for a fault of which the viewer is told."""
+        fault = replace(
+            fault,
             session_id=self.ref.key.session_id,
             stream_id=self.ref.stream_id,
+            message_id=self.subject.message_id,
         )
-        return ViewerCutError(reason, self.protocol.fault_frame(fault))
+        return ViewerCutError(reason, self.protocol.fault_frame(fault), fault)
 
     def keep_alive(self) -> None:
         """Let the next `poll` that finds no event return a keep-alive."""

@@ -9,7 +9,7 @@ from typing import Final
 
 __all__ = ["LineFile"]
 
-_APPENDING: Final = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_APPENDING: Final = os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MODE: Final = 0o600
 
 
@@ -99,10 +99,13 @@ class LineFile:
     def _ends_within_a_line(self, fd: int) -> bool:
         """Whether the last line was torn: by a full disk, a crash of the machine, or another process."""
         size = os.fstat(fd).st_size
-        return self._readable and size > 0 and os.pread(fd, 1, size - 1) not in (b"\n", b"")
+        if not self._readable or size == 0:
+            return False
+        os.lseek(fd, size - 1, os.SEEK_SET)  # appending goes to the end all the same
+        return os.read(fd, 1) not in (b"\n", b"")
 
     def _sync_directory(self) -> None:
-        fd = os.open(Path(self._path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(Path(self._path).parent, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             os.fsync(fd)
         finally:

@@ -260,4 +260,5 @@ def _start_all_afresh() -> None:
 
 
 atexit.register(_finish_all)
-os.register_at_fork(after_in_child=_start_all_afresh)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_all_afresh)

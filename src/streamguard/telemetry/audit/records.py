@@ -18,16 +18,22 @@ class AuditAction(StrEnum):
     END = "end"
     """A stream ended in the process that produced it. `outcome` is the stream's."""
     STOP = "stop"
-    """A request of the owner asked to stop a stream. The request id is that request's own."""
+    """A request of the owner, or an operator's `streamguard stop`, asked to stop a stream. The request id is that
+    request's own."""
     RESUME = "resume"
     """A client came back for a stream. `outcome` is `granted`, `empty` or `denied`."""
     TAKEOVER = "takeover"
     """A stream of a lost worker was ended by another one. `outcome` is the stream's."""
     SETTLE = "settle"
-    """A quota reservation came to its end. `outcome` is `charged`, `released`, `pending`, `expired`, or, when it was
-    made up for later, `settled`."""
+    """A quota reservation was settled, by `streamguard quota release` too. `outcome` is `charged`, `released`,
+    `expired`, or `pending` where it could not be yet: then another record follows when it is."""
     RECONCILE = "reconcile"
-    """A save that a closed stream owed was made up for, or a round of the reconciler found work or failed."""
+    """A save that a closed stream owed was made up for, or a round of the reconciler found work or failed; or an
+    operator ran `streamguard reconcile`, which ended `count` streams."""
+    REQUEUE = "requeue"
+    """An operator had a dead letter tried again: `streamguard outbox replay`."""
+    DISCARD = "discard"
+    """An operator gave up a save for good: `streamguard outbox discard`."""
     SAVE_GIVEN_UP = "save_given_up"
     """A save became a dead letter: an operator has to decide."""
     ERASE = "erase"
@@ -51,6 +57,8 @@ class Actor(StrEnum):
     """A request that was made in the owner's name, whether the one that began the stream or a later one."""
     SYSTEM = "system"
     """streamguard itself: the producing process, the worker that took a stream over, or the reconciler."""
+    OPERATOR = "operator"
+    """Somebody who ran a command of `streamguard`: `operator` says who."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +71,25 @@ class AuditRecord:
     at: datetime
     """When streamguard learned of it, in UTC."""
     action: AuditAction
+    """What was done."""
     actor: Actor
+    """Who did it."""
     owner: str | None = None
-    """Whose stream or session it is: 16 hex digits of the owner's SHA-256, as `owner_hash` in the log; the owner in
-    the clear where the host asked for that. None where nobody was recognised."""
+    """Whose stream or session it is: 16 hex digits of the owner's SHA-256, as `owner_hash` in the log; or what
+    the host's own `owner_name` makes of it. None where nobody was recognised."""
+    operator: str | None = None
+    """The login of the operator who ran the command; with sudo, of the one who called it."""
     session_id: str | None = None
     stream_id: str | None = None
     message_id: str | None = None
     request_id: str | None = None
     """The request that did it, or that began the stream."""
+    trace_id: str | None = None
+    """The trace of that request: 32 hex digits."""
     outcome: str | None = None
+    """How it went."""
     reason: str | None = None
+    """Why, in one word: the fault's reason, or the action's; for what was denied without one, the fault's code."""
     code: str | None = None
     """The fault's code."""
     fault_id: str | None = None
@@ -82,7 +98,8 @@ class AuditRecord:
     """The name of the tool. Neither arguments nor output are recorded."""
     tool_call_id: str | None = None
     count: int | None = None
-    """How many records a `gap` stands for."""
+    """How many records a `gap` stands for; how much work a round of the reconciler found; how many streams an
+    operator's `reconcile` ended."""
 
     def as_dict(self) -> dict[str, str | int]:
         """The record's fields that are known; `at` as RFC 3339."""

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 
 from ...faults import FaultCode
 from ...observations import Observation, Signal
+from ...values import trace_id_of
 from ..safety import id_text, plain_text, short_hash
 from .records import Actor, AuditAction, AuditRecord, AuditSink, ClosableSink
 
@@ -27,11 +28,11 @@ _ACTIONS: Final[Mapping[Signal, tuple[AuditAction, Actor, str | None]]] = {
     Signal.STREAM_RESUMED: (AuditAction.RESUME, Actor.OWNER, "granted"),
     Signal.RESUME_EMPTY: (AuditAction.RESUME, Actor.OWNER, "empty"),
     Signal.RESUME_REFUSED: (AuditAction.RESUME, Actor.OWNER, "denied"),
+    Signal.STREAM_SUPERSEDED: (AuditAction.FAULT, Actor.SYSTEM, None),
     Signal.ORPHAN_SETTLED: (AuditAction.TAKEOVER, Actor.SYSTEM, None),
     Signal.SAVE_RECOVERED: (AuditAction.RECONCILE, Actor.SYSTEM, "saved"),
     Signal.SAVE_BURIED: (AuditAction.SAVE_GIVEN_UP, Actor.SYSTEM, "dead_letter"),
     Signal.QUOTA_SETTLED: (AuditAction.SETTLE, Actor.SYSTEM, None),
-    Signal.SETTLEMENT_RECOVERED: (AuditAction.SETTLE, Actor.SYSTEM, "settled"),
     Signal.RESERVATION_EXPIRED: (AuditAction.SETTLE, Actor.SYSTEM, "expired"),
     Signal.RECONCILED: (AuditAction.RECONCILE, Actor.SYSTEM, None),
     Signal.TOOL_CALLED: (AuditAction.TOOL_CALL, Actor.SYSTEM, None),
@@ -48,8 +49,9 @@ class AuditTrail:
 
     Args:
         sink: keeps the records.
-        clear_owners: record owners as the host's `authenticate` names them, instead of their hashes. Whoever can read
-            the trail then knows who talked when.
+        owner_name: makes the owner's name in records of the owner that the host's `authenticate` returned; by default
+            the hash that the log has too. `owner_name=str` records owners in the clear: whoever can read the trail
+            then knows who talked when. Where it raises, the hash is recorded.
     """
 
     signals: frozenset[Signal] = frozenset({*_ACTIONS, Signal.FAULT})
@@ -59,11 +61,11 @@ class AuditTrail:
         self,
         sink: AuditSink,
         *,
-        clear_owners: bool = False,
+        owner_name: Callable[[str], str] = short_hash,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sink = sink
-        self._clear_owners = clear_owners
+        self._owner_name = owner_name
         self._now = now
 
     def __call__(self, observation: Observation) -> None:
@@ -86,6 +88,8 @@ class AuditTrail:
         ref, fault, fields = observation.ref, observation.fault, observation.fields
         session_id = ref.key.session_id if ref is not None else fields.get("session_id") or (fault and fault.session_id)
         reason = fault.reason if fault is not None and fault.reason is not None else fields.get("reason")
+        if reason is None and fault is not None and outcome == "denied":  # then the code is all that there is to say
+            reason = str(fault.code)
         return AuditRecord(
             at=self._now(),
             action=action,
@@ -95,19 +99,24 @@ class AuditTrail:
             stream_id=_id(ref.stream_id if ref is not None else fault and fault.stream_id),
             message_id=_id(observation.message_id or (fault and fault.message_id)),
             request_id=_id(observation.request_id or (fault and fault.request_id)),
+            trace_id=trace_id_of(observation.trace) or (None if fault is None else fault.trace_id),
             outcome=_text(fields.get("outcome", outcome)),
             reason=_text(reason),
             code=None if fault is None else str(fault.code),
             fault_id=None if fault is None else fault.fault_id,
             tool=_text(fields.get("tool")),
             tool_call_id=_id(fields.get("tool_call_id")),
+            count=found if isinstance(found := fields.get("found"), int) else None,
         )
 
     def _owner(self, observation: Observation) -> str | None:
         owner = observation.owner if observation.ref is None else observation.ref.key.owner
         if owner is None:
             return None
-        return id_text(owner) if self._clear_owners else short_hash(owner)
+        try:
+            return id_text(str(self._owner_name(owner)))
+        except Exception:  # noqa: BLE001 -- a host's function; the record matters more than the name
+            return short_hash(owner)
 
 
 def _fault_action(observation: Observation) -> tuple[AuditAction, Actor, str | None] | None:
@@ -129,9 +138,10 @@ def _is_idle_round(observation: Observation) -> bool:
 
 def signals_of(action: AuditAction) -> tuple[Signal, ...]:
     """The signals that a record of this action is made of."""
+    made_of = tuple(signal for signal, (known, _, _) in _ACTIONS.items() if known is action)
     if action in (AuditAction.QUOTA_DENIED, AuditAction.REFUSE, AuditAction.FAULT):
-        return (Signal.FAULT,)
-    return tuple(signal for signal, (known, _, _) in _ACTIONS.items() if known is action)
+        return (Signal.FAULT, *made_of)
+    return made_of
 
 
 def _id(value: object) -> str | None:

@@ -41,8 +41,8 @@ class Run:
         """How many messages were given to `save`."""
         self._supersedes = False
         """Whether one of them supersedes."""
-        self._noticed: set[FaultCode] = set()
-        """Codes of notices that observers were told of: once each."""
+        self._noticed: dict[FaultCode, str] = {}
+        """The fault of which observers were told, of each code of a notice: later ones of the code have its id."""
 
     @property
     def session_id(self) -> str:
@@ -102,7 +102,7 @@ class Run:
 
         Notices count towards `max_stream_events` and `max_stream_bytes`, of which they may take a tenth. Notices past
         that are dropped, and the stream's end says how many. They never end the stream. Observers, and so the log, are
-        told of the first notice of each code.
+        told of the first notice of each code; later ones of that code have the same `fault_id`.
 
         Raises:
             ValueError: there is no such code.
@@ -133,8 +133,10 @@ class Run:
         )
 
         def tell() -> None:
-            if self._stream.notices.tell(fault) and fault.code not in self._noticed:
-                self._noticed.add(fault.code)
+            known = self._noticed.get(fault.code)
+            told = self._stream.notices.tell(fault if known is None else replace(fault, fault_id=known))
+            if told and known is None:
+                self._noticed[fault.code] = fault.fault_id
                 self._stream.callbacks.on_notice(self._stream, fault)
 
         self._on_loop(tell)

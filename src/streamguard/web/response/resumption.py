@@ -60,7 +60,9 @@ def resume_response(
                 ref=None if found.meta is None else found.meta.ref,
                 message_id=None if found.meta is None else found.meta.message_id,
                 request_id=ids.request_id,
-                fields={"reason": found.reason},
+                fields={"reason": found.reason, "session_id": ids.session_id},
+                trace=ids.trace,
+                owner=ids.owner,
             )
         )
         return no_content([*ids.headers(), (b"x-resume-reason", found.reason.encode())])
@@ -72,6 +74,7 @@ def resume_response(
             message_id=meta.message_id,
             request_id=ids.request_id,
             fields={"after_seq": after.seq, "state": meta.state, "protocol": meta.protocol},
+            trace=ids.trace,
         )
     )
     protocol = protocol_named(meta.protocol, meta.client_version)

@@ -150,6 +150,18 @@ class StreamResponse(Response):
         if cut.reason not in OBSERVED_ELSEWHERE:
             cut_off = Observation.about(viewer.subject, Signal.VIEWER_CUT, fields={"reason": cut.reason})
             self._runtime.observe(cut_off)
+        if cut.fault is not None:
+            subject = viewer.subject
+            self._runtime.observe(
+                Observation(
+                    Signal.FAULT,
+                    ref=subject.ref,
+                    message_id=subject.message_id,
+                    request_id=self._about.request_id,
+                    fault=cut.fault,
+                    error=cut.__cause__,
+                )
+            )
         if cut.frame:
             try:
                 await send({"type": "http.response.body", "body": cut.frame, "more_body": True})

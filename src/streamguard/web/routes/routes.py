@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import FaultError
+from ...errors import FaultError, NotStartedError
 from ...faults import Fault, FaultCode
 from ..guard_context import GuardContext
 from ..headers import request_id_of
@@ -41,7 +43,10 @@ class Routes:
             return no_content([*ids.headers(), allow])
         if request.method not in target.route.methods:
             fault = Fault.of(FaultCode.REQUEST_INVALID, status=405, reason="method_not_allowed")
-            return fault_response(ids.complete(fault), [*ids.headers(), allow])
+            fault = ids.complete(fault)
+            with suppress(NotStartedError):  # then nobody can be told
+                self._context.observe_refusal(FaultError(fault), ids, request.scope)
+            return fault_response(fault, [*ids.headers(), allow])
         if target.route in HEALTH_ROUTES:
             return health_response(self._context, target.route, ids.headers())
         self._context.check_started(request.scope)
