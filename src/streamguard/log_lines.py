@@ -115,6 +115,8 @@ def log_line(
 def one_word(value: object) -> str:
     """A value in a line of `name=value`: in quotes where it would not be one word."""
     text = str(value)
+    if not text.isprintable():
+        return json.dumps(text)
     return json.dumps(text, ensure_ascii=False) if _NO_WORD.search(text) else text
 
 

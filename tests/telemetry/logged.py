@@ -28,7 +28,7 @@ OF_A_PROCESS: Final = frozenset(
         Signal.TASK_RESTARTED,
         Signal.RECONCILE_STARTED,
         Signal.RECONCILED,
-        *(set(LogEvent) - {LogEvent.AUDIT}),
+        *(set(LogEvent) - {LogEvent.AUDIT, LogEvent.EVENTS_APPENDED, LogEvent.EVENTS_SENT}),
     }
 )
 """Events that are about the process."""

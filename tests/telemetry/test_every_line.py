@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import streamguard
 from streamguard import Signal
+from streamguard.event_times import EVENTS_LOGGER
 from streamguard.log_lines import LogEvent
 from streamguard.observations import MEASUREMENTS
 from streamguard.telemetry.vocabulary import LOG_KEYS
@@ -49,6 +51,21 @@ async def test_about_every_signal(signal: Signal) -> None:
         await SCENARIOS[signal](signal)
     assert signal in {line["event"] for line in lines}
     assert unknown_keys(lines) == set()
+    assert [(line, missing) for line in lines if (missing := what_is_missing(line))] == []
+
+
+@pytest.mark.anyio
+async def test_about_single_events_where_somebody_wants_them() -> None:
+    """They are logged by the writer of all streams, which is in no stream's scope, and by each connection."""
+    logger = logging.getLogger(EVENTS_LOGGER)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with logged() as lines:
+            await SCENARIOS[Signal.STREAM_ENDED](Signal.STREAM_ENDED)
+    finally:
+        logger.setLevel(logging.NOTSET)
+    of_events = [line for line in lines if line["event"] in (LogEvent.EVENTS_APPENDED, LogEvent.EVENTS_SENT)]
+    assert {line["event"] for line in of_events} == {LogEvent.EVENTS_APPENDED, LogEvent.EVENTS_SENT}
     assert [(line, missing) for line in lines if (missing := what_is_missing(line))] == []
 
 
