@@ -49,8 +49,11 @@ class SaveOutbox:
                     self._tell(Signal.SAVE_RECOVERED, ref, message_id, attempts)
             case SaveStatus.NOTHING:
                 await self.complete(ref, Persisted.NOT_ASKED)
-            case SaveStatus.CONFLICT | SaveStatus.FORBIDDEN | SaveStatus.ERASED:
+            case SaveStatus.ERASED:
                 await self.complete(ref, Persisted.NO)
+            case SaveStatus.CONFLICT | SaveStatus.FORBIDDEN:
+                if await self.complete(ref, Persisted.NO):
+                    self._tell_lost(ref, message_id, result)
             case SaveStatus.REFUSED if await self._may_still_settle(ref, attempts):
                 await self.retry_later(ref, UNSETTLED, attempts=attempts)
             case SaveStatus.REFUSED:
@@ -61,6 +64,19 @@ class SaveOutbox:
                 await self.dead_letter(ref, message_id, result, attempts=attempts + 1)
             case _:
                 await self.retry_later(ref, result.reason, attempts=attempts)
+
+    def _tell_lost(self, ref: StreamRef, message_id: str, result: SaveResult) -> None:
+        """A reply that was owed is not saved, and is owed no longer: nobody was told of that yet."""
+        conflict = result.status is SaveStatus.CONFLICT
+        fault = Fault.of(
+            FaultCode.SAVE_CONFLICT if conflict else FaultCode.PERSISTENCE_FAILED,
+            retryable=False,
+            reason=result.reason,
+            session_id=ref.key.session_id,
+            stream_id=ref.stream_id,
+            message_id=message_id,
+        )
+        self._observe(Observation(Signal.FAULT, ref=ref, message_id=message_id, fault=fault, error=result.error))
 
     async def complete(self, ref: StreamRef, persisted: Persisted) -> bool:
         """No save is owed any more. Returns whether that is on record. The entry stays while a settlement is owed."""

@@ -12,7 +12,7 @@ from streamguard.errors import MessageConflictError, MessageInvalidError, QuotaU
 from streamguard.messages import MemoryMessageStore
 from streamguard.quota import RedisQuotaStore, Settlement
 from streamguard.stores import NewStream, RedisClient
-from streamguard.testing import FaultyStore
+from streamguard.testing import FaultyMessageStore, FaultyStore
 from streamguard.values import SessionKey, StreamRef, new_message_id, new_stream_id
 
 from ..faults.application import SESSION, Application
@@ -129,6 +129,23 @@ async def another_reply_is_stored_already(stage: Stage) -> None:
     assert meter.counts("accepted_not_durable_total") == {("message",): 1}
     faults = {labels[1]: count for labels, count in meter.counts("faults_total").items()}
     assert faults == {"save_conflict": 2}, "the user's message too"
+
+
+@moves()
+async def another_reply_is_stored_meanwhile(stage: Stage) -> None:
+    """While this one is owed: it is lost once, and a fault that nobody was told of."""
+    meter, messages = stage.meter, FaultyMessageStore(Conflicting())
+    app = stage.application(script=talk, messages=messages, lease_seconds=0.3, save_total_seconds=0.2)
+    async with app.running() as chat:
+        messages.faults.fail()
+        await stage.whole(app, chat)
+        await chat.seen(Signal.SAVE_OWED)
+        await meter.until("outbox_entries", lambda count: count == 1)
+        assert meter.counts("accepted_not_durable_total") == {}
+        messages.faults.heal()
+        await meter.until("outbox_entries", lambda count: count == 0)
+    assert meter.counts("accepted_not_durable_total") == {("message",): 1}
+    assert "save_conflict" in {labels[1] for labels in meter.counts("faults_total")}
 
 
 class Charging(RedisQuotaStore):
