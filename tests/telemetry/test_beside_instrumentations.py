@@ -320,7 +320,8 @@ async def test_sentry_gets_opentelemetrys_spans_once(openai: bool) -> None:
         integrations=[StarletteIntegration(), FastApiIntegration(), HttpxIntegration()],
         instrumenter="otel",
     )
-    names = Counter(name for _, name in found)
+    # In an early SDK the integration of Starlette renames the transaction.
+    names = Counter("POST /chat" if name == "/chat" else name for _, name in found)
     assert {trace for trace, _ in found} == {TRACE_ID}
     assert names == {**OURS, **of_host(openai=openai)}
 
