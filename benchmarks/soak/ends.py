@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Final
 
 from .facts import Facts, Violation
 from .history import Attempt, Log
@@ -13,6 +14,25 @@ from .places import Place, place_of_entry
 from .wire import text_of_log
 
 __all__ = ["check_ends"]
+
+STORE_AWAY: Final = frozenset(
+    {
+        "cut Redis",
+        "fail over",
+        "fail over with a worker",
+        "lose replies",
+        "partition",
+        "pause Redis",
+        "pause worker",
+        "refuse Redis",
+        "restart Redis",
+    }
+)
+"""Faults during which a worker may wait for Redis in vain."""
+LONGEST_FAULT_SECONDS: Final = 5.0
+"""For how long one of them is felt, at most."""
+OPENING_SECONDS: Final = 5.0
+"""How long a request takes to claim its key and register its stream, at most."""
 
 
 def check_ends(facts: Facts) -> Iterator[Violation]:
@@ -30,6 +50,12 @@ def check_ends(facts: Facts) -> Iterator[Violation]:
         yield Violation("I11", f"stream {stream_id}", what, None if known is None else known.session)
     for left in facts.history.unfinished:
         yield Violation("I10", left, "did not come to its end in time")
+
+
+def _store_was_away(facts: Facts, begun: float) -> bool:
+    """Whether a fault may have kept a request that was begun then from claiming its key."""
+    faults = (one.at for one in facts.history.injected if one.kind in STORE_AWAY)
+    return any(begun - LONGEST_FAULT_SECONDS <= at <= begun + OPENING_SECONDS for at in faults)
 
 
 def _violation(promise: str, log: Log, what: str) -> Violation:
@@ -104,7 +130,8 @@ def _unchanged(facts: Facts) -> Iterator[Violation]:
 
 
 def _answered_once(facts: Facts) -> Iterator[Violation]:
-    """Requests with one key get one answer, unless the first answer never had a word, or was lost."""
+    """Requests with one key get one answer, unless the first answer never had a word, or was lost, or the store was
+    away when one of them was begun: then a request runs as if it had no key, as the guide says."""
     by_key: dict[tuple[str, str], dict[str, Attempt]] = defaultdict(dict)
     for attempt in facts.history.attempts:
         if attempt.request_key is not None and attempt.status == 200 and attempt.stream_id is not None:
@@ -117,6 +144,7 @@ def _answered_once(facts: Facts) -> Iterator[Violation]:
             and not log.lost
             and not facts.touched(stream_id)
             and text_of_log(log)
+            and not _store_was_away(facts, found[stream_id].begun)
         ]
         if len(said) > 1:
             session = found[said[0]].session

@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 from benchmarks.soak.checker import check
-from benchmarks.soak.history import Action, End, Entry, History, Reserved, Seen, Standing, read_history, write_history
+from benchmarks.soak.ends import STORE_AWAY
+from benchmarks.soak.faults import KINDS
+from benchmarks.soak.history import (
+    Action,
+    End,
+    Entry,
+    History,
+    Injected,
+    Reserved,
+    Seen,
+    Standing,
+    read_history,
+    write_history,
+)
 
 from .good import CUT, HALF, LOST, PLAIN, RAW, STOPPED, WHOLE, good_history
 from .tampered_views import VIEWS
@@ -233,6 +246,27 @@ def test_who_was_told_that_nothing_can_be_resumed_may_see_the_log_go_on(told: bo
     history = replace(history, attempts=(*history.attempts[:at], *attempts, *history.attempts[at + 1 :]))
     allowed = told and again == "on another connection"
     assert {violation.promise for violation in check(history)} == (set() if allowed else {"I3"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "excused"),
+    [
+        ("lose replies", 0.5, True),
+        ("pause worker", -4.0, True),
+        ("pause ledger", 0.5, False),  # that is no fault of the store's
+        ("lose replies", 60.0, False),
+    ],
+)
+def test_a_key_may_be_answered_twice_only_while_the_store_is_away(kind: str, after: float, excused: bool) -> None:
+    history = a_repeated_request_is_answered_twice(good_history())
+    begun = next(one.begun for one in history.attempts if one.viewer == "half/asker")
+    found = check(replace(history, injected=(Injected(begun + after, kind, ""),)))
+    assert [violation.promise for violation in found] == ([] if excused else ["I6"])
+
+
+def test_faults_that_keep_the_store_away_are_faults_that_there_are() -> None:
+    assert set(KINDS) > STORE_AWAY
+    assert {kind for kind in KINDS if "Redis" in kind or "fail over" in kind} < STORE_AWAY
 
 
 def test_every_promise_is_tampered_with() -> None:
