@@ -307,7 +307,7 @@ async def check_outbox(store: StreamLog) -> Finding:
         letters = "dead letter" if len(dead) == 1 else "dead letters"
         counts = f"{_count(len(due))} owed, {_count(len(dead))} {letters}"
         if dead:
-            return Finding("outbox", Verdict.WARNING, f"{counts}: see `streamguard outbox list --dead`", values)
+            return Finding("outbox", Verdict.WARNING, f"{counts}: see `streamguard outbox list URL --dead`", values)
         if overdue:
             detail = f"{counts}; {_count(len(overdue))} overdue: no worker runs that knows their endpoint"
             return Finding("outbox", Verdict.WARNING, detail, values)
