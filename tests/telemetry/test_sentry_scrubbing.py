@@ -71,6 +71,31 @@ def test_a_hosts_events_hold_nothing_that_anybody_wrote(receiver: Receiver) -> N
     assert "canary" not in receiver.text()
 
 
+def admins_own(names: list[str]) -> None:
+    """Code of the host's that no stream knows of."""
+    raise LookupError(f"no plan called {names[0]}")
+
+
+def test_a_hosts_own_bug_can_still_be_found(receiver: Receiver) -> None:
+    """Class, chain, and each frame with file, line and function; by what Sentry groups; where it was caught."""
+    try:
+        try:
+            admins_own(["canary"])
+        except LookupError as error:
+            raise RuntimeError("the page failed") from error
+    except RuntimeError:
+        sentry_sdk.capture_exception(tags={"binding": "admin"})
+    (event,) = receiver.events()
+    first, second = event["exception"]["values"]
+    assert (first["type"], second["type"]) == ("LookupError", "RuntimeError")
+    frames = first["stacktrace"]["frames"]
+    assert [frame["function"] for frame in frames][-1] == "admins_own"
+    assert all(frame["lineno"] and frame["abs_path"].endswith(".py") and "in_app" in frame for frame in frames)
+    assert event["level"] == "error"
+    assert event["tags"] == {"binding": "admin"}
+    assert event["release"] == "1"
+
+
 def test_without_the_hooks_they_hold_it_all() -> None:
     """So the test above would see it."""
     with receiving() as receiver, sent_to(receiver, **ALL_ON):

@@ -61,7 +61,7 @@ def test_a_url_that_is_wrong(url: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", [["ps"], ["doctor"], ["reconcile"], ["sessions", "list"], ["outbox", "list"]])
+@pytest.mark.parametrize("command", [["ps"], ["doctor"], ["outbox", "list"], ["quota", "show", "--owner", "ann"]])
 def test_a_command(command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "streamguard.cli", *command, nowhere()],
@@ -70,7 +70,7 @@ def test_a_command(command: list[str]) -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode != 0
+    assert done.returncode not in (0, 2), done.stderr
     assert CANARIES.found_in(done.stdout + done.stderr) == []
 
 
