@@ -130,7 +130,7 @@ class AllSinks:
         watched.note("spans", *(span.to_json() for span in self.spans.get_finished_spans()))
         self.spans.clear()
         watched.note("scrubbed", *self.scrubbed.taken())
-        self._audit.flush(5)
+        self._audit.close(5)
         watched.note("audit", self._audit_path.read_text() if self._audit_path.exists() else "")
         self._audit_path.unlink(missing_ok=True)
 
