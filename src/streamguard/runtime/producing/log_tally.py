@@ -101,7 +101,7 @@ class LogTally:
 
     def take(self) -> Observation | None:
         """What was counted since the last call; None for nothing."""
-        if not (self.commits or self.failures):
+        if not (self.commits or self.appends or self.failures):  # the answer may come after its commit was told
             return None
         fields: dict[str, str | int | float | bool | None] = {
             "commits": self.commits,
