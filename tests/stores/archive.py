@@ -16,8 +16,7 @@ from streamguard.values import Event, EventKind, Position, SessionKey, StreamRef
 
 def file_of(directory: Path, ref: StreamRef) -> Path:
     """Where a stream is kept: its protocol, and its events as [number, epoch, kind, text]."""
-    session = json.dumps([ref.key.owner, ref.key.session_id])  # never the key's `repr`: that hides the owner
-    return directory / sha256(session.encode()).hexdigest() / f"{ref.stream_id}.json"
+    return directory / sha256(f"{ref.key.owner} {ref.key}".encode()).hexdigest() / f"{ref.stream_id}.json"
 
 
 class Archive(StreamLog):
