@@ -220,7 +220,9 @@ INCIDENTS: Final = {
     ),
     "sink raises": Incident(sink_raises, 3, _fires("SinkFailing")),
     "reconciler hangs": Incident(reconciler_hangs, 6, _fires("ReconcilerSilent")),
-    "stream of a later version": Incident(stream_of_a_later_version, 8, _fires("StreamsStuck", "TerminalBurnsSlow")),
+    "stream of a later version": Incident(
+        stream_of_a_later_version, 8, _fires("StreamsStuck", "TerminalBurnsSlow"), healthy_after=25
+    ),
     "streams taken": Incident(streams_taken, 4, _fires("FencedSpike")),
     "quota away": Incident(quota_away, 10, _fires("StreamStartBurnsFast", "StreamStartBurnsSlow"), healthy_after=40),
     "reservations left": Incident(reservations_left, 15, _fires("ReservationsStuck")),

@@ -8,6 +8,7 @@ made. Never import this module: it sets its process's clocks.
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ def main(file: str, *names: str) -> None:
     recorded = {}
     for name in names or INCIDENTS:
         virtual_time.reset()
+        random.seed(name)  # the jitter of background work
         with virtual_time.runner() as runner:
             recorded[name] = runner.run(_recorded(name))
     Path(file).write_text(json.dumps(recorded))
