@@ -56,7 +56,7 @@ class LogEvent(StrEnum):
     """Events of a stream are in the log, at level `debug` of the logger `streamguard.events`. Fields: first_seq,
     last_seq; at, the Unix time; seconds, how long their append took."""
     EVENTS_SENT = "streamguard.events_sent"
-    """Events of a stream were sent on one connection, at the same level of the same logger. Fields: first_seq,
+    """Events of a stream were sent on one connection; level `debug`, of the same logger. Fields: first_seq,
     last_seq; woken_at, the Unix time when the connection's viewer learned of them; at, when they were handed to the
     server; seconds, how long it took them."""
     REPEATED = "streamguard.repeated"

@@ -59,7 +59,7 @@ class LineFile:
         count = os.write(self._fd, text)
         self._torn = count < len(text) and count != 0
         if count < len(text):
-            raise OSError("the file took only a part of the line")
+            raise OSError(errno.ENOSPC, "the file took only a part of the line")  # the next `write` would say so
 
     def sync(self) -> None:
         """Wait for the disk, where that was asked for.
