@@ -75,6 +75,8 @@ class SessionClauses(Clauses):
         assert await previous(store, third, "a") == second
         await self.advance(self.short_seconds * 1.5)
         assert await previous(store, third, "a") == first
+        await store.declare_lost(losing(new, terminal=tombstone()))  # it comes back as one that was never registered
+        assert await previous(store, third, "a") == first
 
     async def test_an_erasure_is_known_to_what_began_before_it(self, store: StreamStore) -> None:
         before = registered(await try_register(store, new_stream()))

@@ -71,6 +71,7 @@ if movable and (not session_last or (tonumber(created) or 0) <= tonumber(began_u
 end
 if reset_unless_sorted(streams_key) then redis.call('HSET', session_key, 'lost', 1) end -- `erase` searches for the streams that no list names
 redis.call('ZADD', streams_key, 'NX', 0, stream_id)
+if not version and movable then forget_message(session_key, stream_id) end -- of a record of its that expired
 if version and last_seq == '0' and movable then -- its first item may have decided more than was registered
   local known = {}
   for at = identity_from, #ARGV, 2 do known[ARGV[at]] = ARGV[at + 1] end
