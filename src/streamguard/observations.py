@@ -23,10 +23,12 @@ class Signal(StrEnum):
     """The first event of a stream can be seen. Fields: protocol, binding; `seconds` from the request's arrival, and
     `provider_seconds` from the endpoint's begin to its first item, where it has given one."""
     STREAM_ENDED = "streamguard.stream_ended"
-    """A stream of this process ended. Fields: outcome, persisted, quota, events, bytes, seconds, degraded, binding,
-    protocol; `finish_seconds`, the part of `seconds` after the endpoint was through; `endpoint_seconds` from its call
-    until it was through, if it was called; `used_UNIT` of each unit of usage that is known; `unsaved` for a stream
-    without a log whose save failed, so that nobody owes it; and `notices_dropped` when it is not 0."""
+    """A stream of this process ended. Fields: outcome, persisted, quota, seconds, degraded, binding, protocol; `events`
+    and `bytes`, how many events it has and their payload, the terminal included: as its log has them, or, without a
+    log, as its viewers were shown; `finish_seconds`, the part of `seconds` after the endpoint was through;
+    `endpoint_seconds` from its call until it was through, if it was called; `used_UNIT` of each unit of usage that is
+    known; `unsaved` for a stream without a log whose save failed, so that nobody owes it; and `notices_dropped` when it
+    is not 0."""
     STREAM_WITHDRAWN = "streamguard.stream_withdrawn"
     """The endpoint answered with no stream: with a whole response, or an exception that its framework answers. Nothing
     is left of the stream that was registered for it, and what was reserved is released. Comes in place of
@@ -106,9 +108,9 @@ class Signal(StrEnum):
     settlements, reservations, left: how long it took, and how many pieces of work there were of each kind; leads."""
     LOG_WRITTEN = "streamguard.log_written"
     """A measurement, once a second at most while anything is written: what the process wrote since the last one.
-    Fields: commits, appends, events, bytes, retries, failures. Samples: `append_seconds` from sending a commit to its
-    answer, `queued_seconds` from an event's emission to its acknowledgement, `gap_seconds` between two appends of one
-    stream, event_bytes, batch_bytes."""
+    Fields: commits, appends, retries and failures of running streams; events and bytes, those that end streams
+    included. Samples: `append_seconds` from sending a commit to its answer, `queued_seconds` from an event's emission
+    to its acknowledgement, `gap_seconds` between two appends of one stream, event_bytes, batch_bytes."""
     PROCESS_MEASURED = "streamguard.process_measured"
     """A measurement, every 5 s and at the end of a drain. Fields: streams, viewers, queued_events, queued_bytes,
     saves_under_way, reservations, loop_lag_seconds, draining; `observer_errors` since the last one;

@@ -77,9 +77,9 @@ def test_what_was_never_shown_is_forgotten_with_its_kind_and_size() -> None:
     for kind, data in ((EventKind.DATA, b"ab"), (EventKind.NOTICE, b"{}"), (EventKind.DATA, b"cde")):
         window.push(kind, data)
     window.show(1)
-    assert window.data_bytes == 5
+    assert window.payload_bytes == 7
     window.drop_hidden()
-    assert (window.emitted, window.data_bytes, window.held_bytes) == (1, 2, 2 + EVENT_BYTES)
+    assert (window.emitted, window.payload_bytes, window.held_bytes) == (1, 2, 2 + EVENT_BYTES)
     window.push(EventKind.DATA, b"f")  # in the notice's place
     window.show(2)
     assert window.payloads(1, 2) == [(EventKind.DATA, b"ab"), (EventKind.DATA, b"f")]

@@ -146,7 +146,7 @@ class Assembly:
         )
 
         # Ending.
-        closing = Closing(store, settings)
+        closing = Closing(store, settings, tally=tally)
         end_steps = EndSteps(self.saving, self.settlements, observe=observe)
         finaliser = Finaliser(
             store,
@@ -154,6 +154,7 @@ class Assembly:
             settings,
             closing=closing,
             end_steps=end_steps,
+            tally=tally,
             observe=observe,
             given_up=lambda: self.drain_state.given_up,
         )
@@ -164,6 +165,7 @@ class Assembly:
             closing=closing,
             end_steps=end_steps,
             stored_replies=StoredReplies(store, bindings, settings, clients),
+            tally=tally,
             observe=observe,
             start=start,
         )

@@ -9,7 +9,9 @@ from ...stores.records import Close, Seal, Status, Terminal
 from ...stores.store import StreamStore
 from ...values import StreamRef
 from ...wire.base import WireProtocol
-from .end_events import end_events
+from ..producing.backlog import Backlog
+from ..producing.log_tally import LogTally
+from .end_events import end_events, events_of
 
 __all__ = ["Closing"]
 
@@ -17,9 +19,10 @@ __all__ = ["Closing"]
 class Closing:
     """Makes and carries out closes, for streams of this process and for those that it took over."""
 
-    def __init__(self, store: StreamStore, settings: Settings) -> None:
+    def __init__(self, store: StreamStore, settings: Settings, *, tally: LogTally | None) -> None:
         self._store = store
         self._settings = settings
+        self._tally = tally
 
     def close_of(
         self,
@@ -47,6 +50,12 @@ class Closing:
         if close.outbox_payload is not None:
             await self._store.enqueue(close.ref, due_seconds=result.due_seconds)
         reply = await self._store.close(close)
+        self.answered(close, reply)
         if reply.status in (Status.OK, Status.DUPLICATE) and result.after_close is not None:
             result.after_close()
         return reply
+
+    def answered(self, close: Close, reply: AppendReply, backlog: Backlog | None = None) -> None:
+        """Count what a close wrote; as `LogTally.ended`. A duplicate is a close whose answer was lost."""
+        if self._tally is not None and reply.status in (Status.OK, Status.DUPLICATE):
+            self._tally.ended(events_of(close), backlog)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from ...faults import Fault
 from ...saving.end_steps import EndResult
-from ...stores.records import Seal
+from ...stores.records import Close, Seal
 from ...values import EventKind, Outcome, Usage
 from ...wire.base import WireProtocol
 from ..producing.phases import Output
 from ..producing.stream import LiveStream
 from ..request import Ending
 
-__all__ = ["close_open_parts", "end_events", "proposed_seal", "usage_of"]
+__all__ = ["close_open_parts", "end_events", "events_of", "proposed_seal", "usage_of"]
 
 
 def close_open_parts(stream: LiveStream, ending: Ending) -> None:
@@ -52,3 +52,8 @@ def end_events(
         events.append((EventKind.NOTICE, fault.to_json()))
     events += [(EventKind.CLOSING, payload) for payload in protocol.closing(outcome, fault, held)]
     return events
+
+
+def events_of(close: Close) -> list[tuple[EventKind, bytes]]:
+    """What a close puts into the log: its events, and the terminal record."""
+    return [*close.events, (EventKind.TERMINAL, close.terminal.to_json())]

@@ -20,6 +20,7 @@ from ...saving.end_steps import EndResult, EndSteps
 from ...settings import Settings
 from ...stores.breaker import Breaker
 from ...stores.store import StreamStore
+from ..producing.log_tally import LogTally
 from ..producing.stream import LiveStream
 from ..request import Ending
 from .closing import Closing
@@ -47,6 +48,7 @@ class Finaliser:
         settings: Settings,
         *,
         closing: Closing,
+        tally: LogTally | None,
         observe: Observer,
         end_steps: EndSteps,
         given_up: Callable[[], bool],
@@ -55,7 +57,7 @@ class Finaliser:
         self._observe = observe
         self._steps = steps = LocalSteps(end_steps, store, breaker)
         attempts = StoreAttempts(breaker, settings, given_up=given_up)
-        tombstone = Tombstone(store, attempts, settings, observe=observe)
+        tombstone = Tombstone(store, attempts, settings, tally=tally, observe=observe)
         self._sealing = Sealing(store, attempts)
         self._one_step = OneStepEnd(store, attempts, closing, observe=observe)
         self._logged = LoggedEnd(attempts, self._sealing, steps, closing, observe=observe)

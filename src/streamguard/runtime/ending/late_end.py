@@ -9,7 +9,7 @@ from ..request import Ending
 from .local_steps import LocalSteps
 from .logged_end import LoggedEnd
 from .sealing import Sealing, SealResult
-from .shown_end import report_end, show_unlogged_end
+from .shown_end import Size, report_end, show_unlogged_end
 from .tombstone import Tombstone
 
 __all__ = ["LateEnd"]
@@ -31,12 +31,13 @@ class LateEnd:
         ending = Ending(proposal.outcome, proposal.fault)
         # If the store never returns, the database has the reply. What both have is the same, or the first of it stands.
         saved = await self._steps.finish_unlogged(stream, proposal)
+        said = Size.of(stream)
         show_unlogged_end(stream, ending, proposal.held, saved)
         answer = await self._sealing.seal_when_back(stream, proposal)
         if answer.seal is not None:
             if saved.later is not None:
                 await saved.later()
-            await self._logged.end_shown(stream, answer.seal)
+            await self._logged.end_shown(stream, answer.seal, said)
         elif answer.result in (SealResult.UNREACHABLE, SealResult.FENCED):
             report_end(self._observe, stream, proposal.outcome, saved, proposal.fault)
         else:

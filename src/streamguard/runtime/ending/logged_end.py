@@ -13,7 +13,7 @@ from ..request import Ending
 from .closing import Closing
 from .local_steps import LocalSteps
 from .sealing import Sealing, SealResult
-from .shown_end import report_end, show_close, show_unlogged_end
+from .shown_end import Size, report_end, show_close, show_unlogged_end
 from .store_attempts import StoreAttempts
 
 __all__ = ["LoggedEnd"]
@@ -48,25 +48,31 @@ class LoggedEnd:
         if not stream.owned():  # its feed is the follower's already
             stream.finish()
         elif reply is None:
+            said = Size.of(stream)
             show_unlogged_end(stream, Ending(seal.outcome, seal.fault), seal.held, result)
-            await self._close_when_back(stream, close, seal, result)
+            await self._close_when_back(stream, close, seal, result, said)
         else:
             show_close(stream, close, reply, seal.held, result)
             if stream.owned():
                 report_end(self._observe, stream, seal.outcome, result, seal.fault)
 
-    async def end_shown(self, stream: LiveStream, seal: Seal) -> None:
-        """Finish and close a stream whose viewers have their end already, once the store is back."""
+    async def end_shown(self, stream: LiveStream, seal: Seal, said: Size) -> None:
+        """Finish and close a stream whose viewers have their end already, once the store is back. `said` is what it
+        was before that end."""
         stream.sealed(seal)
         result = await self._steps.finish(stream, seal)
-        await self._close_when_back(stream, self._close_of(stream, seal, result), seal, result)
+        await self._close_when_back(stream, self._close_of(stream, seal, result), seal, result, said)
 
     def _close_of(self, stream: LiveStream, seal: Seal, result: EndResult) -> Close:
         return self._closing.close_of(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
 
-    async def _close_when_back(self, stream: LiveStream, close: Close, seal: Seal, result: EndResult) -> None:
-        await self._attempts.until_given_up(partial(self._closing.carry_out, close, result))
-        report_end(self._observe, stream, seal.outcome, result, seal.fault)
+    async def _close_when_back(
+        self, stream: LiveStream, close: Close, seal: Seal, result: EndResult, said: Size
+    ) -> None:
+        reply = await self._attempts.until_given_up(partial(self._closing.carry_out, close, result))
+        closed = reply is not None and reply.status in (Status.OK, Status.DUPLICATE)
+        logged = said.closed_by(close) if closed else None
+        report_end(self._observe, stream, seal.outcome, result, seal.fault, logged=logged)
 
     async def _close_again(self, stream: LiveStream, seal: Seal, close: Close, result: EndResult) -> AppendReply | None:
         """An older snapshot came back between seal and close: put back what it lacks, and close as it was decided."""

@@ -42,6 +42,8 @@ class OneStepEnd:
         finally:
             stream.log.end_sealing()
         reply = None if answer is None else answer[2]
+        if reply is not None:
+            self._closing.answered(close, reply, stream.backlog)
         if reply is None or reply.status is Status.NOT_SEALED or not stream.owned():
             if stream.backlog.unacked:
                 stream.backlog.resubmit()  # the writer may have left the last events to this step

@@ -20,6 +20,7 @@ from ...stores.records import Status, StreamMeta
 from ...stores.roles.stream_writes import StreamWrites
 from ...values import START, EventKind, Position, Usage
 from ...wire import protocol_named
+from ..producing.log_tally import LogTally
 
 __all__ = ["NOTHING_LEFT", "Left", "OpenParts"]
 
@@ -45,8 +46,17 @@ NOTHING_LEFT: Final = Left((), None)
 class OpenParts:
     """Finds the open parts of streams whose epoch this process has just raised, and logs their ends."""
 
-    def __init__(self, store: StreamWrites, reads: LogReads, settings: Settings, stored_replies: StoredReplies) -> None:
+    def __init__(
+        self,
+        store: StreamWrites,
+        reads: LogReads,
+        settings: Settings,
+        stored_replies: StoredReplies,
+        *,
+        tally: LogTally | None,
+    ) -> None:
         self._store = store
+        self._tally = tally
         self._reads = reads
         self._settings = settings
         self._stored_replies = stored_replies
@@ -97,6 +107,8 @@ class OpenParts:
             (reply,) = await self._store.append([Append(meta.ref, meta.epoch, last_seq + 1, some, refresh=False)])
             if reply.status not in (Status.OK, Status.DUPLICATE):
                 return None
+            if self._tally is not None:
+                self._tally.ended(some)
             last_seq += len(some)
         return last_seq
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...charging.settlement_report import by_unit
 from ...faults import Fault
@@ -14,16 +15,16 @@ from ...values import EventKind, Outcome
 from ..producing.stream import LiveStream
 from ..request import Ending
 from ..viewing.log_events import LOG_LOST
-from .end_events import end_events, usage_of
+from .end_events import end_events, events_of, usage_of
 
-__all__ = ["report_end", "show_close", "show_unlogged_end"]
+__all__ = ["Size", "report_end", "show_close", "show_unlogged_end"]
 
 
 def show_close(stream: LiveStream, close: Close, reply: AppendReply, held: Sequence[bytes], result: EndResult) -> None:
     """Give viewers what the store made of a close."""
     if reply.status in (Status.OK, Status.DUPLICATE):
         _tell_request(stream, close.terminal)
-        stream.end_logged([*close.events, (EventKind.TERMINAL, close.terminal.to_json())])
+        stream.end_logged(events_of(close))
     elif reply.status is Status.FENCED:
         stream.supersede()
         stream.finish()  # viewers follow the new owner
@@ -44,8 +45,35 @@ def _tell_request(stream: LiveStream, terminal: Terminal) -> None:
         stream.request.on_end(terminal)
 
 
-def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: EndResult, fault: Fault | None) -> None:
-    """Tell operators how a stream of this process ended."""
+class Size(NamedTuple):
+    """How many events, and their payloads together."""
+
+    events: int
+    bytes: int
+
+    @classmethod
+    def of(cls, stream: LiveStream) -> Size:
+        """What was said of a stream so far."""
+        return cls(stream.feed.emitted, stream.feed.payload_bytes)
+
+    def closed_by(self, close: Close) -> Size:
+        """The size of a log that was as large before this close."""
+        events = events_of(close)
+        return Size(self.events + len(events), self.bytes + sum(len(data) for _, data in events))
+
+
+def report_end(
+    observe: Observer,
+    stream: LiveStream,
+    outcome: Outcome,
+    result: EndResult,
+    fault: Fault | None,
+    *,
+    logged: Size | None = None,
+) -> None:
+    """Tell operators how a stream of this process ended. `logged` is the size of its log, where its viewers were shown
+    another end than went into that."""
+    size = logged or Size.of(stream)
     activity, usage = stream.activity, usage_of(stream, tuple(stream.speaking.encoder.held))
     observe(
         Observation.about(
@@ -56,8 +84,8 @@ def report_end(observe: Observer, stream: LiveStream, outcome: Outcome, result: 
                 "outcome": outcome,
                 "persisted": result.persisted,
                 "quota": result.quota,
-                "events": stream.feed.emitted,
-                "bytes": stream.feed.data_bytes,
+                "events": size.events,
+                "bytes": size.bytes,
                 "seconds": activity.age_seconds,
                 "finish_seconds": activity.finish_seconds,
                 "degraded": stream.degraded,

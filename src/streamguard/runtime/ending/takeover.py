@@ -17,9 +17,10 @@ from ...settings import Settings
 from ...stores.log_reads import LogReads
 from ...stores.records import LostLog, Seal, Status, StreamMeta, Terminal
 from ...stores.store import StreamStore
-from ...values import Outcome, Persisted
+from ...values import EventKind, Outcome, Persisted
 from ...wire import protocol_named
 from ...wire.base import WireProtocol
+from ..producing.log_tally import LogTally
 from ..producing.stream_records import new_stream_of_meta
 from ..request import Ending
 from ..viewing.log_events import LOG_LOST
@@ -50,6 +51,7 @@ class Takeover:
         closing: Closing,
         end_steps: EndSteps,
         stored_replies: StoredReplies,
+        tally: LogTally | None,
         observe: Observer,
         start: StartTask,
     ) -> None:
@@ -58,9 +60,10 @@ class Takeover:
         self._closing = closing
         self._end_steps = end_steps
         self._stored_replies = stored_replies
+        self._tally = tally
         self._observe = observe
         self._start = start
-        self._open_parts = OpenParts(store, reads, settings, stored_replies)
+        self._open_parts = OpenParts(store, reads, settings, stored_replies, tally=tally)
 
     def end_soon(self, meta: StreamMeta, outcome: Outcome) -> None:
         """`end` in a task of the runtime's own."""
@@ -136,6 +139,8 @@ class Takeover:
         )
         if reply.status not in (Status.OK, Status.DUPLICATE):
             return None
+        if self._tally is not None:
+            self._tally.ended([(EventKind.TERMINAL, terminal.to_json())])
         if result.after_close is not None:
             result.after_close()
         if result.quota_now is not result.quota:

@@ -11,6 +11,8 @@ from ...settings import Settings
 from ...stores.appends import AppendReply
 from ...stores.records import LostLog, Status, Terminal
 from ...stores.roles.stream_writes import StreamWrites
+from ...values import EventKind
+from ..producing.log_tally import LogTally
 from ..producing.stream import LiveStream
 from ..producing.stream_records import new_stream_of
 from ..request import Ending
@@ -24,8 +26,17 @@ __all__ = ["Tombstone"]
 class Tombstone:
     """Writes one terminal record with the real outcome, and nothing else, once the store is back."""
 
-    def __init__(self, store: StreamWrites, attempts: StoreAttempts, settings: Settings, *, observe: Observer) -> None:
+    def __init__(
+        self,
+        store: StreamWrites,
+        attempts: StoreAttempts,
+        settings: Settings,
+        *,
+        tally: LogTally | None,
+        observe: Observer,
+    ) -> None:
         self._store = store
+        self._tally = tally
         self._attempts = attempts
         self._settings = settings
         self._observe = observe
@@ -54,9 +65,12 @@ class Tombstone:
             written = result.quota_now
             terminal = Terminal(ending.outcome, result.persisted, written, stream.message_id, ending.fault, LOG_LOST)
             retention = self._settings.finished_ttl_seconds
-            return await self._store.declare_lost(
+            reply = await self._store.declare_lost(
                 LostLog(new_stream_of(stream), stream.epoch, 0.0, retention, terminal)
             )
+            if self._tally is not None and reply.status in (Status.OK, Status.DUPLICATE):
+                self._tally.ended([(EventKind.TERMINAL, terminal.to_json())])
+            return reply
 
         reply = await self._attempts.until_given_up(declare)
         if result.quota_now is not written:  # the quota was result while the record was on its way

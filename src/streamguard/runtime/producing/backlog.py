@@ -97,6 +97,9 @@ class Backlog:
     first_commit: Timer | None = None
     """Runs while the log has no event yet and the first one waits for its commit."""
 
+    ended: bool = False
+    """The log ended, and has every event of the feed: whatever the commit under way is answered."""
+
     _shown_told: bool = False
     _append: ReusedAppend = field(init=False)
     """Filled in anew for each commit."""
@@ -325,4 +328,5 @@ class Backlog:
 
     def end_logged(self) -> None:
         """The store closed the stream: every event in the feed is in the log."""
+        self.ended = True
         self.acked = self.feed.emitted

@@ -1,13 +1,15 @@
-"""What the writer wrote since that was told last: counted per commit and per append, and sampled, never per event."""
+"""What a process wrote since that was told last: counted per commit, per append and per end of a stream, and sampled,
+never per event."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ...observations import Observation, Signal
 from ...stores.appends import AppendReply, AppendRequest
 from ...stores.records import Status
+from ...values import EventKind
 from ..viewing.feed import EVENT_BYTES
 from .backlog import Backlog
 
@@ -18,7 +20,7 @@ SAMPLED: Final = ("append_seconds", "queued_seconds", "gap_seconds", "event_byte
 
 
 class LogTally:
-    """Counts of one process's writer. The writer alone adds to it.
+    """Counts of one process: its writer adds commits and appends to it, and who ends streams what ends their logs.
 
     One commit, one event and one stream at a time is watched; `samples_per_second` says how often anew, 0 for never.
     """
@@ -37,8 +39,9 @@ class LogTally:
         self.commits: int = 0
         """Round trips, also those that failed."""
         self.appends: int = 0
-        """Appends that were acknowledged, each once; `events` and `bytes` are what they carried."""
+        """Appends that were acknowledged, each once."""
         self.events: int = 0
+        """Events that the log acknowledged, those that end it included; `bytes` are their payloads."""
         self.bytes: int = 0
         self.retries: int = 0
         """Appends that were sent again."""
@@ -70,11 +73,12 @@ class LogTally:
         sent_at: float,
     ) -> None:
         """The commit that was sent at that time is answered. A duplicate is an append whose answer was lost."""
-        for append, reply, size in zip(batch, replies, self._sizes, strict=True):
+        for backlog, append, reply, size in zip(backlogs, batch, replies, self._sizes, strict=True):
             if reply.status is _OK or reply.status is Status.DUPLICATE:
                 self.appends += 1
-                self.events += len(append.events)
-                self.bytes += size
+                if not backlog.ended:  # otherwise they were counted with the stream's end, which came first
+                    self.events += len(append.events)
+                    self.bytes += size
         now = self._clock()
         if self._queued is None and self._appended is None and now < self._next_at:
             return
@@ -99,9 +103,20 @@ class LogTally:
             if self._appended is None:
                 self._appended = (backlogs[0], backlogs[0].acked, now)
 
+    def ended(self, events: Iterable[tuple[EventKind, bytes]], backlog: Backlog | None = None) -> None:
+        """The log acknowledged these, outside a commit: they end it. With the `backlog` of a stream that is written
+        here, what waits in that for its acknowledgement is in the log as well."""
+        for _, data in events:
+            self.events += 1
+            self.bytes += len(data)
+        if backlog is not None and not backlog.closed:
+            self.events += backlog.unacked
+            self.bytes += backlog.pending_bytes - EVENT_BYTES * backlog.unacked
+
     def take(self) -> Observation | None:
         """What was counted since the last call; None for nothing."""
-        if not (self.commits or self.appends or self.failures):  # the answer may come after its commit was told
+        # An answer may come after its commit was told.
+        if not (self.commits or self.appends or self.failures or self.events):
             return None
         fields: dict[str, str | int | float | bool | None] = {
             "commits": self.commits,

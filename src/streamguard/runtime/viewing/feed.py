@@ -69,7 +69,6 @@ class Feed:
         "_listeners",
         "_newest",
         "_newest_seq",
-        "_other_bytes",
         "_simple",
         "_taken",
         "_trim_over",
@@ -122,8 +121,6 @@ class Feed:
         """Loop time at which the watchdog last saw a viewer, or at which the last viewer left."""
         self._listeners: tuple[Callable[[], None], ...] = ()
         self._limit = limit_bytes
-        self._other_bytes = 0
-        """The part of `emitted_bytes` that is payloads of events that are not data."""
         self._dropped_bytes = 0
         """The part of `emitted_bytes` that has left the window."""
         self._trim_over = 2 * limit_bytes
@@ -176,11 +173,6 @@ class Feed:
         not."""
         return self.emitted_bytes - EVENT_BYTES * self.emitted
 
-    @property
-    def data_bytes(self) -> int:
-        """Bytes of the payloads of all data events so far; as `payload_bytes`."""
-        return self.payload_bytes - self._other_bytes
-
     def begin_epoch(self, epoch: int) -> None:
         """Record that the next event is the first of this epoch's writer."""
         if epoch == self.epoch:
@@ -214,7 +206,6 @@ class Feed:
         seq = self.base + len(self.data)
         if kind is not _DATA:
             self.kinds[seq] = kind
-            self._other_bytes += len(data)
         if len(data) > self._limit:
             self._large[seq] = len(data)
         return seq
@@ -239,8 +230,7 @@ class Feed:
         for seq in range(self.emitted, self.visible, -1):
             size = len(self.data.pop())
             self.emitted_bytes -= size + EVENT_BYTES
-            if self.kinds.pop(seq, None) is not None:
-                self._other_bytes -= size
+            self.kinds.pop(seq, None)
             self._large.pop(seq, None)
 
     def end(self, *, complete: bool, fault: Fault | None = None) -> None:

@@ -109,7 +109,7 @@ STREAMS: Final = (
     Metric(
         "stream_bytes",
         Kind.HISTOGRAM,
-        "Payload of whole streams.",
+        "Payload of whole streams: of all their events, the last ones included.",
         (Signal.STREAM_ENDED,),
         number("bytes"),
         labels=(BINDING,),
@@ -143,7 +143,7 @@ LOG: Final = (
     Metric(
         "log_commits_total",
         Kind.COUNTER,
-        "Round trips to the log with events, answered or not.",
+        "Round trips to the log with events of running streams, answered or not.",
         (Signal.LOG_WRITTEN,),
         number("commits"),
     ),
@@ -157,13 +157,11 @@ LOG: Final = (
     Metric(
         "log_events_total",
         Kind.COUNTER,
-        "Events that the log acknowledged, each once.",
+        "Events that the log acknowledged, each once, those that end streams included.",
         (Signal.LOG_WRITTEN,),
         number("events"),
     ),
-    Metric(
-        "log_bytes_total", Kind.COUNTER, "Payload that the log acknowledged.", (Signal.LOG_WRITTEN,), number("bytes")
-    ),
+    Metric("log_bytes_total", Kind.COUNTER, "Payload of these events.", (Signal.LOG_WRITTEN,), number("bytes")),
     Metric(
         "append_retries_total", Kind.COUNTER, "Appends that were sent again.", (Signal.LOG_WRITTEN,), number("retries")
     ),
