@@ -71,7 +71,7 @@ class Call(Generic[R]):
 
     def __init_subclass__(cls, *, script: str = "") -> None:
         super().__init_subclass__()
-        dataclass(kw_only=True)(cls)  # frozen for mypy alone: a frozen one takes twice as long to make
+        dataclass(kw_only=True, repr=False)(cls)  # frozen for mypy alone: a frozen one takes twice as long to make
         if not script:
             return  # a group of fields that several scripts have in common
         hints = get_type_hints(cls, include_extras=True)
@@ -85,6 +85,9 @@ class Call(Generic[R]):
         cls.reply_type = next(get_args(base)[0] for base in cls.__orig_bases__ if get_args(base))  # type: ignore[attr-defined] # generic
         cls._has_rest = Rest in kinds.values()
         cls._sent_otherwise = tuple(n for n, hint in enumerate(kinds.values()) if hint is bool or _is_optional(hint))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"  # the arguments are owners, payloads and messages
 
     def words(self) -> tuple[Word, ...]:
         """The keys and the arguments, as they are sent."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Protocol, Self, runtime_checkable
 
@@ -68,7 +68,7 @@ class StreamContext:
     """The stream that a piece of work is about. Holds ids only, no content."""
 
     work: Work
-    owner: str | None
+    owner: str | None = field(repr=False)
     """In clear; sinks show `owner_hash`."""
     session_id: str | None
     stream_id: str | None

@@ -15,7 +15,7 @@ from streamguard import Fault, FaultCode, Observation, Severity, Signal
 from streamguard.scopes import StreamContext, Work
 from streamguard.telemetry import SentryObserver, StructlogObserver
 from streamguard.telemetry.safety import short_hash
-from streamguard.telemetry.sentry.errors import NOT_CAPTURED
+from streamguard.telemetry.sentry.errors import NOT_CAPTURED, event_of
 from streamguard.values import SessionKey, StreamRef
 from tests.harness.sentry import sentry_off
 
@@ -218,6 +218,20 @@ def test_what_an_operator_has_to_know_is_a_warning_once_per_kind_and_minute(rece
     told = receiver.events()[len(some) :]
     left_out = [event["contexts"]["streamguard"].get("left_out") for event in told]
     assert left_out == [100, 99, 99, 99, 99, 99, *[None] * len(some)], "those of the minute before, then the new ones"
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_refused_is_what_a_request_was(signal: Signal) -> None:
+    """What is told of no stream is no refusal, unless a request's fault is there."""
+    assert event_of(Observation(signal), {})["tags"]["outcome"] == "unknown"
+    fault = Fault.of(FaultCode.QUOTA_UNAVAILABLE)
+    refusal = event_of(Observation(signal, request_id="r", fault=fault), {})
+    no_request = signal in {Signal.STORE_WARNING, Signal.MISUSE, Signal.SAVE_BURIED}
+    assert refusal["tags"]["outcome"] == ("unknown" if no_request else "refused")
+    of_no_request = event_of(Observation(signal, fault=fault), {})  # a task of the process crashed, say
+    assert of_no_request["tags"]["outcome"] == "unknown"
+    of_stream = event_of(Observation(signal, ref=REF, fault=fault), {})
+    assert of_stream["tags"]["outcome"] == "unknown"
 
 
 def test_kinds_of_warnings_are_forgotten_in_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, NoReturn
 
 import typer
@@ -64,7 +64,7 @@ DEFAULT_TIMEOUT: Final = 5.0
 class Place:
     """A store and a namespace in it."""
 
-    url: str
+    url: str = field(repr=False)
     namespace: str
     timeout: float
     name: str

@@ -43,14 +43,14 @@ _Fields: TypeAlias = Mapping[str, object]
 class Text:
     """A text; never blank."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
     """What the model thought; `text` may be empty."""
 
-    text: str
+    text: str = field(repr=False)
     metadata: Mapping[str, object] = field(default_factory=dict)
     """The part's `providerMetadata`."""
 
@@ -59,7 +59,7 @@ class Reasoning:
 class File:
     """A file or an image."""
 
-    url: str
+    url: str = field(repr=False)
     """An address, or a data URL."""
     media_type: str
     filename: str = ""

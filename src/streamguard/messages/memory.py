@@ -43,7 +43,7 @@ class _Draft:
     """A message to be written."""
 
     message: Message
-    content: bytes
+    content: bytes = field(repr=False)
     digest: str
 
 
@@ -51,7 +51,7 @@ class _Draft:
 class _Entry(Version):
     """One version of a message."""
 
-    content: bytes
+    content: bytes = field(repr=False)
     """What its last writer wrote. Bytes, so that a caller cannot change what is stored."""
     status: MessageStatus
     created_at: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..faults import Fault
@@ -41,7 +41,7 @@ class EndResult:
     notices: tuple[Fault, ...] = ()
     closing: tuple[bytes, ...] = ()
     """The protocol's payloads that tell of the save, before all others that close the stream."""
-    outbox_payload: bytes | None = None
+    outbox_payload: bytes | None = field(default=None, repr=False)
     """The outbox payload, when something is left to do."""
     due_seconds: float = 0.0
     """When the outbox should look at it first."""

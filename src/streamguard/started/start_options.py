@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
@@ -26,7 +26,7 @@ __all__ = ["StartOptions"]
 class StartOptions:
     """The arguments, as given; `StreamGuard.start` says what they mean."""
 
-    owner: str
+    owner: str = field(repr=False)
     session: str | UUID | int | None
     binding: str | Callable[..., object] | None
     message_id: str | UUID | None

@@ -287,6 +287,9 @@ class Close(NamedTuple):
     outbox_payload: bytes | None = None
     """What a worker needs for the save or settlement that is still owed; None when nothing is."""
 
+    def __repr__(self) -> str:
+        return f"Close({self.ref!r}, epoch={self.epoch})"  # without content
+
 
 class LostLog(NamedTuple):
     """Declares a stream's log lost, creating its record if need be, and keeps or ends it.

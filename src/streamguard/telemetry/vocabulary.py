@@ -89,7 +89,7 @@ LOG_KEYS: Final[Mapping[str, str]] = {
 SENTRY_TAGS: Final[Mapping[str, str]] = {
     "phase": "in which phase of a stream's life it happened",
     "code": "the fault's code",
-    "outcome": "the stream's outcome; `refused` for a request that got none; `unknown` while it goes on",
+    "outcome": "the stream's outcome; `refused` for a request that got none; `unknown` for all else",
     "protocol": "what the stream speaks; `unknown` where it was refused before that was known",
     "framework": "the web framework that the request came through",
     "signal": "the event under which the log has it",

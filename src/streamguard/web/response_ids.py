@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..faults import Fault
 from ..values import trace_id_of
@@ -19,10 +19,10 @@ class ResponseIds:
     session_id: str | None = None
     stream_id: str | None = None
     message_id: str | None = None
-    set_cookie: str | None = None
+    set_cookie: str | None = field(default=None, repr=False)
     trace: str | None = None
     """The trace that the request belongs to: a W3C `traceparent`."""
-    owner: str | None = None
+    owner: str | None = field(default=None, repr=False)
     """Who is asking, once that is known. For observations; never sent."""
 
     def headers(self) -> RawHeaders:

@@ -49,6 +49,9 @@ class Record(NamedTuple):
     branch: bytes | None = None
     superseded: bytes | None = None
 
+    def __repr__(self) -> str:
+        return f"Record(position={self.position})"  # without content
+
 
 class OpenAnswer(NamedTuple):
     """See `Open`."""

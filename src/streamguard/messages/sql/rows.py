@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -41,7 +41,7 @@ class Draft:
     """A message about to be written."""
 
     message: Message
-    content: str
+    content: str = field(repr=False)
     digest: str
 
     @classmethod

@@ -95,7 +95,7 @@ class StreamEntry:
     persisted: Persisted = Persisted.NOT_ASKED
     quota: QuotaState = QuotaState.NONE
     revised: bool = False
-    payload: bytes | None = None
+    payload: bytes | None = field(default=None, repr=False)
     """The outbox payload that came with `close`; None when nothing is owed."""
     attempts: int = 0
     """How often what is owed failed."""

@@ -150,6 +150,9 @@ class OutboxAnswer(NamedTuple):
     attempts: bytes | None = None
     reason: bytes | None = None
 
+    def __repr__(self) -> str:
+        return f"OutboxAnswer(state={self.state!r}, attempts={self.attempts!r})"  # without content
+
 
 class OutboxState(MetaCall[OutboxAnswer], script="outbox_state"):
     """What a stream's record says it owes."""

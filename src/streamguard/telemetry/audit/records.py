@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -74,7 +74,7 @@ class AuditRecord:
     """What was done."""
     actor: Actor
     """Who did it."""
-    owner: str | None = None
+    owner: str | None = field(default=None, repr=False)
     """Whose stream or session it is: 16 hex digits of the owner's SHA-256, as `owner_hash` in the log; or what
     the host's own `owner_name` makes of it. None where nobody was recognised."""
     operator: str | None = None

@@ -109,7 +109,7 @@ def event_of(observation: Observation, known: Mapping[str, object]) -> Event:
     if fault is not None:
         tags |= {"phase": str(fault.phase), "code": str(fault.code)}
         context |= {"status": fault.status, "retryable": fault.retryable} | allowed({"reason": fault.reason})
-    tags["outcome"] = str(fields.get("outcome", UNKNOWN if observation.ref is not None else "refused"))
+    tags["outcome"] = str(fields.get("outcome", "refused" if _is_refusal(observation) else UNKNOWN))
     tags["signal"] = str(observation.name)
     return {
         "level": "warning" if fault is None or is_warning(observation) else _LEVELS[fault.severity],
@@ -121,6 +121,14 @@ def event_of(observation: Observation, known: Mapping[str, object]) -> Event:
         # Always an exception entry: without one `attach_stacktrace` adds this frame's local variables.
         "exception": {"values": [_exception(observation, fault)]},
     }
+
+
+def _is_refusal(observation: Observation) -> bool:
+    """Whether it is the fault of a request that got no stream. A store's warning, say, is no request's."""
+    fault = observation.fault
+    if fault is None or observation.ref is not None or is_warning(observation):
+        return False
+    return (observation.request_id or fault.request_id) is not None
 
 
 def _exception(observation: Observation, fault: Fault | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
@@ -46,7 +46,7 @@ class AdmittedRequest:
 
     request: StreamRequest
     key: RequestKey | None
-    identity: Identity
+    identity: Identity = field(repr=False)
     slots: RequestSlots
     call: StreamCall
     cursor: Cursor | None = None

@@ -23,6 +23,9 @@ class OwnedSession(NamedTuple):
     key: SessionKey
     identity: Identity
 
+    def __repr__(self) -> str:
+        return f"OwnedSession({self.key!r})"
+
 
 async def session_of(context: GuardContext, target: RouteTarget, request: Request, ids: ResponseIds) -> OwnedSession:
     """The session of a request. `ids` get its id.
