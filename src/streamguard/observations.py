@@ -66,7 +66,8 @@ class Signal(StrEnum):
     REPLY_SAVED = "streamguard.reply_saved"
     """The reply is committed. Fields: binding, outcome, seconds."""
     SAVE_FAILED = "streamguard.save_failed"
-    """An attempt to save failed. Fields: binding, reason, attempts, seconds."""
+    """An attempt to save failed. Fields: binding, reason; `attempts` that failed so far; seconds; `retried`, whether
+    another attempt follows here."""
     SAVE_OWED = "streamguard.save_owed"
     """A stream closed with its save in the outbox. Fields: binding, reason."""
     SAVE_BURIED = "streamguard.save_buried"

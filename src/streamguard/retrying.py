@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -81,8 +82,8 @@ class Retries:
         self.failures: int = 0
         """How many attempts in a row have failed."""
 
-    async def pause(self, *, wake: asyncio.Event | None = None) -> bool:
-        """An attempt failed: wait before the next one, until `wake` is set at most.
+    async def pause(self, *, wake: asyncio.Event | None = None, begins: Callable[[], None] | None = None) -> bool:
+        """An attempt failed: wait before the next one, until `wake` is set at most. `begins` is called before that.
 
         Returns False, at once, when there is to be no other attempt: the deadline would come first, or as many as may
         were made.
@@ -93,6 +94,8 @@ class Retries:
             return False
         if self._deadline is not None and self._deadline.left_seconds <= seconds:
             return False
+        if begins is not None:
+            begins()
         if wake is None:
             await asyncio.sleep(seconds)
         else:

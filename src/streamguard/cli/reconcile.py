@@ -190,7 +190,7 @@ class _Reporter:
 
     def __call__(self, observation: Observation) -> None:
         name = _EVENTS.get(observation.name)
-        if name is None:
+        if name is None or observation.fields.get("retried"):  # what comes of it is told too
             return
         shape = _event_shape(name, observation)
         self.counts[name] += 1

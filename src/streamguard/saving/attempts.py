@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -18,13 +19,22 @@ BACKOFF: Final = Backoff(0.2, 5.0)
 
 
 class Attempts:
-    """Repeats steps that failed, with pauses that grow, until the deadline of their save."""
+    """Repeats steps that failed, with pauses that grow, until the deadline of their save.
 
-    def __init__(self, seconds: float, *, retries: bool = True) -> None:
+    `on_retry` is told of each failure that another attempt follows, before the pause; the last one is raised.
+    """
+
+    def __init__(
+        self, seconds: float, *, retries: bool = True, on_retry: Callable[[Attempts], None] | None = None
+    ) -> None:
         self.deadline: Deadline = Deadline.after(seconds)
+        self._begun = time.monotonic()
         self._retries = retries
+        self._on_retry = on_retry
         self.failures: int = 0
         """How many steps failed so far."""
+        self.error: Exception | None = None
+        """The last of these failures, whatever came after it."""
 
     async def __call__(self, step: Callable[[], Awaitable[T]]) -> T:
         """Do `step`, which must be safe to repeat.
@@ -36,15 +46,28 @@ class Attempts:
         while True:
             try:
                 return await step()
-            except (SavingPausedError, StoreCorruptError):
-                self.failures += 1
+            except (SavingPausedError, StoreCorruptError) as exc:
+                self._failed(exc)
                 raise
             except (MessageStoreError, StoreError) as exc:
                 if isinstance(exc, MessageStoreError) and not exc.retryable:
                     raise  # an answer
-                self.failures += 1
-                if not self._retries or not await retries.pause():
+                self._failed(exc)
+                if not self._retries or not await retries.pause(begins=self._tell):
                     raise
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self.error = error
+
+    def _tell(self) -> None:
+        if self._on_retry is not None:
+            self._on_retry(self)
+
+    @property
+    def seconds(self) -> float:
+        """How long they have gone on."""
+        return time.monotonic() - self._begun
 
     @property
     def remaining_seconds(self) -> float:

@@ -14,7 +14,7 @@ from ..errors import (
 from ..faults import Fault, FaultCode, Severity
 from ..values import Subject
 from .pending_write import SAVE
-from .save_result import SaveResult, SaveStatus
+from .save_result import SaveResult, SaveStatus, result_of_error
 from .sealed_stream import SealedStream
 from .user_messages import RefusedMessage, UserMessages
 
@@ -27,11 +27,15 @@ SUPERSEDED: Final = "superseded"
 SUPERSEDED_MESSAGE: Final = "This part of the conversation was changed in the meantime."
 
 
-def fault_of_wait(sealed: SealedStream, user_message_id: str | None, *, failing: bool) -> Fault:
-    """The save is still under way; `failing` when attempts at it failed."""
-    if failing:
+def fault_of_wait(sealed: SealedStream, user_message_id: str | None, error: Exception | None) -> Fault:
+    """The save is still under way; `error` is the last failure, when attempts at it failed."""
+    if error is not None:
         return Fault.about(
-            sealed, FaultCode.PERSISTENCE_FAILED, user_message_id=user_message_id, actions=(RESEND, DOWNLOAD)
+            sealed,
+            FaultCode.PERSISTENCE_FAILED,
+            user_message_id=user_message_id,
+            reason=result_of_error(error).reason,
+            actions=(RESEND, DOWNLOAD),
         )
     return Fault.about(sealed, FaultCode.PERSISTENCE_PENDING, user_message_id=user_message_id)
 

@@ -40,8 +40,10 @@ class RunningSave:
             with self._scope:
                 self.result = await self._save.run()
         finally:
-            if self.result is None:
-                self.result = SaveResult(SaveStatus.FAILED, SHUTDOWN if self._scope.cancel_called else "internal")
+            if self.result is None and self._scope.cancel_called:
+                self.result = SaveResult(SaveStatus.FAILED, SHUTDOWN, self.error)
+            elif self.result is None:
+                self.result = SaveResult(SaveStatus.FAILED, "internal")
             self._over.set()
 
     async def wait(self, seconds: float | None = None) -> SaveResult | None:
@@ -57,9 +59,9 @@ class RunningSave:
         return self.result
 
     @property
-    def failing(self) -> bool:
-        """Whether an attempt at it has failed."""
-        return self.attempts.failures > 0 or self.user_messages.failing
+    def error(self) -> Exception | None:
+        """The last failure of an attempt at it; None when none has failed."""
+        return self.attempts.error or self.user_messages.last_error
 
     def give_up(self) -> None:
         """Break it off."""

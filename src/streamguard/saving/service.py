@@ -133,7 +133,14 @@ class Saving(EndStep):
             return None
         writer = self._clients.writer(target, ref, began)
         user_messages = UserMessages(
-            writer, ref, message_id, self._settings, start=self._start, revision=revision, on_continued=on_continued
+            writer,
+            ref,
+            message_id,
+            self._settings,
+            start=self._start,
+            revision=revision,
+            on_continued=on_continued,
+            on_failure=partial(self._reports.attempt_failed, ref, binding),
         )
         user_messages.open_soon()
         return user_messages
@@ -205,9 +212,9 @@ class Saving(EndStep):
         )
 
     def _left_to_others(self, sealed: SealedStream, result: EndResult) -> EndResult:
-        fault = fault_of_wait(sealed, None, failing=False)
+        fault = fault_of_wait(sealed, None, None)
         unknown = SaveResult(SaveStatus.FAILED, "unknown_binding")
-        self._reports.fault(sealed, fault, unknown)
+        self._reports.fault(sealed, fault, None)
         return replace(
             result,
             persisted=Persisted.PENDING,
@@ -314,7 +321,7 @@ class Saving(EndStep):
             sealed,
             source,
             user_messages=user_messages,
-            attempts=Attempts(seconds, retries=retries),
+            attempts=Attempts(seconds, retries=retries, on_retry=partial(self._reports.save_retried, sealed)),
             unlogged=unlogged,
         )
         return self._saves.begin(sealed, save, user_messages)

@@ -61,14 +61,17 @@ class UserMessages:
         revision: Revision | None = None,
         owed: OutboxSave | None = None,
         on_continued: Callable[[Sequence[Mapping[str, Json]]], None] = lambda _: None,
+        on_failure: Callable[[Attempts], None] | None = None,
     ) -> None:
         """`message_id` is the reply's. `owed` is what another process left to be written. `on_continued` is told the
-        parts of the message that the stream continues, as its client sent it back."""
+        parts of the message that the stream continues, as its client sent it back; `on_failure` of each attempt that
+        failed and may be made again."""
         self.session = session
         self._message_id = message_id
         self._settings = settings
         self._start = start
         self._on_continued = on_continued
+        self._on_failure = on_failure
         self._writer = UserMessageWriter(session, ref)
         self._opened = asyncio.Event()
         self._forbidden: MessageForbiddenError | None = None
@@ -165,9 +168,9 @@ class UserMessages:
         return not any(write.pending for write in self._writes)
 
     @property
-    def failing(self) -> bool:
-        """Whether an attempt at writing one of them has failed."""
-        return any(attempts.failures for attempts in self._attempts)
+    def last_error(self) -> Exception | None:
+        """The last failure of an attempt at writing the last of them that failed; None when none has."""
+        return next((attempts.error for attempts in reversed(self._attempts) if attempts.error is not None), None)
 
     def failed_with(self, error: MessageStoreError) -> bool:
         """Whether it is one of these messages that this error is about."""
@@ -251,7 +254,7 @@ class UserMessages:
             self._opened.set()
 
     async def _attempt(self, write: PendingWrite, previous: PendingWrite | None) -> None:
-        attempts = Attempts(self._settings.save_total_seconds)
+        attempts = Attempts(self._settings.save_total_seconds, on_retry=self._on_failure)
         self._attempts.append(attempts)
         try:
             await self._opened.wait()
@@ -263,6 +266,8 @@ class UserMessages:
                 await self._writer.write(write, attempts, certain=False)
         except (MessageStoreError, StoreError, ErasedError) as exc:
             write.error = exc
+            if self._on_failure is not None and exc is attempts.error:
+                self._on_failure(attempts)
         finally:
             write.mark_attempted()
 

@@ -58,6 +58,7 @@ LOG_KEYS: Final[Mapping[str, str]] = {
     "used_UNIT": "how much the reply used, of each unit that is known",
     "notices_dropped": "how many notices were left out because there were too many",
     "attempts": "how many attempts there were",
+    "retried": "whether another attempt follows in this process",
     "remote": "whether another process produces the stream that is viewed",
     "tool": "the name of a tool",
     "tool_call_id": "the provider's id of the call",

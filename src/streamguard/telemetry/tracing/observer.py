@@ -158,7 +158,7 @@ class OpenTelemetryTracing:
             self._failed(span, observation)
             if stream is not None and stream.span is not span and observation.fields.get("outcome") in _BROKEN:
                 self._failed(stream.span, observation)
-        elif name is Signal.SAVE_FAILED:
+        elif name is Signal.SAVE_FAILED and not observation.fields.get("retried"):
             span.set_status(self._trace.StatusCode.ERROR, str(told.get("streamguard.reason", name)))
 
     def _failed(self, span: Span, observation: Observation) -> None:
