@@ -139,8 +139,6 @@ async def test_two_failures_then_success_are_nobodys_business(memory: MemoryStor
         assert reading.named("streamguard.end")[0]["persisted"] == "yes"
         assert len(await stored_in(messages)) == 1
         assert worker.faults() == []
-        failed = worker.signals(Signal.SAVE_FAILED)  # but the operators'
-        assert [(one.fields["attempts"], one.fields["retried"]) for one in failed] == [(1, True), (2, True)]
 
 
 @pytest.mark.promise("I6")
@@ -260,11 +258,9 @@ async def test_a_host_that_answers_otherwise_counts_as_unavailable(memory: Memor
     async with working(memory, quick(save_total_seconds=0.3), bindings=saving_to(messages)) as worker:
         reading = await worker.tell(saying("a"))
         assert reading.notices == [("persistence_failed", "unavailable")]
-        failed = worker.signals(Signal.SAVE_FAILED)
-        assert [one.fields["retried"] for one in failed] == [True] * (len(failed) - 1) + [False]
-        for one in failed:
-            assert isinstance(one.error, MessageUnavailableError)
-            assert "driver" not in str(one.error)
+        failed = [one.error for one in worker.signals(Signal.SAVE_FAILED)]
+        assert {type(error) for error in failed} == {MessageUnavailableError}
+        assert "driver" not in str(failed)
 
 
 async def test_an_erased_session_stays_erased(memory: MemoryStore) -> None:
