@@ -12,9 +12,29 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar, cast
 
-__all__ = ["Contained", "gathered"]
+__all__ = ["Contained", "gathered", "passes"]
 
 T = TypeVar("T")
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an exception is no failure of the code that raised it, and so passes through: a cancellation, Ctrl-C,
+    and the end of a coroutine that nothing runs any more.
+
+    Everything else is a failure of one piece of work, whatever its class: libraries in Rust panic with a
+    `BaseException` that is no `Exception` (pyo3), and a `SystemExit` that leaves a task ends its whole event loop.
+    """
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return True
+    return isinstance(error, GeneratorExit) and not _loop_runs()
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Contained(Generic[T]):
@@ -26,16 +46,20 @@ class Contained(Generic[T]):
 
     def __init__(self, work: Callable[[], Awaitable[T]], *, name: str | None = None) -> None:
         self._value: list[T] = []
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._released = False
         self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(self._run(work), name=name)
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
         try:
             self._value.append(await work())
-        except Exception as exc:
-            if self._released:
+        except BaseException as exc:
+            if passes(exc):
                 raise
+            if self._released:
+                if isinstance(exc, Exception):
+                    raise
+                raise RuntimeError(f"the work raised {type(exc).__name__}") from None
             # Without the frame of this method: it knows this object, which would then know itself.
             self._error = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
 
@@ -45,7 +69,7 @@ class Contained(Generic[T]):
         return self.task
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         """What the work raised, if it has ended so."""
         return self._error
 
@@ -53,7 +77,7 @@ class Contained(Generic[T]):
         """What the work returned.
 
         Raises:
-            Exception: what it raised.
+            BaseException: what it raised.
             asyncio.CancelledError: it was cancelled.
             asyncio.InvalidStateError: it still runs.
         """
@@ -71,13 +95,15 @@ async def gathered(works: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """What each of several works returned, in their order, once all have ended. Cancelling this cancels all of them.
 
     Raises:
-        Exception: what the first of those that failed raised.
+        BaseException: what the first of those that failed raised.
     """
 
-    async def ended(work: Callable[[], Awaitable[T]]) -> tuple[T, None] | tuple[None, Exception]:
+    async def ended(work: Callable[[], Awaitable[T]]) -> tuple[T, None] | tuple[None, BaseException]:
         try:
             return await work(), None
-        except Exception as exc:  # noqa: BLE001 -- raised below
+        except BaseException as exc:
+            if passes(exc):
+                raise
             return None, exc
 
     found: list[T] = []

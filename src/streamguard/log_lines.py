@@ -130,6 +130,8 @@ def _through_structlog(
             bound = bound.sync_bl  # its own methods are coroutines
         more = {} if error is None else {"exception": traceback_of(error)}
         getattr(bound, _METHODS[level])(event, **fields, **more)
-    except Exception:  # noqa: BLE001 -- a host's processor that raises must not cost the line
+    except BaseException as exc:  # a host's processor that raises must not cost the line
+        if isinstance(exc, KeyboardInterrupt):
+            raise
         return False
     return True

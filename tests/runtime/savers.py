@@ -38,7 +38,7 @@ class Messages(Gated, PassingMessageStore):
         """Per operation, how many more times it fails without being carried out."""
         self.lost: Counter[str] = Counter()
         """Per operation, how many more times it is carried out but its reply is lost."""
-        self.errors: dict[str, Exception] = {}
+        self.errors: dict[str, BaseException] = {}
         """Per operation, what each call raises instead of being carried out."""
         self.at_once = 0
         """How many calls are under way."""

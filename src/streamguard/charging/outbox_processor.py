@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+from ..contained import passes
 from ..errors import StoreCorruptError, StoreError, StoreFormatError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Observer, Signal
@@ -64,8 +65,8 @@ class OutboxProcessor:
             return unreadable
         except StoreError:
             raise
-        except Exception as exc:
-            if meta is None:
+        except BaseException as exc:
+            if meta is None or passes(exc):
                 raise
             fault = Fault.about(meta, FaultCode.INTERNAL)
             self._observe(Observation.about(meta, Signal.FAULT, fault=fault, error=exc))

@@ -60,7 +60,7 @@ class OwedSettlements:
             return None if work.saves and _is_unsaved(meta, work.settles) else await self._complete(entry, None)
         charge, seal, terms = work.charge, meta.seal, self._terms.terms_of(meta.binding)
         state: QuotaState | None = QuotaState.NONE
-        error: Exception | None = None
+        error: BaseException | None = None
         begun = time.monotonic()
         if charge is None and terms is not None and seal is not None:
             charge = terms.charge(seal, said_nothing=said_nothing(seal))

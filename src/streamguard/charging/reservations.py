@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from ..contained import passes
 from ..deadlines import Deadline
 from ..errors import ConfigurationError, FaultError, QuotaCorruptError, QuotaError, QuotaExceededError
 from ..faults import Fault, FaultCode
@@ -138,7 +139,9 @@ class Reservations:
         except asyncio.CancelledError:
             self._release_soon(stream)
             raise
-        except Exception as exc:  # a host's service may raise what it likes
+        except BaseException as exc:  # a host's service may raise what it likes
+            if passes(exc):
+                raise
             corrupt = isinstance(exc, QuotaCorruptError)
             if isinstance(exc, QuotaError) and not exc.retryable and not corrupt:
                 raise self._refusal(ref, request_id, FaultCode.INTERNAL, exc) from exc
@@ -198,7 +201,9 @@ class Reservations:
             try:
                 async with Deadline.after(self._settings.quota_seconds).limit():
                     await RELEASE.carry_out(service, ref)
-            except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
+            except BaseException as exc:  # a host's service may raise what it likes
+                if passes(exc):
+                    raise
                 error = exc
             else:
                 if held is not None:
@@ -261,7 +266,7 @@ class Reservations:
         self._observe(Observation(Signal.FAULT, request_id=request_id, fault=fault, owner=ref.key.owner))
         return QuotaRefusedError(fault, refused.standings)
 
-    def _refusal(self, ref: StreamRef, request_id: str | None, code: FaultCode, error: Exception) -> FaultError:
+    def _refusal(self, ref: StreamRef, request_id: str | None, code: FaultCode, error: BaseException) -> FaultError:
         reason = "quota" if code is FaultCode.INTERNAL else None
         fault = Fault.of(
             code,

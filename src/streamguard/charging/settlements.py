@@ -119,7 +119,7 @@ class Settlements(EndStep):
         visible = self._settings.settle_visible_seconds
         return visible if local is not None else min(visible, self._settings.lease_seconds / 3)
 
-    def _tell_failed(self, sealed: SealedStream, error: Exception | None) -> Fault:
+    def _tell_failed(self, sealed: SealedStream, error: BaseException | None) -> Fault:
         fault = Fault.about(sealed, FaultCode.QUOTA_RELEASE_FAILED)
         self._observe(Observation.about(sealed, Signal.FAULT, fault=fault, error=error, fields=sealed.told))
         return fault

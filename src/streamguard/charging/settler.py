@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from ..contained import passes
 from ..deadlines import Deadline
 from ..errors import QuotaCorruptError, QuotaError
 from ..observations import Observer
@@ -29,7 +30,7 @@ class Attempt(NamedTuple):
 
     state: QuotaState | None
     """How the reservation stands; None when that is not known."""
-    error: Exception | None
+    error: BaseException | None
     charged: Mapping[str, int] = MappingProxyType({})
     """By unit; empty unless it was charged."""
 
@@ -85,7 +86,9 @@ class Settler:
                 settlement = await charge.carry_out(service, ref)
         except QuotaCorruptError as exc:  # it answered: one owner's ledger, or one reservation, says nothing of others
             return Attempt(None, exc)
-        except Exception as exc:  # noqa: BLE001 -- a host's service may raise what it likes
+        except BaseException as exc:  # a host's service may raise what it likes
+            if passes(exc):
+                raise
             self._reservations.failing = True
             return Attempt(None, exc)
         self._reservations.failing = False

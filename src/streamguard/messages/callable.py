@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ..contained import passes
 from ..errors import (
     ConfigurationError,
     MessageFailedError,
@@ -117,18 +118,20 @@ class CallableSaver:
             raise
         except TimeoutError as exc:
             raise MessageTimeoutError("append: the save function did not finish in time", operation="append") from exc
-        except Exception as exc:  # a host's function may raise what it likes
+        except BaseException as exc:  # a host's function may raise what it likes
+            if passes(exc):
+                raise
             raise host_error("append", "the save function failed", exc) from exc
 
 
-def host_error(operation: str, what: str, exc: Exception) -> MessageFailedError | MessageUnavailableError:
+def host_error(operation: str, what: str, exc: BaseException) -> MessageFailedError | MessageUnavailableError:
     """Tell whether an exception of a host's own code means that its database is away, or that it failed at this one
     message."""
     kind = MessageUnavailableError if _is_outage(exc) else MessageFailedError
     return kind(f"{operation}: {what} ({type(exc).__name__})", operation=operation)
 
 
-def _is_outage(exc: Exception) -> bool:
+def _is_outage(exc: BaseException) -> bool:
     """Whether an exception says that a peer cannot be reached, or is not well: by type, or by the names of
     the exceptions of drivers and HTTP clients, since no driver is a dependency of this package."""
     if isinstance(exc, OSError | EOFError | TimeoutError):

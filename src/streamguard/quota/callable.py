@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..contained import passes
 from ..errors import (
     ConfigurationError,
     QuotaError,
@@ -132,7 +133,9 @@ def _mapped_errors(operation: str) -> Iterator[None]:
         raise
     except TimeoutError as exc:
         raise QuotaTimeoutError(f"{operation}: the function did not finish in time", operation=operation) from exc
-    except Exception as exc:  # a host's function may raise what it likes
+    except BaseException as exc:  # a host's function may raise what it likes
+        if passes(exc):
+            raise
         raise QuotaUnavailableError(
             f"{operation}: the function failed ({type(exc).__name__})", operation=operation
         ) from exc

@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 
+from ..contained import passes
 from ..errors import StoreCorruptError, StoreError, StoreFormatError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
@@ -174,7 +175,9 @@ class OrphanSweep:
                     await self._defer(ref, exc)
                 except StoreError as exc:
                     failures.append(exc)
-                except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
+                except BaseException as exc:  # one stream's accident is no other's
+                    if passes(exc):
+                        raise
                     fault = Fault.of(FaultCode.INTERNAL, session_id=ref.key.session_id, stream_id=ref.stream_id)
                     self._runtime.observe(Observation(Signal.FAULT, ref=ref, fault=fault, error=exc))
                     treated.append(Treated(ref, Duty.ORPHANS, Result.LEFT, "failed"))
@@ -214,7 +217,9 @@ class OrphanSweep:
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "unreadable")
         except StoreError:
             raise
-        except Exception as exc:  # noqa: BLE001 -- one stream's accident is no other's
+        except BaseException as exc:  # one stream's accident is no other's
+            if passes(exc):
+                raise
             fault = Fault.about(meta, FaultCode.INTERNAL)
             runtime.observe(Observation.about(meta, Signal.FAULT, fault=fault, error=exc))
             return Treated(ref, Duty.ORPHANS, Result.LEFT, "failed")

@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from ..contained import passes
 from ..errors import StoreError, StoreUnavailableError
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Signal
@@ -111,7 +112,9 @@ class OutboxWorker:
         except StoreUnavailableError as exc:
             runtime.breaker.stumbled(exc)
             reason = "store_unavailable"
-        except Exception as exc:  # noqa: BLE001 -- one entry's accident is no other's
+        except BaseException as exc:  # one entry's accident is no other's
+            if passes(exc):
+                raise
             runtime.observe(Observation(Signal.FAULT, ref=owed.ref, fault=Fault.of(FaultCode.INTERNAL), error=exc))
         finally:
             self._under_way -= 1

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
+from ..contained import passes
 from ..faults import Fault
 from ..log_lines import LOGGER, LogEvent, log_line
 from ..observations import MEASUREMENTS, ClosableObserver, Observation, Observer, Signal
@@ -28,9 +29,6 @@ CLOSE_SECONDS: Final = 2.0
 """How long each observer may take to close."""
 SLOW_SECONDS: Final = 0.1
 """An observer that takes longer for one call is told of in the log: nothing else runs meanwhile."""
-_RAISED: Final = (Exception, asyncio.CancelledError, GeneratorExit, SystemExit)
-"""What an observer may raise without hurting anybody. No cancellation of a task arrives in a call that does not wait,
-so one that comes out of it is the observer's own. `KeyboardInterrupt` is the user's, and passes."""
 
 
 class Observers:
@@ -62,7 +60,9 @@ class Observers:
                 if returned is not None and inspect.iscoroutine(returned):
                     returned.close()
                     raise TypeError("an observer must not wait, but this one returned a coroutine")
-            except _RAISED as exc:  # a sink that fails must hurt neither streams nor other sinks
+            except BaseException as exc:  # a sink that fails must hurt neither streams nor other sinks
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
                 self._failed(observer, observation.name, exc)
             if (seconds := time.perf_counter() - began) > SLOW_SECONDS:
                 self._was_slow(observer, observation.name, seconds)
@@ -74,7 +74,9 @@ class Observers:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):  # noqa: TID251 -- this process's own patience with itself
                     await observer.aclose()
-            except Exception as exc:  # noqa: BLE001 -- as above
+            except BaseException as exc:
+                if passes(exc):
+                    raise
                 self._failed(observer, "aclose", exc)
 
     def wants(self, signal: Signal) -> bool:
@@ -104,7 +106,9 @@ class Observers:
             try:
                 own = observer.scope(context)
                 own.__enter__()
-            except _RAISED as exc:
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
                 self._failed(observer, f"scope {context.work}", exc)
             else:
                 entered.append((observer, own))
@@ -115,7 +119,9 @@ class Observers:
             for sink, own in reversed(entered):
                 try:
                     own.__exit__(None, None, None)
-                except _RAISED as exc:
+                except BaseException as exc:
+                    if isinstance(exc, KeyboardInterrupt):
+                        raise
                     self._failed(sink, f"scope {context.work}", exc)
 
     def traceparent(self) -> str | None:
@@ -124,7 +130,9 @@ class Observers:
         for observer in reversed(self._tracing):
             try:
                 found = observer.traceparent()
-            except _RAISED as exc:
+            except BaseException as exc:
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
                 self._failed(observer, "traceparent", exc)
             else:
                 if found is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..contained import passes
 from ..faults import Fault, FaultCode
 from ..observations import Observation, Observer, Signal
 from ..quota import QuotaService
@@ -53,5 +54,7 @@ class StoreLifetimes:
             for aclose in closes:
                 try:
                     await aclose()
-                except Exception as exc:  # noqa: BLE001 -- a host's store may raise what it likes
+                except BaseException as exc:  # a host's store may raise what it likes
+                    if passes(exc):
+                        raise
                     self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from ..contained import passes
 from ..deadlines import Deadline, LoopClock
 from ..errors import MessageFailedError, MessageStoreError, MessageTimeoutError, MessageUnavailableError
 from ..messages.callable import host_error
@@ -76,7 +77,9 @@ class TargetClient:
             raise MessageTimeoutError(
                 f"{operation}: no answer within {self._attempt_seconds} s (save_attempt_seconds)", operation=operation
             ) from exc
-        except Exception as exc:  # a host's own store may raise what it likes
+        except BaseException as exc:  # a host's own store may raise what it likes
+            if passes(exc):
+                raise
             error = host_error(operation, "the message store failed", exc)
             if isinstance(error, MessageUnavailableError):
                 breaker.failed()

@@ -124,7 +124,7 @@ class StartedStream:
     def _leave(self, run: StartedRun, stream: LiveStream, exc: BaseException | None) -> None:
         """Tell the producer how the body was left, other than by the stream's own end."""
         cancelled = isinstance(exc, asyncio.CancelledError) and run.scope.cancelled_by_others
-        if cancelled or not (exc is None or isinstance(exc, (Exception, asyncio.CancelledError))):
+        if cancelled or isinstance(exc, (KeyboardInterrupt, GeneratorExit)):  # the process ends, or who runs the body
             fault = Fault.about(stream, FaultCode.INTERRUPTED, reason=CANCELLED)
             stream.cancel(Ending(Outcome.INTERRUPTED, fault))
             run.items.leave()

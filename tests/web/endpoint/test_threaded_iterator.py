@@ -74,7 +74,7 @@ async def test_what_it_raises_comes_after_its_items(threaded: Callable[..., Thre
         await anext(iterator)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError, SystemExit])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError])
 async def test_what_would_end_the_loop_does_not(
     threaded: Callable[..., ThreadedIterator], error: type[BaseException]
 ) -> None:

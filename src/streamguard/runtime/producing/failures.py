@@ -109,7 +109,7 @@ def told_failure(stream: LiveStream, error: BaseException | None = None) -> Endi
     return None if code is None else Ending(Outcome.FAILED, Fault.about(stream, code), error)
 
 
-def status_of_answer(error: Exception, stream: LiveStream) -> int | None:
+def status_of_answer(error: BaseException, stream: LiveStream) -> int | None:
     """The status of the answer that the stream's framework makes of an exception; None where it makes none, or the
     stream has begun."""
     if stream.feed.emitted or not isinstance(error, stream.request.answering_errors):
@@ -179,6 +179,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _provider_fault(error: BaseException, stream: LiveStream) -> Fault | None:
     """The fault of the provider that the exception tells of; None when it is not about the provider."""
+    if not isinstance(error, Exception | asyncio.CancelledError):  # a panic, or a `SystemExit` whose code is no status
+        return None
     status = _status_of(error)
     names = {cls.__name__ for cls in type(error).__mro__}
     if status == 429 or _code_of(error) in _BUSY or "ModelRateLimitError" in names:  # the last is pydantic-ai's

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
+from ...contained import passes
 from ...faults import Fault, FaultCode
 from ...values import Outcome, Usage
 from ..request import Ending
@@ -75,7 +76,9 @@ async def produce(stream: LiveStream, items: Callable[[], AsyncIterator[object]]
             return Ending(Outcome.INTERRUPTED, Fault.about(stream, FaultCode.SHUTTING_DOWN))
         if stream.early_end is None:  # not this task: something the endpoint waited for was cancelled
             return Ending(Outcome.FAILED, fault_of(exc, stream), exc)
-    except Exception as exc:  # noqa: BLE001 -- whatever an endpoint raises ends its stream, and only that
+    except BaseException as exc:  # whatever an endpoint raises ends its stream, and only that
+        if passes(exc):
+            raise
         if stream.early_end is None:
             return told_failure(stream, exc) or Ending(
                 Outcome.FAILED, fault_of(exc, stream), exc, status_of_answer(exc, stream)

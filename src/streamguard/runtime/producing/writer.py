@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
+from ...contained import passes
 from ...deadlines import Deadline, LoopClock
 from ...errors import StoreCorruptError, StoreUnavailableError
 from ...event_times import EventTimes
@@ -181,9 +182,10 @@ class Writer:
             return
         except StoreCorruptError:
             replies = await self._one_by_one(batch)
-        except Exception as exc:
+        except BaseException as exc:
             # Otherwise the streams would wait without end. The supervisor tells what it was.
-            self._failed(backlogs, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
+            if not passes(exc):
+                self._failed(backlogs, StoreUnavailableError(f"append: {type(exc).__name__}", operation="append"))
             raise
         refused = False
         broken: Exception | None = None

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from ...contained import passes
 from ...deadlines import Deadline
 from ...errors import StoreError, StoreForbiddenError
 from ...faults import Fault, FaultCode
@@ -58,7 +59,9 @@ class Readiness:
         """Make the first probe, which decides alone. It raises nothing: a guard starts without its store too."""
         try:
             await self.probe()
-        except Exception as exc:  # noqa: BLE001 -- a store's mistake; the next probe, in a task, is counted as a crash
+        except BaseException as exc:  # a store's mistake; the next probe, in a task, is counted as a crash
+            if passes(exc):
+                raise
             self._failures = 1
             self._observe(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=exc))
         if self._failures:

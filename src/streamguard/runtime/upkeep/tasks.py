@@ -14,6 +14,7 @@ from typing import Final, TypeVar, TypeVarTuple
 import anyio
 from anyio.abc import TaskGroup
 
+from ...contained import passes
 from ...errors import NotStartedError, StoreError
 from ...faults import Fault, FaultCode
 from ...observations import Observation, Signal
@@ -100,9 +101,11 @@ class Tasks:
         async def carried() -> None:
             try:
                 result = await run()
-            except Exception as exc:
+            except BaseException as exc:
+                if passes(exc):
+                    raise
                 if not told.done():
-                    told.set_exception(exc)
+                    told.set_exception(_awaitable(exc))
                 elif not isinstance(exc, StoreError):  # the caller left, and a store's failure is told elsewhere
                     raise
             else:
@@ -176,7 +179,7 @@ class Tasks:
                 await self.shielded(run, *args)
             else:
                 await run(*args)
-        except (Exception, asyncio.CancelledError) as exc:
+        except BaseException as exc:
             if _is_over(exc):
                 raise
             self._observe(_crash(exc))
@@ -189,7 +192,7 @@ class Tasks:
         while True:
             try:
                 await run()
-            except (Exception, asyncio.CancelledError) as exc:
+            except BaseException as exc:
                 if _is_over(exc):
                     raise
                 self.crashes[name] = crashes = crashes + 1
@@ -197,6 +200,15 @@ class Tasks:
                 await asyncio.sleep(RESTART_SECONDS[min(crashes, len(RESTART_SECONDS)) - 1])
             else:
                 return
+
+
+def _awaitable(error: BaseException) -> Exception:
+    """An exception for a future: asyncio throws a `GeneratorExit` into who waits, which closes all of its frames."""
+    if isinstance(error, Exception):
+        return error
+    told = RuntimeError(f"the work raised {type(error).__name__}")
+    told.__cause__ = error
+    return told
 
 
 def _crash(error: BaseException) -> Observation:
@@ -224,6 +236,8 @@ def _crash(error: BaseException) -> Observation:
 
 
 def _is_over(error: BaseException) -> bool:
-    """Whether `error` is the group's own cancellation. A stray `CancelledError` is a crash like any other, and must not
-    leave its task: anyio would cancel the whole group for it."""
-    return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -math.inf
+    """Whether `error` is the group's own cancellation, or the end of the process. A stray `CancelledError` is a crash
+    like any other, and must not leave its task: anyio would cancel the whole group for it, as for any exception."""
+    if isinstance(error, asyncio.CancelledError):
+        return anyio.current_effective_deadline() == -math.inf
+    return passes(error)

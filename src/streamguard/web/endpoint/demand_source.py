@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from ...contained import passes
 from ...errors import ConfigurationError, FaultError, QuotaInvalidError
 from ...faults import Fault, FaultCode
 from ...quota import Quota, demand
@@ -73,7 +74,9 @@ class DemandSource:
             return self._demand(await self._selector.find(arguments, request))
         except self._own_errors:
             raise
-        except Exception as exc:  # the host's function may raise any error
+        except BaseException as exc:  # the host's function may raise any error
+            if passes(exc):
+                raise
             raise FaultError(Fault.of(FaultCode.INTERNAL, reason="estimate")) from exc
 
     def demand_of(self, estimate: Estimate | None) -> Demand:

@@ -154,11 +154,13 @@ class ThreadedIterator(AsyncIterator[object]):
                 close = getattr(iterator, "close", None)
                 if close is not None:
                     close()
-        except Exception as exc:  # noqa: BLE001 -- raised again on the event loop
+        except BaseException as exc:  # noqa: BLE001 -- raised again on the event loop
             self._error = exc
-        except BaseException as exc:  # noqa: BLE001 -- must not end the event loop's task like a cancellation
-            self._error = RuntimeError(f"a sync endpoint raised {type(exc).__name__}")
-            self._error.__cause__ = exc
+            if isinstance(
+                exc, asyncio.CancelledError | KeyboardInterrupt
+            ):  # must not end the event loop's task like a cancellation
+                self._error = RuntimeError(f"a sync endpoint raised {type(exc).__name__}")
+                self._error.__cause__ = exc
         finally:
             self._slot.release()
             self._call_loop(self._end)
