@@ -101,6 +101,7 @@ async def test_a_stop_a_resume_and_what_was_denied() -> None:
     denied, empty, stop = kept.records[2:5]
     assert (denied.action, denied.outcome, denied.code) == ("resume", "denied", "cursor_invalid")
     assert denied.fault_id
+    assert (denied.owner, denied.session_id) == (ANN, "s")
     assert (empty.action, empty.outcome, empty.reason, empty.owner, empty.session_id) == (
         *("resume", "empty", "none"),
         *(ANN, "nothing"),

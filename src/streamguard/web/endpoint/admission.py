@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from starlette.requests import Request
 
+from ...errors import FaultError
 from ...runtime import StreamRequest
 from ...runtime.opening.request_key import RequestKey
 from ...values import SessionKey
@@ -43,8 +46,12 @@ class Admission:
         context, configuration, options = self._context, self._configuration, self._configuration.options
         request, named = arguments.request, arguments.named
         if request.method not in SAFE_METHODS:
-            check_origin(request, context.settings.cors_origins)
-        cursor = cursor_of_retry(request, options)
+            try:
+                check_origin(request, context.settings.cors_origins)
+            except FaultError:  # refused whoever asks; operators are to be told who does
+                with suppress(FaultError):
+                    ids.owner = str(await context.owner(request))
+                raise
         identity = await context.owner(request)
         ids.owner = str(identity)
         context.limits.check_open(identity, request)
@@ -55,6 +62,7 @@ class Admission:
         selected_session = None if configuration.session is None else await configuration.session.find(named, request)
         ids.session_id = checked_session_id(selected_session)
         exchange_of(request.scope).headers = ids.headers()
+        cursor = cursor_of_retry(request, options)
         selected_message = (
             None if configuration.message_id is None else await configuration.message_id.find(named, request)
         )

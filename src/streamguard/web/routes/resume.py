@@ -18,7 +18,7 @@ from ..response.plain_responses import fault_response, no_content
 from ..response.resumption import cursor_of, resume_response
 from ..response_ids import ResponseIds
 from .paths import RouteTarget
-from .session_key import session_of
+from .session_key import session_of, tell_who
 
 __all__ = ["ResumeRoute"]
 
@@ -39,7 +39,7 @@ class ResumeRoute:
         in_stream = request.query_params.get("errors") == "stream"
         cursor: Cursor | None = None
         try:
-            cursor = cursor_of(request)
+            cursor = await self._cursor(target, request, ids)
             if in_stream and cursor is not None and cursor.seq == MAX_SEQ:
                 # The end cursor of a fault in a stream. It is answered before authentication: otherwise a browser that
                 # must not come back would get another fault, again and again.
@@ -50,6 +50,14 @@ class ResumeRoute:
             if in_stream:
                 return self._fault_in_stream(fault, cursor, ids)
             return fault_response(fault, ids.headers())
+
+    async def _cursor(self, target: RouteTarget, request: Request, ids: ResponseIds) -> Cursor | None:
+        """The request's cursor. One that is none is refused before authentication, as the end cursor is answered."""
+        try:
+            return cursor_of(request)
+        except FaultError:
+            await tell_who(self._context, target, request, ids)
+            raise
 
     async def _resume(self, target: RouteTarget, request: Request, cursor: Cursor | None, ids: ResponseIds) -> Response:
         context = self._context

@@ -25,7 +25,7 @@ from .message_page import page_of
 from .paths import RouteName, RouteTarget
 from .quota_status import status_of
 from .saved_messages import SavedMessages
-from .session_key import session_of
+from .session_key import session_of, tell_who
 from .stop_target import stop_target_of
 
 __all__ = ["SessionRoutes"]
@@ -46,7 +46,11 @@ class SessionRoutes:
         """
         changes = request.method not in SAFE_METHODS
         if changes:
-            check_origin(request, self._context.settings.cors_origins)
+            try:
+                check_origin(request, self._context.settings.cors_origins)
+            except FaultError:
+                await tell_who(self._context, target, request, ids)
+                raise
         key, identity = await session_of(self._context, target, request, ids)
         if changes:
             if identity.is_new:  # made for this request: there is nothing to stop or to erase

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from starlette.requests import Request
 
+from ...errors import FaultError
 from ...values import SessionKey
 from ..access.checked_ids import checked_session_id
 from ..access.identity import Identity
@@ -14,7 +16,7 @@ from ..middleware.exchange import exchange_of
 from ..response_ids import ResponseIds
 from .paths import RouteTarget, decode_segment
 
-__all__ = ["OwnedSession", "session_of"]
+__all__ = ["OwnedSession", "session_of", "tell_who"]
 
 
 class OwnedSession(NamedTuple):
@@ -35,7 +37,16 @@ async def session_of(context: GuardContext, target: RouteTarget, request: Reques
     """
     identity = await context.owner(request)
     ids.owner = str(identity)
-    context.limits.check_call(identity, request)
-    ids.session_id = checked_session_id(decode_segment(target.session))
+    try:
+        ids.session_id = checked_session_id(decode_segment(target.session))
+    finally:  # it comes first, whatever the session; but its refusal names that
+        context.limits.check_call(identity, request)
     exchange_of(request.scope).headers = ids.headers()
     return OwnedSession(SessionKey(str(identity), ids.session_id), identity)
+
+
+async def tell_who(context: GuardContext, target: RouteTarget, request: Request, ids: ResponseIds) -> None:
+    """Find who asks, and for which session, for a request that is refused whoever asks: operators are to be told. `ids`
+    get what can be known."""
+    with suppress(FaultError):
+        await session_of(context, target, request, ids)
