@@ -74,7 +74,7 @@ async def test_tries_of_workers_that_do_not_know_it_count_for_nothing(stores: St
 async def test_it_does_not_outlive_its_record_for_being_looked_at(stores: Stores, look: StreamStore) -> None:
     """Half of the time the record is kept is all that it waits for, however long the setting."""
     messages = Messages()
-    settings = quick(**FAST, outbox_retention_seconds=1.0)
+    settings = quick(**FAST, outbox_retention_seconds=4.0)
     async with working(stores(), settings, bindings=saving_to(messages)) as gone:
         await owing(gone, messages)
     async with working(stores(), settings, bindings=saving_to(Messages(), "renamed")) as worker:
