@@ -106,13 +106,13 @@ def test_each_action_has_its_actor_and_outcome(
 
 
 def test_what_was_denied_is_recorded_with_its_fault() -> None:
-    fault = Fault.of(FaultCode.QUOTA_EXCEEDED, reason="limit", session_id="s", request_id="r")
+    fault = Fault.of(FaultCode.QUOTA_EXCEEDED, reason="spent", session_id="s", request_id="r")
     (record,) = recorded(Observation(Signal.FAULT, fault=fault, request_id="r", owner="ann@example.org"))
     assert (record.action, record.outcome, record.code, record.reason) == (
         "quota_denied",
         "denied",
         "quota_exceeded",
-        "limit",
+        "spent",
     )
     assert (record.fault_id, record.owner) == (fault.fault_id, short_hash("ann@example.org"))
     (record,) = recorded(Observation(Signal.RESUME_REFUSED, fault=Fault.of(FaultCode.NOT_FOUND), request_id="r"))

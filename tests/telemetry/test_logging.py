@@ -61,7 +61,7 @@ def test_an_event_is_its_constant_with_ids_and_fields(entries: list[dict[str, ob
 
 
 def test_a_fault_is_logged_without_anybodys_words(entries: list[dict[str, object]]) -> None:
-    fault = Fault.of(FaultCode.PROVIDER_ERROR, session_id="s", reason="why")
+    fault = Fault.of(FaultCode.PROVIDER_ERROR, session_id="s", reason="quota")
     error = failed(RuntimeError("the prompt was: secret"))
     error.__cause__ = LookupError("secret")
     StructlogObserver()(Observation(Signal.FAULT, ref=REF, fault=fault, error=error))
@@ -71,7 +71,7 @@ def test_a_fault_is_logged_without_anybodys_words(entries: list[dict[str, object
         "error",
         "provider_error",
         "provider",
-        "why",
+        "quota",
     )
     assert (entry["error"], entry["cause"]) == ("RuntimeError", "LookupError")
     assert "test_logging.py" in str(entry["error_at"])

@@ -19,7 +19,7 @@ class Clock:
 
 
 def failed(code: FaultCode = FaultCode.STORE_UNAVAILABLE) -> Observation:
-    return Observation(Signal.FAULT, fault=Fault.of(code, reason="outage"))
+    return Observation(Signal.FAULT, fault=Fault.of(code, reason="not_drained"))
 
 
 def events(lines: list[Line]) -> list[object]:
@@ -44,7 +44,7 @@ def test_a_storm_is_counted() -> None:
         "level": "error",
         "repeated": "streamguard.fault",
         "code": "store_unavailable",
-        "reason": "outage",
+        "reason": "not_drained",
         "count": 997,
         "seconds": 61.0,
     }
@@ -75,8 +75,9 @@ def test_what_is_remembered_is_bounded_and_nothing_is_forgotten_silently(kinds: 
     observer = StructlogObserver(repeats=1, clock=clock)
     with logged() as lines:
         for number in range(kinds):
+            kind = type(f"Kind{number}", (Exception,), {})
             for _ in range(2):
-                observer(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL, reason=str(number))))
+                observer(Observation(Signal.FAULT, fault=Fault.of(FaultCode.INTERNAL), error=kind()))
         observer(Observation(Signal.DRAIN_ENDED))
     assert sum(line["event"] == "streamguard.repeated" for line in lines) == kinds
 

@@ -74,6 +74,7 @@ def check(event: dict[str, Any], observation: Observation) -> None:
     of_error = "none" if error is None else class_name(error)
     assert event["fingerprint"] == ["streamguard", fault.phase, fault.code, of_error]
     assert (context["status"], context["retryable"]) == (fault.status, fault.retryable)
+    assert context.get("reason") == fault.reason, "a reason of ours that sinks do not know"
     if fault.request_id is not None:
         assert context["request_id"] == fault.request_id
     if ref is None:

@@ -17,6 +17,7 @@ from ..log_lines import LOGGER, LogEvent, is_logged, log_line
 from ..observations import Observation, Signal
 from ..scopes import StreamContext, current_stream
 from ..values import trace_id_of
+from .reasons import told_reason
 from .repeats import Repeats
 from .safety import error_fields, id_text, plain_text, short_hash
 from .stream_ids import ids_of, ids_of_present_stream
@@ -187,8 +188,8 @@ def _all_fields(observation: Observation) -> dict[str, object]:
         fields["severity"] = str(fault.severity)
         fields["status"] = fault.status
         fields["fault_id"] = fault.fault_id
-        if fault.reason is not None:
-            fields["reason"] = fault.reason
+        if (reason := told_reason(fault)) is not None:
+            fields["reason"] = reason
     if observation.message_id is not None:
         fields["message_id"] = observation.message_id
     if observation.request_id is not None:

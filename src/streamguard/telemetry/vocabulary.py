@@ -25,7 +25,7 @@ LOG_KEYS: Final[Mapping[str, str]] = {
     "severity": "`warning`, `error` or `fatal`",
     "status": "the HTTP status that goes with the fault",
     "fault_id": "the id that client, log, Sentry and audit trail share",
-    "reason": "why, in one word of streamguard's",
+    "reason": "why, in one word of streamguard's; `other` for a reason that the application gave its fault",
     "error": "the class of the exception",
     "error_at": "the line of the application's own code at which it arose",
     "raised_at": "the line that raised it, where that is another one",

@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from ...faults import FaultCode
 from ...observations import Observation, Signal
 from ...values import trace_id_of
+from ..reasons import told_reason
 from ..safety import id_text, plain_text, short_hash
 from .records import Actor, AuditAction, AuditRecord, AuditSink, ClosableSink
 
@@ -87,7 +88,7 @@ class AuditTrail:
     def _record(self, observation: Observation, action: AuditAction, actor: Actor, outcome: str | None) -> AuditRecord:
         ref, fault, fields = observation.ref, observation.fault, observation.fields
         session_id = ref.key.session_id if ref is not None else fields.get("session_id") or (fault and fault.session_id)
-        reason = fault.reason if fault is not None and fault.reason is not None else fields.get("reason")
+        reason = told_reason(fault) if fault is not None and fault.reason is not None else fields.get("reason")
         if reason is None and fault is not None and outcome == "denied":  # then the code is all that there is to say
             reason = str(fault.code)
         return AuditRecord(

@@ -11,6 +11,7 @@ from typing import Final
 from ...faults import FaultCode, Phase
 from ...observations import Observation, Signal
 from ...values import Outcome
+from ..reasons import told_reason
 from ..safety import class_name
 from .metric import Label
 
@@ -102,7 +103,7 @@ def error_of(seen: Observation) -> str | None:
 
 
 def _fault_reason(seen: Observation) -> str | None:
-    return None if seen.fault is None else seen.fault.reason or str(seen.fault.code)
+    return None if seen.fault is None else told_reason(seen.fault) or str(seen.fault.code)
 
 
 def resume_reason(seen: Observation) -> object:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ...faults import ABANDONED, REGISTRY, Fault, FaultCode, Severity
 from ...observations import Observation, Signal
+from ..reasons import told_reason
 from ..safety import class_name
 from .fields import allowed, ids_of
 
@@ -108,7 +109,7 @@ def event_of(observation: Observation, known: Mapping[str, object]) -> Event:
     tags = {name: str(fields.get(name, UNKNOWN)) for name in ("protocol", "framework")}
     if fault is not None:
         tags |= {"phase": str(fault.phase), "code": str(fault.code)}
-        context |= {"status": fault.status, "retryable": fault.retryable} | allowed({"reason": fault.reason})
+        context |= {"status": fault.status, "retryable": fault.retryable} | allowed({"reason": told_reason(fault)})
     tags["outcome"] = str(fields.get("outcome", "refused" if _is_refusal(observation) else UNKNOWN))
     tags["signal"] = str(observation.name)
     return {

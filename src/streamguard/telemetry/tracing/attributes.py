@@ -9,6 +9,7 @@ from typing import Final
 from ...faults import Fault
 from ...scopes import StreamContext
 from ...values import short_hash
+from ..reasons import told_reason
 from ..safety import id_text
 
 __all__ = ["of_context", "of_fault", "of_fields"]
@@ -40,8 +41,8 @@ def of_context(context: StreamContext) -> dict[str, str]:
 def of_fault(fault: Fault) -> dict[str, str]:
     """The fault that a span or an event is about."""
     named = {"code": str(fault.code), "phase": str(fault.phase), "fault_id": fault.fault_id}
-    if fault.reason is not None and _WORD.fullmatch(fault.reason):
-        named["reason"] = fault.reason
+    if (reason := told_reason(fault)) is not None:
+        named["reason"] = reason
     return {f"streamguard.{name}": value for name, value in named.items()}
 
 
