@@ -20,7 +20,10 @@ EVENTS_LOGGER: Final = "streamguard.events"
 class EventTimes:
     """Logs the times of events. Unix times, so that lines of several processes can be put side by side."""
 
-    now = staticmethod(time.time)
+    @staticmethod
+    def now() -> float:
+        """The Unix time."""
+        return time.time()
 
     def appended(self, subject: Subject, first_seq: int, last_seq: int, *, seconds: float) -> None:
         """These events are in the log since now; their append took that long."""
