@@ -27,7 +27,9 @@ import pytest
 
 __all__ = ["EXAMPLES", "MODULES", "Tier", "is_looked_at", "only", "processes_refused", "slow_first", "tier_of"]
 
-DIRECTORIES: Final = frozenset({"cli", "clients", "contrib", "docs", "e2e", "examples", "harness", "ops", "servers"})
+DIRECTORIES: Final = frozenset(
+    {"cli", "clients", "contrib", "docs", "e2e", "examples", "harness", "ops", "servers", "telemetry"}
+)
 """The directories of tests that are about processes, or import what takes each process some seconds."""
 
 SERVERS: Final = ("redis", "postgres", "mariadb", "sqlite")
