@@ -3,6 +3,7 @@ than declared, and shows the value: nobody is to be warned, since a model or a u
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterator
 
@@ -69,4 +70,4 @@ def test_anthropic(part: Part) -> None:
 @pytest.mark.usefixtures("_no_warnings")
 def test_a_history(part: Part) -> None:
     (message,) = read_history([Message.model_construct(parts=[part])])
-    assert WRITTEN in repr(message)
+    assert WRITTEN in str(dataclasses.asdict(message))
