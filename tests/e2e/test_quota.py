@@ -215,6 +215,10 @@ async def test_the_streams_redis_is_away_for_longer_than_a_lease(
     assert await ledger(counted) == Ledger(8 + 4, 0, 0)
 
 
+def _ready(worker: Worker) -> bool:
+    return httpx.get(f"{worker.url}/api/chat/health/ready", timeout=10, trust_env=False).is_success
+
+
 def _degraded(worker: Worker) -> bool:
     health = httpx.get(f"{worker.url}/api/chat/health/streaming", timeout=10, trust_env=False).json()
     return bool(health["degraded_streams"])
