@@ -79,6 +79,7 @@ STEPS: dict[LogState, Callable[[LogAccess], object]] = {
     LogState.REGISTERING: LogAccess.registering,
     LogState.UNREGISTERED: LogAccess.not_registered,
     LogState.SEALING: LogAccess.begin_sealing,
+    LogState.DOUBTED: lambda log: log.end_sealing(answered=False),
     LogState.WITHDRAWN: LogAccess.begin_withdrawing,
     LogState.CLOSED: LogAccess.close,
     LogState.UNWRITTEN: LogAccess.leave,
@@ -88,17 +89,25 @@ STEPS: dict[LogState, Callable[[LogAccess], object]] = {
 }
 """How each state is entered, but for `WRITING`, which needs a record."""
 
-REPEATABLE = {
-    (LogState.UNWRITTEN, now)
-    for now in LogState
-    if now is not LogState.WRITING  # `leave` concerns that state alone
-} | {
-    (LogState.LOST, LogState.LOST),
-    (LogState.LOST, LogState.DISOWNED),
-    (LogState.LOST, LogState.SUPERSEDED),
-    (LogState.LOST, LogState.WITHDRAWN),
-    (LogState.DISOWNED, LogState.DISOWNED),
-}
+REPEATABLE = (
+    {
+        (LogState.UNWRITTEN, now)
+        for now in LogState
+        if now not in (LogState.WRITING, LogState.DOUBTED)  # `leave` concerns these alone
+    }
+    | {
+        (LogState.DOUBTED, now)
+        for now in LogState
+        if now is not LogState.SEALING  # as `end_sealing` concerns that one
+    }
+    | {
+        (LogState.LOST, LogState.LOST),
+        (LogState.LOST, LogState.DISOWNED),
+        (LogState.LOST, LogState.SUPERSEDED),
+        (LogState.LOST, LogState.WITHDRAWN),
+        (LogState.DISOWNED, LogState.DISOWNED),
+    }
+)
 """Steps that change nothing where there is nothing to change."""
 
 
@@ -122,7 +131,7 @@ def test_each_step_of_a_log_is_a_move_or_refused(now: LogState, to: LogState) ->
 def test_a_step_that_sealed_in_vain_goes_on_writing(now: LogState) -> None:
     log = LogAccess()
     log.state = now
-    log.end_sealing()
+    log.end_sealing(answered=True)
     assert log.state is (LogState.WRITING if now is LogState.SEALING else now)
 
 

@@ -36,11 +36,12 @@ class OneStepEnd:
             return False
         seal, result = proposed_seal(stream, ending), EndResult()
         close = self._closing.close_of(stream.ref, stream.protocol, stream.epoch, stream.message_id, seal, result)
+        answer = None
         stream.log.begin_sealing()
         try:
             answer = await self._attempts.while_viewers_wait(partial(self._store.seal_and_close, close, seal))
         finally:
-            stream.log.end_sealing()
+            stream.log.end_sealing(answered=answer is not None)
         reply = None if answer is None else answer[2]
         if reply is not None:
             self._closing.answered(close, reply, stream.backlog)

@@ -17,6 +17,7 @@ from ...stores.records import UNTOLD, Status
 from ...values import EventKind, StreamRef, Subject
 from ..viewing.feed import EVENT_BYTES, Feed
 from .bounds import Bounds
+from .log_access import LogAccess
 from .reused_append import ReusedAppend
 from .wakeup import Wakeup
 
@@ -50,6 +51,8 @@ _CLOSED: Final = BacklogState.CLOSED
 
 class LogOwner(Subject, Protocol):
     """The stream that a backlog belongs to: the backlog and the writer tell it what concerns more than the log."""
+
+    log: LogAccess
 
     def emit(self, kind: EventKind, payload: bytes) -> None:
         """Emit an event that may be at a limit."""
@@ -285,6 +288,11 @@ class Backlog:
         if self._waiting:
             self._wake_waiting()
         return pending
+
+    def acknowledge_all(self) -> None:
+        """Every event of the feed is in the log: show it."""
+        self._in_flight_bytes, self._in_flight_seq = self.feed.emitted_bytes, self.feed.emitted
+        self.acknowledge()
 
     def _stop_first_commit(self) -> None:
         """Wait no longer for the first commit."""

@@ -66,6 +66,11 @@ class LogAccess:
         """Whether this process is sealing and closing the stream in one step."""
         return self.state is LogState.SEALING
 
+    @property
+    def sealed_in_doubt(self) -> bool:
+        """Whether this process may have sealed and closed the stream, in a step that was not answered."""
+        return self.state is LogState.DOUBTED
+
     def registering(self) -> None:
         """The store is asked for a record of the stream."""
         self._move(LogState.REGISTERING)
@@ -83,10 +88,10 @@ class LogAccess:
         """This process seals and closes the stream in one step, with the events that still wait for their append."""
         self._move(LogState.SEALING)
 
-    def end_sealing(self) -> None:
-        """That step is over, however it went."""
+    def end_sealing(self, *, answered: bool) -> None:
+        """That step is over, however it went; it is in doubt where the store did not answer."""
         if self.sealing:
-            self._move(LogState.WRITING)
+            self._move(LogState.WRITING if answered else LogState.DOUBTED)
 
     def begin_withdrawing(self) -> None:
         """This process takes the registration back."""
@@ -124,7 +129,7 @@ class LogAccess:
 
     def leave(self) -> None:
         """This process is through with the stream, whether its end is in the log or not."""
-        if self.state is LogState.WRITING:
+        if self.state in (LogState.WRITING, LogState.DOUBTED):
             self._move(LogState.UNWRITTEN)
 
     def _move(self, to: LogState) -> None:

@@ -39,6 +39,9 @@ class LogState(Enum):
     """Events go into the log."""
     SEALING = "sealing"
     """Events go into the log, and this process seals and closes the stream in one step with the last of them."""
+    DOUBTED = "doubted"
+    """As `WRITING`, but a step in which this process seals and closes the stream was not answered: it may have been
+    carried out, or may still be."""
     WITHDRAWN = "withdrawn"
     """The registration is being taken back, or was: the endpoint answered with no stream."""
     CLOSED = "closed"
@@ -98,7 +101,10 @@ TRANSITIONS: Final[Mapping[type[Enum], Mapping[Any, frozenset[Any]]]] = MappingP
                     LogState.SUPERSEDED,
                 }
             ),
-            LogState.SEALING: frozenset({LogState.WRITING, LogState.LOST, LogState.SUPERSEDED}),
+            LogState.SEALING: frozenset({LogState.WRITING, LogState.DOUBTED, LogState.LOST, LogState.SUPERSEDED}),
+            LogState.DOUBTED: frozenset(
+                {LogState.CLOSED, LogState.UNWRITTEN, LogState.LOST, LogState.DISOWNED, LogState.SUPERSEDED}
+            ),
             LogState.WITHDRAWN: frozenset({LogState.WRITING}),  # it cannot be taken back
             LogState.CLOSED: frozenset(),
             LogState.UNWRITTEN: frozenset({LogState.LOST, LogState.DISOWNED}),

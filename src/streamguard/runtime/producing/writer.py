@@ -273,6 +273,10 @@ class Writer:
                     self._dirty[backlog] = None
                 else:
                     backlog.owner.degrade("log_behind")
+            case Status.SEALED if backlog.owner.log.sealed_in_doubt:  # with every event; by another it were `FENCED`
+                if self._tally is not None:
+                    self._tally.ended((), backlog)
+                backlog.acknowledge_all()
             case refused:
                 backlog.owner.log_refused(refused)
 
