@@ -78,6 +78,19 @@ class SessionClauses(Clauses):
         await store.declare_lost(losing(new, terminal=tombstone()))  # it comes back as one that was never registered
         assert await previous(store, third, "a") == first
 
+    async def test_a_stream_that_expired_and_is_registered_anew_is_no_earlier_one(self, store: StreamStore) -> None:
+        key = fresh_key()
+        new = replace(new_stream(key), message_id="a")
+        first = registered(await try_register(store, new)).ref
+        await seal(store, first)
+        await store.close(closing(first, retention=self.short_seconds))
+        second = await answered(store, key, "a")
+        assert await previous(store, second, "a") == first
+        await self.advance(self.short_seconds * 1.5)
+        registered(await try_register(store, new))
+        assert await previous(store, second, "a") is None  # `first` comes after it now
+        assert await previous(store, first, "a") == second
+
     async def test_an_erasure_is_known_to_what_began_before_it(self, store: StreamStore) -> None:
         before = registered(await try_register(store, new_stream()))
         key = before.ref.key

@@ -102,6 +102,7 @@ for _, id in ipairs(redis.call('ZRANGE', streams_key, 0, 15)) do
   end
 end
 redis.call('ZADD', streams_key, ordinal, stream_id)
+forget_message(session_key, stream_id) -- of a record of its that expired
 list_message(session_key, message_id, ordinal, stream_id)
 extend_ttl(session_key, ttl_ms)
 extend_ttl(streams_key, ttl_ms)
