@@ -60,8 +60,10 @@ class Contained(Generic[T]):
                 if isinstance(exc, Exception):
                     raise
                 raise RuntimeError(f"the work raised {type(exc).__name__}") from None
-            # Without the frame of this method: it knows this object, which would then know itself.
+            # Without the frame of this method, which knows this object: it would then know itself. From Python 3.12 on
+            # the frame below leads back to this one, whatever the traceback says.
             self._error = exc.with_traceback(None if exc.__traceback__ is None else exc.__traceback__.tb_next)
+            del self
 
     def release(self) -> asyncio.Task[None]:
         """Let the task, which still runs, end as it ends: with what it raises, for another owner."""
