@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from .harness.sources import python_files
 
 ROOT: Final = Path(__file__).parents[1]
@@ -132,6 +134,7 @@ def test_no_old_name_is_left() -> None:
     assert not left, "\n".join(left)
 
 
+@pytest.mark.long
 def test_no_old_name_is_left_in_tests() -> None:
     left = [
         f"{path.relative_to(ROOT)}:{line}: {name} is {RENAMED[word]} now"

@@ -44,6 +44,7 @@ MODULES: Final = frozenset(
         "runtime/test_failures.py",
         "web/endpoint/test_pydantic_ai.py",
         "web/endpoint/test_recognised_responses.py",
+        "web/endpoint/test_returned_events.py",
         "web/endpoint/test_returned_ui_messages.py",
         "wire/test_sdks.py",
     }

@@ -53,6 +53,7 @@ async def says(store: StreamStore, ref: StreamRef, state: QuotaState) -> None:
     await eventually(is_said, f"its record says {state}")
 
 
+@pytest.mark.long
 async def test_settled_while_the_store_is_away(memory: MemoryStore) -> None:
     """The record is written after the settlement: with what is true by then."""
     quota, line = QuotaLine(), Line(memory)

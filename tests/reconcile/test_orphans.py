@@ -138,6 +138,7 @@ async def test_a_lost_stream_gets_its_tombstone(memory: MemoryStore) -> None:
         await worker.runtime.sessions.stop(KEY)
 
 
+@pytest.mark.long
 async def test_live_streams_are_left_alone(stores: Stores) -> None:
     steady = quick(lease_seconds=0.4, heartbeat_seconds=0.05)
     async with working(stores(), steady) as one, working(stores()) as two:

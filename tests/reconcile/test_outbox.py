@@ -78,6 +78,7 @@ async def test_what_is_owed_is_settled_once(stores: Stores, look: StreamStore) -
 
 
 @pytest.mark.promise("I6")
+@pytest.mark.long
 async def test_two_workers_at_once_make_one_row(stores: Stores, look: StreamStore) -> None:
     messages = Messages()
     async with (

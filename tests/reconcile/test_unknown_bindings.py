@@ -71,6 +71,7 @@ async def test_tries_of_workers_that_do_not_know_it_count_for_nothing(stores: St
     assert (await meta_of(look, stream.ref)).persisted is Persisted.YES
 
 
+@pytest.mark.long
 async def test_it_does_not_outlive_its_record_for_being_looked_at(stores: Stores, look: StreamStore) -> None:
     """Half of the time the record is kept is all that it waits for, however long the setting."""
     messages = Messages()

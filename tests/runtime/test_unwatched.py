@@ -129,6 +129,7 @@ async def test_the_last_of_several_viewers_elsewhere_decides(memory: MemoryStore
         await stream.ended()
 
 
+@pytest.mark.long
 async def test_a_viewer_of_an_older_feed_keeps_it_when_the_newer_one_is_left(memory: MemoryStore) -> None:
     """One that has seen more than its process's feed, which a slow store holds up, gets a feed of its own."""
     line, held_up = Line(memory), Line(memory)

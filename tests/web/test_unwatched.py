@@ -112,6 +112,7 @@ async def test_the_endpoints_own_word_counts(option: Any, setting: float | None,
         assert (await ended(port))["last"]["outcome"] == outcome
 
 
+@pytest.mark.long
 async def test_a_client_that_waits_for_the_first_word_is_there() -> None:
     """It has no answer yet, not even headers, for longer than an answer may go unwatched."""
     chat = Chat(first_waits=True, abandon_after_seconds=SOON)

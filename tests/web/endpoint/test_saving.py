@@ -291,6 +291,7 @@ async def test_an_awaited_save_that_fails_is_the_answer(error: Exception | None,
     assert not called
 
 
+@pytest.mark.long
 async def test_what_an_endpoint_asks_its_database_itself_is_its_own_failure() -> None:
     messages = Messages()
     guard = keeping(messages)

@@ -234,6 +234,7 @@ class TakenOver(PassingStore):
 
 
 @pytest.mark.promise("I5")
+@pytest.mark.long
 async def test_what_another_worker_owns_is_not_withdrawn() -> None:
     chat = Chat(TakenOver(MemoryStore()), counted=MemoryQuotaStore(), says=ANSWERS["refused"])
     async with chat.running() as app:
@@ -246,6 +247,7 @@ async def test_what_another_worker_owns_is_not_withdrawn() -> None:
 
 
 @pytest.mark.promise("I10")
+@pytest.mark.long
 async def test_a_worker_that_died_before_the_withdrawal_left_an_orphan_that_is_ended() -> None:
     store, quotas = MemoryStore(), MemoryQuotaStore()
     new = NewStream(StreamRef(SessionKey("ann", "s"), new_stream_id()), new_message_id(), "auto", "chat", "")
