@@ -47,7 +47,7 @@ async def test_it_raises_where_it_is_asked_for_and_nowhere_else() -> None:
 
 
 async def test_it_is_cancelled() -> None:
-    work = Contained(lambda: asyncio.sleep(60))
+    work = Contained(asyncio.Event().wait)
     work.task.cancel()
     await asyncio.wait({work.task})
     with pytest.raises(asyncio.CancelledError):

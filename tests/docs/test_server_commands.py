@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,8 @@ import pytest
 
 from tests.harness.redis import free_port
 from tests.harness.sse import Ending, post_chat, resume, ui_text
-from tests.harness.starting import started
-from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.starting import serving
+from tests.harness.waiting import wait_until_async
 
 from .samples import blocks
 
@@ -57,22 +56,9 @@ def running(command: str, directory: Path, port: int) -> Iterator[psutil.Process
     words = shlex.split(command.replace("8000", str(port)).replace("--workers 4", f"--workers {WORKERS}"))
     if words[0] == "gunicorn":
         words.append("--no-control-socket")  # it would be in the home directory
-    log = directory / "log"
-    with log.open("wb") as output:
-        env = {**os.environ, "CHAT_SECRET": "made once for all workers", "PYTHONPATH": str(directory)}
-        process = started(words[0], words[1:], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=output)
-    server = psutil.Process(process.pid)
-    try:
-        wait_until(lambda: _listens(port), description="the server listens", timeout=45)
+    env = {**os.environ, "CHAT_SECRET": "made once for all workers", "PYTHONPATH": str(directory)}
+    with serving(words, directory, env=env, ready=lambda _: _listens(port)) as server:
         yield server
-    except BaseException:
-        print(log.read_text())
-        raise
-    finally:
-        everybody = [server, *server.children(recursive=True)] if process.poll() is None else []
-        for one in everybody:
-            one.kill()
-        process.wait(10)
 
 
 def _listens(port: int) -> bool:

@@ -18,11 +18,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, Protocol, TypedDict
 
-__all__ = ["Process", "started"]
+import psutil
+
+from .waiting import wait_until
+
+__all__ = ["Process", "serving", "started"]
 
 TEMPLATE: Final = Path(__file__).with_name("template.py")
 
@@ -84,6 +89,32 @@ def started(
     finally:
         if null is not None:
             os.close(null)
+
+
+@contextmanager
+def serving(
+    words: Sequence[str], directory: Path, *, env: Mapping[str, str], ready: Callable[[psutil.Process], bool]
+) -> Iterator[psutil.Process]:
+    """A server of several processes, such as `["uvicorn", "shop:app", "--workers", "2"]`, run in `directory`.
+
+    It is entered once `ready` holds; it and all its children are killed at the end. What it said is in the file `log`
+    of the directory, and is printed if the test fails.
+    """
+    log = directory / "log"
+    with log.open("wb") as output:
+        process = started(words[0], words[1:], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=output)
+    server = psutil.Process(process.pid)
+    try:
+        wait_until(lambda: ready(server), description="the server is ready", timeout=45)
+        yield server
+    except BaseException:
+        print(log.read_text())
+        raise
+    finally:
+        everybody = [server, *server.children(recursive=True)] if process.poll() is None else []
+        for one in everybody:
+            one.kill()
+        process.wait(10)
 
 
 def _differs(name: str, env: Mapping[str, str]) -> bool:

@@ -24,6 +24,7 @@ from streamguard import StreamGuard
 from streamguard.telemetry.tracing import OpenTelemetryTracing
 from streamguard.testing import GuardedApp
 from tests.harness.instrumented_openai import instrumented_openai
+from tests.harness.waiting import wait_until_async
 from tests.web.serving import USER, calling, serving, user_of
 
 from .receiver import Receiver, receiving, sent_to
@@ -271,9 +272,7 @@ async def test_they_are_so_when_the_client_has_gone(openai: bool) -> None:
         answer = await chat.post({}, path="/chat?id=s")
         await answer.next_event()
         answer.drop()
-        async with asyncio.timeout(20):
-            while not spans.named("POST /chat"):
-                await asyncio.sleep(0.01)
+        await wait_until_async(lambda: spans.named("POST /chat"), description="the request's span has ended")
         host.go.set()
         await chat.ended(answer)
         await chat.idle()

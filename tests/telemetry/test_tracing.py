@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 from fastapi import FastAPI, Request
+from opentelemetry.sdk.trace import TracerProvider
 
 from streamguard import StreamGuard
 from streamguard.messages import MemoryMessageStore
@@ -25,13 +26,16 @@ OTHER = f"00-{'ef' * 16}-{'12' * 8}-01"
 HEADERS = {"traceparent": f"00-{TRACE_ID}-{'cd' * 8}-01", "authorization": f"Bearer {CANARY}"}
 
 
+def traced(provider: TracerProvider) -> tuple[StreamGuard, FastAPI]:
+    """A guard that saves and makes spans, and an application without routes."""
+    observers = (OpenTelemetryTracing(provider),)
+    return StreamGuard(authenticate=user_of, messages=MemoryMessageStore(), observers=observers), FastAPI()
+
+
 async def test_an_answer_without_any_trace_begins_one() -> None:
     """Neither the host nor the client knows a trace: all spans are in one all the same."""
     provider, spans = recording()
-    guard = StreamGuard(
-        authenticate=user_of, messages=MemoryMessageStore(), observers=(OpenTelemetryTracing(provider),)
-    )
-    app = FastAPI()
+    guard, app = traced(provider)
 
     @app.post("/chat")
     @guard.stream("request.query_params.id", protocol="ui-message")
@@ -52,10 +56,7 @@ async def test_an_answer_without_any_trace_begins_one() -> None:
 
 async def test_a_stream_and_its_resume_are_one_trace_without_content() -> None:
     provider, recorded = recording()
-    guard = StreamGuard(
-        authenticate=user_of, messages=MemoryMessageStore(), observers=(OpenTelemetryTracing(provider),)
-    )
-    app = FastAPI()
+    guard, app = traced(provider)
 
     @app.post("/chat")
     @guard.stream("request.query_params.id", protocol="ui-message")

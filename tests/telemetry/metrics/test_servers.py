@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from streamguard.telemetry.metrics import PREFIX, TABLE, Merging
 from tests.harness.redis import free_port
-from tests.harness.starting import started
+from tests.harness.starting import serving
 from tests.harness.waiting import wait_until
 
 from .meter import Meter, accepted
@@ -119,29 +118,19 @@ def running(command: str, directory: Path, redis_url: str) -> Iterator[Server]:
     metrics = directory / "metrics"
     metrics.mkdir()
     words = shlex.split(command.format(port=port))
-    log = directory / "log"
     env = {
         **os.environ,
         "PYTHONPATH": str(directory),
         "SHOP_REDIS": redis_url,
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
-    with log.open("wb") as output:
-        process = started(words[0], words[1:], env=env, cwd=directory, stdin=subprocess.DEVNULL, stdout=output)
-    server = psutil.Process(process.pid)
-    shop = Server(port, process.pid, metrics)
-    try:
-        wait_until(lambda: _answers(shop), description="the server answers", timeout=45)
-        wait_until(lambda: len(shop.workers()) == 2, description="both workers are there", timeout=45)
-        yield shop
-    except BaseException:
-        print(log.read_text())
-        raise
-    finally:
-        everybody = [server, *server.children(recursive=True)] if process.poll() is None else []
-        for one in everybody:
-            one.kill()
-        process.wait(10)
+
+    def ready(server: psutil.Process) -> bool:
+        shop = Server(port, server.pid, metrics)
+        return _answers(shop) and len(shop.workers()) == 2
+
+    with serving(words, directory, env=env, ready=ready) as server:
+        yield Server(port, server.pid, metrics)
 
 
 def _runs(pid: int) -> bool:
