@@ -36,7 +36,9 @@ SERVERS: Final = ("redis", "postgres", "mariadb", "sqlite")
 """How the names of stores that need a server begin, where tests are parametrised with stores. SQLite needs none, but
 where tests keep messages in it, they keep streams in Redis."""
 
-STARTING_FIXTURES: Final = frozenset({"redis_server", "own_redis", "postgres_server", "mariadb_server"})
+STARTING_FIXTURES: Final = frozenset(
+    {"redis_server", "own_redis", "redis_cluster", "own_redis_cluster", "postgres_server", "mariadb_server"}
+)
 """The fixtures that start servers; others that do, ask for one of these."""
 
 MODULES: Final = frozenset(

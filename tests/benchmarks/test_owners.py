@@ -8,7 +8,7 @@ import re
 import pytest
 from benchmarks.owners import main
 
-from ..harness.redis import redis_binary
+from ..harness.redis_binaries import redis_binary
 
 pytestmark = pytest.mark.processes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmarks.reconciling import main
 
-from ..harness.redis import redis_binary
+from ..harness.redis_binaries import redis_binary
 
 pytestmark = pytest.mark.processes
 

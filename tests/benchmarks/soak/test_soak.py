@@ -9,7 +9,7 @@ import pytest
 from benchmarks.soak.__main__ import main
 from benchmarks.soak.history import read_history, write_history
 
-from ...harness.redis import redis_binary
+from ...harness.redis_binaries import redis_binary
 from .good import good_history
 
 SECONDS = 60

@@ -19,7 +19,8 @@ from streamguard.stores.redis.driver import Address
 from streamguard.stores.redis.errors import mapped_errors
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 
-from ...harness.redis import RedisServer, free_port, redis_binary
+from ...harness.redis import RedisServer, free_port
+from ...harness.redis_binaries import redis_binary
 from ...harness.tools import missing
 
 pytestmark = pytest.mark.anyio
