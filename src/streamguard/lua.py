@@ -33,7 +33,18 @@ from typing import (
 from .decoding import decoding
 from .errors import MessageStoreError, QuotaError, StoreCorruptError, StoreError
 
-__all__ = ["Call", "Digits", "Key", "Rest", "ScriptClient", "ScriptErrors", "Word", "read_reply", "read_scripts"]
+__all__ = [
+    "Call",
+    "Digits",
+    "FarKey",
+    "Key",
+    "Rest",
+    "ScriptClient",
+    "ScriptErrors",
+    "Word",
+    "read_reply",
+    "read_scripts",
+]
 
 Word = str | bytes | int
 """What is sent to a script."""
@@ -42,6 +53,11 @@ R = TypeVar("R")
 
 Key = Annotated[bytes, "key"]
 """A key that a script works on: in Lua, text."""
+
+FarKey = Annotated[bytes | None, "far key"]
+"""A key that lies on another slot than the rest: one server takes it too, a cluster would refuse it. So a call names
+all of its far keys, and the script does everything in one step, or None for all, and the caller takes a step of its own
+for them; in Lua they are nil then. They follow the other keys."""
 
 Digits = Annotated[int, "digits"]
 """A number that Lua keeps as text: it is compared with stored text, or has more digits than Lua writes (14)."""
@@ -64,6 +80,8 @@ class Call(Generic[R]):
     prelude: ClassVar[str]
     """The Lua that gives keys and arguments their names."""
     key_names: ClassVar[tuple[str, ...]]
+    far_key_names: ClassVar[tuple[str, ...]]
+    """The last of `key_names`, which are on other slots."""
     argument_names: ClassVar[tuple[str, ...]]
     reply_type: ClassVar[Any]
     _has_rest: ClassVar[bool]
@@ -77,14 +95,20 @@ class Call(Generic[R]):
         hints = get_type_hints(cls, include_extras=True)
         kinds = {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type] # a dataclass now
         cls.script = script
-        cls.key_names = tuple(name for name, hint in kinds.items() if hint == Key)
+        near = tuple(name for name, hint in kinds.items() if hint == Key)
+        cls.far_key_names = tuple(name for name, hint in kinds.items() if hint == FarKey)
+        cls.key_names = near + cls.far_key_names
         cls.argument_names = tuple(kinds)[len(cls.key_names) :]
         if tuple(kinds)[: len(cls.key_names)] != cls.key_names or Rest in list(kinds.values())[:-1]:
-            raise TypeError(f"{cls.__name__}: keys come first, and Rest comes last")
+            raise TypeError(
+                f"{cls.__name__}: keys come first, those on other slots after the rest, and Rest comes last"
+            )
         cls.prelude = _prelude(cls.key_names, {name: kinds[name] for name in cls.argument_names})
         cls.reply_type = next(get_args(base)[0] for base in cls.__orig_bases__ if get_args(base))  # type: ignore[attr-defined] # generic
         cls._has_rest = Rest in kinds.values()
-        cls._sent_otherwise = tuple(n for n, hint in enumerate(kinds.values()) if hint is bool or _is_optional(hint))
+        cls._sent_otherwise = tuple(
+            n for n, hint in enumerate(kinds.values()) if hint is bool or (_is_optional(hint) and hint != FarKey)
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"  # the arguments are owners, payloads and messages
@@ -99,15 +123,26 @@ class Call(Generic[R]):
                 words[n] = "1"
         if self._has_rest:
             words += words.pop()
+        if self.far_key_names:
+            count = self.key_count
+            del words[count : len(self.key_names)]
         return tuple(words)
+
+    @property
+    def key_count(self) -> int:
+        """How many keys are sent: the far ones only where they are given."""
+        count = len(self.key_names)
+        if self.far_key_names and getattr(self, self.far_key_names[0]) is None:
+            return count - len(self.far_key_names)
+        return count
 
     def keys(self) -> tuple[bytes, ...]:
         """The keys alone."""
-        return cast("tuple[bytes, ...]", self.words()[: len(self.key_names)])
+        return cast("tuple[bytes, ...]", self.words()[: self.key_count])
 
     def arguments(self) -> tuple[Word, ...]:
         """The arguments alone, as they are sent."""
-        return self.words()[len(self.key_names) :]
+        return self.words()[self.key_count :]
 
     def read(self, reply: object) -> R:
         """The script's reply.

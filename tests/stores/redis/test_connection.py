@@ -15,7 +15,7 @@ import redis.exceptions
 
 from streamguard.errors import ConfigurationError, StoreUnavailableError
 from streamguard.stores.redis import RedisStore
-from streamguard.stores.redis.driver import Address
+from streamguard.stores.redis.address import Address
 from streamguard.stores.redis.errors import mapped_errors
 from streamguard.testing._stream_store.steps import Hints, begin, log, payloads, put
 

@@ -51,7 +51,7 @@ def all_keys(ref: StreamRef) -> list[bytes]:
 def test_keys_hold_nothing_but_digests_and_our_own_ids(ref: StreamRef) -> None:
     for key in all_keys(ref):
         assert re.fullmatch(
-            rb"ns:\{([A-Za-z0-9_-]{22}|[opr]\.[A-Za-z0-9_-]{22}|(lease|outbox)\.\d+)\}(:[sixpml]:?([0-9a-f]{24}(:[cdrw])?)?)?",
+            rb"ns:\{([A-Za-z0-9_-]{22}|[opr]\.[A-Za-z0-9_-]{22}|(lease|outbox)\.\d+)\}(:[sixpqml]:?([0-9a-f]{24}(:[cdrw])?)?)?",
             key,
         ), key
 

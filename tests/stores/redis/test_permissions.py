@@ -68,6 +68,7 @@ def sent_directly() -> set[str]:
     for file in python_files(SOURCE):
         for name, second in re.findall(r"Command\.of\(\s*\"([A-Z]+)\"(?:, \"([A-Z]+)\")?", file.read_text()):
             sent.add(f"{name} {second}" if name in ("SCRIPT", "CONFIG") else name)
+        sent.update(re.findall(r"Command\.on\([^\"\n]*?, \"([A-Z]+)\"", file.read_text()))
     return sent
 
 

@@ -12,6 +12,7 @@ from streamguard.errors import StoreUnavailableError
 from streamguard.stores import RedisClient
 from streamguard.stores.records import Hint
 from streamguard.stores.redis import RedisStore, driver, pipeline, subscriptions
+from streamguard.stores.redis.address import Address
 from streamguard.stores.redis.scripts import Scripts
 from streamguard.stores.redis.stream_log import RedisLog
 from streamguard.testing._stream_store.steps import Hints, begin, put
@@ -60,7 +61,7 @@ async def ask(client: RedisClient, text: str) -> object:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(driver.Connection, "exchange"), (driver._RawConnection, "write"), (driver._RawConnection, "until")],
+    [(driver.Connection, "exchange"), (driver.RawConnection, "write"), (driver.RawConnection, "until")],
 )
 async def test_all_callers_hear_at_once_that_a_connections_task_ended(
     redis_client: RedisClient, failing: Failing, told: list[object], owner: type, name: str
@@ -81,7 +82,7 @@ async def test_all_callers_hear_at_once_that_a_connections_task_ended(
 
 async def test_a_caller_hears_of_a_connections_task_that_ends_before_it_began(redis_url: str) -> None:
     """As when another event loop closes the store in the moment of the first call."""
-    connection = pipeline._PipelinedConnection(driver.Connection(driver.Address(redis_url)), Scripts.load())
+    connection = pipeline._PipelinedConnection(driver.Connection(Address(redis_url)), Scripts.load())
     replies: asyncio.Future[list[driver.Reply]] = asyncio.get_running_loop().create_future()
     ping = driver.Command.of("PING").packed
     connection.submit(pipeline._Request("ask", [ping], [None], replies, Deadline.after(5)))

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from ...errors import StoreUnavailableError
-from .driver import Address
+from .address import Address
 from .errors import checked
 from .pipeline import PipelinedConnections
 from .scripts import Scripts

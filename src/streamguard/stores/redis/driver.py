@@ -1,4 +1,4 @@
-"""The only module that speaks to Redis: addresses, connections, scripts sent by digest, driver errors.
+"""The only module that speaks to Redis, with `address`: connections, commands, driver errors.
 
 It uses what every redis-py from 5.0 on has in public: how a URL is read, and the exceptions. Connections are our own,
 because of what redis-py's do, measured at 8.1:
@@ -16,28 +16,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from selectors import EVENT_READ, DefaultSelector
-from socket import SHUT_RDWR, SO_KEEPALIVE, SOL_SOCKET
-from typing import Final, NamedTuple, TypeAlias, cast
-from urllib.parse import urlsplit
+from socket import SHUT_RDWR
+from typing import Final, NamedTuple, Protocol, TypeAlias, cast
 
 from hiredis import Reader, pack_command
-from redis.asyncio.connection import parse_url
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
 from ...deadlines import Deadline
-from ...errors import ConfigurationError
 
 __all__ = [
     "DRIVER_ERRORS",
-    "Address",
     "Command",
     "CommandError",
     "Connection",
+    "Connector",
+    "RawConnection",
     "Reply",
     "error_code",
     "pack",
@@ -68,26 +65,6 @@ _PLAIN: Final = frozenset({int, bytes, list, type(None)})
 IDLE_SECONDS: Final = 0.5
 """A connection unused for longer is looked at before it is used: a server that restarted has closed it."""
 
-_DATABASE: Final = re.compile(r"/?[0-9]*")
-
-_OPTIONS: Final = frozenset(
-    {
-        "connection_class",
-        "db",
-        "host",
-        "password",
-        "path",
-        "port",
-        "ssl_ca_certs",
-        "ssl_ca_path",
-        "ssl_cert_reqs",
-        "ssl_certfile",
-        "ssl_check_hostname",
-        "ssl_keyfile",
-        "username",
-    }
-)
-
 
 def unknown_script(reply: Reply) -> bool:
     """Whether the reply says that the server does not have the script that was called."""
@@ -113,110 +90,35 @@ class Command(NamedTuple):
     script: str | None = None
     on_index: bytes | None = None
     """The index that it works on, if any: one of another type is begun anew (see `ResetIndex`)."""
+    key: bytes | None = None
+    """A key that it works on: of a cluster's servers it goes to the one that has that key's slot, where all its other
+    keys must be too. None for a command about the server itself."""
 
     @classmethod
     def of(cls, *args: str | bytes | int) -> Command:
-        """A plain command."""
+        """A plain command about the server itself."""
         return cls(pack(args))
 
+    @classmethod
+    def on(cls, key: bytes, name: str | bytes | int, *args: str | bytes | int) -> Command:
+        """A plain command whose first argument is the key that it works on."""
+        return cls(pack((name, key, *args)), key=key)
 
-class Address:
-    """Where Redis is and how to log in. Its `str` holds no credential."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
-        repeats the URL, since a password with a slash in it ends up in the strangest places."""
-        scheme = self._scheme = url.partition("://")[0]
-        self._context: ssl.SSLContext | None = None
-        if scheme in ("redis+cluster", "redis+sentinel"):
-            raise ConfigurationError(
-                f"{scheme}:// is not supported yet in this version; use redis://, rediss:// or unix://"
-            )
-        if scheme not in ("redis", "rediss", "unix"):
-            raise ConfigurationError("a Redis URL begins with redis://, rediss:// or unix://")
-        try:
-            self._options: dict[str, object] = dict(parse_url(url))
-            port = self._options.get("port", 6379)
-            # redis-py takes a database it cannot read for 0.
-            if scheme != "unix" and _DATABASE.fullmatch(urlsplit(url).path) is None:
-                raise ValueError("the path is not a database number")
-        except ValueError:
-            raise ConfigurationError(
-                f"this {scheme}:// URL cannot be read; "
-                "its form is scheme://user:password@host:port/database, with special characters percent-encoded"
-            ) from None
-        unknown = sorted(self._options.keys() - _OPTIONS)
-        if unknown:
-            raise ConfigurationError(
-                f"a Redis URL takes the options db and ssl_…; {', '.join(unknown)} has no meaning here"
-            )
-        if scheme == "unix":
-            if "path" not in self._options:
-                raise ConfigurationError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
-            self._text = f"unix://{self._options['path']}"
-        else:
-            self._text = f"{scheme}://{self._options.get('host', 'localhost')}:{port}"
+class Connector(Protocol):
+    """Where a connection leads to. Its `str` holds no credential."""
 
-    def __str__(self) -> str:
-        return self._text
-
-    async def connect(self) -> _RawConnection:
+    async def connect(self) -> RawConnection:
         """Connect and log in. It has no timeout: its user has a deadline.
 
         Raises:
             OSError: nobody answers there, or TLS failed.
             CommandError: the server refused the credentials or the database.
         """
-        loop, options = asyncio.get_running_loop(), self._options
-        path = options.get("path")
-        if isinstance(path, str):
-            _, raw = await loop.create_unix_connection(_RawConnection, path)
-        else:
-            host, port = str(options.get("host", "localhost")), cast("int", options.get("port", 6379))
-            _, raw = await loop.create_connection(_RawConnection, host, port, ssl=self._tls())
-            raw.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
-        try:
-            await raw.log_in(self._greeting())
-        except BaseException:
-            raw.close()
-            raise
-        return raw
-
-    def _greeting(self) -> list[bytes]:
-        """The commands that come first on a connection, packed."""
-        options = self._options
-        commands: list[tuple[str | bytes | int, ...]] = []
-        username, password = options.get("username"), options.get("password")
-        if username or password:
-            named = (str(username),) if username else ()
-            commands.append(("AUTH", *named, str(password or "")))
-        database = cast("int", options.get("db", 0))
-        if database:
-            commands.append(("SELECT", database))
-        return [pack(command) for command in commands]
-
-    def _tls(self) -> ssl.SSLContext | None:
-        """For `rediss://`, made once: the server is verified, unless the URL says otherwise."""
-        if self._scheme != "rediss":
-            return None
-        if self._context is None:
-            options = {name: str(value) for name, value in self._options.items() if name.startswith("ssl_")}
-            context = ssl.create_default_context()
-            verify = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-            mode = verify[options.get("ssl_cert_reqs", "required")]
-            # A name cannot be checked without a certificate.
-            checks_name = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no", "n", "f")
-            context.check_hostname = checks_name and mode is not ssl.CERT_NONE
-            context.verify_mode = mode
-            if "ssl_certfile" in options or "ssl_keyfile" in options:
-                context.load_cert_chain(options.get("ssl_certfile", ""), options.get("ssl_keyfile"))
-            if "ssl_ca_certs" in options or "ssl_ca_path" in options:
-                context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
-            self._context = context
-        return self._context
+        ...
 
 
-class _RawConnection(asyncio.Protocol):
+class RawConnection(asyncio.Protocol):
     """The transport of one connection, and what arrives on it."""
 
     transport: asyncio.Transport
@@ -310,9 +212,9 @@ class Connection:
     """One connection, with one exchange at a time. It is dropped whenever an exchange is broken off: what arrives on it
     afterwards belongs to no request."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Connector) -> None:
         self._address = address
-        self._raw: _RawConnection | None = None
+        self._raw: RawConnection | None = None
         self._used_at = 0.0
 
     @property
@@ -353,7 +255,7 @@ class Connection:
         if raw is None or raw.lost is not None or raw.replies or loop.time() - self._used_at > IDLE_SECONDS:
             async with deadline.limit():
                 await self.connect()
-            raw = cast("_RawConnection", self._raw)
+            raw = cast("RawConnection", self._raw)
         timer = deadline.call(partial(raw.fail, TimeoutError()))
         try:
             raw.write(b"".join(packed))

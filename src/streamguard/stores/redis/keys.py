@@ -53,6 +53,9 @@ class SessionKeys(NamedTuple):
     """String: when the session was last erased."""
     stopped: bytes
     """String: when its pending requests were stopped."""
+    still: bytes
+    """Never written. A script that reaches keys which it does not name (the records of a session's streams) names this
+    one: while a cluster moves the session's slot, which it does key by key, no server carries out such a script."""
     meta_prefix: bytes
     """What the keys of its streams' records begin with; the stream id follows."""
     log_prefix: bytes
@@ -107,7 +110,9 @@ class Keys:
 
     def _session(self, key: SessionKey) -> SessionKeys:
         prefix = f"{self._namespace}:{{{_digest(self._namespace, key.owner, key.session_id)}}}:".encode()
-        return SessionKeys(prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"p", prefix + b"m:", prefix + b"l:")
+        return SessionKeys(
+            prefix + b"s", prefix + b"i", prefix + b"x", prefix + b"p", prefix + b"q", prefix + b"m:", prefix + b"l:"
+        )
 
     def _stream(self, ref: StreamRef) -> StreamKeys:
         session = self.session(ref.key)

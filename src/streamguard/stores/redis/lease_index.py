@@ -90,7 +90,7 @@ class LeaseIndex(ShardedIndex):
 
     def _removal(self, ref: StreamRef) -> Command:
         shard = self._redis.keys.lease_shard(ref)
-        return Command.of("ZREM", shard, encode_member(ref))._replace(on_index=shard)
+        return Command.on(shard, "ZREM", encode_member(ref))._replace(on_index=shard)
 
     def withdraw(self, ref: StreamRef, deadline: int) -> None:
         """Remove an entry whose record was refused, with the next exchange, without waiting for it.
@@ -110,7 +110,7 @@ class LeaseIndex(ShardedIndex):
         replies = await self._redis.ask(
             "active_streams",
             *(
-                Command.of("ZRANGE", shard, 0, last, "WITHSCORES")._replace(on_index=shard)
+                Command.on(shard, "ZRANGE", 0, last, "WITHSCORES")._replace(on_index=shard)
                 for shard in self._redis.keys.lease_shards()
             ),
         )

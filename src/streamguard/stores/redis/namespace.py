@@ -39,6 +39,12 @@ class RedisNamespace:
         self.report: Final = report
         """Called for what cannot be read where no caller asked for it."""
         self.clock: Final = ServerClock()
+        self.one_server: Final = True
+        """Whether all keys are on one server, where a script may take keys of several slots (see `FarKey`)."""
+
+    def far(self, key: bytes) -> bytes | None:
+        """A key on another slot than a script's other keys, as the script takes it."""
+        return key if self.one_server else None
 
     def command(self, call: Call[Any]) -> Command:
         """A call of a script, to be sent with others."""

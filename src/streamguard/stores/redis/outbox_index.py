@@ -73,7 +73,7 @@ class OutboxIndex(ShardedIndex):
     def removal(self, ref: StreamRef) -> Command:
         """Remove the entry of `ref`, whatever it is."""
         shard = self._redis.keys.outbox_shard(ref)
-        return Command.of("ZREM", shard, encode_member(ref))._replace(on_index=shard)
+        return Command.on(shard, "ZREM", encode_member(ref))._replace(on_index=shard)
 
     def forget(self, ref: StreamRef) -> None:
         """Remove an entry with the next exchange, without waiting for it: one that is left over stands for no work."""
@@ -99,7 +99,7 @@ class OutboxIndex(ShardedIndex):
         cursors = dict.fromkeys(self._redis.keys.outbox_shards(), b"0")
         while cursors:
             scans = [
-                Command.of("ZSCAN", shard, at, "COUNT", _SCAN_COUNT)._replace(on_index=shard)
+                Command.on(shard, "ZSCAN", at, "COUNT", _SCAN_COUNT)._replace(on_index=shard)
                 for shard, at in cursors.items()
             ]
             for shard, reply in zip(list(cursors), await self._redis.ask(operation, *scans), strict=True):

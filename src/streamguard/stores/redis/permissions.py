@@ -12,8 +12,9 @@ from typing import Final
 
 from ...deadlines import Deadline
 from ...errors import StoreForbiddenError, StoreUnavailableError
+from .address import Address
 from .codec import decode_text
-from .driver import Address, Command, CommandError, Connection, Reply, unknown_script
+from .driver import Command, CommandError, Connection, Reply, unknown_script
 from .errors import checked, mapped_errors
 from .keys import Keys
 from .namespace import read_answer
@@ -115,7 +116,7 @@ class Permissions:
         written, loaded, ponged, tried = await self._connections.run(
             operation,
             [
-                Command.of("SET", self._key, "1", "PX", _TTL_MS),  # also tells a replica, and drops its connection
+                Command.on(self._key, "SET", "1", "PX", _TTL_MS),  # also tells a replica, and drops its connection
                 Command.of("SCRIPT", "LOAD", self._source),
                 Command.of("PING"),
                 self._connections.command(trying),

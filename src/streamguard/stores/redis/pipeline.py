@@ -10,13 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ...deadlines import Deadline
 from ...errors import StoreUnavailableError
 from ...loops import PerLoop
 from ...lua import Call
-from .driver import DRIVER_ERRORS, Address, Command, Connection, Reply, pack, unknown_script
+from .address import Address
+from .driver import DRIVER_ERRORS, Command, Connection, Reply, pack, unknown_script
 from .errors import checked, mapped_error, mapped_errors
 from .index_calls import ShardCall
 from .scripts import Scripts
@@ -188,12 +189,15 @@ class PipelinedConnections:
 
     def script(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int] = ()) -> Command:
         """A call of the script `name`."""
-        return Command(pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args)), name)
+        packed = pack(("EVALSHA", self._scripts.digests[name], len(keys), *keys, *args))
+        return Command(packed, name, key=keys[0] if keys else None)
 
     def command(self, call: Call[Any]) -> Command:
         """A call of one of our scripts, to be sent."""
-        words = ("EVALSHA", self._scripts.digests[call.script], len(call.key_names), *call.words())
-        return Command(pack(words), call.script, call.shard_key if isinstance(call, ShardCall) else None)
+        words = call.words()
+        packed = pack(("EVALSHA", self._scripts.digests[call.script], call.key_count, *words))
+        on_index = call.shard_key if isinstance(call, ShardCall) else None
+        return Command(packed, call.script, on_index, cast("bytes", words[0]))
 
     def script_start(self, name: str, keys: Sequence[bytes], args: Sequence[str | bytes | int], *, more: int) -> bytes:
         """The beginning of a call of the script `name` with `more` arguments after `args`, which the caller packs

@@ -198,7 +198,7 @@ def _any(_scan: RecordScan, _keys: Keys, _name: bytes, _replies: list[Reply]) ->
 
 def _one(*words: str | bytes | int) -> Callable[[bytes], list[Command]]:
     command, *rest = words
-    return lambda name: [Command.of(command, name, *rest)]
+    return lambda name: [Command.on(name, command, *rest)]
 
 
 _BEGUN_ANEW: Final = "nothing: it is begun anew when it is used next"
@@ -217,20 +217,20 @@ _BY_TAG: Final = {
     b"r.": _Reader(RecordKind.CLAIM, _one("GET"), _claim, "delete the key, or let it expire"),
     b"c.": _Reader(
         RecordKind.MESSAGES,
-        lambda name: [Command.of("HGET", name, "v"), Command.of("HSCAN", name, 0, "COUNT", _ENTRIES)],
+        lambda name: [Command.on(name, "HGET", "v"), Command.on(name, "HSCAN", 0, "COUNT", _ENTRIES)],
         _hash_of_json((b"b:", b"w:")),
     ),
 }
 _LEDGER: Final = {
     b":l": _Reader(
         RecordKind.LEDGER,
-        lambda name: [Command.of("HGET", name, "v"), Command.of("HSCAN", name, 0, "COUNT", _ENTRIES)],
+        lambda name: [Command.on(name, "HGET", "v"), Command.on(name, "HSCAN", 0, "COUNT", _ENTRIES)],
         _hash_of_json((b"w:",)),
         _LEDGER_ADVICE,
     ),
     b":r": _Reader(
         RecordKind.LEDGER,
-        lambda name: [Command.of("HGET", name, "v"), Command.of("HSCAN", name, 0, "COUNT", _ENTRIES)],
+        lambda name: [Command.on(name, "HGET", "v"), Command.on(name, "HSCAN", 0, "COUNT", _ENTRIES)],
         _hash_of_json(()),
         _LEDGER_ADVICE,
     ),
@@ -245,10 +245,10 @@ _SESSION: Final = {
 _STREAM_RECORD: Final = _Reader(
     RecordKind.STREAM,
     lambda name: [
-        Command.of("HMGET", name, *META_FIELDS.values()),
-        Command.of("HGET", name, RECORD_FIELDS["owner"]),
-        Command.of("HGET", name, RECORD_FIELDS["session"]),
-        Command.of("EXISTS", name.replace(b":m:", b":l:")),
+        Command.on(name, "HMGET", *META_FIELDS.values()),
+        Command.on(name, "HGET", RECORD_FIELDS["owner"]),
+        Command.on(name, "HGET", RECORD_FIELDS["session"]),
+        Command.on(name.replace(b":m:", b":l:"), "EXISTS"),
         Command.of("TIME"),
     ],
     _record,

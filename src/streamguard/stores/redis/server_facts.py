@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...errors import StoreCorruptError, StoreError
-from .driver import Address, Command, CommandError, Reply
+from .address import Address
+from .driver import Command, CommandError, Reply
 from .errors import checked
 from .keys import Keys
 from .permissions import Permissions
@@ -158,7 +159,7 @@ class RedisInspector:
 
     async def write(self) -> None:
         """Write a key that lives for seconds."""
-        await self._run("write", Command.of("SET", self._keys.probe(), "1", "PX", _WRITTEN_MS))
+        await self._run("write", Command.on(self._keys.probe(), "SET", "1", "PX", _WRITTEN_MS))
 
     async def forbidden(self) -> list[str]:
         """Which of the commands that are used this account may not run, and `keys` or `channels` if it may not use the
@@ -177,7 +178,7 @@ class RedisInspector:
             keys = [key for key in found if key not in seen]
             seen.update(keys)
             if keys:
-                ttls = await self._run("scan", *(Command.of("PTTL", key) for key in keys))
+                ttls = await self._run("scan", *(Command.on(key, "PTTL") for key in keys))
                 immortal += [key for key, ttl in zip(keys, ttls, strict=True) if ttl == -1]
             if cursor == b"0" or len(seen) >= limit:
                 break

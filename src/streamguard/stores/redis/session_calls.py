@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from ...lua import Call, Key, Rest
+from ...lua import Call, FarKey, Key, Rest
 from .stream_calls import MetaCall, StoredStreamCall
 
 __all__ = [
     "CALLS",
     "ClaimRequest",
+    "EnterStop",
     "Erase",
     "EraseAnswer",
     "ErasedAnswer",
@@ -25,6 +26,8 @@ __all__ = [
     "SessionStreams",
     "SessionStreamsAnswer",
     "StopPendingRequests",
+    "TakeSlot",
+    "TakeSlotAnswer",
     "Withdraw",
 ]
 
@@ -34,6 +37,7 @@ class RegisterAnswer(NamedTuple):
 
     answer: bytes
     snapshot: object = None
+    """For `full` with `full_ids`: how many of them are the session's and have ended."""
     active_id: bytes | None = None
     reset: tuple[bytes, ...] = ()
     """What was damaged and begun anew."""
@@ -43,11 +47,11 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     """Make a stream its session's active one, and one of its owner's running ones."""
 
     watch_note_key: Key
-    owner_key: Key
     erased_key: Key
     withdrawn_key: Key
     stopped_key: Key
-    stops_key: Key
+    owner_key: FarKey
+    stops_key: FarKey
     meta_prefix: bytes
     log_prefix: bytes
     stream_id: str
@@ -56,16 +60,35 @@ class Register(StoredStreamCall[RegisterAnswer], script="register"):
     limit: int | None
     owner_ttl_ms: int
     arrived_us: int
+    full_ids: bytes
     message_id: str
     identity: Rest
+
+
+class TakeSlotAnswer(NamedTuple):
+    """See `TakeSlot`."""
+
+    answer: bytes
+    reset: int
+    ids: tuple[bytes, ...] = ()
+
+
+class TakeSlot(Call[TakeSlotAnswer], script="take_slot"):
+    """Take one of an owner's slots for a stream, in a step of its own."""
+
+    owner_key: Key
+    stream_id: str
+    lease_ms: int
+    limit: int | None
+    ttl_ms: int
 
 
 class Withdraw(StoredStreamCall[int], script="withdraw"):
     """TakeOver back a registration."""
 
     watch_note_key: Key
-    owner_key: Key
     withdrawn_key: Key
+    owner_key: FarKey
     stream_id: str
     refuse_ms: int
 
@@ -84,6 +107,7 @@ class ReadSession(Call[SessionAnswer], script="session"):
     """Read a session's pointers and the records they point to."""
 
     session_key: Key
+    still_key: Key
     meta_prefix: bytes
     log_prefix: bytes
 
@@ -101,6 +125,7 @@ class PreviousStream(Call[PreviousAnswer | None], script="previous_stream"):
     meta_key: Key
     streams_key: Key
     session_key: Key
+    still_key: Key
     stream_id: str
     message_id: str
     meta_prefix: bytes
@@ -122,6 +147,7 @@ class SessionStreams(Call[SessionStreamsAnswer], script="session_streams"):
 
     session_key: Key
     streams_key: Key
+    still_key: Key
     meta_prefix: bytes
     log_prefix: bytes
     count: int
@@ -137,8 +163,18 @@ class StopPendingRequests(Call[bytes], script="stop_pending_requests"):
 
     session_key: Key
     stopped_key: Key
-    stops_key: Key
+    still_key: Key
+    stops_key: FarKey
     meta_prefix: bytes
+    stopped_ms: int
+    limit: int
+
+
+class EnterStop(Call[list[bytes]], script="enter_stop"):
+    """List a session among its owner's whose pending requests were stopped, in a step of its own."""
+
+    stops_key: Key
+    mark: bytes
     stopped_ms: int
     limit: int
 
@@ -157,7 +193,8 @@ class Erase(Call[EraseAnswer], script="erase"):
     streams_key: Key
     erased_key: Key
     stopped_key: Key
-    stops_key: Key
+    still_key: Key
+    stops_key: FarKey
     meta_prefix: bytes
     log_prefix: bytes
     mark_ms: int
@@ -197,12 +234,14 @@ class ReleaseRequest(Call[int], script="release_request"):
 
 CALLS: Final = (
     Register,
+    TakeSlot,
     Withdraw,
     ReadSession,
     PreviousStream,
     SessionStreams,
     RequestStop,
     StopPendingRequests,
+    EnterStop,
     Erase,
     ReadErasure,
     ClaimRequest,

@@ -52,7 +52,7 @@ class ShardedIndex:
             except StoreCorruptError:
                 name = f"{key_text(shard)} {key_text(member[:64])}"
                 self._redis.report(Unreadable(self.kind, name, "damaged", "removed"))
-                self._redis.connections.post("remove", [Command.of("ZREM", shard, member)])
+                self._redis.connections.post("remove", [Command.on(shard, "ZREM", member)])
                 continue
             found.append(Entry(whole_score(score), shard, member, ref))
         return found

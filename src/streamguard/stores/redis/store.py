@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ..composed import ComposedStore, Roles
 from ..damage import Unreadable
+from .address import Address
 from .client import RedisClient
-from .driver import Address
 from .inspection import RedisInspection
 from .keys import Keys
 from .lease_index import LeaseIndex

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeVar
 
-from ...lua import Call, Digits, Key, Rest
+from ...lua import Call, Digits, FarKey, Key, Rest
 
 __all__ = [
     "CALLS",
@@ -138,8 +138,8 @@ class SealStream(MetaCall[SealAnswer], script="seal"):
 class CloseStream(StoredStreamCall[WriteAnswer], script="close"):
     """Write a sealed stream's last events and its terminal record, and close it."""
 
-    lease_shard_key: Key
-    owner_key: Key
+    lease_shard_key: FarKey
+    owner_key: FarKey
     epoch: Digits
     stream_id: str
     retention_ms: int

@@ -15,13 +15,14 @@ from ..records import (
     StreamMeta,
 )
 from ..roles.stream_log import StreamLog
+from .address import Address
 from .codec import (
     decode_events,
     decode_meta,
     decode_text,
     status_of,
 )
-from .driver import Address, Command
+from .driver import Command
 from .namespace import RedisNamespace, milliseconds
 from .permissions import Permissions
 from .server_facts import inspect_server
@@ -94,7 +95,9 @@ class RedisLog(StreamLog):
 
     async def session(self, key: SessionKey) -> SessionRecord:
         keys = self._redis.keys.session(key)
-        reading = ReadSession(session_key=keys.session, meta_prefix=keys.meta_prefix, log_prefix=keys.log_prefix)
+        reading = ReadSession(
+            session_key=keys.session, still_key=keys.still, meta_prefix=keys.meta_prefix, log_prefix=keys.log_prefix
+        )
         found = await self._redis.call("session", reading)
         status_of(found.status, None, "session")
 
@@ -126,7 +129,7 @@ class RedisLog(StreamLog):
         start, anchored = ("-", True) if after.seq == 0 else (_entry_id(after), False)
         while True:
             (reply,) = await self._redis.ask(
-                "read", Command.of("XRANGE", log, start, "+", "COUNT", count + (not anchored))
+                "read", Command.on(log, "XRANGE", start, "+", "COUNT", count + (not anchored))
             )
             found = decode_events(ref, reply, "read")
             if not anchored:

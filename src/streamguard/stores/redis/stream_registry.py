@@ -74,11 +74,11 @@ class RedisRegistry(StreamRegistry):
         registering = Register(
             **self._redis.keys.stored_stream(new.ref),
             watch_note_key=keys.watch_note,
-            owner_key=self._redis.keys.owner(new.ref.key.owner),
             erased_key=session.erased,
             withdrawn_key=keys.withdrawn,
             stopped_key=session.stopped,
-            stops_key=self._redis.keys.stops(new.ref.key.owner),
+            owner_key=self._redis.far(self._redis.keys.owner(new.ref.key.owner)),
+            stops_key=self._redis.far(self._redis.keys.stops(new.ref.key.owner)),
             meta_prefix=session.meta_prefix,
             log_prefix=session.log_prefix,
             stream_id=new.ref.stream_id,
@@ -87,6 +87,7 @@ class RedisRegistry(StreamRegistry):
             limit=limit,
             owner_ttl_ms=OWNER_TTL_MS,
             arrived_us=round(arrived_seconds * 1_000_000),
+            full_ids=b"",
             message_id=new.message_id,
             identity=identity(new),
         )
@@ -119,8 +120,8 @@ class RedisRegistry(StreamRegistry):
         withdrawing = Withdraw(
             **self._redis.keys.stored_stream(ref),
             watch_note_key=keys.watch_note,
-            owner_key=self._redis.keys.owner(ref.key.owner),
             withdrawn_key=keys.withdrawn,
+            owner_key=self._redis.far(self._redis.keys.owner(ref.key.owner)),
             stream_id=ref.stream_id,
             refuse_ms=milliseconds(refuse_seconds),
         )
@@ -130,7 +131,7 @@ class RedisRegistry(StreamRegistry):
         return status
 
     async def release_slot(self, owner: str, stream_id: str) -> None:
-        await self._redis.ask("release_slot", Command.of("ZREM", self._redis.keys.owner(owner), stream_id))
+        await self._redis.ask("release_slot", Command.on(self._redis.keys.owner(owner), "ZREM", stream_id))
 
     async def request_stop(self, ref: StreamRef) -> StopReply:
         answer = await self._redis.call("request_stop", RequestStop(meta_key=self._redis.keys.stream(ref).meta))
@@ -143,7 +144,8 @@ class RedisRegistry(StreamRegistry):
         stopping = StopPendingRequests(
             session_key=keys.session,
             stopped_key=keys.stopped,
-            stops_key=self._redis.keys.stops(key.owner),
+            still_key=keys.still,
+            stops_key=self._redis.far(self._redis.keys.stops(key.owner)),
             meta_prefix=keys.meta_prefix,
             stopped_ms=milliseconds(seconds),
             limit=limit,
@@ -161,6 +163,7 @@ class RedisRegistry(StreamRegistry):
                 meta_key=keys.meta,
                 streams_key=keys.streams,
                 session_key=keys.session,
+                still_key=session.still,
                 stream_id=ref.stream_id,
                 message_id=message_id,
                 meta_prefix=session.meta_prefix,
@@ -182,6 +185,7 @@ class RedisRegistry(StreamRegistry):
                 SessionStreams(
                     session_key=keys.session,
                     streams_key=keys.streams,
+                    still_key=keys.still,
                     meta_prefix=keys.meta_prefix,
                     log_prefix=keys.log_prefix,
                     count=most,
@@ -206,7 +210,8 @@ class RedisRegistry(StreamRegistry):
             streams_key=keys.streams,
             erased_key=keys.erased,
             stopped_key=keys.stopped,
-            stops_key=self._redis.keys.stops(key.owner),
+            still_key=keys.still,
+            stops_key=self._redis.far(self._redis.keys.stops(key.owner)),
             meta_prefix=keys.meta_prefix,
             log_prefix=keys.log_prefix,
             mark_ms=milliseconds(mark_seconds),
@@ -256,7 +261,7 @@ class RedisRegistry(StreamRegistry):
         cursor = b"0"
         while True:
             (reply,) = await self._redis.connections.run(
-                "erase", [Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)]
+                "erase", [Command.of("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)._replace(key=keys.session)]
             )
             match reply:
                 case [bytes() as cursor, list() as names]:

@@ -195,8 +195,8 @@ class RedisWrites(StreamWrites):
     def _close(self, close: Close, seal: Seal | None) -> list[Command]:
         closing = CloseStream(
             **self._redis.keys.stored_stream(close.ref),
-            lease_shard_key=self._redis.keys.lease_shard(close.ref),
-            owner_key=self._redis.keys.owner(close.ref.key.owner),
+            lease_shard_key=self._redis.far(self._redis.keys.lease_shard(close.ref)),
+            owner_key=self._redis.far(self._redis.keys.owner(close.ref.key.owner)),
             epoch=close.epoch,
             stream_id=close.ref.stream_id,
             retention_ms=milliseconds(close.retention_seconds),

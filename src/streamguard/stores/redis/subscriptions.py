@@ -22,8 +22,9 @@ from ...deadlines import Deadline
 from ...errors import StoreError, StoreUnavailableError
 from ...values import StreamRef
 from ..records import Hint
+from .address import Address
 from .codec import decode_hint
-from .driver import Address, Command, CommandError, Connection, Reply
+from .driver import Command, CommandError, Connection, Reply
 from .errors import mapped_error, mapped_errors
 from .keys import Keys
 

@@ -4,7 +4,7 @@
 --       standing_seal (the seal it belongs to: last event, JSON, usage and held parts, joined by |; or '' for whichever
 --       stands), lease_entry (its name in the lease index), events… (kind and payload of each, the terminal record last)
 -- Reply: {status, last_seq, stop}; at_ms never
--- The last two keys are on other slots: one server takes them too, a cluster needs a step of its own for them.
+-- The last two keys are on other slots: one server takes them too, in a cluster a step of their own follows.
 -- A log that takes no more of ours (it is of another type, or somebody else wrote to it) is lost: it is removed, and the
 -- terminal record alone is there in its place.
 --@include status
@@ -59,8 +59,8 @@ redis.call('HSET', meta_key, @state@, 'c', @last_seq@, last, @closed_ms@, at, @p
 if has_payload then redis.call('HSET', meta_key, @payload@, payload) end
 local session = fields(session_key, 'active')
 if session and session[1] == stream_id then redis.call('HDEL', session_key, 'active') end
-if not reset_unless_sorted(lease_shard_key) then redis.call('ZREM', lease_shard_key, lease_entry) end
-if not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
+if lease_shard_key and not reset_unless_sorted(lease_shard_key) then redis.call('ZREM', lease_shard_key, lease_entry) end
+if owner_key and not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
 redis.call('PEXPIRE', meta_key, retention_ms)
 redis.call('PEXPIRE', log_key, retention_ms)
 extend_ttl(session_key, retention_ms)

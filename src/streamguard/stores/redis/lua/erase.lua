@@ -1,6 +1,6 @@
 -- Deletes every stream of a session and leaves the erasure mark.
 -- KEYS: session_key, streams_key, erased_key (the mark), stopped_key (when its pending requests were stopped),
---       stops_key (the owner's sessions of which that is so)
+--       still_key (see keys.py), stops_key (the owner's sessions of which that is so)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), mark_ms (the mark's lifetime),
 --       unknown_mark_ms (that of a session of which nothing is known), searched (whether its keys were searched for),
 --       found_ids… (of streams that were found so)
@@ -52,7 +52,7 @@ for _, id in ipairs(ids) do
 end
 local known = not session or version or unnamed or ids[1]
 redis.call('DEL', session_key, streams_key, stopped_key)
-if not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end
+if stops_key and not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end
 -- A mark that is there lasts no shorter: it may be that of a session that was known.
 local lifetime_ms = math.max(redis.call('PTTL', erased_key), known and mark_ms or unknown_mark_ms)
 redis.call('SET', erased_key, digits(at_us), 'PX', lifetime_ms)

@@ -1,5 +1,5 @@
 -- Finds the latest earlier stream of a session with a message id, by ordinal.
--- KEYS: meta_key, streams_key, session_key
+-- KEYS: meta_key, streams_key, session_key, still_key (see keys.py)
 -- ARGV: stream_id, message_id, meta_prefix (what the session's meta keys begin with), log_prefix (its log keys)
 -- Reply: {stream_id, snapshot} or nil
 -- The streams' keys share KEYS' hash tag, so they are on this node. Looks through all streams of a session only where the

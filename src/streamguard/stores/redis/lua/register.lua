@@ -1,17 +1,20 @@
 -- Makes a stream its session's active one, unless an unsealed stream is, and one of its owner's running ones, if there
 -- is room.
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
---       owner_key (the owner's running streams), erased_key (the erasure mark), withdrawn_key (note of a withdrawal),
---       stopped_key (when its session's pending requests were stopped), stops_key (the owner's sessions of which that is so)
+--       erased_key (the erasure mark), withdrawn_key (note of a withdrawal), stopped_key (when its session's pending
+--       requests were stopped), owner_key (the owner's running streams), stops_key (the owner's sessions of which that is
+--       so)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), stream_id, lease_ms, ttl_ms,
 --       limit (how many the owner may have, or ''), owner_ttl_ms, arrived_us (how long ago the request arrived),
---       message_id, identity… (name and value of each field)
+--       full_ids (in a cluster, what has the owner's slots, when they are full: a space and
+--       an id of each; else ''), message_id,
+--       identity… (name and value of each field)
 -- Reply: {answer, snapshot, active_id, reset…}: {'registered', snapshot, nil, what was damaged and begun anew, …},
---        {'occupied', snapshot and id of the stream in the way}, {'full'}, {'withdrawn'} or {'newer'}
+--        {'occupied', snapshot and id of the stream in the way}, {'full', how many of full_ids are the session's and have
+--        ended}, {'withdrawn'} or {'newer'}
 -- The active stream's keys are made here from its id; they share KEYS' hash tag, so they are on this node.
--- The owner's key does not share it. One server takes both in one script, which spares each stream a round trip; a
--- cluster would refuse that, and needs the owner's slot taken in a step of its own before, and given back after a
--- refusal.
+-- The last two keys do not share it. One server takes them in this script, which spares each stream a round trip; in a
+-- cluster the owner's slot is taken before (see take_slot.lua), and given back after a refusal.
 --@include now_ms
 --@include now_us
 --@include extend_ttl
@@ -44,19 +47,28 @@ if active then
     if state == 'o' then return {'occupied', snapshot(active_key, log_prefix .. active, at), active} end
   end
 end
-if reset_unless_sorted(owner_key) then reset[#reset + 1] = 'owner' end
-redis.call('ZREMRANGEBYSCORE', owner_key, '-inf', at)
-if limit then
+-- How many of an owner's streams are this session's and have ended: this one takes their place while they are closed.
+local function ended_among(ids)
+  local ended = 0
+  for _, id in ipairs(ids) do
+    local state = unpack(fields(meta_prefix .. id, @state@) or {})
+    if state and state ~= 'o' then ended = ended + 1 end
+  end
+  return math.min(ended, @ENDED_UNCOUNTED@)
+end
+if full_ids ~= '' then
+  local ids = {}
+  for id in string.gmatch(full_ids, '%S+') do ids[#ids + 1] = id end
+  return {'full', ended_among(ids)}
+end
+if owner_key then
+  if reset_unless_sorted(owner_key) then reset[#reset + 1] = 'owner' end
+  redis.call('ZREMRANGEBYSCORE', owner_key, '-inf', at)
+end
+if owner_key and limit then
   local others = redis.call('ZCARD', owner_key)
   if redis.call('ZSCORE', owner_key, stream_id) then others = others - 1 end
-  if others >= limit then -- this one takes the place of its session's that have ended, and are still being closed
-    local ended = 0
-    for _, id in ipairs(redis.call('ZRANGE', owner_key, 0, -1)) do
-      local state = unpack(fields(meta_prefix .. id, @state@) or {})
-      if state and state ~= 'o' then ended = ended + 1 end
-    end
-    others = others - math.min(ended, @ENDED_UNCOUNTED@)
-  end
+  if others >= limit then others = others - ended_among(redis.call('ZRANGE', owner_key, 0, -1)) end
   if others >= limit then return {'full'} end
 end
 local unlisted = reset_unless_sorted(streams_key) or (last_ordinal and redis.call('EXISTS', streams_key) == 0)
@@ -76,7 +88,7 @@ if stopped and now_us() - arrived_us < stopped then
   stop = 1
 elseif stopped then
   redis.call('DEL', stopped_key)
-  if not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end
+  if stops_key and not reset_unless_sorted(stops_key) then redis.call('ZREM', stops_key, stopped_key) end
 end
 local epoch, erased = now_us(), redis.pcall('GET', erased_key)
 -- It begins after any erasure, whatever became of the clock meanwhile.
@@ -106,6 +118,8 @@ forget_message(session_key, stream_id) -- of a record of its that expired
 list_message(session_key, message_id, ordinal, stream_id)
 extend_ttl(session_key, ttl_ms)
 extend_ttl(streams_key, ttl_ms)
-redis.call('ZADD', owner_key, at + lease_ms, stream_id)
-extend_ttl(owner_key, owner_ttl_ms)
+if owner_key then
+  redis.call('ZADD', owner_key, at + lease_ms, stream_id)
+  extend_ttl(owner_key, owner_ttl_ms)
+end
 return {'registered', snapshot(meta_key, log_key, at), false, unpack(reset)}

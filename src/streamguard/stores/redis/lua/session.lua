@@ -1,5 +1,5 @@
 -- Reads a session's pointers and the records they point to.
--- KEYS: session_key
+-- KEYS: session_key, still_key (see keys.py)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys)
 -- Reply: {status [, active_id, active (its snapshot), last_id, last (its snapshot)]}; each may be nil
 -- The streams' keys share KEYS' hash tag, so they are on this node.

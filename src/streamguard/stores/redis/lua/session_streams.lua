@@ -1,5 +1,5 @@
 -- Reads the records of a session's streams, the latest by ordinal first, a part of them at a time.
--- KEYS: session_key, streams_key
+-- KEYS: session_key, streams_key, still_key (see keys.py)
 -- ARGV: meta_prefix (what the session's meta keys begin with), log_prefix (its log keys), count (at most), skipped (how
 --       many to pass over)
 -- Reply: {status [, looked_at (how many), more (1 or 0), found… (stream id and snapshot of each)]}

@@ -1,10 +1,10 @@
 -- Stops the pending requests of a session, those that have arrived by now, unless a stream of it is running.
--- KEYS: session_key, stopped_key (when its pending requests were stopped), stops_key (the owner's sessions of which that is
---       so)
+-- KEYS: session_key, stopped_key (when its pending requests were stopped), still_key (see keys.py), stops_key (the
+--       owner's sessions of which that is so)
 -- ARGV: meta_prefix (what the session's meta keys begin with), stopped_ms, limit (of how many sessions at once)
 -- Reply: 'marked', 'running' (nothing was changed) or 'newer'
 -- The members of the last key are the names of keys like the second, by when they expire (µs). They are on other slots, as
--- that key itself is: one server takes that, a cluster needs steps of their own for them.
+-- that key itself is: one server takes that, in a cluster enter_stop.lua follows.
 --@include now_us
 --@include extend_ttl
 --@include is_newer
@@ -20,8 +20,9 @@ if active then
   end
 end
 local at_us = now_us()
-reset_unless_sorted(stops_key)
+if stops_key then reset_unless_sorted(stops_key) end
 redis.call('SET', stopped_key, digits(at_us), 'PX', stopped_ms)
+if not stops_key then return 'marked' end
 redis.call('ZREMRANGEBYSCORE', stops_key, '-inf', digits(at_us))
 redis.call('ZADD', stops_key, digits(at_us + stopped_ms * 1000), stopped_key)
 for _, oldest in ipairs(redis.call('ZRANGE', stops_key, 0, -limit - 1)) do

@@ -1,9 +1,9 @@
 -- Takes back a registration that no worker acted on, and refuses it for a while should it arrive only now.
 -- KEYS: meta_key, log_key, session_key, streams_key, watch_note_key (of subscribers that came before the stream),
---       owner_key, withdrawn_key (note of the withdrawal)
+--       withdrawn_key (note of the withdrawal), owner_key
 -- ARGV: stream_id, refuse_ms (how long to refuse it)
 -- Reply: OK, GONE (no such stream; refused all the same), FENCED (something became of it: nothing was changed) or CORRUPT
--- The owner's key is on another slot: see register.lua.
+-- The last key is on another slot: in a cluster a step of its own follows.
 --@include status
 --@include is_newer
 --@include fields
@@ -20,7 +20,7 @@ if version then
   if state ~= 'o' or last_seq ~= '0' or lost ~= '0' or last_writer then return FENCED end
 end
 redis.call('SET', withdrawn_key, '1', 'PX', refuse_ms)
-if not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
+if owner_key and not reset_unless_sorted(owner_key) then redis.call('ZREM', owner_key, stream_id) end
 if not version then return GONE end
 redis.call('UNLINK', meta_key, log_key, watch_note_key)
 if not reset_unless_sorted(streams_key) then redis.call('ZREM', streams_key, stream_id) end

@@ -1,0 +1,133 @@
+"""Where a Redis is and how to log in: URLs, credentials, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from socket import SO_KEEPALIVE, SOL_SOCKET
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import parse_url
+
+from ...errors import ConfigurationError
+from .driver import RawConnection, pack
+
+__all__ = ["Address"]
+
+_DATABASE: Final = re.compile(r"/?[0-9]*")
+
+_OPTIONS: Final = frozenset(
+    {
+        "connection_class",
+        "db",
+        "host",
+        "password",
+        "path",
+        "port",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+        "username",
+    }
+)
+
+
+class Address:
+    """Where Redis is and how to log in. Its `str` holds no credential."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `ConfigurationError` for anything but `redis://`, `rediss://` and `unix://` URLs; its text never
+        repeats the URL, since a password with a slash in it ends up in the strangest places."""
+        scheme = self._scheme = url.partition("://")[0]
+        self._context: ssl.SSLContext | None = None
+        if scheme in ("redis+cluster", "redis+sentinel"):
+            raise ConfigurationError(
+                f"{scheme}:// is not supported yet in this version; use redis://, rediss:// or unix://"
+            )
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ConfigurationError("a Redis URL begins with redis://, rediss:// or unix://")
+        try:
+            self._options: dict[str, object] = dict(parse_url(url))
+            port = self._options.get("port", 6379)
+            # redis-py takes a database it cannot read for 0.
+            if scheme != "unix" and _DATABASE.fullmatch(urlsplit(url).path) is None:
+                raise ValueError("the path is not a database number")
+        except ValueError:
+            raise ConfigurationError(
+                f"this {scheme}:// URL cannot be read; "
+                "its form is scheme://user:password@host:port/database, with special characters percent-encoded"
+            ) from None
+        unknown = sorted(self._options.keys() - _OPTIONS)
+        if unknown:
+            raise ConfigurationError(
+                f"a Redis URL takes the options db and ssl_…; {', '.join(unknown)} has no meaning here"
+            )
+        if scheme == "unix":
+            if "path" not in self._options:
+                raise ConfigurationError("a unix:// URL names a socket: unix:///run/redis.sock?db=0")
+            self._text = f"unix://{self._options['path']}"
+        else:
+            self._text = f"{scheme}://{self._options.get('host', 'localhost')}:{port}"
+
+    def __str__(self) -> str:
+        return self._text
+
+    async def connect(self) -> RawConnection:
+        """Connect and log in. It has no timeout: its user has a deadline.
+
+        Raises:
+            OSError: nobody answers there, or TLS failed.
+            CommandError: the server refused the credentials or the database.
+        """
+        loop, options = asyncio.get_running_loop(), self._options
+        path = options.get("path")
+        if isinstance(path, str):
+            _, raw = await loop.create_unix_connection(RawConnection, path)
+        else:
+            host, port = str(options.get("host", "localhost")), cast("int", options.get("port", 6379))
+            _, raw = await loop.create_connection(RawConnection, host, port, ssl=self._tls())
+            raw.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        try:
+            await raw.log_in(self._greeting())
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _greeting(self) -> list[bytes]:
+        """The commands that come first on a connection, packed."""
+        options = self._options
+        commands: list[tuple[str | bytes | int, ...]] = []
+        username, password = options.get("username"), options.get("password")
+        if username or password:
+            named = (str(username),) if username else ()
+            commands.append(("AUTH", *named, str(password or "")))
+        database = cast("int", options.get("db", 0))
+        if database:
+            commands.append(("SELECT", database))
+        return [pack(command) for command in commands]
+
+    def _tls(self) -> ssl.SSLContext | None:
+        """For `rediss://`, made once: the server is verified, unless the URL says otherwise."""
+        if self._scheme != "rediss":
+            return None
+        if self._context is None:
+            options = {name: str(value) for name, value in self._options.items() if name.startswith("ssl_")}
+            context = ssl.create_default_context()
+            verify = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+            mode = verify[options.get("ssl_cert_reqs", "required")]
+            # A name cannot be checked without a certificate.
+            checks_name = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no", "n", "f")
+            context.check_hostname = checks_name and mode is not ssl.CERT_NONE
+            context.verify_mode = mode
+            if "ssl_certfile" in options or "ssl_keyfile" in options:
+                context.load_cert_chain(options.get("ssl_certfile", ""), options.get("ssl_keyfile"))
+            if "ssl_ca_certs" in options or "ssl_ca_path" in options:
+                context.load_verify_locations(options.get("ssl_ca_certs"), options.get("ssl_ca_path"))
+            self._context = context
+        return self._context
